@@ -1,0 +1,107 @@
+//! The exposition formats: what a `/federate` answers with, and what `/upload` takes.
+
+pub mod delimited;
+mod float;
+pub mod text;
+
+pub use float::put_float;
+
+use crate::{
+    error::{Error, Limits},
+    series::SeriesSet,
+};
+
+/// The Content-Type of delimited protobuf, as senders write it.
+pub const DELIMITED_CONTENT_TYPE: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+/// The Content-Type of the text format.
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How a body is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The text format, version 0.0.4.
+    Text,
+    /// `io.prometheus.client.MetricFamily` messages, each behind its length.
+    Delimited,
+}
+
+/// A Content-Type that is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the Content-Type is neither text/plain (version 0.0.4) nor application/vnd.google.protobuf \
+     (proto=io.prometheus.client.MetricFamily; encoding=delimited)"
+)]
+pub struct UnknownFormat;
+
+impl Format {
+    /// The format that a Content-Type names.
+    ///
+    /// # Errors
+    /// [`UnknownFormat`] for none and for any other, the compact forms of protobuf and OpenMetrics among them.
+    pub fn of(content_type: Option<&str>) -> Result<Self, UnknownFormat> {
+        // The media type stands first, its parameters behind it.
+        let mut parts = content_type.ok_or(UnknownFormat)?.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("");
+        let mut parameters = parts.filter_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            Some((name.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_ascii_lowercase()))
+        });
+        if media.eq_ignore_ascii_case("text/plain") {
+            let known = parameters.all(|(name, value)| name != "version" || value == "0.0.4");
+            return if known { Ok(Self::Text) } else { Err(UnknownFormat) };
+        }
+        if media.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            let (mut proto, mut delimited) = (false, false);
+            for (name, value) in parameters {
+                match name.as_str() {
+                    "proto" => proto = value == "io.prometheus.client.metricfamily",
+                    "encoding" => delimited = value == "delimited",
+                    _ => {}
+                }
+            }
+            return if proto && delimited { Ok(Self::Delimited) } else { Err(UnknownFormat) };
+        }
+        Err(UnknownFormat)
+    }
+}
+
+/// Decodes a whole body into `set`. `__name__` is the first label of each series; classic histograms and summaries come
+/// as the series that the text format writes for them. The series of one family share one and the same text as their name.
+///
+/// # Errors
+/// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::Limit`] above one of `limits`.
+pub fn decode<'a>(format: Format, body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    match format {
+        Format::Text => text::decode(body, limits, set),
+        Format::Delimited => delimited::decode(body, limits, set),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_says_the_format() {
+        fn check(content_type: &str, expected: Option<Format>) {
+            assert_eq!(Format::of(Some(content_type)).ok(), expected, "{content_type}");
+        }
+        assert_eq!(Format::of(None), Err(UnknownFormat));
+        check(DELIMITED_CONTENT_TYPE, Some(Format::Delimited));
+        check(
+            "application/vnd.google.protobuf;encoding=delimited;proto=\"io.prometheus.client.MetricFamily\"",
+            Some(Format::Delimited),
+        );
+        check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text", None);
+        check("application/vnd.google.protobuf", None);
+        check(TEXT_CONTENT_TYPE, Some(Format::Text));
+        check("text/plain", Some(Format::Text));
+        check("TEXT/Plain; version=0.0.4; escaping=underscores", Some(Format::Text));
+        check("text/plain; version=1.0.0", None);
+        check("application/openmetrics-text; version=1.0.0", None);
+        check("application/json", None);
+        check("", None);
+    }
+}

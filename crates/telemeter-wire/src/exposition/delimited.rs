@@ -1,0 +1,499 @@
+//! `io.prometheus.client.MetricFamily` messages, each behind its length as a varint.
+//!
+//! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto> (proto2: whether
+//! a field is there matters).
+
+use crate::{
+    error::{Error, Limits},
+    exposition::put_float,
+    labels,
+    protobuf::{Reader, Wire, expect, key, put_bytes, put_varint, utf8, varint_len},
+    schema,
+    series::{Label, MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
+};
+
+/// Decodes a whole body into `set`; see [`decode`](super::decode).
+///
+/// # Errors
+/// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::Limit`] above one of `limits`.
+pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    set.set_source(body);
+    let mut reader = Reader::new(body);
+    while reader.remaining() > 0 {
+        decode_family(reader.bytes()?, limits, set)?;
+    }
+    Ok(())
+}
+
+/// What stands in a family beside its metrics.
+struct Family<'a> {
+    name: Option<&'a str>,
+    kind: MetricType,
+}
+
+/// Decodes one `MetricFamily`. Its name and type are looked for first: protobuf lets them stand behind the metrics.
+fn decode_family<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    // As the schema has it, a family that says no type is of type counter.
+    let (mut name, mut kind) = (None, 0);
+    let mut reader = Reader::new(message);
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => {
+                expect(wire, Wire::Bytes)?;
+                name = Some(utf8(reader.bytes()?)?);
+            }
+            2 | 5 => schema::check_field(&mut reader, wire, schema::Kind::Text)?,
+            3 => {
+                expect(wire, Wire::Varint)?;
+                kind = reader.varint()? as i32;
+            }
+            4 => {
+                expect(wire, Wire::Bytes)?;
+                reader.bytes()?;
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    let family = Family { name, kind: metric_type(kind)? };
+    let mut reader = Reader::new(message);
+    while let Some((number, wire)) = reader.field()? {
+        if number == 4 {
+            decode_metric(reader.bytes()?, &family, limits, set)?;
+        } else {
+            reader.skip(number, wire)?;
+        }
+    }
+    Ok(())
+}
+
+fn metric_type(number: i32) -> Result<MetricType, Error> {
+    Ok(match number {
+        0 => MetricType::Counter,
+        1 => MetricType::Gauge,
+        2 => MetricType::Summary,
+        3 => MetricType::Untyped,
+        4 => MetricType::Histogram,
+        5 => MetricType::GaugeHistogram,
+        _ => return Err(Error::protobuf("a metric type that does not exist")),
+    })
+}
+
+/// A value that is there or not, of a message that is there or not.
+type Value = Option<Option<f64>>;
+
+/// What one `Metric` holds, until all of it is read.
+#[derive(Default)]
+struct Metric<'a> {
+    gauge: Value,
+    counter: Value,
+    untyped: Value,
+    summary: Option<Distribution>,
+    histogram: Option<Distribution>,
+    timestamp_ms: Option<i64>,
+    /// Whether its first label is the name of its family.
+    named: bool,
+    message: &'a [u8],
+}
+
+/// The count and the sum of a summary or histogram.
+#[derive(Clone, Copy, Default)]
+struct Distribution {
+    count: u64,
+    count_float: Option<f64>,
+    sum: f64,
+}
+
+impl Distribution {
+    #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+    fn count(self) -> f64 {
+        self.count_float.unwrap_or(self.count as f64)
+    }
+}
+
+fn decode_metric<'a>(
+    message: &'a [u8],
+    family: &Family<'a>,
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+) -> Result<(), Error> {
+    limits.check_series(set.len())?;
+    // Its labels are no longer than itself; the name stands once in the family, and once in each of its series.
+    set.charge(family.name.map_or(0, str::len) + message.len(), limits)?;
+    let mark = set.mark();
+    if let Some(name) = family.name {
+        limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
+        set.push_label(Label { name: NAME_LABEL, value: name });
+    }
+    let front = labels::front(message, limits, set)?;
+    // The name is one of them, which those at the front do not know.
+    limits.check_labels(set.mark() - mark)?;
+    let mut metric = Metric { message, named: family.name.is_some(), ..Metric::default() };
+    let mut reader = Reader::new(&message[front..]);
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => {
+                expect(wire, Wire::Bytes)?;
+                let (label, _) = labels::decode(reader.bytes()?, limits)?;
+                limits.check_labels(set.mark() - mark + 1)?;
+                set.push_label(label);
+            }
+            2 => value(&mut reader, wire, &mut metric.gauge, &[])?,
+            3 => value(&mut reader, wire, &mut metric.counter, schema::COUNTER)?,
+            5 => value(&mut reader, wire, &mut metric.untyped, &[])?,
+            4 => summary(&mut reader, wire, metric.summary.get_or_insert_default())?,
+            7 => histogram(&mut reader, wire, metric.histogram.get_or_insert_default())?,
+            6 => {
+                expect(wire, Wire::Varint)?;
+                metric.timestamp_ms = Some(reader.varint()? as i64);
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    limits.check_held(set.mark())?;
+    metric.finish(mark, family.kind, limits, set)
+}
+
+/// Reads a `Gauge`, `Counter` or `Untyped`, of which field 1 is the value.
+fn value(
+    reader: &mut Reader<'_>,
+    wire: Wire,
+    value: &mut Value,
+    others: &'static [(u32, schema::Kind)],
+) -> Result<(), Error> {
+    expect(wire, Wire::Bytes)?;
+    let value = value.get_or_insert(None);
+    let message = reader.bytes()?;
+    // The one form that is ever seen: the value alone.
+    if let Some((&[0x09], bits)) = message.split_first_chunk::<1>()
+        && let Ok(bits) = <[u8; 8]>::try_from(bits)
+    {
+        *value = Some(f64::from_le_bytes(bits));
+        return Ok(());
+    }
+    fields(message, others, |number, wire, reader| {
+        if number != 1 {
+            return Ok(false);
+        }
+        expect(wire, Wire::Fixed64)?;
+        *value = Some(reader.double()?);
+        Ok(true)
+    })
+}
+
+/// Shows each field of a message to `read`; checks those that it does not read.
+fn fields<'a>(
+    message: &'a [u8],
+    others: &'static [(u32, schema::Kind)],
+    mut read: impl FnMut(u32, Wire, &mut Reader<'a>) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut reader = Reader::new(message);
+    while let Some((number, wire)) = reader.field()? {
+        if read(number, wire, &mut reader)? {
+            continue;
+        }
+        match others.iter().find(|(known, _)| *known == number) {
+            Some((_, kind)) => schema::check_field(&mut reader, wire, *kind)?,
+            None => reader.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+fn summary(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, Wire::Bytes)?;
+    fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                into.count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                into.sum = reader.double()?;
+            }
+            3 => {
+                expect(wire, Wire::Bytes)?;
+                pair(reader.bytes()?)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+fn histogram(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, Wire::Bytes)?;
+    fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                into.count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                into.sum = reader.double()?;
+            }
+            3 => {
+                expect(wire, Wire::Bytes)?;
+                bucket(reader.bytes()?)?;
+            }
+            4 => {
+                expect(wire, Wire::Fixed64)?;
+                into.count_float = Some(reader.double()?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+/// A `Quantile`: which one, and its value.
+fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
+    let (mut quantile, mut value) = (0.0, 0.0);
+    fields(message, &[], |number, wire, reader| {
+        let into = match number {
+            1 => &mut quantile,
+            2 => &mut value,
+            _ => return Ok(false),
+        };
+        expect(wire, Wire::Fixed64)?;
+        *into = reader.double()?;
+        Ok(true)
+    })?;
+    Ok((quantile, value))
+}
+
+/// A `Bucket`: its upper bound, and how many are in it and below.
+#[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
+    let (mut bound, mut count, mut count_float) = (0.0, 0, None);
+    fields(message, schema::BUCKET, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                bound = reader.double()?;
+            }
+            4 => {
+                expect(wire, Wire::Fixed64)?;
+                count_float = Some(reader.double()?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok((bound, count_float.unwrap_or(count as f64)))
+}
+
+impl<'a> Metric<'a> {
+    /// Makes series of what was read; the labels since `mark` are those of the metric.
+    fn finish(&self, mark: usize, kind: MetricType, limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        let others = |mine: bool| {
+            usize::from(mine)
+                < usize::from(self.gauge.is_some())
+                    + usize::from(self.counter.is_some())
+                    + usize::from(self.untyped.is_some())
+                    + usize::from(self.summary.is_some())
+                    + usize::from(self.histogram.is_some())
+        };
+        let value = match kind {
+            MetricType::Gauge => self.gauge,
+            MetricType::Counter => self.counter,
+            MetricType::Untyped => self.untyped,
+            MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => {
+                let summary = kind == MetricType::Summary;
+                let distribution = if summary { self.summary } else { self.histogram };
+                return match distribution {
+                    Some(distribution) if !others(true) => self.expand(summary, distribution, mark, limits, set),
+                    _ => {
+                        set.finish(mark, kind, Points::Absent);
+                        Ok(())
+                    }
+                };
+            }
+        };
+        let points = match value {
+            Some(Some(value)) if !others(true) => Points::Sample(Sample { value, timestamp_ms: self.timestamp_ms }),
+            _ => Points::Absent,
+        };
+        set.finish(mark, kind, points);
+        Ok(())
+    }
+
+    /// Writes a summary or histogram as the text format does: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`, `x_count`.
+    /// The buckets of a native histogram have no such form: its sum and count remain.
+    #[cold]
+    fn expand(
+        &self,
+        summary: bool,
+        distribution: Distribution,
+        mark: usize,
+        limits: &Limits,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
+        let (outer, bound_label) = if summary { (4, "quantile") } else { (7, "le") };
+        // The labels of the metric move into the arena's text, so that each series can have its own copy.
+        let text = set.arena().text();
+        let labels = &*text.alloc_slice_copy(set.pushed(mark));
+        set.abandon(mark);
+        let text_bytes = labels.iter().map(|label| label.name.len() + label.value.len()).sum();
+        let named = |suffix: &str| match labels.first() {
+            Some(name) if self.named => bumpalo::format!(in text, "{}{suffix}", name.value).into_bump_str(),
+            _ => "",
+        };
+        let template = |name| Template { labels, name, text_bytes, timestamp_ms: self.timestamp_ms };
+        let bounded = template(if summary { "" } else { named("_bucket") });
+        let (mut any, mut to_infinity) = (false, false);
+        let mut reader = Reader::new(self.message);
+        while let Some((number, wire)) = reader.field()? {
+            if number != outer {
+                reader.skip(number, wire)?;
+                continue;
+            }
+            let mut reader = Reader::new(reader.bytes()?);
+            while let Some((number, wire)) = reader.field()? {
+                if number != 3 {
+                    reader.skip(number, wire)?;
+                    continue;
+                }
+                let (bound, value) = if summary { pair(reader.bytes()?)? } else { bucket(reader.bytes()?)? };
+                (any, to_infinity) = (true, to_infinity || bound == f64::INFINITY);
+                bounded.push(Some((bound_label, bound)), value, limits, set)?;
+            }
+        }
+        if !summary && any && !to_infinity {
+            bounded.push(Some((bound_label, f64::INFINITY)), distribution.count(), limits, set)?;
+        }
+        template(named("_sum")).push(None, distribution.sum, limits, set)?;
+        template(named("_count")).push(None, distribution.count(), limits, set)
+    }
+}
+
+/// What the series of one summary or histogram share.
+struct Template<'a> {
+    labels: &'a [Label<'a>],
+    /// In place of the family's name, unless it is empty.
+    name: &'a str,
+    text_bytes: usize,
+    timestamp_ms: Option<i64>,
+}
+
+impl<'a> Template<'a> {
+    fn push(
+        &self,
+        bound: Option<(&'static str, f64)>,
+        value: f64,
+        limits: &Limits,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
+        limits.check_series(set.len())?;
+        limits.check_labels(self.labels.len() + 1)?;
+        limits.check_held(set.mark() + self.labels.len() + 1)?;
+        set.charge(self.text_bytes, limits)?;
+        let mark = set.mark();
+        for &label in self.labels {
+            set.push_label(label);
+        }
+        if !self.name.is_empty() {
+            set.pushed_mut(mark)[0].value = self.name;
+        }
+        if let Some((name, bound)) = bound {
+            let mut digits = bumpalo::collections::Vec::with_capacity_in(24, set.arena().text());
+            put_float(&mut digits, bound);
+            let value = std::str::from_utf8(digits.into_bump_slice()).expect("a number is ASCII");
+            set.push_label(Label { name, value });
+        }
+        let points = Points::Sample(Sample { value, timestamp_ms: self.timestamp_ms });
+        set.finish(mark, MetricType::Untyped, points);
+        Ok(())
+    }
+}
+
+const NAME: u8 = key(1, Wire::Bytes);
+const TYPE: u8 = key(3, Wire::Varint);
+const METRIC: u8 = key(4, Wire::Bytes);
+const TIMESTAMP: u8 = key(6, Wire::Varint);
+const VALUE: u8 = key(1, Wire::Fixed64);
+/// A `Gauge`, `Counter` or `Untyped` with a value: key and eight bytes.
+const VALUE_LEN: usize = 9;
+
+/// Appends all series of `set` to `out`, a family for each run of series of one name and type. Series of remote write,
+/// and those without a value, have no form here and are left out.
+pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
+    let mut index = 0;
+    while index < set.len() {
+        let first = set.at(index);
+        let name = first.name();
+        let run = (index..set.len()).take_while(|&next| {
+            let next = set.at(next);
+            next.kind == first.kind && next.name() == name
+        });
+        let run = index..index + run.count();
+        index = run.end;
+        let metrics = || run.clone().filter_map(|at| metric(set.at(at)));
+        let len: usize = metrics().map(|(series, sample)| field_len(metric_len(&series, sample))).sum();
+        if len == 0 {
+            continue;
+        }
+        put_varint(out, (field_len(name.len()) + 2 + len) as u64);
+        put_bytes(out, NAME, name.as_bytes());
+        out.extend_from_slice(&[TYPE, scalar(first.kind) as u8]);
+        for (series, sample) in metrics() {
+            put_metric(&series, sample, out);
+        }
+    }
+}
+
+fn metric<'s, 'a>(series: Series<'s, 'a>) -> Option<(Series<'s, 'a>, Sample)> {
+    match series.points {
+        Points::Sample(sample) => Some((series, sample)),
+        Points::Encoded(_) | Points::Absent => None,
+    }
+}
+
+/// A single value cannot be a summary or histogram.
+const fn scalar(kind: MetricType) -> MetricType {
+    match kind {
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => kind,
+        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => MetricType::Untyped,
+    }
+}
+
+fn field_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+fn labels_of<'s, 'a>(series: &Series<'s, 'a>) -> impl Iterator<Item = Label<'a>> + use<'s, 'a> {
+    series.labels.iter().copied().filter(|label| label.name != NAME_LABEL)
+}
+
+fn metric_len(series: &Series<'_, '_>, sample: Sample) -> usize {
+    let labels: usize = labels_of(series).map(|label| field_len(labels::label_len(label))).sum();
+    let timestamp = sample.timestamp_ms.map_or(0, |timestamp| 1 + varint_len(timestamp as u64));
+    labels + 2 + VALUE_LEN + timestamp
+}
+
+fn put_metric(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
+    out.push(METRIC);
+    put_varint(out, metric_len(series, sample) as u64);
+    for label in labels_of(series) {
+        labels::put_label(out, label);
+    }
+    let value = match scalar(series.kind) {
+        MetricType::Gauge => key(2, Wire::Bytes),
+        MetricType::Counter => key(3, Wire::Bytes),
+        _ => key(5, Wire::Bytes),
+    };
+    out.extend_from_slice(&[value, VALUE_LEN as u8, VALUE]);
+    out.extend_from_slice(&sample.value.to_le_bytes());
+    if let Some(timestamp) = sample.timestamp_ms {
+        out.push(TIMESTAMP);
+        put_varint(out, timestamp as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

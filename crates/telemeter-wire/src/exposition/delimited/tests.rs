@@ -1,0 +1,168 @@
+use super::*;
+use crate::{exposition::text, series::Arena};
+
+/// Encodes the fields of a message: key, then what `bytes` are.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, key(number, Wire::Bytes), bytes);
+    out
+}
+
+fn double(number: u8, value: f64) -> Vec<u8> {
+    [&[key(number, Wire::Fixed64)], &value.to_le_bytes()[..]].concat()
+}
+
+fn varint(number: u8, value: u64) -> Vec<u8> {
+    let mut out = vec![key(number, Wire::Varint)];
+    put_varint(&mut out, value);
+    out
+}
+
+fn label(name: &str, value: &str) -> Vec<u8> {
+    field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat())
+}
+
+fn family(name: &str, kind: u64, metrics: &[Vec<u8>]) -> Vec<u8> {
+    let metrics: Vec<u8> = metrics.iter().flat_map(|metric| field(4, metric)).collect();
+    let message = [field(1, name.as_bytes()), varint(3, kind), metrics].concat();
+    let mut out = Vec::new();
+    put_varint(&mut out, message.len() as u64);
+    out.extend_from_slice(&message);
+    out
+}
+
+fn as_text(body: &[u8]) -> Result<String, Error> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    decode(body, &Limits::default(), &mut set)?;
+    let mut out = Vec::new();
+    text::encode(&set, &mut out);
+    Ok(String::from_utf8(out).expect("UTF-8"))
+}
+
+#[test]
+fn decodes_each_type() {
+    let check = |body: &[u8], expected: &str| assert_eq!(as_text(body).expect("a body"), expected);
+    let labels = label("a", "b");
+    check(
+        &family("g", 1, &[[labels.clone(), field(2, &double(1, 1.5)), varint(6, 7)].concat()]),
+        "# TYPE g gauge\ng{a=\"b\"} 1.5 7\n",
+    );
+    check(&family("c", 0, &[field(3, &double(1, 2.0))]), "# TYPE c counter\nc 2\n");
+    check(&family("u", 3, &[field(5, &double(1, 3.0))]), "# TYPE u untyped\nu 3\n");
+    let quantile = field(3, &[double(1, 0.5), double(2, 9.0)].concat());
+    let summary = field(4, &[varint(1, 4), double(2, 8.0), quantile].concat());
+    check(
+        &family("s", 2, &[[labels.clone(), summary, varint(6, 7)].concat()]),
+        "# TYPE s untyped\ns{a=\"b\",quantile=\"0.5\"} 9 7\n# TYPE s_sum untyped\ns_sum{a=\"b\"} 8 7\n# TYPE s_count untyped\ns_count{a=\"b\"} 4 7\n",
+    );
+    let bucket = field(3, &[varint(1, 3), double(2, 0.25)].concat());
+    let histogram = field(7, &[varint(1, 4), double(2, 8.0), bucket].concat());
+    check(
+        &family("h", 4, &[[labels, histogram].concat()]),
+        "# TYPE h_bucket untyped\nh_bucket{a=\"b\",le=\"0.25\"} 3\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\
+         # TYPE h_sum untyped\nh_sum{a=\"b\"} 8\n# TYPE h_count untyped\nh_count{a=\"b\"} 4\n",
+    );
+    let native = field(7, &[varint(1, 4), double(2, 8.0), varint(5, 6)].concat());
+    check(&family("n", 4, &[native]), "# TYPE n_sum untyped\nn_sum 8\n# TYPE n_count untyped\nn_count 4\n");
+}
+
+#[test]
+fn a_name_behind_the_metrics_still_names_them() {
+    let message = [field(4, &field(5, &double(1, 1.0))), varint(3, 3), field(1, b"late")].concat();
+    let mut body = Vec::new();
+    put_varint(&mut body, message.len() as u64);
+    body.extend_from_slice(&message);
+    assert_eq!(as_text(&body).expect("a body"), "# TYPE late untyped\nlate 1\n");
+}
+
+#[test]
+fn a_value_of_another_type_is_absent() {
+    fn check(kind: u64, metric: Vec<u8>) {
+        let body = family("m", kind, &[metric]);
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        decode(&body, &Limits::default(), &mut set).expect("a body");
+        let points: Vec<_> = set.iter().map(|series| series.points).collect();
+        assert_eq!(points, [Points::Absent]);
+    }
+    check(1, field(3, &double(1, 1.0)));
+    check(1, Vec::new());
+    check(1, field(2, b""));
+    check(3, [field(5, &double(1, 1.0)), field(2, &double(1, 1.0))].concat());
+    check(4, field(2, &double(1, 1.0)));
+    check(2, field(7, &varint(1, 1)));
+}
+
+#[test]
+fn a_message_that_is_cut_off_is_an_error() {
+    let body = family("g", 1, &[field(2, &double(1, 1.5))]);
+    for end in 1..body.len() {
+        assert!(as_text(&body[..end]).is_err(), "{end}");
+    }
+    assert_eq!(as_text(&family("g", 6, &[])), Err(Error::protobuf("a metric type that does not exist")));
+}
+
+#[test]
+fn expansion_holds_the_limits() {
+    let bucket = field(3, &varint(1, 3));
+    let histogram = field(7, &bucket.repeat(10));
+    let body = family("h", 4, &[histogram]);
+    let limits = Limits { series: 5, ..Limits::default() };
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    assert_eq!(decode(&body, &limits, &mut set), Err(Error::Limit { what: "series", limit: 5 }));
+}
+
+#[test]
+fn a_short_message_makes_no_long_one() {
+    // One long label, and as many quantiles as there is room for.
+    let quantile = field(3, &double(1, 0.5));
+    let summary = field(4, &quantile.repeat(20_000));
+    let body = family("s", 2, &[[label("a", &"b".repeat(16_000)), summary].concat()]);
+    let named = family(&"n".repeat(16_000), 1, &vec![field(2, &double(1, 1.0)); 20_000]);
+    for body in [body, named] {
+        assert!(body.len() < 512_000);
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        let limit = Limits::default().text_bytes;
+        let error = Error::Limit { what: "bytes in all labels", limit };
+        assert_eq!(decode(&body, &Limits::default(), &mut set), Err(error));
+        drop(set);
+        assert!(arena.held_bytes() < 1 << 24, "{}", arena.held_bytes());
+    }
+}
+
+#[test]
+fn a_histogram_s_name_stands_once_in_memory() {
+    let histogram = field(7, &field(3, b"").repeat(50_000));
+    let body = family(&"n".repeat(1000), 4, &[histogram]);
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let limits = Limits { text_bytes: 1 << 30, ..Limits::default() };
+    decode(&body, &limits, &mut set).expect("a body");
+    drop(set);
+    assert!(arena.held_bytes() < 1 << 24, "{}", arena.held_bytes());
+}
+
+#[test]
+fn writes_what_it_reads() {
+    let text = "# TYPE g gauge\ng{a=\"b\",c=\"\"} 1.5 7\ng 2\n# TYPE c counter\nc 3 -1\n# TYPE u untyped\nu NaN 9\n";
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    text::decode(text.as_bytes(), &Limits::default(), &mut set).expect("a text");
+    let mut body = Vec::new();
+    encode(&set, &mut body);
+    assert_eq!(as_text(&body).expect("our own body"), text);
+}
+
+#[test]
+fn the_name_counts_among_the_labels() {
+    let metric = |labels: usize| [label("a", "b").repeat(labels), field(5, &double(1, 1.0))].concat();
+    let limits = Limits { labels_per_series: 3, ..Limits::default() };
+    let (three, four) = (family("up", 3, &[metric(2)]), family("up", 3, &[metric(3)]));
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    assert_eq!(decode(&three, &limits, &mut set), Ok(()));
+    assert_eq!(decode(&four, &limits, &mut set), Err(Error::Limit { what: "labels in one series", limit: 3 }));
+}

@@ -1,0 +1,15 @@
+//! Bytes to values and back: the exposition formats, remote write, snappy.
+//!
+//! No clock, no file, no socket, no log; no input makes it panic.
+
+mod error;
+pub mod exposition;
+mod labels;
+mod protobuf;
+pub mod remote_write;
+mod schema;
+pub mod series;
+pub mod snappy;
+
+pub use error::{Error, Limits};
+pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};

@@ -1,0 +1,236 @@
+//! The few protobuf primitives that the formats need: a reader over borrowed bytes, and writers into a `Vec`.
+//!
+//! As strict as a generated decoder: field number 0, wrong wire types, varints over 64 bits and text that is not
+//! UTF-8 are errors. Unknown fields are skipped, groups included.
+//!
+//! Source: <https://protobuf.dev/programming-guides/encoding/>.
+
+use crate::error::Error;
+
+/// How a field's value is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wire {
+    Varint = 0,
+    Fixed64 = 1,
+    Bytes = 2,
+    GroupStart = 3,
+    GroupEnd = 4,
+    Fixed32 = 5,
+}
+
+/// How deep unknown groups may nest.
+const MAX_GROUP_DEPTH: u32 = 64;
+
+/// Reads fields from the front of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// How many bytes are not read yet.
+    #[inline]
+    pub(crate) const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next field's number and wire type; `None` at the end of the message.
+    #[inline]
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, Wire)>, Error> {
+        let Some(&first) = self.rest.first() else { return Ok(None) };
+        let key = if first < 0x80 {
+            self.rest = &self.rest[1..];
+            u64::from(first)
+        } else {
+            self.varint()?
+        };
+        let key = u32::try_from(key).map_err(|_| Error::protobuf("field key over 32 bits"))?;
+        if key >> 3 == 0 {
+            return Err(Error::protobuf("field number 0"));
+        }
+        let wire = match key & 7 {
+            0 => Wire::Varint,
+            1 => Wire::Fixed64,
+            2 => Wire::Bytes,
+            3 => Wire::GroupStart,
+            4 => Wire::GroupEnd,
+            5 => Wire::Fixed32,
+            _ => return Err(Error::protobuf("unknown wire type")),
+        };
+        Ok(Some((key >> 3, wire)))
+    }
+
+    /// A base-128 varint of at most 64 bits.
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, Error> {
+        match *self.rest {
+            [a, ..] if a < 0x80 => {
+                self.rest = &self.rest[1..];
+                Ok(u64::from(a))
+            }
+            [a, b, ..] if b < 0x80 => {
+                self.rest = &self.rest[2..];
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Error> {
+        let mut value = 0_u64;
+        for (index, &byte) in self.rest.iter().take(10).enumerate() {
+            if index == 9 && byte > 1 {
+                return Err(Error::protobuf("varint over 64 bits"));
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return Ok(value);
+            }
+        }
+        Err(Error::protobuf("varint does not end"))
+    }
+
+    /// A length and as many bytes.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        let len = self.varint()?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let Some((bytes, rest)) = self.rest.split_at_checked(len) else {
+            return Err(Error::protobuf("a length goes past the end"));
+        };
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// Eight bytes, little endian, as a double.
+    #[inline]
+    pub(crate) fn double(&mut self) -> Result<f64, Error> {
+        Ok(f64::from_bits(u64::from_le_bytes(self.fixed()?)))
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let Some((bytes, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(Error::protobuf("a number goes past the end"));
+        };
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    /// Passes over the value of an unknown field.
+    pub(crate) fn skip(&mut self, number: u32, wire: Wire) -> Result<(), Error> {
+        self.skip_nested(number, wire, 0)
+    }
+
+    fn skip_nested(&mut self, number: u32, wire: Wire, depth: u32) -> Result<(), Error> {
+        match wire {
+            Wire::Varint => self.varint().map(drop),
+            Wire::Fixed64 => self.fixed::<8>().map(drop),
+            Wire::Fixed32 => self.fixed::<4>().map(drop),
+            Wire::Bytes => self.bytes().map(drop),
+            Wire::GroupEnd => Err(Error::protobuf("a group ends that did not begin")),
+            Wire::GroupStart if depth >= MAX_GROUP_DEPTH => Err(Error::protobuf("groups nest too deep")),
+            Wire::GroupStart => loop {
+                match self.field()? {
+                    Some((end, Wire::GroupEnd)) if end == number => return Ok(()),
+                    Some((inner, wire)) => self.skip_nested(inner, wire, depth + 1)?,
+                    None => return Err(Error::protobuf("a group does not end")),
+                }
+            },
+        }
+    }
+}
+
+/// Fails where a known field has another wire type than its declaration.
+#[inline]
+pub(crate) fn expect(wire: Wire, wanted: Wire) -> Result<(), Error> {
+    if wire == wanted { Ok(()) } else { Err(Error::protobuf("a field has the wrong wire type")) }
+}
+
+/// These bytes as text. Most labels are ASCII, and short: they are told so eight bytes at a time.
+#[inline]
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::protobuf("text that is not UTF-8"))
+}
+
+/// How many bytes `value` takes as a varint.
+#[inline]
+pub(crate) const fn varint_len(value: u64) -> usize {
+    // 9/64 is a little more than 1/7: exact for every bit length.
+    ((64 - (value | 1).leading_zeros()) as usize * 9 + 64) / 64
+}
+
+/// Appends `value` as a varint.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a field of bytes: key, length, bytes.
+#[inline]
+pub(crate) fn put_bytes(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
+    out.push(key);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// The key byte of a field with a number below 16.
+pub(crate) const fn key(number: u8, wire: Wire) -> u8 {
+    number << 3 | wire as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_keep_their_value_and_length() {
+        for shift in 0..64 {
+            for value in [1_u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                assert_eq!(out.len(), varint_len(value), "{value}");
+                assert_eq!(Reader::new(&out).varint(), Ok(value));
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_message() {
+        fn check(bytes: &[u8], reason: &'static str) {
+            let mut reader = Reader::new(bytes);
+            let result = reader.field().and_then(|field| match field {
+                Some((number, wire)) => reader.skip(number, wire),
+                None => Ok(()),
+            });
+            assert_eq!(result, Err(Error::protobuf(reason)), "{bytes:02x?}");
+        }
+        check(&[0x00, 0x00], "field number 0");
+        check(&[0x0e], "unknown wire type");
+        check(&[0x0c], "a group ends that did not begin");
+        check(&[0x0b], "a group does not end");
+        check(&[0x0a, 0x02, 0x00], "a length goes past the end");
+        check(&[0x09, 0x02], "a number goes past the end");
+        check(&[0x08, 0xff], "varint does not end");
+        check(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "varint over 64 bits");
+        check(&[0x0b; 100], "groups nest too deep");
+    }
+
+    #[test]
+    fn skips_a_group_with_all_it_holds() {
+        let mut reader = Reader::new(&[0x0b, 0x10, 0x01, 0x13, 0x14, 0x1a, 0x01, 0x00, 0x0c, 0x28, 0x07]);
+        let (number, wire) = reader.field().expect("a key").expect("a field");
+        assert_eq!(reader.skip(number, wire), Ok(()));
+        assert_eq!(reader.field(), Ok(Some((5, Wire::Varint))));
+    }
+}

@@ -1,0 +1,244 @@
+//! Remote write 1.0: `WriteRequest` in and out; an unchanged series is spliced, its bytes copied as they came.
+//!
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
+
+use crate::{
+    error::{Error, Limits},
+    labels,
+    protobuf::{Reader, Wire, expect, key, put_bytes, put_varint, varint_len},
+    schema,
+    series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
+};
+
+const TIMESERIES: u8 = key(1, Wire::Bytes);
+const SAMPLE: u8 = key(2, Wire::Bytes);
+const VALUE: u8 = key(1, Wire::Fixed64);
+const TIMESTAMP: u8 = key(2, Wire::Varint);
+
+/// What a request held beside series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Entries of metadata (type, help, unit of a family). They are not kept.
+    pub entries: usize,
+}
+
+/// Decodes one `WriteRequest`, decompressed, into `set`. Labels stay as sent, unsorted.
+///
+/// # Errors
+/// [`Error::Protobuf`] for bytes that are no such message; [`Error::Limit`] above one of `limits`.
+pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Metadata, Error> {
+    set.set_source(message);
+    let mut reader = Reader::new(message);
+    let mut metadata = Metadata::default();
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => {
+                expect(wire, Wire::Bytes)?;
+                decode_series(reader.bytes()?, limits, set)?;
+            }
+            3 => {
+                schema::check_field(&mut reader, wire, schema::Kind::Message(schema::METADATA))?;
+                metadata.entries += 1;
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    Ok(metadata)
+}
+
+/// Decodes one `TimeSeries`. It can be spliced where all labels stand at its front and nothing in it is unknown.
+fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    limits.check_series(set.len())?;
+    let mark = set.mark();
+    let mut front = labels::front(message, limits, set)?;
+    let mut reader = Reader::new(&message[front..]);
+    let (mut spliced, mut behind_labels) = (true, false);
+    let (mut samples, mut newest_ms) = (0, None);
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => {
+                expect(wire, Wire::Bytes)?;
+                let (label, plain) = labels::decode(reader.bytes()?, limits)?;
+                limits.check_labels(set.mark() - mark + 1)?;
+                set.push_label(label);
+                spliced &= plain && !behind_labels;
+                front = message.len() - reader.remaining();
+                continue;
+            }
+            2 => {
+                expect(wire, Wire::Bytes)?;
+                newest_ms = newest_ms.max(sample(reader.bytes()?)?.timestamp_ms);
+                samples += 1;
+            }
+            3 => schema::check_field(&mut reader, wire, schema::Kind::Message(schema::REMOTE_EXEMPLAR))?,
+            4 => {
+                expect(wire, Wire::Bytes)?;
+                newest_ms = newest_ms.max(Some(histogram_timestamp(reader.bytes()?)?));
+                samples += 1;
+            }
+            _ => {
+                reader.skip(number, wire)?;
+                spliced = false;
+            }
+        }
+        behind_labels = true;
+    }
+    limits.check_held(set.mark())?;
+    set.charge(message.len(), limits)?;
+    let payload = if spliced { &message[front..] } else { known_fields(message, set)? };
+    let whole = spliced.then_some(message);
+    set.finish(mark, MetricType::Untyped, Points::Encoded(Encoded { payload, whole, samples, newest_ms }));
+    Ok(())
+}
+
+/// Copies samples, exemplars and histograms out of a series in which they stand between other fields.
+#[cold]
+fn known_fields<'a>(message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
+    let mut kept = bumpalo::collections::Vec::new_in(set.arena().text());
+    let mut reader = Reader::new(message);
+    loop {
+        let before = reader.remaining();
+        let Some((number, wire)) = reader.field()? else { break };
+        reader.skip(number, wire)?;
+        if matches!(number, 2..=4) {
+            kept.extend_from_slice(&message[message.len() - before..message.len() - reader.remaining()]);
+        }
+    }
+    Ok(kept.into_bump_slice())
+}
+
+/// Decodes a `Sample`; absent fields are zero, as in proto3.
+#[inline]
+fn sample(message: &[u8]) -> Result<Sample, Error> {
+    let mut reader = Reader::new(message);
+    let (mut value, mut timestamp_ms) = (0.0, 0);
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => {
+                expect(wire, Wire::Fixed64)?;
+                value = reader.double()?;
+            }
+            2 => {
+                expect(wire, Wire::Varint)?;
+                timestamp_ms = reader.varint()? as i64;
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    Ok(Sample { value, timestamp_ms: Some(timestamp_ms) })
+}
+
+/// Checks a native histogram, and says its time.
+fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
+    schema::check(message, schema::REMOTE_HISTOGRAM)?;
+    let mut reader = Reader::new(message);
+    let mut timestamp_ms = 0;
+    while let Some((number, wire)) = reader.field()? {
+        if number == 15 {
+            expect(wire, Wire::Varint)?;
+            timestamp_ms = reader.varint()? as i64;
+        } else {
+            reader.skip(number, wire)?;
+        }
+    }
+    Ok(timestamp_ms)
+}
+
+/// Appends all series of `set` to `out` as one `WriteRequest`. Such messages may be concatenated into one.
+pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
+    for series in set.iter() {
+        encode_series(&series, set.source(), out);
+    }
+}
+
+fn encode_series(series: &Series<'_, '_>, source: &[u8], out: &mut Vec<u8>) {
+    if let Points::Encoded(Encoded { whole: Some(whole), .. }) = series.points {
+        return put_bytes(out, TIMESERIES, whole);
+    }
+    put_message(out, |out| {
+        labels::put_labels(out, series.labels, source);
+        match series.points {
+            Points::Encoded(encoded) => out.extend_from_slice(encoded.payload),
+            Points::Sample(sample) => put_sample(sample, out),
+            Points::Absent => {}
+        }
+    });
+}
+
+/// Appends a `TimeSeries` that `fill` writes. Its length is known behind it; it mostly takes two bytes, and these are left
+/// free.
+#[inline]
+fn put_message(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[TIMESERIES, 0, 0]);
+    let from = out.len();
+    fill(out);
+    let len = out.len() - from;
+    match varint_len(len as u64) {
+        1 => drop(out.remove(from - 1)),
+        2 => {}
+        more => (2..more).for_each(|_| out.insert(from, 0)),
+    }
+    let mut at = from - 2;
+    let mut rest = len;
+    while rest >= 0x80 {
+        out[at] = rest as u8 | 0x80;
+        rest >>= 7;
+        at += 1;
+    }
+    out[at] = rest as u8;
+}
+
+fn sample_len(sample: Sample) -> usize {
+    let value = if sample.value.to_bits() == 0 { 0 } else { 9 };
+    let timestamp = sample.timestamp_ms.unwrap_or(0);
+    value + if timestamp == 0 { 0 } else { 1 + varint_len(timestamp as u64) }
+}
+
+fn put_sample(sample: Sample, out: &mut Vec<u8>) {
+    // At most 1 + 8 + 1 + 10 bytes: the length is one byte.
+    out.extend_from_slice(&[SAMPLE, sample_len(sample) as u8]);
+    if sample.value.to_bits() != 0 {
+        out.push(VALUE);
+        out.extend_from_slice(&sample.value.to_le_bytes());
+    }
+    let timestamp = sample.timestamp_ms.unwrap_or(0);
+    if timestamp != 0 {
+        out.push(TIMESTAMP);
+        put_varint(out, timestamp as u64);
+    }
+}
+
+/// The float samples of a series, in order.
+#[derive(Clone)]
+pub struct Samples<'a> {
+    single: Option<Sample>,
+    fields: Reader<'a>,
+}
+
+pub(crate) const fn sample_points<'a>(points: &Points<'a>) -> Samples<'a> {
+    match *points {
+        Points::Sample(sample) => Samples { single: Some(sample), fields: Reader::new(&[]) },
+        Points::Encoded(encoded) => Samples { single: None, fields: Reader::new(encoded.payload) },
+        Points::Absent => Samples { single: None, fields: Reader::new(&[]) },
+    }
+}
+
+impl Iterator for Samples<'_> {
+    type Item = Sample;
+
+    fn next(&mut self) -> Option<Sample> {
+        if let Some(sample) = self.single.take() {
+            return Some(sample);
+        }
+        loop {
+            // The payload was checked when it was decoded: an error here can only be its end.
+            match self.fields.field().ok()?? {
+                (2, Wire::Bytes) => return sample(self.fields.bytes().ok()?).ok(),
+                (number, wire) => self.fields.skip(number, wire).ok()?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Snappy in both its forms, each with a cap on decompressed bytes: the raw *block* that remote write carries, and the
+//! *framed* stream that `/upload` carries. They are not interchangeable.
+//!
+//! Source: <https://github.com/google/snappy/blob/main/format_description.txt> and `framing_format.txt` beside it.
+
+use crate::error::Error;
+
+/// A block that decompresses to more than this many times its size is no snappy: three bytes copy at most 64.
+const MAX_RATIO: usize = 22;
+/// What a chunk of the framed form may hold, decompressed.
+const MAX_CHUNK: usize = 65_536;
+const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+
+const COMPRESSED: u8 = 0x00;
+const UNCOMPRESSED: u8 = 0x01;
+
+/// Decompresses a block. `out` is overwritten; what it held before only saves the cost of making room.
+///
+/// # Errors
+/// [`Error::TooLong`] where the block says that it holds over `cap_bytes`, before any are allocated; [`Error::Snappy`]
+/// for bytes that are no block.
+pub fn decode_block(block: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+    let len = block_len(block, cap_bytes)?;
+    make_room(out, len);
+    decompress(block, out)?;
+    Ok(())
+}
+
+/// Decompresses a framed stream. `out` is overwritten; what it held before only saves the cost of making room.
+///
+/// # Errors
+/// [`Error::TooLong`] as soon as the chunks hold over `cap_bytes`; [`Error::Snappy`] for bytes that are no such stream,
+/// a truncated one and a wrong checksum among them.
+pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut rest = stream;
+    let mut len = 0;
+    if !rest.is_empty() && !rest.starts_with(STREAM_IDENTIFIER) {
+        return Err(Error::Snappy("the stream does not begin with its identifier"));
+    }
+    while !rest.is_empty() {
+        let Some((&[kind, a, b, c], behind)) = rest.split_first_chunk::<4>() else {
+            return Err(Error::Snappy("a chunk header is cut off"));
+        };
+        let Some((chunk, behind)) = behind.split_at_checked(u32::from_le_bytes([a, b, c, 0]) as usize) else {
+            return Err(Error::Snappy("a chunk is cut off"));
+        };
+        rest = behind;
+        match kind {
+            COMPRESSED | UNCOMPRESSED => {
+                let Some((&checksum, data)) = chunk.split_first_chunk::<4>() else {
+                    return Err(Error::Snappy("a chunk is shorter than its checksum"));
+                };
+                let holds = if kind == COMPRESSED { block_len(data, MAX_CHUNK)? } else { data.len() };
+                if holds > MAX_CHUNK {
+                    return Err(Error::Snappy("a chunk holds over 65536 bytes"));
+                }
+                if holds > cap_bytes - len {
+                    return Err(Error::TooLong { cap_bytes });
+                }
+                if out.len() < len + holds {
+                    out.resize(len + holds, 0);
+                }
+                let into = &mut out[len..len + holds];
+                if kind == COMPRESSED {
+                    decompress(data, into)?;
+                } else {
+                    into.copy_from_slice(data);
+                }
+                if masked_checksum(into) != u32::from_le_bytes(checksum) {
+                    return Err(Error::Snappy("a checksum is wrong"));
+                }
+                len += holds;
+            }
+            0xff if chunk == &STREAM_IDENTIFIER[4..] => {}
+            0xff => return Err(Error::Snappy("a stream identifier is wrong")),
+            // Padding, and what readers are to pass over.
+            0x80..=0xfe => {}
+            0x02..=0x7f => return Err(Error::Snappy("a chunk of an unknown kind")),
+        }
+    }
+    out.truncate(len);
+    Ok(())
+}
+
+/// What the header of a block says that it holds, checked against the cap and against what can be true.
+fn block_len(block: &[u8], cap_bytes: usize) -> Result<usize, Error> {
+    let len = snap::raw::decompress_len(block).map_err(|_| Error::Snappy("the block's length is no number"))?;
+    if len > cap_bytes {
+        return Err(Error::TooLong { cap_bytes });
+    }
+    if len > block.len().saturating_mul(MAX_RATIO) {
+        return Err(Error::Snappy("the block says that it holds more than it can"));
+    }
+    Ok(len)
+}
+
+fn decompress(block: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    let len = snap::raw::Decoder::new().decompress(block, out).map_err(|_| Error::Snappy("the block is corrupt"))?;
+    if len == out.len() { Ok(()) } else { Err(Error::Snappy("the block is shorter than it says")) }
+}
+
+fn make_room(out: &mut Vec<u8>, len: usize) {
+    if out.len() < len {
+        out.resize(len, 0);
+    } else {
+        out.truncate(len);
+    }
+}
+
+/// The checksum of the framed form, over decompressed bytes.
+fn masked_checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Compresses; keeps its tables and its room for the next time.
+pub struct Encoder {
+    raw: snap::raw::Encoder,
+    room: Vec<u8>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// An encoder without room yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { raw: snap::raw::Encoder::new(), room: Vec::new() }
+    }
+
+    /// Appends `bytes` to `out` as one block.
+    pub fn block(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.compress(bytes));
+    }
+
+    /// Appends `bytes` to `out` as a framed stream.
+    pub fn framed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(STREAM_IDENTIFIER);
+        for chunk in bytes.chunks(MAX_CHUNK) {
+            let checksum = masked_checksum(chunk).to_le_bytes();
+            let compressed = self.compress(chunk);
+            // As every encoder: what gains less than an eighth is left as it is.
+            let (kind, data) = if compressed.len() < chunk.len() - chunk.len() / 8 {
+                (COMPRESSED, compressed)
+            } else {
+                (UNCOMPRESSED, chunk)
+            };
+            let [a, b, c, _] = ((data.len() + 4) as u32).to_le_bytes();
+            out.extend_from_slice(&[kind, a, b, c]);
+            out.extend_from_slice(&checksum);
+            out.extend_from_slice(data);
+        }
+    }
+
+    fn compress(&mut self, bytes: &[u8]) -> &[u8] {
+        let most = snap::raw::max_compress_len(bytes.len());
+        if self.room.len() < most {
+            self.room.resize(most, 0);
+        }
+        // There is room for the longest result, and no request is near 4 GiB: the two errors that compress() knows.
+        let len = self.raw.compress(bytes, &mut self.room).expect("room for the longest result");
+        &self.room[..len]
+    }
+
+    /// Bytes of room held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.room.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Encoder::new().block(bytes, &mut out);
+        out
+    }
+
+    fn framed(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Encoder::new().framed(bytes, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_cap_is_within_itself() {
+        let mut out = Vec::new();
+        assert_eq!(decode_block(&block(&[7; 1000]), 1000, &mut out), Ok(()));
+        assert_eq!(out, [7; 1000]);
+        assert_eq!(decode_block(&block(&[7; 1000]), 999, &mut out), Err(Error::TooLong { cap_bytes: 999 }));
+        assert_eq!(decode_framed(&framed(&[7; 200_000]), 200_000, &mut out), Ok(()));
+        assert_eq!(out, [7; 200_000]);
+        assert_eq!(
+            decode_framed(&framed(&[7; 200_000]), 199_999, &mut out),
+            Err(Error::TooLong { cap_bytes: 199_999 })
+        );
+    }
+
+    #[test]
+    fn a_lying_header_allocates_nothing() {
+        let mut out = Vec::new();
+        let claims_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+        assert_eq!(decode_block(&claims_4_gib, 1 << 20, &mut out), Err(Error::TooLong { cap_bytes: 1 << 20 }));
+        let claims_a_mib = [0x80, 0x80, 0x40, 0x00];
+        assert_eq!(
+            decode_block(&claims_a_mib, 1 << 20, &mut out),
+            Err(Error::Snappy("the block says that it holds more than it can"))
+        );
+        assert_eq!(out.capacity(), 0);
+    }
+
+    #[test]
+    fn refuses_what_is_no_stream() {
+        fn check(stream: &[u8], reason: &'static str) {
+            assert_eq!(decode_framed(stream, 1 << 20, &mut Vec::new()), Err(Error::Snappy(reason)), "{stream:02x?}");
+        }
+        let good = framed(b"hello hello hello hello hello");
+        check(&block(b"hello"), "the stream does not begin with its identifier");
+        check(&good[..good.len() - 1], "a chunk is cut off");
+        check(&good[..12], "a chunk header is cut off");
+        let mut wrong = good.clone();
+        wrong[14] ^= 1;
+        check(&wrong, "a checksum is wrong");
+        let mut unknown = good.clone();
+        unknown[10] = 0x02;
+        check(&unknown, "a chunk of an unknown kind");
+        let mut padded = good.clone();
+        padded.extend_from_slice(&[0xfe, 2, 0, 0, 9, 9]);
+        assert_eq!(decode_framed(&padded, 1 << 20, &mut Vec::new()), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_agree_with_the_library(bytes in proptest::collection::vec(any::<u8>(), 0..3000), repeat in 1_usize..80) {
+            let bytes = bytes.repeat(repeat);
+            let mut out = vec![1; 17];
+            decode_block(&block(&bytes), bytes.len(), &mut out).expect("our own block");
+            prop_assert_eq!(&out, &bytes);
+            decode_framed(&framed(&bytes), bytes.len(), &mut out).expect("our own stream");
+            prop_assert_eq!(&out, &bytes);
+            let mut theirs = Vec::new();
+            std::io::copy(&mut snap::read::FrameDecoder::new(&framed(&bytes)[..]), &mut theirs).expect("a stream");
+            prop_assert_eq!(&theirs, &bytes);
+            theirs.clear();
+            std::io::copy(&mut snap::read::FrameEncoder::new(&bytes[..]), &mut theirs).expect("a stream");
+            decode_framed(&theirs, bytes.len(), &mut out).expect("the library's stream");
+            prop_assert_eq!(&out, &bytes);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_block(&bytes, 10_000, &mut Vec::new());
+            let _ = decode_framed(&bytes, 10_000, &mut Vec::new());
+            let stream = [&STREAM_IDENTIFIER[..], &bytes].concat();
+            let _ = decode_framed(&stream, 10_000, &mut Vec::new());
+        }
+    }
+}

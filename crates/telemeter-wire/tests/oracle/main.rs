@@ -1,0 +1,168 @@
+//! The decoders against a library's: the same messages are taken, with the same values, random or mutated.
+//!
+//! `ORACLE_MESSAGES` and `ORACLE_MUTATIONS` say how many; `make fuzz` runs the whole number.
+
+mod messages;
+mod random;
+
+use messages::{MetricFamily, WriteRequest};
+use prost::Message;
+use random::Random;
+use telemeter_wire::{
+    Arena, Error, Label, Limits, Points, SeriesSet,
+    exposition::{self, Format},
+    remote_write, snappy,
+};
+
+fn count(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |count| count.parse().expect("a number"))
+}
+
+fn messages() -> u64 {
+    count("ORACLE_MESSAGES", 5_000)
+}
+
+fn mutations() -> u64 {
+    count("ORACLE_MUTATIONS", 50_000)
+}
+
+/// Ours and the library's agree on one remote-write message.
+fn check_write_request(message: &[u8], context: &str) {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let ours = remote_write::decode(message, &Limits::default(), &mut set);
+    let theirs = WriteRequest::decode(message);
+    match (ours, theirs) {
+        (Ok(metadata), Ok(mut theirs)) => {
+            assert_eq!(metadata.entries, theirs.metadata.len(), "{context}");
+            assert_eq!(set.len(), theirs.timeseries.len(), "{context}");
+            for (ours, theirs) in set.iter().zip(&theirs.timeseries) {
+                let labels: Vec<_> = theirs.labels.iter().map(|label| Label::new(&label.name, &label.value)).collect();
+                assert_eq!(ours.labels, labels, "{context}");
+                let samples: Vec<_> =
+                    ours.samples().map(|sample| (sample.value.to_bits(), sample.timestamp_ms)).collect();
+                let expected: Vec<_> =
+                    theirs.samples.iter().map(|sample| (sample.value.to_bits(), Some(sample.timestamp))).collect();
+                assert_eq!(samples, expected, "{context}");
+                let times = theirs.samples.iter().map(|sample| sample.timestamp);
+                let newest = times.chain(theirs.histograms.iter().map(|histogram| histogram.timestamp)).max();
+                let Points::Encoded(encoded) = ours.points else { panic!("{context}: not encoded") };
+                assert_eq!(encoded.newest_ms, newest, "{context}");
+                assert_eq!(encoded.samples as usize, theirs.samples.len() + theirs.histograms.len(), "{context}");
+            }
+            // What we send on is what came, whether spliced or written anew; metadata aside.
+            let mut sent = Vec::new();
+            remote_write::encode(&set, &mut sent);
+            theirs.metadata.clear();
+            let sent = WriteRequest::decode(&sent[..]).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(sent.encode_to_vec(), theirs.encode_to_vec(), "{context}");
+        }
+        (Err(Error::Protobuf(_)), Err(_)) => {}
+        (ours, theirs) => panic!("{context}: ours {ours:?}, theirs {theirs:?}, of {message:02x?}"),
+    }
+}
+
+/// Decodes a delimited stream with the library.
+fn library_families(mut body: &[u8]) -> Result<Vec<MetricFamily>, prost::DecodeError> {
+    let mut families = Vec::new();
+    while !body.is_empty() {
+        families.push(MetricFamily::decode_length_delimited(&mut body)?);
+    }
+    Ok(families)
+}
+
+fn check_families(body: &[u8], context: &str) {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let ours = exposition::decode(Format::Delimited, body, &Limits::default(), &mut set);
+    match (ours, library_families(body)) {
+        (Ok(()), Ok(families)) => {
+            let expected: Vec<_> = families.iter().flat_map(messages::series_of).collect();
+            let ours: Vec<_> = set
+                .iter()
+                .map(|series| {
+                    let labels =
+                        series.labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
+                    let sample = series.samples().next().map(|sample| (sample.value.to_bits(), sample.timestamp_ms));
+                    messages::Flat { labels, kind: series.kind as i32, sample }
+                })
+                .collect();
+            assert_eq!(ours, expected, "{context}");
+        }
+        (Err(Error::Protobuf("a metric type that does not exist")), Ok(families)) => {
+            assert!(
+                families.iter().any(|family| family.r#type.is_some_and(|kind| !(0..=5).contains(&kind))),
+                "{context}"
+            );
+        }
+        (Err(Error::Protobuf(_)), Err(_)) => {}
+        (ours, theirs) => panic!("{context}: ours {ours:?}, theirs {theirs:?}, of {body:02x?}"),
+    }
+}
+
+#[test]
+fn remote_write_agrees_with_the_library_on_random_messages() {
+    for seed in 0..messages() {
+        let message = Random::new(seed).write_request().encode_to_vec();
+        check_write_request(&message, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn remote_write_agrees_with_the_library_on_mutated_messages() {
+    for seed in 0..mutations() {
+        let mut random = Random::new(seed);
+        let mut message = random.write_request().encode_to_vec();
+        random.mutate(&mut message);
+        check_write_request(&message, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn families_agree_with_the_library_on_random_messages() {
+    for seed in 0..messages() {
+        check_families(&Random::new(seed).families(), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn families_agree_with_the_library_on_mutated_messages() {
+    for seed in 0..mutations() {
+        let mut random = Random::new(seed);
+        let mut body = random.families();
+        random.mutate(&mut body);
+        check_families(&body, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn no_mutated_text_or_snappy_makes_it_panic() {
+    let (mut encoder, mut out) = (snappy::Encoder::new(), Vec::new());
+    for seed in 0..mutations() {
+        let mut random = Random::new(seed);
+        let body = random.families();
+        let arena = Arena::new();
+        let mut text = Vec::new();
+        {
+            let mut set = SeriesSet::new_in(&arena);
+            exposition::decode(Format::Delimited, &body, &Limits::default(), &mut set).expect("a body");
+            exposition::text::encode(&set, &mut text);
+        }
+        random.mutate(&mut text);
+        let mut set = SeriesSet::new_in(&arena);
+        let _ = exposition::decode(Format::Text, &text, &Limits::default(), &mut set);
+        for framed in [false, true] {
+            let mut compressed = Vec::new();
+            if framed {
+                encoder.framed(&body, &mut compressed);
+            } else {
+                encoder.block(&body, &mut compressed);
+            }
+            random.mutate(&mut compressed);
+            let decode = if framed { snappy::decode_framed } else { snappy::decode_block };
+            if decode(&compressed, body.len() + 1000, &mut out).is_ok() {
+                assert!(out.len() <= body.len() + 1000, "seed {seed}");
+            }
+        }
+    }
+}
