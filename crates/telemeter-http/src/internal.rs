@@ -1,0 +1,169 @@
+//! What both programs serve beside their own routes: health, metrics, profiles, reload, and the list of it all.
+
+mod health;
+mod profile;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
+use http::{HeaderMap, StatusCode, header};
+use tokio::sync::Mutex;
+
+pub use self::health::{Condition, Health};
+use crate::metrics::Exposition;
+
+/// Where the heap profile is.
+const HEAP: &str = "/debug/pprof/heap";
+
+/// Builds the router of an internal listener.
+#[must_use]
+pub struct Internal {
+    router: Router,
+    paths: Vec<String>,
+    root: Option<MethodRouter>,
+    heap: MethodRouter,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+impl Internal {
+    /// `/healthz`, `/healthz/ready`, `/metrics` and `/debug/pprof/`.
+    pub fn new(health: &Health, exposition: Exposition) -> Self {
+        let metrics = get(move |headers: HeaderMap| {
+            let answer = exposition.answer(&headers);
+            async move { answer }
+        });
+        Self { router: Router::new(), paths: vec![HEAP.to_owned()], root: None, heap: get(profile::no_heap) }
+            .route("/healthz", live())
+            .route("/healthz/ready", ready(health))
+            .route("/metrics", metrics)
+            .route("/debug/pprof/", get(profile::index))
+            .route("/debug/pprof/profile", get(profile::cpu))
+    }
+
+    /// Answers `/debug/pprof/heap` with a profile, where the program allocates with jemalloc. Without, nothing of jemalloc is linked.
+    #[cfg(feature = "heap-profile")]
+    pub fn heap_profile(self) -> Self {
+        Self { heap: get(profile::heap), ..self }
+    }
+
+    /// `POST /-/reload`: 200 when `reload` succeeds, else 500 with its one line of why. One at a time, and never cut short
+    /// by a caller who leaves.
+    pub fn reload<F>(self, reload: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let reload: Arc<dyn Fn() -> Reloading + Send + Sync> = Arc::new(move || Box::pin(reload()));
+        let turn = Arc::new(Mutex::new(()));
+        let handler = move |headers: HeaderMap| {
+            if is_cross_site(&headers) {
+                let line = "not from another site's page\n";
+                return Box::pin(async move { (StatusCode::FORBIDDEN, line).into_response() }) as Answering;
+            }
+            let (reload, turn) = (reload.clone(), turn.clone());
+            let work = tokio::spawn(async move {
+                let _mine = turn.lock().await;
+                reload().await
+            });
+            Box::pin(async move { reloaded(work.await.unwrap_or_else(|_panic| Err("internal error".to_owned()))) })
+        };
+        self.route("/-/reload", post(handler))
+    }
+
+    /// One route more, listed with the others.
+    pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
+        self.paths.push(path.to_owned());
+        self.router = self.router.route(path, handler);
+        self
+    }
+
+    /// What `/` answers with in the list's place; [`paths_json`] makes the list.
+    pub fn root(self, handler: MethodRouter) -> Self {
+        Self { root: Some(handler), ..self }
+    }
+
+    /// The paths so far, `/` among them, sorted.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = self.paths.clone();
+        paths.push("/".to_owned());
+        paths.sort();
+        paths
+    }
+
+    /// The finished router; the rest of the paths is 404.
+    pub fn router(self) -> Router {
+        let paths = self.paths();
+        let root = self.root.unwrap_or_else(|| paths_route(&paths));
+        self.router.route("/", root).route(HEAP, self.heap)
+    }
+}
+
+/// `GET`: alive, whatever else is.
+pub fn live() -> MethodRouter {
+    get(|| async { "ok" })
+}
+
+/// `GET`: 200 `ok`, or 503 with a line for each condition that does not hold.
+pub fn ready(health: &Health) -> MethodRouter {
+    let health = health.clone();
+    get(move || {
+        let answer = match health.reasons() {
+            reasons if reasons.is_empty() => "ok".into_response(),
+            reasons => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], reasons.join("\n") + "\n")
+                .into_response(),
+        };
+        async move { answer }
+    })
+}
+
+/// `GET`: 200 `ok`, or 503 without a word of why: for those outside.
+pub fn ready_or_not(health: &Health) -> MethodRouter {
+    let health = health.clone();
+    get(move || {
+        let answer = if health.is_ready() {
+            "ok".into_response()
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n").into_response()
+        };
+        async move { answer }
+    })
+}
+
+/// `GET`: [`paths_json`] of these paths.
+pub fn paths_route<P: AsRef<str>>(paths: &[P]) -> MethodRouter {
+    let body = paths_json(paths);
+    get(move || async move { ([(header::CONTENT_TYPE, "application/json")], body) })
+}
+
+/// `{"paths":[...]}`, sorted.
+pub fn paths_json<P: AsRef<str>>(paths: &[P]) -> String {
+    let mut paths: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
+    paths.sort_unstable();
+    serde_json::json!({ "paths": paths }).to_string()
+}
+
+/// Whether a browser sends this for a page of another site; programs say nothing of the kind.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+fn reloaded(outcome: Result<(), String>) -> Response {
+    match outcome {
+        Ok(()) => {
+            tracing::info!("reloaded");
+            "ok\n".into_response()
+        }
+        Err(error) => {
+            tracing::error!(error, "not reloaded: the old configuration stays");
+            let line = format!("not reloaded, the old configuration stays: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, line).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

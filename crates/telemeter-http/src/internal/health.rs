@@ -1,0 +1,109 @@
+//! Whether to send requests here: named conditions, all of which must hold.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Why a program on its way out is not ready: no cause for a warning.
+const DRAINING: &str = "draining";
+
+/// The conditions of one program. Cheap to clone; clones share them. With no condition at all it is ready.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    conditions: Arc<Mutex<Vec<State>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    name: &'static str,
+    /// Why it does not hold; `None` when it does.
+    reason: Option<Cow<'static, str>>,
+}
+
+/// Sets one condition of a [`Health`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    health: Health,
+    name: &'static str,
+}
+
+impl Health {
+    /// No condition yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The condition of that name; a new one does not hold until it is said to.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let mut conditions = self.conditions.lock();
+        if !conditions.iter().any(|state| state.name == name) {
+            conditions.push(State { name, reason: Some(Cow::Borrowed("starting")) });
+        }
+        Condition { health: self.clone(), name }
+    }
+
+    /// Not ready any more, for good: the program is on its way out.
+    pub fn drain(&self) {
+        self.condition("serving").not_ready(DRAINING);
+    }
+
+    /// Whether every condition holds.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.lock().iter().all(|state| state.reason.is_none())
+    }
+
+    /// `name: reason` of each condition that does not hold.
+    pub fn reasons(&self) -> Vec<String> {
+        let conditions = self.conditions.lock();
+        conditions.iter().filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_ref()?))).collect()
+    }
+}
+
+impl Condition {
+    /// It holds.
+    pub fn ready(&self) {
+        self.set(None);
+    }
+
+    /// It does not, and this is why. The reason is shown to whoever asks: no secret, no address with one.
+    pub fn not_ready(&self, reason: impl Into<Cow<'static, str>>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, reason: Option<Cow<'static, str>>) {
+        let mut conditions = self.health.conditions.lock();
+        let Some(state) = conditions.iter_mut().find(|state| state.name == self.name) else { return };
+        if state.reason != reason {
+            match &reason {
+                None => tracing::info!(condition = self.name, "ready"),
+                Some(reason) if reason == DRAINING => tracing::info!(condition = self.name, %reason, "not ready"),
+                Some(reason) => tracing::warn!(condition = self.name, %reason, "not ready"),
+            }
+            state.reason = reason;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_condition_holds() {
+        let health = Health::new();
+        assert!(health.is_ready());
+        let (keys, oidc) = (health.condition("keys"), health.condition("oidc"));
+        keys.ready();
+        assert!(!health.is_ready());
+        assert_eq!(health.reasons(), ["oidc: starting"]);
+        oidc.not_ready("the provider does not answer");
+        assert_eq!(health.reasons(), ["oidc: the provider does not answer"]);
+        oidc.ready();
+        assert!(health.is_ready());
+        health.condition("oidc");
+        assert!(health.is_ready(), "asking for a condition again does not reset it");
+        health.drain();
+        assert_eq!(health.reasons(), ["serving: draining"]);
+    }
+}

@@ -1,0 +1,15 @@
+//! Listeners, TLS, capped bodies, outbound calls, health and own metrics.
+//!
+//! Knows nothing of telemetry: the programs above say what is served, this crate says how. Every read from a peer has a
+//! byte cap, every wait a deadline, and no output holds a secret.
+
+pub mod body;
+pub mod client;
+pub mod clock;
+pub mod instrument;
+pub mod internal;
+pub mod listen;
+pub mod metrics;
+mod panics;
+mod propagate;
+pub mod tls;

@@ -1,0 +1,104 @@
+//! What an address means: the sockets for it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tokio::net::TcpListener;
+
+/// How often a free port is looked for that both loopback addresses have.
+const TRIES: usize = 16;
+
+pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
+    let (host, port) = split(address)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an address looks like localhost:9004 or :9003"))?;
+    if host.eq_ignore_ascii_case("localhost") {
+        return loopback(port).await;
+    }
+    let literal = if host.is_empty() { Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) } else { host.parse().ok() };
+    match literal {
+        // As in Go: every address of both families, where the machine has both.
+        Some(ip) if ip.is_unspecified() => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Ok(socket) => Ok(vec![socket]),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+            Err(_no_ipv6) => Ok(vec![TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?]),
+        },
+        Some(ip) => Ok(vec![TcpListener::bind((ip, port)).await?]),
+        None => Ok(vec![TcpListener::bind((host, port)).await?]),
+    }
+}
+
+async fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
+    for attempt in 1..=TRIES {
+        let four = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let found = four.local_addr()?.port();
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, found)).await {
+            Ok(six) => return Ok(vec![four, six]),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if port != 0 || attempt == TRIES {
+                    return Err(error);
+                }
+            }
+            Err(_no_ipv6) => return Ok(vec![four]),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+/// Host (brackets taken off) and port.
+fn split(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
+    match host.strip_prefix('[') {
+        Some(rest) => Some((rest.strip_suffix(']').filter(|inside| !inside.is_empty())?, port)),
+        None if host.contains(':') => None,
+        None => Some((host, port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port() {
+        assert_eq!(split("localhost:9004"), Some(("localhost", 9004)));
+        assert_eq!(split(":9003"), Some(("", 9003)));
+        assert_eq!(split("0.0.0.0:0"), Some(("0.0.0.0", 0)));
+        assert_eq!(split("[::]:9003"), Some(("::", 9003)));
+        for wrong in ["", "localhost", "9003", "localhost:", "localhost:x", "localhost:+1", "a:65536", "::1:80", "[]:1"]
+        {
+            assert_eq!(split(wrong), None, "{wrong}");
+        }
+    }
+
+    async fn answers_on(address: &str, ip: impl Into<IpAddr>) {
+        let sockets = sockets(address).await.expect(address);
+        let port = sockets[0].local_addr().unwrap().port();
+        tokio::net::TcpStream::connect((ip.into(), port)).await.expect(address);
+    }
+
+    #[tokio::test]
+    async fn localhost_and_every_address_answer_on_ipv4() {
+        for address in ["localhost:0", "LOCALHOST:0", ":0", "0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
+            answers_on(address, Ipv4Addr::LOCALHOST).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn both_families_where_there_are_two() {
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_err() {
+            return;
+        }
+        for address in ["localhost:0", ":0", "0.0.0.0:0", "[::1]:0"] {
+            answers_on(address, Ipv6Addr::LOCALHOST).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_an_error_that_names_the_address() {
+        let first = super::super::bind("localhost:0").await.unwrap();
+        let address = format!("localhost:{}", first.local_addr().unwrap().port());
+        let error = super::super::bind(&address).await.expect_err("in use").to_string();
+        assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Which format a scrape asks for.
+
+use http::{HeaderMap, header};
+
+/// A format that metrics are exposed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// `MetricFamily` messages, each with its length before it: the one with native histograms.
+    Protobuf,
+}
+
+impl Format {
+    /// What to answer with.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+        }
+    }
+
+    /// The one that `Accept` likes best, the first of equals; text when it likes none.
+    pub fn accepted(headers: &HeaderMap) -> Self {
+        let mut best = (0.0, Self::Text);
+        let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        for range in values.flat_map(|value| value.split(',')) {
+            if let Some((quality, format)) = offered(range)
+                && quality > best.0
+            {
+                best = (quality, format);
+            }
+        }
+        best.1
+    }
+}
+
+/// What one media range of an `Accept` gets, and how much it is liked.
+fn offered(range: &str) -> Option<(f32, Format)> {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next()?;
+    let (mut quality, mut version, mut proto, mut encoding) = (1.0, None, None, None);
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "q" => quality = value.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))?,
+            "version" => version = Some(value),
+            "proto" => proto = Some(value),
+            "encoding" => encoding = Some(value),
+            _ => {}
+        }
+    }
+    let is = |name: &str| media.eq_ignore_ascii_case(name);
+    let format = if is("application/vnd.google.protobuf") {
+        let ours = proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited");
+        ours.then_some(Format::Protobuf)
+    } else if is("application/openmetrics-text") {
+        matches!(version, None | Some("1.0.0")).then_some(Format::OpenMetrics)
+    } else if is("text/plain") {
+        matches!(version, None | Some("0.0.4")).then_some(Format::Text)
+    } else {
+        (is("*/*") || is("text/*")).then_some(Format::Text)
+    };
+    Some((quality, format?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scrapers_send() {
+        let check = |accept: &'static str, expected: Format| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(Format::accepted(&headers), expected, "{accept}");
+        };
+        // Prometheus 2.42, and the same with native histograms
+        check(
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Format::OpenMetrics,
+        );
+        check(
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+             application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Format::Protobuf,
+        );
+        check("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Text);
+        check("*/*", Format::Text);
+        check("text/html, */*;q=0.1", Format::Text);
+        check("", Format::Text);
+        check("application/openmetrics-text; version=2.0.0", Format::Text);
+        check("application/openmetrics-text;q=0.1, text/plain;q=0.9", Format::Text);
+        check("application/openmetrics-text;q=0", Format::Text);
+        check("application/openmetrics-text;q=2", Format::Text);
+        check("application/vnd.google.protobuf", Format::Text);
+        check("application/vnd.google.protobuf;proto=other;encoding=delimited", Format::Text);
+        assert_eq!(Format::accepted(&HeaderMap::new()), Format::Text);
+    }
+}

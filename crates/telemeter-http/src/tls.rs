@@ -1,0 +1,195 @@
+//! The certificate that a listener shows, read from files and read again while it serves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A listener's certificate and key. Cheap to clone; a reload shows in every clone, from the next handshake on.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    shared: Arc<Shared>,
+    server: Arc<ServerConfig>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    provider: Arc<CryptoProvider>,
+    current: ArcSwap<CertifiedKey>,
+}
+
+/// Why a certificate cannot be used. Names the file; holds nothing of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing, unreadable, or not PEM of the right kind.
+    #[error("{} {what}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+        /// Why, in the words of whoever found out.
+        cause: String,
+    },
+    /// The two files do not go together.
+    #[error("{} is not the key of {}: {cause}", key_file.display(), cert_file.display())]
+    Pair {
+        /// The certificate.
+        cert_file: PathBuf,
+        /// The key.
+        key_file: PathBuf,
+        /// Why, in the words of the TLS library.
+        cause: String,
+    },
+    /// The TLS library refuses its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+impl Tls {
+    /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
+    ///
+    /// # Errors
+    /// [`TlsError`] naming the file.
+    pub fn load(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Result<Self, TlsError> {
+        let (cert_file, key_file) = (cert_file.into(), key_file.into());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let current = ArcSwap::from_pointee(read_pair(&cert_file, &key_file, &provider)?);
+        let shared = Arc::new(Shared { cert_file, key_file, provider: provider.clone(), current });
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .with_no_client_auth()
+            .with_cert_resolver(shared.clone());
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { shared, server: Arc::new(server) })
+    }
+
+    /// Reads the files again. Connections that stand keep what they have.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the old certificate then stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.read()?.store();
+        Ok(())
+    }
+
+    /// Reads the files again, for now only to see whether they are good: with [`Renewal::store`] they come into use. So
+    /// several can be renewed together or not at all.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn read(&self) -> Result<Renewal, TlsError> {
+        let Shared { cert_file, key_file, provider, .. } = &*self.shared;
+        let pair = Arc::new(read_pair(cert_file, key_file, provider)?);
+        Ok(Renewal { shared: self.shared.clone(), pair })
+    }
+
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        self.server.clone()
+    }
+}
+
+/// A certificate and its key, read again and not in use yet.
+#[must_use]
+pub struct Renewal {
+    shared: Arc<Shared>,
+    pair: Arc<CertifiedKey>,
+}
+
+impl Renewal {
+    /// Takes them into use. Connections that stand keep what they have.
+    pub fn store(self) {
+        self.shared.current.store(self.pair);
+    }
+}
+
+impl ResolvesServerCert for Shared {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read_pair(cert_file: &Path, key_file: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert_file)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| file(cert_file, "is not PEM", &error))?;
+    if chain.is_empty() {
+        return Err(TlsError::File {
+            path: cert_file.to_owned(),
+            what: "holds no certificate",
+            cause: "no CERTIFICATE section in it".to_owned(),
+        });
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
+        .map_err(|error| file(key_file, "holds no private key in PEM", &error))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Pair {
+        cert_file: cert_file.to_owned(),
+        key_file: key_file.to_owned(),
+        cause: error.to_string(),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| file(path, "cannot be read", &error))
+}
+
+fn file(path: &Path, what: &'static str, error: &dyn std::error::Error) -> TlsError {
+    TlsError::File { path: path.to_owned(), what, cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (cert, key)
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = write_pair(folder.path(), "one");
+        let (_, other_key) = write_pair(folder.path(), "two");
+        Tls::load(&cert, &key).expect("a pair");
+
+        let check = |cert: &Path, key: &Path, expected: &str| {
+            let error = Tls::load(cert, key).expect_err("no pair").to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&cert, &other_key, "two.key is not the key of ");
+        check(Path::new("/nowhere.crt"), &key, "/nowhere.crt cannot be read: ");
+        check(&cert, Path::new("/nowhere.key"), "/nowhere.key cannot be read: ");
+        check(&key, &key, "one.key holds no certificate");
+        check(&cert, &cert, "one.crt holds no private key in PEM");
+    }
+
+    #[test]
+    fn a_bad_reload_keeps_the_old_pair() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = write_pair(folder.path(), "one");
+        let tls = Tls::load(&cert, &key).unwrap();
+        let before = tls.shared.current.load_full();
+
+        let (other_cert, other_key) = write_pair(folder.path(), "two");
+        std::fs::copy(&other_cert, &cert).unwrap();
+        assert!(matches!(tls.reload(), Err(TlsError::Pair { .. })));
+        assert_eq!(tls.shared.current.load().cert, before.cert);
+
+        std::fs::copy(&other_key, &key).unwrap();
+        tls.reload().expect("a pair again");
+        assert_ne!(tls.shared.current.load().cert, before.cert);
+    }
+}

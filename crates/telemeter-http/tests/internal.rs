@@ -1,0 +1,96 @@
+//! The internal listener, asked as Prometheus and pprof ask it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pprof::protos::{Message as _, Profile};
+use prometheus_client::registry::Registry;
+use telemeter_http::client::Answer;
+use telemeter_http::internal::{Health, Internal};
+use telemeter_http::listen::Limits;
+use telemeter_http::metrics::{Exposition, duration_histogram};
+
+use support::{Serving, outbound};
+
+async fn serving() -> Serving {
+    let mut registry = Registry::default();
+    let took = duration_histogram();
+    took.observe(0.2);
+    registry.register("took_seconds", "How long it took", took);
+    let router = Internal::new(&Health::new(), Exposition::new(registry)).router();
+    Serving::start(router, None, Limits::default()).await
+}
+
+async fn get(serving: &Serving, path: &str, accept: &str) -> Answer {
+    let outbound = outbound(|_| ());
+    let request = outbound.http().get(serving.url(path)).header("accept", accept).build().unwrap();
+    outbound.send(request, 10 << 20).await.unwrap()
+}
+
+fn text(body: &Bytes) -> &str {
+    std::str::from_utf8(body).unwrap()
+}
+
+#[tokio::test]
+async fn metrics_in_three_formats() {
+    let serving = serving().await;
+    let plain = get(&serving, "/metrics", "*/*").await;
+    assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text(&plain.body).contains("# TYPE process_cpu_seconds_total counter\n"));
+    assert!(text(&plain.body).contains("took_seconds_bucket{le=\"+Inf\"} 1\n"));
+
+    let open = get(&serving, "/metrics", "application/openmetrics-text; version=1.0.0").await;
+    assert_eq!(open.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text(&open.body).contains("# TYPE process_cpu_seconds counter\n"));
+    assert!(text(&open.body).ends_with("# EOF\n"));
+
+    let accept = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let protobuf = get(&serving, "/metrics", accept).await;
+    assert_eq!(protobuf.headers["content-type"], accept);
+    assert!(protobuf.body.windows(12).any(|bytes| bytes == b"took_seconds"));
+    // three scrapes were asked for, one of them is still under way when it counts
+    let again = get(&serving, "/metrics", "").await;
+    assert!(text(&again.body).contains("promhttp_metric_handler_requests_total{code=\"200\"} 3\n"));
+    assert!(text(&again.body).contains("promhttp_metric_handler_requests_in_flight 1\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cpu_profile_is_pprof_and_one_is_taken_at_a_time() {
+    let serving = serving().await;
+    let busy = std::thread::spawn(|| {
+        let start = std::time::Instant::now();
+        let mut sum = 0_u64;
+        while start.elapsed() < Duration::from_millis(2500) {
+            sum = sum.wrapping_mul(31).wrapping_add(7);
+        }
+        sum
+    });
+    let first = get(&serving, "/debug/pprof/profile?seconds=1", "*/*");
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        get(&serving, "/debug/pprof/profile?seconds=1", "*/*").await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.status, 200);
+    let profile = Profile::decode(first.body.as_ref()).expect("pprof's protobuf");
+    assert!(!profile.sample.is_empty());
+    assert!(!profile.function.is_empty());
+    assert_eq!(second.status, 503);
+    assert_eq!(text(&second.body), "another CPU profile is being taken\n");
+    assert_ne!(std::hint::black_box(busy.join().unwrap()), 1);
+}
+
+#[tokio::test]
+async fn nothing_tells_the_arguments() {
+    let serving = serving().await;
+    assert_eq!(get(&serving, "/debug/pprof/cmdline", "*/*").await.status, 404);
+    let program = std::env::args().next().unwrap();
+    for path in ["/", "/debug/pprof/", "/metrics", "/healthz/ready"] {
+        let answer = get(&serving, path, "*/*").await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(!text(&answer.body).contains(&program), "{path}");
+    }
+}

@@ -1,0 +1,223 @@
+//! Outbound calls against a server that redirects, stalls, floods and answers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::TracerProvider as _;
+use prometheus_client::registry::Registry;
+use telemeter_http::client::{Outbound, OutboundConfig, OutboundError, OutboundMetrics, Proxy};
+use tracing_subscriber::layer::SubscriberExt as _;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use support::outbound;
+
+async fn server(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("GET")).and(path("/")).respond_with(answer).mount(&server).await;
+    server
+}
+
+async fn ask(outbound: &Outbound, url: &str, cap: usize) -> Result<telemeter_http::client::Answer, OutboundError> {
+    outbound.send(outbound.http().get(url).build().unwrap(), cap).await
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let target = server(ResponseTemplate::new(200)).await;
+    let server = server(ResponseTemplate::new(307).insert_header("location", target.uri())).await;
+    let answer = ask(&outbound(|_| ()), &server.uri(), 100).await.unwrap();
+    assert_eq!(answer.status, 307);
+    assert_eq!(target.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn the_deadline_is_for_the_whole_exchange() {
+    let server = server(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
+    let outbound = outbound(|config| config.timeout = Duration::from_millis(200));
+    let start = Instant::now();
+    let error = ask(&outbound, &server.uri(), 100).await.expect_err("too late");
+    assert!(matches!(error, OutboundError::Timeout), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_is_cut_off_too() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+        for _ in 0..100 {
+            let _ = stream.write_all(b"x").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let outbound = outbound(|config| config.timeout = Duration::from_millis(300));
+    let error = ask(&outbound, &url, 1000).await.expect_err("too late");
+    assert!(matches!(error, OutboundError::Timeout), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_up_to_exactly_the_cap() {
+    let server = server(ResponseTemplate::new(200).set_body_string("x".repeat(1000))).await;
+    let outbound = outbound(|_| ());
+    assert_eq!(ask(&outbound, &server.uri(), 1000).await.unwrap().body.len(), 1000);
+    let error = ask(&outbound, &server.uri(), 999).await.expect_err("too long");
+    assert!(matches!(error, OutboundError::TooLarge { cap_bytes: 999 }), "{error:?}");
+}
+
+#[tokio::test]
+async fn gzip_is_asked_for_only_when_wanted() {
+    let server = server(ResponseTemplate::new(200)).await;
+    ask(&outbound(|config| config.gzip = true), &server.uri(), 10).await.unwrap();
+    ask(&outbound(|_| ()), &server.uri(), 10).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let encodings: Vec<bool> = requests.iter().map(|request| request.headers.contains_key("accept-encoding")).collect();
+    assert_eq!(encodings, [true, false]);
+    assert!(requests[0].headers["user-agent"].to_str().unwrap().starts_with("telemeter/"));
+}
+
+#[tokio::test]
+async fn calls_are_counted() {
+    let server = server(ResponseTemplate::new(204)).await;
+    let mut registry = Registry::default();
+    let metrics = OutboundMetrics::register(&mut registry);
+    let mut config = OutboundConfig::new("authorize");
+    config.timeout = Duration::from_secs(5);
+    let outbound = Outbound::new(config, Some(metrics)).unwrap();
+    ask(&outbound, &server.uri(), 10).await.unwrap();
+    ask(&outbound, "http://127.0.0.1:1/", 10).await.expect_err("nobody is there");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        r#"client_api_requests_total{client="authorize",code="204",method="get"} 1"#,
+        r#"client_api_requests_total{client="authorize",code="error",method="get"} 1"#,
+        r#"client_in_flight_requests{client="authorize"} 0"#,
+        r#"request_duration_seconds_count{client="authorize",method="get"} 2"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_given_up_is_in_flight_no_more() {
+    let server = server(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
+    let mut registry = Registry::default();
+    let metrics = OutboundMetrics::register(&mut registry);
+    let outbound = Outbound::new(OutboundConfig::new("forward"), Some(metrics)).unwrap();
+    let _ = tokio::time::timeout(Duration::from_millis(100), ask(&outbound, &server.uri(), 10)).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains(r#"client_in_flight_requests{client="forward"} 0"#), "{text}");
+}
+
+#[tokio::test]
+async fn the_trace_goes_along_without_an_empty_state() {
+    opentelemetry::global::set_text_map_propagator(opentelemetry_sdk::propagation::TraceContextPropagator::new());
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let server = server(ResponseTemplate::new(200)).await;
+    let outbound = outbound(|_| ());
+    let span = tracing::info_span!("call");
+    tracing::Instrument::instrument(ask(&outbound, &server.uri(), 10), span).await.unwrap();
+    let headers = &server.received_requests().await.unwrap()[0].headers;
+    assert_eq!(headers["traceparent"].len(), 55);
+    assert!(!headers.contains_key("tracestate"));
+}
+
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn verbose_shows_the_round_trip_without_its_secrets() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let answer = ResponseTemplate::new(200).insert_header("set-cookie", "hunter2").set_body_string("hunter3");
+    let server = server(answer).await;
+    for verbose in [false, true] {
+        let outbound = outbound(|config| config.verbose = verbose);
+        let request = outbound.http().get(format!("{}/?token=hunter4", server.uri())).bearer_auth("hunter5");
+        outbound.send(request.build().unwrap(), 100).await.unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        assert_eq!(text.matches("round trip").count(), usize::from(verbose), "{text}");
+        assert!(!text.contains("hunter"), "{text}");
+    }
+    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+    for part in ["method=\"GET\"", &format!("{}/", server.uri()), "status=200", "answered_bytes=7", "[redacted]"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+/// Runs one ignored test of this file in a process of its own, with these variables.
+fn child(test: &str, variables: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).env_clear().envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_only_when_asked_for_and_never_for_loopback() {
+    let proxy = MockServer::start().await;
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(299)).mount(&proxy).await;
+    let address = proxy.uri();
+    tokio::task::spawn_blocking(move || {
+        child("in_a_child_with_a_proxy", &[("HTTP_PROXY", &address), ("NO_PROXY", "direct.invalid")]);
+    })
+    .await
+    .unwrap();
+    let asked: Vec<String> =
+        proxy.received_requests().await.unwrap().iter().map(|request| request.url.path().to_owned()).collect();
+    assert_eq!(asked, ["/through-the-proxy"]);
+}
+
+#[tokio::test]
+#[ignore = "run by a_proxy_is_used_only_when_asked_for_and_never_for_loopback"]
+async fn in_a_child_with_a_proxy() {
+    let server = server(ResponseTemplate::new(200)).await;
+    let with = outbound(|config| config.proxy = Proxy::FromEnvironment);
+    let without = outbound(|config| config.proxy = Proxy::None);
+    assert_eq!(ask(&with, "http://store.invalid/through-the-proxy", 10).await.unwrap().status, 299);
+    assert_eq!(ask(&with, &server.uri(), 10).await.unwrap().status, 200);
+    ask(&with, "http://direct.invalid/", 10).await.expect_err("NO_PROXY names it, and there is none");
+    ask(&without, "http://store.invalid/without", 10).await.expect_err("there is none");
+}
+
+#[tokio::test]
+async fn a_machine_without_roots_can_call_all_the_same() {
+    tokio::task::spawn_blocking(|| {
+        child("in_a_child_without_roots", &[("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+#[ignore = "run by a_machine_without_roots_can_call_all_the_same"]
+async fn in_a_child_without_roots() {
+    let server = server(ResponseTemplate::new(200)).await;
+    let outbound = outbound(|_| ());
+    assert_eq!(ask(&outbound, &server.uri(), 10).await.unwrap().status, 200);
+    let secure = server.uri().replace("http://", "https://");
+    ask(&outbound, &secure, 10).await.expect_err("an http server speaks no TLS");
+}
