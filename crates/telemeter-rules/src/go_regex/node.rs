@@ -1,0 +1,115 @@
+//! A parsed expression, and how it is written for the `regex` crate.
+
+use std::fmt::Write as _;
+
+/// One expression; flags are resolved, captures are plain groups, greediness is gone: none of them changes whether a
+/// whole value matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// The empty string.
+    Empty,
+    /// One character, in any case where `fold` is set.
+    Literal { char: char, fold: bool },
+    /// A character class, in the syntax of the `regex` crate.
+    Class(String),
+    /// Any character, newline included.
+    AnyChar,
+    /// The beginning of the value.
+    TextStart,
+    /// The end of the value.
+    TextEnd,
+    /// Another empty-width assertion, in the syntax of the `regex` crate.
+    Assertion(&'static str),
+    /// One after the other.
+    Concat(Vec<Node>),
+    /// One of these.
+    Alternate(Vec<Node>),
+    /// From `min` to `max` times.
+    Repeat { node: Box<Node>, min: u32, max: Option<u32> },
+}
+
+impl Node {
+    /// Whether this is `.*` (`min` 0) or `.+` (`min` 1).
+    pub(crate) fn is_any(&self, at_least: u32) -> bool {
+        matches!(self, Self::Repeat { node, min, max: None } if *min == at_least && **node == Self::AnyChar)
+    }
+
+    /// Takes away anchors that stand where they always hold: the whole value has to match anyway.
+    pub(crate) fn trim_anchors(&mut self) {
+        self.trim(true);
+        self.trim(false);
+    }
+
+    fn trim(&mut self, front: bool) {
+        match self {
+            Self::TextStart if front => *self = Self::Empty,
+            Self::TextEnd if !front => *self = Self::Empty,
+            Self::Alternate(nodes) => nodes.iter_mut().for_each(|node| node.trim(front)),
+            Self::Concat(nodes) => {
+                while let Some(node) = if front { nodes.first_mut() } else { nodes.last_mut() } {
+                    node.trim(front);
+                    if *node != Self::Empty {
+                        break;
+                    }
+                    if front {
+                        nodes.remove(0);
+                    } else {
+                        nodes.pop();
+                    }
+                }
+                if nodes.len() <= 1 {
+                    *self = nodes.pop().unwrap_or(Self::Empty);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends the expression in the syntax of the `regex` crate.
+    pub(crate) fn write(&self, out: &mut String) {
+        match self {
+            Self::Empty => {}
+            Self::Literal { char, fold: false } => out.push_str(&regex::escape(char.encode_utf8(&mut [0; 4]))),
+            Self::Literal { char, fold: true } => {
+                out.push_str("(?i:");
+                out.push_str(&regex::escape(char.encode_utf8(&mut [0; 4])));
+                out.push(')');
+            }
+            Self::Class(text) => out.push_str(text),
+            Self::AnyChar => out.push_str("(?s:.)"),
+            Self::TextStart => out.push_str(r"\A"),
+            Self::TextEnd => out.push_str(r"\z"),
+            Self::Assertion(text) => out.push_str(text),
+            Self::Concat(nodes) => {
+                for node in nodes {
+                    if matches!(node, Self::Alternate(_)) { node.write_group(out) } else { node.write(out) }
+                }
+            }
+            Self::Alternate(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    if index > 0 {
+                        out.push('|');
+                    }
+                    node.write(out);
+                }
+            }
+            Self::Repeat { node, min, max } => {
+                node.write_group(out);
+                // Writing to a `String` does not fail.
+                let _ = match (min, max) {
+                    (0, None) => out.write_char('*'),
+                    (1, None) => out.write_char('+'),
+                    (0, Some(1)) => out.write_char('?'),
+                    (min, None) => write!(out, "{{{min},}}"),
+                    (min, Some(max)) => write!(out, "{{{min},{max}}}"),
+                };
+            }
+        }
+    }
+
+    fn write_group(&self, out: &mut String) {
+        out.push_str("(?:");
+        self.write(out);
+        out.push(')');
+    }
+}

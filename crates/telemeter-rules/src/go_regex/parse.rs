@@ -1,0 +1,334 @@
+//! The parser: accepts what Go's `regexp/syntax` accepts with its Perl flags, and nothing else.
+
+use super::node::Node;
+
+/// How deep an expression may nest.
+pub(crate) const MAX_HEIGHT: u32 = 200;
+/// How many groups may be open at once.
+const MAX_OPEN_GROUPS: usize = 1000;
+/// The largest count of a repetition, and the largest product of nested ones.
+const MAX_REPEAT: u32 = 1000;
+
+/// Why an expression is none.
+pub(super) type Problem = String;
+
+/// Parses a whole expression.
+pub(super) fn parse(text: &str) -> Result<Node, Problem> {
+    Parser { rest: text, flags: Flags { newline: true, ..Flags::default() }, open: Vec::new(), frame: Frame::default() }
+        .expression()
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags {
+    /// `i`: letters match in any case.
+    pub(super) fold: bool,
+    /// `m`: `^` and `$` match at lines.
+    lines: bool,
+    /// `s`: `.` matches a newline.
+    newline: bool,
+}
+
+/// A node, how deep it nests, and the largest product of its nested repetitions.
+struct Built {
+    node: Node,
+    height: u32,
+    repeats: u32,
+}
+
+impl Built {
+    const fn leaf(node: Node) -> Self {
+        Self { node, height: 1, repeats: 1 }
+    }
+
+    fn of(parts: Vec<Self>, wrap: fn(Vec<Node>) -> Node) -> Self {
+        let height = 1 + parts.iter().map(|part| part.height).max().unwrap_or(0);
+        let repeats = parts.iter().map(|part| part.repeats).max().unwrap_or(1);
+        Self { node: wrap(parts.into_iter().map(|part| part.node).collect()), height, repeats }
+    }
+}
+
+/// An open group: the alternatives that are complete, and the one being read.
+#[derive(Default)]
+struct Frame {
+    alternatives: Vec<Built>,
+    sequence: Vec<Built>,
+    flags_outside: Flags,
+}
+
+impl Frame {
+    fn end_alternative(&mut self) {
+        let mut sequence = std::mem::take(&mut self.sequence);
+        let built = match sequence.len() {
+            0 => Built::leaf(Node::Empty),
+            1 => sequence.remove(0),
+            _ => Built::of(sequence, Node::Concat),
+        };
+        self.alternatives.push(built);
+    }
+
+    fn finish(mut self) -> Built {
+        self.end_alternative();
+        if self.alternatives.len() == 1 {
+            self.alternatives.remove(0)
+        } else {
+            Built::of(self.alternatives, Node::Alternate)
+        }
+    }
+}
+
+pub(super) struct Parser<'a> {
+    pub(super) rest: &'a str,
+    pub(super) flags: Flags,
+    open: Vec<Frame>,
+    frame: Frame,
+}
+
+impl Parser<'_> {
+    fn expression(mut self) -> Result<Node, Problem> {
+        let mut repeated = false;
+        while let Some(char) = self.next() {
+            let after_repeat = std::mem::take(&mut repeated);
+            match char {
+                '(' => self.open_group()?,
+                ')' => self.close_group()?,
+                '|' => self.frame.end_alternative(),
+                '^' => self.push(if self.flags.lines { Node::Assertion("(?m:^)") } else { Node::TextStart })?,
+                '$' => self.push(if self.flags.lines { Node::Assertion("(?m:$)") } else { Node::TextEnd })?,
+                '.' => self.push(if self.flags.newline { Node::AnyChar } else { Node::Class(r"[^\n]".to_owned()) })?,
+                '[' => {
+                    let class = self.class()?;
+                    self.push(class)?;
+                }
+                '*' | '+' | '?' => {
+                    let (min, max) = match char {
+                        '*' => (0, None),
+                        '+' => (1, None),
+                        _ => (0, Some(1)),
+                    };
+                    self.repeat(min, max, after_repeat)?;
+                    repeated = true;
+                }
+                '{' => match self.bounds()? {
+                    Some((min, max)) => {
+                        self.repeat(min, max, after_repeat)?;
+                        repeated = true;
+                    }
+                    None => self.literal('{')?,
+                },
+                '\\' => self.backslash()?,
+                char => self.literal(char)?,
+            }
+        }
+        if !self.open.is_empty() {
+            return Err("a group is not closed".to_owned());
+        }
+        Ok(self.frame.finish().node)
+    }
+
+    pub(super) fn next(&mut self) -> Option<char> {
+        let char = self.rest.chars().next()?;
+        self.rest = &self.rest[char.len_utf8()..];
+        Some(char)
+    }
+
+    /// Passes over `text` if it comes next.
+    pub(super) fn skip(&mut self, text: &str) -> bool {
+        self.rest.strip_prefix(text).map(|rest| self.rest = rest).is_some()
+    }
+
+    fn push(&mut self, node: Node) -> Result<(), Problem> {
+        self.push_built(Built::leaf(node))
+    }
+
+    fn push_built(&mut self, built: Built) -> Result<(), Problem> {
+        // Two more: for the sequence and the alternation that it may stand in.
+        if built.height + 2 > MAX_HEIGHT {
+            return Err(format!("nests over {MAX_HEIGHT} deep"));
+        }
+        self.frame.sequence.push(built);
+        Ok(())
+    }
+
+    fn literal(&mut self, char: char) -> Result<(), Problem> {
+        // Folding is for what has a case; the rest stays fit for comparison.
+        let fold = self.flags.fold && (char.is_ascii_alphabetic() || !char.is_ascii());
+        self.push(Node::Literal { char, fold })
+    }
+
+    fn open_group(&mut self) -> Result<(), Problem> {
+        let flags_outside = self.flags;
+        if self.skip("?P<") || self.skip("?<") {
+            let Some((name, rest)) = self.rest.split_once('>') else {
+                return Err("a group's name does not end".to_owned());
+            };
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return Err(format!("{name:?} is no name for a group"));
+            }
+            self.rest = rest;
+        } else if self.skip("?") && !self.flags()? {
+            return Ok(());
+        }
+        if self.open.len() >= MAX_OPEN_GROUPS {
+            return Err(format!("over {MAX_OPEN_GROUPS} groups in each other"));
+        }
+        let inner = Frame { flags_outside, ..Frame::default() };
+        self.open.push(std::mem::replace(&mut self.frame, inner));
+        Ok(())
+    }
+
+    /// Reads flags behind `(?`; true if a group begins behind them.
+    fn flags(&mut self) -> Result<bool, Problem> {
+        let mut flags = self.flags;
+        let (mut set, mut seen) = (true, true);
+        loop {
+            match self.next() {
+                Some('i') => flags.fold = set,
+                Some('m') => flags.lines = set,
+                Some('s') => flags.newline = set,
+                Some('U') => {}
+                Some('-') if set => {
+                    (set, seen) = (false, false);
+                    continue;
+                }
+                Some(end @ (':' | ')')) if seen => {
+                    self.flags = flags;
+                    return Ok(end == ':');
+                }
+                Some(char) => return Err(format!("no such group or flag: (?..{char}")),
+                None => return Err("a group is not closed".to_owned()),
+            }
+            seen = true;
+        }
+    }
+
+    fn close_group(&mut self) -> Result<(), Problem> {
+        let Some(outer) = self.open.pop() else { return Err("unexpected )".to_owned()) };
+        let inner = std::mem::replace(&mut self.frame, outer);
+        self.flags = inner.flags_outside;
+        self.push_built(inner.finish())
+    }
+
+    fn repeat(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), Problem> {
+        // Greedy or not: the same values match.
+        self.skip("?");
+        if after_repeat {
+            return Err("a repetition of a repetition, as in a**".to_owned());
+        }
+        let Some(built) = self.frame.sequence.pop() else {
+            return Err("a repetition of nothing".to_owned());
+        };
+        // As in Go: `*`, `+` and `?` do not count, `{0}` takes all below it away.
+        let counted = !matches!((min, max), (0 | 1, None) | (0, Some(1)));
+        let repeats = match max {
+            _ if !counted => built.repeats,
+            Some(0) => 1,
+            _ => built.repeats.saturating_mul(max.unwrap_or(min).max(1)),
+        };
+        if repeats > MAX_REPEAT {
+            return Err(format!("repeats over {MAX_REPEAT} times"));
+        }
+        let height = built.height + 1;
+        self.push_built(Built { node: Node::Repeat { node: Box::new(built.node), min, max }, height, repeats })
+    }
+
+    /// Reads `2}`, `2,}` or `2,5}`; `None`, and nothing read, where something else comes: then the brace is a literal.
+    fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, Problem> {
+        let Some((inner, rest)) = self.rest.split_once('}') else { return Ok(None) };
+        let (min, max) = inner
+            .split_once(',')
+            .map_or((inner, Some(inner)), |(min, max)| (min, if max.is_empty() { None } else { Some(max) }));
+        let number = |digits: &str| {
+            let plain = !digits.is_empty()
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.len() == 1 || !digits.starts_with('0'));
+            // A number of too many digits is over the limit, whatever it is.
+            plain.then(|| digits.parse::<u32>().unwrap_or(u32::MAX))
+        };
+        let Some(min) = number(min) else { return Ok(None) };
+        let max = match max.map(number) {
+            Some(None) => return Ok(None),
+            Some(max) => max,
+            None => None,
+        };
+        if min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || max < min) {
+            return Err(format!("bad repetition {{{inner}}}: at most {MAX_REPEAT}, the smaller number first"));
+        }
+        self.rest = rest;
+        Ok(Some((min, max)))
+    }
+
+    fn backslash(&mut self) -> Result<(), Problem> {
+        let start = self.rest;
+        match self.next() {
+            Some('A') => self.push(Node::TextStart),
+            Some('z') => self.push(Node::TextEnd),
+            Some('b') => self.push(Node::Assertion(r"(?-u:\b)")),
+            Some('B') => self.push(Node::Assertion(r"(?-u:\B)")),
+            Some('Q') => {
+                let (quoted, rest) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
+                self.rest = rest;
+                quoted.chars().try_for_each(|char| self.literal(char))
+            }
+            _ => {
+                self.rest = start;
+                if let Some(item) = self.class_escape()? {
+                    let class = self.class_of(&item, false);
+                    return self.push(class);
+                }
+                let code = self.escape()?;
+                match char::from_u32(code) {
+                    Some(char) => self.literal(char),
+                    // A surrogate is legal to write, and in no value.
+                    None => self.push(Node::Class(super::class::NOTHING.to_owned())),
+                }
+            }
+        }
+    }
+
+    /// Reads what stands behind a backslash for one character, in a class or out of it.
+    pub(super) fn escape(&mut self) -> Result<u32, Problem> {
+        let Some(char) = self.next() else { return Err(r"a \ at the end".to_owned()) };
+        let octal = |rest: &str| rest.bytes().next().is_some_and(|byte| (b'0'..=b'7').contains(&byte));
+        match char {
+            '0'..='7' if char == '0' || octal(self.rest) => {
+                let mut code = u32::from(char) - u32::from('0');
+                for _ in 0..2 {
+                    if octal(self.rest) {
+                        code = code * 8 + self.next().map_or(0, |digit| u32::from(digit) - u32::from('0'));
+                    }
+                }
+                Ok(code)
+            }
+            'x' => self.hexadecimal(),
+            'a' => Ok(0x07),
+            'f' => Ok(0x0c),
+            'n' => Ok(0x0a),
+            'r' => Ok(0x0d),
+            't' => Ok(0x09),
+            'v' => Ok(0x0b),
+            char if char.is_ascii() && !char.is_ascii_alphanumeric() => Ok(u32::from(char)),
+            char => Err(format!(r"no such escape: \{char}")),
+        }
+    }
+
+    fn hexadecimal(&mut self) -> Result<u32, Problem> {
+        let bad = || Err(r"\x wants two hexadecimal digits, or some in braces".to_owned());
+        let digits = if self.skip("{") {
+            let Some((digits, rest)) = self.rest.split_once('}') else { return bad() };
+            self.rest = rest;
+            digits
+        } else {
+            let Some((digits, rest)) = self.rest.split_at_checked(2) else { return bad() };
+            self.rest = rest;
+            digits
+        };
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return bad();
+        }
+        match u32::from_str_radix(digits.trim_start_matches('0'), 16) {
+            Ok(code) if code <= u32::from(char::MAX) => Ok(code),
+            Err(_) if digits.bytes().all(|byte| byte == b'0') => Ok(0),
+            _ => Err(format!(r"\x{{{digits}}} is no character")),
+        }
+    }
+}

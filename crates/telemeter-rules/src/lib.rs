@@ -1,0 +1,22 @@
+//! What a metric may be: matchers, whitelist, transforms.
+//!
+//! Pure: the same input and the same `now` give the same output; what happened comes back as a [`Report`].
+
+pub mod canonical;
+mod error;
+pub mod go_regex;
+pub mod matcher;
+mod refusal;
+pub mod selector;
+#[cfg(test)]
+mod testing;
+mod transform;
+pub mod transforms;
+pub mod whitelist;
+
+pub use error::Error;
+pub use matcher::{Matcher, Op};
+pub use refusal::Refusal;
+pub use selector::Selector;
+pub use transform::{Report, Transform, Verdict, run};
+pub use whitelist::{NameVerdict, Whitelist};

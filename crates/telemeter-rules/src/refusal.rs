@@ -1,0 +1,48 @@
+//! Why the series of a request make it be refused.
+
+/// A flaw that no retry mends. The texts name labels and limits, never a label's value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A series without `__name__`, or with an empty one.
+    #[error("a series has no metric name")]
+    NoName,
+    /// A label name stands twice in one series.
+    #[error("label {label:?} stands twice in one series")]
+    LabelTwice {
+        /// Its name.
+        label: String,
+    },
+    /// A label that must be there is not, or is empty.
+    #[error("label {label:?} is missing or empty")]
+    LabelMissing {
+        /// Its name.
+        label: String,
+    },
+    /// A label that must have a certain value has another.
+    #[error("label {label:?} does not have the value that these credentials allow")]
+    LabelValue {
+        /// Its name.
+        label: String,
+    },
+    /// A sample without a timestamp.
+    #[error("a sample has no timestamp")]
+    NoTimestamp,
+    /// Samples of one family that do not ascend in time.
+    #[error("the samples of a family are not sorted by time")]
+    Unsorted,
+    /// A sample that is too old.
+    #[error("a sample is over {hours} hours old")]
+    TooOld {
+        /// How old it may be.
+        hours: u64,
+    },
+    /// A sample that is too far ahead.
+    #[error("a sample is over {minutes} minutes ahead of our clock")]
+    TooFarAhead {
+        /// How far ahead it may be.
+        minutes: u64,
+    },
+    /// A metric without the value that its family's type calls for.
+    #[error("a metric has no value of its family's type")]
+    NoValue,
+}

@@ -1,0 +1,26 @@
+//! What the unit tests of this crate share.
+
+use telemeter_wire::{Arena, Limits, SeriesSet, exposition::text};
+
+use crate::{
+    refusal::Refusal,
+    transform::{Report, Transform, run},
+};
+
+/// The series as text, without the lines that say types.
+pub(crate) fn text_of(set: &SeriesSet<'_>) -> String {
+    let mut out = Vec::new();
+    text::encode(set, &mut out);
+    let text = String::from_utf8(out).expect("UTF-8");
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+}
+
+/// Takes a text through steps, and writes what is left as text.
+pub(crate) fn through(body: &str, steps: &[&dyn Transform]) -> Result<(String, Report), Refusal> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    text::decode(body.as_bytes(), &Limits::default(), &mut set).expect("a text");
+    let mut report = Report::default();
+    run(&mut set, steps, &mut report)?;
+    Ok((text_of(&set), report))
+}

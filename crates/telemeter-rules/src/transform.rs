@@ -1,0 +1,68 @@
+//! A step over series, and the pass that takes each series through all steps.
+
+use telemeter_wire::{Arena, SeriesMut, SeriesSet};
+
+use crate::refusal::Refusal;
+
+/// What becomes of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on to the next step.
+    Keep,
+    /// It is left out; what it came with goes on.
+    Drop,
+}
+
+/// What the steps of one request did, for the caller's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Series that came.
+    pub series: u64,
+    /// Series that no rule of the whitelist allows.
+    pub filtered: u64,
+    /// Series without a usable sample: no time, too old, no value of their type, no name.
+    pub invalid: u64,
+    /// Series that came twice, of which the newest sample was kept.
+    pub doubled: u64,
+    /// Labels that were elided.
+    pub elided_labels: u64,
+    /// Samples over five minutes behind our clock.
+    pub past: u64,
+    /// Samples within five minutes of our clock.
+    pub present: u64,
+    /// Samples over five minutes ahead of our clock.
+    pub future: u64,
+    /// Samples ahead of our clock, however little.
+    pub ahead: u64,
+}
+
+/// One step. What it puts into a series lives as long as the step itself, or in the arena.
+pub trait Transform {
+    /// Judges or changes one series.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where the whole request is to be refused.
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        arena: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal>;
+}
+
+/// Takes each series through all steps, in order, in one pass.
+///
+/// # Errors
+/// The first [`Refusal`] of a step.
+pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report) -> Result<(), Refusal> {
+    report.series += set.len() as u64;
+    let arena = set.arena();
+    set.try_retain_mut(|series| {
+        for step in steps {
+            if step.apply(series, arena, report)? == Verdict::Drop {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}

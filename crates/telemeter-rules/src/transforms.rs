@@ -1,0 +1,11 @@
+//! The steps, a file each.
+
+pub mod anonymize;
+pub mod elide;
+pub mod federate_samples;
+pub mod filter;
+pub mod label;
+pub mod rename;
+pub mod required;
+pub mod sort;
+pub mod timestamps;

@@ -1,0 +1,53 @@
+//! Takes labels away: `--elide-label`.
+
+use telemeter_wire::{Arena, SeriesMut};
+
+use crate::{
+    refusal::Refusal,
+    transform::{Report, Transform, Verdict},
+};
+
+/// Takes labels of these names off every series.
+#[derive(Clone, Debug, Default)]
+pub struct Elide {
+    names: Vec<String>,
+}
+
+impl Elide {
+    /// The names of the labels to take away.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect() }
+    }
+}
+
+impl Transform for Elide {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal> {
+        if !self.names.is_empty() {
+            let before = series.labels().len();
+            series.retain_labels(|label| !self.names.iter().any(|name| name == label.name));
+            report.elided_labels += (before - series.labels().len()) as u64;
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::through;
+
+    #[test]
+    fn elided_labels_are_gone_and_counted() {
+        let step = Elide::new(["replica".to_owned(), "pod".to_owned()]);
+        let body = "up{a=\"1\",pod=\"p\",replica=\"r\"} 1\nup{replicas=\"2\"} 2\nup{replica=\"r\"} 3";
+        let (text, report) = through(body, &[&step]).expect("kept");
+        assert_eq!(text, "up{a=\"1\"} 1\nup{replicas=\"2\"} 2\nup 3\n");
+        assert_eq!(report.elided_labels, 3);
+    }
+}

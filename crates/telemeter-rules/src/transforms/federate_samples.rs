@@ -1,0 +1,72 @@
+//! What the client leaves out of a scrape: samples that a server would refuse the whole upload for.
+
+use telemeter_wire::{Arena, Points, SeriesMut};
+
+use crate::{
+    canonical::is_name,
+    refusal::Refusal,
+    transform::{Report, Transform, Verdict},
+};
+
+/// What is longer than this is left out: a metric with its name, a label with its name or value.
+const MAX_LEN: usize = 255;
+
+/// Drops series without a name, without a time, over 24 hours old, or without a value of their type; takes over-long labels
+/// off the others.
+#[derive(Clone, Copy, Debug)]
+pub struct DropInvalid {
+    oldest_ms: i64,
+}
+
+impl DropInvalid {
+    /// Samples before this time, in milliseconds, are too old.
+    #[must_use]
+    pub const fn new(oldest_ms: i64) -> Self {
+        Self { oldest_ms }
+    }
+}
+
+impl Transform for DropInvalid {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal> {
+        let usable = match series.points() {
+            Points::Sample(sample) => sample.timestamp_ms.is_some_and(|timestamp| timestamp >= self.oldest_ms),
+            Points::Encoded(_) | Points::Absent => false,
+        };
+        let name = series.view().name();
+        if !usable || name.is_empty() || name.len() > MAX_LEN {
+            report.invalid += 1;
+            return Ok(Verdict::Drop);
+        }
+        let fits = |len: usize| len <= MAX_LEN;
+        series.retain_labels(|label| is_name(label) || fits(label.name.len()) && fits(label.value.len()));
+        Ok(Verdict::Keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::through;
+
+    #[test]
+    fn what_a_server_would_refuse_stays_here() {
+        let check = |body: &str, expected: &str| {
+            assert_eq!(through(body, &[&DropInvalid::new(100)]).expect("kept").0, expected);
+        };
+        check("a 1 100\nb 2 99\nc 3\n", "a 1 100\n");
+        let (long, longest) = ("x".repeat(256), "x".repeat(255));
+        check(
+            &format!("a{{b=\"{long}\",c=\"{longest}\",d=\"\"}} 1 100"),
+            &format!("a{{c=\"{longest}\",d=\"\"}} 1 100\n"),
+        );
+        check(&format!("a{{b{long}=\"1\"}} 1 100"), "a 1 100\n");
+        check(&format!("{long} 1 100\n{longest} 1 100"), &format!("{longest} 1 100\n"));
+        let report = through("a 1 100\nb 2 99\nc 3\n", &[&DropInvalid::new(100)]).expect("kept").1;
+        assert_eq!((report.series, report.invalid), (3, 2));
+    }
+}

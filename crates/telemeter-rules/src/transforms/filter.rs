@@ -1,0 +1,82 @@
+//! Lets pass what a rule of the whitelist allows.
+
+use std::cell::Cell;
+
+use telemeter_wire::{Arena, SeriesMut};
+
+use crate::{
+    refusal::Refusal,
+    transform::{Report, Transform, Verdict},
+    whitelist::{NameVerdict, Whitelist},
+};
+
+/// Drops series that no rule allows. Their labels are to be canonical: to stand behind
+/// [`Canonical`](crate::canonical::Canonical).
+///
+/// What the rules say of a metric name alone is remembered until another name comes: the series of a family stand in a row.
+pub struct Filter<'w> {
+    whitelist: &'w Whitelist,
+    family: Cell<(Name, NameVerdict)>,
+}
+
+/// Where a name stands: the series of a family share one text.
+type Name = (*const u8, usize);
+
+impl<'w> Filter<'w> {
+    /// Lets pass what this whitelist allows, for the series of one request.
+    #[must_use]
+    pub const fn new(whitelist: &'w Whitelist) -> Self {
+        Self { whitelist, family: Cell::new(((std::ptr::null(), 0), NameVerdict::Depends)) }
+    }
+
+    fn by_name(&self, name: &str) -> NameVerdict {
+        let here = (name.as_ptr(), name.len());
+        let (before, verdict) = self.family.get();
+        if here == before {
+            return verdict;
+        }
+        let verdict = self.whitelist.by_name(name);
+        self.family.set((here, verdict));
+        verdict
+    }
+}
+
+impl Transform for Filter<'_> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal> {
+        let allowed = match self.by_name(series.view().name()) {
+            NameVerdict::Always => true,
+            NameVerdict::Never => false,
+            NameVerdict::Depends => self.whitelist.allows(series.labels()),
+        };
+        if allowed {
+            return Ok(Verdict::Keep);
+        }
+        report.filtered += 1;
+        Ok(Verdict::Drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::through;
+
+    #[test]
+    fn what_no_rule_allows_is_dropped_and_counted() {
+        let check = |rules: &str, expected: &str, filtered: u64| {
+            let whitelist = Whitelist::parse_lines(rules).expect("rules");
+            let step = Filter::new(&whitelist);
+            let (text, report) = through("up{a=\"1\"} 1\nup{a=\"2\"} 2\ndown 3\nup 4", &[&step]).expect("kept");
+            assert_eq!((text.as_str(), report.filtered), (expected, filtered));
+        };
+        check("", "up{a=\"1\"} 1\nup{a=\"2\"} 2\ndown 3\nup 4\n", 0);
+        check("up{a=\"2\"}\n{__name__=~\"dow.*\"}", "up{a=\"2\"} 2\ndown 3\n", 2);
+        check("up", "up{a=\"1\"} 1\nup{a=\"2\"} 2\nup 4\n", 1);
+        check("none", "", 4);
+    }
+}

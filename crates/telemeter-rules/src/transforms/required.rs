@@ -1,0 +1,95 @@
+//! Holds senders to their labels: who they are, and what the operator requires.
+
+use telemeter_wire::{Arena, SeriesMut};
+
+use crate::{
+    canonical::shown,
+    refusal::Refusal,
+    transform::{Report, Transform, Verdict},
+};
+
+/// Requires labels on every series, of a certain value or of any. To stand behind
+/// [`Canonical`](crate::canonical::Canonical), which lets no label stand twice.
+#[derive(Clone, Debug, Default)]
+pub struct Required<'r> {
+    labels: Vec<(&'r str, Option<&'r str>)>,
+}
+
+impl<'r> Required<'r> {
+    /// Nothing is required yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Requires the label `name` with this value.
+    pub fn value(&mut self, name: &'r str, value: &'r str) {
+        self.labels.push((name, Some(value)));
+    }
+
+    /// Requires the label `name` with any value.
+    pub fn presence(&mut self, name: &'r str) {
+        self.labels.push((name, None));
+    }
+}
+
+impl Transform for Required<'_> {
+    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+        for &(name, wanted) in &self.labels {
+            let value = series.view().label(name).unwrap_or("");
+            if value.is_empty() {
+                return Err(Refusal::LabelMissing { label: shown(name) });
+            }
+            if series.labels().iter().any(|label| reads_as(label.name, name)) {
+                return Err(Refusal::LabelTwice { label: shown(name) });
+            }
+            if wanted.is_some_and(|wanted| wanted != value) {
+                return Err(Refusal::LabelValue { label: shown(name) });
+            }
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+/// Whether a store that writes `_` for each character that no label name may have reads another name as `name`.
+fn reads_as(other: &str, name: &str) -> bool {
+    // A letter or digit stays what it is: mostly the first tells.
+    let stays = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let read = |character: char| if stays(character) { character } else { '_' };
+    let (first, wanted) = (other.as_bytes().first(), name.as_bytes().first());
+    first.is_some_and(|first| !first.is_ascii_alphanumeric() || wanted == Some(first))
+        && other != name
+        && other.chars().map(read).eq(name.chars())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{canonical::Canonical, testing::through};
+
+    #[test]
+    fn a_required_label_is_there_once_with_its_value() {
+        let mut step = Required::new();
+        step.value("_id", "a");
+        step.presence("region");
+        let check = |labels: &str, expected: Result<(), Refusal>| {
+            let body = format!("up{{_id=\"a\",region=\"x\"}} 1\nup{{{labels}}} 1");
+            assert_eq!(through(&body, &[&Canonical::new(), &step]).map(|_| ()), expected, "{labels}");
+        };
+        let (id, region) = (|| "_id".to_owned(), || "region".to_owned());
+        check("_id=\"a\",region=\"y\"", Ok(()));
+        check("region=\"y\"", Err(Refusal::LabelMissing { label: id() }));
+        check("_id=\"\",region=\"y\"", Err(Refusal::LabelMissing { label: id() }));
+        check("_id=\"b\",region=\"y\"", Err(Refusal::LabelValue { label: id() }));
+        check("_id=\"A\",region=\"y\"", Err(Refusal::LabelValue { label: id() }));
+        check("_id=\"a\",_id=\"b\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
+        check("_id=\"a\",_id=\"a\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
+        check("_id=\"a\",_id=\"\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
+        check("_id=\"a\"", Err(Refusal::LabelMissing { label: region() }));
+        // What some stores would read as the same label.
+        check("_id=\"a\",region=\"y\",\".id\"=\"b\"", Err(Refusal::LabelTwice { label: id() }));
+        check("_id=\"a\",region=\"y\",\"éid\"=\"b\"", Err(Refusal::LabelTwice { label: id() }));
+        check("_id=\"a\",region=\"y\",_Id=\"b\",\".ids\"=\"b\",\"regi.n\"=\"b\"", Ok(()));
+        check("_id=\"a\",region=\"\"", Err(Refusal::LabelMissing { label: region() }));
+    }
+}

@@ -1,0 +1,169 @@
+//! Sample time against ours: what `/upload` and `/metrics/v1/receive` check, and the stamp that an upload gets.
+
+use std::time::Duration;
+
+use telemeter_wire::{Arena, Points, Sample, SeriesMut, SeriesSet};
+
+use crate::{
+    refusal::Refusal,
+    transform::{Report, Transform, Verdict},
+};
+
+/// How old an uploaded sample may be.
+pub const MAX_AGE: Duration = Duration::from_hours(24);
+/// How far ahead of our clock a sample may be.
+pub const MAX_AHEAD: Duration = Duration::from_mins(10);
+/// Within this distance to our clock a sample is of the present.
+pub const PRESENT: Duration = Duration::from_mins(5);
+
+/// Checks the samples of an upload: each has a time, not too old and not too far ahead, and within a family (a run of one
+/// name) time does not go back. Counts the drift.
+///
+/// # Errors
+/// The [`Refusal`] of the first sample that is not so.
+pub fn check_upload(set: &SeriesSet<'_>, now_ms: i64, report: &mut Report) -> Result<(), Refusal> {
+    let (mut family, mut last_ms) = ("", i64::MIN);
+    for series in set.iter() {
+        let Points::Sample(sample) = series.points else { return Err(Refusal::NoValue) };
+        let timestamp = sample.timestamp_ms.ok_or(Refusal::NoTimestamp)?;
+        let name = series.name();
+        if std::mem::replace(&mut family, name) != name {
+            last_ms = i64::MIN;
+        }
+        if timestamp < std::mem::replace(&mut last_ms, timestamp) {
+            return Err(Refusal::Unsorted);
+        }
+        let ahead_ms = timestamp.saturating_sub(now_ms);
+        if ahead_ms < -millis(MAX_AGE) {
+            return Err(Refusal::TooOld { hours: MAX_AGE.as_secs() / 3600 });
+        }
+        is_near(timestamp, now_ms)?;
+        report.ahead += u64::from(ahead_ms > 0);
+        match ahead_ms {
+            drift if drift < -millis(PRESENT) => report.past += 1,
+            drift if drift > millis(PRESENT) => report.future += 1,
+            _ => report.present += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Refuses samples of remote write that are so far ahead that a store would refuse everybody else's behind them.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckAhead {
+    now_ms: i64,
+}
+
+impl CheckAhead {
+    /// Checks against this time, in milliseconds.
+    #[must_use]
+    pub const fn new(now_ms: i64) -> Self {
+        Self { now_ms }
+    }
+}
+
+impl Transform for CheckAhead {
+    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+        let newest = match series.points() {
+            Points::Encoded(encoded) => encoded.newest_ms,
+            Points::Sample(sample) => sample.timestamp_ms,
+            Points::Absent => None,
+        };
+        newest.map_or(Ok(Verdict::Keep), |newest| is_near(newest, self.now_ms).map(|()| Verdict::Keep))
+    }
+}
+
+fn is_near(timestamp: i64, now_ms: i64) -> Result<(), Refusal> {
+    if timestamp.saturating_sub(now_ms) > millis(MAX_AHEAD) {
+        return Err(Refusal::TooFarAhead { minutes: MAX_AHEAD.as_secs() / 60 });
+    }
+    Ok(())
+}
+
+/// Gives every uploaded sample this time, in milliseconds.
+pub fn stamp(set: &mut SeriesSet<'_>, now_ms: i64) {
+    set.retain_mut(|series| {
+        if let Points::Sample(sample) = series.points() {
+            series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
+        }
+        true
+    });
+}
+
+const fn millis(duration: Duration) -> i64 {
+    duration.as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use telemeter_wire::{Label, MetricType};
+
+    use super::*;
+    use crate::transform::run;
+
+    const NOW: i64 = 1_700_000_000_000;
+    const MINUTE: i64 = 60_000;
+
+    /// Checks samples of these names, at these distances to our clock.
+    fn checked(times: &[(&str, Option<i64>)]) -> Result<Report, Refusal> {
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        for (name, drift) in times {
+            let sample = Sample { value: 1.0, timestamp_ms: drift.map(|drift| NOW.saturating_add(drift)) };
+            set.push(&[Label::new("__name__", name)], MetricType::Gauge, Points::Sample(sample));
+        }
+        let mut report = Report::default();
+        check_upload(&set, NOW, &mut report).map(|()| report)
+    }
+
+    #[test]
+    fn uploads_have_sane_times() {
+        fn check(times: &[(&str, Option<i64>)], expected: Result<(), Refusal>) {
+            assert_eq!(checked(times).map(|_| ()), expected, "{times:?}");
+        }
+        check(&[], Ok(()));
+        check(&[("a", Some(0)), ("a", Some(0)), ("a", Some(1))], Ok(()));
+        check(&[("a", Some(5)), ("b", Some(0))], Ok(()));
+        check(&[("a", Some(5)), ("a", Some(4))], Err(Refusal::Unsorted));
+        check(&[("a", None)], Err(Refusal::NoTimestamp));
+        check(&[("a", Some(-24 * 60 * MINUTE))], Ok(()));
+        check(&[("a", Some(-24 * 60 * MINUTE - 1))], Err(Refusal::TooOld { hours: 24 }));
+        check(&[("a", Some(10 * MINUTE))], Ok(()));
+        check(&[("a", Some(10 * MINUTE + 1))], Err(Refusal::TooFarAhead { minutes: 10 }));
+        check(&[("a", Some(i64::MIN))], Err(Refusal::TooOld { hours: 24 }));
+        check(&[("a", Some(i64::MAX))], Err(Refusal::TooFarAhead { minutes: 10 }));
+    }
+
+    #[test]
+    fn a_metric_without_its_value_is_refused() {
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        set.push(&[Label::new("__name__", "up")], MetricType::Gauge, Points::Absent);
+        assert_eq!(check_upload(&set, NOW, &mut Report::default()), Err(Refusal::NoValue));
+    }
+
+    #[test]
+    fn drift_is_counted() {
+        let drifts = [-5 * MINUTE - 1, -5 * MINUTE, 1, 5 * MINUTE + 1];
+        let report = checked(&drifts.map(|drift| ("a", Some(drift)))).expect("sane");
+        assert_eq!((report.past, report.present, report.future, report.ahead), (1, 2, 1, 2));
+    }
+
+    #[test]
+    fn remote_write_is_not_far_ahead() {
+        let check = |ahead: i64, expected| {
+            let step = CheckAhead::new(NOW);
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            for drift in [0, ahead, -1] {
+                let sample = Sample { value: 1.0, timestamp_ms: Some(NOW.saturating_add(drift)) };
+                set.push(&[], MetricType::Untyped, Points::Sample(sample));
+            }
+            assert_eq!(run(&mut set, &[&step], &mut Report::default()), expected);
+        };
+        check(-24 * 365 * 60 * MINUTE, Ok(()));
+        check(10 * MINUTE, Ok(()));
+        check(10 * MINUTE + 1, Err(Refusal::TooFarAhead { minutes: 10 }));
+        check(i64::MAX, Err(Refusal::TooFarAhead { minutes: 10 }));
+    }
+}

@@ -1,0 +1,111 @@
+//! The rules that one name leads to, or none.
+
+use hashbrown::HashMap;
+use telemeter_wire::Label;
+
+use super::index::{Condition, ValueIndex};
+use super::{NameVerdict, Rule};
+
+/// Up to so many rules are tried one after the other.
+const FEW: usize = 4;
+
+/// Rules by their ids, sorted by what is left to check.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    /// Nothing is: everything that comes here passes, and there is no other rule here.
+    unconditional: bool,
+    /// The name only.
+    name_only: Vec<u32>,
+    /// Something that no index can use, or there are few.
+    listed: Vec<u32>,
+    /// A label that cannot be absent.
+    labels: HashMap<Box<str>, LabelIndex>,
+}
+
+#[derive(Clone, Debug)]
+struct LabelIndex {
+    values: ValueIndex,
+    /// The rules of each slot of `values`.
+    slots: Vec<Vec<u32>>,
+}
+
+impl Group {
+    pub(super) fn build(rules: &[Rule], members: &[u32]) -> Self {
+        let rule = |id: u32| &rules[id as usize];
+        if members.iter().any(|&id| rule(id).name.is_empty() && rule(id).rest.is_empty()) {
+            return Self { unconditional: true, ..Self::default() };
+        }
+        let (name_only, mut listed): (Vec<_>, Vec<_>) = members.iter().partition(|&&id| rule(id).rest.is_empty());
+        let mut labels = HashMap::new();
+        if listed.len() > FEW {
+            let usable: Vec<_> = listed.iter().map(|&id| (id, usable(rule(id)))).collect();
+            listed.clear();
+            let shared = count_values(&usable);
+            let mut by_label = HashMap::<Box<str>, Vec<(Condition, u32)>>::new();
+            for (id, conditions) in usable {
+                // The most telling one, and of several exact ones that whose value the fewest rules share.
+                let best = conditions.into_iter().min_by_key(|(label, condition)| match condition {
+                    Condition::Exact(values) => {
+                        let most = values.iter().filter_map(|value| shared.get(&(label.to_string(), value.clone())));
+                        (condition.rank(), most.max().copied().unwrap_or(0))
+                    }
+                    _ => (condition.rank(), 0),
+                });
+                match best {
+                    Some((label, condition)) => by_label.entry(label.into()).or_default().push((condition, id)),
+                    None => listed.push(id),
+                }
+            }
+            labels.extend(by_label.into_iter().map(|(label, conditions)| {
+                let (values, slots) = ValueIndex::build(conditions);
+                (label, LabelIndex { values, slots })
+            }));
+        }
+        Self { unconditional: false, name_only, listed, labels }
+    }
+
+    /// Whether a rule holds for this name and these labels.
+    #[inline]
+    pub(super) fn any(&self, rules: &[Rule], name: &str, labels: &[Label<'_>]) -> bool {
+        let holds = |id: &u32| rules[*id as usize].holds(name, labels);
+        self.unconditional
+            || self.name_only.iter().any(holds)
+            || self.listed.iter().any(holds)
+            || (!self.labels.is_empty()
+                && labels.iter().any(|label| {
+                    self.labels.get(label.name).is_some_and(|index| {
+                        index.values.any(label.value, &mut |slot| index.slots[slot].iter().any(holds))
+                    })
+                }))
+    }
+
+    /// What the name alone tells; `Depends` where that would take long to say.
+    pub(super) fn by_name(&self, rules: &[Rule], name: &str) -> NameVerdict {
+        if self.unconditional || self.name_only.iter().any(|&id| rules[id as usize].name_holds(name)) {
+            NameVerdict::Always
+        } else if self.listed.is_empty() && self.labels.is_empty() {
+            NameVerdict::Never
+        } else {
+            NameVerdict::Depends
+        }
+    }
+}
+
+/// What each label has to be like, of those that have to be there.
+fn usable(rule: &Rule) -> Vec<(&str, Condition)> {
+    let there = rule.rest.iter().filter(|matcher| !matcher.matches_value(""));
+    there.filter_map(|matcher| Some((matcher.name(), Condition::of(matcher)?))).collect()
+}
+
+/// How many rules name each exact value of each label.
+fn count_values(usable: &[(u32, Vec<(&str, Condition)>)]) -> HashMap<(String, String), usize> {
+    let mut counts = HashMap::new();
+    for (label, condition) in usable.iter().flat_map(|(_, conditions)| conditions) {
+        if let Condition::Exact(values) = condition {
+            for value in values {
+                *counts.entry(((*label).to_owned(), value.clone())).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
