@@ -1,0 +1,148 @@
+//! A map that callers fill and that does not grow beyond its cap.
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+/// A SHA-256 digest: what the map goes by.
+pub(crate) type Digest = [u8; 32];
+
+/// The SHA-256 of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    digest
+}
+
+const SHARDS: usize = 64;
+/// A full shard looks for entries past their time at most this often.
+const SWEEP_EVERY_MS: i64 = 10_000;
+
+/// Values by digest, each with the time it ends at. Over the cap an older entry goes for the new one: whoever uses
+/// this must be able to find the value again.
+#[derive(Debug)]
+pub(crate) struct Bounded<V> {
+    shards: Box<[Mutex<Shard<V>>]>,
+    per_shard: usize,
+}
+
+#[derive(Debug)]
+struct Shard<V> {
+    entries: HashMap<Digest, Entry<V>>,
+    swept_ms: i64,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    ends_ms: i64,
+    value: V,
+}
+
+impl<V: Clone> Bounded<V> {
+    /// Room for `entries`; none at all with 0.
+    pub(crate) fn new(entries: usize) -> Self {
+        let shards = entries.clamp(1, SHARDS);
+        let shard = || Mutex::new(Shard { entries: HashMap::new(), swept_ms: i64::MIN });
+        Self { shards: (0..shards).map(|_| shard()).collect(), per_shard: entries / shards }
+    }
+
+    /// The value, unless its time is over.
+    pub(crate) fn get(&self, key: &Digest, now_ms: i64) -> Option<V> {
+        let shard = self.shard(key).lock();
+        shard.entries.get(key).filter(|entry| now_ms < entry.ends_ms).map(|entry| entry.value.clone())
+    }
+
+    /// Remembers the value until `ends_ms`.
+    pub(crate) fn insert(&self, key: Digest, value: V, ends_ms: i64, now_ms: i64) {
+        if self.per_shard == 0 || ends_ms <= now_ms {
+            return;
+        }
+        let shard = &mut *self.shard(&key).lock();
+        if shard.entries.len() >= self.per_shard && !shard.entries.contains_key(&key) {
+            shard.make_room(now_ms);
+        }
+        shard.entries.insert(key, Entry { ends_ms, value });
+    }
+
+    /// Forgets the value.
+    pub(crate) fn remove(&self, key: &Digest) {
+        self.shard(key).lock().entries.remove(key);
+    }
+
+    fn shard(&self, key: &Digest) -> &Mutex<Shard<V>> {
+        &self.shards[usize::from(key[31]) % self.shards.len()]
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().entries.len()).sum()
+    }
+}
+
+impl<V> Shard<V> {
+    /// Drops what is over; when nothing is, some other entry: which one depends on the map's random seed.
+    fn make_room(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.swept_ms) >= SWEEP_EVERY_MS {
+            self.swept_ms = now_ms;
+            let before = self.entries.len();
+            self.entries.retain(|_, entry| now_ms < entry.ends_ms);
+            if self.entries.len() < before {
+                return;
+            }
+        }
+        let victim = self.entries.keys().next().copied();
+        if let Some(victim) = victim {
+            self.entries.remove(&victim);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u32) -> Digest {
+        sha256(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn an_entry_lasts_until_its_end() {
+        let map = Bounded::new(10);
+        map.insert(key(1), 'a', 100, 0);
+        assert_eq!(map.get(&key(1), 99), Some('a'));
+        assert_eq!(map.get(&key(1), 100), None);
+        assert_eq!(map.get(&key(2), 0), None);
+        map.insert(key(1), 'b', 200, 50);
+        assert_eq!(map.get(&key(1), 150), Some('b'));
+        map.remove(&key(1));
+        assert_eq!(map.get(&key(1), 150), None);
+    }
+
+    #[test]
+    fn never_holds_more_than_its_cap() {
+        for cap in [0, 1, 63, 64, 100, 1_000] {
+            let map = Bounded::new(cap);
+            for number in 0..5_000 {
+                map.insert(key(number), number, 1_000, 0);
+                if cap > 0 {
+                    assert_eq!(map.get(&key(number), 0), Some(number), "the newest is always there");
+                }
+            }
+            assert!(map.len() <= cap, "{} entries with a cap of {cap}", map.len());
+            assert!(map.len() >= cap / 2, "{} entries with a cap of {cap}", map.len());
+        }
+    }
+
+    #[test]
+    fn what_is_over_goes_first() {
+        let map = Bounded::new(1_000);
+        for number in 0..2_000 {
+            map.insert(key(number), number, 100, 0);
+        }
+        for number in 5_000..5_200 {
+            map.insert(key(number), number, 90_000, 50_000);
+        }
+        for number in 5_000..5_200 {
+            assert_eq!(map.get(&key(number), 50_000), Some(number));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The JSON that `/authorize` answers with: the server writes it, the client reads it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Secret;
+
+/// The only version there is.
+pub const VERSION: u32 = 1;
+
+/// A token of ours, and the labels that uploads made with it must carry.
+///
+/// Source: Go: `pkg/authorize/token_store.go`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exchange {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The JWT.
+    #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
+    pub token: Secret,
+    /// How long the token lasts.
+    pub expires_in_seconds: i64,
+    /// Labels by name.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Exchange {
+    /// What the server answers with.
+    pub fn new(token: Secret, expires_in_seconds: i64, labels: BTreeMap<String, String>) -> Self {
+        Self { version: VERSION, token, expires_in_seconds, labels }
+    }
+
+    /// The JSON, as Go prints it: no spaces, the fields in this order.
+    ///
+    /// # Panics
+    /// Never: numbers and texts always have a JSON form.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and texts always have a JSON form")
+    }
+
+    /// Reads an answer; fields that it does not know are passed over.
+    ///
+    /// # Errors
+    /// What is wrong, in words that hold no byte of the answer.
+    pub fn from_json(json: &[u8]) -> Result<Self, &'static str> {
+        let exchange: Self = serde_json::from_slice(json).map_err(|_| "the answer is not the JSON of a token")?;
+        if exchange.version != VERSION {
+            return Err("the answer has an unknown version");
+        }
+        if exchange.token.expose().is_empty() {
+            return Err("the answer holds an empty token");
+        }
+        Ok(exchange)
+    }
+}
+
+fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::from)
+}
+
+/// Go prints a map without entries as `null` or as `{}`.
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const GOLDEN: &str = r#"{"version":1,"token":"a.b.c","expiresInSeconds":86400,"labels":{"_id":"c-1","x":"y"}}"#;
+
+    #[test]
+    fn prints_what_go_prints_and_reads_it_back() {
+        let labels = [("x", "y"), ("_id", "c-1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let exchange = Exchange::new("a.b.c".into(), 86_400, labels.into());
+        assert_eq!(String::from_utf8(exchange.to_json()).unwrap(), GOLDEN);
+        assert_eq!(Exchange::from_json(GOLDEN.as_bytes()), Ok(exchange.clone()));
+        assert!(!format!("{exchange:?}").contains("a.b.c"));
+    }
+
+    #[test]
+    fn labels_may_be_null_or_absent_and_more_may_stand_beside() {
+        for json in [
+            r#"{"version":1,"token":"t","expiresInSeconds":1,"labels":null}"#,
+            r#"{"version":1,"token":"t","expiresInSeconds":1,"later":[{}]}"#,
+        ] {
+            assert!(Exchange::from_json(json.as_bytes()).unwrap().labels.is_empty());
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_use() {
+        for json in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"version":2,"token":"t","expiresInSeconds":1}"#,
+            r#"{"version":1,"token":"","expiresInSeconds":1}"#,
+            r#"{"version":1,"token":"t"}"#,
+        ] {
+            assert!(Exchange::from_json(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+}

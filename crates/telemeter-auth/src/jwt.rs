@@ -1,0 +1,40 @@
+//! Our short-lived token: what `/authorize` gives out and `/upload` asks for.
+
+mod claims;
+mod keys;
+mod sign;
+mod verify;
+
+pub use claims::{AUDIENCE, Caller, Claims, ISSUER};
+pub use keys::{Algorithm, Keys};
+pub use sign::sign;
+pub use verify::{REMEMBERED_BY_DEFAULT, Verifier};
+
+/// Why a token is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is not a token of this kind at all.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// Its header names an algorithm that none of our keys has.
+    #[error("none of our keys has its algorithm")]
+    Algorithm,
+    /// None of our keys made its signature.
+    #[error("the signature is not ours")]
+    Signature,
+    /// Somebody else issued it.
+    #[error("another issuer")]
+    Issuer,
+    /// It is meant for somebody else.
+    #[error("another audience")]
+    Audience,
+    /// Its time is over.
+    #[error("expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("not valid yet")]
+    NotYetValid,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! What a token says: who, until when, and with which labels.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+
+/// Who issues our tokens.
+pub const ISSUER: &str = "telemeter.selfsigned";
+/// Whom they are for.
+pub const AUDIENCE: &str = "telemeter-client";
+/// How far another clock may be off.
+const LEEWAY_SECONDS: f64 = 60.0;
+
+/// What a new token is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The account that the authority named.
+    pub account: String,
+    /// The labels that every upload must carry.
+    pub labels: BTreeMap<String, String>,
+    /// When it is issued, and from when on it is good; in seconds since 1970.
+    pub issued: i64,
+    /// When it ends, in seconds since 1970.
+    pub expires: i64,
+}
+
+impl Claims {
+    /// A token that is good from now on.
+    pub fn new(account: String, labels: BTreeMap<String, String>, now_ms: i64, lifetime: Duration) -> Self {
+        let issued = now_ms.div_euclid(1000);
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        Self { account, labels, issued, expires: issued.saturating_add(lifetime) }
+    }
+
+    /// The payload; its fields sorted by name, as Go prints them.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let payload = Written {
+            aud: AUDIENCE,
+            exp: self.expires,
+            iat: self.issued,
+            iss: ISSUER,
+            nbf: self.issued,
+            sub: &self.account,
+            private: WrittenLabels { labels: &self.labels },
+        };
+        serde_json::to_vec(&payload).expect("numbers and texts always have a JSON form")
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    iss: &'a str,
+    nbf: i64,
+    sub: &'a str,
+    #[serde(rename = "telemeter.openshift.io")]
+    private: WrittenLabels<'a>,
+}
+
+#[derive(Serialize)]
+struct WrittenLabels<'a> {
+    labels: &'a BTreeMap<String, String>,
+}
+
+/// Whom a verified token names. One block of text and one of lengths, because many are remembered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The account, then name and value of each label, without anything between.
+    text: Box<str>,
+    /// Where each of them ends.
+    ends: Box<[u32]>,
+    expires_ms: i64,
+}
+
+impl Caller {
+    /// A caller with these labels, who stays one until `expires_ms`. Labels are sorted by name; of two with one name
+    /// the later stays.
+    pub fn new<N, V>(account: &str, labels: impl IntoIterator<Item = (N, V)>, expires_ms: i64) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let labels: BTreeMap<String, String> =
+            labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let parts = || std::iter::once(account).chain(labels.iter().flat_map(|(name, value)| [&**name, &**value]));
+        let text: String = parts().collect();
+        let ends = parts()
+            .scan(0_usize, |end, part| {
+                *end += part.len();
+                Some(u32::try_from(*end).unwrap_or(u32::MAX))
+            })
+            .collect();
+        Self { text: text.into(), ends, expires_ms }
+    }
+
+    /// The authority's name for the caller.
+    pub fn account(&self) -> &str {
+        self.part(0)
+    }
+
+    /// The labels that its uploads must carry, sorted by name.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        (0..self.ends.len() / 2).map(|label| (self.part(2 * label + 1), self.part(2 * label + 2)))
+    }
+
+    /// The value of one label: with the partition label's name, the cluster ID.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels().find(|label| label.0 == name).map(|label| label.1)
+    }
+
+    /// When the token ends, in milliseconds since 1970.
+    pub fn expires_ms(&self) -> i64 {
+        self.expires_ms
+    }
+
+    fn part(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start as usize..self.ends[index] as usize]
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Caller")
+            .field("account", &self.account())
+            .field("labels", &self.labels().collect::<Vec<_>>())
+            .field("expires_ms", &self.expires_ms)
+            .finish()
+    }
+}
+
+/// A payload as it arrives. A field that stands there twice is an error.
+#[derive(Deserialize)]
+struct Read {
+    aud: Option<Audience>,
+    exp: Option<f64>,
+    iat: Option<f64>,
+    iss: Option<String>,
+    nbf: Option<f64>,
+    sub: Option<String>,
+    #[serde(rename = "telemeter.openshift.io")]
+    private: Option<ReadLabels>,
+}
+
+#[derive(Deserialize)]
+struct ReadLabels {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::One(name) => name == AUDIENCE,
+            Self::Many(names) => names.iter().any(|name| name == AUDIENCE),
+        }
+    }
+}
+
+/// Reads the payload of a token whose signature is ours, and holds it against the time.
+pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, Fault> {
+    let read: Read = serde_json::from_slice(payload).map_err(|_| Fault::Malformed("the claims are not readable"))?;
+    if read.iss.as_deref() != Some(ISSUER) {
+        return Err(Fault::Issuer);
+    }
+    if !read.aud.is_some_and(|audience| audience.is_ours()) {
+        return Err(Fault::Audience);
+    }
+    let now = now_ms as f64 / 1000.0;
+    let expires = read.exp.ok_or(Fault::Malformed("it never expires"))?;
+    if now > expires + LEEWAY_SECONDS {
+        return Err(Fault::Expired);
+    }
+    if [read.nbf, read.iat].into_iter().flatten().any(|from| now < from - LEEWAY_SECONDS) {
+        return Err(Fault::NotYetValid);
+    }
+    let account = read.sub.filter(|sub| !sub.is_empty()).ok_or(Fault::Malformed("it names no subject"))?;
+    let labels = read.private.ok_or(Fault::Malformed("it holds no labels"))?.labels.unwrap_or_default();
+    Ok(Caller::new(&account, labels, (expires * 1000.0) as i64))
+}

@@ -1,0 +1,254 @@
+//! The signing keys: which algorithm each has, and how they are read from files.
+
+use std::fmt;
+use std::path::Path;
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, ParsedPublicKey, VerificationAlgorithm,
+};
+use aws_lc_rs::{hkdf, hmac};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// The longest key file that is read.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// How a token is signed. The key decides it, never the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// ECDSA with P-384 and SHA-384.
+    Es384,
+    /// ECDSA with P-521 and SHA-512.
+    Es512,
+    /// RSA with PKCS #1 v1.5 and SHA-256.
+    Rs256,
+}
+
+impl Algorithm {
+    /// Its name in a token's header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+            Self::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+            Self::Es512 => &signature::ECDSA_P521_SHA512_FIXED,
+            Self::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        }
+    }
+}
+
+const CURVES: [(Algorithm, &EcdsaSigningAlgorithm); 3] = [
+    (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+    (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+    (Algorithm::Es512, &signature::ECDSA_P521_SHA512_FIXED_SIGNING),
+];
+
+/// Signing keys: the first signs, all verify.
+pub struct Keys {
+    signer: Key,
+    others: Vec<Key>,
+}
+
+impl Keys {
+    /// Reads the files, PEM or DER, each with one private key in PKCS #1, PKCS #8 or SEC 1.
+    ///
+    /// # Errors
+    /// [`Error::Key`] naming the file, or saying that there is none.
+    pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
+        let keys = files.iter().map(|file| {
+            let file = file.as_ref();
+            let named = |reason: String| Error::Key(format!("{}: {reason}", file.display()));
+            let bytes = read_file(file).map_err(|error| named(error.to_string()))?;
+            Key::parse(&bytes).map_err(|reason| named(reason.to_owned()))
+        });
+        Self::of(keys.collect::<Result<_, _>>()?)
+    }
+
+    /// The same from bytes at hand.
+    ///
+    /// # Errors
+    /// [`Error::Key`] for the first that is no usable key, or when there is none.
+    pub fn parse<B: AsRef<[u8]>>(keys: &[B]) -> Result<Self, Error> {
+        let keys = keys.iter().map(|key| Key::parse(key.as_ref()).map_err(|reason| Error::Key(reason.to_owned())));
+        Self::of(keys.collect::<Result<_, _>>()?)
+    }
+
+    /// A new P-256 key, known to this process alone.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when the system has no randomness to give.
+    pub fn generate() -> Result<Self, Error> {
+        let failed = |_| Error::Key("cannot generate one".to_owned());
+        let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+        let key = Key::ec(Algorithm::Es256, pair).map_err(|reason| Error::Key(reason.to_owned()))?;
+        Ok(Self { signer: key, others: Vec::new() })
+    }
+
+    /// The algorithm of the key that signs.
+    pub fn algorithm(&self) -> Algorithm {
+        self.signer.algorithm
+    }
+
+    /// 32 bytes that follow from the key that signs and from `purpose`, and tell nothing about the key: what replicas
+    /// with one key share. The key's format does not matter.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let tag = hmac::sign(&self.signer.seed, purpose.as_bytes());
+        let mut derived = Zeroizing::new([0; 32]);
+        derived.copy_from_slice(tag.as_ref());
+        derived
+    }
+
+    fn of(keys: Vec<Key>) -> Result<Self, Error> {
+        let mut keys = keys.into_iter();
+        let signer = keys.next().ok_or_else(|| Error::Key("none given".to_owned()))?;
+        Ok(Self { signer, others: keys.collect() })
+    }
+
+    pub(super) fn signer(&self) -> &Key {
+        &self.signer
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.signer).chain(&self.others)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithms: Vec<_> = self.all().map(|key| key.algorithm.name()).collect();
+        formatter.debug_struct("Keys").field("algorithms", &algorithms).finish_non_exhaustive()
+    }
+}
+
+/// One key pair, parsed once.
+pub(super) struct Key {
+    pub(super) algorithm: Algorithm,
+    private: Private,
+    public: ParsedPublicKey,
+    seed: hmac::Key,
+}
+
+enum Private {
+    Ec(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl Key {
+    fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+        match pem(bytes)? {
+            Some(der) => Self::from_der(&der),
+            None => Self::from_der(bytes),
+        }
+    }
+
+    /// Tries the formats in Go's order.
+    fn from_der(der: &[u8]) -> Result<Self, &'static str> {
+        let rsa =
+            RsaKeyPair::from_der(der).or_else(|pkcs1| RsaKeyPair::from_pkcs8(der).map_err(|pkcs8| (pkcs1, pkcs8)));
+        match rsa {
+            Ok(pair) => return Self::rsa(pair),
+            Err((pkcs1, pkcs8)) => {
+                if [pkcs1, pkcs8].iter().any(|error| error.to_string() == "TooSmall") {
+                    return Err("an RSA key needs at least 2048 bits");
+                }
+            }
+        }
+        for (algorithm, curve) in CURVES {
+            if let Ok(pair) = EcdsaKeyPair::from_private_key_der(curve, der) {
+                return Self::ec(algorithm, pair);
+            }
+        }
+        Err("no private key of EC P-256, P-384, P-521 or RSA (2048 to 8192 bits) in PKCS#1, PKCS#8 or SEC1")
+    }
+
+    fn rsa(pair: RsaKeyPair) -> Result<Self, &'static str> {
+        let document = pair.as_der().map_err(|_| UNUSABLE)?;
+        let seed = seed(document.as_ref())?;
+        let public = parsed(Algorithm::Rs256, pair.public_key().as_ref())?;
+        Ok(Self { algorithm: Algorithm::Rs256, private: Private::Rsa(pair), public, seed })
+    }
+
+    fn ec(algorithm: Algorithm, pair: EcdsaKeyPair) -> Result<Self, &'static str> {
+        let seed = seed(pair.to_pkcs8v1().map_err(|_| UNUSABLE)?.as_ref())?;
+        let public = parsed(algorithm, pair.public_key().as_ref())?;
+        Ok(Self { algorithm, private: Private::Ec(pair), public, seed })
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let failed = |_| Error::Key("it does not sign".to_owned());
+        let random = SystemRandom::new();
+        match &self.private {
+            Private::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
+            Private::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+        }
+    }
+
+    pub(super) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.public.verify_sig(message, signature).is_ok()
+    }
+}
+
+const UNUSABLE: &str = "the key is not usable";
+
+fn parsed(algorithm: Algorithm, public: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    ParsedPublicKey::new(algorithm.verification(), public).map_err(|_| UNUSABLE)
+}
+
+/// What [`Keys::derive`] starts from; `private` is the key in one format, whatever the file had.
+fn seed(private: &[u8]) -> Result<hmac::Key, &'static str> {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"telemeter");
+    let prk = salt.extract(private);
+    let expanded = prk.expand(&[b"derive"], hkdf::HKDF_SHA256).map_err(|_| UNUSABLE)?;
+    let mut bytes = Zeroizing::new([0; 32]);
+    expanded.fill(&mut *bytes).map_err(|_| UNUSABLE)?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &*bytes))
+}
+
+fn read_file(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    use std::io::Read as _;
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::fs::File::open(file)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The first private key of a PEM file, or nothing when this is no PEM at all.
+fn pem(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
+    let Some(mut rest) = std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN ")) else {
+        return Ok(None);
+    };
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        let (kind, after) = after.split_once("-----").ok_or("the PEM block has no end")?;
+        let (body, after) = after.split_once("-----END ").ok_or("the PEM block has no end")?;
+        rest = after;
+        if !kind.ends_with("PRIVATE KEY") {
+            continue;
+        }
+        if kind.starts_with("ENCRYPTED") || body.contains("Proc-Type:") {
+            return Err("the key is encrypted: decrypt it first (openssl pkey -in FILE -out PLAIN)");
+        }
+        let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
+        let der = BASE64_STANDARD.decode(body.as_bytes()).map_err(|_| "the PEM block is not base64")?;
+        return Ok(Some(Zeroizing::new(der)));
+    }
+    Err("the PEM file holds no private key")
+}

@@ -1,0 +1,18 @@
+//! Who is calling: bearer, composite token, JWT, the authority, caches, OIDC.
+//!
+//! Nothing here knows a metric that a cluster sends, and nothing here answers a caller: [`Error`] says what happened,
+//! the server decides what to say.
+
+pub mod bearer;
+mod bounded;
+pub mod composite_token;
+mod error;
+pub mod exchange;
+pub mod jwt;
+pub mod memcached;
+pub mod oidc;
+mod secret;
+pub mod tollbooth;
+
+pub use error::Error;
+pub use secret::Secret;

@@ -1,0 +1,103 @@
+//! A memcached of a few lines, for tests: it can be slow, or talk nonsense.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Manner {
+    Proper,
+    /// Waits before each answer.
+    Slow(Duration),
+    /// Answers every command with these bytes.
+    Says(&'static [u8]),
+    /// Answers properly, then hangs up.
+    HangsUp,
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    pub(crate) address: String,
+    pub(crate) values: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    pub(crate) expires: Arc<Mutex<HashMap<String, u64>>>,
+    pub(crate) manner: Arc<Mutex<Manner>>,
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    pub(crate) async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            values: Arc::default(),
+            expires: Arc::default(),
+            manner: Arc::new(Mutex::new(manner)),
+            connections: Arc::default(),
+        };
+        let server = fake.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                server.connections.fetch_add(1, Ordering::Relaxed);
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let _ = server.serve(stream).await;
+                });
+            }
+        });
+        fake
+    }
+
+    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let mut answer = Vec::new();
+            match words[0] {
+                "get" => {
+                    if let Some(value) = self.values.lock().get(words[1]) {
+                        answer.extend(format!("VALUE {} 0 {}\r\n", words[1], value.len()).into_bytes());
+                        answer.extend(value);
+                        answer.extend(b"\r\n");
+                    }
+                    answer.extend(b"END\r\n");
+                }
+                "set" => {
+                    let mut value = vec![0; words[4].parse::<usize>().unwrap() + 2];
+                    stream.read_exact(&mut value).await?;
+                    value.truncate(value.len() - 2);
+                    self.values.lock().insert(words[1].to_owned(), value);
+                    self.expires.lock().insert(words[1].to_owned(), words[3].parse().unwrap());
+                    answer.extend(b"STORED\r\n");
+                }
+                "delete" => match self.values.lock().remove(words[1]) {
+                    Some(_) => answer.extend(b"DELETED\r\n"),
+                    None => answer.extend(b"NOT_FOUND\r\n"),
+                },
+                _ => answer.extend(b"ERROR\r\n"),
+            }
+            let manner = self.manner.lock().clone();
+            match manner {
+                Manner::Proper => stream.write_all(&answer).await?,
+                Manner::Slow(wait) => {
+                    tokio::time::sleep(wait).await;
+                    stream.write_all(&answer).await?;
+                }
+                Manner::Says(bytes) => stream.write_all(bytes).await?,
+                Manner::HangsUp => {
+                    stream.write_all(&answer).await?;
+                    return stream.shutdown().await;
+                }
+            }
+        }
+    }
+}

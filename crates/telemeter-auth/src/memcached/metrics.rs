@@ -1,0 +1,124 @@
+//! What is counted of the shared cache.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadResult {
+    /// A value of ours was there.
+    Hit,
+    /// Nothing was there.
+    Miss,
+    /// Memcached was out, or answered something that is none.
+    Error,
+    /// Memcached did not answer in time.
+    Timeout,
+    /// A value was there that none of our replicas wrote.
+    Forged,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteResult {
+    /// It was written.
+    Success,
+    /// Memcached was out, or did not take it.
+    Error,
+    /// Memcached did not answer in time.
+    Timeout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    result: Word,
+}
+
+impl ReadResult {
+    /// In the order of their declaration.
+    const WORDS: [&str; 5] = ["hit", "miss", "error", "timeout", "forged"];
+}
+
+impl WriteResult {
+    /// In the order of their declaration.
+    const WORDS: [&str; 3] = ["success", "error", "timeout"];
+}
+
+/// The counters. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CacheMetrics {
+    reads: [Counter; 5],
+    writes: [Counter; 3],
+}
+
+impl CacheMetrics {
+    /// Counters with all their results, at zero.
+    pub fn register(registry: &mut Registry) -> Self {
+        let reads: Family<Labels, Counter> = Family::default();
+        let writes: Family<Labels, Counter> = Family::default();
+        registry.register("cache_reads", "Reads of the shared cache of authorizations, by result", reads.clone());
+        registry.register("cache_writes", "Writes to the shared cache of authorizations, by result", writes.clone());
+        let child =
+            |family: &Family<Labels, Counter>, word| family.get_or_create(&Labels { result: Word(word) }).clone();
+        Self {
+            reads: ReadResult::WORDS.map(|word| child(&reads, word)),
+            writes: WriteResult::WORDS.map(|word| child(&writes, word)),
+        }
+    }
+
+    pub(crate) fn read(&self, result: ReadResult) {
+        self.reads[result as usize].inc();
+    }
+
+    pub(crate) fn written(&self, result: WriteResult) {
+        self.writes[result as usize].inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reads(&self, result: ReadResult) -> u64 {
+        self.reads[result as usize].get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn writes(&self, result: WriteResult) -> u64 {
+        self.writes[result as usize].get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_result_is_exported_from_the_start() {
+        let mut registry = Registry::default();
+        let metrics = CacheMetrics::register(&mut registry);
+        metrics.read(ReadResult::Forged);
+        metrics.written(WriteResult::Success);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes everything");
+        for line in [
+            "cache_reads_total{result=\"hit\"} 0",
+            "cache_reads_total{result=\"miss\"} 0",
+            "cache_reads_total{result=\"error\"} 0",
+            "cache_reads_total{result=\"timeout\"} 0",
+            "cache_reads_total{result=\"forged\"} 1",
+            "cache_writes_total{result=\"success\"} 1",
+            "cache_writes_total{result=\"error\"} 0",
+            "cache_writes_total{result=\"timeout\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

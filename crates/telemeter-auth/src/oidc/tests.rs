@@ -1,0 +1,339 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use telemeter_http::client::OutboundConfig;
+use telemeter_http::clock::ClockHandle;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use super::*;
+
+const NOW_MS: i64 = 1_795_330_875_000;
+const PASSWORD: &str = "s/&x: ü";
+
+struct Issuer {
+    server: MockServer,
+    granted: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        let issuer = Self { server: MockServer::start().await, granted: Arc::default() };
+        issuer.is_back(300.into()).await;
+        issuer
+    }
+
+    fn name(&self) -> String {
+        self.server.uri()
+    }
+
+    async fn describes(&self, metadata: ResponseTemplate) {
+        Mock::given(method("GET"))
+            .and(path("/.well-known/openid-configuration"))
+            .respond_with(metadata)
+            .mount(&self.server)
+            .await;
+    }
+
+    async fn answers(&self, answer: impl Fn(&Request) -> ResponseTemplate + Send + Sync + 'static) {
+        self.server.reset().await;
+        let endpoint = format!("{}/token", self.name());
+        let metadata = serde_json::json!({"issuer": self.name(), "token_endpoint": endpoint, "more": []});
+        self.describes(ResponseTemplate::new(200).set_body_json(metadata)).await;
+        Mock::given(method("POST")).and(path("/token")).respond_with(answer).mount(&self.server).await;
+    }
+
+    /// Grants `token-1`, `token-2` and so on.
+    async fn is_back(&self, expires_in: serde_json::Value) {
+        let granted = self.granted.clone();
+        self.answers(move |_| {
+            let number = granted.fetch_add(1, Ordering::Relaxed) + 1;
+            grant(&format!("token-{number}"), &expires_in)
+        })
+        .await;
+    }
+
+    async fn is_out(&self) {
+        self.server.reset().await;
+        Mock::given(wiremock::matchers::any()).respond_with(ResponseTemplate::new(503)).mount(&self.server).await;
+    }
+
+    async fn questions(&self, to: &str) -> Vec<Request> {
+        let all = self.server.received_requests().await.unwrap();
+        all.into_iter().filter(|request| request.url.path() == to).collect()
+    }
+
+    fn source(&self) -> (TokenSource, ClockHandle) {
+        source_of(&self.name())
+    }
+}
+
+fn grant(token: &str, expires_in: &serde_json::Value) -> ResponseTemplate {
+    let grant = serde_json::json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in});
+    ResponseTemplate::new(200).set_body_json(grant)
+}
+
+fn source_of(issuer: &str) -> (TokenSource, ClockHandle) {
+    let config = OidcConfig {
+        issuer: issuer.to_owned(),
+        client_id: "me & co".to_owned(),
+        client_secret: PASSWORD.into(),
+        audience: Some("the store".to_owned()),
+    };
+    let (clock, handle) = Clock::fixed(NOW_MS);
+    let outbound = Outbound::new(OutboundConfig::new("oidc"), None).unwrap();
+    (TokenSource::new(config, outbound, clock), handle)
+}
+
+async fn eventually(condition: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to be");
+}
+
+fn form(request: &Request) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(&request.body).into_owned().collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn asks_once_with_the_password_in_the_header() {
+    let issuer = Issuer::start().await;
+    let (source, _) = issuer.source();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let source = source.clone();
+            tokio::spawn(async move { source.token().await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok("token-1".into()));
+    }
+    assert_eq!(source.status(), Ok(()));
+    assert_eq!(issuer.questions("/.well-known/openid-configuration").await.len(), 1);
+    let questions = issuer.questions("/token").await;
+    assert_eq!(questions.len(), 1);
+    let expected = format!("Basic {}", BASE64_STANDARD.encode("me+%26+co:s%2F%26x%3A+%C3%BC"));
+    assert_eq!(questions[0].headers["authorization"], expected.as_str());
+    assert_eq!(form(&questions[0]), pairs(&[("grant_type", "client_credentials"), ("audience", "the store")]));
+}
+
+#[tokio::test]
+async fn then_in_the_body_and_remembers_which() {
+    let issuer = Issuer::start().await;
+    issuer
+        .answers(|request| match request.headers.contains_key("authorization") {
+            true => ResponseTemplate::new(401).set_body_string(r#"{"error":"invalid_client"}"#),
+            false => grant("in-the-body", &300.into()),
+        })
+        .await;
+    let (source, clock) = issuer.source();
+    assert_eq!(source.token().await, Ok("in-the-body".into()));
+    let questions = issuer.questions("/token").await;
+    assert_eq!(questions.len(), 2);
+    let expected = [
+        ("grant_type", "client_credentials"),
+        ("audience", "the store"),
+        ("client_id", "me & co"),
+        ("client_secret", PASSWORD),
+    ];
+    assert_eq!(form(&questions[1]), pairs(&expected));
+    clock.advance(Duration::from_secs(301));
+    assert_eq!(source.token().await, Ok("in-the-body".into()));
+    assert_eq!(issuer.questions("/token").await.len(), 3);
+    assert_eq!(issuer.questions("/.well-known/openid-configuration").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_earlier_token_serves_until_its_end_while_the_provider_is_out() {
+    let issuer = Issuer::start().await;
+    let (source, clock) = issuer.source();
+    assert_eq!(source.token().await, Ok("token-1".into()));
+    issuer.is_out().await;
+    clock.advance(Duration::from_secs(299));
+    assert_eq!(source.token().await, Ok("token-1".into()));
+    assert_eq!(source.status(), Ok(()));
+    clock.advance(Duration::from_secs(1));
+    let error = source.token().await.unwrap_err();
+    check_reason(&error, "status 503");
+    assert_eq!(source.status(), Err(error.to_string()));
+    issuer.is_back(300.into()).await;
+    eventually(async || source.token().await == Ok("token-2".into())).await;
+    assert_eq!(source.status(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_provider_that_is_out_at_start_is_asked_until_it_is_there() {
+    let issuer = Issuer::start().await;
+    issuer.is_out().await;
+    let (source, _) = issuer.source();
+    assert_eq!(source.status(), Err("no token from the OIDC provider yet".to_owned()));
+    eventually(async || source.status().is_err_and(|reason| reason.contains("status 503"))).await;
+    issuer.is_back(300.into()).await;
+    eventually(async || source.status().is_ok()).await;
+}
+
+#[tokio::test]
+async fn callers_do_not_flood_a_provider_that_is_out() {
+    let issuer = Issuer::start().await;
+    issuer.is_out().await;
+    let (source, _) = issuer.source();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        assert!(source.token().await.is_err());
+    }
+    assert_eq!(issuer.server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn renews_in_the_background_before_the_end() {
+    let issuer = Issuer::start().await;
+    issuer.is_back(2.into()).await;
+    let config = OidcConfig {
+        issuer: issuer.name(),
+        client_id: "me".to_owned(),
+        client_secret: PASSWORD.into(),
+        audience: None,
+    };
+    let outbound = Outbound::new(OutboundConfig::new("oidc"), None).unwrap();
+    let source = TokenSource::new(config, outbound, Clock::system());
+    eventually(async || source.status().is_ok()).await;
+    eventually(async || {
+        assert_eq!(source.status(), Ok(()), "there is a good token at all times");
+        issuer.granted.load(Ordering::Relaxed) >= 3
+    })
+    .await;
+    drop(source);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let granted = issuer.granted.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(issuer.granted.load(Ordering::Relaxed), granted, "with its last clone it ends");
+}
+
+#[test]
+fn renewal_is_at_80_percent_or_10_seconds_before_the_end() {
+    for (life, renewed_after) in [(3600, 2880), (60, 48), (50, 40), (40, 30), (30, 20), (20, 10), (12, 6), (2, 1)] {
+        let granted = Granted { token: "t".into(), lives: Some(Duration::from_secs(life)) };
+        let current = Current::new(granted, 7);
+        assert_eq!(current.expires_ms, 7 + i64::try_from(life).unwrap() * 1000);
+        assert_eq!(current.renew_ms, 7 + renewed_after * 1000, "a life of {life} s");
+    }
+    let endless = Current::new(Granted { token: "t".into(), lives: None }, 7);
+    assert_eq!((endless.renew_ms, endless.expires_ms), (i64::MAX, i64::MAX));
+}
+
+#[tokio::test]
+async fn a_lifetime_may_be_absent_or_a_text() {
+    let issuer = Issuer::start().await;
+    for endless in [serde_json::Value::Null, 0.into()] {
+        issuer.is_back(endless).await;
+        let (source, clock) = issuer.source();
+        let first = source.token().await.unwrap();
+        clock.advance(Duration::from_secs(100 * 365 * 86_400));
+        assert_eq!(source.token().await, Ok(first));
+    }
+    issuer.is_back("300".into()).await;
+    let (source, clock) = issuer.source();
+    let first = source.token().await.unwrap();
+    clock.advance(Duration::from_secs(300));
+    assert_ne!(source.token().await, Ok(first));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_given_up_once() {
+    let issuer = Issuer::start().await;
+    let (source, clock) = issuer.source();
+    let first = source.token().await.unwrap();
+    assert!(!source.invalidate(&"another".into()));
+    assert_eq!(source.token().await, Ok(first.clone()));
+    assert!(source.invalidate(&first));
+    let second = source.token().await.unwrap();
+    assert_eq!(second, "token-2".into());
+    assert!(!source.invalidate(&first), "another is there by now");
+    assert!(!source.invalidate(&second), "a target that refuses all does not make us flood the provider");
+    assert_eq!(source.token().await, Ok(second.clone()));
+    clock.advance(Duration::from_secs(10));
+    assert!(source.invalidate(&second));
+    eventually(async || source.status().is_ok()).await;
+    assert_eq!(source.token().await, Ok("token-3".into()), "fetched in the background");
+}
+
+#[tokio::test]
+async fn another_password_is_used_at_once() {
+    let issuer = Issuer::start().await;
+    let (source, _) = issuer.source();
+    source.token().await.unwrap();
+    source.replace_secret(PASSWORD.into());
+    source.replace_secret("new".into());
+    eventually(async || source.token().await == Ok("token-2".into())).await;
+    let questions = issuer.questions("/token").await;
+    let expected = format!("Basic {}", BASE64_STANDARD.encode("me+%26+co:new"));
+    assert_eq!(questions.len(), 2, "the same password again changes nothing");
+    assert_eq!(questions[1].headers["authorization"], expected.as_str());
+}
+
+#[track_caller]
+fn check_reason(error: &Error, reason: &str) {
+    let text = error.to_string();
+    assert!(text.contains(reason), "{text}");
+    for secret in ["s/&x", "s%2F", "leak", "127.0.0.1", &BASE64_STANDARD.encode("me+%26+co")[..9]] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn says_why_there_is_no_token() {
+    let json = |status, body: &str| ResponseTemplate::new(status).set_body_string(body.to_owned());
+    for (answer, reason) in [
+        (json(401, r#"{"error":"invalid_client","error_description":"leak"}"#), "status 401: invalid_client"),
+        (json(400, r#"{"error":"Leak leak"}"#), "endpoint answered with status 400"),
+        (json(403, "leak"), "status 403"),
+        (json(302, "leak"), "status 302"),
+        (json(500, "leak"), "status 500"),
+        (json(200, "leak"), "something else than a token"),
+        (json(200, r#"{"access_token":""}"#), "does not fit a header"),
+        (json(200, r#"{"access_token":"leak\nleak"}"#), "does not fit a header"),
+        (json(200, &format!(r#"{{"access_token":"{}"}}"#, "x".repeat(16 * 1024 + 1))), "does not fit a header"),
+        (json(200, r#"{"access_token":"leak","token_type":"mac"}"#), "no bearer token"),
+        (json(200, r#"{"access_token":"leak","expires_in":-1}"#), "expires_in"),
+        (json(200, r#"{"access_token":"leak","expires_in":"soon"}"#), "expires_in"),
+        (json(200, &"x".repeat(256 * 1024 + 1)), "longer than"),
+    ] {
+        let issuer = Issuer::start().await;
+        issuer.answers(move |_| answer.clone()).await;
+        check_reason(&issuer.source().0.token().await.unwrap_err(), reason);
+    }
+}
+
+#[tokio::test]
+async fn says_why_discovery_fails() {
+    let issuer = Issuer::start().await;
+    let name = issuer.name();
+    let other_name = serde_json::json!({"issuer": format!("{name}/"), "token_endpoint": format!("{name}/token")});
+    let no_url = serde_json::json!({"issuer": name, "token_endpoint": "leak"});
+    for (metadata, reason) in [
+        (ResponseTemplate::new(200).set_body_json(other_name), "names itself otherwise"),
+        (ResponseTemplate::new(200).set_body_json(no_url), "token endpoint is no URL"),
+        (ResponseTemplate::new(200).set_body_string("leak"), "something else than a provider's metadata"),
+        (ResponseTemplate::new(404), "status 404"),
+        (ResponseTemplate::new(301).insert_header("Location", "/leak"), "status 301"),
+    ] {
+        issuer.server.reset().await;
+        issuer.describes(metadata).await;
+        check_reason(&issuer.source().0.token().await.unwrap_err(), reason);
+    }
+    check_reason(&source_of("leak").0.token().await.unwrap_err(), "the issuer is no URL");
+    let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    check_reason(&source_of(&format!("http://{unbound}")).0.token().await.unwrap_err(), "discovery: cannot connect");
+}

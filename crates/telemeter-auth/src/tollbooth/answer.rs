@@ -1,0 +1,64 @@
+//! The words exchanged with the authority.
+
+use std::sync::Arc;
+
+use reqwest::header;
+use serde::{Deserialize, Serialize};
+use telemeter_http::client::Answer;
+
+use super::{Question, unavailable};
+use crate::{Error, Secret};
+
+#[derive(Serialize)]
+struct Registration<'a> {
+    cluster_id: &'a str,
+    authorization_token: &'a str,
+    account_id: &'a str,
+}
+
+/// What `/authorize` asks the authority.
+pub(super) fn registration(token: &Secret, cluster: &str) -> Secret {
+    let registration = Registration { cluster_id: cluster, authorization_token: token.expose(), account_id: "" };
+    serde_json::to_string(&registration).expect("texts always have a JSON form").into()
+}
+
+#[derive(Deserialize)]
+struct Vouched {
+    account_id: Option<String>,
+    cluster_id: Option<String>,
+}
+
+/// The longest account: it stands in every token of ours.
+const MAX_ACCOUNT_BYTES: usize = 256;
+
+/// The account that an answer names.
+///
+/// A page of HTML is no word of the authority's, whatever its status: something between us speaks in its place.
+pub(super) fn read(answer: &Answer, question: &Question) -> Result<Arc<str>, Error> {
+    let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if content_type.trim_ascii_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
+        return Err(unavailable(format!("it answered with a page of HTML and status {}", answer.status.as_u16())));
+    }
+    match answer.status.as_u16() {
+        200 | 201 => account(&answer.body, question),
+        429 => Err(Error::RateLimited { retry_after: question.kind.retry_after(answer.retry_after()) }),
+        status @ 400..=499 => Err(Error::Refused { status }),
+        status => Err(Error::AuthorityUnavailable {
+            reason: format!("it answered with status {status}"),
+            retry_after: answer.retry_after(),
+        }),
+    }
+}
+
+fn account(body: &[u8], question: &Question) -> Result<Arc<str>, Error> {
+    let vouched: Vouched =
+        serde_json::from_slice(body).map_err(|_| unavailable("its answer is not JSON that holds an account"))?;
+    if vouched.cluster_id.is_some_and(|cluster| cluster != question.cluster) {
+        return Err(unavailable("its answer is about another cluster"));
+    }
+    match vouched.account_id {
+        Some(account) if account.len() > MAX_ACCOUNT_BYTES => Err(unavailable("its answer names too long an account")),
+        Some(account) if !account.is_empty() => Ok(account.into()),
+        _ => Err(unavailable("its answer names no account")),
+    }
+}
