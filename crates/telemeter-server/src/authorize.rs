@@ -1,0 +1,74 @@
+//! `POST /authorize`: a cluster's token for a short-lived one of ours.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::header;
+use telemeter_auth::{
+    Secret, bearer,
+    composite_token::MAX_CLUSTER_ID_BYTES,
+    exchange::Exchange,
+    jwt::{Claims, sign},
+};
+
+use crate::{error::Error, gateway::Gateway};
+
+/// A form holds an ID and nothing else of interest.
+const MAX_FORM_BYTES: usize = 16 * 1024;
+
+/// `POST /authorize?id=ID`, or with the ID in a form.
+///
+/// # Errors
+/// The comment on a step is the status that its failure answers with.
+pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) -> Result<Response, Error> {
+    gateway.enter()?; // 503
+    let in_query = id_in(request.uri().query().unwrap_or("").as_bytes());
+    if in_query.is_none() && !is_form(&request) {
+        return Err(Error::Form(MISSING)); // 400
+    }
+    // A form is read only of those who show a token.
+    let token = Secret::from(bearer::token(request.headers())?); // 401
+    let id = match in_query {
+        Some(id) => Some(id),
+        None => id_in(&gateway.read(request, MAX_FORM_BYTES).await?), // 413
+    };
+    let cluster = checked(id)?; // 400
+    let account = match &gateway.tollbooth {
+        Some(tollbooth) => tollbooth.register(&token, &cluster).await?.account.to_string(), // its own 4xx, or 503
+        None => cluster.clone(),
+    };
+    let mut labels: BTreeMap<String, String> = gateway.required_labels.iter().cloned().collect();
+    labels.insert(gateway.partition_label.clone(), cluster);
+    let claims = Claims::new(account, labels, gateway.clock.now_ms(), gateway.token_expire);
+    let jwt = sign(&gateway.verifier.keys(), &claims)?; // 503
+    let expires_in = i64::try_from(gateway.token_expire.as_secs()).unwrap_or(i64::MAX);
+    let body = Exchange::new(jwt, expires_in, claims.labels).to_json();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, body).into_response())
+}
+
+const MISSING: &str = "the id is missing: POST /authorize?id=CLUSTER_ID";
+
+/// The `id` of a query or form.
+fn id_in(form: &[u8]) -> Option<String> {
+    url::form_urlencoded::parse(form).find(|(name, _)| name == "id").map(|(_, value)| value.into_owned())
+}
+
+fn checked(id: Option<String>) -> Result<String, Error> {
+    match id {
+        None => Err(Error::Form(MISSING)),
+        Some(id) if id.is_empty() => Err(Error::Form("the id is empty: POST /authorize?id=CLUSTER_ID")),
+        Some(id) if id.len() > MAX_CLUSTER_ID_BYTES => Err(Error::Form("the id is longer than 256 bytes")),
+        Some(id) if id.chars().any(char::is_control) => Err(Error::Form("the id holds a control character")),
+        Some(id) => Ok(id),
+    }
+}
+
+fn is_form(request: &Request) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    media.is_some_and(|media| media.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}

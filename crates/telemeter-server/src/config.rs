@@ -1,0 +1,209 @@
+//! What the server is told: plain data, already checked, without argv.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use telemeter_auth::Secret;
+
+/// Everything `telemeter-server` needs to know. Built by the flags, or by a test from [`Config::new`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `host:port` of the external listener.
+    pub listen: String,
+    /// `host:port` of the internal listener: health, metrics, profiles, the recent store.
+    pub listen_internal: String,
+    /// Certificate and key of the external listener; without, it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Certificate and key of the internal listener; without, it speaks plain HTTP.
+    pub internal_tls: Option<Tls>,
+    /// The label that carries the cluster's ID.
+    pub partition_label: String,
+    /// Private key files (PEM or DER). The first signs, all verify. Empty: a P-256 key is made at start.
+    pub shared_keys: Vec<PathBuf>,
+    /// How long a token of ours is good.
+    pub token_expire: Duration,
+    /// Who decides which cluster may report.
+    pub door: Door,
+    /// How a receive request's identity label is held against its token.
+    pub receive_identity: ReceiveIdentity,
+    /// Whether the debug lines of a receive request carry `tenant=` with the cluster's ID.
+    pub log_tenant: bool,
+    /// Where the token for outbound calls comes from; without, calls carry none.
+    pub oidc: Option<Oidc>,
+    /// The shared cache of the authority's yes; without, each replica remembers its own.
+    pub memcached: Option<Memcached>,
+    /// The shortest time between two uploads of one cluster; `None`: no limit.
+    pub ratelimit: Option<Duration>,
+    /// The store. `None` only where [`Config::recent_store`] stands in for it.
+    pub forward: Option<Forward>,
+    /// What was forwarded lately, kept in memory and shown on the internal listener.
+    pub recent_store: Option<RecentStore>,
+    /// What may pass and how it is changed.
+    pub rules: Rules,
+    /// Cap on the body of an upload, in decompressed bytes; exactly this many are accepted.
+    pub limit_bytes: usize,
+    /// Cap on the body of a receive request, in compressed bytes; decompressed it may be 16 times that.
+    pub limit_receive_bytes: usize,
+    /// Dump round trips to the authority, the provider and the store, without secrets.
+    pub verbose: bool,
+}
+
+impl Config {
+    /// The contract's defaults behind a given door: no TLS, no store, no rules, a rate limit of 4m30s.
+    pub fn new(door: Door) -> Self {
+        Self {
+            listen: "0.0.0.0:9003".to_owned(),
+            listen_internal: "localhost:9004".to_owned(),
+            tls: None,
+            internal_tls: None,
+            partition_label: "_id".to_owned(),
+            shared_keys: Vec::new(),
+            token_expire: Duration::from_secs(86_400),
+            door,
+            receive_identity: ReceiveIdentity::Strict,
+            log_tenant: false,
+            oidc: None,
+            memcached: None,
+            ratelimit: Some(Duration::from_secs(270)),
+            forward: None,
+            recent_store: None,
+            rules: Rules::default(),
+            limit_bytes: 512_000,
+            limit_receive_bytes: 1 << 20,
+            verbose: false,
+        }
+    }
+}
+
+/// A certificate chain and its private key, both PEM files, read again at a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first.
+    pub cert_file: PathBuf,
+    /// The leaf's private key.
+    pub key_file: PathBuf,
+}
+
+/// Who decides which cluster may report.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// An authority is asked.
+    Authority(Authority),
+    /// Nobody is asked and every token is good. For a demo; logged as a warning.
+    AnyCluster,
+}
+
+/// The authority and how long we go on without it.
+#[derive(Clone)]
+pub struct Authority {
+    /// Where to `POST` the question. May hold user and password.
+    pub url: Url,
+    /// How long a remembered yes stands in while the authority is out; zero: not at all.
+    pub stale: Duration,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("url", &bare(&self.url)).field("stale", &self.stale).finish()
+    }
+}
+
+/// How a receive request's identity label is held against its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveIdentity {
+    /// It must be the token's cluster.
+    Strict,
+    /// It must be there: for delegates that send for others.
+    Presence,
+}
+
+/// Client credentials at an OpenID provider.
+#[derive(Clone, Debug)]
+pub struct Oidc {
+    /// The issuer, as it names itself: a URL, compared to the letter. Its discovery document says where tokens are made.
+    pub issuer: String,
+    /// Our name at the provider.
+    pub client_id: String,
+    /// Our password at the provider.
+    pub client_secret: Secret,
+    /// The `audience` parameter that some providers want.
+    pub audience: Option<String>,
+}
+
+/// The shared cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memcached {
+    /// `host:port` each, at least one.
+    pub servers: Vec<String>,
+    /// How long a yes is kept: 1 s to 30 days, whole seconds.
+    pub expire: Duration,
+    /// How often the names are looked up again; `None`: only at start.
+    pub interval: Option<Duration>,
+}
+
+/// The store that metrics are forwarded to.
+#[derive(Clone)]
+pub struct Forward {
+    /// Takes remote write. May hold user and password.
+    pub url: Url,
+    /// Sent as `THANOS-TENANT`; `None`: no such header.
+    pub tenant: Option<String>,
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward").field("url", &bare(&self.url)).field("tenant", &self.tenant).finish()
+    }
+}
+
+/// The bounds of the recent store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentStore {
+    /// How long a sample is kept.
+    pub keep: Duration,
+    /// Cap on its memory, in bytes.
+    pub max_bytes: usize,
+}
+
+/// What may pass and how it is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Added to every series, over what it says itself: valid, distinct names, never `__name__` or the partition label.
+    pub labels: Vec<(String, String)>,
+    /// Must stand on every uploaded series, and are told to clients: names as in `labels`.
+    pub required_labels: Vec<(String, String)>,
+    /// Selectors of which one must match, trimmed and not empty.
+    pub whitelist: Vec<String>,
+    /// More of them, one a line; read again at a reload.
+    pub whitelist_file: Option<PathBuf>,
+    /// Label names taken off every series.
+    pub elide_labels: Vec<String>,
+}
+
+/// The URL without user, password, query and fragment, fit for a debug print.
+fn bare(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn debug_prints_no_secret() {
+        let url = || Url::parse("https://hunter2:hunter2@store:1/write?key=hunter2").unwrap();
+        let mut config = Config::new(Door::Authority(Authority { url: url(), stale: Duration::ZERO }));
+        config.forward = Some(Forward { url: url(), tenant: None });
+        config.oidc = Some(Oidc {
+            issuer: "https://issuer".to_owned(),
+            client_id: "telemeter".to_owned(),
+            client_secret: Secret::from("hunter2"),
+            audience: None,
+        });
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("https://store:1/write") && shown.contains("[redacted]"), "{shown}");
+    }
+}

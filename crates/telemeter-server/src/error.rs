@@ -1,0 +1,266 @@
+//! The status table: what a caller is answered, in one short line, and what the log says.
+//!
+//! A sender reads a status as an order: 4xx is dropped for good, 5xx is tried again. So 4xx is only for what can never
+//! succeed; every failure that is ours or a dependency's is 503 with `Retry-After`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use telemeter_auth::Error as AuthError;
+use telemeter_http::{body::BodyError, instrument::RequestId};
+use telemeter_rules::Refusal;
+use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
+
+/// How long a caller should wait where nobody told us.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Why a request is not answered with success.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another method than a route takes.
+    #[error("the method is not POST")]
+    Method,
+    /// Who is calling could not be told, or may not call.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// A token of ours without the label that names a cluster.
+    #[error("the token names no cluster")]
+    TokenWithoutCluster,
+    /// `/authorize` without a usable `id`.
+    #[error("{0}")]
+    Form(&'static str),
+    /// A Content-Type of neither exposition format.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
+    /// Another Content-Type or Content-Encoding than a route takes.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The body could not be decoded.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The series make the request be refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This cluster uploaded a moment ago.
+    #[error("one upload every {} seconds; the next in {}", .period.as_secs(), seconds(*.retry_after))]
+    RateLimited {
+        /// Time from one upload to the next.
+        period: Duration,
+        /// Until the next.
+        retry_after: Duration,
+    },
+    /// The store refused the data for good.
+    #[error("the store refused the data with status {status}")]
+    StoreRefused {
+        /// The store's own: 400, 409, 413 or 422.
+        status: StatusCode,
+    },
+    /// The store did not take the data this time.
+    #[error("the store did not take the data: {cause}")]
+    StoreUnavailable {
+        /// What was seen; goes to the log alone.
+        cause: String,
+        /// What the store asked for, if it did.
+        retry_after: Option<Duration>,
+    },
+    /// Too much waits for the store.
+    #[error("too many requests at once")]
+    Overloaded,
+    /// On the way out.
+    #[error("shutting down")]
+    Draining,
+}
+
+impl Error {
+    /// What the caller is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Auth(error) => auth_status(error),
+            Self::TokenWithoutCluster => StatusCode::UNAUTHORIZED,
+            Self::Form(_) | Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::Format(UnknownFormat) | Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Wire(WireError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Wire(
+                WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::Limit { .. },
+            ) => StatusCode::BAD_REQUEST,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::StoreRefused { status } => *status,
+            // A caller that drips may have a slow network: what it sends is not wrong.
+            Self::Body(BodyError::Timeout | BodyError::Aborted(_) | BodyError::NoRoom)
+            | Self::StoreUnavailable { .. }
+            | Self::Overloaded
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// How long the caller should wait; told with 429 and 503.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {}
+            _ => return None,
+        }
+        Some(match self {
+            Self::Auth(AuthError::RateLimited { retry_after }) | Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::Auth(AuthError::AuthorityUnavailable { retry_after, .. })
+            | Self::StoreUnavailable { retry_after, .. } => retry_after.unwrap_or(RETRY_AFTER),
+            Self::Overloaded | Self::Draining | Self::Body(BodyError::NoRoom) => Duration::from_secs(5),
+            _ => RETRY_AFTER,
+        })
+    }
+
+    /// What the caller reads: short, and no word of an upstream's.
+    #[must_use]
+    pub fn body(&self) -> String {
+        match self {
+            Self::Auth(error) => auth_body(error),
+            Self::StoreUnavailable { .. } => "the store did not take the data; try again later".to_owned(),
+            Self::Overloaded | Self::Body(BodyError::NoRoom) => "too many requests at once; try again later".to_owned(),
+            Self::Draining => "shutting down; try again".to_owned(),
+            Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => {
+                "the body did not arrive in time; try again".to_owned()
+            }
+            Self::Method
+            | Self::TokenWithoutCluster
+            | Self::Form(_)
+            | Self::Format(_)
+            | Self::Unsupported(_)
+            | Self::Body(BodyError::TooLarge { .. })
+            | Self::Wire(_)
+            | Self::Refused(_)
+            | Self::RateLimited { .. }
+            | Self::StoreRefused { .. } => self.to_string(),
+        }
+    }
+
+    /// Why, in one word of a closed set: the `reason` label of `telemeter_refused_requests_total`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Auth(error) => match error {
+                AuthError::CredentialsMissing | AuthError::CredentialsMalformed(_) | AuthError::CompositeToken(_) => {
+                    "credentials"
+                }
+                AuthError::Token(_) => "token",
+                AuthError::Refused { .. } => "authority_refused",
+                AuthError::RateLimited { .. } => "authority_rate_limited",
+                AuthError::AuthorityUnavailable { .. } => "authority_unavailable",
+                AuthError::ProviderUnavailable { .. } | AuthError::Key(_) | AuthError::Tokens(_) => "internal",
+            },
+            Self::TokenWithoutCluster => "token",
+            Self::Form(_) => "form",
+            Self::Method => "method",
+            Self::Format(_) | Self::Unsupported(_) => "unsupported",
+            Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => "too_large",
+            Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => "body",
+            Self::Wire(WireError::Limit { .. }) => "limit",
+            Self::Wire(WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. }) => "undecodable",
+            Self::Refused(refusal) => match refusal {
+                Refusal::NoName | Refusal::LabelTwice { .. } => "labels",
+                Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => "identity",
+                Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
+                    "timestamps"
+                }
+                Refusal::NoValue => "undecodable",
+            },
+            Self::RateLimited { .. } => "rate_limited",
+            Self::StoreRefused { .. } => "store_refused",
+            Self::StoreUnavailable { .. } => "store_unavailable",
+            Self::Body(BodyError::NoRoom) | Self::Overloaded => "overloaded",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Whether the operator has to look after it, rather than whoever sends.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.status().is_server_error()
+    }
+}
+
+fn auth_status(error: &AuthError) -> StatusCode {
+    match error {
+        AuthError::CredentialsMissing | AuthError::CredentialsMalformed(_) | AuthError::Token(_) => {
+            StatusCode::UNAUTHORIZED
+        }
+        AuthError::CompositeToken(_) => StatusCode::BAD_REQUEST,
+        AuthError::Refused { status } => StatusCode::from_u16(*status).unwrap_or(StatusCode::FORBIDDEN),
+        AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::AuthorityUnavailable { .. }
+        | AuthError::ProviderUnavailable { .. }
+        | AuthError::Key(_)
+        | AuthError::Tokens(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn auth_body(error: &AuthError) -> String {
+    match error {
+        AuthError::CredentialsMissing
+        | AuthError::CredentialsMalformed(_)
+        | AuthError::CompositeToken(_)
+        | AuthError::Token(_) => error.to_string(),
+        AuthError::Refused { status: 401 } => "the authority does not know this token".to_owned(),
+        AuthError::Refused { status: 403 } => "the authority does not allow this cluster".to_owned(),
+        AuthError::Refused { status: 404 } => "the authority does not know this cluster".to_owned(),
+        AuthError::Refused { status: 409 } => "the authority knows this cluster under another token".to_owned(),
+        AuthError::Refused { status } => format!("the authority refused with status {status}"),
+        AuthError::RateLimited { .. } => "too many requests for this cluster; try again later".to_owned(),
+        AuthError::AuthorityUnavailable { .. } => "who is calling cannot be found out now; try again later".to_owned(),
+        AuthError::ProviderUnavailable { .. } => "the store cannot be reached now; try again later".to_owned(),
+        AuthError::Key(_) | AuthError::Tokens(_) => "a failure of ours; try again later".to_owned(),
+    }
+}
+
+/// Whole seconds, rounded up, at least one: what `Retry-After` can say.
+fn seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if let Some(retry_after) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after)));
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// A layer: writes the line of each error that a handler answered with, and logs its cause.
+pub async fn explain(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().copied();
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
+    let (status, id) = (response.status().as_u16(), id.as_ref().map_or("-", RequestId::as_str));
+    if error.is_ours() {
+        tracing::warn!(status, cause = %error, "request failed");
+    } else {
+        tracing::info!(status, cause = %error, "request refused");
+    }
+    *response.body_mut() = Body::from(format!("{} (request {id})\n", error.body()));
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    if matches!(
+        *error,
+        Error::Auth(AuthError::CredentialsMissing | AuthError::CredentialsMalformed(_) | AuthError::Token(_))
+    ) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use telemeter_http::client::OutboundConfig;
+use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+use super::*;
+
+/// A `WriteRequest` with one series of this name.
+fn message(name: &str) -> Bytes {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let label = telemeter_wire::Label::new("__name__", name);
+    let sample = telemeter_wire::Sample { value: 1.0, timestamp_ms: Some(1) };
+    set.push(&[label], telemeter_wire::MetricType::Untyped, telemeter_wire::Points::Sample(sample));
+    let mut out = Vec::new();
+    remote_write::encode(&set, &mut out);
+    out.into()
+}
+
+/// The metric names in the body of a request to the store.
+fn names(request: &Request) -> Vec<String> {
+    let mut plain = Vec::new();
+    snappy::decode_block(&request.body, 1 << 20, &mut plain).unwrap();
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    remote_write::decode(&plain, &Limits::default(), &mut set).unwrap();
+    set.iter().map(|series| series.name().to_owned()).collect()
+}
+
+fn forward(store: &MockServer, joining: Joining) -> Forward {
+    let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
+    Forward::new(store.uri().parse().unwrap(), Some("tenant"), outbound, None, joining).unwrap()
+}
+
+async fn store(answer: impl Fn(&Request) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
+    let store = MockServer::start().await;
+    Mock::given(any()).respond_with(answer).mount(&store).await;
+    store
+}
+
+#[tokio::test]
+async fn a_request_is_remote_write() {
+    let store = store(|_| ResponseTemplate::new(204)).await;
+    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    assert_eq!(outcome.status_code(), 204);
+    let requests = store.received_requests().await.unwrap();
+    assert_eq!(names(&requests[0]), ["up"]);
+    let header = |name: &str| requests[0].headers[name].to_str().unwrap().to_owned();
+    assert_eq!(header("thanos-tenant"), "tenant");
+    assert_eq!(header("content-type"), "application/x-protobuf");
+    assert_eq!(header("content-encoding"), "snappy");
+    assert_eq!(header("x-prometheus-remote-write-version"), "0.1.0");
+    assert!(header("user-agent").starts_with("telemeter/"));
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_a_request() {
+    let store = store(|_| ResponseTemplate::new(200)).await;
+    let joining = Joining { linger: Duration::from_millis(100), ..Joining::default() };
+    let forward = forward(&store, joining);
+    let sends = (0..20).map(|index| {
+        let forward = forward.clone();
+        tokio::spawn(async move { forward.send(&index.to_string(), message(&format!("m{index}"))).await.into_result() })
+    });
+    for send in futures_util::future::join_all(sends).await {
+        assert_eq!(send.unwrap().unwrap(), StatusCode::OK);
+    }
+    let requests = store.received_requests().await.unwrap();
+    assert!(requests.len() < 5, "{} requests", requests.len());
+    assert_eq!(requests.iter().map(|request| names(request).len()).sum::<usize>(), 20);
+}
+
+#[tokio::test]
+async fn a_bad_message_fails_its_own_caller_alone() {
+    let store = store(|request| {
+        let bad = names(request).iter().any(|name| name == "m3" || name == "m11");
+        ResponseTemplate::new(if bad { 400 } else { 200 })
+    })
+    .await;
+    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    let sends = (0..16).map(|index| {
+        let forward = forward.clone();
+        tokio::spawn(async move { (index, forward.send(&index.to_string(), message(&format!("m{index}"))).await) })
+    });
+    for send in futures_util::future::join_all(sends).await {
+        let (index, outcome) = send.unwrap();
+        assert_eq!(outcome.status_code(), if index == 3 || index == 11 { 400 } else { 200 }, "m{index}");
+    }
+    // Each good message is in exactly one request that the store took.
+    let requests = store.received_requests().await.unwrap();
+    let taken: Vec<_> = requests
+        .iter()
+        .map(names)
+        .filter(|names| !names.contains(&"m3".into()) && !names.contains(&"m11".into()))
+        .flatten()
+        .collect();
+    assert_eq!(taken.len(), 14);
+}
+
+#[tokio::test]
+async fn no_group_is_over_its_bytes() {
+    let store = store(|_| ResponseTemplate::new(200)).await;
+    let max_bytes = 3 * message("m10").len();
+    let forward = forward(&store, Joining { linger: Duration::from_millis(50), max_bytes, lanes: 1 });
+    let sends = (10..40).map(|index| {
+        let forward = forward.clone();
+        tokio::spawn(async move { forward.send(&index.to_string(), message(&format!("m{index}"))).await })
+    });
+    for send in futures_util::future::join_all(sends).await {
+        assert_eq!(send.unwrap().status_code(), 200);
+    }
+    let requests = store.received_requests().await.unwrap();
+    assert!(requests.iter().all(|request| names(request).len() <= 3));
+}
+
+#[tokio::test]
+async fn a_message_that_breaks_the_store_fails_its_own_caller_alone_and_goes_alone_from_then_on() {
+    let store = store(|request| {
+        let bad = names(request).iter().any(|name| name == "m3");
+        ResponseTemplate::new(if bad { 500 } else { 200 })
+    })
+    .await;
+    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    for round in 0..2 {
+        let before = store.received_requests().await.unwrap().len();
+        let sends = (0..16).map(|index| {
+            let forward = forward.clone();
+            tokio::spawn(async move { (index, forward.send(&index.to_string(), message(&format!("m{index}"))).await) })
+        });
+        for send in futures_util::future::join_all(sends).await {
+            let (index, outcome) = send.unwrap();
+            let expected = if index == 3 { 503 } else { 200 };
+            let told = outcome.into_result().unwrap_or_else(|error| error.status()).as_u16();
+            assert_eq!(told, expected, "m{index}");
+        }
+        let requests = store.received_requests().await.unwrap().len() - before;
+        // The first time it is found by halving; the second time it is not joined.
+        assert!(if round == 0 { requests > 4 } else { requests <= 3 }, "round {round}: {requests} requests");
+    }
+}
+
+#[tokio::test]
+async fn splitting_ends_within_the_budget() {
+    let store = store(|_| ResponseTemplate::new(400).set_delay(Duration::from_millis(500))).await;
+    let forward = forward(&store, Joining { linger: Duration::from_millis(50), ..Joining::default() });
+    let started = Instant::now();
+    let sends = (0..32).map(|index| {
+        let forward = forward.clone();
+        tokio::spawn(async move { forward.send(&index.to_string(), message("up")).await })
+    });
+    let outcomes = futures_util::future::join_all(sends).await.into_iter().map(|send| send.unwrap().status_code());
+    let refused = outcomes.filter(|status| *status == 400).count();
+    // Those who are not reached in time are to come again.
+    assert!((5..32).contains(&refused), "{refused}");
+    assert!(started.elapsed() < BUDGET + DEADLINE, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_store_that_breaks_on_everything_is_soon_left_alone() {
+    let broken = Arc::new(AtomicUsize::new(1));
+    let now = broken.clone();
+    let store = store(move |_| ResponseTemplate::new(if now.load(Ordering::Relaxed) == 1 { 500 } else { 200 })).await;
+    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    let round = || async {
+        let sends = (0..64).map(|index| {
+            let forward = forward.clone();
+            tokio::spawn(async move { forward.send(&index.to_string(), message("up")).await.status_code() })
+        });
+        let before = store.received_requests().await.unwrap().len();
+        let statuses: Vec<_> = futures_util::future::join_all(sends).await.into_iter().map(Result::unwrap).collect();
+        (statuses, store.received_requests().await.unwrap().len() - before)
+    };
+    let (statuses, requests) = round().await;
+    assert!(statuses.iter().all(|status| *status == 500) && requests < 30, "{requests} requests: {statuses:?}");
+    broken.store(0, Ordering::Relaxed);
+    // Nobody is blamed for it.
+    let (statuses, requests) = round().await;
+    assert!(statuses.iter().all(|status| *status == 200) && requests <= 4, "{requests} requests: {statuses:?}");
+}
+
+#[tokio::test]
+async fn whoever_goes_alone_takes_nobody_s_turn() {
+    let store = store(|request| {
+        let bad = names(request).iter().any(|name| name == "bad");
+        ResponseTemplate::new(if bad { 400 } else { 200 }).set_delay(Duration::from_millis(50))
+    })
+    .await;
+    let forward = forward(&store, Joining { linger: Duration::from_millis(1), max_bytes: 1 << 20, lanes: 2 });
+    assert_eq!(forward.send("evil", message("bad")).await.status_code(), 400);
+    let flood = (0..100).map(|_| {
+        let forward = forward.clone();
+        tokio::spawn(async move { forward.send("evil", message("up")).await.status_code() })
+    });
+    let flood: Vec<_> = flood.collect();
+    let started = Instant::now();
+    assert_eq!(forward.send("good", message("up")).await.status_code(), 200);
+    assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
+    for send in flood {
+        assert_eq!(send.await.unwrap(), 200);
+    }
+}
+
+/// What the caller of a store that answers so is told: our status, and seconds to wait.
+async fn told(template: ResponseTemplate) -> (u16, Option<u64>) {
+    let store = store(move |_| template.clone()).await;
+    match forward(&store, Joining::default()).send("a", message("up")).await.into_result() {
+        Ok(status) => (status.as_u16(), None),
+        Err(error) => (error.status().as_u16(), error.retry_after().map(|wait| wait.as_secs())),
+    }
+}
+
+#[tokio::test]
+async fn the_store_s_answer_becomes_ours() {
+    for (status, expected) in [
+        (200, (200, None)),
+        (204, (204, None)),
+        (400, (400, None)),
+        (409, (409, None)),
+        (413, (413, None)),
+        (422, (422, None)),
+        (401, (503, Some(30))),
+        (403, (503, Some(30))),
+        (404, (503, Some(30))),
+        (429, (503, Some(30))),
+        (500, (503, Some(30))),
+        (502, (503, Some(30))),
+        (503, (503, Some(30))),
+    ] {
+        assert_eq!(told(ResponseTemplate::new(status)).await, expected, "{status}");
+    }
+    for status in [429, 503] {
+        assert_eq!(told(ResponseTemplate::new(status).insert_header("retry-after", "7")).await, (503, Some(7)));
+    }
+    // A Retry-After of an answer that is no order to wait is not passed on.
+    assert_eq!(told(ResponseTemplate::new(500).insert_header("retry-after", "7")).await, (503, Some(30)));
+    assert_eq!(told(ResponseTemplate::new(302).insert_header("location", "/elsewhere")).await, (503, Some(30)));
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_unavailable() {
+    let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}/").parse().unwrap();
+    let forward = Forward::new(url, None, outbound, None, Joining::default()).unwrap();
+    let error = forward.send("a", message("up")).await.into_result().unwrap_err();
+    assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!error.body().contains("127.0.0.1"), "{}", error.body());
+}
+
+#[tokio::test]
+async fn a_slow_store_is_given_up_at_the_deadline() {
+    let store = store(|_| ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
+    let started = Instant::now();
+    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    assert!(matches!(outcome, Outcome::Unavailable { status: None, .. }));
+    assert!(started.elapsed() >= DEADLINE && started.elapsed() < 2 * DEADLINE, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_is_told_so() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = served.clone();
+    let store = store(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(60))
+    })
+    .await;
+    let forward = forward(&store, Joining { linger: Duration::ZERO, max_bytes: 1, lanes: 1 });
+    let sends = (0..5).map(|_| {
+        let forward = forward.clone();
+        tokio::spawn(async move { forward.send("a", message("up")).await })
+    });
+    for send in futures_util::future::join_all(sends).await {
+        assert!(matches!(send.unwrap(), Outcome::Unavailable { status: None, .. }));
+    }
+    assert_eq!(served.load(Ordering::Relaxed), 1, "those behind the first were not sent any more");
+}

@@ -1,0 +1,295 @@
+//! What the handlers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
+use telemeter_auth::{jwt::Verifier, oidc::TokenSource, tollbooth::Tollbooth};
+use telemeter_http::{
+    body::{self, Buffer, BufferPool},
+    clock::Clock,
+};
+use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{
+    error::Error,
+    forward::Forward,
+    metrics::{ForwardResult, Metrics, RefusedLabels, ResultLabel, Route, StatusLabel},
+    ratelimit::{RateLimit, Slot},
+    recent_store::RecentStore,
+    rules::Rules,
+};
+
+/// How long a whole body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Bodies being read at once may hold this much together.
+const READING_BYTES: usize = 512 << 20;
+/// The unit in which room for bodies is taken.
+const READING_UNIT: usize = 64 << 10;
+/// A buffer that grew beyond this is not kept.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+/// How many idle workspaces are kept.
+const KEPT_WORKSPACES: usize = 16;
+/// What they may hold together: a sender's largest batch leaves a workspace of 16 MiB.
+const KEPT_WORKSPACE_BYTES: usize = 64 << 20;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Shared>);
+
+/// The parts of a [`Gateway`].
+pub struct Shared {
+    /// The time.
+    pub clock: Clock,
+    /// The counters.
+    pub metrics: Metrics,
+    /// Knows our tokens.
+    pub verifier: Verifier,
+    /// Asks who may send; `None`: everybody may.
+    pub tollbooth: Option<Tollbooth>,
+    /// Holds clusters to their rate; `None`: no limit.
+    pub ratelimit: Option<Arc<RateLimit>>,
+    /// The operator's rules.
+    pub rules: ArcSwap<Rules>,
+    /// The way to the store; `None` where the recent store stands in for it.
+    pub forward: Option<Forward>,
+    /// The token for calls to the store and the authority, where an OIDC provider gives one.
+    pub token: Option<TokenSource>,
+    /// What was forwarded lately.
+    pub recent_store: Option<Arc<RecentStore>>,
+    /// The label that carries the cluster's ID.
+    pub partition_label: String,
+    /// Put into each token and told to clients.
+    pub required_labels: Vec<(String, String)>,
+    /// How long a token is good.
+    pub token_expire: Duration,
+    /// Cap on an upload, decompressed.
+    pub limit_bytes: usize,
+    /// Cap on a remote-write request, compressed.
+    pub limit_receive_bytes: usize,
+    /// Set once the server is on its way out.
+    pub draining: AtomicBool,
+    /// Whether debug lines name the cluster of a receive request.
+    pub log_tenant: bool,
+    /// Rooms to work in.
+    pub workspaces: Workspaces,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Gateway {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Turns requests away once the server is on its way out.
+    ///
+    /// # Errors
+    /// [`Error::Draining`].
+    pub fn enter(&self) -> Result<(), Error> {
+        if self.draining.load(Ordering::Relaxed) { Err(Error::Draining) } else { Ok(()) }
+    }
+
+    /// Counts a refused request, and passes it on.
+    pub fn refused(&self, route: Route, error: &Error) {
+        self.metrics.refused.get_or_create(&RefusedLabels { handler: route, reason: error.reason() }).inc();
+    }
+
+    /// Takes the upload slot of a cluster.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub fn admit(&self, cluster: &str, now_ms: i64) -> Result<Slot, Error> {
+        match &self.ratelimit {
+            None => Ok(Slot::free()),
+            Some(limit) => limit
+                .admit(cluster, now_ms)
+                .map_err(|limited| Error::RateLimited { period: limit.period(), retry_after: limited.retry_after }),
+        }
+    }
+
+    /// Reads a whole body of at most `cap_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Body`]; [`BodyError::NoRoom`](body::BodyError::NoRoom) where too much is being read already.
+    pub async fn read(&self, request: Request, cap_bytes: usize) -> Result<Buffer, Error> {
+        let mut buffer = self.workspaces.buffers.take();
+        // Room is taken for what has arrived, not for what was promised: a promise costs a caller nothing.
+        let mut taken: Option<SemaphorePermit<'_>> = None;
+        let has_room = |bytes: usize| {
+            let held = taken.as_ref().map_or(0, SemaphorePermit::num_permits);
+            let missing = bytes.div_ceil(READING_UNIT).saturating_sub(held);
+            let Ok(more) = self.workspaces.reading.try_acquire_many(u32::try_from(missing).unwrap_or(u32::MAX)) else {
+                return false;
+            };
+            match &mut taken {
+                Some(taken) => taken.merge(more),
+                None => taken = Some(more),
+            }
+            true
+        };
+        body::read_with(request.into_body(), cap_bytes, BODY_DEADLINE, &mut buffer, has_room).await?;
+        Ok(buffer)
+    }
+
+    /// Delivers a message to the store, and remembers it where the store took it. An empty one is delivered already.
+    ///
+    /// # Errors
+    /// As [`Outcome::into_result`](crate::forward::Outcome::into_result).
+    pub async fn deliver(&self, route: Route, cluster: &str, write: Write) -> Result<StatusCode, Error> {
+        if write.series == 0 {
+            return Ok(StatusCode::OK);
+        }
+        let mut status = StatusCode::OK;
+        if let Some(forward) = &self.forward {
+            let started = std::time::Instant::now();
+            let outcome = forward.send(cluster, write.message.clone()).await;
+            let code = StatusLabel { status_code: outcome.status_code() };
+            let result = outcome.into_result();
+            let label =
+                ResultLabel { result: if result.is_ok() { ForwardResult::success } else { ForwardResult::error } };
+            match route {
+                Route::upload => {
+                    let took = started.elapsed().as_secs_f64();
+                    self.metrics.forward_duration.get_or_create(&code).observe(took);
+                    self.metrics.forward_requests.get_or_create(&label).inc();
+                }
+                Route::receive => {
+                    self.metrics.receive_forward_requests.get_or_create(&label).inc();
+                }
+            }
+            status = result?;
+        }
+        match route {
+            Route::upload => self.metrics.forward_samples.inc_by(write.series as u64),
+            Route::receive => self.metrics.receive_series.inc_by(write.series as u64),
+        };
+        if let Some(store) = &self.recent_store
+            && let Err(error) = store.append_encoded(cluster, &write.message, self.clock.now_ms())
+        {
+            tracing::error!(%error, "our own message does not decode: the recent store lacks it");
+        }
+        Ok(status)
+    }
+}
+
+/// What is to be delivered: a `WriteRequest`, uncompressed.
+pub struct Write {
+    /// Its bytes.
+    pub message: Bytes,
+    /// How many series it holds.
+    pub series: usize,
+}
+
+/// Rooms that requests work in, one after the other.
+pub struct Workspaces {
+    idle: Mutex<Idle>,
+    buffers: BufferPool,
+    reading: Semaphore,
+}
+
+/// Rooms that nobody works in, and what they hold together.
+#[derive(Default)]
+struct Idle {
+    rooms: Vec<Workspace>,
+    bytes: usize,
+}
+
+impl Idle {
+    fn take(&mut self) -> Option<Workspace> {
+        let room = self.rooms.pop()?;
+        self.bytes -= room.held_bytes();
+        Some(room)
+    }
+
+    fn keep(&mut self, room: Workspace) {
+        let bytes = self.bytes + room.held_bytes();
+        if self.rooms.len() < KEPT_WORKSPACES && bytes <= KEPT_WORKSPACE_BYTES {
+            self.rooms.push(room);
+            self.bytes = bytes;
+        }
+    }
+}
+
+/// The room of one request.
+#[derive(Default)]
+pub struct Workspace {
+    /// Text and labels.
+    pub arena: Arena,
+    /// The body, decompressed. It is overwritten, not cleared: clearing costs as much as filling.
+    pub plain: Vec<u8>,
+}
+
+impl Workspace {
+    fn held_bytes(&self) -> usize {
+        self.arena.held_bytes() + self.plain.capacity()
+    }
+}
+
+impl Default for Workspaces {
+    fn default() -> Self {
+        Self {
+            idle: Mutex::default(),
+            buffers: BufferPool::new(2 * KEPT_WORKSPACES, MAX_KEPT_BYTES),
+            reading: Semaphore::new(READING_BYTES / READING_UNIT),
+        }
+    }
+}
+
+impl Workspaces {
+    /// Works in an idle room, or in a new one.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        let mut workspace = self.idle.lock().take().unwrap_or_default();
+        let result = work(&mut workspace);
+        workspace.arena.reset();
+        self.idle.lock().keep(workspace);
+        result
+    }
+
+    /// Encodes a set as the message that is delivered.
+    #[must_use]
+    pub fn encode(&self, set: &SeriesSet<'_>) -> Write {
+        let mut message = self.buffers.take();
+        remote_write::encode(set, &mut message);
+        Write { message: message.freeze(), series: set.len() }
+    }
+}
+
+/// How much one request may hold.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits::default()
+}
+
+/// The one value of a header, as text.
+///
+/// # Errors
+/// [`Error::Unsupported`] where it stands twice or is no text.
+pub fn single<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&'h str>, Error> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Error::Unsupported("a Content-Type or Content-Encoding header stands twice"));
+    }
+    first
+        .map(|value| value.to_str().map_err(|_| Error::Unsupported("a Content-Type or Content-Encoding is no text")))
+        .transpose()
+}

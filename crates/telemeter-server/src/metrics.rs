@@ -1,0 +1,229 @@
+//! All metrics that the server exports, beside those of the HTTP layer, the cache and the process.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+use telemeter_http::metrics::forward_histogram;
+use telemeter_rules::Report;
+
+/// A metric a field.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Samples of uploads that the store took.
+    pub forward_samples: Counter,
+    /// Uploads sent to the store.
+    pub forward_requests: Family<ResultLabel, Counter>,
+    /// How long the store took for an upload.
+    pub forward_duration: Family<StatusLabel, Histogram, fn() -> Histogram>,
+    /// Uploaded samples that were ahead of our clock and got our time.
+    pub forward_overwritten: Counter,
+    /// Uploaded samples by the drift of their time.
+    pub overwritten: Family<TenseLabel, Counter>,
+    /// Labels elided.
+    pub elided: Counter,
+    /// Remote-write requests sent to the store.
+    pub receive_forward_requests: Family<ResultLabel, Counter>,
+    /// Remote-write requests over the byte cap.
+    pub receive_size_limited: Counter,
+    /// Remote-write requests without the identity label or a required one.
+    pub receive_missing_labels: Counter,
+    /// Remote-write requests with another value in one of them.
+    pub receive_incorrect_labels: Counter,
+    /// Series of remote-write requests that the store took.
+    pub receive_series: Counter,
+    /// Remote-write requests that held metadata.
+    pub receive_metadata: Counter,
+    /// Series that no rule of the whitelist allows, by route.
+    pub filtered: Family<RouteLabel, Counter>,
+    /// Requests refused, by route and reason.
+    pub refused: Family<RefusedLabels, Counter>,
+}
+
+/// How a forward ended.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// `success` or `error`.
+    pub result: ForwardResult,
+}
+
+/// How a forward ended.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub enum ForwardResult {
+    /// The store took it.
+    #[allow(non_camel_case_types, reason = "the label's value")]
+    success,
+    /// It did not.
+    #[allow(non_camel_case_types, reason = "the label's value")]
+    error,
+}
+
+/// What the store answered.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// Its number, 0 where there was no answer.
+    pub status_code: u16,
+}
+
+/// Sample time against ours.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TenseLabel {
+    /// `past`, `present` or `future`.
+    pub tense: Tense,
+}
+
+/// Sample time against ours.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the label's values")]
+pub enum Tense {
+    /// Over five minutes behind.
+    past,
+    /// Within five minutes.
+    present,
+    /// Over five minutes ahead.
+    future,
+}
+
+/// A route that takes metrics.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// Its name.
+    pub handler: Route,
+}
+
+/// A route that takes metrics.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the label's values")]
+pub enum Route {
+    /// `/upload`.
+    upload,
+    /// `/metrics/v1/receive`.
+    receive,
+}
+
+/// A refused request.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RefusedLabels {
+    /// The route.
+    pub handler: Route,
+    /// Why, in one word of a closed set.
+    pub reason: &'static str,
+}
+
+impl Metrics {
+    /// Puts all of them into `registry`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            forward_samples: Counter::default(),
+            forward_requests: Family::default(),
+            forward_duration: Family::new_with_constructor(forward_histogram),
+            forward_overwritten: Counter::default(),
+            overwritten: Family::default(),
+            elided: Counter::default(),
+            receive_forward_requests: Family::default(),
+            receive_size_limited: Counter::default(),
+            receive_missing_labels: Counter::default(),
+            receive_incorrect_labels: Counter::default(),
+            receive_series: Counter::default(),
+            receive_metadata: Counter::default(),
+            filtered: Family::default(),
+            refused: Family::default(),
+        };
+        // The library adds `_total` to the name of a counter.
+        registry.register(
+            "telemeter_v1_forward_samples",
+            "Samples of uploads that the store took",
+            metrics.forward_samples.clone(),
+        );
+        registry.register(
+            "telemeter_v1_forward_requests",
+            "Uploads sent to the store, by result",
+            metrics.forward_requests.clone(),
+        );
+        registry.register(
+            "telemeter_v1_forward_request_duration_seconds",
+            "Time that the store took for an upload, by its answer",
+            metrics.forward_duration.clone(),
+        );
+        registry.register(
+            "telemeter_v1_forward_overwritten_timestamps",
+            "Uploaded samples ahead of our clock that got our time",
+            metrics.forward_overwritten.clone(),
+        );
+        registry.register(
+            "telemeter_overwritten_timestamps",
+            "Uploaded samples that got our time, by what theirs was: past, present, future (beyond 5 minutes)",
+            metrics.overwritten.clone(),
+        );
+        registry.register("telemeter_elide_transform_dropped", "Labels elided", metrics.elided.clone());
+        registry.register(
+            "telemeter_forward_requests",
+            "Remote-write requests sent to the store, by result",
+            metrics.receive_forward_requests.clone(),
+        );
+        registry.register(
+            "telemeter_receive_size_limited",
+            "Remote-write requests over the byte cap",
+            metrics.receive_size_limited.clone(),
+        );
+        registry.register(
+            "telemeter_receive_request_missing_labels",
+            "Remote-write requests without the identity label or a required one",
+            metrics.receive_missing_labels.clone(),
+        );
+        registry.register(
+            "telemeter_receive_request_incorrect_label_values",
+            "Remote-write requests with a wrong value in the identity label or a required one",
+            metrics.receive_incorrect_labels.clone(),
+        );
+        registry.register(
+            "telemeter_receive_series_processed",
+            "Series of remote-write requests that the store took",
+            metrics.receive_series.clone(),
+        );
+        registry.register(
+            "telemeter_receive_metadata_requests",
+            "Remote-write requests that held metadata",
+            metrics.receive_metadata.clone(),
+        );
+        registry.register(
+            "telemeter_filtered_series",
+            "Series that no rule allows, by route",
+            metrics.filtered.clone(),
+        );
+        registry.register(
+            "telemeter_refused_requests",
+            "Requests refused, by route and reason",
+            metrics.refused.clone(),
+        );
+        for result in [ForwardResult::success, ForwardResult::error] {
+            drop(metrics.forward_requests.get_or_create(&ResultLabel { result }));
+            drop(metrics.receive_forward_requests.get_or_create(&ResultLabel { result }));
+        }
+        for tense in [Tense::past, Tense::present, Tense::future] {
+            drop(metrics.overwritten.get_or_create(&TenseLabel { tense }));
+        }
+        for handler in [Route::upload, Route::receive] {
+            drop(metrics.filtered.get_or_create(&RouteLabel { handler }));
+        }
+        metrics
+    }
+
+    /// Adds what the steps of one request counted.
+    pub fn add(&self, route: Route, report: &Report) {
+        self.elided.inc_by(report.elided_labels);
+        if report.filtered > 0 {
+            self.filtered.get_or_create(&RouteLabel { handler: route }).inc_by(report.filtered);
+        }
+        self.forward_overwritten.inc_by(report.ahead);
+        for (tense, count) in
+            [(Tense::past, report.past), (Tense::present, report.present), (Tense::future, report.future)]
+        {
+            if count > 0 {
+                self.overwritten.get_or_create(&TenseLabel { tense }).inc_by(count);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `GET /federate?match[]=…`: the fleet's newest samples, for any Prometheus to pull.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, Uri, header};
+use telemeter_rules::Selector;
+use telemeter_wire::{Label, exposition::TEXT_CONTENT_TYPE};
+use tokio::sync::mpsc;
+
+use super::Pages;
+
+/// As many `match[]` as a request may have, each of so many bytes.
+const SELECTORS: usize = 1000;
+const SELECTOR_BYTES: usize = 4096;
+
+/// So many requests are answered at a time; more are told to come again.
+pub(super) const AT_A_TIME: usize = 4;
+
+/// Pieces that wait for a reader.
+const PIECES: usize = 4;
+
+/// A reader that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers with the newest sample of each series that at least one `match[]` selects, as text exposition.
+pub(super) async fn federate(State(pages): State<Pages>, uri: Uri) -> Response {
+    let selectors = match selectors(uri.query().unwrap_or("")) {
+        Ok(selectors) => selectors,
+        Err(reason) => return refuse(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Ok(turn) = Arc::clone(&pages.federations).try_acquire_owned() else {
+        let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "others are being answered; come again");
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("15"));
+        return response;
+    };
+    let (sender, receiver) = mpsc::channel::<Bytes>(PIECES);
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let (whole, runtime) = (Arc::clone(&is_whole), tokio::runtime::Handle::current());
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let matches = |labels: &[Label<'_>]| selectors.iter().any(|selector| selector.matches(labels));
+        let ended = pages.store.select(pages.clock.now_ms(), matches, |piece| {
+            let sent = runtime.block_on(tokio::time::timeout(PATIENCE, sender.send(piece.into())));
+            if matches!(sent, Ok(Ok(()))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        whole.store(ended.is_continue(), Ordering::Release);
+    });
+    let headers = [
+        (header::CONTENT_TYPE, TEXT_CONTENT_TYPE),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body(receiver, is_whole)).into_response()
+}
+
+/// What comes out of `pieces`. It ends with an error where it is not the whole: a cut-off text would look complete.
+fn body(pieces: mpsc::Receiver<Bytes>, is_whole: Arc<AtomicBool>) -> Body {
+    Body::from_stream(futures_util::stream::unfold(Some((pieces, is_whole)), |state| async {
+        let (mut pieces, is_whole) = state?;
+        match pieces.recv().await {
+            Some(piece) => Some((Ok(piece), Some((pieces, is_whole)))),
+            None if is_whole.load(Ordering::Acquire) => None,
+            None => Some((Err(io::Error::other("the answer was cut off")), None)),
+        }
+    }))
+}
+
+/// The selectors of a query, or what is wrong with it.
+fn selectors(query: &str) -> Result<Vec<Selector>, String> {
+    let mut selectors = Vec::new();
+    for (_, text) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]") {
+        if selectors.len() == SELECTORS {
+            return Err(format!("over the limit of {SELECTORS} match[]"));
+        }
+        if text.len() > SELECTOR_BYTES {
+            return Err(format!("over the limit of {SELECTOR_BYTES} bytes in one match[]"));
+        }
+        selectors.push(Selector::parse(&text).map_err(|error| format!("match[]: {error}"))?);
+    }
+    if selectors.is_empty() {
+        return Err(r#"say which series: /federate?match[]=up or /federate?match[]={__name__=~".+"}"#.to_owned());
+    }
+    Ok(selectors)
+}
+
+fn refuse(status: StatusCode, reason: &str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, format!("{}\n", reason.replace(['\n', '\r'], " "))).into_response()
+}

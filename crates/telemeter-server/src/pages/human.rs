@@ -1,0 +1,152 @@
+//! Numbers and times as people read them.
+
+/// How long ago, in the largest units that tell it well.
+pub(super) fn ago(then_ms: i64, now_ms: i64) -> String {
+    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    match seconds {
+        ..=-60 => format!("in {}", duration(-seconds)),
+        -59..=1 => "just now".to_owned(),
+        _ => format!("{} ago", duration(seconds)),
+    }
+}
+
+/// A length of time: `45 s`, `4 min`, `2 h`, `1 h 30 min`, `3 d 4 h`.
+pub(super) fn duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min"),
+        3600..86_400 if minutes % 60 == 0 => format!("{hours} h"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ if hours % 24 == 0 => format!("{days} d"),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// A time of UTC in the form of RFC 3339, to the second.
+pub(super) fn rfc3339(ms: i64) -> String {
+    let (seconds, days) = (ms.div_euclid(1000).rem_euclid(86_400), ms.div_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The same, as people read it: `2026-11-22 08:12:09 UTC`.
+pub(super) fn utc(ms: i64) -> String {
+    rfc3339(ms).replace('T', " ").replace('Z', " UTC")
+}
+
+/// The day of the Gregorian calendar that is so many days from 1970-01-01.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    // Years are counted from March here: the day that leaps comes last.
+    let days = days.saturating_add(719_468);
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + (month <= 2) as i64, month, day)
+}
+
+/// A count, in groups of three digits.
+pub(super) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size: `812 B`, `3.4 MiB`.
+pub(super) fn bytes(number: usize) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = number as f64;
+    let mut unit = 0;
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && size < 99.95 && size.fract() != 0.0);
+    format!("{size:.decimals$} {}", UNITS[unit])
+}
+
+/// A rate or a value, in three or four digits and a letter for thousands, millions and on: `51.6`, `24.1 G`.
+pub(super) fn short(value: f64) -> String {
+    const UNITS: [&str; 6] = ["", " k", " M", " G", " T", " P"];
+    if !value.is_finite() {
+        return go(value);
+    }
+    let mut size = value;
+    let mut unit = 0;
+    while size.abs() >= 999.95 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    if size.abs() >= 1e6 || (size != 0.0 && size.abs() < 0.01) {
+        return go(value);
+    }
+    let decimals = match size.abs() {
+        _ if size.fract() == 0.0 => 0,
+        ..1.0 => 2,
+        _ => 1,
+    };
+    format!("{size:.decimals$}{}", UNITS[unit])
+}
+
+/// A rate, with one decimal up to a thousand.
+pub(super) fn rate(value: f64) -> String {
+    if value < 999.95 { format!("{value:.1}") } else { short(value) }
+}
+
+/// A value as `/federate` writes it.
+pub(super) fn go(value: f64) -> String {
+    let mut out = Vec::new();
+    telemeter_wire::exposition::put_float(&mut out, value);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (ms, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (1_795_335_129_000, "2026-11-22 08:12:09 UTC"),
+            (-1, "1969-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(utc(ms), expected);
+        }
+        assert_eq!(rfc3339(1_795_335_129_000), "2026-11-22T08:12:09Z");
+        for (seconds, expected) in [
+            (-120, "in 2 min"),
+            (-3, "just now"),
+            (1, "just now"),
+            (45, "45 s ago"),
+            (270, "4 min ago"),
+            (7200, "2 h ago"),
+            (5400, "1 h 30 min ago"),
+            (273_600, "3 d 4 h ago"),
+        ] {
+            assert_eq!(ago(0, seconds * 1000), expected);
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1023, 1024, 1536, 268_435_456].map(bytes), ["0 B", "1023 B", "1 KiB", "1.5 KiB", "256 MiB"]);
+        assert_eq!(
+            [0.0, 1.0, 0.123, 51.56, 24_149_606_400.0, -1500.0].map(short),
+            ["0", "1", "0.12", "51.6", "24.1 G", "-1.5 k"]
+        );
+        assert_eq!([0.0, 26.0, 51.56, 1500.0].map(rate), ["0.0", "26.0", "51.6", "1.5 k"]);
+        assert_eq!([f64::NAN, 1e30, 1e-9].map(short), ["NaN", "1e+30", "1e-09"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! How many samples a cluster sent, over the window: a ring of a few sums.
+
+/// How many parts the window is cut into.
+pub(crate) const PARTS: usize = 24;
+
+/// What a push covers when nothing came shortly before it: the interval that clients push at.
+const USUAL_INTERVAL_MS: i64 = 270_000;
+
+/// Above this, the time since the last push is a gap and not an interval.
+pub(super) const GAP_MS: i64 = 600_000;
+
+/// Sums of samples, each of one part of the window.
+///
+/// The samples of a push are spread over the time since the push before it: they stand for that time. So one that
+/// pushes every 4m30s shows a level line, whatever part its pushes fall into.
+pub(super) struct Activity {
+    sums: [f32; PARTS],
+    /// The number of the newest part that `sums` has.
+    newest: i64,
+    part_ms: i64,
+    covered_from_ms: i64,
+    last_ms: i64,
+}
+
+impl Activity {
+    pub(super) fn new(window_ms: i64, now_ms: i64) -> Self {
+        let part_ms = (window_ms / PARTS as i64).max(1);
+        let covered_from_ms = now_ms - USUAL_INTERVAL_MS.min(window_ms);
+        Self { sums: [0.0; PARTS], newest: now_ms.div_euclid(part_ms), part_ms, covered_from_ms, last_ms: i64::MIN }
+    }
+
+    /// Notes a push.
+    pub(super) fn add(&mut self, now_ms: i64, samples: usize) {
+        let gap = now_ms.saturating_sub(self.last_ms);
+        let covers = if (0..=GAP_MS).contains(&gap) { gap } else { USUAL_INTERVAL_MS.min(self.part_ms * PARTS as i64) };
+        self.last_ms = self.last_ms.max(now_ms);
+        self.turn_to(now_ms.div_euclid(self.part_ms));
+        let (from, mut at) = (now_ms - covers, now_ms - covers);
+        if covers == 0 {
+            self.add_at(now_ms, samples as f32);
+        }
+        while at < now_ms {
+            let end = ((at.div_euclid(self.part_ms) + 1) * self.part_ms).min(now_ms);
+            self.add_at(at, samples as f32 * (end - at) as f32 / (now_ms - from) as f32);
+            at = end;
+        }
+    }
+
+    fn add_at(&mut self, ms: i64, samples: f32) {
+        let part = ms.div_euclid(self.part_ms);
+        if part > self.newest - PARTS as i64 && part <= self.newest {
+            self.sums[part.rem_euclid(PARTS as i64) as usize] += samples;
+        }
+    }
+
+    fn turn_to(&mut self, part: i64) {
+        let first = (self.newest + 1).max(part - PARTS as i64 + 1);
+        for passed in first..=part {
+            self.sums[passed.rem_euclid(PARTS as i64) as usize] = 0.0;
+        }
+        self.newest = self.newest.max(part);
+    }
+
+    /// Samples a minute in each whole part of the window, oldest first; at most [`PARTS`] less one, fewer where less is
+    /// known.
+    ///
+    /// It ends at the last push as long as the next one is not overdue, so that a steady sender has no dip at the end.
+    pub(super) fn per_minute_by_part(&self, now_ms: i64) -> Vec<f64> {
+        let end = self.end(now_ms).div_euclid(self.part_ms);
+        // The part in which it was first seen is left out where there is another: it began in its middle.
+        let covered = (self.covered_from_ms + self.part_ms - 1).div_euclid(self.part_ms).min(end - 1);
+        let first = covered.max(end - PARTS as i64 + 1);
+        let minutes = self.part_ms as f64 / 60_000.0;
+        (first..end).map(|part| f64::from(self.sum(part)) / minutes).collect()
+    }
+
+    /// Samples a minute, over as much of the window as is known.
+    pub(super) fn per_minute(&self, now_ms: i64) -> f64 {
+        let end = self.end(now_ms);
+        let last = end.div_euclid(self.part_ms);
+        let first = last - PARTS as i64 + 1;
+        let from = self.covered_from_ms.max(first * self.part_ms);
+        let total: f32 = (first..=last).map(|part| self.sum(part)).sum();
+        f64::from(total) * 60_000.0 / (end - from).max(1) as f64
+    }
+
+    const fn end(&self, now_ms: i64) -> i64 {
+        if now_ms - self.last_ms <= GAP_MS { self.last_ms } else { now_ms }
+    }
+
+    fn sum(&self, part: i64) -> f32 {
+        let held = part <= self.newest && part > self.newest - PARTS as i64;
+        if held { self.sums[part.rem_euclid(PARTS as i64) as usize] } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW_MS: i64 = 7_200_000;
+    const START_MS: i64 = 1_700_000_123_456;
+
+    fn pushed(pushes: i64) -> Activity {
+        let mut activity = Activity::new(WINDOW_MS, START_MS);
+        for push in 0..pushes {
+            activity.add(START_MS + push * 270_000, 270);
+        }
+        activity
+    }
+
+    #[test]
+    fn a_steady_sender_shows_a_level_line() {
+        let activity = pushed(60);
+        let now = START_MS + 59 * 270_000 + 200_000;
+        let parts = activity.per_minute_by_part(now);
+        assert_eq!(parts.len(), PARTS - 1);
+        assert!(parts.iter().all(|rate| (rate - 60.0).abs() < 0.1), "{parts:?}");
+        assert!((activity.per_minute(now) - 60.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_new_sender_begins_level() {
+        let parts = pushed(7).per_minute_by_part(START_MS + 7 * 270_000);
+        assert!((4..=6).contains(&parts.len()) && parts.iter().all(|rate| (rate - 60.0).abs() < 0.1), "{parts:?}");
+        assert_eq!(pushed(1).per_minute_by_part(START_MS).len(), 1);
+    }
+
+    #[test]
+    fn the_first_push_counts_as_one_interval() {
+        assert!((pushed(1).per_minute(START_MS + 1) - 60.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn silence_shows_as_nothing() {
+        let activity = pushed(60);
+        let now = START_MS + 59 * 270_000 + WINDOW_MS / 2;
+        let parts = activity.per_minute_by_part(now);
+        assert!(parts.last().is_some_and(|rate| *rate == 0.0) && parts[0] > 59.0, "{parts:?}");
+        assert!((activity.per_minute(now) - 30.0).abs() < 3.0);
+        assert_eq!(activity.per_minute(now + 2 * WINDOW_MS), 0.0);
+    }
+
+    #[test]
+    fn a_push_at_the_same_moment_and_a_clock_that_went_back_count_too() {
+        let mut activity = pushed(2);
+        let before = activity.per_minute(START_MS + 270_000);
+        activity.add(START_MS + 270_000, 270);
+        activity.add(START_MS, 270);
+        assert!(activity.per_minute(START_MS + 270_000) > before);
+    }
+}

@@ -1,0 +1,229 @@
+//! The samples of one series, compressed: each holds what changed since the one before it.
+//!
+//! A sample is a varint and up to nine bytes: the milliseconds since its predecessor with one bit for "same value"
+//! below them; then, where the value changed, a byte that says which bytes of the XOR of both values are not zero,
+//! and those bytes. A gauge that stands still costs three bytes a sample, a counter about six.
+
+/// One value at one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Milliseconds since the Unix epoch.
+    pub ms: i64,
+    /// The value; any float.
+    pub value: f64,
+}
+
+/// What a remote-write sender marks the end of a series with.
+const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+impl Point {
+    /// Whether it is the marker that says that its series ended.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.value.to_bits() == STALE_BITS
+    }
+}
+
+/// Samples in ascending order of time; at least one until [`trim`](Self::trim) says otherwise.
+pub(super) struct Samples {
+    first: Point,
+    last: Point,
+    count: u32,
+    tail: Vec<u8>,
+}
+
+impl Samples {
+    pub(super) const fn new(point: Point) -> Self {
+        Self { first: point, last: point, count: 1, tail: Vec::new() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    pub(super) const fn newest(&self) -> Point {
+        self.last
+    }
+
+    pub(super) const fn oldest(&self) -> Point {
+        self.first
+    }
+
+    /// Bytes held on the heap.
+    pub(super) const fn heap_bytes(&self) -> usize {
+        self.tail.capacity()
+    }
+
+    /// Adds a sample; answers `false`, and changes nothing, where it is not newer than the newest.
+    pub(super) fn push(&mut self, point: Point) -> bool {
+        if point.ms <= self.last.ms {
+            return false;
+        }
+        let mut step = [0; STEP_BYTES];
+        let len = encode(self.last, point, &mut step);
+        if self.tail.capacity() - self.tail.len() < len {
+            self.tail.reserve_exact((self.tail.len() / 4).max(24));
+        }
+        self.tail.extend_from_slice(&step[..len]);
+        self.last = point;
+        self.count += 1;
+        true
+    }
+
+    /// Drops the samples before `cutoff_ms`; answers how many. Where all went, the series is to be dropped.
+    pub(super) fn trim(&mut self, cutoff_ms: i64) -> usize {
+        if self.first.ms >= cutoff_ms {
+            return 0;
+        }
+        let before = self.count;
+        let mut at = 0;
+        while self.first.ms < cutoff_ms && self.count > 0 {
+            self.count -= 1;
+            match decode(self.first, &self.tail[at..]) {
+                Some((point, len)) => (self.first, at) = (point, at + len),
+                None => break,
+            }
+        }
+        self.tail.drain(..at);
+        if self.tail.capacity() > 2 * self.tail.len() + 48 {
+            self.tail.shrink_to_fit();
+        }
+        (before - self.count) as usize
+    }
+
+    /// All samples, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Point> {
+        let mut next = (self.count > 0).then_some(self.first);
+        let mut rest = self.tail.as_slice();
+        std::iter::from_fn(move || {
+            let point = next?;
+            next = decode(point, rest).map(|(after, len)| {
+                rest = &rest[len..];
+                after
+            });
+            Some(point)
+        })
+    }
+}
+
+/// The longest step: a varint of 66 bits, the byte of positions, all bytes of the XOR.
+const STEP_BYTES: usize = 10 + 1 + 8;
+
+fn encode(from: Point, to: Point, out: &mut [u8; STEP_BYTES]) -> usize {
+    let xor = from.value.to_bits() ^ to.value.to_bits();
+    // Times of a millisecond grid are far from 2^63 apart; where hostile ones are, the difference still wraps back.
+    let mut varint = (u128::from(to.ms.wrapping_sub(from.ms).cast_unsigned()) << 1) | u128::from(xor == 0);
+    let mut len = 0;
+    loop {
+        let low = (varint & 0x7f) as u8;
+        varint >>= 7;
+        out[len] = if varint == 0 { low } else { low | 0x80 };
+        len += 1;
+        if varint == 0 {
+            break;
+        }
+    }
+    if xor != 0 {
+        let trailing = (xor.trailing_zeros() / 8) as usize;
+        let significant = 8 - (xor.leading_zeros() / 8) as usize - trailing;
+        out[len] = (significant << 4 | trailing) as u8;
+        out[len + 1..=len + significant].copy_from_slice(&xor.to_le_bytes()[trailing..trailing + significant]);
+        len += 1 + significant;
+    }
+    len
+}
+
+/// The sample behind `from`, and how many bytes it took; `None` at the end.
+fn decode(from: Point, bytes: &[u8]) -> Option<(Point, usize)> {
+    let (mut varint, mut len) = (0_u128, 0);
+    loop {
+        let byte = *bytes.get(len)?;
+        varint |= u128::from(byte & 0x7f) << (7 * len);
+        len += 1;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let ms = from.ms.wrapping_add(((varint >> 1) as u64).cast_signed());
+    if varint & 1 == 1 {
+        return Some((Point { ms, value: from.value }, len));
+    }
+    let positions = *bytes.get(len)?;
+    let (significant, trailing) = (usize::from(positions >> 4), usize::from(positions & 0xf));
+    let mut xor = [0; 8];
+    xor.get_mut(trailing..trailing + significant)?.copy_from_slice(bytes.get(len + 1..=len + significant)?);
+    let value = f64::from_bits(from.value.to_bits() ^ u64::from_le_bytes(xor));
+    Some((Point { ms, value }, len + 1 + significant))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filled(points: &[Point]) -> Samples {
+        let mut samples = Samples::new(points[0]);
+        for point in &points[1..] {
+            assert!(samples.push(*point));
+        }
+        samples
+    }
+
+    fn bits(points: impl IntoIterator<Item = Point>) -> Vec<(i64, u64)> {
+        points.into_iter().map(|point| (point.ms, point.value.to_bits())).collect()
+    }
+
+    #[test]
+    fn a_value_that_stands_still_costs_three_bytes() {
+        let points: Vec<_> = (0..27).map(|at| Point { ms: 1_700_000_000_000 + at * 270_000, value: 1.0 }).collect();
+        assert_eq!(filled(&points).tail.len(), 26 * 3);
+    }
+
+    #[test]
+    fn what_is_not_newer_is_refused() {
+        let mut samples = Samples::new(Point { ms: 10, value: 1.0 });
+        assert!(!samples.push(Point { ms: 10, value: 2.0 }));
+        assert!(!samples.push(Point { ms: 9, value: 2.0 }));
+        assert_eq!(bits(samples.iter()), [(10, 1_f64.to_bits())]);
+    }
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            (0..1_000_000_u32).prop_map(f64::from),
+            Just(1.0),
+            Just(f64::NAN),
+            Just(f64::INFINITY),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(first in any::<i64>(), steps in prop::collection::vec((1..400_000_i64, value()), 1..80)) {
+            let mut ms = first.min(i64::MAX - 100_000_000);
+            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; Point { ms, value: *value } }).collect();
+            prop_assert_eq!(bits(filled(&points).iter()), bits(points));
+        }
+
+        #[test]
+        fn the_widest_gap_survives(value in any::<u64>()) {
+            let points = [i64::MIN, i64::MAX].map(|ms| Point { ms, value: f64::from_bits(value) });
+            prop_assert_eq!(bits(filled(&points).iter()), bits(points));
+        }
+
+        #[test]
+        fn trimming_leaves_what_is_not_older(
+            steps in prop::collection::vec((1..400_000_i64, value()), 1..80), cutoff in 0..20_000_000_i64,
+        ) {
+            let mut ms = 0;
+            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; Point { ms, value: *value } }).collect();
+            let mut samples = filled(&points);
+            let gone = samples.trim(cutoff);
+            let left: Vec<_> = points.iter().copied().filter(|point| point.ms >= cutoff).collect();
+            prop_assert_eq!(gone + left.len(), points.len());
+            prop_assert_eq!(samples.len(), left.len());
+            prop_assert_eq!(bits(samples.iter()), bits(left));
+        }
+    }
+}

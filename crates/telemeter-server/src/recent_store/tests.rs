@@ -1,0 +1,325 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+
+use proptest::prelude::*;
+use telemeter_wire::{Arena, Encoded, Label, MetricType, Points, Sample, SeriesSet};
+
+use super::*;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const WINDOW: Duration = Duration::from_secs(7200);
+
+fn store(max_bytes: usize) -> RecentStore {
+    RecentStore::new(RecentStoreConfig { window: WINDOW, max_bytes })
+}
+
+/// A name, labels, a value.
+type Given<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+/// Appends one sample to each of the series `name{labels}`.
+fn append(store: &RecentStore, cluster: &str, series: &[Given<'_>], ms: i64) -> Kept {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    for (name, labels, value) in series {
+        let mut all = vec![Label::new("__name__", name)];
+        all.extend(labels.iter().map(|(name, value)| Label::new(name, value)));
+        set.push(&all, MetricType::Untyped, Points::Sample(Sample { value: *value, timestamp_ms: Some(ms) }));
+    }
+    store.append(cluster, &set, ms)
+}
+
+fn everything(_: &[Label<'_>]) -> bool {
+    true
+}
+
+fn selected(store: &RecentStore, now_ms: i64, matches: impl Fn(&[Label<'_>]) -> bool) -> String {
+    let mut text = Vec::new();
+    let _ = store.select(now_ms, matches, |piece| {
+        text.extend_from_slice(&piece);
+        ControlFlow::Continue(())
+    });
+    String::from_utf8(text).unwrap()
+}
+
+fn points(store: &RecentStore, cluster: &str, now_ms: i64) -> BTreeMap<String, Vec<(i64, u64)>> {
+    let detail = store.cluster(cluster, now_ms, everything, 0..usize::MAX);
+    let rows = detail.map(|detail| detail.found.rows).unwrap_or_default();
+    let of = |row: SeriesRow| (row.name, row.points.iter().map(|point| (point.ms, point.value.to_bits())).collect());
+    rows.into_iter().map(of).collect()
+}
+
+#[test]
+fn the_newest_samples_come_back_sorted_by_name() {
+    let store = store(1 << 20);
+    append(&store, "b", &[("up", &[("_id", "b"), ("job", "x")], 0.0), ("alerts", &[("_id", "b")], 1e6)], NOW_MS);
+    append(&store, "b", &[("up", &[("_id", "b"), ("job", "x")], 1.0)], NOW_MS + 1000);
+    assert_eq!(
+        selected(&store, NOW_MS + 2000, everything),
+        "# TYPE alerts untyped\nalerts{_id=\"b\"} 1e+06 1700000000000\n\
+         # TYPE up untyped\nup{_id=\"b\",job=\"x\"} 1 1700000001000\n"
+    );
+    let of_up = |labels: &[Label<'_>]| labels[0].value == "up";
+    assert_eq!(selected(&store, NOW_MS + 2000, of_up), "# TYPE up untyped\nup{_id=\"b\",job=\"x\"} 1 1700000001000\n");
+}
+
+#[test]
+fn values_are_escaped_and_names_made_legal() {
+    let store = store(1 << 20);
+    append(&store, "c", &[("a.b", &[("k-8", "q\"\\\n")], 1.0), ("a_b", &[], 2.0), ("9", &[], 3.0)], NOW_MS);
+    assert_eq!(
+        selected(&store, NOW_MS, everything),
+        "# TYPE _ untyped\n_ 3 1700000000000\n# TYPE a_b untyped\na_b{k_8=\"q\\\"\\\\\\n\"} 1 1700000000000\n\
+         a_b 2 1700000000000\n"
+    );
+}
+
+#[test]
+fn a_series_without_a_recent_sample_or_with_a_stale_marker_has_no_current_value() {
+    let store = store(1 << 20);
+    append(&store, "c", &[("up", &[], 1.0), ("ended", &[], 1.0)], NOW_MS);
+    append(&store, "c", &[("ended", &[], f64::from_bits(0x7ff0_0000_0000_0002))], NOW_MS + 1000);
+    assert_eq!(selected(&store, NOW_MS + 600_000, everything), "# TYPE up untyped\nup 1 1700000000000\n");
+    assert_eq!(selected(&store, NOW_MS + 600_001, everything), "");
+    assert_eq!(points(&store, "c", NOW_MS)["ended"].len(), 2);
+}
+
+#[test]
+fn a_large_selection_comes_in_pieces_and_can_be_ended() {
+    let store = store(64 << 20);
+    let long = "x".repeat(500);
+    for cluster in 0..600 {
+        let id = format!("cluster-{cluster}");
+        let up: Vec<_> =
+            ["a", "b", "c", "d", "e"].map(|job| [("_id", id.as_str()), ("job", job), ("long", &long)]).into();
+        let mut series: Vec<_> = up.iter().map(|labels| ("up", &labels[..], 1.0)).collect();
+        series.push(("alerts", &up[0][..1], 1.0));
+        append(&store, &id, &series, NOW_MS);
+    }
+    let (mut pieces, mut text) = (0, Vec::new());
+    let _ = store.select(NOW_MS, everything, |piece| {
+        assert!(piece.len() <= 64 * 1024 && !piece.is_empty());
+        pieces += 1;
+        text.extend_from_slice(&piece);
+        ControlFlow::Continue(())
+    });
+    let text = String::from_utf8(text).unwrap();
+    assert!(pieces > 20, "{pieces}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), 2);
+    assert_eq!(text.lines().filter(|line| line.starts_with("up{")).count(), 3000);
+    assert_eq!(text.lines().filter(|line| line.starts_with("alerts{")).count(), 600);
+    let mut pieces = 0;
+    let ended = store.select(NOW_MS, everything, |_| {
+        pieces += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((ended, pieces), (ControlFlow::Break(()), 1));
+}
+
+#[test]
+fn late_samples_and_native_histograms_are_counted_and_not_kept() {
+    let store = store(1 << 20);
+    assert_eq!(
+        append(&store, "c", &[("up", &[], 1.0)], NOW_MS),
+        Kept { series: 1, samples: 1, late: 0, histograms: 0 }
+    );
+    let again = append(&store, "c", &[("up", &[], 2.0)], NOW_MS);
+    assert_eq!(again, Kept { series: 1, samples: 0, late: 1, histograms: 0 });
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let histogram = Encoded { payload: &[0x22, 0], whole: None, samples: 1, newest_ms: Some(NOW_MS) };
+    set.push(&[Label::new("__name__", "native")], MetricType::Untyped, Points::Encoded(histogram));
+    assert_eq!(store.append("c", &set, NOW_MS), Kept { series: 0, samples: 0, late: 0, histograms: 1 });
+    let detail = store.cluster("c", NOW_MS, everything, 0..10).unwrap();
+    assert_eq!((detail.histograms, detail.cluster.series, detail.cluster.samples), (1, 1, 1));
+    let old = Points::Sample(Sample { value: 1.0, timestamp_ms: Some(NOW_MS - 7_200_001) });
+    set.push(&[Label::new("__name__", "old")], MetricType::Untyped, old);
+    assert_eq!(store.append("c", &set, NOW_MS).late, 1);
+}
+
+#[test]
+fn the_window_passes() {
+    let store = store(1 << 20);
+    append(&store, "gone", &[("up", &[], 1.0)], NOW_MS);
+    append(&store, "c", &[("up", &[], 1.0), ("once", &[], 1.0)], NOW_MS);
+    append(&store, "c", &[("up", &[], 2.0)], NOW_MS + 7_200_000);
+    store.sweep(NOW_MS + 7_200_001);
+    assert!(store.cluster("gone", NOW_MS, everything, 0..1).is_none());
+    assert_eq!(
+        points(&store, "c", NOW_MS),
+        BTreeMap::from([("up".into(), vec![(NOW_MS + 7_200_000, 2_f64.to_bits())])])
+    );
+    store.sweep(NOW_MS + 20_000_000);
+    assert_eq!((store.bytes(), store.totals(NOW_MS).clusters), (0, 0));
+}
+
+#[test]
+fn over_the_bound_the_one_that_wrote_longest_ago_goes_first() {
+    let store = store(40_000);
+    let value = "v".repeat(1000);
+    let mut pushed = 0;
+    while store.evictions() == 0 {
+        let id = format!("{pushed}");
+        append(&store, &id, &[("up", &[("_id", &id), ("value", &format!("{pushed}{value}"))], 1.0)], NOW_MS + pushed);
+        // The first writes again each time: it is never the oldest.
+        append(&store, "0", &[("up", &[("_id", "0"), ("value", &format!("0{value}"))], 1.0)], NOW_MS + pushed);
+        pushed += 1;
+        assert!(pushed < 100 && store.bytes() <= 40_000);
+    }
+    let is_held = |id: &str| store.cluster(id, NOW_MS, everything, 0..1).is_some();
+    assert!(is_held("0") && !is_held("1") && is_held("2"));
+}
+
+#[test]
+fn one_that_is_alone_loses_its_older_samples() {
+    let store = store(6_000);
+    for push in 0..400 {
+        append(&store, "c", &[("a", &[], 0.1 * push as f64), ("b", &[], 0.7 / (1 + push) as f64)], NOW_MS + push);
+        assert!(store.bytes() <= 6_000);
+    }
+    let left = points(&store, "c", NOW_MS);
+    assert_eq!(left["a"].last().unwrap().0, NOW_MS + 399);
+    assert!(left["a"].len() > 20 && left["a"].len() < 400);
+    assert!(store.evictions() > 0);
+}
+
+#[test]
+fn what_can_never_fit_is_dropped() {
+    let store = store(500);
+    append(&store, "c", &[("a", &[("k", &"v".repeat(1000))], 1.0)], NOW_MS);
+    assert_eq!((store.bytes(), store.totals(NOW_MS).clusters), (0, 0));
+}
+
+#[test]
+fn a_remote_write_request_is_kept_as_it_was_sent() {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let point = Points::Sample(Sample { value: 4.0, timestamp_ms: Some(NOW_MS) });
+    set.push(&[Label::new("__name__", "up"), Label::new("_id", "c")], MetricType::Untyped, point);
+    let mut request = Vec::new();
+    telemeter_wire::remote_write::encode(&set, &mut request);
+    let store = store(1 << 20);
+    assert_eq!(store.append_encoded("c", &request, NOW_MS).unwrap().samples, 1);
+    assert_eq!(selected(&store, NOW_MS, everything), "# TYPE up untyped\nup{_id=\"c\"} 4 1700000000000\n");
+    assert!(store.append_encoded("c", b"\x0a\xff", NOW_MS).is_err());
+}
+
+#[test]
+fn lists_are_sorted_filtered_and_paged() {
+    let store = store(1 << 20);
+    for (id, series) in [("b", 3), ("a", 1), ("c", 2)] {
+        let labels = ["1", "2", "3"].map(|n| [("n", n)]);
+        let all: Vec<_> = labels[..series].iter().map(|labels| ("up", &labels[..], 1.0)).collect();
+        append(&store, id, &all, NOW_MS + series as i64);
+    }
+    append(&store, "c", &[("alerts", &[], 1.0)], NOW_MS + 9);
+    let ids = |by, order, page| {
+        let found = store.clusters(NOW_MS, |_| true, by, order, page);
+        assert_eq!(found.matched, 3);
+        found.rows.iter().map(|row| row.id.to_string()).collect::<String>()
+    };
+    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 0..9), "abc");
+    assert_eq!(ids(ClusterOrder::Id, Order::Descending, 0..9), "cba");
+    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 1..2), "b");
+    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 7..9), "");
+    assert_eq!(ids(ClusterOrder::Series, Order::Ascending, 0..9), "abc");
+    assert_eq!(ids(ClusterOrder::Seen, Order::Descending, 0..9), "cba");
+    assert_eq!(store.clusters(NOW_MS, |id| id == "b", ClusterOrder::Id, Order::Ascending, 0..9).matched, 1);
+    let families = store.families(|_| true, FamilyOrder::Series, Order::Descending, 0..9).rows;
+    assert_eq!(families[0], FamilyRow { name: "up".into(), clusters: 3, series: 6 });
+    assert_eq!(families[1], FamilyRow { name: "alerts".into(), clusters: 1, series: 1 });
+    let names =
+        |by, order| store.families(|_| true, by, order, 0..9).rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
+    assert_eq!(names(FamilyOrder::Name, Order::Descending), ["up", "alerts"]);
+    append(&store, "c", &[("zero", &[], 1.0)], NOW_MS + 9);
+    assert_eq!(names(FamilyOrder::Clusters, Order::Descending), ["up", "alerts", "zero"]);
+    assert!(store.cluster("nobody", NOW_MS, everything, 0..1).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Against a model: a map of all that was appended and is in the window.
+    #[test]
+    fn what_was_appended_within_the_window_comes_back(
+        steps in prop::collection::vec((0..3_usize, 0..5_usize, 0..900_000_i64, any::<bool>(), -3..4_i32), 1..120),
+    ) {
+        let store = store(8 << 20);
+        let mut model = BTreeMap::<(usize, String), Vec<(i64, u64)>>::new();
+        let mut now = NOW_MS;
+        for (cluster, series, step, sweeps, value) in steps {
+            now += step;
+            let (name, value) = (format!("m{series}"), f64::from(value) / 3.0);
+            append(&store, &format!("c{cluster}"), &[(&name, &[("_id", "x")], value)], now);
+            let held = model.entry((cluster, name)).or_default();
+            if held.last().is_none_or(|last| last.0 < now) {
+                held.push((now, value.to_bits()));
+            }
+            if sweeps {
+                store.sweep(now);
+            }
+        }
+        store.sweep(now);
+        for cluster in 0..3 {
+            let expected: BTreeMap<_, _> = model
+                .iter()
+                .filter(|((of, _), _)| *of == cluster)
+                .map(|((_, name), held)| {
+                    (name.clone(), held.iter().copied().filter(|(ms, _)| *ms >= now - 7_200_000).collect::<Vec<_>>())
+                })
+                .filter(|(_, held)| !held.is_empty())
+                .collect();
+            prop_assert_eq!(points(&store, &format!("c{cluster}"), now), expected);
+        }
+    }
+
+    #[test]
+    fn the_bound_holds_whatever_comes(
+        max_bytes in 0..30_000_usize,
+        steps in prop::collection::vec((0..20_usize, 1..20_usize, 0..2000_i64, 0..3_u8, any::<f64>()), 1..150),
+    ) {
+        let store = store(max_bytes);
+        let mut now = NOW_MS;
+        for (cluster, series, step, what, value) in steps {
+            now += step * 1000;
+            let names: Vec<_> = (0..series).map(|at| format!("m{cluster}_{at}")).collect();
+            let all: Vec<_> = names.iter().map(|name| (name.as_str(), &[("_id", "x")][..], value)).collect();
+            append(&store, &format!("c{cluster}"), &all, now);
+            prop_assert!(store.bytes() <= max_bytes);
+            if what == 0 {
+                store.sweep(now);
+            }
+            let sum: usize = store.shards.iter().map(|guarded| guarded.shard.lock().heap_bytes()).sum();
+            prop_assert_eq!(sum, store.bytes());
+            prop_assert_eq!(store.totals(now).clusters, store.clusters.load(Ordering::Relaxed));
+        }
+        store.sweep(now + 10_000_000);
+        prop_assert_eq!(store.bytes(), 0);
+    }
+}
+
+#[test]
+fn threads_may_write_read_and_sweep_at_once() {
+    let store = store(200_000);
+    std::thread::scope(|scope| {
+        for thread in 0..4_i64 {
+            let store = &store;
+            scope.spawn(move || {
+                for push in 0..200_i64 {
+                    let id = format!("c{}", (push * 7 + thread) % 40);
+                    let name = format!("m{push}");
+                    append(store, &id, &[(&name, &[("_id", &id)], 1.0), ("up", &[("_id", &id)], 1.0)], NOW_MS + push);
+                    match push % 50 {
+                        3 => store.sweep(NOW_MS + push),
+                        7 => drop(selected(store, NOW_MS + push, everything)),
+                        11 => drop(store.families(|_| true, FamilyOrder::Name, Order::Ascending, 0..9)),
+                        _ => {}
+                    }
+                }
+            });
+        }
+    });
+    assert!(store.bytes() <= 200_000);
+    let sum: usize = store.shards.iter().map(|guarded| guarded.shard.lock().heap_bytes()).sum();
+    assert_eq!(sum, store.bytes());
+}

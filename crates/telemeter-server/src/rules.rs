@@ -1,0 +1,131 @@
+//! The operator's rules, compiled once and swapped whole at a reload.
+
+use telemeter_auth::jwt::Caller;
+use telemeter_rules::{
+    Refusal, Report, Selector, Whitelist,
+    canonical::{self, Canonical},
+    run,
+    transforms::{
+        elide::Elide,
+        filter::Filter,
+        label::SetLabels,
+        required::Required,
+        timestamps::{self, CheckAhead},
+    },
+};
+use telemeter_wire::SeriesSet;
+
+use crate::config::{self, ReceiveIdentity};
+
+/// What may pass, and how it is changed.
+pub struct Rules {
+    partition_label: String,
+    receive_identity: ReceiveIdentity,
+    required: Vec<(String, String)>,
+    whitelist: Whitelist,
+    labels: SetLabels,
+    elide: Elide,
+}
+
+impl Rules {
+    /// Compiles the rules, reading the whitelist's file.
+    ///
+    /// # Errors
+    /// Which rule or file is wrong, and how.
+    pub fn load(config: &config::Config) -> Result<Self, String> {
+        let rules = &config.rules;
+        let mut selectors = Vec::new();
+        for rule in &rules.whitelist {
+            selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}"))?);
+        }
+        if let Some(file) = &rules.whitelist_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("--whitelist-file {}: {error}", file.display()))?;
+            let more = Selector::parse_lines(&text);
+            selectors.extend(more.map_err(|error| format!("--whitelist-file {}: {error}", file.display()))?);
+        }
+        Ok(Self {
+            partition_label: config.partition_label.clone(),
+            receive_identity: config.receive_identity,
+            required: rules.required_labels.clone(),
+            whitelist: Whitelist::new(selectors),
+            labels: SetLabels::new(rules.labels.iter().cloned()),
+            elide: Elide::new(rules.elide_labels.iter().cloned()),
+        })
+    }
+
+    /// How many rules the whitelist has; none lets everything pass.
+    #[must_use]
+    pub fn whitelist_len(&self) -> usize {
+        self.whitelist.len()
+    }
+
+    /// The steps of one upload: on every series stand the labels of the caller's token.
+    #[must_use]
+    pub fn of_upload<'r>(&'r self, caller: &'r Caller, now_ms: i64) -> Steps<'r> {
+        let mut required = Required::new();
+        for (name, value) in caller.labels() {
+            required.value(name, value);
+        }
+        self.steps(required, now_ms)
+    }
+
+    /// The steps of one remote-write request: on every series stands the cluster's own ID, and what the operator requires.
+    #[must_use]
+    pub fn of_receive<'r>(&'r self, cluster: &'r str, now_ms: i64) -> Steps<'r> {
+        let mut required = Required::new();
+        match self.receive_identity {
+            ReceiveIdentity::Strict => required.value(&self.partition_label, cluster),
+            ReceiveIdentity::Presence => required.presence(&self.partition_label),
+        }
+        for (name, value) in &self.required {
+            required.value(name, value);
+        }
+        self.steps(required, now_ms)
+    }
+
+    fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> Steps<'r> {
+        Steps {
+            now_ms,
+            canonical: Canonical::new(),
+            required,
+            ahead: CheckAhead::new(now_ms),
+            filter: Filter::new(&self.whitelist),
+            labels: &self.labels,
+            elide: &self.elide,
+        }
+    }
+}
+
+/// The steps that the series of one request go through, in order.
+pub struct Steps<'r> {
+    canonical: Canonical,
+    now_ms: i64,
+    required: Required<'r>,
+    ahead: CheckAhead,
+    filter: Filter<'r>,
+    labels: &'r SetLabels,
+    elide: &'r Elide,
+}
+
+impl Steps<'_> {
+    /// Takes an upload through all steps. Of doubled series the newest stays, and every sample gets our time.
+    ///
+    /// # Errors
+    /// Why the request is to be refused.
+    pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
+        timestamps::check_upload(set, self.now_ms, report)?;
+        run(set, &[&self.canonical, &self.required, &self.filter, self.labels, self.elide], report)?;
+        canonical::keep_newest(set, report);
+        timestamps::stamp(set, self.now_ms);
+        Ok(())
+    }
+
+    /// Takes a remote-write request through all steps.
+    ///
+    /// # Errors
+    /// Why the request is to be refused.
+    pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
+        run(set, &[&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide], report)
+    }
+}

@@ -1,0 +1,345 @@
+//! Starts the server, re-reads its files, and ends it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use telemeter_auth::{
+    jwt::{Keys, REMEMBERED_BY_DEFAULT, Verifier},
+    memcached::{CacheMetrics, Memcached},
+    oidc::{OidcConfig, TokenSource},
+    tollbooth::{SharedCache, Tollbooth, TollboothConfig},
+};
+use telemeter_http::{
+    client::{Outbound, OutboundConfig, OutboundMetrics, Proxy},
+    clock::Clock,
+    instrument::HttpMetrics,
+    internal::{Health, Internal},
+    listen::{self, Listener},
+    metrics::Exposition,
+    tls::{Renewal, Tls},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{
+    config::{self, Config, Door},
+    forward::{DEADLINE, Forward, Joining},
+    gateway::{Gateway, Shared, Workspaces},
+    metrics::Metrics,
+    pages::{self, Pages},
+    ratelimit::RateLimit,
+    recent_store::{RecentStore, RecentStoreConfig},
+    routes,
+    rules::Rules,
+};
+
+/// How often what has ended is swept out: rate-limit slots, samples of the recent store.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long new requests are answered that we are on our way out, before connections are closed.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often the readiness of dependencies is looked at.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl From<String> for StartError {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+/// Runs the server until SIGTERM or SIGINT, and drains it. SIGHUP re-reads its files.
+///
+/// # Errors
+/// Why it does not start.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    let on = |kind| signal(kind).map_err(|error| StartError(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt, mut hangup) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let server = Server::start(config, Clock::system()).await?;
+    tell(&server.files.config, &server.files.gateway);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match server.reload().await {
+                Ok(()) => tracing::info!("reloaded"),
+                Err(error) => tracing::error!(error, "not reloaded: the old configuration stays"),
+            },
+        }
+    }
+    tracing::info!("draining");
+    server.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A running server.
+pub struct Server {
+    external: SocketAddr,
+    internal: SocketAddr,
+    health: Health,
+    files: Arc<Files>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// What is read from files, and read again at a reload.
+struct Files {
+    /// One reload at a time.
+    turn: Mutex<()>,
+    config: Config,
+    gateway: Gateway,
+    tls: Vec<Tls>,
+}
+
+impl Server {
+    /// Binds both listeners and serves.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let mut registry = Registry::default();
+        let health = Health::new();
+        let http = HttpMetrics::register(&mut registry);
+        let gateway = gateway(&config, &clock, &mut registry)?;
+        let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
+        let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
+        let tls = external_tls.into_iter().chain(internal_tls).collect();
+        let local = |listener: &Listener| listener.local_addr().map_err(|error| StartError(error.to_string()));
+        let (external_address, internal_address) = (local(&external)?, local(&internal)?);
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sweep(gateway.clone(), stopped.clone()));
+        if let Some(token) = &gateway.token {
+            tasks.spawn(watch_provider(token.clone(), health.clone(), stopped.clone()));
+        }
+        let files = Arc::new(Files { turn: Mutex::default(), config, gateway: gateway.clone(), tls });
+        let reload = files.clone();
+        let internals = Internal::new(&health, Exposition::new(registry)).heap_profile().reload(move || {
+            let files = reload.clone();
+            async move { files.reload() }
+        });
+        let internals = match &gateway.recent_store {
+            Some(store) => pages::attach(internals, Pages::new(store.clone(), clock)),
+            None => internals.router(),
+        };
+        for (listener, router) in [(external, routes::external(gateway, &health, &http)), (internal, internals)] {
+            let mut stopped = stopped.clone();
+            tasks.spawn(listen::serve(listener, router, listen::Limits::default(), async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            }));
+        }
+        health.condition("serving").ready();
+        tracing::info!(external = %external_address, internal = %internal_address, "serving");
+        Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks })
+    }
+
+    /// Where clusters send to.
+    #[must_use]
+    pub const fn external(&self) -> SocketAddr {
+        self.external
+    }
+
+    /// Where health, metrics and the pages are.
+    #[must_use]
+    pub const fn internal(&self) -> SocketAddr {
+        self.internal
+    }
+
+    /// Reads keys, certificates and rules again.
+    ///
+    /// # Errors
+    /// What is wrong; nothing has changed then.
+    #[allow(clippy::unused_async, reason = "files may be read off the runtime one day; callers wait for it already")]
+    pub async fn reload(&self) -> Result<(), String> {
+        self.files.reload()
+    }
+
+    /// Not ready any more; finishes what is in flight, and ends.
+    pub async fn stop(mut self) {
+        self.health.drain();
+        self.files.gateway.draining.store(true, Ordering::Relaxed);
+        // Those who send on a connection that stands are told so, until it is closed.
+        tokio::time::sleep(GRACE).await;
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Files {
+    /// All or nothing: what can be wrong is read before anything is swapped.
+    fn reload(&self) -> Result<(), String> {
+        let _turn = self.turn.lock();
+        let rules = Rules::load(&self.config)?;
+        let keys = keys(&self.config)?;
+        let tls = self.tls.iter().map(Tls::read).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        tls.into_iter().for_each(Renewal::store);
+        self.gateway.rules.store(Arc::new(rules));
+        // A key that was generated stays: there is no file to read.
+        if let Some(keys) = keys {
+            if let Some(tollbooth) = &self.gateway.tollbooth {
+                tollbooth.rekey(&keys);
+            }
+            self.gateway.verifier.replace(Arc::new(keys));
+        }
+        Ok(())
+    }
+}
+
+/// The keys from files; `None` where one is to be generated.
+fn keys(config: &Config) -> Result<Option<Keys>, String> {
+    if config.shared_keys.is_empty() {
+        return Ok(None);
+    }
+    Keys::load(&config.shared_keys).map(Some).map_err(|error| format!("--shared-key: {error}"))
+}
+
+fn outbound(
+    name: &'static str,
+    timeout: Duration,
+    config: &Config,
+    metrics: &OutboundMetrics,
+) -> Result<Outbound, String> {
+    let settings =
+        OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose: config.verbose, ..OutboundConfig::new(name) };
+    Outbound::new(settings, Some(metrics.clone())).map_err(|error| error.to_string())
+}
+
+fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<Gateway, String> {
+    let metrics = Metrics::register(registry);
+    let outbound_metrics = OutboundMetrics::register(registry);
+    let cache_metrics = CacheMetrics::register(registry);
+    let rules = Rules::load(config)?;
+    let keys = match keys(config)? {
+        Some(keys) => keys,
+        None => Keys::generate().map_err(|error| error.to_string())?,
+    };
+    let token = config.oidc.as_ref().map(|oidc| token_source(oidc, config, clock, &outbound_metrics)).transpose()?;
+    let tollbooth = match &config.door {
+        Door::AnyCluster => None,
+        Door::Authority(authority) => {
+            let shared = config.memcached.as_ref().map(|memcached| {
+                let client = Memcached::new(&memcached.servers, memcached.interval.unwrap_or(Duration::MAX));
+                SharedCache::new(client, &keys, memcached.expire, cache_metrics)
+            });
+            let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
+            let outbound = outbound("authorize", settings.deadline, config, &outbound_metrics)?;
+            Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
+        }
+    };
+    let forward = config.forward.as_ref().map(|forward| {
+        let outbound = outbound("forward", DEADLINE, config, &outbound_metrics)?;
+        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), Joining::default())
+    });
+    let recent_store = config.recent_store.as_ref().map(|store| {
+        let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };
+        Arc::new(RecentStore::new(settings))
+    });
+    Ok(Gateway::new(Shared {
+        clock: clock.clone(),
+        metrics,
+        verifier: Verifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
+        tollbooth,
+        ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
+        rules: ArcSwap::from_pointee(rules),
+        forward: forward.transpose()?,
+        token,
+        recent_store,
+        partition_label: config.partition_label.clone(),
+        required_labels: config.rules.required_labels.clone(),
+        token_expire: config.token_expire,
+        limit_bytes: config.limit_bytes,
+        limit_receive_bytes: config.limit_receive_bytes,
+        draining: AtomicBool::new(false),
+        log_tenant: config.log_tenant,
+        workspaces: Workspaces::default(),
+    }))
+}
+
+fn token_source(
+    oidc: &config::Oidc,
+    config: &Config,
+    clock: &Clock,
+    metrics: &OutboundMetrics,
+) -> Result<TokenSource, String> {
+    let settings = OidcConfig {
+        issuer: oidc.issuer.clone(),
+        client_id: oidc.client_id.clone(),
+        client_secret: oidc.client_secret.clone(),
+        audience: oidc.audience.clone(),
+    };
+    let outbound = outbound("oidc", Duration::from_secs(10), config, metrics)?;
+    Ok(TokenSource::new(settings, outbound, clock.clone()))
+}
+
+async fn bind(address: &str, tls: Option<&config::Tls>) -> Result<(Listener, Option<Tls>), StartError> {
+    let listener = listen::bind(address).await.map_err(|error| StartError(error.to_string()))?;
+    let Some(tls) = tls else { return Ok((listener, None)) };
+    let tls = Tls::load(&tls.cert_file, &tls.key_file).map_err(|error| StartError(error.to_string()))?;
+    Ok((listener.with_tls(tls.clone()), Some(tls)))
+}
+
+/// Says at start what an operator should know of this configuration.
+fn tell(config: &Config, gateway: &Gateway) {
+    if gateway.tollbooth.is_none() {
+        tracing::warn!("--insecure-allow-any-cluster: every token is good, for a demo only");
+    }
+    match gateway.rules.load().whitelist_len() {
+        0 => tracing::warn!("no --whitelist and no --whitelist-file: every metric passes"),
+        rules => tracing::info!(rules, "whitelist"),
+    }
+    if config.shared_keys.is_empty() {
+        tracing::warn!("no --shared-key: a key was generated; tokens end with this process, and no replica knows them");
+    }
+    if gateway.forward.is_none() {
+        tracing::warn!("no --forward-url: what is acknowledged is held in memory alone, by --recent-store");
+    }
+}
+
+async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        let now_ms = gateway.clock.now_ms();
+        if let Some(limit) = &gateway.ratelimit {
+            limit.sweep(now_ms);
+        }
+        if let Some(store) = &gateway.recent_store {
+            store.sweep(now_ms);
+        }
+    }
+}
+
+/// Ready only while there is a token for the store.
+async fn watch_provider(token: TokenSource, health: Health, mut stopped: watch::Receiver<bool>) {
+    let condition = health.condition("oidc");
+    loop {
+        match token.status() {
+            Ok(()) => condition.ready(),
+            Err(reason) => condition.not_ready(reason),
+        }
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `POST /upload`: families of metrics from a client.
+
+use axum::extract::{Request, State};
+use http::{HeaderMap, StatusCode, header};
+use telemeter_auth::{bearer, jwt::Caller};
+use telemeter_rules::Report;
+use telemeter_wire::{
+    SeriesSet,
+    exposition::{self, Format},
+    snappy,
+};
+
+use crate::{
+    error::Error,
+    gateway::{Gateway, Workspace, Write, limits, single},
+    metrics::Route,
+};
+
+/// `POST /upload`. The comment on a step is the status that its failure answers with.
+///
+/// # Errors
+/// See there.
+pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, Error> {
+    let answer = admit(&gateway, request).await;
+    if let Err(error) = &answer {
+        gateway.refused(Route::upload, error);
+    }
+    answer
+}
+
+async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error> {
+    gateway.enter()?; // 503
+    let now_ms = gateway.clock.now_ms();
+    let caller = gateway.verifier.verify(bearer::token(request.headers())?, now_ms)?; // 401
+    let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
+    let slot = gateway.admit(cluster, now_ms)?; // 429
+    let answer = take(gateway, request, &caller, cluster, now_ms).await;
+    slot.settle(answer.as_ref().is_err_and(Error::is_ours));
+    answer
+}
+
+async fn take(
+    gateway: &Gateway,
+    request: Request,
+    caller: &Caller,
+    cluster: &str,
+    now_ms: i64,
+) -> Result<StatusCode, Error> {
+    let format = Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
+    let encoding = Encoding::of(request.headers())?; // 415
+    let body = gateway.read(request, gateway.limit_bytes).await?; // 413
+    let write = gateway.workspaces.with(|workspace| judge(gateway, workspace, encoding, format, &body, caller, now_ms)); // 413, 400
+    drop(body);
+    gateway.deliver(Route::upload, cluster, write?).await // what the store said, or 503
+}
+
+/// How the body of an upload is compressed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Snappy,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        match single(headers, &header::CONTENT_ENCODING)?.unwrap_or("").trim() {
+            "" | "identity" => Ok(Self::Identity),
+            encoding if encoding.eq_ignore_ascii_case("snappy") => Ok(Self::Snappy),
+            _ => Err(Error::Unsupported("the Content-Encoding is neither snappy (framed) nor identity")),
+        }
+    }
+}
+
+/// One pass over the body: decompress, decode, judge, encode.
+fn judge(
+    gateway: &Gateway,
+    workspace: &mut Workspace,
+    encoding: Encoding,
+    format: Format,
+    body: &[u8],
+    caller: &Caller,
+    now_ms: i64,
+) -> Result<Write, Error> {
+    let plain = match encoding {
+        Encoding::Identity => body,
+        Encoding::Snappy => {
+            snappy::decode_framed(body, gateway.limit_bytes, &mut workspace.plain)?; // 413, 400
+            &workspace.plain
+        }
+    };
+    let rules = gateway.rules.load_full();
+    let steps = rules.of_upload(caller, now_ms);
+    let mut report = Report::default();
+    let mut set = SeriesSet::new_in(&workspace.arena);
+    exposition::decode(format, plain, &limits(), &mut set)?; // 400
+    let judged = steps.upload(&mut set, &mut report); // 400
+    gateway.metrics.add(Route::upload, &report);
+    judged?;
+    Ok(gateway.workspaces.encode(&set))
+}

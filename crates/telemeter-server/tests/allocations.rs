@@ -1,0 +1,143 @@
+//! The number of allocations of a request does not grow with its number of series: on both entrances, from the request
+//! line to the message that is ready to be sent.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{alloc::System, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::{Router, body::Body, extract::Request};
+use prometheus_client::registry::Registry;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::{
+    NOW_MS, SOON,
+    body::{self, DELIMITED, TEXT},
+    composite,
+};
+use telemeter_auth::jwt::{Claims, Keys, Verifier, sign};
+use telemeter_http::{clock::Clock, instrument::HttpMetrics, internal::Health};
+use telemeter_server::{
+    Config,
+    config::Door,
+    gateway::{Gateway, Shared, Workspaces},
+    metrics::Metrics,
+    routes,
+    rules::Rules,
+};
+use tower::ServiceExt as _;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const SIZES: [usize; 5] = [10, 100, 1000, 5000, 10_000];
+
+/// The external listener's router, before a store that costs nothing; and a token for it.
+fn router() -> (Router, String) {
+    let mut config = Config::new(Door::AnyCluster);
+    config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
+    config.rules.elide_labels = vec!["replica".to_owned()];
+    config.rules.required_labels = vec![("env".to_owned(), "prod".to_owned())];
+    config.rules.whitelist = (0..200)
+        .map(|at| format!("metric_{at}"))
+        .chain(["{__name__=~\"other_.*\",pod!=\"\"}".to_owned(), "{__name__=~\".+_[0-9]+\"}".to_owned()])
+        .collect();
+    let labels = [("_id", "c1"), ("env", "prod")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let claims = Claims::new("account".to_owned(), labels.into(), NOW_MS, Duration::from_secs(600));
+    let keys = Keys::generate().unwrap();
+    let token = sign(&keys, &claims).unwrap().expose().to_owned();
+    let mut registry = Registry::default();
+    let http = HttpMetrics::register(&mut registry);
+    let shared = Shared {
+        clock: Clock::fixed(NOW_MS).0,
+        metrics: Metrics::register(&mut registry),
+        verifier: Verifier::new(Arc::new(keys), 100),
+        tollbooth: None,
+        ratelimit: None,
+        rules: ArcSwap::from_pointee(Rules::load(&config).unwrap()),
+        forward: None,
+        recent_store: None,
+        partition_label: "_id".to_owned(),
+        required_labels: config.rules.required_labels,
+        token_expire: Duration::from_secs(600),
+        limit_bytes: 64 << 20,
+        limit_receive_bytes: 64 << 20,
+        draining: false.into(),
+        token: None,
+        log_tenant: false,
+        workspaces: Workspaces::default(),
+    };
+    (routes::external(Gateway::new(shared), &Health::new(), &http), token)
+}
+
+/// Series of eleven labels; every tenth is filtered, every seventh stands twice, every third has a label to elide.
+fn series(count: usize, sorted: bool) -> Vec<String> {
+    let one = |at: usize| {
+        let name = if at % 10 == 9 { format!("{at}_filtered") } else { format!("metric_{at}") };
+        let replica = if at.is_multiple_of(3) { ",replica=r" } else { "" };
+        let (front, back) = if sorted { ("", ",z=z") } else { ("z=z,", "") };
+        let at = if at % 7 == 6 { at - 1 } else { at };
+        format!(
+            "{},{front}_id=c1,container=prometheus,empty=,endpoint=metrics,env=prod,instance=10.0.0.{}:9100,\
+             job=node-exporter,namespace=openshift-monitoring,pod=pod-{at}{replica}{back} {at}@0",
+            if name.starts_with(char::is_numeric) { "filtered" } else { &name },
+            at % 250,
+        )
+    };
+    (0..count).map(one).collect()
+}
+
+/// How many allocations a request costs once such requests were seen: the fewest of some runs.
+fn allocations(runtime: &tokio::runtime::Runtime, router: &Router, request: impl Fn() -> Request) -> usize {
+    let mut fewest = usize::MAX;
+    for run in 0..8 {
+        let (router, request) = (router.clone(), request());
+        let region = Region::new(ALLOCATOR);
+        let response = runtime.block_on(router.oneshot(request)).unwrap();
+        let change = region.change();
+        let status = response.status();
+        if status != 200 {
+            let mut line = Vec::new();
+            let read = telemeter_http::body::read(response.into_body(), 1000, SOON, &mut line);
+            runtime.block_on(read).unwrap();
+            panic!("{status}: {}", String::from_utf8_lossy(&line));
+        }
+        if run >= 4 {
+            fewest = fewest.min(change.allocations + change.reallocations);
+        }
+    }
+    fewest
+}
+
+/// One test: allocations of another at the same time would be counted too.
+#[test]
+fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (router, token) = router();
+    let composite = composite("c1");
+    let request = |path: &str, token: &str, format: &str, encoding: &str, body: Vec<u8>| {
+        let builder = http::Request::post(path).header("authorization", format!("Bearer {token}"));
+        let builder = builder.header("content-type", format).header("content-encoding", encoding);
+        builder.header("content-length", body.len()).body(Body::from(body)).unwrap()
+    };
+    for way in ["text", "framed text", "framed protobuf", "receive", "receive, unsorted", "receive, not changed"] {
+        let counts = SIZES.map(|size| {
+            let series = series(size, way != "receive, unsorted");
+            let series: Vec<_> = series.iter().map(String::as_str).collect();
+            let receive = |series: &[&str]| body::block(&body::write_request(series));
+            let (path, token, format, encoding, body) = match way {
+                "text" => ("/upload", &token, TEXT, "identity", body::text(&series)),
+                "framed text" => ("/upload", &token, TEXT, "snappy", body::framed(&body::text(&series))),
+                "framed protobuf" => ("/upload", &token, DELIMITED, "snappy", body::framed(&body::delimited(&series))),
+                "receive, not changed" => {
+                    let same = vec!["metric_1,_id=c1,env=prod,pod=p,received_by=gateway 1@0"; size];
+                    ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&same))
+                }
+                _ => ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&series)),
+            };
+            allocations(&runtime, &router, || request(path, token, format, encoding, body.clone()))
+        });
+        assert!(counts.iter().all(|count| *count <= counts[0]), "{way}: {counts:?} for {SIZES:?} series");
+        assert!(counts[0] < 150, "{way}: {counts:?}");
+    }
+}

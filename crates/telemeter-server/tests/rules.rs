@@ -1,0 +1,253 @@
+//! The operator's rules on both entrances: what passes, what is changed, and that nothing else is.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use prost::Message as _;
+use support::{CLUSTER, World, body};
+use telemeter_server::config::{self, ReceiveIdentity};
+
+/// What reaches the store of these series under these rules, by each way in.
+async fn check(change: impl FnOnce(&mut config::Rules), series: &[&str], expected: &[&str]) {
+    let world = World::with(|config| change(&mut config.rules)).await;
+    let token = world.token(CLUSTER).await;
+    for way in ["text", "delimited", "receive"] {
+        let told = match way {
+            "text" => world.upload(&token, series).await,
+            "delimited" => world.upload_delimited(&token, series).await,
+            _ => world.receive(CLUSTER, series).await,
+        };
+        assert_eq!(told.status, 200, "{way}: {told:?}");
+        assert_eq!(world.stored(), expected, "{way}");
+    }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn without_rules_everything_passes() {
+    check(|_| (), &["up,_id=c1 1@0", "down,_id=c1,a=b 2@0"], &["up,_id=c1 1@0", "down,_id=c1,a=b 2@0"]).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_is_canonical() {
+    let series = ["up,z=1,_id=c1,empty=,B=2,a=3 1@0"];
+    check(|_| (), &series, &["B=2,up,_id=c1,a=3,z=1 1@0"]).await;
+}
+
+#[tokio::test]
+async fn labels_are_added_and_win() {
+    let rules = |rules: &mut config::Rules| rules.labels = pairs(&[("region", "eu"), ("a", "ours")]);
+    let series = ["up,_id=c1 1@0", "up,_id=c1,a=theirs,z=1 2@0"];
+    check(rules, &series, &["up,_id=c1,a=ours,region=eu 1@0", "up,_id=c1,a=ours,region=eu,z=1 2@0"]).await;
+}
+
+#[tokio::test]
+async fn labels_are_elided() {
+    let rules = |rules: &mut config::Rules| rules.elide_labels = texts(&["pod", "replica"]);
+    let series = ["up,_id=c1,pod=p,replica=r,z=1 1@0", "up,_id=c1,pods=2 2@0"];
+    check(rules, &series, &["up,_id=c1,z=1 1@0", "up,_id=c1,pods=2 2@0"]).await;
+}
+
+#[tokio::test]
+async fn a_label_that_is_added_can_be_elided() {
+    let rules = |rules: &mut config::Rules| {
+        rules.labels = pairs(&[("a", "1"), ("b", "2")]);
+        rules.elide_labels = texts(&["a"]);
+    };
+    check(rules, &["up,_id=c1 1@0"], &["up,_id=c1,b=2 1@0"]).await;
+}
+
+#[tokio::test]
+async fn the_whitelist_says_what_passes() {
+    let rules = |rules: &mut config::Rules| {
+        rules.whitelist = texts(&["up", "{__name__=~\"node_.*\",mode!=\"idle\"}", "{__name__=\"none\",a=\"\"}"]);
+    };
+    let series = ["up,_id=c1 1@0", "ups,_id=c1 1@0", "node_cpu,_id=c1,mode=idle 1@0", "node_cpu,_id=c1,mode=user 1@0"];
+    let more = ["none,_id=c1 1@0", "none,_id=c1,a= 2@0", "none,_id=c1,a=b 3@0"];
+    let expected = ["up,_id=c1 1@0", "node_cpu,_id=c1,mode=user 1@0"];
+    check(rules, &series, &expected).await;
+    // An empty label is an absent one. (Two samples of one series in one upload would be one.)
+    check(rules, &[more[0], more[2]], &["none,_id=c1 1@0"]).await;
+    check(rules, &[more[1], more[2]], &["none,_id=c1 2@0"]).await;
+}
+
+#[tokio::test]
+async fn the_whitelist_judges_what_came_not_what_is_added() {
+    let rules = |rules: &mut config::Rules| {
+        rules.whitelist = texts(&["{__name__=\"up\",region=\"\",pod=\"p\"}"]);
+        rules.labels = pairs(&[("region", "eu")]);
+        rules.elide_labels = texts(&["pod"]);
+    };
+    check(rules, &["up,_id=c1,pod=p 1@0"], &["up,_id=c1,region=eu 1@0"]).await;
+}
+
+#[tokio::test]
+async fn the_whitelist_file_is_read_again_and_a_bad_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("whitelist");
+    std::fs::write(&file, "up\n# a comment\n\n{__name__=\"down\"}\n").unwrap();
+    let world = World::with(|config| {
+        config.rules.whitelist = texts(&["flag"]);
+        config.rules.whitelist_file = Some(file.clone());
+    })
+    .await;
+    let token = world.token(CLUSTER).await;
+    let passes = async || {
+        assert_eq!(world.upload(&token, &["up,_id=c1 1@0", "down,_id=c1 1@0", "flag,_id=c1 1@0"]).await.status, 200);
+        world.stored()
+    };
+    let all = ["up,_id=c1 1@0", "down,_id=c1 1@0", "flag,_id=c1 1@0"];
+    assert_eq!(passes().await, all, "both flags add up");
+
+    for bad in ["up\n{__name__=~\"(\"}\n", "{a=}\n"] {
+        std::fs::write(&file, bad).unwrap();
+        let told = world.reload().await;
+        assert_eq!(told.status, 500, "{bad}");
+        assert!(told.body.starts_with("not reloaded, the old configuration stays: --whitelist-file "), "{told:?}");
+        assert_eq!(told.body.lines().count(), 1, "{told:?}");
+        assert_eq!(passes().await, all, "{bad}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(world.reload().await.status, 500, "no file");
+    assert_eq!(passes().await, all);
+
+    std::fs::write(&file, "down\n").unwrap();
+    assert_eq!(world.reload().await.status, 200);
+    assert_eq!(passes().await, all[1..]);
+}
+
+#[tokio::test]
+async fn a_bad_rule_is_no_start() {
+    let config = |change: fn(&mut config::Rules)| {
+        let mut config = telemeter_server::Config::new(config::Door::AnyCluster);
+        (config.listen, config.listen_internal) = ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned());
+        change(&mut config.rules);
+        config
+    };
+    for (bad, flag) in [
+        (config(|rules| rules.whitelist = texts(&["{a=~\"(\"}"])), "--whitelist: "),
+        (config(|rules| rules.whitelist_file = Some("/nowhere".into())), "--whitelist-file /nowhere: "),
+    ] {
+        let error = telemeter_server::Server::start(bad, telemeter_http::clock::Clock::system()).await.err().unwrap();
+        assert!(error.to_string().starts_with(flag), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn required_labels_are_told_and_asked_for() {
+    let required = |rules: &mut config::Rules| rules.required_labels = pairs(&[("env", "prod")]);
+    check(required, &["up,_id=c1,env=prod 1@0"], &["up,_id=c1,env=prod 1@0"]).await;
+    let world = World::with(|config| required(&mut config.rules)).await;
+    let labels = world.authorize(CLUSTER, "secret").await.json()["labels"].clone();
+    assert_eq!(labels, serde_json::json!({"_id": "c1", "env": "prod"}));
+    let token = world.token(CLUSTER).await;
+    for series in ["up,_id=c1 1@0", "up,_id=c1,env= 1@0", "up,_id=c1,env=test 1@0", "up,_id=c1,env=prod,env=prod 1@0"] {
+        for told in [world.upload(&token, &[series]).await, world.receive(CLUSTER, &[series]).await] {
+            assert_eq!(told.status, 400, "{series}");
+            assert!(told.body.contains("\"env\"") && !told.body.contains("prod"), "{series}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_partition_label_may_have_another_name() {
+    let world = World::with(|config| config.partition_label = "cluster".to_owned()).await;
+    assert_eq!(world.authorize("c1", "secret").await.json()["labels"], serde_json::json!({"cluster": "c1"}));
+    let token = world.token("c1").await;
+    for (series, status) in [("up,cluster=c1 1@0", 200), ("up,_id=c1 1@0", 400), ("up,cluster=c2 1@0", 400)] {
+        assert_eq!(world.upload(&token, &[series]).await.status, status, "{series}");
+        assert_eq!(world.receive("c1", &[series]).await.status, status, "{series}");
+    }
+    assert_eq!(world.stored(), ["up,cluster=c1 1@0"; 2]);
+}
+
+#[tokio::test]
+async fn presence_lets_a_delegate_send_for_others() {
+    let world = World::with(|config| config.receive_identity = ReceiveIdentity::Presence).await;
+    for (series, status) in [("up,_id=c2 1@0", 200), ("up,_id=c1 1@0", 200), ("up 1@0", 400), ("up,_id= 1@0", 400)] {
+        assert_eq!(world.receive("c1", &[series]).await.status, status, "{series}");
+    }
+    let token = world.token("c1").await;
+    assert_eq!(world.upload(&token, &["up,_id=c2 1@0"]).await.status, 400, "an upload is its own cluster's");
+}
+
+#[tokio::test]
+async fn an_upload_keeps_the_newest_and_gets_our_time() {
+    let world = World::new().await;
+    let token = world.token(CLUSTER).await;
+    let series = ["up,_id=c1 1@-9000", "up,_id=c1,a=b 5@-8000", "up,_id=c1 2@-7000", "b,_id=c1 3@4000"];
+    for delimited in [false, true] {
+        let told =
+            if delimited { world.upload_delimited(&token, &series).await } else { world.upload(&token, &series).await };
+        assert_eq!(told.status, 200);
+        assert_eq!(world.stored(), ["up,_id=c1,a=b 5@0", "up,_id=c1 2@0", "b,_id=c1 3@0"]);
+    }
+}
+
+#[tokio::test]
+async fn remote_write_keeps_its_times_and_all_its_samples() {
+    let series = ["up,_id=c1 1@-9999999999 2@-5 3@600000", "up,_id=c1 4@7"];
+    let world = World::new().await;
+    assert_eq!(world.receive(CLUSTER, &series).await.status, 200);
+    assert_eq!(world.stored(), series);
+}
+
+/// A series with all that remote write 1.0 has.
+fn rich(labels: &str) -> body::TimeSeries {
+    let mut series = body::time_series(&format!("{labels} 1@0 NaN@5"));
+    let labels = vec![body::Label { name: "trace_id".to_owned(), value: "abc".to_owned() }];
+    series.exemplars = vec![body::Exemplar { labels, value: 0.5, timestamp: support::NOW_MS }];
+    let positive_deltas = vec![1, -2, 3];
+    let timestamp = support::NOW_MS;
+    series.histograms = vec![body::Histogram { count: 7, sum: 1.5, schema: 3, positive_deltas, timestamp }];
+    series
+}
+
+#[tokio::test]
+async fn what_needs_no_change_is_sent_byte_for_byte() {
+    let world = World::new().await;
+    let timeseries = vec![rich("up,_id=c1,a=b"), rich("down,_id=c1")];
+    let plain = body::WriteRequest { timeseries, metadata: Vec::new() }.encode_to_vec();
+    assert_eq!(world.send(world.receive_of(CLUSTER, body::block(&plain))).await.status, 200);
+    assert_eq!(body::plain_block(&world.store.take()[0].body), plain);
+}
+
+#[tokio::test]
+async fn histograms_and_exemplars_ride_along_a_change() {
+    let world = World::with(|config| {
+        config.rules.labels = pairs(&[("region", "eu")]);
+        config.rules.elide_labels = texts(&["pod"]);
+        config.rules.whitelist = texts(&["up"]);
+    })
+    .await;
+    let timeseries = vec![rich("down,_id=c1"), rich("up,_id=c1,pod=p,z=1")];
+    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned() }];
+    let plain = body::WriteRequest { timeseries, metadata }.encode_to_vec();
+    assert_eq!(world.send(world.receive_of(CLUSTER, body::block(&plain))).await.status, 200);
+    let stored = body::WriteRequest::decode(&*body::plain_block(&world.store.take()[0].body)).unwrap();
+    let expected = body::WriteRequest { timeseries: vec![rich("up,_id=c1,region=eu,z=1")], metadata: Vec::new() };
+    assert_eq!(stored.encode_to_vec(), expected.encode_to_vec());
+}
+
+#[tokio::test]
+async fn the_store_is_told_what_it_gets() {
+    let world = World::with(|config| config.rules.whitelist = texts(&["up"])).await;
+    world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
+    let asked = world.store.take();
+    for (name, value) in [
+        ("thanos-tenant", "tenant"),
+        ("content-type", "application/x-protobuf"),
+        ("content-encoding", "snappy"),
+        ("x-prometheus-remote-write-version", "0.1.0"),
+    ] {
+        assert_eq!(asked[0].headers[name], value);
+    }
+    assert!(!asked[0].headers.contains_key("authorization"), "nobody's token goes on");
+}

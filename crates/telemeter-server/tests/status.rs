@@ -1,0 +1,316 @@
+//! The status table on the wire, row by row: what each caller is answered, and how.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use prost::Message as _;
+use support::{
+    CLUSTER, Told, World, body,
+    fake::{Answer, vouch},
+    nowhere,
+};
+use telemeter_server::config::{Authority, Door};
+
+/// Holds an answer to the table: its status, its `Retry-After`, and one short line that names the request.
+#[track_caller]
+fn check(told: &Told, status: u16, retry_after: Option<&str>, what: &str) {
+    assert_eq!(told.status, status, "{what}: {told:?}");
+    assert_eq!(told.header("retry-after"), retry_after, "{what}: {told:?}");
+    let id = told.header("x-request-id").unwrap();
+    if status >= 300 {
+        let line = told.body.strip_suffix(&format!(" (request {id})\n")).unwrap_or_else(|| panic!("{what}: {told:?}"));
+        assert!(!line.is_empty() && line.len() < 300 && !line.contains('\n'), "{what}: {told:?}");
+        assert_eq!(told.header("content-type"), Some("text/plain; charset=utf-8"), "{what}");
+    }
+    assert!(!told.body.contains("UPSTREAM") && !told.body.contains("127.0.0.1"), "{what}: {told:?}");
+}
+
+/// What is told when the store answers so: on both entrances the same.
+const STORE: [(u16, Option<&str>, u16, Option<&str>); 17] = [
+    (200, None, 200, None),
+    (202, None, 202, None),
+    (204, None, 204, None),
+    (400, None, 400, None),
+    (409, None, 409, None),
+    (413, None, 413, None),
+    (422, None, 422, None),
+    (429, Some("7"), 503, Some("7")),
+    (503, Some("8"), 503, Some("8")),
+    (429, None, 503, Some("30")),
+    (503, None, 503, Some("30")),
+    (401, None, 503, Some("30")),
+    (403, None, 503, Some("30")),
+    (404, None, 503, Some("30")),
+    (307, None, 503, Some("30")),
+    (500, None, 503, Some("30")),
+    (502, Some("9"), 503, Some("30")),
+];
+
+#[tokio::test]
+async fn the_store() {
+    let world = World::new().await;
+    let token = world.token(CLUSTER).await;
+    for (status, theirs, expected, ours) in STORE {
+        let mut answer = Answer::of(status).header("location", "/elsewhere");
+        if let Some(wait) = theirs {
+            answer = answer.header("retry-after", wait);
+        }
+        world.store.answers(answer);
+        let told = world.upload(&token, &["up,_id=c1 1@0"]).await;
+        check(&told, expected, ours, &format!("upload, the store: {status}"));
+        let told = world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
+        check(&told, expected, ours, &format!("receive, the store: {status}"));
+        let asked = world.store.take();
+        assert_eq!(asked.len(), 2, "{status}: a redirect is not followed, and nothing is tried again");
+        assert!(asked.iter().all(|asked| asked.path == "/asked"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn no_store_and_a_slow_one() {
+    let world = World::with(|config| config.forward.as_mut().unwrap().url = nowhere()).await;
+    let token = world.token(CLUSTER).await;
+    check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 503, Some("30"), "refused");
+    check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 503, Some("30"), "refused");
+
+    let world = World::new().await;
+    let token = world.token(CLUSTER).await;
+    world.store.answers(Answer::of(200).after(Duration::from_secs(15)));
+    let started = std::time::Instant::now();
+    let (upload, receive) =
+        tokio::join!(world.upload(&token, &["up,_id=c1 1@0"]), world.receive(CLUSTER, &["up,_id=c1 1@0"]));
+    check(&upload, 503, Some("30"), "slow");
+    check(&receive, 503, Some("30"), "slow");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// What the authority answers; then the status told on both entrances; `Retry-After` of `/authorize`, of receive.
+#[tokio::test]
+async fn the_authority() {
+    let json = |body: &str| Answer::of(200).header("content-type", "application/json").body(body);
+    let out = (503, Some("30"), Some("30"));
+    let rows: Vec<(&str, Answer, _)> = vec![
+        ("401", Answer::of(401), (401, None, None)),
+        ("403", Answer::of(403), (403, None, None)),
+        ("404", Answer::of(404), (404, None, None)),
+        ("409", Answer::of(409), (409, None, None)),
+        ("400", Answer::of(400), (400, None, None)),
+        ("418", Answer::of(418), (418, None, None)),
+        ("429", Answer::of(429), (429, Some("300"), Some("60"))),
+        ("429, 7 s", Answer::of(429).header("retry-after", "7"), (429, Some("300"), Some("7"))),
+        ("500", Answer::of(500), out),
+        ("503, 9 s", Answer::of(503).header("retry-after", "9"), (503, Some("9"), Some("9"))),
+        ("302", Answer::of(302).header("location", "/elsewhere"), out),
+        ("202", json(r#"{"account_id":"UPSTREAM"}"#).body(""), out),
+        ("HTML", Answer::of(200).header("content-type", "text/html").body("UPSTREAM"), out),
+        ("HTML with 403", Answer::of(403).header("content-type", "text/html; charset=utf-8"), out),
+        ("no JSON", json("UPSTREAM"), out),
+        ("no account", json(r#"{"cluster_id":"new"}"#), out),
+        ("another's ID", json(r#"{"cluster_id":"UPSTREAM","account_id":"UPSTREAM"}"#), out),
+    ];
+    let world = World::new().await;
+    for (what, answer, (status, authorize, receive)) in rows {
+        world.authority.answers(answer);
+        check(&world.authorize("new", "secret").await, status, authorize, &format!("/authorize: {what}"));
+        check(&world.receive("new", &["up,_id=new 1@0"]).await, status, receive, &format!("receive: {what}"));
+        let asked = world.authority.take();
+        assert!(asked.len() == 2 && asked.iter().all(|asked| asked.path == "/asked"), "{what}: {asked:?}");
+        assert_eq!(world.store.count(), 0, "{what}");
+    }
+    world.authority.says(vouch);
+    check(&world.authorize("new", "secret").await, 200, None, "a no is not remembered");
+    check(&world.receive("new", &["up,_id=new 1@0"]).await, 200, None, "a no is not remembered");
+}
+
+#[tokio::test]
+async fn no_authority() {
+    let door = Door::Authority(Authority { url: nowhere(), stale: Duration::from_secs(3600) });
+    let world = World::with(|config| config.door = door).await;
+    check(&world.authorize(CLUSTER, "secret").await, 503, Some("30"), "/authorize");
+    check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 503, Some("30"), "receive");
+}
+
+#[tokio::test]
+async fn credentials() {
+    let world = World::new().await;
+    for path in ["/authorize?id=c1", "/upload", "/metrics/v1/receive"] {
+        for header in [None, Some("Basic c2VjcmV0OnNlY3JldA=="), Some("Bearer"), Some("Bearer a b"), Some("secret")] {
+            let mut request = world.post(path).header("content-type", body::TEXT);
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            let told = world.send(request).await;
+            check(&told, 401, None, &format!("{path}: {header:?}"));
+            assert_eq!(told.header("www-authenticate"), Some("Bearer"), "{path}: {header:?}");
+        }
+    }
+    for token in ["secret", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
+        check(&world.upload(token, &["up,_id=c1 1@0"]).await, 401, None, token);
+    }
+    for token in ["%%%", "c2VjcmV0", "e30=", "eyJjbHVzdGVyX2lkIjoiYzEifQ=="] {
+        let told = world.send(world.post("/metrics/v1/receive").bearer_auth(token)).await;
+        check(&told, 400, None, token);
+        assert!(told.body.contains(r#"base64 of {"authorization_token":"...","cluster_id":"..."}"#), "{told:?}");
+    }
+    for query in ["", "?id=", "?other=c1", "?id=a%00b", &format!("?id={}", "x".repeat(257))] {
+        check(&world.send(world.post(&format!("/authorize{query}")).bearer_auth("secret")).await, 400, None, query);
+    }
+    assert_eq!((world.authority.count(), world.store.count()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_id_may_stand_in_a_form() {
+    let world = World::new().await;
+    let form = |body: &'static str| {
+        let request = world.post("/authorize").bearer_auth("secret").body(body);
+        request.header("content-type", "application/x-www-form-urlencoded")
+    };
+    let told = world.send(form("a=b&id=c%2F1")).await;
+    check(&told, 200, None, "a form");
+    assert_eq!(told.json()["labels"], serde_json::json!({"_id": "c/1"}));
+    assert_eq!(told.json()["version"], 1);
+    assert_eq!(told.json()["expiresInSeconds"], 86_400);
+    let asked: serde_json::Value = serde_json::from_slice(&world.authority.take()[0].body).unwrap();
+    assert_eq!(asked, serde_json::json!({"cluster_id": "c/1", "authorization_token": "secret", "account_id": ""}));
+    check(&world.send(form("a=b")).await, 400, None, "a form without an ID");
+}
+
+#[tokio::test]
+async fn methods() {
+    let world = World::new().await;
+    for path in ["/authorize?id=c1", "/upload", "/metrics/v1/receive"] {
+        for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
+            let method = method.parse().unwrap();
+            let told = world.send(world.outbound.http().request(method, world.external(path))).await;
+            check(&told, 405, None, path);
+            assert_eq!(told.header("allow"), Some("POST"), "{path}");
+        }
+    }
+    assert_eq!(world.get(world.external("/nothing")).await.status, 404);
+}
+
+#[tokio::test]
+async fn formats_and_encodings() {
+    let world = World::new().await;
+    let token = world.token(CLUSTER).await;
+    let text = || body::text(&["up,_id=c1 1@0"]);
+    for format in ["application/json", "application/openmetrics-text; version=1.0.0", "application/x-protobuf"] {
+        check(&world.send(world.upload_of(&token, format, text())).await, 415, None, format);
+    }
+    check(&world.send(world.post("/upload").bearer_auth(&token).body(text())).await, 415, None, "no Content-Type");
+    for encoding in ["gzip", "zstd", "snappy, gzip"] {
+        let request = world.upload_of(&token, body::TEXT, text()).header("content-encoding", encoding);
+        check(&world.send(request).await, 415, None, encoding);
+    }
+    for encoding in ["identity", ""] {
+        let request = world.upload_of(&token, body::TEXT, text()).header("content-encoding", encoding);
+        check(&world.send(request).await, 200, None, encoding);
+    }
+    let framed = world.upload_of(&token, body::TEXT, body::framed(&text())).header("content-encoding", "Snappy");
+    check(&world.send(framed).await, 200, None, "framed text");
+    check(&world.upload_delimited(&token, &["up,_id=c1 1@0"]).await, 200, None, "framed protobuf");
+
+    let block = || body::block(&body::write_request(&["up,_id=c1 1@0"]));
+    for (header, value, status) in [
+        ("content-type", "application/x-protobuf", 200),
+        ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest", 200),
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request", 415),
+        ("content-type", "text/plain", 415),
+        ("content-encoding", "snappy", 200),
+        ("content-encoding", "gzip", 415),
+        ("content-encoding", "zstd", 415),
+        ("content-encoding", "identity", 415),
+    ] {
+        let told = world.send(world.receive_of(CLUSTER, block()).header(header, value)).await;
+        check(&told, status, None, value);
+    }
+    let twice = world.receive_of(CLUSTER, block()).header("content-encoding", "snappy");
+    check(&world.send(twice.header("content-encoding", "snappy")).await, 415, None, "encoded twice");
+}
+
+#[tokio::test]
+async fn bodies_that_never_succeed() {
+    let world = World::new().await;
+    let token = world.token(CLUSTER).await;
+    let day = 24 * 60 * 60 * 1000;
+    let id = "label \"_id\"";
+    for (series, reason) in [
+        (&["up,_id=c1 1@"][..], "no timestamp"),
+        (&["up,_id=c1 1@5", "up,_id=c1,a=b 1@4"], "not sorted by time"),
+        (&[&format!("up,_id=c1 1@-{}", day + 1)], "over 24 hours old"),
+        (&["up,_id=c1 1@600001"], "over 10 minutes ahead"),
+        (&["up 1@0"], id),
+        (&["up,_id= 1@0"], id),
+        (&["up,_id=other 1@0"], id),
+        (&["up,_id=c1,_id=other 1@0"], id),
+        (&["up,_id=c1,_id=c1 1@0"], id),
+        (&["up,_id=c1 1@0", "up,_id=other 1@0"], id),
+        (&["up,_id=c1,a=b,a=c 1@0"], "label \"a\""),
+    ] {
+        for told in [world.upload(&token, series).await, world.upload_delimited(&token, series).await] {
+            check(&told, 400, None, reason);
+            assert!(told.body.contains(reason) && !told.body.contains("other"), "{reason}: {told:?}");
+        }
+    }
+    for (series, reason) in [
+        (&["up,_id=c1 1@0 1@600001"][..], "over 10 minutes ahead"),
+        (&["up 1@0"], id),
+        (&["up,_id= 1@0"], id),
+        (&["up,_id=other 1@0"], id),
+        (&["up,_id=c1,_id=other 1@0"], id),
+        (&["up,_id=c1,_id=c1 1@0"], id),
+        (&["_id=c1 1@0"], "no metric name"),
+        (&["up,_id=c1,a=b,a=c 1@0"], "label \"a\""),
+    ] {
+        let told = world.receive(CLUSTER, series).await;
+        check(&told, 400, None, reason);
+        assert!(told.body.contains(reason) && !told.body.contains("other"), "{reason}: {told:?}");
+    }
+    let told = world.send(world.upload_of(&token, body::TEXT, "up{ 1")).await;
+    check(&told, 400, None, "no text");
+    check(&world.send(world.upload_of(&token, body::DELIMITED, "\u{1}")).await, 400, None, "no protobuf");
+    let block = world.upload_of(&token, body::TEXT, body::block(b"up 1")).header("content-encoding", "snappy");
+    check(&world.send(block).await, 400, None, "a block is no stream");
+    check(&world.send(world.receive_of(CLUSTER, body::framed(b""))).await, 400, None, "a stream is no block");
+    check(&world.send(world.receive_of(CLUSTER, body::block(b"\x0a\x05"))).await, 400, None, "no protobuf");
+    check(&world.send(world.receive_of(CLUSTER, "")).await, 400, None, "no block at all");
+    assert_eq!(world.store.count(), 0);
+}
+
+#[tokio::test]
+async fn nothing_to_send_is_fine() {
+    let world = World::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
+    let token = world.token(CLUSTER).await;
+    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned() }];
+    let metadata = body::WriteRequest { metadata, timeseries: Vec::new() }.encode_to_vec();
+    check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 200, None, "all filtered");
+    check(&world.upload(&token, &[]).await, 200, None, "empty");
+    check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 200, None, "all filtered");
+    check(&world.receive(CLUSTER, &[]).await, 200, None, "empty");
+    check(&world.send(world.receive_of(CLUSTER, body::block(&metadata))).await, 200, None, "metadata only");
+    assert_eq!(world.metric("telemeter_receive_metadata_requests_total").await, 1.0);
+    assert_eq!(world.store.count(), 0);
+}
+
+#[tokio::test]
+async fn the_rate_limit() {
+    let world = World::with(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
+    let token = world.token(CLUSTER).await;
+    check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 200, None, "the first");
+    check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 429, Some("270"), "at once");
+    world.clock.advance(Duration::from_millis(269_100));
+    check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 429, Some("1"), "a moment too early");
+    for _ in 0..3 {
+        check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 200, None, "receive is not limited");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_s_request_id_is_kept() {
+    let world = World::new().await;
+    let told = world.send(world.post("/upload").header("x-request-id", "mine-1")).await;
+    check(&told, 401, None, "an ID of the caller's");
+    assert_eq!(told.header("x-request-id"), Some("mine-1"));
+}

@@ -1,0 +1,126 @@
+//! A fake of whatever the server calls: says what it is told to say, and keeps what it was asked.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, StatusCode};
+use parking_lot::Mutex;
+use telemeter_http::{
+    body,
+    listen::{self, Limits},
+};
+
+/// One request that came.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What it is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: Vec<(&'static str, &'static str)>,
+    body: String,
+    delay: Duration,
+}
+
+impl Answer {
+    /// This status, with a body that nobody else is to see.
+    pub(crate) fn of(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).expect("a status");
+        Self { status, headers: Vec::new(), body: "UPSTREAM says so".to_owned(), delay: Duration::ZERO }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn body(self, body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    pub(crate) fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+type Say = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
+/// A server that answers every request alike. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+struct Shared {
+    say: Mutex<Say>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+impl Fake {
+    pub(crate) async fn start(say: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let shared = Arc::new(Shared { say: Mutex::new(Arc::new(say)), asked: Mutex::default() });
+        let listener = listen::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let router = Router::new().fallback(answer).with_state(shared.clone());
+        tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+        Self { shared, address }
+    }
+
+    pub(crate) fn url(&self) -> url::Url {
+        format!("http://{}/asked", self.address).parse().expect("a URL")
+    }
+
+    /// From now on answers so.
+    pub(crate) fn says(&self, say: impl Fn(&Asked) -> Answer + Send + Sync + 'static) {
+        *self.shared.say.lock() = Arc::new(say);
+    }
+
+    /// From now on answers each request with this.
+    pub(crate) fn answers(&self, answer: Answer) {
+        self.says(move |_| answer.clone());
+    }
+
+    /// What it was asked since the last time.
+    pub(crate) fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.shared.asked.lock())
+    }
+
+    /// How often it was asked since then.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.asked.lock().len()
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut bytes = Vec::new();
+    body::read(body, 64 << 20, Duration::from_secs(20), &mut bytes).await.expect("a whole body");
+    let asked = Asked { path: parts.uri.path().to_owned(), headers: parts.headers, body: bytes };
+    let say = shared.say.lock().clone();
+    let answer = say(&asked);
+    shared.asked.lock().push(asked);
+    tokio::time::sleep(answer.delay).await;
+    let mut response = (answer.status, answer.body).into_response();
+    for (name, value) in answer.headers {
+        response.headers_mut().insert(HeaderName::from_static(name), value.parse().expect("a header"));
+    }
+    response
+}
+
+/// What an authority answers that vouches for everybody.
+pub(crate) fn vouch(asked: &Asked) -> Answer {
+    let question: serde_json::Value = serde_json::from_slice(&asked.body).expect("JSON");
+    let cluster = question["cluster_id"].as_str().expect("a cluster");
+    let body = serde_json::json!({"cluster_id": cluster, "account_id": format!("account of {cluster}")});
+    Answer::of(201).header("content-type", "application/json").body(body.to_string())
+}

@@ -1,0 +1,199 @@
+//! A whole server in this process: on free ports, between a fake authority and a fake store, at a fixed time.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod body;
+pub(crate) mod fake;
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::HeaderMap;
+use telemeter_http::{
+    client::{Outbound, OutboundConfig},
+    clock::{Clock, ClockHandle},
+};
+use telemeter_server::{
+    Config, Server,
+    config::{Authority, Door, Forward},
+};
+
+use self::{
+    body::{DELIMITED, TEXT},
+    fake::{Answer, Fake},
+};
+
+/// What the fixed clock says unless a test moves it.
+pub(crate) const NOW_MS: i64 = 1_800_000_000_000;
+/// Long enough for anything that should happen, on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// The cluster that sends where it does not matter who does.
+pub(crate) const CLUSTER: &str = "c1";
+
+/// A server, what stands around it, and a way to talk to it.
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) clock: ClockHandle,
+    offset_ms: AtomicI64,
+    pub(crate) authority: Fake,
+    pub(crate) store: Fake,
+    pub(crate) outbound: Outbound,
+}
+
+/// What a caller was told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl World {
+    /// With the contract's defaults, but no rate limit.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// The same, changed.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let authority = Fake::start(fake::vouch).await;
+        let store = Fake::start(|_| Answer::of(200)).await;
+        let door = Door::Authority(Authority { url: authority.url(), stale: Duration::from_secs(3600) });
+        let mut config = Config::new(door);
+        config.listen = "127.0.0.1:0".to_owned();
+        config.listen_internal = "127.0.0.1:0".to_owned();
+        config.ratelimit = None;
+        config.forward = Some(Forward { url: store.url(), tenant: Some("tenant".to_owned()) });
+        change(&mut config);
+        let (clock, handle) = Clock::fixed(NOW_MS);
+        let server = Server::start(config, clock).await.expect("a server");
+        Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: outbound() }
+    }
+
+    /// Sets the clock to this distance to [`NOW_MS`].
+    pub(crate) fn set_offset_ms(&self, offset_ms: i64) {
+        self.offset_ms.store(offset_ms, Ordering::Relaxed);
+        self.clock.set_ms(NOW_MS + offset_ms);
+    }
+
+    /// What it was set to last.
+    pub(crate) fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn external(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.external())
+    }
+
+    pub(crate) fn internal(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.internal())
+    }
+
+    /// A `POST` to the external listener.
+    pub(crate) fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.outbound.http().post(self.external(path))
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Told {
+        send(&self.outbound, request).await
+    }
+
+    pub(crate) async fn get(&self, url: String) -> Told {
+        self.send(self.outbound.http().get(url)).await
+    }
+
+    pub(crate) async fn authorize(&self, cluster: &str, token: &str) -> Told {
+        self.send(self.post(&format!("/authorize?id={cluster}")).bearer_auth(token)).await
+    }
+
+    /// A token of ours for this cluster.
+    pub(crate) async fn token(&self, cluster: &str) -> String {
+        let told = self.authorize(cluster, "secret").await;
+        assert_eq!(told.status, 200, "{told:?}");
+        told.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Uploads these series (see [`body`]) as text.
+    pub(crate) async fn upload(&self, token: &str, series: &[&str]) -> Told {
+        self.send(self.upload_of(token, TEXT, body::text(series))).await
+    }
+
+    /// Uploads these series as delimited protobuf in framed snappy.
+    pub(crate) async fn upload_delimited(&self, token: &str, series: &[&str]) -> Told {
+        let body = body::framed(&body::delimited(series));
+        self.send(self.upload_of(token, DELIMITED, body).header("content-encoding", "snappy")).await
+    }
+
+    pub(crate) fn upload_of(
+        &self,
+        token: &str,
+        format: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::RequestBuilder {
+        self.post("/upload").bearer_auth(token).header("content-type", format).body(body)
+    }
+
+    /// Remote-writes these series, as this cluster.
+    pub(crate) async fn receive(&self, cluster: &str, series: &[&str]) -> Told {
+        self.send(self.receive_of(cluster, body::block(&body::write_request(series)))).await
+    }
+
+    pub(crate) fn receive_of(&self, cluster: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        self.post("/metrics/v1/receive").bearer_auth(composite(cluster)).body(body)
+    }
+
+    /// What reached the store since the last time that this was asked, as [`body`] writes series.
+    pub(crate) fn stored(&self) -> Vec<String> {
+        let requests = self.store.take();
+        requests.iter().flat_map(|request| body::shown(&body::of_block(&request.body))).collect()
+    }
+
+    pub(crate) async fn reload(&self) -> Told {
+        self.send(self.outbound.http().post(self.internal("/-/reload"))).await
+    }
+
+    pub(crate) async fn scrape(&self) -> String {
+        self.get(self.internal("/metrics")).await.body
+    }
+
+    /// The value of one of our own series, 0 where it is not there.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let scrape = self.scrape().await;
+        let mut lines = scrape.lines().filter_map(|line| line.rsplit_once(' '));
+        lines.find(|(name, _)| *name == series).map_or(0.0, |(_, value)| value.parse().expect("a number"))
+    }
+}
+
+impl Told {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+}
+
+pub(crate) async fn send(outbound: &Outbound, request: reqwest::RequestBuilder) -> Told {
+    let answer = outbound.send(request.build().expect("a request"), 64 << 20).await.expect("an answer");
+    let body = String::from_utf8(answer.body.to_vec()).expect("text");
+    Told { status: answer.status.as_u16(), headers: answer.headers, body }
+}
+
+pub(crate) fn outbound() -> Outbound {
+    Outbound::new(OutboundConfig { timeout: SOON, ..OutboundConfig::new("test") }, None).expect("a client")
+}
+
+/// The composite token of a cluster.
+pub(crate) fn composite(cluster: &str) -> String {
+    let json = serde_json::json!({"authorization_token": "secret", "cluster_id": cluster});
+    BASE64_STANDARD.encode(json.to_string())
+}
+
+/// An address that nobody listens on.
+pub(crate) fn nowhere() -> url::Url {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}/", listener.local_addr().expect("its address")).parse().expect("a URL")
+}
