@@ -1,0 +1,360 @@
+//! A simulated fleet. When each upload is due is fixed in advance: a server that is late does not slow the arrivals
+//! down, and the time from when an upload was due until its answer is there is what counts as its latency.
+
+mod connection;
+mod plot;
+mod process;
+mod report;
+mod stamp;
+mod tokens;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use parking_lot::Mutex;
+use telemeter_auth::exchange::Exchange;
+use telemeter_http::clock::Clock;
+use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at},
+};
+
+use self::{
+    connection::{Connection, Door, target},
+    report::{Report, Watch},
+    stamp::{Id, Template},
+    tokens::{ID_LABEL, Mint},
+};
+use super::{
+    BenchmarkError, DEADLINE, Exported, FAILURES_LOGGED, Output,
+    load::{Payload, made_up_id},
+    progress::Progress,
+    tally::{Failure, Tally},
+};
+use crate::{
+    config::{BenchmarkConfig, Fleet, Tokens},
+    credential,
+    schedule::Noise,
+};
+
+/// How long after the start the first upload is due.
+const LEAD: Duration = Duration::from_millis(100);
+/// One row of the report.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// When uploads are due and whose they are.
+#[derive(Clone, Copy, Debug)]
+struct Arrivals {
+    clusters: u64,
+    interval: Duration,
+    total: u64,
+}
+
+impl Arrivals {
+    fn new(clusters: u64, interval: Duration, duration: Duration) -> Self {
+        let total = u128::from(clusters) * duration.as_nanos() / interval.as_nanos();
+        Self { clusters, interval, total: u64::try_from(total).unwrap_or(u64::MAX).max(1) }
+    }
+
+    /// When the upload at `index` is due, from the start on.
+    fn due(&self, index: u64) -> Duration {
+        let nanos = self.interval.as_nanos() * u128::from(index) / u128::from(self.clusters);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How many IDs there are. A client never comes before its interval is over, and the server's rate limit is as
+    /// long: with a hundredth more of them, each comes again a little later than that, at the rate that was asked for.
+    fn ids(&self) -> u64 {
+        self.clusters + self.clusters.div_ceil(100)
+    }
+
+    fn cluster(&self, index: u64) -> u64 {
+        index % self.ids()
+    }
+
+    /// How many clusters come more than once, if any do.
+    fn again(&self) -> Option<u64> {
+        (self.total > self.ids()).then(|| self.ids())
+    }
+}
+
+/// Where tokens come from.
+enum Source {
+    Minted(Box<Mint>),
+    Exchanged(Box<Exchanges>),
+}
+
+/// What an exchange needs; and what came of those that will be used again.
+struct Exchanges {
+    door: Door,
+    target: Uri,
+    credential: HeaderValue,
+    kept: Option<Mutex<Vec<Option<Box<str>>>>>,
+}
+
+/// What the connections share.
+struct Shared {
+    arrivals: Arrivals,
+    next: AtomicU64,
+    start: Instant,
+    seed: i64,
+    clock: Clock,
+    template: Template,
+    series: u64,
+    door: Door,
+    target: Uri,
+    headers: [(HeaderName, HeaderValue); 2],
+    source: Source,
+    exported: Exported,
+    /// Since the last second began.
+    window: Mutex<Tally>,
+    logged: AtomicU64,
+}
+
+/// Runs until every upload was due and answered, or until `shutdown`; then writes table, plot and figures.
+pub(super) async fn run(
+    config: &BenchmarkConfig,
+    fleet: &Fleet,
+    payload: &Payload,
+    exported: Exported,
+    mut output: Output<'_>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Tally, BenchmarkError> {
+    let arrivals = Arrivals::new(fleet.clusters, config.interval, fleet.duration);
+    let mut watch = Watch::new(fleet.server_pid).map_err(BenchmarkError::Fleet)?;
+    let shared = Arc::new(Shared::new(config, fleet, arrivals, payload, exported).await?);
+    let mut connections = JoinSet::new();
+    for _ in 0..fleet.connections {
+        connections.spawn(play(shared.clone()));
+    }
+
+    let mut progress = Progress::new(&output, Some(arrivals.total));
+    let (mut total, mut report) = (Tally::default(), Report::new(fleet, config.interval));
+    let mut tick = interval_at(shared.start + SECOND, SECOND);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut second = |total: &mut Tally| {
+        let window = std::mem::take(&mut *shared.window.lock());
+        total.add(&window);
+        total.set_ran(shared.start.elapsed());
+        report.second(shared.start.elapsed(), window, watch.usage());
+    };
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            ended = connections.join_next() => if ended.is_none() { break },
+            _ = tick.tick() => {
+                second(&mut total);
+                progress.show(&total, &mut output)?;
+            }
+        }
+    }
+    second(&mut total);
+    connections.shutdown().await;
+    progress.end(&total, &mut output)?;
+    report.end(&total, &watch, &mut output)?;
+    report.write(&total, &watch, fleet).map_err(BenchmarkError::Fleet)?;
+    match total.total_failed() {
+        0 => Ok(total),
+        failed => Err(BenchmarkError::Failed { failed, uploads: failed + total.total_sent() }),
+    }
+}
+
+/// Sends what is due, over one connection.
+async fn play(shared: Arc<Shared>) {
+    let (mut upload, mut authorize) = (Connection::new(&shared.door), shared.source.connection());
+    loop {
+        let index = shared.next.fetch_add(1, Ordering::Relaxed);
+        if index >= shared.arrivals.total {
+            return;
+        }
+        let due = shared.start + shared.arrivals.due(index);
+        sleep_until(due).await;
+        let cluster = shared.arrivals.cluster(index);
+        let ended = if due.elapsed() < DEADLINE {
+            let ended = timeout_at(due + DEADLINE, shared.upload(cluster, &mut upload, authorize.as_mut())).await;
+            ended.unwrap_or(Err(Failure::Timeout))
+        } else {
+            Err(Failure::Timeout)
+        };
+        shared.count(due, cluster, ended);
+    }
+}
+
+impl Shared {
+    async fn new(
+        config: &BenchmarkConfig,
+        fleet: &Fleet,
+        arrivals: Arrivals,
+        payload: &Payload,
+        exported: Exported,
+    ) -> Result<Self, BenchmarkError> {
+        let clock = Clock::system();
+        let seed = clock.now_ms();
+        let (source, labels) = Source::new(config, fleet, arrivals, seed).await.map_err(BenchmarkError::Fleet)?;
+        Ok(Self {
+            arrivals,
+            next: AtomicU64::new(0),
+            seed,
+            clock,
+            template: Template::new(payload, &labels).map_err(BenchmarkError::Metrics)?,
+            series: payload.series() as u64,
+            door: Door::new(&config.to.upload).map_err(BenchmarkError::Fleet)?,
+            target: target(&config.to.upload).map_err(BenchmarkError::Fleet)?,
+            headers: [
+                (header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE)),
+                (header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
+            ],
+            source,
+            exported,
+            window: Mutex::default(),
+            logged: AtomicU64::new(0),
+            start: Instant::now() + LEAD,
+        })
+    }
+
+    /// One upload of a cluster: how many bytes it was.
+    async fn upload(
+        &self,
+        cluster: u64,
+        connection: &mut Connection<'_>,
+        authorize: Option<&mut Connection<'_>>,
+    ) -> Result<usize, Failure> {
+        let id = id(self.seed, cluster);
+        let token = match (&self.source, authorize) {
+            (Source::Exchanged(exchanges), Some(authorize)) => exchanges.token(cluster, &id, authorize).await?,
+            (Source::Minted(mint), _) => mint.token(cluster, &id).map_err(|_| Failure::Other)?,
+            (Source::Exchanged(_), None) => return Err(Failure::Other),
+        };
+        let authorization = credential::bearer_of(&token).map_err(|_| Failure::Other)?;
+        let body = self.template.body(&id, self.clock.now_ms());
+        let bytes = body.len();
+        let answer = connection.post(&self.target, authorization, body, &self.headers).await?;
+        if answer.status.is_success() { Ok(bytes) } else { Err(Failure::Upload(answer.status.as_u16())) }
+    }
+
+    fn count(&self, due: Instant, cluster: u64, ended: Result<usize, Failure>) {
+        let took = due.elapsed();
+        match ended {
+            Ok(bytes) => {
+                self.window.lock().sent(self.series, bytes as u64, took);
+                self.exported.samples.inc_by(i64::try_from(self.series).unwrap_or(i64::MAX));
+            }
+            Err(failure) => {
+                if self.logged.fetch_add(1, Ordering::Relaxed) < FAILURES_LOGGED {
+                    tracing::warn!(cluster, cause = %failure, ?took, "an upload failed");
+                }
+                self.window.lock().failed(failure);
+                self.exported.errors.inc();
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Where tokens come from, and the labels that go with them: the one without a value gets the ID.
+    async fn new(
+        config: &BenchmarkConfig,
+        fleet: &Fleet,
+        arrivals: Arrivals,
+        seed: i64,
+    ) -> Result<(Self, Vec<(String, Option<String>)>), String> {
+        match &fleet.tokens {
+            Tokens::Minted(file) => {
+                let mint = Mint::new(file, seed, arrivals.again()).map_err(|cause| format!("--shared-key: {cause}"))?;
+                Ok((Self::Minted(Box::new(mint)), vec![(ID_LABEL.to_owned(), None)]))
+            }
+            Tokens::Exchanged => {
+                let exchanges = Exchanges {
+                    door: Door::new(&config.to.authorize)?,
+                    target: target(&config.to.authorize)?,
+                    credential: credential::bearer(&config.to.token).map_err(|cause| cause.to_string())?,
+                    kept: arrivals.again().map(|clusters| Mutex::new(vec![None; clusters as usize])),
+                };
+                // A first question tells which labels the server wants, and whether it will answer at all.
+                let id = id(seed, 0);
+                let first = exchanges.exchange(&id, &mut Connection::new(&exchanges.door)).await;
+                let first = first.map_err(|cause| format!("the first token cannot be had: {cause}"))?;
+                let labels = first.labels.into_iter();
+                let labels = labels.map(|(name, value)| (name, Some(value).filter(|value| value.as_bytes() != id)));
+                Ok((Self::Exchanged(Box::new(exchanges)), labels.collect()))
+            }
+        }
+    }
+
+    fn connection(&self) -> Option<Connection<'_>> {
+        match self {
+            Self::Minted(_) => None,
+            Self::Exchanged(exchanges) => Some(Connection::new(&exchanges.door)),
+        }
+    }
+}
+
+impl Exchanges {
+    async fn token(&self, cluster: u64, id: &Id, connection: &mut Connection<'_>) -> Result<String, Failure> {
+        if let Some(token) = self.kept.as_ref().and_then(|kept| kept.lock()[cluster as usize].clone()) {
+            return Ok(token.into());
+        }
+        let token = self.exchange(id, connection).await?.token.expose().to_owned();
+        if let Some(kept) = &self.kept {
+            kept.lock()[cluster as usize] = Some(token.clone().into());
+        }
+        Ok(token)
+    }
+
+    async fn exchange(&self, id: &Id, connection: &mut Connection<'_>) -> Result<Exchange, Failure> {
+        let separator = if self.target.query().is_some() { '&' } else { '?' };
+        let target = format!("{}{separator}id={}", self.target, String::from_utf8_lossy(id));
+        let target = target.parse().map_err(|_| Failure::Other)?;
+        let answer = connection.post(&target, self.credential.clone(), Bytes::new(), &[]).await?;
+        match answer.status {
+            StatusCode::OK => Exchange::from_json(&answer.body).map_err(|_| Failure::Other),
+            status => Err(Failure::Authorize(status.as_u16())),
+        }
+    }
+}
+
+/// The ID of a cluster: always the same in one run, another in the next.
+fn id(seed: i64, cluster: u64) -> Id {
+    let id = made_up_id(&mut Noise::seeded(&format!("{seed} {cluster}")));
+    id.into_bytes().try_into().expect("an ID has the form of a UUID")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_are_even_and_nobody_comes_early() {
+        let interval = Duration::from_secs(270);
+        let arrivals = Arrivals::new(1_000_000, interval, Duration::from_secs(600));
+        assert_eq!(arrivals.total, 2_222_222);
+        assert_eq!(arrivals.due(0), Duration::ZERO);
+        assert_eq!(arrivals.due(1), Duration::from_micros(270));
+        assert_eq!(arrivals.due(2_000_000), 2 * interval);
+        for index in [0, 1, 999_999, 1_009_999] {
+            let again = index + arrivals.ids();
+            assert_eq!(arrivals.cluster(again), arrivals.cluster(index));
+            assert!(arrivals.due(again) - arrivals.due(index) > interval);
+        }
+        assert_eq!(arrivals.again(), Some(1_010_000));
+        assert_eq!(Arrivals::new(10, interval, interval).again(), None, "each comes once");
+        assert_eq!(Arrivals::new(1, interval, SECOND).total, 1, "at least one comes");
+    }
+
+    #[test]
+    fn an_id_follows_from_run_and_index() {
+        assert_eq!(id(1, 2), id(1, 2));
+        let ids: std::collections::BTreeSet<_> = (0..1000).flat_map(|index| [id(1, index), id(2, index)]).collect();
+        assert_eq!(ids.len(), 2000);
+    }
+}

@@ -1,0 +1,191 @@
+//! What a simulation came to, second by second: rows for the table, figures as JSON, a plot.
+
+use std::{fmt::Display, io::Write as _, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{plot, process::Usage};
+use crate::{
+    benchmark::{Output, tally::Tally},
+    config::Fleet,
+};
+
+/// The processes that are watched.
+pub(super) struct Watch {
+    server_pid: Option<u32>,
+    first: [Option<Usage>; 2],
+    last: [Option<Usage>; 2],
+}
+
+impl Watch {
+    /// Watches the server, where its process is known, and this process.
+    pub(super) fn new(server_pid: Option<u32>) -> Result<Self, String> {
+        let first = usage(server_pid);
+        match server_pid {
+            Some(pid) if first[0].is_none() => Err(format!("--server-pid: no process {pid} can be read below /proc")),
+            _ => Ok(Self { server_pid, first, last: first }),
+        }
+    }
+
+    /// What server and generator have used up by now.
+    pub(super) fn usage(&mut self) -> [Option<Usage>; 2] {
+        self.last = usage(self.server_pid);
+        self.last
+    }
+
+    /// CPU of the run, server and generator.
+    fn cpu(&self) -> [Option<Duration>; 2] {
+        std::array::from_fn(|at| Some(self.last[at]?.cpu.saturating_sub(self.first[at]?.cpu)))
+    }
+}
+
+fn usage(server_pid: Option<u32>) -> [Option<Usage>; 2] {
+    [server_pid.and_then(Usage::of), Usage::of(std::process::id())]
+}
+
+/// One second of a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Second {
+    pub(super) at: f64,
+    pub(super) sent: f64,
+    pub(super) failed: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    /// Of one core, in percent.
+    pub(super) server_cpu: Option<f64>,
+    pub(super) server_mib: Option<f64>,
+    pub(super) own_cpu: Option<f64>,
+}
+
+/// The seconds of a run.
+pub(super) struct Report {
+    clusters: u64,
+    interval: Duration,
+    seconds: Vec<Second>,
+    before: (Duration, [Option<Usage>; 2]),
+}
+
+impl Report {
+    pub(super) fn new(fleet: &Fleet, interval: Duration) -> Self {
+        Self { clusters: fleet.clusters, interval, seconds: Vec::new(), before: (Duration::ZERO, [None; 2]) }
+    }
+
+    /// Uploads a second that were asked for.
+    fn asked(&self) -> f64 {
+        self.clusters as f64 / self.interval.as_secs_f64()
+    }
+
+    /// Notes what happened since the last time, up to `at` from the start on.
+    pub(super) fn second(&mut self, at: Duration, window: Tally, usage: [Option<Usage>; 2]) {
+        let (before, used) = std::mem::replace(&mut self.before, (at, usage));
+        let seconds = at.saturating_sub(before).as_secs_f64();
+        // What is left at the end of a run is a scrap: its rate would say nothing.
+        if seconds < 0.5 {
+            return;
+        }
+        let share = |which: usize| {
+            let cpu = usage[which]?.cpu.saturating_sub(used[which]?.cpu);
+            Some(cpu.as_secs_f64() / seconds * 100.0)
+        };
+        self.seconds.push(Second {
+            at: at.as_secs_f64(),
+            sent: window.total_sent() as f64 / seconds,
+            failed: window.total_failed() as f64 / seconds,
+            p50_ms: millis(window.quantile(0.5)),
+            p99_ms: millis(window.quantile(0.99)),
+            server_cpu: share(0),
+            server_mib: usage[0].map(|usage| mib(usage.resident_bytes)),
+            own_cpu: share(1),
+        });
+    }
+
+    /// The rows below the table.
+    pub(super) fn end(&self, total: &Tally, watch: &Watch, output: &mut Output<'_>) -> std::io::Result<()> {
+        let writer = &mut output.writer;
+        let mut row = |name: &str, value: &dyn Display| writeln!(writer, "{name:<24}{:>16}", value.to_string());
+        let ran = total.ran().as_secs_f64();
+        row("clusters", &self.clusters)?;
+        row("asked for, a second", &format_args!("{:.1}", self.asked()))?;
+        let [server, own] = watch.cpu();
+        if let (Some(cpu), Some(usage)) = (server, watch.last[0]) {
+            row("server CPU", &format_args!("{:.1} %", cpu.as_secs_f64() / ran * 100.0))?;
+            row("  an upload", &format_args!("{:.0} µs", per_upload(cpu, total)))?;
+            row("server memory", &format_args!("{:.1} MiB", mib(usage.resident_bytes)))?;
+            row("  at most", &format_args!("{:.1} MiB", mib(usage.peak_bytes)))?;
+        }
+        if let Some(cpu) = own {
+            row("generator CPU", &format_args!("{:.1} %", cpu.as_secs_f64() / ran * 100.0))?;
+            row("  an upload", &format_args!("{:.0} µs", per_upload(cpu, total)))?;
+        }
+        output.writer.flush()
+    }
+
+    /// Writes the files that were asked for.
+    pub(super) fn write(&self, total: &Tally, watch: &Watch, fleet: &Fleet) -> Result<(), String> {
+        let write = |flag: &str, file: &Path, text: String| {
+            std::fs::write(file, text).map_err(|cause| format!("{flag}: {}: {cause}", file.display()))
+        };
+        if let Some(file) = &fleet.report_json {
+            write("--report-json", file, format!("{:#}\n", self.json(total, watch)))?;
+        }
+        if let Some(file) = &fleet.report_svg {
+            let title = format!(
+                "{} clusters every {} s: {:.0} uploads a second, {} failed, p99 {:.1} ms",
+                self.clusters,
+                self.interval.as_secs_f64(),
+                total.throughput(),
+                total.total_failed(),
+                millis(total.quantile(0.99)),
+            );
+            write("--report-svg", file, plot::svg(&title, self.asked(), &self.seconds))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, total: &Tally, watch: &Watch) -> Value {
+        let [server, own] = watch.cpu();
+        let failed: serde_json::Map<_, _> =
+            total.failures().iter().map(|(failure, count)| (failure.to_string(), json!(count))).collect();
+        let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+        let mut latency: serde_json::Map<_, _> =
+            quantiles.iter().map(|(name, at)| ((*name).to_owned(), json!(millis(total.quantile(*at))))).collect();
+        latency.insert("max".to_owned(), json!(millis(total.longest())));
+        let seconds = self.seconds.iter().map(|second| {
+            json!({
+                "at": second.at, "sent_per_second": second.sent, "failed_per_second": second.failed,
+                "p50_ms": second.p50_ms, "p99_ms": second.p99_ms, "server_cpu_percent": second.server_cpu,
+                "server_resident_mib": second.server_mib, "generator_cpu_percent": second.own_cpu,
+            })
+        });
+        json!({
+            "clusters": self.clusters,
+            "interval_seconds": self.interval.as_secs_f64(),
+            "ran_seconds": total.ran().as_secs_f64(),
+            "asked_per_second": self.asked(),
+            "sent": total.total_sent(),
+            "sent_per_second": total.throughput(),
+            "failed": failed,
+            "latency_ms": latency,
+            "server": server.zip(watch.last[0]).map(|(cpu, usage)| json!({
+                "cpu_seconds": cpu.as_secs_f64(), "cpu_micros_per_upload": per_upload(cpu, total),
+                "resident_mib": mib(usage.resident_bytes), "peak_mib": mib(usage.peak_bytes),
+            })),
+            "generator": own.map(|cpu| json!({
+                "cpu_seconds": cpu.as_secs_f64(), "cpu_micros_per_upload": per_upload(cpu, total),
+            })),
+            "seconds": seconds.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn per_upload(cpu: Duration, total: &Tally) -> f64 {
+    cpu.as_secs_f64() * 1e6 / (total.total_sent() + total.total_failed()).max(1) as f64
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -1,0 +1,261 @@
+//! One played cluster: it exchanges the token under an id of its own and uploads the same metrics, stamped anew.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use telemeter_http::{
+    client::{Outbound, OutboundError},
+    clock::Clock,
+};
+use telemeter_wire::{
+    Arena, Limits, Points, Sample, SeriesSet,
+    exposition::{self, Format},
+    snappy,
+};
+use tokio::time::Instant;
+
+use super::tally::Failure;
+use crate::{
+    config::Target,
+    metrics::Metrics,
+    refusal::Refusal,
+    schedule::Noise,
+    token::{Grant, Grants, TokenError},
+    upload::{UploadError, Uploads},
+};
+
+/// What every played cluster uploads, and the room to prepare it in.
+pub(super) struct Payload {
+    /// The metrics as delimited protobuf: quicker to read than the text they came in.
+    families: Vec<u8>,
+    series: usize,
+    rooms: Mutex<Vec<Room>>,
+}
+
+#[derive(Default)]
+struct Room {
+    arena: Arena,
+    encoded: Vec<u8>,
+    snappy: snappy::Encoder,
+}
+
+impl Payload {
+    /// Reads a file in the text format.
+    pub(super) fn read(file: &Path) -> Result<Self, String> {
+        let said = |cause: &dyn std::fmt::Display| format!("{}: {cause}", file.display());
+        let text = std::fs::read(file).map_err(|cause| said(&cause))?;
+        let (arena, mut families) = (Arena::new(), Vec::new());
+        let mut set = SeriesSet::new_in(&arena);
+        exposition::decode(Format::Text, &text, &Limits::default(), &mut set).map_err(|cause| said(&cause))?;
+        if set.is_empty() {
+            return Err(said(&"holds no metrics"));
+        }
+        exposition::delimited::encode(&set, &mut families);
+        Ok(Self { families, series: set.len(), rooms: Mutex::default() })
+    }
+
+    /// How many series an upload holds.
+    pub(super) fn series(&self) -> usize {
+        self.series
+    }
+
+    /// The body of an upload: every sample at `now_ms`, every series with the labels of the grant.
+    fn body(&self, labels: &[(String, String)], now_ms: i64) -> Result<Bytes, telemeter_wire::Error> {
+        let mut room = self.rooms.lock().pop().unwrap_or_default();
+        let Room { arena, encoded, snappy } = &mut room;
+        arena.reset();
+        encoded.clear();
+        self.stamp(labels, now_ms, arena, encoded)?;
+        let mut body = Vec::with_capacity(encoded.len() / 4);
+        snappy.framed(encoded, &mut body);
+        self.rooms.lock().push(room);
+        Ok(body.into())
+    }
+
+    /// The same as it is before it is compressed.
+    pub(super) fn plain(&self, labels: &[(String, String)], now_ms: i64) -> Result<Vec<u8>, telemeter_wire::Error> {
+        let mut plain = Vec::new();
+        self.stamp(labels, now_ms, &Arena::new(), &mut plain)?;
+        Ok(plain)
+    }
+
+    fn stamp(
+        &self,
+        labels: &[(String, String)],
+        now_ms: i64,
+        arena: &Arena,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), telemeter_wire::Error> {
+        let mut set = SeriesSet::new_in(arena);
+        exposition::decode(Format::Delimited, &self.families, &Limits::default(), &mut set)?;
+        set.retain_mut(|series| {
+            if let Points::Sample(sample) = series.points() {
+                series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
+            }
+            for (name, value) in labels {
+                // A metrics file may have been recorded from another cluster.
+                series.retain_labels(|label| label.name != name);
+                series.push_label(telemeter_wire::Label::new(name, arena.text().alloc_str(value)));
+            }
+            true
+        });
+        exposition::delimited::encode(&set, encoded);
+        Ok(())
+    }
+}
+
+/// One played cluster.
+pub(super) struct Cluster {
+    pub(super) id: String,
+    grants: Grants,
+    uploads: Uploads,
+    clock: Clock,
+    payload: Arc<Payload>,
+}
+
+/// An upload that the server took.
+pub(super) struct Taken {
+    pub(super) bytes: usize,
+    pub(super) took: Duration,
+}
+
+/// An upload that failed: how, and when to come again.
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    pub(super) cause: String,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Cluster {
+    pub(super) fn new(id: String, to: &Target, outbound: &Outbound, clock: &Clock, payload: &Arc<Payload>) -> Self {
+        let mut authorize = to.authorize.clone();
+        authorize.query_pairs_mut().append_pair("id", &id);
+        // The counts of outbound calls are the client's; a benchmark has its own.
+        let metrics = Metrics::default();
+        Self {
+            grants: Grants::new(outbound.clone(), authorize, to.token.clone(), clock.clone(), metrics.clone()),
+            uploads: Uploads::new(outbound.clone(), to.upload.clone(), metrics),
+            clock: clock.clone(),
+            payload: payload.clone(),
+            id,
+        }
+    }
+
+    /// One upload, with a new grant where the old one is no longer good.
+    pub(super) async fn upload(&mut self) -> Result<Taken, Failed> {
+        let grant = self.grants.grant().await.map_err(Failed::from)?;
+        match self.try_upload(&grant).await {
+            Err(UploadError::Unauthorized(_)) => {
+                self.grants.forget();
+                let grant = self.grants.grant().await.map_err(Failed::from)?;
+                self.try_upload(&grant).await.map_err(Failed::from)
+            }
+            outcome => outcome.map_err(Failed::from),
+        }
+    }
+
+    async fn try_upload(&self, grant: &Grant) -> Result<Taken, UploadError> {
+        let body = self.payload.body(&grant.labels, self.clock.now_ms());
+        let body = body.expect("the payload is what our own encoder wrote");
+        let (bytes, start) = (body.len(), Instant::now());
+        self.uploads.send(grant, body).await?;
+        Ok(Taken { bytes, took: start.elapsed() })
+    }
+}
+
+impl From<TokenError> for Failed {
+    fn from(error: TokenError) -> Self {
+        let failure = match &error {
+            TokenError::Unreachable(cause) => unreachable(cause),
+            TokenError::Refused(Refusal { status, .. }) | TokenError::Failed(Refusal { status, .. }) => {
+                Failure::Authorize(status.as_u16())
+            }
+            TokenError::Credential(_) | TokenError::Answer(_) => Failure::Other,
+        };
+        Self { failure, retry_after: error.retry_after(), cause: error.to_string() }
+    }
+}
+
+impl From<UploadError> for Failed {
+    fn from(error: UploadError) -> Self {
+        let failure = match &error {
+            UploadError::Unreachable(cause) => unreachable(cause),
+            UploadError::Unauthorized(refusal)
+            | UploadError::TooOften(refusal)
+            | UploadError::TooLarge { refusal, .. }
+            | UploadError::Refused(refusal)
+            | UploadError::Failed(refusal) => Failure::Upload(refusal.status.as_u16()),
+        };
+        Self { failure, retry_after: error.retry_after(), cause: error.to_string() }
+    }
+}
+
+fn unreachable(cause: &OutboundError) -> Failure {
+    match cause {
+        OutboundError::Timeout => Failure::Timeout,
+        OutboundError::Connect(_) | OutboundError::Broken(_) => Failure::Connection,
+        OutboundError::Setup(_) | OutboundError::TooLarge { .. } => Failure::Other,
+    }
+}
+
+/// A made-up id in the form of a random UUID.
+pub(super) fn made_up_id(noise: &mut Noise) -> String {
+    let (high, low) = (noise.next(), noise.next());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        0x8000 | ((low >> 48) & 0x3fff),
+        low & 0xffff_ffff_ffff,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_and_differ() {
+        let mut noise = Noise::seeded("a");
+        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| made_up_id(&mut noise)).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            let parts: Vec<_> = id.split('-').collect();
+            assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
+            assert!(parts[2].starts_with('4') && "89ab".contains(&parts[3][..1]), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_stamped_and_labelled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("metrics.txt");
+        std::fs::write(&file, "# TYPE a gauge\na{_id=\"old\",b=\"1\"} 2 1000\na{b=\"2\"} 3\n").expect("written");
+        let payload = Payload::read(&file).expect("metrics");
+        assert_eq!(payload.series(), 2);
+        for now_ms in [5_000, 6_000] {
+            let labels = [("_id".to_owned(), "new".to_owned())];
+            let body = payload.body(&labels, now_ms).expect("a body");
+            let mut plain = Vec::new();
+            snappy::decode_framed(&body, 10_000, &mut plain).expect("framed snappy");
+            let (arena, mut text) = (Arena::new(), Vec::new());
+            let mut set = SeriesSet::new_in(&arena);
+            exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+            exposition::text::encode(&set, &mut text);
+            let expected =
+                format!("# TYPE a gauge\na{{b=\"1\",_id=\"new\"}} 2 {now_ms}\na{{b=\"2\",_id=\"new\"}} 3 {now_ms}\n");
+            assert_eq!(String::from_utf8_lossy(&text), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_without_metrics_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("metrics.txt");
+        std::fs::write(&file, "# nothing\n").expect("written");
+        let error = Payload::read(&file).err().expect("no metrics");
+        assert_eq!(error, format!("{}: holds no metrics", file.display()));
+    }
+}

@@ -1,0 +1,236 @@
+//! What a run came to: counts by status, throughput, how long an upload took.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+/// How one upload ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The server answered with this status to `/authorize`.
+    Authorize(u16),
+    /// The server answered with this status to `/upload`.
+    Upload(u16),
+    /// No answer within the deadline.
+    Timeout,
+    /// No connection, or one that broke.
+    Connection,
+    /// An answer that could not be read, or metrics that could not be sent.
+    Other,
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authorize(status) => write!(f, "authorize {status}"),
+            Self::Upload(status) => write!(f, "upload {status}"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Connection => f.write_str("connection"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// The uploads of one run. Its `Display` is the table that a run ends with.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    sent: u64,
+    series: u64,
+    bytes: u64,
+    failed: BTreeMap<Failure, u64>,
+    micros: Histogram<u64>,
+    ran: Duration,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let micros = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3)
+            .expect("1 µs to 10 min in three digits is within what a histogram can hold");
+        Self { sent: 0, series: 0, bytes: 0, failed: BTreeMap::new(), micros, ran: Duration::ZERO }
+    }
+}
+
+/// What takes longer is counted as this.
+const LONGEST: Duration = Duration::from_secs(600);
+
+impl Tally {
+    /// Counts an upload that the server took.
+    pub fn sent(&mut self, series: u64, bytes: u64, took: Duration) {
+        self.sent += 1;
+        self.series += series;
+        self.bytes += bytes;
+        self.micros.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// Counts an upload that failed.
+    pub fn failed(&mut self, failure: Failure) {
+        *self.failed.entry(failure).or_default() += 1;
+    }
+
+    /// Notes how long the run took so far.
+    pub fn set_ran(&mut self, ran: Duration) {
+        self.ran = ran;
+    }
+
+    /// Uploads that the server took.
+    #[must_use]
+    pub fn total_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Uploads that failed.
+    #[must_use]
+    pub fn total_failed(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Adds what another tally counted; how long it ran stays.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.series += other.series;
+        self.bytes += other.bytes;
+        for (failure, count) in &other.failed {
+            *self.failed.entry(failure.clone()).or_default() += count;
+        }
+        self.micros.add(&other.micros).expect("histograms of one shape add up");
+    }
+
+    /// How long the run took so far.
+    pub(super) fn ran(&self) -> Duration {
+        self.ran
+    }
+
+    /// Failures by kind.
+    pub(super) fn failures(&self) -> &BTreeMap<Failure, u64> {
+        &self.failed
+    }
+
+    /// The longest.
+    pub(super) fn longest(&self) -> Duration {
+        Duration::from_micros(self.micros.max())
+    }
+
+    /// Uploads that the server took, a second.
+    pub(super) fn throughput(&self) -> f64 {
+        self.per_second(self.sent)
+    }
+
+    /// One line for a run under way.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!(
+            "{} sent, {} failed, {:.1}/s, p50 {}, p99 {}",
+            self.sent,
+            self.total_failed(),
+            self.per_second(self.sent),
+            Shown(self.quantile(0.5)),
+            Shown(self.quantile(0.99)),
+        )
+    }
+
+    /// What this share of the uploads took at most.
+    pub(super) fn quantile(&self, quantile: f64) -> Duration {
+        if self.micros.is_empty() {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.micros.value_at_quantile(quantile))
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        let seconds = self.ran.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+}
+
+impl Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: &dyn Display| writeln!(f, "{name:<24}{:>16}", value.to_string());
+        row("sent", &self.sent)?;
+        row("failed", &self.total_failed())?;
+        for (failure, count) in &self.failed {
+            row(&format!("  {failure}"), count)?;
+        }
+        row("uploads a second", &format_args!("{:.1}", self.per_second(self.sent)))?;
+        row("series a second", &format_args!("{:.0}", self.per_second(self.series)))?;
+        row("bytes a second", &format_args!("{:.0}", self.per_second(self.bytes)))?;
+        row("latency p50", &Shown(self.quantile(0.5)))?;
+        row("latency p90", &Shown(self.quantile(0.9)))?;
+        row("latency p99", &Shown(self.quantile(0.99)))?;
+        row("latency p99.9", &Shown(self.quantile(0.999)))?;
+        row("latency max", &Shown(Duration::from_micros(self.micros.max())))
+    }
+}
+
+/// A duration as a person reads it: `850 µs`, `12.3 ms`, `1.50 s`.
+pub(super) struct Shown(pub(super) Duration);
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros() as f64;
+        let text = match micros {
+            _ if micros < 1_000.0 => format!("{micros:.0} µs"),
+            _ if micros < 1_000_000.0 => format!("{:.1} ms", micros / 1_000.0),
+            _ => format!("{:.2} s", micros / 1_000_000.0),
+        };
+        f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_counts_by_status_throughput_and_quantiles() {
+        let mut tally = Tally::default();
+        for millis in 1..=100 {
+            tally.sent(10, 500, Duration::from_millis(millis));
+        }
+        tally.failed(Failure::Upload(429));
+        tally.failed(Failure::Upload(429));
+        tally.failed(Failure::Authorize(401));
+        tally.failed(Failure::Timeout);
+        tally.set_ran(Duration::from_secs(20));
+        let expected = "\
+sent                                 100
+failed                                 4
+  authorize 401                        1
+  upload 429                           2
+  timeout                              1
+uploads a second                     5.0
+series a second                       50
+bytes a second                      2500
+latency p50                      50.0 ms
+latency p90                      90.0 ms
+latency p99                      99.0 ms
+latency p99.9                   100.0 ms
+latency max                     100.0 ms
+";
+        assert_eq!(tally.to_string(), expected);
+        assert_eq!((tally.total_sent(), tally.total_failed()), (100, 4));
+        assert_eq!(tally.line(), "100 sent, 4 failed, 5.0/s, p50 50.0 ms, p99 99.0 ms");
+    }
+
+    #[test]
+    fn an_empty_run_has_a_table_too() {
+        assert!(Tally::default().to_string().contains("latency max                         0 µs\n"));
+    }
+
+    #[test]
+    fn durations_are_shown_in_their_own_unit() {
+        let shown = |micros| Shown(Duration::from_micros(micros)).to_string();
+        assert_eq!([shown(850), shown(12_340), shown(1_500_000)], ["850 µs", "12.3 ms", "1.50 s"]);
+    }
+
+    #[test]
+    fn what_takes_for_ever_is_counted_as_the_longest() {
+        let mut tally = Tally::default();
+        tally.sent(1, 1, Duration::from_secs(100_000));
+        assert!(tally.to_string().contains("latency max"));
+        assert_eq!(tally.total_sent(), 1);
+    }
+}

@@ -1,0 +1,213 @@
+//! What the client and the benchmark are told: plain data, already checked, without argv.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// How often a client reports unless told otherwise.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(270);
+/// The selector that is scraped when none is named.
+pub const DEFAULT_MATCH: &str = r#"{__name__="up"}"#;
+
+/// Everything `telemeter-client` needs to know. Built by the flags, or by a test from [`Config::new`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `host:port` of the client's own listener; `None`: it has none.
+    pub listen: Option<String>,
+    /// The Prometheus to scrape.
+    pub from: Source,
+    /// The server to push to.
+    pub to: Target,
+    /// The cluster's ID; the query of `to.authorize` carries it already.
+    pub id: String,
+    /// Time between two reports; never zero.
+    pub interval: Duration,
+    /// Cap on the body of a scrape, in decompressed bytes; exactly this many are accepted.
+    pub limit_bytes: usize,
+    /// Selectors, each sent as `match[]`; trimmed and not empty.
+    pub matches: Vec<String>,
+    /// More of them, one a line; read again at a reload.
+    pub match_file: Option<PathBuf>,
+    /// Added to every series, over what it says itself: valid, distinct names, never `__name__`.
+    pub labels: Vec<(String, String)>,
+    /// Old and new metric names; the old ones are distinct.
+    pub renames: Vec<(String, String)>,
+    /// Labels whose values are hashed; `None`: none.
+    pub anonymize: Option<Anonymize>,
+    /// Dump round trips on both sides, without secrets.
+    pub verbose: bool,
+}
+
+impl Config {
+    /// The contract's defaults between a source and a target: `up` every 4m30s, `ALERTS` renamed to `alerts`.
+    pub fn new(from: Source, to: Target, id: impl Into<String>) -> Self {
+        Self {
+            listen: Some("localhost:9002".to_owned()),
+            from,
+            to,
+            id: id.into(),
+            interval: DEFAULT_INTERVAL,
+            limit_bytes: 204_800,
+            matches: vec![DEFAULT_MATCH.to_owned()],
+            match_file: None,
+            labels: Vec::new(),
+            renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
+            anonymize: None,
+            verbose: false,
+        }
+    }
+}
+
+/// The Prometheus to scrape. Proxy variables do not apply to it.
+#[derive(Clone)]
+pub struct Source {
+    /// The whole URL but its `match[]`: with `/federate` where no other path was given. May hold user and password.
+    pub url: Url,
+    /// A PEM file of authorities trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The bearer token.
+    pub token: Option<Credential>,
+    /// Our certificate and key.
+    pub identity: Option<Tls>,
+}
+
+impl Source {
+    /// A source that needs no credentials.
+    pub fn new(url: Url) -> Self {
+        Self { url, ca_file: None, token: None, identity: None }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("url", &bare(&self.url))
+            .field("ca_file", &self.ca_file)
+            .field("token", &self.token)
+            .field("identity", &self.identity)
+            .finish()
+    }
+}
+
+/// The server to push to. Proxy variables apply to it.
+#[derive(Clone)]
+pub struct Target {
+    /// Where the token is exchanged. The client's has `?id=`; the benchmark adds one per worker. May hold user and password.
+    pub authorize: Url,
+    /// Where metrics are pushed to. May hold user and password.
+    pub upload: Url,
+    /// A PEM file of authorities trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The token that is exchanged.
+    pub token: Credential,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("authorize", &bare(&self.authorize))
+            .field("upload", &bare(&self.upload))
+            .field("ca_file", &self.ca_file)
+            .field("token", &self.token)
+            .finish()
+    }
+}
+
+/// A token or a salt.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// Given as it is; not empty.
+    Value(Secret),
+    /// In a file, without the white space around it; read again at a reload.
+    File(PathBuf),
+}
+
+/// A certificate chain and its private key, both PEM files, read again at a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first.
+    pub cert_file: PathBuf,
+    /// The leaf's private key.
+    pub key_file: PathBuf,
+}
+
+/// Which labels' values are hashed, and with what.
+#[derive(Clone, Debug)]
+pub struct Anonymize {
+    /// Label names, at least one.
+    pub labels: Vec<String>,
+    /// What keeps the values from being guessed. A salt file that turns out empty is an error.
+    pub salt: Credential,
+}
+
+/// Everything `telemeter-benchmark` needs to know.
+#[derive(Clone, Debug)]
+pub struct BenchmarkConfig {
+    /// `host:port` of the benchmark's own listener; `None`: it has none.
+    pub listen: Option<String>,
+    /// The server to push to. Its token is empty, and not used, where a fleet's tokens are minted.
+    pub to: Target,
+    /// The metrics to push, in the text format.
+    pub metrics_file: PathBuf,
+    /// Time between two uploads of one worker, which start spread over it; never zero.
+    pub interval: Duration,
+    /// How many clusters are played at once; at least one.
+    pub workers: usize,
+    /// One upload per worker, then the end; a failed one fails the run.
+    pub once: bool,
+    /// A fleet is simulated in place of the workers.
+    pub fleet: Option<Fleet>,
+}
+
+/// A simulated fleet: uploads arrive by a schedule that a slow server does not slow down.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// How many clusters there are: each uploads once in an interval. At least one.
+    pub clusters: u64,
+    /// How long uploads arrive; never zero.
+    pub duration: Duration,
+    /// Where tokens come from.
+    pub tokens: Tokens,
+    /// Over how many connections; at least one.
+    pub connections: usize,
+    /// Where the plot is written.
+    pub report_svg: Option<PathBuf>,
+    /// Where the figures are written.
+    pub report_json: Option<PathBuf>,
+    /// The process whose CPU and memory are watched.
+    pub server_pid: Option<u32>,
+}
+
+/// Where the tokens of a simulated fleet come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Signed with the server's own key, read from this file.
+    Minted(PathBuf),
+    /// Asked for at `/authorize`.
+    Exchanged,
+}
+
+/// The URL without user, password, query and fragment, fit for a debug print.
+fn bare(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn debug_prints_no_secret() {
+        let url = || Url::parse("https://hunter2:hunter2@there:1/path?key=hunter2").unwrap();
+        let secret = || Credential::Value(Secret::from("hunter2"));
+        let target = Target { authorize: url(), upload: url(), ca_file: None, token: secret() };
+        let mut config = Config::new(Source { token: Some(secret()), ..Source::new(url()) }, target, "cluster");
+        config.anonymize = Some(Anonymize { labels: vec!["url".to_owned()], salt: secret() });
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("https://there:1/path") && shown.contains("[redacted]"), "{shown}");
+    }
+}

@@ -1,0 +1,213 @@
+//! The loop: cycle after cycle, with the waits of the schedule, and a new worker where a reload built one.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    schedule::{Outcome, Schedule},
+    worker::{CycleError, CycleReport, Worker},
+};
+
+/// Is shown how each cycle ended; the log then leaves it out.
+pub type Observer = Arc<dyn Fn(&Result<CycleReport, CycleError>) + Send + Sync>;
+
+/// What the loop runs.
+pub(crate) trait Cycle {
+    /// Once.
+    fn cycle(&mut self) -> impl Future<Output = Result<CycleReport, CycleError>> + Send;
+}
+
+impl Cycle for Worker {
+    fn cycle(&mut self) -> impl Future<Output = Result<CycleReport, CycleError>> + Send {
+        Self::cycle(self)
+    }
+}
+
+/// Where a reload leaves the worker that it built; the loop takes it up between two cycles.
+pub(crate) struct Handover<W> {
+    next: Mutex<Option<W>>,
+    arrived: Notify,
+}
+
+impl<W> Default for Handover<W> {
+    fn default() -> Self {
+        Self { next: Mutex::new(None), arrived: Notify::new() }
+    }
+}
+
+impl<W> Handover<W> {
+    /// Leaves a worker; one that was left before and not taken up yet is forgotten.
+    pub(crate) fn leave(&self, worker: W) {
+        *self.next.lock() = Some(worker);
+        self.arrived.notify_one();
+    }
+
+    async fn next(&self) -> W {
+        loop {
+            self.arrived.notified().await;
+            if let Some(worker) = self.next.lock().take() {
+                return worker;
+            }
+        }
+    }
+}
+
+/// Runs for ever. A reload after a failure tries again at once; after a success the next cycle keeps its time, since
+/// the server would refuse one that comes early.
+pub(crate) async fn run<W: Cycle>(
+    mut worker: W,
+    mut schedule: Schedule,
+    handover: &Handover<W>,
+    observer: Option<Observer>,
+) {
+    let mut due = Instant::now() + schedule.first();
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            fresh = handover.next() => {
+                worker = fresh;
+                if !failed {
+                    continue;
+                }
+            }
+        }
+        let ended = worker.cycle().await;
+        let outcome = match &ended {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed { retry_after: error.retry_after() },
+        };
+        failed = ended.is_err();
+        let wait = schedule.after(outcome);
+        due = Instant::now() + wait;
+        match &observer {
+            Some(observer) => observer(&ended),
+            None => log(&ended, wait),
+        }
+    }
+}
+
+fn log(ended: &Result<CycleReport, CycleError>, wait: Duration) {
+    match ended {
+        Ok(report) => tracing::info!(
+            scraped = report.scraped,
+            kept = report.kept,
+            uploaded = report.uploaded,
+            bytes = report.bytes,
+            took = ?report.took,
+            "metrics uploaded"
+        ),
+        Err(error) => tracing::error!(cause = %error, next = ?wait, "the metrics were not uploaded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::{refusal::Refusal, schedule::AFTER_FAILURE, token::TokenError};
+
+    const INTERVAL: Duration = Duration::from_secs(270);
+
+    /// Notes when it is run, and fails as told: the server's status and its `Retry-After`.
+    struct Fake {
+        name: &'static str,
+        log: Arc<Mutex<Vec<(&'static str, Duration)>>>,
+        start: Instant,
+        fails: Vec<Option<(u16, Option<u64>)>>,
+    }
+
+    impl Cycle for Fake {
+        async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
+            self.log.lock().push((self.name, self.start.elapsed()));
+            match self.fails.pop().flatten() {
+                None => Ok(CycleReport { scraped: 1, kept: 1, uploaded: 1, bytes: 1, took: Duration::ZERO }),
+                Some((status, seconds)) => {
+                    let status = StatusCode::from_u16(status).expect("a status");
+                    let refusal = Refusal::new(status, b"no", seconds.map(Duration::from_secs));
+                    Err(TokenError::Failed(refusal).into())
+                }
+            }
+        }
+    }
+
+    /// Runs the loop for `seconds` with failures in this order, and reloads at `reload_at`.
+    async fn run_for(
+        seconds: u64,
+        mut fails: Vec<Option<(u16, Option<u64>)>>,
+        reload_at: Option<u64>,
+    ) -> Vec<(&'static str, Duration)> {
+        fails.reverse();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let start = Instant::now();
+        let fake = |name, fails| Fake { name, log: log.clone(), start, fails };
+        let handover = Handover::default();
+        let seen = Arc::new(Mutex::new(0));
+        let observer: Observer = Arc::new({
+            let seen = seen.clone();
+            move |_| *seen.lock() += 1
+        });
+        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), &handover, Some(observer));
+        let reload = async {
+            if let Some(at) = reload_at {
+                tokio::time::sleep(Duration::from_secs(at)).await;
+                handover.leave(fake("second", Vec::new()));
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = looped => {}
+            () = reload => {}
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+        }
+        let log = log.lock().clone();
+        assert_eq!(*seen.lock(), log.len(), "each cycle is observed");
+        log
+    }
+
+    /// The waits between the cycles, each with its share of noise taken away.
+    fn check(log: &[(&str, Duration)], expected: &[Duration]) {
+        assert!(log[0].1 < INTERVAL / 20, "{log:?}");
+        let waits: Vec<_> = log.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        assert_eq!(waits.len(), expected.len(), "{waits:?}");
+        for (wait, expected) in waits.iter().zip(expected) {
+            assert!(wait >= expected && *wait <= expected.mul_f64(1.051), "{wait:?}, not {expected:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_interval() {
+        check(&run_for(900, vec![], None).await, &[INTERVAL; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_minute_after_a_failure_then_every_interval_again() {
+        let log = run_for(500, vec![Some((500, None)), Some((401, None))], None).await;
+        check(&log, &[AFTER_FAILURE, AFTER_FAILURE, INTERVAL]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_server_says() {
+        let seconds = Duration::from_secs;
+        check(&run_for(400, vec![Some((429, Some(300)))], None).await, &[seconds(300)]);
+        check(&run_for(100, vec![Some((503, Some(20)))], None).await, &[seconds(20)]);
+        check(&run_for(70, vec![Some((500, Some(300)))], None).await, &[AFTER_FAILURE]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_after_a_success_keeps_the_time() {
+        let log = run_for(400, vec![], Some(100)).await;
+        assert_eq!(log.iter().map(|entry| entry.0).collect::<Vec<_>>(), ["first", "second"]);
+        check(&log, &[INTERVAL]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_after_a_failure_tries_at_once() {
+        let log = run_for(60, vec![Some((503, Some(3600)))], Some(30)).await;
+        assert_eq!(log.len(), 2, "{log:?}");
+        assert_eq!(log[1], ("second", Duration::from_secs(30)));
+    }
+}

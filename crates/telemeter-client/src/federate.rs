@@ -1,0 +1,138 @@
+//! `GET /federate` of a Prometheus, handed on as it arrives.
+
+use std::path::{Path, PathBuf};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use telemeter_http::client::{Opened, Outbound, OutboundError};
+use telemeter_wire::exposition::Format;
+use url::Url;
+
+use crate::{
+    config::{Config, Credential},
+    credential::{self, CredentialError},
+    metrics::Metrics,
+    refusal::Refusal,
+};
+
+/// Both formats, protobuf first: it is the cheaper one to read.
+const ACCEPT: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+                      text/plain;version=0.0.4;q=0.3";
+/// Cap on an answer that is no scrape, of which a line is shown.
+const REFUSAL_BYTES: usize = 4096;
+
+/// Why a scrape failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FederateError {
+    /// The bearer token cannot be read.
+    #[error("the token for Prometheus cannot be used: {0}")]
+    Credential(#[from] CredentialError),
+    /// No answer, or one that broke off.
+    #[error("Prometheus was not reached: {0}")]
+    Unreachable(OutboundError),
+    /// The answer is over `--limit-bytes`.
+    #[error("Prometheus answered with more than {limit_bytes} bytes: raise --limit-bytes, or narrow --match")]
+    TooLarge {
+        /// The cap.
+        limit_bytes: usize,
+    },
+    /// Prometheus, or a proxy in front of it, does not let us in.
+    #[error("Prometheus did not let us in {0}; see --from-token-file and --tls-cert-file")]
+    Refused(Refusal),
+    /// Prometheus answered with something else.
+    #[error("Prometheus did not answer the scrape {0}")]
+    Failed(Refusal),
+    /// An answer in no format that we know.
+    #[error("the answer is no metrics: {0} (is --from a Prometheus?)")]
+    Format(#[from] telemeter_wire::exposition::UnknownFormat),
+    /// An answer that is not what its format says.
+    #[error("the metrics of Prometheus cannot be read: {0}")]
+    Decode(#[from] telemeter_wire::Error),
+}
+
+impl From<OutboundError> for FederateError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::TooLarge { cap_bytes } => Self::TooLarge { limit_bytes: cap_bytes },
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+/// The Prometheus that is scraped.
+pub(crate) struct Federate {
+    outbound: Outbound,
+    url: Url,
+    token: Option<Credential>,
+    limit_bytes: usize,
+    metrics: Metrics,
+}
+
+/// An answer under way.
+pub(crate) struct Scrape {
+    /// How it is laid out.
+    pub(crate) format: Format,
+    opened: Opened,
+}
+
+impl Scrape {
+    /// What arrived next; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<bytes::Bytes>, FederateError> {
+        Ok(self.opened.chunk().await?)
+    }
+}
+
+impl Federate {
+    /// Reads the file of selectors.
+    pub(crate) fn new(config: &Config, outbound: Outbound, metrics: Metrics) -> Result<Self, MatchFileError> {
+        let mut url = config.from.url.clone();
+        let more = config.match_file.as_deref().map(selectors).transpose()?.unwrap_or_default();
+        url.query_pairs_mut().extend_pairs(config.matches.iter().chain(&more).map(|selector| ("match[]", selector)));
+        let (token, limit_bytes) = (config.from.token.clone(), config.limit_bytes);
+        Ok(Self { outbound, url, token, limit_bytes, metrics })
+    }
+
+    /// Asks; the body is still to come.
+    pub(crate) async fn open(&self) -> Result<Scrape, FederateError> {
+        let mut request = crate::request(&self.outbound, Method::GET, &self.url);
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(token)?);
+        }
+        let opened = self.outbound.open(request, self.limit_bytes).await;
+        self.metrics.retrieved(opened.as_ref().ok().map(|opened| opened.status));
+        let mut opened = opened?;
+        if opened.status == StatusCode::OK {
+            let content_type = opened.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            return Ok(Scrape { format: Format::of(content_type)?, opened });
+        }
+        let mut said = Vec::new();
+        while let Ok(Some(chunk)) = opened.chunk().await {
+            said.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - said.len())]);
+            if said.len() == REFUSAL_BYTES {
+                break;
+            }
+        }
+        let refusal = Refusal::new(opened.status, &said, None);
+        Err(match opened.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FederateError::Refused(refusal),
+            _ => FederateError::Failed(refusal),
+        })
+    }
+}
+
+/// The file of `--match-file` cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be read: {cause}", file.display())]
+pub struct MatchFileError {
+    /// Which.
+    pub file: PathBuf,
+    /// Why.
+    pub cause: std::io::Error,
+}
+
+/// The selectors of a file, one a line; empty lines and comments (`#`) are passed over.
+fn selectors(file: &Path) -> Result<Vec<String>, MatchFileError> {
+    let content = std::fs::read_to_string(file).map_err(|cause| MatchFileError { file: file.to_owned(), cause })?;
+    let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}

@@ -1,0 +1,36 @@
+//! The client: federate, transform, upload; and the benchmark.
+//!
+//! [`Client`] is the program: a listener, and a [`Worker`] that runs a cycle every interval. A cycle is one pass over
+//! the scrape as it arrives: decoded, judged and packed piece by piece, so that memory does not follow its size.
+
+pub mod benchmark;
+pub mod config;
+pub mod credential;
+mod cycles;
+pub mod federate;
+pub mod metrics;
+mod pieces;
+mod pipeline;
+mod refusal;
+mod schedule;
+pub mod secret;
+mod serve;
+pub mod stand_in;
+pub mod token;
+pub mod upload;
+mod worker;
+
+pub use self::{
+    config::{BenchmarkConfig, Config},
+    cycles::Observer,
+    refusal::Refusal,
+    schedule::{AFTER_FAILURE, LONGEST_WAIT, SHORTEST_WAIT},
+    serve::{Client, Reloader, StartError, run},
+    worker::{CycleError, CycleReport, SetupError, Worker},
+};
+
+/// A request, with the password of its URL turned into a header.
+fn request(outbound: &telemeter_http::client::Outbound, method: http::Method, url: &url::Url) -> reqwest::Request {
+    let request = outbound.http().request(method, url.clone()).build();
+    request.expect("a method and a URL that is parsed already make a request")
+}

@@ -1,0 +1,127 @@
+//! What the client exports about itself.
+
+use std::sync::atomic::AtomicU64;
+
+use http::StatusCode;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Everything the client counts. Cheap to clone; clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Series of the last scrape.
+    pub federate_samples: Gauge,
+    /// Series of the last scrape that were not uploaded.
+    pub federate_filtered_samples: Gauge,
+    /// Cycles begun.
+    pub federate_requests: Counter,
+    /// Cycles that failed.
+    pub federate_requests_failed: Counter,
+    /// Outbound requests, by side and by the status of the answer.
+    http_requests: Family<Call, Counter>,
+    /// Scrapes answered.
+    request_retrieve: Family<Call, Gauge>,
+    /// Uploads answered.
+    request_send: Family<Call, Gauge>,
+}
+
+/// The two sides of the client: a metric's `client` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Prometheus.
+    From,
+    /// The server.
+    To,
+}
+
+impl Side {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::From => "federate_from",
+            Self::To => "federate_to",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    client: &'static str,
+    /// Three digits, or `error` where no answer came.
+    status_code: String,
+}
+
+impl Call {
+    fn new(side: Side, status: Option<StatusCode>) -> Self {
+        let status_code = status.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());
+        Self { client: side.name(), status_code }
+    }
+}
+
+impl Metrics {
+    /// Makes the metrics and puts them into `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("federate_samples", "Series of the last scrape", metrics.federate_samples.clone());
+        registry.register(
+            "federate_filtered_samples",
+            "Series of the last scrape that were not uploaded",
+            metrics.federate_filtered_samples.clone(),
+        );
+        registry.register("federate_requests", "Cycles of scrape and upload begun", metrics.federate_requests.clone());
+        registry.register(
+            "federate_requests_failed",
+            "Cycles of scrape and upload that failed",
+            metrics.federate_requests_failed.clone(),
+        );
+        registry.register(
+            "metricsclient_http_requests",
+            "Outbound requests by side and by the status of the answer (error: no answer came)",
+            metrics.http_requests.clone(),
+        );
+        registry.register(
+            "metricsclient_request_retrieve",
+            "Scrapes answered by side and status",
+            metrics.request_retrieve.clone(),
+        );
+        registry.register(
+            "metricsclient_request_send",
+            "Uploads answered by side and status",
+            metrics.request_send.clone(),
+        );
+        // As in Go: counters of the server's that the client exports too, and never moves.
+        for (name, help) in [
+            ("telemeter_elide_transform_dropped", "Labels elided; the client elides none"),
+            ("telemeter_v1_forward_samples", "Samples forwarded; the client forwards none"),
+            ("telemeter_v1_forward_overwritten_timestamps", "Timestamps overwritten; the client overwrites none"),
+        ] {
+            registry.register(name, help, Counter::<u64, AtomicU64>::default());
+        }
+        metrics
+    }
+
+    /// Counts the answer to a scrape, or that none came.
+    pub(crate) fn retrieved(&self, status: Option<StatusCode>) {
+        let call = Call::new(Side::From, status);
+        self.http_requests.get_or_create(&call).inc();
+        if status.is_some() {
+            self.request_retrieve.get_or_create(&call).inc();
+        }
+    }
+
+    /// Counts the answer to the exchange of the token, or that none came.
+    pub(crate) fn authorized(&self, status: Option<StatusCode>) {
+        self.http_requests.get_or_create(&Call::new(Side::To, status)).inc();
+    }
+
+    /// Counts the answer to an upload, or that none came.
+    pub(crate) fn sent(&self, status: Option<StatusCode>) {
+        let call = Call::new(Side::To, status);
+        self.http_requests.get_or_create(&call).inc();
+        if status.is_some() {
+            self.request_send.get_or_create(&call).inc();
+        }
+    }
+}

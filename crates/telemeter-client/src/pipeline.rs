@@ -1,0 +1,171 @@
+//! What becomes of a scrape: the rules, series by series, and the upload that is packed from what they leave.
+
+use bytes::Bytes;
+use telemeter_wire::{
+    Arena, Error, Limits, Points, SeriesSet,
+    exposition::{self, Format},
+    snappy,
+};
+
+use crate::{pieces, token::Grant};
+
+mod rules;
+
+pub(crate) use self::rules::{Occasion, Rules};
+
+/// How many series are encoded at once: a scrape of any size takes this much room for its encoded form.
+const SLICE: usize = 2000;
+/// Room above this is not kept for the next cycle.
+const KEPT_BYTES: usize = 1024 * 1024;
+/// The cap on a scrape is its bytes; what is too long in it, the rules remove.
+const LIMITS: Limits = Limits {
+    series: usize::MAX,
+    labels: usize::MAX,
+    text_bytes: 64 << 20,
+    labels_per_series: usize::MAX,
+    label_name_bytes: usize::MAX,
+    label_value_bytes: usize::MAX,
+};
+
+/// An upload, ready to be sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Packed {
+    /// Series scraped.
+    pub(crate) scraped: usize,
+    /// Series in it.
+    pub(crate) kept: usize,
+    /// Framed snappy over delimited families: slices, each a stream of its own.
+    pub(crate) body: Bytes,
+    slices: Vec<Slice>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    /// Where it ends in the body.
+    end: usize,
+    /// Its size, decompressed.
+    plain_bytes: usize,
+}
+
+impl Packed {
+    /// The same series in the text format, slice by slice.
+    pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
+        let (body, slices) = (self.body.clone(), self.slices.clone());
+        let (mut start, mut plain, mut last_header) = (0, Vec::new(), Vec::new());
+        slices.into_iter().map(move |slice| {
+            snappy::decode_framed(&body[start..slice.end], slice.plain_bytes, &mut plain)?;
+            start = slice.end;
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            exposition::decode(Format::Delimited, &plain, &LIMITS, &mut set)?;
+            let mut text = Vec::new();
+            exposition::text::encode(&set, &mut text);
+            // A family that goes on from the slice before was announced there.
+            let header = pieces::type_line(&text).to_vec();
+            if !last_header.is_empty() && text.starts_with(&last_header) {
+                text.drain(..last_header.len());
+            }
+            last_header = header;
+            Ok(text)
+        })
+    }
+}
+
+/// The room in which uploads are packed, kept from cycle to cycle.
+#[derive(Default)]
+pub(crate) struct Packer {
+    arena: Arena,
+    slices: Arena,
+    order: Vec<Place>,
+    encoded: Vec<u8>,
+    snappy: snappy::Encoder,
+}
+
+/// Where a series goes: with its family, and there by time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    family: u32,
+    timestamp_ms: i64,
+    index: u32,
+}
+
+/// An upload under way.
+pub(crate) struct Packing<'p> {
+    packer: &'p mut Packer,
+    rules: &'p Rules,
+    occasion: Occasion,
+    packed: Packed,
+    body: Vec<u8>,
+}
+
+impl Packer {
+    /// Begins an upload under `grant`, at `now_ms`.
+    pub(crate) fn begin<'p>(&'p mut self, rules: &'p Rules, grant: &Grant, now_ms: i64) -> Packing<'p> {
+        let occasion = Occasion::new(now_ms, &grant.labels);
+        Packing { packer: self, rules, occasion, packed: Packed::default(), body: Vec::new() }
+    }
+}
+
+impl Packing<'_> {
+    /// Decodes a piece of the scrape and adds what the rules leave of it.
+    pub(crate) fn add(&mut self, format: Format, piece: &[u8]) -> Result<(), Error> {
+        let Packer { arena, slices, order, encoded, snappy } = &mut *self.packer;
+        for arena in [&mut *arena, &mut *slices] {
+            if arena.held_bytes() > KEPT_BYTES { *arena = Arena::new() } else { arena.reset() }
+        }
+        let (arena, slices) = (&*arena, &*slices);
+        let mut set = SeriesSet::new_in(arena);
+        exposition::decode(format, piece, &LIMITS, &mut set)?;
+        self.packed.scraped += set.len();
+        put_in_order(&set, order);
+        // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a
+        // label more for every series of it would need as much room again.
+        for places in order.chunk_by(|a, b| a.family / SLICE as u32 == b.family / SLICE as u32) {
+            for places in places.chunks(SLICE) {
+                let mut slice = SeriesSet::new_in(slices);
+                for place in places {
+                    let series = set.at(place.index as usize);
+                    slice.push(series.labels, series.kind, series.points);
+                }
+                self.rules.apply(&self.occasion, &mut slice);
+                self.packed.kept += slice.len();
+                encoded.clear();
+                exposition::delimited::encode(&slice, encoded);
+                if !encoded.is_empty() {
+                    snappy.framed(encoded, &mut self.body);
+                    self.packed.slices.push(Slice { end: self.body.len(), plain_bytes: encoded.len() });
+                }
+            }
+        }
+        encoded.shrink_to(KEPT_BYTES);
+        order.shrink_to(KEPT_BYTES / size_of::<Place>());
+        Ok(())
+    }
+
+    /// The upload, whole.
+    pub(crate) fn end(self) -> Packed {
+        let mut body = self.body;
+        body.shrink_to_fit();
+        Packed { body: body.into(), ..self.packed }
+    }
+}
+
+/// Families as they came, the series in them by time.
+fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) {
+    order.clear();
+    // The index of a family's first series stands for the family.
+    let mut family = (0, "");
+    for (index, series) in (0_u32..).zip(set.iter()) {
+        let name = series.name();
+        if name != family.1 || index == 0 {
+            family = (index, name);
+        }
+        let timestamp_ms = match series.points {
+            Points::Sample(sample) => sample.timestamp_ms.unwrap_or(0),
+            Points::Encoded(encoded) => encoded.newest_ms.unwrap_or(0),
+            Points::Absent => 0,
+        };
+        order.push(Place { family: family.0, timestamp_ms, index });
+    }
+    order.sort_unstable();
+}

@@ -1,0 +1,65 @@
+//! An answer that is not the one we hoped for, in words for a log.
+
+use std::{fmt, time::Duration};
+
+use http::StatusCode;
+
+/// How much of an answer's first line is repeated.
+const LINE_CHARS: usize = 200;
+
+/// The status of an answer, the first line of what it says, and when to come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The first line of the body, cut and without control characters; may be empty.
+    pub line: String,
+    /// `Retry-After`, where the answer is one that may carry it: 429 and 503.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Of an answer's parts.
+    pub(crate) fn new(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
+        let text = String::from_utf8_lossy(&body[..body.len().min(4 * LINE_CHARS)]);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        let line = line.chars().filter(|c| !c.is_control()).take(LINE_CHARS).collect();
+        let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self { status, line, retry_after: retry_after.filter(|_| waits) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({})", self.status.as_u16())?;
+        if self.line.is_empty() { Ok(()) } else { write!(f, ": {}", self.line) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_shown_and_no_more() {
+        fn check(body: &[u8], expected: &str) {
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, body, None);
+            assert_eq!(refusal.to_string(), expected);
+        }
+        check(b"", "(401)");
+        check(b"\n \nnot you\nnor you\n", "(401): not you");
+        check(b"a\x1b[31mb", "(401): a[31mb");
+        check(b"\xff\xfe", "(401): \u{fffd}\u{fffd}");
+        let long = Refusal::new(StatusCode::BAD_REQUEST, &[b'x'; 10_000], None);
+        assert_eq!(long.line.len(), LINE_CHARS);
+    }
+
+    #[test]
+    fn only_429_and_503_say_when_to_come_again() {
+        let told = Some(Duration::from_secs(7));
+        for (status, expected) in [(429, told), (503, told), (500, None), (401, None)] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(Refusal::new(status, b"", told).retry_after, expected, "{status}");
+        }
+    }
+}

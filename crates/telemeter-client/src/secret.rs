@@ -1,0 +1,3 @@
+//! A value that is never printed.
+
+pub use telemeter_auth::Secret;

@@ -1,0 +1,225 @@
+//! The program: a listener beside the loop, and what reloads and ends both.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::header;
+use prometheus_client::registry::Registry;
+use telemeter_http::{
+    clock::Clock,
+    internal::{Health, Internal},
+    listen::{self, Limits, Listener},
+    metrics::Exposition,
+};
+use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use crate::{
+    config::Config,
+    cycles::{self, Handover, Observer},
+    metrics::Metrics,
+    pipeline::Packed,
+    schedule::Schedule,
+    worker::{SetupError, Surroundings, Worker},
+};
+
+/// How long the listener may take to finish what is in flight; with the rest, a SIGTERM takes under a second.
+const DRAIN: Duration = Duration::from_millis(300);
+
+/// Why the client did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file that the configuration names is missing or wrong.
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    /// `--listen`.
+    #[error("--listen: {0}")]
+    Listen(std::io::Error),
+    /// The system gives no signals.
+    #[error("signals cannot be listened for: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs the client until SIGTERM or SIGINT; reloads on SIGHUP.
+///
+/// # Errors
+/// [`StartError`]; once it runs, nothing but a signal ends it.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let of = |kind| signal(kind).map_err(StartError::Signals);
+    let (mut terminate, mut interrupt) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
+    let mut hangup = of(SignalKind::hangup())?;
+    let client = Client::bind(config, Clock::system()).await?;
+    let reloader = client.reloader();
+    let shutdown = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => match reloader.reload() {
+                    Ok(()) => tracing::info!("reloaded"),
+                    Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
+                },
+            }
+        }
+    };
+    client.serve(shutdown).await;
+    Ok(())
+}
+
+/// A client that is set up and bound, and does nothing yet.
+pub struct Client {
+    worker: Worker,
+    schedule: Schedule,
+    listener: Option<Listener>,
+    registry: Registry,
+    observer: Option<Observer>,
+    reloader: Reloader,
+}
+
+/// Builds a new worker from the configuration that the client was started with: its files are read again. Cheap to
+/// clone.
+#[derive(Clone)]
+pub struct Reloader {
+    config: Arc<Config>,
+    around: Surroundings,
+    handover: Arc<Handover<Worker>>,
+}
+
+impl Reloader {
+    /// Swaps a new worker in. It takes over between two cycles: at once after a failure, else with the next one.
+    ///
+    /// # Errors
+    /// The file that is missing or wrong; the old worker then goes on.
+    pub fn reload(&self) -> Result<(), SetupError> {
+        self.handover.leave(Worker::within(&self.config, self.around.clone())?);
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Reads the files that `config` names, and binds its listener.
+    ///
+    /// # Errors
+    /// [`StartError::Setup`] and [`StartError::Listen`].
+    pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let mut registry = Registry::default();
+        let around = Surroundings { clock, metrics: Metrics::register(&mut registry), last: Arc::default() };
+        let worker = Worker::within(&config, around.clone())?;
+        let listener = match &config.listen {
+            Some(address) => Some(listen::bind(address).await.map_err(StartError::Listen)?),
+            None => None,
+        };
+        let schedule = Schedule::new(config.interval, &config.id);
+        let reloader = Reloader { config: Arc::new(config), around, handover: Arc::default() };
+        Ok(Self { worker, schedule, listener, registry, observer: None, reloader })
+    }
+
+    /// Shows `observer` how each cycle ends.
+    #[must_use]
+    pub fn observe(self, observer: Observer) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// Runs the first cycle at once, where else a fleet spreads its starts.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { schedule: self.schedule.at_once(), ..self }
+    }
+
+    /// Where it listens; `None` where it does not.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// What reloads it while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Scrapes and uploads until `shutdown`, and then ends within a second, also in the middle of a request.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self { worker, schedule, listener, registry, observer, reloader } = self;
+        let listening = listener.map(|listener| {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "listening");
+            }
+            Listening::start(listener, internal(&reloader, registry))
+        });
+        tokio::select! {
+            () = cycles::run(worker, schedule, &reloader.handover, observer) => {}
+            () = shutdown => {}
+        }
+        tracing::info!("ending");
+        if let Some(listening) = listening {
+            listening.end().await;
+        }
+    }
+}
+
+/// The routes of the client's listener.
+fn internal(reloader: &Reloader, registry: Registry) -> Internal {
+    let last = reloader.around.last.clone();
+    let federate = get(move || {
+        let answer = federate(last.load_full());
+        async move { answer }
+    });
+    let reloader = reloader.clone();
+    Internal::new(&Health::new(), Exposition::new(registry)).route("/federate", federate).reload(move || {
+        let outcome = reloader.reload().map_err(|error| error.to_string());
+        async move { outcome }
+    })
+}
+
+/// `GET /federate`: the metrics of the last upload, in the text format, slice by slice.
+fn federate(last: Option<Arc<Packed>>) -> Response {
+    let slices = last.map(|packed| packed.text()).into_iter().flatten();
+    let body = Body::from_stream(futures_util::stream::iter(slices));
+    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
+}
+
+/// A listener at work; its end is in its own hands, or comes with its drop.
+pub(crate) struct Listening {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn start(listener: Listener, routes: Internal) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let limits = Limits { drain_timeout: DRAIN, connections: 100, ..Limits::default() };
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(listen::serve(listener, routes.router(), limits, shutdown));
+        Self { stop: Some(stop), task }
+    }
+
+    async fn end(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        let _ = tokio::time::timeout(2 * DRAIN, &mut self.task).await;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves `registry` and health on `address`, until what comes back is dropped.
+pub(crate) async fn metrics_only(address: &str, registry: Registry) -> std::io::Result<Listening> {
+    let listener = listen::bind(address).await?;
+    Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry))))
+}

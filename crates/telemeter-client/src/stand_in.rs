@@ -1,0 +1,188 @@
+//! Stands in for a Prometheus where there is none: `/federate` over the metrics of a few programs, scraped when asked.
+//!
+//! As of a Prometheus, each series has `job`, `instance` and a timestamp, and `up` says which program answered.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use telemeter_http::{
+    client::{Outbound, OutboundConfig, OutboundError},
+    clock::Clock,
+};
+use telemeter_rules::Selector;
+use telemeter_wire::{
+    Arena, Label, Limits, MetricType, Points, Sample, SeriesSet,
+    exposition::{TEXT_CONTENT_TYPE, text},
+    series::NAME_LABEL,
+};
+use url::Url;
+
+/// How long a program may take to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Cap on the metrics of one program.
+const ANSWER_BYTES: usize = 4 << 20;
+/// As many `match[]` as a request may have.
+const SELECTORS: usize = 1000;
+
+/// A program whose metrics are scraped.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The value of `job`.
+    pub job: String,
+    /// The value of `instance`.
+    pub instance: String,
+    /// Where its metrics are, in the text format.
+    pub metrics: Url,
+}
+
+/// Answers `/federate?match[]=…` with what `programs` say at that moment.
+///
+/// # Errors
+/// The system's certificates cannot be read.
+pub fn router(programs: Vec<Program>, clock: Clock) -> Result<Router, OutboundError> {
+    let outbound = Outbound::new(OutboundConfig { timeout: DEADLINE, ..OutboundConfig::new("stand_in") }, None)?;
+    let state = Arc::new(StandIn { programs, outbound, clock });
+    Ok(Router::new().route("/federate", get(federate)).with_state(state))
+}
+
+struct StandIn {
+    programs: Vec<Program>,
+    outbound: Outbound,
+    clock: Clock,
+}
+
+async fn federate(State(stand_in): State<Arc<StandIn>>, RawQuery(query): RawQuery) -> Response {
+    let selectors = match selectors(query.as_deref().unwrap_or_default()) {
+        Ok(selectors) => selectors,
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason + "\n").into_response(),
+    };
+    let mut scraped = Vec::with_capacity(stand_in.programs.len());
+    for program in &stand_in.programs {
+        scraped.push((program, stand_in.scrape(program).await));
+    }
+    let body = expose(&scraped, &selectors, stand_in.clock.now_ms());
+    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
+}
+
+fn selectors(query: &str) -> Result<Vec<Selector>, String> {
+    let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]").take(SELECTORS);
+    let selectors: Vec<_> = asked
+        .map(|(_, text)| Selector::parse(&text).map_err(|error| format!("match[]: {error}")))
+        .collect::<Result<_, _>>()?;
+    if selectors.is_empty() { Err("say which series: /federate?match[]=up".to_owned()) } else { Ok(selectors) }
+}
+
+impl StandIn {
+    /// The metrics of a program; `None` where it does not answer with any.
+    async fn scrape(&self, program: &Program) -> Option<Bytes> {
+        let mut request = crate::request(&self.outbound, Method::GET, &program.metrics);
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
+        match self.outbound.send(request, ANSWER_BYTES).await {
+            Ok(answer) if answer.status == StatusCode::OK => Some(answer.body),
+            Ok(answer) => {
+                tracing::warn!(job = program.job, status = answer.status.as_u16(), "no metrics");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(job = program.job, %error, "no metrics");
+                None
+            }
+        }
+    }
+}
+
+/// What was scraped, as text: sorted by name, with everything that a series of a Prometheus has.
+fn expose(scraped: &[(&Program, Option<Bytes>)], selectors: &[Selector], now_ms: i64) -> Vec<u8> {
+    let arena = Arena::new();
+    let mut all = SeriesSet::new_in(&arena);
+    let mut labels = Vec::new();
+    for (program, body) in scraped {
+        let identity = [Label::new("instance", &program.instance), Label::new("job", &program.job)];
+        let mut own = SeriesSet::new_in(&arena);
+        let read = body.as_ref().is_some_and(|body| {
+            let read = text::decode(body, &Limits::default(), &mut own);
+            read.inspect_err(|error| tracing::warn!(job = program.job, %error, "no metrics")).is_ok()
+        });
+        let up = [Label::new(NAME_LABEL, "up")];
+        let up = (&up[..], MetricType::Gauge, if read { 1.0 } else { 0.0 });
+        let own = own.iter().filter(|_| read).filter_map(|series| match series.points {
+            Points::Sample(sample) => Some((series.labels, series.kind, sample.value)),
+            Points::Encoded(_) | Points::Absent => None,
+        });
+        for (own, kind, value) in own.chain([up]) {
+            labels.clear();
+            labels.extend_from_slice(own);
+            labels.extend_from_slice(&identity);
+            if selectors.iter().any(|selector| selector.matches(&labels)) {
+                all.push(&labels, kind, Points::Sample(Sample { value, timestamp_ms: Some(now_ms) }));
+            }
+        }
+    }
+    let names: Vec<_> = all.iter().map(|series| series.name()).collect();
+    all.sort_by_index_key(|index| names[index]);
+    let mut out = Vec::new();
+    text::encode(&all, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn program(job: &str) -> Program {
+        let metrics = Url::parse("http://localhost:1/metrics").unwrap();
+        Program { job: job.to_owned(), instance: "here:1".to_owned(), metrics }
+    }
+
+    fn check(query: &str, expected: &str) {
+        let (one, two) = (program("one"), program("two"));
+        let metrics = "# TYPE b counter\nb 1\n# TYPE a histogram\na_bucket{le=\"+Inf\"} 2\na_sum 3\na_count 2\n";
+        let scraped = [(&one, Some(Bytes::from(metrics))), (&two, None)];
+        let text = expose(&scraped, &selectors(query).unwrap(), 5000);
+        assert_eq!(String::from_utf8(text).unwrap(), expected, "{query}");
+    }
+
+    #[test]
+    fn everything_as_a_prometheus_has_it() {
+        check(
+            "match[]=%7B__name__!=%22%22%7D",
+            concat!(
+                "# TYPE a_bucket untyped\na_bucket{le=\"+Inf\",instance=\"here:1\",job=\"one\"} 2 5000\n",
+                "# TYPE a_count untyped\na_count{instance=\"here:1\",job=\"one\"} 2 5000\n",
+                "# TYPE a_sum untyped\na_sum{instance=\"here:1\",job=\"one\"} 3 5000\n",
+                "# TYPE b counter\nb{instance=\"here:1\",job=\"one\"} 1 5000\n",
+                "# TYPE up gauge\nup{instance=\"here:1\",job=\"one\"} 1 5000\n",
+                "up{instance=\"here:1\",job=\"two\"} 0 5000\n",
+            ),
+        );
+    }
+
+    #[test]
+    fn only_what_is_selected() {
+        check("match[]=b&match[]=c", "# TYPE b counter\nb{instance=\"here:1\",job=\"one\"} 1 5000\n");
+        check("match[]=up%7Bjob=%22two%22%7D", "# TYPE up gauge\nup{instance=\"here:1\",job=\"two\"} 0 5000\n");
+        check("match[]=nothing", "");
+    }
+
+    #[test]
+    fn metrics_that_cannot_be_read_are_down() {
+        let one = program("one");
+        let text = expose(&[(&one, Some(Bytes::from("a 1\na oops\n")))], &selectors("match[]=%7B%7D").unwrap(), 1);
+        assert_eq!(String::from_utf8(text).unwrap(), "# TYPE up gauge\nup{instance=\"here:1\",job=\"one\"} 0 1\n");
+    }
+
+    #[test]
+    fn a_query_names_selectors() {
+        for wrong in ["", "match=up", "match[]=%7B"] {
+            assert!(selectors(wrong).is_err(), "{wrong}");
+        }
+    }
+}

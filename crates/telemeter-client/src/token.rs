@@ -1,0 +1,128 @@
+//! The grant: our token exchanged for a short-lived one, and the labels that uploads must carry.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use telemeter_auth::exchange::Exchange;
+use telemeter_http::{
+    client::{Outbound, OutboundError},
+    clock::Clock,
+};
+use url::Url;
+
+use crate::{
+    config::Credential,
+    credential::{self, CredentialError},
+    metrics::Metrics,
+    refusal::Refusal,
+};
+
+/// The labels of a grant, together.
+const MAX_LABEL_BYTES: usize = 4096;
+/// A grant is not used in its last seconds: it would end under way.
+const SPARE: Duration = Duration::from_secs(15);
+/// Cap on the answer to `/authorize`.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Why there is no grant.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The token that is exchanged cannot be read.
+    #[error("the token for the server cannot be used: {0}")]
+    Credential(#[from] CredentialError),
+    /// No answer.
+    #[error("the server was not reached to exchange the token: {0}")]
+    Unreachable(#[from] OutboundError),
+    /// The server does not know the token, or not for this cluster.
+    #[error("the server refused this cluster's token {0}")]
+    Refused(Refusal),
+    /// The server answered with something else.
+    #[error("the server could not exchange the token {0}")]
+    Failed(Refusal),
+    /// The answer is not a grant.
+    #[error("the server's answer to the exchange of the token makes no sense: {0} (is --to a telemeter server?)")]
+    Answer(&'static str),
+}
+
+impl TokenError {
+    /// When the server wants to see us again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) | Self::Failed(refusal) => refusal.retry_after,
+            Self::Credential(_) | Self::Unreachable(_) | Self::Answer(_) => None,
+        }
+    }
+}
+
+/// What the server granted.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    /// The `Authorization` header of uploads.
+    pub(crate) authorization: HeaderValue,
+    /// What uploads must carry.
+    pub(crate) labels: Vec<(String, String)>,
+    until_ms: i64,
+}
+
+/// Asks for grants, and keeps the last.
+pub(crate) struct Grants {
+    outbound: Outbound,
+    url: Url,
+    credential: Credential,
+    clock: Clock,
+    metrics: Metrics,
+    current: Option<Grant>,
+}
+
+impl Grants {
+    /// Exchanges `credential` at `url`, which names the cluster.
+    pub(crate) fn new(outbound: Outbound, url: Url, credential: Credential, clock: Clock, metrics: Metrics) -> Self {
+        Self { outbound, url, credential, clock, metrics, current: None }
+    }
+
+    /// The grant that is kept, or a new one.
+    pub(crate) async fn grant(&mut self) -> Result<Grant, TokenError> {
+        let now_ms = self.clock.now_ms();
+        if let Some(grant) = self.current.as_ref().filter(|grant| now_ms < grant.until_ms) {
+            return Ok(grant.clone());
+        }
+        self.current = None;
+        let grant = self.ask(now_ms).await?;
+        Ok(self.current.insert(grant).clone())
+    }
+
+    /// Forgets the grant that is kept: the server no longer takes it.
+    pub(crate) fn forget(&mut self) {
+        self.current = None;
+    }
+
+    async fn ask(&self, now_ms: i64) -> Result<Grant, TokenError> {
+        let mut request = crate::request(&self.outbound, Method::POST, &self.url);
+        request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let answer = self.outbound.send(request, ANSWER_BYTES).await;
+        self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
+        let answer = answer?;
+        if !answer.status.is_success() {
+            let refusal = Refusal::new(answer.status, &answer.body, answer.retry_after());
+            return Err(match answer.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+                    TokenError::Refused(refusal)
+                }
+                _ => TokenError::Failed(refusal),
+            });
+        }
+        let exchange = Exchange::from_json(&answer.body).map_err(TokenError::Answer)?;
+        // They stand on every series: a few long ones would make an upload of any size.
+        let label_bytes: usize = exchange.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if label_bytes > MAX_LABEL_BYTES {
+            return Err(TokenError::Answer("its labels are longer than 4 KiB"));
+        }
+        let lasts_ms = exchange.expires_in_seconds.saturating_mul(1000);
+        Ok(Grant {
+            authorization: credential::bearer_of(exchange.token.expose())?,
+            labels: exchange.labels.into_iter().collect(),
+            until_ms: now_ms.saturating_add(lasts_ms).saturating_sub(SPARE.as_millis() as i64),
+        })
+    }
+}

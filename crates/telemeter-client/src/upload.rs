@@ -1,0 +1,98 @@
+//! `POST /upload`: framed snappy over delimited protobuf, under the grant's token.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use telemeter_http::client::{Outbound, OutboundError};
+use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
+use url::Url;
+
+use crate::{metrics::Metrics, refusal::Refusal, token::Grant};
+
+/// Cap on the answer to an upload, of which a line is shown.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Why an upload was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// No answer.
+    #[error("the server was not reached to upload: {0}")]
+    Unreachable(#[from] OutboundError),
+    /// The token that the server gave us is no longer good.
+    #[error("the server refused the token that it gave us itself {0}")]
+    Unauthorized(Refusal),
+    /// We come too often.
+    #[error("the server asks us to come less often {0}")]
+    TooOften(Refusal),
+    /// The upload is larger than the server allows.
+    #[error(
+        "the upload of {bytes} bytes is larger than the server takes {refusal}; narrow --match, or raise the server's --limit-bytes"
+    )]
+    TooLarge {
+        /// Its size, compressed.
+        bytes: usize,
+        /// What the server said.
+        refusal: Refusal,
+    },
+    /// The server refuses the metrics: sending them again will not help.
+    #[error("the server refused the metrics {0}")]
+    Refused(Refusal),
+    /// The server, or what stands behind it, has a problem of its own.
+    #[error("the server could not take the metrics now {0}")]
+    Failed(Refusal),
+}
+
+impl UploadError {
+    /// When the server wants to see us again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Unauthorized(refusal)
+            | Self::TooOften(refusal)
+            | Self::TooLarge { refusal, .. }
+            | Self::Refused(refusal)
+            | Self::Failed(refusal) => refusal.retry_after,
+        }
+    }
+}
+
+/// Where uploads go.
+#[derive(Clone)]
+pub(crate) struct Uploads {
+    outbound: Outbound,
+    url: Url,
+    metrics: Metrics,
+}
+
+impl Uploads {
+    /// Uploads to `url`.
+    pub(crate) fn new(outbound: Outbound, url: Url, metrics: Metrics) -> Self {
+        Self { outbound, url, metrics }
+    }
+
+    /// Sends `body`, a framed snappy stream of delimited families.
+    pub(crate) async fn send(&self, grant: &Grant, body: Bytes) -> Result<(), UploadError> {
+        let bytes = body.len();
+        let mut request = crate::request(&self.outbound, Method::POST, &self.url);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        headers.insert(header::AUTHORIZATION, grant.authorization.clone());
+        *request.body_mut() = Some(body.into());
+        let answer = self.outbound.send(request, ANSWER_BYTES).await;
+        self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
+        let answer = answer?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let refusal = Refusal::new(answer.status, &answer.body, answer.retry_after());
+        Err(match answer.status {
+            StatusCode::UNAUTHORIZED => UploadError::Unauthorized(refusal),
+            StatusCode::TOO_MANY_REQUESTS => UploadError::TooOften(refusal),
+            StatusCode::PAYLOAD_TOO_LARGE => UploadError::TooLarge { bytes, refusal },
+            status if status.is_client_error() => UploadError::Refused(refusal),
+            _ => UploadError::Failed(refusal),
+        })
+    }
+}

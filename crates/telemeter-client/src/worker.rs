@@ -1,0 +1,228 @@
+//! One cycle: federate, the rules, upload. A worker holds what it read from its files; a reload makes a new one.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use telemeter_http::{
+    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy},
+    clock::Clock,
+};
+use tokio::time::Instant;
+
+use crate::{
+    config::Config,
+    credential::CredentialError,
+    federate::{Federate, FederateError, MatchFileError},
+    metrics::{Metrics, Side},
+    pieces::{PIECE_BYTES, Pieces},
+    pipeline::{Packed, Packer, Rules},
+    token::{Grant, Grants, TokenError},
+    upload::{UploadError, Uploads},
+};
+
+/// How long Prometheus may take for a whole scrape.
+const FROM_DEADLINE: Duration = Duration::from_secs(15);
+/// How long the server may take to answer; it waits 20 s for its authority itself.
+const TO_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What one cycle came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CycleReport {
+    /// Series that Prometheus answered with.
+    pub scraped: usize,
+    /// Series that the rules left.
+    pub kept: usize,
+    /// Series that the server took: all that were kept.
+    pub uploaded: usize,
+    /// Bytes uploaded, compressed.
+    pub bytes: usize,
+    /// How long it all took.
+    pub took: Duration,
+}
+
+/// Why a cycle failed, in words for whoever runs the client.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The scrape.
+    #[error(transparent)]
+    Federate(#[from] FederateError),
+    /// The exchange of the token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The upload.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+}
+
+impl CycleError {
+    /// When the server wants to see us again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Federate(_) => None,
+            Self::Token(error) => error.retry_after(),
+            Self::Upload(error) => error.retry_after(),
+        }
+    }
+}
+
+/// Why a worker cannot be built: a file that its configuration names is missing or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// On the side of Prometheus: `--from-ca-file`, `--tls-cert-file`, `--tls-private-key-file`.
+    #[error("the connection to Prometheus cannot be set up: {0}")]
+    From(#[source] OutboundError),
+    /// On the side of the server.
+    #[error("the connection to the server cannot be set up: {0}")]
+    To(#[source] OutboundError),
+    /// `--match-file`.
+    #[error("--match-file: {0}")]
+    MatchFile(#[from] MatchFileError),
+    /// `--from-token-file`.
+    #[error("--from-token-file: {0}")]
+    FromToken(#[source] CredentialError),
+    /// `--to-token-file`.
+    #[error("--to-token-file: {0}")]
+    ToToken(#[source] CredentialError),
+    /// `--anonymize-salt-file`.
+    #[error("--anonymize-salt-file: {0}")]
+    Salt(#[source] CredentialError),
+}
+
+/// What outlives a worker: the clock, the counts, and what was last prepared for upload.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) last: Arc<ArcSwapOption<Packed>>,
+}
+
+/// Scrapes, transforms and uploads.
+pub struct Worker {
+    federate: Federate,
+    grants: Grants,
+    uploads: Uploads,
+    rules: Rules,
+    packer: Packer,
+    buffer: Vec<u8>,
+    around: Surroundings,
+}
+
+impl Worker {
+    /// A worker on its own, without a listener.
+    ///
+    /// # Errors
+    /// [`SetupError`] naming the file that is missing or wrong.
+    pub fn new(config: &Config, clock: Clock, metrics: Metrics) -> Result<Self, SetupError> {
+        Self::within(config, Surroundings { clock, metrics, last: Arc::default() })
+    }
+
+    /// A worker that leaves what it prepares where others see it.
+    pub(crate) fn within(config: &Config, around: Surroundings) -> Result<Self, SetupError> {
+        let from = OutboundConfig {
+            ca_file: config.from.ca_file.clone(),
+            identity: config
+                .from
+                .identity
+                .as_ref()
+                .map(|tls| Identity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
+            timeout: FROM_DEADLINE,
+            // As in Go: a scrape every few minutes keeps no connection open.
+            keep_alive: false,
+            gzip: true,
+            verbose: config.verbose,
+            ..OutboundConfig::new(Side::From.name())
+        };
+        let to = OutboundConfig {
+            ca_file: config.to.ca_file.clone(),
+            proxy: Proxy::FromEnvironment,
+            timeout: TO_DEADLINE,
+            // Kept from the exchange to the upload behind it, and gone before the next cycle.
+            keep_alive: true,
+            verbose: config.verbose,
+            ..OutboundConfig::new(Side::To.name())
+        };
+        let from = Outbound::new(from, None).map_err(SetupError::From)?;
+        let to = Outbound::new(to, None).map_err(SetupError::To)?;
+        // A token that cannot be read is found at a start and at a reload, not minutes later.
+        if let Some(token) = &config.from.token {
+            crate::credential::bearer(token).map_err(SetupError::FromToken)?;
+        }
+        crate::credential::bearer(&config.to.token).map_err(SetupError::ToToken)?;
+        let (clock, metrics) = (around.clock.clone(), around.metrics.clone());
+        let authorize = config.to.authorize.clone();
+        Ok(Self {
+            federate: Federate::new(config, from, metrics.clone())?,
+            grants: Grants::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
+            uploads: Uploads::new(to, config.to.upload.clone(), metrics),
+            rules: Rules::new(config).map_err(SetupError::Salt)?,
+            packer: Packer::default(),
+            buffer: Vec::new(),
+            around,
+        })
+    }
+
+    /// Scrapes once and uploads what the rules leave.
+    ///
+    /// # Errors
+    /// [`CycleError`] with the cause, and with the server's `Retry-After` where it gave one.
+    pub async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
+        let metrics = self.around.metrics.clone();
+        metrics.federate_requests.inc();
+        let outcome = self.run().await;
+        // A large scrape, or one that broke off, is not remembered.
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * PIECE_BYTES);
+        if outcome.is_err() {
+            metrics.federate_requests_failed.inc();
+        }
+        outcome
+    }
+
+    async fn run(&mut self) -> Result<CycleReport, CycleError> {
+        let start = Instant::now();
+        // The grant comes first: its labels are part of every piece of the scrape.
+        let grant = self.grants.grant().await?;
+        let packed = self.scrape(&grant).await?;
+        let outcome = match send(&self.uploads, &grant, &packed).await {
+            Err(UploadError::Unauthorized(refusal)) => {
+                tracing::info!(%refusal, "the server no longer takes its token: asking for another");
+                self.grants.forget();
+                let fresh = self.grants.grant().await?;
+                let packed = if fresh.labels == grant.labels { packed.clone() } else { self.scrape(&fresh).await? };
+                send(&self.uploads, &fresh, &packed).await.map(|()| packed)
+            }
+            outcome => outcome.map(|()| packed),
+        };
+        let Packed { scraped, kept, ref body, .. } = *outcome?;
+        Ok(CycleReport { scraped, kept, uploaded: kept, bytes: body.len(), took: start.elapsed() })
+    }
+
+    /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave.
+    async fn scrape(&mut self, grant: &Grant) -> Result<Arc<Packed>, CycleError> {
+        let mut scrape = self.federate.open().await?;
+        let now_ms = self.around.clock.now_ms();
+        let mut packing = self.packer.begin(&self.rules, grant, now_ms);
+        let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
+        let format = scrape.format;
+        while let Some(chunk) = scrape.next().await? {
+            pieces.push(&chunk, |piece| packing.add(format, piece)).map_err(FederateError::from)?;
+        }
+        pieces.finish(|piece| packing.add(format, piece)).map_err(FederateError::from)?;
+        let packed = Arc::new(packing.end());
+
+        let metrics = &self.around.metrics;
+        metrics.federate_samples.set(i64::try_from(packed.scraped).unwrap_or(i64::MAX));
+        metrics.federate_filtered_samples.set(i64::try_from(packed.scraped - packed.kept).unwrap_or(i64::MAX));
+        self.around.last.store(Some(packed.clone()));
+        Ok(packed)
+    }
+}
+
+async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<(), UploadError> {
+    if packed.kept == 0 {
+        tracing::warn!(scraped = packed.scraped, "no metrics to upload: nothing matched, or nothing was recent");
+        return Ok(());
+    }
+    uploads.send(grant, packed.body.clone()).await
+}

@@ -1,0 +1,365 @@
+//! One cycle between a played Prometheus and a played server.
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{ID, NOW_MS, Server, config, grant, header, prometheus, seen, uploaded};
+use telemeter_client::{
+    Config, CycleError, Worker,
+    config::{Anonymize, Credential},
+    metrics::Metrics,
+    secret::Secret,
+    token::TokenError,
+    upload::UploadError,
+};
+use telemeter_http::clock::{Clock, ClockHandle};
+use telemeter_wire::{
+    Arena, Limits, SeriesSet,
+    exposition::{self, Format},
+};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROTOBUF: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+/// A worker whose clock stands at [`NOW_MS`].
+fn worker(config: &Config) -> (Worker, ClockHandle) {
+    let (clock, handle) = Clock::fixed(NOW_MS);
+    (Worker::new(config, clock, Metrics::default()).expect("set up"), handle)
+}
+
+#[tokio::test]
+async fn a_whole_cycle() {
+    let at = |seconds: i64| NOW_MS - seconds * 1000;
+    let body = format!(
+        "# TYPE ALERTS untyped\n\
+         ALERTS{{alertname=\"Watchdog\"}} 1 {now}\n\
+         # TYPE up untyped\n\
+         up{{job=\"b\",instance=\"10.0.0.1:9100\"}} 1 {newer}\n\
+         up{{job=\"a\",instance=\"10.0.0.1:9100\"}} 0 {older}\n\
+         up{{job=\"c\",instance=\"\"}} 0 {newer}\n\
+         up{{job=\"no time\"}} 1\n\
+         up{{job=\"long ago\"}} 1 {long_ago}\n",
+        now = at(0),
+        newer = at(10),
+        older = at(20),
+        long_ago = at(86_401),
+    );
+    let from = prometheus(TEXT, body).await;
+    let server = Server::default();
+    let to = server.start().await;
+    server.authorize(grant("granted", 86_400, &[("_id", ID), ("plan", "gold")]));
+    let mut config = config(&from, &to);
+    config.matches = vec!["{__name__=\"up\"}".to_owned(), "ALERTS{a=\"1\"}".to_owned()];
+    config.labels = vec![("site".to_owned(), "here".to_owned())];
+    config.anonymize = Some(Anonymize {
+        labels: vec!["instance".to_owned()],
+        salt: Credential::Value(Secret::from("a-unique-value")),
+    });
+    let (mut worker, _) = worker(&config);
+
+    let report = worker.cycle().await.expect("uploaded");
+
+    assert_eq!((report.scraped, report.kept, report.uploaded), (6, 4, 4));
+    let scrapes = seen(&from, "/federate").await;
+    let pairs: Vec<_> = scrapes[0].url.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+    assert_eq!(
+        pairs,
+        [("match[]", "{__name__=\"up\"}"), ("match[]", "ALERTS{a=\"1\"}")].map(|(k, v)| (k.to_owned(), v.to_owned()))
+    );
+    assert!(header(&scrapes[0], "accept").starts_with("application/vnd.google.protobuf;"), "protobuf first");
+    assert!(header(&scrapes[0], "accept").contains("text/plain;version=0.0.4"));
+    assert_eq!(header(&scrapes[0], "accept-encoding"), "gzip");
+    assert_eq!(header(&scrapes[0], "authorization"), "");
+
+    let authorized = seen(&to, "/authorize").await;
+    assert_eq!(authorized[0].url.query(), Some(format!("id={ID}").as_str()));
+    assert_eq!(header(&authorized[0], "authorization"), "Bearer a-token");
+    let uploads = seen(&to, "/upload").await;
+    assert_eq!(header(&uploads[0], "authorization"), "Bearer granted");
+    assert_eq!(uploads[0].body.len(), report.bytes);
+    // By hand: printf 'a-unique-value10.0.0.1:9100' | sha256sum | cut -c1-18 | xxd -r -p | base64
+    let hashed = "L14wVVhTMVhN";
+    let expected = format!(
+        "# TYPE alerts untyped\n\
+         alerts{{_id=\"{ID}\",alertname=\"Watchdog\",plan=\"gold\",site=\"here\"}} 1 {now}\n\
+         # TYPE up untyped\n\
+         up{{_id=\"{ID}\",job=\"a\",instance=\"{hashed}\",plan=\"gold\",site=\"here\"}} 0 {older}\n\
+         up{{_id=\"{ID}\",job=\"b\",instance=\"{hashed}\",plan=\"gold\",site=\"here\"}} 1 {newer}\n\
+         up{{_id=\"{ID}\",job=\"c\",instance=\"\",plan=\"gold\",site=\"here\"}} 0 {newer}\n",
+        now = at(0),
+        newer = at(10),
+        older = at(20),
+    );
+    assert_eq!(uploaded(&uploads[0]), expected);
+}
+
+/// A body in the text format, as delimited protobuf.
+fn delimited(text: &str) -> Vec<u8> {
+    let (arena, mut protobuf) = (Arena::new(), Vec::new());
+    let mut set = SeriesSet::new_in(&arena);
+    exposition::decode(Format::Text, text.as_bytes(), &Limits::default(), &mut set).expect("text");
+    exposition::delimited::encode(&set, &mut protobuf);
+    protobuf
+}
+
+#[tokio::test]
+async fn protobuf_and_text_come_to_the_same() {
+    let text = format!("# TYPE up gauge\nup{{a=\"1\"}} 1 {NOW_MS}\nup{{a=\"2\"}} 0.5 {NOW_MS}\n");
+    let protobuf = delimited(&text);
+
+    let mut bodies = Vec::new();
+    for (content_type, body) in [(TEXT, text.into_bytes()), (PROTOBUF, protobuf)] {
+        let (from, to) = (prometheus(content_type, body).await, Server::default().start().await);
+        let (mut worker, _) = worker(&config(&from, &to));
+        worker.cycle().await.expect("uploaded");
+        bodies.push(uploaded(&seen(&to, "/upload").await[0]));
+    }
+    assert!(bodies[0].contains(&format!("up{{_id=\"{ID}\",a=\"2\"}} 0.5 {NOW_MS}")), "{}", bodies[0]);
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[tokio::test]
+async fn a_scrape_of_many_pieces_arrives_whole() {
+    let mut body = String::new();
+    for family in 0..40 {
+        body.push_str(&format!("# TYPE family_{family} gauge\n"));
+        for series in 0..400 {
+            let filling = "x".repeat(60);
+            body.push_str(&format!("family_{family}{{series=\"{series}\",filling=\"{filling}\"}} 1 {NOW_MS}\n"));
+        }
+    }
+    let from = prometheus(TEXT, body.clone()).await;
+    let to = Server::default().start().await;
+    let mut config = config(&from, &to);
+    config.limit_bytes = body.len();
+    let (mut worker, _) = worker(&config);
+    let report = worker.cycle().await.expect("uploaded");
+    assert_eq!((report.scraped, report.uploaded), (16_000, 16_000));
+    let expected = body.replace("{series", &format!("{{_id=\"{ID}\",series"));
+    let mut ours = String::new();
+    // A family that fell into two slices is announced twice.
+    for line in uploaded(&seen(&to, "/upload").await[0]).lines() {
+        if !(line.starts_with('#') && ours.contains(line)) {
+            ours.push_str(line);
+            ours.push('\n');
+        }
+    }
+    assert!(ours == expected, "the series are not those that were scraped");
+}
+
+#[tokio::test]
+async fn exactly_the_limit_is_within_it() {
+    let body = format!("up 1 {NOW_MS}\n");
+    let from = prometheus(TEXT, body.clone()).await;
+    let to = Server::default().start().await;
+    let mut config = config(&from, &to);
+    config.limit_bytes = body.len();
+    worker(&config).0.cycle().await.expect("within");
+    config.limit_bytes = body.len() - 1;
+    let error = worker(&config).0.cycle().await.expect_err("over").to_string();
+    let limit = body.len() - 1;
+    assert_eq!(
+        error,
+        format!("Prometheus answered with more than {limit} bytes: raise --limit-bytes, or narrow --match")
+    );
+    assert_eq!(seen(&to, "/upload").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_grant_is_kept_until_15_seconds_before_its_end() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    server.authorize(grant("first", 100, &[("_id", ID)]));
+    let (mut worker, clock) = worker(&config(&from, &to));
+    for (after, tokens) in [(0, "Bearer first"), (84, "Bearer first"), (85, "Bearer granted")] {
+        clock.set_ms(NOW_MS + after * 1000);
+        worker.cycle().await.expect("uploaded");
+        let uploads = seen(&to, "/upload").await;
+        assert_eq!(header(uploads.last().expect("one"), "authorization"), tokens, "after {after} s");
+    }
+    assert_eq!(seen(&to, "/authorize").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_401_on_upload_asks_once_for_another_grant() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    server.authorize(grant("old", 86_400, &[("_id", ID)]));
+    server.upload(ResponseTemplate::new(401));
+    let (mut worker, _) = worker(&config(&from, &to));
+    worker.cycle().await.expect("uploaded under the second grant");
+    let tokens = |uploads: &[wiremock::Request]| -> Vec<String> {
+        uploads.iter().map(|upload| header(upload, "authorization").to_owned()).collect()
+    };
+    assert_eq!(tokens(&seen(&to, "/upload").await), ["Bearer old", "Bearer granted"]);
+    assert_eq!(seen(&from, "/federate").await.len(), 1, "the same labels: the same upload");
+
+    // A second 401 is the end of the cycle.
+    server.upload(ResponseTemplate::new(401).set_body_string("no"));
+    server.upload(ResponseTemplate::new(401).set_body_string("still no"));
+    let error = worker.cycle().await.expect_err("refused twice");
+    assert!(matches!(error, CycleError::Upload(UploadError::Unauthorized(_))), "{error:?}");
+    assert!(error.to_string().ends_with("(401): still no"), "{error}");
+    assert_eq!(seen(&to, "/upload").await.len(), 4);
+    assert_eq!(seen(&to, "/authorize").await.len(), 3);
+}
+
+#[tokio::test]
+async fn another_grant_with_other_labels_scrapes_again() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    server.authorize(grant("old", 86_400, &[("_id", ID), ("plan", "gold")]));
+    server.upload(ResponseTemplate::new(401));
+    worker(&config(&from, &to)).0.cycle().await.expect("uploaded");
+    let uploads = seen(&to, "/upload").await;
+    assert!(uploaded(&uploads[0]).contains("plan=\"gold\""));
+    assert!(!uploaded(&uploads[1]).contains("plan="));
+    assert_eq!(seen(&from, "/federate").await.len(), 2);
+}
+
+#[tokio::test]
+async fn retry_after_comes_through() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    let (mut worker, _) = worker(&config(&from, &to));
+    let answer = |status| ResponseTemplate::new(status).insert_header("retry-after", "77");
+    let told = Some(Duration::from_secs(77));
+    server.authorize(answer(429));
+    assert_eq!(worker.cycle().await.expect_err("refused").retry_after(), told);
+    for (status, expected) in [(429, told), (503, told), (500, None), (400, None)] {
+        server.upload(answer(status));
+        assert_eq!(worker.cycle().await.expect_err("refused").retry_after(), expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn causes_are_in_words() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    let (mut worker, _) = worker(&config(&from, &to));
+    let mut cause = async || worker.cycle().await.expect_err("refused").to_string();
+    let answer = |status| ResponseTemplate::new(status).set_body_string("because\nmore");
+
+    server.authorize(answer(401));
+    assert_eq!(cause().await, "the server refused this cluster's token (401): because");
+    server.authorize(answer(502));
+    assert_eq!(cause().await, "the server could not exchange the token (502): because");
+    server.authorize(ResponseTemplate::new(200).set_body_string("<html>"));
+    assert!(cause().await.ends_with("(is --to a telemeter server?)"));
+    server.upload(answer(400));
+    assert_eq!(cause().await, "the server refused the metrics (400): because");
+    server.upload(answer(503));
+    assert_eq!(cause().await, "the server could not take the metrics now (503): because");
+    server.upload(answer(429));
+    assert_eq!(cause().await, "the server asks us to come less often (429): because");
+    server.upload(answer(413));
+    let too_large = cause().await;
+    assert!(too_large.contains("larger than the server takes (413): because; narrow --match"), "{too_large}");
+    server.upload(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"));
+    assert_eq!(cause().await, "the server could not take the metrics now (302)");
+}
+
+/// What a cycle against a Prometheus with this one answer fails with.
+async fn scrape_error(answer: ResponseTemplate) -> String {
+    let from = MockServer::start().await;
+    Mock::given(method("GET")).respond_with(answer).mount(&from).await;
+    let to = Server::default().start().await;
+    let error = worker(&config(&from, &to)).0.cycle().await.expect_err("no scrape");
+    assert_eq!(seen(&to, "/upload").await.len(), 0);
+    error.to_string()
+}
+
+#[tokio::test]
+async fn what_prometheus_may_answer() {
+    let answer = |status| ResponseTemplate::new(status).set_body_string("because");
+    let refused = scrape_error(answer(403)).await;
+    assert_eq!(refused, "Prometheus did not let us in (403): because; see --from-token-file and --tls-cert-file");
+    assert_eq!(scrape_error(answer(503)).await, "Prometheus did not answer the scrape (503): because");
+    let html = scrape_error(ResponseTemplate::new(200).set_body_raw("<html>", "text/html")).await;
+    assert!(html.starts_with("the answer is no metrics: "), "{html}");
+    let broken = scrape_error(ResponseTemplate::new(200).set_body_raw("up 1\nup{ 1\n", TEXT)).await;
+    assert!(
+        broken.starts_with("the metrics of Prometheus cannot be read: not valid text format: line 2: "),
+        "{broken}"
+    );
+    let broken = scrape_error(ResponseTemplate::new(200).set_body_raw(vec![0xff; 100], PROTOBUF)).await;
+    assert!(broken.contains("not valid protobuf"), "{broken}");
+}
+
+#[tokio::test]
+async fn nothing_left_is_no_failure_and_no_upload() {
+    let from = prometheus(TEXT, "up 1\n").await;
+    let to = Server::default().start().await;
+    let report = worker(&config(&from, &to)).0.cycle().await.expect("nothing to upload");
+    assert_eq!((report.scraped, report.kept, report.uploaded, report.bytes), (1, 0, 0, 0));
+    assert_eq!(seen(&to, "/upload").await.len(), 0);
+}
+
+#[tokio::test]
+async fn token_files_are_read_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from_token, to_token) = (folder.path().join("from"), folder.path().join("to"));
+    let write = |from: &str, to: &str| {
+        std::fs::write(&from_token, from).expect("written");
+        std::fs::write(&to_token, to).expect("written");
+    };
+    write("from-1\n", "to-1\n");
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    let mut config = config(&from, &to);
+    config.from.token = Some(Credential::File(from_token.clone()));
+    config.to.token = Credential::File(to_token.clone());
+    // Grants that are too short to be kept.
+    server.authorize(grant("a", 10, &[("_id", ID)]));
+    server.authorize(grant("b", 10, &[("_id", ID)]));
+    let (mut worker, _) = worker(&config);
+    worker.cycle().await.expect("uploaded");
+    write("from-2\n", "to-2\n");
+    worker.cycle().await.expect("uploaded");
+    let bearers = async |server: &MockServer, route: &str| -> Vec<String> {
+        seen(server, route).await.iter().map(|request| header(request, "authorization").to_owned()).collect()
+    };
+    assert_eq!(bearers(&from, "/federate").await, ["Bearer from-1", "Bearer from-2"]);
+    assert_eq!(bearers(&to, "/authorize").await, ["Bearer to-1", "Bearer to-2"]);
+
+    std::fs::remove_file(&to_token).expect("removed");
+    let error = worker.cycle().await.expect_err("no token");
+    assert!(matches!(error, CycleError::Token(TokenError::Credential(_))), "{error:?}");
+    assert!(error.to_string().contains(&to_token.display().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_match_file_is_added_to_the_matches() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("matches");
+    std::fs::write(&file, "# what we send\n\n  {a=\"1\"}  \nup\n").expect("written");
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let to = Server::default().start().await;
+    let mut config = config(&from, &to);
+    config.match_file = Some(file.clone());
+    worker(&config).0.cycle().await.expect("uploaded");
+    let pairs: Vec<_> = seen(&from, "/federate").await[0].url.query_pairs().map(|(_, v)| v.into_owned()).collect();
+    assert_eq!(pairs, ["{__name__=\"up\"}", "{a=\"1\"}", "up"]);
+    std::fs::remove_file(&file).expect("removed");
+    let error = Worker::new(&config, Clock::system(), Metrics::default()).err().expect("no file").to_string();
+    assert!(error.starts_with(&format!("--match-file: {} cannot be read", file.display())), "{error}");
+}
+
+#[tokio::test]
+async fn a_password_in_the_url_is_basic_authentication() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let to = Server::default().start().await;
+    let mut config = config(&from, &to);
+    config.from.url.set_username("me").expect("a user");
+    config.from.url.set_password(Some("secret")).expect("a password");
+    worker(&config).0.cycle().await.expect("uploaded");
+    assert_eq!(header(&seen(&from, "/federate").await[0], "authorization"), "Basic bWU6c2VjcmV0");
+}

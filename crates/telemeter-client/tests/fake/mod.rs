@@ -1,0 +1,170 @@
+//! A Prometheus and a telemeter server, played.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use telemeter_client::{
+    Config,
+    config::{Credential, Source, Target},
+    secret::Secret,
+};
+use telemeter_wire::{
+    Arena, Limits, Points, SeriesSet,
+    exposition::{self, Format},
+    snappy,
+};
+use url::Url;
+use wiremock::{
+    Mock, MockServer, Request, Respond, ResponseTemplate,
+    matchers::{method, path},
+};
+
+/// 2026-11-22 07:01:10.734 UTC, the time of the recorded exchange.
+pub const NOW_MS: i64 = 1_795_330_870_734;
+/// The cluster that all tests play.
+pub const ID: &str = "00000000-0000-4000-8000-000000000001";
+
+/// A Prometheus that answers every scrape with the same body.
+pub async fn prometheus(content_type: &str, body: impl Into<Vec<u8>>) -> MockServer {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_raw(body, content_type);
+    Mock::given(method("GET")).and(path("/federate")).respond_with(answer).mount(&server).await;
+    server
+}
+
+/// A telemeter server: the answers that it still has to give, then the usual ones.
+#[derive(Clone, Default)]
+pub struct Server {
+    authorize: Arc<Mutex<VecDeque<ResponseTemplate>>>,
+    upload: Arc<Mutex<VecDeque<ResponseTemplate>>>,
+}
+
+struct Answers {
+    special: Arc<Mutex<VecDeque<ResponseTemplate>>>,
+    usual: ResponseTemplate,
+}
+
+impl Respond for Answers {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        self.special.lock().expect("no panic").pop_front().unwrap_or_else(|| self.usual.clone())
+    }
+}
+
+/// What `/authorize` answers with.
+pub fn grant(token: &str, seconds: i64, labels: &[(&str, &str)]) -> ResponseTemplate {
+    let labels: serde_json::Map<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+    ResponseTemplate::new(200)
+        .set_body_json(serde_json::json!({"version": 1, "token": token, "expiresInSeconds": seconds, "labels": labels}))
+}
+
+impl Server {
+    /// Puts an answer of `/authorize` before the usual grant.
+    pub fn authorize(&self, answer: ResponseTemplate) {
+        self.authorize.lock().expect("no panic").push_back(answer);
+    }
+
+    /// Puts an answer of `/upload` before the usual 200.
+    pub fn upload(&self, answer: ResponseTemplate) {
+        self.upload.lock().expect("no panic").push_back(answer);
+    }
+
+    /// Begins to listen.
+    pub async fn start(&self) -> MockServer {
+        let server = MockServer::start().await;
+        let routes = [
+            ("/authorize", &self.authorize, grant("granted", 86_400, &[("_id", ID)])),
+            ("/upload", &self.upload, ResponseTemplate::new(200)),
+        ];
+        for (route, special, usual) in routes {
+            let answers = Answers { special: special.clone(), usual };
+            Mock::given(method("POST")).and(path(route)).respond_with(answers).mount(&server).await;
+        }
+        server
+    }
+}
+
+/// The requests that `server` saw on `route`, in order.
+pub async fn seen(server: &MockServer, route: &str) -> Vec<Request> {
+    let all = server.received_requests().await.expect("recorded");
+    all.into_iter().filter(|request| request.url.path() == route).collect()
+}
+
+/// A header's value; empty where it is absent.
+pub fn header<'r>(request: &'r Request, name: &str) -> &'r str {
+    request.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+}
+
+/// A client between the two, without a listener of its own.
+pub fn config(from: &MockServer, to: &MockServer) -> Config {
+    let mut authorize = Url::parse(&format!("{}/authorize", to.uri())).expect("a URL");
+    authorize.query_pairs_mut().append_pair("id", ID);
+    let target = Target {
+        authorize,
+        upload: Url::parse(&format!("{}/upload", to.uri())).expect("a URL"),
+        ca_file: None,
+        token: Credential::Value(Secret::from("a-token")),
+    };
+    let source = Source::new(Url::parse(&format!("{}/federate", from.uri())).expect("a URL"));
+    Config { listen: None, ..Config::new(source, target, ID) }
+}
+
+/// What an upload holds, in the text format.
+pub fn uploaded(request: &Request) -> String {
+    assert_eq!(header(request, "content-encoding"), "snappy");
+    assert_eq!(
+        header(request, "content-type"),
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    );
+    text_of(&request.body)
+}
+
+/// What framed snappy over delimited families holds, in the text format.
+pub fn text_of(body: &[u8]) -> String {
+    let plain = plain(body);
+    let (arena, mut text) = (Arena::new(), Vec::new());
+    let mut set = SeriesSet::new_in(&arena);
+    exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+    exposition::text::encode(&set, &mut text);
+    String::from_utf8(text).expect("text")
+}
+
+/// One series: its labels sorted, its value's bits, its timestamp.
+pub type Row = (Vec<(String, String)>, u64, Option<i64>);
+
+/// All series of framed snappy over delimited families, sorted.
+pub fn rows(body: &[u8]) -> Vec<Row> {
+    let plain = plain(body);
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+    let row = |series: telemeter_wire::Series<'_, '_>| {
+        let mut labels: Vec<_> =
+            series.labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
+        labels.sort();
+        let Points::Sample(sample) = series.points else { panic!("an upload holds samples") };
+        (labels, sample.value.to_bits(), sample.timestamp_ms)
+    };
+    let mut rows: Vec<Row> = set.iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+fn plain(body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    snappy::decode_framed(body, 100 << 20, &mut plain).expect("framed snappy");
+    plain
+}
+
+/// The recorded exchange, where it is at hand.
+pub fn recorded() -> Option<PathBuf> {
+    let folder = std::env::var_os("TELEMETER_RECORDED").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/recorded")),
+        PathBuf::from,
+    );
+    folder.is_dir().then_some(folder)
+}

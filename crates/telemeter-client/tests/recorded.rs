@@ -1,0 +1,44 @@
+//! Held against an exchange that was recorded, where that folder is: `TELEMETER_RECORDED`, or beside the checkout.
+
+#![allow(clippy::print_stderr, reason = "who runs it should see that it was skipped")]
+
+mod fake;
+
+use fake::{NOW_MS, Server, config, prometheus, recorded, rows, seen};
+use telemeter_client::{
+    Worker,
+    config::{Anonymize, Credential},
+    metrics::Metrics,
+    secret::Secret,
+};
+use telemeter_http::clock::Clock;
+
+#[tokio::test]
+async fn the_same_226_series_are_uploaded() {
+    let Some(folder) = recorded() else {
+        eprintln!("skipped: no recorded exchange here; TELEMETER_RECORDED names its folder");
+        return;
+    };
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("part of the recording");
+    let from = prometheus("text/plain; version=0.0.4; charset=utf-8", read("scraped.txt")).await;
+    let to = Server::default().start().await;
+    let mut config = config(&from, &to);
+    config.match_file = Some(folder.join("../matches.txt")).filter(|file| file.is_file());
+    config.anonymize = Some(Anonymize {
+        labels: vec!["instance".to_owned()],
+        salt: Credential::Value(Secret::from("a-unique-value")),
+    });
+    let (clock, _) = Clock::fixed(NOW_MS + 5_000);
+    let mut worker = Worker::new(&config, clock, Metrics::default()).expect("set up");
+
+    let report = worker.cycle().await.expect("uploaded");
+    assert_eq!((report.scraped, report.kept, report.uploaded), (232, 226, 226));
+
+    let expected = rows(&read("client-upload.snappy-framed"));
+    let ours = rows(&seen(&to, "/upload").await[0].body);
+    assert_eq!(expected.len(), 226);
+    for (ours, expected) in ours.iter().zip(&expected) {
+        assert_eq!(ours, expected);
+    }
+    assert_eq!(ours.len(), expected.len());
+}
