@@ -1,0 +1,308 @@
+//! The real server, as a process of its own, between a stub authority and a counting store: CPU a request (user and
+//! system, of the server alone, from `/proc`), latency, and peak memory.
+//!
+//! 16 keep-alive connections each send one request after the other; the ways in take turns, and the best round counts
+//! (a neighbour can only add). `TELEMETER_SAMPLE` and `TELEMETER_RULES` name a text exposition and a list of selectors
+//! to use in place of the made-up ones, `BENCH_JSON` a file for the results, `BENCH_SECONDS` how long a round is.
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
+
+mod payload;
+mod sink;
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, StatusCode, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use telemeter_auth::tollbooth::mock;
+use telemeter_http::listen;
+use tokio::{net::TcpStream, task::JoinSet};
+
+use self::payload::{CLUSTER, Payload, TOKEN};
+
+const CONNECTIONS: usize = 16;
+const ROUNDS: usize = 3;
+const WARM_UP: Duration = Duration::from_millis(500);
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = listen::bind("127.0.0.1:0").await.expect("a port");
+    let authority_at = authority.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let router = mock::router([TOKEN.into()]);
+        listen::serve(authority, router, listen::Limits::default(), std::future::pending()).await;
+    });
+    let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let store_at = store.local_addr().expect("an address");
+    let counts = Arc::new(sink::Counts::default());
+    tokio::spawn(sink::serve(store, counts.clone()));
+
+    let server = Server::start(folder.path(), authority_at, store_at).await;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let payload = Payload::new(now_ms);
+    println!(
+        "{} series, {} bytes as an upload, {} bytes as a remote write; {CONNECTIONS} connections",
+        payload.series,
+        payload.upload.len(),
+        payload.receive.len()
+    );
+    let asks: Vec<Ask> = asks(&server, &payload).await;
+    let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
+    let mut best: Vec<Option<Row>> = asks.iter().map(|_| None).collect();
+    for _ in 0..ROUNDS {
+        for (ask, best) in asks.iter().zip(&mut best) {
+            server.load(ask, WARM_UP).await;
+            let row = server.load(ask, Duration::from_secs_f64(seconds)).await;
+            if best.as_ref().is_none_or(|best| row.cpu_micros < best.cpu_micros) {
+                *best = Some(row);
+            }
+        }
+    }
+    let rows: Vec<Row> = best.into_iter().flatten().collect();
+    report(&rows, &server, &counts);
+}
+
+/// One way in.
+struct Ask {
+    name: &'static str,
+    path: &'static str,
+    /// Every request asks for another cluster.
+    anew: bool,
+    authorization: String,
+    headers: &'static [(&'static str, &'static str)],
+    body: Bytes,
+}
+
+async fn asks(server: &Server, payload: &Payload) -> Vec<Ask> {
+    let authorize = |name, anew| Ask {
+        name,
+        path: "/authorize?id=",
+        anew,
+        authorization: format!("Bearer {TOKEN}"),
+        headers: &[],
+        body: Bytes::new(),
+    };
+    let known = authorize("authorize: a known cluster", false);
+    let granted = server.ask(&known).await;
+    let exchange = telemeter_auth::exchange::Exchange::from_json(&granted).expect("a grant");
+    vec![
+        Ask {
+            name: "upload",
+            path: "/upload",
+            anew: false,
+            authorization: format!("Bearer {}", exchange.token.expose()),
+            headers: &[
+                ("content-type", telemeter_wire::exposition::DELIMITED_CONTENT_TYPE),
+                ("content-encoding", "snappy"),
+            ],
+            body: payload.upload.clone(),
+        },
+        Ask {
+            name: "receive",
+            path: "/metrics/v1/receive",
+            anew: false,
+            authorization: format!("Bearer {}", payload::composite_token()),
+            headers: &[
+                ("content-type", "application/x-protobuf"),
+                ("content-encoding", "snappy"),
+                ("x-prometheus-remote-write-version", "0.1.0"),
+            ],
+            body: payload.receive.clone(),
+        },
+        known,
+        authorize("authorize: a new cluster", true),
+    ]
+}
+
+/// What one way in came to.
+struct Row {
+    name: &'static str,
+    requests: u64,
+    per_second: f64,
+    cpu_micros: f64,
+    latency: Histogram<u64>,
+}
+
+/// The process that is measured.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    asked: Arc<AtomicU64>,
+}
+
+impl Server {
+    async fn start(folder: &std::path::Path, authority: SocketAddr, store: SocketAddr) -> Self {
+        let rules = folder.join("rules.txt");
+        fs::write(&rules, payload::rules()).expect("written");
+        let ports = [free_port(), free_port()];
+        let child = Command::new(env!("CARGO_BIN_EXE_telemeter-server"))
+            .arg(format!("--listen={}", ports[0]))
+            .arg(format!("--listen-internal={}", ports[1]))
+            .arg(format!("--authorize=http://{authority}/"))
+            .arg(format!("--forward-url=http://{store}/api/v1/write"))
+            .arg("--whitelist-file")
+            .arg(&rules)
+            // One cluster is asked for again and again.
+            .arg("--ratelimit=0s")
+            .stderr(Stdio::from(fs::File::create(folder.join("log")).expect("a log")))
+            .spawn()
+            .expect("the server starts");
+        let server = Self { child, address: ports[0], asked: Arc::default() };
+        let started = Instant::now();
+        while TcpStream::connect(server.address).await.is_err() {
+            let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(started.elapsed() < Duration::from_secs(10), "the server does not answer:\n{}", log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    /// One request.
+    async fn ask(&self, ask: &Ask) -> Bytes {
+        let mut connection = Connection::open(self.address).await;
+        connection.ask(ask, 0).await
+    }
+
+    /// Asks for so long, on all connections.
+    async fn load(&self, ask: &Ask, duration: Duration) -> Row {
+        let cpu = self.cpu();
+        let started = Instant::now();
+        let mut connections = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let (address, asked) = (self.address, self.asked.clone());
+            let ask = Ask { authorization: ask.authorization.clone(), body: ask.body.clone(), ..*ask };
+            connections.spawn(async move {
+                let mut connection = Connection::open(address).await;
+                let mut latency = Histogram::<u64>::new(3).expect("three digits");
+                while started.elapsed() < duration {
+                    let asked = asked.fetch_add(1, Ordering::Relaxed);
+                    let began = Instant::now();
+                    connection.ask(&ask, asked).await;
+                    latency.record(began.elapsed().as_micros() as u64).expect("it grows");
+                }
+                latency
+            });
+        }
+        let mut latency = Histogram::<u64>::new(3).expect("three digits");
+        while let Some(one) = connections.join_next().await {
+            latency.add(one.expect("no panic")).expect("of one shape");
+        }
+        let (took, requests) = (started.elapsed(), latency.len());
+        let cpu_micros = (self.cpu() - cpu).as_secs_f64() * 1e6 / requests as f64;
+        Row { name: ask.name, requests, per_second: requests as f64 / took.as_secs_f64(), cpu_micros, latency }
+    }
+
+    /// User and system time so far; `/proc` counts it in hundredths of a second.
+    fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server still runs");
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
+    /// Resident memory now and at its peak, in MiB.
+    fn memory(&self) -> [f64; 2] {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server still runs");
+        ["VmRSS:", "VmHWM:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("memory");
+            line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // There is nothing to be done about a server that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+/// One keep-alive connection to the server.
+struct Connection {
+    open: http1::SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        let (open, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection);
+        Self { open, host: address.to_string() }
+    }
+
+    async fn ask(&mut self, ask: &Ask, number: u64) -> Bytes {
+        let cluster = match (ask.path.ends_with('='), ask.anew) {
+            (true, true) => format!("00000000-0000-4000-8000-1{number:011x}"),
+            (true, false) => CLUSTER.to_owned(),
+            (false, _) => String::new(),
+        };
+        let mut request = Request::post(format!("{}{cluster}", ask.path))
+            .header("host", &self.host)
+            .header("authorization", &ask.authorization);
+        for (name, value) in ask.headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(ask.body.clone())).expect("a request");
+        self.open.ready().await.expect("the connection stays");
+        let answer = self.open.send_request(request).await.expect("an answer");
+        let status = answer.status();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        let taken = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT);
+        assert!(taken, "{}: {status} {}", ask.name, String::from_utf8_lossy(&body));
+        body
+    }
+}
+
+fn report(rows: &[Row], server: &Server, counts: &sink::Counts) {
+    let millis = |row: &Row, quantile| row.latency.value_at_quantile(quantile) as f64 / 1000.0;
+    println!(
+        "{:<28} {:>10} {:>10} {:>12} {:>9} {:>9} {:>9} {:>9}",
+        "way in", "requests", "a second", "CPU µs each", "p50 ms", "p90 ms", "p99 ms", "max ms"
+    );
+    let mut json = String::from("[");
+    for row in rows {
+        let Row { name, requests, per_second, cpu_micros, latency } = row;
+        let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| millis(row, quantile));
+        let max = latency.max() as f64 / 1000.0;
+        println!(
+            "{name:<28} {requests:>10} {per_second:>10.0} {cpu_micros:>12.1} {p50:>9.2} {p90:>9.2} {p99:>9.2} {max:>9.2}"
+        );
+        let separator = if json.len() > 1 { "," } else { "" };
+        let _ = write!(
+            json,
+            "{separator}{{\"part\":{name:?},\"micros\":{cpu_micros:.2},\"per_second\":{per_second:.1},\
+             \"p50_ms\":{p50},\"p90_ms\":{p90},\"p99_ms\":{p99},\"max_ms\":{max}}}"
+        );
+    }
+    let [resident, peak] = server.memory();
+    println!("memory of the server: {resident:.1} MiB, at most {peak:.1} MiB");
+    println!("the store took {} requests", counts.requests.load(Ordering::Relaxed));
+    let _ = writeln!(json, ",{{\"part\":\"server memory\",\"resident_mib\":{resident:.1},\"peak_mib\":{peak:.1}}}]");
+    if let Ok(file) = std::env::var("BENCH_JSON") {
+        fs::write(&file, json).expect("BENCH_JSON can be written");
+    }
+}

@@ -1,0 +1,5 @@
+//! `authorization-server`: the name that manifests and scripts call.
+
+fn main() -> std::process::ExitCode {
+    telemeter::run(Some(telemeter::Program::AuthorizationServer), std::env::args_os(), telemeter::start)
+}

@@ -1,0 +1,5 @@
+//! `telemeter-benchmark`: the name that manifests and scripts call.
+
+fn main() -> std::process::ExitCode {
+    telemeter::run(Some(telemeter::Program::Benchmark), std::env::args_os(), telemeter::start)
+}

@@ -1,0 +1,179 @@
+//! What was typed, for each program; `config(self)` of each is the one door to what is meant.
+
+pub mod authority;
+pub mod benchmark;
+pub mod client;
+pub mod duration;
+pub mod quickstart;
+pub mod server;
+pub mod shared;
+pub mod table;
+mod target;
+mod value;
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use self::value::FlagError;
+use self::{
+    authority::{AuthorityConfig, AuthorityFlags},
+    benchmark::BenchmarkFlags,
+    client::ClientFlags,
+    quickstart::{QuickstartConfig, QuickstartFlags},
+    server::ServerFlags,
+    shared::LogFlags,
+};
+use crate::traces;
+
+/// The programs, each a subcommand of `telemeter` and, but for the quickstart, a binary of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `telemeter server`, `telemeter-server`.
+    Server,
+    /// `telemeter client`, `telemeter-client`.
+    Client,
+    /// `telemeter authorization-server`, `authorization-server`.
+    AuthorizationServer,
+    /// `telemeter benchmark`, `telemeter-benchmark`.
+    Benchmark,
+    /// `telemeter quickstart`.
+    Quickstart,
+}
+
+impl Program {
+    /// All of them, in the order in which they are told about.
+    pub const ALL: [Self; 5] =
+        [Self::Server, Self::Client, Self::AuthorizationServer, Self::Benchmark, Self::Quickstart];
+
+    /// Its flags, for parsing and for printing; named as its own binary.
+    pub fn command(self) -> Command {
+        loosen(match self {
+            Self::Server => ServerFlags::command(),
+            Self::Client => ClientFlags::command(),
+            Self::AuthorizationServer => AuthorityFlags::command(),
+            Self::Benchmark => BenchmarkFlags::command(),
+            Self::Quickstart => QuickstartFlags::command(),
+        })
+    }
+}
+
+/// What was typed.
+#[derive(Subcommand, Debug)]
+pub enum Flags {
+    /// The server: takes in a fleet's metrics and forwards them to a store.
+    Server(Box<ServerFlags>),
+    /// The client: scrapes a Prometheus and pushes to the server.
+    Client(Box<ClientFlags>),
+    /// Plays the authority for tests and demos.
+    AuthorizationServer(Box<AuthorityFlags>),
+    /// Plays many clusters at once against a server.
+    Benchmark(Box<BenchmarkFlags>),
+    /// Authority, server and client in one process, to see metrics flow at once.
+    Quickstart(Box<QuickstartFlags>),
+}
+
+impl Flags {
+    /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none.
+    ///
+    /// # Errors
+    /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.
+    pub fn parse(program: Option<Program>, argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let Some(program) = program else {
+            return Ok(Telemeter::from_arg_matches(&telemeter().try_get_matches_from(argv)?)?.flags);
+        };
+        let matches = program.command().try_get_matches_from(argv)?;
+        Ok(match program {
+            Program::Server => Self::Server(Box::new(ServerFlags::from_arg_matches(&matches)?)),
+            Program::Client => Self::Client(Box::new(ClientFlags::from_arg_matches(&matches)?)),
+            Program::AuthorizationServer => {
+                Self::AuthorizationServer(Box::new(AuthorityFlags::from_arg_matches(&matches)?))
+            }
+            Program::Benchmark => Self::Benchmark(Box::new(BenchmarkFlags::from_arg_matches(&matches)?)),
+            Program::Quickstart => Self::Quickstart(Box::new(QuickstartFlags::from_arg_matches(&matches)?)),
+        })
+    }
+
+    /// The flags of the log, which every program has.
+    pub fn log(&self) -> &LogFlags {
+        match self {
+            Self::Server(flags) => &flags.log,
+            Self::Client(flags) => &flags.log,
+            Self::AuthorizationServer(flags) => &flags.log,
+            Self::Benchmark(flags) => &flags.log,
+            Self::Quickstart(flags) => &flags.log,
+        }
+    }
+
+    /// What the log should say about flags that do less than they promise.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Server(flags) => flags.warnings(),
+            Self::Client(flags) => flags.warnings(),
+            Self::Benchmark(flags) => flags.warnings(),
+            Self::AuthorizationServer(_) | Self::Quickstart(_) => Vec::new(),
+        }
+    }
+}
+
+/// What was meant, by whichever program.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// See [`ServerFlags::config`].
+    Server(Box<telemeter_server::Config>),
+    /// See [`ClientFlags::config`].
+    Client(Box<telemeter_client::Config>),
+    /// See [`AuthorityFlags::config`].
+    AuthorizationServer(AuthorityConfig),
+    /// See [`BenchmarkFlags::config`].
+    Benchmark(Box<telemeter_client::BenchmarkConfig>),
+    /// See [`QuickstartFlags::config`].
+    Quickstart(Box<QuickstartConfig>),
+}
+
+impl Flags {
+    /// What was meant, and where its traces go; `None` for programs that have no such flags.
+    ///
+    /// # Errors
+    /// See each program's `config`.
+    pub fn config(self) -> Result<(Config, Option<traces::Config>), FlagError> {
+        Ok(match self {
+            Self::Server(flags) => {
+                let tracing = flags.tracing.config("telemeter-server")?;
+                (Config::Server(Box::new(flags.config()?)), Some(tracing))
+            }
+            Self::Client(flags) => {
+                let tracing = flags.tracing.config("telemeter-client")?;
+                (Config::Client(Box::new(flags.config()?)), Some(tracing))
+            }
+            Self::AuthorizationServer(flags) => (Config::AuthorizationServer(flags.config()?), None),
+            Self::Benchmark(flags) => (Config::Benchmark(Box::new(flags.config()?)), None),
+            Self::Quickstart(flags) => (Config::Quickstart(Box::new(flags.config()?)), None),
+        })
+    }
+}
+
+/// `telemeter` itself, with a subcommand for each program.
+pub fn telemeter() -> Command {
+    loosen(Telemeter::command())
+}
+
+/// Metrics of a fleet of clusters, from each cluster's Prometheus to the vendor's store.
+#[derive(Parser)]
+#[command(name = "telemeter", version)]
+struct Telemeter {
+    #[command(subcommand)]
+    flags: Flags,
+}
+
+/// Reads flags as the Go programs do: the last of a repeated flag counts, and a value may begin with a dash.
+fn loosen(command: Command) -> Command {
+    let value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
+    command
+        .args_override_self(true)
+        .mut_args(|arg| if value(&arg) { arg.allow_hyphen_values(true) } else { arg })
+        .mut_subcommands(loosen)
+}
+
+#[cfg(test)]
+mod tests;

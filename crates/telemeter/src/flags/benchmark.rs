@@ -1,0 +1,161 @@
+//! The flags of `telemeter-benchmark`.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::Parser;
+use telemeter_auth::Secret;
+use telemeter_client::config::{BenchmarkConfig, Credential, DEFAULT_INTERVAL, Fleet, Target, Tokens};
+
+use super::{
+    duration,
+    shared::LogFlags,
+    target::{self, Urls},
+    value::{self, FlagError},
+};
+
+/// Play many clusters at once against a telemeter server, and say how it did.
+#[derive(Parser, Debug)]
+#[command(name = "telemeter-benchmark", version)]
+pub struct BenchmarkFlags {
+    /// The telemeter server to push to; tokens are exchanged at its authorize, metrics pushed to its upload.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+
+    /// Where metrics are pushed to, if not below --to.
+    #[arg(long, value_name = "URL")]
+    to_upload: Option<String>,
+
+    /// Where the token is exchanged, if not below --to.
+    #[arg(long, value_name = "URL")]
+    to_auth: Option<String>,
+
+    /// PEM file with authorities that the server is checked against, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    to_ca_file: Option<OsString>,
+
+    /// The token that is exchanged at the server.
+    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    to_token: Option<Secret>,
+
+    /// File with the token that is exchanged at the server. --to-token goes before it.
+    #[arg(long, value_name = "FILE")]
+    to_token_file: Option<OsString>,
+
+    /// File with the metrics to push, in the text format.
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<OsString>,
+
+    /// The time between two uploads of one worker; workers start spread over it. 0s: the default.
+    #[arg(long, value_name = "DURATION", default_value = "4m30s", value_parser = duration::parse)]
+    interval: Duration,
+
+    /// Where health and metrics are served. Empty: nowhere.
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8080")]
+    listen: String,
+
+    /// How many clusters are played at once.
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
+    workers: u32,
+
+    /// Send one upload per worker, then end; fail if one failed.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    once: bool,
+
+    /// Simulate a fleet of so many clusters in place of workers: each uploads once an --interval, by a schedule that a
+    /// slow server does not slow down. Goes with --shared-key or --authorize-all; over plain http only.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MOST_CLUSTERS),
+          conflicts_with_all = ["workers", "once", "to_ca_file"])]
+    clusters: Option<u64>,
+
+    /// How long a simulated fleet uploads.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse, requires = "clusters")]
+    duration: Duration,
+
+    /// Sign a simulated fleet's tokens with this private key, which the server has as its --shared-key too.
+    #[arg(long, value_name = "FILE", requires = "clusters", conflicts_with = "authorize_all")]
+    shared_key: Option<OsString>,
+
+    /// Exchange the token for every cluster of a simulated fleet, as clients do, before its first upload.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true,
+          value_name = "BOOL", requires = "clusters")]
+    authorize_all: bool,
+
+    /// Over how many connections a simulated fleet uploads.
+    #[arg(long, value_name = "COUNT", default_value = "256", requires = "clusters",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+
+    /// File for a plot of a simulated fleet's throughput, latency, and the server's CPU and memory over time.
+    #[arg(long, value_name = "FILE", requires = "clusters")]
+    report_svg: Option<OsString>,
+
+    /// File for the same figures as JSON.
+    #[arg(long, value_name = "FILE", requires = "clusters")]
+    report_json: Option<OsString>,
+
+    /// The server's process on this machine: its CPU and memory are read from /proc.
+    #[arg(long, value_name = "PID", requires = "clusters")]
+    server_pid: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// More would not fit into memory once clusters come again.
+const MOST_CLUSTERS: u64 = 1_000_000_000;
+
+impl BenchmarkFlags {
+    /// What the log should say about flags that do less than they promise.
+    pub fn warnings(&self) -> Vec<String> {
+        let doubled = target::doubled(&self.to_token, &self.to_token_file);
+        doubled.then(|| "--to-token-file is not read: --to-token goes before it".to_owned()).into_iter().collect()
+    }
+
+    /// What was meant.
+    ///
+    /// # Errors
+    /// Flags that miss each other or hold what cannot be.
+    pub fn config(self) -> Result<BenchmarkConfig, FlagError> {
+        let metrics_file = value::path(self.metrics_file)
+            .ok_or(FlagError::Missing("nothing to push: give --metrics-file FILE, in the text format"))?;
+        let Urls { authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
+        let shared_key = value::path(self.shared_key);
+        let token = match &shared_key {
+            Some(_) => Credential::Value(Secret::from("")),
+            None => target::to_token(self.to_token, self.to_token_file)?,
+        };
+        let tokens = match (shared_key, self.authorize_all) {
+            (Some(_), true) => return Err(FlagError::Together("--shared-key and --authorize-all exclude each other")),
+            (Some(file), false) => Some(Tokens::Minted(file)),
+            (None, true) => Some(Tokens::Exchanged),
+            (None, false) => None,
+        };
+        let fleet = self.clusters.map(|clusters| {
+            if self.duration.is_zero() {
+                return Err(FlagError::value("--duration", "must be longer than 0s"));
+            }
+            Ok(Fleet {
+                clusters,
+                duration: self.duration,
+                tokens: tokens.ok_or(FlagError::Missing(
+                    "no tokens for the fleet: give --shared-key FILE to sign them, or --authorize-all to ask for each",
+                ))?,
+                connections: usize::from(self.connections),
+                report_svg: value::path(self.report_svg),
+                report_json: value::path(self.report_json),
+                server_pid: self.server_pid,
+            })
+        });
+        Ok(BenchmarkConfig {
+            listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
+            to: Target { authorize, upload, ca_file: value::path(self.to_ca_file), token },
+            metrics_file,
+            interval: if self.interval.is_zero() { DEFAULT_INTERVAL } else { self.interval },
+            workers: self.workers as usize,
+            once: self.once,
+            fleet: fleet.transpose()?,
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! The flags of `telemeter-client`.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::Parser;
+use telemeter_auth::Secret;
+use telemeter_client::config::{Anonymize, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, Source, Target, Tls};
+use url::Url;
+
+use super::{
+    duration,
+    shared::{LogFlags, TracingFlags},
+    target::{self, Urls},
+    value::{self, FlagError},
+};
+
+/// Scrape the chosen metrics of a Prometheus, anonymize and label them, and push them to a telemeter server.
+#[derive(Parser, Debug)]
+#[command(name = "telemeter-client", version)]
+pub struct ClientFlags {
+    /// Where health, metrics and the last metrics sent are served. Empty: nowhere.
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:9002")]
+    listen: String,
+
+    /// The Prometheus to scrape. Without a path: its /federate.
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+
+    /// PEM file with authorities that --from is checked against, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    from_ca_file: Option<OsString>,
+
+    /// The bearer token for --from.
+    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    from_token: Option<Secret>,
+
+    /// File with the bearer token for --from. --from-token goes before it.
+    #[arg(long, value_name = "FILE")]
+    from_token_file: Option<OsString>,
+
+    /// PEM file with our certificate for --from. Goes with --tls-private-key-file.
+    #[arg(long, value_name = "FILE")]
+    tls_cert_file: Option<OsString>,
+
+    /// PEM file with the private key of our certificate for --from.
+    #[arg(long, value_name = "FILE")]
+    tls_private_key_file: Option<OsString>,
+
+    /// The cluster's ID. May stand in --to-auth as ?id= instead.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+
+    /// The telemeter server to push to; tokens are exchanged at its authorize, metrics pushed to its upload.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+
+    /// Where metrics are pushed to, if not below --to.
+    #[arg(long, value_name = "URL")]
+    to_upload: Option<String>,
+
+    /// Where the token is exchanged, if not below --to.
+    #[arg(long, value_name = "URL")]
+    to_auth: Option<String>,
+
+    /// The token that is exchanged at the server.
+    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    to_token: Option<Secret>,
+
+    /// File with the token that is exchanged at the server. --to-token goes before it.
+    #[arg(long, value_name = "FILE")]
+    to_token_file: Option<OsString>,
+
+    /// The time between two reports. 0s: the default.
+    #[arg(long, value_name = "DURATION", default_value = "4m30s", value_parser = duration::parse)]
+    interval: Duration,
+
+    /// Cap on the body of a scrape, in decompressed bytes; at least 1.
+    #[arg(long, value_name = "BYTES", default_value = "204800", value_parser = clap::value_parser!(u64).range(1..))]
+    limit_bytes: u64,
+
+    /// A selector of series to scrape. Repeated. Without any: {__name__="up"}.
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+
+    /// File with more selectors, one a line, added to those of --match.
+    #[arg(long, value_name = "FILE")]
+    match_file: Option<OsString>,
+
+    /// A label that every series gets, over its own. Comma-separated or repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+
+    /// A metric's name and the one it is sent under. Comma-separated or repeated; a lone comma: none.
+    #[arg(long, value_name = "OLD=NEW", default_value = DEFAULT_RENAME)]
+    rename: Vec<String>,
+
+    /// A label whose values are sent as salted hashes. Comma-separated or repeated; empty: none.
+    #[arg(long, value_name = "NAME")]
+    anonymize_labels: Vec<String>,
+
+    /// What keeps hashed values from being guessed.
+    #[arg(long, value_name = "SALT", value_parser = target::secret)]
+    anonymize_salt: Option<Secret>,
+
+    /// File with what keeps hashed values from being guessed. --anonymize-salt goes before it.
+    #[arg(long, value_name = "FILE")]
+    anonymize_salt_file: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+
+    #[command(flatten)]
+    pub(crate) tracing: TracingFlags,
+}
+
+const DEFAULT_RENAME: &str = "ALERTS=alerts";
+
+impl ClientFlags {
+    /// What the log should say about flags that do less than they promise.
+    pub fn warnings(&self) -> Vec<String> {
+        [
+            (&self.from_token, &self.from_token_file, "--from-token"),
+            (&self.to_token, &self.to_token_file, "--to-token"),
+            (&self.anonymize_salt, &self.anonymize_salt_file, "--anonymize-salt"),
+        ]
+        .into_iter()
+        .filter(|(value, file, _)| target::doubled(value, file))
+        .map(|(_, _, flag)| format!("{flag}-file is not read: {flag} goes before it"))
+        .collect()
+    }
+
+    /// What was meant.
+    ///
+    /// # Errors
+    /// Flags that miss each other, contradict each other, or hold what cannot be.
+    pub fn config(self) -> Result<Config, FlagError> {
+        let from = value::given(self.from).ok_or(FlagError::Missing(
+            "no Prometheus to scrape: give --from URL, for example --from http://localhost:9090",
+        ))?;
+        let from = Source {
+            url: federate(value::http_url("--from", &from)?),
+            ca_file: value::path(self.from_ca_file),
+            token: target::credential(self.from_token, self.from_token_file),
+            identity: value::both(
+                self.tls_cert_file,
+                self.tls_private_key_file,
+                "--tls-cert-file and --tls-private-key-file go together",
+            )?
+            .map(|(cert_file, key_file)| Tls { cert_file, key_file }),
+        };
+        let Urls { mut authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
+        let id = identify(&mut authorize, value::given(self.id))?;
+        let to =
+            Target { authorize, upload, ca_file: None, token: target::to_token(self.to_token, self.to_token_file)? };
+        let match_file = value::path(self.match_file);
+        let mut matches = value::selectors(&self.matches);
+        if matches.is_empty() {
+            matches.push(DEFAULT_MATCH.to_owned());
+        }
+        let salt = target::credential(self.anonymize_salt, self.anonymize_salt_file);
+        let labels = value::slice("--anonymize-labels", self.anonymize_labels)?;
+        let labels: Vec<_> = labels.into_iter().filter(|name| !name.is_empty()).collect();
+        let anonymize = match (labels.is_empty(), salt) {
+            (true, _) => None,
+            (false, Some(salt)) => Some(Anonymize { labels, salt }),
+            (false, None) => {
+                return Err(FlagError::Missing(
+                    "--anonymize-labels needs a salt: give --anonymize-salt-file FILE, or --anonymize-salt SALT",
+                ));
+            }
+        };
+        Ok(Config {
+            listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
+            from,
+            to,
+            id,
+            interval: if self.interval.is_zero() { DEFAULT_INTERVAL } else { self.interval },
+            limit_bytes: usize::try_from(self.limit_bytes).unwrap_or(usize::MAX),
+            matches,
+            match_file,
+            labels: value::labels("--label", self.label, &["__name__"])?,
+            renames: renames(self.rename)?,
+            anonymize,
+            verbose: self.log.verbose,
+        })
+    }
+}
+
+/// A Prometheus is named by its address alone, or by the whole URL of what is scraped.
+pub(crate) fn federate(mut url: Url) -> Url {
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(if path.is_empty() { "/federate" } else { &path });
+    url
+}
+
+/// The cluster's ID, from the flag or the URL, and from now on in the URL.
+fn identify(authorize: &mut Url, id: Option<String>) -> Result<String, FlagError> {
+    let told = authorize.query_pairs().find(|(name, _)| name == "id").map(|(_, id)| id.into_owned());
+    match (id, told.filter(|id| !id.is_empty())) {
+        (None, None) => Err(FlagError::Missing("no cluster to report for: give --id ID")),
+        (Some(id), Some(told)) if id != told => {
+            Err(FlagError::Together("--id and the id in the URL of --to or --to-auth contradict each other"))
+        }
+        (_, Some(told)) => Ok(told),
+        (Some(id), None) => {
+            let others: Vec<(String, String)> =
+                authorize.query_pairs().filter(|(name, _)| name != "id").map(|(n, v)| (n.into(), v.into())).collect();
+            authorize.query_pairs_mut().clear().extend_pairs(others).append_pair("id", &id);
+            Ok(id)
+        }
+    }
+}
+
+fn renames(occurrences: Vec<String>) -> Result<Vec<(String, String)>, FlagError> {
+    const FLAG: &str = "--rename";
+    let mut elements = value::slice(FLAG, occurrences)?;
+    if elements.is_empty() {
+        // As in Go: `--rename=` is the default, not nothing.
+        elements.push(DEFAULT_RENAME.to_owned());
+    }
+    let mut renames: Vec<(String, String)> = Vec::new();
+    for element in elements.iter().filter(|element| !element.is_empty()) {
+        match element.split_once('=') {
+            Some((old, _)) if renames.iter().any(|(other, _)| other == old) => {
+                return Err(FlagError::value(FLAG, format_args!("renames {old} twice")));
+            }
+            Some((old, new)) if !old.is_empty() && !new.is_empty() => renames.push((old.to_owned(), new.to_owned())),
+            _ => return Err(FlagError::value(FLAG, format_args!("must be OLD=NEW, not {element:?}"))),
+        }
+    }
+    Ok(renames)
+}

@@ -1,0 +1,156 @@
+//! The flags of `telemeter quickstart`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use telemeter_client::{config::Source, config::Tls};
+use url::Url;
+
+use super::{
+    client, duration,
+    shared::LogFlags,
+    target,
+    value::{self, FlagError},
+};
+
+/// Where each part listens by default; a free port where that is taken.
+pub(crate) const LISTEN: &str = "localhost:9003";
+pub(crate) const LISTEN_INTERNAL: &str = "localhost:9004";
+pub(crate) const LISTEN_CLIENT: &str = "localhost:9002";
+pub(crate) const LISTEN_AUTHORITY: &str = "localhost:9001";
+
+/// Run an authority, a server with a recent store and a client in one process, to see metrics flow at once.
+#[derive(Parser, Debug)]
+#[command(name = "quickstart", version, mut_arg("log_level", |arg| arg.default_value("warn")))]
+pub struct QuickstartFlags {
+    /// A Prometheus to scrape. Without: the client scrapes its own metrics.
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+
+    /// PEM file with authorities that --from is checked against, beside the system's.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    from_ca_file: Option<OsString>,
+
+    /// File with the bearer token for --from.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    from_token_file: Option<OsString>,
+
+    /// A selector of series to scrape. Repeated. Without any: all series.
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+
+    /// Directory that keeps the key, the token and the cluster's ID, so that the next run is the same cluster. Made if it is not there. Without: new ones each time.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<OsString>,
+
+    /// A store to write to as well, as Prometheus remote write. Without: a prometheus that is found is started as one.
+    #[arg(long, value_name = "URL", conflicts_with = "prometheus")]
+    forward_url: Option<String>,
+
+    /// The prometheus program to start as the store on localhost:9090, and to stop at the end. By default the one on the PATH, if there is one; empty: none.
+    #[arg(long, value_name = "PATH")]
+    prometheus: Option<OsString>,
+
+    /// The time between two reports.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    interval: Duration,
+
+    /// Where the server serves clusters.
+    #[arg(long, value_name = "HOST:PORT", default_value = LISTEN)]
+    listen: String,
+
+    /// Where the server serves health, metrics and the recent store.
+    #[arg(long, value_name = "HOST:PORT", default_value = LISTEN_INTERNAL)]
+    listen_internal: String,
+
+    /// Where the client serves health, metrics and the last metrics sent.
+    #[arg(long, value_name = "HOST:PORT", default_value = LISTEN_CLIENT)]
+    listen_client: String,
+
+    /// Where the authority answers.
+    #[arg(long, value_name = "HOST:PORT", default_value = LISTEN_AUTHORITY)]
+    listen_authority: String,
+
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// What the quickstart is told.
+#[derive(Clone, Debug)]
+pub struct QuickstartConfig {
+    /// What to scrape; `None`: the client's own metrics.
+    pub from: Option<Source>,
+    /// Selectors, each sent as `match[]`; at least one, and by default one that every series matches.
+    pub matches: Vec<String>,
+    /// Keeps key, token and ID; `None`: nothing is kept.
+    pub data_dir: Option<PathBuf>,
+    /// Where metrics go beside the recent store.
+    pub store: Store,
+    /// Time between two reports; never zero.
+    pub interval: Duration,
+    /// `host:port` of the server's external listener.
+    pub listen: String,
+    /// `host:port` of the server's internal listener.
+    pub listen_internal: String,
+    /// `host:port` of the client's listener.
+    pub listen_client: String,
+    /// `host:port` of the authority.
+    pub listen_authority: String,
+    /// Dump round trips, without secrets.
+    pub verbose: bool,
+}
+
+/// Where the quickstart's metrics go beside the recent store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A store that is already there.
+    Url(Url),
+    /// A prometheus that is started for it; that it cannot be is an error.
+    Prometheus(PathBuf),
+    /// A prometheus that is started for it, if the PATH has one.
+    PrometheusOnPath,
+    /// None.
+    None,
+}
+
+impl QuickstartFlags {
+    /// What was meant.
+    ///
+    /// # Errors
+    /// A value that cannot be.
+    pub fn config(self) -> Result<QuickstartConfig, FlagError> {
+        let from = value::given(self.from).map(|text| value::http_url("--from", &text)).transpose()?;
+        let from = from.map(|url| Source {
+            url: client::federate(url),
+            ca_file: value::path(self.from_ca_file),
+            token: target::credential(None, self.from_token_file),
+            identity: None::<Tls>,
+        });
+        let mut matches = value::selectors(&self.matches);
+        if matches.is_empty() {
+            matches.push(r#"{__name__!=""}"#.to_owned());
+        }
+        let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
+        let store = match (forward, self.prometheus) {
+            (Some(url), _) => Store::Url(url),
+            (None, Some(path)) if path.is_empty() => Store::None,
+            (None, Some(path)) => Store::Prometheus(path.into()),
+            (None, None) => Store::PrometheusOnPath,
+        };
+        if self.interval.is_zero() {
+            return Err(FlagError::value("--interval", "must be longer than nothing"));
+        }
+        Ok(QuickstartConfig {
+            from,
+            matches,
+            data_dir: value::path(self.data_dir),
+            store,
+            interval: self.interval,
+            listen: value::address("--listen", &self.listen)?,
+            listen_internal: value::address("--listen-internal", &self.listen_internal)?,
+            listen_client: value::address("--listen-client", &self.listen_client)?,
+            listen_authority: value::address("--listen-authority", &self.listen_authority)?,
+            verbose: self.log.verbose,
+        })
+    }
+}

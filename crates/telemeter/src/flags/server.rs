@@ -1,0 +1,308 @@
+//! The flags of `telemeter-server`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use telemeter_auth::Secret;
+use telemeter_server::config::{
+    Authority, Config, Door, Forward, Memcached, Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
+};
+
+use super::{
+    duration,
+    shared::{LogFlags, TracingFlags},
+    value::{self, FlagError},
+};
+
+/// Take in the metrics of a fleet of clusters, find out who sends them, and forward what may pass to a store.
+#[derive(Parser, Debug)]
+#[command(name = "telemeter-server", version)]
+pub struct ServerFlags {
+    /// Where clusters are served.
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9003")]
+    listen: String,
+
+    /// Where health, metrics, profiles and the recent store are served. Not for the outside.
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:9004")]
+    listen_internal: String,
+
+    /// PEM file with the private key of the external listener. Goes with --tls-crt.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<OsString>,
+
+    /// PEM file with the certificate chain of the external listener. Without: plain HTTP.
+    #[arg(long, value_name = "FILE")]
+    tls_crt: Option<OsString>,
+
+    /// PEM file with the private key of the internal listener. Goes with --internal-tls-crt.
+    #[arg(long, value_name = "FILE")]
+    internal_tls_key: Option<OsString>,
+
+    /// PEM file with the certificate chain of the internal listener. Without: plain HTTP.
+    #[arg(long, value_name = "FILE")]
+    internal_tls_crt: Option<OsString>,
+
+    /// A label that every series gets before it is forwarded, over its own. Comma-separated or repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+
+    /// The label that carries a cluster's ID.
+    #[arg(long, value_name = "NAME", default_value = "_id")]
+    partition_label: String,
+
+    /// File with an EC or RSA private key, PEM or DER. Repeated: the first signs tokens, all verify them. Without: a P-256 key is made at start, which other replicas do not know.
+    #[arg(long, value_name = "FILE")]
+    shared_key: Vec<OsString>,
+
+    /// How long a token of /authorize is good, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = clap::value_parser!(u32).range(1..))]
+    token_expire_seconds: u32,
+
+    /// Where the authority is asked whether a cluster may report.
+    #[arg(long, value_name = "URL")]
+    authorize: Option<String>,
+
+    /// How long clusters that the authority once let in go on while it is out. 0s: not at all.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    authorize_stale: Duration,
+
+    /// Let every cluster report as whoever it says, without an authority. For demos only.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    insecure_allow_any_cluster: bool,
+
+    /// How the identity label of /metrics/v1/receive is held against the token: `strict`, it must be the token's cluster; `presence`, it must be there, for delegates that send for others.
+    #[arg(long, value_enum, value_name = "RULE", default_value = "strict")]
+    receive_identity: Identity,
+
+    /// The OpenID issuer that gives us the token for calls to the authority and the store. Goes with --client-id and --client-secret.
+    #[arg(long, value_name = "URL")]
+    oidc_issuer: Option<String>,
+
+    /// Our name at the OpenID issuer.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+
+    /// Our password at the OpenID issuer.
+    #[arg(long, value_name = "SECRET", value_parser = secret)]
+    client_secret: Option<Secret>,
+
+    /// The audience that some OpenID issuers want to be told.
+    #[arg(long, value_name = "AUDIENCE")]
+    oidc_audience: Option<String>,
+
+    /// The field of the token of /metrics/v1/receive that debug log lines show as `tenant`. Only `cluster_id` can be shown; any other name is warned about and shows nothing.
+    #[arg(long, value_name = "FIELD")]
+    tenant_key: Option<String>,
+
+    /// Sent to the store as THANOS-TENANT. Empty: no such header.
+    #[arg(long, value_name = "TENANT", default_value = "FB870BF3-9F3A-44FF-9BF7-D7A047A52F43")]
+    tenant_id: String,
+
+    /// A memcached that replicas share what the authority said through. Comma-separated or repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    memcached: Vec<String>,
+
+    /// How long memcached keeps a yes of the authority, in seconds; at most 30 days.
+    #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
+    memcached_expire: u32,
+
+    /// How often memcached names are looked up again, in seconds. 0: only at start.
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    memcached_interval: u32,
+
+    /// The shortest time between two uploads of one cluster. 0s: no limit.
+    #[arg(long, value_name = "DURATION", default_value = "4m30s", value_parser = duration::parse)]
+    ratelimit: Duration,
+
+    /// The store: where metrics are forwarded to, as Prometheus remote write.
+    #[arg(long, value_name = "URL")]
+    forward_url: Option<String>,
+
+    /// Keep what was forwarded for this long in memory and show it on the internal listener. May stand in for --forward-url in a demo. Without, or 0s: keep nothing.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    recent_store: Option<Duration>,
+
+    /// Cap on the memory of the recent store, in bytes.
+    #[arg(long, value_name = "BYTES", default_value = "268435456", requires = "recent_store",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    recent_store_max_bytes: u64,
+
+    /// A label that every uploaded series must have; clients are told to set it. Comma-separated or repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    required_label: Vec<String>,
+
+    /// A selector like {__name__="up"}; series that match none are dropped. Repeated. Without any: everything passes.
+    #[arg(long, value_name = "SELECTOR")]
+    whitelist: Vec<String>,
+
+    /// File with more selectors, one a line.
+    #[arg(long, value_name = "FILE")]
+    whitelist_file: Option<OsString>,
+
+    /// The name of a label that is taken off every series. Repeated.
+    #[arg(long, value_name = "NAME")]
+    elide_label: Vec<String>,
+
+    /// Cap on the body of an upload, in decompressed bytes; at least 1.
+    #[arg(long, value_name = "BYTES", default_value = "512000", value_parser = clap::value_parser!(u64).range(1..))]
+    limit_bytes: u64,
+
+    /// Cap on the body of a remote-write request, in compressed bytes; 16 times that when decompressed. At least 1.
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = clap::value_parser!(u64).range(1..))]
+    limit_receive_bytes: u64,
+
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+
+    #[command(flatten)]
+    pub(crate) tracing: TracingFlags,
+}
+
+/// See [`ReceiveIdentity`].
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Identity {
+    Strict,
+    Presence,
+}
+
+impl ServerFlags {
+    /// What the log should say about flags that do less than they promise.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(key) = self.tenant_key.as_deref().filter(|key| !key.is_empty() && *key != CLUSTER_ID) {
+            let why = if key == "authorization_token" { "is a secret" } else { "is no field of the token" };
+            warnings.push(format!("--tenant-key shows nothing: {key:?} {why}; only {CLUSTER_ID} can be logged"));
+        }
+        warnings
+    }
+
+    /// What was meant.
+    ///
+    /// # Errors
+    /// Flags that miss each other, contradict each other, or hold what cannot be.
+    pub fn config(self) -> Result<Config, FlagError> {
+        let partition_label = self.partition_label;
+        if !value::is_label_name(&partition_label) || partition_label == "__name__" {
+            return Err(FlagError::value("--partition-label", format_args!("cannot be {partition_label:?}")));
+        }
+        let reserved = ["__name__", partition_label.as_str()];
+        // Without them nobody could tell whose a series is, or what.
+        if let Some(name) = self.elide_label.iter().find(|name| reserved.contains(&name.as_str())) {
+            return Err(FlagError::value("--elide-label", format_args!("cannot be {name:?}")));
+        }
+        let rules = Rules {
+            labels: value::labels("--label", self.label, &reserved)?,
+            required_labels: value::labels("--required-label", self.required_label, &reserved)?,
+            whitelist: value::selectors(&self.whitelist),
+            whitelist_file: value::path(self.whitelist_file),
+            elide_labels: self.elide_label.into_iter().filter(|name| !name.is_empty()).collect(),
+        };
+        let door = door(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
+        let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
+        let max_bytes = bytes(self.recent_store_max_bytes);
+        let recent_store = self.recent_store.filter(|keep| !keep.is_zero()).map(|keep| RecentStore { keep, max_bytes });
+        if forward.is_none() && recent_store.is_none() {
+            return Err(FlagError::Missing(
+                "no place to put metrics: give --forward-url (the store), or --recent-store 2h to keep them in memory for a demo",
+            ));
+        }
+        let tenant = tenant(self.tenant_id)?;
+        Ok(Config {
+            listen: value::address("--listen", &self.listen)?,
+            listen_internal: value::address("--listen-internal", &self.listen_internal)?,
+            tls: tls(self.tls_crt, self.tls_key, "--tls-key and --tls-crt go together")?,
+            internal_tls: tls(
+                self.internal_tls_crt,
+                self.internal_tls_key,
+                "--internal-tls-key and --internal-tls-crt go together",
+            )?,
+            shared_keys: self.shared_key.into_iter().filter(|key| !key.is_empty()).map(PathBuf::from).collect(),
+            token_expire: Duration::from_secs(self.token_expire_seconds.into()),
+            door,
+            receive_identity: match self.receive_identity {
+                Identity::Strict => ReceiveIdentity::Strict,
+                Identity::Presence => ReceiveIdentity::Presence,
+            },
+            log_tenant: self.tenant_key.as_deref() == Some(CLUSTER_ID),
+            oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
+            memcached: memcached(self.memcached, self.memcached_expire, self.memcached_interval)?,
+            ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
+            forward: forward.map(|url| Forward { url, tenant }),
+            recent_store,
+            rules,
+            limit_bytes: bytes(self.limit_bytes),
+            limit_receive_bytes: bytes(self.limit_receive_bytes),
+            verbose: self.log.verbose,
+            partition_label,
+        })
+    }
+}
+
+/// The one field of a composite token that is no secret.
+const CLUSTER_ID: &str = "cluster_id";
+
+fn door(authorize: Option<String>, stale: Duration, any: bool) -> Result<Door, FlagError> {
+    match (authorize, any) {
+        (Some(text), false) => Ok(Door::Authority(Authority { url: value::http_url("--authorize", &text)?, stale })),
+        (None, true) => Ok(Door::AnyCluster),
+        (Some(_), true) => Err(FlagError::Together("--authorize and --insecure-allow-any-cluster exclude each other")),
+        (None, false) => Err(FlagError::Missing(
+            "nobody to ask who may report: give --authorize URL, or for a demo --insecure-allow-any-cluster",
+        )),
+    }
+}
+
+fn oidc(
+    issuer: Option<String>,
+    id: Option<String>,
+    secret: Option<Secret>,
+    audience: Option<String>,
+) -> Result<Option<Oidc>, FlagError> {
+    let secret = secret.filter(|secret| !secret.expose().is_empty());
+    match (value::given(issuer), value::given(id), secret, value::given(audience)) {
+        (None, None, None, None) => Ok(None),
+        (Some(issuer), Some(client_id), Some(client_secret), audience) => {
+            let url = value::http_url("--oidc-issuer", &issuer)?;
+            if !url.username().is_empty() || url.password().is_some() {
+                return Err(FlagError::value("--oidc-issuer", "must hold no user and no password"));
+            }
+            Ok(Some(Oidc { issuer, client_id, client_secret, audience }))
+        }
+        _ => Err(FlagError::Together(
+            "--oidc-issuer, --client-id and --client-secret go together, and --oidc-audience only goes with them",
+        )),
+    }
+}
+
+fn memcached(servers: Vec<String>, expire: u32, interval: u32) -> Result<Option<Memcached>, FlagError> {
+    let servers = value::slice("--memcached", servers)?;
+    for server in &servers {
+        value::address("--memcached", server)?;
+    }
+    Ok((!servers.is_empty()).then(|| Memcached {
+        servers,
+        expire: Duration::from_secs(expire.into()),
+        interval: Some(Duration::from_secs(interval.into())).filter(|every| !every.is_zero()),
+    }))
+}
+
+fn tenant(text: String) -> Result<Option<String>, FlagError> {
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(FlagError::value("--tenant-id", "cannot stand in a header: printable ASCII only"));
+    }
+    Ok(value::given(Some(text)))
+}
+
+fn tls(cert: Option<OsString>, key: Option<OsString>, rule: &'static str) -> Result<Option<Tls>, FlagError> {
+    Ok(value::both(cert, key, rule)?.map(|(cert_file, key_file)| Tls { cert_file, key_file }))
+}
+
+/// A cap of more bytes than the machine can address is no cap.
+fn bytes(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::from(text))
+}

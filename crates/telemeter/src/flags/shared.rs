@@ -1,0 +1,94 @@
+//! The flags that every program has: its log, its traces.
+
+use clap::Args;
+
+use super::value::{self, FlagError};
+use crate::{
+    logs::{self, Format, Level},
+    traces,
+};
+
+/// What is logged, and how.
+#[derive(Args, Debug)]
+pub struct LogFlags {
+    /// The least urgent lines that are logged.
+    #[arg(long, value_enum, default_value = "info", ignore_case = true, value_name = "LEVEL")]
+    pub log_level: Level,
+
+    /// How a log line is written.
+    #[arg(long, value_enum, default_value = "logfmt", ignore_case = true, value_name = "FORMAT")]
+    pub log_format: Format,
+
+    /// Dump the round trips to other programs, without secrets. `--verbose=false` turns it off.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", value_parser = value::boolean, action = clap::ArgAction::Set,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub verbose: bool,
+}
+
+impl LogFlags {
+    /// What [`logs::init`] is told.
+    pub fn config(&self) -> logs::Config {
+        logs::Config { level: self.log_level, format: self.log_format, verbose: self.verbose }
+    }
+}
+
+/// Where traces go.
+#[derive(Args, Debug)]
+pub struct TracingFlags {
+    /// The name that our spans carry. By default the program's.
+    #[arg(long = "internal.tracing.service-name", value_name = "NAME")]
+    pub service_name: Option<String>,
+
+    /// Where spans are sent, as OTLP over HTTP; `/v1/traces` is added where there is no path. Without: nowhere.
+    #[arg(long = "internal.tracing.endpoint", value_name = "URL")]
+    pub endpoint: Option<String>,
+
+    /// The share of traces that are sent, 0 to 1; a caller's own decision goes before.
+    #[arg(long = "internal.tracing.sampling-fraction", value_name = "FRACTION", default_value = "0.1")]
+    pub sampling_fraction: f64,
+
+    /// What the endpoint is: `agent` may be HOST:PORT, `collector` is a URL. Both are spoken to in OTLP over HTTP.
+    #[arg(long = "internal.tracing.endpoint-type", value_enum, value_name = "TYPE", default_value = "agent")]
+    pub endpoint_type: EndpointType,
+}
+
+/// What stands at the other end; Jaeger's own protocols are no longer spoken.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointType {
+    /// A neighbour, named by host and port.
+    Agent,
+    /// A collector, named by its URL.
+    Collector,
+}
+
+impl TracingFlags {
+    /// What [`traces::build`] is told; `program` is the service name where none was given.
+    ///
+    /// # Errors
+    /// An endpoint that is no URL, a fraction outside of 0 to 1.
+    pub fn config(&self, program: &str) -> Result<traces::Config, FlagError> {
+        const ENDPOINT: &str = "--internal.tracing.endpoint";
+        if !(0.0..=1.0).contains(&self.sampling_fraction) {
+            return Err(FlagError::value("--internal.tracing.sampling-fraction", "must lie between 0 and 1"));
+        }
+        let endpoint = value::given(self.endpoint.clone()).map(|text| match self.endpoint_type {
+            EndpointType::Agent if !text.contains("://") => {
+                value::address(ENDPOINT, &text)?;
+                value::http_url(ENDPOINT, &format!("http://{text}"))
+            }
+            _ => value::http_url(ENDPOINT, &text),
+        });
+        let endpoint = endpoint.transpose()?.map(|mut url| {
+            if url.path() == "/" {
+                url.set_path("/v1/traces");
+            }
+            url
+        });
+        Ok(traces::Config {
+            service_name: value::given(self.service_name.clone()).unwrap_or_else(|| program.to_owned()),
+            endpoint,
+            sampling_fraction: self.sampling_fraction,
+        })
+    }
+}

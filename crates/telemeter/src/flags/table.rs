@@ -1,0 +1,65 @@
+//! The tables of `docs/flags.md`, from the flags themselves.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Command};
+
+use super::Program;
+
+/// The whole page, in Markdown.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Flags\n\n\
+         This page is made from the programs themselves (`UPDATE=1 cargo test -p telemeter` rewrites it).\n\
+         Each program is a subcommand of `telemeter`, and all but the quickstart are binaries of their own.\n\n\
+         - `--flag value` and `--flag=value` are the same. Of a flag that is given twice the last one counts, unless it is\n  \
+           repeatable.\n\
+         - *Comma-separated* values are read as a line of CSV: `\"a=1,2\",b=3` has two elements, and an empty value has none.\n  \
+           Where only *Repeated* is said, commas are part of the value.\n\
+         - DURATION is written as in Go: `4m30s`, `1h30m`, `1.5h`, `500ms`, `0s`.\n\
+         - BOOL stands for true when left out; otherwise `=true` or `=false` behind the flag.\n\
+         - An empty value (`--flag=`) of a flag without a default is the same as no flag.\n\
+         - A flag that is not known ends the program with 2; values that cannot be meant, with one line and 1.\n",
+    );
+    for program in Program::ALL {
+        section(&mut page, &program.command());
+    }
+    page
+}
+
+fn section(page: &mut String, command: &Command) {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let _ = write!(page, "\n## {}\n\n{about}.\n\n| flag | default | meaning |\n|---|---|---|\n", command.get_name());
+    for arg in command.get_arguments() {
+        let _ = writeln!(page, "| {} | {} | {} |", name(arg), cell(&default(arg)), meaning(arg));
+    }
+}
+
+fn name(arg: &Arg) -> String {
+    let value = arg.get_value_names().and_then(<[_]>::first).map(ToString::to_string).unwrap_or_default();
+    let Some(long) = arg.get_long() else { return cell(&value) };
+    let short = arg.get_short().map(|short| format!("`-{short}` ")).unwrap_or_default();
+    let value = if value.is_empty() || value == "BOOL" { String::new() } else { format!(" {value}") };
+    format!("{short}{}", cell(&format!("--{long}{value}")))
+}
+
+/// The help text, which clap takes the last full stop from, and the values where there are only some.
+fn meaning(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let values: Vec<_> = arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+    let of = if values.is_empty() || arg.is_hide_possible_values_set() { String::new() } else { values.join(", ") };
+    let of = if of.is_empty() { of } else { format!(" One of {of}.") };
+    format!("{}.{of}", escape(&help))
+}
+
+fn default(arg: &Arg) -> String {
+    arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",")
+}
+
+fn cell(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!("`{}`", escape(code)) }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}

@@ -1,0 +1,57 @@
+//! Where the client and the benchmark push to: one URL, or the two that are made from it.
+
+use std::ffi::OsString;
+
+use telemeter_auth::Secret;
+use telemeter_client::config::Credential;
+use url::Url;
+
+use super::value::{self, FlagError};
+
+/// The URLs of the exchange and of the push.
+pub(crate) struct Urls {
+    pub(crate) authorize: Url,
+    pub(crate) upload: Url,
+}
+
+impl Urls {
+    /// `--to-auth` and `--to-upload` as they are; what is not given is `authorize` and `upload` below the path of `--to`.
+    pub(crate) fn new(to: Option<String>, auth: Option<String>, upload: Option<String>) -> Result<Self, FlagError> {
+        let url = |flag, text| value::given(text).map(|text| value::http_url(flag, &text)).transpose();
+        let to = url("--to", to)?;
+        let below = |name| to.as_ref().map(|to| below(to, name));
+        let authorize = url("--to-auth", auth)?.or_else(|| below("authorize"));
+        let upload = url("--to-upload", upload)?.or_else(|| below("upload"));
+        match (authorize, upload) {
+            (Some(authorize), Some(upload)) => Ok(Self { authorize, upload }),
+            _ => Err(FlagError::Missing("no server to push to: give --to URL, or both --to-auth and --to-upload")),
+        }
+    }
+}
+
+fn below(to: &Url, name: &str) -> Url {
+    let mut url = to.clone();
+    url.set_path(&format!("{}/{name}", to.path().trim_end_matches('/')));
+    url
+}
+
+/// The value where there is one, else the file.
+pub(crate) fn credential(value: Option<Secret>, file: Option<OsString>) -> Option<Credential> {
+    // As in Go: a value goes before a file.
+    let value = value.filter(|secret| !secret.expose().is_empty()).map(Credential::Value);
+    value.or_else(|| value::path(file).map(Credential::File))
+}
+
+/// Whether both a value and a file were given, of which only the value is used.
+pub(crate) fn doubled(value: &Option<Secret>, file: &Option<OsString>) -> bool {
+    value.as_ref().is_some_and(|secret| !secret.expose().is_empty()) && file.as_ref().is_some_and(|f| !f.is_empty())
+}
+
+pub(crate) fn to_token(value: Option<Secret>, file: Option<OsString>) -> Result<Credential, FlagError> {
+    credential(value, file)
+        .ok_or(FlagError::Missing("no token for the server: give --to-token-file FILE, or --to-token TOKEN"))
+}
+
+pub(crate) fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::from(text))
+}

@@ -1,0 +1,209 @@
+//! What a person reads: what runs where, what to open, what to try, and then a line a cycle.
+
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
+
+use telemeter_client::{AFTER_FAILURE, CycleError, federate::FederateError, upload::UploadError};
+
+/// All that the text speaks of. Places are `host:port`.
+pub(super) struct Guide {
+    pub(super) cluster: String,
+    pub(super) token: String,
+    pub(super) composite_token: String,
+    pub(super) authority: String,
+    pub(super) external: String,
+    pub(super) internal: String,
+    pub(super) client: String,
+    /// What is scraped, in words.
+    pub(super) from: String,
+    pub(super) interval: Duration,
+    pub(super) store: Store,
+    /// The directory that is kept.
+    pub(super) data: Option<String>,
+    /// What is not where it was looked for.
+    pub(super) notes: Vec<String>,
+}
+
+/// The store, as it is told of.
+pub(super) enum Store {
+    /// None but the server's memory.
+    Memory,
+    /// Somebody's, at this address.
+    Given(String),
+    /// Ours: its page, its program, its log.
+    Prometheus { url: String, program: String, log: String },
+}
+
+/// How wide the name of a part and its address are.
+const NAME: usize = 11;
+const ADDRESS: usize = 26;
+
+impl fmt::Display for Guide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Metrics flow from a client through a server, as cluster {}.\n", self.cluster)?;
+        for note in &self.notes {
+            writeln!(f, "  ! {note}")?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f)?;
+        }
+        self.parts(f)?;
+        writeln!(f, "\nOpen http://{}/ in a browser. In another shell, try:\n", self.internal)?;
+        self.commands(f)?;
+        writeln!(f, "A Prometheus of your own reports as this cluster with this in its prometheus.yml:\n")?;
+        self.remote_write(f)?;
+        writeln!(f, "\nCtrl-C ends it all. Every {}:\n", duration(self.interval))
+    }
+}
+
+impl Guide {
+    fn parts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut part = |name: &str, address: &str, does: &str| {
+            writeln!(f, "  {}", format!("{name:NAME$}{address:ADDRESS$} {does}").trim_end())
+        };
+        let http = |place: &str| format!("http://{place}/");
+        part("client", &http(&self.client), &format!("scrapes {}", self.from))?;
+        part("authority", &http(&self.authority), "says that the client's token is good")?;
+        part("server", &http(&self.external), "takes in what clusters push")?;
+        part("pages", &http(&self.internal), "what came in during the last 2h, held in memory")?;
+        match &self.store {
+            Store::Memory => part("store", "none", "install prometheus, or give --forward-url, to keep metrics")?,
+            Store::Given(url) => part("store", url, "gets all of it as well")?,
+            Store::Prometheus { url, program, log } => {
+                part("store", url, &format!("{program}, started for this; log: {log}"))?;
+            }
+        }
+        match &self.data {
+            Some(directory) => part("data", directory, "key, token and ID: the next run is the same cluster"),
+            None => part("data", "not kept", "--data-dir DIR keeps key, token and ID for the next run"),
+        }
+    }
+
+    fn commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, token, external, internal, client, .. } = self;
+        let mut command = |about: &str, line: &str| writeln!(f, "  # {about}\n  {line}\n");
+        command(
+            "the newest samples that the server has, as any Prometheus can pull them",
+            &format!("curl -gsS 'http://{internal}/federate?match[]=up'"),
+        )?;
+        command("what the client sent last", &format!("curl -sS http://{client}/federate"))?;
+        command(
+            "how a client begins: its token for a short-lived one",
+            &format!("curl -sS -X POST -H 'Authorization: Bearer {token}' 'http://{external}/authorize?id={cluster}'"),
+        )?;
+        if let Store::Prometheus { url, .. } = &self.store {
+            command(
+                "PromQL in the store",
+                &format!("curl -sSG {url}api/v1/query --data-urlencode 'query=count by (job) ({{_id=\"{cluster}\"}})'"),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn remote_write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut yaml = String::new();
+        writeln!(yaml, "remote_write:")?;
+        writeln!(yaml, "  - url: http://{}/metrics/v1/receive", self.external)?;
+        writeln!(yaml, "    authorization:")?;
+        writeln!(yaml, "      credentials: {}", self.composite_token)?;
+        writeln!(yaml, "    write_relabel_configs:")?;
+        writeln!(yaml, "      - target_label: _id")?;
+        writeln!(yaml, "        replacement: {}", self.cluster)?;
+        yaml.lines().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// `12:34:56`, in UTC.
+pub(super) fn time_of_day(now_ms: i64) -> String {
+    let seconds = now_ms.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A cycle in a line.
+pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>, store: &Store) -> String {
+    match outcome {
+        Ok(report) if report.kept == 0 => {
+            format!("scraped {}, kept none: nothing matched, or nothing was recent", report.scraped)
+        }
+        Ok(report) => {
+            let (scraped, kept, stored) = (report.scraped, report.kept, report.uploaded);
+            let took = report.took.as_millis().max(1);
+            format!("scraped {scraped} series, kept {kept}, stored {stored} in {took} ms")
+        }
+        Err(error) => {
+            let again = duration(error.retry_after().unwrap_or(AFTER_FAILURE));
+            format!("failed: {error}{}; next try in {again}", hint(error, store))
+        }
+    }
+}
+
+/// What to do about it, where the error does not say so itself.
+fn hint(error: &CycleError, store: &Store) -> String {
+    match (error, store) {
+        (CycleError::Federate(FederateError::Unreachable(_)), _) => "; is --from right, and does it run?".to_owned(),
+        (CycleError::Upload(UploadError::Failed(_)), Store::Given(url)) => {
+            format!("; does {url} take remote write?")
+        }
+        (CycleError::Upload(UploadError::Failed(_)), Store::Prometheus { log, .. }) => format!("; see {log}"),
+        _ => String::new(),
+    }
+}
+
+/// As flags write it: `1m30s`, `10s`, `500ms`.
+fn duration(duration: Duration) -> String {
+    let (seconds, ms) = (duration.as_secs(), duration.subsec_millis());
+    if seconds == 0 {
+        return format!("{ms}ms");
+    }
+    let mut text = String::new();
+    for (unit, length) in [("h", 3600), ("m", 60), ("s", 1)] {
+        let count = if length == 3600 { seconds / 3600 } else { seconds / length % 60 };
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use telemeter_client::CycleReport;
+
+    use super::*;
+
+    #[test]
+    fn durations_as_flags_write_them() {
+        for (ms, expected) in
+            [(500, "500ms"), (10_000, "10s"), (270_000, "4m30s"), (3_600_000, "1h"), (5_400_000, "1h30m")]
+        {
+            assert_eq!(duration(Duration::from_millis(ms)), expected);
+        }
+    }
+
+    #[test]
+    fn the_time_of_day() {
+        assert_eq!(time_of_day(1_700_000_000_000), "22:13:20");
+        assert_eq!(time_of_day(-1), "23:59:59");
+    }
+
+    #[test]
+    fn a_cycle_is_a_line() {
+        let report = |scraped, kept| {
+            Ok(CycleReport { scraped, kept, uploaded: kept, bytes: 1, took: Duration::from_millis(12) })
+        };
+        let check = |outcome, expected: &str| assert_eq!(cycle(&outcome, &Store::Memory), expected);
+        check(report(5, 4), "scraped 5 series, kept 4, stored 4 in 12 ms");
+        check(report(5, 0), "scraped 5, kept none: nothing matched, or nothing was recent");
+        check(
+            Err(FederateError::TooLarge { limit_bytes: 7 }.into()),
+            "failed: Prometheus answered with more than 7 bytes: raise --limit-bytes, or narrow --match; next try in 1m",
+        );
+        let unreachable = FederateError::from(telemeter_http::client::OutboundError::Timeout);
+        check(
+            Err(unreachable.into()),
+            "failed: Prometheus was not reached: no answer in time; is --from right, and does it run?; next try in 1m",
+        );
+    }
+}

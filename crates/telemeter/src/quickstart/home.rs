@@ -1,0 +1,172 @@
+//! What makes a cluster the same one the next time: its ID, its token, and the server's key, in files of one directory.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    rand,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+use telemeter_auth::Secret;
+use tempfile::TempDir;
+
+use crate::run::Failure;
+
+/// A directory with the identity of a cluster in it.
+pub(super) struct Home {
+    /// The cluster's ID.
+    pub(super) cluster: String,
+    /// What the authority knows the cluster by.
+    pub(super) token: Secret,
+    /// The key that the server signs with.
+    pub(super) key_file: PathBuf,
+    path: PathBuf,
+    passing: Option<TempDir>,
+}
+
+impl Home {
+    /// Opens `directory`, and fills it where it is new; without one, a directory of this run alone.
+    pub(super) fn open(directory: Option<&Path>) -> Result<Self, Failure> {
+        let (path, passing) = match directory {
+            Some(path) => {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+                made.map_err(|error| format!("--data-dir {}: {error}", path.display()))?;
+                (path.to_owned(), None)
+            }
+            None => {
+                let ours = Permissions::from_mode(0o700);
+                let passing = tempfile::Builder::new().prefix("telemeter-quickstart-").permissions(ours).tempdir()?;
+                (passing.path().to_owned(), Some(passing))
+            }
+        };
+        let key_file = path.join("key.pem");
+        kept(&key_file, key)?;
+        let token = kept(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
+        let cluster = kept(&path.join("cluster-id"), || Ok(uuid(random()?)))?;
+        if !cluster.chars().all(|c| c.is_ascii_graphic()) || !token.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(format!("{}: cluster-id and token must be one word each", path.display()).into());
+        }
+        Ok(Self { cluster, token: token.into(), key_file, path, passing })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it stays when the program ends.
+    pub(super) fn is_kept(&self) -> bool {
+        self.passing.is_none()
+    }
+
+    /// What a Prometheus shows for its remote write: token and ID in one.
+    pub(super) fn composite_token(&self) -> String {
+        let parts = serde_json::json!({
+            "authorization_token": self.token.expose(),
+            "cluster_id": self.cluster,
+        });
+        BASE64_STANDARD.encode(parts.to_string())
+    }
+
+    /// Removes what does not stay.
+    pub(super) fn close(self) -> io::Result<()> {
+        self.passing.map_or(Ok(()), TempDir::close)
+    }
+}
+
+/// The text of a file, which is made, for our eyes only, where there is none.
+fn kept(file: &Path, make: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+    let named = |error: io::Error| format!("{}: {error}", file.display());
+    match fs::read_to_string(file) {
+        Ok(text) if text.trim().is_empty() => {
+            Err(format!("{}: is empty; remove it to get a new one", file.display()).into())
+        }
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = make()?;
+            let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(named)?;
+            created.write_all(format!("{}\n", text.trim_end()).as_bytes()).map_err(named)?;
+            Ok(text)
+        }
+        Err(error) => Err(named(error).into()),
+    }
+}
+
+/// A new P-256 key, as PKCS#8 in PEM.
+fn key() -> Result<String, Failure> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
+    let der = pair.and_then(|pair| pair.to_pkcs8v1()).map_err(|_| "no key can be generated")?;
+    let base64 = BASE64_STANDARD.encode(der);
+    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n")))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| "the system has no randomness to give")?;
+    Ok(bytes)
+}
+
+/// Version 4 of RFC 9562.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_kept_directory_is_the_same_cluster() {
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("new/data");
+        let first = Home::open(Some(&path)).unwrap();
+        let key = fs::read(&first.key_file).unwrap();
+        telemeter_auth::jwt::Keys::load(&[&first.key_file]).unwrap();
+        for file in ["key.pem", "token", "cluster-id"] {
+            assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let (cluster, token) = (first.cluster.clone(), first.token.expose().to_owned());
+        assert!(first.is_kept());
+        first.close().unwrap();
+        let second = Home::open(Some(&path)).unwrap();
+        assert_eq!((second.cluster.as_str(), second.token.expose()), (cluster.as_str(), token.as_str()));
+        assert_eq!(fs::read(&second.key_file).unwrap(), key);
+        assert!(token.len() == 32 && cluster.len() == 36 && &cluster[14..15] == "4", "{cluster}");
+    }
+
+    #[test]
+    fn without_one_nothing_stays() {
+        let (one, other) = (Home::open(None).unwrap(), Home::open(None).unwrap());
+        assert_ne!(one.cluster, other.cluster);
+        assert_ne!(one.token.expose(), other.token.expose());
+        let path = one.path().to_owned();
+        assert!(path.join("token").exists() && !one.is_kept());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        one.close().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn says_which_file_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        for (content, hint) in [("\n", "token: is empty"), ("two words", "one word")] {
+            fs::write(directory.path().join("token"), content).unwrap();
+            let error = Home::open(Some(directory.path())).err().unwrap().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        let file = directory.path().join("token");
+        let error = Home::open(Some(&file)).err().unwrap().to_string();
+        assert!(error.starts_with("--data-dir "), "{error}");
+    }
+}

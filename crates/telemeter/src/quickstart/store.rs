@@ -1,0 +1,215 @@
+//! The store behind the server: one that is there already, or a prometheus that is ours to start and to stop.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io,
+    net::Ipv4Addr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use reqwest::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use telemeter_http::client::{Outbound, OutboundConfig};
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
+use url::{Host, Url};
+
+use crate::run::Failure;
+
+/// Where a prometheus listens unless the port is taken.
+pub(super) const PORT: u16 = 9090;
+/// How long a prometheus may take to be ready; it may have a log of writes to read again.
+const START: Duration = Duration::from_secs(30);
+/// How long it may take to end before it is made to.
+const END: Duration = Duration::from_secs(5);
+
+/// A prometheus that we started, ready to be written to.
+pub(super) struct Prometheus {
+    /// Its own page.
+    pub(super) url: Url,
+    /// The program.
+    pub(super) program: PathBuf,
+    /// What it writes to its log.
+    pub(super) log: PathBuf,
+    child: Child,
+}
+
+impl Prometheus {
+    /// Starts `program` with its files below `home`, and waits until it is ready. `avoid` is a port not to take.
+    pub(super) async fn start(program: &Path, home: &Path, avoid: Option<u16>) -> Result<Self, Failure> {
+        // Another program may take the port before this one does.
+        let first = Self::start_on(port(avoid.into_iter().collect()).await?, program, home).await;
+        match first {
+            Err(NotReady::Ended(_)) => Ok(Self::start_on(port(vec![PORT]).await?, program, home).await?),
+            other => Ok(other?),
+        }
+    }
+
+    async fn start_on(port: u16, program: &Path, home: &Path) -> Result<Self, NotReady> {
+        let log = home.join("prometheus.log");
+        let child = spawn(program, home, &log, port)
+            .map_err(|error| NotReady::Spawn(format!("{}: {error}", program.display())))?;
+        let url = Url::parse(&format!("http://localhost:{port}/")).expect("a port makes a URL");
+        let mut prometheus = Self { url, program: program.to_owned(), log, child };
+        match prometheus.wait_until_ready().await {
+            Ok(()) => Ok(prometheus),
+            Err(reason) => {
+                prometheus.stop().await;
+                Err(reason)
+            }
+        }
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), NotReady> {
+        let setup = |error: telemeter_http::client::OutboundError| NotReady::Other(error.to_string());
+        let settings = OutboundConfig { timeout: Duration::from_secs(2), ..OutboundConfig::new("prometheus") };
+        let outbound = Outbound::new(settings, None).map_err(setup)?;
+        let url = self.url.join("-/ready").expect("a path that is valid");
+        let started = Instant::now();
+        while started.elapsed() < START {
+            if self.has_ended() {
+                return Err(NotReady::Ended(last_line(&self.log)));
+            }
+            let request = outbound.http().request(Method::GET, url.clone()).build();
+            let request = request.map_err(|error| NotReady::Other(error.to_string()))?;
+            if outbound.send(request, 64 * 1024).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
+                // Another one may have answered, on the port that ours could not have.
+                sleep(Duration::from_millis(50)).await;
+                return if self.has_ended() { Err(NotReady::Ended(last_line(&self.log))) } else { Ok(()) };
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Err(NotReady::Other(format!("not ready within {} s: {}", START.as_secs(), last_line(&self.log))))
+    }
+
+    /// Where it takes remote write.
+    pub(super) fn write_url(&self) -> Url {
+        self.url.join("api/v1/write").expect("a path that is valid")
+    }
+
+    /// Whether it is gone, without our doing.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Comes when it is.
+    pub(super) async fn gone(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
+    /// Ends it, and waits until it has.
+    pub(super) async fn stop(mut self) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It fails only for one that has ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if timeout(END, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Why a prometheus did not come to work.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error("{0}")]
+    Spawn(String),
+    #[error("it ended at once: {0}")]
+    Ended(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<Child> {
+    let config = home.join("prometheus.yml");
+    fs::write(&config, "# Nothing is scraped: the server writes here.\nglobal: {}\n")?;
+    let output: File = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let joined = |flag: &str, path: &Path| {
+        let mut argument = std::ffi::OsString::from(flag);
+        argument.push(path);
+        argument
+    };
+    Command::new(program)
+        .arg(joined("--config.file=", &config))
+        .arg(joined("--storage.tsdb.path=", &home.join("prometheus")))
+        .arg("--web.enable-remote-write-receiver")
+        .arg(format!("--web.listen-address=localhost:{port}"))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        // A Ctrl-C is for us: what is under way still has to be stored.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// 9090, or a free port where that is taken or to be avoided.
+async fn port(avoid: Vec<u16>) -> io::Result<u16> {
+    if !avoid.contains(&PORT) && telemeter_http::listen::bind(&format!("localhost:{PORT}")).await.is_ok() {
+        return Ok(PORT);
+    }
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port())
+}
+
+/// The port of a URL on this machine: a store there would be scraped by the client that fills it.
+pub(super) fn own_port(url: &Url) -> Option<u16> {
+    let own = match url.host()? {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    };
+    url.port_or_known_default().filter(|_| own)
+}
+
+/// The first `prometheus` on the PATH.
+pub(super) fn on_path() -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join("prometheus")).find(executable)
+}
+
+/// The last thing that a log says, cut.
+fn last_line(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("its log says nothing");
+    line.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn says_why_a_program_is_no_store() {
+        let home = tempfile::tempdir().unwrap();
+        let check = async |program: &Path, hint: &str| {
+            let error = Prometheus::start(program, home.path(), None).await.err().unwrap().to_string();
+            assert!(error.contains(hint), "{error}");
+        };
+        check(Path::new("/nowhere/prometheus"), "/nowhere/prometheus: ").await;
+        let program = home.path().join("prometheus-fake");
+        fs::write(&program, "#!/bin/sh\necho starting\necho 'no such flag'\nexit 2\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        check(&program, "ended at once: no such flag").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_scraped_is_not_the_store() {
+        assert_ne!(port(vec![PORT]).await.unwrap(), PORT);
+        let check = |url, expected| assert_eq!(own_port(&Url::parse(url).unwrap()), expected, "{url}");
+        check("http://localhost:9090/federate", Some(9090));
+        check("http://127.0.0.1/federate", Some(80));
+        check("https://[::1]/federate", Some(443));
+        check("http://prometheus.example:9090/federate", None);
+    }
+}

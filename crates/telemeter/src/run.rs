@@ -1,0 +1,78 @@
+//! From argv to the exit code: flags, log, traces, runtime, program, and back.
+
+use std::{error::Error, ffi::OsString, io, process::ExitCode, time::Duration};
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    flags::{Config, Flags, Program},
+    logs,
+    traces::{self, Traces},
+};
+
+/// Why a program did not start, or ended before it should.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// How long the last spans may take. A client has to be gone within a second.
+const FLUSH: Duration = Duration::from_millis(500);
+/// How long tasks that outlive their program may take.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Runs the program that argv names, or the one named here, by handing its `Config` to `start`.
+///
+/// Flags that clap refuses end with 2, and any failure to start with one line in the log and 1.
+pub fn run<F>(
+    program: Option<Program>,
+    argv: impl IntoIterator<Item = OsString>,
+    start: impl FnOnce(Config) -> F,
+) -> ExitCode
+where
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    let flags = match Flags::parse(program, argv) {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Nobody can be told that stderr is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    let (log, warnings) = (flags.log().config(), flags.warnings());
+    let (traces, config) = match ready(flags) {
+        Ok((traces, config)) => (traces, Ok(config)),
+        Err(failure) => (traces::off(), Err(failure)),
+    };
+    let logs = logs::init(log, &traces).map_err(Failure::from);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let ended = logs.and(config).and_then(|config| {
+        let runtime = runtime(&config)?;
+        let ended = runtime.block_on(start(config));
+        runtime.shutdown_timeout(LINGER);
+        ended
+    });
+    let code = ended.unwrap_or_else(|failure| {
+        let error: &(dyn Error + 'static) = &*failure;
+        tracing::error!(error, "cannot go on");
+        ExitCode::FAILURE
+    });
+    if !traces.shutdown(FLUSH) {
+        tracing::warn!("the last traces were not sent");
+    }
+    code
+}
+
+fn ready(flags: Flags) -> Result<(Traces, Config), Failure> {
+    let (config, tracing) = flags.config()?;
+    let traces = tracing.map_or_else(|| Ok(traces::off()), |config| traces::build(&config))?;
+    Ok((traces, config))
+}
+
+/// A client has one thing to do at a time, in little memory; the others use the machine.
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    match config {
+        Config::Client(_) => Builder::new_current_thread().enable_all().build(),
+        _ => Builder::new_multi_thread().enable_all().build(),
+    }
+}

@@ -1,0 +1,343 @@
+//! The whole way with real programs: a Prometheus that is scraped by our client, and remote-writes by itself, through two
+//! servers behind a load balancer, past the OIDC door, into Prometheus and VictoriaMetrics, and back with PromQL.
+//!
+//! `make test-integration` runs it; it needs what `scripts/install-tools` installs. Everything listens on 127.0.0.1 only.
+
+#![allow(clippy::disallowed_methods, reason = "what the programs under test answer is read whole")]
+
+mod gateway;
+mod ledger;
+mod process;
+mod promql;
+mod proxy;
+mod remote_write;
+mod stores;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use gateway::{Fleet, Ports, SCRAPED, Server, TENANT, TOKEN, WRITING};
+use ledger::{Entrance, Ledger, composite_token, now_ms};
+use process::{Process, free_port, local, until};
+use promql::Row;
+use proxy::Proxy;
+use stores::{Door, Memcached, Running};
+
+/// How long something that has to happen may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The cluster that keeps book.
+const LEDGER: &str = "00000000-0000-4000-8000-00000000000c";
+/// The same sender at the server in front of VictoriaMetrics.
+const SECOND_LEDGER: &str = "00000000-0000-4000-8000-00000000000d";
+
+/// The instance that the source gives itself, and what is left of it behind the client:
+/// `printf %s a-saltsource.example:9090 | openssl dgst -sha256 -binary | head -c 9 | base64 | tr +/ -_`
+const INSTANCE: &str = "source.example:9090";
+const ANONYMIZED_INSTANCE: &str = "R74cylpXmhET";
+
+/// All programs of the scenario; dropping it ends them.
+struct Stage {
+    client: Process,
+    source: Running,
+    proxy: Proxy,
+    first: Server,
+    second: Server,
+    third: Server,
+    authority: Process,
+    memcached: Option<Memcached>,
+    door: Door,
+    prometheus: Running,
+    victoria: Running,
+    fleet: Fleet,
+    // Last, so that the folder goes after those who write to it.
+    _folder: tempfile::TempDir,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
+    let mut stage = Stage::set_up().await;
+    let ledger = Ledger::start(&stage.proxy.url(), LEDGER, TOKEN);
+    let second_ledger = Ledger::start(&stage.third.url(), SECOND_LEDGER, TOKEN);
+
+    what_the_client_uploads_arrives(&stage).await;
+    what_prometheus_writes_arrives(&stage).await;
+    the_other_store_has_it_too(&stage).await;
+    ledger.goes_on("at first", 5).await;
+    second_ledger.goes_on("at first", 5).await;
+    the_door_saw_the_tenant_and_a_cached_token(&stage).await;
+    the_replicas_share_memcached(&stage).await;
+
+    the_client_comes_back_after_an_outage_of_the_store(&stage).await;
+    ledger.goes_on("after the outage", 5).await;
+
+    let memcached = stage.memcached.take().expect("it runs");
+    memcached.process.terminate().await;
+    ledger.goes_on("without memcached", 5).await;
+    let served = stage.proxy.served();
+    stage = stage.restart_the_first_replica().await;
+    ledger.goes_on("after the restart", 10).await;
+    let served_since: Vec<usize> = stage.proxy.served().iter().zip(served).map(|(now, then)| now - then).collect();
+    assert!(served_since.iter().all(|served| *served > 0), "a replica was left out: {served_since:?}");
+
+    stage.assert_all_running();
+    nothing_acknowledged_is_missing(&stage, ledger, second_ledger).await;
+    nothing_that_prometheus_wrote_is_missing(&stage).await;
+    stage.everybody_leaves_when_asked().await;
+}
+
+/// The stage without our programs: a failure here is not the gateway's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stores_and_their_door_work_by_themselves() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let prometheus = stores::prometheus_store(folder.path()).await;
+    let victoria = stores::victoria_metrics(folder.path()).await;
+    let door = Door::start(folder.path(), &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+    let (http, token) = (promql::http(), door.token().await);
+    let labels = [("__name__", "by_hand"), ("_id", LEDGER), ("long", &"x".repeat(200))];
+    let time = now_ms();
+    for (name, store) in [("prometheus", &prometheus.api), ("victoria", &victoria.api)] {
+        let request = || remote_write::request(&http, &door.write_url(name), &labels, 42.0, time);
+        let without = request().send().await.expect("the door answers").status();
+        assert_eq!(without, 401, "{name}");
+        let with = request().bearer_auth(&token).send().await.expect("the door answers").status();
+        assert!(with.is_success(), "{name}: {with}");
+        until(name, PATIENCE, || async { store.some("by_hand").await }).await;
+        assert_eq!(store.values("by_hand").await, Ok(BTreeSet::from([42])), "{name}");
+        assert_eq!(store.times("by_hand").await, Ok(BTreeSet::from([time])), "{name}");
+    }
+    let seen = door.seen().await;
+    assert_eq!((&seen["accepted"], &seen["turned_away"]), (&2.into(), &2.into()), "{seen}");
+}
+
+impl Stage {
+    async fn set_up() -> Self {
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let path = folder.path();
+        let (prometheus, victoria, memcached) =
+            tokio::join!(stores::prometheus_store(path), stores::victoria_metrics(path), Memcached::start(path));
+        let door = Door::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+        let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
+        let first = fleet.server("first", Ports::free(), &door.write_url("prometheus")).await;
+        let second = fleet.server("second", Ports::free(), &door.write_url("prometheus")).await;
+        let third = fleet.server("third", Ports::free(), &door.write_url("victoria")).await;
+        let proxy = Proxy::start(vec![local(first.ports.external), local(second.ports.external)]).await;
+        let client_port = free_port();
+        let internal = [local(first.ports.internal), local(second.ports.internal), local(client_port)];
+        let source = source(path, &proxy.url(), &third.url(), &internal.map(|address| address.to_string())).await;
+        let alert = || async { source.api.some(r#"ALERTS{alertstate="firing"}"#).await };
+        until("an alert that fires at the source", PATIENCE, alert).await;
+        let client = gateway::client(path, client_port, source.api.url(), &proxy.url());
+        let memcached = Some(memcached);
+        let _folder = folder;
+        Self {
+            client,
+            source,
+            proxy,
+            first,
+            second,
+            third,
+            authority,
+            memcached,
+            door,
+            prometheus,
+            victoria,
+            fleet,
+            _folder,
+        }
+    }
+
+    async fn restart_the_first_replica(mut self) -> Self {
+        self.first = self.first.restart(&self.fleet, Duration::from_secs(1)).await;
+        self
+    }
+
+    fn assert_all_running(&mut self) {
+        for process in [&mut self.client, &mut self.authority, &mut self.door.process] {
+            process.assert_running();
+        }
+        for running in [&mut self.source, &mut self.prometheus, &mut self.victoria] {
+            running.process.assert_running();
+        }
+        for server in [&mut self.first, &mut self.second, &mut self.third] {
+            server.assert_running();
+        }
+    }
+
+    async fn everybody_leaves_when_asked(mut self) {
+        let (status, after) = self.client.terminate().await;
+        assert_eq!(status.code(), Some(0), "the client after SIGTERM");
+        assert!(after < Duration::from_secs(1), "the client took {after:?} to end");
+        for server in [&mut self.first, &mut self.second, &mut self.third] {
+            server.terminate().await;
+        }
+    }
+}
+
+/// The Prometheus of a cluster: it scrapes itself and our programs, one alert fires, and it remote-writes to both gateways.
+async fn source(folder: &Path, gateway: &str, other_gateway: &str, internal: &[String]) -> Running {
+    let port = free_port();
+    let rules = "groups:\n- name: source\n  rules:\n  - alert: AlwaysFiring\n    expr: vector(1)\n    labels: {severity: critical}\n";
+    std::fs::write(folder.join("source-rules.yml"), rules).expect("the test's folder can be written");
+    let credentials = composite_token(WRITING, TOKEN);
+    let write = |gateway: &str| {
+        format!(
+            r#"
+- url: {gateway}/metrics/v1/receive
+  authorization: {{credentials: {credentials}}}
+  write_relabel_configs:
+  - {{source_labels: [__name__], regex: up|prometheus_build_info, action: keep}}
+  - {{target_label: _id, replacement: {WRITING}}}
+  queue_config: {{max_shards: 2, batch_send_deadline: 500ms, max_backoff: 1s}}
+  metadata_config: {{send_interval: 5s}}"#
+        )
+    };
+    let config = format!(
+        r#"
+global: {{scrape_interval: 1s, evaluation_interval: 1s, external_labels: {{prometheus_replica: r0}}}}
+rule_files: [source-rules.yml]
+scrape_configs:
+- job_name: self
+  static_configs: [{{targets: ["{}"], labels: {{instance: "{INSTANCE}"}}}}]
+- job_name: gateway
+  static_configs: [{{targets: {internal:?}}}]
+remote_write:{}{}
+"#,
+        local(port),
+        write(gateway),
+        write(other_gateway),
+    );
+    stores::prometheus(folder, "source", port, &config, &[]).await
+}
+
+async fn what_the_client_uploads_arrives(stage: &Stage) {
+    let store = &stage.prometheus.api;
+    let up = format!(r#"up{{_id="{SCRAPED}",job="self"}}"#);
+    let rows = until("the client's upload", PATIENCE, || async { store.some(&up).await }).await;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    check_labels(row, &[("instance", ANONYMIZED_INSTANCE), ("origin", "integration"), ("received_by", "gateway")]);
+    assert!(!row.labels.contains_key("prometheus_replica"), "not elided: {row:?}");
+
+    let alerts =
+        format!(r#"alerts{{_id="{SCRAPED}",alertname="AlwaysFiring",alertstate="firing",severity="critical"}}"#);
+    until("the renamed alert", PATIENCE, || async { store.some(&alerts).await }).await;
+    let gateway = format!(r#"count(up{{_id="{SCRAPED}",job="gateway"}} == 1) == 3"#);
+    until("Prometheus reads our own metrics", PATIENCE, || async { store.some(&gateway).await }).await;
+
+    // The source has it, the client asks for it, the server's whitelist stops it.
+    assert!(!stage.source.api.query("prometheus_build_info").await.expect("the source answers").is_empty());
+    for absent in ["prometheus_build_info", "ALERTS", r#"{prometheus_replica!=""}"#, r#"{_id="",__name__!=""}"#] {
+        let rows = store.query(absent).await.expect("the store answers");
+        assert!(rows.is_empty(), "{absent}: {rows:?}");
+    }
+}
+
+async fn what_prometheus_writes_arrives(stage: &Stage) {
+    written_series_arrives(&stage.prometheus).await;
+}
+
+async fn the_other_store_has_it_too(stage: &Stage) {
+    written_series_arrives(&stage.victoria).await;
+}
+
+async fn written_series_arrives(store: &Running) {
+    let up = format!(r#"up{{_id="{WRITING}",job="self"}}"#);
+    let rows = until("what the source writes", PATIENCE, || async { store.api.some(&up).await }).await;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    check_labels(row, &[("instance", INSTANCE), ("received_by", "gateway")]);
+    assert!(!row.labels.contains_key("prometheus_replica"), "not elided: {row:?}");
+    let filtered = store.api.query(&format!(r#"prometheus_build_info{{_id="{WRITING}"}}"#)).await;
+    assert!(filtered.expect("the store answers").is_empty(), "not filtered");
+}
+
+fn check_labels(row: &Row, expected: &[(&str, &str)]) {
+    for (name, value) in expected {
+        assert_eq!(row.labels.get(*name).map(String::as_str), Some(*value), "{name} of {row:?}");
+    }
+}
+
+async fn the_door_saw_the_tenant_and_a_cached_token(stage: &Stage) {
+    let seen = stage.door.seen().await;
+    let tenants: Vec<&String> = seen["tenants"].as_object().expect("a table").keys().collect();
+    assert_eq!(tenants, [TENANT], "{seen}");
+    let headers: BTreeSet<&str> = seen["headers"].as_object().expect("a table").keys().map(String::as_str).collect();
+    let expected = [
+        "content-encoding: snappy",
+        "content-type: application/x-protobuf",
+        "x-prometheus-remote-write-version: 0.1.0",
+    ];
+    assert_eq!(headers, BTreeSet::from(expected), "{seen}");
+    assert_eq!(seen["turned_away"], 0, "a token was missing or stale: {seen}");
+    let (issued, accepted) = (seen["issued"].as_u64(), seen["accepted"].as_u64());
+    assert!(issued >= Some(3) && issued < accepted.map(|accepted| accepted / 2), "the token is not kept: {seen}");
+}
+
+async fn the_replicas_share_memcached(stage: &Stage) {
+    let memcached = stage.memcached.as_ref().expect("it runs");
+    for stat in ["cmd_set", "get_hits"] {
+        let number = memcached.stat(stat).await.expect("memcached answers");
+        assert!(number > 0, "memcached: {stat} is {number}");
+    }
+}
+
+async fn the_client_comes_back_after_an_outage_of_the_store(stage: &Stage) {
+    let counted = async |server: &Server| server.metric("http_requests_total", r#"code="503""#).await;
+    let before = counted(&stage.first).await + counted(&stage.second).await;
+    stage.door.outage(4).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let ended = now_ms();
+    assert!(stage.door.seen().await["outage"].as_u64() > Some(0), "nobody met the outage");
+    assert!(counted(&stage.first).await + counted(&stage.second).await > before, "the outage was not passed on as 503");
+    // It obeys Retry-After; without one it would stay away for a minute.
+    let times = format!(r#"up{{_id="{SCRAPED}",job="self"}}"#);
+    until("the client after the outage", PATIENCE, || async {
+        let newest = stage.prometheus.api.times(&times).await?.last().copied();
+        if newest > Some(ended) { Ok(()) } else { Err(format!("newest sample {newest:?}, the outage ended {ended}")) }
+    })
+    .await;
+}
+
+async fn nothing_acknowledged_is_missing(stage: &Stage, ledger: Ledger, second_ledger: Ledger) {
+    let stores = [(ledger, LEDGER, &stage.prometheus), (second_ledger, SECOND_LEDGER, &stage.victoria)];
+    for (ledger, cluster, store) in stores {
+        let book = ledger.close().await;
+        let entrances = [(Entrance::Upload, "ledger_uploaded"), (Entrance::Receive, "ledger_received")];
+        for (entrance, series) in entrances {
+            let selector = format!(r#"{series}{{_id="{cluster}"}}"#);
+            // A store may show what it accepted a moment later; a number that was lost never shows.
+            until(series, Duration::from_secs(10), || async {
+                let stored = store.api.values(&selector).await?;
+                let lost: Vec<_> = book.acknowledged(entrance).difference(&stored).collect();
+                if lost.is_empty() { Ok(()) } else { Err(format!("acknowledged but not in the store: {lost:?}")) }
+            })
+            .await;
+        }
+        // A 4xx orders a sender to throw its data away; nothing was wrong with these.
+        let for_good = |status: &Option<u16>| status.is_some_and(|status| status != 503);
+        let wrong: Vec<_> = book.refused().iter().filter(|(_, status, _)| for_good(status)).collect();
+        assert!(wrong.is_empty(), "{cluster}: {wrong:?}");
+    }
+}
+
+/// Sample by sample: what the source scraped since its first one arrived stands in both stores.
+async fn nothing_that_prometheus_wrote_is_missing(stage: &Stage) {
+    let until_now = now_ms();
+    let at_source = r#"up{job="self"}"#;
+    let in_store = format!(r#"up{{_id="{WRITING}",job="self"}}"#);
+    for store in [&stage.prometheus.api, &stage.victoria.api] {
+        until("everything that the source wrote", PATIENCE, || async {
+            let stored = store.times(&in_store).await?;
+            let first = stored.first().copied().ok_or("no sample")?;
+            let scraped =
+                stage.source.api.times(at_source).await?.range(first..until_now).copied().collect::<BTreeSet<_>>();
+            let lost: Vec<_> = scraped.difference(&stored).collect();
+            if lost.is_empty() { Ok(()) } else { Err(format!("{} of {} samples: {lost:?}", lost.len(), scraped.len())) }
+        })
+        .await;
+    }
+    // What cannot be sent for good: a 4xx that the gateway answered with.
+    let failed = stage.source.api.query("prometheus_remote_storage_samples_failed_total").await;
+    for row in failed.expect("the source answers") {
+        assert!(row.samples.iter().all(|(_, value)| *value == 0.0), "samples that the source gave up: {row:?}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Asks Prometheus, or what speaks its query API, with PromQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::Value;
+
+/// An HTTP client of the test's own: no proxy, a deadline, a new connection for each request.
+pub(crate) fn http() -> Client {
+    Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(0)
+        .build()
+        .expect("the system has a CA bundle")
+}
+
+/// One series of an answer with its samples, oldest first: milliseconds and value.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) samples: Vec<(i64, f64)>,
+}
+
+/// A store that answers `/api/v1/query`.
+pub(crate) struct Store {
+    http: Client,
+    url: String,
+}
+
+impl Store {
+    pub(crate) fn new(url: String) -> Self {
+        Self { http: http(), url }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Evaluates `promql` now.
+    pub(crate) async fn query(&self, promql: &str) -> Result<Vec<Row>, String> {
+        let url = format!("{}/api/v1/query", self.url);
+        let answer = self.http.post(url).form(&[("query", promql)]).send().await.map_err(|error| error.to_string())?;
+        let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
+        let rows = answer["data"]["result"].as_array().ok_or_else(|| format!("{promql}: {answer}"))?;
+        rows.iter().map(|row| read_row(row).ok_or_else(|| format!("{promql}: {row}"))).collect()
+    }
+
+    /// The rows of `promql`; an error where there are none, so that [`until`](crate::process::until) asks again.
+    pub(crate) async fn some(&self, promql: &str) -> Result<Vec<Row>, String> {
+        let rows = self.query(promql).await?;
+        if rows.is_empty() { Err(format!("{promql}: no series")) } else { Ok(rows) }
+    }
+
+    /// Every value of every series that `selector` names and of the last 30 minutes.
+    pub(crate) async fn values(&self, selector: &str) -> Result<BTreeSet<u64>, String> {
+        let rows = self.query(&format!("{selector}[30m]")).await?;
+        let samples = rows.iter().flat_map(|row| &row.samples);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers of our own")]
+        Ok(samples.map(|(_, value)| *value as u64).collect())
+    }
+
+    /// The times of every sample of the one series that `selector` names, of the last 30 minutes, in milliseconds.
+    pub(crate) async fn times(&self, selector: &str) -> Result<BTreeSet<i64>, String> {
+        let rows = self.query(&format!("{selector}[30m]")).await?;
+        match rows.as_slice() {
+            [row] => Ok(row.samples.iter().map(|(time, _)| *time).collect()),
+            rows => Err(format!("{selector}: {} series: {rows:?}", rows.len())),
+        }
+    }
+}
+
+fn read_row(row: &Value) -> Option<Row> {
+    let labels = row["metric"].as_object()?.iter();
+    let labels = labels.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
+    let samples = match row.get("values") {
+        Some(values) => values.as_array()?.iter().map(read_sample).collect::<Option<_>>()?,
+        None => vec![read_sample(&row["value"])?],
+    };
+    Some(Row { labels, samples })
+}
+
+fn read_sample(sample: &Value) -> Option<(i64, f64)> {
+    let seconds = sample.get(0)?.as_f64()?;
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 are far from the end of an i64")]
+    Some(((seconds * 1000.0).round() as i64, sample.get(1)?.as_str()?.parse().ok()?))
+}

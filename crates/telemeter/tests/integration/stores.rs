@@ -1,0 +1,172 @@
+//! What stands around the gateway: the source, the stores, their door with its OIDC provider, and memcached.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{Process, Start, free_port, local, until};
+use crate::promql::{Store, http};
+
+/// How long a program may take to answer for the first time.
+const START: Duration = Duration::from_secs(30);
+
+/// The name of the OIDC client, its secret, which has to be percent-encoded, and what its tokens are for.
+pub(crate) const CLIENT_ID: &str = "telemeter";
+pub(crate) const CLIENT_SECRET: &str = "a secret: 100%+";
+pub(crate) const AUDIENCE: &str = "urn:example:store";
+
+/// A program with the API to query it.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) api: Store,
+}
+
+/// Starts a Prometheus with this configuration and waits until it is ready.
+pub(crate) async fn prometheus(folder: &Path, name: &str, port: u16, config: &str, arguments: &[&str]) -> Running {
+    let file = folder.join(format!("{name}.yml"));
+    std::fs::write(&file, config).expect("the test's folder can be written");
+    let mut all = vec![
+        format!("--config.file={}", file.display()),
+        format!("--storage.tsdb.path={}", folder.join(name).display()),
+        format!("--web.listen-address={}", local(port)),
+        "--log.level=warn".to_owned(),
+    ];
+    all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let process = start(folder, name, OsStr::new("prometheus"), all);
+    let url = format!("http://{}", local(port));
+    ready(name, &format!("{url}/-/ready")).await;
+    Running { process, api: Store::new(url) }
+}
+
+/// A Prometheus that accepts remote write.
+pub(crate) async fn prometheus_store(folder: &Path) -> Running {
+    let config = "storage:\n  tsdb:\n    out_of_order_time_window: 10m\n";
+    prometheus(folder, "prometheus-store", free_port(), config, &["--web.enable-remote-write-receiver"]).await
+}
+
+/// A VictoriaMetrics that answers with the newest samples too.
+pub(crate) async fn victoria_metrics(folder: &Path) -> Running {
+    let port = free_port();
+    let arguments = vec![
+        format!("-storageDataPath={}", folder.join("victoria-metrics").display()),
+        format!("-httpListenAddr={}", local(port)),
+        "-search.latencyOffset=0s".to_owned(),
+        "-memory.allowedBytes=128MB".to_owned(),
+    ];
+    let process = start(folder, "victoria-metrics", OsStr::new("victoria-metrics"), arguments);
+    let url = format!("http://{}", local(port));
+    ready("victoria-metrics", &format!("{url}/health")).await;
+    Running { process, api: Store::new(url) }
+}
+
+/// The stores' door, which lets in who has a token of its OIDC provider.
+pub(crate) struct Door {
+    pub(crate) process: Process,
+    pub(crate) issuer: String,
+    url: String,
+    http: Client,
+}
+
+impl Door {
+    /// Starts `tests/oidc-provider` in front of the stores.
+    pub(crate) async fn start(folder: &Path, stores: &[(&str, &Store)]) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oidc-provider");
+        assert!(
+            here.join("node_modules").exists(),
+            "run scripts/install-tools: it runs `npm ci` in {}",
+            here.display()
+        );
+        let (provider, door) = (free_port(), free_port());
+        let server: PathBuf = here.join("server.mjs");
+        let mut arguments = vec![server.display().to_string(), provider.to_string(), door.to_string()];
+        arguments.extend(stores.iter().map(|(name, store)| format!("{name}={}", store.url())));
+        let environment = vec![
+            ("DOOR_CLIENT_ID", CLIENT_ID.to_owned()),
+            ("DOOR_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+            ("DOOR_AUDIENCE", AUDIENCE.to_owned()),
+            ("DOOR_TOKEN_SECONDS", "15".to_owned()),
+        ];
+        let start = Start { name: "door", program: OsStr::new("node"), arguments, environment };
+        let process = Process::start(folder, start);
+        let (issuer, url) = (format!("http://{}", local(provider)), format!("http://{}", local(door)));
+        ready("the provider", &format!("{issuer}/.well-known/openid-configuration")).await;
+        ready("the door", &format!("{url}/seen")).await;
+        Self { process, issuer, url, http: http() }
+    }
+
+    /// Where the store of this name takes remote write.
+    pub(crate) fn write_url(&self, store: &str) -> String {
+        format!("{}/{store}/api/v1/write", self.url)
+    }
+
+    /// What came to the door so far.
+    pub(crate) async fn seen(&self) -> Value {
+        let answer = self.http.get(format!("{}/seen", self.url)).send().await.expect("the door answers");
+        answer.json().await.expect("the door counts in JSON")
+    }
+
+    /// From now on the door answers 503, for this many seconds.
+    pub(crate) async fn outage(&self, seconds: u32) {
+        let answer = self.http.post(format!("{}/outage?seconds={seconds}", self.url)).send().await;
+        assert!(answer.expect("the door answers").status().is_success());
+    }
+
+    /// A token as the gateway would get it.
+    pub(crate) async fn token(&self) -> String {
+        let form = [("grant_type", "client_credentials"), ("audience", AUDIENCE)];
+        let request = self.http.post(format!("{}/token", self.issuer)).form(&form);
+        // Basic credentials are form-encoded before they are joined: RFC 6749, section 2.3.1.
+        let answer = request.basic_auth(CLIENT_ID, Some("a+secret%3A+100%25%2B")).send().await.expect("it answers");
+        let answer: Value = answer.json().await.expect("the provider answers in JSON");
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+}
+
+/// A memcached with the port that it listens on.
+pub(crate) struct Memcached {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+}
+
+impl Memcached {
+    pub(crate) async fn start(folder: &Path) -> Self {
+        let port = free_port();
+        // `-u` only counts for root, who has to name somebody else.
+        let arguments = format!("-l 127.0.0.1 -p {port} -U 0 -m 16 -u nobody");
+        let arguments = arguments.split(' ').map(str::to_owned).collect();
+        let process = start(folder, "memcached", OsStr::new("memcached"), arguments);
+        let memcached = Self { process, port };
+        until("memcached", START, || async { memcached.stat("pid").await.map_err(|error| error.to_string()) }).await;
+        memcached
+    }
+
+    /// One number of its `stats`.
+    pub(crate) async fn stat(&self, name: &str) -> std::io::Result<u64> {
+        let mut connection = TcpStream::connect(local(self.port)).await?;
+        connection.write_all(b"stats\r\nquit\r\n").await?;
+        let mut stats = String::new();
+        connection.read_to_string(&mut stats).await?;
+        let found = stats.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.trim().parse().ok());
+        found.ok_or_else(|| std::io::Error::other(format!("no number {name} in {stats:?}")))
+    }
+}
+
+/// Starts a program that needs no environment of its own.
+pub(crate) fn start(folder: &Path, name: &str, program: &OsStr, arguments: Vec<String>) -> Process {
+    Process::start(folder, Start { name, program, arguments, environment: Vec::new() })
+}
+
+/// Waits until `url` answers 200.
+pub(crate) async fn ready(what: &str, url: &str) {
+    let http = http();
+    until(what, START, || async {
+        let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
+        if answer.status() == 200 { Ok(()) } else { Err(format!("{url}: {}", answer.status())) }
+    })
+    .await;
+}

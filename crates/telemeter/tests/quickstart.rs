@@ -1,0 +1,388 @@
+//! `telemeter quickstart` as a person meets it: the real binary, what it prints, and what one can do with that.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use assert_cmd::cargo::cargo_bin;
+
+/// Ports that are free, a cycle a second.
+const QUICK: [&str; 5] = [
+    "--listen=localhost:0",
+    "--listen-internal=localhost:0",
+    "--listen-client=localhost:0",
+    "--listen-authority=localhost:0",
+    "--interval=1s",
+];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A quickstart at work. Dropped, it is made to end.
+struct Quickstart {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// What it has printed so far.
+    said: Vec<String>,
+    started: Instant,
+}
+
+impl Quickstart {
+    fn start(arguments: &[&str]) -> Self {
+        Self::of(command(arguments))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, said: Vec::new(), started: Instant::now() }
+    }
+
+    /// The first line, printed or still to come, that holds all of `parts`.
+    fn line(&mut self, parts: &[&str]) -> String {
+        let holds = |line: &str| parts.iter().all(|part| line.contains(part));
+        if let Some(line) = self.said.iter().find(|line| holds(line)) {
+            return line.clone();
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no line with {parts:?} in:\n{}", self.said.join("\n")));
+            self.said.push(line.clone());
+            if holds(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// The address on the line of a part, without the slash behind it.
+    fn address(&mut self, part: &str) -> String {
+        let line = self.line(&[&format!("  {part} "), "http://"]);
+        line.split_whitespace().nth(1).unwrap().trim_end_matches('/').to_owned()
+    }
+
+    /// The cluster's ID, from the first line.
+    fn cluster(&mut self) -> String {
+        let line = self.line(&["as cluster "]);
+        line.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned()
+    }
+
+    /// Runs a printed command, as one who pastes it does.
+    fn paste(&mut self, parts: &[&str]) -> String {
+        let command = self.line(parts);
+        assert!(command.trim_start().starts_with("curl "), "{command}");
+        shell(&command)
+    }
+
+    /// Sends a signal, and sees it end well and soon.
+    fn end(mut self, signal: &str) -> String {
+        let asked = Instant::now();
+        shell(&format!("kill -{signal} {}", self.child.id()));
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        self.said.extend(self.lines.iter());
+        self.said.join("\n")
+    }
+}
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        // Both fail only for one that has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A quickstart to be started; without a store, where `arguments` name none.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(cargo_bin("telemeter"));
+    command.arg("quickstart").args(QUICK).args(arguments);
+    if !arguments.iter().any(|argument| argument.starts_with("--prometheus") || argument.starts_with("--forward-url")) {
+        command.arg("--prometheus=");
+    }
+    command
+}
+
+fn shell(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+fn get(url: &str) -> String {
+    shell(&format!("curl -fsS -H 'Accept: text/html' '{url}'"))
+}
+
+/// Tries `attempt` until it answers.
+fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn everything_it_prints_works() {
+    let mut quickstart = Quickstart::start(&[]);
+    let cluster = quickstart.cluster();
+    let first = quickstart.line(&["scraped ", "series, kept ", "stored "]);
+    let took = quickstart.started.elapsed();
+    assert!(took < Duration::from_secs(20), "the first cycle comes at once, not after {took:?}: {first}");
+    assert!(!first.contains("kept 0"), "{first}");
+
+    let pages = quickstart.address("pages");
+    assert!(get(&pages).contains(&cluster), "the overview names the cluster");
+    let page = get(&format!("{pages}/clusters/{cluster}"));
+    assert!(page.contains("process_resident_memory_bytes"), "{page}");
+
+    let up = quickstart.paste(&["curl ", "/federate?match[]=up"]);
+    for job in ["telemeter-client", "telemeter-server"] {
+        let found = up
+            .lines()
+            .any(|line| line.starts_with("up{") && line.contains(&format!("job=\"{job}\"")) && line.contains(&cluster));
+        assert!(found, "{up}");
+    }
+    // The second cycle has seen the counts of the first.
+    until("the counts of an upload", || {
+        let sent = quickstart.paste(&["curl ", "/federate", "-sS http://"]);
+        let counted = |line: &str| line.starts_with("http_requests_total{") && line.contains("handler=\"upload\"");
+        sent.lines().any(|line| counted(line) && !line.contains("} 0 ")).then_some(())
+    });
+    let granted: serde_json::Value = serde_json::from_str(&quickstart.paste(&["curl ", "/authorize?id="])).unwrap();
+    assert_eq!(granted["labels"]["_id"], cluster.as_str(), "{granted}");
+    assert!(granted["token"].as_str().unwrap().split('.').count() == 3, "{granted}");
+    assert!(shell(&format!("curl -fsS '{}/healthz'", quickstart.address("server"))).contains("ok"));
+    // So early there may be no sample in it yet: only its form is sure.
+    let heap = shell(&format!("curl -fsS {pages}/debug/pprof/heap | gunzip | strings"));
+    assert!(heap.contains("inuse_space"), "a profile in pprof's format: {heap}");
+    quickstart.line(&["  store ", "none", "--forward-url"]);
+    quickstart.line(&["  data ", "--data-dir"]);
+
+    let said = quickstart.end("INT");
+    assert!(said.ends_with("ending"), "{said}");
+}
+
+#[test]
+fn what_it_prints_for_a_prometheus_is_a_configuration() {
+    let mut quickstart = Quickstart::start(&[]);
+    quickstart.line(&["Ctrl-C"]);
+    let said = quickstart.said.clone();
+    quickstart.end("TERM");
+    let start = said.iter().position(|line| line == "  remote_write:").unwrap();
+    let yaml: Vec<_> = said[start..].iter().take_while(|line| !line.is_empty()).map(|line| &line[2..]).collect();
+    assert_eq!(yaml.len(), 7, "{yaml:?}");
+    if !installed("promtool") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prometheus.yml");
+    fs::write(&file, yaml.join("\n") + "\n").unwrap();
+    shell(&format!("promtool check config {}", file.display()));
+}
+
+#[test]
+fn a_data_dir_is_the_same_cluster_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let argument = format!("--data-dir={}", data.display());
+    let run = || {
+        let mut quickstart = Quickstart::start(&[&argument]);
+        let cluster = quickstart.cluster();
+        quickstart.line(&["stored "]);
+        quickstart.line(&["  data ", &data.display().to_string()]);
+        let composite = quickstart.line(&["credentials: "]);
+        quickstart.end("HUP");
+        (cluster, composite, fs::read(data.join("key.pem")).unwrap())
+    };
+    let first = run();
+    assert_eq!(first, run());
+    shell(&format!("test -z \"$(find {} -type f -perm /077)\"", data.display()));
+    let mut other = Quickstart::start(&[]);
+    assert_ne!(first.0, other.cluster());
+    other.end("TERM");
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = command(&[]);
+    command.env("TMPDIR", temporary.path());
+    let mut quickstart = Quickstart::of(command);
+    quickstart.line(&["stored "]);
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    quickstart.end("TERM");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
+}
+
+/// Answers each request with `metrics`, their `NOW` being the time in milliseconds; shows what was asked for.
+fn fake_prometheus(metrics: &'static str) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = vec![0; 8192];
+            let length = stream.read(&mut request).unwrap();
+            let line = String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+            let body = metrics.replace("NOW", shell("date +%s000").trim_end());
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+            write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_prometheus_of_ones_own() {
+    let (url, asked) = fake_prometheus(
+        "# TYPE up untyped\nup{job=\"mine\"} 1 NOW\nnodes{zone=\"a\"} 3 NOW\nold 1 1000000000000\nwithout_time 1\n",
+    );
+    let mut quickstart = Quickstart::start(&[&format!("--from={url}"), "--match=up", "--match={__name__=~\"n.*\"}"]);
+    quickstart.line(&["scraped 4 series, kept 2, stored 2 in "]);
+    quickstart.line(&["  client ", &format!("scrapes {url}/federate")]);
+    let asked = asked.recv().unwrap();
+    assert!(asked.starts_with("GET /federate?match%5B%5D=up&match%5B%5D="), "{asked}");
+    let up = quickstart.paste(&["curl ", "/federate?match[]=up"]);
+    assert!(up.contains("job=\"mine\""), "{up}");
+    let page = get(&format!("{}/clusters/{}", quickstart.address("pages"), quickstart.cluster()));
+    assert!(page.contains("nodes") && !page.contains("without_time"), "{page}");
+    quickstart.end("TERM");
+}
+
+#[test]
+fn a_cycle_that_fails_says_why_and_what_to_do() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut quickstart = Quickstart::start(&[&format!("--from=http://{gone}")]);
+    quickstart.line(&["failed: Prometheus was not reached", "is --from right", "next try in 1m"]);
+    quickstart.end("TERM");
+}
+
+#[test]
+fn a_store_that_does_not_take_it_is_named() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("--forward-url=http://user:hunter2@{gone}/write");
+    let mut command = command(&[&url]);
+    command.stderr(Stdio::piped());
+    let mut quickstart = Quickstart::of(command);
+    quickstart.line(&["  store ", &format!("http://{gone}/write"), "as well"]);
+    quickstart.line(&["failed: ", &format!("does http://{gone}/write take remote write?")]);
+    let mut log = quickstart.child.stderr.take().unwrap();
+    let mut said = quickstart.end("TERM");
+    log.read_to_string(&mut said).unwrap();
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_place_that_is_taken_is_an_error_that_says_what_to_pass() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let output = command(&[&format!("--listen-client={address}")]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--listen-client: ") && said.contains(&address.to_string()), "{said}");
+}
+
+/// What is found on the PATH is a help; what it cannot do is no reason to end.
+#[test]
+fn a_prometheus_that_does_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("prometheus");
+    fs::write(&program, "#!/bin/sh\necho 'unknown flag'\nexit 1\n").unwrap();
+    shell(&format!("chmod +x {}", program.display()));
+    let mut command = Command::new(cargo_bin("telemeter"));
+    command.arg("quickstart").args(QUICK);
+    command.env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()));
+    let mut quickstart = Quickstart::of(command);
+    quickstart.line(&["prometheus is no store for this", "unknown flag"]);
+    quickstart.line(&["  store ", "none"]);
+    quickstart.line(&["stored "]);
+    quickstart.end("TERM");
+
+    let output = self::command(&[&format!("--prometheus={}", program.display())]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--prometheus: ") && said.contains("unknown flag"), "{said}");
+}
+
+fn installed(program: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
+}
+
+/// The only process whose command line holds `part`.
+fn process_with(part: &str) -> Option<u32> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains(part) && line.contains("--web.enable-remote-write-receiver")
+    })
+}
+
+#[test]
+fn a_prometheus_is_the_store() {
+    if !installed("prometheus") {
+        eprintln!("skipped: there is no prometheus on the PATH");
+        return;
+    }
+    let program = PathBuf::from(shell("command -v prometheus").trim_end());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let flag = format!("--data-dir={}", data.display());
+    let path = format!("--prometheus={}", program.display());
+    let query = |quickstart: &mut Quickstart| {
+        until("the series are in the store", || {
+            let answer = quickstart.paste(&["curl ", "/api/v1/query", "count by (job)"]);
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(answer["status"], "success", "{answer}");
+            (answer["data"]["result"].as_array().unwrap().len() == 2).then_some(())
+        });
+    };
+
+    let mut quickstart = Quickstart::start(&[&flag, &path]);
+    quickstart.line(&["stored "]);
+    query(&mut quickstart);
+    quickstart.line(&["  store ", &program.display().to_string(), "prometheus.log"]);
+    let data = data.display().to_string();
+    assert!(process_with(&data).is_some());
+    // A second one finds 9090 taken, and its own store gone while it runs.
+    let mut second = Quickstart::start(&[&path]);
+    second.line(&["localhost:9090 is taken"]);
+    second.line(&["stored "]);
+    query(&mut second);
+    let log = second.line(&["  store ", "log: "]);
+    let home = Path::new(log.rsplit(' ').next().unwrap()).parent().unwrap().display().to_string();
+    let pid = process_with(&home).unwrap();
+    shell(&format!("kill -KILL {pid}"));
+    second.line(&["the store has ended by itself"]);
+    second.end("TERM");
+
+    quickstart.end("TERM");
+    assert_eq!(process_with(&data), None, "its prometheus is gone with it");
+
+    // One that is told to start a prometheus and cannot says so, and leaves none behind.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let output = command(&[&flag, &path, &listen]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(process_with(&data), None, "nor is one left behind by a start that failed");
+}
