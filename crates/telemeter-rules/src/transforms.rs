@@ -7,5 +7,4 @@ pub mod filter;
 pub mod label;
 pub mod rename;
 pub mod required;
-pub mod sort;
 pub mod timestamps;

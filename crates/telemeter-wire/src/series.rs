@@ -190,12 +190,6 @@ impl<'a> SeriesSet<'a> {
         self.series.is_empty()
     }
 
-    /// How many labels all series have together, those of dropped series included.
-    #[must_use]
-    pub fn labels_held(&self) -> usize {
-        self.labels.len()
-    }
-
     /// Adds one label to the series that the next [`finish`](Self::finish) makes.
     pub fn push_label(&mut self, label: Label<'a>) {
         self.labels.push(label);
