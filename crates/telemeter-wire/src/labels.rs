@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use ascii::{AsciiChar, AsciiStr};
+
 use crate::{
     error::{Error, Limits},
     protobuf::{Reader, Wire, expect, put_bytes, put_varint, utf8, varint_len},
@@ -14,45 +16,54 @@ pub(crate) const FIRST: u8 = 0x0a;
 const SECOND: u8 = 0x12;
 
 /// Reads the labels that stand at the front of `message` in the form that encoders write: each with name and value, in
-/// this order, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
+/// this order, of ASCII, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
 ///
-/// The bytes between the texts are ASCII, so the whole run is checked as UTF-8 at once.
+/// They are measured first, so that the whole run is known to be text at once.
 #[inline]
 pub(crate) fn front<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
-    let mut end = 0;
-    while let Some(&[FIRST, len]) = message[end..].first_chunk::<2>() {
-        let next = end + 2 + usize::from(len);
-        if len >= 0x80 || next > message.len() {
-            break;
-        }
-        end = next;
+    let (mut end, mut count) = (0, 0);
+    while let Some(len) = plain_len(&message[end..]) {
+        end += len;
+        count += 1;
     }
-    let Ok(run) = std::str::from_utf8(&message[..end]) else { return Ok(0) };
-    let bytes = run.as_bytes();
-    let mark = set.mark();
-    let mut at = 0;
-    while at < end {
-        let next = at + 2 + usize::from(bytes[at + 1]);
-        let Some(label) = plain(run, at + 2, next) else { break };
-        limits.check_labels(set.mark() - mark + 1)?;
-        limits.check_label(label.name.as_bytes(), label.value.as_bytes())?;
-        set.push_label(label);
-        at = next;
+    limits.check_labels(count)?;
+    let Ok(run) = AsciiStr::from_ascii(&message[..end]) else { return Ok(0) };
+    let mut rest = run.as_slice();
+    let labels = (0..count).map(|_| {
+        let (label, behind) = split(rest);
+        rest = behind;
+        label
+    });
+    let longest = limits.label_name_bytes.min(limits.label_value_bytes);
+    set.push_labels(labels);
+    if longest < MAX_PLAIN {
+        set.pushed(set.mark() - count)
+            .iter()
+            .try_for_each(|label| limits.check_label(label.name.as_bytes(), label.value.as_bytes()))?;
     }
-    Ok(at)
+    Ok(end)
 }
 
-/// The label in `run[from..to]`, where it is a name, a value and nothing else.
+/// Fields of fewer bytes than this have their length in one byte, which is ASCII, too.
+const MAX_PLAIN: usize = 0x80;
+
+/// How many bytes the label at the front of `fields` takes, where it is a field of a name, a value and nothing else.
 #[inline]
-fn plain(run: &str, from: usize, to: usize) -> Option<Label<'_>> {
-    let bytes = run.as_bytes().get(from..to)?;
-    let &[FIRST, name_len, ..] = bytes else { return None };
-    let name_end = 2 + usize::from(name_len);
-    let &[SECOND, value_len, ..] = bytes.get(name_end..)? else { return None };
-    if name_end + 2 + usize::from(value_len) != bytes.len() {
-        return None;
-    }
-    Some(Label { name: run.get(from + 2..from + name_end)?, value: run.get(from + name_end + 2..to)? })
+fn plain_len(fields: &[u8]) -> Option<usize> {
+    let &[FIRST, len, FIRST, name_len, ..] = fields else { return None };
+    let (end, name_end) = (2 + usize::from(len), 4 + usize::from(name_len));
+    let &[SECOND, value_len, ..] = fields.get(name_end..end)? else { return None };
+    let plain = usize::from(len) < MAX_PLAIN && name_end + 2 + usize::from(value_len) == end;
+    plain.then_some(end)
+}
+
+/// The label at the front of `fields`, which [`plain_len`] has measured, and what stands behind it.
+#[inline]
+fn split(fields: &[AsciiChar]) -> (Label<'_>, &[AsciiChar]) {
+    let (len, name_len) = (usize::from(fields[1].as_byte()), usize::from(fields[3].as_byte()));
+    let (field, behind) = fields.split_at(2 + len);
+    let (name, value) = field[4..].split_at(name_len);
+    (Label { name: <&AsciiStr>::from(name).as_str(), value: <&AsciiStr>::from(&value[2..]).as_str() }, behind)
 }
 
 /// Decodes any label message; absent fields are empty, the last of several wins. The flag says whether the bytes are
@@ -88,8 +99,15 @@ pub(crate) fn label_len(label: Label<'_>) -> usize {
 /// Appends a label as field 1 of a message.
 #[inline]
 pub(crate) fn put_label(out: &mut Vec<u8>, label: Label<'_>) {
+    let len = label_len(label);
+    if len < MAX_PLAIN {
+        out.extend_from_slice(&[FIRST, len as u8, FIRST, label.name.len() as u8]);
+        out.extend_from_slice(label.name.as_bytes());
+        out.extend_from_slice(&[SECOND, label.value.len() as u8]);
+        return out.extend_from_slice(label.value.as_bytes());
+    }
     out.push(FIRST);
-    put_varint(out, label_len(label) as u64);
+    put_varint(out, len as u64);
     put_bytes(out, FIRST, label.name.as_bytes());
     put_bytes(out, SECOND, label.value.as_bytes());
 }
@@ -125,6 +143,34 @@ pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &[u8])
                 out.extend_from_slice(&source[std::mem::replace(&mut run, 0..0)]);
                 put_label(out, label);
             }
+        }
+    }
+    out.extend_from_slice(&source[run]);
+}
+
+/// As [`put_labels`], for labels of which each either stands in `source` as the field that it is to be, or not at all.
+#[inline]
+pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &[u8]) {
+    let at = |text: &str| text.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
+    let mut run = 0..0;
+    for &label in labels {
+        let name_at = at(label.name);
+        if name_at < source.len() {
+            // Before a name stand two keys and two lengths.
+            let field = name_at - 4..at(label.value) + label.value.len();
+            if field.start == run.end {
+                run.end = field.end;
+                continue;
+            }
+            let before = std::mem::replace(&mut run, field);
+            if !before.is_empty() {
+                out.extend_from_slice(&source[before]);
+            }
+        } else {
+            if !run.is_empty() {
+                out.extend_from_slice(&source[std::mem::take(&mut run)]);
+            }
+            put_label(out, label);
         }
     }
     out.extend_from_slice(&source[run]);

@@ -39,6 +39,12 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// What is not read yet.
+    #[inline]
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next field's number and wire type; `None` at the end of the message.
     #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Wire)>, Error> {

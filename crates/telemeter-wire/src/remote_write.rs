@@ -2,10 +2,12 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
+use std::ops::Range;
+
 use crate::{
     error::{Error, Limits},
     labels,
-    protobuf::{Reader, Wire, expect, key, put_bytes, put_varint, varint_len},
+    protobuf::{Reader, Wire, expect, key, put_bytes, varint_len},
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
@@ -87,7 +89,8 @@ fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>
     set.charge(message.len(), limits)?;
     let payload = if spliced { &message[front..] } else { known_fields(message, set)? };
     let whole = spliced.then_some(message);
-    set.finish(mark, MetricType::Untyped, Points::Encoded(Encoded { payload, whole, samples, newest_ms }));
+    let points = Points::Encoded(Encoded { payload, whole, samples, newest_ms });
+    set.finish(mark, MetricType::Untyped, points);
     Ok(())
 }
 
@@ -146,39 +149,88 @@ fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
 
 /// Appends all series of `set` to `out` as one `WriteRequest`. Such messages may be concatenated into one.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
-    for series in set.iter() {
-        encode_series(&series, set.source(), out);
+    let mut writer = Writer::new(set, out);
+    for (index, series) in set.iter().enumerate() {
+        writer.put(index, series.points);
     }
 }
 
-fn encode_series(series: &Series<'_, '_>, source: &[u8], out: &mut Vec<u8>) {
-    if let Points::Encoded(Encoded { whole: Some(whole), .. }) = series.points {
-        return put_bytes(out, TIMESERIES, whole);
+/// Whether [`encode`] would write the very message that was decoded into `set`.
+#[must_use]
+pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
+    // Spliced series are parts of the message, in their order, that do not overlap: as long as it, they are all of it.
+    let field_len = |series: Series<'_, '_>| match series.points {
+        Points::Encoded(Encoded { whole: Some(whole), .. }) => Some(1 + varint_len(whole.len() as u64) + whole.len()),
+        _ => None,
+    };
+    set.iter().map(field_len).sum::<Option<usize>>() == Some(set.source().len())
+}
+
+/// Writes series of one set, one by one.
+pub struct Writer<'w, 'a> {
+    set: &'w SeriesSet<'a>,
+    out: &'w mut Vec<u8>,
+}
+
+impl<'w, 'a> Writer<'w, 'a> {
+    /// Writes to the end of `out`.
+    pub fn new(set: &'w SeriesSet<'a>, out: &'w mut Vec<u8>) -> Self {
+        Self { set, out }
     }
-    put_message(out, |out| {
-        labels::put_labels(out, series.labels, source);
-        match series.points {
-            Points::Encoded(encoded) => out.extend_from_slice(encoded.payload),
-            Points::Sample(sample) => put_sample(sample, out),
-            Points::Absent => {}
+
+    /// What was written so far, and what stood before it.
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> &[u8] {
+        self.out
+    }
+
+    /// Appends the series at `index`, with these points in place of its own. Returns where its labels stand: two series
+    /// have the same labels, in the same order, where the same bytes stand there.
+    #[inline]
+    pub fn put(&mut self, index: usize, points: Points<'_>) -> Range<usize> {
+        let Self { set, out } = self;
+        if let Points::Encoded(Encoded { whole: Some(whole), payload, .. }) = points {
+            put_bytes(out, TIMESERIES, whole);
+            return out.len() - whole.len()..out.len() - payload.len();
         }
-    });
+        put_message(out, |out| {
+            let from = out.len();
+            let labels = set.at(index).labels;
+            if set.is_as_sent(index) {
+                labels::put_sent_labels(out, labels, set.source());
+            } else {
+                labels::put_labels(out, labels, set.source());
+            }
+            let len = out.len() - from;
+            match points {
+                Points::Encoded(encoded) => out.extend_from_slice(encoded.payload),
+                Points::Sample(sample) => put_sample(sample, out),
+                Points::Absent => {}
+            }
+            len
+        })
+    }
 }
 
-/// Appends a `TimeSeries` that `fill` writes. Its length is known behind it; it mostly takes two bytes, and these are left
-/// free.
+/// How many bytes the length of a series mostly takes.
+const LENGTH_BYTES: usize = 2;
+
+/// Appends a `TimeSeries` that `fill` writes. Its length is known behind it, and [`LENGTH_BYTES`] are left free for it.
+/// `fill` says how long the labels are, this where they stand.
 #[inline]
-fn put_message(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+fn put_message(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> usize) -> Range<usize> {
     out.extend_from_slice(&[TIMESERIES, 0, 0]);
     let from = out.len();
-    fill(out);
+    let labels = fill(out);
     let len = out.len() - from;
-    match varint_len(len as u64) {
+    let takes = varint_len(len as u64);
+    match takes {
         1 => drop(out.remove(from - 1)),
-        2 => {}
-        more => (2..more).for_each(|_| out.insert(from, 0)),
+        LENGTH_BYTES => {}
+        more => (LENGTH_BYTES..more).for_each(|_| out.insert(from, 0)),
     }
-    let mut at = from - 2;
+    let mut at = from - LENGTH_BYTES;
     let mut rest = len;
     while rest >= 0x80 {
         out[at] = rest as u8 | 0x80;
@@ -186,26 +238,38 @@ fn put_message(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
         at += 1;
     }
     out[at] = rest as u8;
+    let from = from - LENGTH_BYTES + takes;
+    from..from + labels
 }
 
-fn sample_len(sample: Sample) -> usize {
-    let value = if sample.value.to_bits() == 0 { 0 } else { 9 };
-    let timestamp = sample.timestamp_ms.unwrap_or(0);
-    value + if timestamp == 0 { 0 } else { 1 + varint_len(timestamp as u64) }
-}
+/// A sample as a field takes no more: its key, its length, a value, and a time.
+const MAX_SAMPLE: usize = 2 + 9 + 11;
 
+/// Appends a sample as a field of its series.
+#[inline]
 fn put_sample(sample: Sample, out: &mut Vec<u8>) {
-    // At most 1 + 8 + 1 + 10 bytes: the length is one byte.
-    out.extend_from_slice(&[SAMPLE, sample_len(sample) as u8]);
+    let mut field = [0; MAX_SAMPLE];
+    let mut end = 2;
     if sample.value.to_bits() != 0 {
-        out.push(VALUE);
-        out.extend_from_slice(&sample.value.to_le_bytes());
+        field[end] = VALUE;
+        field[end + 1..end + 9].copy_from_slice(&sample.value.to_le_bytes());
+        end += 9;
     }
-    let timestamp = sample.timestamp_ms.unwrap_or(0);
+    let mut timestamp = sample.timestamp_ms.unwrap_or(0) as u64;
     if timestamp != 0 {
-        out.push(TIMESTAMP);
-        put_varint(out, timestamp as u64);
+        field[end] = TIMESTAMP;
+        end += 1;
+        while timestamp >= 0x80 {
+            field[end] = timestamp as u8 | 0x80;
+            timestamp >>= 7;
+            end += 1;
+        }
+        field[end] = timestamp as u8;
+        end += 1;
     }
+    field[0] = SAMPLE;
+    field[1] = (end - 2) as u8;
+    out.extend_from_slice(&field[..end]);
 }
 
 /// The float samples of a series, in order.

@@ -90,6 +90,8 @@ struct Entry<'a> {
     start: u32,
     len: u32,
     kind: MetricType,
+    /// Whether each label either stands in the source, as the field that encoders would write, or not there at all.
+    as_sent: bool,
     points: Points<'a>,
 }
 
@@ -190,7 +192,14 @@ impl<'a> SeriesSet<'a> {
         self.series.is_empty()
     }
 
+    /// Adds labels to the series that the next [`finish`](Self::finish) makes.
+    #[inline]
+    pub(crate) fn push_labels(&mut self, labels: impl ExactSizeIterator<Item = Label<'a>>) {
+        self.labels.extend(labels);
+    }
+
     /// Adds one label to the series that the next [`finish`](Self::finish) makes.
+    #[inline]
     pub fn push_label(&mut self, label: Label<'a>) {
         self.labels.push(label);
     }
@@ -203,9 +212,22 @@ impl<'a> SeriesSet<'a> {
 
     /// Makes a series of all labels pushed since `mark`.
     pub fn finish(&mut self, mark: usize, kind: MetricType, points: Points<'a>) {
+        self.finish_decoded(mark, kind, points, false);
+    }
+
+    /// As [`finish`](Self::finish); `as_sent` where each label either stands in the source, as the field that encoders would
+    /// write, or not there at all.
+    #[inline]
+    pub(crate) fn finish_decoded(&mut self, mark: usize, kind: MetricType, points: Points<'a>, as_sent: bool) {
         let start = u32::try_from(mark).unwrap_or(u32::MAX);
         let len = u32::try_from(self.labels.len() - mark).unwrap_or(u32::MAX);
-        self.series.push(Entry { start, len, kind, points });
+        self.series.push(Entry { start, len, kind, as_sent, points });
+    }
+
+    /// Whether the labels of the series at `index` are as [`finish_decoded`](Self::finish_decoded) was told.
+    #[inline]
+    pub(crate) fn is_as_sent(&self, index: usize) -> bool {
+        self.series[index].as_sent
     }
 
     /// The labels pushed since `mark`.
@@ -371,31 +393,43 @@ impl<'a> SeriesMut<'_, 'a> {
 
     /// Its labels, to change in place. The series counts as changed, and is no longer spliced.
     pub fn labels_mut(&mut self) -> &mut [Label<'a>] {
+        self.entry.as_sent = false;
         self.touch();
         let start = self.entry.start as usize;
         &mut self.labels[start..start + self.entry.len as usize]
     }
 
+    /// Its labels, to be put in another order, or left as they are with `None`; each is to stay what it is. In another
+    /// order the series is no longer spliced as a whole, but its labels still are.
+    #[inline]
+    pub fn reorder_if<T>(&mut self, order: impl FnOnce(&mut [Label<'a>]) -> Option<T>) -> Option<T> {
+        let start = self.entry.start as usize;
+        let done = order(&mut self.labels[start..start + self.entry.len as usize]);
+        if done.is_some() {
+            self.touch();
+        }
+        done
+    }
+
     /// Keeps the labels that `keep` answers `true` for; the series counts as changed only where one went.
     pub fn retain_labels(&mut self, mut keep: impl FnMut(&Label<'a>) -> bool) {
         let start = self.entry.start as usize;
-        let end = start + self.entry.len as usize;
-        let mut to = start;
-        for from in start..end {
-            let label = self.labels[from];
-            if keep(&label) {
-                self.labels[to] = label;
-                to += 1;
+        let labels = &mut self.labels[start..start + self.entry.len as usize];
+        let Some(first) = labels.iter().position(|label| !keep(label)) else { return };
+        let mut kept = first;
+        for from in first + 1..labels.len() {
+            if keep(&labels[from]) {
+                labels[kept] = labels[from];
+                kept += 1;
             }
         }
-        if to < end {
-            self.entry.len -= u32::try_from(end - to).unwrap_or(0);
-            self.touch();
-        }
+        self.entry.len = u32::try_from(kept).unwrap_or(0);
+        self.touch();
     }
 
     /// Puts a label at `position` (0 is the front; past the end is the end).
     pub fn insert_label(&mut self, position: usize, label: Label<'a>) {
+        self.entry.as_sent = false;
         self.touch();
         let (start, len) = (self.entry.start as usize, self.entry.len as usize);
         if start + len != self.labels.len() {

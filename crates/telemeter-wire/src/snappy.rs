@@ -3,7 +3,10 @@
 //!
 //! Source: <https://github.com/google/snappy/blob/main/format_description.txt> and `framing_format.txt` beside it.
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    protobuf::{Reader, put_varint},
+};
 
 /// A block that decompresses to more than this many times its size is no snappy: three bytes copy at most 64.
 const MAX_RATIO: usize = 22;
@@ -79,6 +82,28 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
         }
     }
     out.truncate(len);
+    Ok(())
+}
+
+/// Appends one block to `out` that holds what these hold, one behind the other: a copy reaches back from where it stands,
+/// so what follows the header of a block means the same behind others.
+///
+/// # Errors
+/// [`Error::Snappy`] for what does not begin as a block. What follows is not looked at.
+pub fn join_blocks<'b>(blocks: impl Iterator<Item = &'b [u8]> + Clone, out: &mut Vec<u8>) -> Result<(), Error> {
+    let split = |block| {
+        let mut reader = Reader::new(block);
+        let len = reader.varint().map_err(|_| Error::Snappy("the block's length is no number"))?;
+        Ok((len, reader.rest()))
+    };
+    let mut len = 0_u64;
+    for block in blocks.clone() {
+        len = len.saturating_add(split(block)?.0);
+    }
+    put_varint(out, len);
+    for block in blocks {
+        out.extend_from_slice(split(block)?.1);
+    }
     Ok(())
 }
 
@@ -238,6 +263,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn joined_blocks_hold_what_each_held(
+            parts in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..300), 0_usize..9), 0..8)
+        ) {
+            let parts: Vec<_> = parts.into_iter().map(|(bytes, repeat)| bytes.repeat(repeat)).collect();
+            let blocks: Vec<_> = parts.iter().map(|bytes| block(bytes)).collect();
+            let (mut joined, mut out) = (b"before".to_vec(), Vec::new());
+            join_blocks(blocks.iter().map(Vec::as_slice), &mut joined).expect("blocks");
+            decode_block(joined.strip_prefix(b"before").expect("what stood there"), 1 << 20, &mut out).expect("a block");
+            prop_assert_eq!(out, parts.concat());
+            prop_assert!(join_blocks([&[0x80][..]].into_iter(), &mut joined).is_err());
+        }
+
         #[test]
         fn both_forms_agree_with_the_library(bytes in proptest::collection::vec(any::<u8>(), 0..3000), repeat in 1_usize..80) {
             let bytes = bytes.repeat(repeat);

@@ -20,7 +20,16 @@ pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> R
     set.set_source(body);
     let mut reader = Reader::new(body);
     while reader.remaining() > 0 {
-        decode_family(reader.bytes()?, limits, set)?;
+        let message = reader.bytes()?;
+        let family = Family::of(message)?;
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            if number == 4 {
+                decode_metric(reader.bytes()?, &family, limits, set)?;
+            } else {
+                reader.skip(number, wire)?;
+            }
+        }
     }
     Ok(())
 }
@@ -31,39 +40,32 @@ struct Family<'a> {
     kind: MetricType,
 }
 
-/// Decodes one `MetricFamily`. Its name and type are looked for first: protobuf lets them stand behind the metrics.
-fn decode_family<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
-    // As the schema has it, a family that says no type is of type counter.
-    let (mut name, mut kind) = (None, 0);
-    let mut reader = Reader::new(message);
-    while let Some((number, wire)) = reader.field()? {
-        match number {
-            1 => {
-                expect(wire, Wire::Bytes)?;
-                name = Some(utf8(reader.bytes()?)?);
+impl<'a> Family<'a> {
+    /// Looks for name and type in a `MetricFamily`: protobuf lets them stand behind the metrics.
+    fn of(message: &'a [u8]) -> Result<Self, Error> {
+        // As the schema has it, a family that says no type is of type counter.
+        let (mut name, mut kind) = (None, 0);
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => {
+                    expect(wire, Wire::Bytes)?;
+                    name = Some(utf8(reader.bytes()?)?);
+                }
+                2 | 5 => schema::check_field(&mut reader, wire, schema::Kind::Text)?,
+                3 => {
+                    expect(wire, Wire::Varint)?;
+                    kind = reader.varint()? as i32;
+                }
+                4 => {
+                    expect(wire, Wire::Bytes)?;
+                    reader.bytes()?;
+                }
+                _ => reader.skip(number, wire)?,
             }
-            2 | 5 => schema::check_field(&mut reader, wire, schema::Kind::Text)?,
-            3 => {
-                expect(wire, Wire::Varint)?;
-                kind = reader.varint()? as i32;
-            }
-            4 => {
-                expect(wire, Wire::Bytes)?;
-                reader.bytes()?;
-            }
-            _ => reader.skip(number, wire)?,
         }
+        Ok(Self { name, kind: metric_type(kind)? })
     }
-    let family = Family { name, kind: metric_type(kind)? };
-    let mut reader = Reader::new(message);
-    while let Some((number, wire)) = reader.field()? {
-        if number == 4 {
-            decode_metric(reader.bytes()?, &family, limits, set)?;
-        } else {
-            reader.skip(number, wire)?;
-        }
-    }
-    Ok(())
 }
 
 fn metric_type(number: i32) -> Result<MetricType, Error> {
@@ -127,6 +129,12 @@ fn decode_metric<'a>(
     let front = labels::front(message, limits, set)?;
     // The name is one of them, which those at the front do not know.
     limits.check_labels(set.mark() - mark)?;
+    // The one form that is ever seen: a value of the family's type, and its time.
+    if let Some(sample) = plain_sample(&message[front..], family.kind) {
+        limits.check_held(set.mark())?;
+        set.finish_decoded(mark, family.kind, Points::Sample(sample), true);
+        return Ok(());
+    }
     let mut metric = Metric { message, named: family.name.is_some(), ..Metric::default() };
     let mut reader = Reader::new(&message[front..]);
     while let Some((number, wire)) = reader.field()? {
@@ -151,6 +159,31 @@ fn decode_metric<'a>(
     }
     limits.check_held(set.mark())?;
     metric.finish(mark, family.kind, limits, set)
+}
+
+/// What stands behind the labels of a metric, where it is the value of a `Gauge`, `Counter` or `Untyped`, a timestamp, and
+/// nothing else.
+#[inline]
+fn plain_sample(fields: &[u8], kind: MetricType) -> Option<Sample> {
+    let &[wrapper, len, VALUE, a, b, c, d, e, f, g, h, TIMESTAMP, ref timestamp @ ..] = fields else { return None };
+    if usize::from(len) != VALUE_LEN || wrapper != value_key(kind)? {
+        return None;
+    }
+    let mut timestamp = Reader::new(timestamp);
+    let timestamp_ms = Some(timestamp.varint().ok()? as i64);
+    let value = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    (timestamp.remaining() == 0).then_some(Sample { value, timestamp_ms })
+}
+
+/// The key of the field that holds the value of a metric of this type, where it has a single one.
+#[inline]
+const fn value_key(kind: MetricType) -> Option<u8> {
+    match kind {
+        MetricType::Gauge => Some(key(2, Wire::Bytes)),
+        MetricType::Counter => Some(key(3, Wire::Bytes)),
+        MetricType::Untyped => Some(UNTYPED),
+        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => None,
+    }
 }
 
 /// Reads a `Gauge`, `Counter` or `Untyped`, of which field 1 is the value.
@@ -415,6 +448,7 @@ impl<'a> Template<'a> {
 const NAME: u8 = key(1, Wire::Bytes);
 const TYPE: u8 = key(3, Wire::Varint);
 const METRIC: u8 = key(4, Wire::Bytes);
+const UNTYPED: u8 = key(5, Wire::Bytes);
 const TIMESTAMP: u8 = key(6, Wire::Varint);
 const VALUE: u8 = key(1, Wire::Fixed64);
 /// A `Gauge`, `Counter` or `Untyped` with a value: key and eight bytes.
@@ -482,12 +516,8 @@ fn put_metric(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
     for label in labels_of(series) {
         labels::put_label(out, label);
     }
-    let value = match scalar(series.kind) {
-        MetricType::Gauge => key(2, Wire::Bytes),
-        MetricType::Counter => key(3, Wire::Bytes),
-        _ => key(5, Wire::Bytes),
-    };
-    out.extend_from_slice(&[value, VALUE_LEN as u8, VALUE]);
+    let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
+    out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
     out.extend_from_slice(&sample.value.to_le_bytes());
     if let Some(timestamp) = sample.timestamp_ms {
         out.push(TIMESTAMP);

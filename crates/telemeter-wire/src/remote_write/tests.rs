@@ -1,4 +1,5 @@
 use super::*;
+use crate::protobuf::put_varint;
 use crate::series::{Arena, Label};
 
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -137,4 +138,146 @@ fn a_sample_is_written_as_proto3_has_it() {
     encode(&set, &mut out);
     let negative_zero = [&[0x0a, 0x0b, 0x12, 0x09, 0x09][..], &(-0.0_f64).to_le_bytes()].concat();
     assert_eq!(out, [&[0x0a, 0x04, 0x12, 0x02, 0x10, 0x05][..], &negative_zero].concat());
+}
+
+#[test]
+fn a_message_that_nobody_changed_is_known() {
+    let one = [label("__name__", "up"), label("a", "b"), sample_at(7)].concat();
+    let odd = [sample_at(7), label("__name__", "up")].concat();
+    let check = |message: &[u8], change: fn(&mut SeriesSet<'_>), unchanged: bool| {
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        decode(message, &Limits::default(), &mut set).expect("a message");
+        change(&mut set);
+        assert_eq!(is_unchanged(&set), unchanged, "{message:02x?}");
+        let mut out = Vec::new();
+        encode(&set, &mut out);
+        assert_eq!(out == message, unchanged);
+    };
+    let two = field(1, &one).repeat(2);
+    let nothing = |_: &mut SeriesSet<'_>| ();
+    check(&two, nothing, true);
+    check(b"", nothing, true);
+    check(&[&two[..], &field(3, b"")].concat(), nothing, false);
+    check(&[&two[..], &field(9, b"")].concat(), nothing, false);
+    check(&[&two[..], &field(1, &odd)].concat(), nothing, false);
+    // The same, but for a length in more bytes than it needs.
+    check(&[&[TIMESERIES, one.len() as u8 | 0x80, 0][..], &one].concat(), nothing, false);
+    check(&two, |set| set.retain_indexes(|index| index > 0), false);
+    check(
+        &two,
+        |set| {
+            set.retain_mut(|series| {
+                series.retain_labels(|label| label.name != "a");
+                true
+            })
+        },
+        false,
+    );
+    check(
+        &two,
+        |set| {
+            set.retain_mut(|series| {
+                series.labels_mut()[1].value = "c";
+                true
+            })
+        },
+        false,
+    );
+}
+
+mod what_was_sent {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exposition::delimited;
+
+    /// What is done to each series between its decoding and its encoding.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Reverse,
+        Rotate(usize),
+        Without(usize),
+        Value(usize),
+        Insert(usize),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            Just(Change::Reverse),
+            (0..9_usize).prop_map(Change::Rotate),
+            (0..9_usize).prop_map(Change::Without),
+            (0..9_usize).prop_map(Change::Value),
+            (0..9_usize).prop_map(Change::Insert),
+        ]
+    }
+
+    fn apply<'a>(series: &mut crate::SeriesMut<'_, 'a>, change: &Change, text: &'a str) {
+        let len = series.labels().len();
+        match *change {
+            Change::Reverse => drop(series.reorder_if(|labels| {
+                labels.reverse();
+                Some(())
+            })),
+            Change::Rotate(by) => drop(series.reorder_if(|labels| {
+                labels.rotate_left(by % len.max(1));
+                (by > 0).then_some(())
+            })),
+            Change::Without(index) => {
+                let mut at = 0;
+                series.retain_labels(|_| {
+                    at += 1;
+                    at - 1 != index
+                });
+            }
+            Change::Value(index) if index < len => series.labels_mut()[index].value = text,
+            Change::Value(_) => {}
+            Change::Insert(index) => series.insert_label(index, Label::new("inserted", text)),
+        }
+    }
+
+    proptest! {
+        /// Labels are copied in runs from where they stood: none may be lost, doubled or torn, whatever was done to them.
+        #[test]
+        fn labels_arrive_as_they_are(
+            families in proptest::collection::vec(
+                (
+                    "[a-z]{0,4}|[a-z]{120,130}",
+                    proptest::collection::vec(
+                        proptest::collection::vec(("[a-c]{0,3}|é|x{110,130}", "[x-z]{0,3}|ü|y{110,130}"), 0..8), 1..4,
+                    ),
+                ), 0..5,
+            ),
+            changes in proptest::collection::vec(change(), 0..4),
+        ) {
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            let sample = Points::Sample(Sample { value: 1.5, timestamp_ms: Some(7) });
+            for (name, metrics) in &families {
+                for labels in metrics {
+                    let labels = labels.iter().map(|(name, value)| Label::new(name, value));
+                    let labels: Vec<_> = [Label::new("__name__", name)].into_iter().chain(labels).collect();
+                    set.push(&labels, MetricType::Gauge, sample);
+                }
+            }
+            let mut body = Vec::new();
+            delimited::encode(&set, &mut body);
+            drop(set);
+            let mut set = SeriesSet::new_in(&arena);
+            delimited::decode(&body, &Limits::default(), &mut set).expect("our own families");
+            set.retain_mut(|series| {
+                changes.iter().for_each(|change| apply(series, change, "of ours"));
+                true
+            });
+            let (mut message, other) = (Vec::new(), Arena::new());
+            encode(&set, &mut message);
+            let mut again = SeriesSet::new_in(&other);
+            decode(&message, &Limits::default(), &mut again).expect("our own message");
+            prop_assert_eq!(set.len(), again.len());
+            for (one, other) in set.iter().zip(again.iter()) {
+                prop_assert_eq!(one.labels, other.labels);
+                prop_assert!(other.samples().eq(one.samples()));
+            }
+        }
+    }
 }
