@@ -1,13 +1,8 @@
 //! The canonical form: one `__name__`, no empty and no doubled label, sorted by name. What is judged is what is sent.
 
-use std::{
-    cell::RefCell,
-    hash::{BuildHasher, Hasher},
-};
+use std::{cell::RefCell, cmp::Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
-use telemeter_wire::{Arena, Label, Points, Series, SeriesMut, SeriesSet, series::NAME_LABEL};
+use telemeter_wire::{Arena, Label, SeriesMut, series::NAME_LABEL};
 
 use crate::{
     refusal::Refusal,
@@ -19,17 +14,11 @@ use crate::{
 /// A label name that stands twice refuses the request: which value counts would be anybody's guess. An empty value is no
 /// label, as in PromQL.
 ///
-/// The series of a family mostly have the same names in the same order: the order that sorted the last one is tried first.
+/// Senders write the labels of all series in much the same order (sorted, but for what was added last): what sorted a
+/// series of so many labels is tried first on the next of as many.
 #[derive(Default)]
 pub struct Canonical {
-    order: RefCell<Order>,
-}
-
-/// How the labels of the last series were put in order.
-#[derive(Default)]
-struct Order {
-    /// The place, in the series as it came, of each label of the sorted one.
-    places: Vec<u8>,
+    orders: RefCell<Orders>,
 }
 
 impl Canonical {
@@ -41,9 +30,18 @@ impl Canonical {
 }
 
 impl Transform for Canonical {
+    #[inline]
     fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
-        if !is_canonical(series.labels()) {
-            self.canonicalise(series)?;
+        let orders = &mut self.orders.borrow_mut();
+        let form = match series.reorder_if(|labels| orders.of(labels.len()).and_then(|order| order.sort(labels))) {
+            Some(form) => form,
+            None => match Form::of(series.labels()) {
+                Form::Unsorted => sort(series, orders)?,
+                form => form,
+            },
+        };
+        if form != Form::Canonical {
+            series.retain_labels(|label| !label.value.is_empty() && !label.name.is_empty());
         }
         // Sorted, so that few names can stand before it.
         if series.view().name().is_empty() { Err(Refusal::NoName) } else { Ok(Verdict::Keep) }
@@ -53,134 +51,153 @@ impl Transform for Canonical {
 /// Whether these labels are sorted, and none is empty or doubled.
 #[must_use]
 pub fn is_canonical(labels: &[Label<'_>]) -> bool {
-    let mut before = "";
-    labels.iter().all(|label| {
-        let good = is_before(before, label.name) && !label.value.is_empty();
-        before = label.name;
-        good
-    })
+    Form::of(labels) == Form::Canonical
 }
 
-/// As `one < other`; mostly told by the first byte.
-#[inline]
-fn is_before(one: &str, other: &str) -> bool {
-    match (one.as_bytes().first(), other.as_bytes().first()) {
-        (Some(one), Some(other)) if one != other => one < other,
-        _ => one < other,
-    }
+/// What is known of a list of labels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Canonical,
+    /// Canonical but for labels without a value.
+    WithEmpty,
+    /// Not sorted, or with a name that stands twice or is empty.
+    Unsorted,
 }
 
-impl Canonical {
-    #[inline(never)]
-    fn canonicalise(&self, series: &mut SeriesMut<'_, '_>) -> Result<(), Refusal> {
-        let places = &mut self.order.borrow_mut().places;
-        let labels = series.labels_mut();
-        if !permute(labels, places) {
-            sort(labels, places);
-            if let Some(twice) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
-                return Err(Refusal::LabelTwice { label: shown(twice[0].name) });
+impl Form {
+    #[inline]
+    fn of(labels: &[Label<'_>]) -> Self {
+        let (mut before, mut form) = (Name::new(""), Self::Canonical);
+        for label in labels {
+            let name = Name::new(label.name);
+            if !before.is_before(name) {
+                return Self::Unsorted;
             }
+            if label.value.is_empty() {
+                form = Self::WithEmpty;
+            }
+            before = name;
         }
-        series.retain_labels(|label| !label.value.is_empty() && !label.name.is_empty());
-        Ok(())
+        form
     }
 }
 
-/// Most series have fewer labels than this; those with more are sorted anew each time.
+/// A label's name, with its first bytes at hand: mostly they tell which of two comes first.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    text: &'a str,
+    front: u16,
+}
+
+impl<'a> Name<'a> {
+    #[inline]
+    fn new(text: &'a str) -> Self {
+        Self { text, front: text.as_bytes().first_chunk::<2>().map_or(0, |front| u16::from_be_bytes(*front)) }
+    }
+
+    #[inline]
+    fn is_before(self, other: Self) -> bool {
+        match self.front.cmp(&other.front) {
+            // A name of less than two bytes has no front.
+            _ if self.front == 0 || other.front == 0 => self.text < other.text,
+            Ordering::Equal => self.text < other.text,
+            told => told == Ordering::Less,
+        }
+    }
+}
+
+/// Series with more labels than this are sorted anew each time.
 const MAX_REMEMBERED: usize = 32;
 
-/// Puts the labels in a remembered order, if that sorts them.
-fn permute(labels: &mut [Label<'_>], places: &[u8]) -> bool {
-    if places.len() != labels.len() {
-        return false;
+/// What sorted the last series of each number of labels.
+#[derive(Default)]
+struct Orders {
+    by_len: Vec<Order>,
+}
+
+impl Orders {
+    #[inline]
+    fn of(&self, len: usize) -> Option<&Order> {
+        self.by_len.get(len).filter(|order| !order.moves.is_empty())
     }
-    let mut came = [Label { name: "", value: "" }; MAX_REMEMBERED];
-    let came = &mut came[..labels.len()];
-    came.copy_from_slice(labels);
-    let mut before = "";
-    for (label, &place) in labels.iter_mut().zip(places) {
-        let next = came[usize::from(place)];
-        if !is_before(before, next.name) {
-            labels.copy_from_slice(came);
-            return false;
+
+    fn remember(&mut self, len: usize, order: Order) {
+        if self.by_len.len() <= len {
+            self.by_len.resize_with(len + 1, Order::default);
         }
-        before = next.name;
-        *label = next;
+        self.by_len[len] = order;
     }
-    true
+}
+
+/// An order, as the moves that bring it about, one after the other.
+#[derive(Default)]
+struct Order {
+    /// Where a label stands, and the place before that where it is to stand.
+    moves: Vec<(u8, u8)>,
+}
+
+impl Order {
+    /// The order that sorts these labels by name.
+    fn that_sorts(labels: &[Label<'_>]) -> Self {
+        let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
+        let mut moves = Vec::new();
+        for from in 1..names.len() {
+            let to = names[..from].partition_point(|&before| before <= names[from]);
+            if to < from {
+                names[to..=from].rotate_right(1);
+                moves.push((from as u8, to as u8));
+            }
+        }
+        Self { moves }
+    }
+
+    fn apply(&self, labels: &mut [Label<'_>]) {
+        for &(from, to) in &self.moves {
+            let (from, to) = (usize::from(from), usize::from(to));
+            let label = labels[from];
+            labels.copy_within(to..from, to + 1);
+            labels[to] = label;
+        }
+    }
+
+    /// Sorts these labels, or leaves them as they are where it is not this order that sorts them.
+    #[inline]
+    fn sort(&self, labels: &mut [Label<'_>]) -> Option<Form> {
+        self.apply(labels);
+        let form = Form::of(labels);
+        if form != Form::Unsorted {
+            return Some(form);
+        }
+        for &(from, to) in self.moves.iter().rev() {
+            labels[usize::from(to)..=usize::from(from)].rotate_left(1);
+        }
+        None
+    }
 }
 
 /// Sorts the labels by name, and remembers how.
-fn sort(labels: &mut [Label<'_>], places: &mut Vec<u8>) {
-    places.clear();
-    if labels.len() > MAX_REMEMBERED {
-        return labels.sort_by(|one, other| one.name.cmp(other.name));
+#[cold]
+fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut Orders) -> Result<Form, Refusal> {
+    series.reorder_if(|labels| {
+        if labels.len() > MAX_REMEMBERED {
+            labels.sort_by(|one, other| one.name.cmp(other.name));
+        } else {
+            let order = Order::that_sorts(labels);
+            order.apply(labels);
+            orders.remember(labels.len(), order);
+        }
+        Some(())
+    });
+    if let Some(twice) = series.labels().windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Refusal::LabelTwice { label: shown(twice[0].name) });
     }
-    places.extend(0..labels.len() as u8);
-    places.sort_by(|&one, &other| labels[usize::from(one)].name.cmp(labels[usize::from(other)].name));
-    let mut came = [Label { name: "", value: "" }; MAX_REMEMBERED];
-    came[..labels.len()].copy_from_slice(labels);
-    for (label, &place) in labels.iter_mut().zip(&*places) {
-        *label = came[usize::from(place)];
-    }
+    // A name that is empty may be among them.
+    Ok(Form::WithEmpty)
 }
 
 /// A label's name as an error shows it: not longer than a line.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().take(64).collect()
-}
-
-/// Of series with the same labels, keeps the one with the newest sample; of equally new ones the last. Series of remote
-/// write may hold many samples, and stay as they are.
-///
-/// The labels are to be canonical.
-pub fn keep_newest(set: &mut SeriesSet<'_>, report: &mut Report) {
-    let hasher = DefaultHashBuilder::default();
-    let mut seen: HashTable<u32> = HashTable::with_capacity(set.len());
-    let mut dropped: Vec<bool> = Vec::new();
-    for index in 0..set.len() {
-        let series = set.at(index);
-        let Points::Sample(sample) = series.points else { continue };
-        let hash = hash(&hasher, &series);
-        let entry = seen.entry(
-            hash,
-            |&other| set.at(other as usize).labels == series.labels,
-            |&other| self::hash(&hasher, &set.at(other as usize)),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Vacant(entry) => {
-                // No request has 2^32 series: its bytes are capped far below.
-                entry.insert(index as u32);
-            }
-            hashbrown::hash_table::Entry::Occupied(mut entry) => {
-                dropped.resize(set.len(), false);
-                let before = *entry.get() as usize;
-                let newer = match set.at(before).points {
-                    Points::Sample(before) => sample.timestamp_ms >= before.timestamp_ms,
-                    Points::Encoded(_) | Points::Absent => true,
-                };
-                dropped[if newer { before } else { index }] = true;
-                if newer {
-                    *entry.get_mut() = index as u32;
-                }
-                report.doubled += 1;
-            }
-        }
-    }
-    if !dropped.is_empty() {
-        set.retain_indexes(|index| !dropped[index]);
-    }
-}
-
-fn hash(builder: &DefaultHashBuilder, series: &Series<'_, '_>) -> u64 {
-    let mut hasher = builder.build_hasher();
-    for label in series.labels {
-        // All of it: whoever knows what is left out could make every series collide.
-        hasher.write_u64((label.name.len() as u64) << 32 | label.value.len() as u64);
-        hasher.write(label.name.as_bytes());
-        hasher.write(label.value.as_bytes());
-    }
-    hasher.finish()
 }
 
 /// Whether a label is the metric name.
@@ -192,7 +209,7 @@ pub fn is_name(label: &Label<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use telemeter_wire::{MetricType, Sample};
+    use telemeter_wire::{MetricType, Points, Sample, SeriesSet};
 
     use super::*;
     use crate::{testing::text_of, transform::run};
@@ -267,25 +284,5 @@ mod tests {
                 prop_assert!(names.windows(2).any(|pair| pair[0] == pair[1]));
             }
         }
-    }
-
-    #[test]
-    fn of_doubled_series_the_newest_stays() {
-        let arena = Arena::new();
-        let mut set = SeriesSet::new_in(&arena);
-        let mut push = |name, value, timestamp_ms| {
-            let labels = [Label::new("__name__", name), Label::new("a", "b")];
-            let sample = Sample { value, timestamp_ms: Some(timestamp_ms) };
-            set.push(&labels, MetricType::Gauge, Points::Sample(sample));
-        };
-        push("one", 1.0, 10);
-        push("two", 2.0, 10);
-        push("one", 3.0, 9);
-        push("one", 4.0, 11);
-        push("two", 5.0, 10);
-        let mut report = Report::default();
-        keep_newest(&mut set, &mut report);
-        assert_eq!(text_of(&set), "one{a=\"b\"} 4 11\ntwo{a=\"b\"} 5 10\n");
-        assert_eq!(report.doubled, 3);
     }
 }

@@ -6,6 +6,7 @@ pub mod canonical;
 mod error;
 pub mod go_regex;
 pub mod matcher;
+pub mod newest;
 mod refusal;
 pub mod selector;
 #[cfg(test)]

@@ -77,14 +77,15 @@ struct Inner {
     full: Notify,
     alone: Mutex<Alone>,
     lanes: Arc<Semaphore>,
-    encoders: Mutex<Vec<snappy::Encoder>>,
     buffers: BufferPool,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// What they hold together, as it waits and decompressed.
     bytes: usize,
+    plain_bytes: usize,
     /// Whether somebody is about to send what waits.
     led: bool,
 }
@@ -123,12 +124,21 @@ impl Alone {
     }
 }
 
-/// One caller's message, uncompressed.
+/// A `WriteRequest` as it is sent.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its bytes, as a snappy block.
+    pub block: Bytes,
+    /// How many they are, decompressed.
+    pub plain_bytes: usize,
+}
+
+/// One caller's message.
 struct Waiting {
     cluster: u64,
     /// Not to be joined with others.
     alone: bool,
-    message: Bytes,
+    message: Message,
     since: Instant,
     span: tracing::Span,
     answer: oneshot::Sender<Outcome>,
@@ -217,13 +227,12 @@ impl Forward {
             full: Notify::new(),
             alone: Mutex::default(),
             lanes: Arc::new(Semaphore::new(joining.lanes)),
-            encoders: Mutex::default(),
             buffers: BufferPool::new(8, 4 << 20),
         })))
     }
 
-    /// Sends one `WriteRequest` of a cluster, uncompressed, and waits for what the store says of it.
-    pub async fn send(&self, cluster: &str, message: Bytes) -> Outcome {
+    /// Sends a message of a cluster, and waits for what the store says of it.
+    pub async fn send(&self, cluster: &str, message: Message) -> Outcome {
         let (answer, told) = oneshot::channel();
         let (cluster, alone) = {
             let mut alone = self.0.alone.lock();
@@ -234,11 +243,12 @@ impl Forward {
             Waiting { cluster, alone, message, since: Instant::now(), span: tracing::Span::current(), answer };
         {
             let mut queue = self.0.queue.lock();
-            if queue.bytes + waiting.message.len() > MAX_WAITING_BYTES && !queue.waiting.is_empty() {
+            if queue.bytes + waiting.message.block.len() > MAX_WAITING_BYTES && !queue.waiting.is_empty() {
                 return Outcome::Overloaded;
             }
-            queue.bytes += waiting.message.len();
-            let full = queue.bytes >= self.0.joining.max_bytes;
+            queue.bytes += waiting.message.block.len();
+            queue.plain_bytes += waiting.message.plain_bytes;
+            let full = queue.plain_bytes >= self.0.joining.max_bytes;
             queue.waiting.push_back(waiting);
             if !std::mem::replace(&mut queue.led, true) {
                 tokio::spawn(lead(self.0.clone()));
@@ -291,12 +301,12 @@ impl Queue {
     fn group(&mut self, max_bytes: usize) -> Vec<Waiting> {
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some(next) = self.waiting.front() {
-            if !group.is_empty() && (next.alone || bytes + next.message.len() > max_bytes) {
+            if !group.is_empty() && (next.alone || bytes + next.message.plain_bytes > max_bytes) {
                 break;
             }
             let Some(next) = self.waiting.pop_front() else { break };
-            self.bytes -= next.message.len();
-            bytes += next.message.len();
+            self.left(&next);
+            bytes += next.message.plain_bytes;
             let alone = next.alone;
             group.push(next);
             if alone {
@@ -306,10 +316,15 @@ impl Queue {
         group
     }
 
+    fn left(&mut self, next: &Waiting) {
+        self.bytes -= next.message.block.len();
+        self.plain_bytes -= next.message.plain_bytes;
+    }
+
     /// Tells those who waited too long for their turn.
     fn expire(&mut self) {
         while let Some(next) = self.waiting.pop_front_if(|next| next.since.elapsed() >= DEADLINE) {
-            self.bytes -= next.message.len();
+            self.left(&next);
             next.tell(Outcome::unavailable(None, "the store is slow: no turn within the deadline"));
         }
     }
@@ -369,7 +384,10 @@ async fn send_group(inner: Arc<Inner>, group: Vec<Waiting>, _lane: OwnedSemaphor
 impl Inner {
     /// Sends these messages as one request. A token that the store refuses is renewed once.
     async fn send(&self, group: &[Waiting]) -> Outcome {
-        let body = self.compress(group);
+        let body = match self.join(group) {
+            Ok(body) => body,
+            Err(error) => return Outcome::unavailable(None, error.to_string()),
+        };
         let deadline = tokio::time::Instant::now() + DEADLINE;
         let attempts = async {
             let mut refused: Option<Secret> = None;
@@ -404,23 +422,13 @@ impl Inner {
         }
     }
 
-    fn compress(&self, group: &[Waiting]) -> Bytes {
-        let mut encoder = self.encoders.lock().pop().unwrap_or_default();
-        let mut compressed = self.buffers.take();
+    fn join(&self, group: &[Waiting]) -> Result<Bytes, telemeter_wire::Error> {
         if let [one] = group {
-            encoder.block(&one.message, &mut compressed);
-        } else {
-            let mut joined = self.buffers.take();
-            for waiting in group {
-                joined.extend_from_slice(&waiting.message);
-            }
-            encoder.block(&joined, &mut compressed);
+            return Ok(one.message.block.clone());
         }
-        // What one huge request made large is not kept.
-        if encoder.held_bytes() <= 8 << 20 {
-            self.encoders.lock().push(encoder);
-        }
-        compressed.freeze()
+        let mut joined = self.buffers.take();
+        snappy::join_blocks(group.iter().map(|waiting| &waiting.message.block[..]), &mut joined)?;
+        Ok(joined.freeze())
     }
 
     async fn post(&self, body: Bytes, token: Option<&Secret>) -> Result<Answer, String> {

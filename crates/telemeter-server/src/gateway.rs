@@ -10,7 +10,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::extract::Request;
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use telemeter_auth::{jwt::Verifier, oidc::TokenSource, tollbooth::Tollbooth};
@@ -18,15 +17,16 @@ use telemeter_http::{
     body::{self, Buffer, BufferPool},
     clock::Clock,
 };
-use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
+use telemeter_rules::newest::Newest;
+use telemeter_wire::{Arena, Limits, snappy};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     error::Error,
-    forward::Forward,
+    forward::{Forward, Message},
     metrics::{ForwardResult, Metrics, RefusedLabels, ResultLabel, Route, StatusLabel},
     ratelimit::{RateLimit, Slot},
-    recent_store::RecentStore,
+    recent_store::{Kept, RecentStore},
     rules::Rules,
 };
 
@@ -183,18 +183,24 @@ impl Gateway {
             Route::receive => self.metrics.receive_series.inc_by(write.series as u64),
         };
         if let Some(store) = &self.recent_store
-            && let Err(error) = store.append_encoded(cluster, &write.message, self.clock.now_ms())
+            && let Err(error) = self.remember(store, cluster, &write)
         {
             tracing::error!(%error, "our own message does not decode: the recent store lacks it");
         }
         Ok(status)
     }
+
+    fn remember(&self, store: &RecentStore, cluster: &str, write: &Write) -> Result<Kept, telemeter_wire::Error> {
+        let mut plain = self.workspaces.buffers.take();
+        snappy::decode_block(&write.message.block, write.message.plain_bytes, &mut plain)?;
+        store.append_encoded(cluster, &plain, self.clock.now_ms())
+    }
 }
 
-/// What is to be delivered: a `WriteRequest`, uncompressed.
+/// What is to be delivered: a `WriteRequest`.
 pub struct Write {
     /// Its bytes.
-    pub message: Bytes,
+    pub message: Message,
     /// How many series it holds.
     pub series: usize,
 }
@@ -236,11 +242,21 @@ pub struct Workspace {
     pub arena: Arena,
     /// The body, decompressed. It is overwritten, not cleared: clearing costs as much as filling.
     pub plain: Vec<u8>,
+    /// To find doubled series in.
+    pub newest: Newest,
+    /// What goes on, until it is compressed.
+    pub encoded: Vec<u8>,
+    /// Compresses it.
+    pub encoder: snappy::Encoder,
 }
 
 impl Workspace {
     fn held_bytes(&self) -> usize {
-        self.arena.held_bytes() + self.plain.capacity()
+        self.arena.held_bytes()
+            + self.plain.capacity()
+            + self.newest.held_bytes()
+            + self.encoded.capacity()
+            + self.encoder.held_bytes()
     }
 }
 
@@ -264,12 +280,12 @@ impl Workspaces {
         result
     }
 
-    /// Encodes a set as the message that is delivered.
+    /// Compresses what is to be delivered.
     #[must_use]
-    pub fn encode(&self, set: &SeriesSet<'_>) -> Write {
-        let mut message = self.buffers.take();
-        remote_write::encode(set, &mut message);
-        Write { message: message.freeze(), series: set.len() }
+    pub fn compress(&self, encoder: &mut snappy::Encoder, encoded: &[u8]) -> Message {
+        let mut block = self.buffers.take();
+        encoder.block(encoded, &mut block);
+        Message { block: block.freeze(), plain_bytes: encoded.len() }
     }
 }
 

@@ -3,12 +3,13 @@
 use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode, header};
 use telemeter_auth::{bearer, composite_token};
-use telemeter_http::body::BodyError;
+use telemeter_http::body::{BodyError, Buffer};
 use telemeter_rules::{Refusal, Report};
 use telemeter_wire::{Error as WireError, SeriesSet, remote_write, snappy};
 
 use crate::{
     error::Error,
+    forward::Message,
     gateway::{Gateway, Workspace, Write, limits, single},
     metrics::Route,
 };
@@ -43,8 +44,7 @@ async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error>
 async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<StatusCode, Error> {
     check_headers(request.headers())?; // 415
     let body = gateway.read(request, gateway.limit_receive_bytes).await?; // 413
-    let write = gateway.workspaces.with(|workspace| judge(gateway, workspace, &body, cluster)); // 413, 400
-    drop(body);
+    let write = gateway.workspaces.with(|workspace| judge(gateway, workspace, body, cluster)); // 413, 400
     gateway.deliver(Route::receive, cluster, write?).await // what the store said, or 503
 }
 
@@ -66,22 +66,30 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-/// One pass over the body: decompress, decode, judge, encode.
-fn judge(gateway: &Gateway, workspace: &mut Workspace, body: &[u8], cluster: &str) -> Result<Write, Error> {
+/// One pass over the body: decompress, decode, judge, encode. What no step changed goes on as it came, compressed and all.
+fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<Write, Error> {
+    let Workspace { arena, plain, encoded, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
-    snappy::decode_block(body, cap_bytes, &mut workspace.plain)?; // 413, 400
+    snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
     let steps = rules.of_receive(cluster, gateway.clock.now_ms());
     let mut report = Report::default();
-    let mut set = SeriesSet::new_in(&workspace.arena);
-    let metadata = remote_write::decode(&workspace.plain, &limits(), &mut set)?; // 400
+    let mut set = SeriesSet::new_in(arena);
+    let metadata = remote_write::decode(plain, &limits(), &mut set)?; // 400
     if metadata.entries > 0 {
         gateway.metrics.receive_metadata.inc();
     }
     let judged = steps.receive(&mut set, &mut report); // 400
     gateway.metrics.add(Route::receive, &report);
     judged?;
-    Ok(gateway.workspaces.encode(&set))
+    let series = set.len();
+    // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
+    if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
+        return Ok(Write { message: Message { block: body.freeze(), plain_bytes: plain.len() }, series });
+    }
+    encoded.clear();
+    remote_write::encode(&set, encoded);
+    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series })
 }
 
 fn count(gateway: &Gateway, error: &Error) {

@@ -2,15 +2,15 @@
 
 use telemeter_auth::jwt::Caller;
 use telemeter_rules::{
-    Refusal, Report, Selector, Whitelist,
-    canonical::{self, Canonical},
+    Refusal, Report, Selector, Transform, Whitelist,
+    canonical::Canonical,
     run,
     transforms::{
         elide::Elide,
         filter::Filter,
         label::SetLabels,
         required::Required,
-        timestamps::{self, CheckAhead},
+        timestamps::{CheckAhead, CheckUpload},
     },
 };
 use telemeter_wire::SeriesSet;
@@ -86,7 +86,7 @@ impl Rules {
 
     fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> Steps<'r> {
         Steps {
-            now_ms,
+            check: CheckUpload::new(now_ms),
             canonical: Canonical::new(),
             required,
             ahead: CheckAhead::new(now_ms),
@@ -99,8 +99,8 @@ impl Rules {
 
 /// The steps that the series of one request go through, in order.
 pub struct Steps<'r> {
+    check: CheckUpload,
     canonical: Canonical,
-    now_ms: i64,
     required: Required<'r>,
     ahead: CheckAhead,
     filter: Filter<'r>,
@@ -109,16 +109,14 @@ pub struct Steps<'r> {
 }
 
 impl Steps<'_> {
-    /// Takes an upload through all steps. Of doubled series the newest stays, and every sample gets our time.
+    /// Takes an upload through all steps.
     ///
     /// # Errors
     /// Why the request is to be refused.
     pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
-        timestamps::check_upload(set, self.now_ms, report)?;
-        run(set, &[&self.canonical, &self.required, &self.filter, self.labels, self.elide], report)?;
-        canonical::keep_newest(set, report);
-        timestamps::stamp(set, self.now_ms);
-        Ok(())
+        let steps: [&dyn Transform; 6] =
+            [&self.check, &self.canonical, &self.required, &self.filter, self.labels, self.elide];
+        run(set, &steps[..steps.len() - self.idle()], report)
     }
 
     /// Takes a remote-write request through all steps.
@@ -126,6 +124,17 @@ impl Steps<'_> {
     /// # Errors
     /// Why the request is to be refused.
     pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
-        run(set, &[&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide], report)
+        let steps: [&dyn Transform; 6] =
+            [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide];
+        run(set, &steps[..steps.len() - self.idle()], report)
+    }
+
+    /// How many of the last steps have nothing to do.
+    fn idle(&self) -> usize {
+        match (self.labels.is_empty(), self.elide.is_empty()) {
+            (true, true) => 2,
+            (false, true) => 1,
+            (_, false) => 0,
+        }
     }
 }

@@ -81,20 +81,23 @@ fn judge(
     caller: &Caller,
     now_ms: i64,
 ) -> Result<Write, Error> {
+    let Workspace { arena, plain, newest, encoded, encoder } = workspace;
     let plain = match encoding {
         Encoding::Identity => body,
         Encoding::Snappy => {
-            snappy::decode_framed(body, gateway.limit_bytes, &mut workspace.plain)?; // 413, 400
-            &workspace.plain
+            snappy::decode_framed(body, gateway.limit_bytes, plain)?; // 413, 400
+            plain
         }
     };
     let rules = gateway.rules.load_full();
     let steps = rules.of_upload(caller, now_ms);
     let mut report = Report::default();
-    let mut set = SeriesSet::new_in(&workspace.arena);
+    let mut set = SeriesSet::new_in(arena);
     exposition::decode(format, plain, &limits(), &mut set)?; // 400
     let judged = steps.upload(&mut set, &mut report); // 400
+    encoded.clear();
+    let series = judged.as_ref().map_or(0, |()| newest.encode(&set, now_ms, &mut report, encoded));
     gateway.metrics.add(Route::upload, &report);
     judged?;
-    Ok(gateway.workspaces.encode(&set))
+    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series })
 }

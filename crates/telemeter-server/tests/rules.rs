@@ -251,3 +251,40 @@ async fn the_store_is_told_what_it_gets() {
     }
     assert!(!asked[0].headers.contains_key("authorization"), "nobody's token goes on");
 }
+
+/// What reaches the store of this block, as it stands there.
+async fn forwarded(world: &World, block: Vec<u8>) -> Vec<u8> {
+    let told = world.send(world.receive_of(CLUSTER, block)).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let [asked] = <[_; 1]>::try_from(world.store.take()).unwrap_or_else(|_| panic!("one request to the store"));
+    asked.body.to_vec()
+}
+
+#[tokio::test]
+async fn a_remote_write_that_no_rule_changes_goes_on_as_it_came() {
+    let world = World::with(|config| config.rules.whitelist = texts(&["up", "down"])).await;
+    let all: Vec<String> = (0..40).map(|at| format!("up,_id=c1,pod=some-long-name-of-a-pod-{at} 1@0")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let message = |series: &[&str]| body::write_request(series);
+    // In two halves that know nothing of each other: an encoder of ours would not write it so.
+    let halves = |front: Vec<u8>, back: Vec<u8>| {
+        let mut joined = Vec::new();
+        let halves = [body::block(&front), body::block(&back)];
+        telemeter_wire::snappy::join_blocks(halves.iter().map(Vec::as_slice), &mut joined).unwrap();
+        joined
+    };
+    let sent = halves(message(&all[..20]), message(&all[20..]));
+    assert_ne!(sent, body::block(&message(&all)));
+    assert_eq!(forwarded(&world, sent.clone()).await, sent);
+    // Where something was left out, what is left is written anew.
+    let filtered = halves(message(&all[..20]), message(&["other,_id=c1 1@0"]));
+    assert_eq!(forwarded(&world, filtered).await, body::block(&message(&all[..20])));
+    let metadata = vec![0x1a, 0x04, 0x12, 0x02, b'u', b'p'];
+    let described = halves(message(&all[..20]), metadata);
+    assert_eq!(forwarded(&world, described).await, body::block(&message(&all[..20])));
+    // Nor is a block passed on that is larger than what it holds.
+    let plain = message(&all[..1]);
+    let literal = [&[plain.len() as u8, 60 << 2, plain.len() as u8 - 1][..], &plain].concat();
+    assert!(plain.len() < 0x80 && plain.len() > 60);
+    assert_eq!(forwarded(&world, literal).await, body::block(&plain));
+}

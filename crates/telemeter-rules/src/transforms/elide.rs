@@ -19,6 +19,12 @@ impl Elide {
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self { names: names.into_iter().collect() }
     }
+
+    /// Whether there is nothing to take away.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
 }
 
 impl Transform for Elide {

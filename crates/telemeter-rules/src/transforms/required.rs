@@ -1,6 +1,6 @@
 //! Holds senders to their labels: who they are, and what the operator requires.
 
-use telemeter_wire::{Arena, SeriesMut};
+use telemeter_wire::{Arena, Label, SeriesMut, series::value_of};
 
 use crate::{
     canonical::shown,
@@ -36,11 +36,12 @@ impl<'r> Required<'r> {
 impl Transform for Required<'_> {
     fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
         for &(name, wanted) in &self.labels {
-            let value = series.view().label(name).unwrap_or("");
+            let labels = series.labels();
+            let value = value_of(labels, name).unwrap_or("");
             if value.is_empty() {
                 return Err(Refusal::LabelMissing { label: shown(name) });
             }
-            if series.labels().iter().any(|label| reads_as(label.name, name)) {
+            if has_look_alike(labels, name) {
                 return Err(Refusal::LabelTwice { label: shown(name) });
             }
             if wanted.is_some_and(|wanted| wanted != value) {
@@ -51,14 +52,33 @@ impl Transform for Required<'_> {
     }
 }
 
+/// Whether one of these names reads as `name`. The labels are sorted.
+#[inline]
+fn has_look_alike(labels: &[Label<'_>], name: &str) -> bool {
+    let front = |name: &str| name.as_bytes().first().copied().unwrap_or(0);
+    let first = front(name);
+    // A letter or digit at the front stays what it is.
+    if first.is_ascii_alphanumeric() {
+        return labels.iter().any(|label| front(label.name) == first && reads_as(label.name, name));
+    }
+    // Names that begin with a lower-case letter stand together, and are passed over.
+    let before = labels.iter().take_while(|label| front(label.name) < b'a');
+    let behind = labels.iter().rev().take_while(|label| front(label.name) > b'z');
+    before.chain(behind).any(|label| reads_as(label.name, name))
+}
+
 /// Whether a store that writes `_` for each character that no label name may have reads another name as `name`.
+#[inline]
 fn reads_as(other: &str, name: &str) -> bool {
-    // A letter or digit stays what it is: mostly the first tells.
     let stays = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let read = |character: char| if stays(character) { character } else { '_' };
-    let (first, wanted) = (other.as_bytes().first(), name.as_bytes().first());
-    first.is_some_and(|first| !first.is_ascii_alphanumeric() || wanted == Some(first))
+    // No character is read as a shorter one.
+    other.len() >= name.len()
         && other != name
+        && other
+            .as_bytes()
+            .get(1)
+            .is_none_or(|second| !stays(char::from(*second)) || name.as_bytes().get(1) == Some(second))
         && other.chars().map(read).eq(name.chars())
 }
 

@@ -1,8 +1,8 @@
 //! Sample time against ours: what `/upload` and `/metrics/v1/receive` check, and the stamp that an upload gets.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
-use telemeter_wire::{Arena, Points, Sample, SeriesMut, SeriesSet};
+use telemeter_wire::{Arena, Points, SeriesMut};
 
 use crate::{
     refusal::Refusal,
@@ -17,35 +17,74 @@ pub const MAX_AHEAD: Duration = Duration::from_mins(10);
 pub const PRESENT: Duration = Duration::from_mins(5);
 
 /// Checks the samples of an upload: each has a time, not too old and not too far ahead, and within a family (a run of one
-/// name) time does not go back. Counts the drift.
-///
-/// # Errors
-/// The [`Refusal`] of the first sample that is not so.
-pub fn check_upload(set: &SeriesSet<'_>, now_ms: i64, report: &mut Report) -> Result<(), Refusal> {
-    let (mut family, mut last_ms) = ("", i64::MIN);
-    for series in set.iter() {
-        let Points::Sample(sample) = series.points else { return Err(Refusal::NoValue) };
-        let timestamp = sample.timestamp_ms.ok_or(Refusal::NoTimestamp)?;
-        let name = series.name();
-        if std::mem::replace(&mut family, name) != name {
-            last_ms = i64::MIN;
+/// name) time does not go back. Counts the drift. For the series of one request.
+#[derive(Debug)]
+pub struct CheckUpload {
+    now_ms: i64,
+    last: RefCell<Last>,
+}
+
+/// The series before.
+#[derive(Debug)]
+struct Last {
+    name: String,
+    /// Where this name stands: the series of a family share one text.
+    at: (*const u8, usize),
+    timestamp_ms: i64,
+}
+
+impl CheckUpload {
+    /// Checks against this time, in milliseconds.
+    #[must_use]
+    pub fn new(now_ms: i64) -> Self {
+        // As long as names mostly are.
+        let last = Last { name: String::with_capacity(128), at: (std::ptr::null(), 0), timestamp_ms: i64::MIN };
+        Self { now_ms, last: RefCell::new(last) }
+    }
+}
+
+impl Last {
+    /// Whether a series of this name is of another family.
+    #[inline]
+    fn ends_with(&mut self, name: &str) -> bool {
+        let at = (name.as_ptr(), name.len());
+        if std::mem::replace(&mut self.at, at) == at || self.name == name {
+            return false;
         }
-        if timestamp < std::mem::replace(&mut last_ms, timestamp) {
+        self.name.clear();
+        self.name.push_str(name);
+        true
+    }
+}
+
+impl Transform for CheckUpload {
+    #[inline]
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal> {
+        let Points::Sample(sample) = series.points() else { return Err(Refusal::NoValue) };
+        let timestamp = sample.timestamp_ms.ok_or(Refusal::NoTimestamp)?;
+        let last = &mut *self.last.borrow_mut();
+        let other_family = last.ends_with(series.view().name());
+        if std::mem::replace(&mut last.timestamp_ms, timestamp) > timestamp && !other_family {
             return Err(Refusal::Unsorted);
         }
-        let ahead_ms = timestamp.saturating_sub(now_ms);
+        let ahead_ms = timestamp.saturating_sub(self.now_ms);
         if ahead_ms < -millis(MAX_AGE) {
             return Err(Refusal::TooOld { hours: MAX_AGE.as_secs() / 3600 });
         }
-        is_near(timestamp, now_ms)?;
+        is_near(timestamp, self.now_ms)?;
         report.ahead += u64::from(ahead_ms > 0);
         match ahead_ms {
             drift if drift < -millis(PRESENT) => report.past += 1,
             drift if drift > millis(PRESENT) => report.future += 1,
             _ => report.present += 1,
         }
+        Ok(Verdict::Keep)
     }
-    Ok(())
 }
 
 /// Refuses samples of remote write that are so far ahead that a store would refuse everybody else's behind them.
@@ -80,23 +119,13 @@ fn is_near(timestamp: i64, now_ms: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Gives every uploaded sample this time, in milliseconds.
-pub fn stamp(set: &mut SeriesSet<'_>, now_ms: i64) {
-    set.retain_mut(|series| {
-        if let Points::Sample(sample) = series.points() {
-            series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
-        }
-        true
-    });
-}
-
 const fn millis(duration: Duration) -> i64 {
     duration.as_millis() as i64
 }
 
 #[cfg(test)]
 mod tests {
-    use telemeter_wire::{Label, MetricType};
+    use telemeter_wire::{Label, MetricType, Sample, SeriesSet};
 
     use super::*;
     use crate::transform::run;
@@ -106,6 +135,7 @@ mod tests {
 
     /// Checks samples of these names, at these distances to our clock.
     fn checked(times: &[(&str, Option<i64>)]) -> Result<Report, Refusal> {
+        let step = CheckUpload::new(NOW);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         for (name, drift) in times {
@@ -113,7 +143,7 @@ mod tests {
             set.push(&[Label::new("__name__", name)], MetricType::Gauge, Points::Sample(sample));
         }
         let mut report = Report::default();
-        check_upload(&set, NOW, &mut report).map(|()| report)
+        run(&mut set, &[&step], &mut report).map(|()| report)
     }
 
     #[test]
@@ -136,10 +166,11 @@ mod tests {
 
     #[test]
     fn a_metric_without_its_value_is_refused() {
+        let step = CheckUpload::new(NOW);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         set.push(&[Label::new("__name__", "up")], MetricType::Gauge, Points::Absent);
-        assert_eq!(check_upload(&set, NOW, &mut Report::default()), Err(Refusal::NoValue));
+        assert_eq!(run(&mut set, &[&step], &mut Report::default()), Err(Refusal::NoValue));
     }
 
     #[test]

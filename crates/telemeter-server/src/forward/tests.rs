@@ -8,15 +8,17 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 use super::*;
 
 /// A `WriteRequest` with one series of this name.
-fn message(name: &str) -> Bytes {
+fn message(name: &str) -> Message {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let label = telemeter_wire::Label::new("__name__", name);
     let sample = telemeter_wire::Sample { value: 1.0, timestamp_ms: Some(1) };
     set.push(&[label], telemeter_wire::MetricType::Untyped, telemeter_wire::Points::Sample(sample));
-    let mut out = Vec::new();
-    remote_write::encode(&set, &mut out);
-    out.into()
+    let (mut plain, mut block) = (Vec::new(), Vec::new());
+    remote_write::encode(&set, &mut plain);
+    drop(set);
+    snappy::Encoder::new().block(&plain, &mut block);
+    Message { block: block.into(), plain_bytes: plain.len() }
 }
 
 /// The metric names in the body of a request to the store.
@@ -102,7 +104,7 @@ async fn a_bad_message_fails_its_own_caller_alone() {
 #[tokio::test]
 async fn no_group_is_over_its_bytes() {
     let store = store(|_| ResponseTemplate::new(200)).await;
-    let max_bytes = 3 * message("m10").len();
+    let max_bytes = 3 * message("m10").plain_bytes;
     let forward = forward(&store, Joining { linger: Duration::from_millis(50), max_bytes, lanes: 1 });
     let sends = (10..40).map(|index| {
         let forward = forward.clone();

@@ -1,0 +1,162 @@
+//! Doubled series: of those with the same labels, the newest sample is sent.
+
+use std::{hash::BuildHasher as _, ops::Range};
+
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use telemeter_wire::{Points, Sample, SeriesSet, remote_write::Writer};
+
+use crate::transform::Report;
+
+/// Room to find doubled series in; used again for the next upload.
+#[derive(Default)]
+pub struct Newest {
+    hasher: DefaultHashBuilder,
+    seen: HashTable<Seen>,
+    doubled: Vec<Range<usize>>,
+}
+
+/// A series that was encoded. As small as it can be: a request with many shall not push all else out of the cache.
+struct Seen {
+    hash: u64,
+    timestamp_ms: i64,
+    /// Where it begins and ends, and its labels. No message has 4 GiB: its bytes are capped far below.
+    whole: (u32, u32),
+    labels: (u32, u32),
+}
+
+impl Seen {
+    fn new(hash: u64, timestamp_ms: Option<i64>, whole: Range<usize>, labels: Range<usize>) -> Self {
+        let short = |range: Range<usize>| (range.start as u32, range.end as u32);
+        Self { hash, timestamp_ms: timestamp_ms.unwrap_or(i64::MIN), whole: short(whole), labels: short(labels) }
+    }
+
+    fn whole(&self) -> Range<usize> {
+        self.whole.0 as usize..self.whole.1 as usize
+    }
+
+    fn labels<'o>(&self, out: &'o [u8]) -> &'o [u8] {
+        &out[self.labels.0 as usize..self.labels.1 as usize]
+    }
+}
+
+impl Newest {
+    /// Appends an upload to `out`, as a `WriteRequest`: every sample with `now_ms`, our time in milliseconds, in place of
+    /// its own; of series with the same labels only the one with the newest sample, of equally new ones the last. Returns
+    /// how many series these are.
+    ///
+    /// The labels are to be canonical: then two series are the same where they are encoded the same.
+    pub fn encode(&mut self, set: &SeriesSet<'_>, now_ms: i64, report: &mut Report, out: &mut Vec<u8>) -> usize {
+        let Self { hasher, seen, doubled } = self;
+        seen.clear();
+        doubled.clear();
+        let mut writer = Writer::new(set, out);
+        for (index, series) in set.iter().enumerate() {
+            let from = writer.written().len();
+            let (points, timestamp_ms) = match series.points {
+                Points::Sample(sample) => {
+                    (Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }), sample.timestamp_ms)
+                }
+                points @ Points::Encoded(encoded) => (points, encoded.newest_ms),
+                points @ Points::Absent => (points, None),
+            };
+            let labels = writer.put(index, points);
+            let written = writer.written();
+            let text = &written[labels.clone()];
+            // All bytes of them: whoever knows what is left out could make every series collide.
+            let hash = hasher.hash_one(text);
+            let same = |other: &Seen| other.hash == hash && other.labels(written) == text;
+            let this = Seen::new(hash, timestamp_ms, from..written.len(), labels.clone());
+            match seen.entry(hash, same, |other| other.hash) {
+                Entry::Vacant(entry) => drop(entry.insert(this)),
+                Entry::Occupied(mut entry) if this.timestamp_ms >= entry.get().timestamp_ms => {
+                    doubled.push(std::mem::replace(entry.get_mut(), this).whole());
+                }
+                Entry::Occupied(_) => doubled.push(this.whole()),
+            }
+        }
+        report.doubled += doubled.len() as u64;
+        take_out(out, doubled);
+        seen.len()
+    }
+
+    /// Bytes of room held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.seen.allocation_size() + self.doubled.capacity() * size_of::<Range<usize>>()
+    }
+}
+
+/// Takes these ranges out of `bytes`.
+fn take_out(bytes: &mut Vec<u8>, ranges: &mut [Range<usize>]) {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut kept = ranges.first().map_or(bytes.len(), |first| first.start);
+    for (at, range) in ranges.iter().enumerate() {
+        let next = ranges.get(at + 1).map_or(bytes.len(), |next| next.start);
+        bytes.copy_within(range.end..next, kept);
+        kept += next - range.end;
+    }
+    bytes.truncate(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use telemeter_wire::{Arena, Label, Limits, MetricType, remote_write};
+
+    use super::*;
+
+    /// What is sent of these samples, each of a name, a value and a time, and how many were doubled.
+    fn sent(samples: &[(&str, f64, i64)]) -> (String, u64) {
+        let (mut out, mut report) = (b"before".to_vec(), Report::default());
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        for &(name, value, timestamp_ms) in samples {
+            let sample = Sample { value, timestamp_ms: Some(timestamp_ms) };
+            set.push(&[Label::new("__name__", name), Label::new("a", "b")], MetricType::Gauge, Points::Sample(sample));
+        }
+        let series = Newest::default().encode(&set, 1000, &mut report, &mut out);
+        drop(set);
+        let mut set = SeriesSet::new_in(&arena);
+        let message = out.strip_prefix(b"before").expect("what stood there stays");
+        remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
+        assert_eq!(set.len(), series);
+        let samples = set.iter().map(|series| {
+            let sample = series.samples().next().expect("a sample");
+            assert_eq!(sample.timestamp_ms, Some(1000));
+            format!("{} {}\n", series.name(), sample.value)
+        });
+        (samples.collect(), report.doubled)
+    }
+
+    #[test]
+    fn of_doubled_series_the_newest_stays() {
+        let samples = [("one", 1.0, 10), ("two", 2.0, 10), ("one", 3.0, 9), ("one", 4.0, 11), ("two", 5.0, 10)];
+        assert_eq!(sent(&samples), ("one 4\ntwo 5\n".to_owned(), 3));
+        assert_eq!(sent(&samples[..2]), ("one 1\ntwo 2\n".to_owned(), 0));
+        assert_eq!(sent(&[]), (String::new(), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn each_series_is_sent_once_with_its_newest_sample(
+            samples in proptest::collection::vec((0..6_usize, 0..4_i64), 0..40)
+        ) {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let samples: Vec<_> =
+                samples.iter().enumerate().map(|(at, &(name, time))| (names[name], at as f64, time)).collect();
+            let mut newest: Vec<(&str, f64, i64)> = Vec::new();
+            for &sample in &samples {
+                match newest.iter_mut().find(|other| other.0 == sample.0) {
+                    Some(other) if sample.2 >= other.2 => *other = sample,
+                    Some(_) => {}
+                    None => newest.push(sample),
+                }
+            }
+            newest.sort_by(|one, other| one.1.total_cmp(&other.1));
+            let expected: String = newest.iter().map(|(name, value, _)| format!("{name} {value}\n")).collect();
+            let (text, doubled) = sent(&samples);
+            prop_assert_eq!(text, expected);
+            prop_assert_eq!(doubled as usize, samples.len() - newest.len());
+        }
+    }
+}
