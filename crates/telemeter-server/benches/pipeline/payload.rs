@@ -1,9 +1,7 @@
-//! What one cluster sends, on either way in.
+//! What one cluster sends, in every form that it takes on its way, and the rules that it meets. Both benches use it.
 
 use std::fmt::Write as _;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
 use telemeter_rules::{Report, canonical::Canonical};
 use telemeter_wire::{
     Arena, Label, Limits, Points, Sample, SeriesSet,
@@ -11,50 +9,69 @@ use telemeter_wire::{
     remote_write, snappy,
 };
 
+/// The cluster.
 pub(crate) const CLUSTER: &str = "00000000-0000-4000-8000-000000000001";
-pub(crate) const TOKEN: &str = "a";
 
 /// The bodies of one cluster.
+#[allow(dead_code, reason = "each bench needs some of them")]
 pub(crate) struct Payload {
+    /// How many series.
     pub(crate) series: usize,
-    /// Framed snappy over delimited families.
-    pub(crate) upload: Bytes,
-    /// A snappy block over a remote-write request.
-    pub(crate) receive: Bytes,
+    /// Delimited families, and these as framed snappy: an upload.
+    pub(crate) families: Vec<u8>,
+    /// See there.
+    pub(crate) upload: Vec<u8>,
+    /// A remote-write request, and it as a snappy block.
+    pub(crate) message: Vec<u8>,
+    /// See there.
+    pub(crate) receive: Vec<u8>,
 }
 
 impl Payload {
-    /// `TELEMETER_SAMPLE`, or made-up metrics of the same size, as of `now_ms`.
-    pub(crate) fn new(now_ms: i64) -> Self {
-        let sample = sample();
-        let (mut encoder, mut plain, mut upload, mut receive) =
-            (snappy::Encoder::new(), Vec::new(), Vec::new(), Vec::new());
-        let (arena, canonical) = (Arena::new(), Canonical::new());
+    /// These metrics, as of `now_ms`.
+    pub(crate) fn new(sample: &str, now_ms: i64) -> Self {
+        Self::copies(sample, &[], now_ms)
+    }
+
+    /// These metrics as often as there are copies, each with another value of one label more.
+    pub(crate) fn copies(sample: &str, copies: &[String], now_ms: i64) -> Self {
+        let (canonical, arena) = (Canonical::new(), Arena::new());
         let mut set = SeriesSet::new_in(&arena);
-        text::decode(sample.as_bytes(), &Limits::default(), &mut set).expect("a text exposition");
-        set.retain_mut(|series| {
-            if let Points::Sample(sample) = series.points() {
-                series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
-            }
-            series.push_label(Label::new("_id", CLUSTER));
-            true
-        });
-        delimited::encode(&set, &mut plain);
-        encoder.framed(&plain, &mut upload);
+        let copies: Vec<Option<&String>> = match copies {
+            [] => vec![None],
+            copies => copies.iter().map(Some).collect(),
+        };
+        for copy in copies {
+            let mut before = set.len();
+            text::decode(sample.as_bytes(), &Limits::default(), &mut set).expect("a text exposition");
+            set.retain_mut(|series| {
+                if before > 0 {
+                    before -= 1;
+                    return true;
+                }
+                if let Points::Sample(sample) = series.points() {
+                    series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
+                }
+                if let Some(copy) = copy {
+                    series.push_label(Label::new("copy", copy));
+                }
+                series.push_label(Label::new("_id", CLUSTER));
+                true
+            });
+        }
+        let (mut families, mut upload, mut message, mut receive) = (vec![], vec![], vec![], vec![]);
+        let mut encoder = snappy::Encoder::new();
+        delimited::encode(&set, &mut families);
+        encoder.framed(&families, &mut upload);
         telemeter_rules::run(&mut set, &[&canonical], &mut Report::default()).expect("series");
-        plain.clear();
-        remote_write::encode(&set, &mut plain);
-        encoder.block(&plain, &mut receive);
-        Self { series: set.len(), upload: upload.into(), receive: receive.into() }
+        remote_write::encode(&set, &mut message);
+        encoder.block(&message, &mut receive);
+        Self { series: set.len(), families, upload, message, receive }
     }
 }
 
-/// The bearer of a remote write.
-pub(crate) fn composite_token() -> String {
-    BASE64_STANDARD.encode(format!(r#"{{"authorization_token":"{TOKEN}","cluster_id":"{CLUSTER}"}}"#))
-}
-
-fn sample() -> String {
+/// `TELEMETER_SAMPLE`, or made-up metrics of the size that clusters really send: 232 series in 26 families.
+pub(crate) fn sample() -> String {
     if let Ok(file) = std::env::var("TELEMETER_SAMPLE") {
         return std::fs::read_to_string(file).expect("TELEMETER_SAMPLE can be read");
     }
@@ -72,7 +89,7 @@ fn sample() -> String {
     text
 }
 
-/// `TELEMETER_RULES`, or 217 selectors of which the made-up metrics match some.
+/// `TELEMETER_RULES`, or as many selectors as a production whitelist has, 217, of which the made-up metrics match some.
 pub(crate) fn rules() -> String {
     if let Ok(file) = std::env::var("TELEMETER_RULES") {
         return std::fs::read_to_string(file).expect("TELEMETER_RULES can be read");

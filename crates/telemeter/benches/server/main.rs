@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
+#[path = "../../../telemeter-server/benches/pipeline/payload.rs"]
 mod payload;
 mod sink;
 
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
@@ -31,8 +33,10 @@ use telemeter_auth::tollbooth::mock;
 use telemeter_http::listen;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use self::payload::{CLUSTER, Payload, TOKEN};
+use self::payload::{CLUSTER, Payload};
 
+/// What the stub authority knows.
+const TOKEN: &str = "a";
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -56,7 +60,7 @@ async fn main() {
 
     let server = Server::start(folder.path(), authority_at, store_at).await;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
-    let payload = Payload::new(now_ms);
+    let payload = Payload::new(&payload::sample(), now_ms);
     println!(
         "{} series, {} bytes as an upload, {} bytes as a remote write; {CONNECTIONS} connections",
         payload.series,
@@ -112,23 +116,28 @@ async fn asks(server: &Server, payload: &Payload) -> Vec<Ask> {
                 ("content-type", telemeter_wire::exposition::DELIMITED_CONTENT_TYPE),
                 ("content-encoding", "snappy"),
             ],
-            body: payload.upload.clone(),
+            body: payload.upload.clone().into(),
         },
         Ask {
             name: "receive",
             path: "/metrics/v1/receive",
             anew: false,
-            authorization: format!("Bearer {}", payload::composite_token()),
+            authorization: format!("Bearer {}", composite_token()),
             headers: &[
                 ("content-type", "application/x-protobuf"),
                 ("content-encoding", "snappy"),
                 ("x-prometheus-remote-write-version", "0.1.0"),
             ],
-            body: payload.receive.clone(),
+            body: payload.receive.clone().into(),
         },
         known,
         authorize("authorize: a new cluster", true),
     ]
+}
+
+/// The bearer of a remote write.
+fn composite_token() -> String {
+    BASE64_STANDARD.encode(format!(r#"{{"authorization_token":"{TOKEN}","cluster_id":"{CLUSTER}"}}"#))
 }
 
 /// What one way in came to.
