@@ -3,6 +3,7 @@
 mod claims;
 mod keys;
 mod sign;
+mod verified;
 mod verify;
 
 pub use claims::{AUDIENCE, Caller, Claims, ISSUER};

@@ -178,6 +178,29 @@ fn a_remembered_token_ends_in_time() {
 }
 
 #[test]
+fn a_token_that_is_known_to_be_ours_is_read_once_more() {
+    let keys = Arc::new(Keys::generate().unwrap());
+    let verifier = Verifier::with(keys.clone(), 1_000, 0);
+    let token = sign(&keys, &claims()).unwrap();
+    let (message, signature) = token.expose().rsplit_once('.').unwrap();
+    let other = sign(&Keys::generate().unwrap(), &claims()).unwrap();
+    let forged = format!("{message}.{}", other.expose().rsplit_once('.').unwrap().1);
+    let first = verifier.verify(token.expose(), NOW_MS).unwrap();
+    for _known in 0..2 {
+        let again = verifier.verify(token.expose(), NOW_MS).unwrap();
+        assert!(!Arc::ptr_eq(&first, &again) && first == again);
+        assert_eq!(verifier.verify(&forged, NOW_MS), Err(Fault::Signature.into()));
+        assert_eq!(
+            verifier.verify(&format!("{message}..{signature}"), NOW_MS),
+            Err(Fault::Malformed("not base64url").into())
+        );
+    }
+    assert_eq!(verifier.verify(token.expose(), NOW_MS + 86_460_001), Err(Fault::Expired.into()));
+    verifier.replace(Arc::new(Keys::generate().unwrap()));
+    assert_eq!(verifier.verify(token.expose(), NOW_MS), Err(Fault::Signature.into()));
+}
+
+#[test]
 fn rotation_and_reload() {
     let (old, new) = (Arc::new(Keys::generate().unwrap()), Keys::generate().unwrap());
     let verifier = Verifier::new(old.clone(), 1_000);

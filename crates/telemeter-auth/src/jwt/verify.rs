@@ -8,40 +8,50 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::verified::Verified;
 use super::{Caller, Fault, Keys, claims};
 use crate::Error;
 use crate::bounded::{Bounded, sha256};
 
-/// How many verified tokens are remembered unless told otherwise: about 20 MB when all are there.
-///
-/// Measured with one label: 320 bytes each, half of it a [`Caller`] and half its place in a table.
-pub const REMEMBERED_BY_DEFAULT: usize = 65_536;
+/// How many verified tokens are remembered unless told otherwise: two for each cluster of a large fleet, 44 MiB for the
+/// first 1.8 million and twice that for all.
+pub const REMEMBERED_BY_DEFAULT: usize = 2 << 20;
+
+/// Whom a token names is remembered for so many of them, at about 320 bytes each: 5 MiB.
+const MAX_CALLERS: usize = 16_384;
 
 /// Verifies tokens. A cluster uses one token for a day, so that it is remembered (by its SHA-256, until it expires):
-/// a signature costs a hundred times what the lookup does.
+/// a signature costs a hundred times what the lookup does. Of a small fleet it is known, too, whom each token names; of
+/// the others that is read once more.
 #[derive(Debug)]
 pub struct Verifier {
     current: RwLock<Arc<Current>>,
     remember: usize,
+    callers: usize,
 }
 
 /// Keys, and the tokens that were verified with them. They come and go together.
 #[derive(Debug)]
 struct Current {
     keys: Arc<Keys>,
-    verified: Bounded<Arc<Caller>>,
+    verified: Verified,
+    callers: Bounded<Arc<Caller>>,
 }
 
 impl Current {
-    fn new(keys: Arc<Keys>, remember: usize) -> Arc<Self> {
-        Arc::new(Self { keys, verified: Bounded::new(remember) })
+    fn new(keys: Arc<Keys>, remember: usize, callers: usize) -> Arc<Self> {
+        Arc::new(Self { keys, verified: Verified::new(remember), callers: Bounded::new(callers) })
     }
 }
 
 impl Verifier {
     /// Verifies with any of the keys and remembers at most `remember` tokens.
     pub fn new(keys: Arc<Keys>, remember: usize) -> Self {
-        Self { current: RwLock::new(Current::new(keys, remember)), remember }
+        Self::with(keys, remember, remember.min(MAX_CALLERS))
+    }
+
+    pub(super) fn with(keys: Arc<Keys>, remember: usize, callers: usize) -> Self {
+        Self { current: RwLock::new(Current::new(keys, remember, callers)), remember, callers }
     }
 
     /// The keys in use: those to sign with.
@@ -51,7 +61,7 @@ impl Verifier {
 
     /// Takes other keys and forgets all tokens: those that the new keys did not make are refused from now on.
     pub fn replace(&self, keys: Arc<Keys>) {
-        *self.current.write() = Current::new(keys, self.remember);
+        *self.current.write() = Current::new(keys, self.remember, self.callers);
     }
 
     /// Whom the token names.
@@ -64,11 +74,17 @@ impl Verifier {
         }
         let current = self.current.read().clone();
         let digest = sha256(token.as_bytes());
-        if let Some(caller) = current.verified.get(&digest, now_ms) {
+        if let Some(caller) = current.callers.get(&digest, now_ms) {
             return Ok(caller);
         }
-        let caller = Arc::new(check(&current.keys, token, now_ms)?);
-        current.verified.insert(digest, caller.clone(), caller.expires_ms(), now_ms);
+        let caller = if current.verified.has(&digest, now_ms) {
+            Arc::new(claims::read(&decoded(Parts::of(token)?.payload)?, now_ms)?)
+        } else {
+            let caller = Arc::new(check(&current.keys, token, now_ms)?);
+            current.verified.insert(&digest, caller.expires_ms(), now_ms);
+            caller
+        };
+        current.callers.insert(digest, caller.clone(), caller.expires_ms(), now_ms);
         Ok(caller)
     }
 }
@@ -79,10 +95,26 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
+/// A token's parts, as they are sent.
+struct Parts<'t> {
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+    /// What is signed: header and payload.
+    message: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    fn of(token: &'t str) -> Result<Self, Fault> {
+        let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed("not three parts"))?;
+        let (header, payload) = message.split_once('.').ok_or(Fault::Malformed("not three parts"))?;
+        Ok(Self { header, payload, signature, message })
+    }
+}
+
 /// All of the work, without a memory.
 fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, Fault> {
-    let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed("not three parts"))?;
-    let (header, payload) = message.split_once('.').ok_or(Fault::Malformed("not three parts"))?;
+    let Parts { header, payload, signature, message } = Parts::of(token)?;
     let header: Header =
         serde_json::from_slice(&decoded(header)?).map_err(|_| Fault::Malformed("the header is not readable"))?;
     if header.crit.is_some() {
