@@ -121,11 +121,12 @@ impl Orders {
         self.by_len.get(len).filter(|order| !order.moves.is_empty())
     }
 
-    fn remember(&mut self, len: usize, order: Order) {
+    /// The order of so many labels, to be found anew.
+    fn renew(&mut self, len: usize) -> &mut Order {
         if self.by_len.len() <= len {
             self.by_len.resize_with(len + 1, Order::default);
         }
-        self.by_len[len] = order;
+        &mut self.by_len[len]
     }
 }
 
@@ -137,33 +138,28 @@ struct Order {
 }
 
 impl Order {
-    /// The order that sorts these labels by name.
-    fn that_sorts(labels: &[Label<'_>]) -> Self {
-        let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
-        let mut moves = Vec::new();
-        for from in 1..names.len() {
-            let to = names[..from].partition_point(|&before| before <= names[from]);
+    /// Sorts these labels by name, and becomes the order that does so.
+    fn find(&mut self, labels: &mut [Label<'_>]) {
+        self.moves.clear();
+        self.moves.reserve(MAX_REMEMBERED);
+        for from in 1..labels.len() {
+            let to = labels[..from].partition_point(|before| before.name <= labels[from].name);
             if to < from {
-                names[to..=from].rotate_right(1);
-                moves.push((from as u8, to as u8));
+                labels[to..=from].rotate_right(1);
+                self.moves.push((from as u8, to as u8));
             }
-        }
-        Self { moves }
-    }
-
-    fn apply(&self, labels: &mut [Label<'_>]) {
-        for &(from, to) in &self.moves {
-            let (from, to) = (usize::from(from), usize::from(to));
-            let label = labels[from];
-            labels.copy_within(to..from, to + 1);
-            labels[to] = label;
         }
     }
 
     /// Sorts these labels, or leaves them as they are where it is not this order that sorts them.
     #[inline]
     fn sort(&self, labels: &mut [Label<'_>]) -> Option<Form> {
-        self.apply(labels);
+        for &(from, to) in &self.moves {
+            let (from, to) = (usize::from(from), usize::from(to));
+            let label = labels[from];
+            labels.copy_within(to..from, to + 1);
+            labels[to] = label;
+        }
         let form = Form::of(labels);
         if form != Form::Unsorted {
             return Some(form);
@@ -182,9 +178,7 @@ fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut Orders) -> Result<Form, Ref
         if labels.len() > MAX_REMEMBERED {
             labels.sort_by(|one, other| one.name.cmp(other.name));
         } else {
-            let order = Order::that_sorts(labels);
-            order.apply(labels);
-            orders.remember(labels.len(), order);
+            orders.renew(labels.len()).find(labels);
         }
         Some(())
     });

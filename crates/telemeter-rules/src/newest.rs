@@ -46,6 +46,8 @@ impl Newest {
     ///
     /// The labels are to be canonical: then two series are the same where they are encoded the same.
     pub fn encode(&mut self, set: &SeriesSet<'_>, now_ms: i64, report: &mut Report, out: &mut Vec<u8>) -> usize {
+        // A seed for each upload: nobody can learn one over time.
+        self.hasher = DefaultHashBuilder::default();
         let Self { hasher, seen, doubled } = self;
         seen.clear();
         doubled.clear();

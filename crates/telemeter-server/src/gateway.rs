@@ -40,7 +40,7 @@ const READING_UNIT: usize = 64 << 10;
 const MAX_KEPT_BYTES: usize = 4 << 20;
 /// How many idle workspaces are kept.
 const KEPT_WORKSPACES: usize = 16;
-/// What they may hold together: a sender's largest batch leaves a workspace of 16 MiB.
+/// What they may hold together: a sender's largest batch leaves a workspace of 20 to 40 MiB.
 const KEPT_WORKSPACE_BYTES: usize = 64 << 20;
 
 /// What the handlers share. Cheap to clone.

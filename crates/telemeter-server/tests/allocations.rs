@@ -120,7 +120,9 @@ fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
         let builder = builder.header("content-type", format).header("content-encoding", encoding);
         builder.header("content-length", body.len()).body(Body::from(body)).unwrap()
     };
-    for way in ["text", "framed text", "framed protobuf", "receive", "receive, unsorted", "receive, not changed"] {
+    let ways =
+        ["text", "framed text", "framed protobuf", "receive", "receive, unsorted", "orders by turns", "not changed"];
+    for way in ways {
         let counts = SIZES.map(|size| {
             let series = series(size, way != "receive, unsorted");
             let series: Vec<_> = series.iter().map(String::as_str).collect();
@@ -129,7 +131,12 @@ fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
                 "text" => ("/upload", &token, TEXT, "identity", body::text(&series)),
                 "framed text" => ("/upload", &token, TEXT, "snappy", body::framed(&body::text(&series))),
                 "framed protobuf" => ("/upload", &token, DELIMITED, "snappy", body::framed(&body::delimited(&series))),
-                "receive, not changed" => {
+                "orders by turns" => {
+                    let turns = ["metric_1,z=z,_id=c1,env=prod,pod=p 1@0", "metric_1,pod=p,z=z,_id=c1,env=prod 1@0"];
+                    let turns: Vec<_> = turns.into_iter().cycle().take(size).collect();
+                    ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&turns))
+                }
+                "not changed" => {
                     let same = vec!["metric_1,_id=c1,env=prod,pod=p,received_by=gateway 1@0"; size];
                     ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&same))
                 }

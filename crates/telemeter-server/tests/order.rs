@@ -40,6 +40,9 @@ async fn of_several_flaws_the_first_step_s_is_told() {
     world.clock.advance(PERIOD);
     let flawed = world.upload(&token, &["up,_id=other 1@"]).await;
     assert!(flawed.body.contains("timestamp"), "times before labels: {flawed:?}");
+    world.clock.advance(PERIOD);
+    let flawed = world.upload(&token, &["up,_id=other 1@0", "up,_id=c1,a=b 1@"]).await;
+    assert!(flawed.body.contains("_id"), "the first series before the second: {flawed:?}");
 }
 
 #[tokio::test]

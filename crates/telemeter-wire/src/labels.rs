@@ -158,6 +158,7 @@ pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &
         if name_at < source.len() {
             // Before a name stand two keys and two lengths.
             let field = name_at - 4..at(label.value) + label.value.len();
+            debug_assert_eq!(field_of(source, label).as_ref(), Some(&field), "it stands there as it is to be");
             if field.start == run.end {
                 run.end = field.end;
                 continue;

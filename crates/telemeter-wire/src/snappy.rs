@@ -242,6 +242,25 @@ mod tests {
         assert_eq!(out.capacity(), 0);
     }
 
+    /// What goes on as a sender compressed it is read by decoders that are not ours: no block may mean two things.
+    #[test]
+    fn refuses_copies_that_reach_nowhere() {
+        let check = |elements: &[u8], expected: Result<&[u8], Error>| {
+            let mut out = vec![9; 3];
+            let decoded = decode_block(&[&[5, 0, b'a'], elements].concat(), 100, &mut out);
+            assert_eq!(decoded.map(|()| &out[..]), expected, "{elements:02x?}");
+        };
+        let corrupt = || Err(Error::Snappy("the block is corrupt"));
+        check(&[0x01, 0x01], Ok(b"aaaaa"));
+        // Offset 0, which a dialect of snappy takes for "as before"; before the block's start; behind its end.
+        check(&[0x01, 0x00], corrupt());
+        check(&[0x0e, 0x00, 0x00], corrupt());
+        check(&[0x01, 0x02], corrupt());
+        check(&[0x05, 0x01], corrupt());
+        check(&[0x01, 0x01, 0x00, b'b'], corrupt());
+        check(&[], Err(Error::Snappy("the block is corrupt")));
+    }
+
     #[test]
     fn refuses_what_is_no_stream() {
         fn check(stream: &[u8], reason: &'static str) {
