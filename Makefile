@@ -54,6 +54,7 @@ bench:
 	mkdir -p target/bench
 	BENCH_JSON="$(CURDIR)/target/bench/pipeline.json" $(CARGO) bench --locked -p telemeter-server --bench pipeline
 	BENCH_JSON="$(CURDIR)/target/bench/server.json" $(CARGO) bench --locked -p telemeter --bench server
+	BENCH_JSON="$(CURDIR)/target/bench/client.json" $(CARGO) bench --locked -p telemeter --bench client
 
 ## The same for this tree and for the revision BASE, in turns, with the ratios.
 bench-compare:

@@ -1,5 +1,5 @@
 //! The real server, as a process of its own, between a stub authority and a counting store: CPU a request (user and
-//! system, of the server alone, from `/proc`), latency, and peak memory.
+//! system, of the server alone, from `/proc`), allocations, latency, and peak memory.
 //!
 //! 16 keep-alive connections each send one request after the other; the ways in take turns, and the best round counts
 //! (a neighbour can only add). `TELEMETER_SAMPLE` and `TELEMETER_RULES` name a text exposition and a list of selectors
@@ -7,14 +7,17 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
+mod allocations;
 #[path = "../../../telemeter-server/benches/pipeline/payload.rs"]
 mod payload;
+mod process;
 mod sink;
 
 use std::{
     fmt::Write as _,
     fs,
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -58,7 +61,8 @@ async fn main() {
     let counts = Arc::new(sink::Counts::default());
     tokio::spawn(sink::serve(store, counts.clone()));
 
-    let server = Server::start(folder.path(), authority_at, store_at).await;
+    let place = Place { folder: folder.path(), authority: authority_at, store: store_at };
+    let server = Server::start(&place, &[]).await;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let payload = Payload::new(&payload::sample(), now_ms);
     println!(
@@ -70,6 +74,7 @@ async fn main() {
     let asks: Vec<Ask> = asks(&server, &payload).await;
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
     let mut best: Vec<Option<Row>> = asks.iter().map(|_| None).collect();
+    let mut allocated = Vec::new();
     for _ in 0..ROUNDS {
         for (ask, best) in asks.iter().zip(&mut best) {
             server.load(ask, WARM_UP).await;
@@ -79,8 +84,11 @@ async fn main() {
             }
         }
     }
+    for ask in &asks {
+        allocated.push(allocations::of(&place, ask).await);
+    }
     let rows: Vec<Row> = best.into_iter().flatten().collect();
-    report(&rows, &server, &counts);
+    report(&rows, &allocated, &server, &counts);
 }
 
 /// One way in.
@@ -149,18 +157,32 @@ struct Row {
     latency: Histogram<u64>,
 }
 
+/// Where servers are started.
+struct Place<'p> {
+    folder: &'p std::path::Path,
+    authority: SocketAddr,
+    store: SocketAddr,
+}
+
 /// The process that is measured.
 struct Server {
     child: Child,
     address: SocketAddr,
     asked: Arc<AtomicU64>,
+    log: PathBuf,
 }
 
 impl Server {
-    async fn start(folder: &std::path::Path, authority: SocketAddr, store: SocketAddr) -> Self {
-        let rules = folder.join("rules.txt");
+    /// A server that signs with a key of the folder's, so that a token of one is good for the next.
+    async fn start(place: &Place<'_>, environment: &[(&str, &str)]) -> Self {
+        let Place { folder, authority, store } = place;
+        let (rules, key, log) = (folder.join("rules.txt"), folder.join("key.der"), folder.join("log"));
         fs::write(&rules, payload::rules()).expect("written");
-        let ports = [free_port(), free_port()];
+        if !key.exists() {
+            let made = rcgen::KeyPair::generate().expect("a P-256 key");
+            fs::write(&key, made.serialize_der()).expect("written");
+        }
+        let ports = [process::free_port(), process::free_port()];
         let child = Command::new(env!("CARGO_BIN_EXE_telemeter-server"))
             .arg(format!("--listen={}", ports[0]))
             .arg(format!("--listen-internal={}", ports[1]))
@@ -170,17 +192,29 @@ impl Server {
             .arg(&rules)
             // One cluster is asked for again and again.
             .arg("--ratelimit=0s")
-            .stderr(Stdio::from(fs::File::create(folder.join("log")).expect("a log")))
+            .arg("--shared-key")
+            .arg(&key)
+            .envs(environment.iter().copied())
+            .stderr(Stdio::from(fs::File::create(&log).expect("a log")))
             .spawn()
             .expect("the server starts");
-        let server = Self { child, address: ports[0], asked: Arc::default() };
+        let server = Self { child, address: ports[0], asked: Arc::default(), log };
         let started = Instant::now();
         while TcpStream::connect(server.address).await.is_err() {
-            let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(started.elapsed() < Duration::from_secs(10), "the server does not answer:\n{}", log());
+            assert!(started.elapsed() < Duration::from_secs(10), "the server does not answer:\n{}", server.said());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Lets the server end in its own way, and says what it wrote.
+    fn stop(&mut self) -> String {
+        process::end(&mut self.child);
+        self.said()
     }
 
     /// One request.
@@ -191,7 +225,7 @@ impl Server {
 
     /// Asks for so long, on all connections.
     async fn load(&self, ask: &Ask, duration: Duration) -> Row {
-        let cpu = self.cpu();
+        let cpu = process::cpu(&self.child);
         let started = Instant::now();
         let mut connections = JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -214,25 +248,8 @@ impl Server {
             latency.add(one.expect("no panic")).expect("of one shape");
         }
         let (took, requests) = (started.elapsed(), latency.len());
-        let cpu_micros = (self.cpu() - cpu).as_secs_f64() * 1e6 / requests as f64;
+        let cpu_micros = (process::cpu(&self.child) - cpu).as_secs_f64() * 1e6 / requests as f64;
         Row { name: ask.name, requests, per_second: requests as f64 / took.as_secs_f64(), cpu_micros, latency }
-    }
-
-    /// User and system time so far; `/proc` counts it in hundredths of a second.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server still runs");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
-        Duration::from_millis(10 * (ticks(11) + ticks(12)))
-    }
-
-    /// Resident memory now and at its peak, in MiB.
-    fn memory(&self) -> [f64; 2] {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server still runs");
-        ["VmRSS:", "VmHWM:"].map(|name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("memory");
-            line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
-        })
     }
 }
 
@@ -242,10 +259,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 
 /// One keep-alive connection to the server.
@@ -286,28 +299,28 @@ impl Connection {
     }
 }
 
-fn report(rows: &[Row], server: &Server, counts: &sink::Counts) {
+fn report(rows: &[Row], allocated: &[f64], server: &Server, counts: &sink::Counts) {
     let millis = |row: &Row, quantile| row.latency.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
-        "{:<28} {:>10} {:>10} {:>12} {:>9} {:>9} {:>9} {:>9}",
-        "way in", "requests", "a second", "CPU µs each", "p50 ms", "p90 ms", "p99 ms", "max ms"
+        "{:<28} {:>9} {:>9} {:>12} {:>12} {:>7} {:>7} {:>7} {:>7}",
+        "way in", "requests", "a second", "CPU µs each", "allocations", "p50 ms", "p90 ms", "p99 ms", "max ms"
     );
     let mut json = String::from("[");
-    for row in rows {
+    for (row, allocated) in rows.iter().zip(allocated) {
         let Row { name, requests, per_second, cpu_micros, latency } = row;
         let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| millis(row, quantile));
         let max = latency.max() as f64 / 1000.0;
         println!(
-            "{name:<28} {requests:>10} {per_second:>10.0} {cpu_micros:>12.1} {p50:>9.2} {p90:>9.2} {p99:>9.2} {max:>9.2}"
+            "{name:<28} {requests:>9} {per_second:>9.0} {cpu_micros:>12.1} {allocated:>12.1} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}"
         );
         let separator = if json.len() > 1 { "," } else { "" };
         let _ = write!(
             json,
-            "{separator}{{\"part\":{name:?},\"micros\":{cpu_micros:.2},\"per_second\":{per_second:.1},\
+            "{separator}{{\"part\":{name:?},\"micros\":{cpu_micros:.2},\"per_second\":{per_second:.1},\"allocations\":{allocated:.1},\
              \"p50_ms\":{p50},\"p90_ms\":{p90},\"p99_ms\":{p99},\"max_ms\":{max}}}"
         );
     }
-    let [resident, peak] = server.memory();
+    let [resident, peak] = process::memory(&server.child);
     println!("memory of the server: {resident:.1} MiB, at most {peak:.1} MiB");
     println!("the store took {} requests", counts.requests.load(Ordering::Relaxed));
     let _ = writeln!(json, ",{{\"part\":\"server memory\",\"resident_mib\":{resident:.1},\"peak_mib\":{peak:.1}}}]");
