@@ -69,7 +69,7 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
                 } else {
                     into.copy_from_slice(data);
                 }
-                if masked_checksum(into) != u32::from_le_bytes(checksum) {
+                if chunk_checksum(into) != u32::from_le_bytes(checksum) {
                     return Err(Error::Snappy("a checksum is wrong"));
                 }
                 len += holds;
@@ -132,8 +132,9 @@ fn make_room(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// The checksum of the framed form, over decompressed bytes.
-fn masked_checksum(bytes: &[u8]) -> u32 {
+/// The checksum that a chunk of the framed form carries, of the bytes that it holds decompressed: a masked CRC-32C.
+#[must_use]
+pub fn chunk_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
@@ -165,7 +166,7 @@ impl Encoder {
     pub fn framed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(STREAM_IDENTIFIER);
         for chunk in bytes.chunks(MAX_CHUNK) {
-            let checksum = masked_checksum(chunk).to_le_bytes();
+            let checksum = chunk_checksum(chunk).to_le_bytes();
             let compressed = self.compress(chunk);
             // As every encoder: what gains less than an eighth is left as it is.
             let (kind, data) = if compressed.len() < chunk.len() - chunk.len() / 8 {

@@ -1,25 +1,33 @@
-//! The body of an upload without encoding it anew: it is encoded once, and each cluster's ID and time are written into
-//! the places where they stand. What remains is one snappy pass.
+//! The body of an upload without encoding or compressing it anew: both are done once, and each cluster's ID and time are
+//! written into the places where they stand. What remains is a copy and its checksums.
+
+mod compressed;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use telemeter_wire::snappy;
 
+use self::compressed::Compressed;
 use super::super::load::Payload;
 
 /// How long a made-up ID is.
 pub(super) const ID_BYTES: usize = 36;
 /// How long a time in milliseconds is as a varint, from 1971 until 2109.
 const TIME_BYTES: usize = 6;
+const STAMP_BYTES: usize = ID_BYTES + TIME_BYTES;
 
 /// A made-up ID.
 pub(super) type Id = [u8; ID_BYTES];
+/// What differs between uploads: the ID, and behind it the time.
+type Stamp = [u8; STAMP_BYTES];
 
 /// An encoded upload, and where in it the ID and the time stand.
 pub(super) struct Template {
     plain: Vec<u8>,
     ids: Vec<usize>,
     times: Vec<usize>,
+    /// `None` where each upload has to be compressed anew.
+    compressed: Option<Compressed>,
     rooms: Mutex<Vec<Room>>,
 }
 
@@ -27,8 +35,6 @@ pub(super) struct Template {
 struct Room {
     plain: Vec<u8>,
     snappy: snappy::Encoder,
-    /// How long the last body was: the next will be about as long.
-    body_bytes: usize,
 }
 
 impl Template {
@@ -57,30 +63,58 @@ impl Template {
             }
             at += run.max(1);
         }
-        Ok(Self { plain, ids, times, rooms: Mutex::default() })
+        let mut template = Self { plain, ids, times, compressed: None, rooms: Mutex::default() };
+        template.compress();
+        Ok(template)
+    }
+
+    fn compress(&mut self) {
+        // No text has these, and each is there once: a copy that holds one almost certainly copies a stamp.
+        let marks = std::array::from_fn(|index| u8::MAX - index as u8);
+        let mut plain = self.plain.clone();
+        self.put(&marks, &mut plain);
+        let mut stamps = vec![None; plain.len()];
+        for (places, first, len) in [(&self.ids, 0, ID_BYTES), (&self.times, ID_BYTES, TIME_BYTES)] {
+            for &at in places {
+                (0..len).for_each(|index| stamps[at + index] = Some(first + index));
+            }
+        }
+        self.compressed = Compressed::new(&plain, &stamps);
     }
 
     /// The upload of the cluster `id` at `now_ms`, as a framed snappy stream.
     pub(super) fn body(&self, id: &Id, now_ms: i64) -> Bytes {
         let room = self.rooms.lock().pop();
-        let mut room = room.unwrap_or_else(|| Room {
-            plain: self.plain.clone(),
-            snappy: snappy::Encoder::new(),
-            body_bytes: self.plain.len() / 4,
-        });
-        for &at in &self.ids {
-            room.plain[at..at + ID_BYTES].copy_from_slice(id);
-        }
-        let time = varint(now_ms);
-        for &at in &self.times {
-            room.plain[at..at + TIME_BYTES].copy_from_slice(&time);
-        }
-        let mut body = Vec::with_capacity(room.body_bytes + room.body_bytes / 16);
-        room.snappy.framed(&room.plain, &mut body);
-        room.body_bytes = body.len();
+        let mut room = room.unwrap_or_else(|| Room { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
+        let stamp = stamp(id, now_ms);
+        self.put(&stamp, &mut room.plain);
+        let body = if let Some(compressed) = &self.compressed {
+            compressed.stamped(&stamp, &room.plain)
+        } else {
+            let mut body = Vec::with_capacity(room.plain.len() / 4);
+            room.snappy.framed(&room.plain, &mut body);
+            body
+        };
         self.rooms.lock().push(room);
         body.into()
     }
+
+    fn put(&self, stamp: &Stamp, plain: &mut [u8]) {
+        let (id, time) = stamp.split_at(ID_BYTES);
+        for &at in &self.ids {
+            plain[at..at + ID_BYTES].copy_from_slice(id);
+        }
+        for &at in &self.times {
+            plain[at..at + TIME_BYTES].copy_from_slice(time);
+        }
+    }
+}
+
+fn stamp(id: &Id, now_ms: i64) -> Stamp {
+    let mut stamp = [0; STAMP_BYTES];
+    stamp[..ID_BYTES].copy_from_slice(id);
+    stamp[ID_BYTES..].copy_from_slice(&varint(now_ms));
+    stamp
 }
 
 /// A varint of always the same length.
@@ -93,28 +127,83 @@ fn varint(time_ms: i64) -> [u8; TIME_BYTES] {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn payload(metrics: &str) -> Payload {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("metrics.txt");
+        std::fs::write(&file, metrics).expect("written");
+        Payload::read(&file).expect("metrics")
+    }
+
+    /// Over 64 KiB, thus several chunks.
+    fn large() -> Template {
+        let mut metrics = String::new();
+        for metric in 0..40_u32 {
+            writeln!(metrics, "# TYPE metric_{metric} gauge").expect("a string takes all");
+            for series in 0..60_u32 {
+                let value = f64::from(metric * 60 + series).sqrt();
+                writeln!(metrics, "metric_{metric}{{pod=\"pod-{series}\"}} {value}").expect("a string takes all");
+            }
+        }
+        Template::new(&payload(&metrics), &[("_id".to_owned(), None)]).expect("a template")
+    }
+
+    fn opened(body: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        snappy::decode_framed(body, 1 << 20, &mut plain).expect("framed snappy");
+        plain
+    }
 
     #[test]
     fn a_stamped_body_is_the_one_that_the_encoder_would_write() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("metrics.txt");
-        std::fs::write(&file, "# TYPE a gauge\na{_id=\"old\",b=\"1\"} 2 1000\na{b=\"2\"} 3\n# TYPE c counter\nc 4\n")
-            .expect("written");
-        let payload = Payload::read(&file).expect("metrics");
+        let payload = payload("# TYPE a gauge\na{_id=\"old\",b=\"1\"} 2 1000\na{b=\"2\"} 3\n# TYPE c counter\nc 4\n");
         let labels = [("_id".to_owned(), None), ("tier".to_owned(), Some("gold".to_owned()))];
         let template = Template::new(&payload, &labels).expect("a template");
+        assert!(template.compressed.is_some());
         assert_eq!((template.ids.len(), template.times.len()), (3, 3));
         for (id, now_ms) in [
             (b"00000000-0000-4000-8000-000000000001", 1_795_330_870_734),
             (b"ffffffff-ffff-4fff-bfff-ffffffffffff", (1 << 42) - 1),
             (b"11111111-1111-4111-9111-111111111111", 1 << 35),
         ] {
-            let mut plain = Vec::new();
-            snappy::decode_framed(&template.body(id, now_ms), 10_000, &mut plain).expect("framed snappy");
+            let body = template.body(id, now_ms);
             let id = std::str::from_utf8(id).expect("text").to_owned();
             let labels = [("_id".to_owned(), id), ("tier".to_owned(), "gold".to_owned())];
-            assert_eq!(plain, payload.plain(&labels, now_ms).expect("a body"), "at {now_ms}");
+            assert_eq!(opened(&body), payload.plain(&labels, now_ms).expect("a body"), "at {now_ms}");
         }
+    }
+
+    #[test]
+    fn every_chunk_is_stamped_and_what_is_compressed_anew_holds_the_same() {
+        let mut template = large();
+        assert!(template.plain.len() > 2 * 65_536, "{} bytes", template.plain.len());
+        assert!(template.compressed.is_some());
+        let id = b"12345678-9abc-4def-8012-3456789abcde";
+        let patched = opened(&template.body(id, 1_795_330_870_734));
+        for chunk in patched.chunks(65_536) {
+            assert!(chunk.windows(ID_BYTES).any(|bytes| bytes == id));
+            assert!(chunk.windows(TIME_BYTES).any(|bytes| bytes == varint(1_795_330_870_734)));
+        }
+        template.compressed = None;
+        assert_eq!(opened(&template.body(id, 1_795_330_870_734)), patched);
+    }
+
+    #[test]
+    fn any_stamp_is_where_it_belongs() {
+        let template = large();
+        let stamps = proptest::collection::vec((any::<[u8; ID_BYTES]>(), any::<i64>()), 1..4);
+        proptest!(ProptestConfig::with_cases(64), |(stamps in stamps)| {
+            // One room serves them all: nothing of one stamp may be left in the next.
+            for (id, now_ms) in stamps {
+                let mut plain = template.plain.clone();
+                template.put(&stamp(&id, now_ms), &mut plain);
+                prop_assert!(opened(&template.body(&id, now_ms)) == plain);
+            }
+        });
     }
 }
