@@ -27,6 +27,7 @@ async fn run(place: &Place<'_>, ask: &Ask, duration: Duration) -> (u64, u64) {
         .and_then(Result::ok)
         .unwrap_or_else(|| panic!("no JSON:\n{log}"));
     let merged = &summary["jemalloc"]["stats.arenas"]["merged"];
-    let made = |kind: &str| merged[kind]["nmalloc"].as_u64().expect("a count");
+    // Requests, whether a thread's own cache met them or not.
+    let made = |kind: &str| merged[kind]["nrequests"].as_u64().expect("a count");
     (requests, made("small") + made("large"))
 }
