@@ -10,7 +10,6 @@ use crate::transform::Report;
 /// Room to find doubled series in; used again for the next upload.
 #[derive(Default)]
 pub struct Newest {
-    hasher: DefaultHashBuilder,
     seen: HashTable<Seen>,
     doubled: Vec<Range<usize>>,
 }
@@ -47,8 +46,8 @@ impl Newest {
     /// The labels are to be canonical: then two series are the same where they are encoded the same.
     pub fn encode(&mut self, set: &SeriesSet<'_>, now_ms: i64, report: &mut Report, out: &mut Vec<u8>) -> usize {
         // A seed for each upload: nobody can learn one over time.
-        self.hasher = DefaultHashBuilder::default();
-        let Self { hasher, seen, doubled } = self;
+        let hasher = DefaultHashBuilder::default();
+        let Self { seen, doubled } = self;
         seen.clear();
         doubled.clear();
         let mut writer = Writer::new(set, out);

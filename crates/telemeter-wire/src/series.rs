@@ -300,15 +300,6 @@ impl<'a> SeriesSet<'a> {
         keyed.sort_by(|one, other| one.0.cmp(&other.0));
         self.series.extend(keyed.into_iter().map(|(_, entry)| entry));
     }
-
-    /// Keeps the series whose index `keep` answers `true` for.
-    pub fn retain_indexes(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let mut index = 0;
-        self.series.retain(|_| {
-            index += 1;
-            keep(index - 1)
-        });
-    }
 }
 
 impl Drop for SeriesSet<'_> {
