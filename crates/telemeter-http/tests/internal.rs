@@ -63,8 +63,11 @@ async fn a_cpu_profile_is_pprof_and_one_is_taken_at_a_time() {
     let busy = std::thread::spawn(|| {
         let start = std::time::Instant::now();
         let mut sum = 0_u64;
+        // The clock is read now and then only: within it, no sample is taken.
         while start.elapsed() < Duration::from_millis(2500) {
-            sum = sum.wrapping_mul(31).wrapping_add(7);
+            for _ in 0..100_000 {
+                sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+            }
         }
         sum
     });
