@@ -4,6 +4,7 @@
 
 pub mod canonical;
 mod error;
+mod family;
 pub mod go_regex;
 pub mod matcher;
 pub mod newest;

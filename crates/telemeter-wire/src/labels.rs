@@ -17,31 +17,36 @@ const SECOND: u8 = 0x12;
 
 /// Reads the labels that stand at the front of `message` in the form that encoders write: each with name and value, in
 /// this order, of ASCII, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
-///
-/// They are measured first, so that the whole run is known to be text at once.
-#[inline]
 pub(crate) fn front<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
-    let (mut end, mut count) = (0, 0);
+    let mut end = 0;
     while let Some(len) = plain_len(&message[end..]) {
         end += len;
-        count += 1;
     }
-    limits.check_labels(count)?;
-    let Ok(run) = AsciiStr::from_ascii(&message[..end]) else { return Ok(0) };
-    let mut rest = run.as_slice();
-    let labels = (0..count).map(|_| {
-        let (label, behind) = split(rest);
+    Ok(if whole(&message[..end], limits, set)? { end } else { 0 })
+}
+
+/// As [`front`], of labels that are all of `run`. Answers whether they were; none is read where they are not.
+#[inline]
+pub(crate) fn whole<'a>(run: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<bool, Error> {
+    // All of it is known to be text at once.
+    let Ok(text) = AsciiStr::from_ascii(run) else { return Ok(false) };
+    let mark = set.mark();
+    let mut rest = text.as_slice();
+    while !rest.is_empty() {
+        let Some((label, behind)) = split(rest) else {
+            set.abandon(mark);
+            return Ok(false);
+        };
+        limits.check_labels(set.mark() - mark + 1)?;
+        set.push_label(label);
         rest = behind;
-        label
-    });
-    let longest = limits.label_name_bytes.min(limits.label_value_bytes);
-    set.push_labels(labels);
-    if longest < MAX_PLAIN {
-        set.pushed(set.mark() - count)
+    }
+    if limits.label_name_bytes.min(limits.label_value_bytes) < MAX_PLAIN {
+        set.pushed(mark)
             .iter()
             .try_for_each(|label| limits.check_label(label.name.as_bytes(), label.value.as_bytes()))?;
     }
-    Ok(end)
+    Ok(true)
 }
 
 /// Fields of fewer bytes than this have their length in one byte, which is ASCII, too.
@@ -57,13 +62,19 @@ fn plain_len(fields: &[u8]) -> Option<usize> {
     plain.then_some(end)
 }
 
-/// The label at the front of `fields`, which [`plain_len`] has measured, and what stands behind it.
+/// The label at the front of `fields`, where it is a field of a name, a value and nothing else, and what stands behind it.
 #[inline]
-fn split(fields: &[AsciiChar]) -> (Label<'_>, &[AsciiChar]) {
-    let (len, name_len) = (usize::from(fields[1].as_byte()), usize::from(fields[3].as_byte()));
-    let (field, behind) = fields.split_at(2 + len);
-    let (name, value) = field[4..].split_at(name_len);
-    (Label { name: <&AsciiStr>::from(name).as_str(), value: <&AsciiStr>::from(&value[2..]).as_str() }, behind)
+fn split(fields: &[AsciiChar]) -> Option<(Label<'_>, &[AsciiChar])> {
+    let &[first, len, name_first, name_len, ..] = fields else { return None };
+    let (field, behind) = fields.split_at_checked(2 + usize::from(len.as_byte()))?;
+    let (name, value) = field.get(4..)?.split_at_checked(usize::from(name_len.as_byte()))?;
+    let &[second, value_len, ref value @ ..] = value else { return None };
+    let plain = first.as_byte() == FIRST
+        && name_first.as_byte() == FIRST
+        && second.as_byte() == SECOND
+        && usize::from(value_len.as_byte()) == value.len();
+    let label = Label { name: <&AsciiStr>::from(name).as_str(), value: <&AsciiStr>::from(value).as_str() };
+    plain.then_some((label, behind))
 }
 
 /// Decodes any label message; absent fields are empty, the last of several wins. The flag says whether the bytes are

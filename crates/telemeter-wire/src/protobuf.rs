@@ -19,6 +19,18 @@ pub(crate) enum Wire {
     Fixed32 = 5,
 }
 
+/// How many bytes a time of our days takes as a varint, in milliseconds: from 1971 to 2109.
+pub(crate) const TIMESTAMP_LEN: usize = 6;
+
+/// What a varint of just so many bytes says.
+#[inline]
+pub(crate) fn timestamp(varint: [u8; TIMESTAMP_LEN]) -> Option<i64> {
+    let [a, b, c, d, e, f] = varint;
+    let low = |byte: u8, at: u32| i64::from(byte & 0x7f) << (7 * at);
+    let ends_here = a & b & c & d & e >= 0x80 && f < 0x80;
+    ends_here.then_some(low(a, 0) | low(b, 1) | low(c, 2) | low(d, 3) | low(e, 4) | low(f, 5))
+}
+
 /// How deep unknown groups may nest.
 const MAX_GROUP_DEPTH: u32 = 64;
 

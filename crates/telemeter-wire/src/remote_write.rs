@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::{
     error::{Error, Limits},
     labels,
-    protobuf::{Reader, Wire, expect, key, put_bytes, varint_len},
+    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, timestamp, varint_len},
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
@@ -52,6 +52,17 @@ pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -
 fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     limits.check_series(set.len())?;
     let mark = set.mark();
+    // The one form that is mostly seen: labels, and one sample.
+    if let Some((timestamp_ms, run)) = plain_sample(message)
+        && labels::whole(run, limits, set)?
+    {
+        limits.check_held(set.mark())?;
+        set.charge(message.len(), limits)?;
+        let (payload, whole) = (&message[run.len()..], Some(message));
+        let points = Points::Encoded(Encoded { payload, whole, samples: 1, newest_ms: Some(timestamp_ms) });
+        set.finish(mark, MetricType::Untyped, points);
+        return Ok(());
+    }
     let mut front = labels::front(message, limits, set)?;
     let mut reader = Reader::new(&message[front..]);
     let (mut spliced, mut behind_labels) = (true, false);
@@ -92,6 +103,23 @@ fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>
     let points = Points::Encoded(Encoded { payload, whole, samples, newest_ms });
     set.finish(mark, MetricType::Untyped, points);
     Ok(())
+}
+
+/// The time of the sample at the end of a series, where it looks like one with a value and a timestamp of our days, and what
+/// stands before it: if these are labels, it is what it looks like.
+#[inline]
+fn plain_sample(series: &[u8]) -> Option<(i64, &[u8])> {
+    let (before, &[TIMESTAMP, t0, t1, t2, t3, t4, t5]) = series.split_last_chunk::<{ 1 + TIMESTAMP_LEN }>()? else {
+        return None;
+    };
+    let timestamp_ms = timestamp([t0, t1, t2, t3, t4, t5])?;
+    // A value of zero is left out.
+    let run = match before {
+        [run @ .., SAMPLE, 7] => run,
+        [run @ .., SAMPLE, 16, VALUE, _, _, _, _, _, _, _, _] => run,
+        _ => return None,
+    };
+    Some((timestamp_ms, run))
 }
 
 /// Copies samples, exemplars and histograms out of a series in which they stand between other fields.

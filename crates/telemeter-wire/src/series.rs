@@ -192,12 +192,6 @@ impl<'a> SeriesSet<'a> {
         self.series.is_empty()
     }
 
-    /// Adds labels to the series that the next [`finish`](Self::finish) makes.
-    #[inline]
-    pub(crate) fn push_labels(&mut self, labels: impl ExactSizeIterator<Item = Label<'a>>) {
-        self.labels.extend(labels);
-    }
-
     /// Adds one label to the series that the next [`finish`](Self::finish) makes.
     #[inline]
     pub fn push_label(&mut self, label: Label<'a>) {
@@ -335,6 +329,7 @@ pub struct Series<'s, 'a> {
 impl<'s, 'a> Series<'s, 'a> {
     /// The value of its first `__name__`; empty where there is none.
     #[must_use]
+    #[inline]
     pub fn name(&self) -> &'a str {
         value_of(self.labels, NAME_LABEL).unwrap_or("")
     }
@@ -450,6 +445,7 @@ impl<'a> SeriesMut<'_, 'a> {
 
 /// The value of the first label called `name`.
 #[must_use]
+#[inline]
 pub fn value_of<'a>(labels: &[Label<'a>], name: &str) -> Option<&'a str> {
     labels.iter().find(|label| label.name == name).map(|label| label.value)
 }

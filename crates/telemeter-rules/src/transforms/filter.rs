@@ -1,10 +1,11 @@
 //! Lets pass what a rule of the whitelist allows.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use telemeter_wire::{Arena, SeriesMut};
 
 use crate::{
+    family::LastName,
     refusal::Refusal,
     transform::{Report, Transform, Verdict},
     whitelist::{NameVerdict, Whitelist},
@@ -16,28 +17,29 @@ use crate::{
 /// What the rules say of a metric name alone is remembered until another name comes: the series of a family stand in a row.
 pub struct Filter<'w> {
     whitelist: &'w Whitelist,
-    family: Cell<(Name, NameVerdict)>,
+    family: RefCell<Family>,
 }
 
-/// Where a name stands: the series of a family share one text.
-type Name = (*const u8, usize);
+/// The last name, and what the rules say of it.
+struct Family {
+    name: LastName,
+    verdict: NameVerdict,
+}
 
 impl<'w> Filter<'w> {
     /// Lets pass what this whitelist allows, for the series of one request.
     #[must_use]
-    pub const fn new(whitelist: &'w Whitelist) -> Self {
-        Self { whitelist, family: Cell::new(((std::ptr::null(), 0), NameVerdict::Depends)) }
+    pub fn new(whitelist: &'w Whitelist) -> Self {
+        let family = Family { name: LastName::new(), verdict: whitelist.by_name("") };
+        Self { whitelist, family: RefCell::new(family) }
     }
 
     fn by_name(&self, name: &str) -> NameVerdict {
-        let here = (name.as_ptr(), name.len());
-        let (before, verdict) = self.family.get();
-        if here == before {
-            return verdict;
+        let family = &mut *self.family.borrow_mut();
+        if family.name.begins(name) {
+            family.verdict = self.whitelist.by_name(name);
         }
-        let verdict = self.whitelist.by_name(name);
-        self.family.set((here, verdict));
-        verdict
+        family.verdict
     }
 }
 

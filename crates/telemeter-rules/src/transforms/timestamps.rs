@@ -5,6 +5,7 @@ use std::{cell::RefCell, time::Duration};
 use telemeter_wire::{Arena, Points, SeriesMut};
 
 use crate::{
+    family::LastName,
     refusal::Refusal,
     transform::{Report, Transform, Verdict},
 };
@@ -27,9 +28,7 @@ pub struct CheckUpload {
 /// The series before.
 #[derive(Debug)]
 struct Last {
-    name: String,
-    /// Where this name stands: the series of a family share one text.
-    at: (*const u8, usize),
+    name: LastName,
     timestamp_ms: i64,
 }
 
@@ -37,23 +36,7 @@ impl CheckUpload {
     /// Checks against this time, in milliseconds.
     #[must_use]
     pub fn new(now_ms: i64) -> Self {
-        // As long as names mostly are.
-        let last = Last { name: String::with_capacity(128), at: (std::ptr::null(), 0), timestamp_ms: i64::MIN };
-        Self { now_ms, last: RefCell::new(last) }
-    }
-}
-
-impl Last {
-    /// Whether a series of this name is of another family.
-    #[inline]
-    fn ends_with(&mut self, name: &str) -> bool {
-        let at = (name.as_ptr(), name.len());
-        if std::mem::replace(&mut self.at, at) == at || self.name == name {
-            return false;
-        }
-        self.name.clear();
-        self.name.push_str(name);
-        true
+        Self { now_ms, last: RefCell::new(Last { name: LastName::new(), timestamp_ms: i64::MIN }) }
     }
 }
 
@@ -68,7 +51,7 @@ impl Transform for CheckUpload {
         let Points::Sample(sample) = series.points() else { return Err(Refusal::NoValue) };
         let timestamp = sample.timestamp_ms.ok_or(Refusal::NoTimestamp)?;
         let last = &mut *self.last.borrow_mut();
-        let other_family = last.ends_with(series.view().name());
+        let other_family = last.name.begins(series.view().name());
         if std::mem::replace(&mut last.timestamp_ms, timestamp) > timestamp && !other_family {
             return Err(Refusal::Unsorted);
         }

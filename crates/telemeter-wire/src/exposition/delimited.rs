@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Limits},
     exposition::put_float,
     labels,
-    protobuf::{Reader, Wire, expect, key, put_bytes, put_varint, utf8, varint_len},
+    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_varint, timestamp, utf8, varint_len},
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
 };
@@ -126,15 +126,18 @@ fn decode_metric<'a>(
         limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
         set.push_label(Label { name: NAME_LABEL, value: name });
     }
-    let front = labels::front(message, limits, set)?;
-    // The name is one of them, which those at the front do not know.
-    limits.check_labels(set.mark() - mark)?;
-    // The one form that is ever seen: a value of the family's type, and its time.
-    if let Some(sample) = plain_sample(&message[front..], family.kind) {
+    // The one form that is ever seen: labels, a value of the family's type, and its time.
+    if let Some((sample, run)) = plain_sample(message, family.kind)
+        && labels::whole(run, limits, set)?
+    {
+        // The name is one of them, which the others do not know.
+        limits.check_labels(set.mark() - mark)?;
         limits.check_held(set.mark())?;
         set.finish_decoded(mark, family.kind, Points::Sample(sample), true);
         return Ok(());
     }
+    let front = labels::front(message, limits, set)?;
+    limits.check_labels(set.mark() - mark)?;
     let mut metric = Metric { message, named: family.name.is_some(), ..Metric::default() };
     let mut reader = Reader::new(&message[front..]);
     while let Some((number, wire)) = reader.field()? {
@@ -161,18 +164,19 @@ fn decode_metric<'a>(
     metric.finish(mark, family.kind, limits, set)
 }
 
-/// What stands behind the labels of a metric, where it is the value of a `Gauge`, `Counter` or `Untyped`, a timestamp, and
-/// nothing else.
+/// The sample at the end of a metric, where it looks like the value of a `Gauge`, `Counter` or `Untyped` and a timestamp of
+/// our days, and what stands before it: if these are labels, it is what it looks like.
 #[inline]
-fn plain_sample(fields: &[u8], kind: MetricType) -> Option<Sample> {
-    let &[wrapper, len, VALUE, a, b, c, d, e, f, g, h, TIMESTAMP, ref timestamp @ ..] = fields else { return None };
-    if usize::from(len) != VALUE_LEN || wrapper != value_key(kind)? {
+fn plain_sample(metric: &[u8], kind: MetricType) -> Option<(Sample, &[u8])> {
+    let (run, &[wrapper, len, VALUE, ref value @ .., TIMESTAMP, t0, t1, t2, t3, t4, t5]) =
+        metric.split_last_chunk::<{ 2 + VALUE_LEN + 1 + TIMESTAMP_LEN }>()?
+    else {
         return None;
-    }
-    let mut timestamp = Reader::new(timestamp);
-    let timestamp_ms = Some(timestamp.varint().ok()? as i64);
-    let value = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    (timestamp.remaining() == 0).then_some(Sample { value, timestamp_ms })
+    };
+    let &value: &[u8; 8] = value;
+    let timestamp_ms = Some(timestamp([t0, t1, t2, t3, t4, t5])?);
+    let plain = usize::from(len) == VALUE_LEN && wrapper == value_key(kind)?;
+    plain.then_some((Sample { value: f64::from_le_bytes(value), timestamp_ms }, run))
 }
 
 /// The key of the field that holds the value of a metric of this type, where it has a single one.

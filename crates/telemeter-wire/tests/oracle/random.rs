@@ -59,6 +59,11 @@ impl Random {
         self.next() >> shift
     }
 
+    /// A time, often one of our days.
+    fn milliseconds(&mut self) -> i64 {
+        if self.below(2) == 0 { self.integer() as i64 } else { self.below(1 << 42) as i64 }
+    }
+
     fn remote_label(&mut self) -> RemoteLabel {
         RemoteLabel { name: self.text(), value: self.text() }
     }
@@ -104,7 +109,7 @@ impl Random {
             timeseries: self.many(4, |random| TimeSeries {
                 labels: random.many(6, Self::remote_label),
                 samples: random
-                    .many(3, |random| RemoteSample { value: random.double(), timestamp: random.integer() as i64 }),
+                    .many(3, |random| RemoteSample { value: random.double(), timestamp: random.milliseconds() }),
                 exemplars: random
                     .rarely(|random| {
                         random.many(2, |random| RemoteExemplar {
@@ -194,7 +199,7 @@ impl Random {
             }),
             untyped: shown(self, 3).then(|| Gauge { value: self.maybe(Self::double) }),
             histogram: shown(self, if kind == 5 { 5 } else { 4 }).then(|| self.histogram()),
-            timestamp_ms: self.maybe(|random| random.integer() as i64),
+            timestamp_ms: self.maybe(Self::milliseconds),
         }
     }
 

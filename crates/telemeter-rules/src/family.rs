@@ -1,0 +1,31 @@
+//! Families: runs of series of one metric name.
+
+/// The name of the series before.
+#[derive(Debug)]
+pub(crate) struct LastName {
+    name: String,
+    /// Where this name stands: the series of an upload's family share one text, those of a remote write have a copy each.
+    at: (*const u8, usize),
+}
+
+/// As long as names mostly are.
+const USUAL_BYTES: usize = 128;
+
+impl LastName {
+    /// None yet, which is an empty name.
+    pub(crate) fn new() -> Self {
+        Self { name: String::with_capacity(USUAL_BYTES), at: (std::ptr::null(), 0) }
+    }
+
+    /// Takes the next series' name. Whether another family begins.
+    #[inline]
+    pub(crate) fn begins(&mut self, name: &str) -> bool {
+        let at = (name.as_ptr(), name.len());
+        if std::mem::replace(&mut self.at, at) == at || self.name == name {
+            return false;
+        }
+        self.name.clear();
+        self.name.push_str(name);
+        true
+    }
+}
