@@ -28,6 +28,9 @@ use crate::{panics, propagate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The target of the span of a request that came without a trace: nothing of it needs to be carried on.
+pub const UNTRACED: &str = "telemeter_http::untraced";
+
 /// `http_requests_total`, `http_request_duration_seconds` and `http_request_size_bytes`, by `code`, `handler`, `method`.
 ///
 /// Cheap to clone; clones share the counts.
@@ -181,15 +184,24 @@ where
 }
 
 fn span(handler: &'static str, method: &'static str, request_id: &str, headers: &HeaderMap) -> tracing::Span {
-    let span = tracing::info_span!(
-        "request",
-        otel.name = handler,
-        otel.kind = "server",
-        handler,
-        method,
-        request_id,
-        code = tracing::field::Empty
-    );
+    macro_rules! span {
+        ($target:expr) => {
+            tracing::info_span!(
+                target: $target,
+                "request",
+                otel.name = handler,
+                otel.kind = "server",
+                handler,
+                method,
+                request_id,
+                code = tracing::field::Empty
+            )
+        };
+    }
+    if !propagate::is_traced(headers) {
+        return span!(UNTRACED);
+    }
+    let span = span!(module_path!());
     if !span.is_disabled() {
         // Without a trace layer there is no parent to set, and nothing is lost.
         let _ = span.set_parent(propagate::extract(headers));

@@ -11,6 +11,11 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Out(headers)));
 }
 
+/// Whether the sender of a request stands in a trace.
+pub(crate) fn is_traced(headers: &HeaderMap) -> bool {
+    headers.contains_key("traceparent")
+}
+
 /// The context that the sender of a request stands in.
 pub(crate) fn extract(headers: &HeaderMap) -> Context {
     global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &In(headers)))

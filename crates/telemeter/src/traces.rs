@@ -9,6 +9,7 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
+use telemeter_http::instrument::UNTRACED;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 use url::Url;
@@ -41,6 +42,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The spans on their way out.
 pub struct Traces {
     provider: SdkTracerProvider,
+    is_sending: bool,
 }
 
 /// Makes ready to send, and sets the process's propagator to W3C trace context.
@@ -62,14 +64,14 @@ pub fn build(config: &Config) -> Result<Traces, Error> {
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sampling_fraction)));
     let resource = Resource::builder().with_service_name(config.service_name.clone()).build();
     let builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler);
-    Ok(Traces { provider: builder.with_batch_exporter(exporter).build() })
+    Ok(Traces { provider: builder.with_batch_exporter(exporter).build(), is_sending: true })
 }
 
 /// Sends nothing, but carries a caller's context through: its trace, and whether it is sampled.
 pub fn off() -> Traces {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
-    Traces { provider: SdkTracerProvider::builder().with_sampler(sampler).build() }
+    Traces { provider: SdkTracerProvider::builder().with_sampler(sampler).build(), is_sending: false }
 }
 
 /// A client for one endpoint. Proxy variables are meant for the data path and do not apply.
@@ -91,12 +93,14 @@ impl Traces {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
+        let is_sending = self.is_sending;
+        let is_ours = move |target: &str| target.starts_with("telemeter") && (is_sending || target != UNTRACED);
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("telemeter"))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            .with_filter(filter_fn(|meta| *meta.level() <= Level::INFO && meta.target().starts_with("telemeter")))
+            .with_filter(filter_fn(move |meta| *meta.level() <= Level::INFO && is_ours(meta.target())))
     }
 
     /// Sends what is left, for at most `deadline`. Whether all of it went out.

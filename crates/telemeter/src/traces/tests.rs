@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::HashMap;
 
-use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::{propagation::TextMapPropagator as _, trace::TraceContextExt as _};
 use tracing::info_span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -32,6 +32,19 @@ fn the_context_is_carried_through_even_when_nothing_is_sent() {
         assert_ne!(parts[2], "b7ad6b7169203331", "our own span stands between");
     }
     assert!(traces.shutdown(Duration::from_secs(1)));
+}
+
+#[test]
+fn a_request_without_a_trace_begins_one_only_where_spans_are_sent() {
+    let is_traced = |traces: &Traces| {
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(traces.layer()), || {
+            info_span!(target: UNTRACED, "request").context().span().span_context().is_valid()
+        })
+    };
+    assert!(!is_traced(&off()));
+    let endpoint = Url::parse("http://127.0.0.1:9/v1/traces").ok();
+    let config = Config { service_name: "test".to_owned(), endpoint, sampling_fraction: 0.0 };
+    assert!(is_traced(&build(&config).unwrap()));
 }
 
 /// A collector, and a runtime that keeps it alive.
