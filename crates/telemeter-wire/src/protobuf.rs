@@ -5,6 +5,8 @@
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
+use std::ops::Range;
+
 use crate::error::Error;
 
 /// How a field's value is laid out.
@@ -205,6 +207,35 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
 /// The key byte of a field with a number below 16.
 pub(crate) const fn key(number: u8, wire: Wire) -> u8 {
     number << 3 | wire as u8
+}
+
+/// How many bytes the length of a message mostly takes.
+const LENGTH_BYTES: usize = 2;
+
+/// Appends a message that `fill` writes, behind its length. Returns where it stands, and what `fill` answered: its length is
+/// known behind it, and [`LENGTH_BYTES`] are left free for it.
+#[inline]
+pub(crate) fn put_message<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> T) -> (Range<usize>, T) {
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let from = out.len();
+    let answer = fill(out);
+    let len = out.len() - from;
+    let takes = varint_len(len as u64);
+    match takes {
+        1 => drop(out.remove(from - 1)),
+        LENGTH_BYTES => {}
+        more => drop(out.splice(from..from, (LENGTH_BYTES..more).map(|_| 0))),
+    }
+    let mut at = from - LENGTH_BYTES;
+    let mut rest = len;
+    while rest >= 0x80 {
+        out[at] = rest as u8 | 0x80;
+        rest >>= 7;
+        at += 1;
+    }
+    out[at] = rest as u8;
+    let from = from - LENGTH_BYTES + takes;
+    (from..from + len, answer)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::{
     error::{Error, Limits},
     labels,
-    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, timestamp, varint_len},
+    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len},
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
@@ -222,7 +222,8 @@ impl<'w, 'a> Writer<'w, 'a> {
             put_bytes(out, TIMESERIES, whole);
             return out.len() - whole.len()..out.len() - payload.len();
         }
-        put_message(out, |out| {
+        out.push(TIMESERIES);
+        let (message, len) = put_message(out, |out| {
             let from = out.len();
             let labels = set.at(index).labels;
             if set.is_as_sent(index) {
@@ -237,37 +238,9 @@ impl<'w, 'a> Writer<'w, 'a> {
                 Points::Absent => {}
             }
             len
-        })
+        });
+        message.start..message.start + len
     }
-}
-
-/// How many bytes the length of a series mostly takes.
-const LENGTH_BYTES: usize = 2;
-
-/// Appends a `TimeSeries` that `fill` writes. Its length is known behind it, and [`LENGTH_BYTES`] are left free for it.
-/// `fill` says how long the labels are, this where they stand.
-#[inline]
-fn put_message(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> usize) -> Range<usize> {
-    out.extend_from_slice(&[TIMESERIES, 0, 0]);
-    let from = out.len();
-    let labels = fill(out);
-    let len = out.len() - from;
-    let takes = varint_len(len as u64);
-    match takes {
-        1 => drop(out.remove(from - 1)),
-        LENGTH_BYTES => {}
-        more => (LENGTH_BYTES..more).for_each(|_| out.insert(from, 0)),
-    }
-    let mut at = from - LENGTH_BYTES;
-    let mut rest = len;
-    while rest >= 0x80 {
-        out[at] = rest as u8 | 0x80;
-        rest >>= 7;
-        at += 1;
-    }
-    out[at] = rest as u8;
-    let from = from - LENGTH_BYTES + takes;
-    from..from + labels
 }
 
 /// A sample as a field takes no more: its key, its length, a value, and a time.

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Limits},
     exposition::put_float,
     labels,
-    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_varint, timestamp, utf8, varint_len},
+    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, put_varint, timestamp, utf8},
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
 };
@@ -471,24 +471,21 @@ pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
         });
         let run = index..index + run.count();
         index = run.end;
-        let metrics = || run.clone().filter_map(|at| metric(set.at(at)));
-        let len: usize = metrics().map(|(series, sample)| field_len(metric_len(&series, sample))).sum();
-        if len == 0 {
-            continue;
+        let before = out.len();
+        let (_, any) = put_message(out, |out| {
+            put_bytes(out, NAME, name.as_bytes());
+            out.extend_from_slice(&[TYPE, scalar(first.kind) as u8]);
+            let head = out.len();
+            for series in run.map(|at| set.at(at)) {
+                if let Points::Sample(sample) = series.points {
+                    put_metric(&series, sample, out);
+                }
+            }
+            out.len() > head
+        });
+        if !any {
+            out.truncate(before);
         }
-        put_varint(out, (field_len(name.len()) + 2 + len) as u64);
-        put_bytes(out, NAME, name.as_bytes());
-        out.extend_from_slice(&[TYPE, scalar(first.kind) as u8]);
-        for (series, sample) in metrics() {
-            put_metric(&series, sample, out);
-        }
-    }
-}
-
-fn metric<'s, 'a>(series: Series<'s, 'a>) -> Option<(Series<'s, 'a>, Sample)> {
-    match series.points {
-        Points::Sample(sample) => Some((series, sample)),
-        Points::Encoded(_) | Points::Absent => None,
     }
 }
 
@@ -500,33 +497,20 @@ const fn scalar(kind: MetricType) -> MetricType {
     }
 }
 
-fn field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
-}
-
-fn labels_of<'s, 'a>(series: &Series<'s, 'a>) -> impl Iterator<Item = Label<'a>> + use<'s, 'a> {
-    series.labels.iter().copied().filter(|label| label.name != NAME_LABEL)
-}
-
-fn metric_len(series: &Series<'_, '_>, sample: Sample) -> usize {
-    let labels: usize = labels_of(series).map(|label| field_len(labels::label_len(label))).sum();
-    let timestamp = sample.timestamp_ms.map_or(0, |timestamp| 1 + varint_len(timestamp as u64));
-    labels + 2 + VALUE_LEN + timestamp
-}
-
 fn put_metric(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
     out.push(METRIC);
-    put_varint(out, metric_len(series, sample) as u64);
-    for label in labels_of(series) {
-        labels::put_label(out, label);
-    }
-    let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
-    out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
-    out.extend_from_slice(&sample.value.to_le_bytes());
-    if let Some(timestamp) = sample.timestamp_ms {
-        out.push(TIMESTAMP);
-        put_varint(out, timestamp as u64);
-    }
+    put_message(out, |out| {
+        for label in series.labels.iter().filter(|label| label.name != NAME_LABEL) {
+            labels::put_label(out, *label);
+        }
+        let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
+        out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
+        out.extend_from_slice(&sample.value.to_le_bytes());
+        if let Some(timestamp) = sample.timestamp_ms {
+            out.push(TIMESTAMP);
+            put_varint(out, timestamp as u64);
+        }
+    });
 }
 
 #[cfg(test)]

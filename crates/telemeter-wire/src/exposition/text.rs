@@ -68,6 +68,15 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r'])
 }
 
+/// Mostly there is none.
+#[inline]
+fn skip_blanks(text: &str) -> &str {
+    match text.as_bytes().first() {
+        Some(b' ' | b'\t') => text.trim_start_matches([' ', '\t']),
+        _ => text,
+    }
+}
+
 /// Splits off the word at the front.
 fn word(text: &str) -> (&str, &str) {
     let text = trim(text);
@@ -115,7 +124,7 @@ fn sample<'a>(
         limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
         set.push_label(Label { name: NAME_LABEL, value: name });
     }
-    rest = rest.trim_start_matches([' ', '\t']);
+    rest = skip_blanks(rest);
     if let Some(inside) = rest.strip_prefix('{') {
         rest = labels(inside, limits, mark, set)?;
         if name.is_empty() {
@@ -160,15 +169,25 @@ fn sample<'a>(
     Ok(())
 }
 
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b':');
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
 const fn is_name_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b':')
+    NAME_BYTES[byte as usize]
 }
 
 /// The labels between the braces; returns what stands behind the closing one.
 fn labels<'a>(mut rest: &'a str, limits: &Limits, mark: usize, set: &mut SeriesSet<'a>) -> Result<&'a str, Flaw> {
-    const BLANK: [char; 2] = [' ', '\t'];
     loop {
-        rest = rest.trim_start_matches(BLANK);
+        rest = skip_blanks(rest);
         if let Some(behind) = rest.strip_prefix('}') {
             return Ok(behind);
         }
@@ -185,9 +204,9 @@ fn labels<'a>(mut rest: &'a str, limits: &Limits, mark: usize, set: &mut SeriesS
             }
             (name, false)
         };
-        rest = rest.trim_start_matches(BLANK);
+        rest = skip_blanks(rest);
         let label = if let Some(behind) = rest.strip_prefix('=') {
-            let Some(inside) = behind.trim_start_matches(BLANK).strip_prefix('"') else {
+            let Some(inside) = skip_blanks(behind).strip_prefix('"') else {
                 return Err(Flaw::Reason("a label value without its quote"));
             };
             let (value, behind) = self::quoted(inside, set)?;
@@ -201,7 +220,7 @@ fn labels<'a>(mut rest: &'a str, limits: &Limits, mark: usize, set: &mut SeriesS
         limits.check_labels(set.mark() - mark + 1)?;
         limits.check_label(label.name.as_bytes(), label.value.as_bytes())?;
         set.push_label(label);
-        rest = rest.trim_start_matches(BLANK);
+        rest = skip_blanks(rest);
         match rest.as_bytes().first() {
             Some(b',') => rest = &rest[1..],
             Some(b'}') => {}
