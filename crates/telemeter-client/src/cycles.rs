@@ -59,7 +59,7 @@ impl<W> Handover<W> {
 pub(crate) async fn run<W: Cycle>(
     mut worker: W,
     mut schedule: Schedule,
-    handover: &Handover<W>,
+    handover: Arc<Handover<W>>,
     observer: Option<Observer>,
 ) {
     let mut due = Instant::now() + schedule.first();
@@ -144,13 +144,13 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
         let fake = |name, fails| Fake { name, log: log.clone(), start, fails };
-        let handover = Handover::default();
+        let handover = Arc::new(Handover::default());
         let seen = Arc::new(Mutex::new(0));
         let observer: Observer = Arc::new({
             let seen = seen.clone();
             move |_| *seen.lock() += 1
         });
-        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), &handover, Some(observer));
+        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), handover.clone(), Some(observer));
         let reload = async {
             if let Some(at) = reload_at {
                 tokio::time::sleep(Duration::from_secs(at)).await;

@@ -19,7 +19,7 @@ use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -155,10 +155,18 @@ impl Client {
             }
             Listening::start(listener, internal(&reloader, registry))
         });
+        // A task of its own: what wakes it need not go through the system, as what wakes the first one does.
+        let mut looping = JoinSet::new();
+        looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), observer));
         tokio::select! {
-            () = cycles::run(worker, schedule, &reloader.handover, observer) => {}
+            Some(Err(ended)) = looping.join_next() => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             () = shutdown => {}
         }
+        looping.shutdown().await;
         tracing::info!("ending");
         if let Some(listening) = listening {
             listening.end().await;
