@@ -64,14 +64,17 @@ async fn main() {
     let place = Place { folder: folder.path(), authority: authority_at, store: store_at };
     let server = Server::start(&place, &[]).await;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
-    let payload = Payload::new(&payload::sample(), now_ms);
+    let sample = payload::sample();
+    let payload = Payload::new(&sample, now_ms);
+    let tenfold: Vec<String> = (0..10).map(|copy| copy.to_string()).collect();
+    let tenfold = Payload::copies(&sample, &tenfold, now_ms);
     println!(
         "{} series, {} bytes as an upload, {} bytes as a remote write; {CONNECTIONS} connections",
         payload.series,
         payload.upload.len(),
         payload.receive.len()
     );
-    let asks: Vec<Ask> = asks(&server, &payload).await;
+    let asks: Vec<Ask> = asks(&server, &payload, &tenfold).await;
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
     let mut best: Vec<Option<Row>> = asks.iter().map(|_| None).collect();
     let mut allocated = Vec::new();
@@ -102,7 +105,7 @@ struct Ask {
     body: Bytes,
 }
 
-async fn asks(server: &Server, payload: &Payload) -> Vec<Ask> {
+async fn asks(server: &Server, payload: &Payload, tenfold: &Payload) -> Vec<Ask> {
     let authorize = |name, anew| Ask {
         name,
         path: "/authorize?id=",
@@ -114,32 +117,36 @@ async fn asks(server: &Server, payload: &Payload) -> Vec<Ask> {
     let known = authorize("authorize: a known cluster", false);
     let granted = server.ask(&known).await;
     let exchange = telemeter_auth::exchange::Exchange::from_json(&granted).expect("a grant");
+    let upload = |name, payload: &Payload| Ask {
+        name,
+        path: "/upload",
+        anew: false,
+        authorization: format!("Bearer {}", exchange.token.expose()),
+        headers: &[
+            ("content-type", telemeter_wire::exposition::DELIMITED_CONTENT_TYPE),
+            ("content-encoding", "snappy"),
+        ],
+        body: payload.upload.clone().into(),
+    };
+    let receive = |name, payload: &Payload| Ask {
+        name,
+        path: "/metrics/v1/receive",
+        anew: false,
+        authorization: format!("Bearer {}", composite_token()),
+        headers: &[
+            ("content-type", "application/x-protobuf"),
+            ("content-encoding", "snappy"),
+            ("x-prometheus-remote-write-version", "0.1.0"),
+        ],
+        body: payload.receive.clone().into(),
+    };
     vec![
-        Ask {
-            name: "upload",
-            path: "/upload",
-            anew: false,
-            authorization: format!("Bearer {}", exchange.token.expose()),
-            headers: &[
-                ("content-type", telemeter_wire::exposition::DELIMITED_CONTENT_TYPE),
-                ("content-encoding", "snappy"),
-            ],
-            body: payload.upload.clone().into(),
-        },
-        Ask {
-            name: "receive",
-            path: "/metrics/v1/receive",
-            anew: false,
-            authorization: format!("Bearer {}", composite_token()),
-            headers: &[
-                ("content-type", "application/x-protobuf"),
-                ("content-encoding", "snappy"),
-                ("x-prometheus-remote-write-version", "0.1.0"),
-            ],
-            body: payload.receive.clone().into(),
-        },
+        upload("upload", payload),
+        receive("receive", payload),
         known,
         authorize("authorize: a new cluster", true),
+        upload("upload, 10 times the series", tenfold),
+        receive("receive, 10 times the series", tenfold),
     ]
 }
 
