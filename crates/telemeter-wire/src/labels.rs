@@ -18,10 +18,13 @@ const SECOND: u8 = 0x12;
 /// Reads the labels that stand at the front of `message` in the form that encoders write: each with name and value, in
 /// this order, of ASCII, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
 pub(crate) fn front<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
-    let mut end = 0;
+    let (mut end, mut count) = (0, 0);
     while let Some(len) = plain_len(&message[end..]) {
         end += len;
+        count += 1;
     }
+    // Also of those that are no text, and so are read one by one: too many is what is wrong with them first.
+    limits.check_labels(count)?;
     Ok(if whole(&message[..end], limits, set)? { end } else { 0 })
 }
 
@@ -186,4 +189,68 @@ pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &
         }
     }
     out.extend_from_slice(&source[run]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Arena;
+
+    /// A field of these bytes.
+    fn field(key: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[key, bytes.len() as u8], bytes].concat()
+    }
+
+    fn label(name: &[u8], value: &[u8]) -> Vec<u8> {
+        field(FIRST, &[field(FIRST, name), field(SECOND, value)].concat())
+    }
+
+    /// What [`whole`] answers, and the labels that it leaves.
+    fn check(run: &[u8], limits: &Limits, expected: Result<bool, Error>, labels: &[(&str, &str)]) {
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        assert_eq!(whole(run, limits, &mut set), expected, "{run:02x?}");
+        let pushed: Vec<_> = set.pushed(0).iter().map(|label| (label.name, label.value)).collect();
+        assert_eq!(pushed, labels, "{run:02x?}");
+    }
+
+    #[test]
+    fn a_run_is_read_as_a_whole_or_not_at_all() {
+        let good = label(b"a", b"b");
+        let check = |run: &[u8], expected: bool, labels: &[(&str, &str)]| {
+            check(run, &Limits::default(), Ok(expected), labels);
+        };
+        check(&[], true, &[]);
+        check(
+            &[&good[..], &label(b"", b""), &label(b"c", &[b'd'; 120])].concat(),
+            true,
+            &[("a", "b"), ("", ""), ("c", &"d".repeat(120))],
+        );
+        for bad in [
+            label(b"a", "\u{fc}".as_bytes()),
+            label(b"a", &[0xff]),
+            field(FIRST, &[field(FIRST, b"a"), field(SECOND, b"b"), vec![0x18, 5]].concat()),
+            field(FIRST, &[field(SECOND, b"b"), field(FIRST, b"a")].concat()),
+            field(FIRST, &field(FIRST, b"a")),
+            field(SECOND, &[field(FIRST, b"a"), field(SECOND, b"b")].concat()),
+            good[..good.len() - 1].to_vec(),
+            vec![FIRST],
+        ] {
+            check(&[&good[..], &bad].concat(), false, &[]);
+        }
+    }
+
+    #[test]
+    fn no_label_is_kept_above_the_limits() {
+        let limits = Limits { labels_per_series: 2, ..Limits::default() };
+        let too_many = Err(Error::Limit { what: "labels in one series", limit: 2 });
+        check(&label(b"a", b"b").repeat(1000), &limits, too_many.clone(), &[("a", "b"), ("a", "b")]);
+        // Whatever is wrong with one of them.
+        let run = [label(b"a", &[0xff]), label(b"a", b"b").repeat(2)].concat();
+        let arena = Arena::new();
+        assert_eq!(front(&run, &limits, &mut SeriesSet::new_in(&arena)).map(|_| true), too_many);
+        let limits = Limits { label_value_bytes: 3, ..Limits::default() };
+        let too_long = Err(Error::Limit { what: "bytes in a label value", limit: 3 });
+        check(&label(b"a", b"four"), &limits, too_long, &[("a", "four")]);
+    }
 }

@@ -10,7 +10,7 @@
 mod measure;
 mod payload;
 
-use std::hint::black_box;
+use std::{hint::black_box, io::Write as _};
 
 use telemeter_auth::jwt::Caller;
 use telemeter_rules::Report;
@@ -51,7 +51,9 @@ fn main() {
     let mut parts = floors(&one);
     parts.extend(stages(&one, &rules));
     let snappy = |way: &str| vec![format!("{way}: snappy, library"), format!("{way}: snappy, ours")];
-    parts.push(upload("upload: whole", snappy("upload"), &one, &rules));
+    let mut framed = snappy("upload");
+    framed.push("upload: snappy, library, framed both ways".to_owned());
+    parts.push(upload("upload: whole", framed, &one, &rules));
     parts.push(receive("receive: whole", snappy("receive"), &one, &rules));
     // One family less, so that it cannot go on as it came.
     let less = rules_without_a_family(&rules, &one);
@@ -81,6 +83,14 @@ fn floors(payload: &Payload) -> Vec<Part<'_>> {
         std::io::copy(&mut frames, &mut plain).expect("frames");
         black_box(raw.compress(&plain, &mut out).expect("room"));
     };
+    let (mut plain, mut framed) = (vec![], vec![]);
+    let library_framed = move || {
+        plain.clear();
+        framed.clear();
+        std::io::copy(&mut snap::read::FrameDecoder::new(black_box(&upload[..])), &mut plain).expect("frames");
+        snap::write::FrameEncoder::new(&mut framed).write_all(&plain).expect("room");
+        black_box(&framed);
+    };
     let (mut plain, mut out) = (vec![0; CAP], vec![0; CAP]);
     let (mut decoder, mut raw) = (snap::raw::Decoder::new(), snap::raw::Encoder::new());
     let library_receive = move || {
@@ -103,6 +113,7 @@ fn floors(payload: &Payload) -> Vec<Part<'_>> {
     };
     vec![
         part("upload: snappy, library", library_upload),
+        part("upload: snappy, library, framed both ways", library_framed),
         part("upload: snappy, ours", our_upload),
         part("receive: snappy, library", library_receive),
         part("receive: snappy, ours", our_receive),

@@ -289,3 +289,21 @@ mod what_was_sent {
         }
     }
 }
+
+#[test]
+fn a_plain_series_is_held_to_the_limits() {
+    let series = [label("__name__", "up"), label("a", "b"), sample_at(1_795_330_870_734)].concat();
+    let message = field(1, &series).repeat(2);
+    let check = |limits: Limits, expected: Result<(), Error>| {
+        let arena = Arena::new();
+        let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
+        assert_eq!(decoded.map(|_| ()), expected);
+    };
+    let (limits, over) = (Limits::default, |what, limit| Err(Error::Limit { what, limit }));
+    let bytes = 2 * series.len();
+    check(Limits { labels: 4, labels_per_series: 2, series: 2, text_bytes: bytes, ..limits() }, Ok(()));
+    check(Limits { labels: 3, ..limits() }, over("labels", 3));
+    check(Limits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
+    check(Limits { series: 1, ..limits() }, over("series", 1));
+    check(Limits { text_bytes: bytes - 1, ..limits() }, over("bytes in all labels", bytes - 1));
+}

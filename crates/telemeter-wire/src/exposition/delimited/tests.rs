@@ -166,3 +166,47 @@ fn the_name_counts_among_the_labels() {
     assert_eq!(decode(&three, &limits, &mut set), Ok(()));
     assert_eq!(decode(&four, &limits, &mut set), Err(Error::Limit { what: "labels in one series", limit: 3 }));
 }
+
+/// A metric as clients send it.
+fn plain(label_count: usize) -> Vec<u8> {
+    [label("a", "b").repeat(label_count), field(2, &double(1, 1.5)), varint(6, 1_795_330_870_734)].concat()
+}
+
+#[test]
+fn a_plain_metric_is_held_to_the_limits() {
+    let check = |limits: Limits, expected: Result<(), Error>| {
+        let arena = Arena::new();
+        let body = family("g", 1, &[plain(1), plain(1)]);
+        assert_eq!(decode(&body, &limits, &mut SeriesSet::new_in(&arena)), expected);
+    };
+    let (limits, over) = (Limits::default, |what, limit| Err(Error::Limit { what, limit }));
+    // Each has two: its name is one.
+    check(Limits { labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
+    check(Limits { labels: 3, ..limits() }, over("labels", 3));
+    check(Limits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
+    check(Limits { series: 1, ..limits() }, over("series", 1));
+    check(Limits { text_bytes: 40, ..limits() }, over("bytes in all labels", 40));
+}
+
+#[test]
+fn families_of_any_size_are_read_again_as_they_were_written() {
+    for (count, labels) in [(1, 0), (1, 1), (1, 30), (40, 10), (40_000, 10)] {
+        let body = family("g", 1, &vec![plain(labels); count]);
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        decode(&body, &Limits::default(), &mut set).expect("a body");
+        let mut out = Vec::new();
+        encode(&set, &mut out);
+        assert!(out == body, "{count} metrics of {labels} labels");
+    }
+}
+
+#[test]
+fn what_has_no_form_leaves_nothing() {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    set.push(&[Label::new(NAME_LABEL, "up")], MetricType::Gauge, Points::Absent);
+    let mut out = b"before".to_vec();
+    encode(&set, &mut out);
+    assert_eq!(out, b"before");
+}
