@@ -1,6 +1,6 @@
 //! The loop: cycle after cycle, with the waits of the schedule, and a new worker where a reload built one.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -54,14 +54,14 @@ impl<W> Handover<W> {
     }
 }
 
-/// Runs for ever. A reload after a failure tries again at once; after a success the next cycle keeps its time, since
+/// Never ends. A reload after a failure tries again at once; after a success the next cycle keeps its time, since
 /// the server would refuse one that comes early.
 pub(crate) async fn run<W: Cycle>(
     mut worker: W,
     mut schedule: Schedule,
     handover: Arc<Handover<W>>,
     observer: Option<Observer>,
-) {
+) -> Infallible {
     let mut due = Instant::now() + schedule.first();
     let mut failed = false;
     loop {
@@ -159,7 +159,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = looped => {}
+            never = looped => match never {},
             () = reload => {}
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
         }

@@ -155,15 +155,16 @@ impl Client {
             }
             Listening::start(listener, internal(&reloader, registry))
         });
-        // A task of its own: what wakes it need not go through the system, as what wakes the first one does.
+        // Not in this future: of a runtime's first one, each waking is written to a file descriptor and read again.
         let mut looping = JoinSet::new();
         looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), observer));
         tokio::select! {
-            Some(Err(ended)) = looping.join_next() => {
-                if let Ok(panic) = ended.try_into_panic() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
+            ended = looping.join_next() => match ended {
+                Some(Ok(never)) => match never {},
+                // It is not aborted before the line below: it panicked.
+                Some(Err(ended)) => std::panic::resume_unwind(ended.into_panic()),
+                None => {}
+            },
             () = shutdown => {}
         }
         looping.shutdown().await;

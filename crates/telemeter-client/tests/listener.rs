@@ -296,3 +296,13 @@ async fn gzip_is_decoded_and_the_limit_counts_what_comes_out() {
     }
     assert_eq!(header(&seen(&from, "/federate").await[0], "accept-encoding"), "gzip");
 }
+
+#[tokio::test]
+async fn a_panic_in_the_loop_ends_the_program() {
+    let observer: Observer = Arc::new(|_| panic!("no more"));
+    let (from, to) = (MockServer::start().await, MockServer::start().await);
+    let config = quick(&from, &to);
+    let client = Client::bind(config, Clock::fixed(NOW_MS).0).await.expect("set up").observe(observer).at_once();
+    let ended = tokio::time::timeout(Duration::from_secs(20), tokio::spawn(client.serve(std::future::pending()))).await;
+    assert!(ended.expect("in time").expect_err("a panic").is_panic());
+}

@@ -28,7 +28,8 @@ use crate::{panics, propagate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The target of the span of a request that came without a trace: nothing of it needs to be carried on.
+/// The target of the span of a request that came without a trace. Where no spans are sent, no layer for traces needs it:
+/// there is nothing to carry on.
 pub const UNTRACED: &str = "telemeter_http::untraced";
 
 /// `http_requests_total`, `http_request_duration_seconds` and `http_request_size_bytes`, by `code`, `handler`, `method`.
@@ -198,14 +199,10 @@ fn span(handler: &'static str, method: &'static str, request_id: &str, headers: 
             )
         };
     }
-    if !propagate::is_traced(headers) {
-        return span!(UNTRACED);
-    }
+    let Some(parent) = propagate::extract(headers) else { return span!(UNTRACED) };
     let span = span!(module_path!());
-    if !span.is_disabled() {
-        // Without a trace layer there is no parent to set, and nothing is lost.
-        let _ = span.set_parent(propagate::extract(headers));
-    }
+    // Without a trace layer there is no parent to set, and nothing is lost.
+    let _ = span.set_parent(parent);
     span
 }
 

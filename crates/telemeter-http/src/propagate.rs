@@ -1,7 +1,8 @@
 //! W3C trace context across HTTP: out of a request's headers, into another's.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::propagation::{Extractor, Injector};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, global};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -11,14 +12,11 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Out(headers)));
 }
 
-/// Whether the sender of a request stands in a trace.
-pub(crate) fn is_traced(headers: &HeaderMap) -> bool {
-    headers.contains_key("traceparent")
-}
-
-/// The context that the sender of a request stands in.
-pub(crate) fn extract(headers: &HeaderMap) -> Context {
-    global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &In(headers)))
+/// The context that the sender of a request stands in, where it stands in a trace.
+pub(crate) fn extract(headers: &HeaderMap) -> Option<Context> {
+    headers.get("traceparent")?;
+    let extract = |propagator: &dyn TextMapPropagator| propagator.extract_with_context(&Context::new(), &In(headers));
+    Some(global::get_text_map_propagator(extract)).filter(|context| context.span().span_context().is_valid())
 }
 
 struct Out<'a>(&'a mut HeaderMap);

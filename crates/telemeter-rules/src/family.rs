@@ -1,6 +1,6 @@
 //! Families: runs of series of one metric name.
 
-/// The name of the series before.
+/// The name of the series before. For the series of one request: where a name stood in another, any name may stand.
 #[derive(Debug)]
 pub(crate) struct LastName {
     name: String,

@@ -134,3 +134,35 @@ async fn the_callers_trace_goes_through() {
     assert!(ours.starts_with(&format!("00-{trace}-")), "{ours}");
     assert_ne!(ours, parent, "a span of our own stands between");
 }
+
+/// Notes the target of each span.
+#[derive(Clone, Default)]
+struct Targets(Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Targets {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        self.0.lock().push(attributes.metadata().target().to_owned());
+    }
+}
+
+#[tokio::test]
+async fn only_a_request_that_stands_in_a_trace_has_a_span_that_is_always_traced() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    opentelemetry::global::set_text_map_propagator(opentelemetry_sdk::propagation::TraceContextPropagator::new());
+    let targets = Targets::default();
+    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(targets.clone()));
+    let app = app(&mut Registry::default());
+    for parent in ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "", "x", "00-0-0-01"] {
+        let request = http::Request::post("/upload").header("traceparent", parent).body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap();
+    }
+    send(&app, "POST", "/upload", "x").await;
+    let mut expected = vec!["telemeter_http::instrument"];
+    expected.extend([UNTRACED; 4]);
+    assert_eq!(*targets.0.lock(), expected);
+}

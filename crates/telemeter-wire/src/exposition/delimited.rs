@@ -126,11 +126,11 @@ fn decode_metric<'a>(
         limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
         set.push_label(Label { name: NAME_LABEL, value: name });
     }
-    // The one form that is ever seen: labels, a value of the family's type, and its time.
+    // The one form that is ever seen: labels, a value of the family's type, and its time. With the name of the family they
+    // are one label more than was counted.
     if let Some((sample, run)) = plain_sample(message, family.kind)
         && labels::whole(run, limits, set)?
     {
-        // The name is one of them, which the others do not know.
         limits.check_labels(set.mark() - mark)?;
         limits.check_held(set.mark())?;
         set.finish_decoded(mark, family.kind, Points::Sample(sample), true);
