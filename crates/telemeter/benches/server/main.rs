@@ -197,8 +197,8 @@ impl Server {
             .arg(format!("--forward-url=http://{store}/api/v1/write"))
             .arg("--whitelist-file")
             .arg(&rules)
-            // One cluster is asked for again and again.
-            .arg("--ratelimit=0s")
+            // One cluster is asked for again and again, and ten times its series are more than one has.
+            .args(["--ratelimit=0s", "--limit-bytes=16777216", "--limit-receive-bytes=16777216"])
             .arg("--shared-key")
             .arg(&key)
             .envs(environment.iter().copied())
