@@ -159,11 +159,10 @@ impl Client {
         let mut looping = JoinSet::new();
         looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), observer));
         tokio::select! {
-            ended = looping.join_next() => match ended {
-                Some(Ok(never)) => match never {},
+            Some(ended) = looping.join_next() => match ended {
+                Ok(never) => match never {},
                 // It is not aborted before the line below: it panicked.
-                Some(Err(ended)) => std::panic::resume_unwind(ended.into_panic()),
-                None => {}
+                Err(ended) => std::panic::resume_unwind(ended.into_panic()),
             },
             () = shutdown => {}
         }

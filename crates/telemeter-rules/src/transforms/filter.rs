@@ -30,7 +30,8 @@ impl<'w> Filter<'w> {
     /// Lets pass what this whitelist allows, for the series of one request.
     #[must_use]
     pub fn new(whitelist: &'w Whitelist) -> Self {
-        let family = Family { name: LastName::new(), verdict: whitelist.by_name("") };
+        // True of any name.
+        let family = Family { name: LastName::new(), verdict: NameVerdict::Depends };
         Self { whitelist, family: RefCell::new(family) }
     }
 
