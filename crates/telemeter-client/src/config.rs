@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use telemeter_http::metrics::DroppedLogLines;
 use url::Url;
 
 use crate::secret::Secret;
@@ -36,6 +37,8 @@ pub struct Config {
     pub renames: Vec<(String, String)>,
     /// Labels whose values are hashed; `None`: none.
     pub anonymize: Option<Anonymize>,
+    /// Counts the lines of the log that were dropped; shown in the metrics.
+    pub dropped_log_lines: DroppedLogLines,
     /// Dump round trips on both sides, without secrets.
     pub verbose: bool,
 }
@@ -55,6 +58,7 @@ impl Config {
             labels: Vec::new(),
             renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
             anonymize: None,
+            dropped_log_lines: DroppedLogLines::default(),
             verbose: false,
         }
     }

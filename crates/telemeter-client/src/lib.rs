@@ -25,7 +25,7 @@ pub use self::{
     cycles::Observer,
     refusal::Refusal,
     schedule::{AFTER_FAILURE, LONGEST_WAIT, SHORTEST_WAIT},
-    serve::{Client, Reloader, StartError, run},
+    serve::{Client, ReloadError, Reloader, StartError, run},
     worker::{CycleError, CycleReport, SetupError, Worker},
 };
 

@@ -48,6 +48,17 @@ pub enum StartError {
     Signals(std::io::Error),
 }
 
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A file that the configuration names is missing or wrong.
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    /// The reload panicked; the log has the place.
+    #[error("the reload broke off; see the log")]
+    BrokeOff,
+}
+
 /// Runs the client until SIGTERM or SIGINT; reloads on SIGHUP.
 ///
 /// # Errors
@@ -63,7 +74,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hangup.recv() => match reloader.reload() {
+                _ = hangup.recv() => match reloader.reload().await {
                     Ok(()) => tracing::info!("reloaded"),
                     Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
                 },
@@ -97,9 +108,12 @@ impl Reloader {
     /// Swaps a new worker in. It takes over between two cycles: at once after a failure, else with the next one.
     ///
     /// # Errors
-    /// The file that is missing or wrong; the old worker then goes on.
-    pub fn reload(&self) -> Result<(), SetupError> {
-        self.handover.leave(Worker::within(&self.config, self.around.clone())?);
+    /// [`ReloadError`]; the old worker then goes on.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let (config, around) = (self.config.clone(), self.around.clone());
+        // On a thread of its own: the client's one other thread answers its listener.
+        let worker = tokio::task::spawn_blocking(move || Worker::within(&config, around)).await;
+        self.handover.leave(worker.map_err(|_| ReloadError::BrokeOff)??);
         Ok(())
     }
 }
@@ -111,6 +125,7 @@ impl Client {
     /// [`StartError::Setup`] and [`StartError::Listen`].
     pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut registry = Registry::default();
+        config.dropped_log_lines.register(&mut registry);
         let around = Surroundings { clock, metrics: Metrics::register(&mut registry), last: Arc::default() };
         let worker = Worker::within(&config, around.clone())?;
         let listener = match &config.listen {
@@ -183,8 +198,8 @@ fn internal(reloader: &Reloader, registry: Registry) -> Internal {
     });
     let reloader = reloader.clone();
     Internal::new(&Health::new(), Exposition::new(registry)).route("/federate", federate).reload(move || {
-        let outcome = reloader.reload().map_err(|error| error.to_string());
-        async move { outcome }
+        let reloader = reloader.clone();
+        async move { reloader.reload().await.map_err(|error| error.to_string()) }
     })
 }
 

@@ -50,6 +50,28 @@ pub fn size_histogram() -> Histogram {
     histogram(SIZE_BUCKETS)
 }
 
+/// Lines of the program's log that were dropped because the log was read too slowly. Cheap to clone; clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedLogLines(Counter);
+
+impl DroppedLogLines {
+    /// Counts one more.
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Shows the count as `telemeter_log_dropped_lines_total`.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Lines of the log that were dropped because the log was read too slowly";
+        registry.register("telemeter_log_dropped_lines", help, self.0.clone());
+    }
+}
+
 /// A method as a label value: lower case, from a closed set; any other is `unknown`.
 pub fn method_label(method: &Method) -> &'static str {
     match method.as_str() {

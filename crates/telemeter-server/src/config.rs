@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use url::Url;
 
 use telemeter_auth::Secret;
+use telemeter_http::metrics::DroppedLogLines;
 
 /// Everything `telemeter-server` needs to know. Built by the flags, or by a test from [`Config::new`].
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub limit_bytes: usize,
     /// Cap on the body of a receive request, in compressed bytes; decompressed it may be 16 times that.
     pub limit_receive_bytes: usize,
+    /// Counts the lines of the log that were dropped; shown in the metrics.
+    pub dropped_log_lines: DroppedLogLines,
     /// Dump round trips to the authority, the provider and the store, without secrets.
     pub verbose: bool,
 }
@@ -71,6 +74,7 @@ impl Config {
             rules: Rules::default(),
             limit_bytes: 512_000,
             limit_receive_bytes: 1 << 20,
+            dropped_log_lines: DroppedLogLines::default(),
             verbose: false,
         }
     }

@@ -117,6 +117,7 @@ impl Server {
         let mut registry = Registry::default();
         let health = Health::new();
         let http = HttpMetrics::register(&mut registry);
+        config.dropped_log_lines.register(&mut registry);
         let gateway = gateway(&config, &clock, &mut registry)?;
         let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
         let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
@@ -134,7 +135,7 @@ impl Server {
         let reload = files.clone();
         let internals = Internal::new(&health, Exposition::new(registry)).heap_profile().reload(move || {
             let files = reload.clone();
-            async move { files.reload() }
+            async move { files.reload_apart().await }
         });
         let internals = match &gateway.recent_store {
             Some(store) => pages::attach(internals, Pages::new(store.clone(), clock)),
@@ -167,9 +168,8 @@ impl Server {
     ///
     /// # Errors
     /// What is wrong; nothing has changed then.
-    #[allow(clippy::unused_async, reason = "files may be read off the runtime one day; callers wait for it already")]
     pub async fn reload(&self) -> Result<(), String> {
-        self.files.reload()
+        self.files.clone().reload_apart().await
     }
 
     /// Not ready any more; finishes what is in flight, and ends.
@@ -184,6 +184,13 @@ impl Server {
 }
 
 impl Files {
+    /// Reloads on a thread that serves nobody: files may be slow to read, and rules to compile.
+    async fn reload_apart(self: Arc<Self>) -> Result<(), String> {
+        tokio::task::spawn_blocking(move || self.reload())
+            .await
+            .unwrap_or_else(|_| Err("the reload broke off; see the log".to_owned()))
+    }
+
     /// All or nothing: what can be wrong is read before anything is swapped.
     fn reload(&self) -> Result<(), String> {
         let _turn = self.turn.lock();

@@ -14,6 +14,7 @@ mod value;
 use std::ffi::OsString;
 
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use telemeter_http::metrics::DroppedLogLines;
 
 pub use self::value::FlagError;
 use self::{
@@ -129,6 +130,17 @@ pub enum Config {
     Benchmark(Box<telemeter_client::BenchmarkConfig>),
     /// See [`QuickstartFlags::config`].
     Quickstart(Box<QuickstartConfig>),
+}
+
+impl Config {
+    /// Shows in the program's metrics how many lines of its log were dropped.
+    pub fn count_dropped_log_lines(&mut self, dropped: DroppedLogLines) {
+        match self {
+            Self::Server(config) => config.dropped_log_lines = dropped,
+            Self::Client(config) => config.dropped_log_lines = dropped,
+            Self::Quickstart(_) | Self::AuthorizationServer(_) | Self::Benchmark(_) => {}
+        }
+    }
 }
 
 impl Flags {

@@ -3,12 +3,13 @@
 //! `ts level caller msg`, then `trace_id` and `request_id` where there are such, then what the event itself says.
 
 mod line;
+mod writer;
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use opentelemetry::trace::TraceContextExt as _;
 use parking_lot::Mutex;
-use telemeter_http::clock::Clock;
+use telemeter_http::{clock::Clock, metrics::DroppedLogLines};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -20,11 +21,12 @@ use tracing_subscriber::{
     filter::{FilterFn, Targets},
     layer::{Context, SubscriberExt as _},
     registry::LookupSpan,
-    util::{SubscriberInitExt as _, TryInitError},
+    util::SubscriberInitExt as _,
 };
 
 use self::line::{Line, timestamp};
-use crate::traces::Traces;
+pub use self::writer::LogWriter;
+use crate::{run::Failure, traces::Traces};
 
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,21 +65,41 @@ pub enum Format {
 const ROUND_TRIPS: &str = "telemeter_http::client";
 /// The field of a request's span that its lines repeat.
 const REQUEST_ID: &str = "request_id";
+/// How long a panic waits for its line to be written: it may come on a thread that serves others.
+const AT_PANIC: Duration = Duration::from_millis(100);
 
-/// Sends the process's events to stderr and its spans to `traces`, and panics to the log.
+/// Sends the process's events to stderr and its spans to `traces`, and panics to the log. Lines that nobody reads are
+/// dropped and counted in `dropped`; what comes back writes out the last ones at the end.
 ///
 /// # Errors
-/// The process logs already.
-pub fn init(config: Config, traces: &Traces) -> Result<(), TryInitError> {
-    tracing_subscriber::registry()
-        .with(traces.layer())
-        .with(layer(config, Clock::system(), std::io::stderr()))
-        .try_init()?;
-    std::panic::set_hook(Box::new(|panic| {
+/// The process logs already, or the system gives no thread to write with.
+pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result<LogWriter, Failure> {
+    let clock = Clock::system();
+    let notice = {
+        let clock = clock.clone();
+        move |lines| dropped_notice(config.format, &clock, lines)
+    };
+    let writer = LogWriter::start(std::io::stderr(), writer::CAPACITY_BYTES, dropped, notice)?;
+    tracing_subscriber::registry().with(traces.layer()).with(layer(config, clock, writer.clone())).try_init()?;
+    let at_panic = writer.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without words"));
+        // It may be the last line of this process.
+        at_panic.flush(AT_PANIC);
     }));
-    Ok(())
+    Ok(writer)
+}
+
+/// The line that stands where `lines` others were dropped.
+fn dropped_notice(format: Format, clock: &Clock, lines: u64) -> String {
+    let mut line = Line::new(format);
+    line.text("ts", &timestamp(clock.now_ms()));
+    line.text("level", "warn");
+    line.text("caller", "logs.rs");
+    line.text("msg", "log lines were dropped here: the log was read too slowly");
+    line.bare("dropped", lines);
+    line.finish(Line::rest(format))
 }
 
 /// The layer that writes lines to `out`, with the time of `clock`.

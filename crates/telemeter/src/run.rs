@@ -2,6 +2,7 @@
 
 use std::{error::Error, ffi::OsString, io, process::ExitCode, time::Duration};
 
+use telemeter_http::metrics::DroppedLogLines;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 /// Why a program did not start, or ended before it should.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// How long the last spans may take. A client has to be gone within a second.
+/// How long the last spans, and then the last lines of the log, may take. A client has to be gone within a second.
 const FLUSH: Duration = Duration::from_millis(500);
 /// How long tasks that outlive their program may take.
 const LINGER: Duration = Duration::from_millis(100);
@@ -42,11 +43,14 @@ where
         Ok((traces, config)) => (traces, Ok(config)),
         Err(failure) => (traces::off(), Err(failure)),
     };
-    let logs = logs::init(log, &traces).map_err(Failure::from);
+    let dropped = DroppedLogLines::default();
+    let logs = logs::init(log, &traces, dropped.clone());
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let ended = logs.and(config).and_then(|config| {
+    let writer = logs.as_ref().ok().cloned();
+    let ended = logs.and(config).and_then(|mut config| {
+        config.count_dropped_log_lines(dropped);
         let runtime = runtime(&config)?;
         let ended = runtime.block_on(start(config));
         runtime.shutdown_timeout(LINGER);
@@ -59,6 +63,9 @@ where
     });
     if !traces.shutdown(FLUSH) {
         tracing::warn!("the last traces were not sent");
+    }
+    if let Some(writer) = writer {
+        writer.flush(FLUSH);
     }
     code
 }

@@ -5,6 +5,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::Parser;
 use telemeter_auth::Secret;
 use telemeter_client::config::{Anonymize, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, Source, Target, Tls};
+use telemeter_http::metrics::DroppedLogLines;
 use url::Url;
 
 use super::{
@@ -181,6 +182,7 @@ impl ClientFlags {
             labels: value::labels("--label", self.label, &["__name__"])?,
             renames: renames(self.rename)?,
             anonymize,
+            dropped_log_lines: DroppedLogLines::default(),
             verbose: self.log.verbose,
         })
     }

@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use telemeter_auth::Secret;
+use telemeter_http::metrics::DroppedLogLines;
 use telemeter_server::config::{
     Authority, Config, Door, Forward, Memcached, Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
 };
@@ -233,6 +234,7 @@ impl ServerFlags {
             rules,
             limit_bytes: bytes(self.limit_bytes),
             limit_receive_bytes: bytes(self.limit_receive_bytes),
+            dropped_log_lines: DroppedLogLines::default(),
             verbose: self.log.verbose,
             partition_label,
         })

@@ -1,0 +1,230 @@
+//! Writes the log without making anybody wait: lines go into a bounded buffer, and a thread of its own writes them out.
+//!
+//! Whoever reads the log may stall (a full pipe, a hung terminal, a slow disk). Then the buffer fills up, further lines are
+//! dropped and counted, and one line says how many there were as soon as writing goes on. The buffer is bounded in bytes,
+//! because the client has little memory; a bound in lines, which the appenders of the field have, is no bound on it.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use telemeter_http::metrics::DroppedLogLines;
+
+/// How many bytes of lines wait at most while nobody reads.
+pub(super) const CAPACITY_BYTES: usize = 256 * 1024;
+
+/// Takes whole lines and never blocks. Cheap to clone; clones share the buffer.
+#[derive(Clone)]
+pub struct LogWriter(Arc<Shared>);
+
+struct Shared {
+    capacity_bytes: usize,
+    state: Mutex<State>,
+    /// Told of every change of `state`.
+    changed: Condvar,
+    dropped: DroppedLogLines,
+}
+
+#[derive(Default)]
+struct State {
+    /// Lines that wait to be written.
+    lines: Vec<u8>,
+    /// Lines that were dropped since the last one that was kept.
+    dropped: u64,
+    /// Whether the thread holds lines that are not yet written out.
+    writing: bool,
+    /// Whether the output has failed for good: then there is nobody to write for.
+    broken: bool,
+}
+
+impl LogWriter {
+    /// Starts the thread that writes to `out`. `notice` makes the line that says how many lines were dropped; `dropped`
+    /// counts them.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        out: impl Write + Send + 'static,
+        capacity_bytes: usize,
+        dropped: DroppedLogLines,
+        notice: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared { capacity_bytes, state: Mutex::default(), changed: Condvar::new(), dropped });
+        let writer = Self(shared.clone());
+        std::thread::Builder::new().name("log".to_owned()).stack_size(128 * 1024).spawn(move || {
+            write_out(&shared, out, notice);
+        })?;
+        Ok(writer)
+    }
+
+    /// Waits until all lines are written, at most for `patience`: an output that nobody reads must not hold up an exit.
+    pub fn flush(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.0.state.lock();
+        while (state.writing || !state.lines.is_empty() || state.dropped > 0) && !state.broken {
+            if self.0.changed.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+impl Write for LogWriter {
+    /// Takes one line, or drops it where there is no room.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.state.lock();
+        // After a dropped line the others follow it until the notice is written: the log has one gap, not many.
+        if state.dropped > 0 || state.lines.len() + line.len() > self.0.capacity_bytes {
+            state.dropped += 1;
+            self.0.dropped.inc();
+        } else {
+            state.lines.extend_from_slice(line);
+        }
+        drop(state);
+        self.0.changed.notify_all();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_out(shared: &Shared, mut out: impl Write, notice: impl Fn(u64) -> String) {
+    let mut batch = Vec::new();
+    loop {
+        {
+            let mut state = shared.state.lock();
+            state.writing = false;
+            shared.changed.notify_all();
+            while state.lines.is_empty() && state.dropped == 0 {
+                shared.changed.wait(&mut state);
+            }
+            state.writing = true;
+            std::mem::swap(&mut batch, &mut state.lines);
+            if state.dropped > 0 {
+                batch.extend_from_slice(notice(std::mem::take(&mut state.dropped)).as_bytes());
+            }
+        }
+        if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
+            // Nobody can be told that the log is gone; what comes later is counted as dropped.
+            let mut state = shared.state.lock();
+            state.broken = true;
+            state.dropped = 1;
+            drop(state);
+            shared.changed.notify_all();
+            return;
+        }
+        batch.clear();
+        batch.shrink_to(16 * 1024);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// An output that writes only when it is told to.
+    struct Stalled {
+        allowed: mpsc::Receiver<()>,
+        written: Arc<Mutex<String>>,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.allowed.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.written.lock().push_str(std::str::from_utf8(bytes).unwrap());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Log {
+        writer: LogWriter,
+        allow: mpsc::Sender<()>,
+        written: Arc<Mutex<String>>,
+        dropped: DroppedLogLines,
+    }
+
+    fn log(capacity_bytes: usize) -> Log {
+        let (allow, allowed) = mpsc::channel();
+        let (written, dropped) = (Arc::default(), DroppedLogLines::default());
+        let out = Stalled { allowed, written: Arc::clone(&written) };
+        let notice = |lines| format!("{lines} dropped\n");
+        let writer = LogWriter::start(out, capacity_bytes, dropped.clone(), notice).unwrap();
+        Log { writer, allow, written, dropped }
+    }
+
+    /// Waits until the thread has taken what is buffered and hangs in its write.
+    fn wait_until_taken(log: &Log) {
+        let deadline = Instant::now() + PATIENCE;
+        while !log.writer.0.state.lock().lines.is_empty() {
+            assert!(Instant::now() < deadline, "the thread takes nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn lines_come_out_in_order() {
+        let mut log = log(1024);
+        for _ in 0..9 {
+            log.allow.send(()).unwrap();
+        }
+        for number in 0..9 {
+            writeln!(log.writer, "line {number}").unwrap();
+        }
+        log.writer.flush(PATIENCE);
+        let expected: String = (0..9).map(|number| format!("line {number}\n")).collect();
+        assert_eq!(*log.written.lock(), expected);
+        assert_eq!(log.dropped.get(), 0);
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_blocks_nobody_and_the_gap_is_said_once() {
+        let mut log = log(20);
+        log.writer.write_all(b"first\n").unwrap();
+        wait_until_taken(&log);
+        // 20 bytes: three lines of six fit; all that follows is dropped, however short.
+        for line in ["one..\n", "two..\n", "three\n", "four.\n", "5\n", "6\n"] {
+            log.writer.write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(log.dropped.get(), 3);
+        let flushing = Instant::now();
+        log.writer.flush(Duration::from_millis(50));
+        assert!(flushing.elapsed() < PATIENCE, "a flush does not wait for ever");
+
+        log.allow.send(()).unwrap();
+        log.allow.send(()).unwrap();
+        log.writer.flush(PATIENCE);
+        log.writer.write_all(b"after\n").unwrap();
+        log.allow.send(()).unwrap();
+        log.writer.flush(PATIENCE);
+        assert_eq!(*log.written.lock(), "first\none..\ntwo..\nthree\n3 dropped\nafter\n");
+    }
+
+    #[test]
+    fn an_output_that_is_gone_is_no_reason_to_wait() {
+        let mut log = log(20);
+        drop(log.allow);
+        log.writer.write_all(b"first\n").unwrap();
+        log.writer.flush(PATIENCE);
+        let deadline = Instant::now() + PATIENCE;
+        while !log.writer.0.state.lock().broken {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        log.writer.write_all(b"second\n").unwrap();
+        assert_eq!(log.dropped.get(), 1);
+        log.writer.flush(PATIENCE);
+    }
+}

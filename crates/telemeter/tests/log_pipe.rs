@@ -1,0 +1,105 @@
+//! A log that nobody reads must not stop the program that writes it.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// More lines than a pipe (64 KiB) and the program's own buffer (256 KiB) hold.
+const REQUESTS: usize = 4000;
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_stops_no_request() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_telemeter-server"));
+    server.args(["--listen=127.0.0.1:0", "--listen-internal=127.0.0.1:0", "--authorize=http://127.0.0.1:1/"]);
+    server.args(["--recent-store=5m"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut server = Server(server.spawn().unwrap());
+    let mut log = BufReader::new(server.0.stderr.take().unwrap());
+    let (external, internal) = addresses(&mut log);
+
+    // Each of them is refused, and a refusal is a line of the log.
+    let mut connection = BufReader::new(connect(&external));
+    for number in 0..REQUESTS {
+        let status = ask(&mut connection, "POST /upload");
+        assert_eq!(status, 401, "request {number}");
+    }
+    assert_eq!(ask(&mut BufReader::new(connect(&internal)), "GET /healthz"), 200);
+    let dropped = metric(&internal, "telemeter_log_dropped_lines_total");
+    assert!(dropped > 0.0, "{REQUESTS} lines cannot all have found room");
+
+    // Somebody reads again: one line says how many are missing, and what comes next is written as ever.
+    let reader = std::thread::spawn(move || {
+        let mut lines = log.lines().map_while(Result::ok);
+        let notice = lines.find(|line| line.contains("log lines were dropped here")).expect("the notice");
+        let next = lines.find(|line| line.contains("request refused")).expect("a line behind it");
+        (notice, next)
+    });
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !reader.is_finished() {
+        assert!(std::time::Instant::now() < deadline, "the log does not go on");
+        assert_eq!(ask(&mut connection, "POST /upload"), 401);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (notice, _next) = reader.join().unwrap();
+    assert!(notice.starts_with("ts=") && notice.contains(" level=warn "), "{notice}");
+    assert!(notice.contains(&format!(" dropped={dropped}")), "{notice}");
+}
+
+/// What the line of the start says of both listeners.
+fn addresses(log: &mut impl BufRead) -> (String, String) {
+    let line = log.lines().map_while(Result::ok).find(|line| line.contains("msg=serving")).expect("it serves");
+    let field = |name: &str| {
+        let value = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
+    };
+    (field("external"), field("internal"))
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Sends a request without a body, and reads the answer to its end; its status.
+fn ask(connection: &mut BufReader<TcpStream>, request: &str) -> u16 {
+    exchange(connection, request).0
+}
+
+fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> (u16, String) {
+    let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    connection.get_mut().write_all(head.as_bytes()).unwrap();
+    let (mut status, mut bytes) = (0, 0);
+    for (number, line) in connection.by_ref().lines().enumerate() {
+        let line = line.unwrap();
+        if number == 0 {
+            status = line.split(' ').nth(1).unwrap().parse().unwrap();
+        } else if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            bytes = length.trim().parse().unwrap();
+        } else if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; bytes];
+    connection.read_exact(&mut body).unwrap();
+    (status, String::from_utf8(body).unwrap())
+}
+
+fn metric(address: &str, name: &str) -> f64 {
+    let (_, scrape) = exchange(&mut BufReader::new(connect(address)), "GET /metrics");
+    let line = scrape.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
