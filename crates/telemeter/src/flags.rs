@@ -1,9 +1,11 @@
 //! What was typed, for each program; `config(self)` of each is the one door to what is meant.
 
+mod argv;
 pub mod authority;
 pub mod benchmark;
 pub mod client;
 pub mod duration;
+mod list;
 pub mod quickstart;
 pub mod server;
 pub mod shared;
@@ -80,10 +82,10 @@ impl Flags {
     /// # Errors
     /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.
     pub fn parse(program: Option<Program>, argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let Some(program) = program else {
-            return Ok(Telemeter::from_arg_matches(&telemeter().try_get_matches_from(argv)?)?.flags);
-        };
-        let matches = program.command().try_get_matches_from(argv)?;
+        let command = program.map_or_else(telemeter, Program::command);
+        let argv = argv::trimmed(&command, argv);
+        let matches = command.try_get_matches_from(argv)?;
+        let Some(program) = program else { return Ok(Telemeter::from_arg_matches(&matches)?.flags) };
         Ok(match program {
             Program::Server => Self::Server(Box::new(ServerFlags::from_arg_matches(&matches)?)),
             Program::Client => Self::Client(Box::new(ClientFlags::from_arg_matches(&matches)?)),

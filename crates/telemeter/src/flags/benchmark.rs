@@ -34,7 +34,7 @@ pub struct BenchmarkFlags {
     to_ca_file: Option<OsString>,
 
     /// The token that is exchanged at the server.
-    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
     to_token: Option<Secret>,
 
     /// File with the token that is exchanged at the server. --to-token goes before it.

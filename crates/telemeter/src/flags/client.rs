@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     duration,
+    list::{self, Separation},
     shared::{LogFlags, TracingFlags},
     target::{self, Urls},
     value::{self, FlagError},
@@ -32,7 +33,7 @@ pub struct ClientFlags {
     from_ca_file: Option<OsString>,
 
     /// The bearer token for --from.
-    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
     from_token: Option<Secret>,
 
     /// File with the bearer token for --from. --from-token goes before it.
@@ -64,7 +65,7 @@ pub struct ClientFlags {
     to_auth: Option<String>,
 
     /// The token that is exchanged at the server.
-    #[arg(long, value_name = "TOKEN", value_parser = target::secret)]
+    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
     to_token: Option<Secret>,
 
     /// File with the token that is exchanged at the server. --to-token goes before it.
@@ -79,7 +80,7 @@ pub struct ClientFlags {
     #[arg(long, value_name = "BYTES", default_value = "204800", value_parser = clap::value_parser!(u64).range(1..))]
     limit_bytes: u64,
 
-    /// A selector of series to scrape. Repeated. Without any: {__name__="up"}.
+    /// A selector of series to scrape. Repeated, once per selector. Without any: {__name__="up"}.
     #[arg(long = "match", value_name = "SELECTOR")]
     matches: Vec<String>,
 
@@ -100,7 +101,7 @@ pub struct ClientFlags {
     anonymize_labels: Vec<String>,
 
     /// What keeps hashed values from being guessed.
-    #[arg(long, value_name = "SALT", value_parser = target::secret)]
+    #[arg(long, value_name = "SALT", value_parser = value::secret)]
     anonymize_salt: Option<Secret>,
 
     /// File with what keeps hashed values from being guessed. --anonymize-salt goes before it.
@@ -115,19 +116,44 @@ pub struct ClientFlags {
 }
 
 const DEFAULT_RENAME: &str = "ALERTS=alerts";
+const ANONYMIZE: &str = "--anonymize-labels";
+
+/// Labels that most series of a cluster have, and that say where they come from.
+const WELL_KNOWN: [&str; 9] =
+    ["instance", "job", "pod", "namespace", "node", "container", "service", "endpoint", "prometheus"];
+
+/// Why a label that is to be hashed can hardly be meant, for example `Instance` where `instance` is.
+fn idle(name: &str, names: &[String]) -> Option<String> {
+    let other = name.to_ascii_lowercase();
+    if other != name && WELL_KNOWN.contains(&other.as_str()) && !names.contains(&other) {
+        return Some(format!(
+            "{name} is not {other}, whose values are sent in clear: upper case counts in a label name"
+        ));
+    }
+    match name {
+        "_id" => Some("the server says what _id is after the hashing: it is sent in clear".to_owned()),
+        "le" | "quantile" => Some(format!("without the values of {name} nobody can read a histogram or summary")),
+        _ if name.starts_with("__") => {
+            Some(format!("no series has {name}: Prometheus keeps no label that begins with __"))
+        }
+        _ => None,
+    }
+}
 
 impl ClientFlags {
     /// What the log should say about flags that do less than they promise.
     pub fn warnings(&self) -> Vec<String> {
-        [
+        let both = [
             (&self.from_token, &self.from_token_file, "--from-token"),
             (&self.to_token, &self.to_token_file, "--to-token"),
             (&self.anonymize_salt, &self.anonymize_salt_file, "--anonymize-salt"),
         ]
         .into_iter()
         .filter(|(value, file, _)| target::doubled(value, file))
-        .map(|(_, _, flag)| format!("{flag}-file is not read: {flag} goes before it"))
-        .collect()
+        .map(|(_, _, flag)| format!("{flag}-file is not read: {flag} goes before it"));
+        let names = list::label_names(ANONYMIZE, Separation::Commas, &self.anonymize_labels).unwrap_or_default();
+        let idle = names.iter().filter_map(|name| idle(name, &names)).map(|why| format!("{ANONYMIZE}: {why}"));
+        both.chain(value::padded("--anonymize-salt", &self.anonymize_salt)).chain(idle).collect()
     }
 
     /// What was meant.
@@ -141,7 +167,7 @@ impl ClientFlags {
         let from = Source {
             url: federate(value::http_url("--from", &from)?),
             ca_file: value::path(self.from_ca_file),
-            token: target::credential(self.from_token, self.from_token_file),
+            token: target::token("--from-token", self.from_token, self.from_token_file)?,
             identity: value::both(
                 self.tls_cert_file,
                 self.tls_private_key_file,
@@ -154,13 +180,15 @@ impl ClientFlags {
         let to =
             Target { authorize, upload, ca_file: None, token: target::to_token(self.to_token, self.to_token_file)? };
         let match_file = value::path(self.match_file);
-        let mut matches = value::selectors(&self.matches);
+        let mut matches = list::selectors(&self.matches);
         if matches.is_empty() {
             matches.push(DEFAULT_MATCH.to_owned());
         }
         let salt = target::credential(self.anonymize_salt, self.anonymize_salt_file);
-        let labels = value::slice("--anonymize-labels", self.anonymize_labels)?;
-        let labels: Vec<_> = labels.into_iter().filter(|name| !name.is_empty()).collect();
+        let labels = list::label_names(ANONYMIZE, Separation::Commas, &self.anonymize_labels)?;
+        if labels.iter().any(|name| name == "__name__") {
+            return Err(FlagError::value(ANONYMIZE, "cannot be __name__: nobody could tell what a hashed metric is"));
+        }
         let anonymize = match (labels.is_empty(), salt) {
             (true, _) => None,
             (false, Some(salt)) => Some(Anonymize { labels, salt }),
@@ -179,8 +207,8 @@ impl ClientFlags {
             limit_bytes: usize::try_from(self.limit_bytes).unwrap_or(usize::MAX),
             matches,
             match_file,
-            labels: value::labels("--label", self.label, &["__name__"])?,
-            renames: renames(self.rename)?,
+            labels: list::label_pairs("--label", &self.label, &["__name__"])?,
+            renames: list::renames("--rename", &self.rename, DEFAULT_RENAME)?,
             anonymize,
             dropped_log_lines: DroppedLogLines::default(),
             verbose: self.log.verbose,
@@ -211,24 +239,4 @@ fn identify(authorize: &mut Url, id: Option<String>) -> Result<String, FlagError
             Ok(id)
         }
     }
-}
-
-fn renames(occurrences: Vec<String>) -> Result<Vec<(String, String)>, FlagError> {
-    const FLAG: &str = "--rename";
-    let mut elements = value::slice(FLAG, occurrences)?;
-    if elements.is_empty() {
-        // As in Go: `--rename=` is the default, not nothing.
-        elements.push(DEFAULT_RENAME.to_owned());
-    }
-    let mut renames: Vec<(String, String)> = Vec::new();
-    for element in elements.iter().filter(|element| !element.is_empty()) {
-        match element.split_once('=') {
-            Some((old, _)) if renames.iter().any(|(other, _)| other == old) => {
-                return Err(FlagError::value(FLAG, format_args!("renames {old} twice")));
-            }
-            Some((old, new)) if !old.is_empty() && !new.is_empty() => renames.push((old.to_owned(), new.to_owned())),
-            _ => return Err(FlagError::value(FLAG, format_args!("must be OLD=NEW, not {element:?}"))),
-        }
-    }
-    Ok(renames)
 }

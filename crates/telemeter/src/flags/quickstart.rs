@@ -7,7 +7,7 @@ use telemeter_client::{config::Source, config::Tls};
 use url::Url;
 
 use super::{
-    client, duration,
+    client, duration, list,
     shared::LogFlags,
     target,
     value::{self, FlagError},
@@ -126,7 +126,7 @@ impl QuickstartFlags {
             token: target::credential(None, self.from_token_file),
             identity: None::<Tls>,
         });
-        let mut matches = value::selectors(&self.matches);
+        let mut matches = list::selectors(&self.matches);
         if matches.is_empty() {
             matches.push(r#"{__name__!=""}"#.to_owned());
         }

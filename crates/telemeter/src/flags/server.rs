@@ -11,6 +11,7 @@ use telemeter_server::config::{
 
 use super::{
     duration,
+    list::{self, Separation},
     shared::{LogFlags, TracingFlags},
     value::{self, FlagError},
 };
@@ -85,7 +86,7 @@ pub struct ServerFlags {
     client_id: Option<String>,
 
     /// Our password at the OpenID issuer.
-    #[arg(long, value_name = "SECRET", value_parser = secret)]
+    #[arg(long, value_name = "SECRET", value_parser = value::secret)]
     client_secret: Option<Secret>,
 
     /// The audience that some OpenID issuers want to be told.
@@ -141,7 +142,7 @@ pub struct ServerFlags {
     #[arg(long, value_name = "FILE")]
     whitelist_file: Option<OsString>,
 
-    /// The name of a label that is taken off every series. Repeated.
+    /// The name of a label that is taken off every series. Repeated, once per name.
     #[arg(long, value_name = "NAME")]
     elide_label: Vec<String>,
 
@@ -175,6 +176,7 @@ impl ServerFlags {
             let why = if key == "authorization_token" { "is a secret" } else { "is no field of the token" };
             warnings.push(format!("--tenant-key shows nothing: {key:?} {why}; only {CLUSTER_ID} can be logged"));
         }
+        warnings.extend(value::padded("--client-secret", &self.client_secret));
         warnings
     }
 
@@ -183,21 +185,24 @@ impl ServerFlags {
     /// # Errors
     /// Flags that miss each other, contradict each other, or hold what cannot be.
     pub fn config(self) -> Result<Config, FlagError> {
-        let partition_label = self.partition_label;
-        if !value::is_label_name(&partition_label) || partition_label == "__name__" {
-            return Err(FlagError::value("--partition-label", format_args!("cannot be {partition_label:?}")));
+        let partition_label = list::label_name("--partition-label", self.partition_label)?;
+        if partition_label == "__name__" {
+            return Err(FlagError::value("--partition-label", "cannot be __name__: it says what a series is"));
         }
         let reserved = ["__name__", partition_label.as_str()];
-        // Without them nobody could tell whose a series is, or what.
-        if let Some(name) = self.elide_label.iter().find(|name| reserved.contains(&name.as_str())) {
-            return Err(FlagError::value("--elide-label", format_args!("cannot be {name:?}")));
+        let elide_labels = list::label_names("--elide-label", Separation::Repeated, &self.elide_label)?;
+        if let Some(name) = elide_labels.iter().find(|name| reserved.contains(&name.as_str())) {
+            return Err(FlagError::value(
+                "--elide-label",
+                format_args!("cannot be {name}: it says who or what a series is"),
+            ));
         }
         let rules = Rules {
-            labels: value::labels("--label", self.label, &reserved)?,
-            required_labels: value::labels("--required-label", self.required_label, &reserved)?,
-            whitelist: value::selectors(&self.whitelist),
+            labels: list::label_pairs("--label", &self.label, &reserved)?,
+            required_labels: list::label_pairs("--required-label", &self.required_label, &reserved)?,
+            whitelist: list::selectors(&self.whitelist),
             whitelist_file: value::path(self.whitelist_file),
-            elide_labels: self.elide_label.into_iter().filter(|name| !name.is_empty()).collect(),
+            elide_labels,
         };
         let door = door(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
@@ -227,7 +232,7 @@ impl ServerFlags {
             },
             log_tenant: self.tenant_key.as_deref() == Some(CLUSTER_ID),
             oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
-            memcached: memcached(self.memcached, self.memcached_expire, self.memcached_interval)?,
+            memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
             forward: forward.map(|url| Forward { url, tenant }),
             recent_store,
@@ -277,11 +282,8 @@ fn oidc(
     }
 }
 
-fn memcached(servers: Vec<String>, expire: u32, interval: u32) -> Result<Option<Memcached>, FlagError> {
-    let servers = value::slice("--memcached", servers)?;
-    for server in &servers {
-        value::address("--memcached", server)?;
-    }
+fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<Memcached>, FlagError> {
+    let servers = list::servers("--memcached", servers)?;
     Ok((!servers.is_empty()).then(|| Memcached {
         servers,
         expire: Duration::from_secs(expire.into()),
@@ -303,8 +305,4 @@ fn tls(cert: Option<OsString>, key: Option<OsString>, rule: &'static str) -> Res
 /// A cap of more bytes than the machine can address is no cap.
 fn bytes(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
-}
-
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::from(text))
 }

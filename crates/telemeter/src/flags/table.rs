@@ -15,7 +15,11 @@ pub fn markdown() -> String {
          - `--flag value` and `--flag=value` are the same. Of a flag that is given twice the last one counts, unless it is\n  \
            repeatable.\n\
          - *Comma-separated* values are read as a line of CSV: `\"a=1,2\",b=3` has two elements, and an empty value has none.\n  \
-           Where only *Repeated* is said, commas are part of the value.\n\
+           Where only *Repeated* is said, commas are part of the value. Empty elements are passed over.\n\
+         - White space around a value and around an element of a list is no part of it; what is in quotes, a secret and a salt\n  \
+           are taken to the letter.\n\
+         - A label name that is looked for (`--anonymize-labels`, `--elide-label`) needs quotes if it has other characters than\n  \
+           letters, digits and `_`: `--elide-label='\"http.status\"'`.\n\
          - DURATION is written as in Go: `4m30s`, `1h30m`, `1.5h`, `500ms`, `0s`.\n\
          - BOOL stands for true when left out; otherwise `=true` or `=false` behind the flag.\n\
          - An empty value (`--flag=`) of a flag without a default is the same as no flag.\n\

@@ -42,16 +42,24 @@ pub(crate) fn credential(value: Option<Secret>, file: Option<OsString>) -> Optio
     value.or_else(|| value::path(file).map(Credential::File))
 }
 
+/// A bearer token, or the file that holds it.
+pub(crate) fn token(
+    flag: &'static str,
+    value: Option<Secret>,
+    file: Option<OsString>,
+) -> Result<Option<Credential>, FlagError> {
+    if value.as_ref().is_some_and(|token| token.expose().contains(char::is_control)) {
+        return Err(FlagError::value(flag, "has a line break or another control character, which no header may hold"));
+    }
+    Ok(credential(value, file))
+}
+
 /// Whether both a value and a file were given, of which only the value is used.
 pub(crate) fn doubled(value: &Option<Secret>, file: &Option<OsString>) -> bool {
     value.as_ref().is_some_and(|secret| !secret.expose().is_empty()) && file.as_ref().is_some_and(|f| !f.is_empty())
 }
 
 pub(crate) fn to_token(value: Option<Secret>, file: Option<OsString>) -> Result<Credential, FlagError> {
-    credential(value, file)
+    token("--to-token", value, file)?
         .ok_or(FlagError::Missing("no token for the server: give --to-token-file FILE, or --to-token TOKEN"))
-}
-
-pub(crate) fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::from(text))
 }

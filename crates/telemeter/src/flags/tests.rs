@@ -70,11 +70,26 @@ fn file(credential: &Credential) -> &Path {
 /// A flag, what is typed beside the least a program needs, and whether that landed where it belongs.
 type Landing<C> = (&'static str, &'static [&'static str], fn(&C) -> bool);
 
-/// Runs a table, and holds it against the program: each flag of a program stands in it.
+/// An argument with white space around its value, but for a secret's.
+fn padded(secrets: &BTreeSet<String>, argument: &str) -> String {
+    match argument.strip_prefix("--").and_then(|flag| flag.split_once('=')) {
+        Some((name, _)) if secrets.contains(name) => argument.to_owned(),
+        Some((name, value)) => format!("--{name}= \n{value}\t\r\n"),
+        None if argument.starts_with('-') => argument.to_owned(),
+        None => format!("\n {argument} "),
+    }
+}
+
+/// Runs a table, also with white space around the values, and holds it against the program: each flag of a program
+/// stands in it.
 fn land<C>(program: Program, table: &[Landing<C>], config: impl Fn(&[&str]) -> C) {
+    let secrets = argv::secrets(&program.command());
     for (flag, typed, check) in table {
         assert!(check(&config(typed)), "--{flag}: {typed:?}");
         assert!(!check(&config(&[])), "--{flag}: the check passes without it");
+        let padded: Vec<String> = typed.iter().map(|argument| padded(&secrets, argument)).collect();
+        let padded: Vec<&str> = padded.iter().map(String::as_str).collect();
+        assert!(check(&config(&padded)), "--{flag}: {padded:?}");
     }
     let shared = ["log-level", "log-format", "verbose", "help", "version"];
     let told = |name: &str| table.iter().any(|(flag, ..)| *flag == name);
@@ -160,7 +175,7 @@ fn each_flag_of_the_server_lands() {
             c.rules.whitelist == [r#"{a="1",b="2"}"#, "up"]
         }),
         ("whitelist-file", &["--whitelist-file=w"], |c| c.rules.whitelist_file.as_deref() == Some(Path::new("w"))),
-        ("elide-label", &["--elide-label=a,b", "--elide-label=c"], |c| c.rules.elide_labels == ["a,b", "c"]),
+        ("elide-label", &["--elide-label=a", r#"--elide-label="b,c""#], |c| c.rules.elide_labels == ["a", "b,c"]),
         ("limit-bytes", &["--limit-bytes=7"], |c| c.limit_bytes == 7),
         ("limit-receive-bytes", &["--limit-receive-bytes=8"], |c| c.limit_receive_bytes == 8),
         ("verbose", &["-v"], |c| c.verbose),
@@ -298,7 +313,9 @@ fn each_flag_of_the_quickstart_lands() {
 fn the_authority_has_an_address_and_a_file() {
     let pick = |flags| if let Flags::AuthorizationServer(flags) = flags { Some(*flags) } else { None };
     let config = parsed(Program::AuthorizationServer, &["localhost:9001", "t.json"], &[], pick).config();
-    assert_eq!(config, Ok(AuthorityConfig { listen: "localhost:9001".into(), tokens_file: "t.json".into() }));
+    let expected = Ok(AuthorityConfig { listen: "localhost:9001".into(), tokens_file: "t.json".into() });
+    assert_eq!(config, expected);
+    assert_eq!(parsed(Program::AuthorizationServer, &[" localhost:9001\n", "t.json\n"], &[], pick).config(), expected);
     assert!(Flags::parse(Some(Program::AuthorizationServer), argv(&["localhost:9001"], &[])).is_err());
 }
 
@@ -383,6 +400,61 @@ fn defaults_are_the_contract_s() {
     assert_eq!((flags.interval, flags.matches), (Duration::from_secs(10), vec![r#"{__name__!=""}"#.to_owned()]));
 }
 
+/// A list flag of a program: a value with white space in every place where it may be, the same without, and a value with
+/// an element that cannot be meant, with that element. `None` where only the program's start can tell.
+type List = (Program, &'static str, &'static str, &'static str, Option<(&'static str, &'static str)>);
+
+/// What was meant, without the program's name; or why it could not be.
+fn meant(program: Program, more: &[&str]) -> Result<String, String> {
+    let base = match program {
+        Program::Server => SERVER,
+        Program::Client => &[CLIENT, &["--anonymize-salt=s"]].concat(),
+        Program::AuthorizationServer => &["localhost:9001", "t.json"],
+        Program::Benchmark => BENCHMARK,
+        Program::Quickstart => &[],
+    };
+    let flags = Flags::parse(Some(program), argv(base, more)).unwrap_or_else(|error| panic!("{more:?}: {error}"));
+    flags.config().map(|(config, _)| format!("{config:?}")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_list_flag_trims_and_refuses() {
+    const SELECTOR: &str = r#"{a="1",b=" 2 "}"#;
+    const PADDED_SELECTOR: &str = " {a=\"1\",b=\" 2 \"}\n";
+    let table: &[List] = &[
+        (Program::Server, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
+        (Program::Server, "required-label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b-c=1", "b-c=1"))),
+        (Program::Server, "memcached", " a:1, b:2\n,", "a:1,b:2", Some(("a:1,b", "b"))),
+        (Program::Server, "elide-label", " a\n", "a", Some(("a,b", "a,b"))),
+        (Program::Server, "whitelist", PADDED_SELECTOR, SELECTOR, None),
+        (Program::Server, "shared-key", " a key\n", "a key", None),
+        (Program::Client, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
+        (Program::Client, "rename", " a=b,\tc = d \n, ", "a=b,c=d", Some(("a=b,c d", "c d"))),
+        (Program::Client, "anonymize-labels", " instance, pod\n,", "instance,pod", Some(("instance,po d", "po d"))),
+        (Program::Client, "match", PADDED_SELECTOR, SELECTOR, None),
+        (Program::Quickstart, "match", PADDED_SELECTOR, SELECTOR, None),
+    ];
+    for &(program, flag, padded, plain, impossible) in table {
+        let typed = |value: &str| meant(program, &[&format!("--{flag}"), value]);
+        assert_eq!(typed(padded), typed(plain), "{program:?} --{flag}");
+        assert_ne!(typed(plain), meant(program, &[]), "{program:?} --{flag}");
+        // Another occurrence, and one with nothing in it.
+        let twice = meant(program, &[&format!("--{flag}={padded}"), &format!("--{flag}= ")]);
+        assert_eq!(twice, typed(plain), "{program:?} --{flag}");
+        let Some((value, element)) = impossible else { continue };
+        let error = typed(value).unwrap_err();
+        assert!(error.starts_with(&format!("--{flag} has {element:?}")), "{error}");
+        assert!(error.matches(&format!("--{flag}")).count() > 1 || error.contains(':'), "what is right: {error}");
+    }
+    for program in Program::ALL {
+        let command = program.command();
+        let lists = command.get_arguments().filter(|arg| matches!(arg.get_action(), clap::ArgAction::Append));
+        for name in lists.filter_map(|arg| arg.get_long()) {
+            assert!(table.iter().any(|(of, flag, ..)| (*of, *flag) == (program, name)), "{program:?} --{name}: no row");
+        }
+    }
+}
+
 /// What the monitoring operator of a cluster passes.
 #[test]
 fn the_operator_s_deployment() {
@@ -445,17 +517,21 @@ fn what_the_server_refuses() {
         (&["--oidc-audience=x"], "--oidc-issuer"),
         (&["--oidc-issuer=https://u:p@i", "--client-id=x", "--client-secret=x"], "--oidc-issuer"),
         (&["--label=a"], "--label"),
+        (&["--authorize=http://a\nb"], "line break"),
+        (&["--partition-label=a,b"], r#"--partition-label cannot be "a,b""#),
         (&["--label=1a=b"], "no label name"),
         (&["--label=a=1,a=2"], "twice"),
         (&["--label=_id=x"], "must not set _id"),
         (&["--elide-label=a", "--elide-label=_id"], "--elide-label"),
+        (&["--elide-label= _id"], "--elide-label cannot be _id"),
         (&["--elide-label=__name__"], "--elide-label"),
+        (&["--elide-label=a,b"], "once per name (--elide-label=instance --elide-label=pod)"),
         (&["--label=__name__=x"], "must not set __name__"),
         (&["--required-label=a=1", "--required-label=a=2"], "twice"),
         (&["--required-label=_id=x"], "must not set _id"),
         (&["--partition-label="], "--partition-label"),
         (&["--partition-label=__name__"], "--partition-label"),
-        (&["--memcached=cache"], "--memcached"),
+        (&["--memcached=a:1, cache"], r#"--memcached has "cache": the port is missing"#),
         (&["--listen=9003"], "--listen"),
         (&["--listen="], "--listen"),
         (&["--listen-internal="], "--listen-internal"),
@@ -482,6 +558,10 @@ fn what_the_client_refuses() {
         (&["--tls-cert-file=c"], "--tls-private-key-file"),
         (&["--anonymize-labels=a"], "--anonymize-salt-file"),
         (&["--anonymize-labels=a", "--anonymize-salt="], "--anonymize-salt-file"),
+        (&["--anonymize-labels=instance pod", "--anonymize-salt=s"], r#"--anonymize-labels has "instance pod", which"#),
+        (&["--anonymize-labels=__name__", "--anonymize-salt=s"], "--anonymize-labels cannot be __name__"),
+        (&["--to-token=a\nb"], "--to-token has a line break"),
+        (&["--from-token=a\nb"], "--from-token has a line break"),
         (&["--rename=a"], "OLD=NEW"),
         (&["--rename=a="], "OLD=NEW"),
         (&["--rename=a=b,a=c"], "twice"),
@@ -575,9 +655,42 @@ fn warnings() {
         assert!(flags.warnings()[0].contains(hint), "{:?}", flags.warnings());
         assert!(!flags.config().unwrap().log_tenant);
     }
+    assert!(server_flags(SERVER, &["--client-secret=a b"]).warnings().is_empty());
+    assert!(
+        server_flags(SERVER, &["--client-secret=hunter2\n"]).warnings()[0].starts_with("--client-secret has white")
+    );
     let both = ["--from-token=a", "--from-token-file=f", "--to-token-file=f"];
     assert_eq!(client_flags(CLIENT, &both).warnings().len(), 2);
     assert_eq!(secret(&client(&both).to.token), "t", "the value goes before the file");
+    for (labels, hint) in [
+        ("instance,pod,clusterID", None),
+        ("Instance", Some("Instance is not instance")),
+        ("Instance,instance", None),
+        ("a,NAMESPACE", Some("NAMESPACE is not namespace")),
+        ("_id", Some("sent in clear")),
+        ("le", Some("histogram")),
+        ("__address__", Some("no series has __address__")),
+    ] {
+        let warnings =
+            client_flags(CLIENT, &["--anonymize-salt=s", &format!("--anonymize-labels={labels}")]).warnings();
+        assert_eq!(warnings.len(), usize::from(hint.is_some()), "{labels}: {warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains(hint.unwrap_or_default())), "{warnings:?}");
+    }
+    let salt = client_flags(CLIENT, &["--anonymize-labels=a", "--anonymize-salt= hunter2"]);
+    assert!(salt.warnings()[0].starts_with("--anonymize-salt has white space"), "{:?}", salt.warnings());
+    assert_eq!(secret(&salt.config().unwrap().anonymize.unwrap().salt), " hunter2", "to the letter");
+}
+
+#[test]
+fn tokens_are_trimmed() {
+    let config = client(&["--to-token= t\n", "--from-token", "\tf "]);
+    assert_eq!((secret(&config.to.token), config.from.token.as_ref().map(secret)), ("t", Some("f")));
+    assert_eq!(secret(&benchmark(BENCHMARK, &["--to-token= t\n"]).unwrap().to.token), "t");
+    assert!(client_flags(CLIENT, &["--to-token= \n"]).config().unwrap_err().to_string().contains("--to-token-file"));
+    let oidc = ["--oidc-issuer=https://i\n", "--client-id= me ", "--client-secret= s\n"];
+    let oidc = server(&oidc).oidc.unwrap();
+    let found = (oidc.issuer.as_str(), oidc.client_id.as_str(), oidc.client_secret.expose());
+    assert_eq!(found, ("https://i", "me", " s\n"), "only the secret is to the letter");
 }
 
 /// Holds `path`, below this crate, against `text`; `UPDATE=1` writes it.

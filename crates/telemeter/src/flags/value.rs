@@ -1,7 +1,8 @@
-//! What a flag's text means: slices, pairs, URLs, names. Every refusal names the flag and never shows a secret.
+//! What the text of a single value means: paths, addresses, URLs, secrets. Every refusal names the flag and never shows a secret.
 
-use std::{ffi::OsString, fmt, path::PathBuf};
+use std::{convert::Infallible, ffi::OsString, fmt, net::Ipv6Addr, path::PathBuf};
 
+use telemeter_auth::Secret;
 use url::Url;
 
 /// Why argv, though well formed, cannot be meant. Its text names the flag and what to do.
@@ -48,99 +49,88 @@ pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// The elements of a slice flag: each occurrence is one line of CSV, and an empty one has none.
-///
-/// A field that begins with `"` ends at the next lone `"`, may hold commas, and `""` in it is one `"`.
-pub(crate) fn slice(flag: &'static str, occurrences: Vec<String>) -> Result<Vec<String>, FlagError> {
-    let mut fields = Vec::new();
-    for line in occurrences {
-        let mut rest = line.as_str();
-        while !line.is_empty() {
-            let (field, after) = csv_field(rest).ok_or_else(|| {
-                FlagError::value(flag, r#"has a stray quote: a quoted element is "a,b", and a quote in it is """#)
-            })?;
-            fields.push(field);
-            match after {
-                Some(after) => rest = after,
-                None => break,
-            }
-        }
+/// `text` in quotes and escaped, so that it is one line, and cut where it is long.
+pub(crate) fn shown(text: &str) -> String {
+    const CHARACTERS: usize = 80;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
-    Ok(fields)
 }
 
-/// One field and what stands behind its comma, if there is one; `None` where a quote stands astray.
-fn csv_field(text: &str) -> Option<(String, Option<&str>)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let (field, after) = text.split_once(',').map_or((text, None), |(field, after)| (field, Some(after)));
-        return (!field.contains(['"', '\n', '\r'])).then(|| (field.to_owned(), after));
+/// A secret, to the letter.
+pub(crate) fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::from(text))
+}
+
+/// A bearer token. White space around it can be no part of it: no header would hold it.
+pub(crate) fn token(text: &str) -> Result<Secret, Infallible> {
+    secret(text.trim())
+}
+
+/// What to say of a secret with white space at its ends, which counts.
+pub(crate) fn padded(flag: &'static str, secret: &Option<Secret>) -> Option<String> {
+    let padded = secret.as_ref().is_some_and(|secret| secret.expose().trim() != secret.expose());
+    padded.then(|| format!("{flag} has white space at an end, which is taken as a part of it"))
+}
+
+/// Host, without brackets, and port of `HOST:PORT`, `:PORT` and `[V6]:PORT`.
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
+    let Some(bracketed) = host.strip_prefix('[') else {
+        let character = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        return host.bytes().all(character).then_some((host, port));
     };
-    let mut field = String::new();
-    let mut rest = quoted;
-    loop {
-        let (before, after) = rest.split_once('"')?;
-        field.push_str(before);
-        match after.as_bytes().first() {
-            Some(b'"') => {
-                field.push('"');
-                rest = &after[1..];
-            }
-            Some(b',') => return Some((field, Some(&after[1..]))),
-            None => return Some((field, None)),
-            Some(_) => return None,
-        }
-    }
-}
-
-/// `NAME=VALUE` labels: valid names, each once, none that the data path needs for itself.
-pub(crate) fn labels(
-    flag: &'static str,
-    occurrences: Vec<String>,
-    reserved: &[&str],
-) -> Result<Vec<(String, String)>, FlagError> {
-    let mut labels: Vec<(String, String)> = Vec::new();
-    for element in slice(flag, occurrences)? {
-        let Some((name, value)) = element.split_once('=') else {
-            return Err(FlagError::value(flag, format_args!("must be NAME=VALUE, not {element:?}")));
-        };
-        if !is_label_name(name) {
-            return Err(FlagError::value(flag, format_args!("has {name:?}, which is no label name")));
-        }
-        if reserved.contains(&name) {
-            return Err(FlagError::value(flag, format_args!("must not set {name}: it says who or what a series is")));
-        }
-        if labels.iter().any(|(other, _)| other == name) {
-            return Err(FlagError::value(flag, format_args!("names {name} twice")));
-        }
-        labels.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(labels)
-}
-
-/// Whether `name` is a label name: a letter or underscore, then letters, digits and underscores.
-pub(crate) fn is_label_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.as_bytes()[0].is_ascii_digit()
-        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
-}
-
-/// Selectors as they are given one by one: trimmed, empty ones dropped.
-pub(crate) fn selectors(list: &[String]) -> Vec<String> {
-    list.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    let host = bracketed.strip_suffix(']')?;
+    // A link-local address has its zone behind it: fe80::1%eth0.
+    let address = host.split_once('%').map_or(host, |(address, _)| address);
+    address.parse::<Ipv6Addr>().is_ok().then_some((host, port))
 }
 
 /// An address to listen on: `HOST:PORT`, `:PORT`, `[V6]:PORT`.
 pub(crate) fn address(flag: &'static str, text: &str) -> Result<String, FlagError> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() && (!host.contains(':') || host.starts_with('[')) => {
-            Ok(text.to_owned())
-        }
-        _ => Err(FlagError::value(flag, format_args!("must be HOST:PORT, not {text:?}"))),
+    match host_and_port(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(FlagError::value(flag, format_args!("must be HOST:PORT, not {}", shown(text)))),
     }
+}
+
+/// A server that is connected to: `HOST:PORT`, `[V6]:PORT`; `:PORT` is this machine, as in Go.
+pub(crate) fn server(flag: &'static str, text: &str) -> Result<String, FlagError> {
+    let no = |problem: &str| Err(FlagError::value(flag, format_args!("has {}: {problem}", shown(text))));
+    match host_and_port(text) {
+        Some((_, 0)) => return no("port 0 is none that a server has"),
+        Some(("", port)) => return Ok(format!("localhost:{port}")),
+        Some((host, _)) if !host.contains('%') => return Ok(text.to_owned()),
+        _ => {}
+    }
+    if text.contains("://") {
+        // It may hold a password.
+        return Err(FlagError::value(flag, "must be HOST:PORT without a scheme: cache:11211"));
+    }
+    if text.contains('/') {
+        return no("a Unix socket is not connected to; name HOST:PORT of a server that listens on TCP");
+    }
+    if ["dns+", "dnssrv+", "dnssrvnoa+"].iter().any(|prefix| text.starts_with(prefix)) {
+        return no("no prefix is needed, and none is known; a name is looked up again and again; several servers are \
+                   named one by one");
+    }
+    if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
+        return no("an IPv6 address needs brackets: [::1]:11211");
+    }
+    if !text.contains(':') {
+        return no("the port is missing: cache:11211");
+    }
+    no("must be HOST:PORT: a name or an address, and a number up to 65535")
 }
 
 /// An `http` or `https` URL. The text is not shown in an error: it may hold a password.
 pub(crate) fn http_url(flag: &'static str, text: &str) -> Result<Url, FlagError> {
+    // Go refuses them; the parser below would pass over some in silence.
+    if text.contains(char::is_control) {
+        return Err(FlagError::value(flag, "has a line break or another control character in the middle of the URL"));
+    }
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     if !lower.starts_with("http://") && !lower.starts_with("https://") {
         return Err(FlagError::value(flag, "must be a URL that starts with http:// or https://"));
@@ -168,31 +158,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_are_csv() {
-        fn check(occurrences: &[&str], expected: Option<&[&str]>) {
-            let fields = slice("--label", occurrences.iter().map(|&text| text.to_owned()).collect());
-            assert_eq!(
-                fields.ok().as_deref(),
-                expected.map(|e| e.iter().map(|&s| s.into()).collect::<Vec<String>>()).as_deref(),
-                "{occurrences:?}"
-            );
-        }
-        check(&[], Some(&[]));
-        check(&[""], Some(&[]));
-        check(&["a=b"], Some(&["a=b"]));
-        check(&["a=b,c=d", "e=f"], Some(&["a=b", "c=d", "e=f"]));
-        check(&[","], Some(&["", ""]));
-        check(&["a,"], Some(&["a", ""]));
-        check(&[r#""a=b,c",d=e"#], Some(&["a=b,c", "d=e"]));
-        check(&[r#""say ""hi""""#], Some(&[r#"say "hi""#]));
-        check(&[r#""""#], Some(&[""]));
-        check(&[r#"a="b""#], None);
-        check(&[r#""a"b"#], None);
-        check(&[r#""a"#], None);
-        check(&["a\nb"], None);
-    }
-
-    #[test]
     fn booleans_are_go_s() {
         for (text, expected) in [("1", true), ("t", true), ("TRUE", true), ("0", false), ("F", false), ("False", false)]
         {
@@ -203,17 +168,85 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for good in ["localhost:9004", ":9003", "0.0.0.0:0", "[::1]:80"] {
+        for good in ["localhost:9004", ":9003", "0.0.0.0:0", "[::1]:80", "[fe80::1%eth0]:80", "my-host_1.svc:1"] {
             assert_eq!(address("--listen", good).as_deref(), Ok(good));
         }
-        for bad in ["", "9003", "localhost", "localhost:", "localhost:http", "::1:80", "a:65536"] {
-            assert!(address("--listen", bad).is_err(), "{bad:?}");
+        for bad in [
+            "",
+            "9003",
+            "localhost",
+            "localhost:",
+            "localhost:http",
+            "::1:80",
+            "a:65536",
+            "a:+80",
+            "a b:80",
+            "[a]:80",
+            "[::1:80",
+            "http://a:80",
+            "a:80 b:80",
+            "a\n:80",
+        ] {
+            let error = address("--listen", bad).expect_err(bad).to_string();
+            assert_eq!(error, format!("--listen must be HOST:PORT, not {bad:?}"));
         }
     }
 
     #[test]
+    fn servers() {
+        for good in ["cache:11211", "10.0.0.1:11211", "[::1]:11211", "cache_1.ns.svc.cluster.local:1", "a:65535"] {
+            assert_eq!(server("--memcached", good).as_deref(), Ok(good));
+        }
+        assert_eq!(server("--memcached", ":11211").as_deref(), Ok("localhost:11211"), "as in Go");
+        for (bad, hint) in [
+            ("cache", "port is missing"),
+            ("10.0.0.1", "port is missing"),
+            ("cache:", "HOST:PORT"),
+            ("cache:0", "port 0"),
+            ("cache:65536", "65535"),
+            ("cache:memcache", "65535"),
+            ("cache:+1", "65535"),
+            ("cache 11211", "port is missing"),
+            ("ca che:11211", "HOST:PORT"),
+            ("::1", "needs brackets: [::1]:11211"),
+            ("::1:11211", "needs brackets"),
+            ("[::1]", "needs brackets"),
+            ("[cache]:11211", "HOST:PORT"),
+            ("a:1:2", "needs brackets"),
+            ("[fe80::1%eth0]:11211", "needs brackets"),
+            ("/run/memcached.sock", "Unix socket"),
+            ("dns+cache:11211", "no prefix"),
+            ("dnssrv+_memcache._tcp.cache", "no prefix"),
+            ("größe:1", "HOST:PORT"),
+        ] {
+            let error = server("--memcached", bad).expect_err(bad).to_string();
+            assert!(error.starts_with(&format!("--memcached has {bad:?}: ")) && error.contains(hint), "{error}");
+        }
+        let error = server("--memcached", "memcached://u:hunter2@cache:11211").expect_err("a scheme").to_string();
+        assert!(error.contains("without a scheme") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn tokens_are_trimmed_and_secrets_are_not() {
+        let exposed = |secret: Result<Secret, Infallible>| secret.expect("taken").expose().to_owned();
+        assert_eq!((exposed(token(" t\n")), exposed(secret(" s\n"))), ("t".to_owned(), " s\n".to_owned()));
+        assert_eq!(padded("--x", &None), None);
+        assert_eq!(padded("--x", &Some(Secret::from("a b"))), None);
+        let line = padded("--x", &Some(Secret::from("hunter2\n"))).expect("a warning");
+        assert!(line.starts_with("--x ") && !line.contains("hunter2"), "{line}");
+    }
+
+    #[test]
     fn a_url_in_an_error_is_not_shown() {
-        for bad in ["ftp://u:hunter2@h", "hunter2", "", "http://u:hunter2@", "http://u:hunter2@h:99999/"] {
+        for bad in [
+            "ftp://u:hunter2@h",
+            "hunter2",
+            "",
+            "http://u:hunter2@",
+            "http://u:hunter2@h:99999/",
+            "http://hunter2\n.h/",
+            "http://hunter2 h/",
+        ] {
             let error = http_url("--to", bad).expect_err(bad).to_string();
             assert!(error.starts_with("--to ") && !error.contains("hunter2"), "{error}");
         }
