@@ -22,11 +22,24 @@ pub struct Anonymize {
 
 impl Anonymize {
     /// The names of the labels whose values are hashed, and the salt.
+    ///
+    /// A name with other characters than letters, digits, `_` and `:` stands for its escaped form as well: a Prometheus
+    /// that was not asked for UTF-8 names writes `http_status` for `http.status`.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, salt: &[u8]) -> Self {
         let mut salted = Context::new(&SHA256);
         salted.update(salt);
-        Self { names: names.into_iter().collect(), salted }
+        let mut all = Vec::new();
+        for name in names {
+            let escaped = underscored(&name);
+            if escaped != name && !all.contains(&escaped) {
+                all.push(escaped);
+            }
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        Self { names: all, salted }
     }
 
     /// The hash of one value.
@@ -36,6 +49,13 @@ impl Anonymize {
         context.update(value.as_bytes());
         URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..KEPT_BYTES])
     }
+}
+
+/// A name as the escaping scheme `underscores` writes it. Source: Prometheus' escaping schemes.
+fn underscored(name: &str) -> String {
+    let is_legal =
+        |at: usize, c: char| matches!(c, '_' | ':') || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit());
+    name.char_indices().map(|(at, c)| if is_legal(at, c) { c } else { '_' }).collect()
 }
 
 impl std::fmt::Debug for Anonymize {
@@ -74,5 +94,23 @@ mod tests {
         let expected = "up{instance=\"jq3qAnaIF1ce\",job=\"10.0.150.196:9099\"} 1\nup{instance=\"\"} 2\n";
         assert_eq!(through(body, &[&step]).expect("kept").0, expected);
         assert!(!format!("{step:?}").contains("unique"));
+    }
+
+    #[test]
+    fn a_utf8_name_is_hashed_under_its_escaped_form_too() {
+        for (name, escaped) in [
+            ("instance", "instance"),
+            ("http.status", "http_status"),
+            ("9a.b", "_a_b"),
+            ("grö:ße", "gr_:_e"),
+            ("a/b-c d", "a_b_c_d"),
+        ] {
+            assert_eq!(underscored(name), escaped);
+        }
+        let step = Anonymize::new(["http.status".to_owned(), "pod".to_owned(), "http_status".to_owned()], b"salt");
+        let body = "up{\"http.status\"=\"x\",pod=\"x\",httpzstatus=\"x\"} 1\nup{http_status=\"x\"} 2";
+        let (text, _) = through(body, &[&step]).expect("kept");
+        assert_eq!(text.matches("\"x\"").count(), 1, "{text}");
+        assert_eq!(text.matches(&step.hash("x")).count(), 3, "{text}");
     }
 }
