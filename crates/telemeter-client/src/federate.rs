@@ -10,6 +10,7 @@ use url::Url;
 use crate::{
     config::{Config, Credential},
     credential::{self, CredentialError},
+    matches,
     metrics::Metrics,
     refusal::Refusal,
 };
@@ -82,10 +83,12 @@ impl Scrape {
 }
 
 impl Federate {
-    /// Reads the file of selectors.
+    /// Reads the file of selectors, and warns of each selector that we cannot read.
     pub(crate) fn new(config: &Config, outbound: Outbound, metrics: Metrics) -> Result<Self, MatchFileError> {
         let mut url = config.from.url.clone();
+        matches::warn("--match", &config.matches);
         let more = config.match_file.as_deref().map(selectors).transpose()?.unwrap_or_default();
+        matches::warn("--match-file", &more);
         url.query_pairs_mut().extend_pairs(config.matches.iter().chain(&more).map(|selector| ("match[]", selector)));
         let (token, limit_bytes) = (config.from.token.clone(), config.limit_bytes);
         Ok(Self { outbound, url, token, limit_bytes, metrics })

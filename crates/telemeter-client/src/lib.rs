@@ -8,6 +8,7 @@ pub mod config;
 pub mod credential;
 mod cycles;
 pub mod federate;
+mod matches;
 pub mod metrics;
 mod pieces;
 mod pipeline;
