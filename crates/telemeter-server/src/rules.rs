@@ -17,6 +17,9 @@ use telemeter_wire::SeriesSet;
 
 use crate::config::{self, ReceiveIdentity};
 
+/// What to add to the error of a selector.
+const RIGHT: &str = r#"a selector is up, or {__name__="up",job=~"a|b"}, one a flag and one a line"#;
+
 /// What may pass, and how it is changed.
 pub struct Rules {
     partition_label: String,
@@ -36,13 +39,13 @@ impl Rules {
         let rules = &config.rules;
         let mut selectors = Vec::new();
         for rule in &rules.whitelist {
-            selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}"))?);
+            selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}; {RIGHT}"))?);
         }
         if let Some(file) = &rules.whitelist_file {
             let text = std::fs::read_to_string(file)
                 .map_err(|error| format!("--whitelist-file {}: {error}", file.display()))?;
             let more = Selector::parse_lines(&text);
-            selectors.extend(more.map_err(|error| format!("--whitelist-file {}: {error}", file.display()))?);
+            selectors.extend(more.map_err(|error| format!("--whitelist-file {}: {error}; {RIGHT}", file.display()))?);
         }
         Ok(Self {
             partition_label: config.partition_label.clone(),

@@ -133,10 +133,13 @@ async fn a_bad_rule_is_no_start() {
     };
     for (bad, flag) in [
         (config(|rules| rules.whitelist = texts(&["{a=~\"(\"}"])), "--whitelist: "),
+        (config(|rules| rules.whitelist = texts(&["up", "a,b"])), r#"--whitelist: rule "a,b": column 2: expected "#),
         (config(|rules| rules.whitelist_file = Some("/nowhere".into())), "--whitelist-file /nowhere: "),
     ] {
         let error = telemeter_server::Server::start(bad, telemeter_http::clock::Clock::system()).await.err().unwrap();
-        assert!(error.to_string().starts_with(flag), "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with(flag) && error.lines().count() == 1, "{error}");
+        assert!(error.contains("/nowhere") || error.contains(r#"a selector is up, or {__name__="up""#), "{error}");
     }
 }
 

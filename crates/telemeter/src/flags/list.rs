@@ -89,7 +89,7 @@ pub(crate) fn label_names(
 ) -> Result<Vec<String>, FlagError> {
     let mut names: Vec<String> = Vec::new();
     for Element { text, quoted } in elements(flag, separation, occurrences)? {
-        if !is_label_name(&text) && !(quoted && is_quotable(&text)) {
+        if !(is_label_name(&text) || quoted && is_quotable(&text)) {
             let given = match separation {
                 Separation::Commas => format!("commas separate names ({flag}=instance,pod)"),
                 Separation::Repeated => format!("this flag is given once per name ({flag}=instance {flag}=pod)"),

@@ -444,7 +444,10 @@ fn every_list_flag_trims_and_refuses() {
         let Some((value, element)) = impossible else { continue };
         let error = typed(value).unwrap_err();
         assert!(error.starts_with(&format!("--{flag} has {element:?}")), "{error}");
-        assert!(error.matches(&format!("--{flag}")).count() > 1 || error.contains(':'), "what is right: {error}");
+        assert!(
+            ["digits and _", "=region=eu", "ALERTS=alerts", "cache:11211"].iter().any(|right| error.contains(right)),
+            "{error}"
+        );
     }
     for program in Program::ALL {
         let command = program.command();
