@@ -3,17 +3,21 @@
 mod metrics;
 mod opened;
 mod redact;
+mod renewal;
+mod roots;
 mod tls;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
-use reqwest::redirect::Policy;
 
-pub use self::{metrics::OutboundMetrics, opened::Opened};
+use self::renewal::Connections;
+pub use self::{metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal};
 use crate::body::chain;
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;
@@ -84,16 +88,16 @@ impl OutboundConfig {
 
 /// Makes outbound calls. Cheap to clone; clones share connections.
 ///
-/// Certificates are read when it is built: to read them again, build another one and swap it in.
+/// Roots and certificates are read when it is built, and again by [`Outbound::read`].
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    http: reqwest::Client,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
     config: OutboundConfig,
+    current: ArcSwap<Connections>,
     metrics: Option<OutboundMetrics>,
 }
 
@@ -152,31 +156,13 @@ impl Outbound {
     /// # Errors
     /// [`OutboundError::Setup`] naming the file that is missing or wrong, or the proxy variable.
     pub fn new(config: OutboundConfig, metrics: Option<OutboundMetrics>) -> Result<Self, OutboundError> {
-        let tls = tls::config(config.ca_file.as_deref(), config.identity.as_ref())?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .gzip(config.gzip)
-            .user_agent(config.user_agent.as_str())
-            .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .pool_max_idle_per_host(if config.keep_alive { 100 } else { 0 })
-            .no_proxy();
-        if config.proxy == Proxy::FromEnvironment {
-            for proxy in tls::proxies(|name| std::env::var(name).ok())? {
-                builder = builder.proxy(proxy);
-            }
-        }
-        let http = builder.build().map_err(|error| OutboundError::Setup(chain(&error.without_url())))?;
-        Ok(Self { http, shared: Arc::new(Shared { config, metrics }) })
+        let current = ArcSwap::from_pointee(Connections::new(&config)?);
+        Ok(Self { shared: Arc::new(Shared { config, current, metrics }) })
     }
 
     /// For building requests. Send them with [`Outbound::send`], which adds the caps, the deadline and the metrics.
-    pub fn http(&self) -> &reqwest::Client {
-        &self.http
+    pub fn http(&self) -> reqwest::Client {
+        self.shared.current.load().http.clone()
     }
 
     /// What it was built from.
@@ -213,7 +199,7 @@ impl Outbound {
     }
 
     async fn exchange(&self, request: reqwest::Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
-        let mut response = self.http.execute(request).await.map_err(failure)?;
+        let mut response = self.http().execute(request).await.map_err(failure)?;
         if response.content_length().is_some_and(|declared| declared > cap_bytes as u64) {
             return Err(OutboundError::TooLarge { cap_bytes });
         }
@@ -261,7 +247,8 @@ fn failure(error: reqwest::Error) -> OutboundError {
     let connect = error.is_connect();
     let error = error.without_url();
     // The library's own sentence says less than its causes do.
-    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
+    let cause = words::of_cause(&error);
+    let cause = cause.unwrap_or_else(|| std::error::Error::source(&error).map_or_else(|| error.to_string(), chain));
     if connect { OutboundError::Connect(cause) } else { OutboundError::Broken(cause) }
 }
 

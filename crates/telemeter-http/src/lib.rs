@@ -4,12 +4,15 @@
 //! byte cap, every wait a deadline, and no output holds a secret.
 
 pub mod body;
+mod certificate;
 pub mod client;
 pub mod clock;
+pub mod file;
 pub mod instrument;
 pub mod internal;
 pub mod listen;
 pub mod metrics;
 mod panics;
+pub mod pem;
 mod propagate;
 pub mod tls;

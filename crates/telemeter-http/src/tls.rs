@@ -1,6 +1,6 @@
 //! The certificate that a listener shows, read from files and read again while it serves.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,8 +8,9 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+pub use crate::certificate::TlsError;
+use crate::certificate::{read_pair, validity};
 
 /// A listener's certificate and key. Cheap to clone; a reload shows in every clone, from the next handshake on.
 #[derive(Clone, Debug)]
@@ -26,36 +27,11 @@ struct Shared {
     current: ArcSwap<CertifiedKey>,
 }
 
-/// Why a certificate cannot be used. Names the file; holds nothing of its content.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file is missing, unreadable, or not PEM of the right kind.
-    #[error("{} {what}: {cause}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-        /// Why, in the words of whoever found out.
-        cause: String,
-    },
-    /// The two files do not go together.
-    #[error("{} is not the key of {}: {cause}", key_file.display(), cert_file.display())]
-    Pair {
-        /// The certificate.
-        cert_file: PathBuf,
-        /// The key.
-        key_file: PathBuf,
-        /// Why, in the words of the TLS library.
-        cause: String,
-    },
-    /// The TLS library refuses its own defaults.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(String),
-}
-
 impl Tls {
     /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
+    ///
+    /// A certificate that has expired, or is not valid yet, is shown all the same; the log warns of it, here and at each
+    /// reload.
     ///
     /// # Errors
     /// [`TlsError`] naming the file.
@@ -93,6 +69,13 @@ impl Tls {
         Ok(Renewal { shared: self.shared.clone(), pair })
     }
 
+    /// When the certificate in use expires: Unix time in milliseconds, in the past where it has. `None` where the
+    /// certificate does not say it in a way that we can read.
+    pub fn expires_ms(&self) -> Option<i64> {
+        let current = self.shared.current.load();
+        Some(validity(current.cert.first()?)?.not_after_ms)
+    }
+
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
     }
@@ -118,36 +101,10 @@ impl ResolvesServerCert for Shared {
     }
 }
 
-fn read_pair(cert_file: &Path, key_file: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert_file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| file(cert_file, "is not PEM", &error))?;
-    if chain.is_empty() {
-        return Err(TlsError::File {
-            path: cert_file.to_owned(),
-            what: "holds no certificate",
-            cause: "no CERTIFICATE section in it".to_owned(),
-        });
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
-        .map_err(|error| file(key_file, "holds no private key in PEM", &error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Pair {
-        cert_file: cert_file.to_owned(),
-        key_file: key_file.to_owned(),
-        cause: error.to_string(),
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| file(path, "cannot be read", &error))
-}
-
-fn file(path: &Path, what: &'static str, error: &dyn std::error::Error) -> TlsError {
-    TlsError::File { path: path.to_owned(), what, cause: error.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn write_pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
@@ -172,7 +129,7 @@ mod tests {
         check(&cert, &other_key, "two.key is not the key of ");
         check(Path::new("/nowhere.crt"), &key, "/nowhere.crt cannot be read: ");
         check(&cert, Path::new("/nowhere.key"), "/nowhere.key cannot be read: ");
-        check(&key, &key, "one.key holds no certificate");
+        check(&key, &key, "one.key holds no certificate in PEM");
         check(&cert, &cert, "one.crt holds no private key in PEM");
     }
 

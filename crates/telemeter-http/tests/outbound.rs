@@ -220,4 +220,15 @@ async fn in_a_child_without_roots() {
     assert_eq!(ask(&outbound, &server.uri(), 10).await.unwrap().status, 200);
     let secure = server.uri().replace("http://", "https://");
     ask(&outbound, &secure, 10).await.expect_err("an http server speaks no TLS");
+
+    assert_eq!(outbound.roots(), 0);
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    outbound.warn_without_roots("--from", "http");
+    assert!(lines.0.lock().is_empty(), "nothing needs them");
+    outbound.warn_without_roots("--to", "https");
+    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+    assert!(text.contains("WARN") && text.contains("no trusted roots") && text.contains("flag=\"--to\""), "{text}");
 }

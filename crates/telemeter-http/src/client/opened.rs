@@ -38,7 +38,7 @@ impl Outbound {
         let start = Instant::now();
         let deadline = start + config.timeout;
 
-        let outcome = match tokio::time::timeout_at(deadline, self.http.execute(request)).await {
+        let outcome = match tokio::time::timeout_at(deadline, self.http().execute(request)).await {
             Ok(Ok(mut response)) => {
                 let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
                 Ok(Opened { status, headers, response, deadline, cap_bytes, room: cap_bytes })

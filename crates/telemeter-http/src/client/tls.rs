@@ -4,66 +4,44 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::{NoProxy, Proxy};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::ClientConfig;
+use rustls::sign::SingleCertAndKey;
 
-use super::{Identity, OutboundError};
+use super::roots::Roots;
+use super::{OutboundConfig, OutboundError};
+use crate::certificate::read_pair;
 
-/// The system's roots (there may be none), and those of `ca_file`.
-pub(super) fn config(ca_file: Option<&Path>, identity: Option<&Identity>) -> Result<ClientConfig, OutboundError> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::debug!(%error, "some of the system's root certificates cannot be read");
+/// Reads the roots, and our own certificate, of one kind of outbound call. Beside the TLS configuration: how many
+/// roots it trusts.
+///
+/// Called again, it reads the files again; what it made before stays as it is.
+pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize), OutboundError> {
+    let mut roots = Roots::system(Path::new("/"), |name| std::env::var_os(name)).map_err(setup)?;
+    if let Some(path) = &outbound.ca_file {
+        roots.add_file(path).map_err(setup)?;
     }
-    roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots
-                .add(certificate)
-                .map_err(|error| setup(path, "holds a certificate that cannot be trusted", &error))?;
-        }
-    }
-    if roots.is_empty() {
-        tracing::debug!("no root certificates: calls to https will fail");
-    }
+    roots.log(outbound.name);
+    let (store, count) = roots.into_store();
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots);
-    let mut config = match identity {
+        .with_root_certificates(store);
+    let mut config = match &outbound.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let key = PrivateKeyDer::from_pem_slice(&read(&identity.key_file)?)
-                .map_err(|error| setup(&identity.key_file, "holds no private key in PEM", &error))?;
-            builder
-                .with_client_auth_cert(certificates(&identity.cert_file)?, key)
-                .map_err(|error| setup(&identity.cert_file, "does not go with its key", &error))?
+            let pair = read_pair(&identity.cert_file, &identity.key_file, &provider)
+                .map_err(|error| OutboundError::Setup(error.to_string()))?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, count))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutboundError> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| setup(path, "is not PEM", &error))?;
-    if found.is_empty() {
-        return Err(OutboundError::Setup(format!("{} holds no certificate in PEM", path.display())));
-    }
-    Ok(found)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, OutboundError> {
-    std::fs::read(path).map_err(|error| setup(path, "cannot be read", &error))
-}
-
-fn setup(path: &Path, what: &str, error: &dyn std::error::Error) -> OutboundError {
-    OutboundError::Setup(format!("{} {what}: {error}", path.display()))
+fn setup(problem: String) -> OutboundError {
+    OutboundError::Setup(problem)
 }
 
 /// The proxies that the environment asks for, with Go's rules: the upper-case name first, a bare `host:port` is `http`,

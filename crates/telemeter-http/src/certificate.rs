@@ -1,0 +1,167 @@
+//! Our own certificates and keys, for listeners and for outbound calls: read from PEM files, checked, and dated.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::CryptoProvider;
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, InconsistentKeys, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use zeroize::Zeroizing;
+
+use crate::client::words;
+use crate::clock::Clock;
+use crate::file::{self, FileError};
+use crate::pem::{self, Block};
+
+/// The last second of the year 9999, beyond which no date is written.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Why a certificate or a key cannot be used. Names the file; holds nothing of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file does not hold what it should.
+    #[error("{} {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The two files do not go together.
+    #[error("{} is not the key of {}", key_file.display(), cert_file.display())]
+    Pair {
+        /// The certificate.
+        cert_file: PathBuf,
+        /// The key.
+        key_file: PathBuf,
+    },
+    /// The TLS library refuses its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// Reads a certificate with its chain, and its private key (PKCS#8, PKCS#1 or SEC1), both PEM. A certificate that has
+/// expired, or is not valid yet, is used; the log warns of it.
+pub(crate) fn read_pair(
+    cert_file: &Path,
+    key_file: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let content = |path: &Path, problem: String| TlsError::Content { path: path.to_owned(), problem };
+    let chain = chain(&file::read(cert_file, file::LARGE)?).map_err(|problem| content(cert_file, problem))?;
+    let key = private_key(&Zeroizing::new(file::read(key_file, file::SMALL)?))
+        .map_err(|problem| content(key_file, problem.replace("FILE", &key_file.display().to_string())))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|_hidden| content(key_file, UNUSABLE.to_owned()))?;
+
+    let pair = CertifiedKey::new(chain, key);
+    match pair.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            return Err(TlsError::Pair { cert_file: cert_file.to_owned(), key_file: key_file.to_owned() });
+        }
+        Err(error) => return Err(content(cert_file, format!("cannot be used: {}", words::in_words(&error)))),
+    }
+    if let Some(flaw) = pair.cert.first().and_then(validity).and_then(|valid| valid.flaw(Clock::system().now_ms())) {
+        tracing::warn!(file = %cert_file.display(), "our certificate {flaw}");
+    }
+    Ok(pair)
+}
+
+const UNUSABLE: &str = "holds a private key that cannot be used: it must be RSA of 2048 to 8192 bits, EC on P-256, \
+                        P-384 or P-521, or Ed25519, and whole";
+
+/// The certificates of a file, which all have to be whole: peers need the chain as it is.
+fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut chain = Vec::new();
+    for (index, block) in certificates(&pem::blocks(bytes)).enumerate() {
+        match &block.der {
+            Ok(der) => chain.push(CertificateDer::from(der.to_vec())),
+            Err(reason) => {
+                let (position, line) = (index + 1, block.line);
+                return Err(format!("holds a broken certificate, number {position} at line {line}: {reason}"));
+            }
+        }
+    }
+    if chain.is_empty() { Err("holds no certificate in PEM".to_owned()) } else { Ok(chain) }
+}
+
+/// The blocks that are certificates, as Go takes them: those of another kind (`TRUSTED CERTIFICATE`), and those with
+/// headers, are passed over.
+pub(crate) fn certificates(blocks: &[Block]) -> impl Iterator<Item = &Block> {
+    blocks.iter().filter(|block| block.kind == "CERTIFICATE" && !block.has_headers)
+}
+
+/// The first private key of a file. The error may name it as `FILE`.
+fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let blocks = pem::blocks(bytes);
+    let Some(block) = blocks.iter().find(|block| block.is_private_key()) else {
+        return Err("holds no private key in PEM".to_owned());
+    };
+    if block.is_encrypted() {
+        return Err("holds an encrypted private key: decrypt it first (openssl pkey -in FILE -out PLAIN)".to_owned());
+    }
+    let der = block.der.as_ref().map_err(|reason| format!("holds a broken private key: {reason}"))?.to_vec();
+    match block.kind.as_str() {
+        "PRIVATE KEY" => Ok(PrivateKeyDer::Pkcs8(der.into())),
+        "RSA PRIVATE KEY" => Ok(PrivateKeyDer::Pkcs1(der.into())),
+        "EC PRIVATE KEY" => Ok(PrivateKeyDer::Sec1(der.into())),
+        _ => Err("holds no private key in PKCS#8, PKCS#1 or SEC1".to_owned()),
+    }
+}
+
+/// From when to when a certificate is valid, both within it. Unix time, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    not_before_ms: i64,
+    pub(crate) not_after_ms: i64,
+}
+
+impl Validity {
+    /// What is wrong with it now, to stand behind "the certificate".
+    fn flaw(self, now_ms: i64) -> Option<String> {
+        if now_ms < self.not_before_ms {
+            return Some(format!("is not valid yet: it is valid from {}", date(self.not_before_ms)));
+        }
+        (now_ms > self.not_after_ms).then(|| format!("has expired: it was valid until {}", date(self.not_after_ms)))
+    }
+}
+
+/// When a certificate is valid; `None` where it cannot be read.
+///
+/// The TLS library says it only in its refusals, so it is asked about a time before, and one behind, all certificates.
+/// It looks at the dates first, whoever signed. So no second reader of certificates is needed, and what is said here is
+/// what a handshake would go by.
+pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let refusal = |at_secs: u64| {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(at_secs));
+        match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], at, algorithms) {
+            Err(rustls::Error::InvalidCertificate(refusal)) => Some(refusal),
+            _ => None,
+        }
+    };
+    let not_before = match refusal(0)? {
+        CertificateError::NotValidYetContext { not_before, .. } => not_before.as_secs(),
+        CertificateError::UnknownIssuer => 0,
+        _ => return None,
+    };
+    let CertificateError::ExpiredContext { not_after, .. } = refusal(u64::MAX)? else { return None };
+    let ms = |secs: u64| i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX);
+    Some(Validity { not_before_ms: ms(not_before), not_after_ms: ms(not_after.as_secs()) })
+}
+
+/// A time for people: `Thu, 26 Nov 2026 00:40:29 GMT`.
+pub(crate) fn date(unix_ms: i64) -> String {
+    let secs = u64::try_from(unix_ms / 1000).unwrap_or(0).min(LAST_SECOND);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Roots and certificates of outbound calls, read again while the program runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+
+use super::{Outbound, OutboundConfig, OutboundError, Proxy, Shared, tls};
+use crate::body::chain;
+
+/// A pool of connections, and what their handshakes go by.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pub(super) http: reqwest::Client,
+    /// How many roots are trusted.
+    roots: usize,
+}
+
+impl Connections {
+    pub(super) fn new(config: &OutboundConfig) -> Result<Self, OutboundError> {
+        let (tls, roots) = tls::config(config)?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.timeout)
+            .gzip(config.gzip)
+            .user_agent(config.user_agent.as_str())
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .pool_max_idle_per_host(if config.keep_alive { 100 } else { 0 })
+            .no_proxy();
+        if config.proxy == Proxy::FromEnvironment {
+            for proxy in tls::proxies(|name| std::env::var(name).ok())? {
+                builder = builder.proxy(proxy);
+            }
+        }
+        let http = builder.build().map_err(|error| OutboundError::Setup(chain(&error.without_url())))?;
+        Ok(Self { http, roots })
+    }
+}
+
+impl Outbound {
+    /// Reads roots, CA file and our own certificate again, for now only to see whether they are good: with
+    /// [`OutboundRenewal::store`] they come into use, in every clone. So several can be renewed together or not at all.
+    ///
+    /// # Errors
+    /// [`OutboundError::Setup`] naming the file; what is in use then stays.
+    pub fn read(&self) -> Result<OutboundRenewal, OutboundError> {
+        let connections = Arc::new(Connections::new(&self.shared.config)?);
+        Ok(OutboundRenewal { shared: self.shared.clone(), connections })
+    }
+
+    /// How many roots are trusted; without one, no call to `https` succeeds.
+    pub fn roots(&self) -> usize {
+        self.shared.current.load().roots
+    }
+
+    /// Warns in the log where calls to `scheme` need roots and there are none; `flag` names the URL.
+    pub fn warn_without_roots(&self, flag: &str, scheme: &str) {
+        if scheme == "https" && self.roots() == 0 {
+            let client = self.shared.config.name;
+            tracing::warn!(
+                client,
+                flag,
+                "no trusted roots: every https call will fail; mount a bundle, or name one in SSL_CERT_FILE"
+            );
+        }
+    }
+}
+
+/// Roots and certificates, read again and not in use yet.
+#[must_use]
+pub struct OutboundRenewal {
+    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+}
+
+impl OutboundRenewal {
+    /// Takes them into use: every call from now on makes its connection anew. Calls under way end as they began.
+    pub fn store(self) {
+        self.shared.current.store(self.connections);
+    }
+}

@@ -1,0 +1,187 @@
+//! The trusted roots: those of the system, found as Go finds them on Linux, and those of a CA file.
+//!
+//! Source: Go's `crypto/x509`, `root_linux.go` and `root_unix.go`; `AppendCertsFromPEM` for what counts as a certificate.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+
+use super::words;
+use crate::certificate::certificates;
+use crate::file;
+use crate::pem;
+
+/// Of these files, the first that can be read counts.
+const FILES: [&str; 6] = [
+    "etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo
+    "etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
+    "etc/ssl/ca-bundle.pem",                            // openSUSE
+    "etc/pki/tls/cacert.pem",                           // OpenELEC
+    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS, RHEL 7
+    "etc/ssl/cert.pem",                                 // Alpine
+];
+/// Every file in these directories counts.
+const DIRECTORIES: [&str; 2] = ["etc/ssl/certs", "etc/pki/tls/certs"];
+
+/// In place of [`FILES`]: the one file to read.
+const FILE_VARIABLE: &str = "SSL_CERT_FILE";
+/// In place of [`DIRECTORIES`]: directories, with colons between them.
+const DIRECTORY_VARIABLE: &str = "SSL_CERT_DIR";
+
+/// Roots, and where they came from.
+pub(super) struct Roots {
+    store: RootCertStore,
+    known: HashSet<Vec<u8>>,
+    /// A file, with how many roots it holds, or a directory, with how many it has that no file had.
+    sources: Vec<(PathBuf, usize)>,
+    /// Certificates that cannot be used, and files that cannot be read: one sentence each.
+    problems: Vec<String>,
+}
+
+/// What one file brought.
+struct Added {
+    new: usize,
+    usable: usize,
+}
+
+impl Roots {
+    /// The system's, of which there may be none; `root` is `/`, or what stands for it in a test.
+    ///
+    /// # Errors
+    /// A bundle that is not empty and holds no usable certificate, by name.
+    pub(super) fn system(root: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let mut roots =
+            Self { store: RootCertStore::empty(), known: HashSet::new(), sources: Vec::new(), problems: Vec::new() };
+
+        let named = set(FILE_VARIABLE).map(PathBuf::from);
+        let is_named = named.is_some();
+        let files = named.map_or_else(|| FILES.iter().map(|file| root.join(file)).collect(), |file| vec![file]);
+        for path in files {
+            match file::read(&path, file::LARGE) {
+                Ok(bytes) => {
+                    let added = roots.add(&path, &bytes);
+                    if added.usable == 0 && !bytes.trim_ascii().is_empty() {
+                        return Err(no_certificate(&path));
+                    }
+                    roots.sources.push((path, added.usable));
+                    break;
+                }
+                Err(error) if error.is_missing() && !is_named => {}
+                Err(error) if is_named => roots.problems.push(format!("{FILE_VARIABLE}: {error}")),
+                Err(error) => roots.problems.push(error.to_string()),
+            }
+        }
+        let directories = match set(DIRECTORY_VARIABLE) {
+            Some(list) => {
+                list.as_bytes().split(|byte| *byte == b':').map(|path| OsStr::from_bytes(path).into()).collect()
+            }
+            None => DIRECTORIES.iter().map(|directory| root.join(directory)).collect::<Vec<_>>(),
+        };
+        let is_named = set(DIRECTORY_VARIABLE).is_some();
+        for directory in directories {
+            if let Err(error) = roots.add_directory(&directory)
+                && is_named
+            {
+                roots.problems.push(format!("{DIRECTORY_VARIABLE}: {} cannot be read: {error}", directory.display()));
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Those of a file that the configuration names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds no usable certificate, by name.
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), String> {
+        let bytes = file::read(path, file::LARGE).map_err(|error| error.to_string())?;
+        let added = self.add(path, &bytes);
+        if added.usable == 0 {
+            return Err(no_certificate(path));
+        }
+        self.sources.push((path.to_owned(), added.usable));
+        Ok(())
+    }
+
+    /// As in Go, files that hold no certificate are passed over, and links within the directory, which are hashes of
+    /// names.
+    fn add_directory(&mut self, directory: &Path) -> std::io::Result<()> {
+        let entries = fs::read_dir(directory)?;
+        let mut paths: Vec<_> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| !is_link_beside(path)).collect();
+        paths.sort();
+        let mut new = 0;
+        for path in paths {
+            if let Ok(bytes) = file::read(&path, file::LARGE) {
+                new += self.add(&path, &bytes).new;
+            }
+        }
+        if new > 0 {
+            self.sources.push((directory.to_owned(), new));
+        }
+        Ok(())
+    }
+
+    /// Adds what is good in a file; what is not becomes a problem, with its position.
+    fn add(&mut self, path: &Path, bytes: &[u8]) -> Added {
+        let mut added = Added { new: 0, usable: 0 };
+        for (index, block) in certificates(&pem::blocks(bytes)).enumerate() {
+            let outcome = match &block.der {
+                Ok(der) if self.known.contains(der.as_slice()) => Ok(false),
+                Ok(der) => match self.store.add(CertificateDer::from(der.as_slice())) {
+                    Ok(()) => Ok(self.known.insert(der.to_vec())),
+                    Err(error) => Err(words::in_words(&error)),
+                },
+                Err(reason) => Err((*reason).to_owned()),
+            };
+            match outcome {
+                Ok(is_new) => {
+                    added.usable += 1;
+                    added.new += usize::from(is_new);
+                }
+                Err(reason) => {
+                    let (file, position, line) = (path.display(), index + 1, block.line);
+                    self.problems
+                        .push(format!("{file}: certificate {position}, at line {line}, is left out: {reason}"));
+                }
+            }
+        }
+        added
+    }
+
+    /// Says how many roots came from where, and what was left out.
+    pub(super) fn log(&self, client: &str) {
+        for problem in &self.problems {
+            tracing::warn!(client, "trusted roots: {problem}");
+        }
+        for (source, count) in &self.sources {
+            tracing::info!(client, roots = count, from = %source.display(), "trusted roots");
+        }
+        if self.sources.is_empty() {
+            tracing::info!(client, roots = 0, "trusted roots: none");
+        }
+    }
+
+    /// The roots for the TLS library, and how many they are.
+    pub(super) fn into_store(self) -> (RootCertStore, usize) {
+        let count = self.store.len();
+        (self.store, count)
+    }
+}
+
+fn no_certificate(path: &Path) -> String {
+    format!("{} holds no certificate in PEM that can be used", path.display())
+}
+
+/// Whether it is a link to a name without a directory.
+fn is_link_beside(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| !target.as_os_str().as_bytes().contains(&b'/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What went wrong with TLS, in words: no enum's name, no bytes.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage, PeerIncompatible};
+use rustls_pki_types::UnixTime;
+
+use crate::certificate::date;
+
+/// The TLS error that `error` is or comes from, in words; `None` where it comes from elsewhere.
+pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(tls) = cause.downcast_ref::<Error>() {
+            return Some(in_words(tls));
+        }
+        // An I/O error does not count what it wraps among its sources.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(words) = wrapped.and_then(|wrapped| of_cause(wrapped)) {
+            return Some(words);
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// A failed handshake of an outbound call, or a certificate that cannot be used, as a sentence.
+pub(crate) fn in_words(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(refusal) => format!("the certificate {}", certificate(refusal)),
+        Error::NoCertificatesPresented => "the server showed no certificate".to_owned(),
+        Error::AlertReceived(alert) => refused(*alert),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            "the answer is not TLS: does the server speak plain HTTP on this port?".to_owned()
+        }
+        Error::InvalidMessage(what) => format!("the server sent a TLS message that cannot be read ({})", plain(what)),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => OLD_TLS.to_owned(),
+        Error::PeerIncompatible(what) => format!("the server's TLS and ours have nothing in common ({})", plain(what)),
+        Error::PeerMisbehaved(what) => format!("the server broke the rules of TLS ({})", plain(what)),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "the server broke the rules of TLS (a message out of turn)".to_owned()
+        }
+        Error::DecryptError => "what the server sent cannot be decrypted".to_owned(),
+        Error::NoApplicationProtocol => "the server speaks neither HTTP/2 nor HTTP/1.1".to_owned(),
+        Error::UnsupportedNameType => "the server's name is neither a host name nor an address".to_owned(),
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => "the key is not the certificate's".to_owned(),
+        other => format!("TLS failed ({})", plain(other)),
+    }
+}
+
+const OLD_TLS: &str = "the server speaks no version of TLS that we do (1.2 and 1.3)";
+
+/// What is wrong with a certificate, to stand behind "the certificate".
+fn certificate(refusal: &CertificateError) -> String {
+    match refusal {
+        CertificateError::BadEncoding => "cannot be read".to_owned(),
+        CertificateError::Expired => "has expired".to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("has expired: it was valid until {}, and it is {}", day(*not_after), day(*time))
+        }
+        CertificateError::NotValidYet => "is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!("is not valid yet: it is valid from {}, and it is {}", day(*not_before), day(*time))
+        }
+        CertificateError::Revoked => "is revoked".to_owned(),
+        CertificateError::UnknownIssuer => {
+            "is signed by an authority that is not trusted here, or by itself alone".to_owned()
+        }
+        CertificateError::BadSignature => "has a wrong signature".to_owned(),
+        CertificateError::NotValidForName => "is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            format!("is not for the name {}: {}", expected.to_str(), names(presented))
+        }
+        CertificateError::InvalidPurpose => "may not be used for this: see its extended key usage".to_owned(),
+        CertificateError::InvalidPurposeContext { required, presented } => {
+            let mut allowed = String::new();
+            for purpose in presented {
+                let _ = write!(allowed, "{}{purpose}", if allowed.is_empty() { "" } else { ", " });
+            }
+            let allowed = if allowed.is_empty() { "nothing" } else { &allowed };
+            format!("may not be used for {required}: its extended key usage allows {allowed}")
+        }
+        CertificateError::UnhandledCriticalExtension => "has a critical extension that is not known here".to_owned(),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "is signed with an algorithm that is not supported (SHA-1, for one)".to_owned()
+        }
+        CertificateError::Other(other) => match other.0.to_string().as_str() {
+            "CaUsedAsEndEntity" => {
+                "is an authority's, or signed by itself alone: let an authority sign one for the server".to_owned()
+            }
+            "UnsupportedCertVersion" => "is not of X.509 version 3".to_owned(),
+            other => format!("is not accepted ({})", spaced(other)),
+        },
+        other => format!("is not accepted ({})", plain(other)),
+    }
+}
+
+/// The server ended the handshake, and said why in one number.
+fn refused(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => "the server asks for a client certificate".to_owned(),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::DecryptError
+        | AlertDescription::AccessDenied => {
+            format!("the server refuses our client certificate, or asks for one ({})", plain(&alert))
+        }
+        AlertDescription::ProtocolVersion => OLD_TLS.to_owned(),
+        AlertDescription::HandshakeFailure => "the server's TLS and ours have nothing in common".to_owned(),
+        AlertDescription::UnrecognisedName => "the server does not know the name that it was asked for".to_owned(),
+        other => format!("the server ended the TLS connection ({})", plain(&other)),
+    }
+}
+
+/// The names that a certificate has, which come as `DnsName("a")` and `IpAddress(1.2.3.4)`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+        inner.trim_matches('"').to_owned()
+    };
+    let known = presented.iter().filter(|name| name.starts_with("DnsName") || name.starts_with("IpAddress"));
+    let names: Vec<_> = known.map(bare).collect();
+    if names.is_empty() {
+        "it has no name (subjectAltName)".to_owned()
+    } else {
+        format!("it is for {}", names.join(", "))
+    }
+}
+
+fn day(time: UnixTime) -> String {
+    date(i64::try_from(time.as_secs().saturating_mul(1000)).unwrap_or(i64::MAX))
+}
+
+/// The name of an enum's variant as words; what it holds is left out.
+fn plain(variant: &dyn std::fmt::Debug) -> String {
+    let shown = format!("{variant:?}");
+    spaced(shown.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())
+}
+
+/// `BadRecordMac`: `bad record mac`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    let mut after_lower = false;
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && after_lower {
+            words.push(' ');
+        }
+        after_lower = !c.is_ascii_uppercase();
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

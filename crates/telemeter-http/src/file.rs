@@ -1,0 +1,228 @@
+//! Reads a file that the configuration names: a certificate, a key, a token, a list of rules.
+//!
+//! Only regular files are read (a symbolic link to one is one), and only up to a cap, so that a pipe, a device or a
+//! wrong path is an error at once and never a wait. A byte-order mark at the head is passed over.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// Cap for a bundle of certificates or a list of rules: 16 MiB.
+pub const LARGE: usize = 16 * MIB;
+/// Cap for a key, a token or a salt: 1 MiB.
+pub const SMALL: usize = MIB;
+
+const MIB: usize = 1024 * 1024;
+/// U+FEFF in UTF-8, which some editors put at the head of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The same in UTF-16, either byte order.
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// Why a file cannot be used. Names the file; holds nothing of its content.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {problem}", path.display())]
+pub struct FileError {
+    /// Which.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is missing, or we may not read it.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It is a directory, a pipe, a socket or a device: which.
+    #[error("cannot be read: it is a {0}, not a file")]
+    NotAFile(&'static str),
+    /// It is over the cap.
+    #[error("is too large: more than {cap_bytes} bytes")]
+    TooLarge {
+        /// The cap; exactly this many bytes are within it.
+        cap_bytes: usize,
+    },
+    /// It begins with the byte-order mark of UTF-16.
+    #[error("is text in UTF-16: save it as UTF-8")]
+    Utf16,
+    /// It is no UTF-8, where text is needed.
+    #[error("is not text in UTF-8: line {line} holds another byte")]
+    NotText {
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+impl FileError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(&self.problem, Problem::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The content of a file of at most `cap_bytes`, without a byte-order mark.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileError> {
+    bytes(path, cap_bytes).map_err(|problem| FileError { path: path.to_owned(), problem })
+}
+
+/// As [`read`], for text in UTF-8.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_text(path: &Path, cap_bytes: usize) -> Result<String, FileError> {
+    String::from_utf8(read(path, cap_bytes)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        FileError { path: path.to_owned(), problem: Problem::NotText { line } }
+    })
+}
+
+fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
+    // Asked before it is opened: opening a pipe waits for its other end.
+    let found = fs::metadata(path).map_err(Problem::Unreadable)?;
+    if is_null(&found) {
+        return Ok(Vec::new());
+    }
+    if !found.is_file() {
+        return Err(Problem::NotAFile(kind(&found)));
+    }
+    let file = File::open(path).map_err(Problem::Unreadable)?;
+    let length = file.metadata().map_err(Problem::Unreadable)?.len();
+    let too_large = Problem::TooLarge { cap_bytes };
+    if length > cap_bytes as u64 {
+        return Err(too_large);
+    }
+    // In one piece: a buffer that grows leaves copies of a secret behind.
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    file.take(cap_bytes as u64 + 1).read_to_end(&mut content).map_err(Problem::Unreadable)?;
+    if content.len() > cap_bytes {
+        return Err(too_large);
+    }
+    if UTF_16.iter().any(|mark| content.starts_with(mark)) {
+        return Err(Problem::Utf16);
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(content)
+}
+
+/// `/dev/null`, the usual name for an empty file: the device 1:3 of Linux.
+fn is_null(found: &Metadata) -> bool {
+    found.file_type().is_char_device() && found.rdev() == 0x103
+}
+
+fn kind(found: &Metadata) -> &'static str {
+    let kind = found.file_type();
+    if kind.is_dir() {
+        "directory"
+    } else if kind.is_fifo() {
+        "pipe"
+    } else if kind.is_socket() {
+        "socket"
+    } else {
+        "device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        for (content, expected) in [
+            (&b"\xef\xbb\xbftoken\n"[..], &b"token\n"[..]),
+            (b"token\n", b"token\n"),
+            (b"\xef\xbb\xbf", b""),
+            (b"", b""),
+            // one mark, and only at the head
+            (b"\xef\xbb\xbf\xef\xbb\xbfx", b"\xef\xbb\xbfx"),
+            (b"x\xef\xbb\xbf", b"x\xef\xbb\xbf"),
+            // a key in DER
+            (b"\x30\x82\x00", b"\x30\x82\x00"),
+        ] {
+            let (_folder, path) = written(content);
+            assert_eq!(read(&path, SMALL).unwrap(), expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_utf_8() {
+        let check = |content: &[u8], expected: &str| {
+            let (_folder, path) = written(content);
+            let error = read_text(&path, SMALL).expect_err("no text").to_string();
+            assert_eq!(error, format!("{} {expected}", path.display()));
+        };
+        check(b"one\ntwo\nthr\xe9e\n", "is not text in UTF-8: line 3 holds another byte");
+        check(b"\xff\xfet\0", "is text in UTF-16: save it as UTF-8");
+        check(b"\xfe\xff\0t", "is text in UTF-16: save it as UTF-8");
+        let (_folder, path) = written("\u{feff}drei\u{e9}".as_bytes());
+        assert_eq!(read_text(&path, SMALL).unwrap(), "drei\u{e9}");
+    }
+
+    #[test]
+    fn exactly_the_cap_is_within_it() {
+        let (_folder, path) = written(&[b'x'; 10]);
+        assert_eq!(read(&path, 10).unwrap().len(), 10);
+        let error = read(&path, 9).expect_err("too large").to_string();
+        assert_eq!(error, format!("{} is too large: more than 9 bytes", path.display()));
+        // A file that does not say how long it is.
+        assert!(matches!(
+            read(Path::new("/proc/cpuinfo"), 9).expect_err("too large").problem,
+            Problem::TooLarge { .. }
+        ));
+        assert!(!read(Path::new("/proc/cpuinfo"), LARGE).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_files_are_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let socket = folder.path().join("socket");
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for (path, expected) in [
+            (folder.path(), "cannot be read: it is a directory, not a file"),
+            (&pipe, "cannot be read: it is a pipe, not a file"),
+            (&link, "cannot be read: it is a pipe, not a file"),
+            (&socket, "cannot be read: it is a socket, not a file"),
+            (Path::new("/dev/zero"), "cannot be read: it is a device, not a file"),
+        ] {
+            let (answer, answered) = std::sync::mpsc::channel();
+            let asked = path.to_owned();
+            std::thread::spawn(move || answer.send(read(&asked, SMALL)));
+            let error =
+                answered.recv_timeout(std::time::Duration::from_secs(10)).expect("no wait").expect_err("no file");
+            assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
+            assert!(!error.is_missing());
+        }
+        assert!(read(Path::new("/nowhere"), SMALL).expect_err("missing").is_missing());
+    }
+
+    #[test]
+    fn links_and_the_null_device_are_files() {
+        // As Kubernetes mounts a secret: the name is a link to a file in a folder that is itself a link.
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("..2026")).unwrap();
+        fs::write(folder.path().join("..2026/token"), "secret").unwrap();
+        std::os::unix::fs::symlink("..2026", folder.path().join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/token", folder.path().join("token")).unwrap();
+        assert_eq!(read(&folder.path().join("token"), SMALL).unwrap(), b"secret");
+        assert_eq!(read(Path::new("/dev/null"), SMALL).unwrap(), b"");
+    }
+}

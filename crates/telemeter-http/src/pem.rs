@@ -1,0 +1,170 @@
+//! The blocks of a PEM file, each with its line, also those that are broken.
+//!
+//! As Go reads it: text between blocks is passed over, lines may end in CRLF, headers may stand before the base64.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+/// What stands between `-----BEGIN KIND-----` and `-----END KIND-----`.
+pub struct Block {
+    /// `CERTIFICATE`, `PRIVATE KEY`, …
+    pub kind: String,
+    /// Where it begins, counted from 1.
+    pub line: usize,
+    /// Whether headers stand in it (`Proc-Type: …`).
+    pub has_headers: bool,
+    /// What the base64 says, or what is wrong with it.
+    pub der: Result<Zeroizing<Vec<u8>>, &'static str>,
+    encrypted: bool,
+}
+
+impl Block {
+    /// Whether it is a private key, encrypted or not.
+    pub fn is_private_key(&self) -> bool {
+        self.kind == "PRIVATE KEY" || self.kind.ends_with(" PRIVATE KEY")
+    }
+
+    /// Whether it is encrypted with a password.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted || self.kind == "ENCRYPTED PRIVATE KEY"
+    }
+}
+
+/// A block whose end is still to come.
+struct Open {
+    kind: String,
+    line: usize,
+    has_headers: bool,
+    encrypted: bool,
+    base64: Zeroizing<Vec<u8>>,
+}
+
+/// The blocks of a file, in their order; none where it is no PEM.
+pub fn blocks(bytes: &[u8]) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<Open> = None;
+    for (index, line) in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate() {
+        if let Some(kind) = between(line, b"-----BEGIN ") {
+            found.extend(open.take().map(Open::without_end));
+            // One allocation, so that a key leaves no copies behind.
+            let base64 = Zeroizing::new(Vec::with_capacity(bytes.len().min(64 * 1024)));
+            open = Some(Open { kind, line: index + 1, has_headers: false, encrypted: false, base64 });
+        } else if let Some(kind) = between(line, b"-----END ") {
+            found.extend(open.take().map(|block| block.end(&kind)));
+        } else if let Some(block) = &mut open {
+            block.push(line);
+        }
+    }
+    found.extend(open.map(Open::without_end));
+    found
+}
+
+/// The kind in a line that is `start`, a kind, and five hyphens.
+fn between(line: &[u8], start: &[u8]) -> Option<String> {
+    let kind = line.strip_prefix(start)?.strip_suffix(b"-----")?;
+    String::from_utf8(kind.to_vec()).ok()
+}
+
+impl Open {
+    fn push(&mut self, line: &[u8]) {
+        if line.contains(&b':') {
+            self.has_headers = true;
+            let text = String::from_utf8_lossy(line);
+            self.encrypted |= text.starts_with("Proc-Type:") && text.contains("ENCRYPTED");
+        } else {
+            self.base64.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        }
+    }
+
+    fn end(self, kind: &str) -> Block {
+        if kind != self.kind {
+            return self.with(Err("its END line is of another kind"));
+        }
+        // Bits beyond the last byte are ignored, as in Go.
+        let config = GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::RequireCanonical);
+        let decoded = GeneralPurpose::new(&STANDARD, config).decode(&*self.base64);
+        self.with(decoded.map(Zeroizing::new).map_err(|_hidden| "it is not base64"))
+    }
+
+    fn without_end(self) -> Block {
+        self.with(Err("it has no END line"))
+    }
+
+    fn with(self, der: Result<Zeroizing<Vec<u8>>, &'static str>) -> Block {
+        let Self { kind, line, has_headers, encrypted, .. } = self;
+        Block { kind, line, has_headers, der, encrypted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[(&str, usize, Result<&[u8], &str>)]) {
+        let found = blocks(text.as_bytes());
+        let found: Vec<_> = found
+            .iter()
+            .map(|block| {
+                (block.kind.as_str(), block.line, block.der.as_ref().map(|der| der.as_slice()).map_err(|e| *e))
+            })
+            .collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn blocks_are_found_with_their_lines() {
+        let block = |kind: &str, body: &str| format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n");
+        check("", &[]);
+        check("no PEM at all", &[]);
+        check(&block("A", "AAEC"), &[("A", 1, Ok(&[0, 1, 2]))]);
+        check(&block("A", "AAEC").replace('\n', "\r\n"), &[("A", 1, Ok(&[0, 1, 2]))]);
+        check(block("A", "AAEC").trim_end(), &[("A", 1, Ok(&[0, 1, 2]))]);
+        check(&block("A", "AA\nEC \n\n"), &[("A", 1, Ok(&[0, 1, 2]))]);
+        check(&block("A", ""), &[("A", 1, Ok(&[]))]);
+        // the last bits say nothing
+        check(&block("A", "AAF="), &[("A", 1, Ok(&[0, 1]))]);
+        check(
+            &format!("# first: one\n{}\nsecond\n{}", block("A B", "AAEC"), block("C", "AA==")),
+            &[("A B", 2, Ok(&[0, 1, 2])), ("C", 7, Ok(&[0]))],
+        );
+        check(&block("A", "K: v\nL: w\n\nAAEC"), &[("A", 1, Ok(&[0, 1, 2]))]);
+    }
+
+    #[test]
+    fn a_broken_block_does_not_hide_the_next() {
+        let good = "-----BEGIN A-----\nAAEC\n-----END A-----\n";
+        let ok: Result<&[u8], &str> = Ok(&[0, 1, 2]);
+        for (broken, line, reason) in [
+            ("-----BEGIN A-----\nA!\n-----END A-----\n", 4, "it is not base64"),
+            ("-----BEGIN A-----\nAAE\n-----END A-----\n", 4, "it is not base64"),
+            ("-----BEGIN A-----\nAAEC\n-----END B-----\n", 4, "its END line is of another kind"),
+            ("-----BEGIN A-----\nAAEC\n", 3, "it has no END line"),
+        ] {
+            check(&format!("{broken}{good}"), &[("A", 1, Err(reason)), ("A", line, ok)]);
+        }
+        check(&format!("{good}-----BEGIN A-----\nAAEC"), &[("A", 1, ok), ("A", 4, Err("it has no END line"))]);
+        // an end without a beginning
+        check(&format!("-----END A-----\n{good}"), &[("A", 2, ok)]);
+    }
+
+    #[test]
+    fn encrypted_keys_are_told() {
+        let of = |text: &str| {
+            let found = blocks(text.as_bytes());
+            (found[0].is_private_key(), found[0].is_encrypted(), found[0].has_headers)
+        };
+        assert_eq!(of("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"), (true, false, false));
+        assert_eq!(of("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----"), (true, false, false));
+        assert_eq!(
+            of("-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----"),
+            (true, true, false)
+        );
+        let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAEC\n-----END RSA PRIVATE KEY-----";
+        assert_eq!(of(traditional), (true, true, true));
+        assert_eq!(of("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"), (false, false, false));
+    }
+}
