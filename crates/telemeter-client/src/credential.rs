@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use http::HeaderValue;
+use telemeter_http::file::{self, FileError};
 
 use crate::{config::Credential, secret::Secret};
 
@@ -10,13 +11,8 @@ use crate::{config::Credential, secret::Secret};
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The file cannot be read.
-    #[error("{} cannot be read: {cause}", file.display())]
-    Unreadable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file holds nothing but white space.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
@@ -27,14 +23,13 @@ pub enum CredentialError {
 
 /// The credential as it stands now, without white space around it.
 pub(crate) fn read(credential: &Credential) -> Result<Secret, CredentialError> {
-    let file = match credential {
+    let path = match credential {
         Credential::Value(secret) => return Ok(secret.clone()),
-        Credential::File(file) => file,
+        Credential::File(path) => path,
     };
-    let content =
-        std::fs::read_to_string(file).map_err(|cause| CredentialError::Unreadable { file: file.clone(), cause })?;
+    let content = file::read_text(path, file::SMALL)?;
     match content.trim() {
-        "" => Err(CredentialError::Empty(file.clone())),
+        "" => Err(CredentialError::Empty(path.clone())),
         text => Ok(Secret::from(text)),
     }
 }
@@ -56,13 +51,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_that_is_no_file_is_refused_and_not_waited_for() {
+        let unreadable = |path: &str| bearer(&Credential::File(path.into())).expect_err("no file").to_string();
+        assert_eq!(unreadable("/dev/zero"), "/dev/zero cannot be read: it is a device, not a file");
+        assert_eq!(unreadable("/tmp"), "/tmp cannot be read: it is a directory, not a file");
+    }
+
+    #[test]
     fn a_file_is_read_each_time_and_trimmed() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("token");
         let credential = Credential::File(file.clone());
         let unreadable = bearer(&credential).expect_err("no file").to_string();
         assert!(unreadable.starts_with(&format!("{} cannot be read: ", file.display())), "{unreadable}");
-        for (content, expected) in [("first\n", "Bearer first"), ("  second \r\n", "Bearer second")] {
+        for (content, expected) in
+            [("first\n", "Bearer first"), ("  second \r\n", "Bearer second"), ("\u{feff}third\n", "Bearer third")]
+        {
             std::fs::write(&file, content).expect("written");
             assert_eq!(bearer(&credential).expect("a token"), expected);
         }

@@ -1,9 +1,10 @@
 //! `GET /federate` of a Prometheus, handed on as it arrives.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use telemeter_http::client::{Opened, Outbound, OutboundError};
+use telemeter_http::file::{self, FileError};
 use telemeter_wire::exposition::Format;
 use url::Url;
 
@@ -84,7 +85,7 @@ impl Scrape {
 
 impl Federate {
     /// Reads the file of selectors, and warns of each selector that we cannot read.
-    pub(crate) fn new(config: &Config, outbound: Outbound, metrics: Metrics) -> Result<Self, MatchFileError> {
+    pub(crate) fn new(config: &Config, outbound: Outbound, metrics: Metrics) -> Result<Self, FileError> {
         let mut url = config.from.url.clone();
         matches::warn("--match", &config.matches);
         let more = config.match_file.as_deref().map(selectors).transpose()?.unwrap_or_default();
@@ -123,19 +124,9 @@ impl Federate {
     }
 }
 
-/// The file of `--match-file` cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{} cannot be read: {cause}", file.display())]
-pub struct MatchFileError {
-    /// Which.
-    pub file: PathBuf,
-    /// Why.
-    pub cause: std::io::Error,
-}
-
 /// The selectors of a file, one a line; empty lines and comments (`#`) are passed over.
-fn selectors(file: &Path) -> Result<Vec<String>, MatchFileError> {
-    let content = std::fs::read_to_string(file).map_err(|cause| MatchFileError { file: file.to_owned(), cause })?;
+fn selectors(path: &Path) -> Result<Vec<String>, FileError> {
+    let content = file::read_text(path, file::LARGE)?;
     let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

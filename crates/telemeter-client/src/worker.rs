@@ -6,13 +6,14 @@ use arc_swap::ArcSwapOption;
 use telemeter_http::{
     client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy},
     clock::Clock,
+    file::FileError,
 };
 use tokio::time::Instant;
 
 use crate::{
     config::Config,
     credential::CredentialError,
-    federate::{Federate, FederateError, MatchFileError},
+    federate::{Federate, FederateError},
     metrics::{Metrics, Side},
     pieces::{PIECE_BYTES, Pieces},
     pipeline::{Packed, Packer, Rules},
@@ -77,7 +78,7 @@ pub enum SetupError {
     To(#[source] OutboundError),
     /// `--match-file`.
     #[error("--match-file: {0}")]
-    MatchFile(#[from] MatchFileError),
+    MatchFile(#[from] FileError),
     /// `--from-token-file`.
     #[error("--from-token-file: {0}")]
     FromToken(#[source] CredentialError),
@@ -144,6 +145,8 @@ impl Worker {
         };
         let from = Outbound::new(from, None).map_err(SetupError::From)?;
         let to = Outbound::new(to, None).map_err(SetupError::To)?;
+        from.warn_without_roots("--from", config.from.url.scheme());
+        to.warn_without_roots("--to", config.to.upload.scheme());
         // A token that cannot be read is found at a start and at a reload, not minutes later.
         if let Some(token) = &config.from.token {
             crate::credential::bearer(token).map_err(SetupError::FromToken)?;

@@ -226,6 +226,6 @@ async fn what_is_wrong_at_the_start_is_named() {
     let mut config = config(&to, &folder);
     config.metrics_file = PathBuf::from("/nowhere");
     let (ended, written) = run(config).await;
-    assert!(ended.expect_err("no file").to_string().starts_with("--metrics-file: /nowhere: "));
+    assert!(ended.expect_err("no file").to_string().starts_with("--metrics-file: /nowhere cannot be read: "));
     assert_eq!(written, "");
 }

@@ -42,8 +42,8 @@ impl Rules {
             selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}; {RIGHT}"))?);
         }
         if let Some(file) = &rules.whitelist_file {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| format!("--whitelist-file {}: {error}", file.display()))?;
+            let text = telemeter_http::file::read_text(file, telemeter_http::file::LARGE)
+                .map_err(|error| format!("--whitelist-file: {error}"))?;
             let more = Selector::parse_lines(&text);
             selectors.extend(more.map_err(|error| format!("--whitelist-file {}: {error}; {RIGHT}", file.display()))?);
         }

@@ -134,7 +134,7 @@ async fn a_bad_rule_is_no_start() {
     for (bad, flag) in [
         (config(|rules| rules.whitelist = texts(&["{a=~\"(\"}"])), "--whitelist: "),
         (config(|rules| rules.whitelist = texts(&["up", "a,b"])), r#"--whitelist: rule "a,b": column 2: expected "#),
-        (config(|rules| rules.whitelist_file = Some("/nowhere".into())), "--whitelist-file /nowhere: "),
+        (config(|rules| rules.whitelist_file = Some("/nowhere".into())), "--whitelist-file: /nowhere cannot be read: "),
     ] {
         let error = telemeter_server::Server::start(bad, telemeter_http::clock::Clock::system()).await.err().unwrap();
         let error = error.to_string();

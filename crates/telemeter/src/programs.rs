@@ -7,7 +7,7 @@ use std::{
 
 use telemeter_auth::tollbooth::mock;
 use telemeter_client::benchmark::{self, Output};
-use telemeter_http::listen;
+use telemeter_http::{file, listen};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -45,9 +45,8 @@ pub async fn start_client(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn authority(config: AuthorityConfig) -> Result<(), Failure> {
-    let file = config.tokens_file.display();
-    let json = tokio::fs::read(&config.tokens_file).await.map_err(|error| format!("{file}: {error}"))?;
-    let tokens = mock::tokens(&json).map_err(|error| format!("{file}: {error}"))?;
+    let json = file::read(&config.tokens_file, file::LARGE)?;
+    let tokens = mock::tokens(&json).map_err(|error| format!("{}: {error}", config.tokens_file.display()))?;
     let listener = listen::bind(&config.listen).await?;
     tracing::info!(listen = %listener.local_addr()?, tokens = tokens.len(), "the authority answers");
     listen::serve(listener, mock::router(tokens), listen::Limits::default(), stopped()?).await;

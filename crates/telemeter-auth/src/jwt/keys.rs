@@ -10,14 +10,10 @@ use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, ParsedPublicKey, VerificationAlgorithm,
 };
 use aws_lc_rs::{hkdf, hmac};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use telemeter_http::{file, pem};
 use zeroize::Zeroizing;
 
 use crate::Error;
-
-/// The longest key file that is read.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// How a token is signed. The key decides it, never the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +68,12 @@ impl Keys {
     /// [`Error::Key`] naming the file, or saying that there is none.
     pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
         let keys = files.iter().map(|file| {
-            let file = file.as_ref();
-            let named = |reason: String| Error::Key(format!("{}: {reason}", file.display()));
-            let bytes = read_file(file).map_err(|error| named(error.to_string()))?;
-            Key::parse(&bytes).map_err(|reason| named(reason.to_owned()))
+            let path = file.as_ref();
+            let bytes = file::read(path, file::SMALL).map_err(|error| Error::Key(error.to_string()))?;
+            Key::parse(&Zeroizing::new(bytes)).map_err(|reason| {
+                let name = path.display().to_string();
+                Error::Key(format!("{name}: {}", reason.replace("FILE", &name)))
+            })
         });
         Self::of(keys.collect::<Result<_, _>>()?)
     }
@@ -151,8 +149,9 @@ enum Private {
 
 impl Key {
     fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
-        match pem(bytes)? {
+        match pem_key(bytes)? {
             Some(der) => Self::from_der(&der),
+            None if is_encrypted_der(bytes) => Err(ENCRYPTED),
             None => Self::from_der(bytes),
         }
     }
@@ -224,31 +223,25 @@ fn seed(private: &[u8]) -> Result<hmac::Key, &'static str> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &*bytes))
 }
 
-fn read_file(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    use std::io::Read as _;
-    let mut bytes = Zeroizing::new(Vec::new());
-    std::fs::File::open(file)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
+const ENCRYPTED: &str = "the key is encrypted: decrypt it first (openssl pkey -in FILE -out PLAIN)";
 
 /// The first private key of a PEM file, or nothing when this is no PEM at all.
-fn pem(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
-    let Some(mut rest) = std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN ")) else {
+fn pem_key(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
+    let blocks = pem::blocks(bytes);
+    if blocks.is_empty() {
         return Ok(None);
-    };
-    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
-        let (kind, after) = after.split_once("-----").ok_or("the PEM block has no end")?;
-        let (body, after) = after.split_once("-----END ").ok_or("the PEM block has no end")?;
-        rest = after;
-        if !kind.ends_with("PRIVATE KEY") {
-            continue;
-        }
-        if kind.starts_with("ENCRYPTED") || body.contains("Proc-Type:") {
-            return Err("the key is encrypted: decrypt it first (openssl pkey -in FILE -out PLAIN)");
-        }
-        let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
-        let der = BASE64_STANDARD.decode(body.as_bytes()).map_err(|_| "the PEM block is not base64")?;
-        return Ok(Some(Zeroizing::new(der)));
     }
-    Err("the PEM file holds no private key")
+    let block = blocks.into_iter().find(pem::Block::is_private_key).ok_or("the PEM file holds no private key")?;
+    if block.is_encrypted() {
+        return Err(ENCRYPTED);
+    }
+    block.der.map(Some).map_err(|_| "the private key in the PEM file is broken")
+}
+
+/// Whether this is an encrypted key in PKCS #8: it begins with the name of a cipher of PKCS #5 (1.2.840.113549.1.5) or
+/// PKCS #12 (1.2.840.113549.1.12), where a plain one has its version.
+fn is_encrypted_der(bytes: &[u8]) -> bool {
+    const CIPHERS: [&[u8]; 2] = [b"\x2a\x86\x48\x86\xf7\x0d\x01\x05", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01"];
+    let head = &bytes[..bytes.len().min(32)];
+    head.starts_with(b"\x30") && CIPHERS.iter().any(|name| head.windows(name.len()).any(|part| part == *name))
 }

@@ -397,6 +397,11 @@ fn says_why_a_key_is_refused() {
     openssl.run("genpkey -algorithm ed25519 -out ed25519.pem");
     openssl.run("ecparam -name secp256k1 -genkey -noout -out koblitz.pem");
     openssl.run("genpkey -algorithm RSA -aes128 -pass pass:hunter2 -out encrypted.pem");
+    openssl.run("genrsa -out plain.pem 2048");
+    openssl.run("rsa -in plain.pem -traditional -aes128 -passout pass:hunter2 -out encrypted-old.pem");
+    openssl.run("pkcs8 -topk8 -in plain.pem -outform DER -v2 aes128 -passout pass:hunter2 -out encrypted.der");
+    openssl
+        .run("pkcs8 -topk8 -in plain.pem -outform DER -v1 PBE-SHA1-3DES -passout pass:hunter2 -out encrypted-v1.der");
     openssl.run("pkey -in ed25519.pem -pubout -out public.pem");
     std::fs::write(openssl.path("text"), "hello").unwrap();
     std::fs::write(openssl.path("cut.pem"), "-----BEGIN PRIVATE KEY-----\nMII").unwrap();
@@ -404,10 +409,19 @@ fn says_why_a_key_is_refused() {
     check_refused(&openssl.path("small-old.pem"), "at least 2048 bits");
     check_refused(&openssl.path("ed25519.pem"), "no private key of EC P-256");
     check_refused(&openssl.path("koblitz.pem"), "no private key of EC P-256");
-    check_refused(&openssl.path("encrypted.pem"), "is encrypted");
+    for encrypted in ["encrypted.pem", "encrypted-old.pem", "encrypted.der", "encrypted-v1.der"] {
+        let path = openssl.path(encrypted);
+        let way_out = format!("is encrypted: decrypt it first (openssl pkey -in {} -out PLAIN)", path.display());
+        check_refused(&path, &way_out);
+    }
+    check_refused(&openssl.path(""), "is a directory, not a file");
+    check_refused(Path::new("/dev/zero"), "is a device, not a file");
+    let marked = format!("\u{feff}{}", std::fs::read_to_string(openssl.path("plain.pem")).unwrap());
+    std::fs::write(openssl.path("marked.pem"), marked).unwrap();
+    Keys::load(&[openssl.path("marked.pem")]).expect("a byte-order mark is passed over");
     check_refused(&openssl.path("public.pem"), "holds no private key");
     check_refused(&openssl.path("text"), "no private key of EC P-256");
-    check_refused(&openssl.path("cut.pem"), "has no end");
+    check_refused(&openssl.path("cut.pem"), "the private key in the PEM file is broken");
     check_refused(&openssl.path("absent"), "No such file");
     assert!(Keys::parse::<&[u8]>(&[]).is_err());
     assert!(!format!("{:?}", Keys::generate().unwrap()).contains("seed"));

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use telemeter_http::{
     client::{Outbound, OutboundError},
     clock::Clock,
+    file,
 };
 use telemeter_wire::{
     Arena, Limits, Points, Sample, SeriesSet,
@@ -25,6 +26,9 @@ use crate::{
     upload::{UploadError, Uploads},
 };
 
+/// The longest file of metrics that is read.
+const MAX_FILE_BYTES: usize = 1024 * 1024 * 1024;
+
 /// What every played cluster uploads, and the room to prepare it in.
 pub(super) struct Payload {
     /// The metrics as delimited protobuf: quicker to read than the text they came in.
@@ -42,9 +46,9 @@ struct Room {
 
 impl Payload {
     /// Reads a file in the text format.
-    pub(super) fn read(file: &Path) -> Result<Self, String> {
-        let said = |cause: &dyn std::fmt::Display| format!("{}: {cause}", file.display());
-        let text = std::fs::read(file).map_err(|cause| said(&cause))?;
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let said = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
+        let text = file::read(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
         let (arena, mut families) = (Arena::new(), Vec::new());
         let mut set = SeriesSet::new_in(&arena);
         exposition::decode(Format::Text, &text, &Limits::default(), &mut set).map_err(|cause| said(&cause))?;

@@ -1,7 +1,7 @@
 //! What makes a cluster the same one the next time: its ID, its token, and the server's key, in files of one directory.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
+    fs::{DirBuilder, OpenOptions, Permissions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ use aws_lc_rs::{
 };
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use telemeter_auth::Secret;
+use telemeter_http::file::{SMALL, read_text};
 use tempfile::TempDir;
 
 use crate::run::Failure;
@@ -82,18 +83,18 @@ impl Home {
 /// The text of a file, which is made, for our eyes only, where there is none.
 fn kept(file: &Path, make: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
-    match fs::read_to_string(file) {
+    match read_text(file, SMALL) {
         Ok(text) if text.trim().is_empty() => {
             Err(format!("{}: is empty; remove it to get a new one", file.display()).into())
         }
         Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.is_missing() => {
             let text = make()?;
             let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(named)?;
             created.write_all(format!("{}\n", text.trim_end()).as_bytes()).map_err(named)?;
             Ok(text)
         }
-        Err(error) => Err(named(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -123,6 +124,8 @@ fn uuid(mut bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     #[test]
