@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
 use self::renewal::Connections;
-pub use self::{metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal};
+pub use self::{metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal, tls::system_tls};
 use crate::body::chain;
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;

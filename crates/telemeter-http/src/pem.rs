@@ -104,7 +104,10 @@ impl Open {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: &[(&str, usize, Result<&[u8], &str>)]) {
+    /// Kind, line, and what the base64 says.
+    type Found<'a> = (&'a str, usize, Result<&'a [u8], &'a str>);
+
+    fn check(text: &str, expected: &[Found<'_>]) {
         let found = blocks(text.as_bytes());
         let found: Vec<_> = found
             .iter()

@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 
 pub use crate::certificate::TlsError;
 use crate::certificate::{read_pair, validity};
+use crate::client::words;
 
 /// A listener's certificate and key. Cheap to clone; a reload shows in every clone, from the next handshake on.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Tls {
         let shared = Arc::new(Shared { cert_file, key_file, provider: provider.clone(), current });
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .map_err(|error| TlsError::Setup(words::in_words(&error)))?
             .with_no_client_auth()
             .with_cert_resolver(shared.clone());
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -19,7 +19,7 @@ use telemeter_auth::{
     tollbooth::{SharedCache, Tollbooth, TollboothConfig},
 };
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundMetrics, Proxy},
+    client::{Outbound, OutboundConfig, OutboundMetrics, OutboundRenewal, Proxy},
     clock::Clock,
     instrument::HttpMetrics,
     internal::{Health, Internal},
@@ -106,6 +106,7 @@ struct Files {
     config: Config,
     gateway: Gateway,
     tls: Vec<Tls>,
+    outbounds: Vec<Outbound>,
 }
 
 impl Server {
@@ -118,7 +119,7 @@ impl Server {
         let health = Health::new();
         let http = HttpMetrics::register(&mut registry);
         config.dropped_log_lines.register(&mut registry);
-        let gateway = gateway(&config, &clock, &mut registry)?;
+        let (gateway, outbounds) = gateway(&config, &clock, &mut registry)?;
         let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
         let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
         let tls = external_tls.into_iter().chain(internal_tls).collect();
@@ -131,7 +132,7 @@ impl Server {
         if let Some(token) = &gateway.token {
             tasks.spawn(watch_provider(token.clone(), health.clone(), stopped.clone()));
         }
-        let files = Arc::new(Files { turn: Mutex::default(), config, gateway: gateway.clone(), tls });
+        let files = Arc::new(Files { turn: Mutex::default(), config, gateway: gateway.clone(), tls, outbounds });
         let reload = files.clone();
         let internals = Internal::new(&health, Exposition::new(registry)).heap_profile().reload(move || {
             let files = reload.clone();
@@ -164,7 +165,7 @@ impl Server {
         self.internal
     }
 
-    /// Reads keys, certificates and rules again.
+    /// Reads keys, certificates, trusted roots and rules again.
     ///
     /// # Errors
     /// What is wrong; nothing has changed then.
@@ -197,7 +198,10 @@ impl Files {
         let rules = Rules::load(&self.config)?;
         let keys = keys(&self.config)?;
         let tls = self.tls.iter().map(Tls::read).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let outbounds = self.outbounds.iter().map(Outbound::read).collect::<Result<Vec<_>, _>>();
+        let outbounds = outbounds.map_err(|error| error.to_string())?;
         tls.into_iter().for_each(Renewal::store);
+        outbounds.into_iter().for_each(OutboundRenewal::store);
         self.gateway.rules.store(Arc::new(rules));
         // A key that was generated stays: there is no file to read.
         if let Some(keys) = keys {
@@ -218,27 +222,35 @@ fn keys(config: &Config) -> Result<Option<Keys>, String> {
     Keys::load(&config.shared_keys).map(Some).map_err(|error| format!("--shared-key: {error}"))
 }
 
-fn outbound(
-    name: &'static str,
-    timeout: Duration,
-    config: &Config,
-    metrics: &OutboundMetrics,
-) -> Result<Outbound, String> {
-    let settings =
-        OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose: config.verbose, ..OutboundConfig::new(name) };
-    Outbound::new(settings, Some(metrics.clone())).map_err(|error| error.to_string())
+/// Makes what calls others, and keeps it: its roots are read again at a reload.
+struct Outbounds<'a> {
+    config: &'a Config,
+    metrics: OutboundMetrics,
+    made: Vec<Outbound>,
 }
 
-fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<Gateway, String> {
+impl Outbounds<'_> {
+    /// For calls to the URL of `flag`.
+    fn add(&mut self, name: &'static str, timeout: Duration, flag: &str, scheme: &str) -> Result<Outbound, String> {
+        let verbose = self.config.verbose;
+        let settings = OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose, ..OutboundConfig::new(name) };
+        let outbound = Outbound::new(settings, Some(self.metrics.clone())).map_err(|error| error.to_string())?;
+        outbound.warn_without_roots(flag, scheme);
+        self.made.push(outbound.clone());
+        Ok(outbound)
+    }
+}
+
+fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<(Gateway, Vec<Outbound>), String> {
     let metrics = Metrics::register(registry);
-    let outbound_metrics = OutboundMetrics::register(registry);
+    let mut outbounds = Outbounds { config, metrics: OutboundMetrics::register(registry), made: Vec::new() };
     let cache_metrics = CacheMetrics::register(registry);
     let rules = Rules::load(config)?;
     let keys = match keys(config)? {
         Some(keys) => keys,
         None => Keys::generate().map_err(|error| error.to_string())?,
     };
-    let token = config.oidc.as_ref().map(|oidc| token_source(oidc, config, clock, &outbound_metrics)).transpose()?;
+    let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
     let tollbooth = match &config.door {
         Door::AnyCluster => None,
         Door::Authority(authority) => {
@@ -247,19 +259,19 @@ fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<Ga
                 SharedCache::new(client, &keys, memcached.expire, cache_metrics)
             });
             let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
-            let outbound = outbound("authorize", settings.deadline, config, &outbound_metrics)?;
+            let outbound = outbounds.add("authorize", settings.deadline, "--authorize", authority.url.scheme())?;
             Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
         }
     };
     let forward = config.forward.as_ref().map(|forward| {
-        let outbound = outbound("forward", DEADLINE, config, &outbound_metrics)?;
+        let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
         Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), Joining::default())
     });
     let recent_store = config.recent_store.as_ref().map(|store| {
         let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };
         Arc::new(RecentStore::new(settings))
     });
-    Ok(Gateway::new(Shared {
+    let gateway = Gateway::new(Shared {
         clock: clock.clone(),
         metrics,
         verifier: Verifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
@@ -277,22 +289,19 @@ fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<Ga
         draining: AtomicBool::new(false),
         log_tenant: config.log_tenant,
         workspaces: Workspaces::default(),
-    }))
+    });
+    Ok((gateway, outbounds.made))
 }
 
-fn token_source(
-    oidc: &config::Oidc,
-    config: &Config,
-    clock: &Clock,
-    metrics: &OutboundMetrics,
-) -> Result<TokenSource, String> {
+fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_>) -> Result<TokenSource, String> {
     let settings = OidcConfig {
         issuer: oidc.issuer.clone(),
         client_id: oidc.client_id.clone(),
         client_secret: oidc.client_secret.clone(),
         audience: oidc.audience.clone(),
     };
-    let outbound = outbound("oidc", Duration::from_secs(10), config, metrics)?;
+    let scheme = oidc.issuer.split_once(':').map_or("", |(scheme, _)| scheme);
+    let outbound = outbounds.add("oidc", Duration::from_secs(10), "--oidc-issuer", scheme)?;
     Ok(TokenSource::new(settings, outbound, clock.clone()))
 }
 

@@ -9,7 +9,10 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
-use telemeter_http::instrument::UNTRACED;
+use telemeter_http::{
+    client::{OutboundError, system_tls},
+    instrument::UNTRACED,
+};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 use url::Url;
@@ -28,9 +31,12 @@ pub struct Config {
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The HTTP client cannot be built; for `https` that is where the system has no CA certificates.
+    /// The HTTP client cannot be built.
     #[error("cannot send traces: {0}")]
     Client(#[from] reqwest::Error),
+    /// The trusted roots cannot be read.
+    #[error("cannot send traces: {0}")]
+    Roots(#[from] OutboundError),
     /// The exporter cannot be built.
     #[error("cannot send traces: {0}")]
     Exporter(#[from] ExporterBuildError),
@@ -75,16 +81,18 @@ pub fn off() -> Traces {
 }
 
 /// A client for one endpoint. Proxy variables are meant for the data path and do not apply.
-fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, reqwest::Error> {
-    let mut builder = reqwest::blocking::Client::builder()
+fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, Error> {
+    let builder = reqwest::blocking::Client::builder()
         .timeout(SEND_TIMEOUT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none());
-    if endpoint.scheme() == "http" {
+    let builder = if endpoint.scheme() == "http" {
         // No roots are needed, and an image may have none: asking for the system's would fail there.
-        builder = builder.tls_certs_only(std::iter::empty());
-    }
-    builder.build()
+        builder.tls_certs_only(std::iter::empty())
+    } else {
+        builder.tls_backend_preconfigured(system_tls("traces")?)
+    };
+    Ok(builder.build()?)
 }
 
 impl Traces {

@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
 
 use super::roots::Roots;
-use super::{OutboundConfig, OutboundError};
+use super::{OutboundConfig, OutboundError, words};
 use crate::certificate::read_pair;
 
 /// Reads the roots, and our own certificate, of one kind of outbound call. Beside the TLS configuration: how many
@@ -26,7 +26,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize),
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {error}")))?
+        .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {}", words::in_words(&error))))?
         .with_root_certificates(store);
     let mut config = match &outbound.identity {
         None => builder.with_no_client_auth(),
@@ -38,6 +38,14 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize),
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((config, count))
+}
+
+/// TLS with the system's roots, for what makes its own connections, such as the exporter of spans; `name` is for the log.
+///
+/// # Errors
+/// [`OutboundError::Setup`] naming the bundle that holds no usable certificate.
+pub fn system_tls(name: &'static str) -> Result<ClientConfig, OutboundError> {
+    config(&OutboundConfig::new(name)).map(|(config, _)| config)
 }
 
 fn setup(problem: String) -> OutboundError {

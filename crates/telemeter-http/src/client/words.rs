@@ -52,6 +52,24 @@ pub(crate) fn in_words(error: &Error) -> String {
     }
 }
 
+/// A failed handshake on a listener of ours.
+pub(crate) fn of_caller(error: &io::Error) -> String {
+    match error.get_ref().and_then(|wrapped| wrapped.downcast_ref::<Error>()) {
+        Some(Error::AlertReceived(alert)) => format!("the caller ended it ({})", plain(alert)),
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion)) => {
+            "what the caller sent is not TLS: does it speak plain HTTP?".to_owned()
+        }
+        Some(Error::PeerIncompatible(what)) => {
+            format!("the caller's TLS and ours have nothing in common ({})", plain(what))
+        }
+        Some(Error::PeerMisbehaved(what)) => format!("the caller broke the rules of TLS ({})", plain(what)),
+        Some(Error::InvalidCertificate(refusal)) => format!("the caller's certificate {}", certificate(refusal)),
+        Some(Error::NoCertificatesPresented) => "the caller showed no certificate".to_owned(),
+        Some(other) => format!("TLS failed ({})", plain(other)),
+        None => error.to_string(),
+    }
+}
+
 const OLD_TLS: &str = "the server speaks no version of TLS that we do (1.2 and 1.3)";
 
 /// What is wrong with a certificate, to stand behind "the certificate".

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::{Limits, Peer};
+use crate::client::words;
 use crate::panics;
 use crate::tls::Tls;
 
@@ -72,7 +73,7 @@ impl Server {
                 self.http2(stream, peer, phase).await;
             }
             Ok(Ok(stream)) => self.http1(stream, peer, phase).await,
-            Ok(Err(error)) => tracing::debug!(peer = %peer.0, %error, "no TLS handshake"),
+            Ok(Err(error)) => tracing::debug!(peer = %peer.0, error = words::of_caller(&error), "no TLS handshake"),
             Err(_elapsed) => tracing::debug!(peer = %peer.0, "no TLS handshake in time"),
         }
     }

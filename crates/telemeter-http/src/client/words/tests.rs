@@ -123,6 +123,30 @@ fn each_failure_is_a_sentence() {
     assert_eq!(of_cause(&io::Error::from(io::ErrorKind::NotFound)), None);
 }
 
+#[test]
+fn a_caller_s_failure_is_told_too() {
+    for (error, expected) in [
+        (Error::AlertReceived(AlertDescription::UnknownCA), "the caller ended it (unknown ca)"),
+        (
+            Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            "what the caller sent is not TLS: does it speak plain HTTP?",
+        ),
+        (
+            Error::PeerIncompatible(PeerIncompatible::Tls12NotOfferedOrEnabled),
+            "the caller's TLS and ours have nothing in common (tls12 not offered or enabled)",
+        ),
+        (
+            CertificateError::UnknownIssuer.into(),
+            "the caller's certificate is signed by an authority that is not trusted here, or by itself alone",
+        ),
+        (Error::NoCertificatesPresented, "the caller showed no certificate"),
+        (Error::General("bytes".to_owned()), "TLS failed (general)"),
+    ] {
+        assert_eq!(of_caller(&io::Error::new(io::ErrorKind::InvalidData, error)), expected);
+    }
+    assert_eq!(of_caller(&io::Error::other("reset")), "reset");
+}
+
 /// What the TLS library really says, for a certificate that is checked as in a handshake.
 #[test]
 fn the_library_says_what_is_expected_of_it() {

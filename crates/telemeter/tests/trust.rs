@@ -1,0 +1,399 @@
+//! The real programs, and whom they trust: a bundle in `SSL_CERT_FILE` that changes while they run.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::IntoResponse as _,
+    routing::{get, post},
+};
+use telemeter_http::{
+    client::{Answer, Outbound, OutboundConfig},
+    clock::Clock,
+    listen::{self, Limits},
+    tls::Tls,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ID: &str = "a-cluster-of-the-test";
+
+/// A program with its log. Dropping it ends it.
+struct Running {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// With no other roots than those of `bundle`, and no proxy.
+    fn start(program: &str, bundle: &Path, arguments: &[String]) -> Self {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("SSL_CERT_FILE", bundle)
+            .env("SSL_CERT_DIR", bundle.with_file_name("no-directory"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                *lines.lock().unwrap() += &(line + "\n");
+            }
+        });
+        Self { child, log }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    async fn logs(&self, part: &str) {
+        until(|| async { self.log().contains(part) }, || format!("{part} is not in\n{}", self.log())).await;
+    }
+
+    /// The address that the log has behind `KEY=`.
+    async fn address(&self, key: &str) -> SocketAddr {
+        self.logs(&format!("{key}=127.0.0.1:")).await;
+        let log = self.log();
+        let (_, rest) = log.split_once(&format!("{key}=")).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F, otherwise: impl Fn() -> String) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "{}", otherwise());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Serves until the test ends; where it listens.
+async fn serve(router: Router, tls: Option<Tls>) -> SocketAddr {
+    let mut listener = listen::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    if let Some(tls) = tls {
+        listener = listener.with_tls(tls);
+    }
+    tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+    address
+}
+
+/// Plain calls to the program under test.
+async fn call(request: impl FnOnce(&Outbound) -> reqwest::Request) -> Answer {
+    let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
+    outbound.send(request(&outbound), 100_000).await.unwrap()
+}
+
+async fn reload(internal: SocketAddr) -> (u16, String) {
+    let answer = call(|outbound| outbound.http().post(format!("http://{internal}/-/reload")).build().unwrap()).await;
+    (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// Files below a folder: a certificate for `localhost` and its key; a bundle in which another one is trusted.
+struct Files {
+    folder: tempfile::TempDir,
+    cert: PathBuf,
+    key: PathBuf,
+    bundle: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let pair = |name: &str| {
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let cert = params.self_signed(&key).unwrap();
+            (cert.pem(), key.serialize_pem())
+        };
+        let (cert, key) = pair("served");
+        std::fs::write(path("served.crt"), cert).unwrap();
+        std::fs::write(path("served.key"), key).unwrap();
+        std::fs::write(path("bundle.pem"), pair("another").0).unwrap();
+        let (cert, key, bundle) = (path("served.crt"), path("served.key"), path("bundle.pem"));
+        Self { folder, cert, key, bundle }
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    fn tls(&self) -> Tls {
+        Tls::load(&self.cert, &self.key).unwrap()
+    }
+
+    /// Trusts what is served, behind a certificate that is none.
+    fn trust(&self) {
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&self.bundle, bad.to_owned() + &std::fs::read_to_string(&self.cert).unwrap()).unwrap();
+    }
+
+    fn loaded(&self) -> String {
+        format!("roots=1 from={}", self.bundle.display())
+    }
+
+    fn left_out(&self) -> String {
+        format!("{}: certificate 1, at line 1, is left out: the certificate cannot be read", self.bundle.display())
+    }
+
+    /// A reload that is to fail, for the bundle holds nothing.
+    async fn spoil(&self, internal: SocketAddr) {
+        std::fs::write(&self.bundle, "no certificate").unwrap();
+        let (status, said) = reload(internal).await;
+        assert_eq!(status, 500, "{said}");
+        let reason = format!("{} holds no certificate in PEM that can be used", self.bundle.display());
+        assert!(said.contains(&reason), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_trusts_a_bundle_that_was_replaced() {
+    let files = Files::new();
+    let now_ms = Clock::system().now_ms();
+    let scrape = format!("# TYPE up gauge\nup 1 {now_ms}\n");
+    let from = Router::new().route(
+        "/federate",
+        get(|uri: Uri| async move {
+            let query = uri.query().unwrap_or_default();
+            assert_eq!(query.matches("match").count(), 2, "{query}: the default, and that of the file");
+            ([(header::CONTENT_TYPE, "text/plain")], scrape)
+        }),
+    );
+    let from = serve(from, None).await;
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let counted = uploads.clone();
+    let grant = format!(r#"{{"version":1,"token":"t","expiresInSeconds":86400,"labels":{{"_id":"{ID}"}}}}"#);
+    let to = Router::new()
+        .route(
+            "/authorize",
+            post(|headers: HeaderMap| async move {
+                assert_eq!(headers[header::AUTHORIZATION], "Bearer a-token");
+                grant
+            }),
+        )
+        .route(
+            "/upload",
+            post(|| async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                StatusCode::OK.into_response()
+            }),
+        );
+    let to = serve(to, Some(files.tls())).await;
+
+    // Every file with a byte-order mark at its head.
+    let token = files.write("token", "\u{feff}a-token\n");
+    let salt = files.write("salt", "\u{feff}a-salt\n");
+    let matches = files.write("matches", "\u{feff}# all\n{__name__=\"up\"}\n");
+    let client = Running::start(
+        env!("CARGO_BIN_EXE_telemeter-client"),
+        &files.bundle,
+        &[
+            format!("--from=http://{from}"),
+            format!("--to=https://localhost:{}/", to.port()),
+            format!("--to-token-file={token}"),
+            format!("--anonymize-salt-file={salt}"),
+            "--anonymize-labels=instance".to_owned(),
+            format!("--match-file={matches}"),
+            format!("--id={ID}"),
+            "--interval=1s".to_owned(),
+            "--listen=127.0.0.1:0".to_owned(),
+        ],
+    );
+    let internal = client.address("address").await;
+    client.logs(&files.loaded()).await;
+    client.logs("the certificate is signed by an authority that is not trusted here").await;
+    assert_eq!(uploads.load(Ordering::Relaxed), 0);
+
+    files.trust();
+    let (status, said) = reload(internal).await;
+    assert_eq!(status, 200, "{said}");
+    until(|| async { uploads.load(Ordering::Relaxed) > 0 }, || format!("no upload:\n{}", client.log())).await;
+    client.logs(&files.left_out()).await;
+    assert!(!client.log().contains("AAAA") && !client.log().contains("UnknownIssuer"), "{}", client.log());
+
+    files.spoil(internal).await;
+    let before = uploads.load(Ordering::Relaxed);
+    until(|| async { uploads.load(Ordering::Relaxed) > before + 1 }, || format!("no more:\n{}", client.log())).await;
+}
+
+#[tokio::test]
+async fn the_server_trusts_a_bundle_that_was_replaced() {
+    let files = Files::new();
+    let store = serve(Router::new().fallback(|| async { StatusCode::OK }), Some(files.tls())).await;
+    let server = Running::start(
+        env!("CARGO_BIN_EXE_telemeter-server"),
+        &files.bundle,
+        &[
+            "--listen=127.0.0.1:0".to_owned(),
+            "--listen-internal=127.0.0.1:0".to_owned(),
+            "--insecure-allow-any-cluster".to_owned(),
+            "--ratelimit=0s".to_owned(),
+            format!("--forward-url=https://localhost:{}/", store.port()),
+        ],
+    );
+    let (external, internal) = (server.address("external").await, server.address("internal").await);
+    server.logs(&files.loaded()).await;
+    let url = format!("http://{external}/authorize?id={ID}");
+    let answer = call(|outbound| outbound.http().post(url).bearer_auth("t").build().unwrap()).await;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let token = answer["token"].as_str().unwrap().to_owned();
+    let upload = async || {
+        let text = format!("# TYPE up gauge\nup{{_id=\"{ID}\"}} 1 {}\n", Clock::system().now_ms());
+        let url = format!("http://{external}/upload");
+        let request = |outbound: &Outbound| {
+            let request = outbound.http().post(url).header(header::CONTENT_TYPE, "text/plain; version=0.0.4");
+            request.bearer_auth(&token).body(text).build().unwrap()
+        };
+        call(request).await.status.as_u16()
+    };
+    assert_eq!(upload().await, 503, "{}", server.log());
+    server.logs("the certificate is signed by an authority that is not trusted here").await;
+
+    files.trust();
+    let (status, said) = reload(internal).await;
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(upload().await, 200, "{}", server.log());
+    server.logs(&files.left_out()).await;
+
+    files.spoil(internal).await;
+    assert_eq!(upload().await, 200, "the old roots stay: {}", server.log());
+}
+
+#[tokio::test]
+async fn spans_go_to_a_collector_that_the_bundle_trusts() {
+    let files = Files::new();
+    files.trust();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let collector = Router::new().route(
+        "/v1/traces",
+        post(|| async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+            StatusCode::OK
+        }),
+    );
+    let collector = serve(collector, Some(files.tls())).await;
+    let server = Running::start(
+        env!("CARGO_BIN_EXE_telemeter-server"),
+        &files.bundle,
+        &[
+            "--listen=127.0.0.1:0".to_owned(),
+            "--listen-internal=127.0.0.1:0".to_owned(),
+            "--insecure-allow-any-cluster".to_owned(),
+            "--forward-url=http://127.0.0.1:1/".to_owned(),
+            format!("--internal.tracing.endpoint=https://localhost:{}/v1/traces", collector.port()),
+            "--internal.tracing.sampling-fraction=1".to_owned(),
+        ],
+    );
+    let url = format!("http://{}/authorize?id={ID}", server.address("external").await);
+    let answer = call(|outbound| outbound.http().post(url).bearer_auth("t").build().unwrap()).await;
+    assert_eq!(answer.status, 200);
+    until(|| async { sent.load(Ordering::Relaxed) > 0 }, || format!("no span:\n{}", server.log())).await;
+}
+
+/// One line that names the file, and exit code 1, at once.
+#[test]
+fn a_file_that_cannot_be_used_ends_the_start() {
+    let files = Files::new();
+    let encrypted = files
+        .write("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = files.write("other.key", &other.signing_key.serialize_pem());
+    let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
+    let (token, pipe) = (files.write("token", "t"), files.folder.path().join("pipe").display().to_string());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let tokens = files.write("tokens.json", "\u{feff}[{\"token\":\"a\"},1]");
+    let decrypt = format!("decrypt it first (openssl pkey -in {encrypted} -out PLAIN)");
+    let mismatch = format!("{other} is not the key of {cert}");
+
+    let server = |flags: &[&str]| {
+        let always = ["--listen=127.0.0.1:0", "--listen-internal=127.0.0.1:0", "--insecure-allow-any-cluster"];
+        let flags = [&always[..], &["--forward-url=http://127.0.0.1:1/"], flags].concat();
+        (env!("CARGO_BIN_EXE_telemeter-server"), flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>())
+    };
+    let client = |flags: &[&str]| {
+        let flags =
+            [&["--from=https://127.0.0.1:1/", "--to=https://127.0.0.1:1/", "--id=x", "--listen="], flags].concat();
+        (env!("CARGO_BIN_EXE_telemeter-client"), flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>())
+    };
+    let token_file = format!("--to-token-file={token}");
+    let flag = |name: &str, value: &str| format!("--{name}={value}");
+    let cases = [
+        (server(&[&flag("tls-crt", &cert), &flag("tls-key", &encrypted)]), decrypt.as_str()),
+        (server(&[&flag("internal-tls-crt", &cert), &flag("internal-tls-key", &encrypted)]), &decrypt),
+        (server(&[&flag("shared-key", &encrypted)]), &decrypt),
+        (server(&[&flag("tls-crt", &cert), &flag("tls-key", &other)]), &mismatch),
+        (server(&[&flag("tls-crt", &key), &flag("tls-key", &key)]), "served.key holds no certificate in PEM"),
+        (server(&[&flag("shared-key", &pipe)]), "pipe cannot be read: it is a pipe, not a file"),
+        (server(&["--whitelist-file=/dev/zero"]), "/dev/zero cannot be read: it is a device, not a file"),
+        (client(&[&token_file, &flag("tls-cert-file", &cert), &flag("tls-private-key-file", &encrypted)]), &decrypt),
+        (client(&[&token_file, &flag("tls-cert-file", &cert), &flag("tls-private-key-file", &other)]), &mismatch),
+        (
+            client(&[&token_file, &flag("from-ca-file", &key)]),
+            "served.key holds no certificate in PEM that can be used",
+        ),
+        (client(&[&token_file, &flag("from-ca-file", &pipe)]), "pipe cannot be read: it is a pipe, not a file"),
+        (client(&[&flag("to-token-file", &pipe)]), "pipe cannot be read: it is a pipe, not a file"),
+        (
+            client(&[&token_file, &flag("from-token-file", "/tmp")]),
+            "/tmp cannot be read: it is a directory, not a file",
+        ),
+        (client(&[&token_file, "--match-file=/dev/zero"]), "/dev/zero cannot be read: it is a device, not a file"),
+        (
+            client(&[&token_file, "--anonymize-labels=a", "--anonymize-salt-file=/dev/zero"]),
+            "/dev/zero cannot be read: it is a device, not a file",
+        ),
+        (
+            (env!("CARGO_BIN_EXE_authorization-server"), vec!["127.0.0.1:0".to_owned(), "/dev/zero".to_owned()]),
+            "/dev/zero cannot be read: it is a device, not a file",
+        ),
+        // What is behind the byte-order mark is read, and what is wrong with it has its place.
+        (
+            (env!("CARGO_BIN_EXE_authorization-server"), vec!["127.0.0.1:0".to_owned(), tokens]),
+            "tokens.json: bad list of tokens: line 1, column 16 is not part of a list",
+        ),
+    ];
+    for ((program, arguments), expected) in cases {
+        let mut running = Running::start(program, Path::new("/dev/null"), &arguments);
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "{arguments:?} still runs: {}", running.log());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(1), "{arguments:?}: {}", running.log());
+        while !running.log().contains(expected) {
+            assert!(start.elapsed() < PATIENCE, "{arguments:?}: {expected} is not in\n{}", running.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
