@@ -13,7 +13,10 @@ pub mod table;
 mod target;
 mod value;
 
-use std::ffi::OsString;
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use telemeter_http::metrics::DroppedLogLines;
@@ -48,6 +51,20 @@ impl Program {
     /// All of them, in the order in which they are told about.
     pub const ALL: [Self; 5] =
         [Self::Server, Self::Client, Self::AuthorizationServer, Self::Benchmark, Self::Quickstart];
+
+    /// The program that `telemeter` plays when it is started under another name, as through the links of the image:
+    /// `None` under its own name and under any other that no program has.
+    ///
+    /// `argv0` is the first element of argv, a path or a name.
+    pub fn called_as(argv0: &OsStr) -> Option<Self> {
+        match Path::new(argv0).file_name()?.to_str()? {
+            "telemeter-server" => Some(Self::Server),
+            "telemeter-client" => Some(Self::Client),
+            "authorization-server" => Some(Self::AuthorizationServer),
+            "telemeter-benchmark" => Some(Self::Benchmark),
+            _ => None,
+        }
+    }
 
     /// Its flags, for parsing and for printing; named as its own binary.
     pub fn command(self) -> Command {

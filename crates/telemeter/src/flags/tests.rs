@@ -640,6 +640,30 @@ fn subcommands_are_the_programs() {
 }
 
 #[test]
+fn a_link_under_the_name_of_a_program_is_that_program() {
+    let check = |argv0: &str, expected| assert_eq!(Program::called_as(OsStr::new(argv0)), expected, "{argv0}");
+    for program in Program::ALL.into_iter().filter(|program| *program != Program::Quickstart) {
+        let name = program.command().get_name().to_owned();
+        check(&name, Some(program));
+        check(&format!("/usr/bin/{name}"), Some(program));
+        check(&format!("./{name}"), Some(program));
+    }
+    // `telemeter quickstart` has no name of its own; what is none of ours reads a subcommand, as `telemeter` does.
+    for other in [
+        "telemeter",
+        "/usr/bin/telemeter",
+        "quickstart",
+        "server",
+        "telemeter-server.old",
+        "telemeter-server/..",
+        "",
+        "/",
+    ] {
+        check(other, None);
+    }
+}
+
+#[test]
 fn no_secret_is_shown() {
     let flags = server_flags(SERVER, &["--oidc-issuer=https://i", "--client-secret=hunter2"]);
     assert!(!format!("{flags:?}").contains("hunter2"));
