@@ -1,5 +1,7 @@
 //! CPU and heap profiles, in pprof's format. Nothing here tells arguments or environment.
 
+use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
 use axum::extract::RawQuery;
@@ -16,6 +18,9 @@ const HERTZ: i32 = 99;
 
 /// The profiler is the process's, not a listener's.
 static CPU: Mutex<()> = Mutex::const_new(());
+
+/// Memory as a folder: every container has it.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 pub(super) async fn index() -> Html<&'static str> {
     Html(
@@ -49,6 +54,7 @@ fn seconds(query: &str) -> Option<Duration> {
 }
 
 async fn sample(duration: Duration) -> Result<Vec<u8>, String> {
+    choose_temporary_folder();
     // Unwinding inside these libraries can hang in a signal handler.
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(HERTZ)
@@ -64,12 +70,25 @@ async fn sample(duration: Duration) -> Result<Vec<u8>, String> {
     tokio::task::spawn_blocking(report).await.map_err(|error| error.to_string())?
 }
 
+/// Both profilers write a temporary file, and the root of a container is read-only as a rule, `/tmp` with it: then the file
+/// goes to [`SHARED_MEMORY`]. Without either, the profiler says what it lacks.
+fn choose_temporary_folder() {
+    static CHOSEN: Once = Once::new();
+    CHOSEN.call_once(|| {
+        if tempfile::tempfile().is_err() && tempfile::tempfile_in(SHARED_MEMORY).is_ok() {
+            // Nothing else in the program chooses.
+            let _chosen_before = tempfile::env::override_temp_dir(Path::new(SHARED_MEMORY));
+        }
+    });
+}
+
 #[cfg(feature = "heap-profile")]
 pub(super) async fn heap() -> Response {
     if !is_jemalloc() {
         return no_heap().await;
     }
     let dump = || -> Result<Vec<u8>, String> {
+        choose_temporary_folder();
         let control = jemalloc_pprof::PROF_CTL.as_ref();
         let control = control.ok_or("heap profiling is off: start with jemalloc's prof:true")?;
         let mut control = control.blocking_lock();
