@@ -40,6 +40,11 @@ impl Process {
         Self { name: start.name.to_owned(), child, log }
     }
 
+    /// Its process ID.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end with SIGTERM and says how it ended, and after how long.
     pub(crate) async fn terminate(mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();

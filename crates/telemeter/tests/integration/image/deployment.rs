@@ -1,0 +1,238 @@
+//! The deployment of the cluster-monitoring-operator: its flags and its mounts, a Prometheus that wants a client certificate,
+//! and a server that is trusted through the mounted bundle alone.
+
+use std::time::Duration;
+
+use super::certificates::Authority;
+use super::root::{Read, Root};
+use super::selectors::{Selected, selected};
+use super::source::Source;
+use super::{BUNDLE, bytes};
+use crate::PATIENCE;
+use crate::gateway::{Ports, TOKEN};
+use crate::process::{Process, free_port, local, until};
+use crate::promql::http;
+use crate::stores::ready;
+
+/// The name of the Prometheus in the operator's flags, and one for the vendor's server; `/etc/hosts` knows both.
+const FROM: &str = "prometheus-k8s.openshift-monitoring.svc";
+const TO: &str = "gateway.telemeter.example";
+/// What the service account's token and the salt hold.
+const ACCOUNT_TOKEN: &str = "the-token-of-the-service-account";
+/// Clusters whose first cycle comes at once: how long it waits, up to a twentieth of the interval, follows from the ID.
+const CLUSTERS: [&str; 3] = [
+    "00000000-0000-4000-8000-000000000297",
+    "00000000-0000-4000-8000-000000001d31",
+    "00000000-0000-4000-8000-000000002801",
+];
+/// The memory limit of the operator's container.
+const MEMORY_LIMIT_KIB: u64 = 40 << 10;
+
+/// The client's surroundings: a Prometheus, a server in the same image, and what is mounted.
+pub(super) struct Deployment {
+    root: Root,
+    source: Source,
+    server: Process,
+    authority: Process,
+    ports: Ports,
+    client_port: u16,
+    first_ca: Authority,
+    second_ca: Authority,
+    selected: Vec<Selected>,
+}
+
+impl Deployment {
+    /// Starts all of it but the client.
+    pub(super) async fn set_up(root: Root) -> Self {
+        let [service_ca, metrics_ca, first_ca, second_ca] =
+            ["service", "metrics-client", "first", "second"].map(Authority::new);
+        let selected = selected();
+        let source = Source::start(service_ca.server(FROM), metrics_ca.pem(), &selected).await;
+
+        root.write("/etc/hosts", &format!("127.0.0.1 localhost {FROM} {TO}\n"));
+        let (certificate, key) = metrics_ca.client("system:serviceaccount:openshift-monitoring:telemeter-client");
+        root.mount("/etc/tls/private", &[("tls.crt", &certificate), ("tls.key", &key)]);
+        root.mount("/etc/serving-certs-ca-bundle", &[("service-ca.crt", &service_ca.pem())]);
+        root.mount("/var/run/secrets/kubernetes.io/serviceaccount", &[("token", ACCOUNT_TOKEN)]);
+        root.mount("/etc/telemeter", &[("token", TOKEN), ("salt", "a-salt")]);
+        root.mount(BUNDLE.0, &[(BUNDLE.1, &first_ca.pem())]);
+
+        let (certificate, key) = first_ca.server(TO);
+        root.mount("/etc/telemeter-server", &[("tls.crt", &certificate), ("tls.key", &key)]);
+        // The vendor's rules are the same selectors, and so what they do not name is not stored, whoever stopped it.
+        let whitelist: String = selected.iter().map(|selected| format!("{}\n", selected.selector)).collect();
+        root.mount("/etc/telemeter-rules", &[("whitelist", &whitelist)]);
+        let tokens = root.mount("/etc/authority", &[("tokens.json", &format!(r#"[{{"token":"{TOKEN}"}}]"#))]);
+        let authority_address = local(free_port());
+        let authority = root.start(
+            "authorization-server",
+            "authority",
+            &[authority_address.to_string(), format!("{tokens}/tokens.json")],
+        );
+        let ports = Ports::free();
+        let server = root.start(
+            "telemeter-server",
+            "server",
+            &[
+                format!("--listen={}", local(ports.external)),
+                format!("--listen-internal={}", local(ports.internal)),
+                "--tls-crt=/etc/telemeter-server/tls.crt".to_owned(),
+                "--tls-key=/etc/telemeter-server/tls.key".to_owned(),
+                format!("--authorize=http://{authority_address}/"),
+                "--whitelist-file=/etc/telemeter-rules/whitelist".to_owned(),
+                "--recent-store=2h".to_owned(),
+            ],
+        );
+        ready("the server in the image", &format!("http://{}/healthz/ready", local(ports.internal))).await;
+        let client_port = free_port();
+        Self { root, source, server, authority, ports, client_port, first_ca, second_ca, selected }
+    }
+
+    /// The operator's command, but for the ports and the vendor's address.
+    fn client(&self, id: &str) -> Process {
+        let mut arguments = vec![
+            format!("--id={id}"),
+            format!("--from=https://{FROM}:{}", self.source.port),
+            "--tls-cert-file=/etc/tls/private/tls.crt".to_owned(),
+            "--tls-private-key-file=/etc/tls/private/tls.key".to_owned(),
+            "--from-ca-file=/etc/serving-certs-ca-bundle/service-ca.crt".to_owned(),
+            "--from-token-file=/var/run/secrets/kubernetes.io/serviceaccount/token".to_owned(),
+            format!("--to=https://{TO}:{}/", self.ports.external),
+            "--to-token-file=/etc/telemeter/token".to_owned(),
+            format!("--listen=localhost:{}", self.client_port),
+            "--anonymize-salt-file=/etc/telemeter/salt".to_owned(),
+            "--anonymize-labels=".to_owned(),
+        ];
+        arguments.extend(self.selected.iter().map(|selected| format!("--match={}", selected.selector)));
+        arguments.push("--limit-bytes=5242880".to_owned());
+        self.root.start("telemeter-client", &format!("client-{id}"), &arguments)
+    }
+
+    pub(super) async fn works_as_it_is(&mut self) {
+        let id = CLUSTERS[0];
+        let client = self.client(id);
+        let stored = self.arrived(id).await;
+        self.holds_what_was_selected(&stored, id);
+
+        let seen = self.source.seen().expect("it was scraped");
+        let selectors: Vec<&String> = self.selected.iter().map(|selected| &selected.selector).collect();
+        assert_eq!(seen.selectors.iter().collect::<Vec<_>>(), selectors, "what the source is asked for");
+        assert_eq!(selectors.len(), 211);
+        assert_eq!(seen.authorization, format!("Bearer {ACCOUNT_TOKEN}"));
+        assert!(seen.certificate, "the source saw a client certificate");
+
+        // The pages that the sidecars ask for, on 127.0.0.1 as kube-rbac-proxy and kubelet do.
+        let metrics = self.get("/metrics").await;
+        for line in [format!("federate_samples {}", 2 * selectors.len()), "federate_requests_failed_total 0".to_owned()]
+        {
+            assert!(metrics.lines().any(|found| found == line), "no {line:?} in {metrics}");
+        }
+        assert_eq!(self.get("/healthz").await.trim(), "ok");
+        self.reload().await;
+
+        self.root.holds_it_in(&client);
+        let peak = Read::of(&client).peak_memory_kib();
+        assert!(peak < MEMORY_LIMIT_KIB, "the client took {peak} KiB");
+        // After the look at the memory: a CPU profile takes far more than the limit is.
+        if self.root.has_mounts() {
+            self.profiles_need_no_place_in_the_root().await;
+        }
+        let (status, after) = client.terminate().await;
+        assert_eq!(status.code(), Some(0), "the client after SIGTERM");
+        assert!(after < Duration::from_secs(5), "the client took {after:?} to end");
+    }
+
+    async fn profiles_need_no_place_in_the_root(&self) {
+        let cpu = format!("http://{}/debug/pprof/profile?seconds=1", local(self.client_port));
+        let heap = format!("http://{}/debug/pprof/heap", local(self.ports.internal));
+        for url in [cpu, heap] {
+            let profile = bytes(url).await;
+            assert!(profile.is_ok(), "{profile:?}");
+        }
+    }
+
+    pub(super) async fn trusts_a_new_bundle_after_a_reload(&mut self) {
+        let (certificate, key) = self.second_ca.server(TO);
+        self.root.mount("/etc/telemeter-server", &[("tls.crt", &certificate), ("tls.key", &key)]);
+        let reload = http().post(format!("http://{}/-/reload", local(self.ports.internal))).send().await;
+        assert_eq!(reload.expect("the server answers").status(), 200);
+
+        // Nothing but the bundle makes this server trusted.
+        let id = CLUSTERS[1];
+        let client = self.client(id);
+        until("a push that fails", PATIENCE, || async {
+            let metrics = self.try_get("/metrics").await?;
+            let failed = r#"metricsclient_http_requests_total{client="federate_to",status_code="error"}"#;
+            let failed = |line: &str| line.starts_with(failed) && !line.ends_with(" 0");
+            if metrics.lines().any(failed) { Ok(()) } else { Err("no failure".to_owned()) }
+        })
+        .await;
+        assert_eq!(self.stored(id).await, Ok(String::new()));
+
+        // As Kubernetes does it: new files in a new folder, and a link that now leads there.
+        self.root.mount(BUNDLE.0, &[(BUNDLE.1, &self.second_ca.pem())]);
+        self.reload().await;
+
+        let stored = self.arrived(id).await;
+        self.holds_what_was_selected(&stored, id);
+        client.terminate().await;
+    }
+
+    pub(super) async fn takes_a_bundle_that_is_mounted_as_one_file(&mut self) {
+        let (folder, file) = BUNDLE;
+        self.root.remove(folder);
+        // The other authorities of a bundle are not in the way.
+        let bundle = self.first_ca.pem() + &self.second_ca.pem();
+        self.root.write(&format!("{folder}/{file}"), &bundle);
+        let id = CLUSTERS[2];
+        let client = self.client(id);
+        self.arrived(id).await;
+        client.terminate().await;
+        for process in [&mut self.server, &mut self.authority] {
+            process.assert_running();
+        }
+    }
+
+    fn holds_what_was_selected(&self, stored: &str, id: &str) {
+        let lines: Vec<&str> = stored.lines().filter(|line| !line.starts_with('#')).collect();
+        for Selected { selector, series, .. } in &self.selected {
+            // The labels are sorted among the others.
+            let (name, labels) = series.split_once('{').expect("a series has braces");
+            let is_it = |line: &&&str| {
+                let rest = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('{'));
+                rest.is_some_and(|rest| rest.contains(id) && labels.split(',').all(|label| rest.contains(label)))
+            };
+            assert_eq!(lines.iter().filter(is_it).count(), 1, "{selector}: {series}}} in\n{stored}");
+        }
+        assert_eq!(lines.len(), self.selected.len(), "more than what was selected:\n{stored}");
+    }
+
+    /// Waits until the server holds what the client `id` uploaded, in the text format.
+    async fn arrived(&self, id: &str) -> String {
+        until("an upload", PATIENCE, || async {
+            let stored = self.stored(id).await?;
+            if stored.is_empty() { Err("none yet".to_owned()) } else { Ok(stored) }
+        })
+        .await
+    }
+
+    async fn stored(&self, id: &str) -> Result<String, String> {
+        let mut url = url::Url::parse(&format!("http://{}/federate", local(self.ports.internal))).expect("a URL");
+        url.query_pairs_mut().append_pair("match[]", &format!(r#"{{_id="{id}"}}"#));
+        String::from_utf8(bytes(url.into()).await?).map_err(|error| error.to_string())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.try_get(path).await.expect("the client answers")
+    }
+
+    async fn try_get(&self, path: &str) -> Result<String, String> {
+        let bytes = bytes(format!("http://{}{path}", local(self.client_port))).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn reload(&self) {
+        let answer = http().post(format!("http://{}/-/reload", local(self.client_port))).send().await;
+        assert_eq!(answer.expect("the client answers").status(), 200, "/-/reload");
+    }
+}
