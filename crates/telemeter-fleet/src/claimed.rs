@@ -1,0 +1,125 @@
+//! Refusals of callers whose credentials were not accepted: the ID that they claimed may be anybody's, so they stand apart.
+
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::{
+    outcome::{Reason, Route},
+    record::{address, address_bytes, milliseconds, seconds},
+    symbols::cut,
+};
+
+/// How many of them are kept.
+const MAX: usize = 4096;
+
+/// A bounded table of such refusals; past its bound, the one that is longest ago goes.
+#[derive(Default)]
+pub struct Claimed(Mutex<HashMap<Key, Entry>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    cluster: Box<str>,
+    peer: [u8; 16],
+    route: Route,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    count: u64,
+    first_s: u32,
+    last_s: u32,
+}
+
+/// Refusals of one kind, from one address, under one claimed ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedRefusal {
+    /// The ID that was claimed, cut to 128 bytes; empty where none was.
+    pub cluster: String,
+    /// Where they came from.
+    pub peer: Option<IpAddr>,
+    /// What was asked for.
+    pub route: Route,
+    /// Why it was refused.
+    pub reason: Reason,
+    /// How many there were.
+    pub count: u64,
+    /// The first, in milliseconds since 1970, exact to a second.
+    pub first_ms: i64,
+    /// The last, likewise.
+    pub last_ms: i64,
+}
+
+impl Claimed {
+    pub(crate) fn add(&self, cluster: &str, peer: IpAddr, route: Route, reason: Reason, now_ms: i64) {
+        let now_s = seconds(now_ms);
+        let key = Key { cluster: cut(cluster).into(), peer: address_bytes(peer), route, reason };
+        let mut entries = self.0.lock();
+        if let Some(entry) = entries.get_mut(&key) {
+            entry.count += 1;
+            entry.last_s = now_s;
+            return;
+        }
+        if entries.len() >= MAX {
+            // A sixteenth goes at once: looking for the oldest each time would cost too much in a flood.
+            let mut times: Vec<u32> = entries.values().map(|entry| entry.last_s).collect();
+            let (_, limit, _) = times.select_nth_unstable(MAX / 16);
+            let limit = *limit;
+            let mut room = MAX / 16;
+            entries.retain(|_, entry| {
+                let goes = entry.last_s <= limit && room > 0;
+                room -= usize::from(goes);
+                !goes
+            });
+        }
+        entries.insert(key, Entry { count: 1, first_s: now_s, last_s: now_s });
+    }
+
+    /// All of them, the last one first.
+    #[must_use]
+    pub fn list(&self) -> Vec<ClaimedRefusal> {
+        let mut list: Vec<_> = self
+            .0
+            .lock()
+            .iter()
+            .map(|(key, entry)| ClaimedRefusal {
+                cluster: key.cluster.to_string(),
+                peer: address(key.peer),
+                route: key.route,
+                reason: key.reason,
+                count: entry.count,
+                first_ms: milliseconds(entry.first_s).unwrap_or_default(),
+                last_ms: milliseconds(entry.last_s).unwrap_or_default(),
+            })
+            .collect();
+        list.sort_by(|a, b| (b.last_ms, &a.cluster, a.peer).cmp(&(a.last_ms, &b.cluster, b.peer)));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn alike_refusals_are_counted_together_and_the_table_is_bounded() {
+        let claimed = Claimed::default();
+        let peer = "192.0.2.1".parse().unwrap();
+        for number in 0..3 {
+            claimed.add("a", peer, Route::Authorize, Reason::AuthorityRefused, 1_000_000 + number * 1000);
+        }
+        claimed.add("a", peer, Route::Receive, Reason::AuthorityRefused, 999_000);
+        let list = claimed.list();
+        assert_eq!(list.len(), 2);
+        assert_eq!((list[0].count, list[0].first_ms, list[0].last_ms), (3, 1_000_000, 1_002_000));
+        for number in 0..10_000 {
+            claimed.add(&format!("flood {number}"), peer, Route::Upload, Reason::Token, 2_000_000 + number);
+        }
+        assert!(claimed.list().len() <= MAX);
+        assert!(claimed.list().iter().any(|one| one.cluster == "flood 9999"));
+        assert!(claimed.list().iter().all(|one| one.cluster != "a"), "the oldest went");
+    }
+}

@@ -1,0 +1,77 @@
+//! Cluster IDs in little memory: a UUID, which most are, takes 16 bytes, any other stands in a table.
+
+use std::fmt;
+
+/// What is kept of a cluster's ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id {
+    /// A UUID in its usual lower-case form.
+    Uuid([u8; 16]),
+    /// A place in the shard's table of names.
+    Name(u32),
+}
+
+/// Where the hyphens of a UUID stand.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// The bytes of a UUID that is written as it is usually written; `None` for every other text, so that no two IDs become one.
+pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut uuid = [0; 16];
+    let (mut at, mut filled) = (0, 0);
+    while at < text.len() {
+        if HYPHENS.contains(&at) {
+            if text[at] != b'-' {
+                return None;
+            }
+            at += 1;
+            continue;
+        }
+        uuid[filled] = digit(text[at])? << 4 | digit(text[at + 1])?;
+        filled += 1;
+        at += 2;
+    }
+    Some(uuid)
+}
+
+/// Writes a UUID as [`parse_uuid`] reads it.
+pub(crate) fn write_uuid(uuid: &[u8; 16], out: &mut impl fmt::Write) -> fmt::Result {
+    for (at, byte) in uuid.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.write_char('-')?;
+        }
+        write!(out, "{byte:02x}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_the_usual_form_is_a_uuid() {
+        let usual = "01234567-89ab-cdef-0123-456789abcdef";
+        let mut back = String::new();
+        write_uuid(&parse_uuid(usual).unwrap(), &mut back).unwrap();
+        assert_eq!(back, usual);
+        for other in [
+            "",
+            "01234567-89AB-cdef-0123-456789abcdef",
+            "0123456789abcdef0123456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdeg",
+            "0123456-789ab-cdef-0123-456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcdef ",
+            "01234567é89ab-cdef-0123-456789abcde",
+        ] {
+            assert_eq!(parse_uuid(other), None, "{other}");
+        }
+    }
+}

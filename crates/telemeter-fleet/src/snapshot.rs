@@ -1,0 +1,355 @@
+//! The registry as bytes, for a file that survives a restart.
+//!
+//! First a head: the magic word, then the names of routes, reasons and fleet labels, so that a file can be read by a version
+//! that knows others. Then blocks, each with its length and its CRC-32C; each holds the texts that its records refer to,
+//! and some records. The last block is empty: a file without it was cut off. Numbers are little-endian.
+
+use std::io::{self, Read, Write};
+
+use crate::{
+    outcome::{Outcome, Reason, Route},
+    record::{Record, Refusals},
+    registry::{Registry, SHARDS},
+    shard::Shard,
+    symbols::{MAX_BYTES, OVERFLOW, Symbol, Symbols},
+};
+
+const MAGIC: &[u8; 8] = b"TMFLEET1";
+/// So many records stand in a block: a lock is held for as long as one takes to be encoded.
+const RECORDS: usize = 1024;
+/// A block is never larger: what a broken length asks for.
+const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// No cluster ID is longer.
+const MAX_ID_BYTES: usize = 256;
+
+/// Why a file cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The system's.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It does not begin as such a file does.
+    #[error("it is not a file of the fleet's registry")]
+    Foreign,
+    /// It is shorter than it was written.
+    #[error("it is cut off")]
+    CutOff,
+    /// A checksum does not match, or a number cannot be right.
+    #[error("it is damaged")]
+    Damaged,
+}
+
+/// Writes all that is known to `out`. Clusters that report meanwhile may or may not be in it with that report.
+///
+/// # Errors
+/// What `out` says.
+pub fn write(registry: &Registry, out: &mut impl Write) -> io::Result<()> {
+    let mut head = Vec::new();
+    names(&mut head, Route::ALL.map(Route::name));
+    names(&mut head, Reason::ALL.map(Reason::name));
+    names(&mut head, registry.config().labels.iter().map(String::as_str));
+    out.write_all(MAGIC)?;
+    block(out, &head)?;
+    let mut bytes = Vec::new();
+    for number in 0..SHARDS {
+        let mut first = 0;
+        loop {
+            // Between two blocks the lock is given back; a record may then stand in two of them, or move behind the end.
+            let done = {
+                let shard = registry.shard(number);
+                let places: Vec<u32> = shard.oldest_first().skip(first).take(RECORDS).collect();
+                encode(&shard, &registry.symbols, &places, &mut bytes);
+                places.len() < RECORDS
+            };
+            first += RECORDS;
+            if !bytes.is_empty() {
+                block(out, &bytes)?;
+            }
+            if done {
+                break;
+            }
+        }
+    }
+    block(out, &[])?;
+    out.flush()
+}
+
+/// Reads what [`write()`] wrote into an empty registry, and says how many clusters it held.
+///
+/// # Errors
+/// [`SnapshotError`]; what stood before the damage is in the registry then.
+pub fn read(registry: &Registry, input: &mut impl Read) -> Result<usize, SnapshotError> {
+    let outcome = read_blocks(registry, input);
+    registry.restored();
+    outcome.map(|()| registry.len())
+}
+
+fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), SnapshotError> {
+    let mut magic = [0; MAGIC.len()];
+    exactly(input, &mut magic).map_err(|error| match error {
+        SnapshotError::CutOff => SnapshotError::Foreign,
+        other => other,
+    })?;
+    if magic != *MAGIC {
+        return Err(SnapshotError::Foreign);
+    }
+    let mut bytes = Vec::new();
+    next_block(input, &mut bytes)?;
+    let mut head = Bytes(&bytes);
+    let translation = Translation::read(&mut head, registry).ok_or(SnapshotError::Damaged)?;
+    loop {
+        next_block(input, &mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        decode(registry, &translation, &bytes).ok_or(SnapshotError::Damaged)?;
+    }
+}
+
+fn block(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(&(bytes.len() as u32).to_le_bytes())?;
+    out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
+    out.write_all(bytes)
+}
+
+fn next_block(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<(), SnapshotError> {
+    let mut head = [0; 8];
+    exactly(input, &mut head)?;
+    let mut head = Bytes(&head);
+    let (len, crc) = (head.u32().unwrap_or(0) as usize, head.u32().unwrap_or(0));
+    if len > MAX_BLOCK_BYTES {
+        return Err(SnapshotError::Damaged);
+    }
+    bytes.clear();
+    bytes.resize(len, 0);
+    exactly(input, bytes)?;
+    if crc32c::crc32c(bytes) == crc { Ok(()) } else { Err(SnapshotError::Damaged) }
+}
+
+fn exactly(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+    input.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => SnapshotError::CutOff,
+        _ => SnapshotError::Io(error),
+    })
+}
+
+fn names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>) {
+    let names = names.into_iter();
+    out.push(names.len() as u8);
+    names.for_each(|name| text(out, name));
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Encodes the records at `places` into `out`, which is cleared first.
+fn encode(shard: &Shard, symbols: &Symbols, places: &[u32], out: &mut Vec<u8>) {
+    out.clear();
+    if places.is_empty() {
+        return;
+    }
+    // The texts of this block, in the order of their symbols.
+    let mut used: Vec<Symbol> = places
+        .iter()
+        .flat_map(|place| std::iter::once(shard.record(*place).user_agent).chain(shard.labels(*place).iter().copied()))
+        .filter(|symbol| *symbol != 0)
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+    let number = |symbol: Symbol| match used.binary_search(&symbol) {
+        Ok(at) => at as u32 + 1,
+        Err(_) => 0,
+    };
+    out.extend_from_slice(&(used.len() as u32).to_le_bytes());
+    used.iter().for_each(|symbol| text(out, &symbols.text(*symbol)));
+    out.extend_from_slice(&(places.len() as u32).to_le_bytes());
+    let mut id = String::new();
+    for place in places {
+        let record = shard.record(*place);
+        shard.write_id(record, &mut id);
+        text(out, &id);
+        out.extend_from_slice(&record.peer);
+        for value in fields(record) {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        out.extend_from_slice(&number(record.user_agent).to_le_bytes());
+        for label in shard.labels(*place) {
+            out.extend_from_slice(&number(*label).to_le_bytes());
+        }
+        let exchanges = record.exchanges.raw();
+        out.push(record.exchanges.raw().count() as u8);
+        exchanges.for_each(|packed| out.extend_from_slice(&packed.to_le_bytes()));
+        let none = Refusals::default();
+        let refusals = shard.refusals(record).unwrap_or(&none);
+        out.extend_from_slice(&refusals.first_s.to_le_bytes());
+        out.extend_from_slice(&refusals.last_s.to_le_bytes());
+        let last = refusals.last.map_or(u8::MAX, |(route, reason)| Outcome::Refused(route, reason).code());
+        out.push(last);
+        out.push(refusals.counts.len() as u8);
+        for (route, reason, count) in &refusals.counts {
+            out.push(Outcome::Refused(*route, *reason).code());
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+    }
+}
+
+const FIELDS: usize = 11;
+
+fn fields(record: &Record) -> [u32; FIELDS] {
+    [
+        record.first_seen,
+        record.last_heard,
+        record.last_upload,
+        record.last_receive,
+        record.uploads,
+        record.receives,
+        record.series,
+        record.filtered,
+        record.bytes,
+        record.interval_ms,
+        record.drift_ms.cast_unsigned(),
+    ]
+}
+
+fn set_fields(record: &mut Record, values: [u32; FIELDS]) {
+    let drift_ms;
+    [
+        record.first_seen,
+        record.last_heard,
+        record.last_upload,
+        record.last_receive,
+        record.uploads,
+        record.receives,
+        record.series,
+        record.filtered,
+        record.bytes,
+        record.interval_ms,
+        drift_ms,
+    ] = values;
+    record.drift_ms = drift_ms.cast_signed();
+}
+
+/// The file's numbers in this version's terms.
+struct Translation {
+    /// By the file's code.
+    outcomes: Vec<Option<Outcome>>,
+    /// Where a label of the file stands here.
+    labels: Vec<Option<usize>>,
+}
+
+impl Translation {
+    fn read(head: &mut Bytes<'_>, registry: &Registry) -> Option<Self> {
+        let routes: Vec<_> = head.names()?.map(Route::from_name).collect();
+        let reasons: Vec<_> = head.names()?.map(Reason::from_name).collect();
+        let ours = &registry.config().labels;
+        let labels = head.names()?.map(|name| ours.iter().position(|ours| ours == name)).collect();
+        let outcomes = routes.iter().flat_map(|route| {
+            let accepted = route.map(Outcome::Accepted);
+            let refused = reasons.iter().map(move |reason| Some(Outcome::Refused((*route)?, (*reason)?)));
+            std::iter::once(accepted).chain(refused)
+        });
+        Some(Self { outcomes: outcomes.collect(), labels })
+    }
+
+    fn outcome(&self, code: u8) -> Option<Outcome> {
+        self.outcomes.get(usize::from(code)).copied().flatten()
+    }
+
+    fn refusal(&self, code: u8) -> Option<(Route, Reason)> {
+        match self.outcome(code)? {
+            Outcome::Refused(route, reason) => Some((route, reason)),
+            Outcome::Accepted(_) => None,
+        }
+    }
+}
+
+/// Puts the records of one block back; `None` where a number cannot be right.
+fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Option<()> {
+    let mut bytes = Bytes(bytes);
+    let texts: Vec<&str> = (0..bytes.u32()?).map(|_| bytes.text(MAX_BYTES)).collect::<Option<_>>()?;
+    let text_of = |number: u32| match number.checked_sub(1) {
+        None => Some(""),
+        Some(at) => texts.get(at as usize).copied(),
+    };
+    for _ in 0..bytes.u32()? {
+        let id = bytes.text(MAX_ID_BYTES)?;
+        let peer = bytes.array()?;
+        let mut values = [0; FIELDS];
+        for value in &mut values {
+            *value = bytes.u32()?;
+        }
+        let user_agent = text_of(bytes.u32()?)?;
+        let labels: Vec<&str> = translation.labels.iter().map(|_| text_of(bytes.u32()?)).collect::<Option<_>>()?;
+        let exchanges: Vec<u16> = (0..bytes.u8()?).map(|_| bytes.u16()).collect::<Option<_>>()?;
+        let mut refusals = Refusals { first_s: bytes.u32()?, last_s: bytes.u32()?, ..Refusals::default() };
+        refusals.last = translation.refusal(bytes.u8()?);
+        for _ in 0..bytes.u8()? {
+            let (code, count) = (bytes.u8()?, bytes.u32()?);
+            refusals.counts.extend(translation.refusal(code).map(|(route, reason)| (route, reason, count)));
+        }
+        registry.restore(id, |shard, place, symbols| {
+            let symbol = |text: &str| symbols.intern(text).or_else(|_| symbols.intern(OVERFLOW)).unwrap_or(0);
+            let record = shard.record_mut(place);
+            let Record { id, newer, older, refusals: place_of_refusals, .. } = *record;
+            *record = Record { newer, older, refusals: place_of_refusals, ..Record::new(id, 1) };
+            record.peer = peer;
+            set_fields(record, values);
+            record.user_agent = symbol(user_agent);
+            for packed in exchanges {
+                // An outcome that this version does not know is passed over.
+                if let Some(outcome) = translation.outcome((packed >> 9) as u8) {
+                    record.exchanges.push_raw(u16::from(outcome.code()) << 9 | packed & 0x1ff);
+                }
+            }
+            for (text, at) in labels.iter().zip(&translation.labels) {
+                if let Some(at) = at {
+                    shard.labels_mut(place)[*at] = symbol(text);
+                }
+            }
+            if refusals != Refusals::default() {
+                *shard.refusals_mut(place) = refusals;
+            }
+        });
+    }
+    bytes.0.is_empty().then_some(())
+}
+
+/// What is left to be read of a block.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn text(&mut self, max_bytes: usize) -> Option<&'a str> {
+        let len = usize::from(self.u16()?);
+        let (text, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok().filter(|text| text.len() <= max_bytes)
+    }
+
+    fn names(&mut self) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
+        let names: Vec<&'a str> = (0..self.u8()?).map(|_| self.text(MAX_ID_BYTES)).collect::<Option<_>>()?;
+        Some(names.into_iter())
+    }
+}
+
+#[cfg(test)]
+mod tests;
