@@ -5,7 +5,7 @@ use std::path::Path;
 use http::{HeaderValue, Method, StatusCode, header};
 use telemeter_http::client::{Opened, Outbound, OutboundError};
 use telemeter_http::file::{self, FileError};
-use telemeter_wire::exposition::Format;
+use telemeter_wire::{excerpt, exposition::Format};
 use url::Url;
 
 use crate::{
@@ -43,12 +43,17 @@ pub enum FederateError {
     /// Prometheus answered with something else.
     #[error("Prometheus did not answer the scrape {0}")]
     Failed(Refusal),
-    /// An answer in no format that we know.
-    #[error("the answer is no metrics: {0} (is --from a Prometheus?)")]
-    Format(#[from] telemeter_wire::exposition::UnknownFormat),
-    /// An answer that is not what its format says.
+    /// An answer that is not what its Content-Type says.
     #[error("the metrics of Prometheus cannot be read: {0}")]
-    Decode(#[from] telemeter_wire::Error),
+    Decode(telemeter_wire::Error),
+    /// An answer whose Content-Type is none of metrics, or is missing; it is no text exposition, either.
+    #[error("the answer is no metrics: {content_type}, and read as text: {error} (is --from a Prometheus?)")]
+    NoMetrics {
+        /// What came: `Content-Type: text/html`.
+        content_type: String,
+        /// Why it is none.
+        error: telemeter_wire::Error,
+    },
 }
 
 impl From<OutboundError> for FederateError {
@@ -73,6 +78,8 @@ pub(crate) struct Federate {
 pub(crate) struct Scrape {
     /// How it is laid out.
     pub(crate) format: Format,
+    /// The Content-Type that came, where it is none that says the format.
+    other_type: Option<String>,
     opened: Opened,
 }
 
@@ -80,6 +87,14 @@ impl Scrape {
     /// What arrived next; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<bytes::Bytes>, FederateError> {
         Ok(self.opened.chunk().await?)
+    }
+
+    /// Why the scrape fails where what came cannot be decoded.
+    pub(crate) fn undecodable(&self, error: telemeter_wire::Error) -> FederateError {
+        match self.other_type.clone() {
+            Some(content_type) => FederateError::NoMetrics { content_type, error },
+            None => FederateError::Decode(error),
+        }
     }
 }
 
@@ -106,8 +121,13 @@ impl Federate {
         self.metrics.retrieved(opened.as_ref().ok().map(|opened| opened.status));
         let mut opened = opened?;
         if opened.status == StatusCode::OK {
-            let content_type = opened.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            return Ok(Scrape { format: Format::of(content_type)?, opened });
+            let content_type = opened.headers.get(header::CONTENT_TYPE);
+            let (format, is_known) = Format::of_scrape(content_type.and_then(|value| value.to_str().ok()));
+            let other_type = (!is_known).then(|| match content_type {
+                Some(value) => format!("Content-Type: {}", excerpt(value.as_bytes())),
+                None => "no Content-Type".to_owned(),
+            });
+            return Ok(Scrape { format, other_type, opened });
         }
         let mut said = Vec::new();
         while let Ok(Some(chunk)) = opened.chunk().await {

@@ -2,7 +2,8 @@
 //!
 //! The client never holds a whole scrape: what came is decoded, judged and compressed piece by piece, so that its
 //! memory does not follow the size of the answer. A cut falls between families; one that is larger than a piece is
-//! cut between its metrics, and what it says of itself (`# TYPE`, or name and type) is put in front again.
+//! cut between its metrics. In the delimited format, what it says of itself (name and type) is put in front again; of the text
+//! format, the decoder remembers the types from piece to piece.
 
 use telemeter_wire::{Error, exposition::Format};
 
@@ -18,8 +19,6 @@ pub(crate) struct Pieces<'b> {
     whole: usize,
     /// The family that the buffer begins in the middle of, in the delimited format.
     family: Option<Family>,
-    /// Lines of the text format that went before this buffer.
-    lines: usize,
 }
 
 /// A `MetricFamily` larger than a piece.
@@ -39,7 +38,7 @@ impl<'b> Pieces<'b> {
     /// Gathers into `buffer`, which is emptied first.
     pub(crate) fn new(format: Format, piece_bytes: usize, buffer: &'b mut Vec<u8>) -> Self {
         buffer.clear();
-        Self { format, piece_bytes, buffer, whole: 0, family: None, lines: 0 }
+        Self { format, piece_bytes, buffer, whole: 0, family: None }
     }
 
     /// Takes what arrived; gives a piece to `decode` where there is enough for one.
@@ -67,7 +66,7 @@ impl<'b> Pieces<'b> {
         if self.family.is_some() && !self.cut_family(&mut decode)? {
             return Err(Error::Protobuf("the body ends in the middle of a family"));
         }
-        decode(self.buffer).map_err(|error| in_the_whole(error, self.lines))?;
+        decode(self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
@@ -75,19 +74,9 @@ impl<'b> Pieces<'b> {
     fn cut_text(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let Some(last_line) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let lines = &self.buffer[..=last_line];
-        let family = family_starts(lines).filter(|at| *at > 0).last();
-        let (cut, header) = match (family, type_line(lines)) {
-            (Some(at), _) => (at, Vec::new()),
-            // A family of which nothing but its head is here.
-            (None, header) if !header.is_empty() && lines.ends_with(header) => return Ok(()),
-            (None, header) => (lines.len(), header.to_vec()),
-        };
-        decode(&self.buffer[..cut]).map_err(|error| in_the_whole(error, self.lines))?;
-        self.lines += self.buffer[..cut].iter().filter(|byte| **byte == b'\n').count();
-        if !header.is_empty() {
-            self.lines -= 1;
-        }
-        self.buffer.splice(..cut, header);
+        let cut = family_starts(lines).filter(|at| *at > 0).last().unwrap_or(lines.len());
+        decode(&self.buffer[..cut])?;
+        self.buffer.drain(..cut);
         Ok(())
     }
 
@@ -166,11 +155,6 @@ fn family_starts(lines: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The last `# TYPE` line; empty where there is none.
-pub(crate) fn type_line(lines: &[u8]) -> &[u8] {
-    lines.split_inclusive(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"# TYPE ")).unwrap_or_default()
-}
-
 /// The length of the message at the front: how many bytes it takes to say it, and what it says.
 fn message(buffer: &[u8]) -> Option<(usize, usize)> {
     let (length, bytes) = varint(buffer)?;
@@ -214,16 +198,10 @@ fn put_varint(mut value: usize, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// An error of one piece, as it stands in the whole body.
-fn in_the_whole(error: Error, lines_before: usize) -> Error {
-    match error {
-        Error::Text { line, reason } => Error::Text { line: line + lines_before, reason },
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use telemeter_wire::{Arena, Limits, MetricType, SeriesSet, exposition};
+
     use super::*;
 
     /// Feeds `body` in chunks of `chunk` bytes and returns the pieces.
@@ -253,31 +231,49 @@ mod tests {
     }
 
     #[test]
-    fn a_large_family_is_cut_between_lines_and_keeps_its_type() {
-        let pieces = cut(Format::Text, b"# TYPE a gauge\na 1\na 2\na 3\na 4\n", 20, 5);
-        assert_eq!(pieces[0], b"# TYPE a gauge\na 1\n");
+    fn a_large_family_is_cut_between_lines() {
+        let body = b"# TYPE a gauge\na 1\na 2\na 3\na 4\na 5\na 6\na 7\na 8\na 9\n";
+        let pieces = cut(Format::Text, body, 20, 5);
         assert!(pieces.len() > 2);
-        for piece in &pieces {
-            assert!(piece.starts_with(b"# TYPE a gauge\n"), "{}", String::from_utf8_lossy(piece));
-        }
-        let values: Vec<u8> = pieces.iter().flat_map(|piece| piece[15..].to_vec()).collect();
-        assert_eq!(values, b"a 1\na 2\na 3\na 4\n");
+        assert!(pieces.iter().all(|piece| piece.is_empty() || piece.ends_with(b"\n")));
+        assert_eq!(pieces.concat(), body);
+    }
+
+    /// Decodes `body` in pieces, fed in chunks of `chunk` bytes: the types of its series, or what is wrong.
+    fn decoded(body: &[u8], chunk: usize) -> Result<Vec<MetricType>, Error> {
+        let (mut buffer, mut kinds, mut families) = (Vec::new(), Vec::new(), exposition::Families::default());
+        let mut gather = Pieces::new(Format::Text, 20, &mut buffer);
+        let mut decode = |piece: &[u8]| {
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            exposition::decode_part(Format::Text, piece, &Limits::default(), &mut set, &mut families)?;
+            kinds.extend(set.iter().map(|series| series.kind));
+            Ok(())
+        };
+        body.chunks(chunk).try_for_each(|part| gather.push(part, &mut decode))?;
+        gather.finish(&mut decode)?;
+        Ok(kinds)
     }
 
     #[test]
-    fn an_error_names_the_line_of_the_whole_body() {
-        let body = b"# TYPE a gauge\na 1\na 2\na 3\na oops\na 4\n";
+    fn what_counts_for_the_whole_body_counts_in_every_piece() {
         for chunk in [1, 5, 100] {
-            let mut buffer = Vec::new();
-            let mut gather = Pieces::new(Format::Text, 20, &mut buffer);
-            let mut decode = |piece: &[u8]| match piece.split(|byte| *byte == b'\n').position(|line| line == b"a oops")
-            {
-                Some(index) => Err(Error::Text { line: index + 1, reason: "a value" }),
-                None => Ok(()),
+            let large = b"# TYPE a gauge\na 1\na 2\na 3\n# TYPE b counter\nb 1\na 4\na 5\na 6\n";
+            use MetricType::{Counter, Gauge};
+            assert_eq!(
+                decoded(large, chunk),
+                Ok(vec![Gauge, Gauge, Gauge, Counter, Gauge, Gauge, Gauge]),
+                "chunks of {chunk}"
+            );
+            let check = |body: &[u8], line: usize, reason: &'static str| {
+                assert_eq!(decoded(body, chunk), Err(Error::Text { line, reason }), "chunks of {chunk}");
             };
-            let pushed = body.chunks(chunk).try_for_each(|part| gather.push(part, &mut decode));
-            let ended = pushed.and_then(|()| gather.finish(&mut decode));
-            assert_eq!(ended, Err(Error::Text { line: 5, reason: "a value" }), "chunks of {chunk}");
+            check(b"# TYPE a gauge\na 1\na 2\na 3\na oops\na 4\n", 5, "a value that is no number");
+            check(
+                b"# TYPE a gauge\na 1\na 2\na 3\na 4\na 5\n# TYPE a gauge\na 4\n",
+                7,
+                "a second TYPE line of one metric, or one behind its samples",
+            );
         }
     }
 

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use telemeter_wire::{
     Arena, Error, Limits, Points, SeriesSet,
-    exposition::{self, Format},
+    exposition::{self, Families, Format},
     snappy,
 };
 
-use crate::{pieces, token::Grant};
+use crate::token::Grant;
 
 mod rules;
 
@@ -51,7 +51,7 @@ impl Packed {
     /// The same series in the text format, slice by slice.
     pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
         let (body, slices) = (self.body.clone(), self.slices.clone());
-        let (mut start, mut plain, mut last_header) = (0, Vec::new(), Vec::new());
+        let (mut start, mut plain, mut families) = (0, Vec::new(), Families::default());
         slices.into_iter().map(move |slice| {
             snappy::decode_framed(&body[start..slice.end], slice.plain_bytes, &mut plain)?;
             start = slice.end;
@@ -59,13 +59,7 @@ impl Packed {
             let mut set = SeriesSet::new_in(&arena);
             exposition::decode(Format::Delimited, &plain, &LIMITS, &mut set)?;
             let mut text = Vec::new();
-            exposition::text::encode(&set, &mut text);
-            // A family that goes on from the slice before was announced there.
-            let header = pieces::type_line(&text).to_vec();
-            if !last_header.is_empty() && text.starts_with(&last_header) {
-                text.drain(..last_header.len());
-            }
-            last_header = header;
+            exposition::text::encode_part(&set, &mut families, &mut text);
             Ok(text)
         })
     }
@@ -77,6 +71,7 @@ pub(crate) struct Packer {
     arena: Arena,
     slices: Arena,
     order: Vec<Place>,
+    families: Families,
     encoded: Vec<u8>,
     snappy: snappy::Encoder,
 }
@@ -102,6 +97,11 @@ impl Packer {
     /// Begins an upload under `grant`, at `now_ms`.
     pub(crate) fn begin<'p>(&'p mut self, rules: &'p Rules, grant: &Grant, now_ms: i64) -> Packing<'p> {
         let occasion = Occasion::new(now_ms, &grant.labels);
+        if self.families.held_bytes() > KEPT_BYTES {
+            self.families = Families::default()
+        } else {
+            self.families.clear()
+        }
         Packing { packer: self, rules, occasion, packed: Packed::default(), body: Vec::new() }
     }
 }
@@ -109,13 +109,13 @@ impl Packer {
 impl Packing<'_> {
     /// Decodes a piece of the scrape and adds what the rules leave of it.
     pub(crate) fn add(&mut self, format: Format, piece: &[u8]) -> Result<(), Error> {
-        let Packer { arena, slices, order, encoded, snappy } = &mut *self.packer;
+        let Packer { arena, slices, order, families, encoded, snappy } = &mut *self.packer;
         for arena in [&mut *arena, &mut *slices] {
             if arena.held_bytes() > KEPT_BYTES { *arena = Arena::new() } else { arena.reset() }
         }
         let (arena, slices) = (&*arena, &*slices);
         let mut set = SeriesSet::new_in(arena);
-        exposition::decode(format, piece, &LIMITS, &mut set)?;
+        exposition::decode_part(format, piece, &LIMITS, &mut set, families)?;
         self.packed.scraped += set.len();
         put_in_order(&set, order);
         // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a

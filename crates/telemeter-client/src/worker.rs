@@ -209,9 +209,9 @@ impl Worker {
         let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
         let format = scrape.format;
         while let Some(chunk) = scrape.next().await? {
-            pieces.push(&chunk, |piece| packing.add(format, piece)).map_err(FederateError::from)?;
+            pieces.push(&chunk, |piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
         }
-        pieces.finish(|piece| packing.add(format, piece)).map_err(FederateError::from)?;
+        pieces.finish(|piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
         let packed = Arc::new(packing.end());
 
         let metrics = &self.around.metrics;

@@ -93,7 +93,11 @@ impl Error {
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Wire(WireError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Wire(
-                WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::Limit { .. },
+                WireError::Snappy(_)
+                | WireError::Protobuf(_)
+                | WireError::Text { .. }
+                | WireError::NotUtf8(_)
+                | WireError::Limit { .. },
             ) => StatusCode::BAD_REQUEST,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreRefused { status } => *status,
@@ -166,7 +170,9 @@ impl Error {
             Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => "too_large",
             Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => "body",
             Self::Wire(WireError::Limit { .. }) => "limit",
-            Self::Wire(WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. }) => "undecodable",
+            Self::Wire(
+                WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::NotUtf8(_),
+            ) => "undecodable",
             Self::Refused(refusal) => match refusal {
                 Refusal::NoName | Refusal::LabelTwice { .. } => "labels",
                 Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => "identity",

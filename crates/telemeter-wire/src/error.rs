@@ -1,5 +1,7 @@
 //! What can be wrong with bytes.
 
+use std::fmt;
+
 /// Why bytes are not what their format says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -23,6 +25,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Text that is not UTF-8.
+    #[error("{0}")]
+    NotUtf8(Box<NotUtf8>),
     /// More than a [`Limits`] field allows.
     #[error("over the limit of {limit} {what}")]
     Limit {
@@ -37,6 +42,82 @@ impl Error {
     pub(crate) const fn protobuf(reason: &'static str) -> Self {
         Self::Protobuf(reason)
     }
+
+    /// Text that is not UTF-8, in a metric whose name has these bytes, as far as is known.
+    #[cold]
+    pub(crate) fn not_utf8(format: &'static str, line: Option<usize>, metric: Option<&[u8]>, part: Part) -> Self {
+        Self::NotUtf8(Box::new(NotUtf8 { format, line, metric: metric.map(excerpt), part }))
+    }
+}
+
+/// Where text stands that is not UTF-8. Names are shown as [`excerpt`] has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotUtf8 {
+    format: &'static str,
+    line: Option<usize>,
+    metric: Option<String>,
+    part: Part,
+}
+
+/// Which text of a metric it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its name.
+    MetricName,
+    /// The name of a label; this is it.
+    LabelName(String),
+    /// The value of the label of this name.
+    LabelValue(String),
+    /// Something beside its name and its labels, where more is known: `an exemplar`.
+    Named(&'static str),
+    /// Something beside its name and its labels.
+    Elsewhere,
+}
+
+impl fmt::Display for NotUtf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not valid {}: ", self.format)?;
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str("text that is not UTF-8 in ")?;
+        match &self.part {
+            Part::MetricName => f.write_str("the name of ")?,
+            Part::LabelName(label) => write!(f, "the name of label \"{label}\" of ")?,
+            Part::LabelValue(label) => write!(f, "the value of label \"{label}\" of ")?,
+            Part::Named(part) => write!(f, "{part} of ")?,
+            Part::Elsewhere => {}
+        }
+        match &self.metric {
+            Some(metric) => write!(f, "metric \"{metric}\""),
+            None => f.write_str("a metric without a name"),
+        }
+    }
+}
+
+/// How many bytes an excerpt has, before its dots.
+const EXCERPT_BYTES: usize = 128;
+
+/// Bytes from outside as a person may be shown them: quotes, backslashes, control characters and what is not UTF-8 (`\xff`) are
+/// escaped, and what is over 128 bytes long is cut and ends with three dots.
+#[must_use]
+pub fn excerpt(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    let mut add = |piece: &str| {
+        let fits = shown.len() + piece.len() <= EXCERPT_BYTES;
+        shown.push_str(if fits { piece } else { "..." });
+        fits
+    };
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid().chars().map(|c| c.escape_debug().to_string());
+        let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        for piece in valid.chain(invalid) {
+            if !add(&piece) {
+                return shown;
+            }
+        }
+    }
+    shown
 }
 
 /// How much one request may hold. Each is checked before anything is kept.

@@ -5,6 +5,7 @@ mod float;
 pub mod text;
 
 pub use float::put_float;
+pub use text::Families;
 
 use crate::{
     error::{Error, Limits},
@@ -36,6 +37,34 @@ pub enum Format {
 pub struct UnknownFormat;
 
 impl Format {
+    /// How the answer to a scrape is read, and whether its Content-Type says so: one that is not there, or says something
+    /// else, is read as text.
+    ///
+    /// As in Go: protobuf without parameters is the delimited form, and a parameter without a value makes a type unknown.
+    ///
+    /// Source: Go: `github.com/prometheus/common/expfmt`, `ResponseFormat` and `NewDecoder`.
+    #[must_use]
+    pub fn of_scrape(content_type: Option<&str>) -> (Self, bool) {
+        let Some(content_type) = content_type else { return (Self::Text, false) };
+        let mut parts = content_type.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("");
+        let (mut delimited, mut version) = (true, true);
+        for part in parts.filter(|part| !part.is_empty()) {
+            let Some((name, value)) = part.split_once('=') else { return (Self::Text, false) };
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "proto" => delimited &= value == "io.prometheus.client.MetricFamily",
+                "encoding" => delimited &= value == "delimited",
+                "version" => version = value == "0.0.4",
+                _ => {}
+            }
+        }
+        if media.eq_ignore_ascii_case("application/vnd.google.protobuf") && delimited {
+            return (Self::Delimited, true);
+        }
+        (Self::Text, media.eq_ignore_ascii_case("text/plain") && version)
+    }
+
     /// The format that a Content-Type names.
     ///
     /// # Errors
@@ -71,11 +100,30 @@ impl Format {
 /// as the series that the text format writes for them. The series of one family share one and the same text as their name.
 ///
 /// # Errors
-/// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::Limit`] above one of `limits`.
+/// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::NotUtf8`] for a text in it that is not;
+/// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(format: Format, body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     match format {
         Format::Text => text::decode(body, limits, set),
         Format::Delimited => delimited::decode(body, limits, set),
+    }
+}
+
+/// Decodes a part of a body, as [`decode`] the whole: the text format cut between lines, the delimited one between messages.
+/// `families` holds what of the parts before counts for those behind; it is to be cleared between bodies.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_part<'a>(
+    format: Format,
+    part: &'a [u8],
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+    families: &mut Families,
+) -> Result<(), Error> {
+    match format {
+        Format::Text => text::decode_part(part, limits, set, families),
+        Format::Delimited => delimited::decode(part, limits, set),
     }
 }
 
@@ -103,5 +151,31 @@ mod tests {
         check("application/openmetrics-text; version=1.0.0", None);
         check("application/json", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_scrape_of_an_unknown_type_is_read_as_text() {
+        fn check(content_type: &str, format: Format, known: bool) {
+            assert_eq!(Format::of_scrape(Some(content_type)), (format, known), "{content_type}");
+        }
+        assert_eq!(Format::of_scrape(None), (Format::Text, false));
+        check("", Format::Text, false);
+        check(TEXT_CONTENT_TYPE, Format::Text, true);
+        check("text/plain", Format::Text, true);
+        check("Text/Plain; charset=utf-8;", Format::Text, true);
+        check("text/plain; version=0.0.4; charset=utf-8; escaping=underscores", Format::Text, true);
+        check("text/plain; version=1.0.0", Format::Text, false);
+        check("text/plain; charset", Format::Text, false);
+        check("text/html", Format::Text, false);
+        check("application/json", Format::Text, false);
+        check("application/octet-stream", Format::Text, false);
+        check("application/openmetrics-text; version=1.0.0", Format::Text, false);
+        check(DELIMITED_CONTENT_TYPE, Format::Delimited, true);
+        check("application/vnd.google.protobuf", Format::Delimited, true);
+        check("application/vnd.google.protobuf; encoding=delimited", Format::Delimited, true);
+        check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", Format::Delimited, true);
+        check("application/vnd.google.protobuf; proto=another", Format::Text, false);
+        check("application/vnd.google.protobuf; encoding=text", Format::Text, false);
+        check("application/vnd.google.protobuf; encoding", Format::Text, false);
     }
 }

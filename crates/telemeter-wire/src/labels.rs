@@ -5,9 +5,9 @@ use std::ops::Range;
 use ascii::{AsciiChar, AsciiStr};
 
 use crate::{
-    error::{Error, Limits},
-    protobuf::{Reader, Wire, expect, put_bytes, put_varint, utf8, varint_len},
-    series::{Label, SeriesSet},
+    error::{Error, Limits, Part, excerpt},
+    protobuf::{NOT_UTF8, Reader, Wire, expect, put_bytes, put_varint, utf8, varint_len},
+    series::{Label, NAME_LABEL, SeriesSet},
 };
 
 /// Field 1, bytes: a label in its message, and the name in a label.
@@ -101,6 +101,51 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<(Label<'a
     limits.check_label(label.name.as_bytes(), label.value.as_bytes())?;
     let plain = message.len() == label_len(label) && message.first() == Some(&FIRST);
     Ok((label, plain))
+}
+
+/// Says in which of its labels a series or metric (`message`) that could not be decoded has text that is not UTF-8. `metric` is the
+/// name of its family, where it has one: else a label says its name. Any other `error` stays as it is.
+#[cold]
+pub(crate) fn locate(error: Error, message: &[u8], metric: Option<&[u8]>) -> Error {
+    if error != NOT_UTF8 {
+        return error;
+    }
+    let (mut metric, mut part) = (metric, None);
+    for (name, value) in raw(message) {
+        if name == NAME_LABEL.as_bytes() {
+            metric = metric.or(Some(value));
+        }
+        let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+        if part.is_none() && !is_text(name) {
+            part = Some(Part::LabelName(excerpt(name)));
+        } else if part.is_none() && !is_text(value) {
+            let is_name = name == NAME_LABEL.as_bytes();
+            part = Some(if is_name { Part::MetricName } else { Part::LabelValue(excerpt(name)) });
+        }
+    }
+    // Beside labels, only exemplars hold text.
+    Error::not_utf8("protobuf", None, metric, part.unwrap_or(Part::Named("an exemplar")))
+}
+
+/// The labels of a message that has them as field 1, up to where it cannot be read: names and values as bytes.
+fn raw(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields(message).filter(|(number, _)| *number == 1).map(|(_, label)| {
+        let last = |number| fields(label).filter(|field| field.0 == number).last().map_or(&[][..], |field| field.1);
+        (last(1), last(2))
+    })
+}
+
+/// The fields of bytes of a message, with their numbers, up to where it cannot be read.
+pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut reader = Reader::new(message);
+    std::iter::from_fn(move || {
+        loop {
+            match reader.field().ok()?? {
+                (number, Wire::Bytes) => return Some((number, reader.bytes().ok()?)),
+                (number, wire) => reader.skip(number, wire).ok()?,
+            }
+        }
+    })
 }
 
 /// How many bytes a label takes as a message.

@@ -11,5 +11,5 @@ mod schema;
 pub mod series;
 pub mod snappy;
 
-pub use error::{Error, Limits};
+pub use error::{Error, Limits, NotUtf8, excerpt};
 pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};

@@ -173,10 +173,13 @@ pub(crate) fn expect(wire: Wire, wanted: Wire) -> Result<(), Error> {
     if wire == wanted { Ok(()) } else { Err(Error::protobuf("a field has the wrong wire type")) }
 }
 
+/// What [`utf8`] answers with. Who knows the metric makes an [`Error::NotUtf8`] of it, which names it.
+pub(crate) const NOT_UTF8: Error = Error::protobuf("text that is not UTF-8");
+
 /// These bytes as text. Most labels are ASCII, and short: they are told so eight bytes at a time.
 #[inline]
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
-    std::str::from_utf8(bytes).map_err(|_| Error::protobuf("text that is not UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)
 }
 
 /// How many bytes `value` takes as a varint.

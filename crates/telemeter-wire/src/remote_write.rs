@@ -5,9 +5,9 @@
 use std::ops::Range;
 
 use crate::{
-    error::{Error, Limits},
+    error::{Error, Limits, Part},
     labels,
-    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len},
+    protobuf::{NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len},
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
@@ -27,7 +27,7 @@ pub struct Metadata {
 /// Decodes one `WriteRequest`, decompressed, into `set`. Labels stay as sent, unsorted.
 ///
 /// # Errors
-/// [`Error::Protobuf`] for bytes that are no such message; [`Error::Limit`] above one of `limits`.
+/// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Metadata, Error> {
     set.set_source(message);
     let mut reader = Reader::new(message);
@@ -36,16 +36,29 @@ pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -
         match number {
             1 => {
                 expect(wire, Wire::Bytes)?;
-                decode_series(reader.bytes()?, limits, set)?;
+                let series = reader.bytes()?;
+                decode_series(series, limits, set).map_err(|error| labels::locate(error, series, None))?;
             }
             3 => {
-                schema::check_field(&mut reader, wire, schema::Kind::Message(schema::METADATA))?;
+                expect(wire, Wire::Bytes)?;
+                let entry = reader.bytes()?;
+                schema::check(entry, schema::METADATA).map_err(|error| locate_metadata(error, entry))?;
                 metadata.entries += 1;
             }
             _ => reader.skip(number, wire)?,
         }
     }
     Ok(metadata)
+}
+
+/// Says of which metric the metadata is that has text that is not UTF-8.
+#[cold]
+fn locate_metadata(error: Error, entry: &[u8]) -> Error {
+    if error != NOT_UTF8 {
+        return error;
+    }
+    let metric = labels::fields(entry).filter(|(number, _)| *number == 2).last().map(|(_, name)| name);
+    Error::not_utf8("protobuf", None, metric, Part::Named("the metadata"))
 }
 
 /// Decodes one `TimeSeries`. It can be spliced where all labels stand at its front and nothing in it is unknown.

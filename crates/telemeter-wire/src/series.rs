@@ -10,6 +10,7 @@ use bumpalo::Bump;
 
 use crate::{
     error::{Error, Limits},
+    exposition::text::Families,
     remote_write::{Samples, sample_points},
 };
 
@@ -100,6 +101,7 @@ struct Entry<'a> {
 pub struct Arena {
     text: Bump,
     spare: RefCell<Spare>,
+    families: RefCell<Families>,
 }
 
 #[derive(Default)]
@@ -126,11 +128,21 @@ impl Arena {
         self.text.reset();
     }
 
+    /// The room for the metric families of a text, with what the last text left in it; to be brought back.
+    pub(crate) fn take_families(&self) -> Families {
+        std::mem::take(&mut *self.families.borrow_mut())
+    }
+
+    pub(crate) fn keep_families(&self, families: Families) {
+        *self.families.borrow_mut() = families;
+    }
+
     /// Bytes that this arena holds on to, used or not.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let spare = self.spare.borrow();
         self.text.allocated_bytes()
+            + self.families.borrow().held_bytes()
             + spare.labels.capacity() * size_of::<Label<'_>>()
             + spare.series.capacity() * size_of::<Entry<'_>>()
     }

@@ -4,10 +4,12 @@
 //! a field is there matters).
 
 use crate::{
-    error::{Error, Limits},
+    error::{Error, Limits, Part},
     exposition::put_float,
     labels,
-    protobuf::{Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, put_varint, timestamp, utf8},
+    protobuf::{
+        NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, put_varint, timestamp, utf8,
+    },
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
 };
@@ -15,23 +17,39 @@ use crate::{
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
-/// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::Limit`] above one of `limits`.
+/// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::NotUtf8`] for other text in it;
+/// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     set.set_source(body);
     let mut reader = Reader::new(body);
     while reader.remaining() > 0 {
         let message = reader.bytes()?;
-        let family = Family::of(message)?;
+        let family = Family::of(message).map_err(|error| locate(error, message))?;
         let mut reader = Reader::new(message);
         while let Some((number, wire)) = reader.field()? {
             if number == 4 {
-                decode_metric(reader.bytes()?, &family, limits, set)?;
+                let metric = reader.bytes()?;
+                decode_metric(metric, &family, limits, set)
+                    .map_err(|error| labels::locate(error, metric, family.name.map(str::as_bytes)))?;
             } else {
                 reader.skip(number, wire)?;
             }
         }
     }
     Ok(())
+}
+
+/// Says which text of a family, beside its metrics, is not UTF-8.
+#[cold]
+fn locate(error: Error, family: &[u8]) -> Error {
+    if error != NOT_UTF8 {
+        return error;
+    }
+    let last = |wanted| labels::fields(family).filter(|(number, _)| *number == wanted).last().map(|(_, text)| text);
+    let name = last(1);
+    let is_name = name.is_some_and(|name| std::str::from_utf8(name).is_err());
+    let part = if is_name { Part::MetricName } else { Part::Named("the help or the unit") };
+    Error::not_utf8("protobuf", None, name, part)
 }
 
 /// What stands in a family beside its metrics.

@@ -1,55 +1,122 @@
 //! The text format, version 0.0.4: a sample a line.
 //!
-//! Taken beyond it: names quoted in the braces, as Prometheus 3 writes those outside its old alphabet.
+//! What Go's `expfmt` reads is read, and what it refuses is refused: the table in `text/tests.rs` has the rules. Two things
+//! are taken beyond it: lines that end with CR and LF, and a last line without its line feed.
 //!
-//! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
+//! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>; Go:
+//! `github.com/prometheus/common/expfmt/text_parse.go` (v0.45; names in quotes and gauge histograms as in later ones).
+
+use std::str::Utf8Error;
 
 use memchr::{memchr, memchr2};
 
 use crate::{
     error::{Error, Limits},
-    exposition::put_float,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
+
+mod comment;
+mod encode;
+mod families;
+mod not_utf8;
+mod number;
+
+pub use encode::{encode, encode_part, put_sample, put_type};
+pub use families::Families;
 
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
-/// [`Error::Text`] with the line for what is not of this format; [`Error::Limit`] above one of `limits`.
+/// [`Error::Text`] with the line for what is not of this format; [`Error::NotUtf8`] for a sample with other bytes;
+/// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
-    let body = match std::str::from_utf8(body) {
-        Ok(body) => body,
-        Err(error) => {
-            let line = 1 + memchr::memchr_iter(b'\n', &body[..error.valid_up_to()]).count();
-            return Err(Error::Text { line, reason: "text that is not UTF-8" });
-        }
-    };
-    let mut family = Family { name: "", kind: MetricType::Untyped };
-    let mut before = "";
-    let mut rest = body;
-    let mut line = 0;
+    let arena = set.arena();
+    let mut families = arena.take_families();
+    families.clear();
+    let result = decode_part(body, limits, set, &mut families);
+    arena.keep_families(families);
+    result
+}
+
+/// Decodes a part of a body that was cut between lines: `families` is what the parts before it said, and is kept for those
+/// behind it.
+///
+/// # Errors
+/// As [`decode`]; lines are counted from the beginning of the body.
+pub fn decode_part<'a>(
+    part: &'a [u8],
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+    families: &mut Families,
+) -> Result<(), Error> {
+    match std::str::from_utf8(part) {
+        Ok(text) => lines(text, limits, set, families),
+        Err(_) => lines_with_other_bytes(part, limits, set, families),
+    }
+}
+
+fn lines<'a>(text: &'a str, limits: &Limits, set: &mut SeriesSet<'a>, families: &mut Families) -> Result<(), Error> {
+    let mut run = Run { name: "", family: MetricType::Untyped };
+    let mut rest = text;
     while !rest.is_empty() {
-        line += 1;
+        families.lines += 1;
         let end = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
-        let text = trim(&rest[..end]);
+        let line = &rest[..end];
+        let line = skip_blanks(line.strip_suffix('\r').unwrap_or(line));
         rest = rest.get(end + 1..).unwrap_or("");
-        let result = match text.as_bytes().first() {
+        let result = match line.as_bytes().first() {
             None => Ok(()),
-            Some(b'#') => comment(&text[1..], &mut family).map_err(Flaw::Reason),
-            Some(_) => sample(text, &family, &mut before, limits, set),
+            Some(b'#') => comment::read(&line[1..], set, families),
+            Some(_) => sample(line, &mut run, limits, set, families),
         };
-        result.map_err(|flaw| match flaw {
-            Flaw::Reason(reason) => Error::Text { line, reason },
-            Flaw::Limit(error) => error,
-        })?;
+        if let Err(flaw) = result {
+            return Err(match flaw {
+                Flaw::Reason(reason) => Error::Text { line: families.lines, reason },
+                Flaw::Limit(error) => error,
+            });
+        }
     }
     Ok(())
 }
 
-/// The last family that a `# TYPE` line named.
-struct Family<'a> {
+/// As [`lines`], for a part that is not UTF-8 as a whole. As in Go, a comment may hold any bytes.
+#[cold]
+fn lines_with_other_bytes<'a>(
+    part: &'a [u8],
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+    families: &mut Families,
+) -> Result<(), Error> {
+    let mut text = bumpalo::collections::String::with_capacity_in(part.len(), set.arena().text());
+    for line in part.split_inclusive(|byte| *byte == b'\n') {
+        if let Err(error) = add_line(line, &mut text) {
+            lines(text.into_bump_str(), limits, set, families)?;
+            return Err(not_utf8::sample(families.lines + 1, line, error.valid_up_to()));
+        }
+    }
+    lines(text.into_bump_str(), limits, set, families)
+}
+
+/// Adds a line to `text`; in a comment, a question mark stands for what is not UTF-8.
+fn add_line(line: &[u8], text: &mut bumpalo::collections::String<'_>) -> Result<(), Utf8Error> {
+    match std::str::from_utf8(line) {
+        Ok(line) => text.push_str(line),
+        Err(error) if !line.trim_ascii_start().starts_with(b"#") => return Err(error),
+        Err(_) => {
+            for chunk in line.utf8_chunks() {
+                text.push_str(chunk.valid());
+                text.push_str(if chunk.invalid().is_empty() { "" } else { "?" });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Samples of one name, one behind the other.
+struct Run<'a> {
     name: &'a str,
-    kind: MetricType,
+    /// The type of the family that they belong to.
+    family: MetricType,
 }
 
 /// What is wrong with a line.
@@ -64,8 +131,8 @@ impl From<Error> for Flaw {
     }
 }
 
-fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r'])
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Mostly there is none.
@@ -77,96 +144,91 @@ fn skip_blanks(text: &str) -> &str {
     }
 }
 
-/// Splits off the word at the front.
-fn word(text: &str) -> (&str, &str) {
-    let text = trim(text);
-    let end = memchr2(b' ', b'\t', text.as_bytes()).unwrap_or(text.len());
-    (&text[..end], trim(&text[end..]))
+/// Splits off what stands before the first blank.
+#[inline]
+fn token(text: &str) -> (&str, &str) {
+    text.split_at(memchr2(b' ', b'\t', text.as_bytes()).unwrap_or(text.len()))
 }
 
-/// A line behind `#`: a type, a help text, or nothing to us.
-fn comment<'a>(text: &'a str, family: &mut Family<'a>) -> Result<(), &'static str> {
-    let (keyword, rest) = word(text);
-    if keyword != "TYPE" {
-        return Ok(());
-    }
-    let (name, kind) = rest.rsplit_once([' ', '\t']).ok_or("a TYPE line without name and type")?;
-    let kind = match kind {
-        "counter" => MetricType::Counter,
-        "gauge" => MetricType::Gauge,
-        "summary" => MetricType::Summary,
-        "histogram" => MetricType::Histogram,
-        "untyped" | "unknown" => MetricType::Untyped,
-        _ => return Err("a TYPE line with a type that does not exist"),
-    };
-    let name = trim(name);
-    let quoted = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
-    *family = Family { name: quoted.unwrap_or(name), kind };
-    Ok(())
+/// Splits off what may stand in a name without quotes, at the front.
+#[inline]
+fn plain_name(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(text.len()))
 }
 
 /// A line `name{label="value",...} value [timestamp]`.
 fn sample<'a>(
-    text: &'a str,
-    family: &Family<'a>,
-    before: &mut &'a str,
+    line: &'a str,
+    run: &mut Run<'a>,
     limits: &Limits,
     set: &mut SeriesSet<'a>,
+    families: &mut Families,
 ) -> Result<(), Flaw> {
     limits.check_series(set.len())?;
     let mark = set.mark();
-    let end = text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(text.len());
-    let (mut name, mut rest) = text.split_at(end);
-    if name.starts_with(|first: char| first.is_ascii_digit()) {
+    let (mut name, mut rest) = plain_name(line);
+    if name.as_bytes().first().is_some_and(u8::is_ascii_digit) {
         return Err(Flaw::Reason("a metric name begins with a digit"));
     }
-    if !name.is_empty() {
+    if name.is_empty() {
+        let Some(inside) = rest.strip_prefix('{') else {
+            return Err(Flaw::Reason("a metric name was expected"));
+        };
+        rest = labels(inside, true, limits, mark, set)?;
+        // The name stands among the labels; it moves to the front.
+        let pushed = set.pushed_mut(mark);
+        let at = pushed.iter().position(|label| label.name == NAME_LABEL);
+        let at = at.ok_or(Flaw::Reason("a sample without a metric name"))?;
+        pushed[..=at].rotate_right(1);
+        name = pushed[0].value;
+    } else {
         limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
         set.push_label(Label { name: NAME_LABEL, value: name });
-    }
-    rest = skip_blanks(rest);
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = labels(inside, limits, mark, set)?;
-        if name.is_empty() {
-            // A quoted name stands among the labels; it moves to the front.
-            let pushed = set.pushed_mut(mark);
-            let at = pushed.iter().position(|label| label.name == NAME_LABEL);
-            let at = at.ok_or(Flaw::Reason("a sample without a metric name"))?;
-            pushed[..=at].rotate_right(1);
-            name = pushed[0].value;
+        rest = skip_blanks(rest);
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = labels(inside, false, limits, mark, set)?;
         }
-    } else if name.is_empty() {
-        return Err(Flaw::Reason("a metric name was expected"));
-    } else if rest.len() + name.len() == text.len() && !rest.is_empty() {
-        return Err(Flaw::Reason("a metric name holds a character that it may not hold"));
     }
-    let (value, rest) = word(rest);
-    if value.is_empty() {
-        return Err(Flaw::Reason("a sample without a value"));
-    }
-    let value = fast_float2::parse(value).map_err(|_| Flaw::Reason("a value that is no number"))?;
-    let (timestamp, rest) = word(rest);
-    if !rest.is_empty() {
-        return Err(Flaw::Reason("more than a value and a timestamp"));
-    }
-    let timestamp_ms = match timestamp {
-        "" => None,
-        _ => Some(timestamp.parse().map_err(|_| Flaw::Reason("a timestamp that is no whole number of milliseconds"))?),
-    };
-    limits.check_held(set.mark())?;
     // One text for the name of a whole run.
-    if *before == name {
-        name = before;
-        set.pushed_mut(mark)[0].value = name;
+    if run.name == name {
+        set.pushed_mut(mark)[0].value = run.name;
     } else {
-        *before = name;
+        *run = Run { name, family: families.sample(name) };
     }
-    let kind = match family.kind {
-        MetricType::Counter | MetricType::Gauge if family.name == name => family.kind,
-        _ => MetricType::Untyped,
+    let kind = match run.family {
+        MetricType::Counter | MetricType::Gauge => run.family,
+        MetricType::Untyped => MetricType::Untyped,
+        MetricType::Summary => {
+            check_bound("quantile", "a label quantile that is no number", set.pushed(mark))?;
+            MetricType::Untyped
+        }
+        MetricType::Histogram | MetricType::GaugeHistogram => {
+            check_bound("le", "a label le that is no number", set.pushed(mark))?;
+            MetricType::Untyped
+        }
     };
+    let (value, rest) = token(skip_blanks(rest));
+    let value = number::parse(value).map_err(Flaw::Reason)?;
+    let timestamp_ms = if rest.is_empty() { None } else { Some(timestamp(skip_blanks(rest)).map_err(Flaw::Reason)?) };
+    limits.check_held(set.mark())?;
     set.finish(mark, kind, Points::Sample(Sample { value, timestamp_ms }));
     Ok(())
+}
+
+/// The time at the end of a line; a blank behind it, or in its place, is too much.
+fn timestamp(text: &str) -> Result<i64, &'static str> {
+    let (timestamp, behind) = token(text);
+    if !behind.is_empty() {
+        return Err("more than a value and a timestamp");
+    }
+    timestamp.parse().map_err(|_| "a timestamp that is no whole number of milliseconds in 64 bits")
+}
+
+/// The label that says a bucket's bound or a quantile, where there is one, has to be a number.
+fn check_bound(label: &str, reason: &'static str, labels: &[Label<'_>]) -> Result<(), Flaw> {
+    let mut bounds = labels.iter().filter(|other| other.name == label);
+    let is_number = bounds.all(|bound| number::parse(bound.value).is_ok());
+    if is_number { Ok(()) } else { Err(Flaw::Reason(reason)) }
 }
 
 const NAME_BYTES: [bool; 256] = {
@@ -184,35 +246,38 @@ const fn is_name_byte(byte: u8) -> bool {
     NAME_BYTES[byte as usize]
 }
 
-/// The labels between the braces; returns what stands behind the closing one.
-fn labels<'a>(mut rest: &'a str, limits: &Limits, mark: usize, set: &mut SeriesSet<'a>) -> Result<&'a str, Flaw> {
+/// The labels between the braces; returns what stands behind the closing one. Where no metric name stands before them
+/// (`nameless`), one stands in them, and becomes the label `__name__`.
+fn labels<'a>(
+    mut rest: &'a str,
+    mut nameless: bool,
+    limits: &Limits,
+    mark: usize,
+    set: &mut SeriesSet<'a>,
+) -> Result<&'a str, Flaw> {
+    let (mut before, mut ascending) = ("", true);
     loop {
         rest = skip_blanks(rest);
         if let Some(behind) = rest.strip_prefix('}') {
-            return Ok(behind);
+            rest = behind;
+            break;
         }
-        let (name, quoted) = if let Some(inside) = rest.strip_prefix('"') {
-            let (name, behind) = quoted(inside, set)?;
-            rest = behind;
-            (name, true)
-        } else {
-            let end = rest.bytes().position(|byte| !is_name_byte(byte) || byte == b':').unwrap_or(rest.len());
-            let (name, behind) = rest.split_at(end);
-            rest = behind;
-            if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
-                return Err(Flaw::Reason("a label name was expected"));
-            }
-            (name, false)
-        };
-        rest = skip_blanks(rest);
+        let (name, behind) = label_name(rest, set)?;
+        rest = skip_blanks(behind);
         let label = if let Some(behind) = rest.strip_prefix('=') {
+            if name == NAME_LABEL {
+                return Err(Flaw::Reason("a label __name__ is not for senders to write"));
+            }
             let Some(inside) = skip_blanks(behind).strip_prefix('"') else {
                 return Err(Flaw::Reason("a label value without its quote"));
             };
-            let (value, behind) = self::quoted(inside, set)?;
+            let (value, behind) = quoted(inside, set)?;
             rest = behind;
+            ascending &= is_before(before, name);
+            before = name;
             Label { name, value }
-        } else if quoted {
+        } else if nameless {
+            nameless = false;
             Label { name: NAME_LABEL, value: name }
         } else {
             return Err(Flaw::Reason("a label without a value"));
@@ -227,6 +292,39 @@ fn labels<'a>(mut rest: &'a str, limits: &Limits, mark: usize, set: &mut SeriesS
             _ => return Err(Flaw::Reason("a comma or a closing brace was expected")),
         }
     }
+    if !ascending && has_duplicate(set.pushed(mark)) {
+        return Err(Flaw::Reason("a duplicate label name"));
+    }
+    Ok(rest)
+}
+
+/// The name of a label, or of a metric in braces.
+#[inline]
+fn label_name<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), Flaw> {
+    let (name, behind) = match text.strip_prefix('"') {
+        Some(inside) => quoted(inside, set)?,
+        None => text.split_at(text.bytes().position(|byte| !is_name_byte(byte) || byte == b':').unwrap_or(text.len())),
+    };
+    let is_plain = !text.starts_with('"');
+    if name.is_empty() || is_plain && name.as_bytes()[0].is_ascii_digit() {
+        return Err(Flaw::Reason("a label name was expected"));
+    }
+    Ok((name, behind))
+}
+
+/// `one < other`: mostly the first bytes tell.
+#[inline]
+fn is_before(one: &str, other: &str) -> bool {
+    let (first, other_first) = (one.as_bytes().first(), other.as_bytes().first());
+    if first == other_first { one < other } else { first < other_first }
+}
+
+/// Whether two labels have the same name; asked only of labels that are not sorted.
+#[cold]
+fn has_duplicate(labels: &[Label<'_>]) -> bool {
+    let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
+    names.sort_unstable();
+    names.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// The text up to the closing quote, and what stands behind that. It is copied only where something is escaped.
@@ -254,103 +352,13 @@ fn quoted<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), 
             Some(b'\\') => '\\',
             Some(b'"') => '"',
             Some(b'n') => '\n',
-            _ => return Err(Flaw::Reason("an escape that does not exist")),
+            _ => return Err(Flaw::Reason(BAD_ESCAPE)),
         });
         rest = &rest[next + 2..];
     }
 }
 
-/// Appends all series of `set` to `out`, a `# TYPE` line before each run of one name and type. Only the float samples of
-/// remote-write series have a form here; each is a line.
-pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
-    let mut family: Option<(&str, MetricType)> = None;
-    for series in set.iter() {
-        let name = series.name();
-        for sample in series.samples() {
-            if family != Some((name, series.kind)) {
-                family = Some((name, series.kind));
-                put_type(name, series.kind, out);
-            }
-            put_sample(name, series.labels, sample, out);
-        }
-    }
-}
-
-/// Appends a `# TYPE` line.
-pub fn put_type(name: &str, kind: MetricType, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"# TYPE ");
-    put_name(name, out);
-    out.extend_from_slice(match kind {
-        MetricType::Counter => b" counter\n",
-        MetricType::Gauge => b" gauge\n",
-        // A series has a single value, whatever its family is.
-        MetricType::Summary | MetricType::Untyped | MetricType::Histogram | MetricType::GaugeHistogram => b" untyped\n",
-    });
-}
-
-/// Appends the line of one sample. `labels` may hold `__name__`: it is not written twice.
-pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Vec<u8>) {
-    let plain = is_plain_name(name);
-    if plain {
-        out.extend_from_slice(name.as_bytes());
-    }
-    let mut separator = b'{';
-    if !plain {
-        out.push(separator);
-        put_quoted(name, out);
-        separator = b',';
-    }
-    for label in labels.iter().filter(|label| label.name != NAME_LABEL) {
-        out.push(separator);
-        separator = b',';
-        if is_plain_name(label.name) && !label.name.contains(':') {
-            out.extend_from_slice(label.name.as_bytes());
-        } else {
-            put_quoted(label.name, out);
-        }
-        out.push(b'=');
-        put_quoted(label.value, out);
-    }
-    if separator == b',' {
-        out.push(b'}');
-    }
-    out.push(b' ');
-    put_float(out, sample.value);
-    if let Some(timestamp) = sample.timestamp_ms {
-        out.push(b' ');
-        out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
-    }
-    out.push(b'\n');
-}
-
-/// Whether a name can stand without quotes.
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_name_byte)
-}
-
-fn put_name(name: &str, out: &mut Vec<u8>) {
-    if is_plain_name(name) {
-        out.extend_from_slice(name.as_bytes());
-    } else {
-        put_quoted(name, out);
-    }
-}
-
-fn put_quoted(value: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = value.as_bytes();
-    while let Some(at) = memchr::memchr3(b'"', b'\\', b'\n', rest) {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(match rest[at] {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            _ => b"\\n",
-        });
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
+const BAD_ESCAPE: &str = "an escape that does not exist";
 
 #[cfg(test)]
 mod tests;

@@ -307,3 +307,30 @@ fn a_plain_series_is_held_to_the_limits() {
     check(Limits { series: 1, ..limits() }, over("series", 1));
     check(Limits { text_bytes: bytes - 1, ..limits() }, over("bytes in all labels", bytes - 1));
 }
+
+#[test]
+fn text_that_is_not_utf_8_is_named() {
+    fn check(message: &[u8], expected: &str) {
+        let arena = Arena::new();
+        let error = decode(message, &Limits::default(), &mut SeriesSet::new_in(&arena)).expect_err(expected);
+        assert_eq!(error.to_string(), format!("not valid protobuf: text that is not UTF-8 in {expected}"));
+    }
+    let raw = |name: &[u8], value: &[u8]| field(1, &[field(1, name), field(2, value)].concat());
+    let good = field(1, &[label("__name__", "other"), sample_at(7)].concat());
+    let series = |labels: &[Vec<u8>]| {
+        [good.clone(), field(1, &[labels.concat(), sample_at(1_700_000_000_000)].concat())].concat()
+    };
+    let name = label("__name__", "up");
+    check(&series(&[name.clone(), raw(b"job", b"a\xff")]), "the value of label \"job\" of metric \"up\"");
+    check(&series(&[raw(b"job", b"a\xff"), name.clone()]), "the value of label \"job\" of metric \"up\"");
+    check(&series(&[name.clone(), raw(b"j\xe9", b"a")]), "the name of label \"j\\xe9\" of metric \"up\"");
+    check(&series(&[raw(b"__name__", b"u\xff\"p\n")]), "the name of metric \"u\\xff\\\"p\\n\"");
+    check(&series(&[raw(b"job", b"\xff")]), "the value of label \"job\" of a metric without a name");
+    let exemplar = field(3, &raw(b"trace_id", b"\xff"));
+    check(&series(&[name, exemplar]), "an exemplar of metric \"up\"");
+    check(&field(3, &[field(2, b"up"), field(4, b"\xff")].concat()), "the metadata of metric \"up\"");
+    // Names are cut.
+    let long = series(&[raw(&[b'n'; 500], b"\xff"), raw(b"__name__", &[0xff; 500])]);
+    let (label, metric) = ("n".repeat(128), "\\xff".repeat(32));
+    check(&long, &format!("the value of label \"{label}...\" of metric \"{metric}...\""));
+}

@@ -57,7 +57,7 @@ fn check_write_request(message: &[u8], context: &str) {
             let sent = WriteRequest::decode(&sent[..]).unwrap_or_else(|error| panic!("{context}: {error}"));
             assert_eq!(sent.encode_to_vec(), theirs.encode_to_vec(), "{context}");
         }
-        (Err(Error::Protobuf(_)), Err(_)) => {}
+        (Err(Error::Protobuf(_) | Error::NotUtf8(_)), Err(_)) => {}
         (ours, theirs) => panic!("{context}: ours {ours:?}, theirs {theirs:?}, of {message:02x?}"),
     }
 }
@@ -95,7 +95,7 @@ fn check_families(body: &[u8], context: &str) {
                 "{context}"
             );
         }
-        (Err(Error::Protobuf(_)), Err(_)) => {}
+        (Err(Error::Protobuf(_) | Error::NotUtf8(_)), Err(_)) => {}
         (ours, theirs) => panic!("{context}: ours {ours:?}, theirs {theirs:?}, of {body:02x?}"),
     }
 }

@@ -210,3 +210,32 @@ fn what_has_no_form_leaves_nothing() {
     encode(&set, &mut out);
     assert_eq!(out, b"before");
 }
+
+#[test]
+fn text_that_is_not_utf_8_is_named() {
+    fn check(body: &[u8], expected: &str) {
+        let error = as_text(body).expect_err(expected);
+        assert_eq!(error.to_string(), format!("not valid protobuf: text that is not UTF-8 in {expected}"));
+    }
+    let raw = |name: &[u8], value: &[u8]| field(1, &[field(1, name), field(2, value)].concat());
+    let gauge = field(2, &double(1, 1.0));
+    let with = |label: Vec<u8>| family("up", 1, &[[self::label("x", "y"), label, gauge.clone()].concat()]);
+    check(&with(raw(b"job", b"a\xff")), "the value of label \"job\" of metric \"up\"");
+    check(&with(raw(b"j\xe9", b"a")), "the name of label \"j\\xe9\" of metric \"up\"");
+    // In the form that is read at once, too.
+    let plain = [raw(b"job", b"a\xff"), gauge.clone(), varint(6, 1_700_000_000_000)].concat();
+    check(&family("up", 1, &[plain]), "the value of label \"job\" of metric \"up\"");
+    let exemplar = field(2, &raw(b"trace_id", b"\xff"));
+    let counter = field(3, &[double(1, 1.0), exemplar].concat());
+    check(&family("up", 0, &[counter]), "an exemplar of metric \"up\"");
+    let family = |fields: &[Vec<u8>]| {
+        let message = fields.concat();
+        let mut out = Vec::new();
+        put_varint(&mut out, message.len() as u64);
+        [out, message].concat()
+    };
+    check(&family(&[field(1, b"u\xc3p"), field(4, &gauge)]), "the name of metric \"u\\xc3p\"");
+    check(&family(&[field(1, b"up"), field(2, b"\xff")]), "the help or the unit of metric \"up\"");
+    check(&family(&[field(2, b"\xff")]), "the help or the unit of a metric without a name");
+    check(&family(&[field(4, &raw(b"job", b"\xff"))]), "the value of label \"job\" of a metric without a name");
+}

@@ -1,0 +1,69 @@
+//! Comment lines: the type of a metric family, its help text, or nothing to us.
+
+use super::{BAD_ESCAPE, Families, Flaw, is_blank, plain_name, quoted, skip_blanks, token};
+use crate::series::{MetricType, SeriesSet};
+
+/// Reads a comment line, behind its `#`.
+///
+/// A `TYPE` or `HELP` line without a name, or with nothing behind the name, says nothing, and is no error.
+pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut Families) -> Result<(), Flaw> {
+    let (keyword, rest) = token(skip_blanks(text));
+    let is_type = match keyword {
+        "TYPE" => true,
+        "HELP" => false,
+        _ => return Ok(()),
+    };
+    let rest = skip_blanks(rest);
+    let (name, rest) = match rest.strip_prefix('"') {
+        Some(inside) => quoted(inside, set)?,
+        None if rest.starts_with(|first: char| first.is_ascii_digit()) => ("", rest),
+        None => plain_name(rest),
+    };
+    let Some(&behind) = rest.as_bytes().first() else { return Ok(()) };
+    if !is_blank(behind) {
+        return Err(Flaw::Reason("a TYPE or HELP line in which no metric name stands"));
+    }
+    let family = families.find_or_add(name);
+    let rest = skip_blanks(rest);
+    if rest.is_empty() {
+        return Ok(());
+    }
+    if is_type {
+        if family.kind.is_some() {
+            return Err(Flaw::Reason("a second TYPE line of one metric, or one behind its samples"));
+        }
+        family.kind = Some(kind(rest).ok_or(Flaw::Reason("a TYPE line with a type that does not exist"))?);
+    } else {
+        if std::mem::replace(&mut family.has_help, true) {
+            return Err(Flaw::Reason("a second HELP line of one metric"));
+        }
+        check_escapes(rest)?;
+    }
+    Ok(())
+}
+
+/// The type of this name: in any case, and all of the rest of the line.
+fn kind(name: &str) -> Option<MetricType> {
+    const KINDS: [(&str, MetricType); 7] = [
+        ("counter", MetricType::Counter),
+        ("gauge", MetricType::Gauge),
+        ("untyped", MetricType::Untyped),
+        ("histogram", MetricType::Histogram),
+        ("summary", MetricType::Summary),
+        ("gaugehistogram", MetricType::GaugeHistogram),
+        ("gauge_histogram", MetricType::GaugeHistogram),
+    ];
+    KINDS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
+}
+
+/// A help text is not kept, but its escapes have to exist.
+fn check_escapes(help: &str) -> Result<(), Flaw> {
+    let mut rest = help.as_bytes();
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        match rest.get(at + 1) {
+            Some(b'\\' | b'n' | b'"') => rest = &rest[at + 2..],
+            _ => return Err(Flaw::Reason(BAD_ESCAPE)),
+        }
+    }
+    Ok(())
+}

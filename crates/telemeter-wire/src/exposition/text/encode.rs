@@ -1,0 +1,109 @@
+//! Writes the text format.
+
+use super::{Families, is_name_byte};
+use crate::{
+    exposition::put_float,
+    series::{Label, MetricType, NAME_LABEL, Sample, SeriesSet},
+};
+
+/// Appends all series of `set` to `out`, a `# TYPE` line before the first of each name. Only the float samples of
+/// remote-write series have a form here; each is a line.
+pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
+    encode_part(set, &mut Families::default(), out);
+}
+
+/// As [`encode`], for a text that is written in parts: `families` holds the names that have their `# TYPE` line in a part
+/// before.
+pub fn encode_part(set: &SeriesSet<'_>, families: &mut Families, out: &mut Vec<u8>) {
+    let mut last = None;
+    for series in set.iter() {
+        let name = series.name();
+        for sample in series.samples() {
+            if last != Some(name) {
+                last = Some(name);
+                let kind = &mut families.find_or_add(name).kind;
+                if kind.is_none() {
+                    *kind = Some(MetricType::Untyped);
+                    put_type(name, series.kind, out);
+                }
+            }
+            put_sample(name, series.labels, sample, out);
+        }
+    }
+}
+
+/// Appends a `# TYPE` line.
+pub fn put_type(name: &str, kind: MetricType, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# TYPE ");
+    put_name(name, out);
+    out.extend_from_slice(match kind {
+        MetricType::Counter => b" counter\n",
+        MetricType::Gauge => b" gauge\n",
+        // A series has a single value, whatever its family is.
+        MetricType::Summary | MetricType::Untyped | MetricType::Histogram | MetricType::GaugeHistogram => b" untyped\n",
+    });
+}
+
+/// Appends the line of one sample. `labels` may hold `__name__`: it is not written twice.
+pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Vec<u8>) {
+    let plain = is_plain_name(name);
+    if plain {
+        out.extend_from_slice(name.as_bytes());
+    }
+    let mut separator = b'{';
+    if !plain {
+        out.push(separator);
+        put_quoted(name, out);
+        separator = b',';
+    }
+    for label in labels.iter().filter(|label| label.name != NAME_LABEL) {
+        out.push(separator);
+        separator = b',';
+        if is_plain_name(label.name) && !label.name.contains(':') {
+            out.extend_from_slice(label.name.as_bytes());
+        } else {
+            put_quoted(label.name, out);
+        }
+        out.push(b'=');
+        put_quoted(label.value, out);
+    }
+    if separator == b',' {
+        out.push(b'}');
+    }
+    out.push(b' ');
+    put_float(out, sample.value);
+    if let Some(timestamp) = sample.timestamp_ms {
+        out.push(b' ');
+        out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// Whether a name can stand without quotes.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_name_byte)
+}
+
+fn put_name(name: &str, out: &mut Vec<u8>) {
+    if is_plain_name(name) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        put_quoted(name, out);
+    }
+}
+
+fn put_quoted(value: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = value.as_bytes();
+    while let Some(at) = memchr::memchr3(b'"', b'\\', b'\n', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            _ => b"\\n",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}

@@ -1,0 +1,104 @@
+//! What a text has said of its metric families.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::series::MetricType;
+
+/// The metric families that a text has named so far, each with its type, and how many lines were read.
+///
+/// A type holds for all samples of a name, wherever they stand, and a second `TYPE` line is an error: so each name is
+/// remembered until the text ends. It is looked up where a name follows upon another, not for each sample. One name takes
+/// its bytes and about 50 more.
+#[derive(Default)]
+pub struct Families {
+    /// All names, one behind the other.
+    names: String,
+    families: Vec<Family>,
+    /// The families by the hash of their names.
+    index: HashTable<usize>,
+    /// With a seed for each text: nobody can learn one over time.
+    hasher: DefaultHashBuilder,
+    pub(super) lines: usize,
+}
+
+pub(super) struct Family {
+    hash: u64,
+    /// Where its name begins and ends.
+    name: (usize, usize),
+    /// As a `TYPE` line has it; untyped when a sample came first.
+    pub(super) kind: Option<MetricType>,
+    /// Whether there was a `HELP` line.
+    pub(super) has_help: bool,
+}
+
+impl Families {
+    /// Forgets all, for another text; the room stays.
+    pub fn clear(&mut self) {
+        self.names.clear();
+        self.families.clear();
+        self.index.clear();
+        self.hasher = DefaultHashBuilder::default();
+        self.lines = 0;
+    }
+
+    /// Bytes of room held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.names.capacity() + self.families.capacity() * size_of::<Family>() + self.index.allocation_size()
+    }
+
+    /// The type of the family that a sample of this name belongs to. Without a `TYPE` line, it is untyped from now on.
+    pub(super) fn sample(&mut self, name: &str) -> MetricType {
+        *self.find_or_add(name).kind.get_or_insert(MetricType::Untyped)
+    }
+
+    /// The family that a line with this name belongs to: the one of this very name; else, without its suffix, the summary
+    /// (`_sum`, `_count`) or histogram (`_bucket`, too) that has it; else a new one.
+    pub(super) fn find_or_add(&mut self, name: &str) -> &mut Family {
+        let at = self.find(name).or_else(|| self.find_whole(name)).unwrap_or_else(|| self.add(name));
+        &mut self.families[at]
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        // Mostly it is the one that the line before named.
+        let last = self.families.len().checked_sub(1)?;
+        if self.name(last) == name {
+            return Some(last);
+        }
+        let hash = self.hasher.hash_one(name);
+        self.index.find(hash, |at| self.families[*at].hash == hash && self.name(*at) == name).copied()
+    }
+
+    /// The summary or histogram of which a series of this name is a part.
+    fn find_whole(&self, name: &str) -> Option<usize> {
+        let (whole, is_bucket) = match name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count")) {
+            Some(whole) => (whole, false),
+            None => (name.strip_suffix("_bucket")?, true),
+        };
+        // As in Go: a suffix alone is a name.
+        let at = if whole.is_empty() { None } else { self.find(whole) }?;
+        let has_it = match self.families[at].kind {
+            Some(MetricType::Summary) => !is_bucket,
+            Some(MetricType::Histogram | MetricType::GaugeHistogram) => true,
+            _ => false,
+        };
+        has_it.then_some(at)
+    }
+
+    fn add(&mut self, name: &str) -> usize {
+        let (at, start) = (self.families.len(), self.names.len());
+        self.names.push_str(name);
+        let hash = self.hasher.hash_one(name);
+        self.families.push(Family { hash, name: (start, self.names.len()), kind: None, has_help: false });
+        let families = &self.families;
+        self.index.insert_unique(hash, at, |at| families[*at].hash);
+        at
+    }
+
+    fn name(&self, at: usize) -> &str {
+        let (start, end) = self.families[at].name;
+        &self.names[start..end]
+    }
+}
