@@ -283,7 +283,15 @@ async fn what_prometheus_may_answer() {
     assert_eq!(refused, "Prometheus did not let us in (403): because; see --from-token-file and --tls-cert-file");
     assert_eq!(scrape_error(answer(503)).await, "Prometheus did not answer the scrape (503): because");
     let html = scrape_error(ResponseTemplate::new(200).set_body_raw("<html>", "text/html")).await;
-    assert!(html.starts_with("the answer is no metrics: "), "{html}");
+    assert_eq!(
+        html,
+        "the answer is no metrics: Content-Type: text/html, and read as text: not valid text format: line 1: a metric name \
+         was expected (is --from a Prometheus?)"
+    );
+    let untyped = scrape_error(ResponseTemplate::new(200).set_body_bytes("<html>")).await;
+    assert!(untyped.starts_with("the answer is no metrics: no Content-Type, and read as text: "), "{untyped}");
+    let range = scrape_error(ResponseTemplate::new(200).set_body_raw("up 1\nup{_id=\"A\"} 1e400\n", TEXT)).await;
+    assert!(range.ends_with("line 2: a value over the range of a 64-bit float"), "{range}");
     let broken = scrape_error(ResponseTemplate::new(200).set_body_raw("up 1\nup{ 1\n", TEXT)).await;
     assert!(
         broken.starts_with("the metrics of Prometheus cannot be read: not valid text format: line 2: "),
@@ -291,6 +299,24 @@ async fn what_prometheus_may_answer() {
     );
     let broken = scrape_error(ResponseTemplate::new(200).set_body_raw(vec![0xff; 100], PROTOBUF)).await;
     assert!(broken.contains("not valid protobuf"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_scrape_of_another_type_is_read_as_text() {
+    for content_type in [None, Some("text/html"), Some("application/openmetrics-text; version=1.0.0")] {
+        let from = MockServer::start().await;
+        let body = format!("# TYPE up GAUGE\nup{{job=\"a\"}} 1 {NOW_MS}\n");
+        let answer = match content_type {
+            Some(content_type) => ResponseTemplate::new(200).set_body_raw(body, content_type),
+            None => ResponseTemplate::new(200).set_body_bytes(body),
+        };
+        Mock::given(method("GET")).respond_with(answer).mount(&from).await;
+        let to = Server::default().start().await;
+        worker(&config(&from, &to)).0.cycle().await.expect("uploaded");
+        let uploads = seen(&to, "/upload").await;
+        let expected = format!("# TYPE up gauge\nup{{_id=\"{ID}\",job=\"a\"}} 1 {NOW_MS}\n");
+        assert_eq!(uploaded(&uploads[0]), expected, "{content_type:?}");
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ impl Error {
                 WireError::Snappy(_)
                 | WireError::Protobuf(_)
                 | WireError::Text { .. }
+                | WireError::DuplicateLabel { .. }
                 | WireError::NotUtf8(_)
                 | WireError::Limit { .. },
             ) => StatusCode::BAD_REQUEST,
@@ -170,6 +171,7 @@ impl Error {
             Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => "too_large",
             Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => "body",
             Self::Wire(WireError::Limit { .. }) => "limit",
+            Self::Wire(WireError::DuplicateLabel { .. }) => "labels",
             Self::Wire(
                 WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::NotUtf8(_),
             ) => "undecodable",

@@ -8,6 +8,7 @@
 
 mod activity;
 mod cluster;
+mod names;
 mod samples;
 mod select;
 mod shard;

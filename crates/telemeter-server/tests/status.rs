@@ -268,6 +268,24 @@ async fn bodies_that_never_succeed() {
         check(&told, 400, None, reason);
         assert!(told.body.contains(reason) && !told.body.contains("other"), "{reason}: {told:?}");
     }
+    // Text that is not UTF-8: whoever sent it reads where it stands.
+    let place = "text that is not UTF-8 in the value of label \"job\" of metric \"up\"";
+    let label = [&b"\x0a\x09\x0a\x03job\x12\x02"[..], b"a\xff"].concat();
+    let family = [&b"\x0a\x02up\x22"[..], &[label.len() as u8], &label].concat();
+    let delimited = [&[family.len() as u8][..], &family].concat();
+    let series = [&b"\x0a\x0e\x0a\x08__name__\x12\x02up"[..], &label].concat();
+    let request = [&[0x0a, series.len() as u8][..], &series].concat();
+    for told in [
+        world.send(world.upload_of(&token, body::TEXT, b"up{job=\"a\xff\"} 1".to_vec())).await,
+        world.send(world.upload_of(&token, body::DELIMITED, delimited)).await,
+        world.send(world.receive_of(CLUSTER, body::block(&request))).await,
+    ] {
+        check(&told, 400, None, place);
+        assert!(told.body.contains(place) && told.body.lines().count() == 1, "{told:?}");
+    }
+    let told = world.send(world.upload_of(&token, body::TEXT, "up{_id=\"c1\"} 1e400")).await;
+    check(&told, 400, None, "out of range");
+    assert!(told.body.contains("line 1: a value over the range of a 64-bit float"), "{told:?}");
     let told = world.send(world.upload_of(&token, body::TEXT, "up{ 1")).await;
     check(&told, 400, None, "no text");
     check(&world.send(world.upload_of(&token, body::DELIMITED, "\u{1}")).await, 400, None, "no protobuf");

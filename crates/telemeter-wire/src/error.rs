@@ -25,6 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A sample of the text format in which two labels have the same name.
+    #[error("not valid text format: line {line}: label \"{label}\" is a duplicate")]
+    DuplicateLabel {
+        /// Counted from 1.
+        line: usize,
+        /// The name, as [`excerpt`] has it.
+        label: String,
+    },
     /// Text that is not UTF-8.
     #[error("{0}")]
     NotUtf8(Box<NotUtf8>),

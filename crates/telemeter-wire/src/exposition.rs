@@ -1,9 +1,11 @@
 //! The exposition formats: what a `/federate` answers with, and what `/upload` takes.
 
 pub mod delimited;
+mod escaping;
 mod float;
 pub mod text;
 
+pub use escaping::{Escaping, Named, is_known_name};
 pub use float::put_float;
 pub use text::Families;
 

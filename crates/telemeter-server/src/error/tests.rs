@@ -34,6 +34,7 @@ fn each_error_has_its_status_and_its_wait() {
     check(Error::Wire(WireError::Snappy("x")), 400, None);
     check(Error::Wire(WireError::Protobuf("x")), 400, None);
     check(Error::Wire(WireError::Text { line: 1, reason: "x" }), 400, None);
+    check(Error::Wire(WireError::DuplicateLabel { line: 1, label: "x".into() }), 400, None);
     check(Error::Wire(WireError::Limit { what: "series", limit: 7 }), 400, None);
     check(Error::Refused(Refusal::NoName), 400, None);
     let limited =
@@ -48,6 +49,20 @@ fn each_error_has_its_status_and_its_wait() {
     check(Error::Overloaded, 503, Some(5));
     check(Error::Body(BodyError::NoRoom), 503, Some(5));
     check(Error::Draining, 503, Some(5));
+}
+
+/// The names that a caller sent are shown to it escaped, and cut.
+#[test]
+fn a_text_that_is_not_utf_8_is_named_in_a_short_line() {
+    let line = [&[b'm'; 1000][..], b"{", &[b'l'; 1000], b"=\"\xff\"} 1"].concat();
+    let arena = telemeter_wire::Arena::new();
+    let mut set = telemeter_wire::SeriesSet::new_in(&arena);
+    let error = telemeter_wire::exposition::text::decode(&line, &telemeter_wire::Limits::default(), &mut set);
+    let error = Error::from(error.expect_err("a byte that is no text"));
+    assert_eq!((error.status().as_u16(), error.reason()), (400, "undecodable"));
+    let (label, metric) = ("l".repeat(128), "m".repeat(128));
+    let place = format!("the value of label \"{label}...\" of metric \"{metric}...\"");
+    assert_eq!(error.body(), format!("not valid text format: line 1: text that is not UTF-8 in {place}"));
 }
 
 #[test]

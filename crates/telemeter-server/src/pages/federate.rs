@@ -15,9 +15,12 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use telemeter_rules::Selector;
-use telemeter_wire::{Label, exposition::TEXT_CONTENT_TYPE};
+use telemeter_wire::{
+    Label,
+    exposition::{Escaping, TEXT_CONTENT_TYPE},
+};
 use tokio::sync::mpsc;
 
 use super::Pages;
@@ -35,8 +38,11 @@ const PIECES: usize = 4;
 /// A reader that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers with the newest sample of each series that at least one `match[]` selects, as text exposition.
-pub(super) async fn federate(State(pages): State<Pages>, uri: Uri) -> Response {
+/// Answers with the newest sample of each series that at least one `match[]` selects, as text exposition, with names as
+/// `escaping=` of the request's `Accept` has them.
+pub(super) async fn federate(State(pages): State<Pages>, uri: Uri, request: HeaderMap) -> Response {
+    let accept: Vec<_> = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let escaping = Escaping::accepted(&accept.join(","));
     let selectors = match selectors(uri.query().unwrap_or("")) {
         Ok(selectors) => selectors,
         Err(reason) => return refuse(StatusCode::BAD_REQUEST, &reason),
@@ -52,15 +58,17 @@ pub(super) async fn federate(State(pages): State<Pages>, uri: Uri) -> Response {
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let matches = |labels: &[Label<'_>]| selectors.iter().any(|selector| selector.matches(labels));
-        let ended = pages.store.select(pages.clock.now_ms(), matches, |piece| {
+        let ended = pages.store.select(pages.clock.now_ms(), escaping, matches, |piece| {
             let sent = runtime.block_on(tokio::time::timeout(PATIENCE, sender.send(piece.into())));
             if matches!(sent, Ok(Ok(()))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         whole.store(ended.is_continue(), Ordering::Release);
     });
+    let content_type = format!("{TEXT_CONTENT_TYPE}; escaping={}", escaping.as_str());
     let headers = [
-        (header::CONTENT_TYPE, TEXT_CONTENT_TYPE),
+        (header::CONTENT_TYPE, content_type.as_str()),
         (header::CACHE_CONTROL, "no-store"),
+        (header::VARY, "accept"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     (headers, body(receiver, is_whole)).into_response()

@@ -34,9 +34,12 @@ impl Site {
     }
 
     async fn ask(&self, method: Method, path: &str) -> (StatusCode, HeaderMap, String) {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
         let index = Router::new().route("/", get(overview)).with_state(self.pages.clone());
         let router = router(self.pages.clone()).merge(index);
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let (head, body) = router.oneshot(request).await.unwrap().into_parts();
         let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
         (head.status, head.headers, String::from_utf8(body.into()).unwrap())
@@ -190,12 +193,39 @@ async fn federate_answers_with_what_is_asked_for() {
     site.push("b", "up", &[], 0.0, NOW_MS);
     let (status, headers, body) = site.ask(Method::GET, "/federate?match[]=up&match[]=%7B_id%3D%22c%22%7D").await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
     let mut lines: Vec<_> = body.lines().collect();
     lines[1..].sort_unstable();
     assert_eq!(lines, ["# TYPE up untyped", "up{_id=\"a\"} 1 1795335129000", "up{_id=\"b\"} 0 1795335129000"]);
     let (_, body) = site.get("/federate?match%5B%5D=%7B__name__%3D~%22.%2B%22%7D").await;
     assert_eq!(body.lines().count(), 5);
+}
+
+#[tokio::test]
+async fn federate_escapes_names_as_the_reader_asks() {
+    let site = Site::new();
+    site.push("a", "http.status", &[], 1.0, NOW_MS);
+    for (accept, escaping, name) in [
+        (&[][..], "underscores", "http_status{"),
+        (&["text/plain; version=0.0.4; escaping=dots"], "dots", "http_dot_status{"),
+        (&["text/plain;escaping=values;q=0.9", "text/plain;q=0.1"], "values", "U__http_2e_status{"),
+        (
+            &["application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3"],
+            "allow-utf-8",
+            "{\"http.status\",",
+        ),
+    ] {
+        let mut request = Request::builder().uri("/federate?match[]=%7B_id%3D%22a%22%7D");
+        for value in accept {
+            request = request.header(header::ACCEPT, *value);
+        }
+        let (status, headers, body) = site.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        let expected = format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}");
+        assert_eq!(headers["content-type"], expected);
+        assert_eq!(headers["vary"], "accept");
+        assert!(body.lines().nth(1).unwrap().starts_with(name), "{body}");
+    }
 }
 
 #[tokio::test]

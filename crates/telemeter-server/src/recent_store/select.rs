@@ -1,10 +1,16 @@
 //! `/federate`: the newest sample of each series that was asked for, as text, in pieces.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
-use telemeter_wire::{Label, MetricType, Sample, exposition::text};
+use telemeter_wire::{
+    Label, MetricType, Sample,
+    exposition::{Escaping, Named, is_known_name, text},
+};
 
-use super::{LOOKBACK, RecentStore, cluster::Series, samples::Point, symbols::Symbols};
+use super::{LOOKBACK, RecentStore, cluster::Series, names::Names, samples::Point, symbols::Symbols};
 
 /// A piece that is handed out has about so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -15,12 +21,14 @@ const BATCH_BYTES: usize = 4 << 20;
 impl RecentStore {
     /// Writes the newest sample of each series that `matches` answers `true` for, as text exposition sorted by metric
     /// name, and hands it to `emit` in pieces of about 64 KiB. A series whose newest sample is older than [`LOOKBACK`],
-    /// or marks its end, is left out. What is not legal in a name is written as an underscore.
+    /// or marks its end, is left out. Names are written under `escaping`; no two become one: see [`names`](super::names).
+    /// How many series that leaves out, a comment at the end says.
     ///
     /// No lock is held while `emit` runs; `Break` ends it. About 4 MiB are in memory at a time, however much matches.
     pub fn select(
         &self,
         now_ms: i64,
+        escaping: Escaping,
         matches: impl Fn(&[Label<'_>]) -> bool,
         mut emit: impl FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
@@ -29,10 +37,11 @@ impl RecentStore {
             let newest = series.samples.newest();
             newest.ms >= oldest_ms && !newest.is_stale()
         };
-        let families = self.families_of(&is_current, &matches);
+        let (families, labels) = self.families_of(escaping, &is_current, &matches);
+        let mut left_out = 0;
         for batch in batches(&families) {
-            let mut written =
-                Written { families: batch, texts: vec![Vec::new(); batch.len()], begun: vec![false; batch.len()] };
+            let (texts, begun) = (vec![Vec::new(); batch.len()], vec![false; batch.len()]);
+            let mut written = Written { families: batch, labels: &labels, texts, begun, left_out: 0 };
             let alone = batch.len() == 1;
             self.walk(
                 &mut written,
@@ -43,7 +52,7 @@ impl RecentStore {
                         labels.clear();
                         labels.extend(series.labels(symbols));
                         if matches(&labels) {
-                            written.line(at, &labels, series.samples.newest());
+                            written.line(at, &mut labels, series.samples.newest());
                         }
                     }
                 },
@@ -52,49 +61,95 @@ impl RecentStore {
                     _ => ControlFlow::Continue(()),
                 },
             )?;
+            left_out += written.left_out;
             hand_out(&written.texts.concat(), &mut emit)?;
+        }
+        if left_out > 0 {
+            let escaping = escaping.as_str();
+            let note = format!(
+                "# {left_out} series are left out: under escaping={escaping}, their names are those of others\n"
+            );
+            hand_out(note.as_bytes(), &mut emit)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// The names to be written, sorted, each with about how many bytes its lines take.
+    /// The metric families to be written, sorted by name, and how labels are to be called in them.
     fn families_of(
+        &self,
+        escaping: Escaping,
+        is_current: &impl Fn(&Series) -> bool,
+        matches: &impl Fn(&[Label<'_>]) -> bool,
+    ) -> (Vec<Family>, Names) {
+        let mut families = BTreeMap::<String, usize>::new();
+        let mut has_others = false;
+        self.each_match(is_current, matches, |labels, name| {
+            let bytes = labels.iter().map(|label| label.name.len() + label.value.len() + 4).sum::<usize>() + 40;
+            has_others |= !labels.iter().all(|label| is_known_name(label.name, Named::Label));
+            match families.get_mut(name) {
+                Some(sum) => *sum += bytes,
+                None => drop(families.insert(name.to_owned(), bytes)),
+            }
+        });
+        // Mostly all labels are of the old alphabet, and none of them has to be known beforehand.
+        let mut labels = BTreeSet::new();
+        if has_others && escaping != Escaping::AllowUtf8 {
+            self.each_match(is_current, matches, |series, _| {
+                for label in series {
+                    if !labels.contains(label.name) {
+                        labels.insert(label.name.to_owned());
+                    }
+                }
+            });
+        }
+        let names = Names::new(escaping, Named::Metric, &families.keys().cloned().collect());
+        let family = |(name, bytes): (String, usize)| {
+            let written = names.written(&name).map(str::to_owned);
+            Family { name, written, bytes }
+        };
+        (families.into_iter().map(family).collect(), Names::new(escaping, Named::Label, &labels))
+    }
+
+    /// Shows the labels of each series that matches, and its metric name, to `visit`.
+    fn each_match(
         &self,
         is_current: &impl Fn(&Series) -> bool,
         matches: &impl Fn(&[Label<'_>]) -> bool,
-    ) -> Vec<(String, usize)> {
-        let mut families = BTreeMap::<String, usize>::new();
+        mut visit: impl FnMut(&[Label<'_>], &str),
+    ) {
         let _ = self.walk(
-            &mut families,
-            |families, symbols: &Symbols, cluster| {
+            &mut (),
+            |(), symbols: &Symbols, cluster| {
                 let mut labels = Vec::new();
                 for series in cluster.series.iter().filter(|series| is_current(series)) {
                     labels.clear();
                     labels.extend(series.labels(symbols));
-                    if !matches(&labels) {
-                        continue;
-                    }
-                    let bytes = labels.iter().map(|label| label.name.len() + label.value.len() + 4).sum::<usize>() + 40;
-                    let name = legal(series.name(symbols), true);
-                    match families.get_mut(&*name) {
-                        Some(sum) => *sum += bytes,
-                        None => drop(families.insert(name.into_owned(), bytes)),
+                    if matches(&labels) {
+                        visit(&labels, series.name(symbols));
                     }
                 }
             },
-            |_| ControlFlow::Continue(()),
+            |()| ControlFlow::Continue(()),
         );
-        families.into_iter().collect()
     }
 }
 
+/// The series of one metric name.
+struct Family {
+    name: String,
+    /// Its name as it is written; `None` where it cannot be told apart from another's.
+    written: Option<String>,
+    /// About how many bytes its lines take.
+    bytes: usize,
+}
+
 /// Neighbours that are written in one go.
-fn batches(families: &[(String, usize)]) -> impl Iterator<Item = &[(String, usize)]> {
+fn batches(families: &[Family]) -> impl Iterator<Item = &[Family]> {
     let mut rest = families;
     std::iter::from_fn(move || {
         let mut sum = 0;
-        let fit = rest.iter().take_while(|(_, bytes)| {
-            sum += bytes;
+        let fit = rest.iter().take_while(|family| {
+            sum += family.bytes;
             sum <= BATCH_BYTES
         });
         let (batch, after) = rest.split_at(fit.count().max(1).min(rest.len()));
@@ -104,45 +159,44 @@ fn batches(families: &[(String, usize)]) -> impl Iterator<Item = &[(String, usiz
 }
 
 struct Written<'f> {
-    families: &'f [(String, usize)],
+    families: &'f [Family],
+    labels: &'f Names,
     texts: Vec<Vec<u8>>,
     begun: Vec<bool>,
+    left_out: usize,
 }
 
-impl Written<'_> {
+impl<'f> Written<'f> {
     fn position(&self, name: &str) -> Option<usize> {
-        let name = legal(name, true);
-        self.families.binary_search_by(|(family, _)| (**family).cmp(&*name)).ok()
+        self.families.binary_search_by(|family| (*family.name).cmp(name)).ok()
     }
 
-    fn line(&mut self, at: usize, labels: &[Label<'_>], point: Point) {
-        let (out, name) = (&mut self.texts[at], &self.families[at].0);
+    /// Writes a series, whose labels are renamed, unless it cannot be told apart from another.
+    fn line<'l>(&mut self, at: usize, labels: &mut [Label<'l>], point: Point)
+    where
+        'f: 'l,
+    {
+        let (family, names): (_, &'f Names) = (&self.families[at], self.labels);
+        for label in &mut *labels {
+            let Some(name) = names.written(label.name) else {
+                self.left_out += 1;
+                return;
+            };
+            label.name = name;
+        }
+        let Some(name) = &family.written else {
+            self.left_out += 1;
+            return;
+        };
+        let out = &mut self.texts[at];
         if !std::mem::replace(&mut self.begun[at], true) {
             text::put_type(name, MetricType::Untyped, out);
         }
-        let sample = Sample { value: point.value, timestamp_ms: Some(point.ms) };
-        if labels.iter().all(|label| matches!(legal(label.name, false), Cow::Borrowed(_))) {
-            return text::put_sample(name, labels, sample, out);
-        }
-        let names: Vec<_> = labels.iter().map(|label| legal(label.name, false)).collect();
-        let labels: Vec<_> = names.iter().zip(labels).map(|(name, label)| Label::new(name, label.value)).collect();
-        text::put_sample(name, &labels, sample, out);
+        text::put_sample(name, labels, Sample { value: point.value, timestamp_ms: Some(point.ms) }, out);
     }
 }
 
 /// Hands `text` out in pieces.
 fn hand_out(text: &[u8], emit: &mut impl FnMut(Vec<u8>) -> ControlFlow<()>) -> ControlFlow<()> {
     text.chunks(PIECE_BYTES).try_for_each(|piece| emit(piece.to_vec()))
-}
-
-/// A name with what the text format does not know replaced by underscores.
-fn legal(name: &str, colons: bool) -> Cow<'_, str> {
-    let is_legal = |at: usize, c: char| {
-        c.is_ascii_alphabetic() || c == '_' || (c == ':' && colons) || (at > 0 && c.is_ascii_digit())
-    };
-    if name.chars().enumerate().all(|(at, c)| is_legal(at, c)) && !name.is_empty() {
-        return Cow::Borrowed(name);
-    }
-    let text: String = name.chars().enumerate().map(|(at, c)| if is_legal(at, c) { c } else { '_' }).collect();
-    Cow::Owned(if text.is_empty() { "_".to_owned() } else { text })
 }

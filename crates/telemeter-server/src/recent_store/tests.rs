@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use proptest::prelude::*;
-use telemeter_wire::{Arena, Encoded, Label, MetricType, Points, Sample, SeriesSet};
+use telemeter_wire::{
+    Arena, Encoded, Label, Limits, MetricType, Points, Sample, SeriesSet,
+    exposition::{self, Escaping, Format},
+};
 
 use super::*;
 
@@ -34,8 +37,17 @@ fn everything(_: &[Label<'_>]) -> bool {
 }
 
 fn selected(store: &RecentStore, now_ms: i64, matches: impl Fn(&[Label<'_>]) -> bool) -> String {
+    selected_under(Escaping::Underscores, store, now_ms, matches)
+}
+
+fn selected_under(
+    escaping: Escaping,
+    store: &RecentStore,
+    now_ms: i64,
+    matches: impl Fn(&[Label<'_>]) -> bool,
+) -> String {
     let mut text = Vec::new();
-    let _ = store.select(now_ms, matches, |piece| {
+    let _ = store.select(now_ms, escaping, matches, |piece| {
         text.extend_from_slice(&piece);
         ControlFlow::Continue(())
     });
@@ -64,13 +76,75 @@ fn the_newest_samples_come_back_sorted_by_name() {
 }
 
 #[test]
-fn values_are_escaped_and_names_made_legal() {
+fn names_are_escaped_as_the_reader_asks() {
     let store = store(1 << 20);
-    append(&store, "c", &[("a.b", &[("k-8", "q\"\\\n")], 1.0), ("a_b", &[], 2.0), ("9", &[], 3.0)], NOW_MS);
+    append(&store, "c", &[("a.b", &[("k-8", "q\"\\\n")], 1.0), ("9", &[], 3.0)], NOW_MS);
+    for (escaping, expected) in [
+        (Escaping::Underscores, "# TYPE _ untyped\n_ 3 T\n# TYPE a_b untyped\na_b{k_8=\"q\\\"\\\\\\n\"} 1 T\n"),
+        (Escaping::Dots, "# TYPE __ untyped\n__ 3 T\n# TYPE a_dot_b untyped\na_dot_b{k__8=\"q\\\"\\\\\\n\"} 1 T\n"),
+        (
+            Escaping::Values,
+            "# TYPE U___39_ untyped\nU___39_ 3 T\n# TYPE U__a_2e_b untyped\nU__a_2e_b{U__k_2d_8=\"q\\\"\\\\\\n\"} 1 T\n",
+        ),
+        (
+            Escaping::AllowUtf8,
+            "# TYPE \"9\" untyped\n{\"9\"} 3 T\n# TYPE \"a.b\" untyped\n{\"a.b\",\"k-8\"=\"q\\\"\\\\\\n\"} 1 T\n",
+        ),
+    ] {
+        let expected = expected.replace('T', "1700000000000").replace("# 1700000000000YPE", "# TYPE");
+        assert_eq!(selected_under(escaping, &store, NOW_MS, everything), expected, "{escaping:?}");
+    }
+}
+
+#[test]
+fn two_series_never_become_one_line() {
+    let store = store(1 << 20);
+    append(
+        &store,
+        "c",
+        &[
+            // Metrics that would be one, and labels: of one series, and of two.
+            ("a.b", &[], 1.0),
+            ("a_b", &[], 2.0),
+            ("a-b", &[], 3.0),
+            ("m", &[("k.1", "x"), ("k_1", "x")], 4.0),
+            ("n", &[("k.1", "x")], 5.0),
+            ("n", &[("k_1", "x")], 6.0),
+            // One that would become the name of the metric.
+            ("o", &[("._name__", "x")], 7.0),
+        ],
+        NOW_MS,
+    );
     assert_eq!(
-        selected(&store, NOW_MS, everything),
-        "# TYPE _ untyped\n_ 3 1700000000000\n# TYPE a_b untyped\na_b{k_8=\"q\\\"\\\\\\n\"} 1 1700000000000\n\
-         a_b 2 1700000000000\n"
+        selected(&store, NOW_MS, everything).replace(" 1700000000000", ""),
+        "# TYPE U__a_2d_b untyped\nU__a_2d_b 3\n# TYPE U__a_2e_b untyped\nU__a_2e_b 1\n# TYPE a_b untyped\na_b 2\n\
+         # TYPE m untyped\nm{U__k_2e_1=\"x\",k_1=\"x\"} 4\n# TYPE n untyped\nn{U__k_2e_1=\"x\"} 5\nn{k_1=\"x\"} 6\n\
+         # TYPE o untyped\no{U___2e___name____=\"x\"} 7\n"
+    );
+    // Without the others, nothing is in its way.
+    let one = |labels: &[Label<'_>]| labels[0].value == "a.b";
+    assert_eq!(selected(&store, NOW_MS, one), "# TYPE a_b untyped\na_b 1 1700000000000\n");
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_left_out_and_counted() {
+    let store = store(1 << 20);
+    let values = ("U__a_2e_b", &[][..], 1.0);
+    append(
+        &store,
+        "c",
+        &[("a.b", &[], 2.0), values, ("m", &[("k.1", "")], 3.0), ("m", &[("k.1", "x"), ("U__k_2e_1", "x")], 4.0)],
+        NOW_MS,
+    );
+    assert_eq!(
+        selected_under(Escaping::Values, &store, NOW_MS, |labels| labels[0].value != "m"),
+        "# TYPE U__a_2e_b untyped\nU__a_2e_b 1 1700000000000\n\
+         # 1 series are left out: under escaping=values, their names are those of others\n"
+    );
+    let text = selected_under(Escaping::Values, &store, NOW_MS, everything);
+    assert!(
+        text.ends_with("# 3 series are left out: under escaping=values, their names are those of others\n"),
+        "{text}"
     );
 }
 
@@ -97,7 +171,7 @@ fn a_large_selection_comes_in_pieces_and_can_be_ended() {
         append(&store, &id, &series, NOW_MS);
     }
     let (mut pieces, mut text) = (0, Vec::new());
-    let _ = store.select(NOW_MS, everything, |piece| {
+    let _ = store.select(NOW_MS, Escaping::Underscores, everything, |piece| {
         assert!(piece.len() <= 64 * 1024 && !piece.is_empty());
         pieces += 1;
         text.extend_from_slice(&piece);
@@ -109,7 +183,7 @@ fn a_large_selection_comes_in_pieces_and_can_be_ended() {
     assert_eq!(text.lines().filter(|line| line.starts_with("up{")).count(), 3000);
     assert_eq!(text.lines().filter(|line| line.starts_with("alerts{")).count(), 600);
     let mut pieces = 0;
-    let ended = store.select(NOW_MS, everything, |_| {
+    let ended = store.select(NOW_MS, Escaping::Underscores, everything, |_| {
         pieces += 1;
         ControlFlow::Break(())
     });
@@ -327,4 +401,39 @@ fn threads_may_write_read_and_sweep_at_once() {
     assert!(store.bytes() <= 200_000);
     let sum: usize = store.shards.iter().map(|guarded| guarded.shard.lock().heap_bytes()).sum();
     assert_eq!(sum, store.bytes());
+}
+
+proptest! {
+    /// Whatever the names are: the answer is read again, and has as many different series as the store, but for those that
+    /// it says are left out.
+    #[test]
+    fn every_series_is_one_line(
+        series in proptest::collection::vec(("[ab_.:-]{1,3}", proptest::collection::btree_map("[ab_.:-]{1,3}|[.]_name__|U__a_2e_b", "[xy]", 0..3)), 0..12)
+    ) {
+        let store = store(1 << 20);
+        let mut expected = std::collections::BTreeSet::new();
+        for (name, labels) in &series {
+            let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            append(&store, "c", &[(name, &labels, 1.0)], NOW_MS);
+            expected.insert((name, labels));
+        }
+        for escaping in [Escaping::AllowUtf8, Escaping::Underscores, Escaping::Dots, Escaping::Values] {
+            let text = selected_under(escaping, &store, NOW_MS, everything);
+            let left_out = text.lines().rfind(|line| line.contains("left out"));
+            let left_out: usize = left_out.map_or(0, |line| line.split(' ').nth(1).unwrap().parse().unwrap());
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            exposition::decode(Format::Text, text.as_bytes(), &Limits::default(), &mut set).expect("what a reader takes");
+            let different: std::collections::BTreeSet<_> = set
+                .iter()
+                .map(|series| {
+                    let mut labels = series.labels.to_vec();
+                    labels.sort_unstable();
+                    labels
+                })
+                .collect();
+            prop_assert_eq!(different.len(), set.len(), "{}", text);
+            prop_assert_eq!(set.len() + left_out, expected.len(), "{}", text);
+        }
+    }
 }

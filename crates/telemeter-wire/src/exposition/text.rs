@@ -11,7 +11,7 @@ use std::str::Utf8Error;
 use memchr::{memchr, memchr2};
 
 use crate::{
-    error::{Error, Limits},
+    error::{Error, Limits, excerpt},
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
 
@@ -27,7 +27,7 @@ pub use families::Families;
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
-/// [`Error::Text`] with the line for what is not of this format; [`Error::NotUtf8`] for a sample with other bytes;
+/// [`Error::Text`] with the line for what is not of this format, [`Error::DuplicateLabel`] and [`Error::NotUtf8`] among it;
 /// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     let arena = set.arena();
@@ -72,6 +72,7 @@ fn lines<'a>(text: &'a str, limits: &Limits, set: &mut SeriesSet<'a>, families: 
         if let Err(flaw) = result {
             return Err(match flaw {
                 Flaw::Reason(reason) => Error::Text { line: families.lines, reason },
+                Flaw::DuplicateLabel(label) => Error::DuplicateLabel { line: families.lines, label },
                 Flaw::Limit(error) => error,
             });
         }
@@ -122,6 +123,7 @@ struct Run<'a> {
 /// What is wrong with a line.
 enum Flaw {
     Reason(&'static str),
+    DuplicateLabel(String),
     Limit(Error),
 }
 
@@ -266,7 +268,7 @@ fn labels<'a>(
         rest = skip_blanks(behind);
         let label = if let Some(behind) = rest.strip_prefix('=') {
             if name == NAME_LABEL {
-                return Err(Flaw::Reason("a label __name__ is not for senders to write"));
+                return Err(Flaw::Reason("the label name __name__ is reserved"));
             }
             let Some(inside) = skip_blanks(behind).strip_prefix('"') else {
                 return Err(Flaw::Reason("a label value without its quote"));
@@ -292,10 +294,7 @@ fn labels<'a>(
             _ => return Err(Flaw::Reason("a comma or a closing brace was expected")),
         }
     }
-    if !ascending && has_duplicate(set.pushed(mark)) {
-        return Err(Flaw::Reason("a duplicate label name"));
-    }
-    Ok(rest)
+    if ascending { Ok(rest) } else { check_duplicates(set.pushed(mark)).map(|()| rest) }
 }
 
 /// The name of a label, or of a metric in braces.
@@ -319,12 +318,15 @@ fn is_before(one: &str, other: &str) -> bool {
     if first == other_first { one < other } else { first < other_first }
 }
 
-/// Whether two labels have the same name; asked only of labels that are not sorted.
+/// No two labels may have the same name. Asked only of labels that are not sorted.
 #[cold]
-fn has_duplicate(labels: &[Label<'_>]) -> bool {
+fn check_duplicates(labels: &[Label<'_>]) -> Result<(), Flaw> {
     let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
     names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Flaw::DuplicateLabel(excerpt(pair[0].as_bytes()))),
+        None => Ok(()),
+    }
 }
 
 /// The text up to the closing quote, and what stands behind that. It is copied only where something is escaped.

@@ -153,15 +153,24 @@ fn refuses_what_go_refuses() {
         ("up{a=\"b\",,} 1", 1, "a label name was expected"),
         ("up{:a=\"b\"} 1", 1, "a label name was expected"),
         ("up{a:b=\"b\"} 1", 1, "a label without a value"),
-        ("up{__name__=\"down\"} 1", 1, "a label __name__ is not for senders to write"),
-        ("up{\"__name__\"=\"up\"} 1", 1, "a label __name__ is not for senders to write"),
-        ("{__name__=\"up\"} 1", 1, "a label __name__ is not for senders to write"),
-        ("up{a=\"1\",a=\"1\"} 1", 1, "a duplicate label name"),
-        ("up{b=\"1\",a=\"2\",b=\"3\"} 1", 1, "a duplicate label name"),
-        ("up{a=\"1\",b=\"2\",\"a\"=\"3\"} 1", 1, "a duplicate label name"),
-        ("{a=\"1\",\"up\",a=\"3\"} 1", 1, "a duplicate label name"),
+        ("up{__name__=\"down\"} 1", 1, "the label name __name__ is reserved"),
+        ("up{\"__name__\"=\"up\"} 1", 1, "the label name __name__ is reserved"),
+        ("{__name__=\"up\"} 1", 1, "the label name __name__ is reserved"),
         ("up 1\n# a\nup 1 x y\nup", 3, "more than a value and a timestamp"),
     ]);
+}
+
+#[test]
+fn a_duplicate_label_is_named() {
+    for (body, line, label) in [
+        ("up{a=\"1\",a=\"1\"} 1", 1, "a"),
+        ("up 1\nup{b=\"1\",a=\"2\",b=\"3\"} 1", 2, "b"),
+        ("up{a=\"1\",b=\"2\",\"a\"=\"3\"} 1", 1, "a"),
+        ("{a=\"1\",\"up\",a=\"3\"} 1", 1, "a"),
+        ("# TYPE h histogram\nh_bucket{le=\"1\",le=\"2\"} 1", 2, "le"),
+    ] {
+        assert_eq!(decoded(body), Err(Error::DuplicateLabel { line, label: label.to_owned() }), "{body:?}");
+    }
 }
 
 #[test]
