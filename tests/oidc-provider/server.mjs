@@ -28,20 +28,22 @@ const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: 
 const publicJwk = { ...(await exportJWK(publicKey)), kid: 'door', alg: 'ES256', use: 'sig' };
 const privateJwk = { ...(await exportJWK(privateKey)), kid: 'door', alg: 'ES256', use: 'sig' };
 
-const seen = { issued: 0, accepted: 0, turned_away: 0, outage: 0, tenants: {}, user_agents: {}, headers: {}, reasons: {} };
+const seen = { issued: 0, refused: 0, clients: {}, accepted: 0, turned_away: 0, outage: 0, tenants: {}, user_agents: {}, headers: {}, reasons: {} };
 const count = (table, key) => (table[key] = (table[key] ?? 0) + 1);
 
+// The same client under two names: each may send its credentials in one place alone (RFC 6749, section 2.3.1).
+const clientId = process.env.DOOR_CLIENT_ID ?? 'telemeter';
+const client = (client_id, token_endpoint_auth_method) => ({
+  client_id,
+  client_secret: process.env.DOOR_CLIENT_SECRET ?? 'secret',
+  token_endpoint_auth_method,
+  grant_types: ['client_credentials'],
+  response_types: [],
+  redirect_uris: [],
+  id_token_signed_response_alg: 'ES256',
+});
 const provider = new Provider(issuer, {
-  clients: [
-    {
-      client_id: process.env.DOOR_CLIENT_ID ?? 'telemeter',
-      client_secret: process.env.DOOR_CLIENT_SECRET ?? 'secret',
-      grant_types: ['client_credentials'],
-      response_types: [],
-      redirect_uris: [],
-      id_token_signed_response_alg: 'ES256',
-    },
-  ],
+  clients: [client(clientId, 'client_secret_basic'), client(`${clientId}-post`, 'client_secret_post')],
   cookies: { keys: [randomBytes(16).toString('hex')] },
   jwks: { keys: [privateJwk] },
   ttl: { ClientCredentials: tokenSeconds },
@@ -62,8 +64,11 @@ const provider = new Provider(issuer, {
     },
   },
 });
-provider.on('grant.success', () => (seen.issued += 1));
-provider.on('grant.error', (_ctx, error) => console.error('grant refused:', error.error_description ?? error.message));
+provider.on('grant.success', (ctx) => {
+  seen.issued += 1;
+  count(seen.clients, ctx.oidc.client.clientId);
+});
+provider.on('grant.error', (_ctx, error) => (seen.refused += 1) && console.error('grant refused:', error.error_description ?? error.message));
 provider.on('server_error', (_ctx, error) => console.error('provider failed:', error));
 
 const keys = createLocalJWKSet({ keys: [publicJwk] });

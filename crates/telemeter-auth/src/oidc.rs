@@ -3,6 +3,7 @@
 //! The provider may be out, at start or later: a token that is still good goes on being used, and without one
 //! [`TokenSource::status`] says why.
 
+mod answer;
 mod provider;
 
 use std::sync::{Arc, Weak};
@@ -13,11 +14,14 @@ use telemeter_http::client::Outbound;
 use telemeter_http::clock::Clock;
 use tokio::sync::Notify;
 
-use self::provider::{Granted, Provider};
+use self::answer::Granted;
+use self::provider::Provider;
 use crate::{Error, Secret};
 
-/// The deadline of everything that one token takes: discovery and one or two questions.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// The deadline of everything that one token takes: discovery and one or two questions, each with its own deadline.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Another reason why there is no token is logged again after this: a provider may put a time into each.
+const BETWEEN_REASONS: Duration = Duration::from_secs(30);
 /// A provider that failed is not asked again on a caller's behalf before this.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// The longest wait between two tries in the background.
@@ -72,6 +76,7 @@ struct Current {
 struct Failure {
     error: Error,
     at: tokio::time::Instant,
+    logged: tokio::time::Instant,
 }
 
 impl TokenSource {
@@ -205,11 +210,16 @@ impl Inner {
                 Ok(token)
             }
             Err(reason) => {
-                if state.failure.is_none() {
+                let (now, error) = (tokio::time::Instant::now(), unavailable(reason.as_str()));
+                let known = state
+                    .failure
+                    .as_ref()
+                    .filter(|last| last.error == error || now.saturating_duration_since(last.logged) < BETWEEN_REASONS);
+                let logged = known.map_or(now, |last| last.logged);
+                if known.is_none() {
                     tracing::warn!(%reason, "no token from the OIDC provider");
                 }
-                let error = unavailable(reason);
-                state.failure = Some(Failure { error: error.clone(), at: tokio::time::Instant::now() });
+                state.failure = Some(Failure { error: error.clone(), at: now, logged });
                 Err(error)
             }
         }
@@ -232,10 +242,10 @@ impl Current {
     }
 }
 
-/// Renews in the background, and tries again and again while the provider is out.
 /// Between two renewals, whatever lifetime a provider says.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
+/// Renews in the background, and tries again and again while the provider gives no token.
 async fn keep_fresh(source: Weak<Inner>, wake: Arc<Notify>) {
     let mut backoff = AFTER_FAILURE;
     while let Some(inner) = source.upgrade() {

@@ -301,7 +301,8 @@ fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_
         audience: oidc.audience.clone(),
     };
     let scheme = oidc.issuer.split_once(':').map_or("", |(scheme, _)| scheme);
-    let outbound = outbounds.add("oidc", Duration::from_secs(10), "--oidc-issuer", scheme)?;
+    // As in Go: the name, and the deadline of each of its calls.
+    let outbound = outbounds.add("oauth", Duration::from_secs(20), "--oidc-issuer", scheme)?;
     Ok(TokenSource::new(settings, outbound, clock.clone()))
 }
 

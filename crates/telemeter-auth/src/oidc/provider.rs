@@ -1,6 +1,4 @@
-//! The words exchanged with the provider: discovery, and client credentials.
-
-use std::time::Duration;
+//! The conversation with the provider: discovery, and client credentials.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,18 +6,19 @@ use parking_lot::{Mutex, RwLock};
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
 use serde::Deserialize;
-use telemeter_http::client::{Answer, Outbound};
+use telemeter_http::client::{Outbound, OutboundError};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use super::OidcConfig;
+use super::answer::{Granted, Words, granted, status};
 use crate::Secret;
 
 /// The longest answer of the provider that is read.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// The longest token that fits into a header.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Characters of an address in the provider's metadata that an error shows.
+const ADDRESS_CHARS: usize = 200;
 
 pub(super) struct Provider {
     config: OidcConfig,
@@ -28,11 +27,13 @@ pub(super) struct Provider {
     learned: Mutex<Learned>,
 }
 
-/// What earlier answers taught us; forgotten when the provider fails.
+/// What earlier answers taught us.
 #[derive(Clone, Default)]
 struct Learned {
+    /// Looked up again after a failure that is not a timeout.
     token_endpoint: Option<Url>,
-    style: Option<Style>,
+    /// What worked, and where. Forgotten only when it is refused there.
+    style: Option<(Url, Style)>,
 }
 
 /// Where the provider looks for our name and password.
@@ -42,10 +43,22 @@ enum Style {
     Body,
 }
 
-/// A token as granted; one without an end never ends.
-pub(super) struct Granted {
-    pub(super) token: Secret,
-    pub(super) lives: Option<Duration>,
+/// Why a question brought no token.
+enum NoToken {
+    /// No answer in time.
+    Timeout(String),
+    /// An answer with one of the statuses of RFC 6749, section 5.2: it may be about the credentials.
+    Refused(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl NoToken {
+    fn reason(self) -> String {
+        match self {
+            Self::Timeout(reason) | Self::Refused(reason) | Self::Other(reason) => reason,
+        }
+    }
 }
 
 impl Provider {
@@ -63,70 +76,117 @@ impl Provider {
     }
 
     /// Asks for a token; the error is fit for a log.
+    ///
+    /// As in Go, the credentials go into the header first and, after any failure that is not a timeout, into the body;
+    /// what worked is used from then on. Unlike Go, a refusal of what worked makes the next question try both again.
     pub(super) async fn ask(&self) -> Result<Granted, String> {
-        let granted = self.ask_as_learned().await;
-        if granted.is_err() {
-            *self.learned.lock() = Learned::default();
-        }
-        granted
-    }
-
-    async fn ask_as_learned(&self) -> Result<Granted, String> {
         let learned = self.learned.lock().clone();
         let token_endpoint = match learned.token_endpoint {
             Some(token_endpoint) => token_endpoint,
-            None => self.discover().await?,
+            None => {
+                let discovered = self.discover().await?;
+                self.learned.lock().token_endpoint = Some(discovered.clone());
+                discovered
+            }
         };
-        let styles = learned.style.map_or(vec![Style::Header, Style::Body], |style| vec![style]);
-        let mut refusal = String::new();
-        for style in styles {
-            let sent = self.outbound.send(self.credentials(&token_endpoint, style)?, MAX_ANSWER_BYTES).await;
-            let answer = sent.map_err(|error| format!("the token endpoint: {error}"))?;
-            match answer.status.as_u16() {
-                200 => {
-                    let granted = granted(&answer.body)?;
-                    *self.learned.lock() = Learned { token_endpoint: Some(token_endpoint), style: Some(style) };
-                    return Ok(granted);
-                }
-                400 | 401 | 403 => refusal = refused(&answer),
-                _ => return Err(refused(&answer)),
+        let worked = learned.style.filter(|(place, _)| *place == token_endpoint).map(|(_, style)| style);
+        let style = worked.unwrap_or(Style::Header);
+        let failure = match self.ask_with(&token_endpoint, style).await {
+            Ok(granted) => return Ok(self.remember(token_endpoint, style, granted)),
+            Err(failure) => failure,
+        };
+        if worked.is_some() || matches!(failure, NoToken::Timeout(_)) {
+            return Err(self.forget(failure));
+        }
+        match self.ask_with(&token_endpoint, Style::Body).await {
+            Ok(granted) => Ok(self.remember(token_endpoint, Style::Body, granted)),
+            Err(second) => {
+                let (first, second) = (failure.reason(), self.forget(second));
+                Err(match first == second {
+                    true => first,
+                    false => format!("{first}; with the credentials in the body: {second}"),
+                })
             }
         }
-        Err(refusal)
     }
 
+    fn remember(&self, token_endpoint: Url, style: Style, granted: Granted) -> Granted {
+        self.learned.lock().style = Some((token_endpoint, style));
+        granted
+    }
+
+    fn forget(&self, failure: NoToken) -> String {
+        let mut learned = self.learned.lock();
+        match failure {
+            // The way there is slow, not wrong: looking it up again would take longer still.
+            NoToken::Timeout(_) => {}
+            NoToken::Refused(_) => *learned = Learned::default(),
+            NoToken::Other(_) => learned.token_endpoint = None,
+        }
+        failure.reason()
+    }
+
+    async fn ask_with(&self, token_endpoint: &Url, style: Style) -> Result<Granted, NoToken> {
+        let client_secret = self.client_secret.read().clone();
+        let request = self.credentials(token_endpoint, style, &client_secret).map_err(NoToken::Other)?;
+        let answer = match self.outbound.send(request, MAX_ANSWER_BYTES).await {
+            Ok(answer) => answer,
+            Err(error @ OutboundError::Timeout) => {
+                return Err(NoToken::Timeout(format!("the token endpoint: {error}")));
+            }
+            Err(error) => return Err(NoToken::Other(format!("the token endpoint: {error}"))),
+        };
+        let words = Words::new(&self.config.client_id, &client_secret);
+        granted(&answer, token_endpoint, &words).map_err(|reason| {
+            let reason = format!("the token endpoint answered with {reason}");
+            match answer.status.as_u16() {
+                400 | 401 | 403 => NoToken::Refused(reason),
+                _ => NoToken::Other(reason),
+            }
+        })
+    }
+
+    /// The token endpoint, from the provider's metadata.
+    ///
+    /// As in Go: the provider has to name itself exactly as `--oidc-issuer` does, slash at the end included. Unlike Go:
+    /// a token endpoint without TLS is not taken from an issuer that has it.
+    ///
+    /// Source: OpenID Connect Discovery 1.0, section 4; Go: `github.com/coreos/go-oidc`, `NewProvider`.
     async fn discover(&self) -> Result<Url, String> {
         #[derive(Deserialize)]
         struct Metadata {
             issuer: String,
-            token_endpoint: String,
+            token_endpoint: Option<String>,
         }
         let issuer = &self.config.issuer;
-        let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let address = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
         let address = Url::parse(&address).map_err(|error| format!("the issuer is no URL: {error}"))?;
-        let secure = address.scheme() == "https";
-        let mut request = Request::new(Method::GET, address);
+        let mut request = Request::new(Method::GET, address.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let answer =
             self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| format!("discovery: {error}"))?;
-        if answer.status.as_u16() != 200 {
-            return Err(format!("discovery answered with status {}", answer.status.as_u16()));
+        let words = Words::new(&self.config.client_id, &self.client_secret.read());
+        let status = status(&answer, &address, &words);
+        if !answer.status.is_success() {
+            return Err(format!("discovery answered with {status}"));
         }
         let metadata: Metadata = serde_json::from_slice(&answer.body)
-            .map_err(|_| "discovery answered with something else than a provider's metadata")?;
+            .map_err(|_| format!("discovery answered with {status}, which is no provider's metadata"))?;
+        let shown = |text: &str| words.show(text, ADDRESS_CHARS);
         if metadata.issuer != *issuer {
-            return Err("the provider names itself otherwise than --oidc-issuer does".to_owned());
+            let (theirs, ours) = (shown(&metadata.issuer), shown(issuer));
+            return Err(format!("the provider names itself {theirs}, but --oidc-issuer is {ours}: they must be equal"));
         }
-        let token_endpoint =
-            Url::parse(&metadata.token_endpoint).map_err(|error| format!("the token endpoint is no URL: {error}"))?;
-        if secure && token_endpoint.scheme() != "https" {
+        let token_endpoint = metadata.token_endpoint.ok_or("the provider's metadata has no token_endpoint")?;
+        let parsed = Url::parse(&token_endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let parsed = parsed.ok_or_else(|| format!("the token endpoint is no http URL: {}", shown(&token_endpoint)))?;
+        if address.scheme() == "https" && parsed.scheme() != "https" {
             return Err("the issuer has https, but its token endpoint does not".to_owned());
         }
-        Ok(token_endpoint)
+        Ok(parsed)
     }
 
-    fn credentials(&self, token_endpoint: &Url, style: Style) -> Result<Request, String> {
-        let client_secret = self.client_secret.read().clone();
+    fn credentials(&self, token_endpoint: &Url, style: Style, client_secret: &Secret) -> Result<Request, String> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if let Some(audience) = &self.config.audience {
@@ -135,17 +195,17 @@ impl Provider {
         let mut request = Request::new(Method::POST, token_endpoint.clone());
         match style {
             Style::Header => {
-                let escape = |text: &str| Zeroizing::new(byte_serialize(text.as_bytes()).collect::<String>());
-                let (id, secret) = (escape(&self.config.client_id), escape(client_secret.expose()));
-                let pair = Zeroizing::new(format!("{}:{}", *id, *secret));
-                let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+                let value = basic(&self.config.client_id, client_secret);
                 let mut value = HeaderValue::from_str(&value).map_err(|_| "the client's name does not fit a header")?;
                 value.set_sensitive(true);
                 request.headers_mut().insert(header::AUTHORIZATION, value);
             }
             Style::Body => {
                 form.append_pair("client_id", &self.config.client_id);
-                form.append_pair("client_secret", client_secret.expose());
+                // As in Go: an empty one is not sent.
+                if !client_secret.expose().is_empty() {
+                    form.append_pair("client_secret", client_secret.expose());
+                }
             }
         }
         let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -156,56 +216,10 @@ impl Provider {
     }
 }
 
-/// What a refusal says: its status, and the provider's word for it where that is one of the standard's form.
-fn refused(answer: &Answer) -> String {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
-    }
-    let status = answer.status.as_u16();
-    let word = serde_json::from_slice::<Refusal>(&answer.body).ok().map(|refusal| refusal.error).filter(|word| {
-        (1..=40).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    });
-    match word {
-        Some(word) => format!("the token endpoint answered with status {status}: {word}"),
-        None => format!("the token endpoint answered with status {status}"),
-    }
-}
-
-fn granted(body: &[u8]) -> Result<Granted, String> {
-    #[derive(Deserialize)]
-    struct Grant {
-        access_token: String,
-        token_type: Option<String>,
-        expires_in: Option<Seconds>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Seconds {
-        Number(f64),
-        Text(String),
-    }
-    let grant: Grant =
-        serde_json::from_slice(body).map_err(|_| "the token endpoint answered with something else than a token")?;
-    let token = Secret::from(grant.access_token);
-    if grant.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err("the token endpoint gave a token that is no bearer token".to_owned());
-    }
-    let fits = (1..=MAX_TOKEN_BYTES).contains(&token.expose().len());
-    if !fits || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("the token endpoint gave a token that does not fit a header".to_owned());
-    }
-    let seconds = match grant.expires_in {
-        None => None,
-        Some(Seconds::Number(seconds)) => Some(seconds),
-        Some(Seconds::Text(text)) => Some(text.parse().map_err(|_| "expires_in is no number")?),
-    };
-    // As in Go: no lifetime, or one of 0, is one without end.
-    let lives = match seconds.filter(|seconds| *seconds != 0.0) {
-        None => None,
-        Some(seconds) => {
-            Some(Duration::try_from_secs_f64(seconds).map_err(|_| "expires_in is no time that could come".to_owned())?)
-        }
-    };
-    Ok(Granted { token, lives })
+/// Name and password are form-encoded before they are joined (RFC 6749, section 2.3.1).
+fn basic(client_id: &str, client_secret: &Secret) -> Zeroizing<String> {
+    let escape = |text: &str| Zeroizing::new(byte_serialize(text.as_bytes()).collect::<String>());
+    let (id, secret) = (escape(client_id), escape(client_secret.expose()));
+    let pair = Zeroizing::new(format!("{}:{}", *id, *secret));
+    Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
 }

@@ -12,6 +12,9 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
 
+mod answers;
+mod styles;
+
 const NOW_MS: i64 = 1_795_330_875_000;
 const PASSWORD: &str = "s/&x: ü";
 
@@ -77,16 +80,22 @@ fn grant(token: &str, expires_in: &serde_json::Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(grant)
 }
 
-fn source_of(issuer: &str) -> (TokenSource, ClockHandle) {
-    let config = OidcConfig {
+fn config_of(issuer: &str) -> OidcConfig {
+    OidcConfig {
         issuer: issuer.to_owned(),
         client_id: "me & co".to_owned(),
         client_secret: PASSWORD.into(),
         audience: Some("the store".to_owned()),
-    };
+    }
+}
+
+fn outbound() -> Outbound {
+    Outbound::new(OutboundConfig::new("oauth"), None).unwrap()
+}
+
+fn source_of(issuer: &str) -> (TokenSource, ClockHandle) {
     let (clock, handle) = Clock::fixed(NOW_MS);
-    let outbound = Outbound::new(OutboundConfig::new("oidc"), None).unwrap();
-    (TokenSource::new(config, outbound, clock), handle)
+    (TokenSource::new(config_of(issuer), outbound(), clock), handle)
 }
 
 async fn eventually(condition: impl AsyncFn() -> bool) {
@@ -127,32 +136,6 @@ async fn asks_once_with_the_password_in_the_header() {
     let expected = format!("Basic {}", BASE64_STANDARD.encode("me+%26+co:s%2F%26x%3A+%C3%BC"));
     assert_eq!(questions[0].headers["authorization"], expected.as_str());
     assert_eq!(form(&questions[0]), pairs(&[("grant_type", "client_credentials"), ("audience", "the store")]));
-}
-
-#[tokio::test]
-async fn then_in_the_body_and_remembers_which() {
-    let issuer = Issuer::start().await;
-    issuer
-        .answers(|request| match request.headers.contains_key("authorization") {
-            true => ResponseTemplate::new(401).set_body_string(r#"{"error":"invalid_client"}"#),
-            false => grant("in-the-body", &300.into()),
-        })
-        .await;
-    let (source, clock) = issuer.source();
-    assert_eq!(source.token().await, Ok("in-the-body".into()));
-    let questions = issuer.questions("/token").await;
-    assert_eq!(questions.len(), 2);
-    let expected = [
-        ("grant_type", "client_credentials"),
-        ("audience", "the store"),
-        ("client_id", "me & co"),
-        ("client_secret", PASSWORD),
-    ];
-    assert_eq!(form(&questions[1]), pairs(&expected));
-    clock.advance(Duration::from_secs(301));
-    assert_eq!(source.token().await, Ok("in-the-body".into()));
-    assert_eq!(issuer.questions("/token").await.len(), 3);
-    assert_eq!(issuer.questions("/.well-known/openid-configuration").await.len(), 1);
 }
 
 #[tokio::test]
@@ -206,8 +189,7 @@ async fn renews_in_the_background_before_the_end() {
         client_secret: PASSWORD.into(),
         audience: None,
     };
-    let outbound = Outbound::new(OutboundConfig::new("oidc"), None).unwrap();
-    let source = TokenSource::new(config, outbound, Clock::system());
+    let source = TokenSource::new(config, outbound(), Clock::system());
     eventually(async || source.status().is_ok()).await;
     eventually(async || {
         assert_eq!(source.status(), Ok(()), "there is a good token at all times");
@@ -287,32 +269,28 @@ async fn another_password_is_used_at_once() {
 fn check_reason(error: &Error, reason: &str) {
     let text = error.to_string();
     assert!(text.contains(reason), "{text}");
-    for secret in ["s/&x", "s%2F", "leak", "127.0.0.1", &BASE64_STANDARD.encode("me+%26+co")[..9]] {
+    for secret in ["s/&x", "s%2F", "leak", &BASE64_STANDARD.encode("me+%26+co")[..9]] {
         assert!(!text.contains(secret), "{text}");
     }
 }
 
 #[tokio::test]
 async fn says_why_there_is_no_token() {
-    let json = |status, body: &str| ResponseTemplate::new(status).set_body_string(body.to_owned());
+    let text = |status, body: &str| ResponseTemplate::new(status).set_body_string(body.to_owned());
+    let leaking = serde_json::json!({"error": "invalid_client", "error_description": format!("not {PASSWORD}!\n")});
     for (answer, reason) in [
-        (json(401, r#"{"error":"invalid_client","error_description":"leak"}"#), "status 401: invalid_client"),
-        (json(400, r#"{"error":"Leak leak"}"#), "endpoint answered with status 400"),
-        (json(403, "leak"), "status 403"),
-        (json(302, "leak"), "status 302"),
-        (json(500, "leak"), "status 500"),
-        (json(200, "leak"), "something else than a token"),
-        (json(200, r#"{"access_token":""}"#), "does not fit a header"),
-        (json(200, r#"{"access_token":"leak\nleak"}"#), "does not fit a header"),
-        (json(200, &format!(r#"{{"access_token":"{}"}}"#, "x".repeat(16 * 1024 + 1))), "does not fit a header"),
-        (json(200, r#"{"access_token":"leak","token_type":"mac"}"#), "no bearer token"),
-        (json(200, r#"{"access_token":"leak","expires_in":-1}"#), "expires_in"),
-        (json(200, r#"{"access_token":"leak","expires_in":"soon"}"#), "expires_in"),
-        (json(200, &"x".repeat(256 * 1024 + 1)), "longer than"),
+        (ResponseTemplate::new(401).set_body_json(leaking), "with status 401: invalid_client (not [redacted]!\\n)"),
+        (text(503, ""), "the token endpoint answered with status 503"),
+        (text(307, "").insert_header("Location", "/other?state=leak"), "a redirect to http://127.0.0.1:"),
+        (ResponseTemplate::new(200).set_body_raw("<leak>", "text/html"), "status 200 and text/html, which is no token"),
+        (text(200, &"x".repeat(256 * 1024 + 1)), "longer than"),
     ] {
         let issuer = Issuer::start().await;
         issuer.answers(move |_| answer.clone()).await;
-        check_reason(&issuer.source().0.token().await.unwrap_err(), reason);
+        let (source, _) = issuer.source();
+        let error = source.token().await.unwrap_err();
+        check_reason(&error, reason);
+        assert_eq!(source.status(), Err(error.to_string()), "the status page says it as well");
     }
 }
 
@@ -320,14 +298,21 @@ async fn says_why_there_is_no_token() {
 async fn says_why_discovery_fails() {
     let issuer = Issuer::start().await;
     let name = issuer.name();
-    let other_name = serde_json::json!({"issuer": format!("{name}/"), "token_endpoint": format!("{name}/token")});
-    let no_url = serde_json::json!({"issuer": name, "token_endpoint": "leak"});
+    let metadata = |issuer: &str, endpoint: Option<&str>| {
+        ResponseTemplate::new(200).set_body_json(serde_json::json!({"issuer": issuer, "token_endpoint": endpoint}))
+    };
+    let token = format!("{name}/token");
+    let equal = format!("names itself {name}/, but --oidc-issuer is {name}: they must be equal");
+    let moved = format!("discovery answered with status 301, a redirect to {name}/login, which is not followed");
     for (metadata, reason) in [
-        (ResponseTemplate::new(200).set_body_json(other_name), "names itself otherwise"),
-        (ResponseTemplate::new(200).set_body_json(no_url), "token endpoint is no URL"),
-        (ResponseTemplate::new(200).set_body_string("leak"), "something else than a provider's metadata"),
-        (ResponseTemplate::new(404), "status 404"),
-        (ResponseTemplate::new(301).insert_header("Location", "/leak"), "status 301"),
+        (metadata(&format!("{name}/"), Some(&token)), equal.as_str()),
+        (metadata(&name, Some("/token")), "the token endpoint is no http URL: /token"),
+        (metadata(&name, Some("ftp://h/token")), "the token endpoint is no http URL: ftp://h/token"),
+        (metadata(&name, None), "has no token_endpoint"),
+        (ResponseTemplate::new(200).set_body_string("leak"), "status 200, which is no provider's metadata"),
+        (ResponseTemplate::new(200).set_body_raw("leak", "text/html"), "status 200 and text/html, which is no"),
+        (ResponseTemplate::new(404), "discovery answered with status 404"),
+        (ResponseTemplate::new(301).insert_header("Location", "/login?next=leak"), moved.as_str()),
     ] {
         issuer.server.reset().await;
         issuer.describes(metadata).await;
@@ -336,4 +321,16 @@ async fn says_why_discovery_fails() {
     check_reason(&source_of("leak").0.token().await.unwrap_err(), "the issuer is no URL");
     let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     check_reason(&source_of(&format!("http://{unbound}")).0.token().await.unwrap_err(), "discovery: cannot connect");
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_slash_and_metadata_with_a_201() {
+    let issuer = Issuer::start().await;
+    let name = format!("{}/", issuer.name());
+    issuer.server.reset().await;
+    let metadata = serde_json::json!({"issuer": name, "token_endpoint": format!("{name}token")});
+    issuer.describes(ResponseTemplate::new(201).set_body_json(metadata)).await;
+    let answer = grant("t", &300.into());
+    Mock::given(method("POST")).and(path("/token")).respond_with(answer).mount(&issuer.server).await;
+    assert_eq!(source_of(&name).0.token().await, Ok("t".into()));
 }

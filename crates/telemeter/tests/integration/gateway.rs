@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::process::{Process, free_port, local, until};
 use crate::promql::http;
-use crate::stores::{AUDIENCE, CLIENT_ID, CLIENT_SECRET, Door, ready, start};
+use crate::stores::{AUDIENCE, CLIENT_SECRET, Door, ready, start};
 
 /// The token that the authority knows.
 pub(crate) const TOKEN: &str = "an-authorization-token";
@@ -49,12 +49,18 @@ impl Fleet {
     }
 
     /// Starts a server that forwards to `forward_url`, and waits until it is ready.
-    pub(crate) async fn server(&self, name: &'static str, ports: Ports, forward_url: &str) -> Server {
-        let server = Server { name, ports, forward_url: forward_url.to_owned(), process: None };
+    pub(crate) async fn server(
+        &self,
+        name: &'static str,
+        client_id: &'static str,
+        ports: Ports,
+        forward_url: &str,
+    ) -> Server {
+        let server = Server { name, client_id, ports, forward_url: forward_url.to_owned(), process: None };
         server.started(self).await
     }
 
-    fn server_arguments(&self, ports: Ports, forward_url: &str) -> Vec<String> {
+    fn server_arguments(&self, client_id: &str, ports: Ports, forward_url: &str) -> Vec<String> {
         let flags = [
             ("listen", local(ports.external).to_string()),
             ("listen-internal", local(ports.internal).to_string()),
@@ -64,7 +70,7 @@ impl Fleet {
             ("ratelimit", "0s".to_owned()),
             ("forward-url", forward_url.to_owned()),
             ("oidc-issuer", self.issuer.clone()),
-            ("client-id", CLIENT_ID.to_owned()),
+            ("client-id", client_id.to_owned()),
             ("client-secret", CLIENT_SECRET.to_owned()),
             ("oidc-audience", AUDIENCE.to_owned()),
             ("tenant-id", TENANT.to_owned()),
@@ -94,6 +100,7 @@ impl Ports {
 /// A server, which can be started again where it was.
 pub(crate) struct Server {
     name: &'static str,
+    client_id: &'static str,
     pub(crate) ports: Ports,
     forward_url: String,
     process: Option<Process>,
@@ -102,7 +109,7 @@ pub(crate) struct Server {
 impl Server {
     async fn started(mut self, fleet: &Fleet) -> Self {
         let program = OsStr::new(env!("CARGO_BIN_EXE_telemeter-server"));
-        let arguments = fleet.server_arguments(self.ports, &self.forward_url);
+        let arguments = fleet.server_arguments(self.client_id, self.ports, &self.forward_url);
         self.process = Some(start(&fleet.folder, self.name, program, arguments));
         ready(self.name, &format!("http://{}/healthz/ready", local(self.ports.internal))).await;
         self

@@ -24,7 +24,7 @@ use ledger::{Entrance, Ledger, composite_token, now_ms};
 use process::{Process, free_port, local, until};
 use promql::Row;
 use proxy::Proxy;
-use stores::{Door, Memcached, Running};
+use stores::{CLIENT_ID, Door, Memcached, POST_CLIENT_ID, Running};
 
 /// How long something that has to happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,6 +68,7 @@ async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
     ledger.goes_on("at first", 5).await;
     second_ledger.goes_on("at first", 5).await;
     the_door_saw_the_tenant_and_a_cached_token(&stage).await;
+    credentials_went_where_the_provider_takes_them(&stage).await;
     the_replicas_share_memcached(&stage).await;
 
     the_client_comes_back_after_an_outage_of_the_store(&stage).await;
@@ -120,9 +121,9 @@ impl Stage {
             tokio::join!(stores::prometheus_store(path), stores::victoria_metrics(path), Memcached::start(path));
         let door = Door::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
         let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
-        let first = fleet.server("first", Ports::free(), &door.write_url("prometheus")).await;
-        let second = fleet.server("second", Ports::free(), &door.write_url("prometheus")).await;
-        let third = fleet.server("third", Ports::free(), &door.write_url("victoria")).await;
+        let first = fleet.server("first", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
+        let second = fleet.server("second", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
+        let third = fleet.server("third", POST_CLIENT_ID, Ports::free(), &door.write_url("victoria")).await;
         let proxy = Proxy::start(vec![local(first.ports.external), local(second.ports.external)]).await;
         let client_port = free_port();
         let internal = [local(first.ports.internal), local(second.ports.internal), local(client_port)];
@@ -272,6 +273,19 @@ async fn the_door_saw_the_tenant_and_a_cached_token(stage: &Stage) {
     assert_eq!(seen["turned_away"], 0, "a token was missing or stale: {seen}");
     let (issued, accepted) = (seen["issued"].as_u64(), seen["accepted"].as_u64());
     assert!(issued >= Some(3) && issued < accepted.map(|accepted| accepted / 2), "the token is not kept: {seen}");
+}
+
+/// Two servers have a client that may use the header alone, the third one that may use the body alone.
+async fn credentials_went_where_the_provider_takes_them(stage: &Stage) {
+    let seen = stage.door.seen().await;
+    for client in [CLIENT_ID, POST_CLIENT_ID] {
+        assert!(seen["clients"][client].as_u64() >= Some(2), "no renewed token for {client}: {seen}");
+    }
+    assert_eq!(seen["refused"], 1, "the header was tried once by the third server, and the body remembered: {seen}");
+    for (server, expected) in [(&stage.first, 0.0), (&stage.second, 0.0), (&stage.third, 1.0)] {
+        let refused = server.metric("client_api_requests_total{", r#"client="oauth",code="401""#).await;
+        assert_eq!(refused, expected, "{}", server.url());
+    }
 }
 
 async fn the_replicas_share_memcached(stage: &Stage) {
