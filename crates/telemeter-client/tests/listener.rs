@@ -82,6 +82,35 @@ fn quick(from: &MockServer, to: &MockServer) -> Config {
     Config { interval: Duration::from_secs(1), ..config(from, to) }
 }
 
+/// The metrics that the Go client exports, but for `go_*`; those with labels have `client` (`federate_from` or
+/// `federate_to`) and `status_code`.
+///
+/// Source: Go: `pkg/forwarder`, `pkg/metricsclient`, and what `pkg/server` and `pkg/metricfamily` register in any program
+/// that links them; held against a scrape of it.
+const GO: [(&str, &str); 21] = [
+    ("federate_filtered_samples", "gauge"),
+    ("federate_requests_failed_total", "counter"),
+    ("federate_requests_total", "counter"),
+    ("federate_samples", "gauge"),
+    ("metricsclient_http_requests_total", "counter"),
+    ("metricsclient_request_retrieve", "gauge"),
+    ("metricsclient_request_send", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
+    ("process_max_fds", "gauge"),
+    ("process_network_receive_bytes_total", "counter"),
+    ("process_network_transmit_bytes_total", "counter"),
+    ("process_open_fds", "gauge"),
+    ("process_resident_memory_bytes", "gauge"),
+    ("process_start_time_seconds", "gauge"),
+    ("process_virtual_memory_bytes", "gauge"),
+    ("process_virtual_memory_max_bytes", "gauge"),
+    ("promhttp_metric_handler_requests_in_flight", "gauge"),
+    ("promhttp_metric_handler_requests_total", "counter"),
+    ("telemeter_elide_transform_dropped_total", "counter"),
+    ("telemeter_v1_forward_overwritten_timestamps_total", "counter"),
+    ("telemeter_v1_forward_samples_total", "counter"),
+];
+
 #[tokio::test]
 async fn it_serves_its_last_upload_its_metrics_and_its_health() {
     let from = prometheus(TEXT, format!("# TYPE up gauge\nup{{a=\"1\"}} 1 {NOW_MS}\nup 1\n")).await;
@@ -111,6 +140,9 @@ async fn it_serves_its_last_upload_its_metrics_and_its_health() {
         "metricsclient_request_send{client=\"federate_to\",status_code=\"500\"} 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    for (name, kind) in GO {
+        assert!(metrics.contains(&format!("\n# TYPE {name} {kind}\n")), "{name} ({kind}) is not in\n{metrics}");
     }
     for path in ["/healthz", "/healthz/ready"] {
         assert_eq!(client.text(path).await, "ok");

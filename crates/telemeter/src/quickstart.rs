@@ -3,8 +3,10 @@
 //! Started from the back to the front, so that what is written to is there; ended from the front to the back, so that
 //! what is under way is stored.
 
+pub(crate) mod guard;
 mod guide;
 mod home;
+mod lock;
 mod place;
 mod store;
 
@@ -67,7 +69,7 @@ pub async fn run(config: QuickstartConfig) -> Result<(), Failure> {
     ran
 }
 
-/// Whatever becomes of the rest: a prometheus that was started is stopped.
+/// Whatever becomes of the rest: a prometheus that was started is stopped. Where this process is killed, its guard does it.
 async fn with_store(config: &QuickstartConfig, home: &Home, mut stop: Stop) -> Result<(), Failure> {
     let mut notes = Vec::new();
     let mut early = stop.clone();
@@ -95,6 +97,7 @@ async fn prometheus(
         },
         StoreConfig::Url(_) | StoreConfig::None => return Ok(None),
     };
+    store::wait_for_leftover(home.path()).await?;
     let scraped = config.from.as_ref().and_then(|source| store::own_port(&source.url));
     match Prometheus::start(&program, home.path(), scraped).await {
         Ok(prometheus) => {

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     flags::{Config, Flags, Program},
     logs,
+    quickstart::guard,
     traces::{self, Traces},
 };
 
@@ -30,6 +31,10 @@ pub fn run<F>(
 where
     F: Future<Output = Result<ExitCode, Failure>>,
 {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    if program.is_none() && argv.get(1).is_some_and(|word| word == guard::WORD) {
+        return guard::run();
+    }
     let flags = match Flags::parse(program, argv) {
         Ok(flags) => flags,
         Err(error) => {

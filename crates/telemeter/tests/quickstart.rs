@@ -1,6 +1,9 @@
 //! `telemeter quickstart` as a person meets it: the real binary, what it prints, and what one can do with that.
 #![allow(clippy::unwrap_used)]
 
+#[path = "quickstart/killed.rs"]
+mod killed;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -171,7 +174,8 @@ fn everything_it_prints_works() {
     let heap = shell(&format!("curl -fsS {pages}/debug/pprof/heap | gunzip | strings"));
     assert!(heap.contains("inuse_space"), "a profile in pprof's format: {heap}");
     quickstart.line(&["  store ", "none", "--forward-url"]);
-    quickstart.line(&["  data ", "--data-dir"]);
+    quickstart.line(&["  data ", "--data-dir", "key, token and ID"]);
+    quickstart.line(&["The first report comes within a few seconds, then one every 1s:"]);
 
     let said = quickstart.end("INT");
     assert!(said.ends_with("ending"), "{said}");
@@ -317,10 +321,14 @@ fn a_prometheus_that_does_not_start() {
     quickstart.line(&["stored "]);
     quickstart.end("TERM");
 
-    let output = self::command(&[&format!("--prometheus={}", program.display())]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("--prometheus: ") && said.contains("unknown flag"), "{said}");
+    for (program, reason) in
+        [(program.as_path(), "it ended at once: unknown flag"), (Path::new("/nowhere/p"), "/nowhere/p: ")]
+    {
+        let output = self::command(&[&format!("--prometheus={}", program.display())]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("--prometheus: ") && said.contains(reason), "{said}");
+    }
 }
 
 fn installed(program: &str) -> bool {
@@ -362,6 +370,7 @@ fn a_prometheus_is_the_store() {
     quickstart.line(&["stored "]);
     query(&mut quickstart);
     quickstart.line(&["  store ", &program.display().to_string(), "prometheus.log"]);
+    quickstart.line(&["  data ", "key, token, ID and the store's metrics"]);
     let data = data.display().to_string();
     assert!(process_with(&data).is_some());
     // A second one finds 9090 taken, and its own store gone while it runs.

@@ -43,6 +43,10 @@ impl Answer {
         self
     }
 
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        Self { status: StatusCode::from_u16(status).expect("a status"), ..self }
+    }
+
     pub(crate) fn body(self, body: impl Into<String>) -> Self {
         Self { body: body.into(), ..self }
     }

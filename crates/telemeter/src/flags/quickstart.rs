@@ -39,7 +39,7 @@ pub struct QuickstartFlags {
     #[arg(long = "match", value_name = "SELECTOR")]
     matches: Vec<String>,
 
-    /// Directory that keeps the key, the token and the cluster's ID, so that the next run is the same cluster. Made if it is not there. Without: new ones each time.
+    /// Directory that keeps the key, the token and the cluster's ID, so that the next run is the same cluster, and the metrics of a prometheus that is started. Made if it is not there; used by one run at a time. Without: new ones each time.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<OsString>,
 

@@ -54,7 +54,9 @@ impl fmt::Display for Guide {
         self.commands(f)?;
         writeln!(f, "A Prometheus of your own reports as this cluster with this in its prometheus.yml:\n")?;
         self.remote_write(f)?;
-        writeln!(f, "\nCtrl-C ends it all. Every {}:\n", duration(self.interval))
+        writeln!(f, "\nCtrl-C ends it all. The first report comes within a few seconds, then one every {}:\n", {
+            duration(self.interval)
+        })
     }
 }
 
@@ -76,8 +78,16 @@ impl Guide {
             }
         }
         match &self.data {
-            Some(directory) => part("data", directory, "key, token and ID: the next run is the same cluster"),
-            None => part("data", "not kept", "--data-dir DIR keeps key, token and ID for the next run"),
+            Some(directory) => part("data", directory, &format!("{}: the next run is the same cluster", self.kept())),
+            None => part("data", "not kept", &format!("--data-dir DIR keeps {} for the next run", self.kept())),
+        }
+    }
+
+    /// What a directory of one's own keeps.
+    fn kept(&self) -> &'static str {
+        match self.store {
+            Store::Prometheus { .. } => "key, token, ID and the store's metrics",
+            Store::Memory | Store::Given(_) => "key, token and ID",
         }
     }
 

@@ -1,7 +1,7 @@
 //! What makes a cluster the same one the next time: its ID, its token, and the server's key, in files of one directory.
 
 use std::{
-    fs::{DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use telemeter_auth::Secret;
 use telemeter_http::file::{SMALL, read_text};
 use tempfile::TempDir;
 
+use super::lock::{self, Attempt};
 use crate::run::Failure;
 
 /// A directory with the identity of a cluster in it.
@@ -28,6 +29,8 @@ pub(super) struct Home {
     pub(super) key_file: PathBuf,
     path: PathBuf,
     passing: Option<TempDir>,
+    /// Keeps other runs out of the directory; the lock ends with the file.
+    _lock: File,
 }
 
 impl Home {
@@ -45,6 +48,7 @@ impl Home {
                 (passing.path().to_owned(), Some(passing))
             }
         };
+        let lock = lock(&path)?;
         let key_file = path.join("key.pem");
         kept(&key_file, key)?;
         let token = kept(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
@@ -52,7 +56,7 @@ impl Home {
         if !cluster.chars().all(|c| c.is_ascii_graphic()) || !token.chars().all(|c| c.is_ascii_graphic()) {
             return Err(format!("{}: cluster-id and token must be one word each", path.display()).into());
         }
-        Ok(Self { cluster, token: token.into(), key_file, path, passing })
+        Ok(Self { cluster, token: token.into(), key_file, path, passing, _lock: lock })
     }
 
     /// The directory.
@@ -77,6 +81,26 @@ impl Home {
     /// Removes what does not stay.
     pub(super) fn close(self) -> io::Result<()> {
         self.passing.map_or(Ok(()), TempDir::close)
+    }
+}
+
+/// Locks a directory for this run, and names this process in it.
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let file = directory.join("lock");
+    let named = |error: io::Error| format!("{}: {error}", file.display());
+    match lock::attempt(&file).map_err(named)? {
+        Attempt::Locked(mut lock) => {
+            lock::name(&mut lock, std::process::id()).map_err(named)?;
+            Ok(lock)
+        }
+        Attempt::Held(pid) => {
+            let pid = pid.map(|pid| format!(" with the process ID {pid}")).unwrap_or_default();
+            let directory = directory.display();
+            Err(format!(
+                "--data-dir {directory}: another quickstart{pid} uses it; end that one, or take another directory"
+            )
+            .into())
+        }
     }
 }
 
@@ -141,6 +165,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         let (cluster, token) = (first.cluster.clone(), first.token.expose().to_owned());
         assert!(first.is_kept());
+        let error = Home::open(Some(&path)).err().unwrap().to_string();
+        let expected = format!("another quickstart with the process ID {} uses it", std::process::id());
+        assert!(error.starts_with("--data-dir ") && error.contains(&expected), "{error}");
         first.close().unwrap();
         let second = Home::open(Some(&path)).unwrap();
         assert_eq!((second.cluster.as_str(), second.token.expose()), (cluster.as_str(), token.as_str()));

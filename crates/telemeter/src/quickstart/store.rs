@@ -2,33 +2,37 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::{self, OpenOptions},
     io,
     net::Ipv4Addr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use reqwest::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
 use telemeter_http::client::{Outbound, OutboundConfig};
 use tokio::{
     net::TcpListener,
-    process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use url::{Host, Url};
 
+use super::{
+    guard::{self, Guard},
+    lock, say,
+};
 use crate::run::Failure;
 
 /// Where a prometheus listens unless the port is taken.
 pub(super) const PORT: u16 = 9090;
 /// How long a prometheus may take to be ready; it may have a log of writes to read again.
 const START: Duration = Duration::from_secs(30);
-/// How long it may take to end before it is made to.
-const END: Duration = Duration::from_secs(5);
+/// How long the one of a run that was killed may take to end.
+const LEFTOVER_END: Duration = Duration::from_secs(10);
+/// The flag that names the directory of its data.
+const DATA_FLAG: &str = "--storage.tsdb.path=";
 
 /// A prometheus that we started, ready to be written to.
 pub(super) struct Prometheus {
@@ -38,7 +42,35 @@ pub(super) struct Prometheus {
     pub(super) program: PathBuf,
     /// What it writes to its log.
     pub(super) log: PathBuf,
-    child: Child,
+    guard: Guard,
+}
+
+/// Waits for the prometheus of an earlier run below `home` to end: two on the same data would spoil it.
+///
+/// # Errors
+/// One that goes on running; the error says what to do.
+pub(super) async fn wait_for_leftover(home: &Path) -> Result<(), Failure> {
+    let data = home.join("prometheus");
+    let mut held = guard::wait_until_free(&lock_file(home), Duration::from_secs(1)).await;
+    if held.is_some() {
+        say("waiting for the prometheus of an earlier run to end\n");
+        held = guard::wait_until_free(&lock_file(home), LEFTOVER_END).await;
+    }
+    // One that was started before there were locks.
+    let Some(pid) = held.or_else(|| lock::process_with(DATA_FLAG, &data).map(Some)) else { return Ok(()) };
+    let (pid, kill) = match pid {
+        Some(pid) => (format!(" with the process ID {pid}"), format!("`kill {pid}`")),
+        None => (String::new(), "its process ID".to_owned()),
+    };
+    let data = data.display();
+    Err(format!(
+        "a prometheus{pid}, left by an earlier run, still has {data} open: end it with {kill}, and start again"
+    )
+    .into())
+}
+
+fn lock_file(home: &Path) -> PathBuf {
+    home.join("prometheus.lock")
 }
 
 impl Prometheus {
@@ -54,10 +86,10 @@ impl Prometheus {
 
     async fn start_on(port: u16, program: &Path, home: &Path) -> Result<Self, NotReady> {
         let log = home.join("prometheus.log");
-        let child = spawn(program, home, &log, port)
-            .map_err(|error| NotReady::Spawn(format!("{}: {error}", program.display())))?;
+        let guard = spawn(program, home, &log, port).await;
+        let guard = guard.map_err(|error| NotReady::Other(format!("{}: {error}", program.display())))?;
         let url = Url::parse(&format!("http://localhost:{port}/")).expect("a port makes a URL");
-        let mut prometheus = Self { url, program: program.to_owned(), log, child };
+        let mut prometheus = Self { url, program: program.to_owned(), log, guard };
         match prometheus.wait_until_ready().await {
             Ok(()) => Ok(prometheus),
             Err(reason) => {
@@ -96,59 +128,46 @@ impl Prometheus {
 
     /// Whether it is gone, without our doing.
     pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.guard.has_ended()
     }
 
     /// Comes when it is.
     pub(super) async fn gone(&mut self) {
-        let _ = self.child.wait().await;
+        self.guard.gone().await;
     }
 
     /// Ends it, and waits until it has.
-    pub(super) async fn stop(mut self) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It fails only for one that has ended by itself.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if timeout(END, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
-        }
+    pub(super) async fn stop(self) {
+        self.guard.stop().await;
     }
 }
 
 /// Why a prometheus did not come to work.
 #[derive(Debug, thiserror::Error)]
 enum NotReady {
-    #[error("{0}")]
-    Spawn(String),
     #[error("it ended at once: {0}")]
     Ended(String),
     #[error("{0}")]
     Other(String),
 }
 
-fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<Child> {
+async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<Guard> {
     let config = home.join("prometheus.yml");
     fs::write(&config, "# Nothing is scraped: the server writes here.\nglobal: {}\n")?;
-    let output: File = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
     let joined = |flag: &str, path: &Path| {
-        let mut argument = std::ffi::OsString::from(flag);
+        let mut argument = OsString::from(flag);
         argument.push(path);
         argument
     };
-    Command::new(program)
-        .arg(joined("--config.file=", &config))
-        .arg(joined("--storage.tsdb.path=", &home.join("prometheus")))
-        .arg("--web.enable-remote-write-receiver")
-        .arg(format!("--web.listen-address=localhost:{port}"))
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        // A Ctrl-C is for us: what is under way still has to be stored.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+    let command = [
+        program.into(),
+        joined("--config.file=", &config),
+        joined(DATA_FLAG, &home.join("prometheus")),
+        "--web.enable-remote-write-receiver".into(),
+        format!("--web.listen-address=localhost:{port}").into(),
+    ];
+    Guard::start(&lock_file(home), &command, output).await
 }
 
 /// 9090, or a free port where that is taken or to be avoided.
@@ -188,20 +207,6 @@ fn last_line(log: &Path) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[tokio::test]
-    async fn says_why_a_program_is_no_store() {
-        let home = tempfile::tempdir().unwrap();
-        let check = async |program: &Path, hint: &str| {
-            let error = Prometheus::start(program, home.path(), None).await.err().unwrap().to_string();
-            assert!(error.contains(hint), "{error}");
-        };
-        check(Path::new("/nowhere/prometheus"), "/nowhere/prometheus: ").await;
-        let program = home.path().join("prometheus-fake");
-        fs::write(&program, "#!/bin/sh\necho starting\necho 'no such flag'\nexit 2\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
-        check(&program, "ended at once: no such flag").await;
-    }
 
     #[tokio::test]
     async fn what_is_scraped_is_not_the_store() {
