@@ -5,6 +5,8 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::{
@@ -18,6 +20,9 @@ use tempfile::TempDir;
 
 use super::lock::{self, Attempt};
 use crate::run::Failure;
+
+/// A run that was killed a moment ago may take so long to be gone.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// A directory with the identity of a cluster in it.
 pub(super) struct Home {
@@ -88,7 +93,13 @@ impl Home {
 fn lock(directory: &Path) -> Result<File, Failure> {
     let file = directory.join("lock");
     let named = |error: io::Error| format!("{}: {error}", file.display());
-    match lock::attempt(&file).map_err(named)? {
+    let start = Instant::now();
+    let mut attempt = lock::attempt(&file).map_err(named)?;
+    while matches!(attempt, Attempt::Held(_)) && start.elapsed() < LAST_MOMENTS {
+        thread::sleep(Duration::from_millis(20));
+        attempt = lock::attempt(&file).map_err(named)?;
+    }
+    match attempt {
         Attempt::Locked(mut lock) => {
             lock::name(&mut lock, std::process::id()).map_err(named)?;
             Ok(lock)
