@@ -6,7 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
 use serde::Deserialize;
-use telemeter_http::client::{Outbound, OutboundError};
+use telemeter_http::client::Outbound;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
@@ -129,13 +129,13 @@ impl Provider {
     async fn ask_with(&self, token_endpoint: &Url, style: Style) -> Result<Granted, NoToken> {
         let client_secret = self.client_secret.read().clone();
         let request = self.credentials(token_endpoint, style, &client_secret).map_err(NoToken::Other)?;
-        let answer = match self.outbound.send(request, MAX_ANSWER_BYTES).await {
-            Ok(answer) => answer,
-            Err(error @ OutboundError::Timeout) => {
-                return Err(NoToken::Timeout(format!("the token endpoint: {error}")));
+        let answer = self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| {
+            let reason = format!("the token endpoint: {error}");
+            match error.kind() {
+                "timeout" => NoToken::Timeout(reason),
+                _ => NoToken::Other(reason),
             }
-            Err(error) => return Err(NoToken::Other(format!("the token endpoint: {error}"))),
-        };
+        })?;
         let words = Words::new(&self.config.client_id, &client_secret);
         granted(&answer, token_endpoint, &words).map_err(|reason| {
             let reason = format!("the token endpoint answered with {reason}");
