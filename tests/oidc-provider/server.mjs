@@ -28,10 +28,10 @@ const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: 
 const publicJwk = { ...(await exportJWK(publicKey)), kid: 'door', alg: 'ES256', use: 'sig' };
 const privateJwk = { ...(await exportJWK(privateKey)), kid: 'door', alg: 'ES256', use: 'sig' };
 
-const seen = { issued: 0, refused: 0, clients: {}, accepted: 0, turned_away: 0, outage: 0, tenants: {}, user_agents: {}, headers: {}, reasons: {} };
+const seen = { issued: 0, clients: {}, accepted: 0, turned_away: 0, outage: 0, tenants: {}, user_agents: {}, headers: {}, reasons: {} };
 const count = (table, key) => (table[key] = (table[key] ?? 0) + 1);
 
-// The same client under two names: each may send its credentials in one place alone (RFC 6749, section 2.3.1).
+// The same client under two names; that of the second may send its secret in the body alone (RFC 6749, section 2.3.1).
 const clientId = process.env.DOOR_CLIENT_ID ?? 'telemeter';
 const client = (client_id, token_endpoint_auth_method) => ({
   client_id,
@@ -64,11 +64,19 @@ const provider = new Provider(issuer, {
     },
   },
 });
+// This provider takes the secret from either place, whatever the client is registered for; many do not.
+provider.use(async (ctx, next) => {
+  const [scheme, credentials] = (ctx.get('authorization') || '').split(' ');
+  const [id] = Buffer.from(credentials ?? '', 'base64').toString().split(':');
+  if (ctx.path !== '/token' || scheme !== 'Basic' || id !== `${clientId}-post`) return next();
+  ctx.status = 401;
+  ctx.body = { error: 'invalid_client', error_description: 'this client sends its secret in the body' };
+});
 provider.on('grant.success', (ctx) => {
   seen.issued += 1;
   count(seen.clients, ctx.oidc.client.clientId);
 });
-provider.on('grant.error', (_ctx, error) => (seen.refused += 1) && console.error('grant refused:', error.error_description ?? error.message));
+provider.on('grant.error', (_ctx, error) => console.error('grant refused:', error.error_description ?? error.message));
 provider.on('server_error', (_ctx, error) => console.error('provider failed:', error));
 
 const keys = createLocalJWKSet({ keys: [publicJwk] });

@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// The name of the OIDC client, its secret, which has to be percent-encoded, and what its tokens are for.
 pub(crate) const CLIENT_ID: &str = "telemeter";
-/// The same for one that may send its secret in the body alone; the other may in the header alone.
+/// The name of one that may send its secret in the body alone.
 pub(crate) const POST_CLIENT_ID: &str = "telemeter-post";
 pub(crate) const CLIENT_SECRET: &str = "a secret: 100%+";
 pub(crate) const AUDIENCE: &str = "urn:example:store";
