@@ -1,6 +1,6 @@
 //! What the unit tests of this crate share.
 
-use telemeter_wire::{Arena, Limits, SeriesSet, exposition::text};
+use telemeter_wire::{Arena, Label, Limits, MetricType, Points, Sample, SeriesSet, exposition::text};
 
 use crate::{
     refusal::Refusal,
@@ -23,4 +23,18 @@ pub(crate) fn through(body: &str, steps: &[&dyn Transform]) -> Result<(String, R
     let mut report = Report::default();
     run(&mut set, steps, &mut report)?;
     Ok((text_of(&set), report))
+}
+
+/// Takes one series through steps. Its labels may be such as the text format does not allow, but remote write does.
+pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) -> Result<Report, Refusal> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let mark = set.mark();
+    for &(name, value) in labels {
+        set.push_label(Label { name, value });
+    }
+    set.finish(mark, MetricType::Untyped, Points::Sample(Sample { value: 1.0, timestamp_ms: None }));
+    let mut report = Report::default();
+    run(&mut set, steps, &mut report)?;
+    Ok(report)
 }

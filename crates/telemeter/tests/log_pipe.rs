@@ -54,7 +54,9 @@ fn a_pipe_that_nobody_reads_stops_no_request() {
     }
     let (notice, _next) = reader.join().unwrap();
     assert!(notice.starts_with("ts=") && notice.contains(" level=warn "), "{notice}");
-    assert!(notice.contains(&format!(" dropped={dropped}")), "{notice}");
+    let missing: f64 = notice.rsplit_once(" dropped=").unwrap().1.parse().unwrap();
+    // On a busy machine there may be a second gap behind this one.
+    assert!(missing > 0.0 && missing <= dropped, "{notice}, {dropped} in the metrics");
 }
 
 /// What the line of the start says of both listeners.

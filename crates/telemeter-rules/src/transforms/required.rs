@@ -85,7 +85,10 @@ fn reads_as(other: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{canonical::Canonical, testing::through};
+    use crate::{
+        canonical::Canonical,
+        testing::{through, through_labels},
+    };
 
     #[test]
     fn a_required_label_is_there_once_with_its_value() {
@@ -102,9 +105,11 @@ mod tests {
         check("_id=\"\",region=\"y\"", Err(Refusal::LabelMissing { label: id() }));
         check("_id=\"b\",region=\"y\"", Err(Refusal::LabelValue { label: id() }));
         check("_id=\"A\",region=\"y\"", Err(Refusal::LabelValue { label: id() }));
-        check("_id=\"a\",_id=\"b\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
-        check("_id=\"a\",_id=\"a\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
-        check("_id=\"a\",_id=\"\",region=\"y\"", Err(Refusal::LabelTwice { label: id() }));
+        for second in ["b", "a", ""] {
+            let labels = [("__name__", "up"), ("_id", "a"), ("_id", second), ("region", "y")];
+            let judged = through_labels(&labels, &[&Canonical::new(), &step]).map(|_| ());
+            assert_eq!(judged, Err(Refusal::LabelTwice { label: id() }), "{second}");
+        }
         check("_id=\"a\"", Err(Refusal::LabelMissing { label: region() }));
         // What some stores would read as the same label.
         check("_id=\"a\",region=\"y\",\".id\"=\"b\"", Err(Refusal::LabelTwice { label: id() }));
