@@ -5,6 +5,7 @@
 
 mod answer;
 mod provider;
+mod rest;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -126,6 +127,7 @@ impl TokenSource {
     /// Takes another password; the next token is asked for with it, at once.
     pub fn replace_secret(&self, client_secret: Secret) {
         if self.0.provider.replace_secret(client_secret) {
+            self.0.provider.rest.end();
             if let Some(current) = &mut self.0.state.write().current {
                 current.renew_ms = i64::MIN;
             }
@@ -194,6 +196,12 @@ impl Inner {
                 return Err(failure.error.clone());
             }
         }
+        // The provider asked to be left alone: as long as it said, the failure stands.
+        if self.provider.rest.left().is_some()
+            && let Some(failure) = &self.state.read().failure
+        {
+            return Err(failure.error.clone());
+        }
         let asked_ms = self.clock.now_ms();
         let granted = tokio::time::timeout(DEADLINE, self.provider.ask()).await;
         let granted = granted.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
@@ -253,7 +261,7 @@ async fn keep_fresh(source: Weak<Inner>, wake: Arc<Notify>) {
             backoff = AFTER_FAILURE;
             inner.until_due().max(SHORTEST_WAIT)
         } else {
-            let wait = backoff;
+            let wait = inner.provider.rest.left().unwrap_or_default().max(backoff);
             backoff = (backoff * 2).min(MAX_BACKOFF);
             wait
         };

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use http::header;
 use parking_lot::Mutex;
-use reqwest::header;
-use telemeter_http::client::{Answer, Outbound, OutboundError};
+use telemeter_http::client::{Answer, Outbound, OutboundError, Request};
 use telemeter_http::clock::Clock;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
@@ -29,6 +29,8 @@ use crate::{Error, Secret};
 
 /// The longest answer of the authority that is read.
 const MAX_ANSWER_BYTES: usize = 32 * 1024;
+/// How long a caller whom the authority limits on `/authorize` waits at least. Source: Go.
+const REGISTER_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// How long a caller who goes on without the authority does so before the authority is asked about it again.
 const STALE_AGAIN: Duration = Duration::from_secs(30);
 
@@ -37,7 +39,8 @@ const STALE_AGAIN: Duration = Duration::from_secs(30);
 pub struct TollboothConfig {
     /// Where it is asked (`--authorize`).
     pub authorize: Url,
-    /// From question to the last byte of the answer.
+    /// For the answer, to its last byte, once there is a connection. All of a question, with our own token, the connection
+    /// and a second try, may take three times that.
     pub deadline: Duration,
     /// How many questions may be open at a time.
     pub questions: usize,
@@ -128,7 +131,7 @@ impl Kind {
     /// How long a caller waits whose rate the authority limits.
     fn retry_after(self, asked_to: Option<Duration>) -> Duration {
         match self {
-            Self::Register => Duration::from_secs(300),
+            Self::Register => asked_to.unwrap_or_default().max(REGISTER_RETRY_AFTER),
             Self::Receive => asked_to.unwrap_or(Duration::from_secs(60)),
         }
     }
@@ -319,12 +322,13 @@ impl Inner {
 
     /// The account that the authority names.
     async fn question_authority(&self, question: &Question) -> Result<Arc<str>, Error> {
-        let mut request = reqwest::Request::new(reqwest::Method::POST, self.config.authorize.clone());
+        let mut request = Request::post(self.config.authorize.clone());
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
         request.headers_mut().insert(header::ACCEPT, json);
         *request.body_mut() = Some(question.body.expose().to_owned().into());
-        match tokio::time::timeout(self.config.deadline, self.send(request)).await {
+        let request = request.with_timeout(self.config.deadline);
+        match tokio::time::timeout(3 * self.config.deadline, self.send(request)).await {
             Ok(answer) => answer::read(&answer?, question),
             Err(_elapsed) => Err(unavailable("no answer in time")),
         }
@@ -332,28 +336,25 @@ impl Inner {
 
     /// Sends a question, with our own token where there is a source of them. One that is refused is given up, and the
     /// question asked once more with another.
-    async fn send(&self, request: reqwest::Request) -> Result<Answer, Error> {
-        let with = |mut request: reqwest::Request, token: &Secret| {
+    async fn send(&self, request: Request) -> Result<Answer, Error> {
+        let with = |mut request: Request, token: &Secret| {
             let value = header::HeaderValue::try_from(format!("Bearer {}", token.expose()));
             let mut value = value.map_err(|_| unavailable("our token cannot stand in a header"))?;
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
             Ok::<_, Error>(request)
         };
-        let post = async |request: reqwest::Request| {
+        let post = async |request: Request| {
             let sent = self.outbound.send(request, MAX_ANSWER_BYTES).await;
             sent.map_err(|error: OutboundError| unavailable(error.to_string()))
         };
         let Some(source) = &self.token else { return post(request).await };
         let ours = |error: Error| unavailable(error.to_string());
         let token = source.token().await.map_err(ours)?;
-        let again = request.try_clone();
+        let again = request.clone();
         let answer = post(with(request, &token)?).await?;
         // A 401 may be about the caller's token or about ours: only another of ours can tell.
-        if answer.status == http::StatusCode::UNAUTHORIZED
-            && source.invalidate(&token)
-            && let Some(again) = again
-        {
+        if answer.status == http::StatusCode::UNAUTHORIZED && source.invalidate(&token) {
             let token = source.token().await.map_err(ours)?;
             return post(with(again, &token)?).await;
         }

@@ -33,7 +33,7 @@ use crate::{
 
 /// How many clusters upload at once in a run of one upload each.
 const AT_ONCE: usize = 64;
-/// How long the server may take to answer.
+/// How long the server may take to answer; without `--clusters` the interval, where that is longer.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How many failures are logged one by one; a broken server would fill the disk.
 const FAILURES_LOGGED: u64 = 10;
@@ -113,7 +113,8 @@ pub async fn run(
     let mut outbound = OutboundConfig::new("federate_to");
     outbound.ca_file = config.to.ca_file.clone();
     outbound.proxy = Proxy::FromEnvironment;
-    outbound.timeout = DEADLINE;
+    outbound.timeout = config.interval.max(DEADLINE);
+    outbound.connection_wait = outbound.connect_timeout;
     let outbound = Outbound::new(outbound, None)?;
 
     let shared = Shared {

@@ -194,7 +194,8 @@ mod tests {
         let seconds = Duration::from_secs;
         check(&run_for(400, vec![Some((429, Some(300)))], None).await, &[seconds(300)]);
         check(&run_for(100, vec![Some((503, Some(20)))], None).await, &[seconds(20)]);
-        check(&run_for(70, vec![Some((500, Some(300)))], None).await, &[AFTER_FAILURE]);
+        check(&run_for(400, vec![Some((500, Some(300)))], None).await, &[seconds(300)]);
+        check(&run_for(70, vec![Some((404, Some(300)))], None).await, &[AFTER_FAILURE]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use http::{HeaderValue, Method, StatusCode, header};
-use telemeter_http::client::{Opened, Outbound, OutboundError};
+use http::{HeaderValue, StatusCode, header};
+use telemeter_http::client::{Opened, Outbound, OutboundError, Request};
 use telemeter_http::file::{self, FileError};
 use telemeter_wire::{excerpt, exposition::Format};
 use url::Url;
@@ -56,10 +56,24 @@ pub enum FederateError {
     },
 }
 
+impl FederateError {
+    /// When Prometheus, or what stands in front of it, wants to see us again.
+    pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Failed(refusal) | Self::Refused(refusal) => refusal.retry_after,
+            Self::Credential(_)
+            | Self::Unreachable(_)
+            | Self::TooLarge { .. }
+            | Self::NoMetrics { .. }
+            | Self::Decode(_) => None,
+        }
+    }
+}
+
 impl From<OutboundError> for FederateError {
     fn from(error: OutboundError) -> Self {
         match error {
-            OutboundError::TooLarge { cap_bytes } => Self::TooLarge { limit_bytes: cap_bytes },
+            OutboundError::TooLarge { cap_bytes, .. } => Self::TooLarge { limit_bytes: cap_bytes },
             other => Self::Unreachable(other),
         }
     }
@@ -112,7 +126,7 @@ impl Federate {
 
     /// Asks; the body is still to come.
     pub(crate) async fn open(&self) -> Result<Scrape, FederateError> {
-        let mut request = crate::request(&self.outbound, Method::GET, &self.url);
+        let mut request = Request::get(self.url.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
         if let Some(token) = &self.token {
             request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(token)?);
@@ -136,7 +150,8 @@ impl Federate {
                 break;
             }
         }
-        let refusal = Refusal::new(opened.status, &said, None);
+        let refusal = Refusal::new(opened.status, &said, opened.retry_after());
+        let refusal = refusal.with_redirect(opened.redirect_target().as_deref());
         Err(match opened.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FederateError::Refused(refusal),
             _ => FederateError::Failed(refusal),

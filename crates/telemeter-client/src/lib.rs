@@ -29,9 +29,3 @@ pub use self::{
     serve::{Client, ReloadError, Reloader, StartError, run},
     worker::{CycleError, CycleReport, SetupError, Worker},
 };
-
-/// A request, with the password of its URL turned into a header.
-fn request(outbound: &telemeter_http::client::Outbound, method: http::Method, url: &url::Url) -> reqwest::Request {
-    let request = outbound.http().request(method, url.clone()).build();
-    request.expect("a method and a URL that is parsed already make a request")
-}

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::StatusCode;
+use telemeter_http::client::Answer;
 
 /// How much of an answer's first line is repeated.
 const LINE_CHARS: usize = 200;
@@ -14,17 +15,31 @@ pub struct Refusal {
     pub status: StatusCode,
     /// The first line of the body, cut and without control characters; may be empty.
     pub line: String,
-    /// `Retry-After`, where the answer is one that may carry it: 429 and 503.
+    /// `Retry-After`, where the answer is one that may carry it: 429, and every 5xx.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
+    /// Of an answer. A redirect's line says where it points.
+    pub(crate) fn of(answer: &Answer) -> Self {
+        let refusal = Self::new(answer.status, &answer.body, answer.retry_after());
+        refusal.with_redirect(answer.redirect.as_deref())
+    }
+
+    /// The same, saying where a redirect points that is not followed.
+    pub(crate) fn with_redirect(self, target: Option<&str>) -> Self {
+        match target {
+            None => self,
+            Some(target) => Self { line: format!("a redirect to {target}, which is not followed"), ..self },
+        }
+    }
+
     /// Of an answer's parts.
     pub(crate) fn new(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let text = String::from_utf8_lossy(&body[..body.len().min(4 * LINE_CHARS)]);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
         let line = line.chars().filter(|c| !c.is_control()).take(LINE_CHARS).collect();
-        let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        let waits = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
         Self { status, line, retry_after: retry_after.filter(|_| waits) }
     }
 }
@@ -55,9 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn only_429_and_503_say_when_to_come_again() {
+    fn only_429_and_5xx_say_when_to_come_again() {
         let told = Some(Duration::from_secs(7));
-        for (status, expected) in [(429, told), (503, told), (500, None), (401, None)] {
+        for (status, expected) in
+            [(429, told), (503, told), (500, told), (502, told), (504, told), (401, None), (302, None), (400, None)]
+        {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(Refusal::new(status, b"", told).retry_after, expected, "{status}");
         }

@@ -11,9 +11,9 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundError},
+    client::{Outbound, OutboundConfig, OutboundError, Request},
     clock::Clock,
 };
 use telemeter_rules::Selector;
@@ -82,7 +82,7 @@ fn selectors(query: &str) -> Result<Vec<Selector>, String> {
 impl StandIn {
     /// The metrics of a program; `None` where it does not answer with any.
     async fn scrape(&self, program: &Program) -> Option<Bytes> {
-        let mut request = crate::request(&self.outbound, Method::GET, &program.metrics);
+        let mut request = Request::get(program.metrics.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
         match self.outbound.send(request, ANSWER_BYTES).await {
             Ok(answer) if answer.status == StatusCode::OK => Some(answer.body),

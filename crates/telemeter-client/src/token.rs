@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use telemeter_auth::exchange::Exchange;
 use telemeter_http::{
-    client::{Outbound, OutboundError},
+    client::{Outbound, OutboundError, Request},
     clock::Clock,
 };
 use url::Url;
@@ -21,6 +21,8 @@ use crate::{
 const MAX_LABEL_BYTES: usize = 4096;
 /// A grant is not used in its last seconds: it would end under way.
 const SPARE: Duration = Duration::from_secs(15);
+/// How long the server may take to answer; it may wait as long for its authority itself.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Cap on the answer to `/authorize`.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -97,14 +99,14 @@ impl Grants {
     }
 
     async fn ask(&self, now_ms: i64) -> Result<Grant, TokenError> {
-        let mut request = crate::request(&self.outbound, Method::POST, &self.url);
+        let mut request = Request::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let answer = self.outbound.send(request, ANSWER_BYTES).await;
+        let answer = self.outbound.send(request.with_timeout(DEADLINE), ANSWER_BYTES).await;
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if !answer.status.is_success() {
-            let refusal = Refusal::new(answer.status, &answer.body, answer.retry_after());
+            let refusal = Refusal::of(&answer);
             return Err(match answer.status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
                     TokenError::Refused(refusal)

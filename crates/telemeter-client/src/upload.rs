@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
-use telemeter_http::client::{Outbound, OutboundError};
+use http::{HeaderValue, StatusCode, header};
+use telemeter_http::client::{Outbound, OutboundError, Request};
 use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
 use url::Url;
 
@@ -74,19 +74,19 @@ impl Uploads {
     /// Sends `body`, a framed snappy stream of delimited families.
     pub(crate) async fn send(&self, grant: &Grant, body: Bytes) -> Result<(), UploadError> {
         let bytes = body.len();
-        let mut request = crate::request(&self.outbound, Method::POST, &self.url);
+        let mut request = Request::post(self.url.clone());
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         headers.insert(header::AUTHORIZATION, grant.authorization.clone());
-        *request.body_mut() = Some(body.into());
+        *request.body_mut() = Some(body);
         let answer = self.outbound.send(request, ANSWER_BYTES).await;
         self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if answer.status.is_success() {
             return Ok(());
         }
-        let refusal = Refusal::new(answer.status, &answer.body, answer.retry_after());
+        let refusal = Refusal::of(&answer);
         Err(match answer.status {
             StatusCode::UNAUTHORIZED => UploadError::Unauthorized(refusal),
             StatusCode::TOO_MANY_REQUESTS => UploadError::TooOften(refusal),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy},
+    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy, Redirects},
     clock::Clock,
     file::FileError,
 };
@@ -21,10 +21,10 @@ use crate::{
     upload::{UploadError, Uploads},
 };
 
-/// How long Prometheus may take for a whole scrape.
-const FROM_DEADLINE: Duration = Duration::from_secs(15);
-/// How long the server may take to answer; it waits 20 s for its authority itself.
-const TO_DEADLINE: Duration = Duration::from_secs(30);
+/// A scrape and an upload may take as long as the interval, but never less than this.
+const LEAST_DEADLINE: Duration = Duration::from_secs(30);
+/// A cycle has the time to wait for a connection for as long as it may take to be made.
+const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
 /// What one cycle came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +56,11 @@ pub enum CycleError {
 }
 
 impl CycleError {
-    /// When the server wants to see us again.
+    /// When the server, or Prometheus, wants to see us again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Federate(_) => None,
+            Self::Federate(error) => error.retry_after(),
             Self::Token(error) => error.retry_after(),
             Self::Upload(error) => error.retry_after(),
         }
@@ -120,31 +120,8 @@ impl Worker {
 
     /// A worker that leaves what it prepares where others see it.
     pub(crate) fn within(config: &Config, around: Surroundings) -> Result<Self, SetupError> {
-        let from = OutboundConfig {
-            ca_file: config.from.ca_file.clone(),
-            identity: config
-                .from
-                .identity
-                .as_ref()
-                .map(|tls| Identity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
-            timeout: FROM_DEADLINE,
-            // As in Go: a scrape every few minutes keeps no connection open.
-            keep_alive: false,
-            gzip: true,
-            verbose: config.verbose,
-            ..OutboundConfig::new(Side::From.name())
-        };
-        let to = OutboundConfig {
-            ca_file: config.to.ca_file.clone(),
-            proxy: Proxy::FromEnvironment,
-            timeout: TO_DEADLINE,
-            // Kept from the exchange to the upload behind it, and gone before the next cycle.
-            keep_alive: true,
-            verbose: config.verbose,
-            ..OutboundConfig::new(Side::To.name())
-        };
-        let from = Outbound::new(from, None).map_err(SetupError::From)?;
-        let to = Outbound::new(to, None).map_err(SetupError::To)?;
+        let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
+        let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
         from.warn_without_roots("--from", config.from.url.scheme());
         to.warn_without_roots("--to", config.to.upload.scheme());
         // A token that cannot be read is found at a start and at a reload, not minutes later.
@@ -228,4 +205,68 @@ async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<(), U
         return Ok(());
     }
     uploads.send(grant, packed.body.clone()).await
+}
+
+/// How Prometheus is called.
+fn source_settings(config: &Config) -> OutboundConfig {
+    OutboundConfig {
+        ca_file: config.from.ca_file.clone(),
+        identity: config
+            .from
+            .identity
+            .as_ref()
+            .map(|tls| Identity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
+        timeout: config.interval.max(LEAST_DEADLINE),
+        connection_wait: CONNECTION_WAIT,
+        redirects: Redirects::Follow,
+        // As in Go: a scrape every few minutes keeps no connection open.
+        keep_alive: false,
+        gzip: true,
+        verbose: config.verbose,
+        ..OutboundConfig::new(Side::From.name())
+    }
+}
+
+/// How the server is called.
+fn server_settings(config: &Config) -> OutboundConfig {
+    OutboundConfig {
+        ca_file: config.to.ca_file.clone(),
+        proxy: Proxy::FromEnvironment,
+        timeout: config.interval.max(LEAST_DEADLINE),
+        connection_wait: CONNECTION_WAIT,
+        // Kept from the exchange to the upload behind it, and gone before the next cycle.
+        keep_alive: true,
+        verbose: config.verbose,
+        ..OutboundConfig::new(Side::To.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Credential, Source, Target};
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_scrape_and_an_upload_may_take_as_long_as_the_interval() {
+        let url = |text: &str| text.parse::<url::Url>().expect("a URL");
+        let to = Target {
+            authorize: url("http://to.test/authorize"),
+            upload: url("http://to.test/upload"),
+            ca_file: None,
+            token: Credential::Value(Secret::from("a-token")),
+        };
+        let mut config = Config::new(Source::new(url("http://from.test/federate")), to, "id");
+        for (interval, expected) in [(270, 270), (60, 60), (5, 30)] {
+            config.interval = Duration::from_secs(interval);
+            for settings in [source_settings(&config), server_settings(&config)] {
+                assert_eq!(settings.timeout, Duration::from_secs(expected), "{interval}");
+                assert_eq!(settings.connect_timeout, Duration::from_secs(30));
+                assert_eq!(settings.handshake_timeout, Duration::from_secs(10));
+                assert_eq!(settings.connection_wait, settings.connect_timeout);
+            }
+        }
+        assert_eq!(source_settings(&config).redirects, Redirects::Follow);
+        assert_eq!(server_settings(&config).redirects, Redirects::Answer, "a token for the server goes nowhere else");
+    }
 }

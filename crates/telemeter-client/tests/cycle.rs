@@ -18,7 +18,10 @@ use telemeter_wire::{
     Arena, Limits, SeriesSet,
     exposition::{self, Format},
 };
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PROTOBUF: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
@@ -232,10 +235,39 @@ async fn retry_after_comes_through() {
     let told = Some(Duration::from_secs(77));
     server.authorize(answer(429));
     assert_eq!(worker.cycle().await.expect_err("refused").retry_after(), told);
-    for (status, expected) in [(429, told), (503, told), (500, None), (400, None)] {
+    for (status, expected) in [(429, told), (503, told), (500, told), (502, told), (400, None)] {
         server.upload(answer(status));
         assert_eq!(worker.cycle().await.expect_err("refused").retry_after(), expected, "{status}");
     }
+    // What stands in front of Prometheus may ask for it as well, and by a date.
+    let busy = MockServer::start().await;
+    let dates = [("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:50:24 GMT")];
+    let answer = ResponseTemplate::new(502).append_headers(dates);
+    Mock::given(method("GET")).respond_with(answer).mount(&busy).await;
+    let (mut worker, _) = self::worker(&config(&busy, &Server::default().start().await));
+    assert_eq!(worker.cycle().await.expect_err("busy").retry_after(), told);
+}
+
+#[tokio::test]
+async fn a_redirected_scrape_in_gzip_of_several_members_is_read_to_its_end() {
+    let member = |plain: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, plain.as_bytes()).expect("written");
+        encoder.finish().expect("finished")
+    };
+    let members =
+        [member(&format!("a 1 {NOW_MS}\nb")), member(&format!(" 2 {NOW_MS}\n")), member(&format!("c 3 {NOW_MS}\n"))];
+    let from = MockServer::start().await;
+    let metrics =
+        ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_raw(members.concat(), TEXT);
+    Mock::given(path("/federate/")).respond_with(metrics).mount(&from).await;
+    let redirect = ResponseTemplate::new(301).insert_header("location", "/federate/");
+    Mock::given(path("/federate")).respond_with(redirect).mount(&from).await;
+    let to = Server::default().start().await;
+    let (mut worker, _) = worker(&config(&from, &to));
+    let report = worker.cycle().await.expect("a scrape");
+    assert_eq!((report.scraped, report.kept), (3, 3));
+    assert_eq!(seen(&from, "/federate/").await[0].headers["accept-encoding"], "gzip");
 }
 
 #[tokio::test]
@@ -263,7 +295,10 @@ async fn causes_are_in_words() {
     let too_large = cause().await;
     assert!(too_large.contains("larger than the server takes (413): because; narrow --match"), "{too_large}");
     server.upload(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"));
-    assert_eq!(cause().await, "the server could not take the metrics now (302)");
+    assert_eq!(
+        cause().await,
+        "the server could not take the metrics now (302): a redirect to http://127.0.0.1:1/, which is not followed"
+    );
 }
 
 /// What a cycle against a Prometheus with this one answer fails with.

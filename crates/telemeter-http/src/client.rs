@@ -1,9 +1,18 @@
-//! Outbound calls: one deadline round each, answers capped, no redirect followed, nothing secret in a log or an error.
+//! Outbound calls: a deadline for each step, answers capped, nothing secret in a log or an error.
+//!
+//! A redirect is followed only where the configuration says so.
 
+mod connect;
+mod error;
+mod exchange;
+mod gunzip;
 mod metrics;
 mod opened;
+mod pool;
 mod redact;
+mod redirect;
 mod renewal;
+mod request;
 mod roots;
 mod tls;
 pub(crate) mod words;
@@ -14,16 +23,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use self::renewal::Connections;
-pub use self::{metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal, tls::system_tls};
-use crate::body::chain;
+pub use self::{
+    connect::Resolver, error::OutboundError, metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal,
+    request::Request, tls::system_tls,
+};
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;
 
 /// The longest wait that a `Retry-After` can ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// How one kind of outbound call is made.
 #[derive(Clone, Debug)]
@@ -36,14 +47,22 @@ pub struct OutboundConfig {
     pub identity: Option<Identity>,
     /// Whether proxy variables apply.
     pub proxy: Proxy,
-    /// Deadline of a new connection, its TLS handshake included.
+    /// Who looks names up.
+    pub resolver: Resolver,
+    /// Deadline of a new connection, from the name lookup to the end of the TLS handshake.
     pub connect_timeout: Duration,
-    /// Deadline of a whole exchange: connect, send, and read the answer to its end.
+    /// Deadline of a TLS handshake within that.
+    pub handshake_timeout: Duration,
+    /// How long a call waits for a connection. One that is not made by then goes on being made, for the next call.
+    pub connection_wait: Duration,
+    /// Deadline of the answer, to its end, once there is a connection. A request may have another.
     pub timeout: Duration,
     /// Keeps connections for the next call.
     pub keep_alive: bool,
     /// Asks for gzip and decodes it; the cap counts decoded bytes.
     pub gzip: bool,
+    /// Whether [`Outbound::open`] follows redirects.
+    pub redirects: Redirects,
     /// The `User-Agent`.
     pub user_agent: String,
     /// Logs each round trip, without secrets and without bodies.
@@ -60,26 +79,53 @@ pub struct Identity {
 }
 
 /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or their lower-case forms) apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Proxy {
     /// They do. As in Go, a loopback address is never asked for through a proxy.
     FromEnvironment,
+    /// These variables do, in place of the process's own.
+    FromVariables(Vec<(String, String)>),
     /// They do not.
     None,
 }
 
+/// The values may hold passwords.
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::FromEnvironment => "FromEnvironment",
+            Self::FromVariables(_) => "FromVariables",
+            Self::None => "None",
+        })
+    }
+}
+
+/// What is done with an answer that points elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// It is an answer like any other.
+    Answer,
+    /// It is followed, as Go's `http.Client` does for a `GET`. See `docs/compatibility.md` for what differs.
+    Follow,
+}
+
 impl OutboundConfig {
-    /// Kept connections, no proxy, no gzip, 5 s to connect and 20 s in all, the system's roots.
+    /// Kept connections, no proxy, no gzip, no redirect, the system's roots; 30 s to make a connection, 10 s of them for
+    /// the TLS handshake; a call waits 10 s for a connection and 20 s for its answer.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
             ca_file: None,
             identity: None,
             proxy: Proxy::None,
-            connect_timeout: Duration::from_secs(5),
+            resolver: Resolver::system(),
+            connect_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            connection_wait: Duration::from_secs(10),
             timeout: Duration::from_secs(20),
             keep_alive: true,
             gzip: false,
+            redirects: Redirects::Answer,
             user_agent: concat!("telemeter/", env!("CARGO_PKG_VERSION")).to_owned(),
             verbose: false,
         }
@@ -98,43 +144,8 @@ pub struct Outbound {
 struct Shared {
     config: OutboundConfig,
     current: ArcSwap<Connections>,
+    user_agent: HeaderValue,
     metrics: Option<OutboundMetrics>,
-}
-
-/// Why a call brought no answer. `Display` holds no URL, no token and no body.
-#[derive(Debug, thiserror::Error)]
-pub enum OutboundError {
-    /// The configuration cannot work: a file is missing or wrong.
-    #[error("{0}")]
-    Setup(String),
-    /// The deadline of the connection or of the exchange passed.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection came about: refused, no such name, or a certificate that is not trusted.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// The answer is longer than the cap.
-    #[error("the answer is longer than {cap_bytes} bytes")]
-    TooLarge {
-        /// The cap; an answer of exactly this length is within it.
-        cap_bytes: usize,
-    },
-    /// The connection broke, or the answer is not HTTP.
-    #[error("the exchange broke off: {0}")]
-    Broken(String),
-}
-
-impl OutboundError {
-    /// A short word for it, from a closed set: fit for a metric's label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Setup(_) => "setup",
-            Self::Timeout => "timeout",
-            Self::Connect(_) => "connect",
-            Self::TooLarge { .. } => "too_large",
-            Self::Broken(_) => "broken",
-        }
-    }
 }
 
 /// An answer, read to its end.
@@ -146,6 +157,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body, decoded when gzip was asked for.
     pub body: Bytes,
+    /// Where a redirect points, without user, password and query.
+    pub redirect: Option<String>,
 }
 
 impl Outbound {
@@ -156,13 +169,10 @@ impl Outbound {
     /// # Errors
     /// [`OutboundError::Setup`] naming the file that is missing or wrong, or the proxy variable.
     pub fn new(config: OutboundConfig, metrics: Option<OutboundMetrics>) -> Result<Self, OutboundError> {
+        let user_agent = HeaderValue::try_from(&config.user_agent)
+            .map_err(|_| OutboundError::Setup("the User-Agent cannot stand in a header".to_owned()))?;
         let current = ArcSwap::from_pointee(Connections::new(&config)?);
-        Ok(Self { shared: Arc::new(Shared { config, current, metrics }) })
-    }
-
-    /// For building requests. Send them with [`Outbound::send`], which adds the caps, the deadline and the metrics.
-    pub fn http(&self) -> reqwest::Client {
-        self.shared.current.load().http.clone()
+        Ok(Self { shared: Arc::new(Shared { config, user_agent, current, metrics }) })
     }
 
     /// What it was built from.
@@ -176,17 +186,14 @@ impl Outbound {
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub async fn send(&self, mut request: reqwest::Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
+    pub async fn send(&self, mut request: Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
         propagate::inject(request.headers_mut());
         let trip = self.shared.config.verbose.then(|| redact::RoundTrip::of(&request));
         let method = crate::metrics::method_label(request.method());
         let in_flight = self.shared.metrics.as_ref().map(|metrics| metrics.start(self.shared.config.name));
         let start = Instant::now();
 
-        let outcome = match tokio::time::timeout(self.shared.config.timeout, self.exchange(request, cap_bytes)).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(OutboundError::Timeout),
-        };
+        let outcome = self.exchange(request, cap_bytes).await;
 
         let took = start.elapsed();
         if let Some(in_flight) = in_flight {
@@ -198,29 +205,49 @@ impl Outbound {
         outcome
     }
 
-    async fn exchange(&self, request: reqwest::Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
-        let mut response = self.http().execute(request).await.map_err(failure)?;
-        if response.content_length().is_some_and(|declared| declared > cap_bytes as u64) {
-            return Err(OutboundError::TooLarge { cap_bytes });
-        }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(failure)? {
-            if chunk.len() > cap_bytes - body.len() {
-                return Err(OutboundError::TooLarge { cap_bytes });
+    async fn exchange(&self, request: Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
+        let mut opened = self.begin(request, cap_bytes).await?;
+        // Most answers are empty, or come in one piece: then nothing is copied.
+        let mut body = opened.chunk().await?.unwrap_or_default();
+        if !body.is_empty()
+            && let Some(next) = opened.chunk().await?
+        {
+            let mut joined = BytesMut::from(body);
+            joined.extend_from_slice(&next);
+            while let Some(next) = opened.chunk().await? {
+                joined.extend_from_slice(&next);
             }
-            body.extend_from_slice(&chunk);
+            body = joined.freeze();
         }
-        let status = response.status();
-        Ok(Answer { status, headers: std::mem::take(response.headers_mut()), body: body.freeze() })
+        let redirect = opened.redirect_target();
+        Ok(Answer { status: opened.status, headers: std::mem::take(&mut opened.headers), body, redirect })
     }
 }
 
 impl Answer {
-    /// How long it asks us to wait (`Retry-After`, in seconds or as a date), at most a day.
+    /// How long it asks us to wait (`Retry-After`, in seconds or as a date), at most an hour.
     ///
     /// A date is held against the answer's own `Date`, where it has one: the two clocks need not agree.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers, Clock::system().now_ms())
+    }
+
+    /// The same where its status is one that such a wait goes with: 429, and every 5xx.
+    pub fn asks_to_wait(&self) -> Option<Duration> {
+        let is_one = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
+        self.retry_after().filter(|_| is_one)
+    }
+
+    /// Its status for a log; a redirect's with where it points.
+    pub fn status_words(&self) -> String {
+        status_words(self.status, self.redirect.as_deref())
+    }
+}
+
+fn status_words(status: StatusCode, redirect: Option<&str>) -> String {
+    match redirect {
+        None => status.as_u16().to_string(),
+        Some(target) => format!("{} (a redirect to {target}, which is not followed)", status.as_u16()),
     }
 }
 
@@ -238,18 +265,6 @@ fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
         Duration::from_millis(u64::try_from(at_ms.saturating_sub(from_ms)).unwrap_or(0))
     };
     Some(wait.min(MAX_RETRY_AFTER))
-}
-
-fn failure(error: reqwest::Error) -> OutboundError {
-    if error.is_timeout() {
-        return OutboundError::Timeout;
-    }
-    let connect = error.is_connect();
-    let error = error.without_url();
-    // The library's own sentence says less than its causes do.
-    let cause = words::of_cause(&error);
-    let cause = cause.unwrap_or_else(|| std::error::Error::source(&error).map_or_else(|| error.to_string(), chain));
-    if connect { OutboundError::Connect(cause) } else { OutboundError::Broken(cause) }
 }
 
 #[cfg(test)]

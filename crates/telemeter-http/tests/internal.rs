@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pprof::protos::{Message as _, Profile};
 use prometheus_client::registry::Registry;
-use telemeter_http::client::Answer;
+use telemeter_http::client::{Answer, Request};
 use telemeter_http::internal::{Health, Internal};
 use telemeter_http::listen::Limits;
 use telemeter_http::metrics::{Exposition, duration_histogram};
@@ -28,7 +28,8 @@ async fn serving() -> Serving {
 
 async fn get(serving: &Serving, path: &str, accept: &str) -> Answer {
     let outbound = outbound(|_| ());
-    let request = outbound.http().get(serving.url(path)).header("accept", accept).build().unwrap();
+    let accept = http::HeaderValue::try_from(accept).unwrap();
+    let request = Request::get(serving.url(path).parse().unwrap()).header(http::header::ACCEPT, accept);
     outbound.send(request, 10 << 20).await.unwrap()
 }
 

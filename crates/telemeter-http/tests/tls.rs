@@ -11,6 +11,7 @@ use axum::extract::{Extension, Request};
 use axum::routing::get;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
+use telemeter_http::client;
 use telemeter_http::listen::Peer;
 use telemeter_http::tls::Tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,7 +56,7 @@ async fn the_protocol_is_chosen_by_alpn() {
 
     let two = outbound(|config| config.ca_file = Some(cert.clone()));
     let url = format!("https://localhost:{}/", serving.address.port());
-    let answer = two.send(two.http().get(&url).build().unwrap(), 100).await.unwrap();
+    let answer = two.send(client::Request::get(url.parse().unwrap()), 100).await.unwrap();
     assert_eq!(answer.body, "HTTP/2.0");
 
     for alpn in [&["http/1.1"][..], &[]] {
@@ -75,7 +76,7 @@ async fn a_certificate_of_an_unknown_authority_is_no_connection() {
     let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
     let stranger = outbound(|_| ());
     let url = format!("https://localhost:{}/", serving.address.port());
-    let error = stranger.send(stranger.http().get(&url).build().unwrap(), 100).await.expect_err("not trusted");
+    let error = stranger.send(client::Request::get(url.parse().unwrap()), 100).await.expect_err("not trusted");
     assert_eq!(error.kind(), "connect");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -113,7 +114,7 @@ async fn an_idle_http2_connection_is_closed_and_opened_again() {
     let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
     let outbound = outbound(|config| config.ca_file = Some(cert.clone()));
     let url = format!("https://localhost:{}/peer", serving.address.port());
-    let ask = async || outbound.send(outbound.http().get(&url).build().unwrap(), 100).await.unwrap().body;
+    let ask = async || outbound.send(client::Request::get(url.parse().unwrap()), 100).await.unwrap().body;
     let (first, again) = (ask().await, ask().await);
     assert_eq!(first, again, "one connection while it is in use");
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -151,7 +152,7 @@ async fn a_drain_finishes_an_http2_request() {
     let outbound = outbound(|config| config.ca_file = Some(cert));
     let url = format!("https://localhost:{}/slow", serving.address.port());
     let in_flight = tokio::spawn(async move {
-        let request = outbound.http().get(url).build().unwrap();
+        let request = client::Request::get(url.parse().unwrap());
         outbound.send(request, 100).await
     });
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use telemeter_auth::{Secret, oidc::TokenSource};
 use telemeter_http::{
     body::BufferPool,
-    client::{Answer, Outbound},
+    client::{Answer, Outbound, Request},
 };
 use telemeter_wire::snappy;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -28,8 +28,10 @@ use url::Url;
 
 use crate::error::Error;
 
-/// How long the store may take; a request that waited as long for its turn is not sent any more.
+/// How long the store may take to answer on a connection; a request that waited as long for its turn is not sent any more.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long one request may take in all: waiting for a connection (10 s), and two answers where our token was refused.
+const SEND_DEADLINE: Duration = Duration::from_secs(20);
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -388,15 +390,17 @@ impl Inner {
             Ok(body) => body,
             Err(error) => return Outcome::unavailable(None, error.to_string()),
         };
-        let deadline = tokio::time::Instant::now() + DEADLINE;
+        let deadline = tokio::time::Instant::now() + SEND_DEADLINE;
         let attempts = async {
             let mut refused: Option<Secret> = None;
             loop {
                 let token = match &self.token {
                     None => None,
-                    Some(source) => match source.token().await {
-                        Ok(token) => Some(token),
-                        Err(error) => return Outcome::unavailable(None, error.to_string()),
+                    // One that is asked for meanwhile is there for the next request.
+                    Some(source) => match tokio::time::timeout(DEADLINE, source.token()).await {
+                        Ok(Ok(token)) => Some(token),
+                        Ok(Err(error)) => return Outcome::unavailable(None, error.to_string()),
+                        Err(_) => return Outcome::unavailable(None, "no token from the OIDC provider in time"),
                     },
                 };
                 if refused.is_some() && refused == token {
@@ -432,11 +436,11 @@ impl Inner {
     }
 
     async fn post(&self, body: Bytes, token: Option<&Secret>) -> Result<Answer, String> {
-        let mut request = self.outbound.http().post(self.url.clone()).headers(self.headers.clone()).body(body);
+        let mut request =
+            Request::post(self.url.clone()).with_headers(self.headers.clone()).with_body(body).with_timeout(DEADLINE);
         if let Some(token) = token {
-            request = request.bearer_auth(token.expose());
+            request = request.with_bearer(token.expose()).map_err(|_| "our token cannot stand in a header")?;
         }
-        let request = request.build().map_err(|error| error.without_url().to_string())?;
         self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| error.to_string())
     }
 }
@@ -447,12 +451,11 @@ fn outcome_of(answer: &Answer) -> Outcome {
     match status.as_u16() {
         200..=299 => Outcome::Taken(status),
         400 | 409 | 413 | 422 => Outcome::Refused(status),
-        429 | 503 => Outcome::Unavailable {
+        _ => Outcome::Unavailable {
             status: Some(status),
-            cause: format!("it answered {}", status.as_u16()).into(),
-            retry_after: answer.retry_after(),
+            cause: format!("it answered {}", answer.status_words()).into(),
+            retry_after: answer.asks_to_wait(),
         },
-        _ => Outcome::unavailable(Some(status), format!("it answered {}", status.as_u16())),
     }
 }
 

@@ -11,7 +11,7 @@ use support::{
     nowhere, send,
 };
 use telemeter_auth::Secret;
-use telemeter_http::client::{Outbound, OutboundConfig};
+use telemeter_http::client::{Outbound, OutboundConfig, Request};
 use telemeter_server::config;
 
 #[tokio::test]
@@ -73,7 +73,7 @@ fn write_pair(folder: &Path, name: &str) -> config::Tls {
 async fn trusted(address: std::net::SocketAddr, cert: &Path) -> bool {
     let ca_file = Some(cert.to_owned());
     let outbound = Outbound::new(OutboundConfig { ca_file, ..OutboundConfig::new("test") }, None).unwrap();
-    let request = outbound.http().get(format!("https://{address}/healthz")).build().unwrap();
+    let request = Request::get(format!("https://{address}/healthz").parse().unwrap());
     outbound.send(request, 100).await.is_ok_and(|answer| answer.status == 200)
 }
 
@@ -92,8 +92,8 @@ async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
     assert!(trusted(world.server.internal(), &internal.cert_file).await);
     assert!(!trusted(world.server.external(), &internal.cert_file).await);
     for plain in [world.external("/healthz"), world.internal("/healthz")] {
-        let request = world.outbound.http().get(plain).build().unwrap();
-        assert!(world.outbound.send(request, 1000).await.is_err(), "no plain HTTP beside TLS");
+        let request = world.outbound.http().get(plain);
+        assert!(world.outbound.send(request).await.is_err(), "no plain HTTP beside TLS");
     }
 
     let new = write_pair(folder.path(), "new");
@@ -146,8 +146,8 @@ async fn a_stop_finishes_what_is_in_flight() {
     let series: Vec<_> = store.take().iter().flat_map(|asked| body::shown(&body::of_block(&asked.body))).collect();
     assert_eq!(series, ["up,_id=c1 1@0"; 2], "what was acknowledged is there");
     for address in [external, internal] {
-        let request = outbound.http().get(format!("http://{address}/healthz")).build().unwrap();
-        assert!(outbound.send(request, 1000).await.is_err(), "nobody listens any more");
+        let request = outbound.http().get(format!("http://{address}/healthz"));
+        assert!(outbound.send(request).await.is_err(), "nobody listens any more");
     }
 }
 

@@ -28,7 +28,7 @@ fn check(told: &Told, status: u16, retry_after: Option<&str>, what: &str) {
 }
 
 /// What is told when the store answers so: on both entrances the same.
-const STORE: [(u16, Option<&str>, u16, Option<&str>); 17] = [
+const STORE: [(u16, Option<&str>, u16, Option<&str>); 18] = [
     (200, None, 200, None),
     (202, None, 202, None),
     (204, None, 204, None),
@@ -45,7 +45,8 @@ const STORE: [(u16, Option<&str>, u16, Option<&str>); 17] = [
     (404, None, 503, Some("30")),
     (307, None, 503, Some("30")),
     (500, None, 503, Some("30")),
-    (502, Some("9"), 503, Some("30")),
+    (502, Some("9"), 503, Some("9")),
+    (404, Some("9"), 503, Some("30")),
 ];
 
 #[tokio::test]
@@ -101,6 +102,8 @@ async fn the_authority() {
         ("429", Answer::of(429), (429, Some("300"), Some("60"))),
         ("429, 7 s", Answer::of(429).header("retry-after", "7"), (429, Some("300"), Some("7"))),
         ("500", Answer::of(500), out),
+        ("429, 400 s", Answer::of(429).header("retry-after", "400"), (429, Some("400"), Some("400"))),
+        ("500, 9 s", Answer::of(500).header("retry-after", "9"), (503, Some("9"), Some("9"))),
         ("503, 9 s", Answer::of(503).header("retry-after", "9"), (503, Some("9"), Some("9"))),
         ("302", Answer::of(302).header("location", "/elsewhere"), out),
         ("202", json(r#"{"account_id":"UPSTREAM"}"#).body(""), out),

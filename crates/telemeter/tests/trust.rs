@@ -15,12 +15,12 @@ use std::{
 
 use axum::{
     Router,
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::IntoResponse as _,
     routing::{get, post},
 };
 use telemeter_http::{
-    client::{Answer, Outbound, OutboundConfig},
+    client::{Answer, Outbound, OutboundConfig, Request},
     clock::Clock,
     listen::{self, Limits},
     tls::Tls,
@@ -102,13 +102,12 @@ async fn serve(router: Router, tls: Option<Tls>) -> SocketAddr {
 }
 
 /// Plain calls to the program under test.
-async fn call(request: impl FnOnce(&Outbound) -> reqwest::Request) -> Answer {
-    let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
-    outbound.send(request(&outbound), 100_000).await.unwrap()
+async fn call(request: Request) -> Answer {
+    Outbound::new(OutboundConfig::new("test"), None).unwrap().send(request, 100_000).await.unwrap()
 }
 
 async fn reload(internal: SocketAddr) -> (u16, String) {
-    let answer = call(|outbound| outbound.http().post(format!("http://{internal}/-/reload")).build().unwrap()).await;
+    let answer = call(Request::post(format!("http://{internal}/-/reload").parse().unwrap())).await;
     (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
 }
 
@@ -261,17 +260,15 @@ async fn the_server_trusts_a_bundle_that_was_replaced() {
     let (external, internal) = (server.address("external").await, server.address("internal").await);
     server.logs(&files.loaded()).await;
     let url = format!("http://{external}/authorize?id={ID}");
-    let answer = call(|outbound| outbound.http().post(url).bearer_auth("t").build().unwrap()).await;
+    let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
     let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let token = answer["token"].as_str().unwrap().to_owned();
     let upload = async || {
         let text = format!("# TYPE up gauge\nup{{_id=\"{ID}\"}} 1 {}\n", Clock::system().now_ms());
         let url = format!("http://{external}/upload");
-        let request = |outbound: &Outbound| {
-            let request = outbound.http().post(url).header(header::CONTENT_TYPE, "text/plain; version=0.0.4");
-            request.bearer_auth(&token).body(text).build().unwrap()
-        };
-        call(request).await.status.as_u16()
+        let text_format = HeaderValue::from_static("text/plain; version=0.0.4");
+        let request = Request::post(url.parse().unwrap()).header(header::CONTENT_TYPE, text_format);
+        call(request.with_bearer(&token).unwrap().with_body(text)).await.status.as_u16()
     };
     assert_eq!(upload().await, 503, "{}", server.log());
     server.logs("the certificate is signed by an authority that is not trusted here").await;
@@ -313,7 +310,7 @@ async fn spans_go_to_a_collector_that_the_bundle_trusts() {
         ],
     );
     let url = format!("http://{}/authorize?id={ID}", server.address("external").await);
-    let answer = call(|outbound| outbound.http().post(url).bearer_auth("t").build().unwrap()).await;
+    let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
     assert_eq!(answer.status, 200);
     until(|| async { sent.load(Ordering::Relaxed) > 0 }, || format!("no span:\n{}", server.log())).await;
 }

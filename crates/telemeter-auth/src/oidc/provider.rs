@@ -2,17 +2,18 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::Method;
+use http::header::{self, HeaderValue};
 use parking_lot::{Mutex, RwLock};
-use reqwest::header::{self, HeaderValue};
-use reqwest::{Method, Request};
 use serde::Deserialize;
-use telemeter_http::client::Outbound;
+use telemeter_http::client::{Outbound, Request};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use super::OidcConfig;
 use super::answer::{Granted, Words, granted, status};
+use super::rest::Rest;
 use crate::Secret;
 
 /// The longest answer of the provider that is read.
@@ -25,6 +26,7 @@ pub(super) struct Provider {
     client_secret: RwLock<Secret>,
     outbound: Outbound,
     learned: Mutex<Learned>,
+    pub(super) rest: Rest,
 }
 
 /// What earlier answers taught us.
@@ -64,7 +66,7 @@ impl NoToken {
 impl Provider {
     pub(super) fn new(config: OidcConfig, outbound: Outbound) -> Self {
         let client_secret = RwLock::new(config.client_secret.clone());
-        Self { config, client_secret, outbound, learned: Mutex::default() }
+        Self { config, client_secret, outbound, learned: Mutex::default(), rest: Rest::default() }
     }
 
     /// True when it is another one.
@@ -136,6 +138,7 @@ impl Provider {
                 _ => NoToken::Other(reason),
             }
         })?;
+        self.rest.heed(&answer);
         let words = Words::new(&self.config.client_id, &client_secret);
         granted(&answer, token_endpoint, &words).map_err(|reason| {
             let reason = format!("the token endpoint answered with {reason}");
@@ -165,6 +168,7 @@ impl Provider {
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let answer =
             self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| format!("discovery: {error}"))?;
+        self.rest.heed(&answer);
         let words = Words::new(&self.config.client_id, &self.client_secret.read());
         let status = status(&answer, &address, &words);
         if !answer.status.is_success() {

@@ -320,7 +320,10 @@ async fn says_why_discovery_fails() {
     }
     check_reason(&source_of("leak").0.token().await.unwrap_err(), "the issuer is no URL");
     let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    check_reason(&source_of(&format!("http://{unbound}")).0.token().await.unwrap_err(), "discovery: ");
+    check_reason(
+        &source_of(&format!("http://{unbound}")).0.token().await.unwrap_err(),
+        &format!("discovery: cannot connect to http://{unbound}/"),
+    );
 }
 
 #[tokio::test]
@@ -333,4 +336,21 @@ async fn an_issuer_with_a_slash_and_metadata_with_a_201() {
     let answer = grant("t", &300.into());
     Mock::given(method("POST")).and(path("/token")).respond_with(answer).mount(&issuer.server).await;
     assert_eq!(source_of(&name).0.token().await, Ok("t".into()));
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_to_be_left_alone_is() {
+    let issuer = Issuer::start().await;
+    issuer.answers(|_| ResponseTemplate::new(500).insert_header("Retry-After", "3000")).await;
+    let (source, _) = issuer.source();
+    check_reason(&source.token().await.unwrap_err(), "status 500");
+    let asked = issuer.questions("/token").await.len();
+    // Longer than it is left alone after any failure.
+    tokio::time::sleep(3 * AFTER_FAILURE).await;
+    check_reason(&source.token().await.unwrap_err(), "status 500");
+    assert_eq!(issuer.questions("/token").await.len(), asked, "neither for a caller nor in the background");
+    // Another password is another question.
+    issuer.is_back(300.into()).await;
+    source.replace_secret("new".into());
+    eventually(async || source.token().await.is_ok()).await;
 }

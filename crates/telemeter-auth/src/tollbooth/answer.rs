@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reqwest::header;
+use http::header;
 use serde::{Deserialize, Serialize};
 use telemeter_http::client::Answer;
 
@@ -37,15 +37,16 @@ const MAX_ACCOUNT_BYTES: usize = 256;
 pub(super) fn read(answer: &Answer, question: &Question) -> Result<Arc<str>, Error> {
     let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if content_type.trim_ascii_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
-        return Err(unavailable(format!("it answered with a page of HTML and status {}", answer.status.as_u16())));
+        let reason = format!("it answered with a page of HTML and status {}", answer.status_words());
+        return Err(Error::AuthorityUnavailable { reason, retry_after: answer.asks_to_wait() });
     }
     match answer.status.as_u16() {
         200 | 201 => account(&answer.body, question),
         429 => Err(Error::RateLimited { retry_after: question.kind.retry_after(answer.retry_after()) }),
         status @ 400..=499 => Err(Error::Refused { status }),
-        status => Err(Error::AuthorityUnavailable {
-            reason: format!("it answered with status {status}"),
-            retry_after: answer.retry_after(),
+        _ => Err(Error::AuthorityUnavailable {
+            reason: format!("it answered with status {}", answer.status_words()),
+            retry_after: answer.asks_to_wait(),
         }),
     }
 }

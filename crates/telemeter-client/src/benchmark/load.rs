@@ -197,9 +197,9 @@ impl From<UploadError> for Failed {
 
 fn unreachable(cause: &OutboundError) -> Failure {
     match cause {
-        OutboundError::Timeout => Failure::Timeout,
+        OutboundError::Timeout(_) => Failure::Timeout,
         OutboundError::Connect(_) | OutboundError::Broken(_) => Failure::Connection,
-        OutboundError::Setup(_) | OutboundError::TooLarge { .. } => Failure::Other,
+        OutboundError::Setup(_) | OutboundError::Redirect(_) | OutboundError::TooLarge { .. } => Failure::Other,
     }
 }
 

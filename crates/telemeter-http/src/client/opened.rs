@@ -3,92 +3,174 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use tokio::time::Instant;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
 
-use super::{Answer, Outbound, OutboundError, failure, redact};
+use super::connect::Connection;
+use super::error::seconds;
+use super::gunzip::{Gunzip, GunzipError};
+use super::pool::Lease;
+use super::redact::target;
+use super::{Answer, Outbound, OutboundError, Redirects, Request, redact, words};
 use crate::propagate;
 
-/// An answer whose head is here and whose body is on its way. The deadline of the whole exchange goes on.
+/// An answer whose head is here and whose body is on its way. The deadline of the answer goes on.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its status; a redirect is one like any other.
+    /// Its status; a redirect that is not followed is one like any other.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    response: reqwest::Response,
-    deadline: Instant,
-    cap_bytes: usize,
-    room: usize,
+    pub(super) body: Incoming,
+    pub(super) gunzip: Option<Gunzip>,
+    pub(super) connection: Option<(Lease, Connection)>,
+    pub(super) url: Url,
+    pub(super) deadline: Instant,
+    pub(super) limit: Duration,
+    pub(super) cap_bytes: usize,
+    /// What may still come.
+    pub(super) room: usize,
+    /// What came, as it came.
+    pub(super) received: u64,
 }
 
 impl Outbound {
-    /// As [`send`](Self::send), but leaves the body, of at most `cap_bytes`, to [`Opened::chunk`].
+    /// As [`send`](Self::send), but leaves the body, of at most `cap_bytes`, to [`Opened::chunk`]; and follows redirects
+    /// where the configuration says so.
     ///
     /// The metrics and the log of round trips count until the head is here.
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub async fn open(&self, mut request: reqwest::Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+    pub async fn open(&self, mut request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
         propagate::inject(request.headers_mut());
         let config = &self.shared.config;
         let trip = config.verbose.then(|| redact::RoundTrip::of(&request));
         let method = crate::metrics::method_label(request.method());
         let in_flight = self.shared.metrics.as_ref().map(|metrics| metrics.start(config.name));
         let start = Instant::now();
-        let deadline = start + config.timeout;
 
-        let outcome = match tokio::time::timeout_at(deadline, self.http().execute(request)).await {
-            Ok(Ok(mut response)) => {
-                let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-                Ok(Opened { status, headers, response, deadline, cap_bytes, room: cap_bytes })
-            }
-            Ok(Err(error)) => Err(failure(error)),
-            Err(_elapsed) => Err(OutboundError::Timeout),
+        let outcome = match config.redirects {
+            Redirects::Answer => self.begin(request, cap_bytes).await,
+            Redirects::Follow => self.follow(request, cap_bytes).await,
         };
 
         let took = start.elapsed();
         if let Some(in_flight) = in_flight {
             in_flight.end(method, outcome.as_ref().ok().map(|opened| opened.status), took);
         }
-        match (trip, outcome) {
-            (Some(trip), Ok(opened)) => {
-                let head = Answer { status: opened.status, headers: opened.headers.clone(), body: Bytes::new() };
-                trip.log(config.name, &Ok(head), took);
-                Ok(opened)
-            }
-            (Some(trip), Err(error)) => {
-                let outcome = Err(error);
-                trip.log(config.name, &outcome, took);
-                outcome.map(|_: Answer| unreachable!("it is an error"))
-            }
-            (None, outcome) => outcome,
+        if let Some(trip) = trip {
+            let head = outcome.as_ref().map(|opened| {
+                let headers = opened.headers.clone();
+                Answer { status: opened.status, headers, body: Bytes::new(), redirect: None }
+            });
+            trip.log(config.name, &head.map_err(Clone::clone), took);
         }
+        outcome
     }
 }
 
 impl Opened {
-    /// The part of the body that arrived next; `None` at its end.
+    /// The part of the body that arrived next, never an empty one; `None` at its end.
     ///
     /// # Errors
-    /// [`OutboundError::TooLarge`] as soon as the body says that it is, or turns out to be, over the cap.
+    /// [`OutboundError::TooLarge`] as soon as the body turns out to be over the cap.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, OutboundError> {
-        let cap_bytes = self.cap_bytes;
-        if self.room == cap_bytes && self.response.content_length().is_some_and(|bytes| bytes > cap_bytes as u64) {
-            return Err(OutboundError::TooLarge { cap_bytes });
+        loop {
+            let plain = match &mut self.gunzip {
+                Some(gunzip) if gunzip.has_input() => gunzip.next(self.room),
+                _ => match self.frame().await? {
+                    Some(data) => match &mut self.gunzip {
+                        Some(gunzip) => {
+                            gunzip.feed(data);
+                            continue;
+                        }
+                        None => Ok(data),
+                    },
+                    None => match self.gunzip.take() {
+                        Some(gunzip) => gunzip.finish(self.room),
+                        None => return Ok(None),
+                    },
+                },
+            };
+            let plain = plain.map_err(|error| self.gunzip_failed(error))?;
+            self.room = self.room.checked_sub(plain.len()).ok_or_else(|| self.too_large())?;
+            if !plain.is_empty() {
+                return Ok(Some(plain));
+            }
         }
-        let chunk = match tokio::time::timeout_at(self.deadline, self.response.chunk()).await {
-            Ok(chunk) => chunk.map_err(failure)?,
-            Err(_elapsed) => return Err(OutboundError::Timeout),
-        };
-        if let Some(chunk) = &chunk {
-            self.room = self.room.checked_sub(chunk.len()).ok_or(OutboundError::TooLarge { cap_bytes })?;
+    }
+
+    /// What came next over the wire. At the end the connection is free for the next request.
+    async fn frame(&mut self) -> Result<Option<Bytes>, OutboundError> {
+        loop {
+            match timeout_at(self.deadline, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.received += data.len() as u64;
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    let (target, bytes, cause) = (target(&self.url), self.received, words::of_any(&error));
+                    let text = format!("the answer of {target} broke off after {bytes} bytes: {cause}");
+                    return Err(OutboundError::Broken(self.about(&text)));
+                }
+                Ok(None) => {
+                    if let Some((lease, connection)) = self.connection.take() {
+                        lease.give_back(connection);
+                    }
+                    return Ok(None);
+                }
+                Err(_elapsed) => {
+                    let (target, limit, bytes) = (target(&self.url), seconds(self.limit), self.received);
+                    let text = format!("the answer of {target} was not complete within {limit}: {bytes} bytes came");
+                    return Err(OutboundError::Timeout(self.about(&text)));
+                }
+            }
         }
-        Ok(chunk)
+    }
+
+    fn about(&self, what: &str) -> String {
+        match &self.connection {
+            Some((lease, _)) => format!("{what} ({})", lease.origin.path()),
+            None => what.to_owned(),
+        }
+    }
+
+    fn too_large(&self) -> OutboundError {
+        OutboundError::TooLarge { cap_bytes: self.cap_bytes, target: target(&self.url) }
+    }
+
+    fn gunzip_failed(&self, error: GunzipError) -> OutboundError {
+        match error {
+            GunzipError::TooLarge => self.too_large(),
+            GunzipError::Corrupt(cause) => {
+                let (target, bytes) = (target(&self.url), self.received);
+                OutboundError::Broken(format!("the gzip of {target} is broken within {bytes} bytes: {cause}"))
+            }
+        }
+    }
+
+    /// The answer's URL: that of the request, or of the last redirect.
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// How long it asks us to wait, as [`Answer::retry_after`].
     pub fn retry_after(&self) -> Option<Duration> {
         super::retry_after(&self.headers, crate::clock::Clock::system().now_ms())
+    }
+
+    /// Where a redirect points, without user, password and query.
+    pub fn redirect_target(&self) -> Option<String> {
+        if !self.status.is_redirection() {
+            return None;
+        }
+        let location = self.headers.get(header::LOCATION)?.to_str().ok()?;
+        Some(self.url.join(location).map_or_else(|_| "something that is no URL".to_owned(), |url| target(&url)))
     }
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Answer, OutboundError};
+use super::{Answer, OutboundError, Request};
 
 /// What the log says of a request; taken before the request is given away.
 pub(super) struct RoundTrip {
     method: String,
     target: String,
     headers: String,
-    bytes: Option<usize>,
+    bytes: usize,
 }
 
 impl RoundTrip {
-    pub(super) fn of(request: &reqwest::Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         Self {
             method: request.method().to_string(),
             target: target(request.url()),
             headers: headers(request.headers()),
-            bytes: request.body().map_or(Some(0), |body| body.as_bytes().map(<[u8]>::len)),
+            bytes: request.body.as_ref().map_or(0, bytes::Bytes::len),
         }
     }
 
@@ -48,7 +48,7 @@ impl RoundTrip {
 }
 
 /// Scheme, host, port and path: no user, no password, no query.
-pub(super) fn target(url: &reqwest::Url) -> String {
+pub(super) fn target(url: &url::Url) -> String {
     let mut text = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
         let _ = write!(text, ":{port}");

@@ -1,17 +1,15 @@
 //! Roots and certificates of outbound calls, read again while the program runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::redirect::Policy;
-
+use super::connect::{Connector, Proxies};
+use super::pool::Pool;
 use super::{Outbound, OutboundConfig, OutboundError, Proxy, Shared, tls};
-use crate::body::chain;
 
-/// A pool of connections, and what their handshakes go by.
+/// Kept connections, and what the handshakes of new ones go by.
 #[derive(Debug)]
 pub(super) struct Connections {
-    pub(super) http: reqwest::Client,
+    pub(super) pool: Pool,
     /// How many roots are trusted.
     roots: usize,
 }
@@ -19,25 +17,16 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(config: &OutboundConfig) -> Result<Self, OutboundError> {
         let (tls, roots) = tls::config(config)?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .gzip(config.gzip)
-            .user_agent(config.user_agent.as_str())
-            .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .pool_max_idle_per_host(if config.keep_alive { 100 } else { 0 })
-            .no_proxy();
-        if config.proxy == Proxy::FromEnvironment {
-            for proxy in tls::proxies(|name| std::env::var(name).ok())? {
-                builder = builder.proxy(proxy);
-            }
-        }
-        let http = builder.build().map_err(|error| OutboundError::Setup(chain(&error.without_url())))?;
-        Ok(Self { http, roots })
+        let proxies = match &config.proxy {
+            Proxy::FromEnvironment => Proxies::from_variables(|name| std::env::var(name).ok()),
+            Proxy::FromVariables(variables) => Proxies::from_variables(|name| {
+                variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            }),
+            Proxy::None => Ok(Proxies::default()),
+        };
+        let proxies = proxies.map_err(OutboundError::Setup)?;
+        let connector = Connector::new(tls, &proxies, config);
+        Ok(Self { pool: Pool::new(connector, proxies, config.keep_alive), roots })
     }
 }
 

@@ -65,28 +65,28 @@ fn an_identity_must_be_a_pair() {
 }
 
 #[test]
-fn proxy_variables_as_in_go() {
-    let with = |set: &[(&str, &str)]| {
-        let set: Vec<(String, String)> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        super::tls::proxies(move |name| set.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
-    };
-    assert_eq!(with(&[]).expect("none").len(), 0);
-    assert_eq!(with(&[("HTTP_PROXY", "")]).expect("empty").len(), 0);
-    assert_eq!(with(&[("http_proxy", "proxy:3128"), ("HTTPS_PROXY", "http://proxy:3128")]).expect("two").len(), 2);
-    let error = with(&[("HTTPS_PROXY", "http://user:hunter2@:bad:")]).expect_err("no URL").to_string();
-    assert_eq!(error, "HTTPS_PROXY is not a URL");
+fn a_proxy_variable_that_is_none_ends_the_start() {
+    let mut config = OutboundConfig::new("test");
+    config.proxy = Proxy::FromVariables(vec![("HTTPS_PROXY".to_owned(), "socks4://user:hunter2@proxy".to_owned())]);
+    assert!(!format!("{config:?}").contains("hunter"), "{config:?}");
+    let error = Outbound::new(config, None).expect_err("no proxy");
+    assert_eq!(error.to_string(), "HTTPS_PROXY has a scheme that is none of http, https, socks5 and socks5h");
 }
 
 #[tokio::test]
-async fn a_refused_connection_names_no_url() {
+async fn a_refused_connection_names_no_secret() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = closed.local_addr().expect("bound").port();
     drop(closed);
     let outbound = Outbound::new(OutboundConfig::new("test"), None).expect("built");
     let url = format!("http://user:hunter2@127.0.0.1:{port}/path?token=hunter3");
-    let request = outbound.http().get(url).build().expect("a request");
+    let request = Request::get(url.parse().expect("a URL"));
     let error = outbound.send(request, 10).await.expect_err("refused");
     assert!(matches!(error, OutboundError::Connect(_)), "{error:?}");
+    let expected = format!(
+        "cannot connect to http://127.0.0.1:{port}/path: connecting to 127.0.0.1:{port}: Connection refused (reached directly)"
+    );
+    assert_eq!(error.to_string(), expected);
     for text in [error.to_string(), format!("{error:?}")] {
         assert!(!text.contains("hunter"), "{text}");
     }

@@ -1,9 +1,8 @@
-//! Whom outbound calls trust, what they show of ourselves, and through which proxy they go.
+//! Whom outbound calls trust, and what they show of ourselves.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use reqwest::{NoProxy, Proxy};
 use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
 
@@ -50,24 +49,4 @@ pub fn system_tls(name: &'static str) -> Result<ClientConfig, OutboundError> {
 
 fn setup(problem: String) -> OutboundError {
     OutboundError::Setup(problem)
-}
-
-/// The proxies that the environment asks for, with Go's rules: the upper-case name first, a bare `host:port` is `http`,
-/// and a loopback address is asked directly.
-pub(super) fn proxies(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Proxy>, OutboundError> {
-    let either = |upper: &str| {
-        let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        set(upper).or_else(|| set(&upper.to_ascii_lowercase()))
-    };
-    let direct = format!("localhost,127.0.0.0/8,::1,{}", either("NO_PROXY").unwrap_or_default());
-    let mut found = Vec::new();
-    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
-        let Some(value) = either(name) else { continue };
-        let url = if value.contains("://") { value } else { format!("http://{value}") };
-        // The value may hold a password, and so may the library's error.
-        let proxy = if name == "HTTP_PROXY" { Proxy::http(url) } else { Proxy::https(url) };
-        let proxy = proxy.map_err(|_hidden| OutboundError::Setup(format!("{name} is not a URL")))?;
-        found.push(proxy.no_proxy(NoProxy::from_string(&direct)));
-    }
-    Ok(found)
 }

@@ -7,6 +7,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage, PeerIncompatible};
 use rustls_pki_types::UnixTime;
 
+use crate::body::chain;
 use crate::certificate::date;
 
 /// The TLS error that `error` is or comes from, in words; `None` where it comes from elsewhere.
@@ -24,6 +25,11 @@ pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
         next = cause.source();
     }
     None
+}
+
+/// Any error of an outbound call: where it comes from TLS, in words; else with its causes.
+pub(crate) fn of_any(error: &(dyn StdError + 'static)) -> String {
+    of_cause(error).unwrap_or_else(|| chain(error))
 }
 
 /// A failed handshake of an outbound call, or a certificate that cannot be used, as a sentence.

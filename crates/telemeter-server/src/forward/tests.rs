@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use telemeter_http::client::OutboundConfig;
+use telemeter_http::client::{OutboundConfig, Resolver};
 use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
@@ -232,11 +232,14 @@ async fn the_store_s_answer_becomes_ours() {
     ] {
         assert_eq!(told(ResponseTemplate::new(status)).await, expected, "{status}");
     }
-    for status in [429, 503] {
+    for status in [429, 500, 502, 503, 504] {
         assert_eq!(told(ResponseTemplate::new(status).insert_header("retry-after", "7")).await, (503, Some(7)));
     }
+    let dates = [("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:49:14 GMT")];
+    assert_eq!(told(ResponseTemplate::new(502).append_headers(dates)).await, (503, Some(7)));
+    assert_eq!(told(ResponseTemplate::new(503).insert_header("retry-after", "86400")).await, (503, Some(3600)));
     // A Retry-After of an answer that is no order to wait is not passed on.
-    assert_eq!(told(ResponseTemplate::new(500).insert_header("retry-after", "7")).await, (503, Some(30)));
+    assert_eq!(told(ResponseTemplate::new(404).insert_header("retry-after", "7")).await, (503, Some(30)));
     assert_eq!(told(ResponseTemplate::new(302).insert_header("location", "/elsewhere")).await, (503, Some(30)));
 }
 
@@ -249,6 +252,43 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let error = forward.send("a", message("up")).await.into_result().unwrap_err();
     assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!error.body().contains("127.0.0.1"), "{}", error.body());
+    // The log names it.
+    let expected = format!("cannot connect to http://{closed}/: connecting to {closed}: Connection refused");
+    assert!(error.to_string().contains(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_store_is_not_followed_and_its_target_is_logged() {
+    let store = store(|_| ResponseTemplate::new(308).insert_header("location", "/elsewhere?token=hunter2")).await;
+    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    let Outcome::Unavailable { status, cause, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(status, Some(StatusCode::PERMANENT_REDIRECT));
+    let target = format!("{}/elsewhere", store.uri());
+    assert_eq!(&*cause, format!("it answered 308 (a redirect to {target}, which is not followed)"));
+    assert_eq!(store.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_name_server_is_no_lasting_outage() {
+    let store = store(|_| ResponseTemplate::new(200)).await;
+    let address = *store.address();
+    let resolver = Resolver::new(move |_, _| async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        Ok(vec![address])
+    });
+    let connection_wait = Duration::from_millis(250);
+    let outbound =
+        Outbound::new(OutboundConfig { resolver, connection_wait, ..OutboundConfig::new("forward") }, None).unwrap();
+    let url = "http://store.test/write".parse().unwrap();
+    let forward = Forward::new(url, None, outbound, None, Joining::default()).unwrap();
+    let first = forward.send("a", message("up")).await;
+    let Outcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
+    assert!(cause.contains("still looking up store.test, which goes on"), "{cause}");
+    let mut tries = 0;
+    while !matches!(forward.send("a", message("up")).await, Outcome::Taken(_)) {
+        tries += 1;
+        assert!(tries < 50, "the store is never reached");
+    }
 }
 
 #[tokio::test]

@@ -10,11 +10,8 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::HeaderMap;
-use telemeter_http::{
-    client::{Outbound, OutboundConfig},
-    clock::{Clock, ClockHandle},
-};
+use http::{HeaderMap, StatusCode};
+use telemeter_http::clock::{Clock, ClockHandle};
 use telemeter_server::{
     Config, Server,
     config::{Authority, Door, Forward},
@@ -39,7 +36,7 @@ pub(crate) struct World {
     offset_ms: AtomicI64,
     pub(crate) authority: Fake,
     pub(crate) store: Fake,
-    pub(crate) outbound: Outbound,
+    pub(crate) outbound: TestClient,
 }
 
 /// What a caller was told.
@@ -69,7 +66,7 @@ impl World {
         change(&mut config);
         let (clock, handle) = Clock::fixed(NOW_MS);
         let server = Server::start(config, clock).await.expect("a server");
-        Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: outbound() }
+        Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: TestClient::new() }
     }
 
     /// Sets the clock to this distance to [`NOW_MS`].
@@ -176,14 +173,36 @@ impl Told {
     }
 }
 
-pub(crate) async fn send(outbound: &Outbound, request: reqwest::RequestBuilder) -> Told {
-    let answer = outbound.send(request.build().expect("a request"), 64 << 20).await.expect("an answer");
-    let body = String::from_utf8(answer.body.to_vec()).expect("text");
-    Told { status: answer.status.as_u16(), headers: answer.headers, body }
+pub(crate) async fn send(client: &TestClient, request: reqwest::RequestBuilder) -> Told {
+    let (status, headers, body) = client.send(request).await.expect("an answer");
+    Told { status: status.as_u16(), headers, body: String::from_utf8(body).expect("text") }
 }
 
-pub(crate) fn outbound() -> Outbound {
-    Outbound::new(OutboundConfig { timeout: SOON, ..OutboundConfig::new("test") }, None).expect("a client")
+/// Whoever asks a server: another library than the one under test.
+#[derive(Clone)]
+pub(crate) struct TestClient(reqwest::Client);
+
+impl TestClient {
+    fn new() -> Self {
+        let client = reqwest::Client::builder().timeout(SOON).no_proxy().redirect(reqwest::redirect::Policy::none());
+        Self(client.build().expect("a client"))
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.0
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+        let mut response = request.send().await?;
+        let (status, headers, mut body) = (response.status(), response.headers().clone(), Vec::new());
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok((status, headers, body))
+    }
 }
 
 /// The composite token of a cluster.

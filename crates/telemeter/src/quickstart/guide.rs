@@ -210,10 +210,11 @@ mod tests {
             Err(FederateError::TooLarge { limit_bytes: 7 }.into()),
             "failed: Prometheus answered with more than 7 bytes: raise --limit-bytes, or narrow --match; next try in 1m",
         );
-        let unreachable = FederateError::from(telemeter_http::client::OutboundError::Timeout);
+        let unreachable =
+            FederateError::from(telemeter_http::client::OutboundError::Timeout("no answer within 15 s".to_owned()));
         check(
             Err(unreachable.into()),
-            "failed: Prometheus was not reached: no answer in time; is --from right, and does it run?; next try in 1m",
+            "failed: Prometheus was not reached: no answer within 15 s; is --from right, and does it run?; next try in 1m",
         );
     }
 }

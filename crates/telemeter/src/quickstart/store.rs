@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, StatusCode};
-use telemeter_http::client::{Outbound, OutboundConfig};
+use telemeter_http::client::{Outbound, OutboundConfig, Request};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -109,9 +108,7 @@ impl Prometheus {
             if self.has_ended() {
                 return Err(NotReady::Ended(last_line(&self.log)));
             }
-            let request = outbound.http().request(Method::GET, url.clone()).build();
-            let request = request.map_err(|error| NotReady::Other(error.to_string()))?;
-            if outbound.send(request, 64 * 1024).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
+            if outbound.send(Request::get(url.clone()), 64 * 1024).await.is_ok_and(|answer| answer.status == 200) {
                 // Another one may have answered, on the port that ours could not have.
                 sleep(Duration::from_millis(50)).await;
                 return if self.has_ended() { Err(NotReady::Ended(last_line(&self.log))) } else { Ok(()) };

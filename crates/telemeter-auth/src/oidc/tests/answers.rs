@@ -21,7 +21,8 @@ fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<D
     if (300..400).contains(&status) {
         headers.insert(header::LOCATION, "//user:leak@login.example/a%20b/?state=leak#leak".parse().unwrap());
     }
-    let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_owned().into() };
+    let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned().into());
+    let answer = Answer { status, headers, body, redirect: None };
     let words = Words::new("me & co", &PASSWORD.into());
     let granted = granted(&answer, &Url::parse("https://provider.example/token").unwrap(), &words);
     granted.map(|granted| (granted.token.expose().to_owned(), granted.lives))

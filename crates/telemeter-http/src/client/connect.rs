@@ -1,0 +1,198 @@
+//! Makes connections: name lookup, TCP, the proxy, TLS, and the hello of HTTP. Each step says what it is about, so that
+//! whoever waits can say what was not done in time.
+
+mod dial;
+mod handshake;
+mod proxy;
+mod resolver;
+mod tunnel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::uri::Authority;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+pub(super) use self::proxy::{Proxies, ProxyKind, ProxyServer};
+pub use self::resolver::Resolver;
+use super::error::{ConnectError, seconds};
+use super::words;
+
+/// A peer on HTTP/2 that is silent for so long while an answer is due is asked for a sign of life.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// How long it may take to give one.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a connection leads, and by which path.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) is_https: bool,
+    /// As in a URL: an IPv6 address stands in brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) proxy: Option<Arc<ProxyServer>>,
+    /// Host, and port where it is not the scheme's.
+    pub(super) authority: Authority,
+    pub(super) host_header: HeaderValue,
+}
+
+impl Origin {
+    /// The path to it, in words.
+    pub(super) fn path(&self) -> String {
+        match &self.proxy {
+            None => "reached directly".to_owned(),
+            Some(proxy) => format!("through the proxy {proxy}"),
+        }
+    }
+
+    /// Whether requests name the whole URL, because a proxy sends them on.
+    pub(super) fn is_forwarded(&self) -> bool {
+        !self.is_https && self.proxy.as_ref().is_some_and(|proxy| proxy.kind != ProxyKind::Socks5)
+    }
+}
+
+/// The step that a connection in the making is at.
+#[derive(Debug, Default)]
+pub(super) struct Progress(Mutex<String>);
+
+impl Progress {
+    fn set(&self, step: impl Into<String>) {
+        *self.0.lock() = step.into();
+    }
+
+    pub(super) fn step(&self) -> String {
+        self.0.lock().clone()
+    }
+}
+
+/// A connection that requests can be sent on.
+#[derive(Debug)]
+pub(super) enum Connection {
+    H1(http1::SendRequest<Full<Bytes>>),
+    H2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Whatever bytes go over.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+type Stream = Box<dyn Duplex>;
+
+/// How connections are made.
+#[derive(Debug)]
+pub(super) struct Connector {
+    tls: Arc<ClientConfig>,
+    /// For proxies: they speak HTTP/1.1.
+    proxy_tls: Option<Arc<ClientConfig>>,
+    resolver: Resolver,
+    connect_timeout: Duration,
+    handshake_timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(tls: ClientConfig, proxies: &Proxies, config: &super::OutboundConfig) -> Self {
+        let proxy_tls = proxies.needs_tls().then(|| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = Vec::new();
+            Arc::new(tls)
+        });
+        Self {
+            tls: Arc::new(tls),
+            proxy_tls,
+            resolver: config.resolver.clone(),
+            connect_timeout: config.connect_timeout,
+            handshake_timeout: config.handshake_timeout,
+        }
+    }
+
+    /// Makes a connection; all of it within the deadline for that.
+    pub(super) async fn connect(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
+        match timeout(self.connect_timeout, self.make(origin, progress)).await {
+            Ok(made) => made,
+            Err(_elapsed) => {
+                let (limit, step) = (seconds(self.connect_timeout), progress.step());
+                Err(ConnectError::timeout(format!("no connection within {limit}: still {step}")))
+            }
+        }
+    }
+
+    async fn make(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
+        let stream = match &origin.proxy {
+            None => Box::new(dial::dial(&self.resolver, &origin.host, origin.port, progress).await?),
+            Some(proxy) => self.through(proxy, origin, progress).await?,
+        };
+        if !origin.is_https {
+            return speak(stream, false).await;
+        }
+        let (stream, is_h2) = self.secure(&self.tls, &origin.host, stream, progress).await?;
+        speak(stream, is_h2).await
+    }
+
+    /// A way to the origin that its proxy opened.
+    async fn through(&self, proxy: &ProxyServer, origin: &Origin, progress: &Progress) -> Result<Stream, ConnectError> {
+        let mut stream: Stream = Box::new(dial::dial(&self.resolver, &proxy.host, proxy.port, progress).await?);
+        if let (ProxyKind::Https, Some(tls)) = (proxy.kind, &self.proxy_tls) {
+            stream = self.secure(tls, &proxy.host, stream, progress).await?.0;
+        }
+        match proxy.kind {
+            ProxyKind::Socks5 => {
+                progress.set(format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
+                tunnel::socks5(&mut stream, &origin.host, origin.port, proxy.login.as_ref()).await?;
+            }
+            ProxyKind::Http | ProxyKind::Https if origin.is_https => {
+                progress.set(format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
+                tunnel::connect(&mut stream, &origin.host, origin.port, proxy.authorization.as_ref()).await?;
+            }
+            ProxyKind::Http | ProxyKind::Https => {}
+        }
+        Ok(stream)
+    }
+
+    /// A TLS handshake within its own deadline; and whether HTTP/2 was agreed on.
+    async fn secure(
+        &self,
+        config: &Arc<ClientConfig>,
+        host: &str,
+        stream: Stream,
+        progress: &Progress,
+    ) -> Result<(Stream, bool), ConnectError> {
+        progress.set(format!("in the TLS handshake with {host}"));
+        match timeout(self.handshake_timeout, handshake::handshake(config, host, stream)).await {
+            Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as Stream, is_h2)),
+            Err(_elapsed) => {
+                let limit = seconds(self.handshake_timeout);
+                Err(ConnectError::timeout(format!("the TLS handshake with {host} was not done within {limit}")))
+            }
+        }
+    }
+}
+
+/// Begins HTTP on a stream; a task of its own drives it from then on.
+async fn speak(stream: Stream, is_h2: bool) -> Result<Connection, ConnectError> {
+    let failed = |error: hyper::Error| ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error)));
+    let io = TokioIo::new(stream);
+    if is_h2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_TIMEOUT);
+        let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
+        tokio::spawn(run(connection));
+        return Ok(Connection::H2(sender));
+    }
+    let (sender, connection) = http1::handshake(io).await.map_err(failed)?;
+    tokio::spawn(run(connection));
+    Ok(Connection::H1(sender))
+}
+
+async fn run(connection: impl Future<Output = Result<(), hyper::Error>>) {
+    // Whoever waits for an answer on it is told.
+    if let Err(error) = connection.await {
+        tracing::debug!(error = words::of_any(&error), "an outbound connection ended");
+    }
+}

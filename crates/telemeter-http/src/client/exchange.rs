@@ -1,0 +1,148 @@
+//! One request on a connection, up to the head of its answer.
+
+use std::error::Error as _;
+
+use bytes::Bytes;
+use http::{HeaderValue, Uri, header};
+use http_body_util::Full;
+use hyper::body::Body as _;
+use hyper::client::conn::TrySendError;
+use tokio::time::{Instant, timeout_at};
+use url::Position;
+
+use super::connect::{Connection, Origin};
+use super::error::seconds;
+use super::gunzip::Gunzip;
+use super::opened::Opened;
+use super::redact::target;
+use super::{Outbound, OutboundError, Request, words};
+
+/// So often is a request sent on another connection, where the one that it was to go on had just been closed.
+const MAX_TRIES: u32 = 4;
+
+type Message = http::Request<Full<Bytes>>;
+
+impl Outbound {
+    /// Sends a request and waits for the head of its answer. The clock of the answer begins when there is a connection.
+    pub(super) async fn begin(&self, mut request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+        let config = &self.shared.config;
+        self.complete(&mut request);
+        let limit = request.timeout.unwrap_or(config.timeout);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let pool = self.shared.current.load().pool.clone();
+            let mut lease = pool.lease(&request.url, config.connection_wait).await?;
+            let deadline = Instant::now() + limit;
+            let Some(mut connection) = lease.take() else { continue };
+            let message = message(&mut request, &lease.origin, matches!(connection, Connection::H2(_)))?;
+            let sent = async {
+                match &mut connection {
+                    Connection::H1(connection) => connection.try_send_request(message).await,
+                    Connection::H2(connection) => connection.try_send_request(message).await,
+                }
+            };
+            let about = |what: &str| format!("{what} ({})", lease.origin.path());
+            let response = match timeout_at(deadline, sent).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => match take_unsent(error, &mut request) {
+                    Ok(()) if lease.is_reused && tries < MAX_TRIES => continue,
+                    Ok(()) => {
+                        let text = format!("{}: the connection was closed before it was used", target(&request.url));
+                        return Err(OutboundError::Broken(about(&text)));
+                    }
+                    Err(error) => {
+                        let text = format!("no answer from {}: {}", target(&request.url), words::of_any(&error));
+                        return Err(OutboundError::Broken(about(&text)));
+                    }
+                },
+                Err(_elapsed) => {
+                    let text = format!("no answer from {} within {}", target(&request.url), seconds(limit));
+                    return Err(OutboundError::Timeout(about(&text)));
+                }
+            };
+            let (mut parts, body) = response.into_parts();
+            let gunzip = if config.gzip { Gunzip::of(&mut parts.headers) } else { None };
+            let declared = body.size_hint().exact().filter(|_| gunzip.is_none());
+            if declared.is_some_and(|bytes| bytes > cap_bytes as u64) {
+                return Err(OutboundError::TooLarge { cap_bytes, target: target(&request.url) });
+            }
+            return Ok(Opened {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+                gunzip,
+                connection: Some((lease, connection)),
+                url: request.url,
+                deadline,
+                limit,
+                cap_bytes,
+                room: cap_bytes,
+                received: 0,
+            });
+        }
+    }
+
+    /// The headers that every request has.
+    fn complete(&self, request: &mut Request) {
+        request.authorize_from_url();
+        let headers = &mut request.headers;
+        if !headers.contains_key(header::USER_AGENT) {
+            headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
+        }
+        if self.shared.config.gzip {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+}
+
+/// The request as it goes over the wire. Its headers go along; a connection on HTTP/2 may refuse it later on, so there
+/// they stay, too.
+fn message(request: &mut Request, origin: &Origin, is_h2: bool) -> Result<Message, OutboundError> {
+    let path = &request.url[Position::BeforePath..Position::AfterQuery];
+    let uri = if is_h2 || origin.is_forwarded() {
+        let scheme = if origin.is_https { "https" } else { "http" };
+        Uri::builder().scheme(scheme).authority(origin.authority.clone()).path_and_query(path).build().ok()
+    } else {
+        Uri::try_from(path).ok()
+    };
+    let Some(uri) = uri else {
+        return Err(OutboundError::Setup(format!("{} cannot be asked for", target(&request.url))));
+    };
+    let mut message = Message::new(Full::from(request.body.clone().unwrap_or_default()));
+    *message.method_mut() = request.method.clone();
+    *message.uri_mut() = uri;
+    if is_h2 {
+        *message.headers_mut() = request.headers.clone();
+        return Ok(message);
+    }
+    let headers = message.headers_mut();
+    *headers = std::mem::take(&mut request.headers);
+    headers.insert(header::HOST, origin.host_header.clone());
+    let authorization = origin.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+    if let Some(authorization) = authorization.filter(|_| origin.is_forwarded()) {
+        headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+    }
+    Ok(message)
+}
+
+/// The request as it was, where the peer has seen or processed nothing of it; else what went wrong.
+fn take_unsent(mut error: TrySendError<Message>, request: &mut Request) -> Result<(), hyper::Error> {
+    if let Some(message) = error.take_message() {
+        request.headers = message.into_parts().0.headers;
+        request.headers.remove(header::HOST);
+        request.headers.remove(header::PROXY_AUTHORIZATION);
+        return Ok(());
+    }
+    let error = error.into_error();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let is_refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let is_leaving = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            return if h2.is_remote() && (is_refused || is_leaving) { Ok(()) } else { Err(error) };
+        }
+        source = cause.source();
+    }
+    Err(error)
+}

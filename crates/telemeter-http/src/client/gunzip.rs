@@ -1,0 +1,182 @@
+//! Decodes gzip as it arrives: of several members each, one after the other.
+//!
+//! Source: RFC 1952, 2.2.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use http::{HeaderMap, header};
+
+/// So much is decoded at a time, so that a little that becomes much is not held at once.
+const STEP_BYTES: usize = 4096;
+
+/// A body in gzip.
+#[derive(Debug)]
+pub(super) struct Gunzip {
+    decoder: MultiGzDecoder<Output>,
+    input: Bytes,
+    is_empty: bool,
+}
+
+/// Why a body cannot be decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum GunzipError {
+    /// It becomes longer than there is room.
+    TooLarge,
+    /// It is not gzip, or ends early.
+    Corrupt(String),
+}
+
+/// What was decoded; no more than there is room for.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    room: usize,
+    is_full: bool,
+}
+
+impl Gunzip {
+    /// Where an answer is in gzip; its headers then say so no longer.
+    pub(super) fn of(headers: &mut HeaderMap) -> Option<Self> {
+        let coding = headers.get(header::CONTENT_ENCODING)?;
+        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"gzip") {
+            return None;
+        }
+        headers.remove(header::CONTENT_ENCODING);
+        headers.remove(header::CONTENT_LENGTH);
+        Some(Self { decoder: MultiGzDecoder::new(Output::default()), input: Bytes::new(), is_empty: true })
+    }
+
+    /// Takes what came.
+    pub(super) fn feed(&mut self, data: Bytes) {
+        self.is_empty &= data.is_empty();
+        self.input = data;
+    }
+
+    /// Whether something of it is still to be decoded.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Decodes a step; what comes of it may be empty.
+    pub(super) fn next(&mut self, room: usize) -> Result<Bytes, GunzipError> {
+        let step = self.input.split_to(self.input.len().min(STEP_BYTES));
+        self.decoder.get_mut().room = room;
+        let outcome = self.decoder.write_all(&step);
+        self.output(outcome)
+    }
+
+    /// What was left, where the last member is whole. A body without a byte is an empty one.
+    pub(super) fn finish(mut self, room: usize) -> Result<Bytes, GunzipError> {
+        if self.is_empty {
+            return Ok(Bytes::new());
+        }
+        self.decoder.get_mut().room = room;
+        let outcome = self.decoder.try_finish();
+        self.output(outcome)
+    }
+
+    fn output(&mut self, outcome: io::Result<()>) -> Result<Bytes, GunzipError> {
+        let output = self.decoder.get_mut();
+        match outcome {
+            Ok(()) => Ok(std::mem::take(&mut output.bytes).into()),
+            Err(_) if output.is_full => Err(GunzipError::TooLarge),
+            Err(error) => Err(GunzipError::Corrupt(error.to_string())),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.room {
+            self.is_full = true;
+            return Err(io::Error::other("full"));
+        }
+        self.room -= bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn member(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(plain).expect("written");
+        encoder.finish().expect("finished")
+    }
+
+    fn decode(gzip: &[u8], piece: usize, cap: usize) -> Result<Vec<u8>, GunzipError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("GZIP"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("7"));
+        let mut gunzip = Gunzip::of(&mut headers).expect("gzip");
+        assert!(headers.is_empty(), "they are of the coded body");
+        let mut plain = Vec::new();
+        for data in gzip.chunks(piece) {
+            gunzip.feed(Bytes::copy_from_slice(data));
+            while gunzip.has_input() {
+                plain.extend(gunzip.next(cap - plain.len())?);
+            }
+        }
+        let room = cap - plain.len();
+        plain.extend(gunzip.finish(room)?);
+        Ok(plain)
+    }
+
+    #[test]
+    fn every_member_is_read_in_pieces_of_any_size() {
+        let gzip = [member(b"one "), member(b""), member(b"two "), member(&[b'x'; 100_000])].concat();
+        let expected = [&b"one two "[..], &[b'x'; 100_000]].concat();
+        for piece in [1, 2, 3, 7, 10, 11, 100, 5000, gzip.len()] {
+            let plain = decode(&gzip, piece, usize::MAX).expect("gzip");
+            assert!(plain == expected, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn the_cap_counts_what_is_decoded() {
+        let gzip = [member(&[b'x'; 60_000]), member(&[b'x'; 40_000])].concat();
+        assert!(gzip.len() < 1000);
+        assert_eq!(decode(&gzip, 100, 100_000).map(|plain| plain.len()), Ok(100_000));
+        assert_eq!(decode(&gzip, 100, 99_999), Err(GunzipError::TooLarge));
+    }
+
+    #[test]
+    fn what_ends_early_or_is_no_gzip_is_an_error() {
+        let gzip = [member(b"one two three"), member(b"four")].concat();
+        let whole = [member(b"one two three").len(), gzip.len()];
+        for end in 1..=gzip.len() {
+            let outcome = decode(&gzip[..end], 8, 1000);
+            assert_eq!(outcome.is_ok(), whole.contains(&end), "the first {end} bytes: {outcome:?}");
+        }
+        assert_eq!(decode(b"", 8, 1000), Ok(Vec::new()), "nothing is nothing");
+        for bad in [&b"plain text that is no gzip"[..], &[member(b"one"), b"and more of it".to_vec()].concat()] {
+            assert!(matches!(decode(bad, 8, 1000), Err(GunzipError::Corrupt(_))));
+        }
+        let mut flipped = member(b"one two three");
+        let at = flipped.len() - 6;
+        flipped[at] ^= 1;
+        assert!(matches!(decode(&flipped, 8, 1000), Err(GunzipError::Corrupt(_))), "the checksum is held");
+    }
+
+    #[test]
+    fn another_coding_is_left_alone() {
+        let mut headers = HeaderMap::new();
+        assert!(Gunzip::of(&mut headers).is_none());
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+        assert!(Gunzip::of(&mut headers).is_none());
+        assert_eq!(headers.len(), 1);
+    }
+}

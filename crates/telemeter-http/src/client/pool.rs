@@ -1,0 +1,417 @@
+//! The connections that requests share: those that are idle, and those being made.
+//!
+//! A connection is made by a task of its own. The request that wanted it may give up: the task goes on, and what it made
+//! waits here for the next request, as any idle connection does. So a name server that needs six seconds fails a request
+//! that waits five, and not the one after it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::Authority;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::connect::{Connection, Connector, Origin, Progress, Proxies};
+use super::error::{ConnectError, OutboundError, seconds};
+use super::redact::target;
+
+/// An idle connection is closed after so long.
+const IDLE: Duration = Duration::from_secs(90);
+/// So many idle connections to one origin are kept.
+const MAX_IDLE: usize = 100;
+/// So many connections to one origin are made at a time; more requests than that wait for these.
+const MAX_CONNECTING: usize = 16;
+/// A connection that has just brought its answer is ready for the next request within this.
+const ALMOST_READY: Duration = Duration::from_millis(100);
+
+/// Cheap to clone; clones share the connections.
+#[derive(Clone, Debug)]
+pub(super) struct Pool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connector: Connector,
+    proxies: Proxies,
+    /// Whether a connection that brought an answer is kept.
+    keep_alive: bool,
+    hosts: Mutex<Hosts>,
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    /// One or two as a rule: a list is quicker than a map.
+    list: Vec<Host>,
+    /// Whether a task closes what is idle for too long.
+    is_swept: bool,
+}
+
+/// The connections of one origin.
+#[derive(Debug)]
+struct Host {
+    origin: Arc<Origin>,
+    /// HTTP/1.1: each serves one request at a time. The last one used is used next.
+    idle: Vec<(Connection, Instant)>,
+    /// HTTP/2: one serves all. With the time when it was last given out.
+    shared: Option<(Connection, Instant)>,
+    waiting: VecDeque<oneshot::Sender<Result<Lease, ConnectError>>>,
+    /// How many are being made.
+    connecting: usize,
+    /// The step that the latest of these is at.
+    progress: Arc<Progress>,
+}
+
+/// A connection for one request. One that was not sent on goes back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Option<Connection>,
+    pub(super) origin: Arc<Origin>,
+    /// Whether other requests went over it before: then the peer may be about to close it.
+    pub(super) is_reused: bool,
+    pool: Arc<Inner>,
+}
+
+enum Checkout {
+    Ready(Lease),
+    AlmostReady(Lease),
+    Wait(oneshot::Receiver<Result<Lease, ConnectError>>, Arc<Origin>, Arc<Progress>),
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, proxies: Proxies, keep_alive: bool) -> Self {
+        Self(Arc::new(Inner { connector, proxies, keep_alive, hosts: Mutex::default() }))
+    }
+
+    /// A connection to this URL's origin, for which the caller waits so long at most.
+    pub(super) async fn lease(&self, url: &Url, wait: Duration) -> Result<Lease, OutboundError> {
+        let (receiver, origin, progress) = loop {
+            match self.0.check_out(url)? {
+                Checkout::Ready(lease) => return Ok(lease),
+                Checkout::AlmostReady(mut lease) => {
+                    if lease.becomes_ready().await {
+                        return Ok(lease);
+                    }
+                }
+                Checkout::Wait(receiver, origin, progress) => break (receiver, origin, progress),
+            }
+        };
+        let error = match timeout(wait, receiver).await {
+            Ok(Ok(Ok(lease))) => return Ok(lease),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(_)) => ConnectError::new("the task that connects ended"),
+            Err(_elapsed) => ConnectError::timeout(format!(
+                "no connection within {}: still {}, which goes on",
+                seconds(wait),
+                progress.step()
+            )),
+        };
+        let text = format!("cannot connect to {}: {} ({})", target(url), error.text, origin.path());
+        Err(if error.is_timeout { OutboundError::Timeout(text) } else { OutboundError::Connect(text) })
+    }
+}
+
+impl Inner {
+    fn check_out(self: &Arc<Self>, url: &Url) -> Result<Checkout, OutboundError> {
+        let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", target(url)));
+        let is_https = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(no_url()),
+        };
+        let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(no_url)?;
+
+        let mut hosts = self.hosts.lock();
+        let is_this =
+            |known: &Host| known.origin.port == port && known.origin.is_https == is_https && known.origin.host == host;
+        let at = match hosts.list.iter().position(is_this) {
+            Some(at) => at,
+            None => {
+                let origin = self.origin(url, is_https, host, port)?;
+                // Those that a redirect led to once are not kept for ever.
+                hosts.list.retain(|host| !host.is_empty());
+                hosts.list.push(Host::new(Arc::new(origin)));
+                hosts.list.len() - 1
+            }
+        };
+        let host = &mut hosts.list[at];
+        let now = Instant::now();
+        if let Some((connection, used)) = host.shared.as_mut() {
+            if connection.is_closed() {
+                host.shared = None;
+            } else if let Some(connection) = connection.share() {
+                *used = now;
+                return Ok(Checkout::Ready(self.lease(connection, &host.origin, true)));
+            }
+        }
+        host.idle.retain(|(connection, since)| !connection.is_closed() && now - *since < IDLE);
+        if let Some(at) = host.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
+            let (connection, _) = host.idle.remove(at);
+            return Ok(Checkout::Ready(self.lease(connection, &host.origin, true)));
+        }
+        if let Some((connection, _)) = host.idle.pop() {
+            return Ok(Checkout::AlmostReady(self.lease(connection, &host.origin, true)));
+        }
+        host.waiting.retain(|waiter| !waiter.is_closed());
+        let (sender, receiver) = oneshot::channel();
+        host.waiting.push_back(sender);
+        let attempt = self.next_attempt(host);
+        let wait = Checkout::Wait(receiver, host.origin.clone(), host.progress.clone());
+        drop(hosts);
+        start(attempt);
+        Ok(wait)
+    }
+
+    fn origin(&self, url: &Url, is_https: bool, host: &str, port: u16) -> Result<Origin, OutboundError> {
+        let setup = |cause: &str| OutboundError::Setup(format!("{}: {cause}", target(url)));
+        let proxy = self.proxies.choose(is_https, host, port).map_err(|cause| setup(&cause))?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let host_header = HeaderValue::try_from(&authority).map_err(|_| setup("its host cannot stand in a header"))?;
+        let authority = Authority::try_from(authority).map_err(|_| setup("its host is none of a URL"))?;
+        Ok(Origin { is_https, host: host.to_owned(), port, proxy, authority, host_header })
+    }
+
+    fn lease(self: &Arc<Self>, connection: Connection, origin: &Arc<Origin>, is_reused: bool) -> Lease {
+        Lease { connection: Some(connection), origin: origin.clone(), is_reused, pool: self.clone() }
+    }
+
+    /// One more connection to be made, where more requests wait than are being made. It is started without the lock: a
+    /// runtime that is shutting down drops it at once, and that takes the lock.
+    fn next_attempt(self: &Arc<Self>, host: &mut Host) -> Option<Attempt> {
+        let wanted = host.waiting.iter().filter(|waiter| !waiter.is_closed()).count();
+        if host.connecting >= wanted.min(MAX_CONNECTING) {
+            return None;
+        }
+        host.connecting += 1;
+        host.progress = Arc::default();
+        Some(Attempt {
+            pool: self.clone(),
+            origin: host.origin.clone(),
+            progress: host.progress.clone(),
+            outcome: None,
+        })
+    }
+
+    /// Takes in what an attempt came to; `None` where its task ended before that.
+    fn settle(self: &Arc<Self>, origin: &Arc<Origin>, outcome: Option<Result<Connection, ConnectError>>) {
+        let mut hosts = self.hosts.lock();
+        let Some(host) = hosts.list.iter_mut().find(|host| Arc::ptr_eq(&host.origin, origin)) else { return };
+        host.connecting -= 1;
+        let has_ended = outcome.is_none();
+        match outcome {
+            Some(Ok(connection)) => self.give(host, connection, false),
+            Some(Err(error)) => host.refuse(error),
+            None => host.refuse(ConnectError::new("the task that connects ended")),
+        }
+        // A runtime that is shutting down would end the next one as well.
+        let attempt = if has_ended { None } else { self.next_attempt(host) };
+        let sweep = self.begin_sweep(&mut hosts);
+        drop(hosts);
+        start(attempt);
+        self.sweep_if(sweep);
+    }
+
+    /// Takes a connection back.
+    fn take_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: Connection) {
+        let mut hosts = self.hosts.lock();
+        let at = match hosts.list.iter().position(|host| Arc::ptr_eq(&host.origin, origin)) {
+            Some(at) => at,
+            None => {
+                hosts.list.push(Host::new(origin.clone()));
+                hosts.list.len() - 1
+            }
+        };
+        self.give(&mut hosts.list[at], connection, true);
+        let sweep = self.begin_sweep(&mut hosts);
+        drop(hosts);
+        self.sweep_if(sweep);
+    }
+
+    /// Hands a connection to whoever waits for one, or lays it down as idle.
+    fn give(self: &Arc<Self>, host: &mut Host, mut connection: Connection, is_reused: bool) {
+        let now = Instant::now();
+        if let Some(shared) = connection.share() {
+            while let Some(waiter) = host.waiting.pop_front() {
+                let Some(connection) = shared.share() else { break };
+                if let Err(Ok(lease)) = waiter.send(Ok(self.lease(connection, &host.origin, true))) {
+                    lease.forget();
+                }
+            }
+            if host.shared.as_ref().is_none_or(|(known, _)| known.is_closed()) {
+                host.shared = Some((shared, now));
+            }
+            return;
+        }
+        while let Some(waiter) = host.waiting.pop_front() {
+            match waiter.send(Ok(self.lease(connection, &host.origin, is_reused))) {
+                Err(Ok(lease)) => match lease.forget() {
+                    Some(back) => connection = back,
+                    None => return,
+                },
+                _ => return,
+            }
+        }
+        if host.idle.len() >= MAX_IDLE {
+            host.idle.remove(0);
+        }
+        host.idle.push((connection, now));
+    }
+
+    fn begin_sweep(&self, hosts: &mut Hosts) -> bool {
+        let has_idle = hosts.list.iter().any(|host| !host.idle.is_empty() || host.shared.is_some());
+        has_idle && !std::mem::replace(&mut hosts.is_swept, true)
+    }
+
+    fn sweep_if(self: &Arc<Self>, is_wanted: bool) {
+        if !is_wanted {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(sweep(Arc::downgrade(self)));
+            }
+            Err(_) => self.hosts.lock().is_swept = false,
+        }
+    }
+}
+
+/// Closes what is idle for too long, until nothing is idle.
+async fn sweep(pool: Weak<Inner>) {
+    loop {
+        sleep(IDLE / 3).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let (now, mut closed) = (Instant::now(), Vec::new());
+        let mut hosts = pool.hosts.lock();
+        for host in &mut hosts.list {
+            closed.extend(host.idle.extract_if(.., |(_, since)| now - *since >= IDLE));
+            // Answers that are still under way on it come all the same.
+            closed.extend(host.shared.take_if(|(_, used)| now - *used >= IDLE));
+        }
+        hosts.list.retain(|host| !host.is_empty());
+        if hosts.list.iter().all(|host| host.idle.is_empty() && host.shared.is_none()) {
+            hosts.is_swept = false;
+            return;
+        }
+    }
+}
+
+impl Host {
+    fn new(origin: Arc<Origin>) -> Self {
+        Self {
+            origin,
+            idle: Vec::new(),
+            shared: None,
+            waiting: VecDeque::new(),
+            connecting: 0,
+            progress: Arc::default(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty()
+            && self.shared.is_none()
+            && self.connecting == 0
+            && self.waiting.iter().all(oneshot::Sender::is_closed)
+    }
+
+    /// Tells the one who has waited longest that it has no connection.
+    fn refuse(&mut self, mut error: ConnectError) {
+        while let Some(waiter) = self.waiting.pop_front() {
+            match waiter.send(Err(error)) {
+                Err(Err(back)) => error = back,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// A connection being made. However it ends, the pool hears of it.
+struct Attempt {
+    pool: Arc<Inner>,
+    origin: Arc<Origin>,
+    progress: Arc<Progress>,
+    outcome: Option<Result<Connection, ConnectError>>,
+}
+
+fn start(attempt: Option<Attempt>) {
+    if let Some(mut attempt) = attempt {
+        tokio::spawn(async move {
+            attempt.outcome = Some(attempt.pool.connector.connect(&attempt.origin, &attempt.progress).await);
+            drop(attempt);
+        });
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.pool.settle(&self.origin, self.outcome.take());
+    }
+}
+
+impl Lease {
+    /// The connection, to send on. It does not come back by itself any more.
+    pub(super) fn take(&mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+
+    /// Gives a connection back whose answer was read to its end.
+    pub(super) fn give_back(self, connection: Connection) {
+        if self.pool.keep_alive && !connection.is_closed() && matches!(connection, Connection::H1(_)) {
+            self.pool.take_back(&self.origin, connection);
+        }
+    }
+
+    async fn becomes_ready(&mut self) -> bool {
+        let Some(Connection::H1(connection)) = &mut self.connection else { return true };
+        let is_ready = timeout(ALMOST_READY, connection.ready()).await.is_ok_and(|ready| ready.is_ok());
+        if !is_ready {
+            self.connection = None;
+        }
+        is_ready
+    }
+
+    /// Ends the lease without giving the connection back: the pool does that itself, or has another.
+    fn forget(mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection @ Connection::H1(_)) = self.connection.take()
+            && !connection.is_closed()
+        {
+            self.pool.take_back(&self.origin, connection);
+        }
+    }
+}
+
+impl Connection {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::H1(connection) => connection.is_closed(),
+            Self::H2(connection) => connection.is_closed(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::H1(connection) => connection.is_ready(),
+            Self::H2(connection) => connection.is_ready(),
+        }
+    }
+
+    /// Another handle to it, where it serves many requests at once.
+    fn share(&self) -> Option<Self> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(connection) => Some(Self::H2(connection.clone())),
+        }
+    }
+}
