@@ -2,16 +2,22 @@
 //!
 //! The provider may be out, at start or later: a token that is still good goes on being used, and without one
 //! [`TokenSource::status`] says why.
+//!
+//! [`TokenSource::send`] holds the rule for a 401: whether it is about our token or about the request. How long a token
+//! is kept and when it is renewed is measured on the monotonic clock: a wall clock that is set changes neither.
 
 mod answer;
+mod challenge;
 mod provider;
 mod rest;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::StatusCode;
 use parking_lot::RwLock;
-use telemeter_http::client::Outbound;
+use telemeter_http::client::{Answer, Outbound, OutboundError};
 use telemeter_http::clock::Clock;
 use tokio::sync::Notify;
 
@@ -27,11 +33,13 @@ const BETWEEN_REASONS: Duration = Duration::from_secs(30);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// The longest wait between two tries in the background.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The wall clock may be set while we sleep: it is looked at again after this.
+/// The clock of a machine that sleeps stands still: it is looked at again after this.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
-/// A token refused by its target is given up at most this often: a target that refuses all must not make us flood the
-/// provider.
-const BETWEEN_INVALIDATIONS_MS: i64 = 10_000;
+/// A token that its target refused is renewed at most this often: a target that refuses all must not make us flood the
+/// provider. For as long after such a renewal, a refusal is not about the token.
+const BETWEEN_REFUSALS_MS: i64 = 10_000;
+/// How often one request is sent at most, each time with another token.
+const MAX_SENDS: u32 = 4;
 
 /// Who asks whom, for what.
 #[derive(Clone, Debug)]
@@ -57,21 +65,61 @@ struct Inner {
     /// One renewal at a time; it runs in a task of its own, so that no caller's end breaks it off.
     renewal: tokio::sync::Mutex<()>,
     wake: Arc<Notify>,
+    /// Whether a target called our token invalid although it was new; so that it is logged once.
+    is_called_invalid: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     current: Option<Current>,
     failure: Option<Failure>,
-    invalidated_ms: Option<i64>,
+    /// When a refused token was last renewed.
+    refused_ms: Option<i64>,
+    /// How many tokens there have been.
+    grants: u64,
 }
 
+/// A token, and the times of its life, all on the monotonic clock.
 struct Current {
     token: Secret,
+    /// Which grant it is from: a provider may give the same token again.
+    grant: u64,
+    /// When it was asked for.
+    asked_ms: i64,
     /// From then on a new one is asked for in the background.
     renew_ms: i64,
     /// From then on it is no longer given out.
     expires_ms: i64,
+    /// Whether a target refused it. It is given out until there is another: the refusal may be about something else.
+    is_refused: bool,
+    /// Whether it took the place of one that was refused.
+    is_after_refusal: bool,
+}
+
+/// Why a request that carries our token brought no answer that is about the request.
+#[derive(Debug)]
+pub enum SendError {
+    /// There is no token, and the provider gives none.
+    NoToken(Error),
+    /// The target refuses our token.
+    TokenRefused,
+    /// No answer came.
+    Outbound(OutboundError),
+}
+
+/// What a 401 to a token calls for.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    /// There is another token by now: it is tried.
+    Superseded,
+    /// The token is to be renewed, and then tried.
+    Renew,
+    /// It is being renewed because of another refusal.
+    Renewing,
+    /// The token was renewed a moment ago because of another refusal: this one is about the request.
+    OfRequest,
+    /// A refused token was renewed too short a while ago for another renewal.
+    TooSoon,
 }
 
 struct Failure {
@@ -89,6 +137,7 @@ impl TokenSource {
             state: RwLock::default(),
             renewal: tokio::sync::Mutex::default(),
             wake: Arc::default(),
+            is_called_invalid: AtomicBool::new(false),
         });
         tokio::spawn(keep_fresh(Arc::downgrade(&inner), inner.wake.clone()));
         Self(inner)
@@ -99,29 +148,68 @@ impl TokenSource {
     /// # Errors
     /// [`Error::ProviderUnavailable`] when there is none and the provider gives none.
     pub async fn token(&self) -> Result<Secret, Error> {
-        if let Some(token) = self.0.valid() {
-            return Ok(token);
+        self.granted().await.map(|(token, _)| token)
+    }
+
+    /// The current token, and which grant it is from.
+    async fn granted(&self) -> Result<(Secret, u64), Error> {
+        if let Some(granted) = self.0.valid() {
+            return Ok(granted);
         }
+        self.renewed(Want::Valid).await?;
+        self.0.valid().ok_or_else(|| unavailable("the token ended at once"))
+    }
+
+    async fn renewed(&self, want: Want) -> Result<(), Error> {
         let inner = self.0.clone();
-        let renewal = tokio::spawn(async move { inner.renew(Want::Valid).await });
+        let renewal = tokio::spawn(async move { inner.renew(want).await });
         renewal.await.unwrap_or_else(|_| Err(unavailable("the question was dropped")))
     }
 
-    /// The target refused this token (401): it is given up, unless another has taken its place by now. True when it
-    /// was; then a second try with [`TokenSource::token`] has a new one.
-    pub fn invalidate(&self, token: &Secret) -> bool {
-        let now_ms = self.0.clock.now_ms();
-        let mut state = self.0.state.write();
-        let is_current = state.current.as_ref().is_some_and(|current| current.token == *token);
-        let too_soon = state.invalidated_ms.is_some_and(|last| now_ms.saturating_sub(last) < BETWEEN_INVALIDATIONS_MS);
-        if !is_current || too_soon {
-            return false;
+    /// Sends a request that carries our token, and holds the one rule for a 401.
+    ///
+    /// `send` sends the request with a token; it is called again with a newer one where the answer is 401 to one from
+    /// before a renewal. An answer of 401 that comes back from here was given to a token that was renewed a moment ago, and
+    /// is not said to be about the token (`invalid_token`): it is about what was asked.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    ///
+    /// Source: RFC 6750 3 and 3.1.
+    pub async fn send<F>(&self, send: impl Fn(Secret) -> F) -> Result<Answer, SendError>
+    where
+        F: Future<Output = Result<Answer, OutboundError>>,
+    {
+        let (mut token, mut grant) = self.granted().await.map_err(SendError::NoToken)?;
+        for _ in 0..MAX_SENDS {
+            let answer = send(token).await.map_err(SendError::Outbound)?;
+            if answer.status != StatusCode::UNAUTHORIZED {
+                if self.0.is_called_invalid.load(Ordering::Relaxed) {
+                    self.0.is_called_invalid.store(false, Ordering::Relaxed);
+                }
+                return Ok(answer);
+            }
+            let refusal = self.0.state.write().on_refusal(grant, self.0.clock.monotonic_ms());
+            match refusal {
+                Refusal::Superseded => {}
+                Refusal::Renew | Refusal::Renewing => {
+                    if refusal == Refusal::Renew {
+                        self.0.wake.notify_one();
+                    }
+                    self.renewed(Want::Other { than: grant }).await.map_err(SendError::NoToken)?;
+                }
+                Refusal::OfRequest if !challenge::is_invalid_token(&answer.headers) => return Ok(answer),
+                Refusal::OfRequest => {
+                    if !self.0.is_called_invalid.swap(true, Ordering::Relaxed) {
+                        tracing::error!("our token is refused as invalid although it was just renewed");
+                    }
+                    return Err(SendError::TokenRefused);
+                }
+                Refusal::TooSoon => return Err(SendError::TokenRefused),
+            }
+            (token, grant) = self.granted().await.map_err(SendError::NoToken)?;
         }
-        state.current = None;
-        state.invalidated_ms = Some(now_ms);
-        drop(state);
-        self.0.wake.notify_one();
-        true
+        Err(SendError::TokenRefused)
     }
 
     /// Takes another password; the next token is asked for with it, at once.
@@ -163,38 +251,75 @@ enum Want {
     Valid,
     /// It is time for a new one.
     Fresh,
+    /// This grant's token was refused.
+    Other {
+        /// Its number.
+        than: u64,
+    },
+}
+
+impl State {
+    /// What a 401 to the token of this grant calls for.
+    fn on_refusal(&mut self, grant: u64, now_ms: i64) -> Refusal {
+        let Some(current) = &mut self.current else { return Refusal::Renewing };
+        if current.grant != grant {
+            return Refusal::Superseded;
+        }
+        if current.is_refused {
+            return Refusal::Renewing;
+        }
+        if current.is_after_refusal && now_ms.saturating_sub(current.asked_ms) < BETWEEN_REFUSALS_MS {
+            return Refusal::OfRequest;
+        }
+        if self.refused_ms.is_some_and(|last_ms| now_ms.saturating_sub(last_ms) < BETWEEN_REFUSALS_MS) {
+            return Refusal::TooSoon;
+        }
+        self.refused_ms = Some(now_ms);
+        current.is_refused = true;
+        // In the background, too, until it has worked.
+        current.renew_ms = i64::MIN;
+        Refusal::Renew
+    }
 }
 
 impl Inner {
-    fn valid(&self) -> Option<Secret> {
-        let now_ms = self.clock.now_ms();
+    fn valid(&self) -> Option<(Secret, u64)> {
+        let now_ms = self.clock.monotonic_ms();
         let state = self.state.read();
-        state.current.as_ref().filter(|current| now_ms < current.expires_ms).map(|current| current.token.clone())
+        let current = state.current.as_ref().filter(|current| now_ms < current.expires_ms)?;
+        Some((current.token.clone(), current.grant))
+    }
+
+    fn has(&self, want: Want) -> bool {
+        match want {
+            Want::Valid => self.valid().is_some(),
+            Want::Fresh => !self.is_due() && self.valid().is_some(),
+            Want::Other { than } => self.valid().is_some_and(|(_, grant)| grant != than),
+        }
     }
 
     fn is_due(&self) -> bool {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.monotonic_ms();
         self.state.read().current.as_ref().is_none_or(|current| now_ms >= current.renew_ms)
     }
 
     fn until_due(&self) -> Duration {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.monotonic_ms();
         let renew_ms = self.state.read().current.as_ref().map_or(now_ms, |current| current.renew_ms);
         Duration::from_millis(u64::try_from(renew_ms.saturating_sub(now_ms)).unwrap_or(0)).min(MAX_SLEEP)
     }
 
     /// Fetches a token, unless somebody else just did, or just failed to.
-    async fn renew(&self, want: Want) -> Result<Secret, Error> {
+    async fn renew(&self, want: Want) -> Result<(), Error> {
         let _one_at_a_time = self.renewal.lock().await;
-        if want == Want::Valid || !self.is_due() {
-            if let Some(token) = self.valid() {
-                return Ok(token);
-            }
-            if let Some(failure) = &self.state.read().failure
-                && failure.at.elapsed() < AFTER_FAILURE
-            {
-                return Err(failure.error.clone());
-            }
+        if self.has(want) {
+            return Ok(());
+        }
+        if want != Want::Fresh
+            && let Some(failure) = &self.state.read().failure
+            && failure.at.elapsed() < AFTER_FAILURE
+        {
+            return Err(failure.error.clone());
         }
         // The provider asked to be left alone: as long as it said, the failure stands.
         if self.provider.rest.left().is_some()
@@ -202,7 +327,7 @@ impl Inner {
         {
             return Err(failure.error.clone());
         }
-        let asked_ms = self.clock.now_ms();
+        let asked_ms = self.clock.monotonic_ms();
         let granted = tokio::time::timeout(DEADLINE, self.provider.ask()).await;
         let granted = granted.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
         let mut state = self.state.write();
@@ -211,11 +336,12 @@ impl Inner {
                 if state.failure.take().is_some() {
                     tracing::info!("the OIDC provider is back");
                 }
-                let token = granted.token.clone();
-                state.current = Some(Current::new(granted, asked_ms));
+                state.grants += 1;
+                let is_after_refusal = state.current.as_ref().is_some_and(|current| current.is_refused);
+                state.current = Some(Current { is_after_refusal, ..Current::new(granted, state.grants, asked_ms) });
                 drop(state);
                 self.wake.notify_one();
-                Ok(token)
+                Ok(())
             }
             Err(reason) => {
                 let (now, error) = (tokio::time::Instant::now(), unavailable(reason.as_str()));
@@ -236,17 +362,17 @@ impl Inner {
 
 impl Current {
     /// Renewed at 80 % of its life or 10 s before its end, whichever is earlier; but not before half of its life.
-    fn new(granted: Granted, asked_ms: i64) -> Self {
-        let Some(life) = granted.lives else {
-            return Self { token: granted.token, renew_ms: i64::MAX, expires_ms: i64::MAX };
+    fn new(granted: Granted, grant: u64, asked_ms: i64) -> Self {
+        let (renew_ms, expires_ms) = match granted.lives {
+            None => (i64::MAX, i64::MAX),
+            Some(life) => {
+                let life_ms = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
+                let renew_after_ms = (life_ms / 10 * 8).min(life_ms - 10_000).max(life_ms / 2);
+                (asked_ms.saturating_add(renew_after_ms), asked_ms.saturating_add(life_ms))
+            }
         };
-        let life_ms = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
-        let renew_after_ms = (life_ms / 10 * 8).min(life_ms - 10_000).max(life_ms / 2);
-        Self {
-            token: granted.token,
-            renew_ms: asked_ms.saturating_add(renew_after_ms),
-            expires_ms: asked_ms.saturating_add(life_ms),
-        }
+        let token = granted.token;
+        Self { token, grant, asked_ms, renew_ms, expires_ms, is_refused: false, is_after_refusal: false }
     }
 }
 

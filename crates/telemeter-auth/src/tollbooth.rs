@@ -5,6 +5,7 @@
 //! knew go on for a while. A no is never remembered, and takes a remembered yes with it.
 
 mod answer;
+mod fleet_refusal;
 pub mod mock;
 mod shared;
 
@@ -21,10 +22,11 @@ use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 use url::Url;
 
+use self::fleet_refusal::FleetRefusal;
 pub use self::shared::SharedCache;
 use crate::bounded::{Bounded, Digest, sha256};
 use crate::composite_token::CompositeToken;
-use crate::oidc::TokenSource;
+use crate::oidc::{SendError, TokenSource};
 use crate::{Error, Secret};
 
 /// The longest answer of the authority that is read.
@@ -92,6 +94,7 @@ struct Inner {
     asked: Mutex<HashMap<Digest, Coming>>,
     questions: Semaphore,
     out: AtomicBool,
+    fleet_refusal: Mutex<FleetRefusal>,
 }
 
 /// A remembered yes.
@@ -156,6 +159,7 @@ impl Tollbooth {
             shared,
             asked: Mutex::default(),
             out: AtomicBool::new(false),
+            fleet_refusal: Mutex::default(),
         }))
     }
 
@@ -258,6 +262,7 @@ impl Inner {
         let answer = match self.questions.try_acquire() {
             Ok(_permit) => {
                 let answer = self.question_authority(question).await;
+                let answer = self.unless_fleet_is_refused(answer, digest, told.as_ref());
                 self.mark_out(&answer);
                 answer
             }
@@ -320,45 +325,61 @@ impl Inner {
         }
     }
 
+    /// A 401 to a caller with a cached approval is not believed where such callers are refused one after the other.
+    fn unless_fleet_is_refused(
+        &self,
+        answer: Result<Arc<str>, Error>,
+        digest: &Digest,
+        told: Option<&Known>,
+    ) -> Result<Arc<str>, Error> {
+        match answer {
+            Ok(_) => self.fleet_refusal.lock().approved(),
+            Err(Error::Refused { status: 401 }) => {
+                let is_known = told.is_some() || self.known.get(digest, self.clock.now_ms()).is_some();
+                if is_known && self.fleet_refusal.lock().refused(self.clock.monotonic_ms()) {
+                    return Err(unavailable("it refuses one caller after the other that it approved before (401)"));
+                }
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
     /// The account that the authority names.
     async fn question_authority(&self, question: &Question) -> Result<Arc<str>, Error> {
-        let mut request = Request::post(self.config.authorize.clone());
-        let json = header::HeaderValue::from_static("application/json");
-        request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
-        request.headers_mut().insert(header::ACCEPT, json);
-        *request.body_mut() = Some(question.body.expose().to_owned().into());
-        let request = request.with_timeout(self.config.deadline);
-        match tokio::time::timeout(3 * self.config.deadline, self.send(request)).await {
+        match tokio::time::timeout(3 * self.config.deadline, self.send(question)).await {
             Ok(answer) => answer::read(&answer?, question),
             Err(_elapsed) => Err(unavailable("no answer in time")),
         }
     }
 
-    /// Sends a question, with our own token where there is a source of them. One that is refused is given up, and the
-    /// question asked once more with another.
-    async fn send(&self, request: Request) -> Result<Answer, Error> {
-        let with = |mut request: Request, token: &Secret| {
-            let value = header::HeaderValue::try_from(format!("Bearer {}", token.expose()));
-            let mut value = value.map_err(|_| unavailable("our token cannot stand in a header"))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-            Ok::<_, Error>(request)
+    /// Sends a question, with our own token where there is a source of them.
+    async fn send(&self, question: &Question) -> Result<Answer, Error> {
+        let Some(source) = &self.token else {
+            return self.post(question, None).await.map_err(|error| unavailable(error.to_string()));
         };
-        let post = async |request: Request| {
-            let sent = self.outbound.send(request, MAX_ANSWER_BYTES).await;
-            sent.map_err(|error: OutboundError| unavailable(error.to_string()))
+        let sent = source.send(|token| async move { self.post(question, Some(&token)).await }).await;
+        sent.map_err(|error| match error {
+            SendError::NoToken(error) => unavailable(error.to_string()),
+            SendError::TokenRefused => unavailable("it refuses our own token (401)"),
+            SendError::Outbound(error) => unavailable(error.to_string()),
+        })
+    }
+
+    async fn post(&self, question: &Question, token: Option<&Secret>) -> Result<Answer, OutboundError> {
+        let authorization = token.map(bearer).transpose()?;
+        let request = || {
+            let mut request = Request::post(self.config.authorize.clone());
+            let json = header::HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
+            request.headers_mut().insert(header::ACCEPT, json);
+            if let Some(authorization) = &authorization {
+                request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+            }
+            *request.body_mut() = Some(question.body.expose().to_owned().into());
+            Ok(request.with_timeout(self.config.deadline))
         };
-        let Some(source) = &self.token else { return post(request).await };
-        let ours = |error: Error| unavailable(error.to_string());
-        let token = source.token().await.map_err(ours)?;
-        let again = request.clone();
-        let answer = post(with(request, &token)?).await?;
-        // A 401 may be about the caller's token or about ours: only another of ours can tell.
-        if answer.status == http::StatusCode::UNAUTHORIZED && source.invalidate(&token) {
-            let token = source.token().await.map_err(ours)?;
-            return post(with(again, &token)?).await;
-        }
-        Ok(answer)
+        self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await
     }
 
     /// Says once that the authority is out, and once that it is back.
@@ -386,6 +407,13 @@ impl Question {
         };
         sha256(&[kind, self.body.expose().as_bytes()].concat())
     }
+}
+
+fn bearer(token: &Secret) -> Result<header::HeaderValue, OutboundError> {
+    let value = header::HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|_| OutboundError::Setup("our token cannot stand in a header".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn after(ms: i64, wait: Duration) -> i64 {

@@ -3,6 +3,7 @@
 //! A redirect is followed only where the configuration says so.
 
 mod connect;
+mod early_answer;
 mod error;
 mod exchange;
 mod gunzip;
@@ -12,6 +13,7 @@ mod pool;
 mod redact;
 mod redirect;
 mod renewal;
+mod replay;
 mod request;
 mod roots;
 mod tls;
@@ -25,7 +27,9 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use self::exchange::Route;
 use self::renewal::Connections;
+use self::replay::Failed;
 pub use self::{
     connect::Resolver, error::OutboundError, metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal,
     request::Request, tls::system_tls,
@@ -188,25 +192,53 @@ impl Outbound {
     /// [`OutboundError`].
     pub async fn send(&self, mut request: Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
         propagate::inject(request.headers_mut());
-        let trip = self.shared.config.verbose.then(|| redact::RoundTrip::of(&request));
-        let method = crate::metrics::method_label(request.method());
-        let in_flight = self.shared.metrics.as_ref().map(|metrics| metrics.start(self.shared.config.name));
-        let start = Instant::now();
-
-        let outcome = self.exchange(request, cap_bytes).await;
-
-        let took = start.elapsed();
-        if let Some(in_flight) = in_flight {
-            in_flight.end(method, outcome.as_ref().ok().map(|answer| answer.status), took);
-        }
-        if let Some(trip) = trip {
-            trip.log(self.shared.config.name, &outcome, took);
-        }
-        outcome
+        let call = self.call(&request);
+        let outcome = self.exchange(request, cap_bytes, Route::Any).await;
+        call.end(outcome.map_err(OutboundError::from))
     }
 
-    async fn exchange(&self, request: Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
-        let mut opened = self.begin(request, cap_bytes).await?;
+    /// As [`Outbound::send`], for a request that may arrive twice. Where the peer closed a kept connection before any byte
+    /// of an answer came, the request is made and sent once more, at once, on a new connection, within the same deadline.
+    ///
+    /// # Errors
+    /// [`OutboundError`], and what `request` fails with.
+    pub async fn send_idempotent(
+        &self,
+        request: impl Fn() -> Result<Request, OutboundError>,
+        cap_bytes: usize,
+    ) -> Result<Answer, OutboundError> {
+        let traced = || {
+            let mut request = request()?;
+            propagate::inject(request.headers_mut());
+            Ok::<_, OutboundError>(request)
+        };
+        let first = traced()?;
+        let call = self.call(&first);
+        let outcome = match self.exchange(first, cap_bytes, Route::Any).await {
+            Err(Failed { error, closed_unanswered: Some(deadline) }) => {
+                tracing::debug!(%error, "a kept connection was closed: sent again on a new one");
+                match traced() {
+                    Ok(again) => self.exchange(again, cap_bytes, Route::New { deadline }).await,
+                    Err(error) => Err(error.into()),
+                }
+            }
+            outcome => outcome,
+        };
+        call.end(outcome.map_err(OutboundError::from))
+    }
+
+    fn call(&self, request: &Request) -> Call<'_> {
+        Call {
+            config: &self.shared.config,
+            trip: self.shared.config.verbose.then(|| redact::RoundTrip::of(request)),
+            method: crate::metrics::method_label(request.method()),
+            in_flight: self.shared.metrics.as_ref().map(|metrics| metrics.start(self.shared.config.name)),
+            start: Instant::now(),
+        }
+    }
+
+    async fn exchange(&self, request: Request, cap_bytes: usize, route: Route) -> Result<Answer, Failed> {
+        let mut opened = self.begin_on(request, cap_bytes, route).await?;
         // Most answers are empty, or come in one piece: then nothing is copied.
         let mut body = opened.chunk().await?.unwrap_or_default();
         if !body.is_empty()
@@ -221,6 +253,28 @@ impl Outbound {
         }
         let redirect = opened.redirect_target();
         Ok(Answer { status: opened.status, headers: std::mem::take(&mut opened.headers), body, redirect })
+    }
+}
+
+/// One call that is counted, timed and logged, however often it is sent.
+struct Call<'o> {
+    config: &'o OutboundConfig,
+    trip: Option<redact::RoundTrip>,
+    method: &'static str,
+    in_flight: Option<metrics::InFlight<'o>>,
+    start: Instant,
+}
+
+impl Call<'_> {
+    fn end(self, outcome: Result<Answer, OutboundError>) -> Result<Answer, OutboundError> {
+        let took = self.start.elapsed();
+        if let Some(in_flight) = self.in_flight {
+            in_flight.end(self.method, outcome.as_ref().ok().map(|answer| answer.status), took);
+        }
+        if let Some(trip) = self.trip {
+            trip.log(self.config.name, &outcome, took);
+        }
+        outcome
     }
 }
 

@@ -1,20 +1,25 @@
 //! What time it is: the system's clock, or one that a test sets.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, handed to whatever compares timestamps. Cheap to clone.
-///
-/// Deadlines and durations do not come from here: they use the monotonic clock.
+/// The clock, in its two parts: the wall clock, for timestamps that others write or read, and the monotonic clock, for
+/// whatever decides how long to wait or to keep something. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    fixed: Option<Arc<AtomicI64>>,
+    fixed: Option<Arc<Fixed>>,
 }
 
 /// Moves a clock made by [`Clock::fixed`], and every clone of it.
 #[derive(Clone, Debug)]
-pub struct ClockHandle(Arc<AtomicI64>);
+pub struct ClockHandle(Arc<Fixed>);
+
+#[derive(Debug)]
+struct Fixed {
+    unix_ms: AtomicI64,
+    monotonic_ms: AtomicI64,
+}
 
 impl Clock {
     /// The system's clock.
@@ -24,29 +29,40 @@ impl Clock {
 
     /// A clock that stands at `unix_ms` until its handle moves it.
     pub fn fixed(unix_ms: i64) -> (Self, ClockHandle) {
-        let now = Arc::new(AtomicI64::new(unix_ms));
-        (Self { fixed: Some(now.clone()) }, ClockHandle(now))
+        let fixed = Arc::new(Fixed { unix_ms: AtomicI64::new(unix_ms), monotonic_ms: AtomicI64::new(0) });
+        (Self { fixed: Some(fixed.clone()) }, ClockHandle(fixed))
     }
 
     /// Milliseconds since 1970-01-01 00:00 UTC.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn now_ms(&self) -> i64 {
         match &self.fixed {
-            Some(now) => now.load(Ordering::Relaxed),
+            Some(fixed) => fixed.unix_ms.load(Ordering::Relaxed),
             None => unix_ms(SystemTime::now()),
+        }
+    }
+
+    /// Milliseconds since some moment of this process. They go on evenly, whatever the wall clock is set to.
+    pub fn monotonic_ms(&self) -> i64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        match &self.fixed {
+            Some(fixed) => fixed.monotonic_ms.load(Ordering::Relaxed),
+            None => i64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(i64::MAX),
         }
     }
 }
 
 impl ClockHandle {
-    /// Sets the time, forwards or backwards.
+    /// Sets the wall clock, forwards or backwards. The monotonic clock does not follow.
     pub fn set_ms(&self, unix_ms: i64) {
-        self.0.store(unix_ms, Ordering::Relaxed);
+        self.0.unix_ms.store(unix_ms, Ordering::Relaxed);
     }
 
-    /// Moves the time on.
+    /// Moves both clocks on.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.0.unix_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.0.monotonic_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
 
@@ -71,6 +87,19 @@ mod tests {
         assert_eq!(clone.now_ms(), 3_000);
         handle.set_ms(-5);
         assert_eq!(clock.now_ms(), -5);
+    }
+
+    #[test]
+    fn the_monotonic_clock_does_not_follow_a_wall_clock_that_is_set() {
+        let (clock, handle) = Clock::fixed(1_000);
+        handle.advance(Duration::from_secs(2));
+        assert_eq!(clock.monotonic_ms(), 2_000);
+        handle.set_ms(-3_600_000);
+        assert_eq!(clock.clone().monotonic_ms(), 2_000);
+        let system = Clock::system();
+        let before = system.monotonic_ms();
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(system.monotonic_ms() > before);
     }
 
     #[test]

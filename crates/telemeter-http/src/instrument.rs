@@ -28,7 +28,7 @@ use crate::{panics, propagate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The target of the span of a request that came without a trace. Where no spans are sent, no layer for traces needs it:
+/// The target of the span of a request that came without a trace, and of a batch of them. Where no spans are sent, no layer for traces needs it:
 /// there is nothing to carry on.
 pub const UNTRACED: &str = "telemeter_http::untraced";
 

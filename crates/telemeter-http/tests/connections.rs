@@ -78,7 +78,7 @@ async fn a_lookup_that_outlasts_its_call_serves_the_next() {
         config.connection_wait = Duration::from_millis(250);
     });
     let error = ask(&outbound, "http://store.test/write?token=hunter2").await.expect_err("too slow for the first");
-    assert!(matches!(error, OutboundError::Timeout(_)), "{error:?}");
+    assert!(matches!(error, OutboundError::ConnectTimeout(_)), "{error:?}");
     let expected = "cannot connect to http://store.test/write: no connection within 250 ms: still looking up store.test, \
                     which goes on (reached directly)";
     assert_eq!(error.to_string(), expected);
@@ -146,7 +146,7 @@ async fn all_of_a_connection_has_one_deadline() {
         config.connect_timeout = Duration::from_millis(200);
     });
     let error = ask(&outbound, "http://store.test/").await.expect_err("no name server");
-    assert!(matches!(error, OutboundError::Timeout(_)), "{error:?}");
+    assert!(matches!(error, OutboundError::ConnectTimeout(_)), "{error:?}");
     let expected = "cannot connect to http://store.test/: no connection within 200 ms: still looking up store.test \
                     (reached directly)";
     assert_eq!(error.to_string(), expected);

@@ -63,6 +63,140 @@ async fn an_answer_that_drips_is_cut_off_too() {
     assert!(matches!(error, OutboundError::Timeout(_)), "{error:?}");
 }
 
+/// A server that takes one connection after the other and does with its `n`th whatever `serve` says.
+async fn raw_server<F>(serve: impl Fn(usize, tokio::net::TcpStream) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(number, stream));
+        }
+    });
+    url
+}
+
+/// Reads one request of at most `len` body bytes; false at the end of the connection.
+async fn read_request(stream: &mut tokio::net::TcpStream, len: usize) -> bool {
+    use tokio::io::AsyncReadExt as _;
+    let mut read = Vec::new();
+    loop {
+        if let Some(head) = read.windows(4).position(|four| four == b"\r\n\r\n")
+            && read.len() >= head + 4 + len
+        {
+            return true;
+        }
+        match stream.read_buf(&mut read).await {
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+async fn post_twice_at_most(
+    outbound: &Outbound,
+    url: &str,
+    body: &'static [u8],
+) -> Result<telemeter_http::client::Answer, OutboundError> {
+    let request = || Ok(Request::post(url.parse().unwrap()).with_body(body));
+    outbound.send_idempotent(request, 100).await
+}
+
+/// The race of a kept connection: the peer closes it just when the second request arrives.
+#[tokio::test]
+async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again_at_once() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::AsyncWriteExt as _;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let url = raw_server(move |_, mut stream| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if read_request(&mut stream, 4).await {
+                stream.write_all(OK).await.unwrap();
+                read_request(&mut stream, 4).await;
+            }
+        }
+    })
+    .await;
+    let outbound = outbound(|_| ());
+    for round in 0..20 {
+        let answer = post_twice_at_most(&outbound, &url, b"body").await;
+        assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")).status, 200);
+    }
+    assert!(connections.load(Ordering::Relaxed) > 10, "connections were closed on the way");
+    // Whatever may not arrive twice is sent once.
+    let request = || Request::post(url.parse().unwrap()).with_body("body");
+    let failed = [outbound.send(request(), 100).await.is_err(), outbound.send(request(), 100).await.is_err()];
+    assert!(failed.contains(&true), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_every_connection_is_asked_twice_and_no_more() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = requests.clone();
+    let url = raw_server(move |_, mut stream| {
+        let count = count.clone();
+        async move {
+            if read_request(&mut stream, 4).await {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let error = post_twice_at_most(&outbound(|_| ()), &url, b"body").await.expect_err("closed");
+    assert!(matches!(error, OutboundError::Broken(_)), "{error:?}");
+    assert!(requests.load(Ordering::Relaxed) <= 2);
+}
+
+#[tokio::test]
+async fn a_second_try_has_no_deadline_of_its_own() {
+    use tokio::io::AsyncWriteExt as _;
+    let url = raw_server(|number, mut stream| async move {
+        read_request(&mut stream, 4).await;
+        if number == 0 {
+            stream.write_all(OK).await.unwrap();
+            read_request(&mut stream, 4).await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    })
+    .await;
+    let outbound = outbound(|config| config.timeout = Duration::from_millis(500));
+    assert_eq!(post_twice_at_most(&outbound, &url, b"body").await.unwrap().status, 200);
+    let start = Instant::now();
+    let error = post_twice_at_most(&outbound, &url, b"body").await.expect_err("too late");
+    assert!(matches!(error, OutboundError::Timeout(_)), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+/// A peer that answers at the head of a request, and closes without reading the body: a reset follows its answer.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_was_read_is_the_answer() {
+    use tokio::io::AsyncWriteExt as _;
+    const BODY: &[u8] = &[b'x'; 4 << 20];
+    let url = raw_server(|_, mut stream| async move {
+        if read_request(&mut stream, 0).await {
+            let answer = b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    let outbound = outbound(|_| ());
+    for round in 0..50 {
+        let answer = post_twice_at_most(&outbound, &url, BODY).await;
+        assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")).status, 413);
+    }
+}
+
 #[tokio::test]
 async fn an_answer_up_to_exactly_the_cap() {
     let server = server(ResponseTemplate::new(200).set_body_string("x".repeat(1000))).await;

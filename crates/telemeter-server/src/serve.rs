@@ -35,7 +35,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config, Door},
-    forward::{DEADLINE, Forward, Joining},
+    forward::{BatchConfig, DEADLINE, Forward},
     gateway::{Gateway, Shared, Workspaces},
     metrics::Metrics,
     pages::{self, Pages},
@@ -265,7 +265,7 @@ fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<(G
     };
     let forward = config.forward.as_ref().map(|forward| {
         let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
-        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), Joining::default())
+        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), BatchConfig::default())
     });
     let recent_store = config.recent_store.as_ref().map(|store| {
         let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };

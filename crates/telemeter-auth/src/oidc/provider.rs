@@ -6,7 +6,7 @@ use http::Method;
 use http::header::{self, HeaderValue};
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
-use telemeter_http::client::{Outbound, Request};
+use telemeter_http::client::{Outbound, OutboundError, Request};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
@@ -130,8 +130,8 @@ impl Provider {
 
     async fn ask_with(&self, token_endpoint: &Url, style: Style) -> Result<Granted, NoToken> {
         let client_secret = self.client_secret.read().clone();
-        let request = self.credentials(token_endpoint, style, &client_secret).map_err(NoToken::Other)?;
-        let answer = self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| {
+        let request = || self.credentials(token_endpoint, style, &client_secret).map_err(OutboundError::Setup);
+        let answer = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await.map_err(|error| {
             let reason = format!("the token endpoint: {error}");
             match error.kind() {
                 "timeout" => NoToken::Timeout(reason),
@@ -164,10 +164,13 @@ impl Provider {
         let issuer = &self.config.issuer;
         let address = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
         let address = Url::parse(&address).map_err(|error| format!("the issuer is no URL: {error}"))?;
-        let mut request = Request::new(Method::GET, address.clone());
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let answer =
-            self.outbound.send(request, MAX_ANSWER_BYTES).await.map_err(|error| format!("discovery: {error}"))?;
+        let request = || {
+            let mut request = Request::new(Method::GET, address.clone());
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+            Ok(request)
+        };
+        let sent = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await;
+        let answer = sent.map_err(|error| format!("discovery: {error}"))?;
         self.rest.heed(&answer);
         let words = Words::new(&self.config.client_id, &self.client_secret.read());
         let status = status(&answer, &address, &words);

@@ -197,7 +197,7 @@ impl From<UploadError> for Failed {
 
 fn unreachable(cause: &OutboundError) -> Failure {
     match cause {
-        OutboundError::Timeout(_) => Failure::Timeout,
+        OutboundError::Timeout(_) | OutboundError::ConnectTimeout(_) => Failure::Timeout,
         OutboundError::Connect(_) | OutboundError::Broken(_) => Failure::Connection,
         OutboundError::Setup(_) | OutboundError::Redirect(_) | OutboundError::TooLarge { .. } => Failure::Other,
     }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 pub(super) use self::proxy::{Proxies, ProxyKind, ProxyServer};
 pub use self::resolver::Resolver;
+use super::early_answer::ReadsAfterFailedWrite;
 use super::error::{ConnectError, seconds};
 use super::words;
 
@@ -125,7 +126,10 @@ impl Connector {
 
     async fn make(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
         let stream = match &origin.proxy {
-            None => Box::new(dial::dial(&self.resolver, &origin.host, origin.port, progress).await?),
+            None => {
+                let stream = dial::dial(&self.resolver, &origin.host, origin.port, progress).await?;
+                Box::new(ReadsAfterFailedWrite::new(stream))
+            }
             Some(proxy) => self.through(proxy, origin, progress).await?,
         };
         if !origin.is_https {
@@ -137,7 +141,8 @@ impl Connector {
 
     /// A way to the origin that its proxy opened.
     async fn through(&self, proxy: &ProxyServer, origin: &Origin, progress: &Progress) -> Result<Stream, ConnectError> {
-        let mut stream: Stream = Box::new(dial::dial(&self.resolver, &proxy.host, proxy.port, progress).await?);
+        let stream = dial::dial(&self.resolver, &proxy.host, proxy.port, progress).await?;
+        let mut stream: Stream = Box::new(ReadsAfterFailedWrite::new(stream));
         if let (ProxyKind::Https, Some(tls)) = (proxy.kind, &self.proxy_tls) {
             stream = self.secure(tls, &proxy.host, stream, progress).await?.0;
         }

@@ -11,9 +11,12 @@ pub enum OutboundError {
     /// The configuration cannot work: a file is missing or wrong, a proxy variable, a URL that is not HTTP's.
     #[error("{0}")]
     Setup(String),
-    /// The deadline of the connection or of the answer passed.
+    /// The deadline of the answer passed.
     #[error("{0}")]
     Timeout(String),
+    /// There was no connection in time. It goes on being made, for the next call.
+    #[error("{0}")]
+    ConnectTimeout(String),
     /// No connection came about: refused, no such name, a proxy that refuses, or a certificate that is not trusted.
     #[error("{0}")]
     Connect(String),
@@ -38,7 +41,7 @@ impl OutboundError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Setup(_) => "setup",
-            Self::Timeout(_) => "timeout",
+            Self::Timeout(_) | Self::ConnectTimeout(_) => "timeout",
             Self::Connect(_) => "connect",
             Self::TooLarge { .. } => "too_large",
             Self::Broken(_) => "broken",
@@ -52,6 +55,7 @@ impl OutboundError {
         match self {
             Self::Setup(text) => Self::Setup(with(text)),
             Self::Timeout(text) => Self::Timeout(with(text)),
+            Self::ConnectTimeout(text) => Self::ConnectTimeout(with(text)),
             Self::Connect(text) => Self::Connect(with(text)),
             Self::Broken(text) => Self::Broken(with(text)),
             Self::Redirect(text) => Self::Redirect(with(text)),

@@ -15,16 +15,36 @@ use super::error::seconds;
 use super::gunzip::Gunzip;
 use super::opened::Opened;
 use super::redact::target;
+use super::replay::{self, Failed};
 use super::{Outbound, OutboundError, Request, words};
 
 /// So often is a request sent on another connection, where the one that it was to go on had just been closed.
 const MAX_TRIES: u32 = 4;
 
+/// Which connection a request goes out on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Route {
+    /// One that is kept, where there is one.
+    Any,
+    /// One that no request went over before, with what is left until the deadline of the first try.
+    New { deadline: Instant },
+}
+
 type Message = http::Request<Full<Bytes>>;
 
 impl Outbound {
     /// Sends a request and waits for the head of its answer. The clock of the answer begins when there is a connection.
-    pub(super) async fn begin(&self, mut request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+    pub(super) async fn begin(&self, request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+        Ok(self.begin_on(request, cap_bytes, Route::Any).await?)
+    }
+
+    /// The same, on any connection or on a new one.
+    pub(super) async fn begin_on(
+        &self,
+        mut request: Request,
+        cap_bytes: usize,
+        route: Route,
+    ) -> Result<Opened, Failed> {
         let config = &self.shared.config;
         self.complete(&mut request);
         let limit = request.timeout.unwrap_or(config.timeout);
@@ -32,8 +52,16 @@ impl Outbound {
         loop {
             tries += 1;
             let pool = self.shared.current.load().pool.clone();
-            let mut lease = pool.lease(&request.url, config.connection_wait).await?;
-            let deadline = Instant::now() + limit;
+            let (mut lease, deadline) = match route {
+                Route::Any => {
+                    let lease = pool.lease(&request.url, config.connection_wait).await?;
+                    (lease, Instant::now() + limit)
+                }
+                Route::New { deadline } => {
+                    let wait = config.connection_wait.min(deadline - Instant::now());
+                    (pool.lease_new(&request.url, wait).await?, deadline)
+                }
+            };
             let Some(mut connection) = lease.take() else { continue };
             let message = message(&mut request, &lease.origin, matches!(connection, Connection::H2(_)))?;
             let sent = async {
@@ -49,23 +77,24 @@ impl Outbound {
                     Ok(()) if lease.is_reused && tries < MAX_TRIES => continue,
                     Ok(()) => {
                         let text = format!("{}: the connection was closed before it was used", target(&request.url));
-                        return Err(OutboundError::Broken(about(&text)));
+                        return Err(OutboundError::Broken(about(&text)).into());
                     }
                     Err(error) => {
                         let text = format!("no answer from {}: {}", target(&request.url), words::of_any(&error));
-                        return Err(OutboundError::Broken(about(&text)));
+                        let closed_unanswered = Some(deadline).filter(|_| lease.is_reused && replay::is_closed(&error));
+                        return Err(Failed { error: OutboundError::Broken(about(&text)), closed_unanswered });
                     }
                 },
                 Err(_elapsed) => {
                     let text = format!("no answer from {} within {}", target(&request.url), seconds(limit));
-                    return Err(OutboundError::Timeout(about(&text)));
+                    return Err(OutboundError::Timeout(about(&text)).into());
                 }
             };
             let (mut parts, body) = response.into_parts();
             let gunzip = if config.gzip { Gunzip::of(&mut parts.headers) } else { None };
             let declared = body.size_hint().exact().filter(|_| gunzip.is_none());
             if declared.is_some_and(|bytes| bytes > cap_bytes as u64) {
-                return Err(OutboundError::TooLarge { cap_bytes, target: target(&request.url) });
+                return Err(OutboundError::TooLarge { cap_bytes, target: target(&request.url) }.into());
             }
             return Ok(Opened {
                 status: parts.status,

@@ -110,7 +110,20 @@ impl Pool {
             )),
         };
         let text = format!("cannot connect to {}: {} ({})", target(url), error.text, origin.path());
-        Err(if error.is_timeout { OutboundError::Timeout(text) } else { OutboundError::Connect(text) })
+        Err(if error.is_timeout { OutboundError::ConnectTimeout(text) } else { OutboundError::Connect(text) })
+    }
+
+    /// A connection that no request went over before. Kept ones are closed on the way: one of their age was closed by the
+    /// peer. HTTP/2 notices that itself, and its connection is shared at once.
+    pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<Lease, OutboundError> {
+        for _ in 0..=MAX_IDLE {
+            let lease = self.lease(url, wait).await?;
+            if !lease.is_reused || matches!(lease.connection, Some(Connection::H2(_))) {
+                return Ok(lease);
+            }
+            drop(lease.forget());
+        }
+        self.lease(url, wait).await
     }
 }
 

@@ -2,10 +2,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use telemeter_http::client::{OutboundConfig, Resolver};
-use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
-use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+use telemeter_wire::{Arena, Limits, SeriesSet, remote_write, snappy};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use super::*;
+use super::{scheduler::BUDGET, *};
+
+mod traces;
 
 /// A `WriteRequest` with one series of this name.
 fn message(name: &str) -> Message {
@@ -22,21 +24,25 @@ fn message(name: &str) -> Message {
 }
 
 /// The metric names in the body of a request to the store.
-fn names(request: &Request) -> Vec<String> {
+fn names(request: &wiremock::Request) -> Vec<String> {
+    names_of(&request.body)
+}
+
+fn names_of(body: &[u8]) -> Vec<String> {
     let mut plain = Vec::new();
-    snappy::decode_block(&request.body, 1 << 20, &mut plain).unwrap();
+    snappy::decode_block(body, 1 << 20, &mut plain).unwrap();
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     remote_write::decode(&plain, &Limits::default(), &mut set).unwrap();
     set.iter().map(|series| series.name().to_owned()).collect()
 }
 
-fn forward(store: &MockServer, joining: Joining) -> Forward {
+fn forward(store: &MockServer, config: BatchConfig) -> Forward {
     let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
-    Forward::new(store.uri().parse().unwrap(), Some("tenant"), outbound, None, joining).unwrap()
+    Forward::new(store.uri().parse().unwrap(), Some("tenant"), outbound, None, config).unwrap()
 }
 
-async fn store(answer: impl Fn(&Request) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
+async fn store(answer: impl Fn(&wiremock::Request) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
     let store = MockServer::start().await;
     Mock::given(any()).respond_with(answer).mount(&store).await;
     store
@@ -45,7 +51,7 @@ async fn store(answer: impl Fn(&Request) -> ResponseTemplate + Send + Sync + 'st
 #[tokio::test]
 async fn a_request_is_remote_write() {
     let store = store(|_| ResponseTemplate::new(204)).await;
-    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    let outcome = forward(&store, BatchConfig::default()).send("a", message("up")).await;
     assert_eq!(outcome.status_code(), 204);
     let requests = store.received_requests().await.unwrap();
     assert_eq!(names(&requests[0]), ["up"]);
@@ -60,8 +66,8 @@ async fn a_request_is_remote_write() {
 #[tokio::test]
 async fn concurrent_callers_share_a_request() {
     let store = store(|_| ResponseTemplate::new(200)).await;
-    let joining = Joining { linger: Duration::from_millis(100), ..Joining::default() };
-    let forward = forward(&store, joining);
+    let config = BatchConfig { linger: Duration::from_millis(100), ..BatchConfig::default() };
+    let forward = forward(&store, config);
     let sends = (0..20).map(|index| {
         let forward = forward.clone();
         tokio::spawn(async move { forward.send(&index.to_string(), message(&format!("m{index}"))).await.into_result() })
@@ -81,7 +87,7 @@ async fn a_bad_message_fails_its_own_caller_alone() {
         ResponseTemplate::new(if bad { 400 } else { 200 })
     })
     .await;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(100), ..BatchConfig::default() });
     let sends = (0..16).map(|index| {
         let forward = forward.clone();
         tokio::spawn(async move { (index, forward.send(&index.to_string(), message(&format!("m{index}"))).await) })
@@ -105,7 +111,10 @@ async fn a_bad_message_fails_its_own_caller_alone() {
 async fn no_group_is_over_its_bytes() {
     let store = store(|_| ResponseTemplate::new(200)).await;
     let max_bytes = 3 * message("m10").plain_bytes;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(50), max_bytes, lanes: 1 });
+    let forward = forward(
+        &store,
+        BatchConfig { linger: Duration::from_millis(50), max_bytes, permits: 1, ..BatchConfig::default() },
+    );
     let sends = (10..40).map(|index| {
         let forward = forward.clone();
         tokio::spawn(async move { forward.send(&index.to_string(), message(&format!("m{index}"))).await })
@@ -124,7 +133,7 @@ async fn a_message_that_breaks_the_store_fails_its_own_caller_alone_and_goes_alo
         ResponseTemplate::new(if bad { 500 } else { 200 })
     })
     .await;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(100), ..BatchConfig::default() });
     for round in 0..2 {
         let before = store.received_requests().await.unwrap().len();
         let sends = (0..16).map(|index| {
@@ -145,8 +154,8 @@ async fn a_message_that_breaks_the_store_fails_its_own_caller_alone_and_goes_alo
 
 #[tokio::test]
 async fn splitting_ends_within_the_budget() {
-    let store = store(|_| ResponseTemplate::new(400).set_delay(Duration::from_millis(500))).await;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(50), ..Joining::default() });
+    let store = store(|_| ResponseTemplate::new(400).set_delay(Duration::from_secs(2))).await;
+    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(50), ..BatchConfig::default() });
     let started = Instant::now();
     let sends = (0..32).map(|index| {
         let forward = forward.clone();
@@ -164,7 +173,7 @@ async fn a_store_that_breaks_on_everything_is_soon_left_alone() {
     let broken = Arc::new(AtomicUsize::new(1));
     let now = broken.clone();
     let store = store(move |_| ResponseTemplate::new(if now.load(Ordering::Relaxed) == 1 { 500 } else { 200 })).await;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(100), ..Joining::default() });
+    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(100), ..BatchConfig::default() });
     let round = || async {
         let sends = (0..64).map(|index| {
             let forward = forward.clone();
@@ -189,7 +198,8 @@ async fn whoever_goes_alone_takes_nobody_s_turn() {
         ResponseTemplate::new(if bad { 400 } else { 200 }).set_delay(Duration::from_millis(50))
     })
     .await;
-    let forward = forward(&store, Joining { linger: Duration::from_millis(1), max_bytes: 1 << 20, lanes: 2 });
+    let forward =
+        forward(&store, BatchConfig { linger: Duration::from_millis(1), permits: 2, ..BatchConfig::default() });
     assert_eq!(forward.send("evil", message("bad")).await.status_code(), 400);
     let flood = (0..100).map(|_| {
         let forward = forward.clone();
@@ -204,10 +214,183 @@ async fn whoever_goes_alone_takes_nobody_s_turn() {
     }
 }
 
+#[tokio::test]
+async fn a_cluster_whose_data_is_always_refused_delays_nobody() {
+    let store = store(|request| {
+        let bad = names(request).iter().any(|name| name == "bad");
+        ResponseTemplate::new(if bad { 400 } else { 200 }).set_delay(Duration::from_millis(20))
+    })
+    .await;
+    let forward = forward(&store, BatchConfig::default());
+    let flood: Vec<_> = (0..1500)
+        .map(|_| {
+            let forward = forward.clone();
+            tokio::spawn(async move { forward.send("evil", message("bad")).await.status_code() })
+        })
+        .collect();
+    let mut waits = Vec::new();
+    for round in 0..40 {
+        let started = Instant::now();
+        assert_eq!(forward.send(&format!("good-{round}"), message("up")).await.status_code(), 200);
+        waits.push(started.elapsed());
+    }
+    assert!(!flood.iter().all(tokio::task::JoinHandle::is_finished), "the flood is still there");
+    waits.sort();
+    assert!(waits[20] < Duration::from_secs(1), "{waits:?}");
+    for send in flood {
+        // Refused, or not reached in time.
+        assert!([400, 0].contains(&send.await.unwrap()));
+    }
+}
+
+/// What a store does with a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    Answer(u16),
+    Close,
+    Hang,
+}
+
+/// A store below HTTP's manners: it may close a connection, or never answer. It sees the names in a request.
+struct RawStore {
+    url: Url,
+    requests: Arc<AtomicUsize>,
+}
+
+impl RawStore {
+    async fn start(act: impl Fn(&[String]) -> Act + Clone + Send + Sync + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = requests.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, act.clone(), count.clone()));
+            }
+        });
+        Self { url, requests }
+    }
+
+    fn forward(&self) -> Forward {
+        let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
+        Forward::new(self.url.clone(), None, outbound, None, BatchConfig::default()).unwrap()
+    }
+}
+
+async fn serve(mut stream: tokio::net::TcpStream, act: impl Fn(&[String]) -> Act, requests: Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut read = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(head) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+                let text = String::from_utf8_lossy(&read[..head]).to_ascii_lowercase();
+                let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                let end = head + 4 + length.parse::<usize>().unwrap();
+                if read.len() >= end {
+                    break (head + 4, end);
+                }
+            }
+            match stream.read_buf(&mut read).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        };
+        let names = names_of(&read[end.0..end.1]);
+        read.drain(..end.1);
+        requests.fetch_add(1, Ordering::Relaxed);
+        match act(&names) {
+            Act::Close => return,
+            Act::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+            Act::Answer(status) => {
+                let answer = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n\r\n");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Thirty good clusters, and one whose data the store does not stand: what the good ones hear in the first seconds, and
+/// after them; and how long the longest of theirs took.
+async fn beside_one_bad_cluster(act: Act) -> (Vec<u16>, Vec<u16>, Duration) {
+    const LEARNS: Duration = Duration::from_secs(9);
+    let store = RawStore::start(move |names| match names.iter().any(|name| name == "bad") {
+        true => act,
+        false => Act::Answer(200),
+    })
+    .await;
+    let (forward, started) = (store.forward(), Instant::now());
+    let writer = |cluster: usize| {
+        let forward = forward.clone();
+        tokio::spawn(async move {
+            let (mut early, mut later, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
+            while started.elapsed() < LEARNS + Duration::from_secs(2) {
+                let sent = Instant::now();
+                let name = if cluster == 0 { "bad" } else { "up" };
+                let status = forward.send(&format!("c-{cluster}"), message(name)).await.status_code();
+                longest = longest.max(sent.elapsed());
+                if sent.duration_since(started) < LEARNS { &mut early } else { &mut later }.push(status);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            (early, later, longest)
+        })
+    };
+    let writers: Vec<_> = (0..31).map(writer).collect();
+    let (mut early, mut later, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
+    for (cluster, writer) in writers.into_iter().enumerate() {
+        let heard = writer.await.unwrap();
+        if cluster > 0 {
+            early.extend(heard.0);
+            later.extend(heard.1);
+            longest = longest.max(heard.2);
+        }
+    }
+    (early, later, longest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_breaks_on_one_cluster_s_data_however_takes_that_of_the_others() {
+    let acts = [Act::Close, Act::Hang, Act::Answer(403), Act::Answer(502), Act::Answer(503), Act::Answer(400)];
+    let outcomes = acts.map(|act| tokio::spawn(beside_one_bad_cluster(act)));
+    for (act, outcome) in acts.into_iter().zip(outcomes) {
+        let (early, later, longest) = outcome.await.unwrap();
+        let good = |statuses: &[u16]| statuses.iter().filter(|status| **status == 200).count();
+        assert!(later.len() > 300, "{act:?}: {} writes", later.len());
+        assert!(good(&later) * 100 >= later.len() * 99, "{act:?}: {} of {}", good(&later), later.len());
+        assert!(good(&early) * 100 >= early.len() * 95, "{act:?}: {} of {} at first", good(&early), early.len());
+        assert!(longest < BUDGET + DEADLINE, "{act:?}: {longest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_takes_nothing_is_given_a_pause() {
+    for act in [Act::Close, Act::Answer(500)] {
+        let store = RawStore::start(move |_| act).await;
+        let (forward, started) = (store.forward(), Instant::now());
+        let writers = (0..50).map(|cluster| {
+            let forward = forward.clone();
+            tokio::spawn(async move {
+                while started.elapsed() < Duration::from_secs(4) {
+                    assert_ne!(forward.send(&format!("c-{cluster}"), message("up")).await.status_code(), 200);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap();
+        }
+        let requests = store.requests.load(Ordering::Relaxed);
+        // A closed connection is tried twice.
+        assert!(requests <= 60, "{act:?}: {requests} requests in 4 s");
+    }
+}
+
 /// What the caller of a store that answers so is told: our status, and seconds to wait.
 async fn told(template: ResponseTemplate) -> (u16, Option<u64>) {
     let store = store(move |_| template.clone()).await;
-    match forward(&store, Joining::default()).send("a", message("up")).await.into_result() {
+    match forward(&store, BatchConfig::default()).send("a", message("up")).await.into_result() {
         Ok(status) => (status.as_u16(), None),
         Err(error) => (error.status().as_u16(), error.retry_after().map(|wait| wait.as_secs())),
     }
@@ -248,7 +431,7 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}/").parse().unwrap();
-    let forward = Forward::new(url, None, outbound, None, Joining::default()).unwrap();
+    let forward = Forward::new(url, None, outbound, None, BatchConfig::default()).unwrap();
     let error = forward.send("a", message("up")).await.into_result().unwrap_err();
     assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!error.body().contains("127.0.0.1"), "{}", error.body());
@@ -260,7 +443,7 @@ async fn a_store_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_redirect_of_the_store_is_not_followed_and_its_target_is_logged() {
     let store = store(|_| ResponseTemplate::new(308).insert_header("location", "/elsewhere?token=hunter2")).await;
-    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    let outcome = forward(&store, BatchConfig::default()).send("a", message("up")).await;
     let Outcome::Unavailable { status, cause, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(status, Some(StatusCode::PERMANENT_REDIRECT));
     let target = format!("{}/elsewhere", store.uri());
@@ -280,7 +463,7 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let outbound =
         Outbound::new(OutboundConfig { resolver, connection_wait, ..OutboundConfig::new("forward") }, None).unwrap();
     let url = "http://store.test/write".parse().unwrap();
-    let forward = Forward::new(url, None, outbound, None, Joining::default()).unwrap();
+    let forward = Forward::new(url, None, outbound, None, BatchConfig::default()).unwrap();
     let first = forward.send("a", message("up")).await;
     let Outcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
     assert!(cause.contains("still looking up store.test, which goes on"), "{cause}");
@@ -295,7 +478,7 @@ async fn a_slow_name_server_is_no_lasting_outage() {
 async fn a_slow_store_is_given_up_at_the_deadline() {
     let store = store(|_| ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
     let started = Instant::now();
-    let outcome = forward(&store, Joining::default()).send("a", message("up")).await;
+    let outcome = forward(&store, BatchConfig::default()).send("a", message("up")).await;
     assert!(matches!(outcome, Outcome::Unavailable { status: None, .. }));
     assert!(started.elapsed() >= DEADLINE && started.elapsed() < 2 * DEADLINE, "{:?}", started.elapsed());
 }
@@ -309,7 +492,8 @@ async fn whoever_waits_too_long_is_told_so() {
         ResponseTemplate::new(200).set_delay(Duration::from_secs(60))
     })
     .await;
-    let forward = forward(&store, Joining { linger: Duration::ZERO, max_bytes: 1, lanes: 1 });
+    let forward =
+        forward(&store, BatchConfig { linger: Duration::ZERO, max_bytes: 1, permits: 1, ..BatchConfig::default() });
     let sends = (0..5).map(|_| {
         let forward = forward.clone();
         tokio::spawn(async move { forward.send("a", message("up")).await })

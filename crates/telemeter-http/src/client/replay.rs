@@ -1,0 +1,85 @@
+//! When a request that may arrive twice is sent once more: the connection that it went out on was closed by the peer, and
+//! no byte of an answer came.
+//!
+//! A peer closes connections that were idle for long, and the request may be on its way by then. That says nothing of
+//! the request, so it is worth another connection at once.
+//!
+//! Source: RFC 9112 9.3.1 and 9.5.
+
+use std::error::Error;
+use std::io::ErrorKind;
+
+use tokio::time::Instant;
+
+use super::OutboundError;
+
+/// An exchange that brought no answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: OutboundError,
+    /// Until when the exchange had to be done, where a kept connection was closed or reset before any byte of an answer
+    /// came.
+    pub(super) closed_unanswered: Option<Instant>,
+}
+
+impl From<OutboundError> for Failed {
+    fn from(error: OutboundError) -> Self {
+        Self { error, closed_unanswered: None }
+    }
+}
+
+impl From<Failed> for OutboundError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+/// Whether an error that stood in the place of an answer's head says that the peer closed the connection.
+pub(super) fn is_closed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            // A connection that never came about is no such case.
+            let closed = [
+                ErrorKind::ConnectionReset,
+                ErrorKind::ConnectionAborted,
+                ErrorKind::BrokenPipe,
+                ErrorKind::NotConnected,
+                ErrorKind::UnexpectedEof,
+            ];
+            return closed.contains(&error.kind());
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_reset_anywhere_below_is_a_closed_connection() {
+        for (kind, closed) in [
+            (ErrorKind::ConnectionReset, true),
+            (ErrorKind::ConnectionAborted, true),
+            (ErrorKind::BrokenPipe, true),
+            (ErrorKind::NotConnected, true),
+            (ErrorKind::UnexpectedEof, true),
+            (ErrorKind::ConnectionRefused, false),
+            (ErrorKind::TimedOut, false),
+            (ErrorKind::InvalidData, false),
+        ] {
+            assert_eq!(is_closed(&Outer(kind.into())), closed, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Group commit: joins what concurrent callers bring into batches, sends them, and responds to each caller.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use telemeter_http::instrument::UNTRACED;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Instrument;
+
+use super::{
+    Inner, Message, Outcome,
+    queue::{Standing, Waiting},
+    scheduler::{Attempt, DEADLINE, Next},
+};
+
+/// How requests are joined and sent.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchConfig {
+    /// How long the first of a batch waits for others.
+    pub linger: Duration,
+    /// No batch grows over this, in uncompressed bytes; a single request may be larger.
+    pub max_bytes: usize,
+    /// Batches of good clusters that are open at the store at once.
+    pub permits: usize,
+    /// The same of suspects: clusters that were in a batch that failed.
+    pub suspect_permits: usize,
+    /// The same of clusters in quarantine.
+    pub quarantine_permits: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            linger: Duration::from_millis(2),
+            max_bytes: 1 << 20,
+            permits: 32,
+            suspect_permits: 8,
+            quarantine_permits: 4,
+        }
+    }
+}
+
+/// What is sent for one caller, and how it hears of the outcome.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) message: Message,
+    pub(super) span: tracing::Span,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+impl Waiting<Caller> {
+    fn respond(self, outcome: Outcome) {
+        // A caller that left hears nothing, and that is fine.
+        let _ = self.item.answer.send(outcome);
+    }
+}
+
+/// Starts a task that sends what waits of clusters of one standing.
+pub(super) fn start_batches(inner: &Arc<Inner>, standing: Standing) {
+    tokio::spawn(run_batches(inner.clone(), standing));
+}
+
+/// Sends batches of clusters of one standing until nothing of them waits any more.
+async fn run_batches(inner: Arc<Inner>, standing: Standing) {
+    loop {
+        if standing == Standing::Good && !inner.config.linger.is_zero() {
+            let _ = tokio::time::timeout(inner.config.linger, inner.full.notified()).await;
+        }
+        let permit = acquire_permit(&inner, standing).await;
+        let (next, expired) = {
+            let mut scheduler = inner.scheduler.lock();
+            let next = scheduler.next(standing, inner.config.max_bytes, Instant::now());
+            (next, scheduler.take_expired())
+        };
+        respond_late(expired);
+        match next {
+            Next::Batch { batch, attempt, more } => {
+                let span = span(&batch);
+                tokio::spawn(send_batch(inner.clone(), batch, attempt, permit).instrument(span));
+                if !more {
+                    return;
+                }
+            }
+            Next::Wait(wait) => {
+                drop(permit);
+                tokio::time::sleep(wait).await;
+            }
+            Next::Idle => return,
+        }
+    }
+}
+
+/// A span of the batch's own, linked to those of its callers: no caller's trace context goes on to the store.
+fn span(batch: &[Waiting<Caller>]) -> tracing::Span {
+    let span = tracing::info_span!(
+        target: UNTRACED,
+        parent: None,
+        "batch",
+        otel.name = "forward",
+        otel.kind = "client",
+        requests = batch.len()
+    );
+    if !span.is_disabled() {
+        for request in batch {
+            span.follows_from(&request.item.span);
+        }
+    }
+    span
+}
+
+/// The next free permit. Until there is one, those who have waited too long are told so.
+async fn acquire_permit(inner: &Arc<Inner>, standing: Standing) -> OwnedSemaphorePermit {
+    let mut permit = pin!(inner.permits[standing as usize].clone().acquire_owned());
+    loop {
+        match tokio::time::timeout(DEADLINE / 10, &mut permit).await {
+            Ok(permit) => return permit.expect("the semaphore is never closed"),
+            Err(_) => {
+                let expired = {
+                    let mut scheduler = inner.scheduler.lock();
+                    scheduler.expire(Instant::now());
+                    scheduler.take_expired()
+                };
+                respond_late(expired);
+            }
+        }
+    }
+}
+
+fn respond_late(expired: Vec<Waiting<Caller>>) {
+    for request in expired {
+        request.respond(Outcome::unavailable(None, "the store is slow: not taken within the deadline"));
+    }
+}
+
+/// Sends a batch as one request, and responds to whom the outcome belongs. The others wait again, in smaller batches.
+async fn send_batch(inner: Arc<Inner>, batch: Vec<Waiting<Caller>>, attempt: Attempt, permit: OwnedSemaphorePermit) {
+    let (outcome, meaning) = inner.store.send(&batch, attempt.deadline).await;
+    drop(permit);
+    let requests = batch.len();
+    let settled = {
+        let mut scheduler = inner.scheduler.lock();
+        let settled = scheduler.settle(attempt, batch, meaning, Instant::now());
+        for standing in Standing::ALL {
+            if scheduler.starts(standing) {
+                start_batches(&inner, standing);
+            }
+        }
+        settled
+    };
+    match settled.pauses {
+        Some(true) => tracing::warn!("the store takes nothing: sending pauses"),
+        Some(false) => tracing::info!("the store takes requests again"),
+        None => {}
+    }
+    if settled.is_split {
+        tracing::debug!(requests, ?meaning, "the store did not take a joined request: it is split");
+    }
+    respond_late(settled.late);
+    for request in settled.done {
+        request.respond(outcome.clone());
+    }
+}

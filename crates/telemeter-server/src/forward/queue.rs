@@ -1,0 +1,360 @@
+//! What waits for the store, in turns: a turn is a cluster's, not a request's.
+//!
+//! Each cluster with something waiting has a list of its own, and the clusters of one standing form a ring. A turn lets a
+//! cluster send about [`TURN_BYTES`]; one that sent more owes the rest, and gives up turns for it. So a cluster with
+//! thousands of requests delays the others by one turn. (This is deficit round robin, with the debt allowed first.)
+//!
+//! Requests and lists live in two slabs whose places are used again: a request costs no allocation of its own, and each
+//! operation takes constant time, whatever waits. Only [`FairQueue::take_expired`] walks over everything.
+//!
+//! Source: M. Shreedhar and G. Varghese, "Efficient fair queueing using deficit round robin", 1996.
+
+use std::{collections::VecDeque, time::Instant};
+
+use hashbrown::{HashTable, hash_table};
+
+/// What a cluster may send in one turn, in uncompressed bytes; at least one request.
+const TURN_BYTES: i64 = 64 << 10;
+/// No place of a slab.
+const NONE: u32 = u32::MAX;
+
+/// How a cluster stands with the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing is known against it: its requests are joined with those of others.
+    Good,
+    /// It was in a batch that failed: its requests are joined with few others, until one way or the other is known.
+    Suspect,
+    /// The store refused its data, or failed on it while it took that of others: its requests are sent unbatched.
+    Quarantined,
+}
+
+impl Standing {
+    pub(super) const ALL: [Self; 3] = [Self::Good, Self::Suspect, Self::Quarantined];
+}
+
+/// One request that waits.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    /// A hash of the cluster's ID.
+    pub(super) cluster: u64,
+    /// How much it holds while it waits.
+    pub(super) block_bytes: usize,
+    /// How many bytes it is, decompressed.
+    pub(super) plain_bytes: usize,
+    pub(super) arrived: Instant,
+    /// From then on it is not sent any more.
+    pub(super) expires: Instant,
+    /// The message, and who waits for the outcome.
+    pub(super) item: T,
+}
+
+/// A cluster that has something waiting.
+#[derive(Debug)]
+struct Flow {
+    cluster: u64,
+    standing: Standing,
+    head: u32,
+    tail: u32,
+    block_bytes: usize,
+    /// What it may still send in this turn.
+    credit: i64,
+    /// The rings that name it. It stays where it is until none does.
+    in_ring: [bool; 3],
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    request: Option<Waiting<T>>,
+    next: u32,
+}
+
+/// Requests by cluster, clusters by standing.
+#[derive(Debug)]
+pub(super) struct FairQueue<T> {
+    entries: Vec<Entry<T>>,
+    free_entries: Vec<u32>,
+    flows: Vec<Flow>,
+    free_flows: Vec<u32>,
+    by_cluster: HashTable<u32>,
+    rings: [VecDeque<u32>; 3],
+    /// How many requests wait, and what they hold, by standing.
+    waiting: [Totals; 3],
+}
+
+/// What waits, of all clusters of one standing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) requests: usize,
+    pub(super) block_bytes: usize,
+    pub(super) plain_bytes: usize,
+}
+
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            free_entries: Vec::new(),
+            flows: Vec::new(),
+            free_flows: Vec::new(),
+            by_cluster: HashTable::new(),
+            rings: Default::default(),
+            waiting: Default::default(),
+        }
+    }
+}
+
+impl<T> FairQueue<T> {
+    /// What waits of the clusters of this standing.
+    pub(super) fn totals(&self, standing: Standing) -> Totals {
+        self.waiting[standing as usize]
+    }
+
+    /// What one cluster holds while it waits.
+    pub(super) fn bytes_of(&self, cluster: u64) -> usize {
+        self.find(cluster).map_or(0, |flow| self.flows[flow as usize].block_bytes)
+    }
+
+    /// Puts a request behind those of its cluster, all of which have this standing from now on.
+    pub(super) fn push(&mut self, request: Waiting<T>, standing: Standing) {
+        let (flow, entry) = self.insert(request, standing);
+        let (flow, place) = (&mut self.flows[flow as usize], entry);
+        match flow.tail {
+            NONE => flow.head = place,
+            tail => self.entries[tail as usize].next = place,
+        }
+        flow.tail = place;
+    }
+
+    /// Puts a request that was tried already before those of its cluster.
+    pub(super) fn push_front(&mut self, request: Waiting<T>, standing: Standing) {
+        let (flow, place) = self.insert(request, standing);
+        let flow = &mut self.flows[flow as usize];
+        self.entries[place as usize].next = flow.head;
+        flow.head = place;
+        if flow.tail == NONE {
+            flow.tail = place;
+        }
+    }
+
+    /// Gives a cluster another standing, and what it has waiting with it.
+    pub(super) fn set_standing(&mut self, cluster: u64, standing: Standing) {
+        if let Some(flow) = self.find(cluster) {
+            self.move_flow(flow, standing);
+        }
+    }
+
+    /// Takes what the next turns allow, of clusters of this standing, or one request of each where `is_one_each`: at most `max_bytes` uncompressed, unless a single
+    /// request has more, and at most as many requests as `limit` allows for each cluster among them. Requests that have
+    /// expired go to `expired`.
+    pub(super) fn take(
+        &mut self,
+        standing: Standing,
+        max_bytes: usize,
+        is_one_each: bool,
+        mut limit: impl FnMut(u64) -> usize,
+        now: Instant,
+        expired: &mut Vec<Waiting<T>>,
+    ) -> Vec<Waiting<T>> {
+        let ring = standing as usize;
+        let (mut batch, mut bytes, mut max_requests) = (Vec::new(), 0, usize::MAX);
+        while let Some(&index) = self.rings[ring].front() {
+            let flow = &mut self.flows[index as usize];
+            if flow.standing != standing || flow.head == NONE {
+                self.leave_ring(index, ring);
+                continue;
+            }
+            if flow.credit <= 0 {
+                flow.credit += TURN_BYTES;
+                self.rings[ring].rotate_left(1);
+                continue;
+            }
+            let Some(next) = &self.entries[flow.head as usize].request else { unreachable!("a listed entry is taken") };
+            if next.expires <= now {
+                expired.push(self.pop(index));
+                continue;
+            }
+            max_requests = max_requests.min(limit(next.cluster).max(1));
+            let is_over = bytes + next.plain_bytes > max_bytes || batch.len() >= max_requests;
+            if !batch.is_empty() && is_over {
+                break;
+            }
+            let next = self.pop(index);
+            bytes += next.plain_bytes;
+            self.flows[index as usize].credit -= i64::try_from(next.plain_bytes.max(1)).unwrap_or(i64::MAX);
+            batch.push(next);
+            if is_one_each {
+                self.rings[ring].rotate_left(1);
+            }
+            if batch.len() >= max_requests {
+                break;
+            }
+        }
+        batch
+    }
+
+    /// Takes everything that has expired by now.
+    pub(super) fn take_expired(&mut self, now: Instant, expired: &mut Vec<Waiting<T>>) {
+        self.take_if(|request| request.expires <= now, expired);
+    }
+
+    /// Takes everything of the clusters of this standing.
+    pub(super) fn take_all(&mut self, standing: Standing, taken: &mut Vec<Waiting<T>>) {
+        for index in 0..self.flows.len() {
+            while self.flows[index].standing == standing && self.flows[index].head != NONE {
+                taken.push(self.pop(place(index)));
+            }
+        }
+    }
+
+    fn take_if(&mut self, mut is_taken: impl FnMut(&Waiting<T>) -> bool, taken: &mut Vec<Waiting<T>>) {
+        for index in 0..self.flows.len() {
+            let (mut before, mut at) = (NONE, self.flows[index].head);
+            while at != NONE {
+                let next = self.entries[at as usize].next;
+                if self.entries[at as usize].request.as_ref().is_some_and(&mut is_taken) {
+                    taken.push(self.unlink(place(index), before, at));
+                } else {
+                    before = at;
+                }
+                at = next;
+            }
+        }
+    }
+
+    fn find(&self, cluster: u64) -> Option<u32> {
+        self.by_cluster.find(cluster, |flow| self.flows[*flow as usize].cluster == cluster).copied()
+    }
+
+    /// Places of the request's flow and of the request; it is in no list yet.
+    fn insert(&mut self, request: Waiting<T>, standing: Standing) -> (u32, u32) {
+        let cluster = request.cluster;
+        let flow = match self.find(cluster) {
+            Some(flow) => {
+                self.move_flow(flow, standing);
+                flow
+            }
+            None => self.new_flow(cluster, standing),
+        };
+        let totals = &mut self.waiting[standing as usize];
+        totals.requests += 1;
+        totals.block_bytes += request.block_bytes;
+        totals.plain_bytes += request.plain_bytes;
+        self.flows[flow as usize].block_bytes += request.block_bytes;
+        let entry = Entry { request: Some(request), next: NONE };
+        let at = match self.free_entries.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                place(self.entries.len() - 1)
+            }
+        };
+        self.join_ring(flow);
+        (flow, at)
+    }
+
+    fn new_flow(&mut self, cluster: u64, standing: Standing) -> u32 {
+        let flow =
+            Flow { cluster, standing, head: NONE, tail: NONE, block_bytes: 0, credit: TURN_BYTES, in_ring: [false; 3] };
+        let at = match self.free_flows.pop() {
+            Some(at) => {
+                self.flows[at as usize] = flow;
+                at
+            }
+            None => {
+                self.flows.push(flow);
+                place(self.flows.len() - 1)
+            }
+        };
+        let flows = &self.flows;
+        self.by_cluster.insert_unique(cluster, at, |flow| flows[*flow as usize].cluster);
+        at
+    }
+
+    fn move_flow(&mut self, index: u32, standing: Standing) {
+        let flow = &mut self.flows[index as usize];
+        let before = std::mem::replace(&mut flow.standing, standing);
+        if before == standing {
+            return;
+        }
+        let mut at = flow.head;
+        while at != NONE {
+            let entry = &self.entries[at as usize];
+            if let Some(request) = &entry.request {
+                for (standing, sign) in [(before, false), (standing, true)] {
+                    self.waiting[standing as usize].change(request, sign);
+                }
+            }
+            at = entry.next;
+        }
+        if self.flows[index as usize].head != NONE {
+            self.join_ring(index);
+        }
+    }
+
+    fn join_ring(&mut self, index: u32) {
+        let flow = &mut self.flows[index as usize];
+        let ring = flow.standing as usize;
+        if !std::mem::replace(&mut flow.in_ring[ring], true) {
+            flow.credit = TURN_BYTES;
+            self.rings[ring].push_back(index);
+        }
+    }
+
+    /// Takes the flow at the front of a ring out of it.
+    fn leave_ring(&mut self, index: u32, ring: usize) {
+        self.rings[ring].pop_front();
+        let flow = &mut self.flows[index as usize];
+        flow.in_ring[ring] = false;
+        if flow.head == NONE && flow.in_ring == [false; 3] {
+            let cluster = flow.cluster;
+            let flows = &self.flows;
+            let found = self.by_cluster.find_entry(cluster, |flow| flows[*flow as usize].cluster == cluster);
+            found.map(hash_table::OccupiedEntry::remove).ok();
+            self.free_flows.push(index);
+        }
+    }
+
+    fn pop(&mut self, flow: u32) -> Waiting<T> {
+        self.unlink(flow, NONE, self.flows[flow as usize].head)
+    }
+
+    /// Takes the entry `at`, which follows `before`, out of its flow's list.
+    fn unlink(&mut self, flow: u32, before: u32, at: u32) -> Waiting<T> {
+        let entry = &mut self.entries[at as usize];
+        let next = std::mem::replace(&mut entry.next, NONE);
+        let request = entry.request.take().expect("what stands in a list was not taken");
+        self.free_entries.push(at);
+        let flow = &mut self.flows[flow as usize];
+        match before {
+            NONE => flow.head = next,
+            before => self.entries[before as usize].next = next,
+        }
+        if flow.tail == at {
+            flow.tail = before;
+        }
+        flow.block_bytes -= request.block_bytes;
+        self.waiting[flow.standing as usize].change(&request, false);
+        request
+    }
+}
+
+impl Totals {
+    fn change<T>(&mut self, request: &Waiting<T>, comes: bool) {
+        let change = |total: &mut usize, by: usize| *total = if comes { *total + by } else { *total - by };
+        change(&mut self.requests, 1);
+        change(&mut self.block_bytes, request.block_bytes);
+        change(&mut self.plain_bytes, request.plain_bytes);
+    }
+}
+
+/// A place in a slab. Each holds a request of at least a byte, and memory ends long before four thousand million.
+fn place(index: usize) -> u32 {
+    u32::try_from(index).expect("memory ends long before")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+#![allow(clippy::unwrap_used)]
+//! A store and its senders in made-up time: a millisecond a step.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const PERMITS: [usize; 3] = [32, 8, 4];
+/// How long the store takes for what it takes.
+const LATENCY: Duration = Duration::from_millis(5);
+/// How long a cluster waits after an answer.
+const BETWEEN_WRITES: Duration = Duration::from_millis(50);
+/// How long the first of a batch waits for others, in milliseconds: long enough for several to meet.
+const LINGER_MS: u128 = 10;
+
+/// What a store does with a batch in which there is data that it does not stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// It closes, or answers 403, 500 or 502.
+    Fails,
+    Hangs,
+    Refuses,
+    Unreachable,
+    Busy,
+}
+
+struct Simulation {
+    /// A request is a number of a connection.
+    scheduler: Scheduler<usize>,
+    start: Instant,
+    now: Instant,
+    fault: Fault,
+    is_bad: fn(u64) -> bool,
+    /// The cluster of each connection, and when it writes again; `None` while it waits for an answer.
+    connections: Vec<(u64, Option<Instant>)>,
+    in_flight: Vec<(Instant, Attempt, Vec<Waiting<usize>>, Meaning)>,
+    /// How many requests the largest batch held.
+    largest: usize,
+    waits: [Instant; 3],
+    sent: usize,
+    /// Of good clusters.
+    taken: usize,
+    failed: usize,
+    longest: Duration,
+}
+
+impl Simulation {
+    fn new(clusters: u64, fault: Fault, is_bad: fn(u64) -> bool) -> Self {
+        let start = Instant::now();
+        Self {
+            scheduler: Scheduler::new(4711),
+            start,
+            now: start,
+            fault,
+            is_bad,
+            connections: (0..clusters).map(|cluster| (cluster, Some(start))).collect(),
+            in_flight: Vec::new(),
+            largest: 0,
+            waits: [start; 3],
+            sent: 0,
+            taken: 0,
+            failed: 0,
+            longest: Duration::ZERO,
+        }
+    }
+
+    fn run(&mut self, for_ms: u32) {
+        for _ in 0..for_ms {
+            self.now += MS;
+            self.write();
+            self.end();
+            if (self.now - self.start).as_millis().is_multiple_of(LINGER_MS) {
+                self.send(Standing::Good);
+            }
+            self.send(Standing::Suspect);
+            self.send(Standing::Quarantined);
+            let expired = self.scheduler.take_expired();
+            self.answer(expired, false);
+        }
+    }
+
+    fn write(&mut self) {
+        let now = self.now;
+        for (connection, (cluster, next)) in self.connections.iter_mut().enumerate() {
+            if next.take_if(|at| *at <= now).is_some() {
+                let (cluster, expires) = (*cluster, now + DEADLINE);
+                let (block_bytes, plain_bytes) = (5_000, 10_000);
+                let item = connection;
+                let request = Waiting { cluster, block_bytes, plain_bytes, arrived: now, expires, item };
+                self.scheduler.push(request, now).unwrap();
+            }
+        }
+    }
+
+    fn send(&mut self, standing: Standing) {
+        let permits = |simulation: &Self| {
+            simulation.in_flight.iter().filter(|(_, attempt, ..)| attempt.standing == standing).count()
+        };
+        while permits(self) < PERMITS[standing as usize] && self.waits[standing as usize] <= self.now {
+            match self.scheduler.next(standing, 1 << 20, self.now) {
+                Next::Idle => return,
+                Next::Wait(wait) => self.waits[standing as usize] = self.now + wait,
+                Next::Batch { batch, attempt, .. } => {
+                    self.sent += 1;
+                    self.largest = self.largest.max(batch.len());
+                    let bad = batch.iter().any(|request| (self.is_bad)(request.cluster));
+                    let (took, meaning) = match self.fault {
+                        _ if !bad => (LATENCY, Meaning::Taken),
+                        Fault::Fails => (LATENCY, Meaning::Failed),
+                        Fault::Hangs => (attempt.deadline, Meaning::Failed),
+                        Fault::Refuses => (LATENCY, Meaning::Refused),
+                        Fault::Unreachable => (LATENCY, Meaning::Unreachable),
+                        Fault::Busy => (LATENCY, Meaning::Unrelated),
+                    };
+                    self.in_flight.push((self.now + took, attempt, batch, meaning));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let now = self.now;
+        for (_, attempt, batch, meaning) in self.in_flight.extract_if(.., |(end, ..)| *end <= now).collect::<Vec<_>>() {
+            let settled = self.scheduler.settle(attempt, batch, meaning, now);
+            self.answer(settled.done, meaning == Meaning::Taken);
+            self.answer(settled.late, false);
+        }
+    }
+
+    fn answer(&mut self, requests: Vec<Waiting<usize>>, is_taken: bool) {
+        for request in requests {
+            if !(self.is_bad)(request.cluster) {
+                if is_taken { &mut self.taken } else { &mut self.failed }.add_assign(1);
+                self.longest = self.longest.max(self.now - request.arrived);
+            }
+            let before = self.connections[request.item].1.replace(self.now + BETWEEN_WRITES);
+            assert!(before.is_none(), "answered twice");
+        }
+    }
+
+    fn reset_counts(&mut self) {
+        (self.sent, self.taken, self.failed, self.longest) = (0, 0, 0, Duration::ZERO);
+    }
+}
+
+use std::ops::AddAssign as _;
+
+#[test]
+fn one_bad_cluster_fails_alone_whatever_the_fault() {
+    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+        let mut simulation = Simulation::new(31, fault, |cluster| cluster == 17);
+        simulation.run(8_000);
+        assert!(simulation.largest > 20, "{fault:?}: requests are joined: {}", simulation.largest);
+        assert_eq!(simulation.failed, 0, "{fault:?}: none of the good ones fails, from the first moment");
+        assert!(simulation.longest < BUDGET, "{fault:?}: {:?}", simulation.longest);
+        simulation.reset_counts();
+        simulation.run(60_000);
+        assert_eq!(simulation.failed, 0, "{fault:?}");
+        assert!(simulation.taken > 30 * 60_000 / 75, "{fault:?}: {}", simulation.taken);
+        assert!(simulation.longest < MS * 50, "{fault:?}: nobody waits for it any more: {:?}", simulation.longest);
+    }
+}
+
+#[test]
+fn a_flood_of_one_bad_cluster_is_kept_apart_within_seconds() {
+    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+        let mut simulation = Simulation::new(31, fault, |cluster| cluster == 17);
+        simulation.connections.extend((0..2000).map(|_| (17, Some(simulation.start))));
+        simulation.run(8_000);
+        assert_eq!(simulation.failed, 0, "{fault:?}: none of the good ones fails");
+        simulation.reset_counts();
+        simulation.run(20_000);
+        let all = simulation.taken + simulation.failed;
+        assert!(simulation.failed * 100 <= all, "{fault:?}: {} of {all} failed", simulation.failed);
+        assert!(simulation.taken > 30 * 20_000 / 75, "{fault:?}: {}", simulation.taken);
+        assert!(simulation.longest < MS * 50, "{fault:?}: {:?}", simulation.longest);
+    }
+}
+
+#[test]
+fn several_bad_clusters_are_found_at_once() {
+    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+        let mut simulation = Simulation::new(200, fault, |cluster| cluster % 8 == 3);
+        simulation.run(15_000);
+        simulation.reset_counts();
+        simulation.run(20_000);
+        let all = simulation.taken + simulation.failed;
+        assert!(simulation.failed * 100 <= all, "{fault:?}: {} of {all} failed", simulation.failed);
+        assert!(simulation.longest < DEADLINE, "{fault:?}: {:?}", simulation.longest);
+    }
+}
+
+#[test]
+fn a_store_that_takes_nothing_gets_little_and_is_back_at_once() {
+    for fault in [Fault::Fails, Fault::Hangs, Fault::Unreachable] {
+        let mut simulation = Simulation::new(500, fault, |_| true);
+        simulation.run(12_000);
+        let begin = simulation.sent;
+        assert!(begin < 120, "{fault:?}: {begin} requests in the first 12 s");
+        simulation.run(20_000);
+        assert!(simulation.sent - begin <= 21, "{fault:?}: {} requests in 20 s", simulation.sent - begin);
+        simulation.is_bad = |_| false;
+        simulation.run(3_000);
+        simulation.reset_counts();
+        simulation.run(5_000);
+        assert_eq!(simulation.failed, 0, "{fault:?}: nobody is blamed for it");
+        assert!(simulation.taken > 500 * 5_000 / 120, "{fault:?}: {}", simulation.taken);
+        assert!(simulation.longest < MS * 200, "{fault:?}: {:?}", simulation.longest);
+    }
+}
+
+#[test]
+fn a_busy_store_is_not_asked_more_often_for_it() {
+    let mut simulation = Simulation::new(100, Fault::Busy, |_| true);
+    simulation.run(5_000);
+    let sent = simulation.sent;
+    simulation.is_bad = |_| false;
+    simulation.sent = 0;
+    simulation.run(5_000);
+    assert!(sent <= simulation.sent * 11 / 10, "{sent} while busy, {} otherwise", simulation.sent);
+}
+
+fn request(cluster: u64, bytes: usize, now: Instant) -> Waiting<()> {
+    Waiting { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
+}
+
+#[test]
+fn one_cluster_holds_a_part_of_the_room() {
+    let (mut scheduler, now) = (Scheduler::new(1), Instant::now());
+    let mut held = 0;
+    while scheduler.push(request(1, 1 << 20, now), now).is_ok() {
+        held += 1;
+    }
+    assert_eq!(held, MAX_CLUSTER_BYTES >> 20);
+    for cluster in 2..9 {
+        for _ in 0..MAX_CLUSTER_BYTES >> 20 {
+            scheduler.push(request(cluster, 1 << 20, now), now).unwrap();
+        }
+    }
+    assert!(scheduler.push(request(99, 1, now), now).is_err(), "all of it is full");
+}
+
+#[test]
+fn those_in_quarantine_hold_a_part_of_the_room_together() {
+    let (mut scheduler, now) = (Scheduler::new(1), Instant::now());
+    for cluster in 0..100 {
+        scheduler.quarantine.insert(cluster, now);
+    }
+    let held = (0..100).filter(|cluster| scheduler.push(request(*cluster, 1 << 20, now), now).is_ok()).count();
+    assert_eq!(held, MAX_QUARANTINED_BYTES >> 20);
+    assert_eq!(scheduler.push(request(1000, 1 << 20, now), now).unwrap(), Standing::Good);
+}

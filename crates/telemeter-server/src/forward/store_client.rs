@@ -1,0 +1,133 @@
+//! The client of the store: builds a remote-write request, sends it with our token, and reads what the answer means.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use telemeter_auth::{
+    Secret,
+    oidc::{SendError, TokenSource},
+};
+use telemeter_http::{
+    body::BufferPool,
+    client::{Answer, Outbound, OutboundError, Request},
+};
+use telemeter_wire::snappy;
+use url::Url;
+
+use super::{Outcome, batch::Caller, queue::Waiting, scheduler::Meaning};
+
+const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
+const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+/// How long a request may wait for a connection, and again for a token, before the clock of its answer begins.
+const CONNECTION_WAIT: Duration = Duration::from_secs(10);
+/// A store's answer has nothing to say but its status.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Sends batches to the store.
+pub(super) struct StoreClient {
+    url: Url,
+    headers: HeaderMap,
+    outbound: Outbound,
+    token: Option<TokenSource>,
+    buffers: BufferPool,
+}
+
+impl StoreClient {
+    /// Sends to `url` through `outbound`, with this tenant, and with a token where there is a source of them.
+    ///
+    /// # Errors
+    /// Where the tenant cannot stand in a header.
+    pub(super) fn new(
+        url: Url,
+        tenant: Option<&str>,
+        outbound: Outbound,
+        token: Option<TokenSource>,
+    ) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
+        if let Some(tenant) = tenant {
+            let tenant =
+                HeaderValue::from_str(tenant).map_err(|_| "--tenant-id cannot stand in a header".to_owned())?;
+            headers.insert(TENANT, tenant);
+        }
+        Ok(Self { url, headers, outbound, token, buffers: BufferPool::new(8, 4 << 20) })
+    }
+
+    /// Sends these messages as one request. `deadline` is for an answer on a connection: what the making of a connection
+    /// takes says nothing of the data.
+    pub(super) async fn send(&self, batch: &[Waiting<Caller>], deadline: Duration) -> (Outcome, Meaning) {
+        let body = match self.join(batch) {
+            Ok(body) => body,
+            Err(error) => return (Outcome::unavailable(None, error.to_string()), Meaning::Failed),
+        };
+        match tokio::time::timeout(CONNECTION_WAIT + deadline, self.send_with_token(body, deadline)).await {
+            Ok(Ok(answer)) => outcome_of(&answer),
+            Ok(Err(error)) => failure_of(&error),
+            Err(_) => (Outcome::unavailable(None, "no answer within the deadline"), Meaning::Failed),
+        }
+    }
+
+    async fn send_with_token(&self, body: Bytes, deadline: Duration) -> Result<Answer, SendError> {
+        match &self.token {
+            None => self.post(&body, None, deadline).await.map_err(SendError::Outbound),
+            Some(source) => {
+                let body = &body;
+                source.send(|token| async move { self.post(body, Some(&token), deadline).await }).await
+            }
+        }
+    }
+
+    fn join(&self, batch: &[Waiting<Caller>]) -> Result<Bytes, telemeter_wire::Error> {
+        if let [single] = batch {
+            return Ok(single.item.message.block.clone());
+        }
+        let mut joined = self.buffers.take();
+        snappy::join_blocks(batch.iter().map(|request| &request.item.message.block[..]), &mut joined)?;
+        Ok(joined.freeze())
+    }
+
+    async fn post(&self, body: &Bytes, token: Option<&Secret>, deadline: Duration) -> Result<Answer, OutboundError> {
+        let request = || {
+            let request = Request::post(self.url.clone()).with_headers(self.headers.clone()).with_body(body.clone());
+            let request = request.with_timeout(deadline);
+            let Some(token) = token else { return Ok(request) };
+            let with_token = request.with_bearer(token.expose());
+            with_token.map_err(|_| OutboundError::Setup("our token cannot stand in a header".to_owned()))
+        };
+        self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await
+    }
+}
+
+/// The store's rows of the status table, and what each says of the data.
+fn outcome_of(answer: &Answer) -> (Outcome, Meaning) {
+    let status = answer.status;
+    let cause = || format!("it answered {}", answer.status_words());
+    match status.as_u16() {
+        200..=299 => (Outcome::Taken(status), Meaning::Taken),
+        400 | 409 | 413 | 422 => (Outcome::Refused(status), Meaning::Refused),
+        // What asks us to wait is busy. A 503 that does not may come from a proxy whose store broke on the data.
+        429 | 500..=599 => {
+            let retry_after = answer.asks_to_wait();
+            let is_busy = status == StatusCode::TOO_MANY_REQUESTS || retry_after.is_some();
+            let outcome = Outcome::Unavailable { status: Some(status), cause: cause().into(), retry_after };
+            (outcome, if is_busy { Meaning::Unrelated } else { Meaning::Failed })
+        }
+        _ => (Outcome::unavailable(Some(status), cause()), Meaning::Failed),
+    }
+}
+
+fn failure_of(error: &SendError) -> (Outcome, Meaning) {
+    match error {
+        SendError::NoToken(error) => (Outcome::unavailable(None, error.to_string()), Meaning::Unrelated),
+        SendError::TokenRefused => {
+            (Outcome::unavailable(Some(StatusCode::UNAUTHORIZED), "it refuses our token (401)"), Meaning::Unrelated)
+        }
+        SendError::Outbound(
+            error @ (OutboundError::Connect(_) | OutboundError::ConnectTimeout(_) | OutboundError::Setup(_)),
+        ) => (Outcome::unavailable(None, error.to_string()), Meaning::Unreachable),
+        SendError::Outbound(error) => (Outcome::unavailable(None, error.to_string()), Meaning::Failed),
+    }
+}
