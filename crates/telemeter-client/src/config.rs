@@ -17,6 +17,10 @@ pub const DEFAULT_MATCH: &str = r#"{__name__="up"}"#;
 pub struct Config {
     /// `host:port` of the client's own listener; `None`: it has none.
     pub listen: Option<String>,
+    /// Host names that the listener answers to beside loopback's. None: where it listens wider than loopback, to every name.
+    pub internal_allowed_hosts: Vec<String>,
+    /// The bearer token that all but health of the listener wants; read again at a reload.
+    pub internal_token_file: Option<PathBuf>,
     /// The Prometheus to scrape.
     pub from: Source,
     /// The server to push to.
@@ -48,6 +52,8 @@ impl Config {
     pub fn new(from: Source, to: Target, id: impl Into<String>) -> Self {
         Self {
             listen: Some("localhost:9002".to_owned()),
+            internal_allowed_hosts: Vec::new(),
+            internal_token_file: None,
             from,
             to,
             id: id.into(),

@@ -11,7 +11,7 @@ use http::header;
 use prometheus_client::registry::Registry;
 use telemeter_http::{
     clock::Clock,
-    internal::{Health, Internal},
+    internal::{Access, Health, Internal},
     listen::{self, Limits, Listener},
     metrics::Exposition,
 };
@@ -43,6 +43,9 @@ pub enum StartError {
     /// `--listen`.
     #[error("--listen: {0}")]
     Listen(std::io::Error),
+    /// `--internal-token-file`.
+    #[error("{0}")]
+    Access(String),
     /// The system gives no signals.
     #[error("signals cannot be listened for: {0}")]
     Signals(std::io::Error),
@@ -54,6 +57,9 @@ pub enum ReloadError {
     /// A file that the configuration names is missing or wrong.
     #[error("{0}")]
     Setup(#[from] SetupError),
+    /// `--internal-token-file` cannot be read.
+    #[error("{0}")]
+    Access(String),
     /// The reload panicked; the log has the place.
     #[error("the reload broke off; see the log")]
     BrokeOff,
@@ -102,6 +108,7 @@ pub struct Reloader {
     config: Arc<Config>,
     around: Surroundings,
     handover: Arc<Handover<Worker>>,
+    access: Access,
 }
 
 impl Reloader {
@@ -110,10 +117,15 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`]; the old worker then goes on.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let (config, around) = (self.config.clone(), self.around.clone());
+        let (config, around, access) = (self.config.clone(), self.around.clone(), self.access.clone());
         // On a thread of its own: the client's one other thread answers its listener.
-        let worker = tokio::task::spawn_blocking(move || Worker::within(&config, around)).await;
-        self.handover.leave(worker.map_err(|_| ReloadError::BrokeOff)??);
+        let read = move || {
+            let token = access.read().map_err(ReloadError::Access)?;
+            Ok::<_, ReloadError>((token, Worker::within(&config, around)?))
+        };
+        let (token, worker) = tokio::task::spawn_blocking(read).await.map_err(|_| ReloadError::BrokeOff)??;
+        self.handover.leave(worker);
+        token.store();
         Ok(())
     }
 }
@@ -132,8 +144,15 @@ impl Client {
             Some(address) => Some(listen::bind(address).await.map_err(StartError::Listen)?),
             None => None,
         };
+        let access = match &listener {
+            Some(listener) => {
+                let token_file = config.internal_token_file.clone();
+                Access::new(listener, &config.internal_allowed_hosts, token_file).map_err(StartError::Access)?
+            }
+            None => Access::default(),
+        };
         let schedule = Schedule::new(config.interval, &config.id);
-        let reloader = Reloader { config: Arc::new(config), around, handover: Arc::default() };
+        let reloader = Reloader { config: Arc::new(config), around, handover: Arc::default(), access };
         Ok(Self { worker, schedule, listener, registry, observer: None, reloader })
     }
 
@@ -196,8 +215,9 @@ fn internal(reloader: &Reloader, registry: Registry) -> Internal {
         let answer = federate(last.load_full());
         async move { answer }
     });
-    let reloader = reloader.clone();
-    Internal::new(&Health::new(), Exposition::new(registry)).route("/federate", federate).reload(move || {
+    let (access, reloader) = (reloader.access.clone(), reloader.clone());
+    let internal = Internal::new(&Health::new(), Exposition::new(registry)).access(access);
+    internal.route("/federate", federate).reload(move || {
         let reloader = reloader.clone();
         async move { reloader.reload().await.map_err(|error| error.to_string()) }
     })
@@ -244,5 +264,6 @@ impl Drop for Listening {
 /// Serves `registry` and health on `address`, until what comes back is dropped.
 pub(crate) async fn metrics_only(address: &str, registry: Registry) -> std::io::Result<Listening> {
     let listener = listen::bind(address).await?;
-    Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry))))
+    let access = Access::new(&listener, &[], None).map_err(std::io::Error::other)?;
+    Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry)).access(access)))
 }

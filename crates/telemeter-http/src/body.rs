@@ -1,5 +1,7 @@
 //! Request bodies: read whole, under a byte cap and one deadline, into buffers that are used again.
 
+mod readers;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,9 @@ use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
+
+pub use self::readers::{Client, Pace, Readers};
+use crate::budget::Reservation;
 
 /// Room made at once for a body, whatever length it announces: a peer that announces much and sends nothing costs this.
 const FIRST_RESERVE_BYTES: usize = 64 * 1024;
@@ -28,7 +33,16 @@ pub enum BodyError {
     /// Other bodies hold all the room there is.
     #[error("no room for the body")]
     NoRoom,
-    /// The peer went away, or broke the framing.
+    /// It arrived, but too slowly.
+    #[error("the body arrived at less than {min_bytes_per_second} bytes a second")]
+    TooSlow {
+        /// The least that it has to arrive at.
+        min_bytes_per_second: u64,
+    },
+    /// Its framing says where it ends in a way that cannot be understood, and never will be.
+    #[error("the framing of the body is malformed: {0}")]
+    Malformed(String),
+    /// The peer went away.
     #[error("the body broke off: {0}")]
     Aborted(String),
 }
@@ -41,49 +55,44 @@ pub enum BodyError {
 /// # Errors
 /// [`BodyError`]; `into` then holds what had arrived.
 pub async fn read(body: Body, cap_bytes: usize, deadline: Duration, into: &mut Vec<u8>) -> Result<(), BodyError> {
-    read_with(body, cap_bytes, deadline, into, |_| true).await
-}
-
-/// As [`read`], asking `has_room` before each piece is kept, with the bytes that are then held.
-///
-/// # Errors
-/// [`BodyError::NoRoom`] where it says no.
-pub async fn read_with(
-    body: Body,
-    cap_bytes: usize,
-    deadline: Duration,
-    into: &mut Vec<u8>,
-    has_room: impl FnMut(usize) -> bool,
-) -> Result<(), BodyError> {
     let declared_bytes = body.size_hint().lower();
     if declared_bytes > cap_bytes as u64 {
         return Err(BodyError::TooLarge { cap_bytes });
     }
     into.reserve(usize::try_from(declared_bytes).unwrap_or(cap_bytes).min(FIRST_RESERVE_BYTES));
-    match tokio::time::timeout(deadline, collect(body, cap_bytes, into, has_room)).await {
+    match tokio::time::timeout(deadline, collect(body, cap_bytes, into)).await {
         Ok(outcome) => outcome,
         Err(_elapsed) => Err(BodyError::Timeout),
     }
 }
 
-async fn collect(
-    mut body: Body,
-    cap_bytes: usize,
-    into: &mut Vec<u8>,
-    mut has_room: impl FnMut(usize) -> bool,
-) -> Result<(), BodyError> {
+async fn collect(mut body: Body, cap_bytes: usize, into: &mut Vec<u8>) -> Result<(), BodyError> {
     let mut room = cap_bytes;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| BodyError::Aborted(chain(&error)))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         if let Ok(data) = frame.into_data() {
             room = room.checked_sub(data.len()).ok_or(BodyError::TooLarge { cap_bytes })?;
-            if !has_room(into.len() + data.len()) {
-                return Err(BodyError::NoRoom);
-            }
             into.extend_from_slice(&data);
         }
     }
     Ok(())
+}
+
+/// What an error of the connection means for a body. hyper says what is wrong with the framing of a body by the kind of
+/// an I/O error; one of the socket or of TLS has another cause of its own.
+fn broken(error: &(dyn std::error::Error + 'static)) -> BodyError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let of_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            let malformed = matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
+            if malformed && !of_tls {
+                return BodyError::Malformed(error.to_string());
+            }
+        }
+        cause = error.source();
+    }
+    BodyError::Aborted(chain(error))
 }
 
 /// An error and its causes on one line, each said once.
@@ -118,7 +127,10 @@ struct Shared {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Arc<Shared>,
+    /// The pool that it goes back to.
+    home: Option<Arc<Shared>>,
+    /// What it counts in a memory budget.
+    reservation: Option<Reservation>,
 }
 
 impl BufferPool {
@@ -130,11 +142,16 @@ impl BufferPool {
     /// An empty buffer, with the room that an earlier use left it.
     pub fn take(&self) -> Buffer {
         let bytes = self.shared.free.lock().pop().unwrap_or_default();
-        Buffer { bytes, home: self.shared.clone() }
+        Buffer { bytes, home: Some(self.shared.clone()), reservation: None }
     }
 }
 
 impl Buffer {
+    /// An empty one that goes back to no pool.
+    fn unpooled() -> Self {
+        Self { bytes: Vec::new(), home: None, reservation: None }
+    }
+
     /// The content as `Bytes`, without a copy. The buffer goes back to its pool when the last clone of them is dropped,
     /// so a request may send it and be sent again.
     pub fn freeze(self) -> Bytes {
@@ -144,11 +161,12 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        let Some(home) = &self.home else { return };
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        if bytes.capacity() > 0 && bytes.capacity() <= self.home.max_kept_bytes {
-            let mut free = self.home.free.lock();
-            if free.len() < self.home.keep {
+        if bytes.capacity() > 0 && bytes.capacity() <= home.max_kept_bytes {
+            let mut free = home.free.lock();
+            if free.len() < home.keep {
                 free.push(bytes);
             }
         }

@@ -1,5 +1,6 @@
 //! What both programs serve beside their own routes: health, metrics, profiles, reload, and the list of it all.
 
+mod access;
 mod health;
 mod profile;
 
@@ -7,11 +8,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::{HeaderMap, StatusCode, header};
 use tokio::sync::Mutex;
 
+pub use self::access::{Access, TokenRenewal};
 pub use self::health::{Condition, Health};
 use crate::metrics::Exposition;
 
@@ -25,9 +28,9 @@ pub struct Internal {
     paths: Vec<String>,
     root: Option<MethodRouter>,
     heap: MethodRouter,
+    access: Access,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Internal {
@@ -37,7 +40,8 @@ impl Internal {
             let answer = exposition.answer(&headers);
             async move { answer }
         });
-        Self { router: Router::new(), paths: vec![HEAP.to_owned()], root: None, heap: get(profile::no_heap) }
+        let (heap, access) = (get(profile::no_heap), Access::default());
+        Self { router: Router::new(), paths: vec![HEAP.to_owned()], root: None, heap, access }
             .route("/healthz", live())
             .route("/healthz/ready", ready(health))
             .route("/metrics", metrics)
@@ -59,17 +63,13 @@ impl Internal {
     {
         let reload: Arc<dyn Fn() -> Reloading + Send + Sync> = Arc::new(move || Box::pin(reload()));
         let turn = Arc::new(Mutex::new(()));
-        let handler = move |headers: HeaderMap| {
-            if is_cross_site(&headers) {
-                let line = "not from another site's page\n";
-                return Box::pin(async move { (StatusCode::FORBIDDEN, line).into_response() }) as Answering;
-            }
+        let handler = move || {
             let (reload, turn) = (reload.clone(), turn.clone());
             let work = tokio::spawn(async move {
                 let _mine = turn.lock().await;
                 reload().await
             });
-            Box::pin(async move { reloaded(work.await.unwrap_or_else(|_panic| Err("internal error".to_owned()))) })
+            async move { reloaded(work.await.unwrap_or_else(|_panic| Err("internal error".to_owned()))) }
         };
         self.route("/-/reload", post(handler))
     }
@@ -94,11 +94,18 @@ impl Internal {
         paths
     }
 
+    /// Whose requests are answered. Without: everybody's, but for pages of other origins that post.
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
     /// The finished router; the rest of the paths is 404.
     pub fn router(self) -> Router {
         let paths = self.paths();
         let root = self.root.unwrap_or_else(|| paths_route(&paths));
-        self.router.route("/", root).route(HEAP, self.heap)
+        let access = self.access;
+        let check = middleware::from_fn(move |request, next| access.clone().check(request, next));
+        self.router.route("/", root).route(HEAP, self.heap).layer(check)
     }
 }
 
@@ -144,11 +151,6 @@ pub fn paths_json<P: AsRef<str>>(paths: &[P]) -> String {
     let mut paths: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
     paths.sort_unstable();
     serde_json::json!({ "paths": paths }).to_string()
-}
-
-/// Whether a browser sends this for a page of another site; programs say nothing of the kind.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 fn reloaded(outcome: Result<(), String>) -> Response {

@@ -4,9 +4,11 @@
 //! byte cap, every wait a deadline, and no output holds a secret.
 
 pub mod body;
+pub mod budget;
 mod certificate;
 pub mod client;
 pub mod clock;
+pub mod descriptors;
 pub mod file;
 pub mod instrument;
 pub mod internal;

@@ -23,13 +23,12 @@ const CAP: usize = 1000;
 
 async fn upload(body: Body) -> Response {
     let mut into = Vec::new();
-    match body::read_with(body, CAP, Duration::from_millis(400), &mut into, |bytes| !(900..=990).contains(&bytes)).await
-    {
+    match body::read(body, CAP, Duration::from_millis(400), &mut into).await {
         Ok(()) => into.len().to_string().into_response(),
         Err(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        Err(BodyError::Timeout) => StatusCode::REQUEST_TIMEOUT.into_response(),
-        Err(BodyError::NoRoom) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Err(BodyError::Aborted(_)) => StatusCode::BAD_REQUEST.into_response(),
+        Err(BodyError::Timeout | BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(BodyError::NoRoom | BodyError::Aborted(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(BodyError::Malformed(_)) => StatusCode::BAD_REQUEST.into_response(),
     }
 }
 
@@ -157,20 +156,6 @@ async fn plaintext_speaks_no_http2() {
 }
 
 #[tokio::test]
-async fn over_the_cap_a_connection_waits_for_its_turn() {
-    let one = Limits { connections: 1, header_timeout: SOON, ..limits() };
-    let serving = Serving::start(router(), None, one).await;
-    let first = serving.connect().await;
-    sleep(Duration::from_millis(50)).await;
-    let mut second = serving.connect().await;
-    second.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut byte = [0];
-    assert!(timeout(Duration::from_millis(200), second.read(&mut byte)).await.is_err(), "it has to wait");
-    drop(first);
-    assert!(read_to_close(&mut second).await.ends_with("hello"));
-}
-
-#[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
     let mut serving = Serving::start(router(), None, Limits { drain_timeout: SOON, ..limits() }).await;
     let mut idle = serving.connect().await;
@@ -213,5 +198,35 @@ async fn localhost_serves_on_every_socket() {
         };
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         assert!(read_to_close(&mut stream).await.ends_with("hello"), "{ip}");
+    }
+}
+
+/// Sends the head of a chunked upload and then this.
+async fn chunked(serving: &Serving, body: &str) -> String {
+    raw(serving, &format!("POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{body}")).await
+}
+
+#[tokio::test]
+async fn framing_that_is_broken_for_good_is_a_400_and_the_end() {
+    let serving = serving().await;
+    assert!(chunked(&serving, "1\r\nx\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 200 "), "what is in order");
+    assert!(chunked(&serving, "1;a=b\r\nx\r\n0\r\na: b\r\n\r\n").await.starts_with("HTTP/1.1 200 "), "with additions");
+    let long = "x".repeat(20_000);
+    for (broken, what) in [
+        ("x\r\n", "a size that is no number"),
+        ("-1\r\n", "a negative size"),
+        ("\r\n", "no size"),
+        ("1 1\r\n", "two sizes"),
+        ("fffffffffffffffff\r\n", "a size of 17 digits"),
+        ("1\nx\r\n", "a bare line feed behind the size"),
+        ("1\r\nxx\r\n", "a chunk that is longer than it says"),
+        ("1\r\nx\n", "a bare line feed behind the chunk"),
+        (&format!("1;{long}"), "an extension without end"),
+        (&format!("0\r\na: {long}"), "a trailer without end"),
+        (&format!("0\r\n{}", "a: b\r\n".repeat(3000)), "trailers without end"),
+    ] {
+        let answer = chunked(&serving, broken).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{what}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: and no more requests");
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     let token = Secret::from(bearer::token(request.headers())?); // 401
     let id = match in_query {
         Some(id) => Some(id),
-        None => id_in(&gateway.read(request, MAX_FORM_BYTES).await?), // 413
+        None => id_in(&gateway.read_form(request, MAX_FORM_BYTES).await?), // 413, 400, 503
     };
     let cluster = checked(id)?; // 400
     let account = match &gateway.tollbooth {

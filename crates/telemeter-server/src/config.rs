@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use url::Url;
 
 use telemeter_auth::Secret;
+use telemeter_http::listen::TrustedProxies;
 use telemeter_http::metrics::DroppedLogLines;
 
 /// Everything `telemeter-server` needs to know. Built by the flags, or by a test from [`Config::new`].
@@ -48,6 +49,10 @@ pub struct Config {
     pub limit_receive_bytes: usize,
     /// Counts the lines of the log that were dropped; shown in the metrics.
     pub dropped_log_lines: DroppedLogLines,
+    /// What callers may make us hold, and how fast they have to be.
+    pub limits: Limits,
+    /// Whose requests the internal listener answers.
+    pub internal_access: InternalAccess,
     /// Dump round trips to the authority, the provider and the store, without secrets.
     pub verbose: bool,
 }
@@ -75,9 +80,47 @@ impl Config {
             limit_bytes: 512_000,
             limit_receive_bytes: 1 << 20,
             dropped_log_lines: DroppedLogLines::default(),
+            limits: Limits::default(),
+            internal_access: InternalAccess::default(),
             verbose: false,
         }
     }
+}
+
+/// What callers may make us hold, and how fast they have to be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory that the process is meant to stay under, in bytes; `None`: 75 % of what its cgroup allows, else 1 GiB.
+    pub memory_bytes: Option<usize>,
+    /// Requests of one cluster at once, over all its connections.
+    pub concurrent_per_cluster: usize,
+    /// Connections of one client at once; 0: half of what there may be.
+    pub connections_per_peer: usize,
+    /// Who is believed about whose a connection or a request is.
+    pub trusted_proxies: TrustedProxies,
+    /// The least that a body has to arrive at after 5 s, in bytes a second; 0: nothing.
+    pub min_body_rate: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: None,
+            concurrent_per_cluster: 128,
+            connections_per_peer: 0,
+            trusted_proxies: TrustedProxies::default(),
+            min_body_rate: 512,
+        }
+    }
+}
+
+/// Whose requests the internal listener answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InternalAccess {
+    /// Host names that it answers to beside loopback's. None: where it listens wider than loopback, to every name.
+    pub allowed_hosts: Vec<String>,
+    /// The bearer token that all but health wants; read again at a reload.
+    pub token_file: Option<PathBuf>,
 }
 
 /// A certificate chain and its private key, both PEM files, read again at a reload.

@@ -75,6 +75,9 @@ pub enum Error {
     /// Too much waits for the store.
     #[error("too many requests at once")]
     Overloaded,
+    /// This cluster has as many requests under way as it may (`--limit-concurrent-per-cluster`).
+    #[error("too many requests of this cluster at once")]
+    ManyAtOnce,
     /// On the way out.
     #[error("shutting down")]
     Draining,
@@ -88,7 +91,7 @@ impl Error {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Auth(error) => auth_status(error),
             Self::TokenWithoutCluster => StatusCode::UNAUTHORIZED,
-            Self::Form(_) | Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::Form(_) | Self::Refused(_) | Self::Body(BodyError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::Format(UnknownFormat) | Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Wire(WireError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,9 +106,10 @@ impl Error {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreRefused { status } => *status,
             // A caller that drips may have a slow network: what it sends is not wrong.
-            Self::Body(BodyError::Timeout | BodyError::Aborted(_) | BodyError::NoRoom)
+            Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_) | BodyError::NoRoom)
             | Self::StoreUnavailable { .. }
             | Self::Overloaded
+            | Self::ManyAtOnce
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -121,7 +125,9 @@ impl Error {
             Self::Auth(AuthError::RateLimited { retry_after }) | Self::RateLimited { retry_after, .. } => *retry_after,
             Self::Auth(AuthError::AuthorityUnavailable { retry_after, .. })
             | Self::StoreUnavailable { retry_after, .. } => retry_after.unwrap_or(RETRY_AFTER),
-            Self::Overloaded | Self::Draining | Self::Body(BodyError::NoRoom) => Duration::from_secs(5),
+            Self::Overloaded | Self::ManyAtOnce | Self::Draining | Self::Body(BodyError::NoRoom) => {
+                Duration::from_secs(5)
+            }
             _ => RETRY_AFTER,
         })
     }
@@ -133,8 +139,10 @@ impl Error {
             Self::Auth(error) => auth_body(error),
             Self::StoreUnavailable { .. } => "the store did not take the data; try again later".to_owned(),
             Self::Overloaded | Self::Body(BodyError::NoRoom) => "too many requests at once; try again later".to_owned(),
+            Self::ManyAtOnce => "too many requests of this cluster at once; try again later".to_owned(),
             Self::Draining => "shutting down; try again".to_owned(),
-            Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => {
+            Self::Body(BodyError::Malformed(_)) => "the framing of the body is malformed".to_owned(),
+            Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_)) => {
                 "the body did not arrive in time; try again".to_owned()
             }
             Self::Method
@@ -169,7 +177,8 @@ impl Error {
             Self::Method => "method",
             Self::Format(_) | Self::Unsupported(_) => "unsupported",
             Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => "too_large",
-            Self::Body(BodyError::Timeout | BodyError::Aborted(_)) => "body",
+            Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_)) => "body",
+            Self::Body(BodyError::Malformed(_)) => "framing",
             Self::Wire(WireError::Limit { .. }) => "limit",
             Self::Wire(WireError::DuplicateLabel { .. }) => "labels",
             Self::Wire(
@@ -187,6 +196,7 @@ impl Error {
             Self::StoreRefused { .. } => "store_refused",
             Self::StoreUnavailable { .. } => "store_unavailable",
             Self::Body(BodyError::NoRoom) | Self::Overloaded => "overloaded",
+            Self::ManyAtOnce => "concurrency",
             Self::Draining => "draining",
         }
     }

@@ -14,14 +14,16 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use telemeter_auth::{jwt::Verifier, oidc::TokenSource, tollbooth::Tollbooth};
 use telemeter_http::{
-    body::{self, Buffer, BufferPool},
+    body::{Buffer, BufferPool, Client, Pace, Readers},
+    budget::{MemoryBudget, Reservation, Share},
     clock::Clock,
+    listen::{ClientNetwork, Peer},
 };
 use telemeter_rules::newest::Newest;
 use telemeter_wire::{Arena, Limits, snappy};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
+    concurrency::{Concurrency, Permit},
     error::Error,
     forward::{Forward, Message},
     metrics::{ForwardResult, Metrics, RefusedLabels, ResultLabel, Route, StatusLabel},
@@ -32,12 +34,20 @@ use crate::{
 
 /// How long a whole body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Bodies being read at once may hold this much together.
-const READING_BYTES: usize = 512 << 20;
-/// The unit in which room for bodies is taken.
-const READING_UNIT: usize = 64 << 10;
-/// A buffer that grew beyond this is not kept.
+/// How long it may be slower than `--min-body-rate` in the beginning.
+const BODY_GRACE: Duration = Duration::from_secs(5);
+/// How long a form may take to arrive, of a caller of whom nothing is known yet.
+const FORM_DEADLINE: Duration = Duration::from_secs(5);
+/// A buffer that grew beyond this is not kept, nor one beyond this part of the bodies' share.
 const MAX_KEPT_BYTES: usize = 4 << 20;
+const KEPT_BUFFER_PART: usize = 64;
+/// A request takes so many times its decompressed bytes while it is worked on: those themselves, what was decoded, what
+/// goes on, and that compressed.
+const WORK_FACTOR: usize = 3;
+/// And this at least.
+const MIN_WORK_BYTES: usize = 256 << 10;
+/// While it waits for the store a message is held twice: by its caller, and joined with others.
+const FORWARD_FACTOR: usize = 2;
 /// How many idle workspaces are kept.
 const KEPT_WORKSPACES: usize = 16;
 /// What they may hold together: a sender's largest batch leaves a workspace of 20 to 40 MiB.
@@ -83,6 +93,10 @@ pub struct Shared {
     pub log_tenant: bool,
     /// Rooms to work in.
     pub workspaces: Workspaces,
+    /// How many requests a cluster has under way.
+    pub concurrency: Concurrency,
+    /// The least that a body has to arrive at once its first seconds are over, in bytes a second; 0: nothing.
+    pub min_body_rate: u64,
 }
 
 impl std::ops::Deref for Gateway {
@@ -126,28 +140,37 @@ impl Gateway {
         }
     }
 
-    /// Reads a whole body of at most `cap_bytes`.
+    /// Counts a request of a cluster as under way, until what comes back is dropped.
     ///
     /// # Errors
-    /// [`Error::Body`]; [`BodyError::NoRoom`](body::BodyError::NoRoom) where too much is being read already.
-    pub async fn read(&self, request: Request, cap_bytes: usize) -> Result<Buffer, Error> {
-        let mut buffer = self.workspaces.buffers.take();
-        // Room is taken for what has arrived, not for what was promised: a promise costs a caller nothing.
-        let mut taken: Option<SemaphorePermit<'_>> = None;
-        let has_room = |bytes: usize| {
-            let held = taken.as_ref().map_or(0, SemaphorePermit::num_permits);
-            let missing = bytes.div_ceil(READING_UNIT).saturating_sub(held);
-            let Ok(more) = self.workspaces.reading.try_acquire_many(u32::try_from(missing).unwrap_or(u32::MAX)) else {
-                return false;
-            };
-            match &mut taken {
-                Some(taken) => taken.merge(more),
-                None => taken = Some(more),
-            }
-            true
-        };
-        body::read_with(request.into_body(), cap_bytes, BODY_DEADLINE, &mut buffer, has_room).await?;
-        Ok(buffer)
+    /// [`Error::ManyAtOnce`] where it has as many as it may.
+    pub fn begin(&self, cluster: &str) -> Result<Permit<'_>, Error> {
+        self.concurrency.begin(cluster).ok_or(Error::ManyAtOnce)
+    }
+
+    /// Reads a whole body of at most `cap_bytes`, from a cluster whose credentials are good.
+    ///
+    /// # Errors
+    /// [`Error::Body`]; [`BodyError::NoRoom`](telemeter_http::body::BodyError::NoRoom) where too much is being read already.
+    pub async fn read(&self, request: Request, cluster: &str, cap_bytes: usize) -> Result<Buffer, Error> {
+        let pace = Pace { deadline: BODY_DEADLINE, min_bytes_per_second: self.min_body_rate, grace: BODY_GRACE };
+        let client = self.workspaces.readers.client(cluster);
+        self.read_of(request, client, cap_bytes, &pace).await
+    }
+
+    /// Reads a whole form, from a caller of whom nothing is known but the address.
+    ///
+    /// # Errors
+    /// As [`Gateway::read`].
+    pub async fn read_form(&self, request: Request, cap_bytes: usize) -> Result<Buffer, Error> {
+        let pace = Pace { deadline: FORM_DEADLINE, min_bytes_per_second: 0, grace: FORM_DEADLINE };
+        let network = request.extensions().get::<Peer>().map(|peer| ClientNetwork::from(peer.0.ip()));
+        let client = self.workspaces.readers.client(network);
+        self.read_of(request, client, cap_bytes, &pace).await
+    }
+
+    async fn read_of(&self, request: Request, client: Client, cap_bytes: usize, pace: &Pace) -> Result<Buffer, Error> {
+        Ok(self.workspaces.readers.read(request.into_body(), client, cap_bytes, pace).await?)
     }
 
     /// Delivers a message to the store, and remembers it where the store took it. An empty one is delivered already.
@@ -160,6 +183,8 @@ impl Gateway {
         }
         let mut status = StatusCode::OK;
         if let Some(forward) = &self.forward {
+            let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR);
+            let _held = self.workspaces.budget.try_reserve(Share::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
             let outcome = forward.send(cluster, write.message.clone()).await;
             let code = StatusLabel { status_code: outcome.status_code() };
@@ -205,33 +230,39 @@ pub struct Write {
     pub series: usize,
 }
 
-/// Rooms that requests work in, one after the other.
+/// Rooms that requests work in, one after the other; and the budget of it all.
 pub struct Workspaces {
+    budget: MemoryBudget,
     idle: Mutex<Idle>,
     buffers: BufferPool,
-    reading: Semaphore,
+    readers: Readers,
 }
 
-/// Rooms that nobody works in, and what they hold together.
+/// Rooms that nobody works in, each with what it holds.
 #[derive(Default)]
 struct Idle {
-    rooms: Vec<Workspace>,
+    rooms: Vec<(Workspace, Reservation)>,
     bytes: usize,
 }
 
 impl Idle {
-    fn take(&mut self) -> Option<Workspace> {
-        let room = self.rooms.pop()?;
-        self.bytes -= room.held_bytes();
-        Some(room)
+    fn take(&mut self) -> Option<(Workspace, Reservation)> {
+        let (room, held) = self.rooms.pop()?;
+        self.bytes -= held.bytes();
+        Some((room, held))
     }
 
-    fn keep(&mut self, room: Workspace) {
-        let bytes = self.bytes + room.held_bytes();
+    fn keep(&mut self, room: Workspace, held: Reservation) {
+        let bytes = self.bytes + held.bytes();
         if self.rooms.len() < KEPT_WORKSPACES && bytes <= KEPT_WORKSPACE_BYTES {
-            self.rooms.push(room);
+            self.rooms.push((room, held));
             self.bytes = bytes;
         }
+    }
+
+    fn clear(&mut self) {
+        self.rooms.clear();
+        self.bytes = 0;
     }
 }
 
@@ -262,21 +293,50 @@ impl Workspace {
 
 impl Default for Workspaces {
     fn default() -> Self {
-        Self {
-            idle: Mutex::default(),
-            buffers: BufferPool::new(2 * KEPT_WORKSPACES, MAX_KEPT_BYTES),
-            reading: Semaphore::new(READING_BYTES / READING_UNIT),
-        }
+        Self::new(MemoryBudget::unlimited())
     }
 }
 
 impl Workspaces {
-    /// Works in an idle room, or in a new one.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
-        let mut workspace = self.idle.lock().take().unwrap_or_default();
+    /// Within a budget.
+    #[must_use]
+    pub fn new(budget: MemoryBudget) -> Self {
+        let max_kept_bytes = MAX_KEPT_BYTES.min(budget.capacity_bytes(Share::Bodies) / KEPT_BUFFER_PART);
+        let buffers = BufferPool::new(2 * KEPT_WORKSPACES, max_kept_bytes);
+        let readers = Readers::new(budget.clone(), buffers.clone());
+        Self { budget, idle: Mutex::default(), buffers, readers }
+    }
+
+    /// Works in an idle room, or in a new one, on a body that has `plain_bytes` when decompressed.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] where there is no memory for it.
+    pub fn with<T>(
+        &self,
+        plain_bytes: usize,
+        work: impl FnOnce(&mut Workspace) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let taken = self.idle.lock().take();
+        let (mut workspace, mut held) = match taken {
+            Some((workspace, held)) => (workspace, Some(held)),
+            None => (Workspace::default(), None),
+        };
+        let bytes = plain_bytes.saturating_mul(WORK_FACTOR).max(MIN_WORK_BYTES);
+        let more = bytes.saturating_sub(held.as_ref().map_or(0, Reservation::bytes));
+        let mut working = self.budget.try_reserve(Share::Workspaces, more);
+        if working.is_none() {
+            // What idle rooms hold is there for others.
+            self.idle.lock().clear();
+            (workspace, held) = (Workspace::default(), None);
+            working = self.budget.try_reserve(Share::Workspaces, bytes);
+        }
+        let working = working.ok_or(Error::Overloaded)?;
         let result = work(&mut workspace);
         workspace.arena.reset();
-        self.idle.lock().keep(workspace);
+        drop((working, held));
+        if let Some(held) = self.budget.try_reserve(Share::Workspaces, workspace.held_bytes()) {
+            self.idle.lock().keep(workspace, held);
+        }
         result
     }
 

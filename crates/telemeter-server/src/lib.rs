@@ -1,6 +1,7 @@
 //! The server: finds out who is calling, holds each cluster to its identity, limits and whitelist, and forwards.
 
 mod authorize;
+pub mod concurrency;
 pub mod config;
 pub mod error;
 pub mod forward;

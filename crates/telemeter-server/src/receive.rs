@@ -43,8 +43,10 @@ async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error>
 
 async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<StatusCode, Error> {
     check_headers(request.headers())?; // 415
-    let body = gateway.read(request, gateway.limit_receive_bytes).await?; // 413
-    let write = gateway.workspaces.with(|workspace| judge(gateway, workspace, body, cluster)); // 413, 400
+    let _permit = gateway.begin(cluster)?; // 503
+    let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
+    let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
+    let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, body, cluster)); // 413, 400, 503
     gateway.deliver(Route::receive, cluster, write?).await // what the store said, or 503
 }
 

@@ -19,11 +19,13 @@ use telemeter_auth::{
     tollbooth::{SharedCache, Tollbooth, TollboothConfig},
 };
 use telemeter_http::{
+    budget::{self, MemoryBudget, Share},
     client::{Outbound, OutboundConfig, OutboundMetrics, OutboundRenewal, Proxy},
     clock::Clock,
+    descriptors,
     instrument::HttpMetrics,
-    internal::{Health, Internal},
-    listen::{self, Listener},
+    internal::{Access, Health, Internal},
+    listen::{self, ConnectionMetrics, Listener},
     metrics::Exposition,
     tls::{Renewal, Tls},
 };
@@ -34,7 +36,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Door},
+    concurrency::Concurrency,
+    config::{self, Config, Door, InternalAccess},
     forward::{BatchConfig, DEADLINE, Forward},
     gateway::{Gateway, Shared, Workspaces},
     metrics::Metrics,
@@ -49,6 +52,12 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(60);
 /// How long new requests are answered that we are on our way out, before connections are closed.
 const GRACE: Duration = Duration::from_millis(500);
+/// Connections of callers at once, where there are as many file descriptors.
+const EXTERNAL_CONNECTIONS: usize = 20_000;
+/// Connections to the internal listener at once.
+const INTERNAL_CONNECTIONS: usize = 64;
+/// About what the program takes where nobody calls.
+const PROGRAM_BYTES: usize = 24 << 20;
 /// How often the readiness of dependencies is looked at.
 const WATCH: Duration = Duration::from_millis(500);
 
@@ -103,6 +112,7 @@ pub struct Server {
 struct Files {
     /// One reload at a time.
     turn: Mutex<()>,
+    access: Access,
     config: Config,
     gateway: Gateway,
     tls: Vec<Tls>,
@@ -119,12 +129,28 @@ impl Server {
         let health = Health::new();
         let http = HttpMetrics::register(&mut registry);
         config.dropped_log_lines.register(&mut registry);
-        let (gateway, outbounds) = gateway(&config, &clock, &mut registry)?;
+        let budget = memory_budget(&config, &mut registry);
+        let connection_metrics = ConnectionMetrics::register(&mut registry);
+        let (gateway, outbounds) = gateway(&config, &clock, &mut registry, &budget)?;
         let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
         let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
         let tls = external_tls.into_iter().chain(internal_tls).collect();
         let local = |listener: &Listener| listener.local_addr().map_err(|error| StartError(error.to_string()));
         let (external_address, internal_address) = (local(&external)?, local(&internal)?);
+
+        let InternalAccess { allowed_hosts, token_file } = &config.internal_access;
+        let access = Access::new(&internal, allowed_hosts, token_file.clone())?;
+        let descriptors = descriptors::raise_limit();
+        let limits = listen::Limits {
+            connections: EXTERNAL_CONNECTIONS.min(descriptors::for_connections(descriptors)),
+            connections_per_peer: config.limits.connections_per_peer,
+            trusted_proxies: config.limits.trusted_proxies.clone(),
+            budget,
+            metrics: connection_metrics,
+            ..listen::Limits::default()
+        };
+        // What it needs is kept from the external one: descriptors by their cap, memory since no budget is shared.
+        let internal_limits = listen::Limits { connections: INTERNAL_CONNECTIONS, ..listen::Limits::default() };
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -132,22 +158,25 @@ impl Server {
         if let Some(token) = &gateway.token {
             tasks.spawn(watch_provider(token.clone(), health.clone(), stopped.clone()));
         }
-        let files = Arc::new(Files { turn: Mutex::default(), config, gateway: gateway.clone(), tls, outbounds });
+        let (turn, access_of_files) = (Mutex::default(), access.clone());
+        let files = Arc::new(Files { turn, access: access_of_files, config, gateway: gateway.clone(), tls, outbounds });
         let reload = files.clone();
-        let internals = Internal::new(&health, Exposition::new(registry)).heap_profile().reload(move || {
-            let files = reload.clone();
-            async move { files.reload_apart().await }
-        });
+        let internals =
+            Internal::new(&health, Exposition::new(registry)).heap_profile().access(access).reload(move || {
+                let files = reload.clone();
+                async move { files.reload_apart().await }
+            });
         let internals = match &gateway.recent_store {
             Some(store) => pages::attach(internals, Pages::new(store.clone(), clock)),
             None => internals.router(),
         };
-        for (listener, router) in [(external, routes::external(gateway, &health, &http)), (internal, internals)] {
-            let mut stopped = stopped.clone();
-            tasks.spawn(listen::serve(listener, router, listen::Limits::default(), async move {
-                let _ = stopped.wait_for(|stop| *stop).await;
-            }));
-        }
+        let stop_of = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let router = routes::external(gateway, &health, &http);
+        tasks.spawn(listen::serve(external, router, limits, stop_of(stopped.clone())));
+        let apart = listen::serve_apart(internal, internals, internal_limits, stop_of(stopped));
+        tasks.spawn(apart.map_err(|error| StartError(format!("the internal listener cannot be served: {error}")))?);
         health.condition("serving").ready();
         tracing::info!(external = %external_address, internal = %internal_address, "serving");
         Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks })
@@ -197,11 +226,13 @@ impl Files {
         let _turn = self.turn.lock();
         let rules = Rules::load(&self.config)?;
         let keys = keys(&self.config)?;
+        let token = self.access.read()?;
         let tls = self.tls.iter().map(Tls::read).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let outbounds = self.outbounds.iter().map(Outbound::read).collect::<Result<Vec<_>, _>>();
         let outbounds = outbounds.map_err(|error| error.to_string())?;
         tls.into_iter().for_each(Renewal::store);
         outbounds.into_iter().for_each(OutboundRenewal::store);
+        token.store();
         self.gateway.rules.store(Arc::new(rules));
         // A key that was generated stays: there is no file to read.
         if let Some(keys) = keys {
@@ -241,7 +272,35 @@ impl Outbounds<'_> {
     }
 }
 
-fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<(Gateway, Vec<Outbound>), String> {
+/// The budget of all that callers can make us hold, told at start.
+fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
+    let (bytes, source) = match config.limits.memory_bytes {
+        Some(bytes) => (bytes, budget::Source::Flag),
+        None => budget::default_limit(),
+    };
+    let budget = MemoryBudget::new(bytes);
+    budget.register(registry);
+    let shares: usize = Share::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
+    tracing::info!(bytes, %source, callers = shares, "memory limit");
+    let recent_store = config.recent_store.as_ref().map_or(0, |store| store.max_bytes);
+    let wanted = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
+    if wanted > bytes {
+        tracing::warn!(
+            bytes,
+            callers = shares,
+            recent_store,
+            "the memory limit is less than what callers, the recent store and the program itself may take together"
+        );
+    }
+    budget
+}
+
+fn gateway(
+    config: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+    budget: &MemoryBudget,
+) -> Result<(Gateway, Vec<Outbound>), String> {
     let metrics = Metrics::register(registry);
     let mut outbounds = Outbounds { config, metrics: OutboundMetrics::register(registry), made: Vec::new() };
     let cache_metrics = CacheMetrics::register(registry);
@@ -288,7 +347,9 @@ fn gateway(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<(G
         limit_receive_bytes: config.limit_receive_bytes,
         draining: AtomicBool::new(false),
         log_tenant: config.log_tenant,
-        workspaces: Workspaces::default(),
+        workspaces: Workspaces::new(budget.clone()),
+        concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
+        min_body_rate: config.limits.min_body_rate,
     });
     Ok((gateway, outbounds.made))
 }

@@ -48,8 +48,11 @@ async fn take(
 ) -> Result<StatusCode, Error> {
     let format = Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
     let encoding = Encoding::of(request.headers())?; // 415
-    let body = gateway.read(request, gateway.limit_bytes).await?; // 413
-    let write = gateway.workspaces.with(|workspace| judge(gateway, workspace, encoding, format, &body, caller, now_ms)); // 413, 400
+    let _permit = gateway.begin(cluster)?; // 503
+    let body = gateway.read(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
+    let plain_bytes = encoding.plain_bytes(body.len(), gateway.limit_bytes);
+    let judged = |workspace: &mut Workspace| judge(gateway, workspace, encoding, format, &body, caller, now_ms);
+    let write = gateway.workspaces.with(plain_bytes, judged); // 413, 400, 503
     drop(body);
     gateway.deliver(Route::upload, cluster, write?).await // what the store said, or 503
 }
@@ -62,6 +65,14 @@ enum Encoding {
 }
 
 impl Encoding {
+    /// How many bytes a body of so many has at most when decompressed.
+    fn plain_bytes(self, body_bytes: usize, limit_bytes: usize) -> usize {
+        match self {
+            Self::Identity => body_bytes,
+            Self::Snappy => body_bytes.saturating_mul(snappy::MAX_RATIO).min(limit_bytes),
+        }
+    }
+
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         match single(headers, &header::CONTENT_ENCODING)?.unwrap_or("").trim() {
             "" | "identity" => Ok(Self::Identity),

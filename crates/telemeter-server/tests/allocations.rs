@@ -19,6 +19,7 @@ use telemeter_auth::jwt::{Claims, Keys, Verifier, sign};
 use telemeter_http::{clock::Clock, instrument::HttpMetrics, internal::Health};
 use telemeter_server::{
     Config,
+    concurrency::Concurrency,
     config::Door,
     gateway::{Gateway, Shared, Workspaces},
     metrics::Metrics,
@@ -66,6 +67,8 @@ fn router() -> (Router, String) {
         token: None,
         log_tenant: false,
         workspaces: Workspaces::default(),
+        concurrency: Concurrency::new(100),
+        min_body_rate: 512,
     };
     (routes::external(Gateway::new(shared), &Health::new(), &http), token)
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A block that decompresses to more than this many times its size is no snappy: three bytes copy at most 64.
-const MAX_RATIO: usize = 22;
+pub const MAX_RATIO: usize = 22;
 /// What a chunk of the framed form may hold, decompressed.
 const MAX_CHUNK: usize = 65_536;
 const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
@@ -27,6 +27,12 @@ pub fn decode_block(block: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result
     make_room(out, len);
     decompress(block, out)?;
     Ok(())
+}
+
+/// How many bytes a block says that it holds; 0 where it is no block, or says more than it can hold.
+#[must_use]
+pub fn announced_len(block: &[u8]) -> usize {
+    block_len(block, usize::MAX).unwrap_or(0)
 }
 
 /// Decompresses a framed stream. `out` is overwritten; what it held before only saves the cost of making room.

@@ -9,6 +9,7 @@ mod list;
 pub mod quickstart;
 pub mod server;
 pub mod shared;
+mod size;
 pub mod table;
 mod target;
 mod value;

@@ -109,14 +109,3 @@ fn neither_a_huge_buffer_nor_too_many_are_kept() {
     drop(two);
     assert_eq!(pool.shared.free.lock().len(), 1);
 }
-
-#[tokio::test]
-async fn a_body_without_room_is_not_kept() {
-    let mut into = Vec::new();
-    let body = Body::from(vec![7; 100]);
-    let read = read_with(body, 1000, Duration::from_secs(1), &mut into, |bytes| bytes < 100).await;
-    assert!(matches!(read, Err(BodyError::NoRoom)) && into.is_empty());
-    let body = Body::from(vec![7; 99]);
-    let read = read_with(body, 1000, Duration::from_secs(1), &mut into, |bytes| bytes < 100).await;
-    assert!(read.is_ok() && into.len() == 99);
-}

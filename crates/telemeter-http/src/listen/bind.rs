@@ -1,9 +1,13 @@
 //! What an address means: the sockets for it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+/// Connections that wait to be accepted; the system has a cap of its own, often 4,096. Where they are more, those that come
+/// are silently dropped, and try again after a second.
+const BACKLOG: u32 = 16_384;
 
 /// How often a free port is looked for that both loopback addresses have.
 const TRIES: usize = 16;
@@ -12,26 +16,26 @@ pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
     let (host, port) = split(address)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an address looks like localhost:9004 or :9003"))?;
     if host.eq_ignore_ascii_case("localhost") {
-        return loopback(port).await;
+        return loopback(port);
     }
     let literal = if host.is_empty() { Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) } else { host.parse().ok() };
     match literal {
         // As in Go: every address of both families, where the machine has both.
-        Some(ip) if ip.is_unspecified() => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Some(ip) if ip.is_unspecified() => match listen_on((Ipv6Addr::UNSPECIFIED, port)) {
             Ok(socket) => Ok(vec![socket]),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-            Err(_no_ipv6) => Ok(vec![TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?]),
+            Err(_no_ipv6) => Ok(vec![listen_on((Ipv4Addr::UNSPECIFIED, port))?]),
         },
-        Some(ip) => Ok(vec![TcpListener::bind((ip, port)).await?]),
-        None => Ok(vec![TcpListener::bind((host, port)).await?]),
+        Some(ip) => Ok(vec![listen_on((ip, port))?]),
+        None => named(host, port).await,
     }
 }
 
-async fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
+fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
     for attempt in 1..=TRIES {
-        let four = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let four = listen_on((Ipv4Addr::LOCALHOST, port))?;
         let found = four.local_addr()?.port();
-        match TcpListener::bind((Ipv6Addr::LOCALHOST, found)).await {
+        match listen_on((Ipv6Addr::LOCALHOST, found)) {
             Ok(six) => return Ok(vec![four, six]),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if port != 0 || attempt == TRIES {
@@ -42,6 +46,27 @@ async fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
+}
+
+/// The first address of a name that can be listened on.
+async fn named(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host((host, port)).await? {
+        match listen_on(address) {
+            Ok(socket) => return Ok(vec![socket]),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen_on(address: impl Into<SocketAddr>) -> io::Result<TcpListener> {
+    let address = address.into();
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart finds the port free, whatever connections of the last process still end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Host (brackets taken off) and port.

@@ -1,14 +1,18 @@
-//! One connection: its handshake, its requests, its end.
+//! One connection: whose it is, its handshake, its requests, its end.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -16,14 +20,30 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-use super::{Limits, Peer};
+use super::stream::{Counted, Socket};
+use super::table::{Admitted, Answering, Ending, Owner, Reporter};
+use super::{Limits, Peer, TrustedProxies, proxied};
 use crate::client::words;
 use crate::panics;
 use crate::tls::Tls;
+
+/// What HTTP/1 reads at once at most, and keeps of answers before it writes.
+const BUFFER_BYTES: usize = 64 << 10;
+/// What one HTTP/2 stream may send before it is read.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// What all streams of one HTTP/2 connection may send before it is read.
+const WINDOW_BYTES: u32 = 128 << 10;
+/// What of one answer waits in an HTTP/2 connection.
+const SEND_BYTES: usize = 16 << 10;
+/// What TLS keeps of answers before it writes.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
+/// What one header field holds beside its text.
+const FIELD_BYTES: usize = 100;
 
 /// What a listener is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,161 +56,297 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Server {
-    router: Router,
+    responder: Arc<Responder>,
     tls: Option<TlsAcceptor>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
 }
 
+/// What answers the requests of all connections.
+struct Responder {
+    router: Router,
+    trusted_proxies: TrustedProxies,
+}
+
+/// A connection that can be spoken HTTP on.
+enum Stream {
+    Plain(Box<Socket>),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// One connection while it is served.
+struct Connection<'a> {
+    peer: Peer,
+    admitted: &'a Admitted,
+    phase: watch::Receiver<Phase>,
+}
+
 impl Server {
     pub(super) fn new(router: Router, tls: Option<&Tls>, limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
+        // Whoever is silent, drips or does not read is closed by the table: no timer for each request.
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER_BYTES)
             .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(limits.ping)
             .keep_alive_timeout(limits.ping)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_send_buf_size(SEND_BYTES)
             .max_header_list_size(limits.header_bytes)
             .max_concurrent_streams(limits.streams);
         let tls = tls.map(|tls| TlsAcceptor::from(tls.server_config()));
-        Self { router, tls, http1, http2, limits }
+        let responder = Arc::new(Responder { router, trusted_proxies: limits.trusted_proxies.clone() });
+        Self { responder, tls, http1, http2, limits }
     }
 
-    pub(super) async fn connection(&self, stream: TcpStream, peer: Peer, mut phase: watch::Receiver<Phase>) {
-        let Some(acceptor) = &self.tls else { return self.http1(stream, peer, phase).await };
-        let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
-        let shaken = tokio::select! {
-            shaken = handshake => shaken,
+    /// Whose a connection from this peer is, until somebody says another.
+    pub(super) fn owner(&self, peer: Peer) -> Owner {
+        Owner { client: peer.0.ip().into(), proxy: self.limits.trusted_proxies.contains(peer.0.ip()) }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves it until one of both sides ends it.
+    pub(super) async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        admitted: Admitted,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        let established = tokio::select! {
+            established = timeout(self.limits.handshake_timeout, self.established(stream, peer, &admitted)) => established,
+            _ = admitted.ending(Ending::No) => return,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
-        match shaken {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, peer, phase).await;
+        let (peer, stream) = match established {
+            Ok(Ok(established)) => established,
+            Ok(Err(error)) => return tracing::debug!(peer = %peer.0, error = words::of_caller(&error), "no handshake"),
+            Err(_elapsed) => return tracing::debug!(peer = %peer.0, "no handshake in time"),
+        };
+        let connection = Connection { peer, admitted: &admitted, phase };
+        match stream {
+            Stream::Plain(stream) => self.http1(*stream, connection).await,
+            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(*stream, connection).await;
             }
-            Ok(Ok(stream)) => self.http1(stream, peer, phase).await,
-            Ok(Err(error)) => tracing::debug!(peer = %peer.0, error = words::of_caller(&error), "no TLS handshake"),
-            Err(_elapsed) => tracing::debug!(peer = %peer.0, "no TLS handshake in time"),
+            Stream::Tls(stream) => self.http1(*stream, connection).await,
         }
     }
 
-    /// HTTP/1: hyper closes silent, dripping and idle peers by its own header timeout.
+    /// Whose it is, as a trusted proxy says; then the TLS handshake.
+    async fn established(
+        &self,
+        mut stream: TcpStream,
+        mut peer: Peer,
+        admitted: &Admitted,
+    ) -> io::Result<(Peer, Stream)> {
+        let mut first = Bytes::new();
+        if self.limits.trusted_proxies.contains(peer.0.ip()) {
+            let (client, rest) = proxied::header(&mut stream).await?;
+            first = rest;
+            if let Some(client) = client {
+                peer = Peer(client);
+                admitted.belongs_to(self.owner(peer));
+            }
+        }
+        let socket = Socket::new(first, stream);
+        let Some(acceptor) = &self.tls else { return Ok((peer, Stream::Plain(Box::new(socket)))) };
+        let mut stream = acceptor.accept(socket).await?;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        Ok((peer, Stream::Tls(Box::new(stream))))
+    }
+
     async fn http1(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: Peer,
-        mut phase: watch::Receiver<Phase>,
+        Connection { peer, admitted, mut phase }: Connection<'_>,
     ) {
-        let service = service_fn(|request| respond(self.router.clone(), request, peer));
-        let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service));
-        let mut draining = false;
+        let reporter = admitted.reporter();
+        let service = service_fn(|request| self.responder.respond(request, peer, &reporter));
+        let stream = TokioIo::new(Counted::new(stream, reporter.clone()));
+        let mut connection = pin!(self.http1.serve_connection(stream, service));
+        let mut ending = Ending::No;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return log_end(peer, ended),
-                Some(next) = changed(&mut phase, draining) => match next {
-                    Phase::Closing => return,
-                    _ => { draining = true; connection.as_mut().graceful_shutdown(); }
-                },
+                next = end(admitted, &mut phase, ending) => {
+                    if next == Ending::Now {
+                        return;
+                    }
+                    ending = next;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         }
     }
 
-    /// HTTP/2: hyper has no timeout for a preface or a request that does not come, so that idleness is watched here.
     async fn http2(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: Peer,
-        mut phase: watch::Receiver<Phase>,
+        Connection { peer, admitted, mut phase }: Connection<'_>,
     ) {
-        let activity = Arc::new(Activity::default());
+        admitted.speaks_http2();
+        let reporter = admitted.reporter();
         let service = {
-            let (activity, router) = (activity.clone(), self.router.clone());
+            let (responder, reporter) = (self.responder.clone(), reporter.clone());
             service_fn(move |request| {
-                let under_way = UnderWay::start(&activity);
-                let response = respond(router.clone(), request, peer);
-                async move {
-                    let response = response.await;
-                    drop(under_way);
-                    response
-                }
+                let (responder, reporter) = (responder.clone(), reporter.clone());
+                async move { responder.respond(request, peer, &reporter).await }
             })
         };
-        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
-        let period = self.limits.header_timeout;
-        let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut draining, mut seen) = (false, 0);
+        let stream = TokioIo::new(Counted::new(stream, reporter));
+        let mut connection = pin!(self.http2.serve_connection(stream, service));
+        let mut ending = Ending::No;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return log_end(peer, ended),
-                Some(next) = changed(&mut phase, draining) => match next {
-                    Phase::Closing => return,
-                    _ => { draining = true; connection.as_mut().graceful_shutdown(); }
-                },
-                _ = ticks.tick() => {
-                    // A whole period without a start or an end: an answer has had that long to be sent.
-                    let events = activity.events.load(Ordering::Relaxed);
-                    let idle = events == seen && activity.under_way.load(Ordering::Relaxed) == 0;
-                    if idle && (events == 0 || draining) {
-                        return tracing::debug!(peer = %peer.0, "closed: no request in time");
+                next = end(admitted, &mut phase, ending) => {
+                    if next == Ending::Now {
+                        return;
                     }
-                    if idle {
-                        draining = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    seen = events;
+                    ending = next;
+                    connection.as_mut().graceful_shutdown();
                 }
             }
         }
     }
 }
 
-/// The next phase; `None` (which disables a branch of `select!`) when the listener is gone.
-///
-/// A connection that is draining already, by itself, has only [`Phase::Closing`] to wait for.
-async fn changed(phase: &mut watch::Receiver<Phase>, draining: bool) -> Option<Phase> {
-    let wanted = |phase: &Phase| *phase == Phase::Closing || (*phase == Phase::Draining && !draining);
-    phase.wait_for(wanted).await.ok().map(|phase| *phase)
+/// The next, more urgent, end that is asked of a connection: by the table, or by the whole listener.
+async fn end(admitted: &Admitted, phase: &mut watch::Receiver<Phase>, seen: Ending) -> Ending {
+    let wanted = |phase: &Phase| *phase == Phase::Closing || (*phase == Phase::Draining && seen == Ending::No);
+    tokio::select! {
+        ending = admitted.ending(seen) => ending,
+        // The phase goes on to the end: nobody lets go of it before.
+        Ok(phase) = phase.wait_for(wanted) => match *phase {
+            Phase::Closing => Ending::Now,
+            _ => Ending::Graceful,
+        },
+        else => Ending::Now,
+    }
 }
 
-async fn respond(router: Router, request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer);
-    let answer = async { router.oneshot(request).await.unwrap_or_else(|never| match never {}) };
-    Ok(panics::caught(answer).await)
+impl Responder {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        reporter: &Reporter,
+    ) -> Result<http::Response<Sent>, Infallible> {
+        let Some(working) = reporter.begin(held_by(&request)) else { return Ok(overloaded()) };
+        let client = self.trusted_proxies.client(peer.0, request.headers());
+        let received = |body| Body::new(Received { body, reporter: reporter.clone(), waits: false });
+        let mut request = request.map(received);
+        request.extensions_mut().insert(Peer(client));
+        let answer = async { self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}) };
+        let response: Response = panics::caught(answer).await;
+        let answering = working.answered();
+        Ok(response.map(|body| Sent { body, answering }))
+    }
+}
+
+/// Where there is no memory for a request: an answer that takes none, and that does not wait for the peer to read it.
+fn overloaded() -> http::Response<Sent> {
+    let mut response = http::Response::new(Sent { body: Body::empty(), answering: None });
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// About so much memory a request's head holds.
+fn held_by(request: &Request<Incoming>) -> usize {
+    let fields = |headers: &HeaderMap| {
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum::<usize>()
+    };
+    request.uri().path().len() + request.uri().query().map_or(0, str::len) + fields(request.headers())
+}
+
+/// The body of a request, which says when it keeps its handler waiting.
+struct Received {
+    body: Incoming,
+    reporter: Reporter,
+    waits: bool,
+}
+
+impl Received {
+    fn set_waits(&mut self, waits: bool) {
+        if self.waits != waits {
+            self.waits = waits;
+            self.reporter.waits(waits);
+        }
+    }
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.set_waits(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.set_waits(false);
+    }
+}
+
+/// The body of an answer, until the connection has taken all of it.
+struct Sent {
+    body: Body,
+    answering: Option<Answering>,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(answering) = &self.answering {
+            answering.goes_on();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn log_end(peer: Peer, ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(peer = %peer.0, error = crate::body::chain(&error), "connection broke off");
-    }
-}
-
-/// What an HTTP/2 connection has asked for so far.
-#[derive(Default)]
-struct Activity {
-    /// Starts and ends of requests.
-    events: AtomicUsize,
-    under_way: AtomicUsize,
-}
-
-struct UnderWay(Arc<Activity>);
-
-impl UnderWay {
-    fn start(activity: &Arc<Activity>) -> Self {
-        activity.events.fetch_add(1, Ordering::Relaxed);
-        activity.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(activity.clone())
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.events.fetch_add(1, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }

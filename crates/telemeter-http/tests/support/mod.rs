@@ -22,6 +22,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) fn limits() -> Limits {
     Limits {
         header_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(300),
         handshake_timeout: Duration::from_millis(300),
         drain_timeout: Duration::from_millis(1500),
         ..Limits::default()

@@ -30,6 +30,9 @@ fn each_error_has_its_status_and_its_wait() {
     check(Error::Body(BodyError::TooLarge { cap_bytes: 7 }), 413, None);
     check(Error::Body(BodyError::Timeout), 503, Some(30));
     check(Error::Body(BodyError::Aborted("x".into())), 503, Some(30));
+    check(Error::Body(BodyError::TooSlow { min_bytes_per_second: 512 }), 503, Some(30));
+    check(Error::Body(BodyError::Malformed("x".into())), 400, None);
+    check(Error::ManyAtOnce, 503, Some(5));
     check(Error::Wire(WireError::TooLong { cap_bytes: 7 }), 413, None);
     check(Error::Wire(WireError::Snappy("x")), 400, None);
     check(Error::Wire(WireError::Protobuf("x")), 400, None);

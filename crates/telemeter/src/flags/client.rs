@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     duration,
     list::{self, Separation},
-    shared::{LogFlags, TracingFlags},
+    shared::{AccessFlags, LogFlags, TracingFlags},
     target::{self, Urls},
     value::{self, FlagError},
 };
@@ -109,6 +109,9 @@ pub struct ClientFlags {
     anonymize_salt_file: Option<OsString>,
 
     #[command(flatten)]
+    access: AccessFlags,
+
+    #[command(flatten)]
     pub(crate) log: LogFlags,
 
     #[command(flatten)]
@@ -200,6 +203,8 @@ impl ClientFlags {
         };
         Ok(Config {
             listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
+            internal_allowed_hosts: self.access.allowed_hosts()?,
+            internal_token_file: self.access.token_file(),
             from,
             to,
             id,

@@ -186,6 +186,20 @@ pub(crate) fn renames(
     Ok(renames)
 }
 
+/// Elements whose form the caller checks; each is shown with the problem that `check` finds.
+pub(crate) fn checked<T>(
+    flag: &'static str,
+    occurrences: &[String],
+    check: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, FlagError> {
+    let elements = elements(flag, Separation::Commas, occurrences)?;
+    let check = |element: &Element| {
+        let problem = |problem| FlagError::value(flag, format_args!("has {}, {problem}", shown(&element.text)));
+        check(&element.text).map_err(problem)
+    };
+    elements.iter().map(check).collect()
+}
+
 /// Servers as `HOST:PORT`, in the order given. One that is named twice counts twice.
 pub(crate) fn servers(flag: &'static str, occurrences: &[String]) -> Result<Vec<String>, FlagError> {
     let elements = elements(flag, Separation::Commas, occurrences)?;

@@ -4,15 +4,17 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use telemeter_auth::Secret;
+use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_server::config::{
-    Authority, Config, Door, Forward, Memcached, Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
+    Authority, Config, Door, Forward, InternalAccess, Limits, Memcached, Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
 };
 
 use super::{
     duration,
     list::{self, Separation},
-    shared::{LogFlags, TracingFlags},
+    shared::{AccessFlags, LogFlags, TracingFlags},
+    size,
     value::{self, FlagError},
 };
 
@@ -154,6 +156,29 @@ pub struct ServerFlags {
     #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = clap::value_parser!(u64).range(1..))]
     limit_receive_bytes: u64,
 
+    /// The memory that the process is meant to stay under: bytes, or with KiB, MiB or GiB. Where callers make it hold too much, some get 503. Without: 75 % of the cgroup's limit, else 1GiB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory_limit: Option<usize>,
+
+    /// How many requests of one cluster are worked on at once; more get 503. At least 1.
+    #[arg(long, value_name = "COUNT", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
+    limit_concurrent_per_cluster: u32,
+
+    /// How many connections one client address (of IPv6: one /64) may have; for one more, its quietest is closed. 0: half of all that there may be. Trusted proxies have no such limit.
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    limit_connections_per_peer: u32,
+
+    /// Networks of load balancers that are believed about whose a connection or a request is, by the PROXY protocol or X-Forwarded-For. Comma-separated or repeated.
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxies: Vec<String>,
+
+    /// The least that a body has to arrive at after 5 s, in bytes a second; the whole has 30 s. 0: nothing.
+    #[arg(long, value_name = "BYTES", default_value = "512")]
+    min_body_rate: u64,
+
+    #[command(flatten)]
+    access: AccessFlags,
+
     #[command(flatten)]
     pub(crate) log: LogFlags,
 
@@ -240,6 +265,17 @@ impl ServerFlags {
             limit_bytes: bytes(self.limit_bytes),
             limit_receive_bytes: bytes(self.limit_receive_bytes),
             dropped_log_lines: DroppedLogLines::default(),
+            limits: Limits {
+                memory_bytes: self.memory_limit,
+                concurrent_per_cluster: self.limit_concurrent_per_cluster as usize,
+                connections_per_peer: self.limit_connections_per_peer as usize,
+                trusted_proxies: trusted_proxies(&self.trusted_proxies)?,
+                min_body_rate: self.min_body_rate,
+            },
+            internal_access: InternalAccess {
+                allowed_hosts: self.access.allowed_hosts()?,
+                token_file: self.access.token_file(),
+            },
             verbose: self.log.verbose,
             partition_label,
         })
@@ -289,6 +325,11 @@ fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<Me
         expire: Duration::from_secs(expire.into()),
         interval: Some(Duration::from_secs(interval.into())).filter(|every| !every.is_zero()),
     }))
+}
+
+fn trusted_proxies(networks: &[String]) -> Result<TrustedProxies, FlagError> {
+    let network = |text: &str| text.parse::<Cidr>().map_err(|problem| format!("which {problem}"));
+    Ok(list::checked("--trusted-proxies", networks, network)?.into())
 }
 
 fn tenant(text: String) -> Result<Option<String>, FlagError> {

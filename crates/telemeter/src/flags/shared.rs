@@ -1,8 +1,13 @@
 //! The flags that every program has: its log, its traces.
 
+use std::{ffi::OsString, path::PathBuf};
+
 use clap::Args;
 
-use super::value::{self, FlagError};
+use super::{
+    list,
+    value::{self, FlagError},
+};
 use crate::{
     logs::{self, Format, Level},
     traces,
@@ -30,6 +35,37 @@ impl LogFlags {
     /// What [`logs::init`] is told.
     pub fn config(&self) -> logs::Config {
         logs::Config { level: self.log_level, format: self.log_format, verbose: self.verbose }
+    }
+}
+
+/// Whose requests the internal listener answers.
+#[derive(Args, Debug)]
+pub struct AccessFlags {
+    /// A host name or address that the listener for health, metrics and profiles answers to, beside loopback's names; another Host gets 421. Without: where it listens on loopback alone, to loopback's names; else to every name. Comma-separated or repeated.
+    #[arg(long, value_name = "HOST")]
+    internal_allowed_hosts: Vec<String>,
+
+    /// File with a bearer token that every route of that listener wants but health. Read again at a reload.
+    #[arg(long, value_name = "FILE")]
+    internal_token_file: Option<OsString>,
+}
+
+impl AccessFlags {
+    /// The names, without ports.
+    ///
+    /// # Errors
+    /// What is no host.
+    pub fn allowed_hosts(&self) -> Result<Vec<String>, FlagError> {
+        let host = |text: &str| match url::Host::parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err("which is no host: a name or an address, [in brackets] of IPv6".to_owned()),
+        };
+        list::checked("--internal-allowed-hosts", &self.internal_allowed_hosts, host)
+    }
+
+    /// The file.
+    pub fn token_file(&self) -> Option<PathBuf> {
+        value::path(self.internal_token_file.clone())
     }
 }
 

@@ -178,6 +178,21 @@ fn each_flag_of_the_server_lands() {
         ("elide-label", &["--elide-label=a", r#"--elide-label="b,c""#], |c| c.rules.elide_labels == ["a", "b,c"]),
         ("limit-bytes", &["--limit-bytes=7"], |c| c.limit_bytes == 7),
         ("limit-receive-bytes", &["--limit-receive-bytes=8"], |c| c.limit_receive_bytes == 8),
+        ("memory-limit", &["--memory-limit=512MiB"], |c| c.limits.memory_bytes == Some(512 << 20)),
+        ("limit-concurrent-per-cluster", &["--limit-concurrent-per-cluster=9"], |c| {
+            c.limits.concurrent_per_cluster == 9
+        }),
+        ("limit-connections-per-peer", &["--limit-connections-per-peer=10"], |c| c.limits.connections_per_peer == 10),
+        ("trusted-proxies", &["--trusted-proxies=10.0.0.0/8,::1", "--trusted-proxies=1.2.3.4"], |c| {
+            ["10.1.1.1", "::1", "1.2.3.4"].iter().all(|ip| c.limits.trusted_proxies.contains(ip.parse().unwrap()))
+        }),
+        ("min-body-rate", &["--min-body-rate=0"], |c| c.limits.min_body_rate == 0),
+        ("internal-allowed-hosts", &["--internal-allowed-hosts=a.svc,[::1]", "--internal-allowed-hosts=b"], |c| {
+            c.internal_access.allowed_hosts == ["a.svc", "[::1]", "b"]
+        }),
+        ("internal-token-file", &["--internal-token-file=t"], |c| {
+            c.internal_access.token_file.as_deref() == Some(Path::new("t"))
+        }),
         ("verbose", &["-v"], |c| c.verbose),
     ];
     land(Program::Server, table, server);
@@ -188,6 +203,10 @@ fn each_flag_of_the_client_lands() {
     let table: &[Landing<telemeter_client::Config>] = &[
         ("listen", &["--listen=:1"], |c| c.listen.as_deref() == Some(":1")),
         ("listen", &["--listen="], |c| c.listen.is_none()),
+        ("internal-allowed-hosts", &["--internal-allowed-hosts=a.svc"], |c| c.internal_allowed_hosts == ["a.svc"]),
+        ("internal-token-file", &["--internal-token-file=t"], |c| {
+            c.internal_token_file.as_deref() == Some(Path::new("t"))
+        }),
         ("from", &["--from=https://p/x/federate/?a=b"], |c| c.from.url.as_str() == "https://p/x/federate?a=b"),
         ("from-ca-file", &["--from-ca-file=ca"], |c| c.from.ca_file.as_deref() == Some(Path::new("ca"))),
         ("from-token", &["--from-token", "-x"], |c| c.from.token.as_ref().map(secret) == Some("-x")),
@@ -425,6 +444,15 @@ fn every_list_flag_trims_and_refuses() {
         (Program::Server, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
         (Program::Server, "required-label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b-c=1", "b-c=1"))),
         (Program::Server, "memcached", " a:1, b:2\n,", "a:1,b:2", Some(("a:1,b", "b"))),
+        (
+            Program::Server,
+            "trusted-proxies",
+            " ::1, 10.0.0.0/8\n,",
+            "::1,10.0.0.0/8",
+            Some(("::1,10.0.0.0/33", "10.0.0.0/33")),
+        ),
+        (Program::Server, "internal-allowed-hosts", " a, [::1]\n,", "a,[::1]", Some(("a,b c", "b c"))),
+        (Program::Client, "internal-allowed-hosts", " a, [::1]\n,", "a,[::1]", Some(("a,b c", "b c"))),
         (Program::Server, "elide-label", " a\n", "a", Some(("a,b", "a,b"))),
         (Program::Server, "whitelist", PADDED_SELECTOR, SELECTOR, None),
         (Program::Server, "shared-key", " a key\n", "a key", None),
@@ -445,7 +473,9 @@ fn every_list_flag_trims_and_refuses() {
         let error = typed(value).unwrap_err();
         assert!(error.starts_with(&format!("--{flag} has {element:?}")), "{error}");
         assert!(
-            ["digits and _", "=region=eu", "ALERTS=alerts", "cache:11211"].iter().any(|right| error.contains(right)),
+            ["digits and _", "=region=eu", "ALERTS=alerts", "cache:11211", "no host", "network"]
+                .iter()
+                .any(|right| error.contains(right)),
             "{error}"
         );
     }

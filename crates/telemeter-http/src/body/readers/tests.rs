@@ -1,0 +1,144 @@
+#![allow(clippy::unwrap_used)]
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+
+use super::*;
+
+const PACE: Pace = Pace { deadline: Duration::from_secs(30), min_bytes_per_second: 0, grace: Duration::from_secs(30) };
+
+fn readers(total_bytes: usize) -> (Readers, MemoryBudget) {
+    let budget = MemoryBudget::new(total_bytes);
+    (Readers::new(budget.clone(), BufferPool::new(4, 1 << 20)), budget)
+}
+
+/// A body of which so many bytes come, and then none for ever.
+fn stalled(bytes: usize) -> Body {
+    let first = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![7; bytes]))]);
+    Body::from_stream(first.chain(stream::pending()))
+}
+
+/// Bytes that come in pieces, with a pause before each.
+fn dripped(pieces: usize, bytes: usize, pause: Duration) -> Body {
+    Body::from_stream(stream::unfold(0, move |at| async move {
+        tokio::time::sleep(pause).await;
+        (at < pieces).then(|| (Ok::<_, Infallible>(vec![7; bytes]), at + 1))
+    }))
+}
+
+/// Starts to read, and waits until all that there is was read.
+async fn start(
+    readers: &Readers,
+    client: Client,
+    body: Body,
+    cap_bytes: usize,
+) -> tokio::task::JoinHandle<Result<Buffer, BodyError>> {
+    let readers = readers.clone();
+    let task = tokio::spawn(async move { readers.read(body, client, cap_bytes, &PACE).await });
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    task
+}
+
+#[tokio::test]
+async fn a_body_counts_until_it_is_dropped() {
+    let (readers, budget) = readers(1 << 20);
+    let client = readers.client("a");
+    for body in [Body::from(vec![7; 5000]), dripped(5, 1000, Duration::from_millis(1))] {
+        let buffer = readers.read(body, client, 5000, &PACE).await.unwrap();
+        assert_eq!(buffer[..], vec![7; 5000]);
+        assert_eq!(budget.used_bytes(Share::Bodies), buffer.capacity());
+        let bytes = buffer.freeze();
+        assert!(budget.used_bytes(Share::Bodies) >= 5000, "also while it is sent on");
+        drop(bytes);
+        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    }
+    let over = readers.read(Body::from(vec![7; 5001]), client, 5000, &PACE).await;
+    assert!(matches!(over, Err(BodyError::TooLarge { cap_bytes: 5000 })));
+    let over = readers.read(dripped(6, 1000, Duration::from_millis(1)), client, 5000, &PACE).await;
+    assert!(matches!(over, Err(BodyError::TooLarge { cap_bytes: 5000 })));
+    assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    assert!(readers.0.table.lock().reads.is_empty() && readers.0.table.lock().clients.is_empty());
+}
+
+#[tokio::test]
+async fn a_promise_costs_nothing() {
+    let (readers, budget) = readers(1 << 20);
+    let task = start(&readers, readers.client("a"), stalled(1), 1 << 20).await;
+    assert!((1..100).contains(&budget.used_bytes(Share::Bodies)), "{}", budget.used_bytes(Share::Bodies));
+    task.abort();
+    assert!(task.await.is_err());
+    assert_eq!(budget.used_bytes(Share::Bodies), 0);
+}
+
+#[tokio::test]
+async fn one_client_holds_a_part_and_others_go_on() {
+    let (readers, budget) = readers(1 << 20);
+    let greedy = readers.client("greedy");
+    let capacity = budget.capacity_bytes(Share::Bodies);
+    let mut tasks = Vec::new();
+    for _ in 0..100 {
+        let body =
+            Body::from_stream(dripped(10, 1000, Duration::from_millis(1)).into_data_stream().chain(stream::pending()));
+        tasks.push(start(&readers, greedy, body, 10_000).await);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(budget.used_bytes(Share::Bodies) <= capacity / CLIENT_PART + 10_000);
+    let body = dripped(10, 1000, Duration::from_millis(1));
+    assert_eq!(readers.read(body, readers.client("other"), 10_000, &PACE).await.unwrap().len(), 10_000);
+    let refused = tasks.iter().filter(|task| task.is_finished()).count();
+    assert!(refused > 50, "{refused} were told so at once");
+    for task in tasks {
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn slow_bodies_make_room_for_others() {
+    let (readers, budget) = readers(1 << 20);
+    let capacity = budget.capacity_bytes(Share::Bodies);
+    let mut tasks = Vec::new();
+    for client in 0..1000 {
+        if budget.used_bytes(Share::Bodies) + 5000 > capacity {
+            break;
+        }
+        tasks.push(start(&readers, readers.client(client), stalled(5000), 50_000).await);
+    }
+    assert!(tasks.len() > 20);
+    let honest = || async {
+        let body = dripped(5, 4000, Duration::from_millis(1));
+        readers.read(body, readers.client("honest"), 50_000, &PACE).await
+    };
+    assert!(matches!(honest().await, Err(BodyError::NoRoom)), "who began a moment ago is not slow");
+    tokio::time::sleep(SLOW_AFTER).await;
+    for _ in 0..5 {
+        assert_eq!(honest().await.unwrap().len(), 20_000);
+        assert!(budget.used_bytes(Share::Bodies) <= capacity);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let broken_off = tasks.iter().filter(|task| task.is_finished()).count();
+    assert!((1..tasks.len()).contains(&broken_off), "{broken_off} of {}", tasks.len());
+    for task in tasks {
+        task.abort();
+        assert!(!matches!(task.await, Ok(Ok(_))));
+    }
+    assert_eq!(budget.used_bytes(Share::Bodies), 0, "what was given to others is not given back twice");
+}
+
+#[tokio::test]
+async fn a_body_has_to_keep_arriving() {
+    let (readers, _) = readers(1 << 20);
+    let pace =
+        Pace { deadline: Duration::from_secs(20), min_bytes_per_second: 1000, grace: Duration::from_millis(300) };
+    let read = async |body: Body| readers.read(body, readers.client("a"), 50_000, &pace).await;
+    let start = Instant::now();
+    let slow = read(dripped(1000, 1, Duration::from_millis(30))).await;
+    assert!(matches!(slow, Err(BodyError::TooSlow { min_bytes_per_second: 1000 })));
+    assert!(start.elapsed() >= pace.grace && start.elapsed() < pace.deadline / 2, "{:?}", start.elapsed());
+    assert!(matches!(read(stalled(200)).await, Err(BodyError::TooSlow { .. })));
+    assert_eq!(read(dripped(10, 1000, Duration::from_millis(100))).await.unwrap().len(), 10_000, "fast enough");
+    let late = Pace { deadline: Duration::from_millis(200), ..pace };
+    assert!(matches!(readers.read(stalled(9000), readers.client("a"), 50_000, &late).await, Err(BodyError::Timeout)));
+}

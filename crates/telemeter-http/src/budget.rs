@@ -1,0 +1,275 @@
+//! How much memory callers can make the program hold, in bytes, divided into shares by what holds it.
+//!
+//! A share is a counter with a capacity. Whoever is about to hold something for a caller reserves its bytes first, and
+//! gives them back with the drop of the [`Reservation`]. Where a share is used up nothing is allocated, and the caller is
+//! answered 503 at once. What a reservation counts is an estimate of what is held, made on the high side.
+
+mod detect;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+pub use self::detect::{Source, default_limit};
+
+/// What holds memory for callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Sockets, their TLS state, and what HTTP reads and writes are buffered in.
+    Connections,
+    /// Requests under way: their headers, and answers that the peer has not read.
+    Requests,
+    /// Bodies, being read and read.
+    Bodies,
+    /// What a body is decompressed, decoded and encoded in.
+    Workspaces,
+    /// What waits for the store, or is under way to it.
+    Forward,
+}
+
+impl Share {
+    /// All of them, in the order of the counters.
+    pub const ALL: [Self; 5] = [Self::Connections, Self::Requests, Self::Bodies, Self::Workspaces, Self::Forward];
+
+    /// The value of the label `share`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests",
+            Self::Bodies => "bodies",
+            Self::Workspaces => "workspaces",
+            Self::Forward => "forward",
+        }
+    }
+
+    /// Its part of the whole, in percent. What is left is for the program itself, its caches and the recent store.
+    const fn percent(self) -> usize {
+        match self {
+            Self::Connections | Self::Bodies => 20,
+            Self::Requests | Self::Workspaces | Self::Forward => 10,
+        }
+    }
+}
+
+/// The budget of one program. Cheap to clone; clones share the counters.
+#[derive(Clone, Debug)]
+pub struct MemoryBudget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    total_bytes: usize,
+    shares: [Counter; Share::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Counter {
+    capacity_bytes: usize,
+    used_bytes: AtomicUsize,
+}
+
+impl Default for MemoryBudget {
+    fn default() -> Self {
+        Self::unlimited()
+    }
+}
+
+impl MemoryBudget {
+    /// Divides `total_bytes` into shares.
+    #[must_use]
+    pub fn new(total_bytes: usize) -> Self {
+        Self::with_capacities(total_bytes, |share| total_bytes / 100 * share.percent())
+    }
+
+    /// A budget that is never used up, for programs that serve few and known callers.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::with_capacities(usize::MAX, |_| usize::MAX)
+    }
+
+    fn with_capacities(total_bytes: usize, capacity: impl Fn(Share) -> usize) -> Self {
+        let counter = |share| Counter { capacity_bytes: capacity(share), used_bytes: AtomicUsize::new(0) };
+        Self(Arc::new(Inner { total_bytes, shares: Share::ALL.map(counter) }))
+    }
+
+    /// What was divided.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.0.total_bytes
+    }
+
+    /// How much a share may hold.
+    #[must_use]
+    pub fn capacity_bytes(&self, share: Share) -> usize {
+        self.counter(share).capacity_bytes
+    }
+
+    /// How much a share holds now.
+    #[must_use]
+    pub fn used_bytes(&self, share: Share) -> usize {
+        self.counter(share).used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` of a share; `None` where they do not fit.
+    ///
+    /// What is larger than a whole share fits where nothing else is held: a request within the caps is never refused for
+    /// ever.
+    #[must_use]
+    pub fn try_reserve(&self, share: Share, bytes: usize) -> Option<Reservation> {
+        let mut reservation = Reservation { budget: self.clone(), share, bytes: 0 };
+        reservation.try_grow(bytes).then_some(reservation)
+    }
+
+    /// Counts `bytes` as held; whether they fit. [`MemoryBudget::release`] gives them back.
+    pub(crate) fn acquire(&self, share: Share, bytes: usize) -> bool {
+        let counter = self.counter(share);
+        let before = counter.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(bytes) <= counter.capacity_bytes;
+        if !fits {
+            counter.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    pub(crate) fn release(&self, share: Share, bytes: usize) {
+        self.counter(share).used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Exports `telemeter_memory_limit_bytes`, and by share `telemeter_memory_budget_bytes` and `telemeter_memory_used_bytes`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Exported(self.clone())));
+    }
+
+    fn counter(&self, share: Share) -> &Counter {
+        &self.0.shares[share as usize]
+    }
+}
+
+/// Bytes of a share, given back when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    budget: MemoryBudget,
+    share: Share,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// How many.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes `more` bytes of the same share; without a change where they do not fit.
+    #[must_use]
+    pub fn try_grow(&mut self, more: usize) -> bool {
+        let fits = self.budget.acquire(self.share, more);
+        if fits {
+            self.bytes += more;
+        }
+        fits
+    }
+
+    /// Of bytes that were counted already.
+    pub(crate) fn of_acquired(budget: &MemoryBudget, share: Share, bytes: usize) -> Self {
+        Self { budget: budget.clone(), share, bytes }
+    }
+
+    /// Takes over more bytes that were counted already.
+    pub(crate) fn add_acquired(&mut self, more: usize) {
+        self.bytes += more;
+    }
+
+    /// Gives nothing back: the bytes were given back by another.
+    pub(crate) fn forget(&mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.release(self.share, self.bytes);
+    }
+}
+
+#[derive(Debug)]
+struct Exported(MemoryBudget);
+
+impl Collector for Exported {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = |bytes: usize| ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let help = "Memory that the process is meant to stay under (--memory-limit).";
+        let limit = encoder.encode_descriptor("telemeter_memory_limit_bytes", help, None, MetricType::Gauge)?;
+        gauge(self.0.total_bytes()).encode(limit)?;
+        for (name, help, bytes) in [
+            (
+                "telemeter_memory_budget_bytes",
+                "Memory that callers may make the process hold, by what holds it.",
+                MemoryBudget::capacity_bytes as fn(&MemoryBudget, Share) -> usize,
+            ),
+            (
+                "telemeter_memory_used_bytes",
+                "Memory that callers make the process hold now, by what holds it.",
+                MemoryBudget::used_bytes,
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for share in Share::ALL {
+                gauge(bytes(&self.0, share)).encode(family.encode_family(&[("share", share.label())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_used_up_and_given_back() {
+        let budget = MemoryBudget::new(1000);
+        assert_eq!(Share::ALL.map(|share| budget.capacity_bytes(share)), [200, 100, 200, 100, 100]);
+        let mut first = budget.try_reserve(Share::Bodies, 150).expect("it fits");
+        assert!(budget.try_reserve(Share::Bodies, 51).is_none());
+        assert!(budget.try_reserve(Share::Forward, 51).is_some(), "another share is another's");
+        assert!(first.try_grow(50), "exactly the capacity is within it");
+        assert!(!first.try_grow(1));
+        assert_eq!((first.bytes(), budget.used_bytes(Share::Bodies)), (200, 200));
+        drop(first);
+        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_its_share_fits_alone() {
+        let budget = MemoryBudget::new(1000);
+        let small = budget.try_reserve(Share::Workspaces, 1);
+        assert!(small.is_some() && budget.try_reserve(Share::Workspaces, 5000).is_none());
+        drop(small);
+        let large = budget.try_reserve(Share::Workspaces, 5000);
+        assert!(large.is_some() && budget.try_reserve(Share::Workspaces, 1).is_none());
+    }
+
+    #[test]
+    fn a_scrape_shows_each_share() {
+        let (budget, mut registry) = (MemoryBudget::new(1000), Registry::default());
+        budget.register(&mut registry);
+        let _held = budget.try_reserve(Share::Requests, 7).expect("it fits");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
+        for line in [
+            "telemeter_memory_limit_bytes 1000\n",
+            "telemeter_memory_budget_bytes{share=\"connections\"} 200\n",
+            "telemeter_memory_used_bytes{share=\"requests\"} 7\n",
+            "telemeter_memory_used_bytes{share=\"forward\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

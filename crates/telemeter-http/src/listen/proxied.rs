@@ -1,0 +1,204 @@
+//! The PROXY protocol, versions 1 and 2: a balancer that passes connections on says at their beginning whose they are.
+//!
+//! Source: <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>. Only trusted proxies are listened to. One that
+//! does not speak it is served all the same: no request and no TLS handshake begins like one of its headers.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+const VERSION_1: &[u8] = b"PROXY ";
+/// The longest line of version 1, its end included.
+const MAX_LINE_BYTES: usize = 107;
+const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Signature, command, family, length.
+const FIXED_BYTES: usize = 16;
+/// Addresses take at most 216 bytes; what some proxies add fits well.
+const MAX_ADDED_BYTES: usize = 4096;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Header {
+    /// More bytes are needed to tell.
+    Partial,
+    /// There is none.
+    Absent,
+    /// It is so long, and names a client, unless the connection is the proxy's own.
+    Complete(usize, Option<SocketAddr>),
+    /// It begins like one, and is none.
+    Malformed,
+}
+
+/// Reads the header of a connection: whose it is, where that is said, and what was read behind it.
+///
+/// # Errors
+/// The stream's own; [`io::ErrorKind::InvalidData`] for a header that cannot be understood.
+pub(super) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
+    let mut bytes = BytesMut::with_capacity(256);
+    loop {
+        match parse(&bytes) {
+            Header::Partial => {}
+            Header::Absent => return Ok((None, bytes.freeze())),
+            Header::Complete(length, client) => {
+                bytes.advance(length);
+                return Ok((client, bytes.freeze()));
+            }
+            Header::Malformed => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a malformed header of the PROXY protocol"));
+            }
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok((None, bytes.freeze()));
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Header {
+    let begins_like = |sign: &[u8]| bytes.iter().zip(sign).all(|(byte, wanted)| byte == wanted);
+    if begins_like(VERSION_2) {
+        return if bytes.len() < FIXED_BYTES { Header::Partial } else { version_2(bytes) };
+    }
+    if begins_like(VERSION_1) {
+        return version_1(bytes);
+    }
+    Header::Absent
+}
+
+fn version_1(bytes: &[u8]) -> Header {
+    let Some(end) = bytes.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n') else {
+        return if bytes.len() < MAX_LINE_BYTES { Header::Partial } else { Header::Malformed };
+    };
+    let line = bytes[..end].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok());
+    let Some(line) = line else { return Header::Malformed };
+    let mut words = line.split(' ').skip(1);
+    let family = words.next();
+    if family == Some("UNKNOWN") {
+        return Header::Complete(end + 1, None);
+    }
+    let fields: Vec<&str> = words.collect();
+    let [source, destination, port, destination_port] = fields[..] else { return Header::Malformed };
+    let port_of = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
+    let addresses: Option<(IpAddr, IpAddr)> = source.parse().ok().zip(destination.parse().ok());
+    match (family, addresses, port_of(port), port_of(destination_port)) {
+        (Some("TCP4"), Some((source @ IpAddr::V4(_), IpAddr::V4(_))), Some(port), Some(_))
+        | (Some("TCP6"), Some((source @ IpAddr::V6(_), IpAddr::V6(_))), Some(port), Some(_)) => {
+            Header::Complete(end + 1, Some(SocketAddr::new(source.to_canonical(), port)))
+        }
+        _ => Header::Malformed,
+    }
+}
+
+/// `bytes` hold the fixed part at least.
+fn version_2(bytes: &[u8]) -> Header {
+    let (command, family) = (bytes[12], bytes[13]);
+    let added = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
+    if added > MAX_ADDED_BYTES || command >> 4 != 2 {
+        return Header::Malformed;
+    }
+    let Some(mut rest) = bytes.get(FIXED_BYTES..FIXED_BYTES + added) else { return Header::Partial };
+    let client = match (command & 0x0f, family) {
+        // The proxy's own connection, to see whether we live.
+        (0, _) => None,
+        (1, 0x11) if added >= 12 => {
+            let source = Ipv4Addr::from_bits(rest.get_u32());
+            rest.advance(4);
+            Some(SocketAddr::new(source.into(), rest.get_u16()))
+        }
+        (1, 0x21) if added >= 36 => {
+            let source = Ipv6Addr::from_bits(rest.get_u128());
+            rest.advance(16);
+            Some(SocketAddr::new(IpAddr::V6(source).to_canonical(), rest.get_u16()))
+        }
+        (1, 0x11 | 0x21) => return Header::Malformed,
+        // Datagrams, sockets of one machine, what is not said.
+        (1, _) => None,
+        _ => return Header::Malformed,
+    };
+    Header::Complete(FIXED_BYTES + added, client)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn check(bytes: &[u8], expected: Header) {
+        assert_eq!(parse(bytes), expected, "{}", bytes.escape_ascii());
+        if let Header::Complete(length, _) = expected {
+            for end in 0..length {
+                assert_eq!(parse(&bytes[..end]), Header::Partial, "{}", bytes[..end].escape_ascii());
+            }
+        }
+    }
+
+    fn client(text: &str) -> Option<SocketAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn version_1_is_a_line() {
+        let line = b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\r\nGET /";
+        check(line, Header::Complete(38, client("1.2.3.4:5678")));
+        check(b"PROXY TCP6 2001:db8::1 ::1 5678 443\r\n", Header::Complete(37, client("[2001:db8::1]:5678")));
+        check(b"PROXY UNKNOWN\r\n", Header::Complete(15, None));
+        check(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", Header::Complete(35, None));
+        for wrong in [
+            &b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\n"[..],
+            b"PROXY TCP4 1.2.3.4 10.0.0.1 5678\r\n",
+            b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443 9\r\n",
+            b"PROXY TCP4 1.2.3 10.0.0.1 5678 443\r\n",
+            b"PROXY TCP4 ::1 ::1 5678 443\r\n",
+            b"PROXY TCP6 1.2.3.4 10.0.0.1 5678 443\r\n",
+            b"PROXY TCP4 1.2.3.4 10.0.0.1 65536 443\r\n",
+            b"PROXY TCP4 1.2.3.4 10.0.0.1 +1 443\r\n",
+            b"PROXY UDP4 1.2.3.4 10.0.0.1 5678 443\r\n",
+            b"PROXY \r\n",
+        ] {
+            check(wrong, Header::Malformed);
+        }
+        check(&[b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat(), Header::Malformed);
+    }
+
+    #[test]
+    fn version_2_is_binary() {
+        let header = |command: u8, family: u8, rest: &[u8]| {
+            let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+            [VERSION_2, &[command, family], &length[..], rest].concat()
+        };
+        let four = [1, 2, 3, 4, 10, 0, 0, 1, 0x16, 0x2e, 1, 187];
+        check(&header(0x21, 0x11, &four), Header::Complete(28, client("1.2.3.4:5678")));
+        let more = [&four[..], &[4, 0, 1, 9]].concat();
+        check(&header(0x21, 0x11, &more), Header::Complete(32, client("1.2.3.4:5678")));
+        let mut six = [0; 36];
+        six[..2].copy_from_slice(&[0x20, 0x01]);
+        six[15] = 7;
+        six[32..34].copy_from_slice(&[0x16, 0x2e]);
+        check(&header(0x21, 0x21, &six), Header::Complete(52, client("[2001::7]:5678")));
+        check(&header(0x20, 0, &[]), Header::Complete(16, None));
+        check(&header(0x20, 0x11, &four), Header::Complete(28, None));
+        check(&header(0x21, 0x31, &[0; 216]), Header::Complete(232, None));
+        assert_eq!(parse(&header(0x11, 0x11, &four)), Header::Malformed, "another version");
+        assert_eq!(parse(&header(0x22, 0x11, &four)), Header::Malformed, "another command");
+        assert_eq!(parse(&header(0x21, 0x11, &four[..11])), Header::Malformed, "too short for its addresses");
+        assert_eq!(parse(&header(0x21, 0, &[0; 5000])), Header::Malformed, "too long");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_header_is_not_lost() {
+        for (bytes, expected, rest) in [
+            (&b"GET / HTTP/1.1\r\n"[..], None, &b"GET / HTTP/1.1\r\n"[..]),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", None, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+            (b"\x16\x03\x01", None, b"\x16\x03\x01"),
+            (b"PR", None, b"PR"),
+            (b"", None, b""),
+            (b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\r\nGET /", client("1.2.3.4:5678"), b"GET /"),
+        ] {
+            let (found, left) = header(&mut &bytes[..]).await.unwrap();
+            assert_eq!((found, &left[..]), (expected, rest), "{}", bytes.escape_ascii());
+        }
+        let error = header(&mut &b"PROXY nonsense\r\n"[..]).await.expect_err("malformed");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,203 @@
+//! What is known of one connection, and when it is past a deadline.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::super::metrics::Reason;
+use crate::budget::{MemoryBudget, Share};
+
+/// So much less than this a second is not reading, whatever trickles.
+const MIN_WRITE_RATE: u64 = 512;
+
+/// The deadlines, in milliseconds.
+pub(super) struct Times {
+    pub(super) header: u64,
+    pub(super) idle: u64,
+    pub(super) write: u64,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::listen) enum Ending {
+    /// Not at all.
+    No,
+    /// With what is under way.
+    Graceful,
+    /// At once.
+    Now,
+}
+
+/// What is known of one connection.
+pub(super) struct Record {
+    pub(super) id: u64,
+    /// Set once it speaks HTTP/2.
+    pub(super) http2: AtomicBool,
+    pub(super) opened_ms: u64,
+    /// When bytes last came or went.
+    pub(super) last_ms: AtomicU64,
+    /// When a request last began or ended; 0 before the first one.
+    pub(super) request_ms: AtomicU64,
+    /// When the first byte came of a header that is not complete; 0: there is none.
+    pub(super) header_ms: AtomicU64,
+    pub(super) header_bytes: AtomicU64,
+    pub(super) written_bytes: AtomicU64,
+    /// Since when something is to be written that the peer does not take; 0: there is nothing.
+    pub(super) blocked: Stall,
+    /// The same of answers on HTTP/2 whose window is closed.
+    pub(super) unread: Stall,
+    /// Requests that a handler works on.
+    pub(super) working: AtomicU32,
+    /// Those of them whose handler waits for more of the body.
+    pub(super) waiting: AtomicU32,
+    /// Answers that have not been handed to the connection in full.
+    pub(super) answers: AtomicU32,
+    pub(super) held: Mutex<Held>,
+    /// An [`Ending`].
+    pub(super) ending: AtomicU8,
+    /// When it was first asked to end; 0: it was not.
+    pub(super) ending_ms: AtomicU64,
+    pub(super) end: Notify,
+}
+
+/// Since when a peer has been slow to read, and how much had been written by then.
+#[derive(Default)]
+pub(super) struct Stall {
+    since_ms: AtomicU64,
+    written_bytes: AtomicU64,
+}
+
+impl Stall {
+    pub(super) fn begin(&self, now_ms: u64, written_bytes: u64) {
+        self.written_bytes.store(written_bytes, Ordering::Relaxed);
+        self.since_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.since_ms.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.since_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it has gone on for `limit_ms` with next to nothing read. A peer that did read begins a new stretch.
+    pub(super) fn is_over(&self, now_ms: u64, limit_ms: u64, written_bytes: u64) -> bool {
+        let since = self.since_ms.load(Ordering::Relaxed);
+        let took = now_ms.saturating_sub(since);
+        if since == 0 || took <= limit_ms {
+            return false;
+        }
+        let written = written_bytes.saturating_sub(self.written_bytes.load(Ordering::Relaxed));
+        if written.saturating_mul(1000) < took.saturating_mul(MIN_WRITE_RATE) {
+            return true;
+        }
+        self.begin(now_ms, written_bytes);
+        false
+    }
+}
+
+/// What a connection has taken of the budget.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) connection_bytes: usize,
+    pub(super) request_bytes: usize,
+    /// Requests that hold something, from their headers to the end of their answers.
+    pub(super) requests: usize,
+    pub(super) long_header: bool,
+    /// It is being closed, and all of this was given back.
+    pub(super) gone: bool,
+}
+
+impl Record {
+    pub(super) fn new(id: u64, now_ms: u64, bytes: usize) -> Self {
+        Self {
+            id,
+            http2: AtomicBool::new(false),
+            opened_ms: now_ms,
+            last_ms: AtomicU64::new(now_ms),
+            request_ms: AtomicU64::new(0),
+            header_ms: AtomicU64::new(0),
+            header_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            blocked: Stall::default(),
+            unread: Stall::default(),
+            working: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
+            held: Mutex::new(Held { connection_bytes: bytes, ..Held::default() }),
+            ending: AtomicU8::new(Ending::No as u8),
+            ending_ms: AtomicU64::new(0),
+            end: Notify::new(),
+        }
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether it waits for us rather than for its peer.
+    pub(super) fn is_worked_for(&self) -> bool {
+        self.working.load(Ordering::Relaxed) > self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last_progress_ms(&self) -> u64 {
+        let request = self.request_ms.load(Ordering::Relaxed).max(self.opened_ms);
+        // The answers to our pings keep an HTTP/2 connection from ever being quiet.
+        if self.http2.load(Ordering::Relaxed) && self.working.load(Ordering::Relaxed) == 0 {
+            return request;
+        }
+        request.max(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    /// Asks it to end so, unless it was already asked to end at least as fast.
+    pub(super) fn ask_to_end(&self, ending: Ending) -> bool {
+        let is_new = self.ending.fetch_max(ending as u8, Ordering::Relaxed) < ending as u8;
+        if is_new {
+            self.end.notify_one();
+        }
+        is_new
+    }
+
+    pub(super) fn overdue(&self, now_ms: u64, limits: &Times) -> Option<(Ending, Reason)> {
+        let passed = |since: u64, limit: u64| since != 0 && now_ms.saturating_sub(since) > limit;
+        if self.blocked.is_over(now_ms, limits.write, self.written()) {
+            return Some((Ending::Now, Reason::Unread));
+        }
+        if self.http2.load(Ordering::Relaxed) && self.unread.is_over(now_ms, limits.write, self.written()) {
+            return Some((Ending::Now, Reason::Unread));
+        }
+        if self.working.load(Ordering::Relaxed) > 0 || self.answers.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        if passed(self.header_ms.load(Ordering::Relaxed), limits.header) {
+            return Some((Ending::Now, Reason::Header));
+        }
+        if passed(self.ending_ms.load(Ordering::Relaxed), limits.write) {
+            return Some((Ending::Now, Reason::Idle));
+        }
+        match self.request_ms.load(Ordering::Relaxed) {
+            0 => passed(self.opened_ms, limits.header).then_some((Ending::Now, Reason::Header)),
+            last => passed(last, limits.idle).then_some((Ending::Graceful, Reason::Idle)),
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn give_back(&mut self, budget: &MemoryBudget) {
+        budget.release(Share::Connections, self.connection_bytes);
+        budget.release(Share::Requests, self.request_bytes);
+        *self = Self { gone: true, ..Self::default() };
+    }
+}
+
+impl Held {
+    pub(super) fn add_connection(&mut self, budget: &MemoryBudget, bytes: usize) -> bool {
+        let fits = !self.gone && budget.acquire(Share::Connections, bytes);
+        if fits {
+            self.connection_bytes += bytes;
+        }
+        fits
+    }
+}

@@ -1,0 +1,204 @@
+//! What the stream and the requests of a connection report: bytes that come and go, requests that begin and end, and what
+//! they hold.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Table;
+use super::record::{Held, Record};
+use crate::budget::Share;
+
+/// What is read of a header in the buffer that each connection has.
+const FIRST_HEADER_BYTES: u64 = 8 << 10;
+/// The larger buffer of a header that is longer.
+pub(super) const LONG_HEADER_BYTES: usize = 24 << 10;
+/// What an HTTP/2 connection with requests may hold: its window, and frames.
+const WINDOW_BYTES: usize = 128 << 10;
+/// A request beside its headers: its task, its answer.
+pub(super) const REQUEST_BYTES: usize = 6 << 10;
+
+/// What the parts of a connection report to. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::listen) struct Reporter {
+    pub(super) table: Arc<Table>,
+    pub(super) record: Arc<Record>,
+}
+
+impl Reporter {
+    /// Bytes came. False where there is no memory for the header that they belong to.
+    pub(in crate::listen) fn read(&self, bytes: usize) -> bool {
+        let (record, now_ms) = (&self.record, self.table.now_ms());
+        record.last_ms.store(now_ms, Ordering::Relaxed);
+        if record.http2.load(Ordering::Relaxed) || record.working.load(Ordering::Relaxed) > 0 {
+            return true;
+        }
+        if record.header_ms.load(Ordering::Relaxed) == 0 {
+            record.header_ms.store(now_ms, Ordering::Relaxed);
+        }
+        let before = record.header_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before + bytes as u64 <= FIRST_HEADER_BYTES {
+            return true;
+        }
+        let charge = |held: &mut Held| held.long_header || held.add_connection(&self.table.budget, LONG_HEADER_BYTES);
+        let fits = self.charged(Share::Connections, LONG_HEADER_BYTES, charge);
+        self.record.held.lock().long_header |= fits;
+        fits
+    }
+
+    /// Whether a handler waits for more of a body.
+    pub(in crate::listen) fn waits(&self, waits: bool) {
+        match waits {
+            true => self.record.waiting.fetch_add(1, Ordering::Relaxed),
+            false => self.record.waiting.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    pub(in crate::listen) fn wrote(&self, bytes: usize) {
+        self.record.last_ms.store(self.table.now_ms(), Ordering::Relaxed);
+        // One task writes: nothing is lost between the two.
+        self.record.written_bytes.store(self.record.written() + bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The peer does not take what is to be written.
+    pub(in crate::listen) fn blocked(&self) {
+        if !self.record.blocked.is_on() {
+            self.record.blocked.begin(self.table.now_ms(), self.record.written());
+        }
+    }
+
+    /// All was written.
+    pub(in crate::listen) fn flushed(&self) {
+        if self.record.blocked.is_on() {
+            self.record.blocked.end();
+        }
+    }
+
+    /// A request begins whose headers hold so many bytes. `None` where there is no memory for it.
+    pub(in crate::listen) fn begin(&self, header_bytes: usize) -> Option<Working> {
+        let bytes = header_bytes + REQUEST_BYTES;
+        let (record, budget) = (&self.record, &self.table.budget);
+        let http2 = record.http2.load(Ordering::Relaxed);
+        let charge = |held: &mut Held| {
+            if held.long_header {
+                // The long buffer goes with the header that was in it.
+                held.long_header = false;
+                held.connection_bytes -= LONG_HEADER_BYTES;
+                budget.release(Share::Connections, LONG_HEADER_BYTES);
+            }
+            if http2 && held.requests == 0 && !held.add_connection(budget, WINDOW_BYTES) {
+                return false;
+            }
+            let fits = !held.gone && budget.acquire(Share::Requests, bytes);
+            if fits {
+                held.request_bytes += bytes;
+                held.requests += 1;
+            } else if http2 && held.requests == 0 && !held.gone {
+                held.connection_bytes -= WINDOW_BYTES;
+                budget.release(Share::Connections, WINDOW_BYTES);
+            }
+            fits
+        };
+        record.header_ms.store(0, Ordering::Relaxed);
+        record.header_bytes.store(0, Ordering::Relaxed);
+        record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
+        if !self.charged(Share::Requests, bytes, charge) {
+            return None;
+        }
+        record.working.fetch_add(1, Ordering::Relaxed);
+        Some(Working(Some(Charge { reporter: self.clone(), bytes, http2 })))
+    }
+
+    /// A handler is done with a request.
+    fn worked(&self) {
+        self.record.working.fetch_sub(1, Ordering::Relaxed);
+        self.record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Charges what is held; where it does not fit, others are closed, and it is tried once more.
+    fn charged(&self, share: Share, bytes: usize, charge: impl Fn(&mut Held) -> bool) -> bool {
+        if charge(&mut self.record.held.lock()) {
+            return true;
+        }
+        if self.record.held.lock().gone {
+            return false;
+        }
+        self.table.make_room(&self.record, share, bytes);
+        if charge(&mut self.record.held.lock()) {
+            return true;
+        }
+        if share == Share::Requests {
+            // The window of an HTTP/2 connection may have been what did not fit.
+            self.table.make_room(&self.record, Share::Connections, WINDOW_BYTES);
+        }
+        charge(&mut self.record.held.lock())
+    }
+}
+
+/// What a request holds of the budget, until its answer is read.
+struct Charge {
+    reporter: Reporter,
+    bytes: usize,
+    http2: bool,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let Reporter { table, record } = &self.reporter;
+        let mut held = record.held.lock();
+        if held.gone {
+            return;
+        }
+        held.request_bytes -= self.bytes;
+        table.budget.release(Share::Requests, self.bytes);
+        held.requests -= 1;
+        if self.http2 && held.requests == 0 {
+            held.connection_bytes -= WINDOW_BYTES;
+            table.budget.release(Share::Connections, WINDOW_BYTES);
+        }
+    }
+}
+
+/// A request that a handler works on.
+pub(in crate::listen) struct Working(Option<Charge>);
+
+impl Working {
+    /// The handler has its answer, which is now to be sent.
+    pub(in crate::listen) fn answered(mut self) -> Option<Answering> {
+        let charge = self.0.take()?;
+        charge.reporter.worked();
+        let Reporter { table, record } = &charge.reporter;
+        if record.answers.fetch_add(1, Ordering::Relaxed) == 0 {
+            record.unread.begin(table.now_ms(), record.written());
+        }
+        Some(Answering(charge))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(charge) = &self.0 {
+            charge.reporter.worked();
+        }
+    }
+}
+
+/// An answer that is being sent.
+pub(in crate::listen) struct Answering(Charge);
+
+impl Answering {
+    /// The connection asks for the next piece: the one before it went out.
+    pub(in crate::listen) fn goes_on(&self) {
+        let Reporter { table, record } = &self.0.reporter;
+        record.unread.begin(table.now_ms(), record.written());
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let Reporter { table, record } = &self.0.reporter;
+        if record.answers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            record.unread.end();
+        }
+        record.request_ms.store(table.now_ms(), Ordering::Relaxed);
+    }
+}

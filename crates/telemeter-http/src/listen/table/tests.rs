@@ -1,0 +1,158 @@
+#![allow(clippy::unwrap_used)]
+use super::reporter::{LONG_HEADER_BYTES, REQUEST_BYTES, Working};
+use super::*;
+
+fn table(change: impl FnOnce(&mut Limits)) -> (Arc<Table>, MemoryBudget) {
+    let mut limits = Limits { budget: MemoryBudget::new(10 << 20), ..Limits::default() };
+    change(&mut limits);
+    (Table::new(&limits), limits.budget)
+}
+
+fn owner(last: u8) -> Owner {
+    Owner { client: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)).into(), proxy: false }
+}
+
+fn is_open(admitted: &Admitted) -> bool {
+    admitted.record.ending.load(Ordering::Relaxed) == Ending::No as u8
+}
+
+fn open(all: &[Admitted]) -> usize {
+    all.iter().filter(|admitted| is_open(admitted)).count()
+}
+
+/// Moves the clock on without looking for deadlines.
+fn advance(table: &Table, ms: u64) {
+    table.now_ms.fetch_add(ms, Ordering::Relaxed);
+}
+
+#[test]
+fn who_holds_most_makes_room_and_gives_back_once() {
+    let (table, budget) = table(|limits| limits.connections = 64);
+    let honest: Vec<_> = (1..=8).map(|client| table.admit(owner(client), false).unwrap()).collect();
+    let greedy: Vec<_> = (0..200).filter_map(|_| table.admit(owner(99), false)).collect();
+    assert_eq!((open(&honest), greedy.len()), (8, 200));
+    assert!(open(&greedy) <= 56);
+    assert_eq!(budget.used_bytes(Share::Connections), (8 + open(&greedy)) * CONNECTION_BYTES);
+    drop(greedy);
+    assert_eq!(budget.used_bytes(Share::Connections), 8 * CONNECTION_BYTES);
+    drop(honest);
+    assert_eq!(budget.used_bytes(Share::Connections), 0);
+    assert!(table.open.lock().clients.is_empty());
+}
+
+#[test]
+fn nobody_s_work_is_broken_off_for_another_who_holds_as_much() {
+    let (table, _) = table(|limits| limits.connections = 8);
+    let all: Vec<_> = (0..8).map(|client| table.admit(owner(client), false).unwrap()).collect();
+    let working: Vec<_> = all.iter().map(|admitted| admitted.reporter().begin(100).unwrap()).collect();
+    assert!(table.admit(owner(50), false).is_none(), "all are worked for");
+    assert_eq!(open(&all), 8);
+    advance(&table, 1);
+    all[3].reporter().waits(true);
+    let _first = table.admit(owner(50), false).expect("one whose body does not come makes room");
+    assert!(!is_open(&all[3]));
+    assert_eq!(open(&all), 7);
+    drop(working);
+    advance(&table, 1);
+    let _second = table.admit(owner(51), false).expect("idle ones make room");
+    assert_eq!(open(&all), 6);
+}
+
+#[test]
+fn requests_that_wait_for_their_peers_make_room() {
+    let (table, budget) = table(|limits| limits.connections = 1000);
+    let capacity = budget.capacity_bytes(Share::Requests);
+    let hostile: Vec<_> = (0..4).map(|_| table.admit(owner(9), true).unwrap()).collect();
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        for admitted in &hostile {
+            admitted.speaks_http2();
+            answers.extend(admitted.reporter().begin(1000).and_then(Working::answered));
+        }
+        assert!(budget.used_bytes(Share::Requests) <= capacity);
+    }
+    let honest = table.admit(owner(1), true).unwrap();
+    for _ in 0..100 {
+        honest.speaks_http2();
+        drop(honest.reporter().begin(1000).expect("room is made").answered());
+    }
+    assert!(is_open(&honest));
+    drop((answers, hostile, honest));
+    assert_eq!((budget.used_bytes(Share::Requests), budget.used_bytes(Share::Connections)), (0, 0));
+}
+
+#[test]
+fn a_long_header_counts_until_its_request_begins() {
+    let (table, budget) = table(|_| ());
+    let admitted = table.admit(owner(1), false).unwrap();
+    let reporter = admitted.reporter();
+    assert!(reporter.read(8 << 10));
+    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
+    assert!(reporter.read(1) && reporter.read(4000));
+    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + LONG_HEADER_BYTES);
+    let working = reporter.begin(12_000).unwrap();
+    assert!(reporter.read(1 << 20), "what comes now is a body");
+    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
+    assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES);
+    let answering = working.answered();
+    assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES, "until the answer is sent");
+    drop(answering);
+    assert_eq!(budget.used_bytes(Share::Requests), 0);
+}
+
+#[test]
+fn deadlines() {
+    let check = |what: &str, go: &dyn Fn(&Table, &Admitted), after_ms: u64, expected: Option<Ending>| {
+        let (table, _) = table(|_| ());
+        let admitted = table.admit(owner(1), false).unwrap();
+        go(&table, &admitted);
+        let now_ms = table.now_ms() + after_ms;
+        let overdue = admitted.record.overdue(now_ms, &table.limits).map(|(ending, _)| ending);
+        assert_eq!(overdue, expected, "{what}, {after_ms} ms later");
+    };
+    check("silent", &|_, _| (), 10_000, None);
+    check("silent", &|_, _| (), 10_001, Some(Ending::Now));
+    let half = |table: &Table, admitted: &Admitted| {
+        drop(admitted.reporter().begin(0).unwrap().answered());
+        advance(table, 9_000);
+        admitted.reporter().read(1);
+        advance(table, 9_000);
+        admitted.reporter().read(1);
+    };
+    check("half a header", &half, 1_000, None);
+    check("half a header", &half, 1_001, Some(Ending::Now));
+    let idle = |_: &Table, admitted: &Admitted| drop(admitted.reporter().begin(0).unwrap().answered());
+    check("idle", &idle, 30_000, None);
+    check("idle", &idle, 30_001, Some(Ending::Graceful));
+    let working = |_: &Table, admitted: &Admitted| std::mem::forget(admitted.reporter().begin(0).unwrap());
+    check("worked for", &working, 1_000_000, None);
+    let blocked = |table: &Table, admitted: &Admitted| {
+        working(table, admitted);
+        admitted.reporter().blocked();
+        advance(table, 5_000);
+        admitted.reporter().blocked();
+    };
+    check("not reading", &blocked, 5_000, None);
+    check("not reading", &blocked, 5_001, Some(Ending::Now));
+    let trickling = |table: &Table, admitted: &Admitted| {
+        blocked(table, admitted);
+        admitted.reporter().wrote(5000);
+    };
+    check("reading next to nothing", &trickling, 5_001, Some(Ending::Now));
+    let slow = |table: &Table, admitted: &Admitted| {
+        blocked(table, admitted);
+        admitted.reporter().wrote(6000);
+    };
+    check("reading slowly", &slow, 5_001, None);
+    let flushed = |table: &Table, admitted: &Admitted| {
+        blocked(table, admitted);
+        admitted.reporter().flushed();
+    };
+    check("read at last", &flushed, 1_000_000, None);
+    let unread = |_: &Table, admitted: &Admitted| {
+        admitted.speaks_http2();
+        std::mem::forget(admitted.reporter().begin(0).unwrap().answered());
+    };
+    check("a closed window", &unread, 10_000, None);
+    check("a closed window", &unread, 10_001, Some(Ending::Now));
+}

@@ -1,0 +1,75 @@
+//! How many requests each cluster has under way, so that none of them takes the place of all.
+
+use std::{collections::hash_map::RandomState, hash::BuildHasher};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+/// Counters are spread over so many locks.
+const SHARDS: usize = 64;
+
+/// Counts, by cluster, what is under way. A cluster with nothing under way takes no memory.
+pub struct Concurrency {
+    limit: usize,
+    keys: RandomState,
+    shards: Vec<Mutex<HashMap<u64, usize>>>,
+}
+
+/// The right to have one request under way. Its drop gives it back.
+pub struct Permit<'a> {
+    shard: &'a Mutex<HashMap<u64, usize>>,
+    cluster: u64,
+}
+
+impl Concurrency {
+    /// At most `limit` requests of one cluster at once.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, keys: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// One more of a cluster; `None` where it has as many as it may.
+    #[must_use]
+    pub fn begin(&self, cluster: &str) -> Option<Permit<'_>> {
+        let cluster = self.keys.hash_one(cluster);
+        let shard = &self.shards[cluster as usize % SHARDS];
+        let mut counts = shard.lock();
+        let count = counts.entry(cluster).or_default();
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(Permit { shard, cluster })
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.shard.lock();
+        if let Some(count) = counts.get_mut(&self.cluster) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.cluster);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cluster_s_limit_is_no_other_s() {
+        let concurrency = Concurrency::new(2);
+        let first = concurrency.begin("a").expect("the first");
+        let second = concurrency.begin("a").expect("the second");
+        assert!(concurrency.begin("a").is_none());
+        let other = concurrency.begin("b").expect("another cluster");
+        drop(first);
+        let third = concurrency.begin("a").expect("one was given back");
+        assert!(concurrency.begin("a").is_none());
+        drop((second, third, other));
+        assert!(concurrency.shards.iter().all(|shard| shard.lock().is_empty()), "nothing is left behind");
+    }
+}
