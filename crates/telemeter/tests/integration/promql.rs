@@ -6,6 +6,8 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::Value;
 
+use crate::ledger::now_ms;
+
 /// An HTTP client of the test's own: no proxy, a deadline, a new connection for each request.
 pub(crate) fn http() -> Client {
     Client::builder()
@@ -40,8 +42,23 @@ impl Store {
 
     /// Evaluates `promql` now.
     pub(crate) async fn query(&self, promql: &str) -> Result<Vec<Row>, String> {
-        let url = format!("{}/api/v1/query", self.url);
-        let answer = self.http.post(url).form(&[("query", promql)]).send().await.map_err(|error| error.to_string())?;
+        self.ask("query", promql, &[]).await
+    }
+
+    /// Evaluates `promql` at the ends of the steps of `range` that ends now.
+    pub(crate) async fn query_range(&self, promql: &str, range: Duration, step: Duration) -> Result<Vec<Row>, String> {
+        let end = now_ms() / 1000;
+        let steps = range.as_secs() / step.as_secs();
+        let start = end - i64::try_from(steps * step.as_secs()).expect("a range of days");
+        let times = [("start", start.to_string()), ("end", end.to_string()), ("step", step.as_secs().to_string())];
+        self.ask("query_range", promql, &times).await
+    }
+
+    async fn ask(&self, api: &str, promql: &str, times: &[(&str, String)]) -> Result<Vec<Row>, String> {
+        let url = format!("{}/api/v1/{api}", self.url);
+        let mut form = vec![("query", promql.to_owned())];
+        form.extend_from_slice(times);
+        let answer = self.http.post(url).form(&form).send().await.map_err(|error| error.to_string())?;
         let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
         let rows = answer["data"]["result"].as_array().ok_or_else(|| format!("{promql}: {answer}"))?;
         rows.iter().map(|row| read_row(row).ok_or_else(|| format!("{promql}: {row}"))).collect()

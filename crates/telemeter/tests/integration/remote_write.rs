@@ -1,32 +1,48 @@
-//! The smallest sender of remote write 1.0: one series, one sample, written by hand so that it shares nothing with our codec.
+//! The smallest sender of remote write 1.0, written by hand so that it shares nothing with our codec.
 
 use reqwest::{Client, RequestBuilder};
 
-/// A request that writes one sample to `url`.
+/// A series with its samples, oldest first: milliseconds since 1970 and value.
+#[derive(Debug)]
+pub(crate) struct Series<'a> {
+    pub(crate) labels: Vec<(&'a str, &'a str)>,
+    pub(crate) samples: Vec<(i64, f64)>,
+}
+
+/// A request that writes one sample to `url`; the labels have to be sorted.
 pub(crate) fn request(http: &Client, url: &str, labels: &[(&str, &str)], value: f64, time_ms: i64) -> RequestBuilder {
+    requests(http, url, &[Series { labels: labels.to_vec(), samples: vec![(time_ms, value)] }])
+}
+
+/// A request that writes all samples of `all` to `url`; the labels of each series have to be sorted.
+pub(crate) fn requests(http: &Client, url: &str, all: &[Series<'_>]) -> RequestBuilder {
     http.post(url)
         .header("Content-Type", "application/x-protobuf")
         .header("Content-Encoding", "snappy")
         .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-        .body(snappy_of_literals(&write_request(labels, value, time_ms)))
+        .body(snappy_of_literals(&write_request(all)))
 }
 
-/// `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`; the labels have to be sorted.
-fn write_request(labels: &[(&str, &str)], value: f64, time_ms: i64) -> Vec<u8> {
-    let mut series = Vec::new();
-    for (name, value) in labels {
-        let mut label = Vec::new();
-        field(&mut label, 0x0a, name.as_bytes());
-        field(&mut label, 0x12, value.as_bytes());
-        field(&mut series, 0x0a, &label);
-    }
-    let mut sample = vec![0x09];
-    sample.extend_from_slice(&value.to_le_bytes());
-    sample.push(0x10);
-    varint(&mut sample, time_ms.cast_unsigned());
-    field(&mut series, 0x12, &sample);
+/// `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`.
+fn write_request(all: &[Series<'_>]) -> Vec<u8> {
     let mut request = Vec::new();
-    field(&mut request, 0x0a, &series);
+    for Series { labels, samples } in all {
+        let mut series = Vec::new();
+        for (name, value) in labels {
+            let mut label = Vec::new();
+            field(&mut label, 0x0a, name.as_bytes());
+            field(&mut label, 0x12, value.as_bytes());
+            field(&mut series, 0x0a, &label);
+        }
+        for (time_ms, value) in samples {
+            let mut sample = vec![0x09];
+            sample.extend_from_slice(&value.to_le_bytes());
+            sample.push(0x10);
+            varint(&mut sample, time_ms.cast_unsigned());
+            field(&mut series, 0x12, &sample);
+        }
+        field(&mut request, 0x0a, &series);
+    }
     request
 }
 

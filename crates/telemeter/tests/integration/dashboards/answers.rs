@@ -1,0 +1,182 @@
+//! Asks a store the queries of a dashboard as Grafana would, and says what is wrong with the answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::board::{Board, Panel, Query, Variable};
+use super::fleet;
+use super::query::{regex, substitute};
+use super::stage::JOB;
+use crate::ledger::now_ms;
+use crate::promql::{Row, Store};
+
+/// Asks one query after the other and remembers what is wrong.
+pub(crate) struct Asked<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) count: usize,
+    pub(crate) flaws: Vec<String>,
+}
+
+impl Asked<'_> {
+    pub(crate) async fn board(&mut self, board: &Board) {
+        let mut values = BTreeMap::new();
+        for variable in board.variables() {
+            let choices = choices(self.store, &variable).await.unwrap_or_else(|error| {
+                self.flaws.push(format!("{}, ${}: {error}", board.uid, variable.name));
+                BTreeSet::new()
+            });
+            self.count += 1;
+            // The cluster that has everything, and the one job.
+            let value = if variable.name == "job" { JOB } else { fleet::REPORTING };
+            if !choices.contains(value) {
+                self.flaws.push(format!("{}, ${}: {value} is not among {choices:?}", board.uid, variable.name));
+            }
+            values.insert(variable.name, value.to_owned());
+        }
+        for panel in board.panels() {
+            let mut rows = Vec::new();
+            for query in &panel.queries {
+                self.count += 1;
+                match ask(self.store, query, &values).await {
+                    Ok(answer) if answer.is_empty() => self.flaw(board, &panel, query, "no series"),
+                    Ok(answer) => {
+                        flaws_of_answer(&panel, query, &answer)
+                            .iter()
+                            .for_each(|flaw| self.flaw(board, &panel, query, flaw));
+                        rows.push(answer);
+                    }
+                    Err(error) => self.flaw(board, &panel, query, &error),
+                }
+            }
+            if panel.kind == "table" && rows.len() == panel.queries.len() {
+                let flaws = flaws_of_columns(&panel, &rows);
+                self.flaws.extend(flaws.iter().map(|flaw| format!("{}, {}: {flaw}", board.uid, panel.title)));
+            }
+        }
+    }
+
+    fn flaw(&mut self, board: &Board, panel: &Panel, query: &Query, flaw: &str) {
+        self.flaws.push(format!("{}, {}, {}: {flaw}", board.uid, panel.title, query.ref_id));
+    }
+}
+
+pub(crate) async fn ask(
+    store: &Store,
+    query: &Query,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<Row>, String> {
+    let promql = substitute(&query.expression, query.times, variables)?;
+    if query.over_range {
+        store.query_range(&promql, query.times.range, query.times.step).await
+    } else {
+        store.query(&promql).await
+    }
+}
+
+/// The values that Grafana would offer for a variable.
+async fn choices(store: &Store, variable: &Variable) -> Result<BTreeSet<String>, String> {
+    if let Some(found) = regex(r"^label_values\(([^,]+), (\w+)\)$").captures(&variable.query) {
+        let rows = store.query(&format!("count by ({}) ({})", &found[2], &found[1])).await?;
+        return Ok(rows.iter().filter_map(|row| row.labels.get(&found[2]).cloned()).collect());
+    }
+    let Some(found) = regex(r"^query_result\((.+)\)$").captures(&variable.query) else {
+        return Err(format!("{} is no query of a variable", variable.query));
+    };
+    let taken = regex(variable.regex.trim_matches('/'));
+    let rows = store.query(&found[1]).await?;
+    // Grafana writes each series as `name{label="value",...} value time`.
+    let texts = rows.iter().map(|row| {
+        let labels: Vec<String> = row.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        format!("{{{}}} {}", labels.join(","), row.samples[0].1)
+    });
+    Ok(texts.filter_map(|text| taken.captures(&text).map(|found| found[1].to_owned())).collect())
+}
+
+/// What is wrong with the values and labels of an answer.
+fn flaws_of_answer(panel: &Panel, query: &Query, rows: &[Row]) -> Vec<String> {
+    let mut flaws = Vec::new();
+    if panel.kind == "stat" && rows.len() != 1 {
+        flaws.push(format!("{} numbers where one is shown", rows.len()));
+    }
+    let unit = panel.unit_of(&format!("Value #{}", query.ref_id));
+    let unit = if unit == panel.unit { panel.unit_of("Value") } else { unit };
+    for row in rows {
+        let value = row.samples.last().map_or(f64::NAN, |(_, value)| *value);
+        if !is_possible(&unit, value) {
+            flaws.push(format!("{value} {unit} is not possible: {row:?}"));
+        }
+        let named =
+            regex(r"\{\{(\w+)\}\}").captures_iter(&query.legend).map(|found| found[1].to_owned()).collect::<Vec<_>>();
+        flaws.extend(
+            named.iter().filter(|name| !row.labels.contains_key(*name)).map(|name| format!("no label {name}: {row:?}")),
+        );
+    }
+    flaws
+}
+
+/// Whether a value makes sense in a unit of Grafana's.
+fn is_possible(unit: &str, value: f64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64")]
+    let now_ms = now_ms() as f64;
+    match unit {
+        "percentunit" => (0.0..=1.0).contains(&value),
+        // A month ago or later: a time in seconds would be one in 1970.
+        "dateTimeFromNow" => (now_ms - 31.0 * 86_400_000.0..=now_ms + 60_000.0).contains(&value),
+        // A drift may be negative, but nothing here lasts for years.
+        "s" => value.abs() < 100.0 * 86_400.0,
+        "none" | "short" | "locale" | "bytes" | "Bps" | "reqps" | "cps" | "ops" => value >= 0.0 && value.is_finite(),
+        _ => false,
+    }
+}
+
+/// What is wrong with the columns of a table: each has a name for people, or is hidden, and none is named that does not exist.
+fn flaws_of_columns(panel: &Panel, answers: &[Vec<Row>]) -> Vec<String> {
+    let labels = answers.iter().flatten().flat_map(|row| row.labels.keys().cloned());
+    let mut exist: BTreeSet<String> = labels.filter(|name| name != "__name__").collect();
+    if let [_] = answers {
+        exist.insert("Value".to_owned());
+    } else {
+        exist.extend(panel.queries.iter().map(|query| format!("Value #{}", query.ref_id)));
+    }
+    let (shown, hidden) = panel.columns();
+    let absent = shown.difference(&exist).map(|name| format!("there is no column {name}"));
+    let unnamed = exist.iter().filter(|name| !shown.contains(*name) && !hidden.contains(*name));
+    absent.chain(unnamed.map(|name| format!("the column {name} is neither named nor hidden"))).collect()
+}
+
+/// A dashboard with its variables chosen.
+pub(crate) struct Shown<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) board: &'a Board,
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl Shown<'_> {
+    /// The answer to the first query of a panel.
+    pub(crate) async fn rows(&self, title: &str) -> Vec<Row> {
+        let panel = self.board.panels().into_iter().find(|panel| panel.title == title);
+        let panel = panel.unwrap_or_else(|| panic!("{}: no panel {title}", self.board.uid));
+        let answer = ask(self.store, &panel.queries[0], &self.variables).await;
+        answer.unwrap_or_else(|error| panic!("{title}: {error}"))
+    }
+
+    pub(crate) async fn number(&self, title: &str, expected: f64) {
+        let rows = self.rows(title).await;
+        let [row] = rows.as_slice() else { panic!("{title}: {rows:?}") };
+        let found = row.samples.last().map(|(_, value)| *value);
+        assert_eq!(found, Some(expected), "{title} for {:?}", self.variables);
+    }
+
+    /// Whether a panel shows these values by this label, and no others; NaN is any value.
+    pub(crate) async fn values(&self, title: &str, label: &str, expected: &[(&str, f64)]) {
+        let rows = self.rows(title).await;
+        let of_label = |row: &Row| row.labels.get(label).cloned().unwrap_or_default();
+        let value = |row: &Row| row.samples.last().map_or(f64::NAN, |(_, value)| *value);
+        let found: BTreeMap<String, f64> = rows.iter().map(|row| (of_label(row), value(row))).collect();
+        let names: BTreeSet<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, expected.iter().map(|(name, _)| *name).collect(), "{title} for {:?}", self.variables);
+        for (name, expected) in expected {
+            let found = found[*name];
+            assert!(expected.is_nan() || (found - expected).abs() < 0.001, "{title}, {name}: {found}, not {expected}");
+        }
+    }
+}

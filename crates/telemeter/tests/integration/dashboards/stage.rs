@@ -1,0 +1,132 @@
+//! What the queries are asked of: a Prometheus that scrapes two servers with some traffic, with the made-up fleet in it and
+//! `rules/` loaded.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::query::regex;
+use super::{fleet, root};
+use crate::gateway::{Fleet, Ports, Server, TOKEN};
+use crate::ledger::{Ledger, composite_token, now_ms};
+use crate::process::{Process, free_port, local};
+use crate::promql::http;
+use crate::remote_write;
+use crate::stores::{self, Door, Memcached, Running};
+use crate::{LEDGER, SECOND_LEDGER};
+
+/// The job that the servers are scraped under.
+pub(crate) const JOB: &str = "telemeter-server";
+
+/// A Prometheus that scrapes two servers, with the made-up fleet in it and the rules loaded.
+pub(crate) struct Stage {
+    pub(crate) prometheus: Running,
+    pub(crate) made: Vec<remote_write::Series<'static>>,
+    traffic: (Ledger, Ledger),
+    trouble: Trouble,
+    _servers: [Server; 2],
+    _around: (Process, Memcached, Door),
+    // Last, so that the folder goes after those who write to it.
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn set_up() -> Self {
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let path = folder.path();
+        let ports = [Ports::free(), Ports::free()];
+        let (prometheus, memcached) = tokio::join!(store(path, ports), Memcached::start(path));
+        let made = fleet::series();
+        let write = format!("{}/api/v1/write", prometheus.api.url());
+        let answer = remote_write::requests(&http(), &write, &made).send().await.expect("Prometheus answers");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        let door = Door::start(path, &[("prometheus", &prometheus.api)]).await;
+        let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
+        let first = fleet.server("first", ports[0], &door.write_url("prometheus")).await;
+        let second = fleet.server("second", ports[1], &door.write_url("prometheus")).await;
+        let traffic = (Ledger::start(&first.url(), LEDGER, TOKEN), Ledger::start(&second.url(), SECOND_LEDGER, TOKEN));
+        let trouble = Trouble::start(vec![first.url(), second.url()]);
+        Self {
+            prometheus,
+            made,
+            traffic,
+            trouble,
+            _servers: [first, second],
+            _around: (authority, memcached, door),
+            _folder: folder,
+        }
+    }
+
+    pub(crate) async fn end(self) {
+        self.trouble.end().await;
+        let (first, second) = self.traffic;
+        let (first, second) = (first.close().await, second.close().await);
+        assert!(first.refused().is_empty() && second.refused().is_empty(), "the traffic is sound");
+    }
+}
+
+/// Prometheus with `rules/` as they are, but evaluated every two seconds instead of every 30 or 60.
+async fn store(folder: &Path, servers: [Ports; 2]) -> Running {
+    for file in ["fleet.yaml", "gateway.yaml"] {
+        let rules = std::fs::read_to_string(root().join("rules").join(file)).expect("the rules are there");
+        let quick = regex(r"(?m)^  interval: \w+$").replace_all(&rules, "  interval: 2s").into_owned();
+        std::fs::write(folder.join(file), quick).expect("the test's folder can be written");
+    }
+    let targets = servers.map(|ports| local(ports.internal).to_string());
+    let config = format!(
+        r#"
+global: {{scrape_interval: 2s, evaluation_interval: 2s}}
+rule_files: [fleet.yaml, gateway.yaml]
+scrape_configs:
+- job_name: {JOB}
+  static_configs: [{{targets: {targets:?}}}]
+storage:
+  tsdb: {{out_of_order_time_window: 2h}}
+"#
+    );
+    stores::prometheus(folder, "prometheus", free_port(), &config, &["--web.enable-remote-write-receiver"]).await
+}
+
+/// Requests that are refused or filtered, so that their panels have something to show.
+struct Trouble {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Trouble {
+    fn start(servers: Vec<String>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(make_trouble(servers, Arc::clone(&stop)));
+        Self { stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("it does not panic");
+    }
+}
+
+async fn make_trouble(servers: Vec<String>, stop: Arc<AtomicBool>) {
+    let http = http();
+    let token = composite_token(LEDGER, TOKEN);
+    while !stop.load(Ordering::Relaxed) {
+        for server in &servers {
+            let receive = |labels: &[(&str, &str)]| {
+                let url = format!("{server}/metrics/v1/receive");
+                remote_write::request(&http, &url, labels, 1.0, now_ms()).bearer_auth(&token)
+            };
+            let requests = [
+                (401, http.post(format!("{server}/upload"))),
+                (400, receive(&[("__name__", "up")])),
+                (400, receive(&[("__name__", "up"), ("_id", "another")])),
+                (200, receive(&[("__name__", "not_allowed"), ("_id", LEDGER), ("prometheus_replica", "a")])),
+            ];
+            for (expected, request) in requests {
+                let status = request.send().await.expect("the server answers").status();
+                assert_eq!(status, expected);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
