@@ -8,8 +8,15 @@ pub(crate) type Digest = [u8; 32];
 
 /// The SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    sha256_of(&[bytes])
+}
+
+/// The SHA-256 of these parts, one after the other.
+pub(crate) fn sha256_of(parts: &[&[u8]]) -> Digest {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
     let mut digest = Digest::default();
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    digest.copy_from_slice(context.finish().as_ref());
     digest
 }
 

@@ -6,7 +6,7 @@ use crate::jwt::Fault;
 
 /// Why a caller is not known, or why we cannot find out. It answers nobody: the server turns it into a status.
 ///
-/// No variant holds a token, a password or an address.
+/// No variant holds a token, a password or an address of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The request names no sender.
@@ -21,11 +21,14 @@ pub enum Error {
     /// The bearer token of an upload is not one that we gave out, or no longer good.
     #[error("bad token: {0}")]
     Token(#[from] Fault),
-    /// The authority knows the caller and says no.
-    #[error("the authority refused with status {status}")]
+    /// The authority refuses the caller.
+    #[error("the authority refused with status {status}{}", quoted(.said))]
     Refused {
         /// The authority's own status: 4xx, but not 429.
         status: u16,
+        /// The start of what stands in the body of its answer, on one line and without secrets; may be empty. It is for our
+        /// log alone.
+        said: String,
     },
     /// The authority asks this caller to slow down.
     #[error("the authority limits the rate of this caller")]
@@ -36,10 +39,18 @@ pub enum Error {
     /// The authority gave no usable answer: it is down, slow, or talks about something else.
     #[error("the authority is unavailable: {reason}")]
     AuthorityUnavailable {
-        /// What was seen, without any byte of the authority's answer.
+        /// What was seen, with the start of what stands in the body of its answer. It is for our log alone.
         reason: String,
         /// How long it asked us to wait, when it did.
         retry_after: Option<Duration>,
+    },
+    /// The authority is not asked: this caller asks too often, or too many questions wait.
+    #[error("too many questions for the authority: {reason}")]
+    TooManyQuestions {
+        /// Whose are too many.
+        reason: &'static str,
+        /// How long the caller should wait.
+        retry_after: Duration,
     },
     /// The OIDC provider gave no usable token, and none is left from before.
     #[error("no token from the OIDC provider: {reason}")]
@@ -53,4 +64,9 @@ pub enum Error {
     /// A file of tokens for the authority's stand-in cannot be read.
     #[error("bad list of tokens: {0}")]
     Tokens(String),
+}
+
+/// What was said, to stand behind a reason.
+pub(crate) fn quoted(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": \"{said}\"") }
 }

@@ -1,12 +1,23 @@
-//! Asks the authority who vouches for a cluster, and remembers its yes.
+//! Asks the authority whether a caller may report for a cluster, and caches its approvals.
 //!
-//! The authority is the only one who knows the tokens of clusters, and it is far away: a question about one token is
-//! asked once at a time, a yes is remembered here and in memcached, and while the authority is out the callers it
-//! knew go on for a while. A no is never remembered, and takes a remembered yes with it.
+//! The authority is the only one who knows the tokens of clusters, and it is far away: a question about one token is asked
+//! once at a time, and an approval is cached here and in memcached. It is refreshed in the background before it runs out, and
+//! while the authority is unavailable it counts for a while after that: whoever was approved does not wait for the authority.
+//! A refusal is answered anew each time; it removes a cached approval, and no approval from before it counts again.
+//!
+//! Questions that callers wait for and refreshes have open questions of their own; both are shared fairly by client. All
+//! waiting and keeping is measured on the monotonic clock.
 
 mod answer;
+mod approvals;
+mod client;
+mod excerpt;
+mod fair_queue;
 mod fleet_refusal;
 pub mod mock;
+mod question;
+mod question_rate;
+mod resolve;
 mod shared;
 
 use std::sync::Arc;
@@ -14,29 +25,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use http::header;
 use parking_lot::Mutex;
-use telemeter_http::client::{Answer, Outbound, OutboundError, Request};
+use telemeter_http::client::Outbound;
 use telemeter_http::clock::Clock;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 use url::Url;
 
+use self::approvals::Approvals;
+pub use self::client::Asker;
+use self::fair_queue::FairQueue;
 use self::fleet_refusal::FleetRefusal;
+use self::question::{Kind, Question, QuestionKey};
+use self::question_rate::QuestionRate;
+pub use self::question_rate::Rate;
 pub use self::shared::SharedCache;
-use crate::bounded::{Bounded, Digest, sha256};
+use crate::bounded::{Bounded, Digest};
 use crate::composite_token::CompositeToken;
-use crate::oidc::{SendError, TokenSource};
+use crate::oidc::TokenSource;
 use crate::{Error, Secret};
 
-/// The longest answer of the authority that is read.
-const MAX_ANSWER_BYTES: usize = 32 * 1024;
-/// How long a caller whom the authority limits on `/authorize` waits at least. Source: Go.
-const REGISTER_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// How long a caller who goes on without the authority does so before the authority is asked about it again.
-const STALE_AGAIN: Duration = Duration::from_secs(30);
+/// A refresh that did not succeed is tried again after this.
+const REFRESH_AGAIN_MS: i64 = 30_000;
+/// How far the clocks of replicas may be apart.
+const CLOCK_TOLERANCE_MS: i64 = 60_000;
+/// How long `/authorize` waits for an authority that is unavailable, where an earlier approval is there.
+const WAIT_WHILE_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// The part of the open questions that refreshes have to themselves: a quarter.
+const REFRESH_PART: usize = 4;
 
-/// How the authority is asked, and how long its yes lasts.
+/// How the authority is asked, and how long its approval lasts.
 #[derive(Clone, Debug)]
 pub struct TollboothConfig {
     /// Where it is asked (`--authorize`).
@@ -44,45 +62,69 @@ pub struct TollboothConfig {
     /// For the answer, to its last byte, once there is a connection. All of a question, with our own token, the connection
     /// and a second try, may take three times that.
     pub deadline: Duration,
-    /// How many questions may be open at a time.
+    /// How many questions may be open at a time: three quarters that callers wait for, a quarter to refresh approvals.
     pub questions: usize,
-    /// How long this process goes by a yes without asking again.
+    /// How long a caller waits until a question may be opened.
+    pub max_wait: Duration,
+    /// How long this process goes by an approval; after four fifths of it the approval is refreshed.
     pub fresh: Duration,
-    /// For how long after that a yes still counts while the authority is out (`--authorize-stale`).
+    /// An approval in memcached that is older, or older than four fifths of `--memcached-expire`, is refreshed.
+    pub renew_shared: Duration,
+    /// For how long after its end an approval still counts while it cannot be refreshed (`--authorize-stale`).
     pub stale: Duration,
-    /// How many yeses this process remembers: about 250 bytes each.
+    /// How many approvals this process caches: about 250 bytes each.
     pub remember: usize,
+    /// Questions about one cluster from one peer, where there is no approval.
+    pub rate_of_claim: Rate,
+    /// Questions from one peer, where there is no approval.
+    pub rate_of_peer: Rate,
 }
 
 impl TollboothConfig {
-    /// 20 s, 256 questions, a yes for 5 minutes and an hour beyond, and 65,536 of them.
+    /// 20 s, 256 questions, 2 s of waiting for one, an approval for 5 minutes and an hour beyond, 65,536 of them, renewed in
+    /// memcached after an hour; 60 questions a minute about a cluster from a peer, 5,000 a second from a peer.
     pub fn new(authorize: Url) -> Self {
         Self {
             authorize,
             deadline: Duration::from_secs(20),
             questions: 256,
+            max_wait: Duration::from_secs(2),
             fresh: Duration::from_secs(5 * 60),
+            renew_shared: Duration::from_secs(60 * 60),
             stale: Duration::from_secs(60 * 60),
             remember: 65_536,
+            rate_of_claim: Rate { burst: 60, per_minute: 60 },
+            rate_of_peer: Rate { burst: 10_000, per_minute: 300_000 },
         }
     }
 }
 
-/// The authority vouches for the caller.
+/// The authority approves the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Yes {
+pub struct Approval {
     /// The account that the cluster belongs to.
     pub account: Arc<str>,
-    /// Whether this is an earlier yes, because the authority is out.
-    pub stale: bool,
+    /// Whether it has run out, and counts because it could not be refreshed yet.
+    pub is_stale: bool,
 }
 
 /// Stands between callers and the authority. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Tollbooth(Arc<Inner>);
 
+/// How a question ends.
+type Resolved = Result<Approval, Error>;
 /// An answer that is on its way.
-type Coming = watch::Receiver<Option<Result<Yes, Error>>>;
+type Coming = watch::Receiver<Option<Resolved>>;
+
+/// What a question is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    /// A caller waits for the answer.
+    Caller(Asker),
+    /// Nobody waits: an approval is refreshed.
+    Refresh,
+}
 
 struct Inner {
     config: TollboothConfig,
@@ -90,54 +132,15 @@ struct Inner {
     token: Option<TokenSource>,
     clock: Clock,
     shared: Option<SharedCache>,
-    known: Bounded<Known>,
+    approvals: Approvals,
+    /// When a question was refused, on the monotonic clock.
+    refusals: Bounded<i64>,
     asked: Mutex<HashMap<Digest, Coming>>,
-    questions: Semaphore,
-    out: AtomicBool,
+    callers: Arc<FairQueue>,
+    refreshes: Arc<FairQueue>,
+    rate: QuestionRate,
+    is_unavailable: AtomicBool,
     fleet_refusal: Mutex<FleetRefusal>,
-}
-
-/// A remembered yes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    account: Arc<str>,
-    /// Until then it counts as if just said.
-    fresh_until_ms: i64,
-    /// Until then it counts while the authority is out.
-    stale_until_ms: i64,
-    /// Whether the authority was out when it was last asked.
-    stale: bool,
-}
-
-impl Known {
-    fn fresh(self, now_ms: i64) -> Option<Yes> {
-        (now_ms < self.fresh_until_ms).then_some(Yes { account: self.account, stale: self.stale })
-    }
-}
-
-/// One question: the body that is sent, and the cluster that it is about.
-struct Question {
-    kind: Kind,
-    body: Secret,
-    cluster: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// `/authorize`: once a day a cluster, always asked.
-    Register,
-    /// `/metrics/v1/receive`: with every request, mostly answered from memory.
-    Receive,
-}
-
-impl Kind {
-    /// How long a caller waits whose rate the authority limits.
-    fn retry_after(self, asked_to: Option<Duration>) -> Duration {
-        match self {
-            Self::Register => asked_to.unwrap_or_default().max(REGISTER_RETRY_AFTER),
-            Self::Receive => asked_to.unwrap_or(Duration::from_secs(60)),
-        }
-    }
 }
 
 impl Tollbooth {
@@ -149,38 +152,66 @@ impl Tollbooth {
         shared: Option<SharedCache>,
         token: Option<TokenSource>,
     ) -> Self {
+        let refreshes = config.questions / REFRESH_PART;
         Self(Arc::new(Inner {
-            known: Bounded::new(config.remember),
-            questions: Semaphore::new(config.questions),
+            approvals: Approvals::new(config.remember),
+            refusals: Bounded::new(config.remember),
+            callers: FairQueue::new(config.questions - refreshes),
+            refreshes: FairQueue::new(refreshes),
+            rate: QuestionRate::new(config.rate_of_claim, config.rate_of_peer),
             config,
             outbound,
             token,
             clock,
             shared,
             asked: Mutex::default(),
-            out: AtomicBool::new(false),
+            is_unavailable: AtomicBool::new(false),
             fleet_refusal: Mutex::default(),
         }))
     }
 
     /// Whether `cluster` may report with `token`: the question of `/authorize`. The authority is asked each time; only
-    /// while it is out does an earlier yes count.
+    /// while it is unavailable, or too many questions are open, does an earlier approval count.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`].
-    pub async fn register(&self, token: &Secret, cluster: &str) -> Result<Yes, Error> {
+    /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
+    pub async fn register(&self, asker: Asker, token: &Secret, cluster: &str) -> Result<Approval, Error> {
+        let inner = &self.0;
+        let key = QuestionKey::new(Kind::Register, cluster, token.expose());
         let body = answer::registration(token, cluster);
-        self.ask(Question { kind: Kind::Register, body, cluster: cluster.to_owned() }).await
+        let (cluster, token) = (cluster.to_owned(), token.clone());
+        let question = Question { kind: Kind::Register, key, body, cluster, token };
+        let coming = self.join(question, Purpose::Caller(asker));
+        if inner.is_unavailable.load(Ordering::Relaxed)
+            && let Some(known) = inner.approvals.get(&key, inner.clock.monotonic_ms())
+        {
+            let earlier = Approval { is_stale: true, ..known.approval(inner.clock.monotonic_ms()) };
+            return tokio::time::timeout(WAIT_WHILE_UNAVAILABLE, wait_for(coming)).await.unwrap_or(Ok(earlier));
+        }
+        wait_for(coming).await
     }
 
-    /// Whether the cluster of a composite token may send: the question of `/metrics/v1/receive`. A remembered yes that
-    /// is fresh counts.
+    /// Whether the cluster of a composite token may send: the question of `/metrics/v1/receive`. A cached approval counts;
+    /// where it is due, a refresh begins.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`].
-    pub async fn receive(&self, token: &CompositeToken) -> Result<Yes, Error> {
-        let (body, cluster) = (token.json().clone(), token.cluster_id().to_owned());
-        self.ask(Question { kind: Kind::Receive, body, cluster }).await
+    /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
+    pub async fn receive(&self, asker: Asker, token: &CompositeToken) -> Result<Approval, Error> {
+        let key = QuestionKey::new(Kind::Receive, token.cluster_id(), token.authorization_token().expose());
+        let question = || Question {
+            kind: Kind::Receive,
+            key,
+            body: token.json().clone(),
+            cluster: token.cluster_id().to_owned(),
+            token: token.authorization_token().clone(),
+        };
+        if let Some((approval, is_refresh_due)) = self.0.approvals.for_request(&key, self.0.clock.monotonic_ms()) {
+            if is_refresh_due {
+                drop(self.join(question(), Purpose::Refresh));
+            }
+            return Ok(approval);
+        }
+        wait_for(self.join(question(), Purpose::Caller(asker))).await
     }
 
     /// Goes by another key for what memcached holds: what was written with the old one no longer counts.
@@ -190,24 +221,9 @@ impl Tollbooth {
         }
     }
 
-    async fn ask(&self, question: Question) -> Result<Yes, Error> {
-        let digest = question.digest();
-        if question.kind == Kind::Receive {
-            let now_ms = self.0.clock.now_ms();
-            let known = self.0.known.get(&digest, now_ms);
-            if let Some(yes) = known.and_then(|known| known.fresh(now_ms)) {
-                return Ok(yes);
-            }
-        }
-        let mut answer = self.join(digest, question);
-        match answer.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(answer)) => answer.clone(),
-            Ok(None) | Err(_) => Err(unavailable("the question was dropped")),
-        }
-    }
-
     /// The answer to come to this question, which is asked by a task of its own: its first caller may go away.
-    fn join(&self, digest: Digest, question: Question) -> Coming {
+    fn join(&self, question: Question, purpose: Purpose) -> Coming {
+        let digest = question.key.digest;
         let mut asked = self.0.asked.lock();
         if let Some(answer) = asked.get(&digest) {
             return answer.clone();
@@ -219,13 +235,19 @@ impl Tollbooth {
         let asking = Asking { inner: self.0.clone(), digest };
         let task = async move {
             let inner = asking.inner.clone();
-            let (answer, memo) = inner.find_out(&digest, &question).await;
-            sender.send_replace(Some(answer));
+            let update = inner.resolve(&question, purpose, &sender).await;
             drop(asking);
-            inner.note(&digest, memo).await;
+            inner.update_shared(&question, update).await;
         };
         tokio::spawn(task.in_current_span());
         receiver
+    }
+}
+
+async fn wait_for(mut coming: Coming) -> Resolved {
+    match coming.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(resolved)) => resolved.clone(),
+        Ok(None) | Err(_) => Err(unavailable("the question was dropped")),
     }
 }
 
@@ -241,183 +263,8 @@ impl Drop for Asking {
     }
 }
 
-/// What to tell memcached, once the callers have their answer.
-enum Memo {
-    Nothing,
-    Yes(Arc<str>),
-    No,
-}
-
-impl Inner {
-    async fn find_out(&self, digest: &Digest, question: &Question) -> (Result<Yes, Error>, Memo) {
-        let mut told = None;
-        if question.kind == Kind::Receive {
-            told = self.told(digest).await;
-            let now_ms = self.clock.now_ms();
-            if let Some(yes) = told.clone().and_then(|known| known.fresh(now_ms)) {
-                self.remember(digest, told, now_ms);
-                return (Ok(yes), Memo::Nothing);
-            }
-        }
-        let answer = match self.questions.try_acquire() {
-            Ok(_permit) => {
-                let answer = self.question_authority(question).await;
-                let answer = self.unless_fleet_is_refused(answer, digest, told.as_ref());
-                self.mark_out(&answer);
-                answer
-            }
-            // That is not the authority's fault, and no sign that it is out.
-            Err(_) => Err(unavailable("too many questions are open")),
-        };
-        let now_ms = self.clock.now_ms();
-        match answer {
-            Ok(account) => {
-                let fresh_until_ms = after(now_ms, self.config.fresh);
-                let stale_until_ms = after(fresh_until_ms, self.config.stale);
-                let known = Known { account: account.clone(), fresh_until_ms, stale_until_ms, stale: false };
-                self.remember(digest, Some(known), now_ms);
-                (Ok(Yes { account: account.clone(), stale: false }), Memo::Yes(account))
-            }
-            Err(error @ Error::Refused { .. }) => {
-                self.known.remove(digest);
-                (Err(error), Memo::No)
-            }
-            Err(error @ Error::AuthorityUnavailable { .. }) => {
-                let known = match self.known.get(digest, now_ms).or(told) {
-                    Some(known) => Some(known),
-                    None if question.kind == Kind::Register => self.told(digest).await,
-                    None => None,
-                };
-                let Some(known) = known.filter(|known| now_ms < known.stale_until_ms) else {
-                    return (Err(error), Memo::Nothing);
-                };
-                let account = known.account.clone();
-                tracing::debug!(%error, "an earlier yes counts");
-                let again_ms = after(now_ms, STALE_AGAIN).min(known.stale_until_ms).max(known.fresh_until_ms);
-                self.remember(digest, Some(Known { fresh_until_ms: again_ms, stale: true, ..known }), now_ms);
-                (Ok(Yes { account, stale: true }), Memo::Nothing)
-            }
-            Err(error) => (Err(error), Memo::Nothing),
-        }
-    }
-
-    /// What memcached says, in this process's terms.
-    async fn told(&self, digest: &Digest) -> Option<Known> {
-        let told = self.shared.as_ref()?.get(digest).await?;
-        let fresh_until_ms = after(self.clock.now_ms(), self.config.fresh).min(told.fresh_until_ms);
-        let stale_until_ms = after(told.fresh_until_ms, self.config.stale);
-        Some(Known { account: told.account, fresh_until_ms, stale_until_ms, stale: false })
-    }
-
-    async fn note(&self, digest: &Digest, memo: Memo) {
-        let Some(shared) = &self.shared else { return };
-        match memo {
-            Memo::Nothing => {}
-            Memo::Yes(account) => shared.put(digest, &account, self.clock.now_ms(), self.config.stale).await,
-            Memo::No => shared.remove(digest).await,
-        }
-    }
-
-    fn remember(&self, digest: &Digest, known: Option<Known>, now_ms: i64) {
-        if let Some(known) = known {
-            let ends_ms = known.stale_until_ms;
-            self.known.insert(*digest, known, ends_ms, now_ms);
-        }
-    }
-
-    /// A 401 to a caller with a cached approval is not believed where such callers are refused one after the other.
-    fn unless_fleet_is_refused(
-        &self,
-        answer: Result<Arc<str>, Error>,
-        digest: &Digest,
-        told: Option<&Known>,
-    ) -> Result<Arc<str>, Error> {
-        match answer {
-            Ok(_) => self.fleet_refusal.lock().approved(),
-            Err(Error::Refused { status: 401 }) => {
-                let is_known = told.is_some() || self.known.get(digest, self.clock.now_ms()).is_some();
-                if is_known && self.fleet_refusal.lock().refused(self.clock.monotonic_ms()) {
-                    return Err(unavailable("it refuses one caller after the other that it approved before (401)"));
-                }
-            }
-            Err(_) => {}
-        }
-        answer
-    }
-
-    /// The account that the authority names.
-    async fn question_authority(&self, question: &Question) -> Result<Arc<str>, Error> {
-        match tokio::time::timeout(3 * self.config.deadline, self.send(question)).await {
-            Ok(answer) => answer::read(&answer?, question),
-            Err(_elapsed) => Err(unavailable("no answer in time")),
-        }
-    }
-
-    /// Sends a question, with our own token where there is a source of them.
-    async fn send(&self, question: &Question) -> Result<Answer, Error> {
-        let Some(source) = &self.token else {
-            return self.post(question, None).await.map_err(|error| unavailable(error.to_string()));
-        };
-        let sent = source.send(|token| async move { self.post(question, Some(&token)).await }).await;
-        sent.map_err(|error| match error {
-            SendError::NoToken(error) => unavailable(error.to_string()),
-            SendError::TokenRefused => unavailable("it refuses our own token (401)"),
-            SendError::Outbound(error) => unavailable(error.to_string()),
-        })
-    }
-
-    async fn post(&self, question: &Question, token: Option<&Secret>) -> Result<Answer, OutboundError> {
-        let authorization = token.map(bearer).transpose()?;
-        let request = || {
-            let mut request = Request::post(self.config.authorize.clone());
-            let json = header::HeaderValue::from_static("application/json");
-            request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
-            request.headers_mut().insert(header::ACCEPT, json);
-            if let Some(authorization) = &authorization {
-                request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
-            }
-            *request.body_mut() = Some(question.body.expose().to_owned().into());
-            Ok(request.with_timeout(self.config.deadline))
-        };
-        self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await
-    }
-
-    /// Says once that the authority is out, and once that it is back.
-    fn mark_out(&self, answer: &Result<Arc<str>, Error>) {
-        match answer {
-            Err(Error::AuthorityUnavailable { reason, .. }) => {
-                if !self.out.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%reason, "the authority is out: the callers it knows go on, new ones must wait");
-                }
-            }
-            _ => {
-                if self.out.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the authority is back");
-                }
-            }
-        }
-    }
-}
-
-impl Question {
-    fn digest(&self) -> Digest {
-        let kind: &[u8] = match self.kind {
-            Kind::Register => b"register ",
-            Kind::Receive => b"receive ",
-        };
-        sha256(&[kind, self.body.expose().as_bytes()].concat())
-    }
-}
-
-fn bearer(token: &Secret) -> Result<header::HeaderValue, OutboundError> {
-    let value = header::HeaderValue::try_from(format!("Bearer {}", token.expose()));
-    let mut value = value.map_err(|_| OutboundError::Setup("our token cannot stand in a header".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn after(ms: i64, wait: Duration) -> i64 {
-    ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn unavailable(reason: impl Into<String>) -> Error {

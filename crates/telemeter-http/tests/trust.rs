@@ -12,17 +12,23 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use telemeter_http::client::{Identity, Outbound, OutboundConfig, OutboundError, Request};
+use telemeter_http::listen::Limits;
 use telemeter_http::tls::Tls;
 use tokio::net::TcpListener;
 
-use support::{Serving, limits, outbound, write_pair};
+use support::{SOON, Serving, limits, outbound, write_pair};
+
+/// Reading the roots of the system holds up a busy machine for longer than a handshake has elsewhere.
+fn patient() -> Limits {
+    Limits { handshake_timeout: SOON, header_timeout: SOON, ..limits() }
+}
 
 fn router() -> Router {
     Router::new().route("/", get(|| async { "here" }))
 }
 
 async fn serve(cert: &Path, key: &Path) -> Serving {
-    Serving::start(router(), Some(Tls::load(cert, key).unwrap()), limits()).await
+    Serving::start(router(), Some(Tls::load(cert, key).unwrap()), patient()).await
 }
 
 async fn ask(outbound: &Outbound, host: &str, port: u16) -> Result<String, OutboundError> {
@@ -93,7 +99,7 @@ async fn an_unknown_authority_and_another_name_are_said_in_words() {
 
 #[tokio::test]
 async fn plain_http_where_tls_was_expected_is_said() {
-    let serving = Serving::start(router(), None, limits()).await;
+    let serving = Serving::start(router(), None, patient()).await;
     let error = ask(&outbound(|_| ()), "127.0.0.1", serving.address.port()).await.expect_err("no TLS").to_string();
     let said = "TLS handshake with 127.0.0.1: the answer is not TLS: does the server speak plain HTTP on this port? (";
     assert!(error.contains(said), "{error}");
@@ -173,7 +179,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         let (_, log) = logged(|| Outbound::new(config, None).unwrap());
         assert!(warned(&log), "{log}");
 
-        let serving = Serving::start(router(), Some(tls), limits()).await;
+        let serving = Serving::start(router(), Some(tls), patient()).await;
         let knows = outbound(|config| config.ca_file = Some(cert.clone()));
         let error = ask(&knows, "localhost", serving.address.port()).await.expect_err("out of its time").to_string();
         assert!(error.contains(&format!(": the certificate {said}, and it is ")), "{error}");

@@ -14,7 +14,10 @@ use telemeter_auth::{
     jwt::{Claims, sign},
 };
 
-use crate::{error::Error, gateway::Gateway};
+use crate::{
+    error::Error,
+    gateway::{Gateway, asker},
+};
 
 /// A form holds an ID and nothing else of interest.
 const MAX_FORM_BYTES: usize = 16 * 1024;
@@ -29,6 +32,7 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     if in_query.is_none() && !is_form(&request) {
         return Err(Error::Form(MISSING)); // 400
     }
+    let asker = asker(&request);
     // A form is read only of those who show a token.
     let token = Secret::from(bearer::token(request.headers())?); // 401
     let id = match in_query {
@@ -37,7 +41,7 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     };
     let cluster = checked(id)?; // 400
     let account = match &gateway.tollbooth {
-        Some(tollbooth) => tollbooth.register(&token, &cluster).await?.account.to_string(), // its own 4xx, or 503
+        Some(tollbooth) => tollbooth.register(asker, &token, &cluster).await?.account.to_string(), // its own 4xx, or 503
         None => cluster.clone(),
     };
     let mut labels: BTreeMap<String, String> = gateway.required_labels.iter().cloned().collect();

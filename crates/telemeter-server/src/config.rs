@@ -33,7 +33,7 @@ pub struct Config {
     pub log_tenant: bool,
     /// Where the token for outbound calls comes from; without, calls carry none.
     pub oidc: Option<Oidc>,
-    /// The shared cache of the authority's yes; without, each replica remembers its own.
+    /// The shared cache of the authority's approvals; without, each replica caches its own.
     pub memcached: Option<Memcached>,
     /// The shortest time between two uploads of one cluster; `None`: no limit.
     pub ratelimit: Option<Duration>,
@@ -146,7 +146,7 @@ pub enum Door {
 pub struct Authority {
     /// Where to `POST` the question. May hold user and password.
     pub url: Url,
-    /// How long a remembered yes stands in while the authority is out; zero: not at all.
+    /// How long an approval still counts after its end while the authority is unavailable; zero: not at all.
     pub stale: Duration,
 }
 
@@ -183,7 +183,7 @@ pub struct Oidc {
 pub struct Memcached {
     /// `host:port` each, at least one.
     pub servers: Vec<String>,
-    /// How long a yes is kept: 1 s to 30 days, whole seconds.
+    /// How long an approval is kept: 1 s to 30 days, whole seconds.
     pub expire: Duration,
     /// How often the names are looked up again; `None`: only at start.
     pub interval: Option<Duration>,

@@ -122,7 +122,8 @@ impl Error {
             _ => return None,
         }
         Some(match self {
-            Self::Auth(AuthError::RateLimited { retry_after }) | Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::Auth(AuthError::RateLimited { retry_after } | AuthError::TooManyQuestions { retry_after, .. })
+            | Self::RateLimited { retry_after, .. } => *retry_after,
             Self::Auth(AuthError::AuthorityUnavailable { retry_after, .. })
             | Self::StoreUnavailable { retry_after, .. } => retry_after.unwrap_or(RETRY_AFTER),
             Self::Overloaded | Self::ManyAtOnce | Self::Draining | Self::Body(BodyError::NoRoom) => {
@@ -170,6 +171,7 @@ impl Error {
                 AuthError::Refused { .. } => "authority_refused",
                 AuthError::RateLimited { .. } => "authority_rate_limited",
                 AuthError::AuthorityUnavailable { .. } => "authority_unavailable",
+                AuthError::TooManyQuestions { .. } => "overloaded",
                 AuthError::ProviderUnavailable { .. } | AuthError::Key(_) | AuthError::Tokens(_) => "internal",
             },
             Self::TokenWithoutCluster => "token",
@@ -214,9 +216,10 @@ fn auth_status(error: &AuthError) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         AuthError::CompositeToken(_) => StatusCode::BAD_REQUEST,
-        AuthError::Refused { status } => StatusCode::from_u16(*status).unwrap_or(StatusCode::FORBIDDEN),
+        AuthError::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::FORBIDDEN),
         AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         AuthError::AuthorityUnavailable { .. }
+        | AuthError::TooManyQuestions { .. }
         | AuthError::ProviderUnavailable { .. }
         | AuthError::Key(_)
         | AuthError::Tokens(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -229,12 +232,13 @@ fn auth_body(error: &AuthError) -> String {
         | AuthError::CredentialsMalformed(_)
         | AuthError::CompositeToken(_)
         | AuthError::Token(_) => error.to_string(),
-        AuthError::Refused { status: 401 } => "the authority does not know this token".to_owned(),
-        AuthError::Refused { status: 403 } => "the authority does not allow this cluster".to_owned(),
-        AuthError::Refused { status: 404 } => "the authority does not know this cluster".to_owned(),
-        AuthError::Refused { status: 409 } => "the authority knows this cluster under another token".to_owned(),
-        AuthError::Refused { status } => format!("the authority refused with status {status}"),
+        AuthError::Refused { status: 401, .. } => "the authority does not know this token".to_owned(),
+        AuthError::Refused { status: 403, .. } => "the authority does not allow this cluster".to_owned(),
+        AuthError::Refused { status: 404, .. } => "the authority does not know this cluster".to_owned(),
+        AuthError::Refused { status: 409, .. } => "the authority knows this cluster under another token".to_owned(),
+        AuthError::Refused { status, .. } => format!("the authority refused with status {status}"),
         AuthError::RateLimited { .. } => "too many requests for this cluster; try again later".to_owned(),
+        AuthError::TooManyQuestions { .. } => "too many requests at once; try again later".to_owned(),
         AuthError::AuthorityUnavailable { .. } => "who is calling cannot be found out now; try again later".to_owned(),
         AuthError::ProviderUnavailable { .. } => "the store cannot be reached now; try again later".to_owned(),
         AuthError::Key(_) | AuthError::Tokens(_) => "a failure of ours; try again later".to_owned(),

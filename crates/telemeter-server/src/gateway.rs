@@ -1,6 +1,7 @@
 //! What the handlers share.
 
 use std::{
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,11 @@ use arc_swap::ArcSwap;
 use axum::extract::Request;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
-use telemeter_auth::{jwt::Verifier, oidc::TokenSource, tollbooth::Tollbooth};
+use telemeter_auth::{
+    jwt::Verifier,
+    oidc::TokenSource,
+    tollbooth::{Asker, Tollbooth},
+};
 use telemeter_http::{
     body::{Buffer, BufferPool, Client, Pace, Readers},
     budget::{MemoryBudget, Reservation, Share},
@@ -347,6 +352,13 @@ impl Workspaces {
         encoder.block(encoded, &mut block);
         Message { block: block.freeze(), plain_bytes: encoded.len() }
     }
+}
+
+/// Where a request comes from. One that came over no connection of ours counts as from the address `::`.
+#[must_use]
+pub fn asker(request: &Request) -> Asker {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    Asker { peer: peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) }
 }
 
 /// How much one request may hold.

@@ -10,7 +10,7 @@ use telemeter_wire::{Error as WireError, SeriesSet, remote_write, snappy};
 use crate::{
     error::Error,
     forward::Message,
-    gateway::{Gateway, Workspace, Write, limits, single},
+    gateway::{Gateway, Workspace, Write, asker, limits, single},
     metrics::Route,
 };
 
@@ -33,7 +33,7 @@ async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error>
     gateway.enter()?; // 503
     let token = composite_token::decode(bearer::token(request.headers())?)?; // 401, 400
     if let Some(tollbooth) = &gateway.tollbooth {
-        tollbooth.receive(&token).await?; // its own 4xx, or 503
+        tollbooth.receive(asker(&request), &token).await?; // its own 4xx, or 503
     }
     if gateway.log_tenant {
         tracing::debug!(tenant = token.cluster_id(), "receive");

@@ -139,6 +139,8 @@ async fn any_credentials_may_be_shown() {
     let mut random = Random(0x1234_5678_9abc_def1);
     let (jwt, composite) = (world.token(CLUSTER).await, support::composite(CLUSTER));
     for case in 0..CASES / 3 {
+        // Questions about one cluster are limited: one a second.
+        world.clock.advance(std::time::Duration::from_secs(1));
         for (path, good) in [("/upload", &jwt), ("/metrics/v1/receive", &composite), ("/authorize?id=x", &jwt)] {
             let mut bytes = format!("Bearer {good}").into_bytes();
             random.mutate(&mut bytes);

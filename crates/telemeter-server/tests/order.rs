@@ -120,7 +120,7 @@ async fn the_authority_is_asked_no_more_than_it_must_be() {
     assert_eq!(question, serde_json::json!({"authorization_token": "secret", "cluster_id": CLUSTER}));
 
     assert_eq!(world.receive(CLUSTER, &["up,_id=c1 1@0"]).await.status, 200);
-    assert_eq!(world.authority.count(), 0, "a yes is remembered");
+    assert_eq!(world.authority.count(), 0, "an approval is cached");
     let calls = (0..10).map(|_| world.authorize(CLUSTER, "secret"));
     let told = futures_util::future::join_all(calls).await;
     assert!(told.iter().all(|told| told.status == 200));

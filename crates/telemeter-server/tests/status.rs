@@ -12,6 +12,7 @@ use support::{
     nowhere,
 };
 use telemeter_server::config::{Authority, Door};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Holds an answer to the table: its status, its `Retry-After`, and one short line that names the request.
 #[track_caller]
@@ -125,6 +126,34 @@ async fn the_authority() {
     world.authority.says(vouch);
     check(&world.authorize("new", "secret").await, 200, None, "a no is not remembered");
     check(&world.receive("new", &["up,_id=new 1@0"]).await, 200, None, "a no is not remembered");
+}
+
+/// From another address than the other callers of these tests; the status.
+async fn authorize_from(address: &str, world: &World) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(world.server.external()).await.unwrap();
+    let request = "POST /authorize?id=c1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\
+                   Content-Length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).into_owned()
+}
+
+#[tokio::test]
+async fn whoever_asks_about_one_cluster_too_often_waits_and_no_one_else() {
+    let world = World::new().await;
+    world.authority.answers(Answer::of(401));
+    for number in 0..60 {
+        check(&world.authorize("c1", &format!("guess-{number}")).await, 401, None, "a guess");
+    }
+    check(&world.authorize("c1", "guess").await, 503, Some("1"), "one guess too many");
+    check(&world.receive("c1", &["up,_id=c1 1@0"]).await, 503, Some("1"), "the same on the other entrance");
+    assert_eq!(world.authority.count(), 60);
+    world.authority.says(vouch);
+    check(&world.authorize("c2", "secret").await, 200, None, "another cluster");
+    assert_eq!(authorize_from("127.0.0.2", &world).await, "200", "the same cluster from elsewhere");
 }
 
 #[tokio::test]

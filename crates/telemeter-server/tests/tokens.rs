@@ -1,4 +1,4 @@
-//! Our tokens and the authority's yes: how long they last, who takes them, and what an outage or a new key changes.
+//! Our tokens and the authority's approvals: how long they last, who takes them, and what an outage or a new key changes.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -184,7 +184,7 @@ async fn receives(world: &World, cluster: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn while_the_authority_is_out_those_it_knew_go_on() {
+async fn while_the_authority_is_unavailable_those_it_approved_go_on() {
     let world = World::with(|config| {
         let Door::Authority(authority) = &mut config.door else { unreachable!() };
         authority.stale = Duration::from_secs(3600);
@@ -194,7 +194,7 @@ async fn while_the_authority_is_out_those_it_knew_go_on() {
     assert_eq!(world.authorize("known", "secret").await.status, 200);
     world.authority.answers(Answer::of(500));
     for (offset_s, known) in [(10, 200), (400, 200), (3800, 200), (4000, 503)] {
-        world.set_offset_ms(offset_s * 1000);
+        world.advance_to_ms(offset_s * 1000);
         assert_eq!(receives(&world, "known").await, known, "{offset_s} s");
         assert_eq!(world.authorize("known", "secret").await.status, known, "/authorize after {offset_s} s");
         assert_eq!(receives(&world, "new").await, 503, "{offset_s} s");
@@ -206,15 +206,20 @@ async fn while_the_authority_is_out_those_it_knew_go_on() {
 }
 
 #[tokio::test]
-async fn a_no_takes_a_remembered_yes_with_it() {
+async fn a_refusal_removes_a_cached_approval() {
     let world = World::new().await;
     assert_eq!(receives(&world, "c1").await, 200);
     world.authority.answers(Answer::of(403));
-    assert_eq!(receives(&world, "c1").await, 200, "a fresh yes is gone by");
-    world.set_offset_ms(400_000);
+    assert_eq!(receives(&world, "c1").await, 200, "a fresh approval is gone by");
+    world.advance_to_ms(400_000);
+    assert_eq!(receives(&world, "c1").await, 200, "this one has it refreshed");
+    let start = std::time::Instant::now();
+    while receives(&world, "c1").await == 200 && start.elapsed() < support::SOON {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(receives(&world, "c1").await, 403, "asked again");
     world.authority.answers(Answer::of(500));
-    assert_eq!(receives(&world, "c1").await, 503, "no earlier yes is left");
+    assert_eq!(receives(&world, "c1").await, 503, "no earlier approval is left");
 }
 
 #[tokio::test]
@@ -226,7 +231,7 @@ async fn without_stale_an_outage_is_an_outage() {
     .await;
     assert_eq!(receives(&world, "c1").await, 200);
     world.authority.answers(Answer::of(500));
-    world.set_offset_ms(400_000);
+    world.advance_to_ms(400_000);
     assert_eq!(receives(&world, "c1").await, 503);
 }
 

@@ -6,7 +6,10 @@ use http::header;
 use serde::{Deserialize, Serialize};
 use telemeter_http::client::Answer;
 
-use super::{Question, unavailable};
+use super::excerpt::excerpt;
+use super::question::Question;
+use super::unavailable;
+use crate::error::quoted;
 use crate::{Error, Secret};
 
 #[derive(Serialize)]
@@ -22,8 +25,9 @@ pub(super) fn registration(token: &Secret, cluster: &str) -> Secret {
     serde_json::to_string(&registration).expect("texts always have a JSON form").into()
 }
 
+/// What an approval holds of interest.
 #[derive(Deserialize)]
-struct Vouched {
+struct ApprovalBody {
     account_id: Option<String>,
     cluster_id: Option<String>,
 }
@@ -33,31 +37,34 @@ const MAX_ACCOUNT_BYTES: usize = 256;
 
 /// The account that an answer names.
 ///
-/// A page of HTML is no word of the authority's, whatever its status: something between us speaks in its place.
-pub(super) fn read(answer: &Answer, question: &Question) -> Result<Arc<str>, Error> {
+/// A page of HTML is no word of the authority's, whatever its status: something between us speaks in its place. What the body
+/// of a failure says goes into the error, for our log; `secrets` are taken out of it.
+pub(super) fn read(answer: &Answer, question: &Question, secrets: &[&str]) -> Result<Arc<str>, Error> {
+    let said = || excerpt(&answer.body, secrets);
     let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if content_type.trim_ascii_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
-        let reason = format!("it answered with a page of HTML and status {}", answer.status_words());
+        let (status, said) = (answer.status_words(), quoted(&said()));
+        let reason = format!("it answered with a page of HTML and status {status}{said}");
         return Err(Error::AuthorityUnavailable { reason, retry_after: answer.asks_to_wait() });
     }
     match answer.status.as_u16() {
         200 | 201 => account(&answer.body, question),
         429 => Err(Error::RateLimited { retry_after: question.kind.retry_after(answer.retry_after()) }),
-        status @ 400..=499 => Err(Error::Refused { status }),
+        status @ 400..=499 => Err(Error::Refused { status, said: said() }),
         _ => Err(Error::AuthorityUnavailable {
-            reason: format!("it answered with status {}", answer.status_words()),
+            reason: format!("it answered with status {}{}", answer.status_words(), quoted(&said())),
             retry_after: answer.asks_to_wait(),
         }),
     }
 }
 
 fn account(body: &[u8], question: &Question) -> Result<Arc<str>, Error> {
-    let vouched: Vouched =
+    let approval: ApprovalBody =
         serde_json::from_slice(body).map_err(|_| unavailable("its answer is not JSON that holds an account"))?;
-    if vouched.cluster_id.is_some_and(|cluster| cluster != question.cluster) {
+    if approval.cluster_id.is_some_and(|cluster| cluster != question.cluster) {
         return Err(unavailable("its answer is about another cluster"));
     }
-    match vouched.account_id {
+    match approval.account_id {
         Some(account) if account.len() > MAX_ACCOUNT_BYTES => Err(unavailable("its answer names too long an account")),
         Some(account) if !account.is_empty() => Ok(account.into()),
         _ => Err(unavailable("its answer names no account")),

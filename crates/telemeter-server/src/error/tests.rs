@@ -14,12 +14,14 @@ fn each_error_has_its_status_and_its_wait() {
     check(auth(AuthError::Token(telemeter_auth::jwt::Fault::Expired)), 401, None);
     check(auth(AuthError::CompositeToken("x")), 400, None);
     for status in [401, 403, 404, 409, 418] {
-        check(auth(AuthError::Refused { status }), status, None);
+        check(auth(AuthError::Refused { status, said: "secret".into() }), status, None);
     }
     check(auth(AuthError::RateLimited { retry_after: Duration::from_secs(300) }), 429, Some(300));
     let unavailable = |retry_after| AuthError::AuthorityUnavailable { reason: "secret".into(), retry_after };
     check(auth(unavailable(None)), 503, Some(30));
     check(auth(unavailable(Some(Duration::from_secs(9)))), 503, Some(9));
+    let too_many = |retry_after| auth(AuthError::TooManyQuestions { reason: "x", retry_after });
+    check(too_many(Duration::from_millis(2_500)), 503, Some(2));
     check(auth(AuthError::ProviderUnavailable { reason: "secret".into() }), 503, Some(30));
     check(auth(AuthError::Key("secret".into())), 503, Some(30));
     check(auth(AuthError::Tokens("secret".into())), 503, Some(30));
@@ -80,6 +82,11 @@ fn a_caller_reads_no_cause_of_ours() {
     ] {
         assert!(!error.body().contains("secret"), "{}", error.body());
         assert!(error.is_ours() && error.to_string().contains("secret"), "the log has it: {error}");
+    }
+    for status in [400, 401, 403, 404, 409, 418] {
+        let refused = Error::Auth(AuthError::Refused { status, said: "secret".into() });
+        assert!(!refused.body().contains("secret"), "{}", refused.body());
+        assert!(refused.to_string().contains("secret"), "the log has it: {refused}");
     }
 }
 

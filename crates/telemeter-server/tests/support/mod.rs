@@ -75,6 +75,12 @@ impl World {
         self.clock.set_ms(NOW_MS + offset_ms);
     }
 
+    /// Lets time pass, on both clocks, until this distance to [`NOW_MS`].
+    pub(crate) fn advance_to_ms(&self, offset_ms: i64) {
+        let before_ms = self.offset_ms.swap(offset_ms, Ordering::Relaxed);
+        self.clock.advance(Duration::from_millis(offset_ms.saturating_sub(before_ms).unsigned_abs()));
+    }
+
     /// What it was set to last.
     pub(crate) fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::Relaxed)

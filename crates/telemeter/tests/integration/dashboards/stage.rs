@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, composite_token, now_ms};
 use crate::process::{Process, free_port, local};
 use crate::promql::http;
 use crate::remote_write;
-use crate::stores::{self, Door, Memcached, Running};
+use crate::stores::{self, CLIENT_ID, Door, Memcached, Running};
 use crate::{LEDGER, SECOND_LEDGER};
 
 /// The job that the servers are scraped under.
@@ -43,8 +43,8 @@ impl Stage {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         let door = Door::start(path, &[("prometheus", &prometheus.api)]).await;
         let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
-        let first = fleet.server("first", ports[0], &door.write_url("prometheus")).await;
-        let second = fleet.server("second", ports[1], &door.write_url("prometheus")).await;
+        let first = fleet.server("first", CLIENT_ID, ports[0], &door.write_url("prometheus")).await;
+        let second = fleet.server("second", CLIENT_ID, ports[1], &door.write_url("prometheus")).await;
         let traffic = (Ledger::start(&first.url(), LEDGER, TOKEN), Ledger::start(&second.url(), SECOND_LEDGER, TOKEN));
         let trouble = Trouble::start(vec![first.url(), second.url()]);
         Self {

@@ -1,0 +1,243 @@
+//! The approvals that this process keeps: bounded in all, and by cluster.
+//!
+//! A cluster with many tokens, or one token in many hands, takes the place of its own approvals only. Where all places are
+//! taken, an approval that has run out goes first, then the one that was used longest ago.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::question::QuestionKey;
+use super::{Approval, REFRESH_AGAIN_MS};
+use crate::bounded::Digest;
+
+/// So many approvals of one cluster are kept: for its two questions, while its token is being replaced.
+const MAX_OF_CLUSTER: usize = 4;
+const SHARDS: usize = 64;
+
+/// An approval, and for how long it counts. All times are on the monotonic clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CachedApproval {
+    pub(super) account: Arc<str>,
+    /// When the authority gave it.
+    pub(super) approved_ms: i64,
+    /// From then on a request has it refreshed in the background.
+    pub(super) refresh_ms: i64,
+    /// From then on it is stale.
+    pub(super) fresh_until_ms: i64,
+    /// From then on it does not count.
+    pub(super) ends_ms: i64,
+}
+
+impl CachedApproval {
+    pub(super) fn approval(&self, now_ms: i64) -> Approval {
+        Approval { account: self.account.clone(), is_stale: now_ms >= self.fresh_until_ms }
+    }
+
+    /// The same, as a refresh of it begins.
+    pub(super) fn being_refreshed(self, now_ms: i64) -> Self {
+        Self { refresh_ms: now_ms.saturating_add(REFRESH_AGAIN_MS), ..self }
+    }
+}
+
+/// Approvals by question.
+#[derive(Debug)]
+pub(super) struct Approvals {
+    shards: Box<[Mutex<Shard>]>,
+    per_shard: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Those of a cluster, the oldest first.
+    clusters: HashMap<Digest, Vec<Entry>>,
+    entries: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    digest: Digest,
+    used_ms: i64,
+    cached: CachedApproval,
+}
+
+impl Approvals {
+    /// Room for `entries`; none at all with 0.
+    pub(super) fn new(entries: usize) -> Self {
+        let shards = entries.clamp(1, SHARDS);
+        Self { shards: (0..shards).map(|_| Mutex::default()).collect(), per_shard: entries / shards }
+    }
+
+    /// What a request goes by, and whether it has to start a refresh: of many requests, one.
+    pub(super) fn for_request(&self, key: &QuestionKey, now_ms: i64) -> Option<(Approval, bool)> {
+        let mut shard = self.shard(key).lock();
+        let entry = shard.find(key).filter(|entry| now_ms < entry.cached.ends_ms)?;
+        entry.used_ms = now_ms;
+        let is_refresh_due = now_ms >= entry.cached.refresh_ms;
+        if is_refresh_due {
+            entry.cached.refresh_ms = now_ms.saturating_add(REFRESH_AGAIN_MS);
+        }
+        Some((entry.cached.approval(now_ms), is_refresh_due))
+    }
+
+    /// The approval, if it still counts.
+    pub(super) fn get(&self, key: &QuestionKey, now_ms: i64) -> Option<CachedApproval> {
+        let mut shard = self.shard(key).lock();
+        shard.find(key).filter(|entry| now_ms < entry.cached.ends_ms).map(|entry| entry.cached.clone())
+    }
+
+    /// Keeps an approval, in place of an older one to the same question.
+    pub(super) fn insert(&self, key: &QuestionKey, cached: CachedApproval, now_ms: i64) {
+        if self.per_shard == 0 || cached.ends_ms <= now_ms {
+            return;
+        }
+        let mut shard = self.shard(key).lock();
+        shard.remove(key);
+        if shard.clusters.get(&key.cluster).is_some_and(|entries| entries.len() >= MAX_OF_CLUSTER) {
+            shard.remove_oldest_of(&key.cluster);
+        }
+        if shard.entries >= self.per_shard {
+            shard.make_room(now_ms);
+        }
+        let entries = shard.clusters.entry(key.cluster).or_insert_with(|| Vec::with_capacity(1));
+        entries.push(Entry { digest: key.digest, used_ms: now_ms, cached });
+        shard.entries += 1;
+    }
+
+    /// Removes an approval.
+    pub(super) fn remove(&self, key: &QuestionKey) {
+        self.shard(key).lock().remove(key);
+    }
+
+    fn shard(&self, key: &QuestionKey) -> &Mutex<Shard> {
+        &self.shards[usize::from(key.cluster[31]) % self.shards.len()]
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().clusters.values().map(Vec::len).sum::<usize>()).sum()
+    }
+}
+
+impl Shard {
+    fn find(&mut self, key: &QuestionKey) -> Option<&mut Entry> {
+        self.clusters.get_mut(&key.cluster)?.iter_mut().find(|entry| entry.digest == key.digest)
+    }
+
+    fn remove(&mut self, key: &QuestionKey) {
+        let Some(entries) = self.clusters.get_mut(&key.cluster) else { return };
+        let before = entries.len();
+        entries.retain(|entry| entry.digest != key.digest);
+        self.entries -= before - entries.len();
+        if entries.is_empty() {
+            self.clusters.remove(&key.cluster);
+        }
+    }
+
+    fn remove_oldest_of(&mut self, cluster: &Digest) {
+        let oldest = self.clusters.get(cluster).and_then(|entries| entries.first()).map(|entry| entry.digest);
+        if let Some(digest) = oldest {
+            self.remove(&QuestionKey { cluster: *cluster, digest });
+        }
+    }
+
+    fn make_room(&mut self, now_ms: i64) {
+        let entries =
+            self.clusters.iter().flat_map(|(cluster, entries)| entries.iter().map(move |entry| (cluster, entry)));
+        let victim = entries
+            .min_by_key(|(_, entry)| (now_ms < entry.cached.fresh_until_ms, entry.used_ms))
+            .map(|(cluster, entry)| QuestionKey { cluster: *cluster, digest: entry.digest });
+        if let Some(victim) = victim {
+            self.remove(&victim);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::question::Kind;
+    use super::*;
+
+    fn key(cluster: &str, token: &str) -> QuestionKey {
+        QuestionKey::new(Kind::Receive, cluster, token)
+    }
+
+    fn cached(fresh_until_ms: i64) -> CachedApproval {
+        let account = "acct".into();
+        CachedApproval { account, approved_ms: 0, refresh_ms: 80, fresh_until_ms, ends_ms: 1_000 }
+    }
+
+    #[test]
+    fn one_request_of_many_starts_a_refresh() {
+        let approvals = Approvals::new(10);
+        let key = key("c", "t");
+        approvals.insert(&key, cached(100), 0);
+        let due = |now_ms| approvals.for_request(&key, now_ms).map(|(approval, is_due)| (approval.is_stale, is_due));
+        assert_eq!(due(79), Some((false, false)));
+        assert_eq!(due(80), Some((false, true)));
+        assert_eq!(due(80), Some((false, false)));
+        assert_eq!(due(100), Some((true, false)));
+        assert_eq!(due(1_000), None);
+        approvals.insert(&key, CachedApproval { ends_ms: 90_000, ..cached(100) }, 0);
+        assert_eq!(due(200), Some((true, true)));
+        assert_eq!(due(200 + REFRESH_AGAIN_MS - 1), Some((true, false)));
+        assert_eq!(due(200 + REFRESH_AGAIN_MS), Some((true, true)));
+    }
+
+    #[test]
+    fn a_cluster_takes_its_own_places_only() {
+        let approvals = Approvals::new(1_000);
+        for other in 0..300 {
+            approvals.insert(&key(&format!("other-{other}"), "t"), cached(100), 0);
+        }
+        for token in 0..50_000 {
+            approvals.insert(&key("c", &token.to_string()), cached(100), 1);
+        }
+        assert_eq!(approvals.len(), 304);
+        assert!((0..300).all(|other| approvals.get(&key(&format!("other-{other}"), "t"), 1).is_some()));
+        let kept: Vec<u32> =
+            (0..50_000).filter(|token| approvals.get(&key("c", &token.to_string()), 1).is_some()).collect();
+        assert_eq!(kept, [49_996, 49_997, 49_998, 49_999]);
+    }
+
+    #[test]
+    fn stale_ones_go_first_and_then_the_one_used_longest_ago() {
+        let approvals = Approvals::new(1);
+        approvals.insert(&key("a", "t"), cached(100), 0);
+        approvals.insert(&key("b", "t"), cached(100), 0);
+        assert!(approvals.get(&key("a", "t"), 0).is_none() && approvals.get(&key("b", "t"), 0).is_some());
+
+        // Three in one shard.
+        let same_shard: Vec<QuestionKey> =
+            (0..).map(|n| key(&n.to_string(), "t")).filter(|key| key.cluster[31].is_multiple_of(64)).take(4).collect();
+        let approvals = Approvals::new(3 * 64);
+        approvals.insert(&same_shard[0], cached(100), 0);
+        approvals.insert(&same_shard[1], cached(50), 1);
+        approvals.insert(&same_shard[2], cached(100), 2);
+        assert!(approvals.for_request(&same_shard[1], 60).is_some(), "used last, and stale");
+        approvals.insert(&same_shard[3], cached(100), 60);
+        let kept = || same_shard.iter().map(|key| approvals.get(key, 60).is_some()).collect::<Vec<_>>();
+        assert_eq!(kept(), [true, false, true, true]);
+        assert!(approvals.for_request(&same_shard[0], 61).is_some());
+        approvals.insert(&same_shard[1], cached(100), 62);
+        assert_eq!(kept(), [true, true, false, true]);
+    }
+
+    #[test]
+    fn never_holds_more_than_its_cap() {
+        for cap in [0, 1, 63, 64, 100, 1_000] {
+            let approvals = Approvals::new(cap);
+            for number in 0..3_000 {
+                approvals.insert(&key(&number.to_string(), "t"), cached(100), 0);
+            }
+            assert!(approvals.len() <= cap && approvals.len() >= cap / 2, "{} of {cap}", approvals.len());
+        }
+        let approvals = Approvals::new(10);
+        approvals.insert(&key("c", "t"), cached(100), 0);
+        approvals.insert(&key("c", "t"), cached(200), 0);
+        assert_eq!(approvals.len(), 1);
+        approvals.remove(&key("c", "t"));
+        assert_eq!(approvals.len(), 0);
+    }
+}

@@ -1,0 +1,207 @@
+//! The right to have a question open, shared fairly by client.
+//!
+//! A client may hold a small part of the permits, and up to half of them while the other half is free. Whoever gets none at
+//! once waits; permits go round by client, whoever has how many waiting.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::client::Client;
+
+/// So many may wait, for all clients together.
+const MAX_WAITING: usize = 4_096;
+/// What the questions that wait may hold together.
+const MAX_WAITING_BYTES: usize = 8 << 20;
+/// The part of the permits that a client may hold however many others want one: 8 of 192.
+const PART: usize = 24;
+
+/// Permits, and those who wait for one.
+#[derive(Debug)]
+pub(super) struct FairQueue {
+    permits: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    clients: HashMap<Client, Share>,
+    /// Clients for whom somebody waits, in the order in which they get a permit.
+    order: VecDeque<Client>,
+    waiting: usize,
+    waiting_bytes: usize,
+    last_id: u64,
+}
+
+/// What one client holds and waits for.
+#[derive(Debug, Default)]
+struct Share {
+    open: usize,
+    waiters: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    bytes: usize,
+    permit: oneshot::Sender<Permit>,
+}
+
+/// The right to have one question open, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit(Option<(Arc<FairQueue>, Client)>);
+
+impl FairQueue {
+    pub(super) fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self { permits: permits.max(1), state: Mutex::default() })
+    }
+
+    /// A permit for a question that holds so many bytes while it waits; `None` after `wait`, or where too many wait.
+    pub(super) async fn acquire(self: &Arc<Self>, client: Client, bytes: usize, wait: Duration) -> Option<Permit> {
+        let (sender, receiver) = oneshot::channel();
+        let waiting = {
+            let mut state = self.state.lock();
+            if state.may_open(client, self.permits) {
+                return Some(self.permit(&mut state, client));
+            }
+            if !state.make_room_for(client, bytes) {
+                return None;
+            }
+            Waiting { queue: self, client, id: state.push(client, bytes, sender) }
+        };
+        let permit = tokio::time::timeout(wait, receiver).await;
+        drop(waiting);
+        permit.ok()?.ok()
+    }
+
+    fn permit(self: &Arc<Self>, state: &mut State, client: Client) -> Permit {
+        state.open += 1;
+        state.clients.entry(client).or_default().open += 1;
+        Permit(Some((self.clone(), client)))
+    }
+
+    fn release(self: &Arc<Self>, client: Client) {
+        let mut state = self.state.lock();
+        state.close(client);
+        let mut passed_over = 0;
+        while passed_over < state.order.len() {
+            let Some(next) = state.order.pop_front() else { return };
+            if !state.may_open(next, self.permits) {
+                state.order.push_back(next);
+                passed_over += 1;
+                continue;
+            }
+            passed_over = 0;
+            let Some(waiter) = state.pop(next) else { continue };
+            let permit = self.permit(&mut state, next);
+            if let Err(mut unwanted) = waiter.permit.send(permit) {
+                // Dropped in the usual way it would lock the state again.
+                unwanted.0 = None;
+                state.close(next);
+            }
+        }
+    }
+}
+
+impl State {
+    fn may_open(&self, client: Client, permits: usize) -> bool {
+        let part = (permits / PART).max(1);
+        let open = self.clients.get(&client).map_or(0, |share| share.open);
+        self.open < permits && (open < part || self.open < permits / 2)
+    }
+
+    fn close(&mut self, client: Client) {
+        self.open -= 1;
+        if let Some(share) = self.clients.get_mut(&client) {
+            share.open -= 1;
+        }
+        self.forget_if_idle(client);
+    }
+
+    fn push(&mut self, client: Client, bytes: usize, permit: oneshot::Sender<Permit>) -> u64 {
+        self.last_id += 1;
+        self.waiting += 1;
+        self.waiting_bytes += bytes;
+        let share = self.clients.entry(client).or_default();
+        if share.waiters.is_empty() {
+            self.order.push_back(client);
+        }
+        share.waiters.push_back(Waiter { id: self.last_id, bytes, permit });
+        self.last_id
+    }
+
+    /// The client's first waiter; the client is taken off the order by then, and goes to its end where more wait.
+    fn pop(&mut self, client: Client) -> Option<Waiter> {
+        let share = self.clients.get_mut(&client)?;
+        let waiter = share.waiters.pop_front()?;
+        if !share.waiters.is_empty() {
+            self.order.push_back(client);
+        }
+        self.waiting -= 1;
+        self.waiting_bytes -= waiter.bytes;
+        Some(waiter)
+    }
+
+    fn remove(&mut self, client: Client, is_wanted: impl Fn(&Waiter) -> bool) {
+        let Some(share) = self.clients.get_mut(&client) else { return };
+        let Some(at) = share.waiters.iter().rposition(is_wanted) else { return };
+        let waiter = share.waiters.remove(at);
+        if share.waiters.is_empty() {
+            self.order.retain(|other| *other != client);
+        }
+        self.waiting -= 1;
+        self.waiting_bytes -= waiter.map_or(0, |waiter| waiter.bytes);
+        self.forget_if_idle(client);
+    }
+
+    /// Where too many wait, the last of the client with the most goes, unless that is this client.
+    fn make_room_for(&mut self, client: Client, bytes: usize) -> bool {
+        while self.waiting >= MAX_WAITING || self.waiting_bytes.saturating_add(bytes) > MAX_WAITING_BYTES {
+            let most = self.clients.iter().max_by_key(|(_, share)| share.waiters.len());
+            let Some((most, waiters)) = most.map(|(client, share)| (*client, share.waiters.len())) else {
+                return false;
+            };
+            let ours = self.clients.get(&client).map_or(0, |share| share.waiters.len());
+            if waiters <= ours + 1 {
+                return false;
+            }
+            self.remove(most, |_| true);
+        }
+        true
+    }
+
+    fn forget_if_idle(&mut self, client: Client) {
+        if self.clients.get(&client).is_some_and(|share| share.open == 0 && share.waiters.is_empty()) {
+            self.clients.remove(&client);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some((queue, client)) = self.0.take() {
+            queue.release(client);
+        }
+    }
+}
+
+/// Somebody who waits; gone from the queue with it.
+struct Waiting<'q> {
+    queue: &'q FairQueue,
+    client: Client,
+    id: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.state.lock().remove(self.client, |waiter| waiter.id == self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests;

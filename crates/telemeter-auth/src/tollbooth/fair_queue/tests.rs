@@ -1,0 +1,126 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::client::Peer;
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn client(number: u32) -> Client {
+    Client::Peer(Peer::V4(number))
+}
+
+/// Permits for as many as get one at once.
+async fn open(queue: &Arc<FairQueue>, number: u32, wanted: usize) -> Vec<Permit> {
+    let mut permits = Vec::new();
+    for _ in 0..wanted {
+        permits.extend(queue.acquire(client(number), 0, Duration::ZERO).await);
+    }
+    permits
+}
+
+fn wait(queue: &Arc<FairQueue>, number: u32) -> tokio::task::JoinHandle<Option<Permit>> {
+    let queue = queue.clone();
+    tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await })
+}
+
+/// The same; whether it got one.
+fn wait_and_return(queue: &Arc<FairQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
+    let queue = queue.clone();
+    tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await.is_some() })
+}
+
+async fn settle(queue: &Arc<FairQueue>, waiting: usize) {
+    while queue.state.lock().waiting != waiting {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_empty(queue: &FairQueue) -> bool {
+    let state = queue.state.lock();
+    let held = state.open + state.waiting + state.waiting_bytes + state.clients.len() + state.order.len();
+    held == 0
+}
+
+#[tokio::test]
+async fn one_client_holds_half_of_the_permits_and_others_get_their_part() {
+    let queue = FairQueue::new(192);
+    let greedy = open(&queue, 1, 500).await;
+    assert_eq!(greedy.len(), 96);
+    let mut others = Vec::new();
+    for number in 2..20 {
+        let permits = open(&queue, number, 500).await;
+        assert_eq!(permits.len(), if number < 14 { 8 } else { 0 }, "client {number}");
+        others.extend(permits);
+    }
+    drop(others);
+    // What the greedy one gives back goes to the next.
+    assert_eq!(open(&queue, 20, 500).await.len(), 8);
+    drop(greedy);
+    assert!(is_empty(&queue));
+}
+
+#[tokio::test]
+async fn permits_go_round_by_client() {
+    let queue = FairQueue::new(1);
+    let permit = open(&queue, 1, 1).await;
+    let mut waiting = Vec::new();
+    // 20 of one client wait before one of another.
+    for number in [1; 20].into_iter().chain([2]) {
+        let before = waiting.len();
+        waiting.push((number, wait(&queue, number)));
+        settle(&queue, before + 1).await;
+    }
+    drop(permit);
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let done = loop {
+            tokio::task::yield_now().await;
+            if let Some(done) = waiting.iter().position(|(_, task)| task.is_finished()) {
+                break done;
+            }
+        };
+        let (number, task) = waiting.remove(done);
+        drop(task.await.unwrap().expect("a permit"));
+        order.push(number);
+    }
+    assert_eq!(order[..3], [1, 2, 1]);
+    assert!(is_empty(&queue));
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_or_goes_away_leaves_nothing() {
+    let queue = FairQueue::new(1);
+    let permit = open(&queue, 1, 1).await;
+    assert!(queue.acquire(client(2), 10, Duration::from_millis(20)).await.is_none());
+    let task = wait(&queue, 3);
+    settle(&queue, 1).await;
+    task.abort();
+    settle(&queue, 0).await;
+    drop(permit);
+    assert!(is_empty(&queue));
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_whoever_has_most_waiting_gives_way() {
+    let queue = FairQueue::new(1);
+    let permit = open(&queue, 1, 1).await;
+    let greedy: Vec<_> = (0..MAX_WAITING + 100).map(|_| wait_and_return(&queue, 1)).collect();
+    settle(&queue, MAX_WAITING).await;
+    let other = wait_and_return(&queue, 2);
+    while !queue.state.lock().clients.contains_key(&client(2)) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(queue.state.lock().waiting, MAX_WAITING);
+    drop(permit);
+    assert!(other.await.unwrap());
+    let mut served = 0;
+    for task in greedy {
+        served += usize::from(task.await.unwrap());
+    }
+    assert_eq!(served, MAX_WAITING - 1, "one gave way");
+    assert!(is_empty(&queue));
+
+    let permit = open(&queue, 1, 1).await;
+    assert!(queue.acquire(client(3), MAX_WAITING_BYTES + 1, LONG).await.is_none(), "bytes are bounded, too");
+    drop(permit);
+}

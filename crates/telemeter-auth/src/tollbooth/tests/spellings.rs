@@ -1,0 +1,74 @@
+use super::*;
+
+/// One token: other white space, another order, escapes, other fields.
+fn spelling(number: usize) -> CompositeToken {
+    composite_json(&match number % 4 {
+        0 => format!(r#"{{"cluster_id":"c-1","authorization_token":"hunter2"{}}}"#, " ".repeat(number)),
+        1 => format!(r#"{{"authorization_token":"hunter2","x":{number},"cluster_id":"c-1"}}"#),
+        2 => format!(r#"{{"cluster_id":"c\u002d1","authorization_token":"hunter\u0032","y":"{number}"}}"#),
+        _ => format!(r#"{{"z":[{number}],"cluster_id":"c-1","authorization_token":"hunter2"}}"#),
+    })
+}
+
+#[tokio::test]
+async fn all_spellings_of_a_token_are_one_question_and_one_approval() {
+    let authority = Authority::start().await;
+    let (tollbooth, _) = tollbooth(&authority);
+    authority.says(approval("acct").set_delay(SECOND / 4)).await;
+    let calls: Vec<_> = (0..20)
+        .map(|number| {
+            let tollbooth = tollbooth.clone();
+            tokio::spawn(async move { tollbooth.receive(ASKER, &spelling(number)).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), approved("acct", false));
+    }
+    for number in 0..2_000 {
+        assert_eq!(tollbooth.receive(ASKER, &spelling(number)).await, approved("acct", false));
+    }
+    assert_eq!(authority.asked().await, 1);
+}
+
+#[test]
+fn cluster_token_and_kind_are_told_apart() {
+    let key = |kind, cluster, token| QuestionKey::new(kind, cluster, token).digest;
+    let keys = [
+        key(Kind::Receive, "c", "t"),
+        key(Kind::Register, "c", "t"),
+        key(Kind::Receive, "ct", ""),
+        key(Kind::Receive, "", "ct"),
+        key(Kind::Receive, "c", "t2"),
+        key(Kind::Receive, "c2", "t"),
+    ];
+    for (at, one) in keys.iter().enumerate() {
+        assert!(keys[at + 1..].iter().all(|other| other != one), "{at}");
+    }
+    assert_eq!(key(Kind::Receive, "c", "t"), keys[0]);
+}
+
+#[tokio::test]
+async fn a_cluster_with_many_tokens_drives_no_other_out() {
+    let authority = Authority::start().await;
+    authority.says(any_approval()).await;
+    let config = TollboothConfig {
+        remember: 1_280,
+        rate_of_claim: Rate { burst: 10_000, per_minute: 60 },
+        ..authority.config()
+    };
+    let (tollbooth, clock) = tollbooth_of(config, None);
+    for cluster in 0..200 {
+        tollbooth.receive(ASKER, &composite_of(cluster)).await.unwrap();
+    }
+    // What was used longest ago would go first.
+    clock.advance(SECOND);
+    for number in 0..400 {
+        let json = format!(r#"{{"cluster_id":"c-7","authorization_token":"other-{number}"}}"#);
+        tollbooth.receive(ASKER, &composite_json(&json)).await.unwrap();
+    }
+    assert_eq!(authority.asked().await, 600);
+    for cluster in (0..200).filter(|cluster| *cluster != 7) {
+        tollbooth.receive(ASKER, &composite_of(cluster)).await.unwrap();
+    }
+    assert_eq!(authority.asked().await, 600, "all are still there");
+}

@@ -1,0 +1,44 @@
+use super::*;
+
+const HOUR_MS: i64 = 60 * 60_000;
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_changes_nothing_in_the_process() {
+    for offset_ms in [-HOUR_MS, 10 * HOUR_MS] {
+        let authority = Authority::start().await;
+        let (tollbooth, clock) = tollbooth(&authority);
+        tollbooth.receive(ASKER, &composite()).await.unwrap();
+        clock.set_ms(NOW_MS + offset_ms);
+        clock.advance(4 * MINUTE - SECOND);
+        assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+        eventually(|| !tollbooth.is_asking()).await;
+        assert_eq!(authority.asked().await, 1, "{offset_ms}");
+        clock.advance(SECOND);
+        assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+        authority.was_asked(2).await;
+        eventually(|| !tollbooth.is_asking()).await;
+        authority.is_unavailable().await;
+        clock.advance(65 * MINUTE - Duration::from_millis(1));
+        assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", true));
+        eventually(|| !tollbooth.is_asking()).await;
+        clock.advance(Duration::from_millis(1));
+        check_unavailable(tollbooth.receive(ASKER, &composite()).await, "status 500");
+    }
+}
+
+#[tokio::test]
+async fn the_clocks_of_replicas_may_be_a_minute_apart() {
+    for (behind_ms, asked) in [(0, 0), (60_000, 0), (60_001, 1), (HOUR_MS, 1)] {
+        let (authority, fake, keys) =
+            (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        let first = replica(&authority, &fake.address, &keys);
+        first.tollbooth.receive(ASKER, &composite()).await.unwrap();
+        eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;
+        authority.approves().await;
+        let second = replica(&authority, &fake.address, &keys);
+        second.clock.set_ms(NOW_MS - behind_ms);
+        assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+        eventually(|| !second.tollbooth.is_asking()).await;
+        assert_eq!(authority.asked().await, asked, "{behind_ms} ms");
+    }
+}
