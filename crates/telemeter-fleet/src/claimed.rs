@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::{
     outcome::{Reason, Route},
     record::{address, address_bytes, milliseconds, seconds},
+    registry::Refused,
     symbols::cut,
 };
 
@@ -28,6 +29,7 @@ struct Key {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    status: u16,
     count: u64,
     first_s: u32,
     last_s: u32,
@@ -44,6 +46,8 @@ pub struct ClaimedRefusal {
     pub route: Route,
     /// Why it was refused.
     pub reason: Reason,
+    /// The status that the last one was answered with.
+    pub status: u16,
     /// How many there were.
     pub count: u64,
     /// The first, in milliseconds since 1970, exact to a second.
@@ -53,13 +57,14 @@ pub struct ClaimedRefusal {
 }
 
 impl Claimed {
-    pub(crate) fn add(&self, cluster: &str, peer: IpAddr, route: Route, reason: Reason, now_ms: i64) {
+    pub(crate) fn add(&self, refused: &Refused<'_>) {
+        let Refused { cluster, route, reason, status, now_ms, peer, .. } = *refused;
         let now_s = seconds(now_ms);
         let key = Key { cluster: cut(cluster).into(), peer: address_bytes(peer), route, reason };
         let mut entries = self.0.lock();
         if let Some(entry) = entries.get_mut(&key) {
             entry.count += 1;
-            entry.last_s = now_s;
+            (entry.last_s, entry.status) = (now_s, status);
             return;
         }
         if entries.len() >= MAX {
@@ -74,7 +79,7 @@ impl Claimed {
                 !goes
             });
         }
-        entries.insert(key, Entry { count: 1, first_s: now_s, last_s: now_s });
+        entries.insert(key, Entry { status, count: 1, first_s: now_s, last_s: now_s });
     }
 
     /// All of them, the last one first.
@@ -89,6 +94,7 @@ impl Claimed {
                 peer: address(key.peer),
                 route: key.route,
                 reason: key.reason,
+                status: entry.status,
                 count: entry.count,
                 first_ms: milliseconds(entry.first_s).unwrap_or_default(),
                 last_ms: milliseconds(entry.last_s).unwrap_or_default(),
@@ -107,16 +113,20 @@ mod tests {
     #[test]
     fn alike_refusals_are_counted_together_and_the_table_is_bounded() {
         let claimed = Claimed::default();
-        let peer = "192.0.2.1".parse().unwrap();
+        let add = |cluster: &str, route, reason, now_ms| {
+            let peer = "192.0.2.1".parse().unwrap();
+            claimed.add(&Refused { cluster, route, reason, status: 401, now_ms, peer, user_agent: "" });
+        };
         for number in 0..3 {
-            claimed.add("a", peer, Route::Authorize, Reason::AuthorityRefused, 1_000_000 + number * 1000);
+            add("a", Route::Authorize, Reason::AuthorityRefused, 1_000_000 + number * 1000);
         }
-        claimed.add("a", peer, Route::Receive, Reason::AuthorityRefused, 999_000);
+        add("a", Route::Receive, Reason::AuthorityRefused, 999_000);
         let list = claimed.list();
         assert_eq!(list.len(), 2);
-        assert_eq!((list[0].count, list[0].first_ms, list[0].last_ms), (3, 1_000_000, 1_002_000));
+        assert_eq!((list[0].count, list[0].status), (3, 401));
+        assert_eq!((list[0].first_ms, list[0].last_ms), (1_000_000, 1_002_000));
         for number in 0..10_000 {
-            claimed.add(&format!("flood {number}"), peer, Route::Upload, Reason::Token, 2_000_000 + number);
+            add(&format!("flood {number}"), Route::Upload, Reason::Token, 2_000_000 + number);
         }
         assert!(claimed.list().len() <= MAX);
         assert!(claimed.list().iter().any(|one| one.cluster == "flood 9999"));

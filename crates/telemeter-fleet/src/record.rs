@@ -173,29 +173,36 @@ fn unpack(packed: u16) -> u32 {
     ((packed & 0xf) + 16) << exponent
 }
 
-/// What a cluster that was refused costs beside its record.
+/// What a cluster that was refused costs beside its record: an entry for each route and reason that occurred, that of the
+/// last refusal first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Refusals {
+pub(crate) struct Refusals(pub(crate) Vec<Refusal>);
+
+/// Refusals of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) route: Route,
+    pub(crate) reason: Reason,
+    /// The status that the last one was answered with.
+    pub(crate) status: u16,
+    pub(crate) count: u32,
     pub(crate) first_s: u32,
     pub(crate) last_s: u32,
-    pub(crate) last: Option<(Route, Reason)>,
-    /// How often, for each route and reason that occurred.
-    pub(crate) counts: Vec<(Route, Reason, u32)>,
 }
 
 impl Refusals {
-    pub(crate) fn add(&mut self, route: Route, reason: Reason, now_s: u32) {
-        if self.first_s == 0 {
-            self.first_s = now_s;
-        }
-        (self.last_s, self.last) = (now_s, Some((route, reason)));
-        match self.counts.iter_mut().find(|(at, why, _)| (*at, *why) == (route, reason)) {
-            Some((_, _, count)) => *count = count.saturating_add(1),
+    pub(crate) fn add(&mut self, route: Route, reason: Reason, status: u16, now_s: u32) {
+        let at = match self.0.iter().position(|known| (known.route, known.reason) == (route, reason)) {
+            Some(at) => at,
             None => {
-                self.counts.reserve_exact(1);
-                self.counts.push((route, reason, 1));
+                self.0.reserve_exact(1);
+                self.0.push(Refusal { route, reason, status, count: 0, first_s: now_s, last_s: now_s });
+                self.0.len() - 1
             }
-        }
+        };
+        let known = &mut self.0[at];
+        (known.status, known.last_s, known.count) = (status, now_s, known.count.saturating_add(1));
+        self.0[..=at].rotate_right(1);
     }
 }
 
@@ -257,6 +264,25 @@ mod tests {
         }
         assert!((59_000..63_000).contains(&record.interval_ms), "{}", record.interval_ms);
         assert_eq!((record.uploads, record.receives), (27, 0));
+    }
+
+    #[test]
+    fn the_last_refusal_stands_first() {
+        let mut refusals = Refusals::default();
+        refusals.add(Route::Upload, Reason::Identity, 400, 10);
+        refusals.add(Route::Upload, Reason::StoreRefused, 409, 20);
+        refusals.add(Route::Upload, Reason::Body, 503, 25);
+        refusals.add(Route::Upload, Reason::StoreRefused, 422, 30);
+        let seen: Vec<_> =
+            refusals.0.iter().map(|one| (one.reason, one.status, one.count, one.first_s, one.last_s)).collect();
+        assert_eq!(
+            seen,
+            [
+                (Reason::StoreRefused, 422, 2, 20, 30),
+                (Reason::Body, 503, 1, 25, 25),
+                (Reason::Identity, 400, 1, 10, 10)
+            ]
+        );
     }
 
     #[test]

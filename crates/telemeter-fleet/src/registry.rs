@@ -79,15 +79,18 @@ pub struct Report<'a> {
     pub labels: &'a [Option<&'a str>],
 }
 
-/// A request that did not succeed, of a cluster whose credentials were accepted.
+/// A request that did not succeed.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
-    /// The verified ID of its cluster.
+    /// The ID of its cluster: verified for [`Registry::refuse`], claimed for [`Registry::refuse_claimed`], which takes an
+    /// empty one where none was given.
     pub cluster: &'a str,
     /// What was asked for.
     pub route: Route,
     /// Why it was refused.
     pub reason: Reason,
+    /// The status that it was answered with.
+    pub status: u16,
     /// When, in milliseconds since 1970.
     pub now_ms: i64,
     /// Where it came from.
@@ -186,15 +189,27 @@ impl Registry {
     pub fn refuse(&self, refused: &Refused<'_>) {
         self.with_symbols(refused.cluster, refused.user_agent, &[], refused.now_ms, |shard, place, symbols| {
             symbols.store(shard, place);
-            shard.refusals_mut(place).add(refused.route, refused.reason, seconds(refused.now_ms));
+            shard.refusals_mut(place).add(refused.route, refused.reason, refused.status, seconds(refused.now_ms));
             heard(shard, place, Outcome::Refused(refused.route, refused.reason), refused.peer, refused.now_ms);
         });
     }
 
-    /// Notes a refusal of a caller whose credentials were not accepted. `claimed` is the ID that it gave, which may be
-    /// anybody's: it changes nothing of what is known of that cluster.
-    pub fn refuse_claimed(&self, claimed: &str, peer: IpAddr, route: Route, reason: Reason, now_ms: i64) {
-        self.claimed.add(claimed, peer, route, reason, now_ms);
+    /// Notes a refusal of a caller whose credentials were not accepted. The ID that it gave may be anybody's: it changes
+    /// nothing of what is known of that cluster.
+    pub fn refuse_claimed(&self, refused: &Refused<'_>) {
+        self.claimed.add(refused);
+    }
+
+    /// Whether one of these values of the fleet labels, in their order, is another than what is known of this cluster.
+    #[must_use]
+    pub fn labels_differ(&self, cluster: &str, labels: &[Option<&str>]) -> bool {
+        let shard = self.guarded(cluster).shard.lock();
+        let known = shard.find(cluster).map_or(&[][..], |place| shard.labels(place));
+        labels
+            .iter()
+            .enumerate()
+            .take(self.config.labels.len())
+            .any(|(at, label)| label.is_some_and(|label| !self.symbols.is(known.get(at).copied().unwrap_or(0), label)))
     }
 
     /// The refusals of callers whose credentials were not accepted.

@@ -8,13 +8,13 @@ use std::io::{self, Read, Write};
 
 use crate::{
     outcome::{Outcome, Reason, Route},
-    record::{Record, Refusals},
+    record::{Record, Refusal, Refusals},
     registry::{Registry, SHARDS},
     shard::Shard,
     symbols::{MAX_BYTES, OVERFLOW, Symbol, Symbols},
 };
 
-const MAGIC: &[u8; 8] = b"TMFLEET1";
+const MAGIC: &[u8; 8] = b"TMFLEET2";
 /// So many records stand in a block: a lock is held for as long as one takes to be encoded.
 const RECORDS: usize = 1024;
 /// A block is never larger: what a broken length asks for.
@@ -183,14 +183,13 @@ fn encode(shard: &Shard, symbols: &Symbols, places: &[u32], out: &mut Vec<u8>) {
         exchanges.for_each(|packed| out.extend_from_slice(&packed.to_le_bytes()));
         let none = Refusals::default();
         let refusals = shard.refusals(record).unwrap_or(&none);
-        out.extend_from_slice(&refusals.first_s.to_le_bytes());
-        out.extend_from_slice(&refusals.last_s.to_le_bytes());
-        let last = refusals.last.map_or(u8::MAX, |(route, reason)| Outcome::Refused(route, reason).code());
-        out.push(last);
-        out.push(refusals.counts.len() as u8);
-        for (route, reason, count) in &refusals.counts {
-            out.push(Outcome::Refused(*route, *reason).code());
-            out.extend_from_slice(&count.to_le_bytes());
+        out.push(refusals.0.len() as u8);
+        for one in &refusals.0 {
+            out.push(Outcome::Refused(one.route, one.reason).code());
+            out.extend_from_slice(&one.status.to_le_bytes());
+            for value in [one.count, one.first_s, one.last_s] {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
         }
     }
 }
@@ -283,11 +282,12 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
         let user_agent = text_of(bytes.u32()?)?;
         let labels: Vec<&str> = translation.labels.iter().map(|_| text_of(bytes.u32()?)).collect::<Option<_>>()?;
         let exchanges: Vec<u16> = (0..bytes.u8()?).map(|_| bytes.u16()).collect::<Option<_>>()?;
-        let mut refusals = Refusals { first_s: bytes.u32()?, last_s: bytes.u32()?, ..Refusals::default() };
-        refusals.last = translation.refusal(bytes.u8()?);
+        let mut refusals = Refusals::default();
         for _ in 0..bytes.u8()? {
-            let (code, count) = (bytes.u8()?, bytes.u32()?);
-            refusals.counts.extend(translation.refusal(code).map(|(route, reason)| (route, reason, count)));
+            let (code, status) = (bytes.u8()?, bytes.u16()?);
+            let (count, first_s, last_s) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
+            let known = translation.refusal(code);
+            refusals.0.extend(known.map(|(route, reason)| Refusal { route, reason, status, count, first_s, last_s }));
         }
         registry.restore(id, |shard, place, symbols| {
             let symbol = |text: &str| symbols.intern(text).or_else(|_| symbols.intern(OVERFLOW)).unwrap_or(0);

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     outcome::{Outcome, Reason, Route},
-    record::{Record, Refusals, address, milliseconds},
+    record::{Record, Refusal, Refusals, address, milliseconds},
     registry::Registry,
     shard::Shard,
 };
@@ -87,6 +87,8 @@ pub struct LastRefusal {
     pub route: Route,
     /// Why it was refused.
     pub reason: Reason,
+    /// The status that it was answered with.
+    pub status: u16,
 }
 
 /// How often a cluster was refused for one reason on one route.
@@ -96,8 +98,14 @@ pub struct RefusalCount {
     pub route: Route,
     /// Why it was refused.
     pub reason: Reason,
+    /// The status that the last one was answered with.
+    pub status: u16,
     /// How often.
     pub count: u32,
+    /// The first, in milliseconds since 1970, exact to a second.
+    pub first_ms: i64,
+    /// The last, likewise.
+    pub last_ms: i64,
 }
 
 /// A cluster in the registry, read where it stands.
@@ -145,7 +153,7 @@ pub struct ClusterView {
     pub labels: Vec<Arc<str>>,
     /// Its last refusal.
     pub last_refusal: Option<LastRefusal>,
-    /// Its refusals by route and reason.
+    /// Its refusals by route and reason, the last one first.
     pub refusals: Vec<RefusalCount>,
     /// Its last exchanges, newest first.
     pub exchanges: Vec<Exchange>,
@@ -184,15 +192,50 @@ impl<'a> ClusterRef<'a> {
     /// Its last refusal.
     #[must_use]
     pub fn last_refusal(&self) -> Option<LastRefusal> {
-        let refusals = self.refusals?;
-        let (route, reason) = refusals.last?;
-        Some(LastRefusal { at_ms: milliseconds(refusals.last_s)?, route, reason })
+        let Refusal { route, reason, status, last_s, .. } = *self.refusals?.0.first()?;
+        Some(LastRefusal { at_ms: milliseconds(last_s)?, route, reason, status })
     }
 
     /// How often it was refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refusals.map_or(0, |refusals| refusals.counts.iter().map(|(_, _, count)| u64::from(*count)).sum())
+        self.refusals.map_or(0, |refusals| refusals.0.iter().map(|one| u64::from(one.count)).sum())
+    }
+
+    /// How often it was refused, by route and reason; the last refusal stands first.
+    pub fn refusals(&self) -> impl Iterator<Item = RefusalCount> + use<'a> {
+        self.refusals.map_or(&[][..], |refusals| &refusals.0).iter().map(|one| RefusalCount {
+            route: one.route,
+            reason: one.reason,
+            status: one.status,
+            count: one.count,
+            first_ms: milliseconds(one.first_s).unwrap_or_default(),
+            last_ms: milliseconds(one.last_s).unwrap_or_default(),
+        })
+    }
+
+    /// Accepted uploads, and accepted remote writes.
+    #[must_use]
+    pub const fn reports(&self) -> (u32, u32) {
+        (self.record.uploads, self.record.receives)
+    }
+
+    /// Its last accepted upload, in milliseconds since 1970.
+    #[must_use]
+    pub fn last_upload_ms(&self) -> Option<i64> {
+        milliseconds(self.record.last_upload)
+    }
+
+    /// Its last accepted remote write, likewise.
+    #[must_use]
+    pub fn last_receive_ms(&self) -> Option<i64> {
+        milliseconds(self.record.last_receive)
+    }
+
+    /// Where its last request came from.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        address(self.record.peer)
     }
 
     /// Series of its last report that were kept, and that no rule of the whitelist allows.
@@ -268,7 +311,6 @@ impl<'a> ClusterRef<'a> {
     #[must_use]
     pub fn to_view(&self) -> ClusterView {
         let record = self.record;
-        let counts = self.refusals.map_or(&[][..], |refusals| &refusals.counts);
         ClusterView {
             id: self.id.to_owned(),
             first_seen_ms: self.first_seen_ms(),
@@ -286,7 +328,7 @@ impl<'a> ClusterRef<'a> {
             peer: address(record.peer),
             labels: (0..self.labels.len()).map(|at| self.label(at)).collect(),
             last_refusal: self.last_refusal(),
-            refusals: counts.iter().map(|&(route, reason, count)| RefusalCount { route, reason, count }).collect(),
+            refusals: self.refusals().collect(),
             exchanges: record
                 .exchanges
                 .newest_first(record.last_heard)

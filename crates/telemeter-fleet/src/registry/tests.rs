@@ -37,9 +37,9 @@ pub(crate) fn upload(registry: &Registry, cluster: &str, now_ms: i64, version: O
 }
 
 pub(crate) fn refuse(registry: &Registry, cluster: &str, reason: Reason, now_ms: i64) {
-    let refused =
-        Refused { cluster, route: Route::Receive, reason, now_ms, peer: peer(), user_agent: "Prometheus/3.1" };
-    registry.refuse(&refused);
+    let route = Route::Receive;
+    let user_agent = "Prometheus/3.1";
+    registry.refuse(&Refused { cluster, route, reason, status: 400, now_ms, peer: peer(), user_agent });
 }
 
 fn view(registry: &Registry, cluster: &str) -> ClusterView {
@@ -63,7 +63,13 @@ fn what_is_known_of_a_cluster() {
         assert_eq!((&*known.user_agent, known.peer), ("Prometheus/3.1", Some(peer())));
         assert_eq!(known.labels.iter().map(|label| &**label).collect::<Vec<_>>(), ["4.16.9", ""]);
         assert_eq!(known.last_refusal.unwrap().reason, Reason::Identity);
-        assert_eq!(known.refusals, [RefusalCount { route: Route::Receive, reason: Reason::Identity, count: 2 }]);
+        let (first_ms, last_ms) = (start_ms + 271_000, start_ms + 272_000);
+        let (route, reason) = (Route::Receive, Reason::Identity);
+        assert_eq!(known.refusals, [RefusalCount { route, reason, status: 400, count: 2, first_ms, last_ms }]);
+        assert!(!registry.labels_differ(id, &[Some("4.16.9"), None]));
+        assert!(
+            registry.labels_differ(id, &[Some("4.16.10"), None]) && registry.labels_differ(id, &[None, Some("AWS")])
+        );
         let refused = Outcome::Refused(Route::Receive, Reason::Identity);
         assert_eq!(known.exchanges[0], Exchange { at_ms: start_ms + 272_000, outcome: refused });
         assert_eq!(
@@ -72,6 +78,7 @@ fn what_is_known_of_a_cluster() {
         );
     }
     assert_eq!((registry.len(), registry.get("unknown", |_| ())), (2, None));
+    assert!(registry.labels_differ("unknown", &[Some("4.16.9")]) && !registry.labels_differ("unknown", &[None, None]));
 }
 
 impl Exchange {
@@ -137,10 +144,15 @@ fn who_is_not_verified_pushes_nobody_out() {
     let registry = registry(2);
     upload(&registry, "a", NOW_MS, None);
     upload(&registry, "b", NOW_MS, None);
+    let claim = |cluster: &str, now_ms| {
+        let (route, reason) = (Route::Authorize, Reason::AuthorityRefused);
+        let refused = Refused { cluster, route, reason, status: 401, now_ms, peer: peer(), user_agent: "" };
+        registry.refuse_claimed(&refused);
+    };
     for number in 0..10_000 {
-        registry.refuse_claimed(&format!("x-{number}"), peer(), Route::Authorize, Reason::AuthorityRefused, NOW_MS + 1);
+        claim(&format!("x-{number}"), NOW_MS + 1);
     }
-    registry.refuse_claimed("a", peer(), Route::Authorize, Reason::AuthorityRefused, NOW_MS + 2);
+    claim("a", NOW_MS + 2);
     assert_eq!((registry.len(), registry.evicted()), (2, 0));
     assert_eq!(view(&registry, "a").refusals, []);
     assert_eq!(registry.claimed().list()[0].cluster, "a");
@@ -162,8 +174,8 @@ fn what_is_not_heard_from_for_long_is_forgotten() {
 fn one_cluster_with_many_user_agents_takes_nobody_elses() {
     let registry = registry(10);
     let agent = |cluster: &str, user_agent: &str, now_ms| {
-        let refused = Refused { cluster, route: Route::Upload, reason: Reason::Body, now_ms, peer: peer(), user_agent };
-        registry.refuse(&refused);
+        let (route, reason) = (Route::Upload, Reason::Body);
+        registry.refuse(&Refused { cluster, route, reason, status: 503, now_ms, peer: peer(), user_agent });
     };
     agent("quiet", "quiet/1", NOW_MS);
     for number in 0..crate::symbols::MAX_SYMBOLS + 10 {
