@@ -16,6 +16,8 @@ use crate::clock::Clock;
 use crate::file::{self, FileError};
 use crate::pem::{self, Block};
 
+/// A certificate that is not valid for longer is warned of.
+pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The last second of the year 9999, beyond which no date is written.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -67,10 +69,15 @@ pub(crate) fn read_pair(
         }
         Err(error) => return Err(content(cert_file, format!("cannot be used: {}", words::in_words(&error)))),
     }
-    if let Some(flaw) = pair.cert.first().and_then(validity).and_then(|valid| valid.flaw(Clock::system().now_ms())) {
+    warn_of_validity(cert_file, pair.cert.first(), Clock::system().now_ms());
+    Ok(pair)
+}
+
+/// Warns where our certificate is not valid now, or not for long.
+pub(crate) fn warn_of_validity(cert_file: &Path, certificate: Option<&CertificateDer<'_>>, now_ms: i64) {
+    if let Some(flaw) = certificate.and_then(validity).and_then(|valid| valid.flaw(now_ms)) {
         tracing::warn!(file = %cert_file.display(), "our certificate {flaw}");
     }
-    Ok(pair)
 }
 
 const UNUSABLE: &str = "holds a private key that cannot be used: it must be RSA of 2048 to 8192 bits, EC on P-256, \
@@ -128,7 +135,11 @@ impl Validity {
         if now_ms < self.not_before_ms {
             return Some(format!("is not valid yet: it is valid from {}", date(self.not_before_ms)));
         }
-        (now_ms > self.not_after_ms).then(|| format!("has expired: it was valid until {}", date(self.not_after_ms)))
+        if now_ms > self.not_after_ms {
+            return Some(format!("has expired: it was valid until {}", date(self.not_after_ms)));
+        }
+        let soon = self.not_after_ms.saturating_sub(now_ms) <= EXPIRES_SOON.as_millis() as i64;
+        soon.then(|| format!("expires soon: it is valid until {}", date(self.not_after_ms)))
     }
 }
 

@@ -5,6 +5,7 @@
 mod connect;
 mod early_answer;
 mod error;
+mod excerpt;
 mod exchange;
 mod gunzip;
 mod metrics;
@@ -31,8 +32,14 @@ use self::exchange::Route;
 use self::renewal::Connections;
 use self::replay::Failed;
 pub use self::{
-    connect::Resolver, error::OutboundError, metrics::OutboundMetrics, opened::Opened, renewal::OutboundRenewal,
-    request::Request, tls::system_tls,
+    connect::Resolver,
+    error::OutboundError,
+    excerpt::{EXCERPT_BYTES, excerpt},
+    metrics::OutboundMetrics,
+    opened::Opened,
+    renewal::OutboundRenewal,
+    request::Request,
+    tls::system_tls,
 };
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;

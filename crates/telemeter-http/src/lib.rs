@@ -3,6 +3,7 @@
 //! Knows nothing of telemetry: the programs above say what is served, this crate says how. Every read from a peer has a
 //! byte cap, every wait a deadline, and no output holds a secret.
 
+pub mod availability;
 pub mod body;
 pub mod budget;
 mod certificate;
@@ -14,7 +15,7 @@ pub mod instrument;
 pub mod internal;
 pub mod listen;
 pub mod metrics;
-mod panics;
+pub mod panics;
 pub mod pem;
 mod propagate;
 pub mod tls;

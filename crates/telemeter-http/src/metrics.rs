@@ -72,6 +72,19 @@ impl DroppedLogLines {
     }
 }
 
+/// Shows which program this is, as `telemeter_build_info{version,revision}` with the value 1.
+pub fn register_build_info(registry: &mut Registry, version: &'static str, revision: &'static str) {
+    let info = Family::<Build, Gauge>::default();
+    info.get_or_create(&Build { version, revision }).set(1);
+    registry.register("telemeter_build_info", "The version of the program, and the revision of its source", info);
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+    revision: &'static str,
+}
+
 /// A method as a label value: lower case, from a closed set; any other is `unknown`.
 pub fn method_label(method: &Method) -> &'static str {
     match method.as_str() {

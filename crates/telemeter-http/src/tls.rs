@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-pub use crate::certificate::TlsError;
+pub use crate::certificate::{EXPIRES_SOON, TlsError};
 use crate::certificate::{read_pair, validity};
 use crate::client::words;
 
@@ -75,6 +75,12 @@ impl Tls {
     pub fn expires_ms(&self) -> Option<i64> {
         let current = self.shared.current.load();
         Some(validity(current.cert.first()?)?.not_after_ms)
+    }
+
+    /// Warns where the certificate in use has expired, or expires within [`EXPIRES_SOON`].
+    pub fn warn_of_validity(&self, now_ms: i64) {
+        let current = self.shared.current.load();
+        crate::certificate::warn_of_validity(&self.shared.cert_file, current.cert.first(), now_ms);
     }
 
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {

@@ -44,12 +44,15 @@ fn iso(unix_ms: i64) -> String {
 
 #[test]
 fn a_flaw_of_the_dates_is_said_with_the_date() {
-    let valid = Validity { not_before_ms: 1_000_000, not_after_ms: 2_000_000 };
+    let week_ms = EXPIRES_SOON.as_millis() as i64;
+    let valid = Validity { not_before_ms: 1_000_000, not_after_ms: 2_000_000 + week_ms };
     for (now_ms, expected) in [
         (999_999, Some("is not valid yet: it is valid from Thu, 01 Jan 1970 00:16:40 GMT")),
         (1_000_000, None),
-        (2_000_000, None),
-        (2_000_001, Some("has expired: it was valid until Thu, 01 Jan 1970 00:33:20 GMT")),
+        (1_999_999, None),
+        (2_000_000, Some("expires soon: it is valid until Thu, 08 Jan 1970 00:33:20 GMT")),
+        (2_000_000 + week_ms, Some("expires soon: it is valid until Thu, 08 Jan 1970 00:33:20 GMT")),
+        (2_000_001 + week_ms, Some("has expired: it was valid until Thu, 08 Jan 1970 00:33:20 GMT")),
     ] {
         assert_eq!(valid.flaw(now_ms).as_deref(), expected, "{now_ms}");
     }

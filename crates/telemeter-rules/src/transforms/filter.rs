@@ -17,6 +17,8 @@ use crate::{
 /// What the rules say of a metric name alone is remembered until another name comes: the series of a family stand in a row.
 pub struct Filter<'w> {
     whitelist: &'w Whitelist,
+    /// Names that nothing may pass under, whatever the rules say.
+    is_reserved: fn(&str) -> bool,
     family: RefCell<Family>,
 }
 
@@ -32,13 +34,19 @@ impl<'w> Filter<'w> {
     pub fn new(whitelist: &'w Whitelist) -> Self {
         // True of any name.
         let family = Family { name: LastName::new(), verdict: NameVerdict::Depends };
-        Self { whitelist, family: RefCell::new(family) }
+        Self { whitelist, is_reserved: |_| false, family: RefCell::new(family) }
+    }
+
+    /// Lets nothing pass whose metric name `is_reserved`, whatever the whitelist says.
+    #[must_use]
+    pub fn reserving(self, is_reserved: fn(&str) -> bool) -> Self {
+        Self { is_reserved, ..self }
     }
 
     fn by_name(&self, name: &str) -> NameVerdict {
         let family = &mut *self.family.borrow_mut();
         if family.name.begins(name) {
-            family.verdict = self.whitelist.by_name(name);
+            family.verdict = if (self.is_reserved)(name) { NameVerdict::Never } else { self.whitelist.by_name(name) };
         }
         family.verdict
     }
@@ -81,5 +89,15 @@ mod tests {
         check("up{a=\"2\"}\n{__name__=~\"dow.*\"}", "up{a=\"2\"} 2\ndown 3\n", 2);
         check("up", "up{a=\"1\"} 1\nup{a=\"2\"} 2\nup 4\n", 1);
         check("none", "", 4);
+    }
+
+    #[test]
+    fn a_reserved_name_never_passes() {
+        for rules in ["", "up", "{__name__=~\"u.*|d.*\"}"] {
+            let whitelist = Whitelist::parse_lines(rules).expect("rules");
+            let step = Filter::new(&whitelist).reserving(|name| name.starts_with("do"));
+            let (text, report) = through("up 1\ndown 2\ndown{a=\"b\"} 3\nup 4", &[&step]).expect("kept");
+            assert_eq!((text.as_str(), report.filtered), ("up 1\nup 4\n", 2), "{rules:?}");
+        }
     }
 }

@@ -77,9 +77,10 @@ fn needs_quotes(c: char) -> bool {
     matches!(c, '=' | '"' | '\\') || c.is_whitespace() || must_escape(c)
 }
 
-/// What would break a line, or play with the terminal that shows it.
+/// What would break a line, play with the terminal that shows it, or make two texts look alike.
 fn must_escape(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A JSON string; logfmt's quoted values are the same.
@@ -156,6 +157,7 @@ mod tests {
         check("two\nlines\r\n", r#""two\nlines\r\n""#);
         check("\u{1b}[31mred\u{0}\u{7f}", r#""\u001b[31mred\u0000\u007f""#);
         check("a\u{2028}b\u{202e}c\u{85}d", r#""a\u2028b\u202ec\u0085d""#);
+        check("a\u{200b}b\u{feff}c", r#""a\u200bb\ufeffc""#);
         check("münchen/żółw", "münchen/żółw");
     }
 
