@@ -52,6 +52,7 @@ fuzz:
 ## What a request costs: the pure pipeline beside its floor, then the real server. Figures also in target/bench/*.json.
 bench:
 	mkdir -p target/bench
+	$(CARGO) bench --locked -p telemeter-fleet --bench request
 	BENCH_JSON="$(CURDIR)/target/bench/pipeline.json" $(CARGO) bench --locked -p telemeter-server --bench pipeline
 	BENCH_JSON="$(CURDIR)/target/bench/server.json" $(CARGO) bench --locked -p telemeter --bench server
 	BENCH_JSON="$(CURDIR)/target/bench/client.json" $(CARGO) bench --locked -p telemeter --bench client

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use telemeter_http::availability::{Availability, AvailabilityRecord};
 use telemeter_http::client::Outbound;
 use telemeter_http::clock::Clock;
 use tokio::sync::watch;
@@ -140,6 +141,7 @@ struct Inner {
     refreshes: Arc<FairQueue>,
     rate: QuestionRate,
     is_unavailable: AtomicBool,
+    availability: Availability,
     fleet_refusal: Mutex<FleetRefusal>,
 }
 
@@ -166,6 +168,7 @@ impl Tollbooth {
             shared,
             asked: Mutex::default(),
             is_unavailable: AtomicBool::new(false),
+            availability: Availability::default(),
             fleet_refusal: Mutex::default(),
         }))
     }
@@ -212,6 +215,18 @@ impl Tollbooth {
             return Ok(approval);
         }
         wait_for(self.join(question(), Purpose::Caller(asker))).await
+    }
+
+    /// Whether the authority answers.
+    #[must_use]
+    pub fn availability(&self) -> AvailabilityRecord {
+        self.0.availability.read()
+    }
+
+    /// Whether memcached answers, where there is one.
+    #[must_use]
+    pub fn cache_availability(&self) -> Option<AvailabilityRecord> {
+        self.0.shared.as_ref().map(SharedCache::availability)
     }
 
     /// Goes by another key for what memcached holds: what was written with the old one no longer counts.

@@ -43,6 +43,8 @@ pub struct Config {
     pub anonymize: Option<Anonymize>,
     /// Counts the lines of the log that were dropped; shown in the metrics.
     pub dropped_log_lines: DroppedLogLines,
+    /// The revision of the source that this program was built from.
+    pub revision: &'static str,
     /// Dump round trips on both sides, without secrets.
     pub verbose: bool,
 }
@@ -65,6 +67,7 @@ impl Config {
             renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
             anonymize: None,
             dropped_log_lines: DroppedLogLines::default(),
+            revision: "unknown",
             verbose: false,
         }
     }

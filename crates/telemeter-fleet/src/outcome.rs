@@ -66,12 +66,16 @@ reasons! {
     AuthorityUnavailable = "authority_unavailable",
     /// The body came too slowly or broke off.
     Body = "body",
+    /// The cluster has as many requests under way as one may have.
+    Concurrency = "concurrency",
     /// No bearer token, or a malformed one.
     Credentials = "credentials",
     /// The server was shutting down.
     Draining = "draining",
     /// The form of `/authorize` names no usable cluster ID.
     Form = "form",
+    /// The chunks of a body cannot be told apart.
+    Framing = "framing",
     /// The partition label or a required one is missing or has another value.
     Identity = "identity",
     /// A failure of the server itself.

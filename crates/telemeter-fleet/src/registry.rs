@@ -237,6 +237,16 @@ impl Registry {
         }
     }
 
+    /// As [`Registry::for_each`], with an empty ID: several times as fast.
+    pub fn for_each_without_id(&self, mut visit: impl FnMut(ClusterRef<'_>)) {
+        for guarded in &self.shards {
+            let shard = guarded.shard.lock();
+            for place in shard.oldest_first() {
+                visit(ClusterRef::new(self, &shard, place, ""));
+            }
+        }
+    }
+
     /// Forgets the clusters that were not heard from for [`RegistryConfig::forget_after`].
     pub fn forget(&self, now_ms: i64) {
         let forget_ms = i64::try_from(self.config.forget_after.as_millis()).unwrap_or(i64::MAX);

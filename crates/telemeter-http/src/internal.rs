@@ -29,6 +29,7 @@ pub struct Internal {
     root: Option<MethodRouter>,
     heap: MethodRouter,
     access: Access,
+    more: Router,
 }
 
 type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
@@ -41,7 +42,7 @@ impl Internal {
             async move { answer }
         });
         let (heap, access) = (get(profile::no_heap), Access::default());
-        Self { router: Router::new(), paths: vec![HEAP.to_owned()], root: None, heap, access }
+        Self { router: Router::new(), paths: vec![HEAP.to_owned()], root: None, heap, access, more: Router::new() }
             .route("/healthz", live())
             .route("/healthz/ready", ready(health))
             .route("/metrics", metrics)
@@ -81,6 +82,12 @@ impl Internal {
         self
     }
 
+    /// Lists a path that somebody else answers.
+    pub fn list(mut self, path: &str) -> Self {
+        self.paths.push(path.to_owned());
+        self
+    }
+
     /// What `/` answers with in the list's place; [`paths_json`] makes the list.
     pub fn root(self, handler: MethodRouter) -> Self {
         Self { root: Some(handler), ..self }
@@ -99,13 +106,18 @@ impl Internal {
         Self { access, ..self }
     }
 
+    /// Routes of somebody else, which answer whom the others answer; [`Internal::list`] lists them.
+    pub fn with(self, more: Router) -> Self {
+        Self { more: self.more.merge(more), ..self }
+    }
+
     /// The finished router; the rest of the paths is 404.
     pub fn router(self) -> Router {
         let paths = self.paths();
         let root = self.root.unwrap_or_else(|| paths_route(&paths));
         let access = self.access;
         let check = middleware::from_fn(move |request, next| access.clone().check(request, next));
-        self.router.route("/", root).route(HEAP, self.heap).layer(check)
+        self.router.route("/", root).route(HEAP, self.heap).merge(self.more).layer(check)
     }
 }
 

@@ -13,10 +13,12 @@ use telemeter_auth::{
     exchange::Exchange,
     jwt::{Claims, sign},
 };
+use telemeter_fleet::Route;
 
 use crate::{
-    error::Error,
+    error::{Error, RequestError},
     gateway::{Gateway, asker},
+    sender::Sender,
 };
 
 /// A form holds an ID and nothing else of interest.
@@ -26,28 +28,35 @@ const MAX_FORM_BYTES: usize = 16 * 1024;
 ///
 /// # Errors
 /// The comment on a step is the status that its failure answers with.
-pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) -> Result<Response, Error> {
+pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
+    let sender = Sender::of(&request);
     let in_query = id_in(request.uri().query().unwrap_or("").as_bytes());
     if in_query.is_none() && !is_form(&request) {
-        return Err(Error::Form(MISSING)); // 400
+        return Err(Error::Form(MISSING).into()); // 400
     }
     let asker = asker(&request);
+    let claimed = in_query.clone().unwrap_or_default();
     // A form is read only of those who show a token.
-    let token = Secret::from(bearer::token(request.headers())?); // 401
+    let token = bearer::token(request.headers()).map_err(|error| RequestError::claimed(&claimed, error))?; // 401
+    let token = Secret::from(token);
     let id = match in_query {
         Some(id) => Some(id),
         None => id_in(&gateway.read_form(request, MAX_FORM_BYTES).await?), // 413, 400, 503
     };
-    let cluster = checked(id)?; // 400
+    let cluster = checked(id).map_err(|error| RequestError::claimed(&claimed, error))?; // 400
     let account = match &gateway.tollbooth {
-        Some(tollbooth) => tollbooth.register(asker, &token, &cluster).await?.account.to_string(), // its own 4xx, or 503
+        Some(tollbooth) => {
+            let approval = tollbooth.register(asker, &token, &cluster).await; // its own 4xx, or 503
+            approval.map_err(|error| RequestError::claimed(&cluster, error))?.account.to_string()
+        }
         None => cluster.clone(),
     };
     let mut labels: BTreeMap<String, String> = gateway.required_labels.iter().cloned().collect();
-    labels.insert(gateway.partition_label.clone(), cluster);
+    labels.insert(gateway.partition_label.clone(), cluster.clone());
     let claims = Claims::new(account, labels, gateway.clock.now_ms(), gateway.token_expire);
-    let jwt = sign(&gateway.verifier.keys(), &claims)?; // 503
+    let jwt = sign(&gateway.verifier.keys(), &claims).map_err(|error| RequestError::verified(&cluster, error))?; // 503
+    gateway.accepted(Route::Authorize, &cluster, &sender, None);
     let expires_in = i64::try_from(gateway.token_expire.as_secs()).unwrap_or(i64::MAX);
     let body = Exchange::new(jwt, expires_in, claims.labels).to_json();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];

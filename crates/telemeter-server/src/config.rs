@@ -8,6 +8,9 @@ use telemeter_auth::Secret;
 use telemeter_http::listen::TrustedProxies;
 use telemeter_http::metrics::DroppedLogLines;
 
+pub use crate::fleet::labels::FleetLabel;
+pub use telemeter_fleet::MAX_LABELS as MAX_FLEET_LABELS;
+
 /// Everything `telemeter-server` needs to know. Built by the flags, or by a test from [`Config::new`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -41,6 +44,10 @@ pub struct Config {
     pub forward: Option<Forward>,
     /// What was forwarded lately, kept in memory and shown on the internal listener.
     pub recent_store: Option<RecentStore>,
+    /// What is known of each cluster, and where that goes.
+    pub fleet: Fleet,
+    /// So many lines a second about refused requests are logged for each reason; 0: all.
+    pub log_refusals_per_second: u32,
     /// What may pass and how it is changed.
     pub rules: Rules,
     /// Cap on the body of an upload, in decompressed bytes; exactly this many are accepted.
@@ -53,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whose requests the internal listener answers.
     pub internal_access: InternalAccess,
+    /// The revision of the source that this program was built from.
+    pub revision: &'static str,
     /// Dump round trips to the authority, the provider and the store, without secrets.
     pub verbose: bool,
 }
@@ -76,12 +85,15 @@ impl Config {
             ratelimit: Some(Duration::from_secs(270)),
             forward: None,
             recent_store: None,
+            fleet: Fleet::default(),
+            log_refusals_per_second: 20,
             rules: Rules::default(),
             limit_bytes: 512_000,
             limit_receive_bytes: 1 << 20,
             dropped_log_lines: DroppedLogLines::default(),
             limits: Limits::default(),
             internal_access: InternalAccess::default(),
+            revision: "unknown",
             verbose: false,
         }
     }
@@ -211,6 +223,41 @@ pub struct RecentStore {
     pub keep: Duration,
     /// Cap on its memory, in bytes.
     pub max_bytes: usize,
+}
+
+/// What is known of each cluster, and where that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Labels of passing series whose values are kept; at most [`telemeter_fleet::MAX_LABELS`], of distinct names.
+    pub labels: Vec<FleetLabel>,
+    /// How many clusters are kept.
+    pub max_clusters: usize,
+    /// For how long a cluster that is not heard from is kept.
+    pub forget_after: Duration,
+    /// Where it is kept over a restart; `None`: nowhere.
+    pub file: Option<PathBuf>,
+    /// How often it is sent to the store as series; `None`: not at all.
+    pub metrics: Option<Duration>,
+    /// Which replica says so.
+    pub replica: String,
+}
+
+impl Default for Fleet {
+    /// A million clusters, 30 days, no labels, no file, no series; the replica is named as its host.
+    fn default() -> Self {
+        let telemeter_fleet::RegistryConfig { max_clusters, forget_after, .. } =
+            telemeter_fleet::RegistryConfig::default();
+        let replica = host_name();
+        Self { labels: Vec::new(), max_clusters, forget_after, file: None, metrics: None, replica }
+    }
+}
+
+/// The name of this host, of a container its own.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok());
+    let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    name.unwrap_or("telemeter-server").to_owned()
 }
 
 /// What may pass and how it is changed.

@@ -7,15 +7,21 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
 use telemeter_auth::Error as AuthError;
-use telemeter_http::{body::BodyError, instrument::RequestId};
+use telemeter_fleet::{Reason, Route};
+use telemeter_http::{body::BodyError, instrument::RequestId, panics};
 use telemeter_rules::Refusal;
 use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
+
+use crate::{
+    gateway::Gateway,
+    sender::{ClusterId, Sender},
+};
 
 /// How long a caller should wait where nobody told us.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -59,10 +65,12 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The store refused the data for good.
-    #[error("the store refused the data with status {status}")]
+    #[error("the store refused the data with status {status}{}{said}", if .said.is_empty() { "" } else { ": " })]
     StoreRefused {
         /// The store's own: 400, 409, 413 or 422.
         status: StatusCode,
+        /// An excerpt of its words; goes to the log alone.
+        said: Arc<str>,
     },
     /// The store did not take the data this time.
     #[error("the store did not take the data: {cause}")]
@@ -81,6 +89,9 @@ pub enum Error {
     /// On the way out.
     #[error("shutting down")]
     Draining,
+    /// A bug of ours; the log has a line about it already.
+    #[error("a panic")]
+    Panic,
 }
 
 impl Error {
@@ -104,13 +115,14 @@ impl Error {
                 | WireError::Limit { .. },
             ) => StatusCode::BAD_REQUEST,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::StoreRefused { status } => *status,
+            Self::StoreRefused { status, .. } => *status,
             // A caller that drips may have a slow network: what it sends is not wrong.
             Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_) | BodyError::NoRoom)
             | Self::StoreUnavailable { .. }
             | Self::Overloaded
             | Self::ManyAtOnce
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Panic => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -138,10 +150,12 @@ impl Error {
     pub fn body(&self) -> String {
         match self {
             Self::Auth(error) => auth_body(error),
+            Self::StoreRefused { status, .. } => format!("the store refused the data with status {status}"),
             Self::StoreUnavailable { .. } => "the store did not take the data; try again later".to_owned(),
             Self::Overloaded | Self::Body(BodyError::NoRoom) => "too many requests at once; try again later".to_owned(),
             Self::ManyAtOnce => "too many requests of this cluster at once; try again later".to_owned(),
             Self::Draining => "shutting down; try again".to_owned(),
+            Self::Panic => "internal error".to_owned(),
             Self::Body(BodyError::Malformed(_)) => "the framing of the body is malformed".to_owned(),
             Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_)) => {
                 "the body did not arrive in time; try again".to_owned()
@@ -154,52 +168,52 @@ impl Error {
             | Self::Body(BodyError::TooLarge { .. })
             | Self::Wire(_)
             | Self::Refused(_)
-            | Self::RateLimited { .. }
-            | Self::StoreRefused { .. } => self.to_string(),
+            | Self::RateLimited { .. } => self.to_string(),
         }
     }
 
-    /// Why, in one word of a closed set: the `reason` label of `telemeter_refused_requests_total`.
+    /// Why, in one word of a closed set: the same in metrics, in the log, on pages and in the API.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
             Self::Auth(error) => match error {
                 AuthError::CredentialsMissing | AuthError::CredentialsMalformed(_) | AuthError::CompositeToken(_) => {
-                    "credentials"
+                    Reason::Credentials
                 }
-                AuthError::Token(_) => "token",
-                AuthError::Refused { .. } => "authority_refused",
-                AuthError::RateLimited { .. } => "authority_rate_limited",
-                AuthError::AuthorityUnavailable { .. } => "authority_unavailable",
-                AuthError::TooManyQuestions { .. } => "overloaded",
-                AuthError::ProviderUnavailable { .. } | AuthError::Key(_) | AuthError::Tokens(_) => "internal",
+                AuthError::Token(_) => Reason::Token,
+                AuthError::Refused { .. } => Reason::AuthorityRefused,
+                AuthError::RateLimited { .. } => Reason::AuthorityRateLimited,
+                AuthError::AuthorityUnavailable { .. } => Reason::AuthorityUnavailable,
+                AuthError::TooManyQuestions { .. } => Reason::Overloaded,
+                AuthError::ProviderUnavailable { .. } | AuthError::Key(_) | AuthError::Tokens(_) => Reason::Internal,
             },
-            Self::TokenWithoutCluster => "token",
-            Self::Form(_) => "form",
-            Self::Method => "method",
-            Self::Format(_) | Self::Unsupported(_) => "unsupported",
-            Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => "too_large",
-            Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_)) => "body",
-            Self::Body(BodyError::Malformed(_)) => "framing",
-            Self::Wire(WireError::Limit { .. }) => "limit",
-            Self::Wire(WireError::DuplicateLabel { .. }) => "labels",
+            Self::TokenWithoutCluster => Reason::Token,
+            Self::Form(_) => Reason::Form,
+            Self::Method => Reason::Method,
+            Self::Format(_) | Self::Unsupported(_) => Reason::Unsupported,
+            Self::Body(BodyError::TooLarge { .. }) | Self::Wire(WireError::TooLong { .. }) => Reason::TooLarge,
+            Self::Body(BodyError::Timeout | BodyError::TooSlow { .. } | BodyError::Aborted(_)) => Reason::Body,
+            Self::Body(BodyError::Malformed(_)) => Reason::Framing,
+            Self::Wire(WireError::Limit { .. }) => Reason::Limit,
+            Self::Wire(WireError::DuplicateLabel { .. }) => Reason::Labels,
             Self::Wire(
                 WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::NotUtf8(_),
-            ) => "undecodable",
+            ) => Reason::Undecodable,
             Self::Refused(refusal) => match refusal {
-                Refusal::NoName | Refusal::LabelTwice { .. } => "labels",
-                Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => "identity",
+                Refusal::NoName | Refusal::LabelTwice { .. } => Reason::Labels,
+                Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => Reason::Identity,
                 Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
-                    "timestamps"
+                    Reason::Timestamps
                 }
-                Refusal::NoValue => "undecodable",
+                Refusal::NoValue => Reason::Undecodable,
             },
-            Self::RateLimited { .. } => "rate_limited",
-            Self::StoreRefused { .. } => "store_refused",
-            Self::StoreUnavailable { .. } => "store_unavailable",
-            Self::Body(BodyError::NoRoom) | Self::Overloaded => "overloaded",
-            Self::ManyAtOnce => "concurrency",
-            Self::Draining => "draining",
+            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::StoreRefused { .. } => Reason::StoreRefused,
+            Self::StoreUnavailable { .. } => Reason::StoreUnavailable,
+            Self::Body(BodyError::NoRoom) | Self::Overloaded => Reason::Overloaded,
+            Self::ManyAtOnce => Reason::Concurrency,
+            Self::Draining => Reason::Draining,
+            Self::Panic => Reason::Internal,
         }
     }
 
@@ -250,10 +264,39 @@ fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-impl IntoResponse for Error {
+/// An error, and the cluster whose request it ended.
+#[derive(Debug)]
+pub struct RequestError {
+    /// What went wrong.
+    pub error: Error,
+    /// As far as it is known by then.
+    pub cluster: ClusterId,
+}
+
+impl RequestError {
+    /// Of a cluster whose credentials were accepted.
+    pub fn verified(cluster: &str, error: impl Into<Error>) -> Self {
+        Self { error: error.into(), cluster: ClusterId::Verified(cluster.into()) }
+    }
+
+    /// Of a caller who gave this ID, with credentials that were not accepted; an empty one is none.
+    pub fn claimed(cluster: &str, error: impl Into<Error>) -> Self {
+        let cluster = if cluster.is_empty() { ClusterId::Unknown } else { ClusterId::Claimed(cluster.into()) };
+        Self { error: error.into(), cluster }
+    }
+}
+
+impl<E: Into<Error>> From<E> for RequestError {
+    /// Of nobody who is known.
+    fn from(error: E) -> Self {
+        Self { error: error.into(), cluster: ClusterId::Unknown }
+    }
+}
+
+impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        let mut response = self.status().into_response();
-        if let Some(retry_after) = self.retry_after() {
+        let mut response = self.error.status().into_response();
+        if let Some(retry_after) = self.error.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after)));
         }
         response.extensions_mut().insert(Arc::new(self));
@@ -261,22 +304,23 @@ impl IntoResponse for Error {
     }
 }
 
-/// A layer: writes the line of each error that a handler answered with, and logs its cause.
-pub async fn explain(request: Request, next: Next) -> Response {
+/// A layer around the handler of a route: writes the line of each error that it answered with, and notes the refusal.
+pub async fn explain(State((gateway, route)): State<(Gateway, Route)>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
-    let mut response = next.run(request).await;
-    let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
-    let (status, id) = (response.status().as_u16(), id.as_ref().map_or("-", RequestId::as_str));
-    if error.is_ours() {
-        tracing::warn!(status, cause = %error, "request failed");
-    } else {
-        tracing::info!(status, cause = %error, "request refused");
-    }
+    let sender = Sender::of(&request);
+    let mut response = panics::caught(next.run(request)).await;
+    let refused = match response.extensions_mut().remove::<Arc<RequestError>>() {
+        Some(refused) => refused,
+        None if response.status() == StatusCode::INTERNAL_SERVER_ERROR => Arc::new(Error::Panic.into()),
+        None => return response,
+    };
+    let (error, id) = (&refused.error, id.as_ref().map_or("-", RequestId::as_str));
+    gateway.refused(route, &sender, &refused);
     *response.body_mut() = Body::from(format!("{} (request {id})\n", error.body()));
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     if matches!(
-        *error,
+        error,
         Error::Auth(AuthError::CredentialsMissing | AuthError::CredentialsMalformed(_) | AuthError::Token(_))
     ) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

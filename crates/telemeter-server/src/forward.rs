@@ -61,13 +61,22 @@ pub struct Message {
     pub plain_bytes: usize,
 }
 
+/// What a store said that will never take a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreRefusal {
+    /// Its status: 400, 409, 413 or 422.
+    pub status: StatusCode,
+    /// An excerpt of its words, for the log; may be empty.
+    pub said: Arc<str>,
+}
+
 /// What became of a message.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The store has it, and said so with this status.
     Taken(StatusCode),
     /// The store will never take it.
-    Refused(StatusCode),
+    Refused(StoreRefusal),
     /// The store did not take it this time.
     Unavailable {
         /// Its status; `None` where there was no answer.
@@ -86,9 +95,9 @@ impl Outcome {
     #[must_use]
     pub fn status_code(&self) -> u16 {
         match self {
-            Self::Taken(status) | Self::Refused(status) | Self::Unavailable { status: Some(status), .. } => {
-                status.as_u16()
-            }
+            Self::Taken(status)
+            | Self::Refused(StoreRefusal { status, .. })
+            | Self::Unavailable { status: Some(status), .. } => status.as_u16(),
             Self::Unavailable { status: None, .. } | Self::Overloaded => 0,
         }
     }
@@ -100,7 +109,7 @@ impl Outcome {
     pub fn into_result(self) -> Result<StatusCode, Error> {
         match self {
             Self::Taken(status) => Ok(status),
-            Self::Refused(status) => Err(Error::StoreRefused { status }),
+            Self::Refused(StoreRefusal { status, said }) => Err(Error::StoreRefused { status, said }),
             Self::Unavailable { cause, retry_after, .. } => {
                 Err(Error::StoreUnavailable { cause: cause.to_string(), retry_after })
             }

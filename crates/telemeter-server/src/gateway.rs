@@ -18,6 +18,7 @@ use telemeter_auth::{
     oidc::TokenSource,
     tollbooth::{Asker, Tollbooth},
 };
+use telemeter_fleet::Route;
 use telemeter_http::{
     body::{Buffer, BufferPool, Client, Pace, Readers},
     budget::{MemoryBudget, Reservation, Share},
@@ -29,12 +30,14 @@ use telemeter_wire::{Arena, Limits, snappy};
 
 use crate::{
     concurrency::{Concurrency, Permit},
-    error::Error,
+    error::{Error, RequestError},
+    fleet::{Fleet, Seen},
     forward::{Forward, Message},
-    metrics::{ForwardResult, Metrics, RefusedLabels, ResultLabel, Route, StatusLabel},
+    metrics::{ForwardResult, Metrics, ResultLabel, StatusLabel},
     ratelimit::{RateLimit, Slot},
     recent_store::{Kept, RecentStore},
     rules::Rules,
+    sender::Sender,
 };
 
 /// How long a whole body may take to arrive.
@@ -96,6 +99,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Whether debug lines name the cluster of a receive request.
     pub log_tenant: bool,
+    /// What is known of each cluster.
+    pub fleet: Fleet,
     /// Rooms to work in.
     pub workspaces: Workspaces,
     /// How many requests a cluster has under way.
@@ -127,9 +132,15 @@ impl Gateway {
         if self.draining.load(Ordering::Relaxed) { Err(Error::Draining) } else { Ok(()) }
     }
 
-    /// Counts a refused request, and passes it on.
-    pub fn refused(&self, route: Route, error: &Error) {
-        self.metrics.refused.get_or_create(&RefusedLabels { handler: route, reason: error.reason() }).inc();
+    /// Notes a request that succeeded; `report` is what it brought, and how many samples of it the store took.
+    pub fn accepted(&self, route: Route, cluster: &str, sender: &Sender, report: Option<(&Seen, usize)>) {
+        self.fleet.accepted(route, cluster, sender, report, self.clock.now_ms());
+    }
+
+    /// Notes a request that did not succeed: counters, registry, log.
+    pub fn refused(&self, route: Route, sender: &Sender, refused: &RequestError) {
+        self.metrics.refused(route, &refused.error);
+        self.fleet.refused(route, sender, refused, self.clock.now_ms());
     }
 
     /// Takes the upload slot of a cluster.
@@ -182,7 +193,19 @@ impl Gateway {
     ///
     /// # Errors
     /// As [`Outcome::into_result`](crate::forward::Outcome::into_result).
-    pub async fn deliver(&self, route: Route, cluster: &str, write: Write) -> Result<StatusCode, Error> {
+    pub async fn deliver(
+        &self,
+        route: Route,
+        cluster: &str,
+        sender: &Sender,
+        write: Write,
+    ) -> Result<StatusCode, Error> {
+        let status = self.send_on(route, cluster, &write).await?;
+        self.accepted(route, cluster, sender, Some((&write.seen, write.series)));
+        Ok(status)
+    }
+
+    async fn send_on(&self, route: Route, cluster: &str, write: &Write) -> Result<StatusCode, Error> {
         if write.series == 0 {
             return Ok(StatusCode::OK);
         }
@@ -192,28 +215,29 @@ impl Gateway {
             let _held = self.workspaces.budget.try_reserve(Share::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
             let outcome = forward.send(cluster, write.message.clone()).await;
+            self.fleet.dependencies.store_answered(&outcome, started.elapsed(), self.clock.now_ms());
             let code = StatusLabel { status_code: outcome.status_code() };
             let result = outcome.into_result();
             let label =
                 ResultLabel { result: if result.is_ok() { ForwardResult::success } else { ForwardResult::error } };
             match route {
-                Route::upload => {
+                Route::Upload => {
                     let took = started.elapsed().as_secs_f64();
                     self.metrics.forward_duration.get_or_create(&code).observe(took);
                     self.metrics.forward_requests.get_or_create(&label).inc();
                 }
-                Route::receive => {
+                Route::Receive | Route::Authorize => {
                     self.metrics.receive_forward_requests.get_or_create(&label).inc();
                 }
             }
             status = result?;
         }
         match route {
-            Route::upload => self.metrics.forward_samples.inc_by(write.series as u64),
-            Route::receive => self.metrics.receive_series.inc_by(write.series as u64),
+            Route::Upload => self.metrics.forward_samples.inc_by(write.series as u64),
+            Route::Receive | Route::Authorize => self.metrics.receive_series.inc_by(write.series as u64),
         };
         if let Some(store) = &self.recent_store
-            && let Err(error) = self.remember(store, cluster, &write)
+            && let Err(error) = self.remember(store, cluster, write)
         {
             tracing::error!(%error, "our own message does not decode: the recent store lacks it");
         }
@@ -233,6 +257,8 @@ pub struct Write {
     pub message: Message,
     /// How many series it holds.
     pub series: usize,
+    /// What was seen of it.
+    pub seen: Seen,
 }
 
 /// Rooms that requests work in, one after the other; and the budget of it all.

@@ -1,9 +1,12 @@
 //! The server: finds out who is calling, holds each cluster to its identity, limits and whitelist, and forwards.
 
+mod api;
 mod authorize;
 pub mod concurrency;
 pub mod config;
 pub mod error;
+pub mod fleet;
+pub mod fleet_view;
 pub mod forward;
 pub mod gateway;
 pub mod metrics;
@@ -11,8 +14,10 @@ pub mod pages;
 pub mod ratelimit;
 mod receive;
 pub mod recent_store;
+pub mod refusals;
 pub mod routes;
 pub mod rules;
+pub mod sender;
 mod serve;
 mod upload;
 

@@ -2,11 +2,15 @@
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use telemeter_http::metrics::forward_histogram;
-use telemeter_rules::Report;
+use telemeter_fleet::Route;
+use telemeter_http::{body::BodyError, metrics::forward_histogram};
+use telemeter_rules::{Refusal, Report};
+use telemeter_wire::Error as WireError;
+
+use crate::error::Error;
 
 /// A metric a field.
 #[derive(Clone, Debug)]
@@ -39,6 +43,10 @@ pub struct Metrics {
     pub filtered: Family<RouteLabel, Counter>,
     /// Requests refused, by route and reason.
     pub refused: Family<RefusedLabels, Counter>,
+    /// When our certificates expire, in seconds since 1970.
+    pub certificate_expiry: Family<ListenerLabel, Gauge>,
+    /// Requests to the store that carry what is known of the fleet.
+    pub fleet_forward_requests: Family<ResultLabel, Counter>,
 }
 
 /// How a forward ended.
@@ -89,24 +97,21 @@ pub enum Tense {
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RouteLabel {
     /// Its name.
-    pub handler: Route,
+    pub handler: &'static str,
 }
 
-/// A route that takes metrics.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the label's values")]
-pub enum Route {
-    /// `/upload`.
-    upload,
-    /// `/metrics/v1/receive`.
-    receive,
+/// One of our listeners.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ListenerLabel {
+    /// `external` or `internal`.
+    pub listener: &'static str,
 }
 
 /// A refused request.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RefusedLabels {
     /// The route.
-    pub handler: Route,
+    pub handler: &'static str,
     /// Why, in one word of a closed set.
     pub reason: &'static str,
 }
@@ -130,6 +135,8 @@ impl Metrics {
             receive_metadata: Counter::default(),
             filtered: Family::default(),
             refused: Family::default(),
+            certificate_expiry: Family::default(),
+            fleet_forward_requests: Family::default(),
         };
         // The library adds `_total` to the name of a counter.
         registry.register(
@@ -198,24 +205,56 @@ impl Metrics {
             "Requests refused, by route and reason",
             metrics.refused.clone(),
         );
+        registry.register(
+            "telemeter_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener expires, in seconds since 1970",
+            metrics.certificate_expiry.clone(),
+        );
+        registry.register(
+            "telemeter_fleet_forward_requests",
+            "Requests sent to the store with what is known of the fleet, by result",
+            metrics.fleet_forward_requests.clone(),
+        );
         for result in [ForwardResult::success, ForwardResult::error] {
+            drop(metrics.fleet_forward_requests.get_or_create(&ResultLabel { result }));
             drop(metrics.forward_requests.get_or_create(&ResultLabel { result }));
             drop(metrics.receive_forward_requests.get_or_create(&ResultLabel { result }));
         }
         for tense in [Tense::past, Tense::present, Tense::future] {
             drop(metrics.overwritten.get_or_create(&TenseLabel { tense }));
         }
-        for handler in [Route::upload, Route::receive] {
-            drop(metrics.filtered.get_or_create(&RouteLabel { handler }));
+        for handler in [Route::Upload, Route::Receive] {
+            drop(metrics.filtered.get_or_create(&RouteLabel { handler: handler.name() }));
         }
         metrics
+    }
+
+    /// Counts a request that did not succeed.
+    pub fn refused(&self, route: Route, error: &Error) {
+        let labels = RefusedLabels { handler: route.name(), reason: error.reason().name() };
+        self.refused.get_or_create(&labels).inc();
+        if route != Route::Receive {
+            return;
+        }
+        match error {
+            Error::Body(BodyError::TooLarge { .. }) | Error::Wire(WireError::TooLong { .. }) => {
+                self.receive_size_limited.inc();
+            }
+            Error::Refused(Refusal::LabelMissing { .. }) => {
+                self.receive_missing_labels.inc();
+            }
+            Error::Refused(Refusal::LabelValue { .. } | Refusal::LabelTwice { .. }) => {
+                self.receive_incorrect_labels.inc();
+            }
+            _ => {}
+        }
     }
 
     /// Adds what the steps of one request counted.
     pub fn add(&self, route: Route, report: &Report) {
         self.elided.inc_by(report.elided_labels);
         if report.filtered > 0 {
-            self.filtered.get_or_create(&RouteLabel { handler: route }).inc_by(report.filtered);
+            self.filtered.get_or_create(&RouteLabel { handler: route.name() }).inc_by(report.filtered);
         }
         self.forward_overwritten.inc_by(report.ahead);
         for (tense, count) in

@@ -5,7 +5,7 @@
 mod cluster;
 mod families;
 mod federate;
-mod human;
+pub(crate) mod human;
 mod listing;
 mod overview;
 mod sparkline;
@@ -84,7 +84,7 @@ pub fn attach(internal: Internal, pages: Pages) -> Router {
         }
         ([(header::CONTENT_TYPE, "application/json"), (header::VARY, "accept")], json).into_response()
     });
-    internal.root(root).router().merge(router(pages))
+    internal.root(root).with(router(pages)).router()
 }
 
 /// All paths of the pages but `/`, which machines have a share in: see [`attach`], or [`wants_html`] and [`overview`].

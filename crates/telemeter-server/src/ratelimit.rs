@@ -87,7 +87,7 @@ impl RateLimit {
     /// # Errors
     /// [`Limited`], with the time until the next slot.
     pub fn admit(self: &Arc<Self>, cluster: &str, now_ms: i64) -> Result<Slot, Limited> {
-        let fingerprint = u128::from(self.keys[0].hash_one(cluster)) << 64 | u128::from(self.keys[1].hash_one(cluster));
+        let fingerprint = self.fingerprint(cluster);
         let mut shard = self.shard(fingerprint).lock();
         let next_ms = now_ms.saturating_add(self.period_ms);
         if let Some(&slot_ms) = shard.get(&fingerprint)
@@ -103,6 +103,14 @@ impl RateLimit {
         }
         shard.insert(fingerprint, next_ms);
         Ok(Slot { limit: Some((self.clone(), fingerprint, next_ms)) })
+    }
+
+    /// When the next slot of this cluster comes up, in milliseconds; `None` where it may upload at once.
+    #[must_use]
+    pub fn next_slot_ms(&self, cluster: &str, now_ms: i64) -> Option<i64> {
+        let fingerprint = self.fingerprint(cluster);
+        let slot_ms = self.shard(fingerprint).lock().get(&fingerprint).copied();
+        slot_ms.filter(|slot_ms| *slot_ms > now_ms && *slot_ms <= now_ms.saturating_add(self.period_ms))
     }
 
     /// Forgets the slots that have come up by `now_ms`, and gives the room back.
@@ -127,6 +135,10 @@ impl RateLimit {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn fingerprint(&self, cluster: &str) -> u128 {
+        u128::from(self.keys[0].hash_one(cluster)) << 64 | u128::from(self.keys[1].hash_one(cluster))
     }
 
     fn shard(&self, fingerprint: u128) -> &Mutex<HashMap<u128, i64, BuildFingerprint>> {
@@ -181,6 +193,7 @@ mod tests {
         };
         refused(0, 270);
         refused(200_000, 70);
+        assert_eq!((limit.next_slot_ms("a", 200_000), limit.next_slot_ms("b", 200_000)), (Some(270_000), None));
         limit.admit("b", 200_000).expect("another cluster's slot").settle(false);
         refused(269_000, 1);
         limit.admit("a", 270_000).expect("the next slot").settle(false);

@@ -3,15 +3,16 @@
 use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode, header};
 use telemeter_auth::{bearer, composite_token};
-use telemeter_http::body::{BodyError, Buffer};
-use telemeter_rules::{Refusal, Report};
-use telemeter_wire::{Error as WireError, SeriesSet, remote_write, snappy};
+use telemeter_fleet::Route;
+use telemeter_http::body::Buffer;
+use telemeter_rules::Report;
+use telemeter_wire::{SeriesSet, remote_write, snappy};
 
 use crate::{
-    error::Error,
+    error::{Error, RequestError},
     forward::Message,
     gateway::{Gateway, Workspace, Write, asker, limits, single},
-    metrics::Route,
+    sender::Sender,
 };
 
 /// Decompressed, a request may be this many times its cap on compressed bytes.
@@ -21,33 +22,28 @@ const MAX_RATIO: usize = 16;
 ///
 /// # Errors
 /// See there.
-pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, Error> {
-    let answer = admit(&gateway, request).await;
-    if let Err(error) = &answer {
-        count(&gateway, error);
-    }
-    answer
-}
-
-async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error> {
+pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, RequestError> {
     gateway.enter()?; // 503
     let token = composite_token::decode(bearer::token(request.headers())?)?; // 401, 400
+    let cluster = token.cluster_id();
     if let Some(tollbooth) = &gateway.tollbooth {
-        tollbooth.receive(asker(&request), &token).await?; // its own 4xx, or 503
+        let approval = tollbooth.receive(asker(&request), &token).await; // its own 4xx, or 503
+        approval.map_err(|error| RequestError::claimed(cluster, error))?;
     }
     if gateway.log_tenant {
-        tracing::debug!(tenant = token.cluster_id(), "receive");
+        tracing::debug!(tenant = cluster, "receive");
     }
-    take(gateway, request, token.cluster_id()).await
+    take(&gateway, request, cluster).await.map_err(|error| RequestError::verified(cluster, error))
 }
 
 async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<StatusCode, Error> {
+    let sender = Sender::of(&request);
     check_headers(request.headers())?; // 415
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
     let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
     let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, body, cluster)); // 413, 400, 503
-    gateway.deliver(Route::receive, cluster, write?).await // what the store said, or 503
+    gateway.deliver(Route::Receive, cluster, &sender, write?).await // what the store said, or 503
 }
 
 /// Remote write 1.0 has one Content-Type and one Content-Encoding; a sender that says neither means them.
@@ -74,7 +70,8 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &s
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
-    let steps = rules.of_receive(cluster, gateway.clock.now_ms());
+    let now_ms = gateway.clock.now_ms();
+    let steps = rules.of_receive(cluster, now_ms).counting(&gateway.fleet.dropped);
     let mut report = Report::default();
     let mut set = SeriesSet::new_in(arena);
     let metadata = remote_write::decode(plain, &limits(), &mut set)?; // 400
@@ -82,30 +79,15 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &s
         gateway.metrics.receive_metadata.inc();
     }
     let judged = steps.receive(&mut set, &mut report); // 400
-    gateway.metrics.add(Route::receive, &report);
+    gateway.metrics.add(Route::Receive, &report);
     judged?;
     let series = set.len();
+    let seen = gateway.fleet.seen(cluster, &set, report.filtered, body.len(), now_ms);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
-        return Ok(Write { message: Message { block: body.freeze(), plain_bytes: plain.len() }, series });
+        return Ok(Write { message: Message { block: body.freeze(), plain_bytes: plain.len() }, series, seen });
     }
     encoded.clear();
     remote_write::encode(&set, encoded);
-    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series })
-}
-
-fn count(gateway: &Gateway, error: &Error) {
-    gateway.refused(Route::receive, error);
-    match error {
-        Error::Body(BodyError::TooLarge { .. }) | Error::Wire(WireError::TooLong { .. }) => {
-            gateway.metrics.receive_size_limited.inc();
-        }
-        Error::Refused(Refusal::LabelMissing { .. }) => {
-            gateway.metrics.receive_missing_labels.inc();
-        }
-        Error::Refused(Refusal::LabelValue { .. } | Refusal::LabelTwice { .. }) => {
-            gateway.metrics.receive_incorrect_labels.inc();
-        }
-        _ => {}
-    }
+    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series, seen })
 }

@@ -7,6 +7,7 @@ use axum::{
     routing::{MethodRouter, any, post},
 };
 use http::StatusCode;
+use telemeter_fleet::Route;
 use telemeter_http::{
     instrument::HttpMetrics,
     internal::{Health, live, paths_route, ready_or_not},
@@ -14,7 +15,7 @@ use telemeter_http::{
 
 use crate::{
     authorize::authorize,
-    error::{Error, explain},
+    error::{Error, RequestError, explain},
     gateway::Gateway,
     receive::receive,
     upload::upload,
@@ -26,15 +27,16 @@ pub const EXTERNAL: [&str; 6] = ["/", "/authorize", "/healthz", "/healthz/ready"
 /// The external listener's router.
 pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router {
     // What every route shares, innermost first: errors are explained, requests counted and logged.
-    let shared = |handler, route: MethodRouter<Gateway>| {
-        let route = route.fallback(|| async { Error::Method });
-        route.layer::<_, Infallible>(middleware::from_fn(explain)).layer::<_, Infallible>(http.layer(handler))
+    let shared = |route: Route, handler: MethodRouter<Gateway>| {
+        let handler = handler.fallback(|| async { RequestError::from(Error::Method) });
+        let explain = middleware::from_fn_with_state((gateway.clone(), route), explain);
+        handler.layer::<_, Infallible>(explain).layer::<_, Infallible>(http.layer(route.name()))
     };
     Router::new()
-        .route("/authorize", shared("authorize", post(authorize)))
-        .route("/upload", shared("upload", post(upload)))
-        .route("/metrics/v1/receive", shared("receive", post(receive)))
-        .with_state(gateway)
+        .route("/authorize", shared(Route::Authorize, post(authorize)))
+        .route("/upload", shared(Route::Upload, post(upload)))
+        .route("/metrics/v1/receive", shared(Route::Receive, post(receive)))
+        .with_state(gateway.clone())
         .route("/healthz", live())
         .route("/healthz/ready", ready_or_not(health))
         .route("/", paths_route(&EXTERNAL))

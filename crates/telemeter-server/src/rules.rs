@@ -15,7 +15,13 @@ use telemeter_rules::{
 };
 use telemeter_wire::SeriesSet;
 
-use crate::config::{self, ReceiveIdentity};
+use crate::{
+    config::{self, ReceiveIdentity},
+    fleet::{
+        dropped::{CountDropped, DroppedNames},
+        series::is_reserved,
+    },
+};
 
 /// What to add to the error of a selector.
 const RIGHT: &str = r#"a selector is up, or {__name__="up",job=~"a|b"}, one a flag and one a line"#;
@@ -87,13 +93,28 @@ impl Rules {
         self.steps(required, now_ms)
     }
 
+    /// The whitelist.
+    #[must_use]
+    pub const fn whitelist(&self) -> &Whitelist {
+        &self.whitelist
+    }
+
+    /// The steps of series of our own: they get the operator's labels as others do. Nothing is elided: without its
+    /// `replica` label a series would be another replica's, too.
+    ///
+    /// # Errors
+    /// Why they cannot be sent: a label that the operator gave is one of theirs.
+    pub fn own<'a>(&'a self, canonical: &'a Canonical, set: &mut SeriesSet<'a>) -> Result<(), Refusal> {
+        run(set, &[canonical, &self.labels], &mut Report::default())
+    }
+
     fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> Steps<'r> {
         Steps {
             check: CheckUpload::new(now_ms),
             canonical: Canonical::new(),
             required,
             ahead: CheckAhead::new(now_ms),
-            filter: Filter::new(&self.whitelist),
+            filter: CountDropped::new(Filter::new(&self.whitelist).reserving(is_reserved)),
             labels: &self.labels,
             elide: &self.elide,
         }
@@ -106,12 +127,19 @@ pub struct Steps<'r> {
     canonical: Canonical,
     required: Required<'r>,
     ahead: CheckAhead,
-    filter: Filter<'r>,
+    filter: CountDropped<'r, Filter<'r>>,
     labels: &'r SetLabels,
     elide: &'r Elide,
 }
 
-impl Steps<'_> {
+impl<'r> Steps<'r> {
+    /// Counts by name what the whitelist drops.
+    #[must_use]
+    pub fn counting(mut self, names: &'r DroppedNames) -> Self {
+        self.filter = self.filter.counting(names);
+        self
+    }
+
     /// Takes an upload through all steps.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +27,7 @@ use telemeter_http::{
     instrument::HttpMetrics,
     internal::{Access, Health, Internal},
     listen::{self, ConnectionMetrics, Listener},
-    metrics::Exposition,
+    metrics::{Exposition, register_build_info},
     tls::{Renewal, Tls},
 };
 use tokio::{
@@ -36,11 +37,14 @@ use tokio::{
 };
 
 use crate::{
+    api,
     concurrency::Concurrency,
     config::{self, Config, Door, InternalAccess},
+    fleet::{Fleet, TICK, file::FleetFile, series::send_fleet},
+    fleet_view::{About, FleetView},
     forward::{BatchConfig, DEADLINE, Forward},
     gateway::{Gateway, Shared, Workspaces},
-    metrics::Metrics,
+    metrics::{ListenerLabel, Metrics},
     pages::{self, Pages},
     ratelimit::RateLimit,
     recent_store::{RecentStore, RecentStoreConfig},
@@ -60,6 +64,15 @@ const INTERNAL_CONNECTIONS: usize = 64;
 const PROGRAM_BYTES: usize = 24 << 20;
 /// How often the readiness of dependencies is looked at.
 const WATCH: Duration = Duration::from_millis(500);
+/// How often the registry is written to its file.
+const SAVE: Duration = Duration::from_secs(60);
+/// How often clusters that were not heard from for long are forgotten.
+const FORGET: Duration = Duration::from_secs(60 * 60);
+/// How often certificates that do not last are warned of.
+const WARN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All programs have one.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +119,7 @@ pub struct Server {
     files: Arc<Files>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    fleet_file: Option<Arc<FleetFile>>,
 }
 
 /// What is read from files, and read again at a reload.
@@ -115,7 +129,8 @@ struct Files {
     access: Access,
     config: Config,
     gateway: Gateway,
-    tls: Vec<Tls>,
+    /// By the name of its listener.
+    tls: Vec<(&'static str, Tls)>,
     outbounds: Vec<Outbound>,
 }
 
@@ -129,12 +144,22 @@ impl Server {
         let health = Health::new();
         let http = HttpMetrics::register(&mut registry);
         config.dropped_log_lines.register(&mut registry);
+        register_build_info(&mut registry, VERSION, config.revision);
         let budget = memory_budget(&config, &mut registry);
         let connection_metrics = ConnectionMetrics::register(&mut registry);
         let (gateway, outbounds) = gateway(&config, &clock, &mut registry, &budget)?;
         let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
         let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
-        let tls = external_tls.into_iter().chain(internal_tls).collect();
+        let tls: Vec<_> = external_tls
+            .map(|tls| ("external", tls))
+            .into_iter()
+            .chain(internal_tls.map(|tls| ("internal", tls)))
+            .collect();
+        show_expiry(&gateway, &tls);
+        let fleet_file = match config.fleet.file.clone() {
+            Some(path) => Some(Arc::new(open_fleet_file(path, gateway.clone()).await?)),
+            None => None,
+        };
         let local = |listener: &Listener| listener.local_addr().map_err(|error| StartError(error.to_string()));
         let (external_address, internal_address) = (local(&external)?, local(&internal)?);
 
@@ -155,9 +180,23 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(sweep(gateway.clone(), stopped.clone()));
-        if let Some(token) = &gateway.token {
-            tasks.spawn(watch_provider(token.clone(), health.clone(), stopped.clone()));
+        tasks.spawn(tick(gateway.clone(), stopped.clone()));
+        tasks.spawn(keep_fleet(gateway.clone(), fleet_file.clone(), tls.clone(), stopped.clone()));
+        if let (Some(every), Some(forward)) = (config.fleet.metrics, gateway.forward.clone()) {
+            let replica = config.fleet.replica.clone();
+            tasks.spawn(send_fleet(gateway.clone(), forward, replica, every, stopped.clone()));
         }
+        if let Some(token) = &gateway.token {
+            tasks.spawn(watch_provider(gateway.clone(), token.clone(), health.clone(), stopped.clone()));
+        }
+        let about = About {
+            version: VERSION,
+            revision: config.revision,
+            started_ms: clock.now_ms(),
+            replica: config.fleet.replica.clone(),
+            certificates: tls.clone(),
+        };
+        let fleet = api::router(FleetView::new(gateway.clone(), about));
         let (turn, access_of_files) = (Mutex::default(), access.clone());
         let files = Arc::new(Files { turn, access: access_of_files, config, gateway: gateway.clone(), tls, outbounds });
         let reload = files.clone();
@@ -166,6 +205,7 @@ impl Server {
                 let files = reload.clone();
                 async move { files.reload_apart().await }
             });
+        let internals = api::PATHS.into_iter().fold(internals, Internal::list).with(fleet);
         let internals = match &gateway.recent_store {
             Some(store) => pages::attach(internals, Pages::new(store.clone(), clock)),
             None => internals.router(),
@@ -179,7 +219,7 @@ impl Server {
         tasks.spawn(apart.map_err(|error| StartError(format!("the internal listener cannot be served: {error}")))?);
         health.condition("serving").ready();
         tracing::info!(external = %external_address, internal = %internal_address, "serving");
-        Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks })
+        Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks, fleet_file })
     }
 
     /// Where clusters send to.
@@ -210,6 +250,15 @@ impl Server {
         tokio::time::sleep(GRACE).await;
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
+        let gateway = self.files.gateway.clone();
+        // What was in flight has ended by now.
+        let save = move || {
+            gateway.fleet.say_what_was_left_out(i64::MAX);
+            if let Some(file) = &self.fleet_file {
+                file.save(&gateway.fleet.registry);
+            }
+        };
+        let _ = tokio::task::spawn_blocking(save).await;
     }
 }
 
@@ -227,10 +276,16 @@ impl Files {
         let rules = Rules::load(&self.config)?;
         let keys = keys(&self.config)?;
         let token = self.access.read()?;
-        let tls = self.tls.iter().map(Tls::read).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let tls = self
+            .tls
+            .iter()
+            .map(|(_, tls)| tls.read())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
         let outbounds = self.outbounds.iter().map(Outbound::read).collect::<Result<Vec<_>, _>>();
         let outbounds = outbounds.map_err(|error| error.to_string())?;
         tls.into_iter().for_each(Renewal::store);
+        show_expiry(&self.gateway, &self.tls);
         outbounds.into_iter().for_each(OutboundRenewal::store);
         token.store();
         self.gateway.rules.store(Arc::new(rules));
@@ -347,6 +402,7 @@ fn gateway(
         limit_receive_bytes: config.limit_receive_bytes,
         draining: AtomicBool::new(false),
         log_tenant: config.log_tenant,
+        fleet: Fleet::new(&config.fleet, config.log_refusals_per_second),
         workspaces: Workspaces::new(budget.clone()),
         concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
         min_body_rate: config.limits.min_body_rate,
@@ -407,13 +463,69 @@ async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// What is to be done every second.
+async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
+    loop {
+        gateway.fleet.tick(gateway.clock.now_ms());
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// Writes the registry to its file, forgets who was not heard from for long, and warns of certificates that do not last.
+async fn keep_fleet(
+    gateway: Gateway,
+    file: Option<Arc<FleetFile>>,
+    tls: Vec<(&'static str, Tls)>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let every = |period| tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    let (mut save, mut forget, mut warn) = (every(SAVE), every(FORGET), every(WARN));
+    loop {
+        tokio::select! {
+            () = async { let _ = stopped.wait_for(|stop| *stop).await; } => return,
+            _ = save.tick() => {
+                if let Some(file) = file.clone() {
+                    let gateway = gateway.clone();
+                    let _ = tokio::task::spawn_blocking(move || file.save(&gateway.fleet.registry)).await;
+                }
+            }
+            _ = forget.tick() => gateway.fleet.registry.forget(gateway.clock.now_ms()),
+            _ = warn.tick() => tls.iter().for_each(|(_, tls)| tls.warn_of_validity(gateway.clock.now_ms())),
+        }
+    }
+}
+
+async fn open_fleet_file(path: PathBuf, gateway: Gateway) -> Result<FleetFile, StartError> {
+    let opened = tokio::task::spawn_blocking(move || FleetFile::open(path, &gateway.fleet.registry)).await;
+    opened.unwrap_or_else(|_| Err("--fleet-file: reading it broke off; see the log".to_owned())).map_err(StartError)
+}
+
+/// Shows when the certificates of the listeners expire.
+fn show_expiry(gateway: &Gateway, tls: &[(&'static str, Tls)]) {
+    for (listener, tls) in tls {
+        if let Some(expires_ms) = tls.expires_ms() {
+            gateway.metrics.certificate_expiry.get_or_create(&ListenerLabel { listener }).set(expires_ms / 1000);
+        }
+    }
+}
+
 /// Ready only while there is a token for the store.
-async fn watch_provider(token: TokenSource, health: Health, mut stopped: watch::Receiver<bool>) {
+async fn watch_provider(gateway: Gateway, token: TokenSource, health: Health, mut stopped: watch::Receiver<bool>) {
     let condition = health.condition("oidc");
+    let record = &gateway.fleet.dependencies.oidc;
     loop {
         match token.status() {
-            Ok(()) => condition.ready(),
-            Err(reason) => condition.not_ready(reason),
+            Ok(()) => {
+                condition.ready();
+                record.available(None, gateway.clock.now_ms());
+            }
+            Err(reason) => {
+                record.unavailable(&reason, gateway.clock.now_ms());
+                condition.not_ready(reason);
+            }
         }
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,

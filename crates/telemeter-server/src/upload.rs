@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode, header};
 use telemeter_auth::{bearer, jwt::Caller};
+use telemeter_fleet::Route;
 use telemeter_rules::Report;
 use telemeter_wire::{
     SeriesSet,
@@ -11,32 +12,24 @@ use telemeter_wire::{
 };
 
 use crate::{
-    error::Error,
+    error::{Error, RequestError},
     gateway::{Gateway, Workspace, Write, limits, single},
-    metrics::Route,
+    sender::Sender,
 };
 
 /// `POST /upload`. The comment on a step is the status that its failure answers with.
 ///
 /// # Errors
 /// See there.
-pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, Error> {
-    let answer = admit(&gateway, request).await;
-    if let Err(error) = &answer {
-        gateway.refused(Route::upload, error);
-    }
-    answer
-}
-
-async fn admit(gateway: &Gateway, request: Request) -> Result<StatusCode, Error> {
+pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, RequestError> {
     gateway.enter()?; // 503
     let now_ms = gateway.clock.now_ms();
     let caller = gateway.verifier.verify(bearer::token(request.headers())?, now_ms)?; // 401
     let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
-    let slot = gateway.admit(cluster, now_ms)?; // 429
-    let answer = take(gateway, request, &caller, cluster, now_ms).await;
+    let slot = gateway.admit(cluster, now_ms).map_err(|error| RequestError::verified(cluster, error))?; // 429
+    let answer = take(&gateway, request, &caller, cluster, now_ms).await;
     slot.settle(answer.as_ref().is_err_and(Error::is_ours));
-    answer
+    answer.map_err(|error| RequestError::verified(cluster, error))
 }
 
 async fn take(
@@ -46,15 +39,16 @@ async fn take(
     cluster: &str,
     now_ms: i64,
 ) -> Result<StatusCode, Error> {
+    let sender = Sender::of(&request);
     let format = Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
     let encoding = Encoding::of(request.headers())?; // 415
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
     let plain_bytes = encoding.plain_bytes(body.len(), gateway.limit_bytes);
-    let judged = |workspace: &mut Workspace| judge(gateway, workspace, encoding, format, &body, caller, now_ms);
-    let write = gateway.workspaces.with(plain_bytes, judged); // 413, 400, 503
+    let job = Job { encoding, format, caller, cluster, now_ms };
+    let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, &job, &body)); // 413, 400, 503
     drop(body);
-    gateway.deliver(Route::upload, cluster, write?).await // what the store said, or 503
+    gateway.deliver(Route::Upload, cluster, &sender, write?).await // what the store said, or 503
 }
 
 /// How the body of an upload is compressed.
@@ -82,18 +76,19 @@ impl Encoding {
     }
 }
 
-/// One pass over the body: decompress, decode, judge, encode.
-fn judge(
-    gateway: &Gateway,
-    workspace: &mut Workspace,
+/// What an upload is judged by, beside its body.
+struct Job<'j> {
     encoding: Encoding,
     format: Format,
-    body: &[u8],
-    caller: &Caller,
+    caller: &'j Caller,
+    cluster: &'j str,
     now_ms: i64,
-) -> Result<Write, Error> {
+}
+
+/// One pass over the body: decompress, decode, judge, encode.
+fn judge(gateway: &Gateway, workspace: &mut Workspace, job: &Job<'_>, body: &[u8]) -> Result<Write, Error> {
     let Workspace { arena, plain, newest, encoded, encoder } = workspace;
-    let plain = match encoding {
+    let plain = match job.encoding {
         Encoding::Identity => body,
         Encoding::Snappy => {
             snappy::decode_framed(body, gateway.limit_bytes, plain)?; // 413, 400
@@ -101,14 +96,15 @@ fn judge(
         }
     };
     let rules = gateway.rules.load_full();
-    let steps = rules.of_upload(caller, now_ms);
+    let steps = rules.of_upload(job.caller, job.now_ms).counting(&gateway.fleet.dropped);
     let mut report = Report::default();
     let mut set = SeriesSet::new_in(arena);
-    exposition::decode(format, plain, &limits(), &mut set)?; // 400
+    exposition::decode(job.format, plain, &limits(), &mut set)?; // 400
     let judged = steps.upload(&mut set, &mut report); // 400
     encoded.clear();
-    let series = judged.as_ref().map_or(0, |()| newest.encode(&set, now_ms, &mut report, encoded));
-    gateway.metrics.add(Route::upload, &report);
+    let series = judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded));
+    gateway.metrics.add(Route::Upload, &report);
     judged?;
-    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series })
+    let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, body.len(), job.now_ms);
+    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series, seen })
 }

@@ -274,6 +274,8 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
         config.listen_internal = "0.0.0.0:0".to_owned();
         config.internal_access.allowed_hosts = vec!["telemeter.svc".to_owned()];
         config.internal_access.token_file = Some(path.clone());
+        let keep = Duration::from_secs(60);
+        config.recent_store = Some(telemeter_server::config::RecentStore { keep, max_bytes: 1 << 20 });
     })
     .await;
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", world.server.internal().port());
@@ -285,6 +287,11 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
     assert_eq!(ask("/metrics", "127.0.0.1", "one").await, 200);
     assert_eq!(ask("/metrics", "page.example", "one").await, 421);
     assert_eq!(ask("/metrics", "telemeter.svc", "other").await, 401);
+    for path in ["/api/v1/summary", "/api/v1/clusters", "/families", "/federate?match[]=up"] {
+        assert_eq!(ask(path, "telemeter.svc", "one").await, 200, "{path}");
+        assert_eq!(ask(path, "telemeter.svc", "other").await, 401, "{path}");
+        assert_eq!(ask(path, "page.example", "one").await, 421, "{path}");
+    }
     assert_eq!(ask("/healthz", "telemeter.svc", "other").await, 200, "health wants none");
     std::fs::write(&path, "other\n").unwrap();
     world.server.reload().await.unwrap();

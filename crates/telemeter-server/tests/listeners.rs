@@ -28,6 +28,11 @@ async fn both_list_their_paths() {
     let paths = [
         "/",
         "/-/reload",
+        "/api/v1/clusters",
+        "/api/v1/clusters/{id}",
+        "/api/v1/metrics",
+        "/api/v1/refusals",
+        "/api/v1/summary",
         "/debug/pprof/",
         "/debug/pprof/heap",
         "/debug/pprof/profile",
@@ -39,7 +44,7 @@ async fn both_list_their_paths() {
     for path in paths {
         let told = match path {
             "/-/reload" => world.reload().await,
-            "/debug/pprof/profile" | "/debug/pprof/heap" => continue,
+            "/debug/pprof/profile" | "/debug/pprof/heap" | "/api/v1/clusters/{id}" => continue,
             path => world.get(world.internal(path)).await,
         };
         assert_eq!(told.status, 200, "{path}");
@@ -91,6 +96,29 @@ async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
     assert!(trusted(world.server.external(), &old).await);
     assert!(trusted(world.server.internal(), &internal.cert_file).await);
     assert!(!trusted(world.server.external(), &internal.cert_file).await);
+    let scraping = Outbound::new(
+        OutboundConfig { ca_file: Some(internal.cert_file.clone()), ..OutboundConfig::new("test") },
+        None,
+    );
+    let address = world.server.internal();
+    for listener in ["external", "internal"] {
+        let scraping = scraping.as_ref().unwrap();
+        let get = async |path: &str| {
+            let url = format!("https://localhost:{}{path}", address.port()).parse().unwrap();
+            let answer = scraping.send(telemeter_http::client::Request::get(url), 1 << 20).await.unwrap();
+            String::from_utf8(answer.body.to_vec()).unwrap()
+        };
+        let scrape = get("/metrics").await;
+        let series = format!("telemeter_certificate_expiry_timestamp_seconds{{listener=\"{listener}\"}} ");
+        let value = scrape.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or_else(|| panic!("{scrape}"));
+        let expires_s = value.parse::<f64>().unwrap();
+        assert!(expires_s > support::NOW_MS as f64 / 1000.0, "{value}");
+        let summary: serde_json::Value = serde_json::from_str(&get("/api/v1/summary").await).unwrap();
+        let dependencies = summary["dependencies"].as_array().unwrap();
+        let name = format!("certificate:{listener}");
+        let certificate = dependencies.iter().find(|one| one["name"] == name).unwrap();
+        assert_eq!(certificate["state"], "ok", "{certificate}");
+    }
     for plain in [world.external("/healthz"), world.internal("/healthz")] {
         let request = world.outbound.http().get(plain);
         assert!(world.outbound.send(request).await.is_err(), "no plain HTTP beside TLS");

@@ -112,10 +112,25 @@ async fn used() -> World {
     world
 }
 
+/// A server with TLS on its external listener.
+async fn with_a_certificate() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let [cert_file, key_file] = ["crt", "key"].map(|name| folder.path().join(name));
+    std::fs::write(&cert_file, made.cert.pem()).unwrap();
+    std::fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
+    World::with(|config| config.tls = Some(telemeter_server::config::Tls { cert_file, key_file })).await
+}
+
 #[tokio::test]
 async fn a_scrape_is_what_the_page_says() {
     let world = used().await;
-    let (exported, documented) = (exported(&world.scrape().await), documented("telemeter-server"));
+    let (mut exported, documented) = (exported(&world.scrape().await), documented("telemeter-server"));
+    exported.extend(
+        self::exported(&with_a_certificate().await.scrape().await)
+            .into_iter()
+            .filter(|(name, _)| name.contains("certificate")),
+    );
     for (name, family) in &exported {
         assert_eq!(Some(family), documented.get(name), "{name}: exported, and documented");
     }

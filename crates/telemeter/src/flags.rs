@@ -153,6 +153,15 @@ pub enum Config {
 }
 
 impl Config {
+    /// Shows in the program's metrics which revision of the source it was built from.
+    pub fn set_revision(&mut self, revision: &'static str) {
+        match self {
+            Self::Server(config) => config.revision = revision,
+            Self::Client(config) => config.revision = revision,
+            Self::Quickstart(_) | Self::AuthorizationServer(_) | Self::Benchmark(_) => {}
+        }
+    }
+
     /// Shows in the program's metrics how many lines of its log were dropped.
     pub fn count_dropped_log_lines(&mut self, dropped: DroppedLogLines) {
         match self {

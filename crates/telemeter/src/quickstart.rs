@@ -193,6 +193,9 @@ async fn flow(
     Ok(())
 }
 
+/// How often the store is told what is known of the cluster.
+const FLEET_METRICS: std::time::Duration = std::time::Duration::from_secs(30);
+
 async fn server(
     config: &QuickstartConfig,
     home: &Home,
@@ -209,6 +212,7 @@ async fn server(
     settings.shared_keys = vec![home.key_file.clone()];
     // An interval of seconds is what one wants to see here.
     settings.ratelimit = None;
+    settings.fleet.metrics = forward.is_some().then_some(FLEET_METRICS);
     settings.forward = forward.map(|url| Forward { url, tenant: None });
     settings.recent_store = Some(RecentStore { keep: KEEP, max_bytes: KEEP_BYTES });
     settings.limit_bytes = LIMIT_BYTES;

@@ -12,6 +12,12 @@ use crate::{
     traces::{self, Traces},
 };
 
+/// The revision of the source, where it was known when this was built (see `build.rs`).
+const REVISION: &str = match option_env!("TELEMETER_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 /// Why a program did not start, or ended before it should.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -56,6 +62,7 @@ where
     let writer = logs.as_ref().ok().cloned();
     let ended = logs.and(config).and_then(|mut config| {
         config.count_dropped_log_lines(dropped);
+        config.set_revision(REVISION);
         let runtime = runtime(&config)?;
         let ended = runtime.block_on(start(config));
         runtime.shutdown_timeout(LINGER);

@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("telemeter-auth", &["telemeter-http"]),
     ("telemeter-fleet", &["telemeter-wire"]),
     ("telemeter-client", &["telemeter-wire", "telemeter-http", "telemeter-rules", "telemeter-auth"]),
-    ("telemeter-server", &["telemeter-wire", "telemeter-http", "telemeter-rules", "telemeter-auth"]),
+    ("telemeter-server", &["telemeter-wire", "telemeter-http", "telemeter-rules", "telemeter-auth", "telemeter-fleet"]),
     ("telemeter", &["telemeter-client", "telemeter-server", "telemeter-http", "telemeter-auth"]),
 ];
 

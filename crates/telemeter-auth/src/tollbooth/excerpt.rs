@@ -5,19 +5,23 @@ const MAX_BYTES: usize = 256;
 /// A word of at least this many characters that is a part of a secret is taken for it.
 const MIN_PART_CHARS: usize = 8;
 const REDACTED: &str = "[redacted]";
+/// Stands in the text for a secret that was found; no text of an authority has a reason to hold it.
+const FOUND: &str = "\u{f8ff}";
 
 /// The start of `body` on one line: control characters escaped, each secret and each longer part of one removed.
 pub(super) fn excerpt(body: &[u8], secrets: &[&str]) -> String {
-    let mut text = String::from_utf8_lossy(body).trim().to_owned();
+    let mut text = String::from_utf8_lossy(body).trim().replace(FOUND, "");
+    // As they are, and as JSON writes them. A character of its own stands for each until all are found: else one secret
+    // could be found in the word that is written in the place of another.
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        // As it is, and as JSON writes it.
         let in_json = serde_json::to_string(secret).unwrap_or_default();
         let in_json = in_json.get(1..in_json.len().saturating_sub(1)).unwrap_or_default();
-        text = text.replace(*secret, REDACTED);
-        if !in_json.is_empty() {
-            text = text.replace(in_json, REDACTED);
+        text = text.replace(*secret, FOUND);
+        if !in_json.is_empty() && in_json != *secret {
+            text = text.replace(in_json, FOUND);
         }
     }
+    let text = text.replace(FOUND, REDACTED);
     let text = without_parts(&text, secrets);
     let mut end = text.len().min(MAX_BYTES);
     while !text.is_char_boundary(end) {
@@ -64,6 +68,7 @@ mod tests {
         // A part of a secret, unless it is a short word.
         check("token hunter2-hunt... x", "token [redacted]... x");
         check("the hunter is 2", "the hunter is 2");
+        assert_eq!(excerpt(b"a bad edict", &["a", "edict"]), "[redacted] b[redacted]d [redacted]");
         check("caf\u{e9} \u{1f980}", "caf\u{e9} \u{1f980}");
         assert_eq!(excerpt(b"\xff\xfe", &[]), "\u{fffd}\u{fffd}");
     }

@@ -118,10 +118,13 @@ impl Inner {
         self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await
     }
 
-    /// Says once that the authority is unavailable, and once that it answers again.
-    pub(super) fn record_availability(&self, answer: &Result<Arc<str>, Error>) {
+    /// Records how a question ended that took so long. Says once that the authority is unavailable, and once that it
+    /// answers again.
+    pub(super) fn record_availability(&self, answer: &Result<Arc<str>, Error>, took: Duration) {
+        let now_ms = self.clock.now_ms();
         match answer {
             Err(Error::AuthorityUnavailable { reason, .. }) => {
+                self.availability.unavailable(reason, now_ms);
                 if !self.is_unavailable.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         %reason,
@@ -130,6 +133,7 @@ impl Inner {
                 }
             }
             _ => {
+                self.availability.available(Some(took), now_ms);
                 if self.is_unavailable.swap(false, Ordering::Relaxed) {
                     tracing::info!("the authority is available again");
                 }

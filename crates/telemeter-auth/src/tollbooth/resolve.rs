@@ -75,8 +75,9 @@ impl Inner {
         }
         let known = self.approvals.get(key, self.clock.monotonic_ms());
         was_approved |= known.is_some();
+        let started = tokio::time::Instant::now();
         let heard = self.ask_in_turn(question, purpose, known.is_some()).await;
-        let heard = self.unless_fleet_is_refused(heard, known.is_some());
+        let heard = self.unless_fleet_is_refused(heard, known.is_some(), started.elapsed());
         let (resolved, update) = self.apply(question, heard, was_approved).await;
         answer.send_replace(Some(resolved));
         update
@@ -184,7 +185,7 @@ impl Inner {
     async fn look_up_shared(&self, question: &Question) -> Shared {
         let Some(shared) = &self.shared else { return Shared::None };
         let digest = &question.key.digest;
-        let found = shared.approval(digest).await;
+        let found = shared.approval(digest, self.clock.now_ms()).await;
         if found.is_none() && self.approvals.get(&question.key, self.clock.monotonic_ms()).is_none() {
             return Shared::None;
         }
@@ -256,7 +257,12 @@ impl Inner {
     }
 
     /// A 401 to a caller with a cached approval is not believed where such callers are refused one after the other.
-    fn unless_fleet_is_refused(&self, heard: Result<Arc<str>, Error>, is_known: bool) -> Result<Arc<str>, Error> {
+    fn unless_fleet_is_refused(
+        &self,
+        heard: Result<Arc<str>, Error>,
+        is_known: bool,
+        took: Duration,
+    ) -> Result<Arc<str>, Error> {
         let heard = match heard {
             Err(Error::Refused { status: 401, .. })
                 if is_known && self.fleet_refusal.lock().refused(self.clock.monotonic_ms()) =>
@@ -269,7 +275,7 @@ impl Inner {
             self.fleet_refusal.lock().approved();
         }
         if !matches!(heard, Err(Error::TooManyQuestions { .. })) {
-            self.record_availability(&heard);
+            self.record_availability(&heard, took);
         }
         heard
     }

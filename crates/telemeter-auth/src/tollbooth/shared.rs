@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use parking_lot::RwLock;
+use telemeter_http::availability::{Availability, AvailabilityRecord};
 
 use crate::bounded::Digest;
 use crate::jwt::Keys;
@@ -21,6 +22,7 @@ pub struct SharedCache {
     seal: RwLock<Arc<hmac::Key>>,
     expire: Duration,
     metrics: CacheMetrics,
+    availability: Availability,
 }
 
 /// An approval that this replica or another one heard.
@@ -48,11 +50,16 @@ const HEAD_BYTES: usize = 1 + 8;
 impl SharedCache {
     /// An approval counts for `expire` (`--memcached-expire`). The key that signs tokens seals what is written.
     pub fn new(memcached: Memcached, keys: &Keys, expire: Duration, metrics: CacheMetrics) -> Self {
-        Self { memcached, seal: RwLock::new(sealing(keys)), expire, metrics }
+        Self { memcached, seal: RwLock::new(sealing(keys)), expire, metrics, availability: Availability::default() }
     }
 
     pub(super) fn rekey(&self, keys: &Keys) {
         *self.seal.write() = sealing(keys);
+    }
+
+    /// Whether memcached answers.
+    pub(super) fn availability(&self) -> AvailabilityRecord {
+        self.availability.read()
     }
 
     /// For how long an approval counts.
@@ -61,10 +68,16 @@ impl SharedCache {
     }
 
     /// An approval that is there, however old.
-    pub(super) async fn approval(&self, question: &Digest) -> Option<SharedApproval> {
+    pub(super) async fn approval(&self, question: &Digest, now_unix_ms: i64) -> Option<SharedApproval> {
         let seal = self.seal.read().clone();
         let key = name(&seal, Record::Approval, question);
-        let (result, approval) = match self.memcached.get(&key).await {
+        let started = tokio::time::Instant::now();
+        let answer = self.memcached.get(&key).await;
+        match &answer {
+            Ok(_) => self.availability.available(Some(started.elapsed()), now_unix_ms),
+            Err(error) => self.availability.unavailable(&error.to_string(), now_unix_ms),
+        }
+        let (result, approval) = match answer {
             Ok(Some(value)) => match open(&seal, &key, &value) {
                 Some((approved_unix_ms, account)) if !account.is_empty() => {
                     (ReadResult::Hit, Some(SharedApproval { account: account.into(), approved_unix_ms }))

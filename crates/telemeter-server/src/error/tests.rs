@@ -47,13 +47,14 @@ fn each_error_has_its_status_and_its_wait() {
     check(limited(7_000), 429, Some(7));
     for status in [400, 409, 413, 422] {
         let refused = StatusCode::from_u16(status).expect("a status");
-        check(Error::StoreRefused { status: refused }, status, None);
+        check(Error::StoreRefused { status: refused, said: "secret".into() }, status, None);
     }
     check(Error::StoreUnavailable { cause: "secret".into(), retry_after: None }, 503, Some(30));
     check(Error::StoreUnavailable { cause: "secret".into(), retry_after: Some(Duration::from_secs(3)) }, 503, Some(3));
     check(Error::Overloaded, 503, Some(5));
     check(Error::Body(BodyError::NoRoom), 503, Some(5));
     check(Error::Draining, 503, Some(5));
+    check(Error::Panic, 500, None);
 }
 
 /// The names that a caller sent are shown to it escaped, and cut.
@@ -64,7 +65,7 @@ fn a_text_that_is_not_utf_8_is_named_in_a_short_line() {
     let mut set = telemeter_wire::SeriesSet::new_in(&arena);
     let error = telemeter_wire::exposition::text::decode(&line, &telemeter_wire::Limits::default(), &mut set);
     let error = Error::from(error.expect_err("a byte that is no text"));
-    assert_eq!((error.status().as_u16(), error.reason()), (400, "undecodable"));
+    assert_eq!((error.status().as_u16(), error.reason()), (400, Reason::Undecodable));
     let (label, metric) = ("l".repeat(128), "m".repeat(128));
     let place = format!("the value of label \"{label}...\" of metric \"{metric}...\"");
     assert_eq!(error.body(), format!("not valid text format: line 1: text that is not UTF-8 in {place}"));
@@ -79,9 +80,11 @@ fn a_caller_reads_no_cause_of_ours() {
         Error::Auth(AuthError::Key("secret".into())),
         Error::StoreUnavailable { cause: "secret".into(), retry_after: None },
         Error::Body(BodyError::Aborted("secret".into())),
+        Error::Auth(AuthError::Refused { status: 403, said: "secret".into() }),
+        Error::StoreRefused { status: StatusCode::CONFLICT, said: "secret".into() },
     ] {
         assert!(!error.body().contains("secret"), "{}", error.body());
-        assert!(error.is_ours() && error.to_string().contains("secret"), "the log has it: {error}");
+        assert!(error.to_string().contains("secret"), "the log has it: {error}");
     }
     for status in [400, 401, 403, 404, 409, 418] {
         let refused = Error::Auth(AuthError::Refused { status, said: "secret".into() });

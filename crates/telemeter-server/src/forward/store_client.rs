@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use telemeter_auth::{
     Secret,
     oidc::{SendError, TokenSource},
 };
 use telemeter_http::{
     body::BufferPool,
-    client::{Answer, Outbound, OutboundError, Request},
+    client::{Answer, Outbound, OutboundError, Request, excerpt},
 };
 use telemeter_wire::snappy;
 use url::Url;
 
-use super::{Outcome, batch::Caller, queue::Waiting, scheduler::Meaning};
+use super::{Outcome, StoreRefusal, batch::Caller, queue::Waiting, scheduler::Meaning};
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -64,20 +65,26 @@ impl StoreClient {
             Err(error) => return (Outcome::unavailable(None, error.to_string()), Meaning::Failed),
         };
         match tokio::time::timeout(CONNECTION_WAIT + deadline, self.send_with_token(body, deadline)).await {
-            Ok(Ok(answer)) => outcome_of(&answer),
+            Ok(Ok((answer, token))) => outcome_of(&answer, token.as_ref()),
             Ok(Err(error)) => failure_of(&error),
             Err(_) => (Outcome::unavailable(None, "no answer within the deadline"), Meaning::Failed),
         }
     }
 
-    async fn send_with_token(&self, body: Bytes, deadline: Duration) -> Result<Answer, SendError> {
-        match &self.token {
-            None => self.post(&body, None, deadline).await.map_err(SendError::Outbound),
-            Some(source) => {
-                let body = &body;
-                source.send(|token| async move { self.post(body, Some(&token), deadline).await }).await
-            }
-        }
+    /// The store's answer, and the token that it was sent with.
+    async fn send_with_token(&self, body: Bytes, deadline: Duration) -> Result<(Answer, Option<Secret>), SendError> {
+        let Some(source) = &self.token else {
+            return self.post(&body, None, deadline).await.map(|answer| (answer, None)).map_err(SendError::Outbound);
+        };
+        let (body, sent) = (&body, &Mutex::new(None));
+        let answer = source
+            .send(|token| async move {
+                let answer = self.post(body, Some(&token), deadline).await;
+                *sent.lock() = Some(token);
+                answer
+            })
+            .await?;
+        Ok((answer, sent.lock().take()))
     }
 
     fn join(&self, batch: &[Waiting<Caller>]) -> Result<Bytes, telemeter_wire::Error> {
@@ -101,13 +108,18 @@ impl StoreClient {
     }
 }
 
-/// The store's rows of the status table, and what each says of the data.
-fn outcome_of(answer: &Answer) -> (Outcome, Meaning) {
+/// The store's rows of the status table, and what each says of the data. `token` is ours: the store may repeat it, and
+/// nobody is to read it.
+fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (Outcome, Meaning) {
     let status = answer.status;
-    let cause = || format!("it answered {}", answer.status_words());
+    let said = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
+    let cause = || match said() {
+        said if said.is_empty() => format!("it answered {}", answer.status_words()),
+        said => format!("it answered {}: {said}", answer.status_words()),
+    };
     match status.as_u16() {
         200..=299 => (Outcome::Taken(status), Meaning::Taken),
-        400 | 409 | 413 | 422 => (Outcome::Refused(status), Meaning::Refused),
+        400 | 409 | 413 | 422 => (Outcome::Refused(StoreRefusal { status, said: said().into() }), Meaning::Refused),
         // What asks us to wait is busy. A 503 that does not may come from a proxy whose store broke on the data.
         429 | 500..=599 => {
             let retry_after = answer.asks_to_wait();

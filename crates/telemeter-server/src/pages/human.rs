@@ -1,7 +1,7 @@
 //! Numbers and times as people read them.
 
 /// How long ago, in the largest units that tell it well.
-pub(super) fn ago(then_ms: i64, now_ms: i64) -> String {
+pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) / 1000;
     match seconds {
         ..=-60 => format!("in {}", duration(-seconds)),
@@ -11,7 +11,7 @@ pub(super) fn ago(then_ms: i64, now_ms: i64) -> String {
 }
 
 /// A length of time: `45 s`, `4 min`, `2 h`, `1 h 30 min`, `3 d 4 h`.
-pub(super) fn duration(seconds: i64) -> String {
+pub(crate) fn duration(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
         ..60 => format!("{seconds} s"),
@@ -24,14 +24,14 @@ pub(super) fn duration(seconds: i64) -> String {
 }
 
 /// A time of UTC in the form of RFC 3339, to the second.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(crate) fn rfc3339(ms: i64) -> String {
     let (seconds, days) = (ms.div_euclid(1000).rem_euclid(86_400), ms.div_euclid(86_400_000));
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// The same, as people read it: `2026-11-22 08:12:09 UTC`.
-pub(super) fn utc(ms: i64) -> String {
+pub(crate) fn utc(ms: i64) -> String {
     rfc3339(ms).replace('T', " ").replace('Z', " UTC")
 }
 
@@ -49,7 +49,7 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// A count, in groups of three digits.
-pub(super) fn count(number: usize) -> String {
+pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn count(number: usize) -> String {
 }
 
 /// A size: `812 B`, `3.4 MiB`.
-pub(super) fn bytes(number: usize) -> String {
+pub(crate) fn bytes(number: usize) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut size = number as f64;
     let mut unit = 0;
@@ -75,7 +75,7 @@ pub(super) fn bytes(number: usize) -> String {
 }
 
 /// A rate or a value, in three or four digits and a letter for thousands, millions and on: `51.6`, `24.1 G`.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     const UNITS: [&str; 6] = ["", " k", " M", " G", " T", " P"];
     if !value.is_finite() {
         return go(value);
@@ -98,12 +98,12 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// A rate, with one decimal up to a thousand.
-pub(super) fn rate(value: f64) -> String {
+pub(crate) fn rate(value: f64) -> String {
     if value < 999.95 { format!("{value:.1}") } else { short(value) }
 }
 
 /// A value as `/federate` writes it.
-pub(super) fn go(value: f64) -> String {
+pub(crate) fn go(value: f64) -> String {
     let mut out = Vec::new();
     telemeter_wire::exposition::put_float(&mut out, value);
     String::from_utf8_lossy(&out).into_owned()

@@ -3,6 +3,7 @@
 
 pub(crate) mod body;
 pub(crate) mod fake;
+pub(crate) mod log;
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},

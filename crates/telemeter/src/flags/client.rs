@@ -216,6 +216,7 @@ impl ClientFlags {
             renames: list::renames("--rename", &self.rename, DEFAULT_RENAME)?,
             anonymize,
             dropped_log_lines: DroppedLogLines::default(),
+            revision: "unknown",
             verbose: self.log.verbose,
         })
     }

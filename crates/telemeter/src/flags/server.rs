@@ -7,7 +7,8 @@ use telemeter_auth::Secret;
 use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_server::config::{
-    Authority, Config, Door, Forward, InternalAccess, Limits, Memcached, Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
+    Authority, Config, Door, Fleet, FleetLabel, Forward, InternalAccess, Limits, MAX_FLEET_LABELS, Memcached, Oidc,
+    ReceiveIdentity, RecentStore, Rules, Tls,
 };
 
 use super::{
@@ -132,6 +133,34 @@ pub struct ServerFlags {
           value_parser = clap::value_parser!(u64).range(1..))]
     recent_store_max_bytes: u64,
 
+    /// Keep the value of a label of passing series with each cluster, like version=cluster_version{type="current"}/version. Repeated, at most 8.
+    #[arg(long, value_name = "NAME=SELECTOR/LABEL")]
+    fleet_label: Vec<String>,
+
+    /// How many clusters are kept in memory, about 160 bytes each. Past that, the one heard from least recently is forgotten.
+    #[arg(long, value_name = "CLUSTERS", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..))]
+    fleet_max_clusters: u32,
+
+    /// File that keeps what is known of each cluster over a restart; written once a minute and at the end. Without: a restart forgets.
+    #[arg(long, value_name = "FILE")]
+    fleet_file: Option<OsString>,
+
+    /// For how long a cluster that is not heard from stays listed.
+    #[arg(long, value_name = "DURATION", default_value = "720h", value_parser = duration::parse)]
+    fleet_forget_after: Duration,
+
+    /// How often what is known of each cluster is sent to the store, as series named telemeter_cluster_*. 0s: not at all.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
+    fleet_metrics: Duration,
+
+    /// The name of this replica in those series and in the API. Without: the name of the host.
+    #[arg(long, value_name = "NAME")]
+    replica: Option<String>,
+
+    /// How many lines a second are logged about refused requests, for each reason; then one line says how many more there were. 0: all.
+    #[arg(long, value_name = "LINES", default_value = "20")]
+    log_refusals_per_second: u32,
+
     /// A label that every uploaded series must have; clients are told to set it. Comma-separated or repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     required_label: Vec<String>,
@@ -239,6 +268,21 @@ impl ServerFlags {
             ));
         }
         let tenant = tenant(self.tenant_id)?;
+        let metrics = Some(self.fleet_metrics).filter(|every| !every.is_zero());
+        if metrics.is_some() && forward.is_none() {
+            return Err(FlagError::Together("--fleet-metrics goes with --forward-url: it sends series to the store"));
+        }
+        if metrics.is_some_and(|every| every < Duration::from_secs(1)) {
+            return Err(FlagError::value("--fleet-metrics", "is at least 1s, or 0s"));
+        }
+        let fleet = Fleet {
+            labels: fleet_labels(&self.fleet_label, &partition_label)?,
+            max_clusters: usize::try_from(self.fleet_max_clusters).unwrap_or(usize::MAX),
+            forget_after: self.fleet_forget_after,
+            file: value::path(self.fleet_file),
+            metrics,
+            replica: value::given(self.replica).unwrap_or_else(|| Fleet::default().replica),
+        };
         Ok(Config {
             listen: value::address("--listen", &self.listen)?,
             listen_internal: value::address("--listen-internal", &self.listen_internal)?,
@@ -261,6 +305,8 @@ impl ServerFlags {
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
             forward: forward.map(|url| Forward { url, tenant }),
             recent_store,
+            fleet,
+            log_refusals_per_second: self.log_refusals_per_second,
             rules,
             limit_bytes: bytes(self.limit_bytes),
             limit_receive_bytes: bytes(self.limit_receive_bytes),
@@ -276,6 +322,7 @@ impl ServerFlags {
                 allowed_hosts: self.access.allowed_hosts()?,
                 token_file: self.access.token_file(),
             },
+            revision: "unknown",
             verbose: self.log.verbose,
             partition_label,
         })
@@ -284,6 +331,34 @@ impl ServerFlags {
 
 /// The one field of a composite token that is no secret.
 const CLUSTER_ID: &str = "cluster_id";
+
+/// Each of another name, and of none that stands on our series already.
+fn fleet_labels(texts: &[String], partition_label: &str) -> Result<Vec<FleetLabel>, FlagError> {
+    let flag = "--fleet-label";
+    let mut labels: Vec<FleetLabel> = Vec::new();
+    for text in texts.iter().filter(|text| !text.trim().is_empty()) {
+        let label = FleetLabel::parse(text)
+            .map_err(|problem| FlagError::value(flag, format_args!("has {}, which {problem}", value::shown(text))))?;
+        let name = label.name();
+        if name == partition_label || ["client_version", "reason", "replica", "route"].contains(&name) {
+            return Err(FlagError::value(
+                flag,
+                format_args!("cannot be named {name}: our series have a label of this name"),
+            ));
+        }
+        if labels.iter().any(|other| other.name() == name) {
+            return Err(FlagError::value(flag, format_args!("names {name} twice")));
+        }
+        labels.push(label);
+    }
+    if labels.len() > MAX_FLEET_LABELS {
+        return Err(FlagError::value(
+            flag,
+            format_args!("is given {} times: at most {MAX_FLEET_LABELS}", labels.len()),
+        ));
+    }
+    Ok(labels)
+}
 
 fn door(authorize: Option<String>, stale: Duration, any: bool) -> Result<Door, FlagError> {
     match (authorize, any) {

@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use telemeter_client::config::{Credential, Tokens};
-use telemeter_server::config::{Door, Memcached, ReceiveIdentity, RecentStore, Tls};
+use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, RecentStore, Tls};
 
 use super::*;
 use crate::{
@@ -168,6 +168,17 @@ fn each_flag_of_the_server_lands() {
         ("recent-store-max-bytes", &["--recent-store=2h", "--recent-store-max-bytes=9"], |c| {
             c.recent_store.as_ref().is_some_and(|r| r.max_bytes == 9)
         }),
+        (
+            "fleet-label",
+            &["--fleet-label=version=cluster_version{a=\"b,c/d\"}/version", "--fleet-label", "p=m/type"],
+            |c| c.fleet.labels.iter().map(FleetLabel::name).eq(["version", "p"]),
+        ),
+        ("fleet-max-clusters", &["--fleet-max-clusters=7"], |c| c.fleet.max_clusters == 7),
+        ("fleet-file", &["--fleet-file=f"], |c| c.fleet.file.as_deref() == Some(Path::new("f"))),
+        ("fleet-forget-after", &["--fleet-forget-after=1h"], |c| c.fleet.forget_after == Duration::from_secs(3600)),
+        ("fleet-metrics", &["--fleet-metrics=5m"], |c| c.fleet.metrics == Some(Duration::from_secs(300))),
+        ("replica", &["--replica=r-1"], |c| c.fleet.replica == "r-1"),
+        ("log-refusals-per-second", &["--log-refusals-per-second=0"], |c| c.log_refusals_per_second == 0),
         ("required-label", &["--required-label=a=1,b=2"], |c| {
             c.rules.required_labels == pairs(&[("a", "1"), ("b", "2")])
         }),
@@ -387,6 +398,26 @@ fn the_tracing_flags_land() {
 }
 
 #[test]
+fn fleet_labels_that_cannot_be() {
+    for (flags, expected) in [
+        (&["--fleet-label=version"][..], "NAME=SELECTOR/LABEL"),
+        (&["--fleet-label=version={a=\"b\"}/c"], "names no metric"),
+        (&["--fleet-label=_id=m/l"], "cannot be named _id"),
+        (&["--fleet-label=replica=m/l"], "cannot be named replica"),
+        (&["--fleet-label=a=m/l", "--fleet-label=a=n/l"], "names a twice"),
+        (&["--fleet-metrics=5m", "--forward-url=", "--recent-store=1h"], "--forward-url"),
+        (&["--fleet-metrics=10ms"], "at least 1s"),
+    ] {
+        let error = server_flags(SERVER, flags).config().map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{flags:?}: {error}");
+    }
+    let nine: Vec<String> = (0..9).map(|at| format!("--fleet-label=l{at}=m/l")).collect();
+    let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
+    let error = server_flags(SERVER, &nine).config().map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("at most 8"), "{error}");
+}
+
+#[test]
 fn defaults_are_the_contract_s() {
     let flags = server(&[]);
     let mut config = telemeter_server::Config::new(flags.door.clone());
@@ -455,6 +486,7 @@ fn every_list_flag_trims_and_refuses() {
         (Program::Client, "internal-allowed-hosts", " a, [::1]\n,", "a,[::1]", Some(("a,b c", "b c"))),
         (Program::Server, "elide-label", " a\n", "a", Some(("a,b", "a,b"))),
         (Program::Server, "whitelist", PADDED_SELECTOR, SELECTOR, None),
+        (Program::Server, "fleet-label", " v = m{a=\"b\"} /\tl\n", "v=m{a=\"b\"}/l", Some(("v=m", "v=m"))),
         (Program::Server, "shared-key", " a key\n", "a key", None),
         (Program::Client, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
         (Program::Client, "rename", " a=b,\tc = d \n, ", "a=b,c=d", Some(("a=b,c d", "c d"))),
@@ -473,7 +505,7 @@ fn every_list_flag_trims_and_refuses() {
         let error = typed(value).unwrap_err();
         assert!(error.starts_with(&format!("--{flag} has {element:?}")), "{error}");
         assert!(
-            ["digits and _", "=region=eu", "ALERTS=alerts", "cache:11211", "no host", "network"]
+            ["digits and _", "=region=eu", "ALERTS=alerts", "cache:11211", "no host", "network", "NAME=SELECTOR/LABEL"]
                 .iter()
                 .any(|right| error.contains(right)),
             "{error}"

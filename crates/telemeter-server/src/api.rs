@@ -1,0 +1,119 @@
+//! The JSON API of the internal listener, under `/api/v1`: what is known of the fleet, for programs.
+//!
+//! `docs/api.md` is its contract.
+
+mod clusters;
+mod query;
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use serde::Serialize;
+
+use self::query::Query;
+use crate::fleet_view::{
+    FleetView,
+    cluster::UNKNOWN,
+    metrics::{MetricQuery, MetricSort},
+    refusals::RefusalQuery,
+};
+
+/// Its paths, for the list of all paths.
+pub(crate) const PATHS: [&str; 5] =
+    ["/api/v1/clusters", "/api/v1/clusters/{id}", "/api/v1/metrics", "/api/v1/refusals", "/api/v1/summary"];
+
+const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+/// All of it.
+pub(crate) fn router(view: FleetView) -> Router {
+    let not_found = || async { Problem(StatusCode::NOT_FOUND, "no such path; docs/api.md lists them".to_owned()) };
+    let not_get = || async { Problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here".to_owned()) };
+    let api = Router::new()
+        .route("/summary", get(summary).fallback(not_get))
+        .route("/clusters", get(clusters::clusters).fallback(not_get))
+        .route("/clusters/{id}", get(cluster).fallback(not_get))
+        .route("/refusals", get(refusals).fallback(not_get))
+        .route("/metrics", get(metrics).fallback(not_get))
+        .fallback(not_found)
+        .with_state(view);
+    Router::new().nest("/api/v1", api)
+}
+
+/// Why there is no answer, in words.
+struct Problem(StatusCode, String);
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: String,
+        }
+        (self.0, json(&Body { error: self.1 })).into_response()
+    }
+}
+
+fn json(body: &impl Serialize) -> Response {
+    match serde_json::to_string(body) {
+        Ok(mut text) => {
+            text.push('\n');
+            ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), NO_STORE], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer of the API cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn summary(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
+    Query::of(&uri, &[])?;
+    Ok(json(&view.read(FleetView::summary).await))
+}
+
+async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    Query::of(&uri, &[])?;
+    let found = view.read(move |view| view.cluster(&id)).await;
+    found.map(|cluster| json(&cluster)).ok_or_else(|| Problem(StatusCode::NOT_FOUND, UNKNOWN.to_owned()))
+}
+
+async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
+    let query = Query::of(&uri, &["reason", "route", "since", "cluster", "limit", "offset"])?;
+    let asked = RefusalQuery {
+        reason: query.name("reason", telemeter_fleet::Reason::from_name)?,
+        route: query.name("route", telemeter_fleet::Route::from_name)?,
+        since: query.number("since")?,
+        cluster: query.text("cluster").map(str::to_owned),
+    };
+    let part = query.part()?;
+    Ok(view.read(move |view| json(&view.refusals(&asked, part))).await)
+}
+
+async fn metrics(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
+    let query = Query::of(&uri, &["search", "sort", "order", "limit", "offset"])?;
+    let sort = query.name("sort", |name| {
+        Some(match name {
+            "name" => MetricSort::Name,
+            "series" => MetricSort::Series,
+            "clusters" => MetricSort::Clusters,
+            "filtered" => MetricSort::Filtered,
+            _ => return None,
+        })
+    })?;
+    let asked = MetricQuery {
+        search: query.text("search").unwrap_or_default().to_owned(),
+        sort: sort.unwrap_or_default(),
+        descending: query.is_descending()?,
+    };
+    let part = query.part()?;
+    Ok(view.read(move |view| json(&view.metrics(&asked, part))).await)
+}

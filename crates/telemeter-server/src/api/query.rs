@@ -1,0 +1,74 @@
+//! The query of a request: only what is known may stand in it, each once.
+
+use http::Uri;
+use url::form_urlencoded;
+
+use crate::fleet_view::Part;
+
+/// So many items are in an answer that does not say how many.
+const LIMIT: usize = 100;
+/// And at most so many in one that does; 0 is all.
+const MAX_LIMIT: u64 = 10_000;
+
+/// The parameters of a request.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Which parameter is not known, or a duplicate.
+    pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, String> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or("").as_bytes()) {
+            if !known.contains(&&*name) {
+                let known =
+                    if known.is_empty() { "none is".to_owned() } else { format!("known are {}", known.join(", ")) };
+                return Err(format!("the parameter {name:?} is not known; {known}"));
+            }
+            if parameters.iter().any(|(other, _)| *other == name) {
+                return Err(format!("the parameter {name:?} is a duplicate"));
+            }
+            parameters.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter, where it is there.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A number that is not negative.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, String> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| format!("{name} is {text:?}, which is no whole number"))
+    }
+
+    /// A word of a closed set.
+    pub(super) fn name<T>(&self, name: &str, known: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, String> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        known(text).map(Some).ok_or_else(|| format!("{name} cannot be {text:?}"))
+    }
+
+    pub(super) fn is_descending(&self) -> Result<bool, String> {
+        let known = |name: &str| match name {
+            "asc" => Some(false),
+            "desc" => Some(true),
+            _ => None,
+        };
+        Ok(self.name("order", known)?.unwrap_or(false))
+    }
+
+    /// `limit` and `offset`.
+    pub(super) fn part(&self) -> Result<Part, String> {
+        let limit = match self.number("limit")? {
+            None => LIMIT,
+            Some(0) => usize::MAX,
+            Some(limit) if limit > MAX_LIMIT => return Err(format!("limit is at most {MAX_LIMIT}; 0 is all")),
+            Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let offset = usize::try_from(self.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX);
+        Ok(Part { offset, limit })
+    }
+}

@@ -1,0 +1,213 @@
+//! What this replica knows of its fleet: who reports, who is refused and why, how much, and how well what it depends on is.
+//!
+//! Each request ends in [`Fleet::accepted`] or [`Fleet::refused`]; pages, the API and the series for the store read.
+
+pub mod dependencies;
+pub mod dropped;
+pub mod file;
+pub mod labels;
+pub mod rates;
+pub mod refusal_log;
+pub mod series;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use telemeter_fleet::{Accepted, MAX_LABELS, Reason, Refused, Registry, RegistryConfig, Report, Route, Thresholds};
+use telemeter_wire::SeriesSet;
+
+use self::{
+    dependencies::Dependencies, dropped::DroppedNames, labels::FleetLabels, rates::Rates, refusal_log::RefusalLog,
+};
+use crate::{
+    config,
+    error::RequestError,
+    sender::{ClusterId, Sender, cut},
+};
+
+/// See the [module](self).
+pub struct Fleet {
+    /// What is known of each cluster.
+    pub registry: Registry,
+    /// When a cluster counts as silent or new.
+    pub thresholds: Thresholds,
+    /// Requests and samples a second.
+    pub rates: Rates,
+    /// Names that the whitelist drops.
+    pub dropped: DroppedNames,
+    /// Whether what we depend on answers.
+    pub dependencies: Dependencies,
+    labels: FleetLabels,
+    log: RefusalLog,
+    /// Refusals since the start, by route and reason: all of them, and those of callers who were not verified.
+    refused: Counts,
+    unverified: Counts,
+}
+
+/// By route and reason.
+#[derive(Default)]
+struct Counts([[AtomicU64; Reason::ALL.len()]; Route::ALL.len()]);
+
+impl Counts {
+    fn inc(&self, route: Route, reason: Reason) {
+        self.0[route as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn list(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
+        Route::ALL.into_iter().flat_map(move |route| {
+            Reason::ALL.into_iter().filter_map(move |reason| {
+                let count = self.0[route as usize][reason as usize].load(Ordering::Relaxed);
+                (count > 0).then_some((route, reason, count))
+            })
+        })
+    }
+}
+
+/// What was seen of a report while it passed, for when the store has taken it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Series that no rule of the whitelist allows.
+    pub filtered: usize,
+    /// Samples that passed.
+    pub samples: u64,
+    /// Bytes of the body as it came.
+    pub bytes: usize,
+    /// How far the newest sample was ahead of our clock, in milliseconds.
+    pub drift_ms: Option<i64>,
+    /// The values of the fleet labels, where one is another than what is known.
+    pub labels: Option<Box<[Option<Box<str>>]>>,
+}
+
+impl Fleet {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(config: &config::Fleet, log_refusals_per_second: u32) -> Self {
+        let labels = FleetLabels::new(config.labels.clone());
+        let registry = Registry::new(RegistryConfig {
+            max_clusters: config.max_clusters,
+            forget_after: config.forget_after,
+            labels: labels.names().map(str::to_owned).collect(),
+        });
+        Self {
+            registry,
+            thresholds: Thresholds::default(),
+            rates: Rates::default(),
+            dropped: DroppedNames::default(),
+            dependencies: Dependencies::default(),
+            labels,
+            log: RefusalLog::new(log_refusals_per_second),
+            refused: Counts::default(),
+            unverified: Counts::default(),
+        }
+    }
+
+    /// Looks at the series of a report that passed.
+    pub fn seen(&self, cluster: &str, set: &SeriesSet<'_>, filtered: u64, bytes: usize, now_ms: i64) -> Seen {
+        let observed = self.labels.observe(set);
+        let labels = &observed.labels[..self.labels.names().len()];
+        let is_new = labels.iter().any(Option::is_some) && self.registry.labels_differ(cluster, labels);
+        Seen {
+            filtered: usize::try_from(filtered).unwrap_or(usize::MAX),
+            samples: observed.samples,
+            bytes,
+            drift_ms: observed.newest_ms.map(|newest_ms| newest_ms.saturating_sub(now_ms)),
+            labels: is_new.then(|| labels.iter().map(|label| label.map(Box::from)).collect()),
+        }
+    }
+
+    /// Notes a request that succeeded; `report` is what it brought, and how many series of it went on.
+    pub fn accepted(&self, route: Route, cluster: &str, sender: &Sender, report: Option<(&Seen, usize)>, now_ms: i64) {
+        self.rates.accepted(route, report.map_or(0, |(seen, _)| seen.samples));
+        let mut labels = [None; MAX_LABELS];
+        let changed = report.and_then(|(seen, _)| seen.labels.as_deref()).unwrap_or_default();
+        for (label, changed) in labels.iter_mut().zip(changed) {
+            *label = changed.as_deref();
+        }
+        self.registry.accept(&Accepted {
+            cluster,
+            route,
+            now_ms,
+            peer: sender.peer,
+            user_agent: sender.user_agent(),
+            report: report.map(|(seen, series)| Report {
+                series,
+                filtered: seen.filtered,
+                bytes: seen.bytes,
+                drift_ms: seen.drift_ms,
+                labels: &labels[..changed.len()],
+            }),
+        });
+    }
+
+    /// Notes a request that did not succeed, and writes its line of the log.
+    pub fn refused(&self, route: Route, sender: &Sender, refused: &RequestError, now_ms: i64) {
+        let (reason, status) = (refused.error.reason(), refused.error.status().as_u16());
+        self.rates.refused(route);
+        self.refused.inc(route, reason);
+        let (peer, user_agent) = (sender.peer, sender.user_agent());
+        let note = |cluster| Refused { cluster, route, reason, status, now_ms, peer, user_agent };
+        match &refused.cluster {
+            ClusterId::Verified(cluster) => self.registry.refuse(&note(cluster)),
+            ClusterId::Claimed(cluster) => self.registry.refuse_claimed(&note(cluster)),
+            ClusterId::Unknown => self.registry.refuse_claimed(&note("")),
+        }
+        if refused.cluster.verified().is_none() {
+            self.unverified.inc(route, reason);
+        }
+        let (may, left_out) = self.log.admit(reason, now_ms);
+        say_left_out(reason, left_out);
+        if !may {
+            return;
+        }
+        let (route, reason) = (route.name(), reason.name());
+        let (cluster, claimed_cluster) = (refused.cluster.verified().map(cut), refused.cluster.claimed().map(cut));
+        let user_agent = cut(user_agent);
+        let cause = &refused.error;
+        if refused.error.is_ours() {
+            tracing::warn!(route, status, reason, cluster, claimed_cluster, %peer, user_agent, %cause, "request failed");
+        } else {
+            tracing::info!(route, status, reason, cluster, claimed_cluster, %peer, user_agent, %cause, "request refused");
+        }
+    }
+
+    /// What is to be done every second: remembers the rates, and says which lines of the log were left out.
+    pub fn tick(&self, now_ms: i64) {
+        self.rates.tick(now_ms);
+        self.say_what_was_left_out(now_ms);
+    }
+
+    /// Says which lines of the log were left out in seconds that are over.
+    pub fn say_what_was_left_out(&self, now_ms: i64) {
+        for (reason, left_out) in self.log.left_out(now_ms) {
+            say_left_out(reason, left_out);
+        }
+    }
+
+    /// Refusals since the start, by route and reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
+        self.refused.list()
+    }
+
+    /// Those of them whose sender was not verified.
+    pub fn unverified_refusals(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
+        self.unverified.list()
+    }
+}
+
+fn say_left_out(reason: Reason, more: u64) {
+    if more > 0 {
+        tracing::warn!(
+            reason = reason.name(),
+            more,
+            "more requests did not succeed for this reason, without a line each"
+        );
+    }
+}
+
+/// So long apart are two calls of [`Fleet::tick`].
+pub const TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Whether what we depend on answers.
+
+use std::time::Duration;
+
+use telemeter_http::availability::Availability;
+
+use crate::forward::Outcome;
+
+/// The records that are kept here; those of the authority and of memcached are kept by whoever calls them.
+#[derive(Debug, Default)]
+pub struct Dependencies {
+    /// The store.
+    pub store: Availability,
+    /// The OIDC provider.
+    pub oidc: Availability,
+}
+
+impl Dependencies {
+    /// Notes what the store said of a request, and how long its sender waited for that.
+    pub fn store_answered(&self, outcome: &Outcome, took: Duration, now_ms: i64) {
+        match outcome {
+            // What it refuses, it has answered.
+            Outcome::Taken(_) | Outcome::Refused { .. } => self.store.available(Some(took), now_ms),
+            Outcome::Unavailable { cause, .. } => self.store.unavailable(cause, now_ms),
+            Outcome::Overloaded => {}
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How many requests and samples a second there are, by route: counted where a request ends, looked at every ten seconds.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use telemeter_fleet::Route;
+
+/// How far apart two points are, at least.
+const STEP_MS: i64 = 10_000;
+/// For how long points are kept.
+const KEPT_MS: i64 = 3_600_000;
+/// Rates are those of this last time.
+const LAST_MS: i64 = 60_000;
+
+const ROUTES: usize = Route::ALL.len();
+
+/// Counts requests, and remembers the counts of the last hour.
+#[derive(Debug, Default)]
+pub struct Rates {
+    accepted: [AtomicU64; ROUTES],
+    refused: [AtomicU64; ROUTES],
+    samples: [AtomicU64; ROUTES],
+    points: Mutex<VecDeque<Point>>,
+}
+
+/// The counts since the start, by route, at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that succeeded.
+    pub accepted: [u64; ROUTES],
+    /// Requests that did not.
+    pub refused: [u64; ROUTES],
+    /// Samples of those that succeeded.
+    pub samples: [u64; ROUTES],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    at_ms: i64,
+    counts: Counts,
+}
+
+/// What happened within a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Minute {
+    /// When it began, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// What was counted in it.
+    pub counts: Counts,
+}
+
+/// Counts per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PerSecond {
+    /// Requests that succeeded, by route.
+    pub accepted: [f64; ROUTES],
+    /// Requests that did not, by route.
+    pub refused: [f64; ROUTES],
+    /// Samples of all routes.
+    pub samples: f64,
+}
+
+impl Rates {
+    /// Counts a request that succeeded.
+    pub fn accepted(&self, route: Route, samples: u64) {
+        self.accepted[route as usize].fetch_add(1, Ordering::Relaxed);
+        if samples > 0 {
+            self.samples[route as usize].fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that did not.
+    pub fn refused(&self, route: Route) {
+        self.refused[route as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let read = |counters: &[AtomicU64; ROUTES]| std::array::from_fn(|at| counters[at].load(Ordering::Relaxed));
+        Counts { accepted: read(&self.accepted), refused: read(&self.refused), samples: read(&self.samples) }
+    }
+
+    /// Remembers the counts of now. To be called every few seconds.
+    pub fn tick(&self, now_ms: i64) {
+        let counts = self.counts();
+        let mut points = self.points.lock();
+        // Where the clock was set back, what lies ahead of it is no past.
+        points.retain(|point| (0..=KEPT_MS + STEP_MS).contains(&(now_ms - point.at_ms)));
+        if points.back().is_none_or(|last| now_ms - last.at_ms >= STEP_MS) {
+            points.push_back(Point { at_ms: now_ms, counts });
+        }
+    }
+
+    /// The rates of the last minute, or of as much of it as there was; zero before anything was remembered.
+    #[must_use]
+    pub fn per_second(&self, now_ms: i64) -> PerSecond {
+        let points = self.points.lock();
+        let Some(from) = points.iter().find(|point| now_ms - point.at_ms <= LAST_MS).or(points.back()) else {
+            return PerSecond::default();
+        };
+        let seconds = (now_ms - from.at_ms) as f64 / 1000.0;
+        if seconds <= 0.0 {
+            return PerSecond::default();
+        }
+        let change = self.counts().since(&from.counts);
+        let rates = |counts: [u64; ROUTES]| counts.map(|count| count as f64 / seconds);
+        PerSecond {
+            accepted: rates(change.accepted),
+            refused: rates(change.refused),
+            samples: rates(change.samples).iter().sum(),
+        }
+    }
+
+    /// The last hour, minute by minute, oldest first; minutes before the start are not in it.
+    #[must_use]
+    pub fn last_hour(&self) -> Vec<Minute> {
+        let points = self.points.lock();
+        let mut minutes: Vec<Minute> = Vec::new();
+        for (before, after) in points.iter().zip(points.iter().skip(1)) {
+            let from_ms = before.at_ms.div_euclid(60_000) * 60_000;
+            let change = after.counts.since(&before.counts);
+            match minutes.last_mut() {
+                Some(minute) if minute.from_ms == from_ms => minute.counts = minute.counts.plus(&change),
+                _ => minutes.push(Minute { from_ms, counts: change }),
+            }
+        }
+        minutes
+    }
+}
+
+impl Counts {
+    fn since(&self, before: &Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn plus(&self, more: &Self) -> Self {
+        self.with(more, u64::saturating_add)
+    }
+
+    fn with(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
+        let each = |a: [u64; ROUTES], b: [u64; ROUTES]| std::array::from_fn(|at| of(a[at], b[at]));
+        Self {
+            accepted: each(self.accepted, other.accepted),
+            refused: each(self.refused, other.refused),
+            samples: each(self.samples, other.samples),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: i64 = 1_800_000_000_000;
+
+    #[test]
+    fn rates_are_those_of_the_last_minute() {
+        let rates = Rates::default();
+        assert_eq!(rates.per_second(START_MS), PerSecond::default());
+        for second in 0..300 {
+            rates.tick(START_MS + second * 1000);
+            rates.accepted(Route::Upload, if second < 200 { 10 } else { 100 });
+            if second % 2 == 0 {
+                rates.refused(Route::Receive);
+            }
+        }
+        let now = rates.per_second(START_MS + 300_000);
+        assert_eq!((now.accepted[Route::Upload as usize], now.samples), (1.0, 100.0));
+        assert_eq!((now.refused[Route::Receive as usize], now.refused[Route::Upload as usize]), (0.5, 0.0));
+        assert_eq!(rates.counts().accepted[Route::Upload as usize], 300);
+    }
+
+    #[test]
+    fn the_last_hour_minute_by_minute() {
+        let rates = Rates::default();
+        for second in 0..5000 {
+            rates.tick(START_MS + second * 1000);
+            rates.accepted(Route::Upload, 2);
+        }
+        let minutes = rates.last_hour();
+        assert!((59..=62).contains(&minutes.len()), "{}", minutes.len());
+        assert!(
+            minutes[1..minutes.len() - 1].iter().all(|minute| minute.counts.samples[Route::Upload as usize] == 120)
+        );
+        assert!(minutes.windows(2).all(|pair| pair[1].from_ms - pair[0].from_ms == 60_000));
+        rates.tick(START_MS - 1_000_000);
+        assert!(rates.last_hour().is_empty(), "a clock that was set back begins anew");
+    }
+}

@@ -1,0 +1,172 @@
+//! What is known of the fleet, as pages and the API show it: owned copies, read on threads that serve nobody.
+
+pub mod cluster;
+pub mod clusters;
+pub mod metrics;
+pub mod refusals;
+pub mod summary;
+
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, Serializer};
+use telemeter_http::tls::Tls;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{gateway::Gateway, pages::human};
+
+/// So many readers walk over the fleet at a time; the others wait for their turn.
+const READERS: usize = 2;
+
+/// Reads what is known of the fleet. Cheap to clone.
+#[derive(Clone)]
+pub struct FleetView(Arc<Inner>);
+
+struct Inner {
+    gateway: Gateway,
+    about: About,
+    readers: Arc<Semaphore>,
+}
+
+/// Which program and which replica this is.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The program's version.
+    pub version: &'static str,
+    /// The revision of its source.
+    pub revision: &'static str,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// The name of this replica.
+    pub replica: String,
+    /// The certificates of the listeners `external` and `internal`, where they have one.
+    pub certificates: Vec<(&'static str, Tls)>,
+}
+
+/// A time that is written as RFC 3339 in UTC, to the second. In milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&human::rfc3339(self.0))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Part of a longer list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed<T> {
+    /// How many there are in all.
+    pub total: usize,
+    /// How many were passed over.
+    pub offset: usize,
+    /// Whether the whole fleet was looked at: not where clusters were forgotten because there were too many.
+    pub whole: bool,
+    /// The rest, up to a limit.
+    pub items: Vec<T>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// So many are passed over.
+    pub offset: usize,
+    /// So many at most; `usize::MAX`: all.
+    pub limit: usize,
+}
+
+impl Part {
+    /// The part of these, of which there are `all`.
+    fn of<T>(self, all: &mut Vec<T>) {
+        all.drain(..self.offset.min(all.len()));
+        all.truncate(self.limit);
+    }
+
+    /// Sorts as much as this part needs of it, and leaves the part.
+    fn sorted<T>(self, all: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> std::cmp::Ordering) {
+        let end = self.offset.saturating_add(self.limit);
+        if end < all.len() {
+            all.select_nth_unstable_by(end, &mut compare);
+            all.truncate(end);
+        }
+        all.sort_unstable_by(compare);
+        self.of(all);
+    }
+}
+
+impl FleetView {
+    /// Of what this gateway knows.
+    #[must_use]
+    pub fn new(gateway: Gateway, about: About) -> Self {
+        Self(Arc::new(Inner { gateway, about, readers: Arc::new(Semaphore::new(READERS)) }))
+    }
+
+    /// Which program and which replica this is.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.0.about
+    }
+
+    /// What it reads from.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.0.gateway
+    }
+
+    /// The time, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.0.gateway.clock.now_ms()
+    }
+
+    /// Reads on a thread that may take its time, two at a time. What is read gets the turn: it ends when that is dropped.
+    pub async fn read_with_turn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Self, OwnedSemaphorePermit) -> T + Send + 'static,
+    ) -> T {
+        // It goes with the thread: a caller that hangs up does not make room for another.
+        let turn = Arc::clone(&self.0.readers).acquire_owned().await.expect("the semaphore is never closed");
+        let view = self.clone();
+        match tokio::task::spawn_blocking(move || read(&view, turn)).await {
+            Ok(answer) => answer,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// The same, with a turn that ends when `read` does.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        self.read_with_turn(move |view, turn| {
+            let answer = read(view);
+            drop(turn);
+            answer
+        })
+        .await
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.gateway.fleet.registry.evicted() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_list_is_that_of_the_sorted_list() {
+        let all: Vec<u32> = (0..1000).map(|number| number * 7919 % 1000).collect();
+        let mut sorted = all.clone();
+        sorted.sort_unstable();
+        for (offset, limit) in [(0, 10), (990, 100), (5, 0), (2000, 10), (0, usize::MAX), (10, usize::MAX), (0, 1000)] {
+            let mut part = all.clone();
+            Part { offset, limit }.sorted(&mut part, Ord::cmp);
+            let expected: Vec<u32> = sorted.iter().copied().skip(offset).take(limit).collect();
+            assert_eq!(part, expected, "{offset} {limit}");
+        }
+    }
+}

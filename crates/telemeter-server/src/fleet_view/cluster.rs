@@ -1,0 +1,158 @@
+//! One cluster: its state in words, its last exchanges, its limits, its alerts.
+
+use serde::Serialize;
+use telemeter_fleet::{ClusterView, Outcome, Status};
+
+use super::{FleetView, Time, clusters::ClusterRow};
+use crate::{pages::human, refusals};
+
+/// All that is known of a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterDetails {
+    /// As the list has it.
+    #[serde(flatten)]
+    pub row: ClusterRow,
+    /// Its state, in words.
+    pub state: String,
+    /// Its last exchanges, newest first.
+    pub exchanges: Vec<ExchangeRow>,
+    /// What it is held to.
+    pub limits: Limits,
+    /// Its firing alerts, where the recent store holds them; without a recent store it is not known.
+    pub alerts: Option<Vec<Alert>>,
+}
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExchangeRow {
+    /// When; the older, the less exact.
+    pub at: Time,
+    /// What was asked for.
+    pub route: &'static str,
+    /// `accepted`, or the reason of the refusal.
+    pub outcome: &'static str,
+}
+
+/// What a cluster is held to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Before then, an upload is refused.
+    pub next_upload_at: Option<Time>,
+    /// From one upload to the next, in seconds; `null`: no limit.
+    pub rate_limit_seconds: Option<u64>,
+    /// Bytes of an upload, decompressed.
+    pub limit_bytes: usize,
+    /// Bytes of a remote write, compressed.
+    pub limit_receive_bytes: usize,
+}
+
+/// An alert that fires in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Alert {
+    /// Its name.
+    pub name: String,
+    /// Its severity; may be empty.
+    pub severity: String,
+    /// The oldest sample of it that is held.
+    pub since: Time,
+}
+
+/// What it can mean that a cluster is not known, and what to do.
+pub const UNKNOWN: &str = "this replica has never accepted a request of this cluster, or has forgotten it \
+    (--fleet-forget-after, --fleet-max-clusters, a restart without --fleet-file). Look at the refusals for this ID as a \
+    claimed cluster, compare the ID with what the cluster sends, and ask the other replicas or the store";
+
+impl FleetView {
+    /// One cluster; `None` where it is not known.
+    #[must_use]
+    pub fn cluster(&self, id: &str) -> Option<ClusterDetails> {
+        let (gateway, now_ms) = (self.gateway(), self.now_ms());
+        let row = self.cluster_row(id)?;
+        let view = gateway.fleet.registry.get(id, |cluster| cluster.to_view())?;
+        let limit = gateway.ratelimit.as_ref();
+        Some(ClusterDetails {
+            state: state(&view, Status::from_name(row.status).unwrap_or(Status::Reporting), now_ms),
+            row,
+            exchanges: view.exchanges.iter().map(|exchange| exchange_row(exchange.at_ms, exchange.outcome)).collect(),
+            limits: Limits {
+                next_upload_at: limit.and_then(|limit| limit.next_slot_ms(id, now_ms)).map(Time),
+                rate_limit_seconds: limit.map(|limit| limit.period().as_secs()),
+                limit_bytes: gateway.limit_bytes,
+                limit_receive_bytes: gateway.limit_receive_bytes,
+            },
+            alerts: self.alerts(id, now_ms),
+        })
+    }
+
+    fn alerts(&self, id: &str, now_ms: i64) -> Option<Vec<Alert>> {
+        let store = self.gateway().recent_store.as_ref()?;
+        let value = |labels: &[(String, String)], name: &str| {
+            labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let matches = |labels: &[telemeter_wire::Label<'_>]| {
+            let has = |name, value| labels.iter().any(|label| label.name == name && label.value == value);
+            (has("__name__", "alerts") || has("__name__", "ALERTS")) && has("alertstate", "firing")
+        };
+        let found = store.cluster(id, now_ms, matches, 0..1000)?.found;
+        let alerts = found.rows.iter().filter_map(|row| {
+            let since = Time(row.points.first()?.ms);
+            Some(Alert { name: value(&row.labels, "alertname"), severity: value(&row.labels, "severity"), since })
+        });
+        Some(alerts.collect())
+    }
+}
+
+fn exchange_row(at_ms: i64, outcome: Outcome) -> ExchangeRow {
+    let (route, outcome) = match outcome {
+        Outcome::Accepted(route) => (route, "accepted"),
+        Outcome::Refused(route, reason) => (route, reason.name()),
+    };
+    ExchangeRow { at: Time(at_ms), route: route.name(), outcome }
+}
+
+/// The state of a cluster in words.
+fn state(view: &ClusterView, status: Status, now_ms: i64) -> String {
+    let last_report_ms = view.last_upload_ms.max(view.last_receive_ms);
+    let interval = view.interval.map(|interval| human::duration(interval.as_secs().try_into().unwrap_or(i64::MAX)));
+    let why = view.last_refusal.map(|last| refusals::in_words(last.reason, last.status)).unwrap_or_default();
+    match status {
+        Status::Silent => {
+            let silent = human::duration((now_ms - view.last_heard_ms).max(0) / 1000);
+            let mut text = format!("silent for {silent}: ");
+            text += &match (last_report_ms, interval) {
+                (None, _) => "it has never reported".to_owned(),
+                (Some(at_ms), None) => format!("its last report was {}", human::ago(at_ms, now_ms)),
+                (Some(at_ms), Some(interval)) => {
+                    format!("it reported every {interval}, the last time {}", human::ago(at_ms, now_ms))
+                }
+            };
+            if let Some(Outcome::Refused(..)) = view.exchanges.first().map(|last| last.outcome) {
+                text += &format!("; its last request was refused: {why}");
+            }
+            text
+        }
+        Status::Refused => {
+            let hour = view.exchanges.iter().take_while(|exchange| now_ms - exchange.at_ms <= 3_600_000);
+            let refused = hour.filter(|exchange| matches!(exchange.outcome, Outcome::Refused(..))).count();
+            let all = view.exchanges.len();
+            let times = match refused {
+                0 | 1 => "refused".to_owned(),
+                // No more exchanges than that are kept.
+                _ if refused == all && all == 20 => "refused at least 20 times in the last hour".to_owned(),
+                _ => format!("refused {refused} times in the last hour"),
+            };
+            format!("{times}: {why}")
+        }
+        Status::New | Status::Reporting => {
+            let mut text = match (status, interval) {
+                (Status::New, _) => format!("new: first seen {}", human::ago(view.first_seen_ms, now_ms)),
+                (_, Some(interval)) => format!("reports every {interval}"),
+                (_, None) => "reports".to_owned(),
+            };
+            if let Some(at_ms) = last_report_ms {
+                text += &format!(", its last report {}", human::ago(at_ms, now_ms));
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Each reason for which a request does not succeed, provoked on the wire: the line of the log, the counter, the registry
+//! and the JSON name the same cluster and the same reason.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use support::{
+    CLUSTER, World, body,
+    fake::{Answer, vouch},
+    log::{Line, Log},
+};
+use telemeter_server::refusals::explain;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// Whose request it was.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Nobody,
+    Claimed(&'static str),
+    Verified(&'static str),
+}
+
+/// What is expected of one refusal.
+struct Expected {
+    route: &'static str,
+    status: u16,
+    reason: &'static str,
+    of: Of,
+    /// Stands in the log's cause.
+    cause: &'static str,
+}
+
+struct Watch {
+    world: World,
+    log: Log,
+    seen: BTreeSet<&'static str>,
+}
+
+impl Watch {
+    async fn new(change: impl FnOnce(&mut telemeter_server::Config)) -> Self {
+        let log = Log::start();
+        Self { world: World::with(change).await, log, seen: BTreeSet::new() }
+    }
+
+    /// Holds the one refusal since the last check to what is expected.
+    async fn check(&mut self, expected: Expected) {
+        let Expected { route, status, reason, of, cause } = expected;
+        let what = format!("{route}, {reason}, {of:?}");
+        let lines = self.log.refusals();
+        let [line] = &lines[..] else { panic!("{what}: one line: {lines:?}") };
+        let field = |name: &str| line.get(name).map(String::as_str);
+        assert_eq!((field("route"), field("reason")), (Some(route), Some(reason)), "{line:?}");
+        assert_eq!(field("status"), Some(status.to_string().as_str()), "{what}: {line:?}");
+        assert_eq!(field("peer"), Some("127.0.0.1"), "{what}: {line:?}");
+        assert!(field("cause").unwrap().contains(cause), "{what}: {line:?}");
+        assert!(field("user_agent").is_some() && field("request_id").is_some_and(|id| !id.is_empty()), "{line:?}");
+        let (cluster, claimed) = match of {
+            Of::Nobody => (None, None),
+            Of::Claimed(cluster) => (None, Some(cluster)),
+            Of::Verified(cluster) => (Some(cluster), None),
+        };
+        assert_eq!((field("cluster"), field("claimed_cluster")), (cluster, claimed), "{what}: {line:?}");
+
+        let series = format!("telemeter_refused_requests_total{{handler=\"{route}\",reason=\"{reason}\"}}");
+        assert!(self.world.metric(&series).await >= 1.0, "{what}: the counter");
+
+        let list =
+            format!("/api/v1/refusals?reason={reason}&route={route}&cluster={}", cluster.or(claimed).unwrap_or(""));
+        let told = self.world.get(self.world.internal(&list)).await.json();
+        let items = told["items"].as_array().unwrap();
+        let item =
+            items.iter().find(|item| item["verified"] == cluster.is_some()).unwrap_or_else(|| panic!("{what}: {told}"));
+        let text = |value: Option<&str>| value.map_or(serde_json::Value::Null, Into::into);
+        assert_eq!((&item["cluster"], &item["claimed_cluster"]), (&text(cluster), &text(claimed)), "{what}: {item}");
+        assert_eq!((&item["status"], &item["peer"]), (&status.into(), &"127.0.0.1".into()), "{what}: {item}");
+        let explanation = explain(telemeter_fleet::Reason::from_name(reason).unwrap());
+        assert_eq!((&item["meaning"], &item["action"]), (&explanation.meaning.into(), &explanation.action.into()));
+
+        if let Some(cluster) = cluster {
+            let told = self.world.get(self.world.internal(&format!("/api/v1/clusters/{cluster}"))).await.json();
+            assert_eq!(
+                (&told["status"], &told["last_refusal"]["reason"]),
+                (&"refused".into(), &reason.into()),
+                "{told}"
+            );
+            assert_eq!(told["last_refusal"]["status"], status, "{told}");
+            assert_eq!(told["exchanges"][0]["outcome"], reason, "{told}");
+            assert!(told["state"].as_str().unwrap().contains(&format!("({status})")), "{told}");
+        }
+        self.seen.insert(reason);
+    }
+}
+
+#[tokio::test]
+async fn each_reason_is_told_alike_everywhere() {
+    let mut watch = Watch::new(|config| {
+        config.limit_bytes = 20_000;
+        config.limit_receive_bytes = 20_000;
+    })
+    .await;
+    let up = ["up,_id=c1 1@0"];
+    let token = watch.world.token(CLUSTER).await;
+    let _ = watch.log.take();
+    let (authorize, upload, receive) = ("authorize", "upload", "receive");
+
+    watch.world.send(watch.world.post("/authorize?id=c7")).await;
+    watch
+        .check(Expected { route: authorize, status: 401, reason: "credentials", of: Of::Claimed("c7"), cause: "" })
+        .await;
+    watch.world.send(watch.world.post("/upload")).await;
+    watch.check(Expected { route: upload, status: 401, reason: "credentials", of: Of::Nobody, cause: "" }).await;
+    watch.world.send(watch.world.post("/metrics/v1/receive").bearer_auth("%%%")).await;
+    watch.check(Expected { route: receive, status: 400, reason: "credentials", of: Of::Nobody, cause: "" }).await;
+    watch.world.upload("a.b.c", &up).await;
+    watch.check(Expected { route: upload, status: 401, reason: "token", of: Of::Nobody, cause: "" }).await;
+    watch.world.send(watch.world.post("/authorize?id=").bearer_auth("secret")).await;
+    watch.check(Expected { route: authorize, status: 400, reason: "form", of: Of::Nobody, cause: "empty" }).await;
+
+    for (answer, status, reason) in [
+        (Answer::of(401), 401, "authority_refused"),
+        (Answer::of(429), 429, "authority_rate_limited"),
+        (Answer::of(500), 503, "authority_unavailable"),
+    ] {
+        watch.world.authority.answers(answer);
+        watch.world.authorize("new", "secret").await;
+        let of = Of::Claimed("new");
+        watch.check(Expected { route: authorize, status, reason, of, cause: "the authority" }).await;
+        watch.world.receive("new", &up).await;
+        watch.check(Expected { route: receive, status, reason, of, cause: "the authority" }).await;
+    }
+    watch.world.authority.says(vouch);
+    let told = watch.world.get(watch.world.internal("/api/v1/clusters/new")).await;
+    assert_eq!(told.status, 404, "who is not verified is no cluster: {told:?}");
+
+    watch.world.send(watch.world.outbound.http().get(watch.world.external("/upload"))).await;
+    watch.check(Expected { route: upload, status: 405, reason: "method", of: Of::Nobody, cause: "POST" }).await;
+
+    let of = Of::Verified(CLUSTER);
+    let text = |series: &[&str]| body::text(series);
+    watch.world.send(watch.world.upload_of(&token, "application/json", "{}")).await;
+    watch.check(Expected { route: upload, status: 415, reason: "unsupported", of, cause: "" }).await;
+    watch.world.send(watch.world.upload_of(&token, body::TEXT, vec![b'#'; 20_001])).await;
+    watch.check(Expected { route: upload, status: 413, reason: "too_large", of, cause: "20000" }).await;
+    watch.world.send(watch.world.receive_of(CLUSTER, vec![b'#'; 20_001])).await;
+    watch.check(Expected { route: receive, status: 413, reason: "too_large", of, cause: "20000" }).await;
+    watch.world.send(watch.world.upload_of(&token, body::TEXT, "up{ 1")).await;
+    watch.check(Expected { route: upload, status: 400, reason: "undecodable", of, cause: "" }).await;
+    let labels: String = (0..200).map(|at| format!(",l{at}=x")).collect();
+    watch.world.send(watch.world.upload_of(&token, body::TEXT, text(&[&format!("up,_id=c1{labels} 1@0")]))).await;
+    watch.check(Expected { route: upload, status: 400, reason: "limit", of, cause: "128" }).await;
+    watch.world.upload(&token, &["up,_id=other 1@0"]).await;
+    watch.check(Expected { route: upload, status: 400, reason: "identity", of, cause: "_id" }).await;
+    watch.world.receive(CLUSTER, &["up 1@0"]).await;
+    watch.check(Expected { route: receive, status: 400, reason: "identity", of, cause: "_id" }).await;
+    watch.world.receive(CLUSTER, &["_id=c1 1@0"]).await;
+    watch.check(Expected { route: receive, status: 400, reason: "labels", of, cause: "name" }).await;
+    watch.world.upload(&token, &["up,_id=c1 1@600001"]).await;
+    watch.check(Expected { route: upload, status: 400, reason: "timestamps", of, cause: "ahead" }).await;
+
+    watch.world.store.answers(Answer::of(409).body("out of order\nsample, token=hunter2"));
+    watch.world.upload(&token, &up).await;
+    let cause = "409 Conflict: out of order sample, token=[redacted]";
+    watch.check(Expected { route: upload, status: 409, reason: "store_refused", of, cause }).await;
+    watch.world.store.answers(Answer::of(404).body("remote write receiver needs to be enabled\n"));
+    watch.world.receive(CLUSTER, &up).await;
+    let cause = "it answered 404: remote write receiver needs to be enabled";
+    watch.check(Expected { route: receive, status: 503, reason: "store_unavailable", of, cause }).await;
+
+    raw(&watch.world, &token, "transfer-encoding: chunked\r\n\r\nzz\r\n").await;
+    watch.check(Expected { route: upload, status: 400, reason: "framing", of, cause: "" }).await;
+    // In the middle of it, the sender hangs up.
+    raw(&watch.world, &token, "content-length: 100\r\n\r\nup 1").await;
+    watch.check(Expected { route: upload, status: 503, reason: "body", of, cause: "" }).await;
+
+    // The rest needs another server, or a failure of ours: see `fleet/tests.rs`.
+    let all = telemeter_fleet::Reason::ALL.map(telemeter_fleet::Reason::name);
+    let missing: Vec<_> = all.into_iter().filter(|reason| !watch.seen.contains(reason)).collect();
+    assert_eq!(missing, ["concurrency", "draining", "internal", "overloaded", "rate_limited"]);
+}
+
+/// An upload whose headers and body end so.
+async fn raw(world: &World, token: &str, end: &str) {
+    let mut stream = TcpStream::connect(world.server.external()).await.unwrap();
+    let head = format!(
+        "POST /upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nuser-agent: test\r\n\
+         content-type: text/plain\r\n{end}"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(support::SOON, stream.read_to_end(&mut answer)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_before_its_time() {
+    let mut watch = Watch::new(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
+    let token = watch.world.token(CLUSTER).await;
+    watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
+    let _ = watch.log.take();
+    watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
+    let of = Of::Verified(CLUSTER);
+    watch.check(Expected { route: "upload", status: 429, reason: "rate_limited", of, cause: "270 seconds" }).await;
+    let told = watch.world.get(watch.world.internal("/api/v1/clusters/c1")).await.json();
+    assert_eq!(told["limits"]["next_upload_at"], "2027-01-15T08:04:30Z", "{told}");
+    assert_eq!(told["limits"]["rate_limit_seconds"], 270);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_fills_no_disk() {
+    let watch = Watch::new(|config| config.log_refusals_per_second = 3).await;
+    for _ in 0..10 {
+        watch.world.upload("a.b.c", &[]).await;
+    }
+    watch.world.send(watch.world.post("/upload")).await;
+    let of = |reason: &'static str| move |line: &&Line| line["reason"] == reason;
+    let lines = watch.log.refusals();
+    assert_eq!(lines.iter().filter(of("token")).count(), 3);
+    assert_eq!(lines.iter().filter(of("credentials")).count(), 1, "another reason has its own share");
+    let series = "telemeter_refused_requests_total{handler=\"upload\",reason=\"token\"}";
+    assert_eq!(watch.world.metric(series).await, 10.0, "all are counted");
+    watch.world.clock.advance(Duration::from_secs(1));
+    let ended = async {
+        loop {
+            if let Some(line) = watch.log.take().into_iter().find(|line| line.contains_key("more")) {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let line = tokio::time::timeout(support::SOON, ended).await.expect("the line that says how many more there were");
+    assert_eq!((line["reason"].as_str(), line["more"].as_str()), ("token", "7"));
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_is_cut() {
+    let watch = Watch::new(|_| ()).await;
+    let long = "x".repeat(200);
+    let request = watch.world.post(&format!("/authorize?id={long}")).header("user-agent", format!("ä{long}"));
+    watch.world.send(request).await;
+    let lines = watch.log.refusals();
+    assert_eq!(lines[0]["claimed_cluster"], "x".repeat(128));
+    assert_eq!(lines[0]["user_agent"].len(), 128);
+}
+
+#[tokio::test]
+async fn a_caller_reads_no_word_of_an_upstream() {
+    let watch = Watch::new(|_| ()).await;
+    let token = watch.world.token(CLUSTER).await;
+    for status in [400, 404, 500] {
+        watch.world.store.answers(Answer::of(status).body("UPSTREAM says so"));
+        let told = watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
+        assert!(!told.body.contains("UPSTREAM"), "{told:?}");
+        assert!(watch.log.refusals()[0]["cause"].contains("UPSTREAM says so"), "{status}");
+    }
+    for status in [403, 500] {
+        watch.world.authority.answers(Answer::of(status).body("UPSTREAM was asked with secret"));
+        for told in [watch.world.authorize("new", "secret").await, watch.world.receive("new", &[]).await] {
+            assert!(!told.body.contains("UPSTREAM"), "{told:?}");
+        }
+        let lines = watch.log.refusals();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let all = lines.iter().all(|line| line["cause"].contains("UPSTREAM was asked with [redacted]"));
+        assert!(all, "{lines:?}");
+    }
+}

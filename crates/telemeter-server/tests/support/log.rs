@@ -1,0 +1,80 @@
+//! What is logged on this thread, as fields.
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+use parking_lot::Mutex;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt as _},
+    registry::LookupSpan,
+};
+
+/// One line: its fields, `message` and those of its request's span among them.
+pub(crate) type Line = BTreeMap<String, String>;
+
+/// Keeps what is logged on this thread for as long as it lives.
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<Line>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        let lines = Arc::<Mutex<Vec<Line>>>::default();
+        let subscriber = tracing_subscriber::registry().with(Keep(lines.clone()));
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines since the last time that this was asked, of our own at info or above.
+    pub(crate) fn take(&self) -> Vec<Line> {
+        std::mem::take(&mut self.lines.lock())
+    }
+
+    /// Those of them about requests that did not succeed.
+    pub(crate) fn refusals(&self) -> Vec<Line> {
+        let is_refusal = |line: &Line| matches!(line["message"].as_str(), "request refused" | "request failed");
+        self.take().into_iter().filter(is_refusal).collect()
+    }
+}
+
+struct Keep(Arc<Mutex<Vec<Line>>>);
+
+#[derive(Default)]
+struct Fields(Line);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keep {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        context.span(id).expect("a new span").extensions_mut().insert(fields);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if *event.metadata().level() > tracing::Level::INFO || !event.metadata().target().starts_with("telemeter") {
+            return;
+        }
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(id) = span.extensions().get::<Fields>().and_then(|fields| fields.0.get("request_id").cloned()) {
+                fields.0.insert("request_id".to_owned(), id);
+            }
+        }
+        event.record(&mut fields);
+        self.0.lock().push(fields.0);
+    }
+}
