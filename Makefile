@@ -5,7 +5,7 @@ export RUST_BACKTRACE ?= 1
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test test-unit test-integration test-rules lint fuzz bench bench-compare install-tools \
+.PHONY: build test test-unit test-integration test-hostile test-hostile-short test-rules lint fuzz bench bench-compare install-tools \
 	lint-format lint-scripts lint-dependencies lint-clippy lint-docs
 
 ## The programs, optimised, below target/release.
@@ -13,7 +13,7 @@ build:
 	$(CARGO) build --release --locked
 
 ## Everything, the quick parts first.
-test: install-tools test-rules lint test-unit test-integration
+test: install-tools test-rules lint test-unit test-integration test-hostile-short
 
 ## Unit and property tests, and those that drive whole programs in-process.
 test-unit:
@@ -22,6 +22,17 @@ test-unit:
 ## The whole way with real programs around it: Prometheus, VictoriaMetrics, memcached, an OIDC provider.
 test-integration:
 	$(CARGO) test --workspace --locked --features telemeter/integration --test integration -- --test-threads=1
+
+## The real server under attack, in control groups of 256 MiB and of 1 GiB, a minute for each attack: about an hour, and
+## 20,000 file descriptors. The table is also in target/hostile/report.md.
+test-hostile:
+	$(CARGO) build --release --locked -p telemeter --bin telemeter-server
+	HOSTILE_FORM=full HOSTILE_SERVER="$(CURDIR)/target/release/telemeter-server" \
+		$(CARGO) test --workspace --locked --features telemeter/hostile --test hostile -- --nocapture
+
+## The same with smaller numbers, four seconds each, in 256 MiB.
+test-hostile-short:
+	$(CARGO) test --workspace --locked --features telemeter/hostile --test hostile -- --nocapture
 
 ## The recording rules and alerts below rules/.
 test-rules:
@@ -39,7 +50,7 @@ lint-dependencies:
 	scripts/check-dependencies
 
 lint-clippy:
-	$(CARGO) clippy --workspace --locked --all-targets --features telemeter/integration -- -D warnings
+	$(CARGO) clippy --workspace --locked --all-targets --features telemeter/integration,telemeter/hostile -- -D warnings
 
 lint-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps

@@ -332,18 +332,3 @@ async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
     assert!(taken > 5 && refused > 5, "{taken} taken, {refused} refused at once");
     share_is_kept(&world).await;
 }
-
-#[tokio::test]
-async fn the_internal_listener_answers_however_busy_the_others_are() {
-    use std::io::{Read as _, Write as _};
-    let world = world(|_| ()).await;
-    // This blocks the only thread that the rest of the server has.
-    for path in ["/healthz", "/metrics"] {
-        let mut stream = std::net::TcpStream::connect(world.server.internal()).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains(" 200 OK\r\n"), "{answer}");
-    }
-}

@@ -29,7 +29,9 @@ const EVICTED_PART: usize = 16;
 /// A body that is read for longer than this, and slower, may have to make room for others.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 const SLOW_BYTES_PER_SECOND: usize = 64 << 10;
-/// Where no body was slow, none is looked for again for so long.
+/// Where no body is slow, those make room whose client holds so many times what the other would then hold.
+const LARGER_FACTOR: usize = 4;
+/// Where nobody had to make room, it is not looked for again for so long, unless by a client that holds less.
 const FUTILE: Duration = Duration::from_millis(100);
 /// Between two looks at how fast a body arrives.
 const LOOK: Duration = Duration::from_secs(1);
@@ -68,15 +70,19 @@ pub struct Client(u64);
 struct Table {
     next_id: u64,
     reads: HashMap<u64, Read>,
-    /// When no slow body was found.
-    futile: Option<Instant>,
+    /// When nobody was found to make room, and for a client that would then hold how much.
+    futile: Option<(Instant, usize)>,
     clients: HashMap<Client, usize>,
 }
 
 struct Read {
     client: Client,
-    started: Instant,
+    /// When bytes last arrived.
+    arrived: Instant,
     arrived_bytes: usize,
+    /// Since when its speed is measured, and what had arrived by then: what came quickly first says nothing of later.
+    measured_since: Instant,
+    measured_bytes: usize,
     held_bytes: usize,
     /// What it held was given to others.
     evicted: bool,
@@ -143,6 +149,13 @@ impl Readers {
     }
 }
 
+impl Shared {
+    /// Whether so many bytes would fit now.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.budget.used_bytes(Share::Bodies) + bytes <= self.budget.capacity_bytes(Share::Bodies)
+    }
+}
+
 /// One body being read.
 struct Reading<'a> {
     shared: &'a Shared,
@@ -166,6 +179,10 @@ impl Reading<'_> {
         let ahead = self.first_bytes.min(data.len() * RESERVE_AHEAD);
         if self.reservation.is_none() && data.len().max(ahead) >= MIN_POOLED_BYTES {
             self.buffer = self.shared.pool.take();
+            // All of it counts: where there is no room for so much, a small body gets a buffer of its own size.
+            if self.buffer.capacity() > needed.max(ahead) && !self.shared.has_room(self.buffer.capacity()) {
+                self.buffer = Buffer::unpooled();
+            }
         }
         let held = self.reservation.as_ref().map_or(0, Reservation::bytes);
         let capacity = if needed <= self.buffer.capacity() {
@@ -200,8 +217,8 @@ impl Reading<'_> {
             let is_fair = self.id.is_none() || of_client + more <= part;
             if !fits && is_fair {
                 let bytes = more.max(budget.capacity_bytes(Share::Bodies) / EVICTED_PART);
-                let is_slow = is_slow(self.started, arrived_bytes);
-                table.evict(budget, is_slow.then_some(self.client), bytes);
+                let is_slow = self.id.and_then(|id| table.reads.get(&id)).is_some_and(Read::is_slow);
+                table.evict(budget, (self.client, is_slow), of_client + more, bytes);
                 fits = budget.acquire(Share::Bodies, more);
             }
             if !is_fair && fits {
@@ -237,8 +254,10 @@ impl Reading<'_> {
                 *table.clients.entry(self.client).or_default() += held_bytes;
                 let read = Read {
                     client: self.client,
-                    started: self.started,
+                    arrived: Instant::now(),
                     arrived_bytes: self.buffer.len(),
+                    measured_since: self.started,
+                    measured_bytes: 0,
                     held_bytes,
                     evicted: false,
                     waker: context.waker().clone(),
@@ -301,7 +320,7 @@ impl Table {
     fn hold(&mut self, id: Option<u64>, more: usize, arrived_bytes: usize) {
         let Some(read) = id.and_then(|id| self.reads.get_mut(&id)) else { return };
         read.held_bytes += more;
-        read.arrived_bytes = arrived_bytes;
+        read.arrive(arrived_bytes);
         *self.clients.entry(read.client).or_default() += more;
     }
 
@@ -314,26 +333,36 @@ impl Table {
         }
     }
 
-    /// Breaks off slow bodies until so many bytes are given back: of the client that holds most first, and of these the
-    /// slowest first. A slow body makes no room for another slow one (of `slow`), unless its client holds more.
-    fn evict(&mut self, budget: &MemoryBudget, slow: Option<Client>, bytes: usize) {
-        if self.futile.is_some_and(|futile| futile.elapsed() < FUTILE) {
+    /// Breaks off bodies until so many bytes are given back: slow ones first; of these those of the client that holds most,
+    /// and of these the slowest. They make room for a body of a client that would then hold `wanted_bytes`, and that may
+    /// itself be slow.
+    ///
+    /// A slow body makes no room for another slow one, unless its client holds more. One that is not slow makes room only
+    /// where its client holds far more: bodies that all began a moment ago could else take everything for a while.
+    fn evict(
+        &mut self,
+        budget: &MemoryBudget,
+        (client, client_is_slow): (Client, bool),
+        wanted_bytes: usize,
+        bytes: usize,
+    ) {
+        if self.futile.is_some_and(|(at, least)| wanted_bytes >= least && at.elapsed() < FUTILE) {
             return;
         }
         let of = |client: &Client| self.clients.get(client).copied().unwrap_or_default();
-        let least = slow.map_or(0, |client| of(&client));
-        let candidates = self.reads.iter().filter(|(_, read)| {
-            read.held_bytes > 0 && of(&read.client) > least && is_slow(read.started, read.arrived_bytes)
+        let least = if client_is_slow { of(&client) } else { 0 };
+        let candidates = self.reads.iter().filter_map(|(id, read)| {
+            let (held, is_slow) = (of(&read.client), read.is_slow());
+            let makes_room =
+                if is_slow { held > least } else { held / LARGER_FACTOR >= wanted_bytes && read.client != client };
+            let rank = (!is_slow, std::cmp::Reverse(held.max(1).ilog2()), read.speed(), *id);
+            (read.held_bytes > 0 && makes_room).then_some(rank)
         });
-        let mut slow: Vec<_> = candidates
-            .map(|(id, read)| {
-                (std::cmp::Reverse(of(&read.client).max(1).ilog2()), speed(read.started, read.arrived_bytes), *id)
-            })
-            .collect();
-        slow.sort_unstable();
-        self.futile = slow.is_empty().then(Instant::now);
+        let mut found: Vec<_> = candidates.collect();
+        found.sort_unstable();
+        self.futile = found.is_empty().then(|| (Instant::now(), wanted_bytes));
         let mut freed = 0;
-        for (_, _, id) in slow {
+        for (_, _, _, id) in found {
             if freed >= bytes {
                 break;
             }
@@ -349,14 +378,30 @@ impl Table {
     }
 }
 
-/// Bytes a second.
-fn speed(started: Instant, arrived_bytes: usize) -> u128 {
-    arrived_bytes as u128 * 1000 / started.elapsed().as_millis().max(1)
-}
+impl Read {
+    fn arrive(&mut self, arrived_bytes: usize) {
+        if arrived_bytes == self.arrived_bytes {
+            return;
+        }
+        let now = Instant::now();
+        if now.duration_since(self.measured_since) >= SLOW_AFTER {
+            (self.measured_since, self.measured_bytes) = (now, self.arrived_bytes);
+        }
+        (self.arrived, self.arrived_bytes) = (now, arrived_bytes);
+    }
 
-/// Whether a body arrives so slowly that others go before it. One that began a moment ago is not slow yet.
-fn is_slow(started: Instant, arrived_bytes: usize) -> bool {
-    started.elapsed() >= SLOW_AFTER && speed(started, arrived_bytes) < SLOW_BYTES_PER_SECOND as u128
+    /// Bytes a second.
+    fn speed(&self) -> u128 {
+        let bytes = self.arrived_bytes.saturating_sub(self.measured_bytes);
+        bytes as u128 * 1000 / self.measured_since.elapsed().as_millis().max(1)
+    }
+
+    /// Whether it arrives so slowly that others go before it. One that began a moment ago is not slow yet; one of which
+    /// nothing more arrives is, however quickly it began.
+    fn is_slow(&self) -> bool {
+        let is_measured = self.measured_since.elapsed() >= SLOW_AFTER;
+        self.arrived.elapsed() >= SLOW_AFTER || (is_measured && self.speed() < SLOW_BYTES_PER_SECOND as u128)
+    }
 }
 
 #[cfg(test)]

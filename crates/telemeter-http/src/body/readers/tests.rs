@@ -127,6 +127,58 @@ async fn slow_bodies_make_room_for_others() {
     assert_eq!(budget.used_bytes(Share::Bodies), 0, "what was given to others is not given back twice");
 }
 
+/// Bodies of so many bytes, each of a client of its own, that stall and leave less than that of the share.
+async fn fill(
+    readers: &Readers,
+    budget: &MemoryBudget,
+    bytes: usize,
+) -> Vec<tokio::task::JoinHandle<Result<Buffer, BodyError>>> {
+    let mut tasks = Vec::new();
+    while budget.used_bytes(Share::Bodies) + bytes <= budget.capacity_bytes(Share::Bodies) {
+        tasks.push(start(readers, readers.client(tasks.len()), stalled(bytes), 2 * bytes).await);
+        assert!(!tasks[tasks.len() - 1].is_finished(), "it fits");
+    }
+    tasks
+}
+
+#[tokio::test]
+async fn a_large_buffer_that_was_used_before_is_no_reason_to_refuse_a_small_body() {
+    let (readers, budget) = readers(1 << 20);
+    let client = readers.client("honest");
+    for size in [150_000, 2000] {
+        let _held = if size == 2000 { fill(&readers, &budget, 9000).await } else { Vec::new() };
+        let body = readers.read(Body::from(vec![7; size]), client, 200_000, &PACE).await;
+        assert_eq!(body.expect("there is room for so much").len(), size);
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_those_who_hold_far_more_make_room_at_once() {
+    let (readers, budget) = readers(1 << 20);
+    let tasks = fill(&readers, &budget, 40_000).await;
+    let read = async |bytes: usize| {
+        readers.read(dripped(5, bytes / 5, Duration::from_millis(1)), readers.client(bytes), 50_000, &PACE).await
+    };
+    let left = budget.capacity_bytes(Share::Bodies) - budget.used_bytes(Share::Bodies);
+    assert!(left < 20_000, "{left}");
+    assert!(matches!(read(30_000).await, Err(BodyError::NoRoom)), "not far more than this one");
+    assert_eq!(read(5000).await.unwrap().len(), 5000, "also a moment after room was looked for in vain");
+    assert_eq!(read(5000).await.unwrap().len(), 5000);
+    assert!(tasks.iter().filter(|task| task.is_finished()).count() <= 1, "no more than it takes");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_slow_however_quickly_it_began() {
+    let (readers, budget) = readers(4 << 20);
+    let _tasks = fill(&readers, &budget, 400_000).await;
+    let read = async || {
+        readers.read(dripped(1, 300_000, Duration::from_millis(1)), readers.client("honest"), 400_000, &PACE).await
+    };
+    assert!(matches!(read().await, Err(BodyError::NoRoom)));
+    tokio::time::sleep(SLOW_AFTER).await;
+    assert_eq!(read().await.unwrap().len(), 300_000);
+}
+
 #[tokio::test]
 async fn a_body_has_to_keep_arriving() {
     let (readers, _) = readers(1 << 20);

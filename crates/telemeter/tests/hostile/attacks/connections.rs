@@ -1,0 +1,61 @@
+//! Connections that send nothing, half a header, or requests whose answers they do not read.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::timeout};
+
+use super::{Arena, Faults, Tally, hold};
+
+/// Connections that say nothing.
+pub(crate) async fn silent(arena: Arc<Arena>) -> Faults {
+    hold(&arena, 1100, Arc::new(|_| Vec::new())).await;
+    Faults::new()
+}
+
+/// Half a header each: more than a server takes, and a little less.
+pub(crate) async fn half_headers(arena: Arc<Arena>) -> Faults {
+    let header = |bytes: usize| {
+        let text = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}", "x".repeat(bytes));
+        Bytes::from(text)
+    };
+    let parts = [header(63_000), header(15_000)];
+    let opening = move |at: usize| vec![parts[at % parts.len()].clone()];
+    hold(&arena, arena.number(16_000, 1500), Arc::new(opening)).await;
+    Faults::new()
+}
+
+/// Requests one behind the other, whose answers are not read. Each connection has to be closed within the deadline.
+pub(crate) async fn pipelining(arena: Arc<Arena>) -> Faults {
+    /// 10 s for an answer to be read, and what a busy machine needs beyond.
+    const PATIENCE: Duration = Duration::from_secs(15);
+    let requests = Bytes::from("GET / HTTP/1.1\r\nhost: telemeter\r\n\r\n".repeat(1000));
+    let mut connections = JoinSet::new();
+    for number in 0..arena.number(100, 24) {
+        let (arena, requests) = (arena.clone(), requests.clone());
+        connections.spawn(async move {
+            arena.pace.wait().await;
+            let mut stream = arena.external.connect_narrow(arena.source(number)).await.ok()?;
+            Tally::add(&arena.tally.opened);
+            // Until nothing more is taken: then answers stand in the way.
+            while let Ok(Ok(())) = timeout(Duration::from_secs(1), stream.write_all(&requests)).await {}
+            let stuck = Instant::now();
+            // Writing fails once it is closed; it never gets that far otherwise.
+            while stuck.elapsed() < PATIENCE && !arena.is_over() {
+                match timeout(Duration::from_millis(200), stream.write_all(b"G")).await {
+                    Ok(Err(_closed)) => {
+                        Tally::add(&arena.tally.closed);
+                        return None;
+                    }
+                    Ok(Ok(())) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    Err(_full) => {}
+                }
+            }
+            (stuck.elapsed() >= PATIENCE).then(|| format!("a connection that reads nothing is open after {PATIENCE:?}"))
+        });
+    }
+    connections.join_all().await.into_iter().flatten().take(3).collect()
+}

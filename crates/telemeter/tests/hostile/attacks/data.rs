@@ -1,0 +1,55 @@
+//! One cluster whose data the store does not take.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use super::{Arena, Faults, Tally};
+use crate::{
+    call::Connection,
+    payload::{self, GOOD_TOKEN},
+};
+
+/// On many connections, as fast as the answers come, but for a pause.
+pub(crate) async fn flood(arena: Arc<Arena>) -> Faults {
+    let (count, pause) = if arena.full { (3500, Duration::from_secs(2)) } else { (200, Duration::from_millis(250)) };
+    send(&arena, count, pause).await;
+    Faults::new()
+}
+
+/// So often that most honest requests would be joined with one of these.
+pub(crate) async fn steady(arena: Arc<Arena>) -> Faults {
+    send(&arena, 100, Duration::from_millis(100)).await;
+    Faults::new()
+}
+
+async fn send(arena: &Arc<Arena>, connections: usize, pause: Duration) {
+    let mut senders = JoinSet::new();
+    for number in 0..connections {
+        let arena = arena.clone();
+        senders.spawn(async move {
+            let mut kept = None;
+            while !arena.is_over() {
+                if kept.is_none() {
+                    arena.pace.wait().await;
+                    kept = Connection::open(&arena.external, arena.source(number)).await.ok();
+                    Tally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
+                }
+                if let Some(connection) = &mut kept {
+                    let request = payload::receive(GOOD_TOKEN, "hostile-0");
+                    let answer = tokio::time::timeout_at(arena.until.into(), connection.send(request)).await;
+                    match answer {
+                        Ok(Ok(answer)) => arena.tally.answered(answer.status.as_u16()),
+                        Ok(Err(_closed)) => {
+                            Tally::add(&arena.tally.closed);
+                            kept = None;
+                        }
+                        Err(_over) => return,
+                    }
+                }
+                arena.sleep(pause).await;
+            }
+        });
+    }
+    while senders.join_next().await.is_some() {}
+}

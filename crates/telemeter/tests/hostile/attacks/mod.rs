@@ -1,0 +1,219 @@
+//! What attackers do, each from loopback addresses of its own, bounded in connections, in connections a second and in time.
+
+pub(crate) mod authority;
+pub(crate) mod bodies;
+pub(crate) mod connections;
+pub(crate) mod data;
+pub(crate) mod framing;
+pub(crate) mod http2;
+pub(crate) mod operator;
+
+use std::{
+    fmt,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Mutex,
+    task::JoinSet,
+    time::timeout_at,
+};
+
+use crate::{
+    call::{Endpoint, Stream},
+    neighbours::Authority,
+};
+
+/// A connection that was closed, or not let in, is not opened again at once.
+const BACKOFF: Duration = Duration::from_millis(500);
+
+/// What an attack knows of the server and of what stands around it.
+pub(crate) struct Arena {
+    /// The numbers that the faults were found with, else smaller ones.
+    pub(crate) full: bool,
+    /// Connections that this process can have open, beside those of honest callers and neighbours.
+    pub(crate) max_connections: usize,
+    /// As attackers speak to it: over TLS they offer HTTP/2.
+    pub(crate) external: Endpoint,
+    pub(crate) internal: Endpoint,
+    /// A good token of a hostile cluster, for /upload.
+    pub(crate) token: String,
+    pub(crate) authority: Arc<Authority>,
+    /// The server's, to be replaced.
+    pub(crate) whitelist: PathBuf,
+    /// Addresses that attackers come from.
+    pub(crate) sources: Vec<Ipv4Addr>,
+    pub(crate) until: Instant,
+    pub(crate) tally: Tally,
+    pub(crate) pace: Pace,
+}
+
+impl Arena {
+    pub(crate) fn number(&self, full: usize, short: usize) -> usize {
+        if self.full { full.min(self.max_connections) } else { short }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    pub(crate) fn source(&self, number: usize) -> Ipv4Addr {
+        self.sources[number % self.sources.len()]
+    }
+
+    /// A connection, when it is its turn; `None` where it was not let in, or all is over.
+    pub(crate) async fn connect(&self, number: usize) -> Option<Box<dyn Stream>> {
+        self.pace.wait().await;
+        if self.is_over() {
+            return None;
+        }
+        match self.external.connect(self.source(number)).await {
+            Ok(stream) => {
+                Tally::add(&self.tally.opened);
+                Some(stream)
+            }
+            Err(_refused) => {
+                Tally::add(&self.tally.refused);
+                None
+            }
+        }
+    }
+
+    /// Sleeps, but not beyond the end.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration.min(self.until.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+/// New connections come at a steady rate.
+pub(crate) struct Pace {
+    period: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { period: Duration::from_secs(1) / per_second, next: Mutex::new(Instant::now()) }
+    }
+
+    pub(crate) async fn wait(&self) {
+        let at = {
+            let mut next = self.next.lock().await;
+            let at = (*next).max(Instant::now());
+            *next = at + self.period;
+            at
+        };
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+/// What became of the attackers' connections.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) opened: AtomicU64,
+    /// Not let in.
+    pub(crate) refused: AtomicU64,
+    /// Closed by the server.
+    pub(crate) closed: AtomicU64,
+    /// Answers with 2xx, 400, another 4xx, 503, another status.
+    pub(crate) answers: [AtomicU64; 5],
+}
+
+impl Tally {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self, status: u16) {
+        let class = match status {
+            200..=299 => 0,
+            400 => 1,
+            401..=499 => 2,
+            503 => 3,
+            _ => 4,
+        };
+        Self::add(&self.answers[class]);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(f, "{} connections, {} not let in, {} closed", of(&self.opened), of(&self.refused), of(&self.closed))?;
+        let names = ["2xx", "400", "4xx", "503", "others"];
+        for (name, counter) in names.iter().zip(&self.answers).filter(|(_, counter)| of(counter) > 0) {
+            write!(f, ", {} {name}", of(counter))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is sent on a connection, in parts.
+pub(crate) type Opening = Arc<dyn Fn(usize) -> Vec<Bytes> + Send + Sync>;
+
+/// Keeps so many connections that have sent their opening and wait; one that is closed is opened again.
+pub(crate) async fn hold(arena: &Arc<Arena>, count: usize, opening: Opening) {
+    let mut connections = JoinSet::new();
+    for number in 0..count {
+        let (arena, opening) = (arena.clone(), opening.clone());
+        connections.spawn(async move {
+            while !arena.is_over() {
+                if let Some(stream) = arena.connect(number).await {
+                    hold_one(&arena, stream, opening(number)).await;
+                }
+                arena.sleep(BACKOFF).await;
+            }
+        });
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Sends the opening, and reads what is answered until the server closes or all is over.
+async fn hold_one(arena: &Arena, stream: Box<dyn Stream>, opening: Vec<Bytes>) {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let writing = async {
+        for part in opening {
+            if to.write_all(&part).await.is_err() || to.flush().await.is_err() {
+                break;
+            }
+        }
+        // What was written stays open: the other half is held.
+        std::future::pending::<()>().await;
+    };
+    let reading = async {
+        let mut bytes = [0; 1024];
+        while let Ok(read) = from.read(&mut bytes).await {
+            if read == 0 {
+                break;
+            }
+            if let Some(status) = status(&bytes[..read]) {
+                arena.tally.answered(status);
+            }
+        }
+        Tally::add(&arena.tally.closed);
+    };
+    let both = async {
+        tokio::select! {
+            () = writing => {}
+            () = reading => {}
+        }
+    };
+    let _ = timeout_at(arena.until.into(), both).await;
+}
+
+/// The status where an answer begins.
+pub(crate) fn status(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What an attack found that should not be.
+pub(crate) type Faults = Vec<String>;

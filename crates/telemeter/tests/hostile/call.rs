@@ -1,0 +1,127 @@
+//! Connections from a source address of their own, and one request after the other over HTTP/1.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpSocket,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore, crypto,
+        pki_types::{CertificateDer, ServerName},
+    },
+};
+
+/// How long a connection may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the system buffers of answers that nobody reads: no less than a few thousand, whatever is asked for.
+const NARROW_BYTES: u32 = 4096;
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// The name in the certificate.
+pub(crate) const SERVER_NAME: &str = "localhost";
+
+/// A socket, with TLS or without.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where a server is, and how to speak to it.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<TlsConnector>,
+}
+
+impl Endpoint {
+    /// A connection from `source`, an address of 127.0.0.0/8.
+    pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+        let socket = TcpSocket::new_v4()?;
+        timeout(CONNECT_TIMEOUT, self.connect_by(socket, source)).await?
+    }
+
+    /// The same, taking few answers before they stand in the server's way.
+    pub(crate) async fn connect_narrow(&self, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        timeout(CONNECT_TIMEOUT, self.connect_by(socket, source)).await?
+    }
+
+    async fn connect_by(&self, socket: TcpSocket, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+        socket.set_nodelay(true)?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        let stream = socket.connect(self.address).await?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
+        Ok(Box::new(tls.connect(name, stream).await?))
+    }
+}
+
+/// Trusts one certificate and offers one protocol.
+pub(crate) fn connector(certificate: CertificateDer<'static>, protocol: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("the certificate is one");
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = config.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: bool,
+    pub(crate) body: Bytes,
+}
+
+/// One connection that takes requests one after the other.
+pub(crate) struct Connection(http1::SendRequest<Full<Bytes>>);
+
+impl Connection {
+    pub(crate) async fn open(endpoint: &Endpoint, source: Ipv4Addr) -> Result<Self, String> {
+        let stream = endpoint.connect(source).await.map_err(|error| format!("no connection: {error}"))?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (requests, connection) = shaken.map_err(|error| format!("no HTTP: {error}"))?;
+        tokio::spawn(connection);
+        Ok(Self(requests))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let told = |error: hyper::Error| {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            format!("no answer: {error}{}", source.unwrap_or_default())
+        };
+        self.0.ready().await.map_err(told)?;
+        let answer = self.0.send_request(request).await.map_err(told)?;
+        let status = answer.status();
+        let retry_after = answer.headers().contains_key(header::RETRY_AFTER);
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| format!("{status}, but its body: {error}"))?.to_bytes();
+        Ok(Answer { status, retry_after, body })
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) async fn once(
+    endpoint: &Endpoint,
+    source: Ipv4Addr,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
+    Connection::open(endpoint, source).await?.send(request).await
+}

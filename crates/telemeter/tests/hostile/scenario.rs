@@ -1,0 +1,144 @@
+//! All scenarios: what is done to the server, and what honest callers are to see of it.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use crate::{
+    attacks::{Arena, Faults, authority, bodies, connections, data, framing, http2, operator},
+    honest::{Expected, Kind},
+    neighbours::Failure,
+    server::Options,
+};
+
+/// What does not hold yet, by name, with the reason. Such scenarios are told as not run.
+pub(crate) const NOT_YET: &[(&str, &str)] = &[];
+
+pub(crate) type Attack = fn(Arc<Arena>) -> Pin<Box<dyn Future<Output = Faults> + Send>>;
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) attack: Attack,
+    pub(crate) expected: fn(Kind) -> Expected,
+    pub(crate) server: Options,
+    /// How the store fails from the beginning of the attack: on hostile clusters' data, on all.
+    pub(crate) store: (Option<Failure>, Option<Failure>),
+    /// Attackers and honest callers have one address, as behind a balancer.
+    pub(crate) one_address: bool,
+    /// New connections of attackers a second: in full, in short.
+    pub(crate) per_second: (u32, u32),
+    /// What needs a deadline of the server's to pass takes so long at least.
+    pub(crate) at_least: Duration,
+    /// For so long honest callers may be failed: what is wrong has to be found first.
+    pub(crate) settle: Duration,
+}
+
+/// A future in a box, for a table of functions.
+macro_rules! attack {
+    ($attack:path) => {
+        |arena| Box::pin($attack(arena))
+    };
+}
+
+impl Scenario {
+    fn new(name: &'static str, attack: Attack) -> Self {
+        Self {
+            name,
+            attack,
+            expected: |_| Expected::Success,
+            server: Options::default(),
+            store: (None, None),
+            one_address: false,
+            per_second: (1000, 400),
+            at_least: Duration::ZERO,
+            settle: Duration::ZERO,
+        }
+    }
+
+    fn on_hostile_data(name: &'static str, failure: Failure) -> Self {
+        Self {
+            store: (Some(failure), None),
+            at_least: Duration::from_secs(12),
+            settle: Duration::from_secs(8),
+            ..Self::new(name, attack!(data::steady))
+        }
+    }
+
+    /// Why it is not run.
+    pub(crate) fn not_yet(&self) -> Option<&'static str> {
+        NOT_YET.iter().find(|(name, _)| *name == self.name).map(|(_, reason)| *reason)
+    }
+}
+
+/// In the order in which they are run.
+pub(crate) fn all() -> Vec<Scenario> {
+    let tls = Options { tls: true, ..Options::default() };
+    let new = Scenario::new;
+    vec![
+        new("one-byte bodies of one token", attack!(bodies::one_byte_of_one_token)),
+        new("one-byte forms of strangers", attack!(bodies::one_byte_forms)),
+        Scenario {
+            server: tls,
+            per_second: (100, 10),
+            ..new("one byte on 250 streams", attack!(http2::one_byte_a_stream))
+        },
+        new("stalled bodies of one cluster", attack!(bodies::stalled_of_one_cluster)),
+        new("stalled bodies of many clusters", attack!(bodies::stalled_of_many_clusters)),
+        Scenario {
+            one_address: true,
+            ..new("stalled bodies behind a balancer", attack!(bodies::stalled_of_many_clusters))
+        },
+        new("half headers", attack!(connections::half_headers)),
+        // Each connection brings 250 requests.
+        Scenario { server: tls, per_second: (100, 10), ..new("HTTP/2 without a window", attack!(http2::no_window)) },
+        new("bodies unread beside a slow authority", attack!(bodies::unread_while_the_authority_is_slow)),
+        Scenario {
+            store: (None, Some(Failure::Hangs)),
+            expected: |kind| match kind {
+                Kind::Upload | Kind::UploadAnew | Kind::Receive | Kind::ReceiveAnew => Expected::Unavailable,
+                Kind::Authorize | Kind::Health | Kind::Metrics => Expected::Success,
+            },
+            ..new("a store that hangs beside stalled bodies", attack!(bodies::stalled_of_many_clusters))
+        },
+        Scenario {
+            at_least: Duration::from_secs(18),
+            ..new("pipelined answers that nobody reads", attack!(connections::pipelining))
+        },
+        Scenario {
+            server: Options { descriptors: Some((1024, 20_000)), ..Options::default() },
+            ..new("silent connections, soft limit 1024", attack!(connections::silent))
+        },
+        Scenario {
+            server: Options { descriptors: Some((1024, 1024)), ..Options::default() },
+            ..new("silent connections, hard limit 1024", attack!(connections::silent))
+        },
+        Scenario {
+            server: Options { descriptors: Some((1024, 1024)), ..Options::default() },
+            one_address: true,
+            ..new("silent connections behind a balancer", attack!(connections::silent))
+        },
+        new("broken framing", attack!(framing::broken)),
+        Scenario { at_least: Duration::from_secs(10), ..new("dripping bodies", attack!(bodies::dripping)) },
+        Scenario {
+            store: (Some(Failure::Answers(400)), None),
+            ..new("data that the store refuses, flooded", attack!(data::flood))
+        },
+        Scenario::on_hostile_data("a store that closes on one cluster's data", Failure::Closes),
+        Scenario::on_hostile_data("a store that hangs on one cluster's data", Failure::Hangs),
+        Scenario::on_hostile_data("a store that says 403 to one cluster's data", Failure::Answers(403)),
+        Scenario::on_hostile_data("a store that says 502 to one cluster's data", Failure::Answers(502)),
+        Scenario {
+            expected: |kind| match kind {
+                // Who is new cannot be known.
+                Kind::ReceiveAnew | Kind::Authorize => Expected::Anything,
+                _ => Expected::Success,
+            },
+            ..new("an authority that hangs", attack!(authority::new_callers_while_it_hangs))
+        },
+        new("a slow authority and strangers", attack!(authority::strangers)),
+        new("one token in many spellings", attack!(authority::spellings)),
+        Scenario {
+            server: Options { unread_log: true, ..Options::default() },
+            ..new("a log that nobody reads", attack!(operator::refused_requests))
+        },
+        new("files that are none, at a reload", attack!(operator::files_that_are_none)),
+    ]
+}
