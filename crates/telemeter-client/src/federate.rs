@@ -151,7 +151,7 @@ impl Federate {
             }
         }
         let refusal = Refusal::new(opened.status, &said, opened.retry_after());
-        let refusal = refusal.with_redirect(opened.redirect_target().as_deref());
+        let refusal = refusal.with_redirect(opened.redirect_target().as_deref()).with_path(opened.through());
         Err(match opened.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FederateError::Refused(refusal),
             _ => FederateError::Failed(refusal),

@@ -17,13 +17,15 @@ pub struct Refusal {
     pub line: String,
     /// `Retry-After`, where the answer is one that may carry it: 429, and every 5xx.
     pub retry_after: Option<Duration>,
+    /// Through which proxy it came, in words; the answer may be the proxy's own.
+    pub through: Option<String>,
 }
 
 impl Refusal {
     /// Of an answer. A redirect's line says where it points.
     pub(crate) fn of(answer: &Answer) -> Self {
         let refusal = Self::new(answer.status, &answer.body, answer.retry_after());
-        refusal.with_redirect(answer.redirect.as_deref())
+        refusal.with_redirect(answer.redirect.as_deref()).with_path(answer.through.clone())
     }
 
     /// The same, saying where a redirect points that is not followed.
@@ -34,20 +36,30 @@ impl Refusal {
         }
     }
 
+    /// The same, saying through which proxy it came. A proxy that wants a password is no server that refuses a token.
+    pub(crate) fn with_path(self, through: Option<String>) -> Self {
+        let wants_login = through.is_some() && self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        let line = if wants_login { "the proxy wants another user and password".to_owned() } else { self.line };
+        Self { line, through, ..self }
+    }
+
     /// Of an answer's parts.
     pub(crate) fn new(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let text = String::from_utf8_lossy(&body[..body.len().min(4 * LINE_CHARS)]);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
         let line = line.chars().filter(|c| !c.is_control()).take(LINE_CHARS).collect();
         let waits = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-        Self { status, line, retry_after: retry_after.filter(|_| waits) }
+        Self { status, line, retry_after: retry_after.filter(|_| waits), through: None }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({})", self.status.as_u16())?;
-        if self.line.is_empty() { Ok(()) } else { write!(f, ": {}", self.line) }
+        if !self.line.is_empty() {
+            write!(f, ": {}", self.line)?;
+        }
+        self.through.iter().try_for_each(|through| write!(f, " ({through})"))
     }
 }
 
@@ -67,6 +79,17 @@ mod tests {
         check(b"\xff\xfe", "(401): \u{fffd}\u{fffd}");
         let long = Refusal::new(StatusCode::BAD_REQUEST, &[b'x'; 10_000], None);
         assert_eq!(long.line.len(), LINE_CHARS);
+    }
+
+    #[test]
+    fn a_proxy_is_named() {
+        let through = || Some("through the proxy http://proxy:3128 of HTTP_PROXY".to_owned());
+        let refusal = |status| Refusal::new(status, b"denied", None);
+        let told = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED).with_path(through()).to_string();
+        let path = "(through the proxy http://proxy:3128 of HTTP_PROXY)";
+        assert_eq!(told, format!("(407): the proxy wants another user and password {path}"));
+        assert_eq!(refusal(StatusCode::FORBIDDEN).with_path(through()).to_string(), format!("(403): denied {path}"));
+        assert_eq!(refusal(StatusCode::FORBIDDEN).with_path(None).to_string(), "(403): denied");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Client {
         let mut registry = Registry::default();
         config.dropped_log_lines.register(&mut registry);
         telemeter_http::metrics::register_build_info(&mut registry, env!("CARGO_PKG_VERSION"), config.revision);
-        let around = Surroundings { clock, metrics: Metrics::register(&mut registry), last: Arc::default() };
+        let around = Surroundings { clock, metrics: Metrics::register(&mut registry), ..Surroundings::default() };
         let worker = Worker::within(&config, around.clone())?;
         let listener = match &config.listen {
             Some(address) => Some(listen::bind(address).await.map_err(StartError::Listen)?),

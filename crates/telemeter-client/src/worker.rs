@@ -1,10 +1,16 @@
 //! One cycle: federate, the rules, upload. A worker holds what it read from its files; a reload makes a new one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy, Redirects},
+    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy, Redirects, still_trusting},
     clock::Clock,
     file::FileError,
 };
@@ -96,6 +102,8 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) last: Arc<ArcSwapOption<Packed>>,
+    /// How many roots the last worker trusted, on the side of the source and of the server.
+    pub(crate) roots: Arc<[AtomicUsize; 2]>,
 }
 
 /// Scrapes, transforms and uploads.
@@ -115,13 +123,19 @@ impl Worker {
     /// # Errors
     /// [`SetupError`] naming the file that is missing or wrong.
     pub fn new(config: &Config, clock: Clock, metrics: Metrics) -> Result<Self, SetupError> {
-        Self::within(config, Surroundings { clock, metrics, last: Arc::default() })
+        Self::within(config, Surroundings { clock, metrics, ..Surroundings::default() })
     }
 
     /// A worker that leaves what it prepares where others see it.
     pub(crate) fn within(config: &Config, around: Surroundings) -> Result<Self, SetupError> {
         let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
         let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
+        for (outbound, failed, known) in [
+            (&from, SetupError::From as fn(_) -> _, &around.roots[0]),
+            (&to, SetupError::To as fn(_) -> _, &around.roots[1]),
+        ] {
+            still_trusting(known.load(Ordering::Relaxed), outbound.roots()).map_err(failed)?;
+        }
         from.warn_without_roots("--from", config.from.url.scheme());
         to.warn_without_roots("--to", config.to.upload.scheme());
         // A token that cannot be read is found at a start and at a reload, not minutes later.
@@ -129,6 +143,8 @@ impl Worker {
             crate::credential::bearer(token).map_err(SetupError::FromToken)?;
         }
         crate::credential::bearer(&config.to.token).map_err(SetupError::ToToken)?;
+        around.roots[0].store(from.roots(), Ordering::Relaxed);
+        around.roots[1].store(to.roots(), Ordering::Relaxed);
         let (clock, metrics) = (around.clock.clone(), around.metrics.clone());
         let authorize = config.to.authorize.clone();
         Ok(Self {

@@ -108,7 +108,13 @@ pub(crate) fn certificates(blocks: &[Block]) -> impl Iterator<Item = &Block> {
 fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let blocks = pem::blocks(bytes);
     let Some(block) = blocks.iter().find(|block| block.is_private_key()) else {
-        return Err("holds no private key in PEM".to_owned());
+        let is_der = bytes.first() == Some(&0x30);
+        return Err(match is_der {
+            true => "holds no private key in PEM, but what looks like DER: convert it, and where it is encrypted decrypt it \
+                     first (openssl pkey -inform DER -in FILE -out PLAIN)",
+            false => "holds no private key in PEM",
+        }
+        .to_owned());
     };
     if block.is_encrypted() {
         return Err("holds an encrypted private key: decrypt it first (openssl pkey -in FILE -out PLAIN)".to_owned());

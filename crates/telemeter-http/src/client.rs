@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+pub(crate) use self::error::io_words;
 use self::exchange::Route;
 use self::renewal::Connections;
 use self::replay::Failed;
@@ -38,6 +39,7 @@ pub use self::{
     metrics::OutboundMetrics,
     opened::Opened,
     renewal::OutboundRenewal,
+    renewal::still_trusting,
     request::Request,
     tls::system_tls,
 };
@@ -170,6 +172,9 @@ pub struct Answer {
     pub body: Bytes,
     /// Where a redirect points, without user, password and query.
     pub redirect: Option<String>,
+    /// Through which proxy it came, in words: `through the proxy http://proxy:3128 of HTTP_PROXY`. The answer may be the
+    /// proxy's own.
+    pub through: Option<String>,
 }
 
 impl Outbound {
@@ -259,7 +264,8 @@ impl Outbound {
             body = joined.freeze();
         }
         let redirect = opened.redirect_target();
-        Ok(Answer { status: opened.status, headers: std::mem::take(&mut opened.headers), body, redirect })
+        let through = opened.through();
+        Ok(Answer { status: opened.status, headers: std::mem::take(&mut opened.headers), body, redirect, through })
     }
 }
 
@@ -301,14 +307,20 @@ impl Answer {
 
     /// Its status for a log; a redirect's with where it points.
     pub fn status_words(&self) -> String {
-        status_words(self.status, self.redirect.as_deref())
+        status_words(self.status, self.redirect.as_deref(), self.through.as_deref())
     }
 }
 
-fn status_words(status: StatusCode, redirect: Option<&str>) -> String {
-    match redirect {
-        None => status.as_u16().to_string(),
-        Some(target) => format!("{} (a redirect to {target}, which is not followed)", status.as_u16()),
+fn status_words(status: StatusCode, redirect: Option<&str>, through: Option<&str>) -> String {
+    let mut remarks = Vec::new();
+    if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && through.is_some() {
+        remarks.push("the proxy wants another user and password".to_owned());
+    }
+    remarks.extend(redirect.map(|target| format!("a redirect to {target}, which is not followed")));
+    remarks.extend(through.map(str::to_owned));
+    match remarks.is_empty() {
+        true => status.as_u16().to_string(),
+        false => format!("{} ({})", status.as_u16(), remarks.join("; ")),
     }
 }
 

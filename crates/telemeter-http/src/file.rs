@@ -8,6 +8,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::client::io_words;
+
 /// Cap for a bundle of certificates or a list of rules: 16 MiB.
 pub const LARGE: usize = 16 * MIB;
 /// Cap for a key, a token or a salt: 1 MiB.
@@ -33,7 +35,7 @@ pub struct FileError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// It is missing, or we may not read it.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {}", io_words(.0))]
     Unreadable(io::Error),
     /// It is a directory, a pipe, a socket or a device: which.
     #[error("cannot be read: it is a {0}, not a file")]

@@ -157,7 +157,10 @@ async fn https_goes_through_connect_with_the_login() {
 async fn plain_http_names_the_whole_url_to_the_proxy() {
     let proxy = TestProxy::start("127.0.0.1:1".parse().unwrap(), Conduct::Answer, None).await;
     let outbound = through("http_proxy", format!("user:pass@{}", proxy.address), None);
-    assert_eq!(ask(&outbound, "http://store.test:8080/a?b=c").await.unwrap().body, "proxy");
+    let answer = ask(&outbound, "http://store.test:8080/a?b=c").await.unwrap();
+    assert_eq!(answer.body, "proxy");
+    // What answers may be the proxy itself: whoever reads the status is told.
+    assert_eq!(answer.status_words(), format!("200 (through the proxy http://{} of http_proxy)", proxy.address));
     let heads = proxy.heads.lock().clone();
     assert!(heads[0].starts_with("GET http://store.test:8080/a?b=c HTTP/1.1\r\n"), "{heads:?}");
     assert!(heads[0].contains("proxy-authorization: Basic dXNlcjpwYXNz\r\n"), "{heads:?}");
@@ -168,7 +171,8 @@ async fn plain_http_names_the_whole_url_to_the_proxy() {
 async fn a_direct_request_names_the_path_alone_and_shows_no_login() {
     let target = TestProxy::start("127.0.0.1:1".parse().unwrap(), Conduct::Answer, None).await;
     let outbound = through("http_proxy", "user:pass@proxy.invalid".to_owned(), None);
-    assert_eq!(ask(&outbound, &format!("http://{}/a?b=c#d", target.address)).await.unwrap().body, "proxy");
+    let answer = ask(&outbound, &format!("http://{}/a?b=c#d", target.address)).await.unwrap();
+    assert_eq!((answer.status_words().as_str(), &answer.body[..]), ("200", &b"proxy"[..]));
     let heads = target.heads.lock().clone();
     assert!(heads[0].starts_with("GET /a?b=c HTTP/1.1\r\n"), "{heads:?}");
     assert!(!heads[0].contains("proxy-authorization"), "{heads:?}");

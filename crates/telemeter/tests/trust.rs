@@ -169,6 +169,16 @@ impl Files {
         assert_eq!(status, 500, "{said}");
         let reason = format!("{} holds no certificate in PEM that can be used", self.bundle.display());
         assert!(said.contains(&reason), "{said}");
+        // Gone or empty for a moment, as while a mount is swapped.
+        for content in [Some(""), None] {
+            match content {
+                Some(content) => std::fs::write(&self.bundle, content).unwrap(),
+                None => std::fs::remove_file(&self.bundle).unwrap(),
+            }
+            let (status, said) = reload(internal).await;
+            assert_eq!(status, 500, "{content:?}: {said}");
+            assert!(said.contains("none is left: the bundle is missing or empty"), "{said}");
+        }
     }
 }
 

@@ -68,6 +68,12 @@ pub(super) fn granted(answer: &Answer, url: &Url, words: &Words) -> Result<Grant
 
 /// The status of an answer, where it redirects to, and what kind of body came where that is neither a form nor JSON.
 pub(super) fn status(answer: &Answer, url: &Url, words: &Words) -> String {
+    let status = status_of(answer, url, words);
+    // The answer may be the proxy's own.
+    answer.through.iter().fold(status, |status, through| format!("{status} ({through})"))
+}
+
+fn status_of(answer: &Answer, url: &Url, words: &Words) -> String {
     let number = answer.status.as_u16();
     if answer.status.is_redirection()
         && let Some(target) = target(&answer.headers, url)

@@ -257,7 +257,7 @@ impl Target {
                 headers.insert(http::header::WWW_AUTHENTICATE, http::HeaderValue::from_static(challenge));
             }
             let status = if is_refused { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
-            Ok(Answer { status, headers, body: bytes::Bytes::new(), redirect: None })
+            Ok(Answer { status, headers, body: bytes::Bytes::new(), redirect: None, through: None })
         });
         match sent.await {
             Ok(answer) => answer.status.as_u16(),

@@ -54,6 +54,11 @@ impl Origin {
         }
     }
 
+    /// The same where it is not direct.
+    pub(super) fn through(&self) -> Option<String> {
+        self.proxy.is_some().then(|| self.path())
+    }
+
     /// Whether requests name the whole URL, because a proxy sends them on.
     pub(super) fn is_forwarded(&self) -> bool {
         !self.is_https && self.proxy.as_ref().is_some_and(|proxy| proxy.kind != ProxyKind::Socks5)

@@ -83,7 +83,7 @@ impl ConnectError {
 }
 
 /// The words of an I/O error, without the number that the standard library adds.
-pub(super) fn io_words(error: &std::io::Error) -> String {
+pub(crate) fn io_words(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_owned(),

@@ -101,6 +101,7 @@ impl Outbound {
                 headers: parts.headers,
                 body,
                 gunzip,
+                through: lease.origin.through(),
                 connection: Some((lease, connection)),
                 url: request.url,
                 deadline,

@@ -27,6 +27,7 @@ pub struct Opened {
     pub(super) body: Incoming,
     pub(super) gunzip: Option<Gunzip>,
     pub(super) connection: Option<(Lease, Connection)>,
+    pub(super) through: Option<String>,
     pub(super) url: Url,
     pub(super) deadline: Instant,
     pub(super) limit: Duration,
@@ -65,7 +66,7 @@ impl Outbound {
         if let Some(trip) = trip {
             let head = outcome.as_ref().map(|opened| {
                 let headers = opened.headers.clone();
-                Answer { status: opened.status, headers, body: Bytes::new(), redirect: None }
+                Answer { status: opened.status, headers, body: Bytes::new(), redirect: None, through: None }
             });
             trip.log(config.name, &head.map_err(Clone::clone), took);
         }
@@ -163,6 +164,11 @@ impl Opened {
     /// How long it asks us to wait, as [`Answer::retry_after`].
     pub fn retry_after(&self) -> Option<Duration> {
         super::retry_after(&self.headers, crate::clock::Clock::system().now_ms())
+    }
+
+    /// Through which proxy it came, as [`Answer::through`].
+    pub fn through(&self) -> Option<String> {
+        self.through.clone()
     }
 
     /// Where a redirect points, without user, password and query.

@@ -38,6 +38,7 @@ impl Outbound {
     /// [`OutboundError::Setup`] naming the file; what is in use then stays.
     pub fn read(&self) -> Result<OutboundRenewal, OutboundError> {
         let connections = Arc::new(Connections::new(&self.shared.config)?);
+        still_trusting(self.roots(), connections.roots)?;
         Ok(OutboundRenewal { shared: self.shared.clone(), connections })
     }
 
@@ -57,6 +58,18 @@ impl Outbound {
             );
         }
     }
+}
+
+/// A bundle that has gone, or is empty, for a moment takes no trust away that was there.
+///
+/// # Errors
+/// [`OutboundError::Setup`] where there were `before` roots and there are none `now`.
+pub fn still_trusting(before: usize, now: usize) -> Result<(), OutboundError> {
+    if before > 0 && now == 0 {
+        let problem = format!("of {before} trusted roots none is left: the bundle is missing or empty");
+        return Err(OutboundError::Setup(problem));
+    }
+    Ok(())
 }
 
 /// Roots and certificates, read again and not in use yet.

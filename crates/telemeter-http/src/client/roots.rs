@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
+use super::io_words;
 use super::words;
 use crate::certificate::certificates;
 use crate::file;
@@ -88,7 +89,8 @@ impl Roots {
             if let Err(error) = roots.add_directory(&directory)
                 && is_named
             {
-                roots.problems.push(format!("{DIRECTORY_VARIABLE}: {} cannot be read: {error}", directory.display()));
+                let (directory, error) = (directory.display(), io_words(&error));
+                roots.problems.push(format!("{DIRECTORY_VARIABLE}: {directory} cannot be read: {error}"));
             }
         }
         Ok(roots)

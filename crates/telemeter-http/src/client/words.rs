@@ -29,7 +29,16 @@ pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
 
 /// Any error of an outbound call: where it comes from TLS, in words; else with its causes.
 pub(crate) fn of_any(error: &(dyn StdError + 'static)) -> String {
-    of_cause(error).unwrap_or_else(|| chain(error))
+    of_cause(error).unwrap_or_else(|| without_numbers(chain(error)))
+}
+
+/// The system's words without its numbers: ` (os error 104)` says nothing to a reader.
+fn without_numbers(mut text: String) -> String {
+    while let Some(start) = text.find(" (os error ") {
+        let Some(length) = text[start..].find(')') else { break };
+        text.replace_range(start..=start + length, "");
+    }
+    text
 }
 
 /// A failed handshake of an outbound call, or a certificate that cannot be used, as a sentence.

@@ -22,7 +22,7 @@ fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<D
         headers.insert(header::LOCATION, "//user:leak@login.example/a%20b/?state=leak#leak".parse().unwrap());
     }
     let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned().into());
-    let answer = Answer { status, headers, body, redirect: None };
+    let answer = Answer { status, headers, body, redirect: None, through: None };
     let words = Words::new("me & co", &PASSWORD.into());
     let granted = granted(&answer, &Url::parse("https://provider.example/token").unwrap(), &words);
     granted.map(|granted| (granted.token.expose().to_owned(), granted.lives))

@@ -127,7 +127,7 @@ fn variables_go_before() {
     system.check(&[("etc/ssl/cert.pem", 1), ("etc/ssl/certs", 1)], &[]);
     // What is named and missing is said, and nothing stands in for it.
     system.variables = vec![("SSL_CERT_FILE", "/nowhere.pem".into()), ("SSL_CERT_DIR", "/nowhere".into())];
-    let missing = "cannot be read: No such file or directory (os error 2)";
+    let missing = "cannot be read: No such file or directory";
     let problems = [format!("SSL_CERT_FILE: /nowhere.pem {missing}"), format!("SSL_CERT_DIR: /nowhere {missing}")];
     system.check(&[], &[&problems[0], &problems[1]]);
 }
