@@ -187,7 +187,7 @@ impl Outbound {
     pub fn new(config: OutboundConfig, metrics: Option<OutboundMetrics>) -> Result<Self, OutboundError> {
         let user_agent = HeaderValue::try_from(&config.user_agent)
             .map_err(|_| OutboundError::Setup("the User-Agent cannot stand in a header".to_owned()))?;
-        let current = ArcSwap::from_pointee(Connections::new(&config)?);
+        let current = ArcSwap::from_pointee(Connections::new(&config, metrics.as_ref())?);
         Ok(Self { shared: Arc::new(Shared { config, user_agent, current, metrics }) })
     }
 

@@ -122,6 +122,38 @@ async fn with_a_certificate() -> World {
     World::with(|config| config.tls = Some(telemeter_server::config::Tls { cert_file, key_file })).await
 }
 
+/// A server whose store has a name, and is said to speak TLS; an upload of it was tried.
+async fn with_a_named_store() -> World {
+    let world = World::with(|config| {
+        let forward = config.forward.as_mut().unwrap();
+        forward.url.set_host(Some("localhost")).unwrap();
+        forward.url.set_scheme("https").unwrap();
+    })
+    .await;
+    let token = world.token(CLUSTER).await;
+    assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 503);
+    world
+}
+
+#[tokio::test]
+async fn the_making_of_a_connection_is_timed_as_in_go() {
+    let scrape = with_a_named_store().await.scrape().await;
+    for (name, event) in
+        [("dns", "dns_start"), ("dns", "dns_done"), ("tls", "tls_handshake_start"), ("tls", "tls_handshake_done")]
+    {
+        let count = format!("{name}_duration_seconds_count{{client=\"forward\",event=\"{event}\"}} ");
+        let found = scrape.lines().find_map(|line| line.strip_prefix(&count));
+        assert!(found.is_some_and(|count| count != "0"), "no {count} in\n{scrape}");
+    }
+    for (name, bounds) in [("dns", ["0.005", "0.01", "0.025", "0.05"]), ("tls", ["0.05", "0.1", "0.25", "0.5"])] {
+        for bound in bounds {
+            let of_family = |line: &str| line.starts_with(&format!("{name}_duration_seconds_bucket"));
+            let bucket = format!("le=\"{bound}\"");
+            assert!(scrape.lines().any(|line| of_family(line) && line.contains(&bucket)), "{name} {bound}\n{scrape}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_scrape_is_what_the_page_says() {
     let world = used().await;
@@ -130,6 +162,11 @@ async fn a_scrape_is_what_the_page_says() {
         self::exported(&with_a_certificate().await.scrape().await)
             .into_iter()
             .filter(|(name, _)| name.contains("certificate")),
+    );
+    exported.extend(
+        self::exported(&with_a_named_store().await.scrape().await)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("dns_") || name.starts_with("tls_")),
     );
     for (name, family) in &exported {
         assert_eq!(Some(family), documented.get(name), "{name}: exported, and documented");

@@ -25,6 +25,7 @@ pub(super) use self::proxy::{Proxies, ProxyKind, ProxyServer};
 pub use self::resolver::Resolver;
 use super::early_answer::ReadsAfterFailedWrite;
 use super::error::{ConnectError, seconds};
+use super::metrics::{Event, Making, OutboundMetrics};
 use super::words;
 
 /// A peer on HTTP/2 that is silent for so long while an answer is due is asked for a sign of life.
@@ -100,10 +101,17 @@ pub(super) struct Connector {
     resolver: Resolver,
     connect_timeout: Duration,
     handshake_timeout: Duration,
+    metrics: Option<OutboundMetrics>,
+    client: &'static str,
 }
 
 impl Connector {
-    pub(super) fn new(tls: ClientConfig, proxies: &Proxies, config: &super::OutboundConfig) -> Self {
+    pub(super) fn new(
+        tls: ClientConfig,
+        proxies: &Proxies,
+        config: &super::OutboundConfig,
+        metrics: Option<OutboundMetrics>,
+    ) -> Self {
         let proxy_tls = proxies.needs_tls().then(|| {
             let mut tls = tls.clone();
             tls.alpn_protocols = Vec::new();
@@ -115,6 +123,8 @@ impl Connector {
             resolver: config.resolver.clone(),
             connect_timeout: config.connect_timeout,
             handshake_timeout: config.handshake_timeout,
+            metrics,
+            client: config.name,
         }
     }
 
@@ -130,26 +140,33 @@ impl Connector {
     }
 
     async fn make(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
+        let making = &Making::begin(self.metrics.as_ref(), self.client);
         let stream = match &origin.proxy {
             None => {
-                let stream = dial::dial(&self.resolver, &origin.host, origin.port, progress).await?;
+                let stream = dial::dial(&self.resolver, &origin.host, origin.port, progress, making).await?;
                 Box::new(ReadsAfterFailedWrite::new(stream))
             }
-            Some(proxy) => self.through(proxy, origin, progress).await?,
+            Some(proxy) => self.through(proxy, origin, progress, making).await?,
         };
         if !origin.is_https {
             return speak(stream, false).await;
         }
-        let (stream, is_h2) = self.secure(&self.tls, &origin.host, stream, progress).await?;
+        let (stream, is_h2) = self.secure(&self.tls, &origin.host, stream, progress, making).await?;
         speak(stream, is_h2).await
     }
 
     /// A way to the origin that its proxy opened.
-    async fn through(&self, proxy: &ProxyServer, origin: &Origin, progress: &Progress) -> Result<Stream, ConnectError> {
-        let stream = dial::dial(&self.resolver, &proxy.host, proxy.port, progress).await?;
+    async fn through(
+        &self,
+        proxy: &ProxyServer,
+        origin: &Origin,
+        progress: &Progress,
+        making: &Making<'_>,
+    ) -> Result<Stream, ConnectError> {
+        let stream = dial::dial(&self.resolver, &proxy.host, proxy.port, progress, making).await?;
         let mut stream: Stream = Box::new(ReadsAfterFailedWrite::new(stream));
         if let (ProxyKind::Https, Some(tls)) = (proxy.kind, &self.proxy_tls) {
-            stream = self.secure(tls, &proxy.host, stream, progress).await?.0;
+            stream = self.secure(tls, &proxy.host, stream, progress, making).await?.0;
         }
         match proxy.kind {
             ProxyKind::Socks5 => {
@@ -172,9 +189,13 @@ impl Connector {
         host: &str,
         stream: Stream,
         progress: &Progress,
+        making: &Making<'_>,
     ) -> Result<(Stream, bool), ConnectError> {
         progress.set(format!("in the TLS handshake with {host}"));
-        match timeout(self.handshake_timeout, handshake::handshake(config, host, stream)).await {
+        making.reached(Event::TlsStart);
+        let shaken = timeout(self.handshake_timeout, handshake::handshake(config, host, stream)).await;
+        making.reached(Event::TlsDone);
+        match shaken {
             Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as Stream, is_h2)),
             Err(_elapsed) => {
                 let limit = seconds(self.handshake_timeout);

@@ -1,7 +1,8 @@
-//! What outbound calls count: `client_api_requests_total`, `client_in_flight_requests`, `request_duration_seconds`.
+//! What outbound calls count: `client_api_requests_total`, `client_in_flight_requests`, `request_duration_seconds`, and, of
+//! the making of their connections, `dns_duration_seconds` and `tls_duration_seconds`.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,7 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::duration_histogram;
+use crate::metrics::{duration_histogram, histogram};
+
+/// As in Go.
+const DNS_BUCKETS: [f64; 4] = [0.005, 0.01, 0.025, 0.05];
+const TLS_BUCKETS: [f64; 4] = [0.05, 0.1, 0.25, 0.5];
 
 /// Counts outbound calls. Cheap to clone; clones share the counts, so one serves every [`Outbound`](super::Outbound).
 #[derive(Clone, Debug)]
@@ -19,6 +24,48 @@ pub struct OutboundMetrics {
     requests: Family<RequestLabels, Counter>,
     in_flight: Family<ClientLabels, Gauge>,
     duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    dns: Family<EventLabels, Histogram, fn() -> Histogram>,
+    tls: Family<EventLabels, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    client: &'static str,
+    event: &'static str,
+}
+
+/// A step in the making of a connection. Source: Go, `promhttp.InstrumentTrace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    DnsStart,
+    DnsDone,
+    TlsStart,
+    TlsDone,
+}
+
+/// The making of one connection, from its beginning on.
+#[derive(Debug)]
+pub(super) struct Making<'a> {
+    metrics: Option<(&'a OutboundMetrics, &'static str)>,
+    began: Instant,
+}
+
+impl<'a> Making<'a> {
+    pub(super) fn begin(metrics: Option<&'a OutboundMetrics>, client: &'static str) -> Self {
+        Self { metrics: metrics.map(|metrics| (metrics, client)), began: Instant::now() }
+    }
+
+    /// Notes when a step was reached.
+    pub(super) fn reached(&self, event: Event) {
+        let Some((metrics, client)) = self.metrics else { return };
+        let (family, event) = match event {
+            Event::DnsStart => (&metrics.dns, "dns_start"),
+            Event::DnsDone => (&metrics.dns, "dns_done"),
+            Event::TlsStart => (&metrics.tls, "tls_handshake_start"),
+            Event::TlsDone => (&metrics.tls, "tls_handshake_done"),
+        };
+        family.get_or_create(&EventLabels { client, event }).observe(self.began.elapsed().as_secs_f64());
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -46,6 +93,8 @@ impl OutboundMetrics {
             requests: Family::default(),
             in_flight: Family::default(),
             duration: Family::new_with_constructor(duration_histogram),
+            dns: Family::new_with_constructor(|| histogram(DNS_BUCKETS)),
+            tls: Family::new_with_constructor(|| histogram(TLS_BUCKETS)),
         };
         registry.register(
             "client_api_requests",
@@ -61,6 +110,16 @@ impl OutboundMetrics {
             "request_duration_seconds",
             "Time that outbound requests took by client and method",
             metrics.duration.clone(),
+        );
+        registry.register(
+            "dns_duration_seconds",
+            "Time from the beginning of an outbound connection to the start and the end of its name lookup, by client",
+            metrics.dns.clone(),
+        );
+        registry.register(
+            "tls_duration_seconds",
+            "Time from the beginning of an outbound connection to the start and the end of its TLS handshake, by client",
+            metrics.tls.clone(),
         );
         metrics
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{Connector, Proxies};
 use super::pool::Pool;
-use super::{Outbound, OutboundConfig, OutboundError, Proxy, Shared, tls};
+use super::{Outbound, OutboundConfig, OutboundError, OutboundMetrics, Proxy, Shared, tls};
 
 /// Kept connections, and what the handshakes of new ones go by.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(config: &OutboundConfig) -> Result<Self, OutboundError> {
+    pub(super) fn new(config: &OutboundConfig, metrics: Option<&OutboundMetrics>) -> Result<Self, OutboundError> {
         let (tls, roots) = tls::config(config)?;
         let proxies = match &config.proxy {
             Proxy::FromEnvironment => Proxies::from_variables(|name| std::env::var(name).ok()),
@@ -25,7 +25,7 @@ impl Connections {
             Proxy::None => Ok(Proxies::default()),
         };
         let proxies = proxies.map_err(OutboundError::Setup)?;
-        let connector = Connector::new(tls, &proxies, config);
+        let connector = Connector::new(tls, &proxies, config, metrics.cloned());
         Ok(Self { pool: Pool::new(connector, proxies, config.keep_alive), roots })
     }
 }
@@ -37,7 +37,7 @@ impl Outbound {
     /// # Errors
     /// [`OutboundError::Setup`] naming the file; what is in use then stays.
     pub fn read(&self) -> Result<OutboundRenewal, OutboundError> {
-        let connections = Arc::new(Connections::new(&self.shared.config)?);
+        let connections = Arc::new(Connections::new(&self.shared.config, self.shared.metrics.as_ref())?);
         still_trusting(self.roots(), connections.roots)?;
         Ok(OutboundRenewal { shared: self.shared.clone(), connections })
     }

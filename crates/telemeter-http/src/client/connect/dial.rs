@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::{Progress, Resolver};
 use crate::client::error::{ConnectError, io_words};
+use crate::client::metrics::{Event, Making};
 
 /// How long one address is tried alone. Source: Go's `net.Dialer`, `FallbackDelay`; RFC 8305 says 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
@@ -24,6 +25,7 @@ pub(super) async fn dial(
     host: &str,
     port: u16,
     progress: &Progress,
+    making: &Making<'_>,
 ) -> Result<TcpStream, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let addresses = match bare.parse::<IpAddr>() {
@@ -31,7 +33,10 @@ pub(super) async fn dial(
         Err(_) => {
             progress.set(format!("looking up {bare}"));
             let failed = |cause: &str| ConnectError::new(format!("looking up {bare}: {cause}"));
-            let found = resolver.look_up(bare, port).await.map_err(|error| failed(&io_words(&error)))?;
+            making.reached(Event::DnsStart);
+            let found = resolver.look_up(bare, port).await;
+            making.reached(Event::DnsDone);
+            let found = found.map_err(|error| failed(&io_words(&error)))?;
             if found.is_empty() {
                 return Err(failed("it has no address"));
             }
@@ -124,18 +129,27 @@ mod tests {
         let resolver = |found: Vec<SocketAddr>| Resolver::new(move |_, _| std::future::ready(Ok(found.clone())));
         let progress = Progress::default();
 
-        let stream = dial(&resolver(vec![bad, good]), "store.test", 1, &progress).await.expect("the second");
+        let stream = dial(&resolver(vec![bad, good]), "store.test", 1, &progress, &Making::begin(None, "test"))
+            .await
+            .expect("the second");
         assert_eq!(stream.peer_addr().expect("a peer"), good);
         assert!(stream.nodelay().expect("an option"));
         assert!(SockRef::from(&stream).keepalive().expect("an option"));
         assert_eq!(progress.step(), format!("connecting to {bad} and 1 more"));
 
-        let error = dial(&resolver(vec![bad, bad]), "store.test", 1, &progress).await.expect_err("nobody").text;
+        let error = dial(&resolver(vec![bad, bad]), "store.test", 1, &progress, &Making::begin(None, "test"))
+            .await
+            .expect_err("nobody")
+            .text;
         assert_eq!(error, format!("connecting to {bad}: Connection refused; connecting to {bad}: Connection refused"));
-        let error = dial(&resolver(vec![]), "store.test", 1, &progress).await.expect_err("nobody").text;
+        let error = dial(&resolver(vec![]), "store.test", 1, &progress, &Making::begin(None, "test"))
+            .await
+            .expect_err("nobody")
+            .text;
         assert_eq!(error, "looking up store.test: it has no address");
         let unknown = Resolver::new(|_, _| std::future::ready(Err(std::io::Error::other("no such name"))));
-        let error = dial(&unknown, "store.test", 1, &progress).await.expect_err("nobody").text;
+        let error =
+            dial(&unknown, "store.test", 1, &progress, &Making::begin(None, "test")).await.expect_err("nobody").text;
         assert_eq!(error, "looking up store.test: no such name");
     }
 
@@ -156,7 +170,8 @@ mod tests {
         let found = vec![silent, good];
         let resolver = Resolver::new(move |_, _| std::future::ready(Ok(found.clone())));
         let progress = Progress::default();
-        let dialled = dial(&resolver, "store.test", 1, &progress);
+        let making = Making::begin(None, "test");
+        let dialled = dial(&resolver, "store.test", 1, &progress, &making);
         let stream =
             tokio::time::timeout(Duration::from_secs(20), dialled).await.expect("in time").expect("the second");
         assert_eq!(stream.peer_addr().expect("a peer"), good);
