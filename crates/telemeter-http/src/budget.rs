@@ -128,12 +128,12 @@ impl MemoryBudget {
     /// Counts `bytes` as held; whether they fit. [`MemoryBudget::release`] gives them back.
     pub(crate) fn acquire(&self, share: Share, bytes: usize) -> bool {
         let counter = self.counter(share);
-        let before = counter.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before == 0 || before.saturating_add(bytes) <= counter.capacity_bytes;
-        if !fits {
-            counter.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        fits
+        // What does not fit is never added, not even for a moment: others would be refused for it.
+        let add = |before: usize| {
+            let after = before.saturating_add(bytes);
+            (before == 0 || after <= counter.capacity_bytes).then_some(after)
+        };
+        counter.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     pub(crate) fn release(&self, share: Share, bytes: usize) {
@@ -254,6 +254,22 @@ mod tests {
         drop(small);
         let large = budget.try_reserve(Share::Workspaces, 5000);
         assert!(large.is_some() && budget.try_reserve(Share::Workspaces, 1).is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_hindrance_to_what_does() {
+        let budget = MemoryBudget::new(1000);
+        let _held = budget.try_reserve(Share::Workspaces, 50).expect("it fits");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..300_000 {
+                    assert!(budget.try_reserve(Share::Workspaces, 5000).is_none());
+                }
+            });
+            for at in 0..300_000 {
+                assert!(budget.try_reserve(Share::Workspaces, 1).is_some(), "attempt {at}");
+            }
+        });
     }
 
     #[test]

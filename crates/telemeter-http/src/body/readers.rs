@@ -126,7 +126,7 @@ impl Readers {
         std::future::poll_fn(|context| {
             loop {
                 match Pin::new(&mut body).poll_frame(context) {
-                    Poll::Ready(None) => return Poll::Ready(reading.outcome()),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
                     Poll::Ready(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data() {
@@ -145,7 +145,7 @@ impl Readers {
             }
         })
         .await?;
-        Ok(reading.into_buffer())
+        reading.finish()
     }
 }
 
@@ -280,29 +280,28 @@ impl Reading<'_> {
         Ok(left)
     }
 
-    fn outcome(&self) -> Result<(), BodyError> {
-        let evicted = self.id.is_some() && self.shared.table.lock().is_evicted(self.id);
-        if evicted { Err(BodyError::NoRoom) } else { Ok(()) }
-    }
-
-    fn into_buffer(mut self) -> Buffer {
+    /// The whole body, unless what it held was given to others.
+    fn finish(mut self) -> Result<Buffer, BodyError> {
+        if self.leave() {
+            return Err(BodyError::NoRoom);
+        }
         let mut buffer = std::mem::replace(&mut self.buffer, Buffer::unpooled());
-        self.leave();
         buffer.reservation = self.reservation.take();
-        buffer
+        Ok(buffer)
     }
 
-    /// Leaves the table. What was held goes on to be held by the reservation, unless it was given to others.
-    fn leave(&mut self) {
-        let Some(id) = self.id.take() else { return };
+    /// Leaves the table. What was held goes on to be held by the reservation, unless it was given to others: whether it was.
+    fn leave(&mut self) -> bool {
+        let Some(id) = self.id.take() else { return false };
         let mut table = self.shared.table.lock();
-        let Some(read) = table.reads.remove(&id) else { return };
+        let Some(read) = table.reads.remove(&id) else { return false };
         table.give_back(read.client, read.held_bytes);
         if read.evicted
             && let Some(reservation) = &mut self.reservation
         {
             reservation.forget();
         }
+        read.evicted
     }
 }
 

@@ -3,7 +3,6 @@
 //! A page of a browser on this machine can be made to ask any port of it, under a name of its own that it points here.
 //! So a listener that only this machine reaches answers to this machine's names alone.
 
-use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,12 +15,13 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
+use crate::file;
 use crate::listen::Listener;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// A token file is no larger.
-const MAX_TOKEN_BYTES: u64 = 64 << 10;
+const MAX_TOKEN_BYTES: usize = 64 << 10;
 
 /// The names, and the token, of an internal listener. Cheap to clone; a reload shows in every clone.
 #[derive(Clone, Debug, Default)]
@@ -182,12 +182,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn read_token(path: &std::path::Path) -> Result<Token, String> {
-    let why = |error: io::Error| format!("--internal-token-file: {} cannot be read: {error}", path.display());
-    let metadata = std::fs::metadata(path).map_err(why)?;
-    if !metadata.is_file() || metadata.len() > MAX_TOKEN_BYTES {
-        return Err(format!("--internal-token-file: {} is no file of at most 64 KiB", path.display()));
-    }
-    let token = std::fs::read(path).map_err(why)?.trim_ascii().to_vec();
+    let content = file::read(path, MAX_TOKEN_BYTES).map_err(|error| format!("--internal-token-file: {error}"))?;
+    let token = content.trim_ascii().to_vec();
     if token.is_empty() {
         return Err(format!("--internal-token-file: {} is empty", path.display()));
     }
@@ -321,7 +317,12 @@ mod tests {
         renewal.store();
         check(Some("Bearer hunter2"), 401);
         check(Some("Bearer other"), 200);
-        assert!(read_token(folder.path()).is_err_and(|error| error.contains("is no file")));
+        std::fs::write(&path, b"\xef\xbb\xbfmarked\r\n").unwrap();
+        access.read().unwrap().store();
+        check(Some("Bearer marked"), 200);
+        std::fs::write(&path, vec![b'x'; MAX_TOKEN_BYTES + 1]).unwrap();
+        assert!(read_token(&path).is_err_and(|error| error.contains("is too large")));
+        assert!(read_token(folder.path()).is_err_and(|error| error.contains("it is a directory")));
         assert!(read_token(&folder.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
     }
 }

@@ -33,7 +33,7 @@ use crate::panics;
 use crate::tls::Tls;
 
 /// What HTTP/1 reads at once at most, and keeps of answers before it writes.
-const BUFFER_BYTES: usize = 64 << 10;
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
 /// What one HTTP/2 stream may send before it is read.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// What all streams of one HTTP/2 connection may send before it is read.

@@ -8,17 +8,43 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::table::Reporter;
+use super::table::{FIRST_BUFFER_BYTES, Reporter};
 
 /// A stream whose bytes are counted.
 pub(super) struct Counted<S> {
     stream: S,
     reporter: Reporter,
+    reads: Reads,
+}
+
+/// How much is read at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// What the first buffer holds: more was not asked for.
+    First,
+    /// Less than that, so that HTTP/1 lets its buffer stay as it is.
+    Little,
+    /// As much as is asked for.
+    Much,
+}
+
+impl Reads {
+    const LITTLE_BYTES: usize = FIRST_BUFFER_BYTES - 1;
+
+    /// At the next read, into a buffer with so much room.
+    fn next(self, room_bytes: usize, reporter: &Reporter) -> Self {
+        match self {
+            Self::Much => Self::Much,
+            Self::First if room_bytes <= FIRST_BUFFER_BYTES => Self::First,
+            Self::First | Self::Little if reporter.may_read_much() => Self::Much,
+            Self::First | Self::Little => Self::Little,
+        }
+    }
 }
 
 impl<S> Counted<S> {
     pub(super) fn new(stream: S, reporter: Reporter) -> Self {
-        Self { stream, reporter }
+        Self { stream, reporter, reads: Reads::First }
     }
 
     fn report<T>(&self, written: Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) -> Poll<io::Result<T>> {
@@ -34,7 +60,15 @@ impl<S> Counted<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        self.reads = self.reads.next(into.remaining(), &self.reporter);
+        if self.reads == Reads::Little && into.remaining() > Reads::LITTLE_BYTES {
+            let mut little = ReadBuf::new(into.initialize_unfilled_to(Reads::LITTLE_BYTES));
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut little))?;
+            let bytes = little.filled().len();
+            into.advance(bytes);
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        }
         let bytes = into.filled().len() - before;
         if bytes > 0 && !self.reporter.read(bytes) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for the header")));

@@ -21,13 +21,13 @@ use parking_lot::Mutex;
 
 pub(super) use self::record::Ending;
 use self::record::{Record, Times};
-pub(super) use self::reporter::{Answering, Reporter};
+pub(super) use self::reporter::{Answering, FIRST_BUFFER_BYTES, Reporter};
 use super::metrics::{ConnectionMetrics, Reason};
 use super::{ClientNetwork, Limits};
 use crate::budget::{MemoryBudget, Share};
 
-/// What a connection holds at least: its task, its buffers, its place in the tables.
-const CONNECTION_BYTES: usize = 16 << 10;
+/// What a connection holds at least: its task, its buffers as they are at first, its place in the tables.
+const CONNECTION_BYTES: usize = 20 << 10;
 /// The TLS state of a connection.
 const TLS_BYTES: usize = 24 << 10;
 /// This part of all connections, or of a share, is made free at once: looking for whom to close takes its time.

@@ -194,3 +194,35 @@ async fn a_body_has_to_keep_arriving() {
     let late = Pace { deadline: Duration::from_millis(200), ..pace };
     assert!(matches!(readers.read(stalled(9000), readers.client("a"), 50_000, &late).await, Err(BodyError::Timeout)));
 }
+
+#[test]
+fn a_body_that_was_broken_off_at_its_last_byte_is_not_handed_on_uncounted() {
+    let (readers, budget) = readers(1 << 20);
+    for is_evicted in [false, true] {
+        let mut reading = Reading {
+            shared: &readers.0,
+            client: readers.client("a"),
+            cap_bytes: 10_000,
+            first_bytes: 10_000,
+            started: Instant::now(),
+            buffer: Buffer::unpooled(),
+            reservation: None,
+            id: None,
+        };
+        reading.keep(&[7; 5000]).unwrap();
+        reading.wait(&Context::from_waker(Waker::noop())).unwrap();
+        if is_evicted {
+            let mut table = readers.0.table.lock();
+            let read = table.reads.get_mut(&reading.id.unwrap()).unwrap();
+            read.evicted = true;
+            let held = std::mem::take(&mut read.held_bytes);
+            budget.release(Share::Bodies, held);
+            table.give_back(readers.client("a"), held);
+        }
+        let finished = reading.finish();
+        assert_eq!(finished.is_err(), is_evicted);
+        assert_eq!(budget.used_bytes(Share::Bodies), finished.as_ref().map_or(0, |buffer| buffer.capacity()));
+        drop(finished);
+        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    }
+}

@@ -106,6 +106,8 @@ pub(super) struct Held {
     /// Requests that hold something, from their headers to the end of their answers.
     pub(super) requests: usize,
     pub(super) long_header: bool,
+    /// Its buffer may be large, for as long as it is open: HTTP/1 keeps a buffer that has grown.
+    pub(super) large_buffer: bool,
     /// It is being closed, and all of this was given back.
     pub(super) gone: bool,
 }

@@ -7,9 +7,16 @@ use std::sync::atomic::Ordering;
 use super::Table;
 use super::record::{Held, Record};
 use crate::budget::Share;
+use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 
-/// What is read of a header in the buffer that each connection has.
-const FIRST_HEADER_BYTES: u64 = 8 << 10;
+/// The buffer that each connection reads in at first.
+pub(in crate::listen) const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// What is read of a header in it.
+const FIRST_HEADER_BYTES: u64 = FIRST_BUFFER_BYTES as u64;
+/// What the buffer may grow to: it is doubled where a read of the largest size does not fit.
+pub(super) const LARGE_BUFFER_BYTES: usize = 2 * MAX_READ_BYTES;
+/// Large buffers are for speed alone: connections get them while no more than this part of their share is used.
+const LARGE_BUFFER_PART: usize = 2;
 /// The larger buffer of a header that is longer.
 pub(super) const LONG_HEADER_BYTES: usize = 24 << 10;
 /// What an HTTP/2 connection with requests may hold: its window, and frames.
@@ -43,6 +50,18 @@ impl Reporter {
         let fits = self.charged(Share::Connections, LONG_HEADER_BYTES, charge);
         self.record.held.lock().long_header |= fits;
         fits
+    }
+
+    /// Whether it may read more at once than fits the first buffer. Where it may not, it reads in smaller pieces.
+    pub(in crate::listen) fn may_read_much(&self) -> bool {
+        let (mut held, budget) = (self.record.held.lock(), &self.table.budget);
+        if held.large_buffer || self.record.http2.load(Ordering::Relaxed) {
+            return true;
+        }
+        let part = budget.capacity_bytes(Share::Connections) / LARGE_BUFFER_PART;
+        let has_room = budget.used_bytes(Share::Connections).saturating_add(LARGE_BUFFER_BYTES) <= part;
+        held.large_buffer = has_room && held.add_connection(budget, LARGE_BUFFER_BYTES);
+        held.large_buffer
     }
 
     /// Whether a handler waits for more of a body.

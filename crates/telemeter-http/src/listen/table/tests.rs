@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::reporter::{LONG_HEADER_BYTES, REQUEST_BYTES, Working};
+use super::reporter::{LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, Working};
 use super::*;
 
 fn table(change: impl FnOnce(&mut Limits)) -> (Arc<Table>, MemoryBudget) {
@@ -98,6 +98,23 @@ fn a_long_header_counts_until_its_request_begins() {
     assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES, "until the answer is sent");
     drop(answering);
     assert_eq!(budget.used_bytes(Share::Requests), 0);
+}
+
+#[test]
+fn a_large_buffer_counts_until_its_connection_ends_and_half_of_the_share_is_for_others() {
+    let (table, budget) = table(|_| ());
+    let capacity = budget.capacity_bytes(Share::Connections);
+    let all: Vec<_> = (0..20).map(|client| table.admit(owner(client), false).unwrap()).collect();
+    let large = all.iter().filter(|admitted| admitted.reporter().may_read_much()).count();
+    let used = budget.used_bytes(Share::Connections);
+    assert!(large > 0 && large < 20, "{large}");
+    assert_eq!(used, 20 * CONNECTION_BYTES + large * LARGE_BUFFER_BYTES);
+    assert!(used <= capacity / 2);
+    drop(all[0].reporter().begin(100).unwrap().answered());
+    assert!(all[0].reporter().may_read_much());
+    assert_eq!(budget.used_bytes(Share::Connections), used, "once, and also while it is idle");
+    drop(all);
+    assert_eq!(budget.used_bytes(Share::Connections), 0);
 }
 
 #[test]
