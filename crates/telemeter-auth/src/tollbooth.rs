@@ -40,6 +40,7 @@ use self::fleet_refusal::FleetRefusal;
 use self::question::{Kind, Question, QuestionKey};
 use self::question_rate::QuestionRate;
 pub use self::question_rate::Rate;
+use self::resolve::BUSY;
 pub use self::shared::SharedCache;
 use crate::bounded::{Bounded, Digest};
 use crate::composite_token::CompositeToken;
@@ -50,6 +51,8 @@ use crate::{Error, Secret};
 const REFRESH_AGAIN_MS: i64 = 30_000;
 /// How far the clocks of replicas may be apart.
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
+/// So many questions may be under way, those that wait for memcached or for their turn included.
+const MAX_ASKED: usize = 8_192;
 /// How long `/authorize` waits for an authority that is unavailable, where an earlier approval is there.
 const WAIT_WHILE_UNAVAILABLE: Duration = Duration::from_secs(2);
 /// The part of the open questions that refreshes have to themselves: a quarter.
@@ -243,6 +246,12 @@ impl Tollbooth {
         if let Some(answer) = asked.get(&digest) {
             return answer.clone();
         }
+        let now_ms = self.0.clock.monotonic_ms();
+        if let Err(error) = self.0.may_ask(&question.key, purpose, asked.len(), now_ms) {
+            let known = self.0.approvals.get(&question.key, now_ms);
+            let earlier = known.map(|known| Approval { is_stale: true, ..known.approval(now_ms) });
+            return watch::channel(Some(earlier.ok_or(error))).1;
+        }
         let (sender, receiver) = watch::channel(None);
         asked.insert(digest, receiver.clone());
         // A runtime that is shutting down drops the task at once, and that takes the lock.
@@ -256,6 +265,24 @@ impl Tollbooth {
         };
         tokio::spawn(task.in_current_span());
         receiver
+    }
+}
+
+impl Inner {
+    /// Whether a question may begin where so many are under way: before memcached is asked, and before there is a task.
+    fn may_ask(&self, key: &QuestionKey, purpose: Purpose, under_way: usize, now_ms: i64) -> Result<(), Error> {
+        if under_way >= MAX_ASKED {
+            return Err(Error::TooManyQuestions { reason: "under way", retry_after: BUSY });
+        }
+        match purpose {
+            Purpose::Caller(asker) if self.approvals.get(key, now_ms).is_none() => {
+                self.rate.admit(asker.into(), key, now_ms).map_err(|retry_after| Error::TooManyQuestions {
+                    reason: "by this caller, within a minute",
+                    retry_after,
+                })
+            }
+            Purpose::Caller(_) | Purpose::Refresh => Ok(()),
+        }
     }
 }
 

@@ -79,8 +79,8 @@ impl Provider {
 
     /// Asks for a token; the error is fit for a log.
     ///
-    /// As in Go, the credentials go into the header first and, after any failure that is not a timeout, into the body;
-    /// what worked is used from then on. Unlike Go, a refusal of what worked makes the next question try both again.
+    /// As in Go, the credentials go into the header first and, after any failure that is not a timeout, into the body; but
+    /// not where the answer asks us to wait. What worked is used from then on. Unlike Go, a refusal of what worked makes the next question try both again.
     pub(super) async fn ask(&self) -> Result<Granted, String> {
         let learned = self.learned.lock().clone();
         let token_endpoint = match learned.token_endpoint {
@@ -97,7 +97,8 @@ impl Provider {
             Ok(granted) => return Ok(self.remember(token_endpoint, style, granted)),
             Err(failure) => failure,
         };
-        if worked.is_some() || matches!(failure, NoToken::Timeout(_)) {
+        // A provider that asked to be left alone is not asked again before its wait is over, in whatever style.
+        if worked.is_some() || matches!(failure, NoToken::Timeout(_)) || self.rest.left().is_some() {
             return Err(self.forget(failure));
         }
         match self.ask_with(&token_endpoint, Style::Body).await {

@@ -1,7 +1,9 @@
 //! How often the authority is asked on behalf of callers whom it has not approved yet.
 //!
 //! What counts is the cluster that a caller claims to be together with its address, and the address alone with a limit that
-//! a whole site behind one address does not reach. Approved callers are not counted: theirs is a question every few minutes.
+//! a whole site behind one address does not reach. Whoever guesses at a cluster's token uses up what the cluster itself may
+//! ask from that address: so a token that was turned away, and comes again a second later, is asked about from a reserve,
+//! once. Tokens that come once only, and those asked about lately, take nothing from the reserve. Approved callers are not counted: theirs is a question every few minutes.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -10,12 +12,20 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::client::Peer;
-use crate::bounded::Digest;
+use super::question::QuestionKey;
+use crate::bounded::{Bounded, Digest};
 
 /// So many clients are counted at a time.
 const MAX_CLIENTS: usize = 65_536;
 /// Where that many are counted, those who may ask again freely are looked for at most this often.
 const SWEEP_EVERY_US: i64 = 1_000_000;
+
+/// Questions about a cluster from a peer beyond those that count as guesses.
+const RESERVE: Rate = Rate { burst: 5, per_minute: 30 };
+/// How long ago a token was turned away first that the reserve is for.
+const TURNED_AWAY_MS: i64 = 1_000;
+/// How long a token is remembered: one that was turned away, and one that was asked about.
+const REMEMBERED_MS: i64 = 60_000;
 
 /// So many questions at once, and so many a minute from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +40,62 @@ pub struct Rate {
 #[derive(Debug)]
 pub(super) struct QuestionRate {
     by_claim: Counts<(Peer, Digest)>,
+    reserve: Counts<(Peer, Digest)>,
     by_peer: Counts<Peer>,
+    tokens: Bounded<Seen>,
+}
+
+/// What happened to a token lately.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// First at this time.
+    TurnedAway(i64),
+    AskedAbout,
 }
 
 impl QuestionRate {
     pub(super) fn new(by_claim: Rate, by_peer: Rate) -> Self {
-        Self { by_claim: Counts::new(by_claim), by_peer: Counts::new(by_peer) }
+        Self {
+            by_claim: Counts::new(by_claim),
+            reserve: Counts::new(RESERVE),
+            by_peer: Counts::new(by_peer),
+            tokens: Bounded::new(MAX_CLIENTS),
+        }
     }
 
-    /// Counts a question about this cluster from this peer.
+    /// Counts a question from this peer.
     ///
     /// # Errors
     /// How long to wait, where there were too many.
-    pub(super) fn admit(&self, peer: Peer, cluster: &Digest, now_ms: i64) -> Result<(), Duration> {
-        self.by_claim.admit((peer, *cluster), now_ms)?;
-        self.by_peer.admit(peer, now_ms)
+    pub(super) fn admit(&self, peer: Peer, key: &QuestionKey, now_ms: i64) -> Result<(), Duration> {
+        let claim = (peer, key.cluster);
+        self.by_claim.admit(claim, now_ms).or_else(|wait| self.admit_from_reserve(claim, key, wait, now_ms))?;
+        self.by_peer.admit(peer, now_ms)?;
+        self.remember(key, Seen::AskedAbout, now_ms);
+        Ok(())
+    }
+
+    fn admit_from_reserve(
+        &self,
+        claim: (Peer, Digest),
+        key: &QuestionKey,
+        wait: Duration,
+        now_ms: i64,
+    ) -> Result<(), Duration> {
+        match self.tokens.get(&key.digest, now_ms) {
+            Some(Seen::TurnedAway(at_ms)) if now_ms.saturating_sub(at_ms) >= TURNED_AWAY_MS => {
+                self.reserve.admit(claim, now_ms)
+            }
+            Some(Seen::TurnedAway(_) | Seen::AskedAbout) => Err(wait),
+            None => {
+                self.remember(key, Seen::TurnedAway(now_ms), now_ms);
+                Err(wait)
+            }
+        }
+    }
+
+    fn remember(&self, key: &QuestionKey, seen: Seen, now_ms: i64) {
+        self.tokens.insert(key.digest, seen, now_ms.saturating_add(REMEMBERED_MS), now_ms);
     }
 }
 
@@ -102,6 +153,7 @@ impl<K: Eq + Hash + Copy> State<K> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::question::Kind;
     use super::*;
 
     const CLAIM: Rate = Rate { burst: 3, per_minute: 60 };
@@ -111,13 +163,45 @@ mod tests {
     fn one_claim_and_one_peer_are_limited_and_no_other() {
         let rate = QuestionRate::new(CLAIM, PEER);
         let (one, other) = (Peer::V4(1), Peer::V4(2));
-        let admitted = |peer, cluster: u8, now_ms| rate.admit(peer, &[cluster; 32], now_ms).is_ok();
+        let key = |cluster: u8| QuestionKey::new(Kind::Receive, &cluster.to_string(), "t");
+        let admitted = |peer, cluster: u8, now_ms| rate.admit(peer, &key(cluster), now_ms).is_ok();
         assert_eq!((0..9).filter(|_| admitted(one, 1, 0)).count(), 3);
-        assert_eq!(rate.admit(one, &[1; 32], 0), Err(Duration::from_secs(1)));
+        assert_eq!(rate.admit(one, &key(1), 0), Err(Duration::from_secs(1)));
         assert!(admitted(other, 1, 0), "whoever claims to be a cluster takes nothing from the cluster itself");
         assert_eq!((2..50).filter(|cluster| admitted(one, *cluster, 0)).count(), 7);
         assert!(admitted(other, 2, 0));
         assert!(!admitted(one, 1, 999) && admitted(one, 1, 1_000));
+    }
+
+    #[test]
+    fn a_token_that_comes_again_gets_through_a_flood_of_others() {
+        let rate = QuestionRate::new(CLAIM, PEER);
+        let peer = Peer::V4(1);
+        let admitted =
+            |token: &str, now_ms| rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", token), now_ms).is_ok();
+        let mut guesses = 0;
+        for number in 0..200 {
+            guesses += usize::from(admitted(&format!("bad-{number}"), number));
+        }
+        assert!(!admitted("good", 500) && !admitted("good", 999));
+        for half_seconds in 1..120 {
+            guesses += usize::from(admitted(&format!("worse-{half_seconds}"), half_seconds * 500));
+            if half_seconds == 4 {
+                assert!(admitted("good", 2_000), "a second after it was turned away");
+            }
+        }
+        assert!(guesses <= 3 + 60, "{guesses}: guessing takes nothing from the reserve");
+    }
+
+    #[test]
+    fn whoever_has_every_token_come_again_takes_no_more_than_the_reserve() {
+        let rate = QuestionRate::new(CLAIM, PEER);
+        let peer = Peer::V4(1);
+        let admitted = |token: i64, now_ms| {
+            rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", &token.to_string()), now_ms).is_ok()
+        };
+        let asked = (0..60_000).filter(|tenth_ms| admitted(tenth_ms % 1_500, *tenth_ms)).count();
+        assert!((80..=3 + 60 + 5 + 30).contains(&asked), "{asked}");
     }
 
     #[test]

@@ -11,11 +11,12 @@ use super::question::{Kind, Question};
 use super::shared::SharedRefusal;
 use super::{Approval, CLOCK_TOLERANCE_MS, Inner, Purpose, REFRESH_AGAIN_MS, Resolved, millis, unavailable};
 use crate::Error;
+use crate::bounded::Digest;
 
 /// A question that waits holds its body, and about as much beside it.
 const WAITING_BYTES: usize = 512;
 /// How long a caller waits who came when too many questions waited.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What to tell memcached, once the callers have their answer.
 pub(super) enum SharedUpdate {
@@ -77,7 +78,7 @@ impl Inner {
         was_approved |= known.is_some();
         let started = tokio::time::Instant::now();
         let heard = self.ask_in_turn(question, purpose, known.is_some()).await;
-        let heard = self.unless_fleet_is_refused(heard, known.is_some(), started.elapsed());
+        let heard = self.unless_fleet_is_refused(&key.cluster, heard, known.is_some(), started.elapsed());
         let (resolved, update) = self.apply(question, heard, was_approved).await;
         answer.send_replace(Some(resolved));
         update
@@ -93,13 +94,7 @@ impl Inner {
                 (&self.refreshes, Client::Cluster(*cluster), self.config.deadline)
             }
             Purpose::Caller(_) if is_known => (&self.callers, Client::Cluster(*cluster), self.config.max_wait),
-            Purpose::Caller(asker) => {
-                let peer = Peer::from(asker);
-                self.rate.admit(peer, cluster, self.clock.monotonic_ms()).map_err(|retry_after| {
-                    Error::TooManyQuestions { reason: "by this caller, within a minute", retry_after }
-                })?;
-                (&self.callers, Client::Peer(peer), self.config.max_wait)
-            }
+            Purpose::Caller(asker) => (&self.callers, Client::Peer(Peer::from(asker)), self.config.max_wait),
         };
         let bytes = question.body.expose().len() + WAITING_BYTES;
         let Some(_permit) = queue.acquire(client, bytes, wait).await else {
@@ -125,9 +120,12 @@ impl Inner {
             }
             Err(error @ Error::Refused { .. }) => {
                 self.approvals.remove(key);
-                self.refusals.insert(key.digest, now_ms, now_ms.saturating_add(self.longest_life_ms()), now_ms);
                 let was_approved =
                     was_approved || !matches!(self.look_up_shared_to_register(question).await, Shared::None);
+                // Where nothing was approved there is no approval that could count again; and anybody could fill the map.
+                if was_approved {
+                    self.refusals.insert(key.digest, now_ms, now_ms.saturating_add(self.longest_life_ms()), now_ms);
+                }
                 (Err(error), SharedUpdate::Refused { was_approved })
             }
             Err(error @ (Error::AuthorityUnavailable { .. } | Error::TooManyQuestions { .. })) => {
@@ -259,13 +257,14 @@ impl Inner {
     /// A 401 to a caller with a cached approval is not believed where such callers are refused one after the other.
     fn unless_fleet_is_refused(
         &self,
+        cluster: &Digest,
         heard: Result<Arc<str>, Error>,
         is_known: bool,
         took: Duration,
     ) -> Result<Arc<str>, Error> {
         let heard = match heard {
             Err(Error::Refused { status: 401, .. })
-                if is_known && self.fleet_refusal.lock().refused(self.clock.monotonic_ms()) =>
+                if is_known && self.fleet_refusal.lock().refused(cluster, self.clock.monotonic_ms()) =>
             {
                 Err(unavailable("it refuses one caller after the other that it approved before (401)"))
             }

@@ -69,6 +69,16 @@ async fn whatever_is_answered_to_the_header_the_body_is_tried() {
 }
 
 #[tokio::test]
+async fn a_provider_that_asks_us_to_wait_is_not_asked_a_second_time() {
+    for status in [429, 500, 503] {
+        let issuer = takes_the_body(ResponseTemplate::new(status).insert_header("Retry-After", "30")).await;
+        let error = issuer.source().0.token().await.unwrap_err().to_string();
+        assert!(error.contains(&status.to_string()), "{error}");
+        assert_eq!(issuer.questions("/token").await.len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn what_both_were_answered_is_said() {
     let issuer = Issuer::start().await;
     let refusal =

@@ -95,6 +95,53 @@ async fn questions_about_one_cluster_from_one_peer_are_limited() {
 }
 
 #[tokio::test]
+async fn a_neighbour_s_bad_tokens_do_not_keep_a_cluster_out() {
+    let authority = Authority::start().await;
+    authority
+        .answers(|request| match String::from_utf8_lossy(&request.body).contains("bad") {
+            true => ResponseTemplate::new(401),
+            false => any_approval(),
+        })
+        .await;
+    let (tollbooth, clock) = tollbooth(&authority);
+    let bad = async |number: u32| registers(&tollbooth, from(1), &format!("bad-{number}"), "victim").await.unwrap();
+    for number in 0..70 {
+        bad(number).await.unwrap_err();
+    }
+    // The neighbour goes on with two a second; the cluster tries once a second.
+    for second in 0..10 {
+        bad(100 + 2 * second).await.unwrap_err();
+        if registers(&tollbooth, from(1), "good", "victim").await.unwrap().is_ok() {
+            return assert!(second > 0, "or the limit was not reached");
+        }
+        clock.advance(SECOND / 2);
+        bad(101 + 2 * second).await.unwrap_err();
+        clock.advance(SECOND / 2);
+    }
+    panic!("the cluster was kept out for ten seconds");
+}
+
+#[tokio::test]
+async fn so_many_questions_are_under_way_and_no_more() {
+    let authority = Authority::start().await;
+    authority.says(any_approval()).await;
+    let (tollbooth, clock) = tollbooth(&authority);
+    tollbooth.register(ASKER, &token(), "c-0").await.unwrap();
+    eventually(|| !tollbooth.is_asking()).await;
+    let (_sender, coming) = watch::channel(None);
+    for number in 0..MAX_ASKED {
+        tollbooth.0.asked.lock().insert(crate::bounded::sha256(&number.to_be_bytes()), coming.clone());
+    }
+    let error = registers(&tollbooth, from(1), "good", "c-1").await.unwrap().unwrap_err();
+    assert_eq!(error, Error::TooManyQuestions { reason: "under way", retry_after: 5 * SECOND });
+    clock.advance(SECOND);
+    assert_eq!(tollbooth.register(ASKER, &token(), "c-0").await, approved("acct", true), "an earlier approval counts");
+    assert_eq!((tollbooth.0.asked.lock().len(), authority.asked().await), (MAX_ASKED, 1));
+    tollbooth.0.asked.lock().clear();
+    assert_eq!(registers(&tollbooth, from(1), "good", "c-1").await.unwrap(), approved("acct", false));
+}
+
+#[tokio::test]
 async fn questions_from_one_peer_are_limited_in_all() {
     let authority = Authority::start().await;
     authority.says(any_approval()).await;

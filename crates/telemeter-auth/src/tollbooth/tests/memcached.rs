@@ -122,3 +122,17 @@ async fn without_memcached_a_request_still_finds_its_way() {
         assert_eq!(replica.metrics.reads(result), 1, "{memcached}");
     }
 }
+
+#[tokio::test]
+async fn callers_without_an_approval_are_counted_before_memcached_is_asked() {
+    let (authority, fake, keys) =
+        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+    authority.says(ResponseTemplate::new(401)).await;
+    let replica = replica(&authority, &fake.address, &keys);
+    for number in 0..100 {
+        let json = format!(r#"{{"cluster_id":"c-1", "authorization_token":"bad-{number}"}}"#);
+        replica.tollbooth.receive(ASKER, &composite_json(&json)).await.unwrap_err();
+    }
+    let (reads, asked) = (replica.metrics.reads(ReadResult::Miss), authority.asked().await);
+    assert_eq!((reads, asked), (60, 60));
+}

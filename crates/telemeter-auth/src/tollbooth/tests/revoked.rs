@@ -110,3 +110,22 @@ async fn a_token_that_is_approved_anew_counts_again() {
     second.clock.advance(54 * MINUTE);
     assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
 }
+
+#[tokio::test]
+async fn a_refusal_is_remembered_only_of_what_was_approved() {
+    let (authority, fake, keys) =
+        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+    let replica = replica(&authority, &fake.address, &keys);
+    let is_remembered = |key: QuestionKey| {
+        let now_ms = replica.tollbooth.0.clock.monotonic_ms();
+        replica.tollbooth.0.refusals.get(&key.digest, now_ms).is_some()
+    };
+    replica.tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
+    authority.says(ResponseTemplate::new(403)).await;
+    assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-1").await, refused(403));
+    assert!(is_remembered(QuestionKey::new(Kind::Register, "c-1", "hunter2")));
+    assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-2").await, refused(403));
+    assert!(!is_remembered(QuestionKey::new(Kind::Register, "c-2", "hunter2")));
+    assert_eq!(replica.tollbooth.receive(ASKER, &composite_of(3)).await, refused(403));
+    assert!(!is_remembered(QuestionKey::new(Kind::Receive, "c-3", "hunter2")));
+}
