@@ -63,6 +63,7 @@ pub(crate) struct Grant {
     pub(crate) authorization: HeaderValue,
     /// What uploads must carry.
     pub(crate) labels: Vec<(String, String)>,
+    /// On the monotonic clock: a wall clock that is set back must not keep a grant that has ended.
     until_ms: i64,
 }
 
@@ -84,7 +85,7 @@ impl Grants {
 
     /// The grant that is kept, or a new one.
     pub(crate) async fn grant(&mut self) -> Result<Grant, TokenError> {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.monotonic_ms();
         if let Some(grant) = self.current.as_ref().filter(|grant| now_ms < grant.until_ms) {
             return Ok(grant.clone());
         }

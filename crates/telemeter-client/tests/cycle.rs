@@ -398,6 +398,22 @@ async fn token_files_are_read_each_time() {
 }
 
 #[tokio::test]
+async fn a_grant_ends_though_the_wall_clock_is_set_back() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    server.authorize(grant("a", 300, &[("_id", ID)]));
+    server.authorize(grant("b", 300, &[("_id", ID)]));
+    let (mut worker, clock) = worker(&config(&from, &to));
+    for (seconds, exchanges) in [(0, 1), (100, 1), (201, 2)] {
+        clock.advance(Duration::from_secs(seconds));
+        clock.set_ms(NOW_MS);
+        worker.cycle().await.expect("uploaded");
+        assert_eq!(seen(&to, "/authorize").await.len(), exchanges, "{seconds} s later");
+    }
+}
+
+#[tokio::test]
 async fn a_match_file_is_added_to_the_matches() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("matches");
