@@ -35,7 +35,7 @@ use self::{
     scheduler::Scheduler,
     store_client::StoreClient,
 };
-use crate::error::Error;
+use crate::{error::Error, ratelimit::Taken};
 
 /// The way to the store. Cheap to clone.
 #[derive(Clone)]
@@ -139,7 +139,7 @@ impl Forward {
         Ok(Self(Arc::new(Inner {
             store: StoreClient::new(url, tenant, outbound, token)?,
             config,
-            scheduler: Mutex::new(Scheduler::new(keys.hash_one("seed"))),
+            scheduler: Mutex::new(Scheduler::new(keys.hash_one("seed"), config.room_bytes)),
             keys,
             full: Notify::new(),
             permits: [permits(config.permits), permits(config.suspect_permits), permits(config.quarantine_permits)],
@@ -148,6 +148,11 @@ impl Forward {
 
     /// Sends a message of a cluster, and waits for what the store says of it.
     pub async fn send(&self, cluster: &str, message: Message) -> Outcome {
+        self.send_in_slot(cluster, message, None).await
+    }
+
+    /// The same of an upload: its slot is taken once more where the store takes the message after the caller has left.
+    pub async fn send_in_slot(&self, cluster: &str, message: Message, taken: Option<Taken>) -> Outcome {
         let inner = &self.0;
         let (answer, response) = oneshot::channel();
         let now = Instant::now();
@@ -157,7 +162,7 @@ impl Forward {
             plain_bytes: message.plain_bytes,
             arrived: now,
             expires: now + DEADLINE,
-            item: Caller { message, span: tracing::Span::current(), answer },
+            item: Caller { message, span: tracing::Span::current(), answer, taken },
         };
         {
             let mut scheduler = inner.scheduler.lock();

@@ -34,7 +34,7 @@ use crate::{
     fleet::{Fleet, Seen},
     forward::{Forward, Message},
     metrics::{ForwardResult, Metrics, ResultLabel, StatusLabel},
-    ratelimit::{RateLimit, Slot},
+    ratelimit::{RateLimit, Slot, Taken},
     recent_store::{Kept, RecentStore},
     rules::Rules,
     sender::Sender,
@@ -55,7 +55,7 @@ const WORK_FACTOR: usize = 3;
 /// And this at least.
 const MIN_WORK_BYTES: usize = 256 << 10;
 /// While it waits for the store a message is held twice: by its caller, and joined with others.
-const FORWARD_FACTOR: usize = 2;
+pub(crate) const FORWARD_FACTOR: usize = 2;
 /// How many idle workspaces are kept.
 const KEPT_WORKSPACES: usize = 16;
 /// What they may hold together: a sender's largest batch leaves a workspace of 20 to 40 MiB.
@@ -190,6 +190,7 @@ impl Gateway {
     }
 
     /// Delivers a message to the store, and remembers it where the store took it. An empty one is delivered already.
+    /// `taken` is the slot that counts as taken where the store takes the message after the caller has left.
     ///
     /// # Errors
     /// As [`Outcome::into_result`](crate::forward::Outcome::into_result).
@@ -197,15 +198,22 @@ impl Gateway {
         &self,
         route: Route,
         cluster: &str,
+        taken: Option<Taken>,
         sender: &Sender,
         write: Write,
     ) -> Result<StatusCode, Error> {
-        let status = self.send_on(route, cluster, &write).await?;
+        let status = self.send_on(route, cluster, taken, &write).await?;
         self.accepted(route, cluster, sender, Some((&write.seen, write.series)));
         Ok(status)
     }
 
-    async fn send_on(&self, route: Route, cluster: &str, write: &Write) -> Result<StatusCode, Error> {
+    async fn send_on(
+        &self,
+        route: Route,
+        cluster: &str,
+        taken: Option<Taken>,
+        write: &Write,
+    ) -> Result<StatusCode, Error> {
         if write.series == 0 {
             return Ok(StatusCode::OK);
         }
@@ -214,7 +222,7 @@ impl Gateway {
             let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR);
             let _held = self.workspaces.budget.try_reserve(Share::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
-            let outcome = forward.send(cluster, write.message.clone()).await;
+            let outcome = forward.send_in_slot(cluster, write.message.clone(), taken).await;
             self.fleet.dependencies.store_answered(&outcome, started.elapsed(), self.clock.now_ms());
             let code = StatusLabel { status_code: outcome.status_code() };
             let result = outcome.into_result();

@@ -21,11 +21,20 @@ pub struct RateLimit {
     shards: Box<[Mutex<HashMap<u128, i64, BuildFingerprint>>]>,
 }
 
-/// The slot that an upload took. It stays taken, unless [`settle`](Slot::settle) gives it back.
+/// The slot that an upload took. Its drop gives it back, unless [`keep`](Slot::keep) was called: a caller that left before
+/// there was an outcome may come again at once.
 #[must_use]
 #[derive(Debug)]
 pub struct Slot {
-    limit: Option<(Arc<RateLimit>, u128, i64)>,
+    taken: Option<Taken>,
+}
+
+/// What a [`Slot`] took, to take it once more where the store took the data of a caller that had left.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    limit: Arc<RateLimit>,
+    fingerprint: u128,
+    next_ms: i64,
 }
 
 /// There is no slot yet.
@@ -102,7 +111,7 @@ impl RateLimit {
             make_room(&mut shard, now_ms);
         }
         shard.insert(fingerprint, next_ms);
-        Ok(Slot { limit: Some((self.clone(), fingerprint, next_ms)) })
+        Ok(Slot { taken: Some(Taken { limit: self.clone(), fingerprint, next_ms }) })
     }
 
     /// When the next slot of this cluster comes up, in milliseconds; `None` where it may upload at once.
@@ -161,16 +170,46 @@ fn make_room(shard: &mut HashMap<u128, i64, BuildFingerprint>, now_ms: i64) {
 impl Slot {
     /// A slot of nobody's, where there is no limit.
     pub const fn free() -> Self {
-        Self { limit: None }
+        Self { taken: None }
+    }
+
+    /// What was taken; `None` where there is no limit.
+    #[must_use]
+    pub fn taken(&self) -> Option<Taken> {
+        self.taken.clone()
     }
 
     /// Ends the upload that took it; gives it back where the failure was ours, so that the cluster may try again.
     pub fn settle(self, ours: bool) {
-        if let (true, Some((limit, fingerprint, next_ms))) = (ours, self.limit) {
-            let mut shard = limit.shard(fingerprint).lock();
-            if shard.get(&fingerprint) == Some(&next_ms) {
-                shard.remove(&fingerprint);
-            }
+        if !ours {
+            self.keep();
+        }
+    }
+
+    /// It stays taken.
+    pub fn keep(mut self) {
+        self.taken = None;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(Taken { limit, fingerprint, next_ms }) = self.taken.take() else { return };
+        let mut shard = limit.shard(fingerprint).lock();
+        if shard.get(&fingerprint) == Some(&next_ms) {
+            shard.remove(&fingerprint);
+        }
+    }
+}
+
+impl Taken {
+    /// Takes the slot once more, where it was given back and no later one was taken since.
+    pub fn take_again(self) {
+        let Self { limit, fingerprint, next_ms } = self;
+        let mut shard = limit.shard(fingerprint).lock();
+        if shard.len() < MAX_PER_SHARD || shard.contains_key(&fingerprint) {
+            let slot_ms = shard.entry(fingerprint).or_insert(next_ms);
+            *slot_ms = next_ms.max(*slot_ms);
         }
     }
 }
@@ -205,8 +244,14 @@ mod tests {
         limit.admit("a", 0).expect("a slot").settle(true);
         assert!(limit.is_empty());
         let slot = limit.admit("a", 1).expect("the slot again");
+        let taken = slot.taken().expect("there is a limit");
         drop(slot);
-        assert!(limit.admit("a", 2).is_err(), "a caller that leaves keeps its slot taken");
+        assert!(limit.is_empty(), "nor does a caller that leaves");
+        limit.admit("a", 2).expect("a slot").settle(true);
+        taken.take_again();
+        assert_eq!(limit.next_slot_ms("a", 2), Some(270_001), "but for data that the store took");
+        limit.admit("a", 300_000).expect("the next slot").keep();
+        assert_eq!(limit.next_slot_ms("a", 300_000), Some(570_000));
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Stat
     let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
     let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
     let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, body, cluster)); // 413, 400, 503
-    gateway.deliver(Route::Receive, cluster, &sender, write?).await // what the store said, or 503
+    gateway.deliver(Route::Receive, cluster, None, &sender, write?).await // what the store said, or 503
 }
 
 /// Remote write 1.0 has one Content-Type and one Content-Encoding; a sender that says neither means them.

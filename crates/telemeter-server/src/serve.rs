@@ -43,7 +43,7 @@ use crate::{
     fleet::{Fleet, TICK, file::FleetFile, series::send_fleet},
     fleet_view::{About, FleetView},
     forward::{BatchConfig, DEADLINE, Forward},
-    gateway::{Gateway, Shared, Workspaces},
+    gateway::{FORWARD_FACTOR, Gateway, Shared, Workspaces},
     metrics::{ListenerLabel, Metrics},
     pages::{self, Pages},
     ratelimit::RateLimit,
@@ -378,8 +378,10 @@ fn gateway(
         }
     };
     let forward = config.forward.as_ref().map(|forward| {
+        let room_bytes = budget.capacity_bytes(Share::Forward) / FORWARD_FACTOR;
+        let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
         let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
-        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), BatchConfig::default())
+        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
     });
     let recent_store = config.recent_store.as_ref().map(|store| {
         let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };

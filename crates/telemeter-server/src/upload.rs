@@ -14,6 +14,7 @@ use telemeter_wire::{
 use crate::{
     error::{Error, RequestError},
     gateway::{Gateway, Workspace, Write, limits, single},
+    ratelimit::Slot,
     sender::Sender,
 };
 
@@ -27,7 +28,7 @@ pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> 
     let caller = gateway.verifier.verify(bearer::token(request.headers())?, now_ms)?; // 401
     let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
     let slot = gateway.admit(cluster, now_ms).map_err(|error| RequestError::verified(cluster, error))?; // 429
-    let answer = take(&gateway, request, &caller, cluster, now_ms).await;
+    let answer = take(&gateway, request, &caller, cluster, &slot, now_ms).await;
     slot.settle(answer.as_ref().is_err_and(Error::is_ours));
     answer.map_err(|error| RequestError::verified(cluster, error))
 }
@@ -37,6 +38,7 @@ async fn take(
     request: Request,
     caller: &Caller,
     cluster: &str,
+    slot: &Slot,
     now_ms: i64,
 ) -> Result<StatusCode, Error> {
     let sender = Sender::of(&request);
@@ -48,7 +50,7 @@ async fn take(
     let job = Job { encoding, format, caller, cluster, now_ms };
     let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, &job, &body)); // 413, 400, 503
     drop(body);
-    gateway.deliver(Route::Upload, cluster, &sender, write?).await // what the store said, or 503
+    gateway.deliver(Route::Upload, cluster, slot.taken(), &sender, write?).await // what the store said, or 503
 }
 
 /// How the body of an upload is compressed.

@@ -329,6 +329,6 @@ async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
     let taken = told.iter().filter(|told| told.status == 200).count();
     let refused = told.iter().filter(|told| told.status == 503 && told.header("retry-after") == Some("5")).count();
     assert_eq!(taken + refused, 60, "{told:?}");
-    assert!(taken > 5 && refused > 5, "{taken} taken, {refused} refused at once");
+    assert!(taken > 1 && refused > 5, "{taken} taken, {refused} refused at once");
     share_is_kept(&world).await;
 }

@@ -95,6 +95,25 @@ async fn a_slot_is_given_back_where_the_failure_was_ours() {
 }
 
 #[tokio::test]
+async fn a_caller_that_leaves_gets_its_slot_back_until_the_store_takes_its_data() {
+    let (world, token) = limited().await;
+    let upload = || world.upload(&token, &["up,_id=c1 1@0"]);
+    for (status, until_then) in [(200, 429), (503, 200)] {
+        world.store.answers(Answer::of(status).after(Duration::from_secs(2)));
+        let asked = world.store.count();
+        tokio::select! {
+            answer = upload() => panic!("{answer:?} though the store hangs"),
+            () = async { while world.store.count() == asked { tokio::time::sleep(Duration::from_millis(10)).await; } } => {}
+        }
+        // It left. Then the store answers.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.store.answers(Answer::of(200));
+        assert_eq!(upload().await.status, until_then, "the store answered {status}");
+        world.clock.advance(PERIOD);
+    }
+}
+
+#[tokio::test]
 async fn a_slot_is_kept_where_the_failure_was_the_caller_s() {
     for flaw in ["ours", "the store's"] {
         let (world, token) = limited().await;

@@ -15,6 +15,7 @@ use super::{
     queue::{Standing, Waiting},
     scheduler::{Attempt, DEADLINE, Next},
 };
+use crate::ratelimit::Taken;
 
 /// How requests are joined and sent.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,8 @@ pub struct BatchConfig {
     pub suspect_permits: usize,
     /// The same of clusters in quarantine.
     pub quarantine_permits: usize,
+    /// How many compressed bytes may wait at once, of all callers: the share of memory for them. At most 128 MiB count.
+    pub room_bytes: usize,
 }
 
 impl Default for BatchConfig {
@@ -39,6 +42,7 @@ impl Default for BatchConfig {
             permits: 32,
             suspect_permits: 8,
             quarantine_permits: 4,
+            room_bytes: usize::MAX,
         }
     }
 }
@@ -49,12 +53,16 @@ pub(super) struct Caller {
     pub(super) message: Message,
     pub(super) span: tracing::Span,
     pub(super) answer: oneshot::Sender<Outcome>,
+    /// The slot of an upload.
+    pub(super) taken: Option<Taken>,
 }
 
 impl Waiting<Caller> {
     fn respond(self, outcome: Outcome) {
         // A caller that left hears nothing, and that is fine.
-        let _ = self.item.answer.send(outcome);
+        if let (Err(Outcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
+            taken.take_again();
+        }
     }
 }
 

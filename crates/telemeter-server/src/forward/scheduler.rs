@@ -24,12 +24,12 @@ pub(super) const BUDGET: Duration = Duration::from_secs(10);
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 /// A batch that failed is split into so many.
 const PARTS: usize = 8;
-/// What waits for its permit, all callers' together, before more are turned away.
+/// What waits for its permit, all callers' together, before more are turned away; less where there is less room.
 const MAX_WAITING_BYTES: usize = 128 << 20;
-/// What may wait of one cluster.
-const MAX_CLUSTER_BYTES: usize = MAX_WAITING_BYTES / 8;
-/// What may wait of all clusters in quarantine.
-const MAX_QUARANTINED_BYTES: usize = MAX_WAITING_BYTES / 4;
+/// The part of it that may wait of one cluster.
+const CLUSTER_PART: usize = 8;
+/// The part of it that may wait of all clusters in quarantine.
+const QUARANTINED_PART: usize = 4;
 /// How often everything that waits is looked through for what has expired.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(500);
 /// How long others wait while the circuit is open for a probe of good clusters.
@@ -92,6 +92,8 @@ impl<T> Settled<T> {
 /// What waits, and what is known of the store and of the clusters.
 #[derive(Debug)]
 pub(super) struct Scheduler<T> {
+    /// What may wait in all.
+    max_waiting_bytes: usize,
     queue: FairQueue<T>,
     quarantine: Quarantine,
     /// Of good clusters and suspects.
@@ -108,9 +110,10 @@ pub(super) struct Scheduler<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// `seed` is any number; it decides who meets whom in a batch of suspects.
-    pub(super) fn new(seed: u64) -> Self {
+    /// `seed` is any number; it decides who meets whom in a batch of suspects. `room_bytes` is what there is room for.
+    pub(super) fn new(seed: u64, room_bytes: usize) -> Self {
         Self {
+            max_waiting_bytes: room_bytes.min(MAX_WAITING_BYTES),
             queue: FairQueue::default(),
             quarantine: Quarantine::default(),
             circuit: Circuit::default(),
@@ -135,11 +138,11 @@ impl<T> Scheduler<T> {
         let of_quarantined = self.queue.totals(Standing::Quarantined).block_bytes;
         let bytes = request.block_bytes;
         // A single request finds room, however large it is.
-        let is_over = waiting > 0 && waiting + bytes > MAX_WAITING_BYTES
-            || of_cluster > 0 && of_cluster + bytes > MAX_CLUSTER_BYTES
+        let is_over = waiting > 0 && waiting + bytes > self.max_waiting_bytes
+            || of_cluster > 0 && of_cluster + bytes > self.max_waiting_bytes / CLUSTER_PART
             || standing == Standing::Quarantined
                 && of_quarantined > 0
-                && of_quarantined + bytes > MAX_QUARANTINED_BYTES;
+                && of_quarantined + bytes > self.max_waiting_bytes / QUARANTINED_PART;
         if is_over {
             return Err(request);
         }

@@ -47,7 +47,7 @@ impl Simulation {
     fn new(clusters: u64, fault: Fault, is_bad: fn(u64) -> bool) -> Self {
         let start = Instant::now();
         Self {
-            scheduler: Scheduler::new(4711),
+            scheduler: Scheduler::new(4711, usize::MAX),
             start,
             now: start,
             fault,
@@ -223,29 +223,36 @@ fn request(cluster: u64, bytes: usize, now: Instant) -> Waiting<()> {
     Waiting { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
 }
 
+/// What there is room for, and what may wait then, in MiB.
+const ROOMS: [(usize, usize); 3] = [(usize::MAX, 128), (1 << 30, 128), (16 << 20, 16)];
+
 #[test]
 fn one_cluster_holds_a_part_of_the_room() {
-    let (mut scheduler, now) = (Scheduler::new(1), Instant::now());
-    let mut held = 0;
-    while scheduler.push(request(1, 1 << 20, now), now).is_ok() {
-        held += 1;
-    }
-    assert_eq!(held, MAX_CLUSTER_BYTES >> 20);
-    for cluster in 2..9 {
-        for _ in 0..MAX_CLUSTER_BYTES >> 20 {
-            scheduler.push(request(cluster, 1 << 20, now), now).unwrap();
+    for (room_bytes, waiting) in ROOMS {
+        let (mut scheduler, now) = (Scheduler::new(1, room_bytes), Instant::now());
+        let mut held = 0;
+        while scheduler.push(request(1, 1 << 20, now), now).is_ok() {
+            held += 1;
         }
+        assert_eq!(held, waiting / 8);
+        for cluster in 2..9 {
+            for _ in 0..waiting / 8 {
+                scheduler.push(request(cluster, 1 << 20, now), now).unwrap();
+            }
+        }
+        assert!(scheduler.push(request(99, 1, now), now).is_err(), "all of it is full");
     }
-    assert!(scheduler.push(request(99, 1, now), now).is_err(), "all of it is full");
 }
 
 #[test]
 fn those_in_quarantine_hold_a_part_of_the_room_together() {
-    let (mut scheduler, now) = (Scheduler::new(1), Instant::now());
-    for cluster in 0..100 {
-        scheduler.quarantine.insert(cluster, now);
+    for (room_bytes, waiting) in ROOMS {
+        let (mut scheduler, now) = (Scheduler::new(1, room_bytes), Instant::now());
+        for cluster in 0..100 {
+            scheduler.quarantine.insert(cluster, now);
+        }
+        let held = (0..100).filter(|cluster| scheduler.push(request(*cluster, 1 << 20, now), now).is_ok()).count();
+        assert_eq!(held, waiting / 4);
+        assert_eq!(scheduler.push(request(1000, 1 << 20, now), now).unwrap(), Standing::Good);
     }
-    let held = (0..100).filter(|cluster| scheduler.push(request(*cluster, 1 << 20, now), now).is_ok()).count();
-    assert_eq!(held, MAX_QUARANTINED_BYTES >> 20);
-    assert_eq!(scheduler.push(request(1000, 1 << 20, now), now).unwrap(), Standing::Good);
 }
