@@ -28,6 +28,9 @@ use telemeter_http::{
 use telemeter_rules::newest::Newest;
 use telemeter_wire::{Arena, Limits, snappy};
 
+mod large;
+
+use self::large::Large;
 use crate::{
     concurrency::{Concurrency, Permit},
     error::{Error, RequestError},
@@ -275,6 +278,7 @@ pub struct Workspaces {
     idle: Mutex<Idle>,
     buffers: BufferPool,
     readers: Readers,
+    large: Large,
 }
 
 /// Rooms that nobody works in, each with what it holds.
@@ -343,24 +347,35 @@ impl Workspaces {
         let max_kept_bytes = MAX_KEPT_BYTES.min(budget.capacity_bytes(Share::Bodies) / KEPT_BUFFER_PART);
         let buffers = BufferPool::new(2 * KEPT_WORKSPACES, max_kept_bytes);
         let readers = Readers::new(budget.clone(), buffers.clone());
-        Self { budget, idle: Mutex::default(), buffers, readers }
+        let large = Large::of(&budget);
+        Self { budget, idle: Mutex::default(), buffers, readers, large }
     }
 
-    /// Works in an idle room, or in a new one, on a body that has `plain_bytes` when decompressed.
+    /// Works in an idle room, or in a new one, on a body of `cluster` that has `plain_bytes` when decompressed. A large one
+    /// waits for its turn.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] where there is no memory for it.
-    pub fn with<T>(
+    /// [`Error::Overloaded`] where there is no memory for it, or its turn did not come.
+    pub async fn with<T>(
         &self,
+        cluster: &str,
         plain_bytes: usize,
         work: impl FnOnce(&mut Workspace) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let bytes = plain_bytes.saturating_mul(WORK_FACTOR).max(MIN_WORK_BYTES);
+        if bytes <= self.large.above_bytes {
+            return self.work(bytes, work);
+        }
+        let _turn = self.large.turn(cluster, bytes).await.ok_or(Error::Overloaded)?;
+        self.work(bytes.min(self.large.together_bytes), work)
+    }
+
+    fn work<T>(&self, bytes: usize, work: impl FnOnce(&mut Workspace) -> Result<T, Error>) -> Result<T, Error> {
         let taken = self.idle.lock().take();
         let (mut workspace, mut held) = match taken {
             Some((workspace, held)) => (workspace, Some(held)),
             None => (Workspace::default(), None),
         };
-        let bytes = plain_bytes.saturating_mul(WORK_FACTOR).max(MIN_WORK_BYTES);
         let more = bytes.saturating_sub(held.as_ref().map_or(0, Reservation::bytes));
         let mut working = self.budget.try_reserve(Share::Workspaces, more);
         if working.is_none() {
@@ -373,7 +388,10 @@ impl Workspaces {
         let result = work(&mut workspace);
         workspace.arena.reset();
         drop((working, held));
-        if let Some(held) = self.budget.try_reserve(Share::Workspaces, workspace.held_bytes()) {
+        let bytes = workspace.held_bytes();
+        if bytes <= self.large.together_bytes
+            && let Some(held) = self.budget.try_reserve(Share::Workspaces, bytes)
+        {
             self.idle.lock().keep(workspace, held);
         }
         result
@@ -415,3 +433,6 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<O
         .map(|value| value.to_str().map_err(|_| Error::Unsupported("a Content-Type or Content-Encoding is no text")))
         .transpose()
 }
+
+#[cfg(test)]
+mod tests;

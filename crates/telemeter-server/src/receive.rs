@@ -42,7 +42,8 @@ async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Stat
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
     let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
-    let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, body, cluster)); // 413, 400, 503
+    let write =
+        gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, body, cluster)).await; // 413, 400, 503
     gateway.deliver(Route::Receive, cluster, None, &sender, write?).await // what the store said, or 503
 }
 

@@ -48,7 +48,7 @@ async fn take(
     let body = gateway.read(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
     let plain_bytes = encoding.plain_bytes(body.len(), gateway.limit_bytes);
     let job = Job { encoding, format, caller, cluster, now_ms };
-    let write = gateway.workspaces.with(plain_bytes, |workspace| judge(gateway, workspace, &job, &body)); // 413, 400, 503
+    let write = gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, &job, &body)).await; // 413, 400, 503
     drop(body);
     gateway.deliver(Route::Upload, cluster, slot.taken(), &sender, write?).await // what the store said, or 503
 }
