@@ -321,14 +321,19 @@ async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
         .enumerate()
         .map(|(at, part)| format!(",l{at}={}", String::from_utf8_lossy(part)))
         .collect();
-    let block = body::block(&body::write_request(&[&format!("up,_id=c1{labels} 1@0")]));
-    assert!(block.len() > 60_000, "{}", block.len());
-    let send = || async { world.send(world.receive_of(CLUSTER, block.clone())).await };
-    let all: Vec<_> = (0..60).map(|_| send()).collect();
+    // Of many clusters: one may fill an eighth of what may wait.
+    let send = |number: usize| {
+        let cluster = format!("c{}", number % 12);
+        let block = body::block(&body::write_request(&[&format!("up,_id={cluster}{labels} 1@0")]));
+        assert!(block.len() > 60_000, "{}", block.len());
+        let world = &world;
+        async move { world.send(world.receive_of(&cluster, block)).await }
+    };
+    let all: Vec<_> = (0..60).map(send).collect();
     let told = futures_util::future::join_all(all).await;
     let taken = told.iter().filter(|told| told.status == 200).count();
     let refused = told.iter().filter(|told| told.status == 503 && told.header("retry-after") == Some("5")).count();
     assert_eq!(taken + refused, 60, "{told:?}");
-    assert!(taken > 1 && refused > 5, "{taken} taken, {refused} refused at once");
+    assert!(taken > 5 && refused > 5, "{taken} taken, {refused} refused at once");
     share_is_kept(&world).await;
 }

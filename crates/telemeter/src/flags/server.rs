@@ -197,7 +197,7 @@ pub struct ServerFlags {
     #[arg(long, value_name = "COUNT", default_value = "0")]
     limit_connections_per_peer: u32,
 
-    /// Networks of load balancers that are believed about whose a connection or a request is, by the PROXY protocol or X-Forwarded-For. Comma-separated or repeated.
+    /// Networks of load balancers that are believed about whose a connection or a request is, by the PROXY protocol or X-Forwarded-For. Only such as say it themselves: one that passes bytes on unchanged lets a client say what it likes. Comma-separated or repeated.
     #[arg(long, value_name = "CIDR")]
     trusted_proxies: Vec<String>,
 
