@@ -99,7 +99,7 @@ pub struct Refused<'a> {
     pub user_agent: &'a str,
 }
 
-/// What is known of each cluster. See the [module](self).
+/// What is known of each cluster.
 pub struct Registry {
     config: RegistryConfig,
     hasher: DefaultHashBuilder,

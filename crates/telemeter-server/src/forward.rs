@@ -1,10 +1,10 @@
 //! Sends series on to the store as remote write, and tells each caller what the store said.
 //!
 //! Group commit: what concurrent callers bring within a moment is joined into one request, since `WriteRequest` messages
-//! may be concatenated. What waits is taken in turns by cluster ([`queue`]). When the store does not take a joined request,
+//! may be concatenated. What waits is taken in turns by cluster (`queue`). When the store does not take a joined request,
 //! whatever the failure, it is split until it is known whose data it was, so that one cluster's data never fails another's
-//! ([`scheduler`]); that cluster is in quarantine for a while ([`quarantine`]). A store that takes nothing is given a pause
-//! ([`circuit`]).
+//! (`scheduler`); that cluster is in quarantine for a while (`quarantine`). A store that takes nothing is given a pause
+//! (`circuit`).
 
 mod batch;
 mod circuit;

@@ -21,7 +21,7 @@ const BATCH_BYTES: usize = 4 << 20;
 impl RecentStore {
     /// Writes the newest sample of each series that `matches` answers `true` for, as text exposition sorted by metric
     /// name, and hands it to `emit` in pieces of about 64 KiB. A series whose newest sample is older than [`LOOKBACK`],
-    /// or marks its end, is left out. Names are written under `escaping`; no two become one: see [`names`](super::names).
+    /// or marks its end, is left out. Names are written under `escaping`; no two become one: see `names.rs`.
     /// How many series that leaves out, a comment at the end says.
     ///
     /// No lock is held while `emit` runs; `Break` ends it. About 4 MiB are in memory at a time, however much matches.
