@@ -34,7 +34,10 @@ use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use telemeter_auth::tollbooth::mock;
 use telemeter_http::listen;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
 
 use self::payload::{CLUSTER, Payload};
 
@@ -276,7 +279,12 @@ struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
+        // From an address of its own, as clusters are: of one address only so many new clusters are asked about a second.
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let host = 1 + (OPENED.fetch_add(1, Ordering::Relaxed) % 250) as u8;
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 1, host], 0))).expect("all of 127.0.0.0/8 is this machine");
+        let stream = socket.connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let (open, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
