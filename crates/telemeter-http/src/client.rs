@@ -35,7 +35,7 @@ use self::replay::Failed;
 pub use self::{
     connect::Resolver,
     error::OutboundError,
-    excerpt::{EXCERPT_BYTES, excerpt},
+    excerpt::{EXCERPT_BYTES, excerpt, redacted},
     metrics::OutboundMetrics,
     opened::Opened,
     renewal::OutboundRenewal,

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, header};
 use serde_json::{Map, Number, Value};
-use telemeter_http::client::Answer;
+use telemeter_http::client::{Answer, redacted};
 use url::Url;
 use url::form_urlencoded::{byte_serialize, parse};
 use zeroize::Zeroizing;
@@ -201,12 +201,7 @@ impl Words {
 
     /// `text` without our secret, of at most `limit` characters, in printable ones only.
     pub(super) fn show(&self, text: &str, limit: usize) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), "[redacted]");
-            }
-        }
+        let text = redacted(text, self.secrets.iter().map(|secret| secret.as_str()));
         let mut shown = String::new();
         for (count, character) in text.chars().enumerate() {
             if count == limit {

@@ -1,27 +1,19 @@
 //! What the authority says in the body of a failure, fit for our log.
 
+use telemeter_http::client::redacted;
+
 /// So much of a body is shown, before escaping.
 const MAX_BYTES: usize = 256;
 /// A word of at least this many characters that is a part of a secret is taken for it.
 const MIN_PART_CHARS: usize = 8;
 const REDACTED: &str = "[redacted]";
-/// Stands in the text for a secret that was found; no text of an authority has a reason to hold it.
-const FOUND: &str = "\u{f8ff}";
 
 /// The start of `body` on one line: control characters escaped, each secret and each longer part of one removed.
 pub(super) fn excerpt(body: &[u8], secrets: &[&str]) -> String {
-    let mut text = String::from_utf8_lossy(body).trim().replace(FOUND, "");
-    // As they are, and as JSON writes them. A character of its own stands for each until all are found: else one secret
-    // could be found in the word that is written in the place of another.
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        let in_json = serde_json::to_string(secret).unwrap_or_default();
-        let in_json = in_json.get(1..in_json.len().saturating_sub(1)).unwrap_or_default();
-        text = text.replace(*secret, FOUND);
-        if !in_json.is_empty() && in_json != *secret {
-            text = text.replace(in_json, FOUND);
-        }
-    }
-    let text = text.replace(FOUND, REDACTED);
+    // As they are, and as JSON writes them.
+    let in_json: Vec<String> = secrets.iter().map(|secret| serde_json::to_string(secret).unwrap_or_default()).collect();
+    let in_json = in_json.iter().filter_map(|quoted| quoted.get(1..quoted.len().saturating_sub(1)));
+    let text = redacted(String::from_utf8_lossy(body).trim(), secrets.iter().copied().chain(in_json));
     let text = without_parts(&text, secrets);
     let mut end = text.len().min(MAX_BYTES);
     while !text.is_char_boundary(end) {

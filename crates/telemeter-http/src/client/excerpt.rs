@@ -31,11 +31,7 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     if text.contains('\0') || text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count() > 1 {
         return String::new();
     }
-    let mut text = text.into_owned();
-    // As they are, and as JSON or a URL would write them.
-    for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
-        text = text.replace(secret, REDACTED);
-    }
+    let text = redacted(&text, secrets.iter().copied().filter(|secret| secret.len() >= 4));
     let mut words = Words { out: String::new(), hides_next: false, named: false };
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         words.push(word);
@@ -46,6 +42,20 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     let mut out = words.out;
     out.truncate(out.floor_char_boundary(EXCERPT_BYTES));
     out
+}
+
+/// `text` with a word in the place of each of `secrets`, wherever it stands; empty ones are passed over.
+///
+/// What is written in the place of one secret is not looked through for the next: a secret may be a part of that word.
+#[must_use]
+pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
+    // A character of private use stands for what was found until all are.
+    const FOUND: &str = "\u{f8ff}";
+    let mut text = text.replace(FOUND, "");
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, FOUND);
+    }
+    text.replace(FOUND, REDACTED)
 }
 
 /// Words on one line, as far as they may be shown.
@@ -186,6 +196,12 @@ mod tests {
             of(r#"{"tenant":"a","token":"hunter2","b":1}"#, &[]),
             r#"{"tenant":"a","token":"[redacted]","b":1}"#
         );
+    }
+
+    #[test]
+    fn a_secret_that_is_a_part_of_the_word_for_secrets() {
+        assert_eq!(redacted("a bad edict", ["a", "", "edict"]), "[redacted] b[redacted]d [redacted]");
+        assert_eq!(of("an edict, redacted", &["edict", "redacted"]), "an [redacted], [redacted]");
     }
 
     #[test]
