@@ -21,7 +21,6 @@ mod resolve;
 mod shared;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -143,7 +142,6 @@ struct Inner {
     callers: Arc<FairQueue>,
     refreshes: Arc<FairQueue>,
     rate: QuestionRate,
-    is_unavailable: AtomicBool,
     availability: Availability,
     fleet_refusal: Mutex<FleetRefusal>,
 }
@@ -170,7 +168,6 @@ impl Tollbooth {
             clock,
             shared,
             asked: Mutex::default(),
-            is_unavailable: AtomicBool::new(false),
             availability: Availability::default(),
             fleet_refusal: Mutex::default(),
         }))
@@ -188,7 +185,7 @@ impl Tollbooth {
         let (cluster, token) = (cluster.to_owned(), token.clone());
         let question = Question { kind: Kind::Register, key, body, cluster, token };
         let coming = self.join(question, Purpose::Caller(asker));
-        if inner.is_unavailable.load(Ordering::Relaxed)
+        if inner.availability.is_unavailable()
             && let Some(known) = inner.approvals.get(&key, inner.clock.monotonic_ms())
         {
             let earlier = Approval { is_stale: true, ..known.approval(inner.clock.monotonic_ms()) };

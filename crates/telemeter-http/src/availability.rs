@@ -23,22 +23,34 @@ pub struct AvailabilityRecord {
 
 impl Availability {
     /// Notes a call that was answered as it should be. `latency` is `None` where it was not measured.
-    pub fn available(&self, latency: Option<Duration>, now_ms: i64) {
+    ///
+    /// True where the call before was not.
+    pub fn available(&self, latency: Option<Duration>, now_ms: i64) -> bool {
         let mut record = self.0.lock();
-        record.turn(true, now_ms);
+        let before = record.turn(true, now_ms);
         if latency.is_some() {
             record.latency = latency;
         }
+        before == Some(false)
     }
 
     /// Notes a call that was not.
-    pub fn unavailable(&self, error: &str, now_ms: i64) {
+    ///
+    /// True where it is the first after one that was, or the first of all.
+    pub fn unavailable(&self, error: &str, now_ms: i64) -> bool {
         let mut record = self.0.lock();
-        record.turn(false, now_ms);
+        let before = record.turn(false, now_ms);
         match &mut record.last_error {
             Some((text, at_ms)) if text == error => *at_ms = now_ms,
             last => *last = Some((error.to_owned(), now_ms)),
         }
+        before != Some(false)
+    }
+
+    /// Whether the last call was not answered as it should be.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.0.lock().is_available == Some(false)
     }
 
     /// What is known now.
@@ -49,10 +61,13 @@ impl Availability {
 }
 
 impl AvailabilityRecord {
-    fn turn(&mut self, is_available: bool, now_ms: i64) {
-        if self.is_available.replace(is_available) != Some(is_available) {
+    /// What was so before.
+    fn turn(&mut self, is_available: bool, now_ms: i64) -> Option<bool> {
+        let before = self.is_available.replace(is_available);
+        if before != Some(is_available) {
             self.since_ms = now_ms;
         }
+        before
     }
 }
 
@@ -64,14 +79,14 @@ mod tests {
     fn since_when_and_what_was_wrong() {
         let availability = Availability::default();
         assert_eq!(availability.read(), AvailabilityRecord::default());
-        availability.available(Some(Duration::from_millis(3)), 1);
-        availability.available(None, 2);
-        availability.unavailable("refused", 5);
-        availability.unavailable("refused", 6);
+        assert!(!availability.available(Some(Duration::from_millis(3)), 1), "nothing was wrong before");
+        assert!(!availability.available(None, 2) && !availability.is_unavailable());
+        assert!(availability.unavailable("refused", 5) && !availability.unavailable("refused", 6));
+        assert!(availability.is_unavailable() && Availability::default().unavailable("at first", 1));
         let record = availability.read();
         assert_eq!((record.is_available, record.since_ms), (Some(false), 5));
         assert_eq!(record.last_error, Some(("refused".to_owned(), 6)));
-        availability.available(None, 9);
+        assert!(availability.available(None, 9));
         let record = availability.read();
         assert_eq!(
             (record.is_available, record.since_ms, record.latency),

@@ -1,7 +1,6 @@
 //! One question to the authority: what it is about, how it is sent, and what is heard.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header;
@@ -124,8 +123,7 @@ impl Inner {
         let now_ms = self.clock.now_ms();
         match answer {
             Err(Error::AuthorityUnavailable { reason, .. }) => {
-                self.availability.unavailable(reason, now_ms);
-                if !self.is_unavailable.swap(true, Ordering::Relaxed) {
+                if self.availability.unavailable(reason, now_ms) {
                     tracing::warn!(
                         %reason,
                         "the authority is unavailable: callers that it approved before go on, others are answered 503"
@@ -133,8 +131,7 @@ impl Inner {
                 }
             }
             _ => {
-                self.availability.available(Some(took), now_ms);
-                if self.is_unavailable.swap(false, Ordering::Relaxed) {
+                if self.availability.available(Some(took), now_ms) {
                     tracing::info!("the authority is available again");
                 }
             }

@@ -76,7 +76,7 @@ impl SharedCache {
         match &answer {
             Ok(_) => self.availability.available(Some(started.elapsed()), now_unix_ms),
             Err(error) => self.availability.unavailable(&error.to_string(), now_unix_ms),
-        }
+        };
         let (result, approval) = match answer {
             Ok(Some(value)) => match open(&seal, &key, &value) {
                 Some((approved_unix_ms, account)) if !account.is_empty() => {

@@ -20,8 +20,8 @@ impl Dependencies {
     pub fn store_answered(&self, outcome: &Outcome, took: Duration, now_ms: i64) {
         match outcome {
             // What it refuses, it has answered.
-            Outcome::Taken(_) | Outcome::Refused { .. } => self.store.available(Some(took), now_ms),
-            Outcome::Unavailable { cause, .. } => self.store.unavailable(cause, now_ms),
+            Outcome::Taken(_) | Outcome::Refused { .. } => _ = self.store.available(Some(took), now_ms),
+            Outcome::Unavailable { cause, .. } => _ = self.store.unavailable(cause, now_ms),
             Outcome::Overloaded => {}
         }
     }

@@ -57,7 +57,7 @@ async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
     authority.was_asked(1).await;
     let error = registers(&tollbooth, from(1), "good", "c-2").await.unwrap().unwrap_err();
     assert!(matches!(error, Error::TooManyQuestions { .. }), "{error}");
-    assert!(!tollbooth.0.is_unavailable.load(Ordering::Relaxed), "that is no outage");
+    assert!(!tollbooth.0.availability.is_unavailable(), "that is no outage");
     let earlier = registers(&tollbooth, from(1), "hunter2", "c-1").await.unwrap();
     assert_eq!(earlier, approved("acct", true), "an earlier approval counts");
     assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", true));

@@ -74,7 +74,7 @@ async fn while_the_authority_limits_us_an_approval_counts_and_waits_as_asked() {
 #[tokio::test]
 async fn a_registered_caller_does_not_wait_long_for_an_authority_that_is_known_to_hang() {
     let (_authority, tollbooth, _) = then_hangs(10 * SECOND).await;
-    tollbooth.0.is_unavailable.store(true, Ordering::Relaxed);
+    tollbooth.0.availability.unavailable("a recorded outage", NOW_MS);
     let start = Instant::now();
     assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, approved("acct", true));
     assert!(start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
