@@ -15,10 +15,7 @@ pub(super) fn excerpt(body: &[u8], secrets: &[&str]) -> String {
     let in_json = in_json.iter().filter_map(|quoted| quoted.get(1..quoted.len().saturating_sub(1)));
     let text = redacted(String::from_utf8_lossy(body).trim(), secrets.iter().copied().chain(in_json));
     let text = without_parts(&text, secrets);
-    let mut end = text.len().min(MAX_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(MAX_BYTES);
     let rest = if end < text.len() { "..." } else { "" };
     format!("{}{rest}", text[..end].escape_debug())
 }

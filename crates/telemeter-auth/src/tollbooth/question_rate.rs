@@ -1,17 +1,18 @@
 //! How often the authority is asked on behalf of callers whom it has not approved yet.
 //!
 //! What counts is the cluster that a caller claims to be together with its address, and the address alone with a limit that
-//! a whole site behind one address does not reach. Whoever guesses at a cluster's token uses up what the cluster itself may
-//! ask from that address: so a token that was turned away, and comes again a second later, is asked about from a reserve,
-//! once. Tokens that come once only, and those asked about lately, take nothing from the reserve. Approved callers are not counted: theirs is a question every few minutes.
+//! a whole site behind one address does not reach. A caller that guesses at a cluster's token uses up what the cluster itself
+//! may ask from that address: so a token that was turned away, and comes again a second later, is asked about from a
+//! reserve, once. Tokens that come once only, and those asked about lately, take nothing from the reserve. Approved callers
+//! are not counted: theirs is a question every few minutes.
 
 use std::hash::Hash;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use telemeter_http::listen::ClientNetwork;
 
-use super::client::Peer;
 use super::question::QuestionKey;
 use crate::bounded::{Bounded, Digest};
 
@@ -39,9 +40,9 @@ pub struct Rate {
 /// The limits.
 #[derive(Debug)]
 pub(super) struct QuestionRate {
-    by_claim: Counts<(Peer, Digest)>,
-    reserve: Counts<(Peer, Digest)>,
-    by_peer: Counts<Peer>,
+    by_claim: Counts<(ClientNetwork, Digest)>,
+    reserve: Counts<(ClientNetwork, Digest)>,
+    by_peer: Counts<ClientNetwork>,
     tokens: Bounded<Seen>,
 }
 
@@ -67,7 +68,7 @@ impl QuestionRate {
     ///
     /// # Errors
     /// How long to wait, where there were too many.
-    pub(super) fn admit(&self, peer: Peer, key: &QuestionKey, now_ms: i64) -> Result<(), Duration> {
+    pub(super) fn admit(&self, peer: ClientNetwork, key: &QuestionKey, now_ms: i64) -> Result<(), Duration> {
         let claim = (peer, key.cluster);
         self.by_claim.admit(claim, now_ms).or_else(|wait| self.admit_from_reserve(claim, key, wait, now_ms))?;
         self.by_peer.admit(peer, now_ms)?;
@@ -77,7 +78,7 @@ impl QuestionRate {
 
     fn admit_from_reserve(
         &self,
-        claim: (Peer, Digest),
+        claim: (ClientNetwork, Digest),
         key: &QuestionKey,
         wait: Duration,
         now_ms: i64,
@@ -153,21 +154,27 @@ impl<K: Eq + Hash + Copy> State<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::super::question::Kind;
     use super::*;
 
     const CLAIM: Rate = Rate { burst: 3, per_minute: 60 };
     const PEER: Rate = Rate { burst: 10, per_minute: 600 };
 
+    fn peer(number: u8) -> ClientNetwork {
+        IpAddr::from([10, 0, 0, number]).into()
+    }
+
     #[test]
     fn one_claim_and_one_peer_are_limited_and_no_other() {
         let rate = QuestionRate::new(CLAIM, PEER);
-        let (one, other) = (Peer::V4(1), Peer::V4(2));
+        let (one, other) = (peer(1), peer(2));
         let key = |cluster: u8| QuestionKey::new(Kind::Receive, &cluster.to_string(), "t");
         let admitted = |peer, cluster: u8, now_ms| rate.admit(peer, &key(cluster), now_ms).is_ok();
         assert_eq!((0..9).filter(|_| admitted(one, 1, 0)).count(), 3);
         assert_eq!(rate.admit(one, &key(1), 0), Err(Duration::from_secs(1)));
-        assert!(admitted(other, 1, 0), "whoever claims to be a cluster takes nothing from the cluster itself");
+        assert!(admitted(other, 1, 0), "a caller that claims to be a cluster takes nothing from the cluster itself");
         assert_eq!((2..50).filter(|cluster| admitted(one, *cluster, 0)).count(), 7);
         assert!(admitted(other, 2, 0));
         assert!(!admitted(one, 1, 999) && admitted(one, 1, 1_000));
@@ -176,7 +183,7 @@ mod tests {
     #[test]
     fn a_token_that_comes_again_gets_through_a_flood_of_others() {
         let rate = QuestionRate::new(CLAIM, PEER);
-        let peer = Peer::V4(1);
+        let peer = peer(1);
         let admitted =
             |token: &str, now_ms| rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", token), now_ms).is_ok();
         let mut guesses = 0;
@@ -196,7 +203,7 @@ mod tests {
     #[test]
     fn whoever_has_every_token_come_again_takes_no_more_than_the_reserve() {
         let rate = QuestionRate::new(CLAIM, PEER);
-        let peer = Peer::V4(1);
+        let peer = peer(1);
         let admitted = |token: i64, now_ms| {
             rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", &token.to_string()), now_ms).is_ok()
         };

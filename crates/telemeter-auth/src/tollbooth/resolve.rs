@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::approvals::CachedApproval;
-use super::client::{Client, Peer};
+use super::client::Client;
 use super::question::{Kind, Question};
 use super::shared::SharedRefusal;
 use super::{Approval, CLOCK_TOLERANCE_MS, Inner, Purpose, REFRESH_AGAIN_MS, Resolved, millis, unavailable};
@@ -94,7 +94,7 @@ impl Inner {
                 (&self.refreshes, Client::Cluster(*cluster), self.config.deadline)
             }
             Purpose::Caller(_) if is_known => (&self.callers, Client::Cluster(*cluster), self.config.max_wait),
-            Purpose::Caller(asker) => (&self.callers, Client::Peer(Peer::from(asker)), self.config.max_wait),
+            Purpose::Caller(asker) => (&self.callers, Client::Peer(asker.into()), self.config.max_wait),
         };
         let bytes = question.body.expose().len() + WAITING_BYTES;
         let Some(_permit) = queue.acquire(client, bytes, wait).await else {

@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::client::Peer;
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn client(number: u32) -> Client {
-    Client::Peer(Peer::V4(number))
+    Client::Peer(IpAddr::V4(Ipv4Addr::from_bits(number)).into())
 }
 
 /// Permits for as many as get one at once.
