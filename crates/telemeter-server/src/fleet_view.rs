@@ -10,9 +10,9 @@ use std::{fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use telemeter_http::tls::Tls;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{gateway::Gateway, pages::human};
+use crate::{gateway::Gateway, pages::human, read_turns::ReadTurns};
 
 /// So many readers walk over the fleet at a time; the others wait for their turn.
 const READERS: usize = 2;
@@ -24,7 +24,7 @@ pub struct FleetView(Arc<Inner>);
 struct Inner {
     gateway: Gateway,
     about: About,
-    readers: Arc<Semaphore>,
+    turns: ReadTurns,
 }
 
 /// Which program and which replica this is.
@@ -103,7 +103,7 @@ impl FleetView {
     /// Of what this gateway knows.
     #[must_use]
     pub fn new(gateway: Gateway, about: About) -> Self {
-        Self(Arc::new(Inner { gateway, about, readers: Arc::new(Semaphore::new(READERS)) }))
+        Self(Arc::new(Inner { gateway, about, turns: ReadTurns::new(READERS) }))
     }
 
     /// Which program and which replica this is.
@@ -129,23 +129,14 @@ impl FleetView {
         &self,
         read: impl FnOnce(&Self, OwnedSemaphorePermit) -> T + Send + 'static,
     ) -> T {
-        // It goes with the thread: a caller that hangs up does not make room for another.
-        let turn = Arc::clone(&self.0.readers).acquire_owned().await.expect("the semaphore is never closed");
         let view = self.clone();
-        match tokio::task::spawn_blocking(move || read(&view, turn)).await {
-            Ok(answer) => answer,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+        self.0.turns.read_with_turn(move |turn| read(&view, turn)).await
     }
 
     /// The same, with a turn that ends when `read` does.
     pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> T {
-        self.read_with_turn(move |view, turn| {
-            let answer = read(view);
-            drop(turn);
-            answer
-        })
-        .await
+        let view = self.clone();
+        self.0.turns.read(move || read(&view)).await
     }
 
     fn is_whole(&self) -> bool {

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod metrics;
 pub mod pages;
 pub mod ratelimit;
+mod read_turns;
 mod receive;
 pub mod recent_store;
 pub mod refusals;

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 
 pub use overview::overview;
 
-use crate::recent_store::RecentStore;
+use crate::{read_turns::ReadTurns, recent_store::RecentStore};
 
 /// The paths that [`router`] answers, for the list that machines read. A `{…}` stands for what is filled in.
 pub const PATHS: [&str; 3] = ["/federate", "/clusters/{id}", "/families"];
@@ -43,7 +43,7 @@ const READERS: usize = 2;
 pub struct Pages {
     store: Arc<RecentStore>,
     clock: Clock,
-    readers: Arc<Semaphore>,
+    turns: ReadTurns,
     federations: Arc<Semaphore>,
 }
 
@@ -51,23 +51,18 @@ impl Pages {
     /// Pages about what `store` holds.
     #[must_use]
     pub fn new(store: Arc<RecentStore>, clock: Clock) -> Self {
-        let readers = Arc::new(Semaphore::new(READERS));
-        Self { store, clock, readers, federations: Arc::new(Semaphore::new(federate::AT_A_TIME)) }
+        Self {
+            store,
+            clock,
+            turns: ReadTurns::new(READERS),
+            federations: Arc::new(Semaphore::new(federate::AT_A_TIME)),
+        }
     }
 
     /// Reads the store on a thread that may take its time.
     async fn read<T: Send + 'static>(&self, read: impl FnOnce(&RecentStore, i64) -> T + Send + 'static) -> T {
-        // It goes with the thread: a caller that hangs up does not make room for another.
-        let turn = Arc::clone(&self.readers).acquire_owned().await.expect("the semaphore is never closed");
-        let (store, now_ms) = (Arc::clone(&self.store), self.clock.now_ms());
-        let reading = move || {
-            let _turn = turn;
-            read(&store, now_ms)
-        };
-        match tokio::task::spawn_blocking(reading).await {
-            Ok(answer) => answer,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        self.turns.read(move || read(&store, clock.now_ms())).await
     }
 }
 
