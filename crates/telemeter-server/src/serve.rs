@@ -1,27 +1,19 @@
 //! Starts the server, re-reads its files, and ends it.
 
+mod background;
+mod build;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use telemeter_auth::{
-    jwt::{Keys, REMEMBERED_BY_DEFAULT, Verifier},
-    memcached::{CacheMetrics, Memcached},
-    oidc::{OidcConfig, TokenSource},
-    tollbooth::{SharedCache, Tollbooth, TollboothConfig},
-};
 use telemeter_http::{
-    budget::{self, MemoryBudget, Share},
-    client::{Outbound, OutboundConfig, OutboundMetrics, OutboundRenewal, Proxy},
+    client::{Outbound, OutboundRenewal},
     clock::Clock,
     descriptors,
     instrument::HttpMetrics,
@@ -36,40 +28,28 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::{
+    background::{keep_fleet, sweep, tick, watch_provider},
+    build::{gateway, keys, memory_budget},
+};
 use crate::{
     api,
-    concurrency::Concurrency,
-    config::{self, Config, Door, InternalAccess},
-    fleet::{Fleet, TICK, file::FleetFile, series::send_fleet},
+    config::{self, Config, InternalAccess},
+    fleet::{file::FleetFile, series::send_fleet},
     fleet_view::{About, FleetView},
-    forward::{BatchConfig, DEADLINE, Forward},
-    gateway::{FORWARD_FACTOR, Gateway, Shared, Workspaces},
-    metrics::{ListenerLabel, Metrics},
+    gateway::Gateway,
+    metrics::ListenerLabel,
     pages::{self, Pages},
-    ratelimit::RateLimit,
-    recent_store::{RecentStore, RecentStoreConfig},
     routes,
     rules::Rules,
 };
 
-/// How often what has ended is swept out: rate-limit slots, samples of the recent store.
-const SWEEP: Duration = Duration::from_secs(60);
 /// How long new requests are answered that we are on our way out, before connections are closed.
 const GRACE: Duration = Duration::from_millis(500);
 /// Connections of callers at once, where there are as many file descriptors.
 const EXTERNAL_CONNECTIONS: usize = 20_000;
 /// Connections to the internal listener at once.
 const INTERNAL_CONNECTIONS: usize = 64;
-/// About what the program takes where nobody calls.
-const PROGRAM_BYTES: usize = 24 << 20;
-/// How often the readiness of dependencies is looked at.
-const WATCH: Duration = Duration::from_millis(500);
-/// How often the registry is written to its file.
-const SAVE: Duration = Duration::from_secs(60);
-/// How often clusters that were not heard from for long are forgotten.
-const FORGET: Duration = Duration::from_secs(60 * 60);
-/// How often certificates that do not last are warned of.
-const WARN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All programs have one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -300,131 +280,6 @@ impl Files {
     }
 }
 
-/// The keys from files; `None` where one is to be generated.
-fn keys(config: &Config) -> Result<Option<Keys>, String> {
-    if config.shared_keys.is_empty() {
-        return Ok(None);
-    }
-    Keys::load(&config.shared_keys).map(Some).map_err(|error| format!("--shared-key: {error}"))
-}
-
-/// Makes what calls others, and keeps it: its roots are read again at a reload.
-struct Outbounds<'a> {
-    config: &'a Config,
-    metrics: OutboundMetrics,
-    made: Vec<Outbound>,
-}
-
-impl Outbounds<'_> {
-    /// For calls to the URL of `flag`.
-    fn add(&mut self, name: &'static str, timeout: Duration, flag: &str, scheme: &str) -> Result<Outbound, String> {
-        let verbose = self.config.verbose;
-        let settings = OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose, ..OutboundConfig::new(name) };
-        let outbound = Outbound::new(settings, Some(self.metrics.clone())).map_err(|error| error.to_string())?;
-        outbound.warn_without_roots(flag, scheme);
-        self.made.push(outbound.clone());
-        Ok(outbound)
-    }
-}
-
-/// The budget of all that callers can make us hold, told at start.
-fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
-    let (bytes, source) = match config.limits.memory_bytes {
-        Some(bytes) => (bytes, budget::Source::Flag),
-        None => budget::default_limit(),
-    };
-    let budget = MemoryBudget::new(bytes);
-    budget.register(registry);
-    let shares: usize = Share::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
-    tracing::info!(bytes, %source, callers = shares, "memory limit");
-    let recent_store = config.recent_store.as_ref().map_or(0, |store| store.max_bytes);
-    let wanted = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
-    if wanted > bytes {
-        tracing::warn!(
-            bytes,
-            callers = shares,
-            recent_store,
-            "the memory limit is less than what callers, the recent store and the program itself may take together"
-        );
-    }
-    budget
-}
-
-fn gateway(
-    config: &Config,
-    clock: &Clock,
-    registry: &mut Registry,
-    budget: &MemoryBudget,
-) -> Result<(Gateway, Vec<Outbound>), String> {
-    let metrics = Metrics::register(registry);
-    let mut outbounds = Outbounds { config, metrics: OutboundMetrics::register(registry), made: Vec::new() };
-    let cache_metrics = CacheMetrics::register(registry);
-    let rules = Rules::load(config)?;
-    let keys = match keys(config)? {
-        Some(keys) => keys,
-        None => Keys::generate().map_err(|error| error.to_string())?,
-    };
-    let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
-    let tollbooth = match &config.door {
-        Door::AnyCluster => None,
-        Door::Authority(authority) => {
-            let shared = config.memcached.as_ref().map(|memcached| {
-                let client = Memcached::new(&memcached.servers, memcached.interval.unwrap_or(Duration::MAX));
-                SharedCache::new(client, &keys, memcached.expire, cache_metrics)
-            });
-            let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
-            let outbound = outbounds.add("authorize", settings.deadline, "--authorize", authority.url.scheme())?;
-            Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
-        }
-    };
-    let forward = config.forward.as_ref().map(|forward| {
-        let room_bytes = budget.capacity_bytes(Share::Forward) / FORWARD_FACTOR;
-        let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
-        let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
-        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
-    });
-    let recent_store = config.recent_store.as_ref().map(|store| {
-        let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };
-        Arc::new(RecentStore::new(settings))
-    });
-    let gateway = Gateway::new(Shared {
-        clock: clock.clone(),
-        metrics,
-        verifier: Verifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
-        tollbooth,
-        ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
-        rules: ArcSwap::from_pointee(rules),
-        forward: forward.transpose()?,
-        token,
-        recent_store,
-        partition_label: config.partition_label.clone(),
-        required_labels: config.rules.required_labels.clone(),
-        token_expire: config.token_expire,
-        limit_bytes: config.limit_bytes,
-        limit_receive_bytes: config.limit_receive_bytes,
-        draining: AtomicBool::new(false),
-        log_tenant: config.log_tenant,
-        fleet: Fleet::new(&config.fleet, config.log_refusals_per_second),
-        workspaces: Workspaces::new(budget.clone()),
-        concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
-        min_body_rate: config.limits.min_body_rate,
-    });
-    Ok((gateway, outbounds.made))
-}
-
-fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_>) -> Result<TokenSource, String> {
-    let settings = OidcConfig {
-        issuer: oidc.issuer.clone(),
-        client_id: oidc.client_id.clone(),
-        client_secret: oidc.client_secret.clone(),
-        audience: oidc.audience.clone(),
-    };
-    let scheme = oidc.issuer.split_once(':').map_or("", |(scheme, _)| scheme);
-    // As in Go: the name, and the deadline of each of its calls.
-    let outbound = outbounds.add("oauth", Duration::from_secs(20), "--oidc-issuer", scheme)?;
-    Ok(TokenSource::new(settings, outbound, clock.clone()))
-}
-
 async fn bind(address: &str, tls: Option<&config::Tls>) -> Result<(Listener, Option<Tls>), StartError> {
     let listener = listen::bind(address).await.map_err(|error| StartError(error.to_string()))?;
     let Some(tls) = tls else { return Ok((listener, None)) };
@@ -449,57 +304,6 @@ fn tell(config: &Config, gateway: &Gateway) {
     }
 }
 
-async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-        let now_ms = gateway.clock.now_ms();
-        if let Some(limit) = &gateway.ratelimit {
-            limit.sweep(now_ms);
-        }
-        if let Some(store) = &gateway.recent_store {
-            store.sweep(now_ms);
-        }
-    }
-}
-
-/// What is to be done every second.
-async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
-    loop {
-        gateway.fleet.tick(gateway.clock.now_ms());
-        tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(TICK) => {}
-        }
-    }
-}
-
-/// Writes the registry to its file, forgets who was not heard from for long, and warns of certificates that do not last.
-async fn keep_fleet(
-    gateway: Gateway,
-    file: Option<Arc<FleetFile>>,
-    tls: Vec<(&'static str, Tls)>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let every = |period| tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-    let (mut save, mut forget, mut warn) = (every(SAVE), every(FORGET), every(WARN));
-    loop {
-        tokio::select! {
-            () = async { let _ = stopped.wait_for(|stop| *stop).await; } => return,
-            _ = save.tick() => {
-                if let Some(file) = file.clone() {
-                    let gateway = gateway.clone();
-                    let _ = tokio::task::spawn_blocking(move || file.save(&gateway.fleet.registry)).await;
-                }
-            }
-            _ = forget.tick() => gateway.fleet.registry.forget(gateway.clock.now_ms()),
-            _ = warn.tick() => tls.iter().for_each(|(_, tls)| tls.warn_of_validity(gateway.clock.now_ms())),
-        }
-    }
-}
-
 async fn open_fleet_file(path: PathBuf, gateway: Gateway) -> Result<FleetFile, StartError> {
     let opened = tokio::task::spawn_blocking(move || FleetFile::open(path, &gateway.fleet.registry)).await;
     opened.unwrap_or_else(|_| Err("--fleet-file: reading it broke off; see the log".to_owned())).map_err(StartError)
@@ -510,28 +314,6 @@ fn show_expiry(gateway: &Gateway, tls: &[(&'static str, Tls)]) {
     for (listener, tls) in tls {
         if let Some(expires_ms) = tls.expires_ms() {
             gateway.metrics.certificate_expiry.get_or_create(&ListenerLabel { listener }).set(expires_ms / 1000);
-        }
-    }
-}
-
-/// Ready only while there is a token for the store.
-async fn watch_provider(gateway: Gateway, token: TokenSource, health: Health, mut stopped: watch::Receiver<bool>) {
-    let condition = health.condition("oidc");
-    let record = &gateway.fleet.dependencies.oidc;
-    loop {
-        match token.status() {
-            Ok(()) => {
-                condition.ready();
-                record.available(None, gateway.clock.now_ms());
-            }
-            Err(reason) => {
-                record.unavailable(&reason, gateway.clock.now_ms());
-                condition.not_ready(reason);
-            }
-        }
-        tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(WATCH) => {}
         }
     }
 }

@@ -1,0 +1,102 @@
+//! What a server does beside its requests: sweeping, saving, watching.
+
+use std::{sync::Arc, time::Duration};
+
+use telemeter_auth::oidc::TokenSource;
+use telemeter_http::{internal::Health, tls::Tls};
+use tokio::sync::watch;
+
+use crate::{
+    fleet::{TICK, file::FleetFile},
+    gateway::Gateway,
+};
+
+/// How often what has ended is swept out: rate-limit slots, samples of the recent store.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often the readiness of dependencies is looked at.
+const WATCH: Duration = Duration::from_millis(500);
+/// How often the registry is written to its file.
+const SAVE: Duration = Duration::from_secs(60);
+/// How often clusters that were not heard from for long are forgotten.
+const FORGET: Duration = Duration::from_secs(60 * 60);
+/// How often certificates that do not last are warned of.
+const WARN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Sweeps out what has ended.
+pub(super) async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        let now_ms = gateway.clock.now_ms();
+        if let Some(limit) = &gateway.ratelimit {
+            limit.sweep(now_ms);
+        }
+        if let Some(store) = &gateway.recent_store {
+            store.sweep(now_ms);
+        }
+    }
+}
+
+/// What is to be done every second.
+pub(super) async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
+    loop {
+        gateway.fleet.tick(gateway.clock.now_ms());
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// Writes the registry to its file, forgets who was not heard from for long, and warns of certificates that do not last.
+pub(super) async fn keep_fleet(
+    gateway: Gateway,
+    file: Option<Arc<FleetFile>>,
+    tls: Vec<(&'static str, Tls)>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let every = |period| tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    let (mut save, mut forget, mut warn) = (every(SAVE), every(FORGET), every(WARN));
+    loop {
+        tokio::select! {
+            () = async { let _ = stopped.wait_for(|stop| *stop).await; } => return,
+            _ = save.tick() => {
+                if let Some(file) = file.clone() {
+                    let gateway = gateway.clone();
+                    let _ = tokio::task::spawn_blocking(move || file.save(&gateway.fleet.registry)).await;
+                }
+            }
+            _ = forget.tick() => gateway.fleet.registry.forget(gateway.clock.now_ms()),
+            _ = warn.tick() => tls.iter().for_each(|(_, tls)| tls.warn_of_validity(gateway.clock.now_ms())),
+        }
+    }
+}
+
+/// Ready only while there is a token for the store.
+pub(super) async fn watch_provider(
+    gateway: Gateway,
+    token: TokenSource,
+    health: Health,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let condition = health.condition("oidc");
+    let record = &gateway.fleet.dependencies.oidc;
+    loop {
+        match token.status() {
+            Ok(()) => {
+                condition.ready();
+                record.available(None, gateway.clock.now_ms());
+            }
+            Err(reason) => {
+                record.unavailable(&reason, gateway.clock.now_ms());
+                condition.not_ready(reason);
+            }
+        }
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Makes the parts of a server from its configuration: memory budget, outbound calls, gateway.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
+use telemeter_auth::{
+    jwt::{Keys, REMEMBERED_BY_DEFAULT, Verifier},
+    memcached::{CacheMetrics, Memcached},
+    oidc::{OidcConfig, TokenSource},
+    tollbooth::{SharedCache, Tollbooth, TollboothConfig},
+};
+use telemeter_http::{
+    budget::{self, MemoryBudget, Share},
+    client::{Outbound, OutboundConfig, OutboundMetrics, Proxy},
+    clock::Clock,
+};
+
+use crate::{
+    concurrency::Concurrency,
+    config::{self, Config, Door},
+    fleet::Fleet,
+    forward::{BatchConfig, DEADLINE, Forward},
+    gateway::{FORWARD_FACTOR, Gateway, Shared, Workspaces},
+    metrics::Metrics,
+    ratelimit::RateLimit,
+    recent_store::{RecentStore, RecentStoreConfig},
+    rules::Rules,
+};
+
+/// About what the program takes where nobody calls.
+const PROGRAM_BYTES: usize = 24 << 20;
+
+/// The budget of all that callers can make us hold, told at start.
+pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
+    let (bytes, source) = match config.limits.memory_bytes {
+        Some(bytes) => (bytes, budget::Source::Flag),
+        None => budget::default_limit(),
+    };
+    let budget = MemoryBudget::new(bytes);
+    budget.register(registry);
+    let shares: usize = Share::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
+    tracing::info!(bytes, %source, callers = shares, "memory limit");
+    let recent_store = config.recent_store.as_ref().map_or(0, |store| store.max_bytes);
+    let wanted = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
+    if wanted > bytes {
+        tracing::warn!(
+            bytes,
+            callers = shares,
+            recent_store,
+            "the memory limit is less than what callers, the recent store and the program itself may take together"
+        );
+    }
+    budget
+}
+
+/// The gateway, and what calls others for it: their roots are read again at a reload.
+pub(super) fn gateway(
+    config: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+    budget: &MemoryBudget,
+) -> Result<(Gateway, Vec<Outbound>), String> {
+    let metrics = Metrics::register(registry);
+    let mut outbounds = Outbounds { config, metrics: OutboundMetrics::register(registry), made: Vec::new() };
+    let cache_metrics = CacheMetrics::register(registry);
+    let rules = Rules::load(config)?;
+    let keys = match keys(config)? {
+        Some(keys) => keys,
+        None => Keys::generate().map_err(|error| error.to_string())?,
+    };
+    let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
+    let tollbooth = match &config.door {
+        Door::AnyCluster => None,
+        Door::Authority(authority) => {
+            let shared = config.memcached.as_ref().map(|memcached| {
+                let client = Memcached::new(&memcached.servers, memcached.interval.unwrap_or(Duration::MAX));
+                SharedCache::new(client, &keys, memcached.expire, cache_metrics)
+            });
+            let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
+            let outbound = outbounds.add("authorize", settings.deadline, "--authorize", authority.url.scheme())?;
+            Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
+        }
+    };
+    let forward = config.forward.as_ref().map(|forward| {
+        let room_bytes = budget.capacity_bytes(Share::Forward) / FORWARD_FACTOR;
+        let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
+        let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
+        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
+    });
+    let recent_store = config.recent_store.as_ref().map(|store| {
+        let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };
+        Arc::new(RecentStore::new(settings))
+    });
+    let gateway = Gateway::new(Shared {
+        clock: clock.clone(),
+        metrics,
+        verifier: Verifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
+        tollbooth,
+        ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
+        rules: ArcSwap::from_pointee(rules),
+        forward: forward.transpose()?,
+        token,
+        recent_store,
+        partition_label: config.partition_label.clone(),
+        required_labels: config.rules.required_labels.clone(),
+        token_expire: config.token_expire,
+        limit_bytes: config.limit_bytes,
+        limit_receive_bytes: config.limit_receive_bytes,
+        draining: AtomicBool::new(false),
+        log_tenant: config.log_tenant,
+        fleet: Fleet::new(&config.fleet, config.log_refusals_per_second),
+        workspaces: Workspaces::new(budget.clone()),
+        concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
+        min_body_rate: config.limits.min_body_rate,
+    });
+    Ok((gateway, outbounds.made))
+}
+
+/// The keys from files; `None` where one is to be generated.
+pub(super) fn keys(config: &Config) -> Result<Option<Keys>, String> {
+    if config.shared_keys.is_empty() {
+        return Ok(None);
+    }
+    Keys::load(&config.shared_keys).map(Some).map_err(|error| format!("--shared-key: {error}"))
+}
+
+/// Makes what calls others, and keeps it: its roots are read again at a reload.
+struct Outbounds<'a> {
+    config: &'a Config,
+    metrics: OutboundMetrics,
+    made: Vec<Outbound>,
+}
+
+impl Outbounds<'_> {
+    /// For calls to the URL of `flag`.
+    fn add(&mut self, name: &'static str, timeout: Duration, flag: &str, scheme: &str) -> Result<Outbound, String> {
+        let verbose = self.config.verbose;
+        let settings = OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose, ..OutboundConfig::new(name) };
+        let outbound = Outbound::new(settings, Some(self.metrics.clone())).map_err(|error| error.to_string())?;
+        outbound.warn_without_roots(flag, scheme);
+        self.made.push(outbound.clone());
+        Ok(outbound)
+    }
+}
+
+fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_>) -> Result<TokenSource, String> {
+    let settings = OidcConfig {
+        issuer: oidc.issuer.clone(),
+        client_id: oidc.client_id.clone(),
+        client_secret: oidc.client_secret.clone(),
+        audience: oidc.audience.clone(),
+    };
+    let scheme = oidc.issuer.split_once(':').map_or("", |(scheme, _)| scheme);
+    // As in Go: the name, and the deadline of each of its calls.
+    let outbound = outbounds.add("oauth", Duration::from_secs(20), "--oidc-issuer", scheme)?;
+    Ok(TokenSource::new(settings, outbound, clock.clone()))
+}
