@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use support::outbound;
+use support::{Lines, outbound};
 
 async fn server(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
@@ -266,36 +266,21 @@ async fn the_trace_goes_along_without_an_empty_state() {
     assert!(!headers.contains_key("tracestate"));
 }
 
-#[derive(Clone, Default)]
-struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn verbose_shows_the_round_trip_without_its_secrets() {
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    let _default = tracing::subscriber::set_default(lines.subscriber());
     let answer = ResponseTemplate::new(200).insert_header("set-cookie", "hunter2").set_body_string("hunter3");
     let server = server(answer).await;
     for verbose in [false, true] {
         let outbound = outbound(|config| config.verbose = verbose);
         let request = Request::get(format!("{}/?token=hunter4", server.uri()).parse().unwrap());
         outbound.send(request.with_bearer("hunter5").unwrap(), 100).await.unwrap();
-        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let text = lines.text();
         assert_eq!(text.matches("round trip").count(), usize::from(verbose), "{text}");
         assert!(!text.contains("hunter"), "{text}");
     }
-    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+    let text = lines.text();
     for part in ["method=\"GET\"", &format!("{}/", server.uri()), "status=200", "answered_bytes=7", "[redacted]"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
@@ -357,12 +342,10 @@ async fn in_a_child_without_roots() {
 
     assert_eq!(outbound.roots(), 0);
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    let _default = tracing::subscriber::set_default(lines.subscriber());
     outbound.warn_without_roots("--from", "http");
-    assert!(lines.0.lock().is_empty(), "nothing needs them");
+    assert!(lines.text().is_empty(), "nothing needs them");
     outbound.warn_without_roots("--to", "https");
-    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+    let text = lines.text();
     assert!(text.contains("WARN") && text.contains("no trusted roots") && text.contains("flag=\"--to\""), "{text}");
 }

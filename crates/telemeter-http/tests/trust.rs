@@ -16,7 +16,7 @@ use telemeter_http::listen::Limits;
 use telemeter_http::tls::Tls;
 use tokio::net::TcpListener;
 
-use support::{SOON, Serving, limits, outbound, write_pair};
+use support::{Lines, SOON, Serving, limits, outbound, write_pair};
 
 /// Reading the roots of the system holds up a busy machine for longer than a handshake has elsewhere.
 fn patient() -> Limits {
@@ -38,23 +38,9 @@ async fn ask(outbound: &Outbound, host: &str, port: u16) -> Result<String, Outbo
 
 /// What the log says while `work` is done.
 fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let done = tracing::subscriber::with_default(subscriber, work);
-    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
-    (done, text)
+    let done = tracing::subscriber::with_default(lines.subscriber(), work);
+    (done, lines.text())
 }
 
 /// A certificate for `localhost` that openssl signed with its own key, valid between these times, and the key.

@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use parking_lot::Mutex;
 use telemeter_http::client::{Outbound, OutboundConfig};
 use telemeter_http::listen::{self, Limits};
 use telemeter_http::tls::Tls;
@@ -98,4 +100,30 @@ pub(crate) fn outbound(change: impl FnOnce(&mut OutboundConfig)) -> Outbound {
     config.timeout = SOON;
     change(&mut config);
     Outbound::new(config, None).unwrap()
+}
+
+/// What was logged, as long as its guard or closure is there.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// Writes what is logged from level info on.
+    pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let writer = self.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
 }
