@@ -21,6 +21,9 @@ mod cgroup;
 mod honest;
 mod neighbours;
 mod payload;
+#[path = "../integration/remote_write.rs"]
+#[allow(dead_code, reason = "only what writes the message is needed here")]
+mod remote_write;
 mod report;
 mod scenario;
 mod server;

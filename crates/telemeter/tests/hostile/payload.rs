@@ -8,6 +8,8 @@ use http_body_util::Full;
 use hyper::Request;
 use telemeter_wire::snappy;
 
+use crate::remote_write::{Series, write_request};
+
 /// The token that the authority knows.
 pub(crate) const GOOD_TOKEN: &str = "good";
 /// Series of one honest request.
@@ -55,13 +57,12 @@ pub(crate) fn receive(token: &str, cluster: &str) -> Request<Full<Bytes>> {
 
 /// A remote write of a cluster, with any spelling of its token.
 pub(crate) fn receive_with(composite_token: &str, cluster: &str) -> Request<Full<Bytes>> {
-    let (mut message, now_ms) = (Vec::new(), now_ms());
-    for at in 0..SERIES {
-        let pod = format!("pod-{at}");
-        series(&mut message, &[("__name__", "up"), ("_id", cluster), ("pod", &pod)], now_ms);
-    }
+    let (pods, now_ms): (Vec<_>, _) = ((0..SERIES).map(|at| format!("pod-{at}")).collect(), now_ms());
+    let series =
+        |pod| Series { labels: vec![("__name__", "up"), ("_id", cluster), ("pod", pod)], samples: vec![(now_ms, 1.0)] };
+    let all: Vec<_> = pods.iter().map(|pod| series(pod.as_str())).collect();
     let mut block = Vec::new();
-    snappy::Encoder::new().block(&message, &mut block);
+    snappy::Encoder::new().block(&write_request(&all), &mut block);
     let request = Request::post("/metrics/v1/receive").header("host", "telemeter");
     let request = request.header("content-type", PROTOBUF).header("content-encoding", "snappy");
     let request = request.header("authorization", format!("Bearer {composite_token}"));
@@ -83,35 +84,4 @@ pub(crate) fn head(path: &str, token: &str, length: usize) -> Vec<u8> {
          content-length: {length}\r\n\r\n"
     )
     .into_bytes()
-}
-
-/// `TimeSeries{labels, samples: [{1, time}]}` as a field of a `WriteRequest`; the labels have to be sorted.
-fn series(request: &mut Vec<u8>, labels: &[(&str, &str)], time_ms: i64) {
-    let mut series = Vec::new();
-    for (name, value) in labels {
-        let mut label = Vec::new();
-        field(&mut label, 0x0a, name.as_bytes());
-        field(&mut label, 0x12, value.as_bytes());
-        field(&mut series, 0x0a, &label);
-    }
-    let mut sample = vec![0x09];
-    sample.extend_from_slice(&1_f64.to_le_bytes());
-    sample.push(0x10);
-    varint(&mut sample, time_ms.cast_unsigned());
-    field(&mut series, 0x12, &sample);
-    field(request, 0x0a, &series);
-}
-
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

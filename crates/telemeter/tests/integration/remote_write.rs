@@ -24,7 +24,7 @@ pub(crate) fn requests(http: &Client, url: &str, all: &[Series<'_>]) -> RequestB
 }
 
 /// `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`.
-fn write_request(all: &[Series<'_>]) -> Vec<u8> {
+pub(crate) fn write_request(all: &[Series<'_>]) -> Vec<u8> {
     let mut request = Vec::new();
     for Series { labels, samples } in all {
         let mut series = Vec::new();
