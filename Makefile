@@ -28,11 +28,11 @@ test-integration:
 test-hostile:
 	$(CARGO) build --release --locked -p telemeter --bin telemeter-server
 	HOSTILE_FORM=full HOSTILE_SERVER="$(CURDIR)/target/release/telemeter-server" \
-		$(CARGO) test --workspace --locked --features telemeter/hostile --test hostile -- --nocapture
+		$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
 
 ## The same with smaller numbers, four seconds each, in 256 MiB.
 test-hostile-short:
-	$(CARGO) test --workspace --locked --features telemeter/hostile --test hostile -- --nocapture
+	$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
 
 ## The recording rules and alerts below rules/.
 test-rules:
