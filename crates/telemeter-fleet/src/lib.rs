@@ -1,11 +1,13 @@
 //! What a server knows of each cluster of its fleet: when it last reported, how much, and why it was refused.
 //!
 //! The [`Registry`] answers two questions: which clusters fell silent, and which are refused and why. It is bounded, costs
-//! a request no allocation once its cluster is known, and can be written to a file ([`snapshot`]).
+//! a request no allocation once its cluster is known, and can be written to a file ([`snapshot`]). Beside it stands the
+//! [`recent_store`]: the samples that were forwarded lately.
 
 mod claimed;
 mod id;
 mod outcome;
+pub mod recent_store;
 mod record;
 mod registry;
 mod shard;

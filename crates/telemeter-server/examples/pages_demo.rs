@@ -5,11 +5,9 @@
 use std::{env, io, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
+use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
 use telemeter_http::{clock::Clock, listen};
-use telemeter_server::{
-    pages::{self, Pages},
-    recent_store::{RecentStore, RecentStoreConfig},
-};
+use telemeter_server::pages::{self, Pages};
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 
 const CLUSTERS: u64 = 40;

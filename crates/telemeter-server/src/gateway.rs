@@ -18,7 +18,10 @@ use telemeter_auth::{
     oidc::TokenSource,
     tollbooth::{Asker, Tollbooth},
 };
-use telemeter_fleet::Route;
+use telemeter_fleet::{
+    Route,
+    recent_store::{Kept, RecentStore},
+};
 use telemeter_http::{
     body::{Buffer, BufferPool, Client, Pace, Readers},
     budget::{MemoryBudget, Reservation, Share},
@@ -38,7 +41,6 @@ use crate::{
     forward::{Forward, Message},
     metrics::{ForwardResult, Metrics, ResultLabel, StatusLabel},
     ratelimit::{RateLimit, Slot, Taken},
-    recent_store::{Kept, RecentStore},
     rules::Rules,
     sender::Sender,
 };

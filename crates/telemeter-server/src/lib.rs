@@ -14,7 +14,6 @@ pub mod pages;
 pub mod ratelimit;
 mod read_turns;
 mod receive;
-pub mod recent_store;
 pub mod refusals;
 pub mod routes;
 pub mod rules;

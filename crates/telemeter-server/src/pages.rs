@@ -22,6 +22,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use telemeter_fleet::recent_store::RecentStore;
 use telemeter_http::{
     clock::Clock,
     internal::{Internal, paths_json},
@@ -30,7 +31,7 @@ use tokio::sync::Semaphore;
 
 pub use overview::overview;
 
-use crate::{read_turns::ReadTurns, recent_store::RecentStore};
+use crate::read_turns::ReadTurns;
 
 /// The paths that [`router`] answers, for the list that machines read. A `{…}` stands for what is filled in.
 pub const PATHS: [&str; 3] = ["/federate", "/clusters/{id}", "/families"];

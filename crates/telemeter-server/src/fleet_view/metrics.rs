@@ -1,11 +1,11 @@
 //! Which metrics the fleet sends, which rule lets each in, and what the whitelist drops.
 
 use serde::Serialize;
+use telemeter_fleet::recent_store::{FamilyOrder, Order};
 use telemeter_rules::Selector;
 use telemeter_wire::series::NAME_LABEL;
 
 use super::{FleetView, Part, summary::FilteredMetric};
-use crate::recent_store::{FamilyOrder, Order};
 
 /// So many dropped names are shown.
 const DROPPED: usize = 100;

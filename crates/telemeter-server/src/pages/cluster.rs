@@ -6,6 +6,7 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
+use telemeter_fleet::recent_store::{ClusterDetail, SeriesRow, is_reporting};
 use telemeter_rules::Selector;
 use telemeter_wire::{Label, MetricType, series::value_of};
 
@@ -14,7 +15,6 @@ use super::{
     listing::{Listing, Pager, path_segment},
     message, page, sparkline,
 };
-use crate::recent_store::{ClusterDetail, SeriesRow, is_reporting};
 
 #[derive(Template)]
 #[template(path = "cluster.html")]

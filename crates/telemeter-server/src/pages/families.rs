@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
+use telemeter_fleet::recent_store::{FamilyOrder, Order};
 
 use super::{
     Frame, Pages,
@@ -11,7 +12,6 @@ use super::{
     listing::{Column, Heading, Listing, Pager},
     page,
 };
-use crate::recent_store::{FamilyOrder, Order};
 
 #[derive(Template)]
 #[template(path = "families.html")]

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
+use telemeter_fleet::recent_store::Order;
 use url::form_urlencoded::{Serializer, parse};
-
-use crate::recent_store::Order;
 
 /// Rows on a page.
 pub(super) const ROWS: usize = 100;

@@ -3,13 +3,13 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
+use telemeter_fleet::recent_store::{ClusterOrder, ClusterRow, Order, Totals, is_reporting};
 
 use super::{
     Frame, Pages, human,
     listing::{Column, Heading, Listing, Pager, path_segment},
     page, sparkline,
 };
-use crate::recent_store::{ClusterOrder, ClusterRow, Order, Totals, is_reporting};
 
 #[derive(Template)]
 #[template(path = "overview.html")]

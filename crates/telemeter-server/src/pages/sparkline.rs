@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use telemeter_fleet::recent_store::{ACTIVITY_PARTS, Point};
+
 use super::human;
-use crate::recent_store::{ACTIVITY_PARTS, Point};
 
 const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 28.0;

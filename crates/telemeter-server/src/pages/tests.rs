@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{Method, Request};
+use telemeter_fleet::recent_store::RecentStoreConfig;
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 use tower::ServiceExt;
 
 use super::*;
-use crate::recent_store::RecentStoreConfig;
 
 const NOW_MS: i64 = 1_795_335_129_000;
 const HOSTILE: &str = "\"><script>alert('x')</script>&";

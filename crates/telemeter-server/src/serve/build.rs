@@ -13,6 +13,7 @@ use telemeter_auth::{
     oidc::{OidcConfig, TokenSource},
     tollbooth::{SharedCache, Tollbooth, TollboothConfig},
 };
+use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
 use telemeter_http::{
     budget::{self, MemoryBudget, Share},
     client::{Outbound, OutboundConfig, OutboundMetrics, Proxy},
@@ -27,7 +28,6 @@ use crate::{
     gateway::{FORWARD_FACTOR, Gateway, Shared, Workspaces},
     metrics::Metrics,
     ratelimit::RateLimit,
-    recent_store::{RecentStore, RecentStoreConfig},
     rules::Rules,
 };
 

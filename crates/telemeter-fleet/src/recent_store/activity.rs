@@ -1,7 +1,7 @@
 //! How many samples a cluster sent, over the window: a ring of a few sums.
 
 /// How many parts the window is cut into.
-pub(crate) const PARTS: usize = 24;
+pub const PARTS: usize = 24;
 
 /// What a push covers when nothing came shortly before it: the interval that clients push at.
 const USUAL_INTERVAL_MS: i64 = 270_000;

@@ -28,10 +28,11 @@ use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
 
-pub(crate) use activity::PARTS as ACTIVITY_PARTS;
+pub use activity::PARTS as ACTIVITY_PARTS;
 pub use samples::Point;
-pub(crate) use view::is_reporting;
-pub use view::{ClusterDetail, ClusterOrder, ClusterRow, FamilyOrder, FamilyRow, Found, Order, SeriesRow, Totals};
+pub use view::{
+    ClusterDetail, ClusterOrder, ClusterRow, FamilyOrder, FamilyRow, Found, Order, SeriesRow, Totals, is_reporting,
+};
 
 use cluster::Cluster;
 use shard::{Push, Shard};

@@ -277,7 +277,7 @@ impl RecentStore {
 
 /// Whether a cluster that last wrote at `seen_ms` is still to be called reporting.
 #[must_use]
-pub(crate) const fn is_reporting(seen_ms: i64, now_ms: i64) -> bool {
+pub const fn is_reporting(seen_ms: i64, now_ms: i64) -> bool {
     now_ms.saturating_sub(seen_ms) <= super::activity::GAP_MS
 }
 

@@ -3,7 +3,7 @@
 use std::{alloc::System, time::Duration};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use telemeter_server::recent_store::{RecentStore, RecentStoreConfig};
+use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 
 #[global_allocator]
