@@ -10,6 +10,7 @@ pub mod matcher;
 pub mod newest;
 mod refusal;
 pub mod selector;
+pub mod sensitive;
 #[cfg(test)]
 mod testing;
 mod transform;
