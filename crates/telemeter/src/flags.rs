@@ -19,7 +19,7 @@ use std::{
     path::Path,
 };
 
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use telemeter_http::metrics::DroppedLogLines;
 
 pub use self::value::FlagError;
@@ -77,6 +77,17 @@ impl Program {
             Self::Quickstart => QuickstartFlags::command(),
         })
     }
+
+    /// Its name as a subcommand of `telemeter`.
+    pub fn subcommand(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::AuthorizationServer => "authorization-server",
+            Self::Benchmark => "benchmark",
+            Self::Quickstart => "quickstart",
+        }
+    }
 }
 
 /// What was typed.
@@ -95,23 +106,26 @@ pub enum Flags {
 }
 
 impl Flags {
-    /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none.
+    /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none. The
+    /// subcommands that run once are read by [`crate::commands::Request::parse`].
     ///
     /// # Errors
     /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.
     pub fn parse(program: Option<Program>, argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let command = program.map_or_else(telemeter, Program::command);
-        let argv = argv::trimmed(&command, argv);
-        let matches = command.try_get_matches_from(argv)?;
-        let Some(program) = program else { return Ok(Telemeter::from_arg_matches(&matches)?.flags) };
+        Self::from_matches(program, &matches(program.map_or_else(telemeter, Program::command), argv)?)
+    }
+
+    /// The flags of one program, or of the one whose subcommand of `telemeter` was typed.
+    pub(crate) fn from_matches(program: Option<Program>, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let Some(program) = program else { return Ok(Telemeter::from_arg_matches(matches)?.flags) };
         Ok(match program {
-            Program::Server => Self::Server(Box::new(ServerFlags::from_arg_matches(&matches)?)),
-            Program::Client => Self::Client(Box::new(ClientFlags::from_arg_matches(&matches)?)),
+            Program::Server => Self::Server(Box::new(ServerFlags::from_arg_matches(matches)?)),
+            Program::Client => Self::Client(Box::new(ClientFlags::from_arg_matches(matches)?)),
             Program::AuthorizationServer => {
-                Self::AuthorizationServer(Box::new(AuthorityFlags::from_arg_matches(&matches)?))
+                Self::AuthorizationServer(Box::new(AuthorityFlags::from_arg_matches(matches)?))
             }
-            Program::Benchmark => Self::Benchmark(Box::new(BenchmarkFlags::from_arg_matches(&matches)?)),
-            Program::Quickstart => Self::Quickstart(Box::new(QuickstartFlags::from_arg_matches(&matches)?)),
+            Program::Benchmark => Self::Benchmark(Box::new(BenchmarkFlags::from_arg_matches(matches)?)),
+            Program::Quickstart => Self::Quickstart(Box::new(QuickstartFlags::from_arg_matches(matches)?)),
         })
     }
 
@@ -207,8 +221,14 @@ struct Telemeter {
     flags: Flags,
 }
 
+/// What was typed, by what `command` knows.
+pub(crate) fn matches(command: Command, argv: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
+    let argv = argv::trimmed(&command, argv);
+    command.try_get_matches_from(argv)
+}
+
 /// Reads flags as the Go programs do: the last of a repeated flag counts, and a value may begin with a dash.
-fn loosen(command: Command) -> Command {
+pub(crate) fn loosen(command: Command) -> Command {
     let value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
     command
         .args_override_self(true)

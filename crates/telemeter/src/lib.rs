@@ -1,7 +1,9 @@
 //! The programs: argv becomes a Config.
 
+pub mod commands;
 pub mod flags;
 pub mod logs;
+pub mod output;
 mod programs;
 pub mod quickstart;
 mod run;

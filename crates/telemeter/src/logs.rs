@@ -24,7 +24,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use self::line::{Line, timestamp};
+use self::line::Line;
+pub(crate) use self::line::{must_escape, timestamp};
 pub use self::writer::LogWriter;
 use crate::{run::Failure, traces::Traces};
 

@@ -8,5 +8,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     let program = std::env::args_os().next().and_then(|argv0| Program::called_as(&argv0));
-    telemeter::run(program, std::env::args_os(), telemeter::start)
+    telemeter::run(program, telemeter::commands::all, std::env::args_os(), telemeter::start)
 }

@@ -1,13 +1,21 @@
 //! From argv to the exit code: flags, log, traces, runtime, program, and back.
 
-use std::{error::Error, ffi::OsString, io, process::ExitCode, time::Duration};
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use telemeter_http::metrics::DroppedLogLines;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    commands::{Commands, ReadyCommand, Request},
     flags::{Config, Flags, Program},
     logs,
+    output::{Printer, human},
     quickstart::guard,
     traces::{self, Traces},
 };
@@ -26,11 +34,13 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// How long tasks that outlive their program may take.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Runs the program that argv names, or the one named here, by handing its `Config` to `start`.
+/// Runs the program that argv names, or the one named here, by handing its `Config` to `start`; or one of `commands`.
 ///
-/// Flags that clap refuses end with 2, and any failure to start with one line in the log and 1.
+/// Flags that clap refuses end with 2, and any failure to start with one line in the log and 1. A command that cannot be
+/// done ends with one line on stderr and 2.
 pub fn run<F>(
     program: Option<Program>,
+    commands: Commands,
     argv: impl IntoIterator<Item = OsString>,
     start: impl FnOnce(Config) -> F,
 ) -> ExitCode
@@ -41,8 +51,9 @@ where
     if program.is_none() && argv.get(1).is_some_and(|word| word == guard::WORD) {
         return guard::run();
     }
-    let flags = match Flags::parse(program, argv) {
-        Ok(flags) => flags,
+    let flags = match Request::parse(program, commands, argv) {
+        Ok(Request::Program(flags)) => flags,
+        Ok(Request::Command(command)) => return run_once(command),
         Err(error) => {
             // Nobody can be told that stderr is gone.
             let _ = error.print();
@@ -80,6 +91,44 @@ where
         writer.flush(FLUSH);
     }
     code
+}
+
+/// Runs a command on this thread, and says on stderr why it could not be done.
+fn run_once(command: ReadyCommand) -> ExitCode {
+    let logs = command.log().map(|log| logs::init(log, &traces::off(), DroppedLogLines::default())).transpose();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let ended = logs.and_then(|logs| {
+        let runtime = runtime?;
+        let ended = runtime.block_on(command.run(&mut Printer::stdout()));
+        runtime.shutdown_timeout(LINGER);
+        if let Some(writer) = logs {
+            writer.flush(FLUSH);
+        }
+        ended
+    });
+    ended.unwrap_or_else(|failure| {
+        // Whoever reads has read enough: `telemeter fleet silent | head`.
+        if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        // Nobody can be told that stderr is gone.
+        let _ = writeln!(io::stderr(), "error: {}", human::safe(&causes(&*failure)));
+        ExitCode::from(2)
+    })
+}
+
+/// An error and what caused it, as one text. A cause whose words the error has already is not said again.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn ready(flags: Flags) -> Result<(Traces, Config), Failure> {

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let mut argv = env::args_os();
     if argv.by_ref().nth(1).is_some_and(|argument| argument == CHILD) {
         let argv = std::iter::once("telemeter-server".into()).chain(argv);
-        return telemeter::run(Some(Program::Server), argv, child);
+        return telemeter::run(Some(Program::Server), telemeter::commands::none, argv, child);
     }
     refusals();
     failures();

@@ -1,5 +1,10 @@
 //! `authorization-server`: the name that manifests and scripts call.
 
 fn main() -> std::process::ExitCode {
-    telemeter::run(Some(telemeter::Program::AuthorizationServer), std::env::args_os(), telemeter::start)
+    telemeter::run(
+        Some(telemeter::Program::AuthorizationServer),
+        telemeter::commands::none,
+        std::env::args_os(),
+        telemeter::start,
+    )
 }

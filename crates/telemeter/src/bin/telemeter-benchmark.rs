@@ -1,5 +1,10 @@
 //! `telemeter-benchmark`: the name that manifests and scripts call.
 
 fn main() -> std::process::ExitCode {
-    telemeter::run(Some(telemeter::Program::Benchmark), std::env::args_os(), telemeter::start)
+    telemeter::run(
+        Some(telemeter::Program::Benchmark),
+        telemeter::commands::none,
+        std::env::args_os(),
+        telemeter::start,
+    )
 }

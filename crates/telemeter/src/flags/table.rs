@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Arg, Command};
 
 use super::Program;
+use crate::commands::{self, CommandEntry};
 
 /// The whole page, in Markdown.
 pub fn markdown() -> String {
@@ -26,14 +27,32 @@ pub fn markdown() -> String {
          - A flag that is not known ends the program with 2; values that cannot be meant, with one line and 1.\n",
     );
     for program in Program::ALL {
-        section(&mut page, &program.command());
+        section(&mut page, &program.command(), program.command().get_name());
+    }
+    for of in [None].into_iter().chain(Program::ALL.map(Some)) {
+        let parent = of.map_or("telemeter".to_owned(), |program| format!("telemeter {}", program.subcommand()));
+        for command in commands::all(of).iter().map(CommandEntry::command) {
+            section(&mut page, &command, &format!("{parent} {}", command.get_name()));
+        }
     }
     page
 }
 
-fn section(page: &mut String, command: &Command) {
+/// A command and its subcommands, with `name` as it is typed.
+fn section(page: &mut String, command: &Command, name: &str) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = write!(page, "\n## {}\n\n{about}.\n\n| flag | default | meaning |\n|---|---|---|\n", command.get_name());
+    let _ = write!(page, "\n## {name}\n\n{about}.\n");
+    table(page, command);
+    for inner in command.get_subcommands() {
+        section(page, inner, &format!("{name} {}", inner.get_name()));
+    }
+}
+
+fn table(page: &mut String, command: &Command) {
+    if command.get_arguments().next().is_none() {
+        return;
+    }
+    page.push_str("\n| flag | default | meaning |\n|---|---|---|\n");
     for arg in command.get_arguments() {
         let _ = writeln!(page, "| {} | {} | {} |", name(arg), cell(&default(arg)), meaning(arg));
     }

@@ -6,6 +6,7 @@ use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, Rec
 
 use super::*;
 use crate::{
+    commands,
     flags::{authority::AuthorityConfig, quickstart::Store},
     logs::{Format, Level},
 };
@@ -793,13 +794,27 @@ fn golden(path: &str, text: &str) {
     assert!(held == text, "{} differs from the flags: UPDATE=1 rewrites it", path.display());
 }
 
+/// The help of a command and of its subcommands.
+fn help(command: clap::Command) -> String {
+    let mut command = loosen(command).term_width(100);
+    let own = command.render_help().to_string();
+    let is_program = |name: &str| Program::ALL.iter().any(|program| program.subcommand() == name);
+    let inner = command.get_subcommands().filter(|inner| inner.get_name() != "help" && !is_program(inner.get_name()));
+    inner.cloned().fold(own, |text, inner| format!("{text}\n--- {}\n{}", inner.get_name().to_owned(), help(inner)))
+}
+
 #[test]
 fn help_is_as_it_was() {
     for program in Program::ALL {
-        let mut command = program.command().term_width(100);
+        let mut command = commands::command(Some(program), commands::all).term_width(100);
         golden(&format!("tests/golden/{}.help", command.get_name().to_owned()), &command.render_help().to_string());
     }
-    golden("tests/golden/telemeter.help", &telemeter().term_width(100).render_help().to_string());
+    golden("tests/golden/telemeter.help", &help(commands::command(None, commands::all)));
+    for entry in [None].into_iter().chain(Program::ALL.map(Some)).flat_map(commands::all) {
+        let command = entry.command();
+        let name = format!("tests/golden/command-{}.help", command.get_name());
+        golden(&name, &help(command));
+    }
 }
 
 #[test]

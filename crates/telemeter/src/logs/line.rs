@@ -78,7 +78,7 @@ fn needs_quotes(c: char) -> bool {
 }
 
 /// What would break a line, play with the terminal that shows it, or make two texts look alike.
-fn must_escape(c: char) -> bool {
+pub(crate) fn must_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -103,7 +103,7 @@ fn quote(out: &mut String, value: &str) {
 }
 
 /// `2026-11-22T08:12:08.123Z`.
-pub(super) fn timestamp(unix_ms: i64) -> String {
+pub(crate) fn timestamp(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(86_400_000), unix_ms.rem_euclid(86_400_000));
     // Days since 0000-03-01, in eras of 400 years; years begin in March, so that the leap day is the last.
     let since = days + 719_468;

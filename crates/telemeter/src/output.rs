@@ -1,0 +1,203 @@
+//! What the subcommands that run once print for people and for scripts: one way of writing tables, numbers, sizes and ages.
+//!
+//! A subcommand flattens [`OutputFlags`] (`-o table|json|csv`) into its flags, fills a [`Table`] and hands it to the
+//! [`Printer`] that it was started with:
+//!
+//! ```
+//! use telemeter::output::{Column, Format, Printer, Table, Tone, Value};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut table = Table::new([
+//!     Column::text("cluster"),
+//!     Column::text("status"),
+//!     Column::number("series"),
+//!     Column::time("last report"),
+//!     Column::text("last refusal").wrapping(),
+//!     Column::text("peer").optional(),
+//! ]);
+//! let now_ms = 1_795_657_923_000;
+//! table.row([
+//!     Value::text("c1"),
+//!     Value::text("silent").tone(Tone::Bad),
+//!     Value::count(1225),
+//!     Value::time(now_ms - 11_520_000, now_ms),
+//!     Value::none(),
+//!     Value::text("192.0.2.7"),
+//! ]);
+//! let (mut printer, written) = Printer::to_memory(Some(80), false);
+//! printer.print(Format::Table, &table)?;
+//! assert_eq!(
+//!     written.text(),
+//!     "CLUSTER  STATUS  SERIES  LAST REPORT  LAST REFUSAL  PEER\n\
+//!      c1       silent   1,225  3h 12m ago   -             192.0.2.7\n"
+//! );
+//! # Ok(()) }
+//! ```
+//!
+//! - **As a table** ([`Format::Table`]): the terminal's width is kept. Where the columns are too wide for it, those marked
+//!   [`Column::optional`] go, the last one first; then those marked [`Column::wrapping`] are written over several lines. An
+//!   ID is never broken. Where standard output is no terminal, nothing is left out or wrapped. Colour ([`Tone`]) is for
+//!   terminals, and not where `NO_COLOR` is set.
+//! - **As JSON**: an array with an object a row, keyed by the column's name with `_` for blanks. A subcommand with more to
+//!   say than rows prints its own value by [`Printer::json`].
+//! - **As CSV**: every column, a header line first.
+//!
+//! JSON and CSV hold numbers as numbers, sizes in bytes, lengths in seconds, times as RFC 3339 in UTC. Whatever came from
+//! outside is safe to print: control characters are escaped in a table, and what a spreadsheet would take for a formula is
+//! quoted by `'` in CSV, as in the server's own lists.
+//!
+//! [`human`] writes single numbers and ages for sentences ([`Printer::line`]).
+
+pub mod human;
+mod layout;
+mod table;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+pub use self::table::{Column, Table, Tone, Value};
+
+/// How a result is written.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// `-o`, for each subcommand that prints.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct OutputFlags {
+    /// How the result is written.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        default_value = "table",
+        ignore_case = true,
+        value_name = "FORMAT"
+    )]
+    pub format: Format,
+}
+
+/// Writes results, fit for what stands at the other end.
+pub struct Printer {
+    writer: Box<dyn Write + Send>,
+    width: Option<u16>,
+    is_terminal: bool,
+    colour: bool,
+}
+
+impl Printer {
+    /// Standard output: a terminal of some width, or a file or pipe.
+    pub fn stdout() -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let width = is_terminal.then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+        let width = width.map(|size| size.ws_col).filter(|columns| *columns > 0);
+        let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { writer: Box::new(stdout), width, is_terminal, colour }
+    }
+
+    /// Memory, for tests: as a terminal of `width` columns, or as a file where that is `None`.
+    pub fn to_memory(width: Option<u16>, colour: bool) -> (Self, Written) {
+        let written = Written::default();
+        (Self { writer: Box::new(written.clone()), width, is_terminal: width.is_some(), colour }, written)
+    }
+
+    /// Whether people are watching: a terminal, which can be redrawn.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Writes a table in any of the formats.
+    ///
+    /// # Errors
+    /// Where it is written to cannot be written to.
+    pub fn print(&mut self, format: Format, table: &Table) -> io::Result<()> {
+        let text = match format {
+            Format::Table => layout::table(table, self.width, self.colour),
+            Format::Csv => table.csv(),
+            Format::Json => return self.json(&table.json()),
+        };
+        self.write(&text)
+    }
+
+    /// Writes a value as indented JSON.
+    ///
+    /// # Errors
+    /// As for [`Self::print`].
+    pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(value)?;
+        text.push('\n');
+        self.write(&text)
+    }
+
+    /// Writes a line of text. It is shown as it is: what came from outside goes through [`human::safe`] first.
+    ///
+    /// # Errors
+    /// As for [`Self::print`].
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.write(&format!("{text}\n"))
+    }
+
+    /// `text`, coloured where this prints in colour.
+    pub fn toned(&self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            _ if !self.colour => return text.to_owned(),
+            Tone::Plain => return text.to_owned(),
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+            Tone::Heading => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Clears the terminal, for what is drawn again and again; writes nothing where there is none.
+    ///
+    /// # Errors
+    /// As for [`Self::print`].
+    pub fn clear(&mut self) -> io::Result<()> {
+        if self.is_terminal { self.write("\x1b[H\x1b[2J\x1b[3J") } else { Ok(()) }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.writer.write_all(text.as_bytes())?;
+        self.writer.flush()
+    }
+}
+
+/// What a [`Printer`] wrote to memory so far.
+#[derive(Clone, Debug, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// All of it.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! A table as text: which columns have room, how wide each is, in which colour.
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Grid, presets,
+};
+
+use super::{Column, Table, Tone, Value};
+
+/// Blanks between two columns.
+const GAP: usize = 2;
+/// A wrapping column is not made narrower than this for the sake of an optional one.
+const NARROWEST: usize = 24;
+
+/// The table as lines, in at most `width` columns of a terminal where what may not be wrapped or left out allows it.
+pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
+    let kept = kept(table, width);
+    let mut grid = Grid::new();
+    grid.load_style(presets::NOTHING).force_no_tty();
+    if colour {
+        grid.enforce_styling();
+    }
+    if let Some(width) = width {
+        grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    let of_kept = |row: &[Value]| kept.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
+    grid.set_header(kept.iter().map(|at| heading(&table.columns[*at])).collect::<Vec<_>>());
+    for row in &table.rows {
+        grid.add_row(of_kept(row));
+    }
+    let last = kept.len().saturating_sub(1);
+    for (position, at) in kept.iter().enumerate() {
+        let Some(column) = grid.column_mut(position) else { continue };
+        column.set_padding((0, if position == last { 0 } else { 2 }));
+        if !table.columns[*at].wraps {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    let lines = grid.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+/// Which columns there is room for, by position: without a width, all.
+fn kept(table: &Table, width: Option<u16>) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..table.columns.len()).collect();
+    let Some(width) = width else { return kept };
+    let needed = |at: &usize| {
+        let column = &table.columns[*at];
+        let shown = table.rows.iter().map(|row| row[*at].shown().chars().count());
+        let widest = shown.chain([column.name.chars().count()]).max().unwrap_or(0);
+        if column.wraps { widest.min(NARROWEST) } else { widest }
+    };
+    let widths: Vec<usize> = kept.iter().map(needed).collect();
+    let total = |kept: &[usize]| kept.iter().map(|at| widths[*at] + GAP).sum::<usize>().saturating_sub(GAP);
+    while total(&kept) > usize::from(width) {
+        let Some(position) = kept.iter().rposition(|at| table.columns[*at].is_optional) else { break };
+        kept.remove(position);
+    }
+    kept
+}
+
+fn heading(column: &Column) -> Cell {
+    aligned(column, Cell::new(column.name.to_uppercase())).add_attribute(Attribute::Bold)
+}
+
+fn cell(column: &Column, value: &Value) -> Cell {
+    let cell = aligned(column, Cell::new(value.shown()));
+    match value.tone {
+        Tone::Plain => cell,
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Warning => cell.fg(Color::DarkYellow),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Heading => cell.add_attribute(Attribute::Bold),
+    }
+}
+
+fn aligned(column: &Column, cell: Cell) -> Cell {
+    cell.set_alignment(if column.is_number { CellAlignment::Right } else { CellAlignment::Left })
+}
