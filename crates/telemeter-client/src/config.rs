@@ -35,6 +35,9 @@ pub struct Config {
     pub matches: Vec<String>,
     /// More of them, one a line; read again at a reload.
     pub match_file: Option<PathBuf>,
+    /// Whether series that no selector names are left out, where a source answers with them all the same; else they are
+    /// uploaded, and counted.
+    pub leave_out_unrequested: bool,
     /// Added to every series, over what it says itself: valid, distinct names, never `__name__`.
     pub labels: Vec<(String, String)>,
     /// Old and new metric names; the old ones are distinct.
@@ -63,6 +66,7 @@ impl Config {
             limit_bytes: 204_800,
             matches: vec![DEFAULT_MATCH.to_owned()],
             match_file: None,
+            leave_out_unrequested: false,
             labels: Vec::new(),
             renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
             anonymize: None,

@@ -3,10 +3,13 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use telemeter_http::{clock::Clock, duration::Human};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    nothing,
     schedule::{Outcome, Schedule},
+    status::Status,
     worker::{CycleError, CycleReport, Worker},
 };
 
@@ -54,16 +57,32 @@ impl<W> Handover<W> {
     }
 }
 
+/// Who is told about the cycles.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners {
+    /// Is shown how each ended.
+    pub(crate) observer: Option<Observer>,
+    /// Is told when the next one begins.
+    pub(crate) status: Arc<Status>,
+    /// Says what time that is.
+    pub(crate) clock: Clock,
+}
+
 /// Never ends. A reload after a failure tries again at once; after a success the next cycle keeps its time, since
 /// the server would refuse one that comes early.
 pub(crate) async fn run<W: Cycle>(
     mut worker: W,
     mut schedule: Schedule,
     handover: Arc<Handover<W>>,
-    observer: Option<Observer>,
+    listeners: Listeners,
 ) -> Infallible {
-    let mut due = Instant::now() + schedule.first();
+    let Listeners { observer, status, clock } = listeners;
+    let announce = |wait: Duration| status.next(clock.now_ms().saturating_add(wait.as_millis() as i64));
+    let first = schedule.first();
+    announce(first);
+    let mut due = Instant::now() + first;
     let mut failed = false;
+    let mut told = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
@@ -82,25 +101,44 @@ pub(crate) async fn run<W: Cycle>(
         failed = ended.is_err();
         let wait = schedule.after(outcome);
         due = Instant::now() + wait;
+        announce(wait);
         match &observer {
             Some(observer) => observer(&ended),
-            None => log(&ended, wait),
+            None => log(&ended, wait, &mut told),
         }
     }
 }
 
-fn log(ended: &Result<CycleReport, CycleError>, wait: Duration) {
-    match ended {
-        Ok(report) => tracing::info!(
-            scraped = report.scraped,
-            kept = report.kept,
-            uploaded = report.uploaded,
-            bytes = report.bytes,
-            took = ?report.took,
-            "metrics uploaded"
-        ),
-        Err(error) => tracing::error!(cause = %error, next = ?wait, "the metrics were not uploaded"),
+/// `told` is what was last said about series that nobody asked for: it is said again only when it changes.
+fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Option<String>) {
+    let report = match ended {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::error!(cause = %error, next = %Human(wait), "the metrics were not uploaded");
+            return;
+        }
+    };
+    if let Some(reason) = nothing::uploaded(report) {
+        tracing::warn!(scraped = report.scraped, next = %Human(wait), "nothing to upload: {reason}");
+        return;
     }
+    let unrequested = nothing::unrequested(&report.left_out);
+    if *told != unrequested {
+        if let Some(words) = &unrequested {
+            tracing::warn!("{words}");
+        }
+        *told = unrequested;
+    }
+    let left_out = nothing::reasons(&report.left_out);
+    tracing::info!(
+        scraped = report.scraped,
+        kept = report.kept,
+        left_out = (!left_out.is_empty()).then_some(left_out),
+        uploaded = report.uploaded,
+        bytes = report.bytes,
+        took = %Human(report.took),
+        "metrics uploaded"
+    );
 }
 
 #[cfg(test)]
@@ -124,7 +162,7 @@ mod tests {
         async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
             self.log.lock().push((self.name, self.start.elapsed()));
             match self.fails.pop().flatten() {
-                None => Ok(CycleReport { scraped: 1, kept: 1, uploaded: 1, bytes: 1, took: Duration::ZERO }),
+                None => Ok(CycleReport { scraped: 1, kept: 1, uploaded: 1, bytes: 1, ..CycleReport::default() }),
                 Some((status, seconds)) => {
                     let status = StatusCode::from_u16(status).expect("a status");
                     let refusal = Refusal::new(status, b"no", seconds.map(Duration::from_secs));
@@ -150,7 +188,8 @@ mod tests {
             let seen = seen.clone();
             move |_| *seen.lock() += 1
         });
-        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), handover.clone(), Some(observer));
+        let listeners = Listeners { observer: Some(observer), ..Listeners::default() };
+        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), handover.clone(), listeners);
         let reload = async {
             if let Some(at) = reload_at {
                 tokio::time::sleep(Duration::from_secs(at)).await;

@@ -1,17 +1,14 @@
 //! `GET /federate` of a Prometheus, handed on as it arrives.
 
-use std::path::Path;
-
 use http::{HeaderValue, StatusCode, header};
 use telemeter_http::client::{Opened, Outbound, OutboundError, Request};
-use telemeter_http::file::{self, FileError};
 use telemeter_wire::{excerpt, exposition::Format};
 use url::Url;
 
 use crate::{
     config::{Config, Credential},
     credential::{self, CredentialError},
-    matches,
+    matches::Selectors,
     metrics::Metrics,
     refusal::Refusal,
 };
@@ -113,15 +110,12 @@ impl Scrape {
 }
 
 impl Federate {
-    /// Reads the file of selectors, and warns of each selector that we cannot read.
-    pub(crate) fn new(config: &Config, outbound: Outbound, metrics: Metrics) -> Result<Self, FileError> {
+    /// Asks for what `selectors` select.
+    pub(crate) fn new(config: &Config, selectors: &Selectors, outbound: Outbound, metrics: Metrics) -> Self {
         let mut url = config.from.url.clone();
-        matches::warn("--match", &config.matches);
-        let more = config.match_file.as_deref().map(selectors).transpose()?.unwrap_or_default();
-        matches::warn("--match-file", &more);
-        url.query_pairs_mut().extend_pairs(config.matches.iter().chain(&more).map(|selector| ("match[]", selector)));
+        url.query_pairs_mut().extend_pairs(selectors.texts().map(|selector| ("match[]", selector)));
         let (token, limit_bytes) = (config.from.token.clone(), config.limit_bytes);
-        Ok(Self { outbound, url, token, limit_bytes, metrics })
+        Self { outbound, url, token, limit_bytes, metrics }
     }
 
     /// Asks; the body is still to come.
@@ -157,11 +151,4 @@ impl Federate {
             _ => FederateError::Failed(refusal),
         })
     }
-}
-
-/// The selectors of a file, one a line; empty lines and comments (`#`) are passed over.
-fn selectors(path: &Path) -> Result<Vec<String>, FileError> {
-    let content = file::read_text(path, file::LARGE)?;
-    let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
 }

@@ -10,13 +10,16 @@ mod cycles;
 pub mod federate;
 mod matches;
 pub mod metrics;
+mod nothing;
 mod pieces;
 mod pipeline;
 mod refusal;
 mod schedule;
+mod scraper;
 pub mod secret;
 mod serve;
 pub mod stand_in;
+mod status;
 pub mod token;
 pub mod upload;
 mod worker;
@@ -24,6 +27,7 @@ mod worker;
 pub use self::{
     config::{BenchmarkConfig, Config},
     cycles::Observer,
+    pipeline::LeftOut,
     refusal::Refusal,
     schedule::{AFTER_FAILURE, LONGEST_WAIT, SHORTEST_WAIT},
     serve::{Client, ReloadError, Reloader, StartError, run},

@@ -1,27 +1,97 @@
-//! Selectors that we cannot read: they are sent all the same, because Prometheus may know better, and the log says so.
+//! The selectors that say what leaves: sent to the source, and held against what it answers with.
 
-use telemeter_rules::{Error, Selector};
+use std::path::Path;
+
+use telemeter_http::file::{self, FileError};
+use telemeter_rules::{Error, Selector, transforms::requested::Requested};
+
+use crate::config::Config;
 
 /// How much of a long selector is shown on each side of its fault, in characters.
 const SHOWN: usize = 40;
 
-/// Logs a warning for each selector that is none to us. `source` is the flag that they come from.
-pub(crate) fn warn(source: &str, selectors: &[String]) {
-    for doubt in selectors.iter().filter_map(|selector| doubt(selector)) {
-        tracing::warn!(
-            "{source} {doubt}; it is sent all the same: if Prometheus cannot read it either, no scrape succeeds"
-        );
+/// All selectors, in the order in which they are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Selectors {
+    all: Vec<Text>,
+    /// Whether what no selector asked for is left out.
+    is_enforced: bool,
+}
+
+/// A selector as it was written.
+#[derive(Clone, Debug)]
+struct Text {
+    /// The flag that it comes from.
+    flag: &'static str,
+    text: String,
+}
+
+/// How an answer is held against the selectors.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// The selectors, compiled; `None` where one of them cannot be judged by.
+    pub(crate) requested: Option<Requested>,
+    /// Whether what none asked for is left out, and not only counted.
+    pub(crate) is_enforced: bool,
+}
+
+impl Selectors {
+    /// Those of the configuration, and those of its file: one a line, without empty lines and comments (`#`).
+    pub(crate) fn read(config: &Config) -> Result<Self, FileError> {
+        let of = |flag: &'static str| move |text: String| Text { flag, text };
+        let mut all: Vec<_> = config.matches.iter().cloned().map(of("--match")).collect();
+        if let Some(path) = &config.match_file {
+            all.extend(lines(path)?.into_iter().map(of("--match-file")));
+        }
+        Ok(Self { all, is_enforced: config.leave_out_unrequested })
+    }
+
+    /// The selectors as they are sent.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|selector| selector.text.as_str())
+    }
+
+    /// Logs a warning for each selector that is none to us, or that an answer cannot be held against.
+    pub(crate) fn warn(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+        if self.is_enforced && self.asked().requested.is_none() {
+            tracing::warn!(
+                "because of these selectors nobody can tell which series were asked for: whatever the source answers \
+                 with is uploaded"
+            );
+        }
+    }
+
+    /// The same, one text each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.all.iter().filter_map(|Text { flag, text }| Some(format!("{flag} {}", doubt(text)?))).collect()
+    }
+
+    /// What an answer is held against.
+    pub(crate) fn asked(&self) -> Asked {
+        let parsed: Option<Vec<Selector>> =
+            self.texts().map(|text| Selector::parse(text).ok().filter(Requested::can_judge)).collect();
+        Asked { requested: parsed.map(|selectors| Requested::new(&selectors)), is_enforced: self.is_enforced }
     }
 }
 
 /// What is wrong with a selector, and a caret in front of the character where it goes wrong.
 fn doubt(selector: &str) -> Option<String> {
-    match Selector::parse(selector).err()? {
-        Error::Selector { column, problem, .. } => {
+    const SENT: &str = "it is sent all the same: if Prometheus cannot read it either, no scrape succeeds";
+    match Selector::parse(selector) {
+        Ok(read) if Requested::can_judge(&read) => None,
+        Ok(_) => Some(format!(
+            "{} may mean metric names that Prometheus writes with underscores: what it selects cannot be told from the \
+             answer",
+            marked(selector, usize::MAX).trim_end_matches('^')
+        )),
+        Err(Error::Selector { column, problem, .. }) => {
             let marked = marked(selector, column - 1);
-            Some(format!("{marked} cannot be read at column {column}, at the ^: {problem}"))
+            Some(format!("{marked} cannot be read at column {column}, at the ^: {problem}; {SENT}"))
         }
-        error => Some(format!("cannot be read: {error}")),
+        Err(error) => Some(format!("cannot be read: {error}; {SENT}")),
     }
 }
 
@@ -33,6 +103,12 @@ fn marked(selector: &str, behind: usize) -> String {
     let (cut, rest) = (before.len().saturating_sub(SHOWN), after.len().min(SHOWN));
     let (left, right) = (if cut > 0 { "..." } else { "" }, if rest < after.len() { "..." } else { "" });
     format!("{left}{}^{}{right}", text(&before[cut..]), text(&after[..rest]))
+}
+
+fn lines(path: &Path) -> Result<Vec<String>, FileError> {
+    let content = file::read_text(path, file::LARGE)?;
+    let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -57,8 +133,19 @@ mod tests {
         );
         check(&"a".repeat(100_000), "cannot be read: a rule of 100000 bytes");
         check("{a=~\"(\"}", "{a=~^\"(\"} cannot be read at column 5");
+        check("{__name__=~\"a\\\\.b\"}", "{__name__=~\"a\\\\.b\"} may mean metric names");
         for selector in ["up", "{__name__=\"up\"}", "{}", "{\"http.status\"=\"x\"}", "up{a=~\"b|c\"}"] {
             assert_eq!(doubt(selector), None, "{selector}");
         }
+    }
+
+    #[test]
+    fn a_selector_that_cannot_be_judged_by_leaves_the_answer_as_it_is() {
+        let can_judge = |texts: &[&str]| {
+            let all = texts.iter().map(|text| Text { flag: "--match", text: (*text).to_owned() }).collect();
+            Selectors { all, is_enforced: true }.asked().requested.is_some()
+        };
+        assert!(can_judge(&["up", "{job=\"a\"}"]) && can_judge(&[]));
+        assert!(!can_judge(&["up", "{job=a}"]) && !can_judge(&["{__name__=~\"a/b\"}"]));
     }
 }

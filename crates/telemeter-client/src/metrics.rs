@@ -9,6 +9,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::pipeline::{LeftOut, Packed};
+
 /// Everything the client counts. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -16,6 +18,12 @@ pub struct Metrics {
     pub federate_samples: Gauge,
     /// Series of the last scrape that were not uploaded.
     pub federate_filtered_samples: Gauge,
+    /// Series of the last scrape that no selector names.
+    pub federate_unrequested_samples: Gauge,
+    /// Unix time of the last cycle that went through; 0 before the first.
+    pub federate_last_success_timestamp_seconds: Gauge<f64, AtomicU64>,
+    /// Cycles that failed since then.
+    pub federate_consecutive_failures: Gauge,
     /// Cycles begun.
     pub federate_requests: Counter,
     /// Cycles that failed.
@@ -70,6 +78,21 @@ impl Metrics {
             "Series of the last scrape that were not uploaded",
             metrics.federate_filtered_samples.clone(),
         );
+        registry.register(
+            "federate_unrequested_samples",
+            "Series of the last scrape that no selector names: the source answered with them all the same",
+            metrics.federate_unrequested_samples.clone(),
+        );
+        registry.register(
+            "federate_last_success_timestamp_seconds",
+            "Unix time of the last cycle that went through; 0 before the first",
+            metrics.federate_last_success_timestamp_seconds.clone(),
+        );
+        registry.register(
+            "federate_consecutive_failures",
+            "Cycles that failed since the last one that went through",
+            metrics.federate_consecutive_failures.clone(),
+        );
         registry.register("federate_requests", "Cycles of scrape and upload begun", metrics.federate_requests.clone());
         registry.register(
             "federate_requests_failed",
@@ -100,6 +123,28 @@ impl Metrics {
             registry.register(name, help, Counter::<u64, AtomicU64>::default());
         }
         metrics
+    }
+
+    /// Notes what a scrape came to.
+    pub(crate) fn scraped(&self, packed: &Packed) {
+        let gauge = |series: usize| i64::try_from(series).unwrap_or(i64::MAX);
+        let LeftOut { unrequested, unrequested_uploaded, .. } = packed.left_out;
+        self.federate_samples.set(gauge(packed.scraped));
+        self.federate_filtered_samples.set(gauge(packed.scraped - packed.kept));
+        self.federate_unrequested_samples.set(gauge(unrequested + unrequested_uploaded));
+    }
+
+    /// Notes that a cycle went through.
+    pub(crate) fn succeeded(&self, now_ms: i64) {
+        #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
+        self.federate_last_success_timestamp_seconds.set(now_ms as f64 / 1000.0);
+        self.federate_consecutive_failures.set(0);
+    }
+
+    /// Notes that a cycle failed.
+    pub(crate) fn failed(&self) {
+        self.federate_requests_failed.inc();
+        self.federate_consecutive_failures.inc();
     }
 
     /// Counts the answer to a scrape, or that none came.

@@ -1,17 +1,22 @@
 //! What becomes of a scrape: the rules, series by series, and the upload that is packed from what they leave.
 
 use bytes::Bytes;
+use telemeter_rules::Report;
 use telemeter_wire::{
     Arena, Error, Limits, Points, SeriesSet,
     exposition::{self, Families, Format},
     snappy,
 };
 
-use crate::token::Grant;
-
+mod left_out;
 mod rules;
+mod watch;
 
-pub(crate) use self::rules::{Occasion, Rules};
+pub(crate) use self::{
+    rules::{Occasion, Rules},
+    watch::Watch,
+};
+pub use left_out::LeftOut;
 
 /// How many series are encoded at once: a scrape of any size takes this much room for its encoded form.
 const SLICE: usize = 2000;
@@ -34,6 +39,12 @@ pub(crate) struct Packed {
     pub(crate) scraped: usize,
     /// Series in it.
     pub(crate) kept: usize,
+    /// The others, by why they are not.
+    pub(crate) left_out: LeftOut,
+    /// Size of the scrape, decompressed.
+    pub(crate) scraped_bytes: usize,
+    /// The time of its newest sample, in milliseconds; `None` where no sample has one.
+    pub(crate) newest_ms: Option<i64>,
     /// Framed snappy over delimited families: slices, each a stream of its own.
     pub(crate) body: Bytes,
     slices: Vec<Slice>,
@@ -88,25 +99,38 @@ struct Place {
 pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
     rules: &'p Rules,
-    occasion: Occasion,
+    occasion: Occasion<'p>,
+    report: Report,
     packed: Packed,
     body: Vec<u8>,
 }
 
 impl Packer {
-    /// Begins an upload under `grant`, at `now_ms`.
-    pub(crate) fn begin<'p>(&'p mut self, rules: &'p Rules, grant: &Grant, now_ms: i64) -> Packing<'p> {
-        let occasion = Occasion::new(now_ms, &grant.labels);
+    /// Begins an upload at `now_ms` whose series carry the labels `granted`.
+    pub(crate) fn begin<'p>(
+        &'p mut self,
+        rules: &'p Rules,
+        granted: &[(String, String)],
+        now_ms: i64,
+        watch: Option<&'p dyn Watch>,
+    ) -> Packing<'p> {
+        let occasion = Occasion::new(rules, now_ms, granted, watch);
         if self.families.held_bytes() > KEPT_BYTES {
             self.families = Families::default()
         } else {
             self.families.clear()
         }
-        Packing { packer: self, rules, occasion, packed: Packed::default(), body: Vec::new() }
+        let (report, packed, body) = (Report::default(), Packed::default(), Vec::new());
+        Packing { packer: self, rules, occasion, report, packed, body }
     }
 }
 
 impl Packing<'_> {
+    /// Counts bytes of the scrape that arrived.
+    pub(crate) fn count_bytes(&mut self, bytes: usize) {
+        self.packed.scraped_bytes += bytes;
+    }
+
     /// Decodes a piece of the scrape and adds what the rules leave of it.
     pub(crate) fn add(&mut self, format: Format, piece: &[u8]) -> Result<(), Error> {
         let Packer { arena, slices, order, families, encoded, snappy } = &mut *self.packer;
@@ -117,7 +141,8 @@ impl Packing<'_> {
         let mut set = SeriesSet::new_in(arena);
         exposition::decode_part(format, piece, &LIMITS, &mut set, families)?;
         self.packed.scraped += set.len();
-        put_in_order(&set, order);
+        self.occasion.begin_piece(&set);
+        self.packed.newest_ms = self.packed.newest_ms.max(put_in_order(&set, order));
         // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a
         // label more for every series of it would need as much room again.
         for places in order.chunk_by(|a, b| a.family / SLICE as u32 == b.family / SLICE as u32) {
@@ -127,7 +152,7 @@ impl Packing<'_> {
                     let series = set.at(place.index as usize);
                     slice.push(series.labels, series.kind, series.points);
                 }
-                self.rules.apply(&self.occasion, &mut slice);
+                self.rules.apply(&self.occasion, &mut slice, &mut self.report);
                 self.packed.kept += slice.len();
                 encoded.clear();
                 exposition::delimited::encode(&slice, encoded);
@@ -146,26 +171,29 @@ impl Packing<'_> {
     pub(crate) fn end(self) -> Packed {
         let mut body = self.body;
         body.shrink_to_fit();
-        Packed { body: body.into(), ..self.packed }
+        Packed { body: body.into(), left_out: LeftOut::of(&self.report), ..self.packed }
     }
 }
 
-/// Families as they came, the series in them by time.
-fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) {
+/// Families as they came, the series in them by time. Answers with the newest time.
+fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) -> Option<i64> {
     order.clear();
     // The index of a family's first series stands for the family.
     let mut family = (0, "");
+    let mut newest_ms = None;
     for (index, series) in (0_u32..).zip(set.iter()) {
         let name = series.name();
         if name != family.1 || index == 0 {
             family = (index, name);
         }
         let timestamp_ms = match series.points {
-            Points::Sample(sample) => sample.timestamp_ms.unwrap_or(0),
-            Points::Encoded(encoded) => encoded.newest_ms.unwrap_or(0),
-            Points::Absent => 0,
+            Points::Sample(sample) => sample.timestamp_ms,
+            Points::Encoded(encoded) => encoded.newest_ms,
+            Points::Absent => None,
         };
-        order.push(Place { family: family.0, timestamp_ms, index });
+        newest_ms = newest_ms.max(timestamp_ms);
+        order.push(Place { family: family.0, timestamp_ms: timestamp_ms.unwrap_or(0), index });
     }
     order.sort_unstable();
+    newest_ms
 }

@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    cycles::{self, Handover, Observer},
+    cycles::{self, Handover, Listeners, Observer},
     metrics::Metrics,
     pipeline::Packed,
     schedule::Schedule,
@@ -192,7 +192,9 @@ impl Client {
         });
         // Not in this future: of a runtime's first one, each waking is written to a file descriptor and read again.
         let mut looping = JoinSet::new();
-        looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), observer));
+        let (status, clock) = (reloader.around.status.clone(), reloader.around.clock.clone());
+        let listeners = Listeners { observer, status, clock };
+        looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), listeners));
         tokio::select! {
             Some(ended) = looping.join_next() => match ended {
                 Ok(never) => match never {},

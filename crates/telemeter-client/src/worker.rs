@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use crate::{
     config::Config,
     credential::CredentialError,
-    federate::{Federate, FederateError},
+    federate::FederateError,
     metrics::{Metrics, Side},
-    pieces::{PIECE_BYTES, Pieces},
-    pipeline::{Packed, Packer, Rules},
+    pipeline::{LeftOut, Packed},
+    scraper::Scraper,
+    status::Status,
     token::{Grant, Grants, TokenError},
     upload::{UploadError, Uploads},
 };
@@ -33,12 +34,16 @@ const LEAST_DEADLINE: Duration = Duration::from_secs(30);
 const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
 /// What one cycle came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CycleReport {
     /// Series that Prometheus answered with.
     pub scraped: usize,
     /// Series that the rules left.
     pub kept: usize,
+    /// The others, by why they are not uploaded.
+    pub left_out: LeftOut,
+    /// How old the newest sample of the scrape was; negative where it lay ahead of the client's clock.
+    pub newest_age_ms: Option<i64>,
     /// Series that the server took: all that were kept.
     pub uploaded: usize,
     /// Bytes uploaded, compressed.
@@ -102,18 +107,16 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) last: Arc<ArcSwapOption<Packed>>,
+    pub(crate) status: Arc<Status>,
     /// How many roots the last worker trusted, on the side of the source and of the server.
     pub(crate) roots: Arc<[AtomicUsize; 2]>,
 }
 
 /// Scrapes, transforms and uploads.
 pub struct Worker {
-    federate: Federate,
+    scraper: Scraper,
     grants: Grants,
     uploads: Uploads,
-    rules: Rules,
-    packer: Packer,
-    buffer: Vec<u8>,
     around: Surroundings,
 }
 
@@ -148,12 +151,9 @@ impl Worker {
         let (clock, metrics) = (around.clock.clone(), around.metrics.clone());
         let authorize = config.to.authorize.clone();
         Ok(Self {
-            federate: Federate::new(config, from, metrics.clone())?,
+            scraper: Scraper::new(config, from, metrics.clone())?,
             grants: Grants::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
             uploads: Uploads::new(to, config.to.upload.clone(), metrics),
-            rules: Rules::new(config).map_err(SetupError::Salt)?,
-            packer: Packer::default(),
-            buffer: Vec::new(),
             around,
         })
     }
@@ -166,11 +166,16 @@ impl Worker {
         let metrics = self.around.metrics.clone();
         metrics.federate_requests.inc();
         let outcome = self.run().await;
-        // A large scrape, or one that broke off, is not remembered.
-        self.buffer.clear();
-        self.buffer.shrink_to(2 * PIECE_BYTES);
-        if outcome.is_err() {
-            metrics.federate_requests_failed.inc();
+        self.scraper.forget();
+        match &outcome {
+            Ok(report) => {
+                metrics.succeeded(self.around.clock.now_ms());
+                self.around.status.succeeded(report, self.around.clock.now_ms());
+            }
+            Err(error) => {
+                metrics.failed();
+                self.around.status.failed(error, self.around.clock.now_ms());
+            }
         }
         outcome
     }
@@ -190,34 +195,25 @@ impl Worker {
             }
             outcome => outcome.map(|()| packed),
         };
-        let Packed { scraped, kept, ref body, .. } = *outcome?;
-        Ok(CycleReport { scraped, kept, uploaded: kept, bytes: body.len(), took: start.elapsed() })
+        let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *outcome?;
+        let newest_age_ms = newest_ms.map(|newest_ms| self.around.clock.now_ms().saturating_sub(newest_ms));
+        let (bytes, took) = (body.len(), start.elapsed());
+        Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, bytes, took })
     }
 
-    /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave.
+    /// Scrapes and packs what the rules leave.
     async fn scrape(&mut self, grant: &Grant) -> Result<Arc<Packed>, CycleError> {
-        let mut scrape = self.federate.open().await?;
-        let now_ms = self.around.clock.now_ms();
-        let mut packing = self.packer.begin(&self.rules, grant, now_ms);
-        let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
-        let format = scrape.format;
-        while let Some(chunk) = scrape.next().await? {
-            pieces.push(&chunk, |piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
-        }
-        pieces.finish(|piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
-        let packed = Arc::new(packing.end());
-
-        let metrics = &self.around.metrics;
-        metrics.federate_samples.set(i64::try_from(packed.scraped).unwrap_or(i64::MAX));
-        metrics.federate_filtered_samples.set(i64::try_from(packed.scraped - packed.kept).unwrap_or(i64::MAX));
-        self.around.last.store(Some(packed.clone()));
+        let Surroundings { clock, metrics, status, last, .. } = &self.around;
+        let packed = Arc::new(self.scraper.scrape(&grant.labels, || clock.now_ms(), None).await?);
+        metrics.scraped(&packed);
+        status.scraped(&packed, clock.now_ms());
+        last.store(Some(packed.clone()));
         Ok(packed)
     }
 }
 
 async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<(), UploadError> {
     if packed.kept == 0 {
-        tracing::warn!(scraped = packed.scraped, "no metrics to upload: nothing matched, or nothing was recent");
         return Ok(());
     }
     uploads.send(grant, packed.body.clone()).await

@@ -133,6 +133,9 @@ async fn it_serves_its_last_upload_its_metrics_and_its_health() {
         "federate_filtered_samples 1",
         "federate_requests_total 1",
         "federate_requests_failed_total 1",
+        "federate_unrequested_samples 0",
+        "federate_consecutive_failures 1",
+        "federate_last_success_timestamp_seconds 0.0",
         "metricsclient_http_requests_total{client=\"federate_from\",status_code=\"200\"} 1",
         "metricsclient_http_requests_total{client=\"federate_to\",status_code=\"200\"} 1",
         "metricsclient_http_requests_total{client=\"federate_to\",status_code=\"500\"} 1",
@@ -174,6 +177,9 @@ async fn a_large_family_is_shown_under_one_type_line() {
     let (from, to) = (prometheus(TEXT, body.clone()).await, Server::default().start().await);
     let mut client = Running::start(Config { limit_bytes: body.len(), ..quick(&from, &to) }).await;
     assert!(client.cycle().await);
+    let metrics = client.text("/metrics").await;
+    assert!(metrics.contains("\nfederate_last_success_timestamp_seconds 1795330870.734\n"), "{metrics}");
+    assert!(metrics.contains("\nfederate_consecutive_failures 0\n"), "{metrics}");
     let expected = body.replace("up{", &format!("up{{_id=\"{ID}\","));
     assert!(client.text("/federate").await == expected, "not the series that were scraped");
     client.end().await;

@@ -10,6 +10,7 @@ mod certificate;
 pub mod client;
 pub mod clock;
 pub mod descriptors;
+pub mod duration;
 pub mod file;
 pub mod instrument;
 pub mod internal;

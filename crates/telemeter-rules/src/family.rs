@@ -4,8 +4,8 @@
 #[derive(Debug)]
 pub(crate) struct LastName {
     name: String,
-    /// Where this name stands: the series of an upload's family share one text, those of a remote write have a copy each.
-    at: (*const u8, usize),
+    /// Where this name stands, its address and its length: the series of an upload's family share one text, those of a remote write have a copy each.
+    at: (usize, usize),
 }
 
 /// As long as names mostly are.
@@ -14,13 +14,13 @@ const USUAL_BYTES: usize = 128;
 impl LastName {
     /// None yet, which is an empty name.
     pub(crate) fn new() -> Self {
-        Self { name: String::with_capacity(USUAL_BYTES), at: (std::ptr::null(), 0) }
+        Self { name: String::with_capacity(USUAL_BYTES), at: (0, 0) }
     }
 
     /// Takes the next series' name. Whether another family begins.
     #[inline]
     pub(crate) fn begins(&mut self, name: &str) -> bool {
-        let at = (name.as_ptr(), name.len());
+        let at = (name.as_ptr().addr(), name.len());
         if std::mem::replace(&mut self.at, at) == at || self.name == name {
             return false;
         }

@@ -4,6 +4,7 @@
 
 pub mod canonical;
 mod error;
+mod escaped_name;
 mod family;
 pub mod go_regex;
 pub mod matcher;

@@ -20,8 +20,14 @@ pub struct Report {
     pub series: u64,
     /// Series that no rule of the whitelist allows.
     pub filtered: u64,
+    /// Series that no selector of the client asked for, whether or not they were dropped.
+    pub unrequested: u64,
     /// Series without a usable sample: no time, too old, no value of their type, no name.
     pub invalid: u64,
+    /// Of these, series without a time.
+    pub untimed: u64,
+    /// Of these, series whose sample is too old.
+    pub outdated: u64,
     /// Series that came twice, of which the newest sample was kept.
     pub doubled: u64,
     /// Labels that were elided.

@@ -6,5 +6,6 @@ pub mod federate_samples;
 pub mod filter;
 pub mod label;
 pub mod rename;
+pub mod requested;
 pub mod required;
 pub mod timestamps;

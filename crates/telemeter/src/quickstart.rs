@@ -237,6 +237,7 @@ async fn client(
     settings.interval = config.interval;
     settings.limit_bytes = LIMIT_BYTES;
     settings.matches.clone_from(&config.matches);
+    settings.leave_out_unrequested = true;
     settings.verbose = config.verbose;
     Ok(Client::bind(settings, clock.clone()).await?)
 }

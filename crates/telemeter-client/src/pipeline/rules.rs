@@ -1,15 +1,20 @@
-//! The steps a scrape goes through, in this order: `--label`, `--rename`, what is invalid, `--anonymize-labels`, and
-//! the labels of the grant.
+//! The steps a scrape goes through, in this order: what `--match` asked for, `--label`, `--rename`, what is invalid,
+//! `--anonymize-labels`, and the labels of the grant.
 
 use telemeter_rules::{
-    Report,
-    transforms::{anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, rename::Rename},
+    Report, Transform,
+    transforms::{
+        anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, rename::Rename,
+        requested::FilterRequested,
+    },
 };
 use telemeter_wire::SeriesSet;
 
+use super::watch::{Tap, Watch};
 use crate::{
     config::Config,
     credential::{self, CredentialError},
+    matches::{Asked, Selectors},
 };
 
 /// Samples older than this are dropped: a server refuses the whole upload for them.
@@ -17,41 +22,73 @@ const OLDEST_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What the configuration says of each series.
 pub(crate) struct Rules {
+    asked: Asked,
     labels: SetLabels,
     rename: Rename,
     anonymize: Anonymize,
 }
 
-/// What one cycle adds: the time it began, and its grant.
-pub(crate) struct Occasion {
+/// What one cycle adds: what it asked for, the time it began, and the labels of its grant.
+pub(crate) struct Occasion<'r> {
+    requested: Option<FilterRequested<'r>>,
     recent: DropInvalid,
     granted: SetLabels,
+    watch: Option<[Tap<'r>; 2]>,
 }
 
-impl Occasion {
-    pub(crate) fn new(now_ms: i64, granted: &[(String, String)]) -> Self {
-        let granted = SetLabels::new(granted.iter().cloned());
-        Self { recent: DropInvalid::new(now_ms.saturating_sub(OLDEST_MS)), granted }
+impl<'r> Occasion<'r> {
+    pub(crate) fn new(
+        rules: &'r Rules,
+        now_ms: i64,
+        granted: &[(String, String)],
+        watch: Option<&'r dyn Watch>,
+    ) -> Self {
+        let Asked { requested, is_enforced } = &rules.asked;
+        Self {
+            requested: requested.as_ref().map(|requested| requested.filter(*is_enforced)),
+            recent: DropInvalid::new(now_ms.saturating_sub(OLDEST_MS)),
+            granted: SetLabels::new(granted.iter().cloned()),
+            watch: watch.map(|watch| [Tap::Scraped(watch), Tap::Left(watch)]),
+        }
+    }
+
+    /// Takes note of a piece of the scrape before its series go through the steps.
+    pub(crate) fn begin_piece(&mut self, set: &SeriesSet<'_>) {
+        if let Some(requested) = &mut self.requested {
+            requested.begin_part(set);
+        }
     }
 }
 
 impl Rules {
     /// Reads the file of the salt.
-    pub(crate) fn new(config: &Config) -> Result<Self, CredentialError> {
+    pub(crate) fn new(config: &Config, selectors: &Selectors) -> Result<Self, CredentialError> {
         let anonymize = match &config.anonymize {
             Some(told) => Anonymize::new(told.labels.clone(), credential::read(&told.salt)?.expose().as_bytes()),
             None => Anonymize::new([], b""),
         };
         let labels = SetLabels::new(config.labels.iter().cloned());
-        Ok(Self { labels, rename: Rename::new(config.renames.iter().cloned()), anonymize })
+        let rename = Rename::new(config.renames.iter().cloned());
+        Ok(Self { asked: selectors.asked(), labels, rename, anonymize })
     }
 
     /// Changes and drops series of a scrape. They stand in order of time already.
-    pub(crate) fn apply<'a>(&'a self, occasion: &'a Occasion, set: &mut SeriesSet<'a>) {
-        let Self { labels, rename, anonymize } = self;
-        let steps =
-            [labels, rename, &occasion.recent, anonymize, &occasion.granted] as [&'a dyn telemeter_rules::Transform; 5];
-        telemeter_rules::run(set, &steps, &mut Report::default())
-            .expect("none of these steps refuses a request: they change or drop a series");
+    pub(crate) fn apply<'a>(&'a self, occasion: &'a Occasion<'_>, set: &mut SeriesSet<'a>, report: &mut Report) {
+        let Self { labels, rename, anonymize, .. } = self;
+        let Occasion { requested, recent, granted, watch } = occasion;
+        let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report| {
+            telemeter_rules::run(set, steps, report)
+                .expect("none of these steps refuses a request: they change or drop a series");
+        };
+        match (requested, watch) {
+            (Some(requested), None) => run(set, &[requested, labels, rename, recent, anonymize, granted], report),
+            (None, None) => run(set, &[labels, rename, recent, anonymize, granted], report),
+            (requested, Some([scraped, left])) => {
+                let requested = requested.iter().map(|step| step as &dyn Transform);
+                let others = [labels as &dyn Transform, rename, recent, anonymize, granted, left];
+                let steps: Vec<_> = std::iter::once(scraped as &dyn Transform).chain(requested).chain(others).collect();
+                run(set, &steps, report);
+            }
+        }
     }
 }

@@ -33,13 +33,18 @@ impl Transform for DropInvalid {
         _: &'a Arena,
         report: &mut Report,
     ) -> Result<Verdict, Refusal> {
-        let usable = match series.points() {
-            Points::Sample(sample) => sample.timestamp_ms.is_some_and(|timestamp| timestamp >= self.oldest_ms),
-            Points::Encoded(_) | Points::Absent => false,
-        };
         let name = series.view().name();
-        if !usable || name.is_empty() || name.len() > MAX_LEN {
+        let named = !name.is_empty() && name.len() <= MAX_LEN;
+        let time = match series.points() {
+            Points::Sample(sample) if named => sample.timestamp_ms,
+            Points::Sample(_) | Points::Encoded(_) | Points::Absent => {
+                report.invalid += 1;
+                return Ok(Verdict::Drop);
+            }
+        };
+        if time.is_none_or(|time| time < self.oldest_ms) {
             report.invalid += 1;
+            *if time.is_none() { &mut report.untimed } else { &mut report.outdated } += 1;
             return Ok(Verdict::Drop);
         }
         let fits = |len: usize| len <= MAX_LEN;
@@ -67,6 +72,8 @@ mod tests {
         check(&format!("a{{b{long}=\"1\"}} 1 100"), "a 1 100\n");
         check(&format!("{long} 1 100\n{longest} 1 100"), &format!("{longest} 1 100\n"));
         let report = through("a 1 100\nb 2 99\nc 3\n", &[&DropInvalid::new(100)]).expect("kept").1;
-        assert_eq!((report.series, report.invalid), (3, 2));
+        assert_eq!((report.series, report.invalid, report.untimed, report.outdated), (3, 2, 1, 1));
+        let report = through(&format!("{long} 1 100"), &[&DropInvalid::new(100)]).expect("kept").1;
+        assert_eq!((report.invalid, report.untimed, report.outdated), (1, 0, 0));
     }
 }

@@ -184,6 +184,8 @@ impl ClientFlags {
             Target { authorize, upload, ca_file: None, token: target::to_token(self.to_token, self.to_token_file)? };
         let match_file = value::path(self.match_file);
         let mut matches = list::selectors(&self.matches);
+        // As in Go, what comes back to a selector that nobody typed is uploaded as it is.
+        let leave_out_unrequested = !matches.is_empty() || match_file.is_some();
         if matches.is_empty() {
             matches.push(DEFAULT_MATCH.to_owned());
         }
@@ -212,6 +214,7 @@ impl ClientFlags {
             limit_bytes: usize::try_from(self.limit_bytes).unwrap_or(usize::MAX),
             matches,
             match_file,
+            leave_out_unrequested,
             labels: list::label_pairs("--label", &self.label, &["__name__"])?,
             renames: list::renames("--rename", &self.rename, DEFAULT_RENAME)?,
             anonymize,

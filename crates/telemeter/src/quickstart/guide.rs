@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn a_cycle_is_a_line() {
         let report = |scraped, kept| {
-            Ok(CycleReport { scraped, kept, uploaded: kept, bytes: 1, took: Duration::from_millis(12) })
+            let took = Duration::from_millis(12);
+            Ok(CycleReport { scraped, kept, uploaded: kept, bytes: 1, took, ..CycleReport::default() })
         };
         let check = |outcome, expected: &str| assert_eq!(cycle(&outcome, &Store::Memory), expected);
         check(report(5, 4), "scraped 5 series, kept 4, stored 4 in 12 ms");

@@ -1,0 +1,115 @@
+//! Why a cycle uploaded nothing, and what a source answered with that nobody asked for, in words.
+
+use std::time::Duration;
+
+use telemeter_http::duration::Human;
+
+use crate::{pipeline::LeftOut, worker::CycleReport};
+
+/// Why nothing was uploaded; `None` where something was.
+pub(crate) fn uploaded(report: &CycleReport) -> Option<String> {
+    let CycleReport { scraped, left_out, newest_age_ms, .. } = *report;
+    let LeftOut { unrequested, untimed, outdated, .. } = left_out;
+    if report.uploaded > 0 {
+        return None;
+    }
+    let usable = scraped - unrequested;
+    let all = |count: usize| count > 0 && count == usable;
+    let reason = match () {
+        () if scraped == 0 => "nothing matched: Prometheus has no series that --match names".to_owned(),
+        () if usable == 0 => format!(
+            "nothing matched: no selector of --match names any of the {scraped} series that came (does --from lead to \
+             a /federate that obeys match[]?)"
+        ),
+        () if all(untimed) => format!(
+            "all without a time: none of the {untimed} series has a timestamp, which a /federate gives (is --from the \
+             /metrics of some program?)"
+        ),
+        () if all(outdated) => {
+            let age = newest_age_ms.and_then(|age| u64::try_from(age).ok()).map(Duration::from_millis);
+            let newest = age.map(|age| format!(", the newest by {}", Human(age))).unwrap_or_default();
+            format!(
+                "all too old: each of the {outdated} series is over 24 hours behind this machine's clock{newest} (is \
+                 this clock right, and that of Prometheus?)"
+            )
+        }
+        () => format!("none of the {scraped} series can be uploaded: {}", reasons(&left_out)),
+    };
+    Some(reason)
+}
+
+/// Each reason for leaving series out, with its count: `2 without a time, 1 over 24 hours old`.
+pub(crate) fn reasons(left_out: &LeftOut) -> String {
+    let LeftOut { unrequested, untimed, outdated, invalid, .. } = *left_out;
+    let reasons = [
+        (unrequested, "that nobody asked for"),
+        (untimed, "without a time"),
+        (outdated, "over 24 hours old"),
+        (invalid, "invalid"),
+    ];
+    let reasons = reasons.iter().filter(|(count, _)| *count > 0);
+    reasons.map(|(count, reason)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What to say about series that came and that no selector names; `None` where there are none.
+pub(crate) fn unrequested(left_out: &LeftOut) -> Option<String> {
+    let LeftOut { unrequested, unrequested_uploaded, .. } = *left_out;
+    match (unrequested, unrequested_uploaded) {
+        (0, 0) => None,
+        (0, uploaded) => Some(format!(
+            "Prometheus answered with {uploaded} series that nobody asked for, and they are uploaded: give --match, and \
+             the client leaves out what it does not name"
+        )),
+        (kept_back, _) => {
+            Some(format!("Prometheus answered with {kept_back} series that no --match names; they are not uploaded"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_says_why_nothing_was_uploaded() {
+        let check = |scraped, left_out: LeftOut, newest_age_ms, expected: &str| {
+            let report = CycleReport { scraped, left_out, newest_age_ms, ..CycleReport::default() };
+            let words = uploaded(&report).expect("nothing was");
+            assert!(words.starts_with(expected), "{words}");
+        };
+        let none = LeftOut::default();
+        check(0, none, None, "nothing matched: Prometheus has no series");
+        check(
+            7,
+            LeftOut { unrequested: 7, ..none },
+            None,
+            "nothing matched: no selector of --match names any of the 7",
+        );
+        check(7, LeftOut { untimed: 7, ..none }, None, "all without a time: none of the 7 series has a timestamp");
+        check(9, LeftOut { unrequested: 2, untimed: 7, ..none }, None, "all without a time: none of the 7 series");
+        check(
+            7,
+            LeftOut { outdated: 7, ..none },
+            Some(108_000_000),
+            "all too old: each of the 7 series is over 24 hours behind this machine's clock, the newest by 30h (",
+        );
+        check(
+            7,
+            LeftOut { unrequested: 1, untimed: 3, outdated: 2, invalid: 1, ..none },
+            None,
+            "none of the 7 series can be uploaded: 1 that nobody asked for, 3 without a time, 2 over 24 hours old, 1 inv",
+        );
+        let report = CycleReport { scraped: 7, kept: 1, uploaded: 1, ..CycleReport::default() };
+        assert_eq!(uploaded(&report), None);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_told() {
+        let none = LeftOut::default();
+        assert_eq!(unrequested(&LeftOut { untimed: 3, ..none }), None);
+        let kept_back = unrequested(&LeftOut { unrequested: 3, unrequested_uploaded: 0, ..none }).expect("words");
+        assert!(kept_back.contains("3 series that no --match names; they are not uploaded"), "{kept_back}");
+        let sent = unrequested(&LeftOut { unrequested_uploaded: 4, ..none }).expect("words");
+        assert!(sent.contains("4 series that nobody asked for, and they are uploaded"), "{sent}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Series of a scrape that are not uploaded, by why.
+
+use serde::Serialize;
+use telemeter_rules::Report;
+
+/// How many series of a scrape are not uploaded, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// No selector names them; the source answered with them all the same.
+    pub unrequested: usize,
+    /// Their sample has no time.
+    pub untimed: usize,
+    /// Their sample is over 24 hours old.
+    pub outdated: usize,
+    /// They have no name, an overlong one, or no value of their type.
+    pub invalid: usize,
+    /// Series that no selector names either, and that are uploaded: no selector was given, or one cannot be judged by.
+    #[serde(skip)]
+    pub unrequested_uploaded: usize,
+}
+
+impl LeftOut {
+    pub(super) fn of(report: &Report) -> Self {
+        let count = |series: u64| usize::try_from(series).unwrap_or(usize::MAX);
+        Self {
+            unrequested: count(report.filtered),
+            untimed: count(report.untimed),
+            outdated: count(report.outdated),
+            invalid: count(report.invalid - report.untimed - report.outdated),
+            unrequested_uploaded: count(report.unrequested - report.filtered),
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.unrequested + self.untimed + self.outdated + self.invalid
+    }
+}

@@ -1,0 +1,37 @@
+//! Looks on while series go through the rules: what came, and what is left of it.
+
+use telemeter_rules::{Refusal, Report, Transform, Verdict};
+use telemeter_wire::{Arena, Series, SeriesMut};
+
+/// Looks on. Each series that came is shown; then, where the rules keep it, what it became, before the next one.
+pub(crate) trait Watch: Sync {
+    /// A series as it was scraped, and what was counted before it.
+    fn scraped(&self, series: &Series<'_, '_>, report: &Report);
+
+    /// What the rules made of it.
+    fn left(&self, series: &Series<'_, '_>);
+}
+
+/// The two places in the order of the steps that it looks from.
+#[derive(Clone, Copy)]
+pub(super) enum Tap<'w> {
+    /// Before all others.
+    Scraped(&'w dyn Watch),
+    /// Behind all others.
+    Left(&'w dyn Watch),
+}
+
+impl Transform for Tap<'_> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        report: &mut Report,
+    ) -> Result<Verdict, Refusal> {
+        match self {
+            Self::Scraped(watch) => watch.scraped(&series.view(), report),
+            Self::Left(watch) => watch.left(&series.view()),
+        }
+        Ok(Verdict::Keep)
+    }
+}

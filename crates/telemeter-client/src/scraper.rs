@@ -1,0 +1,60 @@
+//! A scrape on its way to an upload: asked for, cut into pieces as it arrives, taken through the rules, packed.
+//!
+//! A cycle and a preview both run this; a preview watches the series on their way, and sends nothing.
+
+use telemeter_http::client::Outbound;
+
+use crate::{
+    config::Config,
+    federate::{Federate, FederateError},
+    matches::Selectors,
+    metrics::Metrics,
+    pieces::{PIECE_BYTES, Pieces},
+    pipeline::{Packed, Packer, Rules, Watch},
+    worker::SetupError,
+};
+
+/// Scrapes and packs. Holds what it read from its files.
+pub(crate) struct Scraper {
+    federate: Federate,
+    rules: Rules,
+    packer: Packer,
+    buffer: Vec<u8>,
+}
+
+impl Scraper {
+    /// Reads the files of the side of Prometheus and of the rules, and warns of selectors that we cannot read.
+    pub(crate) fn new(config: &Config, from: Outbound, metrics: Metrics) -> Result<Self, SetupError> {
+        let selectors = Selectors::read(config)?;
+        selectors.warn();
+        let rules = Rules::new(config, &selectors).map_err(SetupError::Salt)?;
+        let federate = Federate::new(config, &selectors, from, metrics);
+        Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new() })
+    }
+
+    /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave. `granted` are the labels that the
+    /// server wants on each series, and `now_ms` the time, asked for once Prometheus has answered.
+    pub(crate) async fn scrape(
+        &mut self,
+        granted: &[(String, String)],
+        now_ms: impl Fn() -> i64,
+        watch: Option<&dyn Watch>,
+    ) -> Result<Packed, FederateError> {
+        let mut scrape = self.federate.open().await?;
+        let mut packing = self.packer.begin(&self.rules, granted, now_ms(), watch);
+        let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
+        let format = scrape.format;
+        while let Some(chunk) = scrape.next().await? {
+            packing.count_bytes(chunk.len());
+            pieces.push(&chunk, |piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
+        }
+        pieces.finish(|piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
+        Ok(packing.end())
+    }
+
+    /// Lets go of the room of a large scrape, or of one that broke off.
+    pub(crate) fn forget(&mut self) {
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * PIECE_BYTES);
+    }
+}
