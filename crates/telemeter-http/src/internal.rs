@@ -50,8 +50,8 @@ impl Internal {
             .route("/debug/pprof/profile", get(profile::cpu))
     }
 
-    /// Answers `/debug/pprof/heap` with a profile, where the program allocates with jemalloc. Without, nothing of jemalloc is linked.
-    #[cfg(feature = "heap-profile")]
+    /// Answers `/debug/pprof/heap` with a profile, where the program allocates with jemalloc. A program that does not call this
+    /// links nothing of jemalloc.
     pub fn heap_profile(self) -> Self {
         Self { heap: get(profile::heap), ..self }
     }

@@ -18,20 +18,31 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("telemeter", &["telemeter-client", "telemeter-server", "telemeter-http", "telemeter-auth"]),
 ];
 
-/// The workspace's crates, each with what it uses outside of its tests.
-fn uses() -> BTreeMap<String, BTreeSet<String>> {
+/// Lists every library of the workspace; a dev-dependency of each crate.
+const DEPENDENCIES: &str = "telemeter-dependencies";
+
+/// The workspace's packages, as cargo reads their manifests.
+fn packages() -> Vec<serde_json::Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
         .output()
         .unwrap();
     assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    metadata["packages"]
-        .as_array()
-        .unwrap()
+    let mut metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let packages = metadata["packages"].take();
+    packages.as_array().unwrap().clone()
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// The crates of the house, each with what it uses outside of its tests.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    packages()
         .iter()
+        .filter(|package| package["name"] != DEPENDENCIES)
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let used = dependencies.filter(|dependency| dependency["kind"] != "dev");
@@ -64,5 +75,47 @@ fn the_floors_below_keep_to_their_trade() {
     ] {
         let found: Vec<_> = foreign.iter().filter(|used| uses[name].contains(**used)).collect();
         assert!(found.is_empty(), "{name} must not use {found:?}");
+    }
+}
+
+/// Cargo builds a library again for each set of features that a selection of crates asks for. So all selections ask for the same.
+#[test]
+fn each_selection_of_crates_tests_with_the_same_libraries() {
+    let packages = packages();
+    let features = |dependency: &serde_json::Value| -> BTreeSet<String> {
+        let named = dependency["features"].as_array().unwrap().iter().map(text);
+        named.chain((dependency["uses_default_features"] == true).then(|| "default".to_owned())).collect()
+    };
+    let all = packages.iter().find(|package| package["name"] == DEPENDENCIES).unwrap();
+    let all: BTreeMap<String, BTreeSet<String>> = all["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|dependency| (text(&dependency["name"]), features(dependency)))
+        .collect();
+    for package in packages.iter().filter(|package| package["name"] != DEPENDENCIES) {
+        let name = text(&package["name"]);
+        let dependencies = package["dependencies"].as_array().unwrap();
+        assert!(
+            dependencies.iter().any(|used| used["name"] == DEPENDENCIES && used["kind"] == "dev"),
+            "{name} needs telemeter-dependencies as a dev-dependency"
+        );
+        for dependency in dependencies {
+            let used = text(&dependency["name"]);
+            if used.starts_with("telemeter") {
+                let chosen = features(dependency);
+                assert!(
+                    chosen.iter().all(|feature| feature == "default"),
+                    "{name} asks for features of {used}: {chosen:?}"
+                );
+                continue;
+            }
+            let Some(known) = all.get(&used) else {
+                panic!("{name} uses {used}: put it into tests/dependencies/Cargo.toml, too");
+            };
+            let asked = features(dependency);
+            let missing: Vec<_> = asked.difference(known).collect();
+            assert!(missing.is_empty(), "{name} asks for {missing:?} of {used}: so must tests/dependencies/Cargo.toml");
+        }
     }
 }

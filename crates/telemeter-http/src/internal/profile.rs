@@ -82,7 +82,6 @@ fn choose_temporary_folder() {
     });
 }
 
-#[cfg(feature = "heap-profile")]
 pub(super) async fn heap() -> Response {
     if !is_jemalloc() {
         return no_heap().await;
@@ -108,7 +107,6 @@ pub(super) async fn heap() -> Response {
 }
 
 /// Whether jemalloc, which is in the build, is also what this program allocates with.
-#[cfg(feature = "heap-profile")]
 fn is_jemalloc() -> bool {
     const BYTES: usize = 1 << 16;
     let Ok(allocated) = tikv_jemalloc_ctl::thread::allocatedp::read() else { return false };

@@ -77,9 +77,8 @@ async fn a_reload_that_panics_is_a_500() {
     assert_eq!(answer(&router, "POST", "/-/reload").await.0, 500);
 }
 
-#[cfg(not(feature = "heap-profile"))]
 #[tokio::test]
-async fn without_the_feature_heap_says_who_has_it() {
+async fn without_jemalloc_heap_says_who_has_it() {
     let (status, _, text) = answer(&internal(&Health::new()).router(), "GET", "/debug/pprof/heap").await;
     assert_eq!(status, 501);
     assert!(text.contains("`telemeter` has them"), "{text}");
