@@ -4,6 +4,7 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use telemeter_http::{clock::Clock, duration::Human};
+use telemeter_wire::UploadCounts;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -130,15 +131,25 @@ fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Optio
         *told = unrequested;
     }
     let left_out = nothing::reasons(&report.left_out);
-    tracing::info!(
-        scraped = report.scraped,
-        kept = report.kept,
-        left_out = (!left_out.is_empty()).then_some(left_out),
-        uploaded = report.uploaded,
-        bytes = report.bytes,
-        took = %Human(report.took),
-        "metrics uploaded"
-    );
+    let left_out = (!left_out.is_empty()).then_some(left_out);
+    let CycleReport { scraped, uploaded, counts, bytes, took, .. } = *report;
+    let took = Human(took);
+    // Without counts the server is another one, which does not say what it did.
+    let (kept, filtered) = (counts.map(|counts| counts.kept), counts.map(|counts| counts.filtered));
+    let duplicates = counts.map(|counts| counts.duplicates).filter(|duplicates| *duplicates > 0);
+    if let Some(UploadCounts { kept: 0, .. }) = counts {
+        tracing::warn!(
+            scraped,
+            left_out,
+            uploaded,
+            kept,
+            filtered,
+            bytes,
+            "the server kept none of the uploaded series: its whitelist allows none of them"
+        );
+        return;
+    }
+    tracing::info!(scraped, left_out, uploaded, kept, filtered, duplicates, bytes, %took, "metrics uploaded");
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use telemeter_wire::UploadCounts;
 
 use crate::pipeline::{LeftOut, Packed};
 
@@ -34,6 +35,8 @@ pub struct Metrics {
     request_retrieve: Family<Call, Gauge>,
     /// Uploads answered.
     request_send: Family<Call, Gauge>,
+    /// Series of the last upload, by what the server did with them.
+    upload_series: Family<UploadLabels, Gauge>,
 }
 
 /// The two sides of the client: a metric's `client` label.
@@ -52,6 +55,12 @@ impl Side {
             Self::To => "federate_to",
         }
     }
+}
+
+/// `sent`, then what the server says: `kept`, `filtered`, `duplicates`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UploadLabels {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +123,11 @@ impl Metrics {
             "Uploads answered by side and status",
             metrics.request_send.clone(),
         );
+        registry.register(
+            "upload_series",
+            "Series of the last upload: sent, and what the server did with them where it says so (kept, filtered, duplicates)",
+            metrics.upload_series.clone(),
+        );
         // As in Go: counters of the server's that the client exports too, and never moves.
         for (name, help) in [
             ("telemeter_elide_transform_dropped", "Labels elided; the client elides none"),
@@ -159,6 +173,21 @@ impl Metrics {
     /// Counts the answer to the exchange of the token, or that none came.
     pub(crate) fn authorized(&self, status: Option<StatusCode>) {
         self.http_requests.get_or_create(&Call::new(Side::To, status)).inc();
+    }
+
+    /// Notes what the last upload held, and what the server did with it where it said so.
+    pub(crate) fn uploaded(&self, sent: usize, counts: Option<UploadCounts>) {
+        self.upload_series.clear();
+        let set = |result, series: u64| {
+            let gauge = self.upload_series.get_or_create(&UploadLabels { result });
+            gauge.set(i64::try_from(series).unwrap_or(i64::MAX));
+        };
+        set("sent", sent as u64);
+        if let Some(counts) = counts {
+            set("kept", counts.kept);
+            set("filtered", counts.filtered);
+            set("duplicates", counts.duplicates);
+        }
     }
 
     /// Counts the answer to an upload, or that none came.

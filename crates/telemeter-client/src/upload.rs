@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use telemeter_http::client::{Outbound, OutboundError, Request};
-use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
+use telemeter_wire::{UPLOAD_COUNTS_HEADER, UploadCounts, exposition::DELIMITED_CONTENT_TYPE};
 use url::Url;
 
 use crate::{metrics::Metrics, refusal::Refusal, token::Grant};
@@ -71,8 +71,9 @@ impl Uploads {
         Self { outbound, url, metrics }
     }
 
-    /// Sends `body`, a framed snappy stream of delimited families.
-    pub(crate) async fn send(&self, grant: &Grant, body: Bytes) -> Result<(), UploadError> {
+    /// Sends `body`, a framed snappy stream of delimited families. What comes back is what the server did with its series,
+    /// where it says so: a Go server does not.
+    pub(crate) async fn send(&self, grant: &Grant, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
         let bytes = body.len();
         let mut request = Request::post(self.url.clone());
         let headers = request.headers_mut();
@@ -84,7 +85,8 @@ impl Uploads {
         self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if answer.status.is_success() {
-            return Ok(());
+            let counts = answer.headers.get(UPLOAD_COUNTS_HEADER).and_then(|value| value.to_str().ok());
+            return Ok(counts.and_then(UploadCounts::parse));
         }
         let refusal = Refusal::of(&answer);
         Err(match answer.status {

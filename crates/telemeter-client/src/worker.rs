@@ -14,6 +14,7 @@ use telemeter_http::{
     clock::Clock,
     file::FileError,
 };
+use telemeter_wire::UploadCounts;
 use tokio::time::Instant;
 
 use crate::{
@@ -46,6 +47,8 @@ pub struct CycleReport {
     pub newest_age_ms: Option<i64>,
     /// Series that the server took: all that were kept.
     pub uploaded: usize,
+    /// What the server did with them, where it says so.
+    pub counts: Option<UploadCounts>,
     /// Bytes uploaded, compressed.
     pub bytes: usize,
     /// How long it all took.
@@ -84,7 +87,7 @@ pub enum SetupError {
     /// On the side of Prometheus: `--from-ca-file`, `--tls-cert-file`, `--tls-private-key-file`.
     #[error("the connection to Prometheus cannot be set up: {0}")]
     From(#[source] OutboundError),
-    /// On the side of the server.
+    /// On the side of the server: `--to-ca-file`.
     #[error("the connection to the server cannot be set up: {0}")]
     To(#[source] OutboundError),
     /// `--match-file`.
@@ -191,14 +194,16 @@ impl Worker {
                 self.grants.forget();
                 let fresh = self.grants.grant().await?;
                 let packed = if fresh.labels == grant.labels { packed.clone() } else { self.scrape(&fresh).await? };
-                send(&self.uploads, &fresh, &packed).await.map(|()| packed)
+                send(&self.uploads, &fresh, &packed).await.map(|counts| (packed, counts))
             }
-            outcome => outcome.map(|()| packed),
+            outcome => outcome.map(|counts| (packed, counts)),
         };
-        let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *outcome?;
+        let (packed, counts) = outcome?;
+        let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *packed;
+        self.around.metrics.uploaded(kept, counts);
         let newest_age_ms = newest_ms.map(|newest_ms| self.around.clock.now_ms().saturating_sub(newest_ms));
         let (bytes, took) = (body.len(), start.elapsed());
-        Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, bytes, took })
+        Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, counts, bytes, took })
     }
 
     /// Scrapes and packs what the rules leave.
@@ -212,9 +217,9 @@ impl Worker {
     }
 }
 
-async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<(), UploadError> {
+async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
     if packed.kept == 0 {
-        return Ok(());
+        return Ok(None);
     }
     uploads.send(grant, packed.body.clone()).await
 }
@@ -223,6 +228,7 @@ async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<(), U
 fn source_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.from.ca_file.clone(),
+        ca_flag: Some("--from-ca-file"),
         identity: config
             .from
             .identity
@@ -243,6 +249,7 @@ fn source_settings(config: &Config) -> OutboundConfig {
 fn server_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.to.ca_file.clone(),
+        ca_flag: Some("--to-ca-file"),
         proxy: Proxy::FromEnvironment,
         timeout: config.interval.max(LEAST_DEADLINE),
         connection_wait: CONNECTION_WAIT,

@@ -418,6 +418,44 @@ async fn a_scrape_of_another_type_is_read_as_text() {
 }
 
 #[tokio::test]
+async fn what_the_server_did_with_the_series_is_told_and_exported() {
+    let from = prometheus(TEXT, format!("up{{a=\"1\"}} 1 {NOW_MS}\nup{{a=\"2\"}} 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let mut worker = Worker::new(&config(&from, &to), Clock::fixed(NOW_MS).0, metrics).expect("set up");
+    let mut cycle = async |header: Option<&str>| {
+        let answer = ResponseTemplate::new(200);
+        server.upload(match header {
+            Some(value) => answer.insert_header("Telemeter-Series", value),
+            None => answer,
+        });
+        let report = worker.cycle().await.expect("uploaded");
+        assert_eq!(report.uploaded, 2);
+        report.counts
+    };
+    let exported = |registry: &_| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).expect("text");
+        let mut lines: Vec<_> =
+            text.lines().filter(|line| line.starts_with("upload_series{")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let counts = cycle(Some("received=2, kept=1, filtered=1, duplicates=0")).await.expect("counts");
+    assert_eq!((counts.received, counts.kept, counts.filtered, counts.duplicates), (2, 1, 1, 0));
+    let lines =
+        ["duplicates", "filtered", "kept", "sent"].map(|result| format!("upload_series{{result=\"{result}\"}}"));
+    let expected: Vec<_> = lines.iter().zip([0, 1, 1, 2]).map(|(line, value)| format!("{line} {value}")).collect();
+    assert_eq!(exported(&registry), expected);
+    // A server that says nothing, or something else.
+    assert_eq!(cycle(None).await, None);
+    assert_eq!(cycle(Some("many")).await, None);
+    assert_eq!(exported(&registry), ["upload_series{result=\"sent\"} 2"]);
+}
+
+#[tokio::test]
 async fn nothing_left_is_no_failure_and_no_upload() {
     let from = prometheus(TEXT, "up 1\n").await;
     let to = Server::default().start().await;

@@ -1,5 +1,7 @@
 //! Our own certificates and keys, for listeners and for outbound calls: read from PEM files, checked, and dated.
 
+mod names;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,6 +13,7 @@ use rustls::{CertificateError, InconsistentKeys, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use zeroize::Zeroizing;
 
+pub(crate) use self::names::{Signature, subject_alt_names};
 use crate::client::words;
 use crate::clock::Clock;
 use crate::file::{self, FileError};
@@ -136,8 +139,13 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
+    /// How long it is valid from now on; negative where it is not any more.
+    pub(crate) fn days_left(self, now_ms: i64) -> i64 {
+        self.not_after_ms.saturating_sub(now_ms).div_euclid(86_400_000)
+    }
+
     /// What is wrong with it now, to stand behind "the certificate".
-    fn flaw(self, now_ms: i64) -> Option<String> {
+    pub(crate) fn flaw(self, now_ms: i64) -> Option<String> {
         if now_ms < self.not_before_ms {
             return Some(format!("is not valid yet: it is valid from {}", date(self.not_before_ms)));
         }

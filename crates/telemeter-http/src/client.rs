@@ -11,6 +11,7 @@ mod gunzip;
 mod metrics;
 mod opened;
 mod pool;
+mod probe;
 mod redact;
 mod redirect;
 mod renewal;
@@ -18,6 +19,7 @@ mod replay;
 mod request;
 mod roots;
 mod tls;
+mod verifier;
 pub(crate) mod words;
 
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ pub use self::{
     excerpt::{EXCERPT_BYTES, excerpt, redacted},
     metrics::OutboundMetrics,
     opened::Opened,
+    probe::{ConnectStage, Probe, ProbeStep},
     renewal::OutboundRenewal,
     renewal::still_trusting,
     request::Request,
@@ -56,6 +59,8 @@ pub struct OutboundConfig {
     pub name: &'static str,
     /// A PEM bundle to trust beside the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// The flag that names such a bundle: an error says that it would help.
+    pub ca_flag: Option<&'static str>,
     /// Our own certificate, for servers that ask for one.
     pub identity: Option<Identity>,
     /// Whether proxy variables apply.
@@ -129,6 +134,7 @@ impl OutboundConfig {
         Self {
             name,
             ca_file: None,
+            ca_flag: None,
             identity: None,
             proxy: Proxy::None,
             resolver: Resolver::system(),
@@ -303,6 +309,17 @@ impl Answer {
     pub fn asks_to_wait(&self) -> Option<Duration> {
         let is_one = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
         self.retry_after().filter(|_| is_one)
+    }
+
+    /// Whether it says that this port speaks TLS, where it was asked in plain HTTP: servers of nginx, Go and Apache answer so.
+    pub fn wants_https(&self) -> bool {
+        const SAID: [&str; 3] = [
+            "plain HTTP request was sent to HTTPS port",
+            "sent an HTTP request to an HTTPS server",
+            "speaking plain HTTP to an SSL-enabled server port",
+        ];
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(4096)]);
+        self.status.is_client_error() && SAID.iter().any(|said| text.contains(said))
     }
 
     /// Its status for a log; a redirect's with where it points.

@@ -11,7 +11,9 @@ use axum::{Router, routing::get};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use telemeter_http::client::{Identity, Outbound, OutboundConfig, OutboundError, Request};
+use telemeter_http::client::{
+    ConnectStage, Identity, Outbound, OutboundConfig, OutboundError, Proxy, Request, Resolver,
+};
 use telemeter_http::listen::Limits;
 use telemeter_http::tls::Tls;
 use tokio::net::TcpListener;
@@ -70,7 +72,8 @@ async fn an_unknown_authority_and_another_name_are_said_in_words() {
     let serving = serve(&cert, &key).await;
     let port = serving.address.port();
     let error = ask(&outbound(|_| ()), "localhost", port).await.expect_err("not trusted").to_string();
-    let said = "the certificate is signed by an authority that is not trusted here, or by itself alone";
+    let said = "the certificate is signed by itself alone (CN=rcgen self signed cert): this certificate has to be among the \
+                system's";
     let handshake = format!("cannot connect to https://localhost:{port}/: TLS handshake with localhost");
     assert_eq!(error, format!("{handshake}: {said} (reached directly)"));
     let knows = outbound(|config| config.ca_file = Some(cert.clone()));
@@ -81,6 +84,142 @@ async fn an_unknown_authority_and_another_name_are_said_in_words() {
         let said = "the certificate is not for the name 127.0.0.2: it is for localhost, 127.0.0.1";
         assert!(error.contains(&format!(": TLS handshake with 127.0.0.2: {said} (")), "{error}");
     }
+}
+
+/// A certificate for `localhost` that an authority of its own signed, in files: leaf, key, authority.
+fn signed(folder: &Path) -> [PathBuf; 3] {
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "Test CA");
+    let (authority_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &rcgen::Issuer::new(authority.clone(), &authority_key)).unwrap();
+    let authority = authority.self_signed(&authority_key).unwrap();
+    let files = ["leaf.crt", "leaf.key", "ca.crt"].map(|name| folder.join(name));
+    for (file, content) in files.iter().zip([leaf.pem(), key.serialize_pem(), authority.pem()]) {
+        std::fs::write(file, content).unwrap();
+    }
+    files
+}
+
+#[tokio::test]
+async fn the_file_that_would_help_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key, authority] = signed(folder.path());
+    let (other, _) = write_pair(folder.path(), "other");
+    let serving = serve(&cert, &key).await;
+    let port = serving.address.port();
+    let said = async |ca_file: Option<&PathBuf>, ca_flag| {
+        let outbound = outbound(|config| (config.ca_file, config.ca_flag) = (ca_file.cloned(), ca_flag));
+        ask(&outbound, "localhost", port).await.map_err(|error| error.to_string())
+    };
+    let untrusted = "the certificate is signed by an authority that is not trusted here (CN=Test CA)";
+    let error = said(None, Some("--to-ca-file")).await.expect_err("not trusted");
+    assert!(
+        error.contains(&format!("{untrusted}: give a file with that authority's certificate as --to-ca-file (")),
+        "{error}"
+    );
+    let error = said(Some(&other), Some("--to-ca-file")).await.expect_err("not trusted");
+    let other = other.display();
+    let remedy = format!("that authority's certificate is neither in {other} (--to-ca-file) nor among the system's");
+    assert!(error.contains(&format!("{untrusted}: {remedy}")), "{error}");
+    assert_eq!(said(Some(&authority), Some("--to-ca-file")).await, Ok("here".to_owned()));
+}
+
+/// What a probe says: of each step what was done, and what came of it.
+async fn probed(outbound: &Outbound, url: &str) -> (String, Vec<(ConnectStage, String, Result<String, String>)>) {
+    let probe = outbound.probe(&url.parse().unwrap()).await.unwrap();
+    let step = |step: telemeter_http::client::ProbeStep| {
+        (step.stage, step.tried, step.outcome.map_err(|failure| format!("{} | {}", failure.cause, failure.advice)))
+    };
+    (probe.route, probe.steps.into_iter().map(step).collect())
+}
+
+#[tokio::test]
+async fn a_probe_says_how_each_step_went() {
+    use ConnectStage::{Connect, Lookup, Tls};
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key, authority] = signed(folder.path());
+    let serving = serve(&cert, &key).await;
+    let port = serving.address.port();
+    let knows = outbound(|config| config.ca_file = Some(authority));
+    let (route, steps) = probed(&knows, &format!("https://127.0.0.1:{port}/")).await;
+    assert_eq!(route, "directly: proxy variables do not apply here");
+    let connected = (Connect, format!("connecting to 127.0.0.1:{port}"), Ok(format!("connected to 127.0.0.1:{port}")));
+    assert_eq!(steps[0], connected);
+    let (stage, tried, found) = &steps[1];
+    assert_eq!((*stage, tried.as_str(), steps.len()), (Tls, "in the TLS handshake with 127.0.0.1", 2));
+    let found = found.as_ref().unwrap();
+    let expected = "TLS 1.3; certificate for localhost, 127.0.0.1, signed by CN=Test CA, ";
+    assert!(found.starts_with(expected) && found.ends_with(" days left; no chain"), "{found}");
+
+    let (_, steps) = probed(&outbound(|_| ()), &format!("https://127.0.0.1:{port}/")).await;
+    let error = steps[1].2.as_ref().expect_err("not trusted");
+    assert!(
+        error.starts_with("the certificate is signed by an authority") || error.contains(": the certificate"),
+        "{error}"
+    );
+    assert!(error.contains(" | find out whether it is the right server"), "{error}");
+
+    let plain = Serving::start(router(), None, patient()).await;
+    let (_, steps) = probed(&outbound(|_| ()), &format!("https://{}/", plain.address)).await;
+    let error = steps[1].2.as_ref().expect_err("no TLS");
+    assert!(error.contains("does the server speak plain HTTP") && error.contains(" | write http://"), "{error}");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_, steps) = probed(&outbound(|_| ()), &format!("http://{closed}/")).await;
+    let refused = "Connection refused | does the program on the other side run, and is the port right?".to_owned();
+    assert_eq!(steps, [(Connect, format!("connecting to {closed}"), Err(refused))]);
+
+    let nobody = Resolver::new(|_, _| std::future::ready(Err(std::io::Error::other("Name or service not known"))));
+    let (_, steps) = probed(&outbound(|config| config.resolver = nobody), "http://store.test/").await;
+    let failed =
+        "there is no such name | is the name written rightly, and does the name server of this machine know it?";
+    assert_eq!(steps, [(Lookup, "looking up store.test".to_owned(), Err(failed.to_owned()))]);
+}
+
+#[tokio::test]
+async fn a_probe_says_why_it_goes_through_a_proxy_or_not() {
+    let variables = |pairs: &[(&str, &str)]| {
+        Proxy::FromVariables(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    };
+    let nobody = || Resolver::new(|_, _| std::future::ready(Err(std::io::Error::other("odd"))));
+    for (pairs, url, expected) in [
+        (&[][..], "https://store.test/", "directly: neither HTTPS_PROXY nor https_proxy is set"),
+        (
+            &[("HTTPS_PROXY", "http://p:1")][..],
+            "http://store.test/",
+            "directly: neither HTTP_PROXY nor http_proxy is set",
+        ),
+        (
+            &[("https_proxy", "http://u:hunter2@p:1")][..],
+            "https://store.test/",
+            "through the proxy http://p:1 of https_proxy",
+        ),
+        (
+            &[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "a.test, .Store.test,other.test")][..],
+            "https://eu.store.test/",
+            "directly: NO_PROXY names it (.store.test)",
+        ),
+        (
+            &[("HTTPS_PROXY", "http://p:1")][..],
+            "https://localhost:1/",
+            "directly: a loopback address is never asked for through a proxy",
+        ),
+    ] {
+        let outbound = outbound(|config| (config.proxy, config.resolver) = (variables(pairs), nobody()));
+        assert_eq!(probed(&outbound, url).await.0, expected, "{pairs:?} {url}");
+    }
+}
+
+#[tokio::test]
+async fn tls_where_plain_http_was_expected_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = write_pair(folder.path(), "one");
+    let serving = serve(&cert, &key).await;
+    let url = format!("http://127.0.0.1:{}/", serving.address.port());
+    let error = outbound(|_| ()).send(Request::get(url.parse().unwrap()), 100).await.expect_err("TLS").to_string();
+    assert!(error.contains("the answer is not HTTP: does the server speak TLS (https) on this port?"), "{error}");
 }
 
 #[tokio::test]

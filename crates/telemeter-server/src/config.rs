@@ -42,6 +42,8 @@ pub struct Config {
     pub ratelimit: Option<Duration>,
     /// The store. `None` only where [`Config::recent_store`] stands in for it.
     pub forward: Option<Forward>,
+    /// Whom outbound calls trust beside the system's authorities.
+    pub ca_files: CaFiles,
     /// What was forwarded lately, kept in memory and shown on the internal listener.
     pub recent_store: Option<RecentStore>,
     /// What is known of each cluster, and where that goes.
@@ -84,6 +86,7 @@ impl Config {
             memcached: None,
             ratelimit: Some(Duration::from_secs(270)),
             forward: None,
+            ca_files: CaFiles::default(),
             recent_store: None,
             fleet: Fleet::default(),
             log_refusals_per_second: 20,
@@ -214,6 +217,17 @@ impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forward").field("url", &bare(&self.url)).field("tenant", &self.tenant).finish()
     }
+}
+
+/// PEM files of authorities that outbound calls trust beside the system's; read again at a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaFiles {
+    /// For calls to the authority.
+    pub authorize: Option<PathBuf>,
+    /// For calls to the store.
+    pub forward: Option<PathBuf>,
+    /// For calls to the OpenID provider.
+    pub oidc: Option<PathBuf>,
 }
 
 /// The bounds of the recent store.

@@ -1,12 +1,16 @@
 //! `POST /upload`: families of metrics from a client.
 
-use axum::extract::{Request, State};
-use http::{HeaderMap, StatusCode, header};
+use axum::{
+    body::HttpBody as _,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use telemeter_auth::{bearer, jwt::Caller};
 use telemeter_fleet::Route;
 use telemeter_rules::Report;
 use telemeter_wire::{
-    SeriesSet,
+    SeriesSet, UPLOAD_COUNTS_HEADER, UploadCounts,
     exposition::{self, Format},
     snappy,
 };
@@ -22,15 +26,41 @@ use crate::{
 ///
 /// # Errors
 /// See there.
-pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, RequestError> {
+pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
     let now_ms = gateway.clock.now_ms();
     let caller = gateway.verifier.verify(bearer::token(request.headers())?, now_ms)?; // 401
     let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
+    if is_question(&request) {
+        return answer_question(&request).map_err(|error| RequestError::verified(cluster, error)); // 415
+    }
     let slot = gateway.admit(cluster, now_ms).map_err(|error| RequestError::verified(cluster, error))?; // 429
     let answer = take(&gateway, request, &caller, cluster, &slot, now_ms).await;
     slot.settle(answer.as_ref().is_err_and(Error::is_ours));
     answer.map_err(|error| RequestError::verified(cluster, error))
+}
+
+/// Whether nothing is uploaded: with an empty body `client check` asks whether an upload would be let in. Real clients send
+/// none: where nothing matched they do not call.
+fn is_question(request: &Request) -> bool {
+    request.body().size_hint().exact() == Some(0)
+}
+
+/// What an upload would be told by now. No slot is taken, nothing is stored, and the cluster does not count as heard from.
+fn answer_question(request: &Request) -> Result<Response, Error> {
+    Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?;
+    Encoding::of(request.headers())?;
+    Ok(accepted(StatusCode::OK, UploadCounts::default()))
+}
+
+/// A success, and what became of the series.
+fn accepted(status: StatusCode, counts: UploadCounts) -> Response {
+    const COUNTS: HeaderName = HeaderName::from_static(UPLOAD_COUNTS_HEADER);
+    let mut answer = status.into_response();
+    if let Ok(value) = HeaderValue::try_from(counts.to_string()) {
+        answer.headers_mut().insert(COUNTS, value);
+    }
+    answer
 }
 
 async fn take(
@@ -40,7 +70,7 @@ async fn take(
     cluster: &str,
     slot: &Slot,
     now_ms: i64,
-) -> Result<StatusCode, Error> {
+) -> Result<Response, Error> {
     let sender = Sender::of(&request);
     let format = Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
     let encoding = Encoding::of(request.headers())?; // 415
@@ -50,7 +80,9 @@ async fn take(
     let job = Job { encoding, format, caller, cluster, now_ms };
     let write = gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, &job, &body)).await; // 413, 400, 503
     drop(body);
-    gateway.deliver(Route::Upload, cluster, slot.taken(), &sender, write?).await // what the store said, or 503
+    let (write, counts) = write?;
+    let status = gateway.deliver(Route::Upload, cluster, slot.taken(), &sender, write).await?; // what the store said, or 503
+    Ok(accepted(status, counts))
 }
 
 /// How the body of an upload is compressed.
@@ -88,7 +120,12 @@ struct Job<'j> {
 }
 
 /// One pass over the body: decompress, decode, judge, encode.
-fn judge(gateway: &Gateway, workspace: &mut Workspace, job: &Job<'_>, body: &[u8]) -> Result<Write, Error> {
+fn judge(
+    gateway: &Gateway,
+    workspace: &mut Workspace,
+    job: &Job<'_>,
+    body: &[u8],
+) -> Result<(Write, UploadCounts), Error> {
     let Workspace { arena, plain, newest, encoded, encoder } = workspace;
     let plain = match job.encoding {
         Encoding::Identity => body,
@@ -108,5 +145,11 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, job: &Job<'_>, body: &[u8
     gateway.metrics.add(Route::Upload, &report);
     judged?;
     let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, body.len(), job.now_ms);
-    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series, seen })
+    let counts = UploadCounts {
+        received: report.series,
+        kept: series as u64,
+        filtered: report.filtered,
+        duplicates: report.doubled,
+    };
+    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen }, counts))
 }

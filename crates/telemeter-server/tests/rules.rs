@@ -4,7 +4,7 @@
 mod support;
 
 use prost::Message as _;
-use support::{CLUSTER, World, body};
+use support::{CLUSTER, Told, World, body};
 use telemeter_server::config::{self, ReceiveIdentity};
 
 /// What reaches the store of these series under these rules, by each way in.
@@ -76,6 +76,40 @@ async fn the_whitelist_says_what_passes() {
     // An empty label is an absent one. (Two samples of one series in one upload would be one.)
     check(rules, &[more[0], more[2]], &["none,_id=c1 1@0"]).await;
     check(rules, &[more[1], more[2]], &["none,_id=c1 2@0"]).await;
+}
+
+#[tokio::test]
+async fn the_answer_says_what_became_of_the_series() {
+    let world = World::with(|config| config.rules.whitelist = texts(&["up"])).await;
+    let token = world.token(CLUSTER).await;
+    let counts = |told: &Told| told.header("telemeter-series").map(str::to_owned);
+    let series = ["up,_id=c1 1@0", "up,_id=c1 2@0", "down,_id=c1 1@0", "down,_id=c1,a=b 1@0"];
+    let told = world.upload(&token, &series).await;
+    assert_eq!(counts(&told).as_deref(), Some("received=4, kept=1, filtered=2, duplicates=1"));
+    assert_eq!(world.stored().len(), 1);
+    let told = world.upload_delimited(&token, &series[2..]).await;
+    assert_eq!((told.status, counts(&told).as_deref()), (200, Some("received=2, kept=0, filtered=2, duplicates=0")));
+    let told = world.upload(&token, &["up 1@0"]).await;
+    assert_eq!((told.status, counts(&told)), (400, None));
+}
+
+#[tokio::test]
+async fn an_empty_upload_is_a_question_that_costs_the_cluster_nothing() {
+    let world = World::with(|config| config.ratelimit = Some(std::time::Duration::from_secs(270))).await;
+    let token = world.token(CLUSTER).await;
+    let ask = async |token: &str, format: &str| {
+        let told = world.send(world.upload_of(token, format, Vec::new())).await;
+        (told.status, told.header("telemeter-series").map(str::to_owned))
+    };
+    let nothing = Some("received=0, kept=0, filtered=0, duplicates=0".to_owned());
+    assert_eq!(ask(&token, support::body::TEXT).await, (200, nothing.clone()));
+    assert_eq!(ask("not-a-token", support::body::TEXT).await.0, 401);
+    assert_eq!(ask(&token, "text/html").await.0, 415);
+    // The slot is free still, and taken only by what is uploaded; the question is answered all the same.
+    assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+    assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 429);
+    assert_eq!(ask(&token, support::body::TEXT).await, (200, nothing));
+    assert_eq!(world.stored().len(), 1);
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ pub mod remote_write;
 mod schema;
 pub mod series;
 pub mod snappy;
+mod upload_counts;
 
 pub use error::{Error, Limits, NotUtf8, excerpt};
 pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};
+pub use upload_counts::{UPLOAD_COUNTS_HEADER, UploadCounts};

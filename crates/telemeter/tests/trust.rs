@@ -237,7 +237,7 @@ async fn the_client_trusts_a_bundle_that_was_replaced() {
     );
     let internal = client.address("address").await;
     client.logs(&files.loaded()).await;
-    client.logs("the certificate is signed by an authority that is not trusted here").await;
+    client.logs("the certificate is signed by itself alone (CN=served)").await;
     assert_eq!(uploads.load(Ordering::Relaxed), 0);
 
     files.trust();
@@ -281,7 +281,7 @@ async fn the_server_trusts_a_bundle_that_was_replaced() {
         call(request.with_bearer(&token).unwrap().with_body(text)).await.status.as_u16()
     };
     assert_eq!(upload().await, 503, "{}", server.log());
-    server.logs("the certificate is signed by an authority that is not trusted here").await;
+    server.logs("the certificate is signed by itself alone (CN=served)").await;
 
     files.trust();
     let (status, said) = reload(internal).await;
@@ -291,6 +291,86 @@ async fn the_server_trusts_a_bundle_that_was_replaced() {
 
     files.spoil(internal).await;
     assert_eq!(upload().await, 200, "the old roots stay: {}", server.log());
+}
+
+/// `--forward-ca-file` stands for the three of the server: they are read and renewed alike.
+#[tokio::test]
+async fn files_of_authorities_that_flags_name_are_read_again() {
+    let files = Files::new();
+    let store = serve(Router::new().fallback(|| async { StatusCode::OK }), Some(files.tls())).await;
+    let file = files.folder.path().join("ca.pem");
+    std::fs::copy(&files.bundle, &file).unwrap();
+    let none = files.folder.path().join("none.pem");
+    std::fs::write(&none, "").unwrap();
+    let server = Running::start(
+        env!("CARGO_BIN_EXE_telemeter-server"),
+        &none,
+        &[
+            "--listen=127.0.0.1:0".to_owned(),
+            "--listen-internal=127.0.0.1:0".to_owned(),
+            "--insecure-allow-any-cluster".to_owned(),
+            "--ratelimit=0s".to_owned(),
+            format!("--forward-url=https://localhost:{}/", store.port()),
+            format!("--forward-ca-file={}", file.display()),
+        ],
+    );
+    let (external, internal) = (server.address("external").await, server.address("internal").await);
+    let from = serve(Router::new().route("/federate", get(async || scrape())), None).await;
+    let tls_server = {
+        let upload = post(async || StatusCode::OK);
+        let grant =
+            serde_json::json!({"version": 1, "token": "t", "expiresInSeconds": 5, "labels": {"_id": ID}}).to_string();
+        let router = Router::new().route("/authorize", post(async || grant)).route("/upload", upload);
+        serve(router, Some(files.tls())).await
+    };
+    let client = Running::start(
+        env!("CARGO_BIN_EXE_telemeter-client"),
+        &none,
+        &[
+            format!("--from=http://{from}"),
+            format!("--to=https://localhost:{}/", tls_server.port()),
+            format!("--to-ca-file={}", file.display()),
+            "--to-token=a".to_owned(),
+            format!("--id={ID}"),
+            "--interval=1s".to_owned(),
+            "--listen=127.0.0.1:0".to_owned(),
+        ],
+    );
+    let client_internal = client.address("address").await;
+    let untrusted =
+        format!("(CN=served): this certificate is neither in {} (--to-ca-file) nor among the system's", file.display());
+    client.logs(&untrusted).await;
+    let upload = async || {
+        let url = format!("http://{external}/authorize?id={ID}");
+        let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let text = format!("# TYPE up gauge\nup{{_id=\"{ID}\"}} 1 {}\n", Clock::system().now_ms());
+        let request = Request::post(format!("http://{external}/upload").parse().unwrap())
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+        call(request.with_bearer(answer["token"].as_str().unwrap()).unwrap().with_body(text)).await.status.as_u16()
+    };
+    assert_eq!(upload().await, 503, "{}", server.log());
+    server.logs("(--forward-ca-file)").await;
+
+    std::fs::copy(&files.cert, &file).unwrap();
+    for internal in [internal, client_internal] {
+        let (status, said) = reload(internal).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    assert_eq!(upload().await, 200, "{}", server.log());
+    client.logs("metrics uploaded").await;
+
+    std::fs::remove_file(&file).unwrap();
+    for internal in [internal, client_internal] {
+        let (status, said) = reload(internal).await;
+        assert_eq!(status, 500, "{said}");
+        assert!(said.contains("ca.pem cannot be read"), "{said}");
+    }
+}
+
+fn scrape() -> impl axum::response::IntoResponse {
+    let text = format!("# TYPE up gauge\nup 1 {}\n", Clock::system().now_ms());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod resolver;
 mod tunnel;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -26,6 +26,9 @@ pub use self::resolver::Resolver;
 use super::early_answer::ReadsAfterFailedWrite;
 use super::error::{ConnectError, seconds};
 use super::metrics::{Event, Making, OutboundMetrics};
+use super::probe::ConnectStage;
+use super::tls::Tls;
+use super::verifier::Verifier;
 use super::words;
 
 /// A peer on HTTP/2 that is silent for so long while an answer is due is asked for a sign of life.
@@ -66,18 +69,62 @@ impl Origin {
     }
 }
 
-/// The step that a connection in the making is at.
+/// The step that a connection in the making is at; and where it is a probe, all steps so far.
 #[derive(Debug, Default)]
-pub(super) struct Progress(Mutex<String>);
+pub(super) struct Progress {
+    step: Mutex<String>,
+    steps: Option<Mutex<Vec<Recorded>>>,
+}
+
+/// A step of a probe.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) stage: ConnectStage,
+    /// What was done: `looking up store.example`.
+    pub(super) tried: String,
+    pub(super) began: Instant,
+    /// When it was done, and what came of it; `None`: it was not done.
+    pub(super) found: Option<(Instant, String)>,
+}
 
 impl Progress {
-    fn set(&self, step: impl Into<String>) {
-        *self.0.lock() = step.into();
+    /// Keeps every step.
+    pub(super) fn recording() -> Self {
+        Self { step: Mutex::default(), steps: Some(Mutex::default()) }
+    }
+
+    fn set(&self, stage: ConnectStage, step: impl Into<String>) {
+        let tried = step.into();
+        if let Some(steps) = &self.steps {
+            steps.lock().push(Recorded { stage, tried: tried.clone(), began: Instant::now(), found: None });
+        }
+        *self.step.lock() = tried;
+    }
+
+    /// Notes what came of the step.
+    fn found(&self, what: impl FnOnce() -> String) {
+        if let Some(steps) = &self.steps
+            && let Some(step) = steps.lock().last_mut()
+        {
+            step.found = Some((Instant::now(), what()));
+        }
     }
 
     pub(super) fn step(&self) -> String {
-        self.0.lock().clone()
+        self.step.lock().clone()
     }
+
+    /// The steps that were kept.
+    pub(super) fn into_steps(self) -> Vec<Recorded> {
+        self.steps.map(Mutex::into_inner).unwrap_or_default()
+    }
+}
+
+/// What a TLS handshake goes by.
+#[derive(Debug)]
+struct TlsSettings {
+    config: Arc<ClientConfig>,
+    verifier: Arc<Verifier>,
 }
 
 /// A connection that requests can be sent on.
@@ -95,9 +142,9 @@ type Stream = Box<dyn Duplex>;
 /// How connections are made.
 #[derive(Debug)]
 pub(super) struct Connector {
-    tls: Arc<ClientConfig>,
+    tls: TlsSettings,
     /// For proxies: they speak HTTP/1.1.
-    proxy_tls: Option<Arc<ClientConfig>>,
+    proxy_tls: Option<TlsSettings>,
     resolver: Resolver,
     connect_timeout: Duration,
     handshake_timeout: Duration,
@@ -107,18 +154,19 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(
-        tls: ClientConfig,
+        tls: Tls,
         proxies: &Proxies,
         config: &super::OutboundConfig,
         metrics: Option<OutboundMetrics>,
     ) -> Self {
+        let settings = |config: ClientConfig| TlsSettings { config: Arc::new(config), verifier: tls.verifier.clone() };
         let proxy_tls = proxies.needs_tls().then(|| {
-            let mut tls = tls.clone();
-            tls.alpn_protocols = Vec::new();
-            Arc::new(tls)
+            let mut config = tls.config.clone();
+            config.alpn_protocols = Vec::new();
+            settings(config)
         });
         Self {
-            tls: Arc::new(tls),
+            tls: settings(tls.config.clone()),
             proxy_tls,
             resolver: config.resolver.clone(),
             connect_timeout: config.connect_timeout,
@@ -134,7 +182,8 @@ impl Connector {
             Ok(made) => made,
             Err(_elapsed) => {
                 let (limit, step) = (seconds(self.connect_timeout), progress.step());
-                Err(ConnectError::timeout(format!("no connection within {limit}: still {step}")))
+                Err(ConnectError::timeout(format!("no connection within {limit}: still {step}"))
+                    .advise(words::advice::SLOW))
             }
         }
     }
@@ -170,12 +219,16 @@ impl Connector {
         }
         match proxy.kind {
             ProxyKind::Socks5 => {
-                progress.set(format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
+                progress
+                    .set(ConnectStage::Proxy, format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
                 tunnel::socks5(&mut stream, &origin.host, origin.port, proxy.login.as_ref()).await?;
+                progress.found(|| "the proxy opened one".to_owned());
             }
             ProxyKind::Http | ProxyKind::Https if origin.is_https => {
-                progress.set(format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
+                progress
+                    .set(ConnectStage::Proxy, format!("asking the proxy for a way to {}:{}", origin.host, origin.port));
                 tunnel::connect(&mut stream, &origin.host, origin.port, proxy.authorization.as_ref()).await?;
+                progress.found(|| "the proxy opened one".to_owned());
             }
             ProxyKind::Http | ProxyKind::Https => {}
         }
@@ -185,21 +238,22 @@ impl Connector {
     /// A TLS handshake within its own deadline; and whether HTTP/2 was agreed on.
     async fn secure(
         &self,
-        config: &Arc<ClientConfig>,
+        tls: &TlsSettings,
         host: &str,
         stream: Stream,
         progress: &Progress,
         making: &Making<'_>,
     ) -> Result<(Stream, bool), ConnectError> {
-        progress.set(format!("in the TLS handshake with {host}"));
+        progress.set(ConnectStage::Tls, format!("in the TLS handshake with {host}"));
         making.reached(Event::TlsStart);
-        let shaken = timeout(self.handshake_timeout, handshake::handshake(config, host, stream)).await;
+        let shaken = timeout(self.handshake_timeout, handshake::handshake(tls, host, stream, progress)).await;
         making.reached(Event::TlsDone);
         match shaken {
             Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as Stream, is_h2)),
             Err(_elapsed) => {
                 let limit = seconds(self.handshake_timeout);
-                Err(ConnectError::timeout(format!("the TLS handshake with {host} was not done within {limit}")))
+                let text = format!("the TLS handshake with {host} was not done within {limit}");
+                Err(ConnectError::timeout(text).advise(words::advice::SILENT))
             }
         }
     }
@@ -207,7 +261,9 @@ impl Connector {
 
 /// Begins HTTP on a stream; a task of its own drives it from then on.
 async fn speak(stream: Stream, is_h2: bool) -> Result<Connection, ConnectError> {
-    let failed = |error: hyper::Error| ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error)));
+    let failed = |error: hyper::Error| {
+        ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error))).advise(words::advice::CLOSED)
+    };
     let io = TokioIo::new(stream);
     if is_h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());

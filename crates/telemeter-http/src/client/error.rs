@@ -70,15 +70,22 @@ pub(super) struct ConnectError {
     pub(super) is_timeout: bool,
     /// The step and the cause: `looking up store.example: no such name`.
     pub(super) text: String,
+    /// What to do about it; may be empty.
+    pub(super) advice: &'static str,
 }
 
 impl ConnectError {
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { is_timeout: false, text: text.into() }
+        Self { is_timeout: false, text: text.into(), advice: "" }
     }
 
     pub(super) fn timeout(text: impl Into<String>) -> Self {
-        Self { is_timeout: true, text: text.into() }
+        Self { is_timeout: true, text: text.into(), advice: "" }
+    }
+
+    /// The same, with what to do about it.
+    pub(super) fn advise(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 }
 

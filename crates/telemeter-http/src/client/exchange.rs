@@ -80,7 +80,11 @@ impl Outbound {
                         return Err(OutboundError::Broken(about(&text)).into());
                     }
                     Err(error) => {
-                        let text = format!("no answer from {}: {}", target(&request.url), words::of_any(&error));
+                        let text = format!(
+                            "no answer from {}: {}",
+                            target(&request.url),
+                            words::of_exchange(&error, lease.origin.is_https)
+                        );
                         let closed_unanswered = Some(deadline).filter(|_| lease.is_reused && replay::is_closed(&error));
                         return Err(Failed { error: OutboundError::Broken(about(&text)), closed_unanswered });
                     }

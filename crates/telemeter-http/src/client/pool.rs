@@ -127,15 +127,41 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Makes a connection to this URL's origin that nobody uses, and says how that went.
+    pub(super) async fn probe(
+        &self,
+        url: &Url,
+    ) -> Result<(Arc<Origin>, Progress, Result<(), ConnectError>), OutboundError> {
+        let (is_https, host, port) = parts(url)?;
+        let origin = Arc::new(self.0.origin(url, is_https, host, port)?);
+        let progress = Progress::recording();
+        let made = self.0.connector.connect(&origin, &progress).await.map(drop);
+        Ok((origin, progress, made))
+    }
+
+    /// Through which proxy this URL's origin is reached, or why directly.
+    pub(super) fn route(&self, url: &Url) -> Result<String, OutboundError> {
+        let (is_https, host, port) = parts(url)?;
+        self.0.proxies.route(is_https, host, port).map_err(OutboundError::Setup)
+    }
+}
+
+/// Whether a URL is of https, its host and its port.
+fn parts(url: &Url) -> Result<(bool, &str, u16), OutboundError> {
+    let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", target(url)));
+    let is_https = match url.scheme() {
+        "https" => true,
+        "http" => false,
+        _ => return Err(no_url()),
+    };
+    let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(no_url)?;
+    Ok((is_https, host, port))
+}
+
 impl Inner {
     fn check_out(self: &Arc<Self>, url: &Url) -> Result<Checkout, OutboundError> {
-        let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", target(url)));
-        let is_https = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(no_url()),
-        };
-        let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(no_url)?;
+        let (is_https, host, port) = parts(url)?;
 
         let mut hosts = self.hosts.lock();
         let is_this =

@@ -16,7 +16,8 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(config: &OutboundConfig, metrics: Option<&OutboundMetrics>) -> Result<Self, OutboundError> {
-        let (tls, roots) = tls::config(config)?;
+        let tls = tls::config(config)?;
+        let roots = tls.roots;
         let proxies = match &config.proxy {
             Proxy::FromEnvironment => Proxies::from_variables(|name| std::env::var(name).ok()),
             Proxy::FromVariables(variables) => Proxies::from_variables(|name| {

@@ -7,14 +7,23 @@ use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
 
 use super::roots::Roots;
+use super::verifier::Verifier;
 use super::{OutboundConfig, OutboundError, words};
 use crate::certificate::read_pair;
 
-/// Reads the roots, and our own certificate, of one kind of outbound call. Beside the TLS configuration: how many
-/// roots it trusts.
+/// How outbound calls of one kind shake hands.
+pub(super) struct Tls {
+    pub(super) config: ClientConfig,
+    /// What it checks certificates with.
+    pub(super) verifier: Arc<Verifier>,
+    /// How many roots are trusted.
+    pub(super) roots: usize,
+}
+
+/// Reads the roots, and our own certificate, of one kind of outbound call.
 ///
 /// Called again, it reads the files again; what it made before stays as it is.
-pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize), OutboundError> {
+pub(super) fn config(outbound: &OutboundConfig) -> Result<Tls, OutboundError> {
     let mut roots = Roots::system(Path::new("/"), |name| std::env::var_os(name)).map_err(setup)?;
     if let Some(path) = &outbound.ca_file {
         roots.add_file(path).map_err(setup)?;
@@ -23,10 +32,12 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize),
     let (store, count) = roots.into_store();
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Arc::new(Verifier::new(store, &provider, outbound).map_err(setup)?);
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {}", words::in_words(&error))))?
-        .with_root_certificates(store);
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone());
     let mut config = match &outbound.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
@@ -36,7 +47,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize),
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((config, count))
+    Ok(Tls { config, verifier, roots: count })
 }
 
 /// TLS with the system's roots, for what makes its own connections, such as the exporter of spans; `name` is for the log.
@@ -44,7 +55,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<(ClientConfig, usize),
 /// # Errors
 /// [`OutboundError::Setup`] naming the bundle that holds no usable certificate.
 pub fn system_tls(name: &'static str) -> Result<ClientConfig, OutboundError> {
-    config(&OutboundConfig::new(name)).map(|(config, _)| config)
+    config(&OutboundConfig::new(name)).map(|tls| tls.config)
 }
 
 fn setup(problem: String) -> OutboundError {

@@ -1,14 +1,17 @@
 //! What went wrong with TLS, in words: no enum's name, no bytes.
 
+pub(crate) mod advice;
+
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 
 use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage, PeerIncompatible};
 use rustls_pki_types::UnixTime;
 
 use crate::body::chain;
-use crate::certificate::date;
+use crate::certificate::{Signature, date};
 
 /// The TLS error that `error` is or comes from, in words; `None` where it comes from elsewhere.
 pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
@@ -64,6 +67,64 @@ pub(crate) fn in_words(error: &Error) -> String {
         Error::UnsupportedNameType => "the server's name is neither a host name nor an address".to_owned(),
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => "the key is not the certificate's".to_owned(),
         other => format!("TLS failed ({})", plain(other)),
+    }
+}
+
+/// Whose certificate was refused, and which file could have helped.
+pub(crate) struct Refused<'a> {
+    pub(crate) signature: Option<Signature>,
+    /// The flag that names a file of authorities for this kind of call.
+    pub(crate) ca_flag: Option<&'static str>,
+    pub(crate) ca_file: Option<&'a Path>,
+    /// Whether any authority is trusted at all.
+    pub(crate) has_roots: bool,
+}
+
+/// As [`in_words`], for a handshake of which the certificate is known: whether it is signed by itself, else by whom, and
+/// what would make it trusted.
+pub(crate) fn with_certificate(error: &Error, refused: &Refused<'_>) -> String {
+    let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else { return in_words(error) };
+    let Some(signature) = &refused.signature else { return in_words(error) };
+    let name = |name: &str| if name.is_empty() { "no name".to_owned() } else { name.to_owned() };
+    let (what, missing) = if signature.is_by_itself {
+        (format!("is signed by itself alone ({})", name(&signature.subject)), "this certificate")
+    } else {
+        (
+            format!("is signed by an authority that is not trusted here ({})", name(&signature.issuer)),
+            "that authority's certificate",
+        )
+    };
+    let remedy = match (refused.ca_flag, refused.ca_file) {
+        (Some(flag), Some(file)) => {
+            format!("{missing} is neither in {} ({flag}) nor among the system's", file.display())
+        }
+        (Some(flag), None) => format!("give a file with {missing} as {flag}"),
+        (None, _) => format!("{missing} has to be among the system's"),
+    };
+    let none = if refused.has_roots { "" } else { "; there are no trusted roots at all" };
+    format!("the certificate {what}: {remedy}{none}")
+}
+
+/// What is no HTTP: a server of TLS answers a plain request with an alert.
+pub(crate) const NOT_HTTP: &str = "the answer is not HTTP: does the server speak TLS (https) on this port?";
+
+/// Why no answer came to a request, for one over `https` or not.
+pub(crate) fn of_exchange(error: &hyper::Error, is_https: bool) -> String {
+    if error.is_parse() && !is_https { NOT_HTTP.to_owned() } else { of_any(error) }
+}
+
+/// Why a name was not found. The words are those of glibc and of musl.
+pub(crate) fn of_lookup(error: &io::Error) -> String {
+    let text = crate::client::io_words(error);
+    let ends = |words: &[&str]| words.iter().any(|end| text.ends_with(end));
+    if ends(&["Name or service not known", "Name does not resolve", "Name has no usable address"]) {
+        "there is no such name".to_owned()
+    } else if ends(&["Temporary failure in name resolution", "Try again"]) {
+        "the name server did not answer, or failed".to_owned()
+    } else if ends(&["No address associated with hostname"]) {
+        "it has no address".to_owned()
+    } else {
+        text
     }
 }
 
@@ -155,13 +216,17 @@ fn refused(alert: AlertDescription) -> String {
 }
 
 /// The names that a certificate has, which come as `DnsName("a")` and `IpAddress(1.2.3.4)`.
-fn names(presented: &[String]) -> String {
+pub(crate) fn bare_names(presented: &[String]) -> Vec<String> {
     let bare = |name: &String| {
         let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
         inner.trim_matches('"').to_owned()
     };
     let known = presented.iter().filter(|name| name.starts_with("DnsName") || name.starts_with("IpAddress"));
-    let names: Vec<_> = known.map(bare).collect();
+    known.map(bare).collect()
+}
+
+fn names(presented: &[String]) -> String {
+    let names = bare_names(presented);
     if names.is_empty() {
         "it has no name (subjectAltName)".to_owned()
     } else {

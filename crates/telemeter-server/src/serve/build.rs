@@ -81,14 +81,14 @@ pub(super) fn gateway(
                 SharedCache::new(client, &keys, memcached.expire, cache_metrics)
             });
             let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
-            let outbound = outbounds.add("authorize", settings.deadline, "--authorize", authority.url.scheme())?;
+            let outbound = outbounds.add("authorize", settings.deadline, authority.url.scheme())?;
             Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
         }
     };
     let forward = config.forward.as_ref().map(|forward| {
         let room_bytes = budget.capacity_bytes(Share::Forward) / FORWARD_FACTOR;
         let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
-        let outbound = outbounds.add("forward", DEADLINE, "--forward-url", forward.url.scheme())?;
+        let outbound = outbounds.add("forward", DEADLINE, forward.url.scheme())?;
         Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
     });
     let recent_store = config.recent_store.as_ref().map(|store| {
@@ -136,11 +136,27 @@ struct Outbounds<'a> {
 }
 
 impl Outbounds<'_> {
-    /// For calls to the URL of `flag`.
-    fn add(&mut self, name: &'static str, timeout: Duration, flag: &str, scheme: &str) -> Result<Outbound, String> {
-        let verbose = self.config.verbose;
-        let settings = OutboundConfig { timeout, proxy: Proxy::FromEnvironment, verbose, ..OutboundConfig::new(name) };
-        let outbound = Outbound::new(settings, Some(self.metrics.clone())).map_err(|error| error.to_string())?;
+    /// For calls that are counted under this name.
+    fn add(&mut self, name: &'static str, timeout: Duration, scheme: &str) -> Result<Outbound, String> {
+        let (verbose, files) = (self.config.verbose, &self.config.ca_files);
+        let (flag, ca_flag, ca_file) = match name {
+            "authorize" => ("--authorize", "--authorize-ca-file", &files.authorize),
+            "forward" => ("--forward-url", "--forward-ca-file", &files.forward),
+            _ => ("--oidc-issuer", "--oidc-ca-file", &files.oidc),
+        };
+        let settings = OutboundConfig {
+            ca_file: ca_file.clone(),
+            ca_flag: Some(ca_flag),
+            timeout,
+            proxy: Proxy::FromEnvironment,
+            verbose,
+            ..OutboundConfig::new(name)
+        };
+        let outbound = Outbound::new(settings, Some(self.metrics.clone()));
+        let outbound = outbound.map_err(|error| match ca_file {
+            Some(_) => format!("calls for {flag}, with {ca_flag}: {error}"),
+            None => format!("calls for {flag}: {error}"),
+        })?;
         outbound.warn_without_roots(flag, scheme);
         self.made.push(outbound.clone());
         Ok(outbound)
@@ -156,6 +172,6 @@ fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_
     };
     let scheme = oidc.issuer.split_once(':').map_or("", |(scheme, _)| scheme);
     // As in Go: the name, and the deadline of each of its calls.
-    let outbound = outbounds.add("oauth", Duration::from_secs(20), "--oidc-issuer", scheme)?;
+    let outbound = outbounds.add("oauth", Duration::from_secs(20), scheme)?;
     Ok(TokenSource::new(settings, outbound, clock.clone()))
 }

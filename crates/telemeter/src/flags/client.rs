@@ -48,6 +48,10 @@ pub struct ClientFlags {
     #[arg(long, value_name = "FILE")]
     tls_private_key_file: Option<OsString>,
 
+    /// PEM file with authorities that --to is checked against, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    to_ca_file: Option<OsString>,
+
     /// The cluster's ID. May stand in --to-auth as ?id= instead.
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -180,8 +184,8 @@ impl ClientFlags {
         };
         let Urls { mut authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
         let id = identify(&mut authorize, value::given(self.id))?;
-        let to =
-            Target { authorize, upload, ca_file: None, token: target::to_token(self.to_token, self.to_token_file)? };
+        let token = target::to_token(self.to_token, self.to_token_file)?;
+        let to = Target { authorize, upload, ca_file: value::path(self.to_ca_file), token };
         let match_file = value::path(self.match_file);
         let mut matches = list::selectors(&self.matches);
         // As in Go, what comes back to a selector that nobody typed is uploaded as it is.

@@ -7,8 +7,8 @@ use telemeter_auth::Secret;
 use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_server::config::{
-    Authority, Config, Door, Fleet, FleetLabel, Forward, InternalAccess, Limits, MAX_FLEET_LABELS, Memcached, Oidc,
-    ReceiveIdentity, RecentStore, Rules, Tls,
+    Authority, CaFiles, Config, Door, Fleet, FleetLabel, Forward, InternalAccess, Limits, MAX_FLEET_LABELS, Memcached,
+    Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
 };
 
 use super::{
@@ -67,6 +67,10 @@ pub struct ServerFlags {
     #[arg(long, value_name = "URL")]
     authorize: Option<String>,
 
+    /// PEM file with authorities that --authorize is checked against, beside the system's.
+    #[arg(long, value_name = "FILE", requires = "authorize")]
+    authorize_ca_file: Option<OsString>,
+
     /// How long clusters that the authority once let in go on while it is out. 0s: not at all.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     authorize_stale: Duration,
@@ -96,6 +100,10 @@ pub struct ServerFlags {
     #[arg(long, value_name = "AUDIENCE")]
     oidc_audience: Option<String>,
 
+    /// PEM file with authorities that --oidc-issuer is checked against, beside the system's.
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
+    oidc_ca_file: Option<OsString>,
+
     /// The field of the token of /metrics/v1/receive that debug log lines show as `tenant`. Only `cluster_id` can be shown; any other name is warned about and shows nothing.
     #[arg(long, value_name = "FIELD")]
     tenant_key: Option<String>,
@@ -123,6 +131,10 @@ pub struct ServerFlags {
     /// The store: where metrics are forwarded to, as Prometheus remote write.
     #[arg(long, value_name = "URL")]
     forward_url: Option<String>,
+
+    /// PEM file with authorities that --forward-url is checked against, beside the system's.
+    #[arg(long, value_name = "FILE", requires = "forward_url")]
+    forward_ca_file: Option<OsString>,
 
     /// Keep what was forwarded for this long in memory and show it on the internal listener. May stand in for --forward-url in a demo. Without, or 0s: keep nothing.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -304,6 +316,11 @@ impl ServerFlags {
             memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
             forward: forward.map(|url| Forward { url, tenant }),
+            ca_files: CaFiles {
+                authorize: value::path(self.authorize_ca_file),
+                forward: value::path(self.forward_ca_file),
+                oidc: value::path(self.oidc_ca_file),
+            },
             recent_store,
             fleet,
             log_refusals_per_second: self.log_refusals_per_second,

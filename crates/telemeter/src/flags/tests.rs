@@ -132,6 +132,11 @@ fn each_flag_of_the_server_lands() {
             &["--authorize=https://u:p@other/tollbooth"],
             |c| matches!(&c.door, Door::Authority(a) if a.url.as_str() == "https://u:p@other/tollbooth"),
         ),
+        ("authorize-ca-file", &["--authorize-ca-file=a"], |c| c.ca_files.authorize.as_deref() == Some(Path::new("a"))),
+        ("forward-ca-file", &["--forward-ca-file=f"], |c| c.ca_files.forward.as_deref() == Some(Path::new("f"))),
+        ("oidc-ca-file", &["--oidc-ca-file=o", "--oidc-issuer=http://i/", "--client-id=i", "--client-secret=s"], |c| {
+            c.ca_files.oidc.as_deref() == Some(Path::new("o"))
+        }),
         (
             "authorize-stale",
             &["--authorize-stale=5m"],
@@ -221,6 +226,7 @@ fn each_flag_of_the_client_lands() {
         }),
         ("from", &["--from=https://p/x/federate/?a=b"], |c| c.from.url.as_str() == "https://p/x/federate?a=b"),
         ("from-ca-file", &["--from-ca-file=ca"], |c| c.from.ca_file.as_deref() == Some(Path::new("ca"))),
+        ("to-ca-file", &["--to-ca-file=ca"], |c| c.to.ca_file.as_deref() == Some(Path::new("ca"))),
         ("from-token", &["--from-token", "-x"], |c| c.from.token.as_ref().map(secret) == Some("-x")),
         ("from-token-file", &["--from-token-file=f"], |c| c.from.token.as_ref().map(file) == Some(Path::new("f"))),
         ("tls-cert-file", &["--tls-cert-file=c", "--tls-private-key-file=k"], |c| {

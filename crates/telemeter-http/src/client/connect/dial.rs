@@ -1,5 +1,6 @@
 //! From a name to a TCP connection: the addresses of both families in turn, the next one after a moment or a failure.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Progress, Resolver};
+use super::{ConnectStage, Progress, Resolver};
 use crate::client::error::{ConnectError, io_words};
 use crate::client::metrics::{Event, Making};
+use crate::client::words::{self, advice};
 
 /// How long one address is tried alone. Source: Go's `net.Dialer`, `FallbackDelay`; RFC 8305 says 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
@@ -31,24 +33,27 @@ pub(super) async fn dial(
     let addresses = match bare.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => {
-            progress.set(format!("looking up {bare}"));
-            let failed = |cause: &str| ConnectError::new(format!("looking up {bare}: {cause}"));
+            progress.set(ConnectStage::Lookup, format!("looking up {bare}"));
+            let failed = |cause: &str| ConnectError::new(format!("looking up {bare}: {cause}")).advise(advice::LOOKUP);
             making.reached(Event::DnsStart);
             let found = resolver.look_up(bare, port).await;
             making.reached(Event::DnsDone);
-            let found = found.map_err(|error| failed(&io_words(&error)))?;
+            let found = found.map_err(|error| failed(&words::of_lookup(&error)))?;
             if found.is_empty() {
                 return Err(failed("it has no address"));
             }
+            progress.found(|| found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", "));
             in_turn(found)
         }
     };
-    progress.set(match &addresses[..] {
+    let step = match &addresses[..] {
         [address] => format!("connecting to {address}"),
         [first, others @ ..] => format!("connecting to {first} and {} more", others.len()),
         [] => String::new(),
-    });
+    };
+    progress.set(ConnectStage::Connect, step);
     let stream = race(addresses).await?;
+    progress.found(|| stream.peer_addr().map_or_else(|_| String::new(), |peer| format!("connected to {peer}")));
     // A connection works without these, too.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
@@ -76,7 +81,10 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let attempt = |address| async move { (address, TcpStream::connect(address).await) };
     let failed = |address: SocketAddr, error: &std::io::Error| format!("connecting to {address}: {}", io_words(error));
     if let [address] = addresses[..] {
-        return attempt(address).await.1.map_err(|error| ConnectError::new(failed(address, &error)));
+        return attempt(address)
+            .await
+            .1
+            .map_err(|error| ConnectError::new(failed(address, &error)).advise(advice::connect(error.kind())));
     }
     let (mut attempts, mut failures) = (JoinSet::new(), Vec::new());
     let mut waiting = addresses.into_iter();
@@ -95,7 +103,7 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
                 Some(Ok((_, Ok(stream)))) => return Ok(stream),
                 Some(Ok((address, Err(error)))) => failures.push(failed(address, &error)),
                 Some(Err(_)) => {}
-                None => return Err(ConnectError::new(failures.join("; "))),
+                None => return Err(ConnectError::new(failures.join("; ")).advise(advice::connect(ErrorKind::Other))),
             },
             () = moment => {}
         }

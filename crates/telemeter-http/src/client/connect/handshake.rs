@@ -1,33 +1,61 @@
 //! The TLS handshake, and what went wrong with it in words.
 
-use std::sync::Arc;
-
-use rustls::{ClientConfig, Error};
+use rustls::Error;
+use rustls::{ClientConnection, ProtocolVersion};
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Stream;
+use super::{Progress, Stream, TlsSettings};
+use crate::certificate::{Signature, subject_alt_names, validity};
 use crate::client::error::{ConnectError, io_words};
-use crate::client::words;
+use crate::client::words::advice;
+use crate::clock::Clock;
 
 /// Shakes hands with `host`, which is as in a URL; and whether HTTP/2 was agreed on.
 pub(super) async fn handshake(
-    config: &Arc<ClientConfig>,
+    tls: &TlsSettings,
     host: &str,
     stream: Stream,
+    progress: &Progress,
 ) -> Result<(TlsStream<Stream>, bool), ConnectError> {
     let failed = |cause: &str| ConnectError::new(format!("TLS handshake with {host}: {cause}"));
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| failed("no certificate can have that name"))?;
-    let stream = TlsConnector::from(config.clone()).connect(name, stream).await.map_err(|error| {
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        failed(&match tls {
-            Some(tls) => words::in_words(tls),
+    let stream = TlsConnector::from(tls.config.clone()).connect(name.clone(), stream).await.map_err(|error| {
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let advice = cause.map_or(advice::CLOSED, advice::tls);
+        failed(&match cause {
+            Some(cause) => tls.verifier.in_words(&name, cause),
             None if error.kind() == std::io::ErrorKind::UnexpectedEof => "the peer closed the connection".to_owned(),
             None => io_words(&error),
         })
+        .advise(advice)
     })?;
+    progress.found(|| shown(stream.get_ref().1));
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((stream, is_h2))
+}
+
+/// What was agreed on, and the certificate that the server showed.
+fn shown(session: &ClientConnection) -> String {
+    let chain = session.peer_certificates().unwrap_or_default();
+    let protocol = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    let Some(leaf) = chain.first() else { return protocol.to_owned() };
+    let signed = match Signature::of(leaf) {
+        Some(signature) if signature.is_by_itself => "by itself".to_owned(),
+        Some(signature) => format!("by {}", signature.issuer),
+        None => "by somebody who cannot be read".to_owned(),
+    };
+    let now_ms = Clock::system().now_ms();
+    let valid = validity(leaf);
+    let days = valid.map_or_else(String::new, |valid| format!(", {} days left", valid.days_left(now_ms)));
+    let flaw = valid.and_then(|valid| valid.flaw(now_ms)).map_or_else(String::new, |flaw| format!(", which {flaw}"));
+    let (names, length) = (subject_alt_names(leaf).join(", "), chain.len());
+    let chain = if length == 1 { "no chain".to_owned() } else { format!("a chain of {length}") };
+    format!("{protocol}; certificate for {names}, signed {signed}{days}{flaw}; {chain}")
 }

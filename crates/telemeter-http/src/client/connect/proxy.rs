@@ -20,6 +20,8 @@ pub(crate) struct Proxies {
     for_http: Option<Arc<ProxyServer>>,
     for_https: Option<Arc<ProxyServer>>,
     no_proxy: NoProxy,
+    /// Whether the variables were looked at.
+    applies: bool,
     /// Whether this process answers a CGI request, whose sender sets `HTTP_PROXY` with a header `Proxy`.
     is_cgi: bool,
 }
@@ -61,6 +63,7 @@ impl Proxies {
             for_http: proxy(["HTTP_PROXY", "http_proxy"])?.map(Arc::new),
             for_https: proxy(["HTTPS_PROXY", "https_proxy"])?.map(Arc::new),
             no_proxy: either(["NO_PROXY", "no_proxy"]).map(|(_, value)| NoProxy::parse(&value)).unwrap_or_default(),
+            applies: true,
             is_cgi: variable("REQUEST_METHOD").is_some_and(|value| !value.is_empty()),
         })
     }
@@ -75,6 +78,25 @@ impl Proxies {
             return Err(format!("{} is not trusted where REQUEST_METHOD is set (CGI)", proxy.variable));
         }
         Ok((!self.no_proxy.names(host, port)).then(|| proxy.clone()))
+    }
+
+    /// The way to this target in words: through which proxy, or why directly.
+    ///
+    /// # Errors
+    /// As [`Proxies::choose`].
+    pub(crate) fn route(&self, is_https: bool, host: &str, port: u16) -> Result<String, String> {
+        if let Some(proxy) = self.choose(is_https, host, port)? {
+            return Ok(format!("through the proxy {proxy}"));
+        }
+        let (is_set, names) = match is_https {
+            true => (self.for_https.is_some(), "HTTPS_PROXY nor https_proxy"),
+            false => (self.for_http.is_some(), "HTTP_PROXY nor http_proxy"),
+        };
+        Ok(match (self.applies, is_set) {
+            (false, _) => "directly: proxy variables do not apply here".to_owned(),
+            (true, false) => format!("directly: neither {names} is set"),
+            (true, true) => format!("directly: {}", self.no_proxy.reason(host, port)),
+        })
     }
 
     /// Whether there is a proxy that is itself reached by TLS.

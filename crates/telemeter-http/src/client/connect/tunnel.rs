@@ -8,6 +8,7 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::client::error::{ConnectError, io_words};
+use crate::client::words::advice;
 
 /// The longest head of a proxy's answer.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -44,8 +45,11 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             Err(ConnectError::new("the proxy's answer to CONNECT is not HTTP"))
         }
         status if status.starts_with('2') => Ok(()),
-        "407" => Err(ConnectError::new("the proxy refused CONNECT with 407: it wants another user and password")),
-        status => Err(ConnectError::new(format!("the proxy refused CONNECT with {status}"))),
+        "407" => Err(ConnectError::new("the proxy refused CONNECT with 407: it wants another user and password")
+            .advise(advice::PROXY_LOGIN)),
+        status => {
+            Err(ConnectError::new(format!("the proxy refused CONNECT with {status}")).advise(advice::PROXY_RULES))
+        }
     }
 }
 
@@ -76,10 +80,13 @@ pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
             stream.write_all(&request).await.map_err(broke)?;
             let [_, status] = read(stream).await?;
             if status != 0 {
-                return Err(ConnectError::new("the proxy refused the user and password"));
+                return Err(ConnectError::new("the proxy refused the user and password").advise(advice::PROXY_LOGIN));
             }
         }
-        _ => return Err(ConnectError::new("the proxy asks for a login that we do not have")),
+        _ => {
+            let text = "the proxy asks for a login that we do not have";
+            return Err(ConnectError::new(text).advise(advice::PROXY_LOGIN));
+        }
     }
 
     let mut request = vec![5, 1, 0];
@@ -117,7 +124,7 @@ pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
             8 => "it does not know the kind of address",
             _ => "for a reason of its own",
         };
-        return Err(ConnectError::new(format!("the proxy opened no way: {why} ({reply})")));
+        return Err(ConnectError::new(format!("the proxy opened no way: {why} ({reply})")).advise(advice::PROXY_RULES));
     }
     // The address that it uses, and a port: nothing to us.
     let rest = match address_kind {

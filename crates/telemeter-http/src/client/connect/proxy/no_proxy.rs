@@ -5,6 +5,8 @@ use std::net::IpAddr;
 /// The elements of a `NO_PROXY`.
 #[derive(Debug, Default)]
 pub(super) struct NoProxy {
+    /// As they were written.
+    elements: Vec<String>,
     is_all: bool,
     networks: Vec<(IpAddr, u32)>,
     addresses: Vec<(IpAddr, Option<u16>)>,
@@ -26,8 +28,9 @@ impl NoProxy {
         let mut rules = Self::default();
         for element in value.split(',') {
             let element = element.trim().to_lowercase();
+            rules.elements.push(element.clone());
             if element == "*" {
-                return Self { is_all: true, ..Self::default() };
+                return Self { is_all: true, elements: rules.elements, ..Self::default() };
             }
             rules.add(&element);
         }
@@ -59,6 +62,15 @@ impl NoProxy {
             let suffix = format!(".{}", to_ascii(name));
             self.domains.push(Domain { suffix, is_itself: !host.starts_with('.'), port });
         }
+    }
+
+    /// Why a target that [`NoProxy::names`] names is reached directly.
+    pub(super) fn reason(&self, host: &str, port: u16) -> String {
+        if Self::default().names(host, port) {
+            return "a loopback address is never asked for through a proxy".to_owned();
+        }
+        let element = self.elements.iter().find(|element| Self::parse(element).names(host, port));
+        format!("NO_PROXY names it ({})", element.map_or("", String::as_str))
     }
 
     /// Whether this target is reached directly. `host` is as in a URL. Loopback always is.

@@ -1,0 +1,166 @@
+//! Whose certificate it is and who signed it, for messages alone: what is trusted is the TLS library's business.
+//!
+//! The library shows neither name. This reads the two fields of a certificate and nothing else of it; a library for all of
+//! X.509 would be the largest part of a build for a line of text.
+//!
+//! Source: RFC 5280, 4.1; X.690, 8.1.
+
+use std::fmt::Write as _;
+
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const INTEGER: u8 = 0x02;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+/// `[0]`, in which the version stands.
+const VERSION: u8 = 0xa0;
+
+/// The attributes of a name that are shown: their identifiers below 2.5.4, and what they are called.
+const ATTRIBUTES: [(u8, &str); 3] = [(3, "CN"), (10, "O"), (11, "OU")];
+/// So much of a name is shown.
+const MAX_SHOWN_CHARS: usize = 120;
+
+/// Whose a certificate is, and who signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signature {
+    /// `CN=store.example, O=Example`; empty where the name has none of these.
+    pub(crate) subject: String,
+    /// The same of whoever signed it.
+    pub(crate) issuer: String,
+    /// Whether both names are the same: it is signed by itself.
+    pub(crate) is_by_itself: bool,
+}
+
+impl Signature {
+    /// Of a certificate in DER; `None` where it is none.
+    pub(crate) fn of(der: &[u8]) -> Option<Self> {
+        let certificate = Reader(der).content(SEQUENCE)?;
+        let mut fields = Reader(Reader(certificate).content(SEQUENCE)?);
+        if fields.0.first() == Some(&VERSION) {
+            fields.next(VERSION)?;
+        }
+        fields.next(INTEGER)?;
+        fields.next(SEQUENCE)?;
+        let issuer = fields.next(SEQUENCE)?;
+        // From when to when it is valid.
+        fields.next(SEQUENCE)?;
+        let subject = fields.next(SEQUENCE)?;
+        Some(Self { subject: shown(subject)?, issuer: shown(issuer)?, is_by_itself: subject == issuer })
+    }
+}
+
+/// The host names and addresses that a certificate is for.
+pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let presented = || {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        // The library says them in its refusal of a name that nobody has.
+        match verify_server_name(&parsed, &ServerName::try_from("name.invalid").ok()?).err()? {
+            Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => Some(presented),
+            _ => None,
+        }
+    };
+    crate::client::words::bare_names(&presented().unwrap_or_default())
+}
+
+/// What is left of a value in DER.
+struct Reader<'d>(&'d [u8]);
+
+impl<'d> Reader<'d> {
+    /// The content of the element that comes next, which is to have this tag.
+    fn next(&mut self, tag: u8) -> Option<&'d [u8]> {
+        let (found, content) = self.element()?;
+        (found == tag).then_some(content)
+    }
+
+    /// The same where nothing else counts.
+    fn content(mut self, tag: u8) -> Option<&'d [u8]> {
+        self.next(tag)
+    }
+
+    fn element(&mut self) -> Option<(u8, &'d [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, mut rest) = rest.split_first()?;
+        let length = match first {
+            0..=0x7f => usize::from(first),
+            // The number of bytes that the length has.
+            0x81..=0x83 => {
+                let (bytes, behind) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                rest = behind;
+                bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
+            }
+            _ => return None,
+        };
+        let (content, behind) = rest.split_at_checked(length)?;
+        self.0 = behind;
+        Some((tag, content))
+    }
+}
+
+/// A name on one line, without what could play with a terminal.
+fn shown(name: &[u8]) -> Option<String> {
+    let (mut name, mut text) = (Reader(name), String::new());
+    while !name.0.is_empty() {
+        let mut set = Reader(name.next(SET)?);
+        while !set.0.is_empty() {
+            let mut pair = Reader(set.next(SEQUENCE)?);
+            let identifier = pair.next(OBJECT_IDENTIFIER)?;
+            let (_, value) = pair.element()?;
+            let [0x55, 4, attribute] = identifier else { continue };
+            let Some((_, called)) = ATTRIBUTES.iter().find(|(known, _)| known == attribute) else { continue };
+            let value = String::from_utf8_lossy(value);
+            let _ = write!(text, "{}{called}={value}", if text.is_empty() { "" } else { ", " });
+        }
+    }
+    Some(text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn certificate(name: &str, organisation: Option<&str>) -> (rcgen::CertificateParams, rcgen::KeyPair) {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(organisation) = organisation {
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, organisation);
+        }
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params, rcgen::KeyPair::generate().unwrap())
+    }
+
+    #[test]
+    fn both_names_are_read() {
+        let (mut authority, authority_key) = certificate("Test CA", Some("Example Größe"));
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let (leaf, leaf_key) = certificate("store.example\u{1b}[31m", None);
+        let issuer = rcgen::Issuer::new(authority.clone(), &authority_key);
+        let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap();
+        let read = Signature::of(leaf.der()).unwrap();
+        assert_eq!((read.subject.as_str(), read.is_by_itself), ("CN=store.example[31m", false));
+        assert_eq!(read.issuer, "O=Example Größe, CN=Test CA");
+        assert_eq!(subject_alt_names(leaf.der()), ["localhost", "127.0.0.1"]);
+        let own = Signature::of(authority.self_signed(&authority_key).unwrap().der()).unwrap();
+        assert!(own.is_by_itself);
+    }
+
+    proptest! {
+        /// Whatever a server shows.
+        #[test]
+        fn no_bytes_are_too_odd(at in 0..400usize, byte: u8, cut in 0..400usize) {
+            let (params, key) = certificate("store.example", Some("Example"));
+            let mut der = params.self_signed(&key).unwrap().der().to_vec();
+            let end = der.len().min(cut.max(1));
+            if let Some(place) = der.get_mut(at) {
+                *place = byte;
+            }
+            let _ = Signature::of(&der);
+            let _ = Signature::of(&der[..end]);
+        }
+    }
+}
