@@ -28,9 +28,9 @@ impl UploadCounts {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = |name: &str| {
-            let members = text.split(',').filter_map(|member| member.trim().split_once('='));
+            let mut members = text.split(',').filter_map(|member| member.trim().split_once('='));
             // The last of a name counts.
-            members.filter(|(key, _)| *key == name).next_back()?.1.parse().ok()
+            members.rfind(|(key, _)| *key == name)?.1.parse().ok()
         };
         Some(Self {
             received: number("received")?,
