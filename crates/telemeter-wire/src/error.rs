@@ -36,6 +36,9 @@ pub enum Error {
     /// Text that is not UTF-8.
     #[error("{0}")]
     NotUtf8(Box<NotUtf8>),
+    /// Symbols of remote write 2.0, or references to them, that cannot be.
+    #[error("not valid remote write 2.0: {0}")]
+    Reference(ReferenceError),
     /// More than a [`Limits`] field allows.
     #[error("over the limit of {limit} {what}")]
     Limit {
@@ -56,6 +59,55 @@ impl Error {
     pub(crate) fn not_utf8(format: &'static str, line: Option<usize>, metric: Option<&[u8]>, part: Part) -> Self {
         Self::NotUtf8(Box::new(NotUtf8 { format, line, metric: metric.map(excerpt), part }))
     }
+}
+
+/// What is wrong with the symbols of a remote write 2.0 request, or with references to them. Series are counted from 0, in the
+/// order they came in; texts are shown as [`excerpt`] has them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// The first symbol has to be the empty text, for references that mean nothing.
+    #[error("the first symbol is \"{symbol}\", and not the empty text")]
+    FirstSymbol {
+        /// What it is.
+        symbol: String,
+    },
+    /// There is something in the message, and no symbol.
+    #[error("there are no symbols: is this a prometheus.WriteRequest?")]
+    NoSymbols,
+    /// A symbol is no text.
+    #[error("symbol {index} (\"{symbol}\") is not UTF-8")]
+    NotUtf8 {
+        /// Its place in the table, from 0.
+        index: usize,
+        /// What it is.
+        symbol: String,
+    },
+    /// A reference of a series, of its exemplars or of its metadata points behind the table.
+    #[error("series {series} has the reference {reference}, and there are {symbols} symbols")]
+    OutOfRange {
+        /// Which series.
+        series: usize,
+        /// The reference.
+        reference: u32,
+        /// How many symbols there are.
+        symbols: usize,
+    },
+    /// A label without a value.
+    #[error("series {series} has {count} references to labels: a name has no value")]
+    Odd {
+        /// Which series.
+        series: usize,
+        /// How many references.
+        count: usize,
+    },
+    /// A label of an exemplar without a value.
+    #[error("an exemplar of series {series} has {count} references to labels: a name has no value")]
+    OddOfExemplar {
+        /// Which series.
+        series: usize,
+        /// How many references.
+        count: usize,
+    },
 }
 
 /// Where text stands that is not UTF-8. Names are shown as [`excerpt`] has them.
@@ -138,6 +190,8 @@ pub struct Limits {
     /// Bytes of all label names and values together, told as often as they stand in a series: a short message can repeat
     /// one long text in many series.
     pub text_bytes: usize,
+    /// Symbols of a remote write 2.0 request.
+    pub symbols: usize,
     /// Labels of one series, `__name__` included.
     pub labels_per_series: usize,
     /// Bytes of a label's name.
@@ -153,6 +207,7 @@ impl Default for Limits {
             series: 100_000,
             labels: 1_000_000,
             text_bytes: 32 << 20,
+            symbols: 400_000,
             labels_per_series: 128,
             label_name_bytes: 1024,
             label_value_bytes: 16 * 1024,

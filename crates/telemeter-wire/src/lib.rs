@@ -12,6 +12,6 @@ pub mod series;
 pub mod snappy;
 mod upload_counts;
 
-pub use error::{Error, Limits, NotUtf8, excerpt};
+pub use error::{Error, Limits, NotUtf8, ReferenceError, excerpt};
 pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};
 pub use upload_counts::{UPLOAD_COUNTS_HEADER, UploadCounts};

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
+pub mod v2;
+
 use std::ops::Range;
 
 use crate::{

@@ -101,6 +101,7 @@ struct Entry<'a> {
 pub struct Arena {
     text: Bump,
     spare: RefCell<Spare>,
+    symbols: RefCell<Vec<&'static str>>,
     families: RefCell<Families>,
 }
 
@@ -137,12 +138,22 @@ impl Arena {
         *self.families.borrow_mut() = families;
     }
 
+    /// An empty table for the symbols of a remote write 2.0 request; to be brought back.
+    pub(crate) fn take_symbols<'a>(&self) -> Vec<&'a str> {
+        recycle(std::mem::take(&mut *self.symbols.borrow_mut()))
+    }
+
+    pub(crate) fn keep_symbols(&self, symbols: Vec<&str>) {
+        *self.symbols.borrow_mut() = recycle(symbols);
+    }
+
     /// Bytes that this arena holds on to, used or not.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let spare = self.spare.borrow();
         self.text.allocated_bytes()
             + self.families.borrow().held_bytes()
+            + self.symbols.borrow().capacity() * size_of::<&str>()
             + spare.labels.capacity() * size_of::<Label<'_>>()
             + spare.series.capacity() * size_of::<Entry<'_>>()
     }

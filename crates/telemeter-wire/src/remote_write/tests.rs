@@ -111,6 +111,7 @@ fn holds_the_limits() {
             labels_per_series: 3,
             label_name_bytes: 8,
             label_value_bytes: 6,
+            ..Limits::default()
         };
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);

@@ -130,6 +130,58 @@ impl Random {
         }
     }
 
+    /// A request of remote write 2.0. Most have good references; a few do not.
+    pub(crate) fn request(&mut self) -> crate::messages_v2::Request {
+        use crate::messages_v2::{Exemplar, Histogram, Metadata, Request, Sample, Series, Start};
+        let mut symbols = vec![String::new()];
+        symbols.extend(self.many(12, Self::text));
+        self.rarely(|random| symbols.truncate(random.below(2) as usize));
+        let len = symbols.len().max(1) as u64;
+        let reference =
+            move |random: &mut Self| if random.below(400) == 0 { random.integer() } else { random.below(len) } as u32;
+        let pairs = move |random: &mut Self, most: u64| {
+            let mut references: Vec<u32> =
+                random.many(most, |random| [reference(random), reference(random)]).into_iter().flatten().collect();
+            if random.below(200) == 0 {
+                references.pop();
+            }
+            references
+        };
+        let start = |random: &mut Self| random.rarely(Self::milliseconds).unwrap_or_default();
+        let timeseries = self.many(4, |random| Series {
+            labels_refs: pairs(random, 6),
+            samples: random.many(3, |random| Sample {
+                value: random.double(),
+                timestamp: random.milliseconds(),
+                start_timestamp: start(random),
+            }),
+            histograms: random
+                .rarely(|random| {
+                    random.many(2, |random| Histogram {
+                        of_1_0: random.remote_histogram(),
+                        start: Start { start_timestamp: start(random) },
+                    })
+                })
+                .unwrap_or_default(),
+            exemplars: random
+                .rarely(|random| {
+                    random.many(2, |random| Exemplar {
+                        labels_refs: pairs(random, 2),
+                        value: random.double(),
+                        timestamp: random.integer() as i64,
+                    })
+                })
+                .unwrap_or_default(),
+            metadata: random.maybe(|random| Metadata {
+                r#type: random.below(9) as i32,
+                help_ref: reference(random),
+                unit_ref: reference(random),
+            }),
+            created_timestamp: start(random),
+        });
+        Request { symbols, timeseries }
+    }
+
     fn label_pair(&mut self) -> LabelPair {
         LabelPair { name: self.maybe(Self::text), value: self.maybe(Self::text) }
     }

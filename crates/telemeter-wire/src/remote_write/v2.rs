@@ -1,0 +1,103 @@
+//! Remote write 2.0: `io.prometheus.write.v2.Request` in. Its series become what those of 1.0 are.
+//!
+//! All text stands once in a table of symbols, and labels are pairs of references to it. They are resolved without a copy: a
+//! label borrows its texts from the request's body. Samples, native histograms and exemplars become fields of a 1.0
+//! `TimeSeries`. A run of samples has the same bytes in both, and stays where it is; all else is written anew.
+//!
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>,
+//! `prometheus/prompb/io/prometheus/write/v2/types.proto`. A `start_timestamp` stands in samples and histograms in its newest
+//! revision, and was `created_timestamp` of the series before: both are read.
+
+mod series;
+
+use crate::{
+    error::{Error, Limits, ReferenceError, excerpt},
+    protobuf::{NOT_UTF8, Reader, Wire, expect, utf8},
+    series::SeriesSet,
+};
+
+/// How many of each thing a request held, whatever becomes of them later. The `Written` headers of an answer count the first
+/// three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Float samples.
+    pub samples: u64,
+    /// Samples that are native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+    /// Series with metadata (type, help, unit). It is not kept.
+    pub metadata: u64,
+    /// Start timestamps, of samples, histograms and whole series. They are not kept: 1.0 has none.
+    pub start_timestamps: u64,
+}
+
+/// Decodes one `Request`, decompressed, into `set`. Labels stay as sent, unsorted. A series without samples, histograms and
+/// exemplars (Prometheus sends metadata so) is checked, counted and left out.
+///
+/// # Errors
+/// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Reference`] for
+/// symbols or references that are not as the specification wants them; [`Error::Limit`] above one of `limits`.
+pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
+    // No label of it is a field that could be copied.
+    set.set_source(&[]);
+    let arena = set.arena();
+    let mut symbols = arena.take_symbols();
+    let decoded = read_symbols(message, limits, &mut symbols).and_then(|()| {
+        let mut decoder = series::Decoder::new(&symbols, limits);
+        read_series(message, &mut decoder, set)?;
+        Ok(decoder.contents)
+    });
+    arena.keep_symbols(symbols);
+    decoded
+}
+
+/// The table of symbols, wherever in the message its entries stand.
+fn read_symbols<'a>(message: &'a [u8], limits: &Limits, symbols: &mut Vec<&'a str>) -> Result<(), Error> {
+    let mut reader = Reader::new(message);
+    while let Some((number, wire)) = reader.field()? {
+        if number != 4 {
+            reader.skip(number, wire)?;
+            continue;
+        }
+        expect(wire, Wire::Bytes)?;
+        let symbol = reader.bytes()?;
+        if symbols.len() >= limits.symbols {
+            return Err(Error::Limit { what: "symbols", limit: limits.symbols });
+        }
+        symbols.push(utf8(symbol).map_err(|error| locate(error, symbols.len(), symbol))?);
+    }
+    match symbols.first() {
+        Some(&"") => Ok(()),
+        Some(first) => Err(Error::Reference(ReferenceError::FirstSymbol { symbol: excerpt(first.as_bytes()) })),
+        // A message of 1.0 reads as one without symbols and without series.
+        None if message.is_empty() => Ok(()),
+        None => Err(Error::Reference(ReferenceError::NoSymbols)),
+    }
+}
+
+/// Says which symbol is not UTF-8.
+#[cold]
+fn locate(error: Error, index: usize, symbol: &[u8]) -> Error {
+    if error == NOT_UTF8 { Error::Reference(ReferenceError::NotUtf8 { index, symbol: excerpt(symbol) }) } else { error }
+}
+
+fn read_series<'a>(
+    message: &'a [u8],
+    decoder: &mut series::Decoder<'_, 'a>,
+    set: &mut SeriesSet<'a>,
+) -> Result<(), Error> {
+    let mut reader = Reader::new(message);
+    while let Some((number, wire)) = reader.field()? {
+        if number == 5 {
+            expect(wire, Wire::Bytes)?;
+            decoder.series(reader.bytes()?, set)?;
+        } else {
+            reader.skip(number, wire)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! One `TimeSeries` of remote write 2.0, and what is in it.
+
+use super::Contents;
+use crate::{
+    error::{Error, Limits, ReferenceError},
+    labels::put_label,
+    protobuf::{Reader, Wire, expect, key, put_varint},
+    schema,
+    series::{Encoded, Label, MetricType, Points, SeriesSet},
+};
+
+/// What 1.0 has: the fields of its `TimeSeries`, and of its `Exemplar`.
+const SAMPLE: u8 = key(2, Wire::Bytes);
+const EXEMPLAR: u8 = key(3, Wire::Bytes);
+const HISTOGRAM: u8 = key(4, Wire::Bytes);
+const EXEMPLAR_VALUE: u8 = key(2, Wire::Fixed64);
+const EXEMPLAR_TIMESTAMP: u8 = key(3, Wire::Varint);
+
+/// What is known while the series of one request are decoded.
+pub(super) struct Decoder<'s, 'a> {
+    symbols: &'s [&'a str],
+    limits: &'s Limits,
+    /// How many series came before the one that is being decoded.
+    index: usize,
+    /// What was found so far.
+    pub contents: Contents,
+    /// Where a series is written anew, and one field of it: used again by the next.
+    anew: Vec<u8>,
+    field: Vec<u8>,
+}
+
+/// What one series held.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    samples: u32,
+    histograms: u32,
+    exemplars: u32,
+    newest_ms: Option<i64>,
+    /// Whether all that it holds beside labels is samples, one behind the other, as 1.0 would have them.
+    plain: bool,
+}
+
+impl<'s, 'a> Decoder<'s, 'a> {
+    pub(super) fn new(symbols: &'s [&'a str], limits: &'s Limits) -> Self {
+        Self { symbols, limits, index: 0, contents: Contents::default(), anew: Vec::new(), field: Vec::new() }
+    }
+
+    /// Decodes one series to the end of `set`.
+    pub(super) fn series(&mut self, message: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        self.limits.check_series(set.len())?;
+        let mark = set.mark();
+        let (mut found, mut run, mut pending) = (Found { plain: true, ..Found::default() }, 0..0, None);
+        let mut reader = Reader::new(message);
+        loop {
+            let at = message.len() - reader.remaining();
+            let Some((number, wire)) = reader.field()? else { break };
+            match number {
+                1 => self.labels(&mut reader, wire, mark, &mut pending, set)?,
+                2 => {
+                    expect(wire, Wire::Bytes)?;
+                    found.plain &= self.sample(reader.bytes()?, &mut found)? && (run.is_empty() || run.end == at);
+                    let start = if run.is_empty() { at } else { run.start };
+                    run = start..message.len() - reader.remaining();
+                }
+                3 => {
+                    expect(wire, Wire::Bytes)?;
+                    self.histogram(reader.bytes()?, &mut found)?;
+                }
+                4 => {
+                    expect(wire, Wire::Bytes)?;
+                    self.exemplar(reader.bytes()?, &mut found, set)?;
+                }
+                5 => {
+                    expect(wire, Wire::Bytes)?;
+                    self.metadata(reader.bytes()?)?;
+                }
+                6 => {
+                    expect(wire, Wire::Varint)?;
+                    self.contents.start_timestamps += u64::from(reader.varint()? != 0);
+                }
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        if pending.is_some() {
+            let count = 2 * (set.mark() - mark) + 1;
+            return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
+        }
+        self.index += 1;
+        self.contents.samples += u64::from(found.samples);
+        self.contents.histograms += u64::from(found.histograms);
+        self.contents.exemplars += u64::from(found.exemplars);
+        if found.samples + found.histograms + found.exemplars == 0 {
+            set.abandon(mark);
+            return Ok(());
+        }
+        self.limits.check_held(set.mark())?;
+        let payload = if found.plain { &message[run] } else { self.payload_of_1_0(message, set)? };
+        set.charge(payload.len(), self.limits)?;
+        let samples = found.samples + found.histograms;
+        let points = Points::Encoded(Encoded { payload, whole: None, samples, newest_ms: found.newest_ms });
+        set.finish(mark, MetricType::Untyped, points);
+        Ok(())
+    }
+
+    /// Reads references to labels: packed, as encoders write them, or one by one; a name is remembered in `pending` until its
+    /// value comes.
+    #[inline]
+    fn labels(
+        &self,
+        reader: &mut Reader<'a>,
+        wire: Wire,
+        mark: usize,
+        pending: &mut Option<&'a str>,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
+        references(reader, wire, |reference| {
+            let symbol = self.symbol(reference)?;
+            match pending.take() {
+                None => *pending = Some(symbol),
+                Some(name) => {
+                    self.limits.check_labels(set.mark() - mark + 1)?;
+                    self.limits.check_label(name.as_bytes(), symbol.as_bytes())?;
+                    set.charge(name.len() + symbol.len(), self.limits)?;
+                    set.push_label(Label::new(name, symbol));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    #[inline]
+    fn symbol(&self, reference: u32) -> Result<&'a str, Error> {
+        match self.symbols.get(reference as usize) {
+            Some(symbol) => Ok(symbol),
+            None => {
+                Err(self.wrong(|series| ReferenceError::OutOfRange { series, reference, symbols: self.symbols.len() }))
+            }
+        }
+    }
+
+    #[cold]
+    fn wrong(&self, error: impl FnOnce(usize) -> ReferenceError) -> Error {
+        Error::Reference(error(self.index))
+    }
+
+    /// Reads a sample; answers whether it is one of 1.0, too.
+    #[inline]
+    fn sample(&mut self, message: &[u8], found: &mut Found) -> Result<bool, Error> {
+        let (mut reader, mut timestamp_ms, mut same) = (Reader::new(message), 0, true);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => {
+                    expect(wire, Wire::Fixed64)?;
+                    reader.double()?;
+                }
+                2 => {
+                    expect(wire, Wire::Varint)?;
+                    timestamp_ms = reader.varint()? as i64;
+                }
+                3 => {
+                    expect(wire, Wire::Varint)?;
+                    self.contents.start_timestamps += u64::from(reader.varint()? != 0);
+                    same = false;
+                }
+                _ => {
+                    reader.skip(number, wire)?;
+                    same = false;
+                }
+            }
+        }
+        found.samples += 1;
+        found.newest_ms = found.newest_ms.max(Some(timestamp_ms));
+        Ok(same)
+    }
+
+    fn histogram(&mut self, message: &[u8], found: &mut Found) -> Result<(), Error> {
+        schema::check(message, schema::REMOTE_HISTOGRAM)?;
+        let (mut reader, mut timestamp_ms) = (Reader::new(message), 0);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                15 => {
+                    expect(wire, Wire::Varint)?;
+                    timestamp_ms = reader.varint()? as i64;
+                }
+                17 => {
+                    expect(wire, Wire::Varint)?;
+                    self.contents.start_timestamps += u64::from(reader.varint()? != 0);
+                }
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        found.histograms += 1;
+        found.newest_ms = found.newest_ms.max(Some(timestamp_ms));
+        found.plain = false;
+        Ok(())
+    }
+
+    /// Checks an exemplar; [`put_exemplar`](Self::put_exemplar) writes it.
+    fn exemplar(&self, message: &'a [u8], found: &mut Found, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        let (mut labels, mut name) = (0, None);
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => references(&mut reader, wire, |reference| {
+                    let symbol = self.symbol(reference)?;
+                    match name.take() {
+                        None => name = Some(symbol),
+                        Some(name) => {
+                            labels += 1;
+                            self.limits.check_labels(labels)?;
+                            self.limits.check_label(name.as_bytes(), symbol.as_bytes())?;
+                            set.charge(name.len() + symbol.len(), self.limits)?;
+                        }
+                    }
+                    Ok(())
+                })?,
+                2 => {
+                    expect(wire, Wire::Fixed64)?;
+                    reader.double()?;
+                }
+                3 => {
+                    expect(wire, Wire::Varint)?;
+                    reader.varint()?;
+                }
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        if name.is_some() {
+            return Err(self.wrong(|series| ReferenceError::OddOfExemplar { series, count: 2 * labels + 1 }));
+        }
+        found.exemplars += 1;
+        found.plain = false;
+        Ok(())
+    }
+
+    fn metadata(&mut self, message: &[u8]) -> Result<(), Error> {
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => {
+                    expect(wire, Wire::Varint)?;
+                    reader.varint()?;
+                }
+                3 | 4 => {
+                    expect(wire, Wire::Varint)?;
+                    self.symbol(reader.varint()? as u32)?;
+                }
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        self.contents.metadata += 1;
+        Ok(())
+    }
+
+    /// Writes samples, exemplars and histograms of a series that was checked as 1.0 has them, in its order.
+    fn payload_of_1_0(&mut self, message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
+        let (mut out, mut field) = (std::mem::take(&mut self.anew), std::mem::take(&mut self.field));
+        out.clear();
+        for (number, key) in [(2, SAMPLE), (4, EXEMPLAR), (3, HISTOGRAM)] {
+            let mut reader = Reader::new(message);
+            while let Some((found, wire)) = reader.field()? {
+                if found != number {
+                    reader.skip(found, wire)?;
+                    continue;
+                }
+                let message = reader.bytes()?;
+                field.clear();
+                match number {
+                    2 => put_known(message, &mut field, |number| number <= 2)?,
+                    3 => put_known(message, &mut field, |number| number <= 16)?,
+                    _ => self.put_exemplar(message, &mut field)?,
+                }
+                out.push(key);
+                put_varint(&mut out, field.len() as u64);
+                out.extend_from_slice(&field);
+            }
+        }
+        let payload = set.arena().text().alloc_slice_copy(&out);
+        (self.anew, self.field) = (out, field);
+        Ok(payload)
+    }
+
+    fn put_exemplar(&self, message: &'a [u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let (mut value, mut timestamp_ms, mut name) = (0.0_f64, 0, None);
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => references(&mut reader, wire, |reference| {
+                    let symbol = self.symbol(reference)?;
+                    match name.take() {
+                        None => name = Some(symbol),
+                        Some(name) => put_label(out, Label::new(name, symbol)),
+                    }
+                    Ok(())
+                })?,
+                2 => value = reader.double()?,
+                3 => timestamp_ms = reader.varint()?,
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        if value.to_bits() != 0 {
+            out.push(EXEMPLAR_VALUE);
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        if timestamp_ms != 0 {
+            out.push(EXEMPLAR_TIMESTAMP);
+            put_varint(out, timestamp_ms);
+        }
+        Ok(())
+    }
+}
+
+/// Shows each reference of one field to `take`. As protobuf has it, 32 bits of a varint count.
+#[inline]
+fn references(
+    reader: &mut Reader<'_>,
+    wire: Wire,
+    mut take: impl FnMut(u32) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if wire != Wire::Bytes {
+        expect(wire, Wire::Varint)?;
+        return take(reader.varint()? as u32);
+    }
+    let mut packed = Reader::new(reader.bytes()?);
+    while packed.remaining() > 0 {
+        take(packed.varint()? as u32)?;
+    }
+    Ok(())
+}
+
+/// Appends those fields of a message that `known` says true for, as they came.
+fn put_known(message: &[u8], out: &mut Vec<u8>, known: impl Fn(u32) -> bool) -> Result<(), Error> {
+    let mut reader = Reader::new(message);
+    loop {
+        let from = message.len() - reader.remaining();
+        let Some((number, wire)) = reader.field()? else { return Ok(()) };
+        reader.skip(number, wire)?;
+        if known(number) {
+            out.extend_from_slice(&message[from..message.len() - reader.remaining()]);
+        }
+    }
+}
