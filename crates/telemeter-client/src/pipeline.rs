@@ -27,6 +27,7 @@ const LIMITS: Limits = Limits {
     series: usize::MAX,
     labels: usize::MAX,
     text_bytes: 64 << 20,
+    symbols: usize::MAX,
     labels_per_series: usize::MAX,
     label_name_bytes: usize::MAX,
     label_value_bytes: usize::MAX,

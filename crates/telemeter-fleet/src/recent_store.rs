@@ -148,6 +148,7 @@ impl RecentStore {
                 series: u32::MAX as usize,
                 labels: u32::MAX as usize,
                 text_bytes: usize::MAX,
+                symbols: usize::MAX,
                 labels_per_series: usize::MAX,
                 label_name_bytes: usize::MAX,
                 label_value_bytes: usize::MAX,

@@ -112,6 +112,7 @@ impl Error {
                 | WireError::Text { .. }
                 | WireError::DuplicateLabel { .. }
                 | WireError::NotUtf8(_)
+                | WireError::Reference(_)
                 | WireError::Limit { .. },
             ) => StatusCode::BAD_REQUEST,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -197,7 +198,11 @@ impl Error {
             Self::Wire(WireError::Limit { .. }) => Reason::Limit,
             Self::Wire(WireError::DuplicateLabel { .. }) => Reason::Labels,
             Self::Wire(
-                WireError::Snappy(_) | WireError::Protobuf(_) | WireError::Text { .. } | WireError::NotUtf8(_),
+                WireError::Snappy(_)
+                | WireError::Protobuf(_)
+                | WireError::Text { .. }
+                | WireError::NotUtf8(_)
+                | WireError::Reference(_),
             ) => Reason::Undecodable,
             Self::Refused(refusal) => match refusal {
                 Refusal::NoName | Refusal::LabelTwice { .. } => Reason::Labels,

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub receive_series: Counter,
     /// Remote-write requests that held metadata.
     pub receive_metadata: Counter,
+    /// Start timestamps of remote write 2.0 that were left out of what went to the store.
+    pub receive_start_timestamps_dropped: Counter,
     /// Series that no rule of the whitelist allows, by route.
     pub filtered: Family<RouteLabel, Counter>,
     /// Requests refused, by route and reason.
@@ -133,6 +135,7 @@ impl Metrics {
             receive_incorrect_labels: Counter::default(),
             receive_series: Counter::default(),
             receive_metadata: Counter::default(),
+            receive_start_timestamps_dropped: Counter::default(),
             filtered: Family::default(),
             refused: Family::default(),
             certificate_expiry: Family::default(),
@@ -194,6 +197,11 @@ impl Metrics {
             "telemeter_receive_metadata_requests",
             "Remote-write requests that held metadata",
             metrics.receive_metadata.clone(),
+        );
+        registry.register(
+            "telemeter_receive_start_timestamps_dropped",
+            "Start timestamps of remote write 2.0 that remote write 1.0 has no place for",
+            metrics.receive_start_timestamps_dropped.clone(),
         );
         registry.register(
             "telemeter_filtered_series",

@@ -1,28 +1,45 @@
-//! `POST /metrics/v1/receive`: remote write from a cluster's own Prometheus.
+//! `POST /metrics/v1/receive`: remote write from a cluster's own Prometheus, 1.0 and 2.0.
 
-use axum::extract::{Request, State};
-use http::{HeaderMap, StatusCode, header};
+mod protocol;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
 use telemeter_auth::{bearer, composite_token};
 use telemeter_fleet::Route;
 use telemeter_http::body::Buffer;
 use telemeter_rules::Report;
-use telemeter_wire::{SeriesSet, remote_write, snappy};
+use telemeter_wire::{
+    Error as WireError, Limits, SeriesSet,
+    remote_write::{self, v2},
+    snappy,
+};
 
+pub(crate) use self::protocol::say_nothing_written;
+use self::protocol::{Protocol, put_written};
 use crate::{
     error::{Error, RequestError},
+    fleet::Seen,
     forward::Message,
-    gateway::{Gateway, Workspace, Write, asker, limits, single},
+    gateway::{Gateway, Workspace, Write, asker, limits},
+    rules::Steps,
     sender::Sender,
 };
 
 /// Decompressed, a request may be this many times its cap on compressed bytes.
 const MAX_RATIO: usize = 16;
+/// The texts of a 2.0 request, as often as they are referenced, mostly are at most so many times the request; one of
+/// [`MIN_TEXT_BYTES`] or less is not worth the question.
+const USUAL_TEXT_RATIO: usize = 8;
+const MIN_TEXT_BYTES: usize = 64 << 10;
 
 /// `POST /metrics/v1/receive`. The comment on a step is the status that its failure answers with.
 ///
 /// # Errors
-/// See there.
-pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) -> Result<StatusCode, RequestError> {
+/// Those of its steps, with the cluster as far as it is known.
+pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
     let token = composite_token::decode(bearer::token(request.headers())?)?; // 401, 400
     let cluster = token.cluster_id();
@@ -36,33 +53,29 @@ pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) ->
     take(&gateway, request, cluster).await.map_err(|error| RequestError::verified(cluster, error))
 }
 
-async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<StatusCode, Error> {
+async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Response, Error> {
     let sender = Sender::of(&request);
-    check_headers(request.headers())?; // 415
+    let protocol = Protocol::of(request.headers())?; // 415
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
     let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
-    let write =
-        gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, body, cluster)).await; // 413, 400, 503
-    gateway.deliver(Route::Receive, cluster, None, &sender, write?).await // what the store said, or 503
-}
-
-/// Remote write 1.0 has one Content-Type and one Content-Encoding; a sender that says neither means them.
-fn check_headers(headers: &HeaderMap) -> Result<(), Error> {
-    let content_type = single(headers, &header::CONTENT_TYPE)?.unwrap_or("application/x-protobuf");
-    let mut parts = content_type.split(';').map(str::trim);
-    if !parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf")) {
-        return Err(Error::Unsupported("the Content-Type is not application/x-protobuf"));
+    match protocol {
+        Protocol::V1 => {
+            let work = |workspace: &mut Workspace| judge(gateway, workspace, body, cluster);
+            let write = gateway.workspaces.with(cluster, plain_bytes, work).await; // 413, 400, 503
+            // What the store said, or 503.
+            Ok(gateway.deliver(Route::Receive, cluster, None, &sender, write?).await?.into_response())
+        }
+        Protocol::V2 => {
+            let (write, contents) = judge_v2_in_room(gateway, &body, plain_bytes, cluster).await?; // 413, 400, 503
+            drop(body);
+            gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
+            // What the rules left out was written as well as it ever will be: a sender would count it as lost.
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            put_written(response.headers_mut(), &contents);
+            Ok(response)
+        }
     }
-    let proto = parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("proto"));
-    if proto.is_some_and(|(_, message)| message.trim_matches('"') != "prometheus.WriteRequest") {
-        return Err(Error::Unsupported("only remote write 1.0 is supported: proto=prometheus.WriteRequest"));
-    }
-    let encoding = single(headers, &header::CONTENT_ENCODING)?.unwrap_or("snappy");
-    if !encoding.trim().eq_ignore_ascii_case("snappy") {
-        return Err(Error::Unsupported("the Content-Encoding is not snappy"));
-    }
-    Ok(())
 }
 
 /// One pass over the body: decompress, decode, judge, encode. What no step changed goes on as it came, compressed and all.
@@ -71,19 +84,14 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &s
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
-    let now_ms = gateway.clock.now_ms();
-    let steps = rules.of_receive(cluster, now_ms).counting(&gateway.fleet.dropped);
-    let mut report = Report::default();
+    let steps = rules.of_receive(cluster, gateway.clock.now_ms()).counting(&gateway.fleet.dropped);
     let mut set = SeriesSet::new_in(arena);
     let metadata = remote_write::decode(plain, &limits(), &mut set)?; // 400
     if metadata.entries > 0 {
         gateway.metrics.receive_metadata.inc();
     }
-    let judged = steps.receive(&mut set, &mut report); // 400
-    gateway.metrics.add(Route::Receive, &report);
-    judged?;
+    let seen = apply(gateway, &steps, &mut set, body.len(), cluster)?; // 400
     let series = set.len();
-    let seen = gateway.fleet.seen(cluster, &set, report.filtered, body.len(), now_ms);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
         return Ok(Write { message: Message { block: body.freeze(), plain_bytes: plain.len() }, series, seen });
@@ -91,4 +99,67 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &s
     encoded.clear();
     remote_write::encode(&set, encoded);
     Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series, seen })
+}
+
+/// As [`judge`] for 2.0, in a workspace that has room for its texts as often as they are referenced. How long these are is
+/// known once they are decoded: a request with more of them than is usual is decoded again, where there is room for the most
+/// that it may have.
+async fn judge_v2_in_room(
+    gateway: &Gateway,
+    body: &Buffer,
+    plain_bytes: usize,
+    cluster: &str,
+) -> Result<(Write, v2::Contents), Error> {
+    let most = limits().text_bytes.min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
+    let usual = plain_bytes.saturating_mul(USUAL_TEXT_RATIO).max(MIN_TEXT_BYTES).min(most);
+    for text_bytes in [usual, most] {
+        let limits = Limits { text_bytes, ..limits() };
+        let work = |workspace: &mut Workspace| judge_v2(gateway, workspace, body, cluster, &limits);
+        match gateway.workspaces.with(cluster, plain_bytes.max(text_bytes), work).await {
+            Err(Error::Wire(WireError::Limit { limit, .. })) if limit == text_bytes && text_bytes < most => {}
+            judged => return judged,
+        }
+    }
+    Err(WireError::Limit { what: "bytes in all labels", limit: most }.into())
+}
+
+/// One pass over the body: decompress, decode, judge, encode as 1.0.
+fn judge_v2(
+    gateway: &Gateway,
+    workspace: &mut Workspace,
+    body: &Buffer,
+    cluster: &str,
+    limits: &Limits,
+) -> Result<(Write, v2::Contents), Error> {
+    let Workspace { arena, plain, encoded, encoder, .. } = workspace;
+    let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
+    snappy::decode_block(body, cap_bytes, plain)?; // 413, 400
+    let rules = gateway.rules.load_full();
+    let steps = rules.of_receive(cluster, gateway.clock.now_ms()).counting(&gateway.fleet.dropped);
+    let mut set = SeriesSet::new_in(arena);
+    let contents = v2::decode(plain, limits, &mut set)?; // 400
+    if contents.metadata > 0 {
+        gateway.metrics.receive_metadata.inc();
+    }
+    gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
+    let seen = apply(gateway, &steps, &mut set, body.len(), cluster)?; // 400
+    let series = set.len();
+    encoded.clear();
+    remote_write::encode(&set, encoded);
+    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen }, contents))
+}
+
+/// Takes the series of a request through the rules, and notes what is seen of them.
+fn apply<'a>(
+    gateway: &Gateway,
+    steps: &'a Steps<'a>,
+    set: &mut SeriesSet<'a>,
+    body_bytes: usize,
+    cluster: &str,
+) -> Result<Seen, Error> {
+    let mut report = Report::default();
+    let judged = steps.receive(set, &mut report);
+    gateway.metrics.add(Route::Receive, &report);
+    judged?;
+    Ok(gateway.fleet.seen(cluster, set, report.filtered, body_bytes, gateway.clock.now_ms()))
 }

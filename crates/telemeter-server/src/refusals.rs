@@ -125,8 +125,8 @@ pub const fn explain(reason: Reason) -> Explanation {
         ),
         Reason::Unsupported => (
             "415",
-            "an unknown Content-Type or Content-Encoding, or remote write 2.0",
-            "let the sender speak remote write 1.0 in snappy, or an exposition format",
+            "an unknown Content-Type or Content-Encoding",
+            "let the sender speak remote write 1.0 or 2.0 in snappy, or an exposition format",
         ),
     };
     Explanation { statuses, meaning, action }

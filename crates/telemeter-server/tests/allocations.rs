@@ -13,7 +13,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{
     NOW_MS, SOON,
     body::{self, DELIMITED, TEXT},
-    composite,
+    body_v2, composite,
 };
 use telemeter_auth::jwt::{Claims, Keys, Verifier, sign};
 use telemeter_http::{clock::Clock, instrument::HttpMetrics, internal::Health};
@@ -101,7 +101,7 @@ fn allocations(runtime: &tokio::runtime::Runtime, router: &Router, request: impl
         let response = runtime.block_on(router.oneshot(request)).unwrap();
         let change = region.change();
         let status = response.status();
-        if status != 200 {
+        if !status.is_success() {
             let mut line = Vec::new();
             let read = telemeter_http::body::read(response.into_body(), 1000, SOON, &mut line);
             runtime.block_on(read).unwrap();
@@ -125,8 +125,16 @@ fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
         let builder = builder.header("content-type", format).header("content-encoding", encoding);
         builder.header("content-length", body.len()).body(Body::from(body)).unwrap()
     };
-    let ways =
-        ["text", "framed text", "framed protobuf", "receive", "receive, unsorted", "orders by turns", "not changed"];
+    let ways = [
+        "text",
+        "framed text",
+        "framed protobuf",
+        "receive",
+        "receive, unsorted",
+        "orders by turns",
+        "not changed",
+        "2.0",
+    ];
     for way in ways {
         let counts = SIZES.map(|size| {
             let series = series(size, way != "receive, unsorted");
@@ -144,6 +152,10 @@ fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
                 "not changed" => {
                     let same = vec!["metric_1,_id=c1,env=prod,pod=p,received_by=gateway 1@0"; size];
                     ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&same))
+                }
+                "2.0" => {
+                    let body = body_v2::Request::of(&series).block();
+                    ("/metrics/v1/receive", &composite, body_v2::CONTENT_TYPE, "snappy", body)
                 }
                 _ => ("/metrics/v1/receive", &composite, "application/x-protobuf", "snappy", receive(&series)),
             };

@@ -248,7 +248,7 @@ async fn formats_and_encodings() {
     for (header, value, status) in [
         ("content-type", "application/x-protobuf", 200),
         ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest", 200),
-        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request", 415),
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request", 415),
         ("content-type", "text/plain", 415),
         ("content-encoding", "snappy", 200),
         ("content-encoding", "gzip", 415),

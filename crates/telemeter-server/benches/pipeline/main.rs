@@ -58,6 +58,9 @@ fn main() {
     // One family less, so that it cannot go on as it came.
     let less = rules_without_a_family(&rules, &one);
     parts.push(receive("receive: whole, one family filtered", snappy("receive"), &one, &less));
+    let of_1_0 = ["receive: whole, one family filtered".to_owned()];
+    parts.push(receive_v2("receive: 2.0 in, 1.0 out", of_1_0.to_vec(), &one, &rules));
+    parts.push(receive_v2("receive: 2.0 in, 1.0 out, one family filtered", of_1_0.to_vec(), &one, &less));
     for (count, beside) in [(20, None), (2000, Some(" +20 rules"))] {
         let rules = others(count);
         let beside = |way: &str| beside.map(|suffix| format!("{way}: whole{suffix}")).into_iter().collect();
@@ -222,6 +225,27 @@ fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &st
             remote_write::encode(&set, encoded);
             encoder.block(encoded, &mut out);
         }
+        black_box(&out);
+        drop(set);
+        arena.reset();
+    };
+    Part { name: name.to_owned(), beside, work: Box::new(work) }
+}
+
+/// All of a remote write of 2.0, as the server does it: 1.0 goes on.
+fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str) -> Part<'p> {
+    let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
+    let work = move || {
+        let Workspace { arena, plain, encoded, encoder, .. } = &mut room;
+        let steps = rules.of_receive(CLUSTER, NOW);
+        snappy::decode_block(black_box(&payload.receive_v2), CAP, plain).expect("a block");
+        let mut set = SeriesSet::new_in(arena);
+        remote_write::v2::decode(plain, &Limits::default(), &mut set).expect("a request");
+        steps.receive(&mut set, &mut Report::default()).expect("good series");
+        encoded.clear();
+        remote_write::encode(&set, encoded);
+        out.clear();
+        encoder.block(encoded, &mut out);
         black_box(&out);
         drop(set);
         arena.reset();

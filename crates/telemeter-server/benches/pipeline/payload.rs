@@ -1,6 +1,6 @@
 //! What one cluster sends, in every form that it takes on its way, and the rules that it meets. Both benches use it.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use telemeter_rules::{Report, canonical::Canonical};
 use telemeter_wire::{
@@ -25,6 +25,8 @@ pub(crate) struct Payload {
     pub(crate) message: Vec<u8>,
     /// See there.
     pub(crate) receive: Vec<u8>,
+    /// The same series as a request of remote write 2.0, in a snappy block.
+    pub(crate) receive_v2: Vec<u8>,
 }
 
 impl Payload {
@@ -66,8 +68,53 @@ impl Payload {
         telemeter_rules::run(&mut set, &[&canonical], &mut Report::default()).expect("series");
         remote_write::encode(&set, &mut message);
         encoder.block(&message, &mut receive);
-        Self { series: set.len(), families, upload, message, receive }
+        let mut receive_v2 = vec![];
+        encoder.block(&in_v2(&set), &mut receive_v2);
+        Self { series: set.len(), families, upload, message, receive, receive_v2 }
     }
+}
+
+/// These series as `io.prometheus.write.v2.Request`.
+fn in_v2(set: &SeriesSet<'_>) -> Vec<u8> {
+    let (mut symbols, mut known, mut message) = (vec![""], HashMap::from([("", 0)]), vec![]);
+    let mut timeseries = vec![];
+    for series in set.iter() {
+        let mut references = vec![];
+        for text in series.labels.iter().flat_map(|label| [label.name, label.value]) {
+            let reference = *known.entry(text).or_insert_with(|| {
+                symbols.push(text);
+                symbols.len() as u64 - 1
+            });
+            put_varint(&mut references, reference);
+        }
+        let mut one = vec![];
+        put_bytes(&mut one, 1, &references);
+        for sample in series.samples() {
+            let mut field = vec![1 << 3 | 1];
+            field.extend_from_slice(&sample.value.to_le_bytes());
+            field.push(2 << 3);
+            put_varint(&mut field, sample.timestamp_ms.unwrap_or(0) as u64);
+            put_bytes(&mut one, 2, &field);
+        }
+        put_bytes(&mut timeseries, 5, &one);
+    }
+    symbols.iter().for_each(|symbol| put_bytes(&mut message, 4, symbol.as_bytes()));
+    message.extend_from_slice(&timeseries);
+    message
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 /// `TELEMETER_SAMPLE`, or made-up metrics of the size that clusters really send: 232 series in 26 families.

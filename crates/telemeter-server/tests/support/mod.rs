@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod body;
+pub(crate) mod body_v2;
 pub(crate) mod fake;
 pub(crate) mod log;
 
@@ -146,6 +147,16 @@ impl World {
 
     pub(crate) fn receive_of(&self, cluster: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
         self.post("/metrics/v1/receive").bearer_auth(composite(cluster)).body(body)
+    }
+
+    /// Remote-writes this request of 2.0, as this cluster.
+    pub(crate) async fn receive_v2(&self, cluster: &str, request: &body_v2::Request) -> Told {
+        self.send(self.receive_v2_of(cluster, request.block())).await
+    }
+
+    pub(crate) fn receive_v2_of(&self, cluster: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        let request = self.receive_of(cluster, body).header("content-type", body_v2::CONTENT_TYPE);
+        request.header("content-encoding", "snappy").header("x-prometheus-remote-write-version", "2.0.0")
     }
 
     /// What reached the store since the last time that this was asked, as [`body`] writes series.
