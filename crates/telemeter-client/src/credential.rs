@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use http::HeaderValue;
+use telemeter_auth::Secret;
 use telemeter_http::file::{self, FileError};
 
-use crate::{config::Credential, secret::Secret};
+use crate::config::Credential;
 
 /// Why a credential cannot be used. Names the file, never what it holds.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum CredentialError {
 }
 
 /// The credential as it stands now, without white space around it.
-pub(crate) fn read(credential: &Credential) -> Result<Secret, CredentialError> {
+pub fn read(credential: &Credential) -> Result<Secret, CredentialError> {
     let path = match credential {
         Credential::Value(secret) => return Ok(secret.clone()),
         Credential::File(path) => path,
@@ -35,12 +36,12 @@ pub(crate) fn read(credential: &Credential) -> Result<Secret, CredentialError> {
 }
 
 /// The value of an `Authorization` header that bears the credential.
-pub(crate) fn bearer(credential: &Credential) -> Result<HeaderValue, CredentialError> {
+pub fn bearer(credential: &Credential) -> Result<HeaderValue, CredentialError> {
     bearer_of(read(credential)?.expose())
 }
 
 /// The value of an `Authorization` header that bears `token`.
-pub(crate) fn bearer_of(token: &str) -> Result<HeaderValue, CredentialError> {
+pub fn bearer_of(token: &str) -> Result<HeaderValue, CredentialError> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_hidden| CredentialError::Unfit)?;
     value.set_sensitive(true);
     Ok(value)

@@ -1,9 +1,8 @@
-//! The client: federate, transform, upload; and the benchmark.
+//! The client: federate, transform, upload.
 //!
 //! [`Client`] is the program: a listener, and a [`Worker`] that runs a cycle every interval. A cycle is one pass over
 //! the scrape as it arrives: decoded, judged and packed piece by piece, so that memory does not follow its size.
 
-pub mod benchmark;
 pub mod config;
 pub mod credential;
 mod cycles;
@@ -14,22 +13,20 @@ mod nothing;
 mod pieces;
 mod pipeline;
 mod refusal;
-mod schedule;
+pub mod schedule;
 mod scraper;
-pub mod secret;
 mod serve;
-pub mod stand_in;
 mod status;
 pub mod token;
 pub mod upload;
 mod worker;
 
 pub use self::{
-    config::{BenchmarkConfig, Config},
+    config::Config,
     cycles::Observer,
     pipeline::LeftOut,
     refusal::Refusal,
     schedule::{AFTER_FAILURE, LONGEST_WAIT, SHORTEST_WAIT},
-    serve::{Client, ReloadError, Reloader, StartError, run},
+    serve::{Client, Listening, ReloadError, Reloader, StartError, metrics_only, run},
     worker::{CycleError, CycleReport, SetupError, Worker},
 };

@@ -15,7 +15,7 @@ pub const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How a cycle ended, as far as the next one cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It went through.
     Done,
     /// It failed; the server may have said when to come again.
@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
 
 /// The waits between the cycles of one worker.
 #[derive(Clone, Debug)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     interval: Duration,
     noise: Noise,
     at_once: bool,
@@ -35,23 +35,23 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// The schedule of the cluster `id`; the same id always gets the same sequence.
-    pub(crate) fn new(interval: Duration, id: &str) -> Self {
+    pub fn new(interval: Duration, id: &str) -> Self {
         Self { interval, noise: Noise::seeded(id), at_once: false }
     }
 
     /// The same, with no wait before the first cycle.
-    pub(crate) fn at_once(self) -> Self {
+    pub fn at_once(self) -> Self {
         Self { at_once: true, ..self }
     }
 
     /// How long to wait before the first cycle.
-    pub(crate) fn first(&mut self) -> Duration {
+    pub fn first(&mut self) -> Duration {
         let spread = self.noise.next_unit() / 20.0;
         if self.at_once { Duration::ZERO } else { self.interval.mul_f64(spread) }
     }
 
     /// How long to wait after a cycle that ended this way.
-    pub(crate) fn after(&mut self, outcome: Outcome) -> Duration {
+    pub fn after(&mut self, outcome: Outcome) -> Duration {
         let wait = match outcome {
             Outcome::Done => self.interval,
             Outcome::Failed { retry_after: None } => AFTER_FAILURE,
@@ -65,17 +65,19 @@ impl Schedule {
 ///
 /// Source: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>; the seed is FNV-1a of the text.
 #[derive(Clone, Debug)]
-pub(crate) struct Noise(u64);
+pub struct Noise(u64);
 
 impl Noise {
-    pub(crate) fn seeded(text: &str) -> Self {
+    /// The sequence that belongs to this text.
+    pub fn seeded(text: &str) -> Self {
         Self(
             text.bytes()
                 .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)),
         )
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -84,8 +86,8 @@ impl Noise {
     }
 
     /// A number from 0 up to, but not including, 1.
-    pub(crate) fn next_unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    pub fn next_unit(&mut self) -> f64 {
+        (self.next_number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -234,7 +234,7 @@ fn federate(last: Option<Arc<Packed>>) -> Response {
 }
 
 /// A listener at work; its end is in its own hands, or comes with its drop.
-pub(crate) struct Listening {
+pub struct Listening {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -265,7 +265,10 @@ impl Drop for Listening {
 }
 
 /// Serves `registry` and health on `address`, until what comes back is dropped.
-pub(crate) async fn metrics_only(address: &str, registry: Registry) -> std::io::Result<Listening> {
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn metrics_only(address: &str, registry: Registry) -> std::io::Result<Listening> {
     let listener = listen::bind(address).await?;
     let access = Access::new(&listener, &[], None).map_err(std::io::Error::other)?;
     Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry)).access(access)))

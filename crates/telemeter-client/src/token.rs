@@ -48,7 +48,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// When the server wants to see us again.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) | Self::Failed(refusal) => refusal.retry_after,
             Self::Credential(_) | Self::Unreachable(_) | Self::Answer(_) => None,
@@ -58,17 +58,17 @@ impl TokenError {
 
 /// What the server granted.
 #[derive(Clone, Debug)]
-pub(crate) struct Grant {
+pub struct Grant {
     /// The `Authorization` header of uploads.
-    pub(crate) authorization: HeaderValue,
+    pub authorization: HeaderValue,
     /// What uploads must carry.
-    pub(crate) labels: Vec<(String, String)>,
+    pub labels: Vec<(String, String)>,
     /// On the monotonic clock: a wall clock that is set back must not keep a grant that has ended.
     until_ms: i64,
 }
 
 /// Asks for grants, and keeps the last.
-pub(crate) struct Grants {
+pub struct Grants {
     outbound: Outbound,
     url: Url,
     credential: Credential,
@@ -79,12 +79,12 @@ pub(crate) struct Grants {
 
 impl Grants {
     /// Exchanges `credential` at `url`, which names the cluster.
-    pub(crate) fn new(outbound: Outbound, url: Url, credential: Credential, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(outbound: Outbound, url: Url, credential: Credential, clock: Clock, metrics: Metrics) -> Self {
         Self { outbound, url, credential, clock, metrics, current: None }
     }
 
     /// The grant that is kept, or a new one.
-    pub(crate) async fn grant(&mut self) -> Result<Grant, TokenError> {
+    pub async fn grant(&mut self) -> Result<Grant, TokenError> {
         let now_ms = self.clock.monotonic_ms();
         if let Some(grant) = self.current.as_ref().filter(|grant| now_ms < grant.until_ms) {
             return Ok(grant.clone());
@@ -95,7 +95,7 @@ impl Grants {
     }
 
     /// Forgets the grant that is kept: the server no longer takes it.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.current = None;
     }
 

@@ -45,7 +45,7 @@ pub enum UploadError {
 
 impl UploadError {
     /// When the server wants to see us again.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unreachable(_) => None,
             Self::Unauthorized(refusal)
@@ -59,7 +59,7 @@ impl UploadError {
 
 /// Where uploads go.
 #[derive(Clone)]
-pub(crate) struct Uploads {
+pub struct Uploads {
     outbound: Outbound,
     url: Url,
     metrics: Metrics,
@@ -67,13 +67,13 @@ pub(crate) struct Uploads {
 
 impl Uploads {
     /// Uploads to `url`.
-    pub(crate) fn new(outbound: Outbound, url: Url, metrics: Metrics) -> Self {
+    pub fn new(outbound: Outbound, url: Url, metrics: Metrics) -> Self {
         Self { outbound, url, metrics }
     }
 
     /// Sends `body`, a framed snappy stream of delimited families. What comes back is what the server did with its series,
     /// where it says so: a Go server does not.
-    pub(crate) async fn send(&self, grant: &Grant, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
+    pub async fn send(&self, grant: &Grant, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
         let bytes = body.len();
         let mut request = Request::post(self.url.clone());
         let headers = request.headers_mut();

@@ -264,7 +264,7 @@ fn server_settings(config: &Config) -> OutboundConfig {
 mod tests {
     use super::*;
     use crate::config::{Credential, Source, Target};
-    use crate::secret::Secret;
+    use telemeter_auth::Secret;
 
     #[test]
     fn a_scrape_and_an_upload_may_take_as_long_as_the_interval() {

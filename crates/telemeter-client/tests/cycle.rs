@@ -5,11 +5,11 @@ mod fake;
 use std::time::Duration;
 
 use fake::{ID, NOW_MS, Server, config, grant, header, prometheus, seen, uploaded};
+use telemeter_auth::Secret;
 use telemeter_client::{
     Config, CycleError, CycleReport, LeftOut, Worker,
     config::{Anonymize, Credential},
     metrics::Metrics,
-    secret::Secret,
     token::TokenError,
     upload::UploadError,
 };

@@ -5,11 +5,11 @@
 mod fake;
 
 use fake::{NOW_MS, Server, config, prometheus, recorded, rows, seen};
+use telemeter_auth::Secret;
 use telemeter_client::{
     Worker,
     config::{Anonymize, Credential},
     metrics::Metrics,
-    secret::Secret,
 };
 use telemeter_http::clock::Clock;
 

@@ -161,7 +161,7 @@ pub enum Config {
     /// See [`AuthorityFlags::config`].
     AuthorizationServer(AuthorityConfig),
     /// See [`BenchmarkFlags::config`].
-    Benchmark(Box<telemeter_client::BenchmarkConfig>),
+    Benchmark(Box<telemeter_benchmark::Config>),
     /// See [`QuickstartFlags::config`].
     Quickstart(Box<QuickstartConfig>),
 }

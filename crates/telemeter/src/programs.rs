@@ -6,7 +6,7 @@ use std::{
 };
 
 use telemeter_auth::tollbooth::mock;
-use telemeter_client::benchmark::{self, Output};
+use telemeter_benchmark::Output;
 use telemeter_http::{file, listen};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,7 +27,7 @@ pub async fn start(config: Config) -> Result<ExitCode, Failure> {
         Config::Benchmark(config) => {
             let mut stdout = io::stdout();
             let output = Output { writer: &mut stdout, terminal: io::stderr().is_terminal() };
-            benchmark::run(*config, output, stopped()?).await?;
+            telemeter_benchmark::run(*config, output, stopped()?).await?;
         }
         Config::Quickstart(config) => crate::quickstart::run(*config).await?,
     }

@@ -8,6 +8,7 @@ mod guide;
 mod home;
 mod lock;
 mod place;
+mod stand_in;
 mod store;
 
 use std::{
@@ -21,7 +22,6 @@ use telemeter_auth::tollbooth::mock;
 use telemeter_client::{
     Client,
     config::{Credential, Source, Target},
-    stand_in::{self, Program},
 };
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
@@ -36,7 +36,7 @@ use tokio::{
 };
 use url::Url;
 
-use self::{guide::Guide, home::Home, place::Place, store::Prometheus};
+use self::{guide::Guide, home::Home, place::Place, stand_in::Program, store::Prometheus};
 use crate::{
     flags::quickstart::{
         LISTEN, LISTEN_AUTHORITY, LISTEN_CLIENT, LISTEN_INTERNAL, QuickstartConfig, Store as StoreConfig,

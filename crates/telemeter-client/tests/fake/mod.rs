@@ -8,10 +8,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use telemeter_auth::Secret;
 use telemeter_client::{
     Config,
     config::{Credential, Source, Target},
-    secret::Secret,
 };
 use telemeter_wire::{
     Arena, Limits, Points, SeriesSet,

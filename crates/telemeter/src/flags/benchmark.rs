@@ -4,7 +4,11 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Parser;
 use telemeter_auth::Secret;
-use telemeter_client::config::{BenchmarkConfig, Credential, DEFAULT_INTERVAL, Fleet, Target, Tokens};
+use telemeter_benchmark::{
+    Config,
+    config::{Fleet, Tokens},
+};
+use telemeter_client::config::{Credential, DEFAULT_INTERVAL, Target};
 
 use super::{
     duration,
@@ -117,7 +121,7 @@ impl BenchmarkFlags {
     ///
     /// # Errors
     /// Flags that miss each other or hold what cannot be.
-    pub fn config(self) -> Result<BenchmarkConfig, FlagError> {
+    pub fn config(self) -> Result<Config, FlagError> {
         let metrics_file = value::path(self.metrics_file)
             .ok_or(FlagError::Missing("nothing to push: give --metrics-file FILE, in the text format"))?;
         let Urls { authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
@@ -148,7 +152,7 @@ impl BenchmarkFlags {
                 server_pid: self.server_pid,
             })
         });
-        Ok(BenchmarkConfig {
+        Ok(Config {
             listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
             to: Target { authorize, upload, ca_file: value::path(self.to_ca_file), token },
             metrics_file,

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use telemeter_client::config::{Credential, Tokens};
+use telemeter_benchmark::config::Tokens;
+use telemeter_client::config::Credential;
 use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, RecentStore, Tls};
 
 use super::*;
@@ -40,7 +41,7 @@ fn client(more: &[&str]) -> telemeter_client::Config {
     client_flags(CLIENT, more).config().unwrap_or_else(|error| panic!("{more:?}: {error}"))
 }
 
-fn benchmark(base: &[&str], more: &[&str]) -> Result<telemeter_client::BenchmarkConfig, FlagError> {
+fn benchmark(base: &[&str], more: &[&str]) -> Result<telemeter_benchmark::Config, FlagError> {
     let pick = |flags| if let Flags::Benchmark(flags) = flags { Some(*flags) } else { None };
     parsed(Program::Benchmark, base, more, pick).config()
 }
@@ -272,13 +273,13 @@ fn each_flag_of_the_client_lands() {
     land(Program::Client, table, client);
 }
 
-fn fleet(config: &telemeter_client::BenchmarkConfig) -> Option<&telemeter_client::config::Fleet> {
+fn fleet(config: &telemeter_benchmark::Config) -> Option<&telemeter_benchmark::config::Fleet> {
     config.fleet.as_ref()
 }
 
 #[test]
 fn each_flag_of_the_benchmark_lands() {
-    let table: &[Landing<telemeter_client::BenchmarkConfig>] = &[
+    let table: &[Landing<telemeter_benchmark::Config>] = &[
         ("to", &["--to=http://h/base"], |c| {
             c.to.authorize.as_str() == "http://h/base/authorize" && c.to.upload.as_str() == "http://h/base/upload"
         }),

@@ -5,10 +5,7 @@ use std::{fmt::Display, io::Write as _, path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use super::{plot, process::Usage};
-use crate::{
-    benchmark::{Output, tally::Tally},
-    config::Fleet,
-};
+use crate::{Output, config::Fleet, tally::Tally};
 
 /// The processes that are watched.
 pub(super) struct Watch {

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::benchmark::tally::Failure;
+use crate::tally::Failure;
 
 /// Cap on an answer.
 const ANSWER_BYTES: usize = 64 * 1024;

@@ -2,21 +2,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "the peers are played: their answers need no cap")]
 
+#[path = "../../telemeter-client/tests/fake/mod.rs"]
 mod fake;
 
 use std::{future::pending, path::PathBuf, time::Duration};
 
 use fake::{Server, header, seen, uploaded};
-use telemeter_client::{
-    BenchmarkConfig,
-    benchmark::{self, BenchmarkError, Output},
-    config::{Credential, Fleet, Target, Tokens},
-    secret::Secret,
+use telemeter_auth::Secret;
+use telemeter_benchmark::{
+    BenchmarkError, Config, Output,
+    config::{Fleet, Tokens},
 };
+use telemeter_client::config::{Credential, Target};
 use url::Url;
 use wiremock::{MockServer, ResponseTemplate};
 
-fn config(to: &MockServer, folder: &tempfile::TempDir) -> BenchmarkConfig {
+fn config(to: &MockServer, folder: &tempfile::TempDir) -> Config {
     let metrics_file = folder.path().join("metrics.txt");
     std::fs::write(&metrics_file, "# TYPE up gauge\nup{job=\"a\"} 1 1000\nup{job=\"b\"} 0\n").expect("written");
     let url = |path: &str| Url::parse(&format!("{}{path}", to.uri())).expect("a URL");
@@ -27,14 +28,14 @@ fn config(to: &MockServer, folder: &tempfile::TempDir) -> BenchmarkConfig {
         token: Credential::Value(Secret::from("a-token")),
     };
     let interval = Duration::from_secs(1);
-    BenchmarkConfig { listen: None, to, metrics_file, interval, workers: 5, once: true, fleet: None }
+    Config { listen: None, to, metrics_file, interval, workers: 5, once: true, fleet: None }
 }
 
 /// Runs a benchmark to its end: how it ended and what it wrote.
-async fn run(config: BenchmarkConfig) -> (Result<u64, BenchmarkError>, String) {
+async fn run(config: Config) -> (Result<u64, BenchmarkError>, String) {
     let mut written = Vec::new();
     let output = Output { writer: &mut written, terminal: false };
-    let ended = benchmark::run(config, output, pending()).await.map(|tally| tally.total_sent());
+    let ended = telemeter_benchmark::run(config, output, pending()).await.map(|tally| tally.total_sent());
     (ended, String::from_utf8(written).expect("text"))
 }
 
@@ -110,7 +111,7 @@ async fn without_once_it_goes_on_until_it_is_told() {
     };
     let mut written = Vec::new();
     let output = Output { writer: &mut written, terminal: false };
-    let tally = benchmark::run(config, output, shutdown).await.expect("told to end");
+    let tally = telemeter_benchmark::run(config, output, shutdown).await.expect("told to end");
     assert!(tally.total_sent() >= 12, "more than one upload a worker");
     let metrics = metrics.into_inner().expect("no panic");
     let value = |name: &str| -> u64 {

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use telemeter_auth::exchange::Exchange;
+use telemeter_client::{credential, schedule::Noise};
 use telemeter_http::clock::Clock;
 use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
 use tokio::{
@@ -40,11 +41,7 @@ use super::{
     progress::Progress,
     tally::{Failure, Tally},
 };
-use crate::{
-    config::{BenchmarkConfig, Fleet, Tokens},
-    credential,
-    schedule::Noise,
-};
+use crate::config::{Config, Fleet, Tokens};
 
 /// How long after the start the first upload is due.
 const LEAD: Duration = Duration::from_millis(100);
@@ -122,7 +119,7 @@ struct Shared {
 
 /// Runs until every upload was due and answered, or until `shutdown`; then writes table, plot and figures.
 pub(super) async fn run(
-    config: &BenchmarkConfig,
+    config: &Config,
     fleet: &Fleet,
     payload: &Payload,
     exported: Exported,
@@ -192,7 +189,7 @@ async fn play(shared: Arc<Shared>) {
 
 impl Shared {
     async fn new(
-        config: &BenchmarkConfig,
+        config: &Config,
         fleet: &Fleet,
         arrivals: Arrivals,
         payload: &Payload,
@@ -263,7 +260,7 @@ impl Shared {
 impl Source {
     /// Where tokens come from, and the labels that go with them: the one without a value gets the ID.
     async fn new(
-        config: &BenchmarkConfig,
+        config: &Config,
         fleet: &Fleet,
         arrivals: Arrivals,
         seed: i64,

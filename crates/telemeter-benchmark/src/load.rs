@@ -4,6 +4,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use telemeter_client::{
+    Refusal,
+    config::Target,
+    metrics::Metrics,
+    schedule::Noise,
+    token::{Grant, Grants, TokenError},
+    upload::{UploadError, Uploads},
+};
 use telemeter_http::{
     client::{Outbound, OutboundError},
     clock::Clock,
@@ -17,14 +25,6 @@ use telemeter_wire::{
 use tokio::time::Instant;
 
 use super::tally::Failure;
-use crate::{
-    config::Target,
-    metrics::Metrics,
-    refusal::Refusal,
-    schedule::Noise,
-    token::{Grant, Grants, TokenError},
-    upload::{UploadError, Uploads},
-};
 
 /// The longest file of metrics that is read.
 const MAX_FILE_BYTES: usize = 1024 * 1024 * 1024;
@@ -205,7 +205,7 @@ fn unreachable(cause: &OutboundError) -> Failure {
 
 /// A made-up id in the form of a random UUID.
 pub(super) fn made_up_id(noise: &mut Noise) -> String {
-    let (high, low) = (noise.next(), noise.next());
+    let (high, low) = (noise.next_number(), noise.next_number());
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
         high >> 32,

@@ -2,6 +2,7 @@
 //!
 //! Workers each behave as a client does. A fleet is simulated: its uploads arrive by a schedule fixed in advance.
 
+pub mod config;
 mod fleet;
 mod load;
 mod progress;
@@ -11,24 +12,24 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use telemeter_client::{
+    metrics_only,
+    schedule::{Noise, Outcome, Schedule},
+};
 use telemeter_http::{
     client::{Outbound, OutboundConfig, OutboundError, Proxy},
     clock::Clock,
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
-use self::{
-    load::{Cluster, Payload},
-    progress::{Progress, TICK},
-};
 pub use self::{
+    config::Config,
     progress::Output,
     tally::{Failure, Tally},
 };
-use crate::{
-    config::BenchmarkConfig,
-    schedule::{Noise, Outcome, Schedule},
-    serve,
+use self::{
+    load::{Cluster, Payload},
+    progress::{Progress, TICK},
 };
 
 /// How many clusters upload at once in a run of one upload each.
@@ -96,7 +97,7 @@ struct Shared {
 /// # Errors
 /// [`BenchmarkError`]; [`BenchmarkError::Failed`] comes after the table.
 pub async fn run(
-    config: BenchmarkConfig,
+    config: Config,
     mut output: Output<'_>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Tally, BenchmarkError> {
@@ -104,7 +105,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let exported = Exported::register(&mut registry);
     let _listening = match &config.listen {
-        Some(listen) => Some(serve::metrics_only(listen, registry).await.map_err(BenchmarkError::Listen)?),
+        Some(listen) => Some(metrics_only(listen, registry).await.map_err(BenchmarkError::Listen)?),
         None => None,
     };
     if let Some(fleet) = &config.fleet {

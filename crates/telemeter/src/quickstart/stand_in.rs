@@ -33,20 +33,20 @@ const SELECTORS: usize = 1000;
 
 /// A program whose metrics are scraped.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub(super) struct Program {
     /// The value of `job`.
-    pub job: String,
+    pub(super) job: String,
     /// The value of `instance`.
-    pub instance: String,
+    pub(super) instance: String,
     /// Where its metrics are, in the text format.
-    pub metrics: Url,
+    pub(super) metrics: Url,
 }
 
 /// Answers `/federate?match[]=…` with what `programs` say at that moment.
 ///
 /// # Errors
 /// The system's certificates cannot be read.
-pub fn router(programs: Vec<Program>, clock: Clock) -> Result<Router, OutboundError> {
+pub(super) fn router(programs: Vec<Program>, clock: Clock) -> Result<Router, OutboundError> {
     let outbound = Outbound::new(OutboundConfig { timeout: DEADLINE, ..OutboundConfig::new("stand_in") }, None)?;
     let state = Arc::new(StandIn { programs, outbound, clock });
     Ok(Router::new().route("/federate", get(federate)).with_state(state))

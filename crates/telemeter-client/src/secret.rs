@@ -1,3 +1,0 @@
-//! A value that is never printed.
-
-pub use telemeter_auth::Secret;
