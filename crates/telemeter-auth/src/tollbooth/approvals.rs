@@ -1,7 +1,8 @@
 //! The approvals that this process keeps: bounded in all, and by cluster.
 //!
 //! A cluster with many tokens, or one token in many hands, takes the place of its own approvals only. Where all places are
-//! taken, an approval that has run out goes first, then the one that was used longest ago.
+//! taken, one of a few that are looked at in turn goes: one that has run out, else the one that was used longest ago. So
+//! what a new approval costs does not grow with how many are kept.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::bounded::Digest;
 /// So many approvals of one cluster are kept: for its two questions, while its token is being replaced.
 const MAX_OF_CLUSTER: usize = 4;
 const SHARDS: usize = 64;
+/// So many approvals are looked at for the one that makes room.
+const CANDIDATES: usize = 16;
 
 /// An approval, and for how long it counts. All times are on the monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +53,24 @@ pub(super) struct Approvals {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Those of a cluster, the oldest first.
-    clusters: HashMap<Digest, Vec<Entry>>,
-    entries: usize,
+    clusters: HashMap<Digest, Slots>,
+    entries: Vec<Option<Entry>>,
+    /// Where in `entries` there is none.
+    free: Vec<u32>,
+    /// Where the next search for one that makes room begins.
+    next_candidate: usize,
+}
+
+/// Where the approvals of one cluster are in [`Shard::entries`], the oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots {
+    slots: [u32; MAX_OF_CLUSTER],
+    len: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    digest: Digest,
+    key: QuestionKey,
     used_ms: i64,
     cached: CachedApproval,
 }
@@ -94,15 +107,13 @@ impl Approvals {
         }
         let mut shard = self.shard(key).lock();
         shard.remove(key);
-        if shard.clusters.get(&key.cluster).is_some_and(|entries| entries.len() >= MAX_OF_CLUSTER) {
-            shard.remove_oldest_of(&key.cluster);
+        if let Some(oldest) = shard.clusters.get(&key.cluster).and_then(Slots::oldest_if_full) {
+            shard.remove_slot(oldest);
         }
-        if shard.entries >= self.per_shard {
+        if shard.len() >= self.per_shard {
             shard.make_room(now_ms);
         }
-        let entries = shard.clusters.entry(key.cluster).or_insert_with(|| Vec::with_capacity(1));
-        entries.push(Entry { digest: key.digest, used_ms: now_ms, cached });
-        shard.entries += 1;
+        shard.push(Entry { key: *key, used_ms: now_ms, cached });
     }
 
     /// Removes an approval.
@@ -116,40 +127,96 @@ impl Approvals {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().clusters.values().map(Vec::len).sum::<usize>()).sum()
+        self.shards.iter().map(|shard| shard.lock().clusters.values().map(|slots| slots.len).sum::<usize>()).sum()
     }
 }
 
 impl Shard {
+    fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    fn slot(&self, key: &QuestionKey) -> Option<u32> {
+        let slots = self.clusters.get(&key.cluster)?;
+        let is_it = |slot: &&u32| self.entry(**slot).is_some_and(|entry| entry.key.digest == key.digest);
+        slots.as_slice().iter().find(is_it).copied()
+    }
+
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
     fn find(&mut self, key: &QuestionKey) -> Option<&mut Entry> {
-        self.clusters.get_mut(&key.cluster)?.iter_mut().find(|entry| entry.digest == key.digest)
+        let slot = self.slot(key)?;
+        self.entries[slot as usize].as_mut()
     }
 
     fn remove(&mut self, key: &QuestionKey) {
-        let Some(entries) = self.clusters.get_mut(&key.cluster) else { return };
-        let before = entries.len();
-        entries.retain(|entry| entry.digest != key.digest);
-        self.entries -= before - entries.len();
-        if entries.is_empty() {
-            self.clusters.remove(&key.cluster);
+        if let Some(slot) = self.slot(key) {
+            self.remove_slot(slot);
         }
     }
 
-    fn remove_oldest_of(&mut self, cluster: &Digest) {
-        let oldest = self.clusters.get(cluster).and_then(|entries| entries.first()).map(|entry| entry.digest);
-        if let Some(digest) = oldest {
-            self.remove(&QuestionKey { cluster: *cluster, digest });
+    fn remove_slot(&mut self, slot: u32) {
+        let Some(entry) = self.entries[slot as usize].take() else { return };
+        self.free.push(slot);
+        if let Some(slots) = self.clusters.get_mut(&entry.key.cluster) {
+            slots.remove(slot);
+            if slots.len == 0 {
+                self.clusters.remove(&entry.key.cluster);
+            }
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let slots = self.clusters.entry(entry.key.cluster).or_default();
+        match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slots.push(slot);
+            }
+            // A shard holds far fewer than four billion.
+            None => {
+                slots.push(self.entries.len() as u32);
+                self.entries.push(Some(entry));
+            }
         }
     }
 
     fn make_room(&mut self, now_ms: i64) {
-        let entries =
-            self.clusters.iter().flat_map(|(cluster, entries)| entries.iter().map(move |entry| (cluster, entry)));
-        let victim = entries
-            .min_by_key(|(_, entry)| (now_ms < entry.cached.fresh_until_ms, entry.used_ms))
-            .map(|(cluster, entry)| QuestionKey { cluster: *cluster, digest: entry.digest });
-        if let Some(victim) = victim {
-            self.remove(&victim);
+        let len = self.entries.len();
+        let candidates = (0..len.min(CANDIDATES)).map(|step| (self.next_candidate + step) % len);
+        let rank = |entry: &Entry| (now_ms < entry.cached.fresh_until_ms, entry.used_ms);
+        let victim = candidates
+            .filter_map(|slot| self.entries[slot].as_ref().map(|entry| (rank(entry), slot)))
+            .min()
+            .map(|(_, slot)| slot);
+        self.next_candidate = (self.next_candidate + CANDIDATES) % len.max(1);
+        if let Some(slot) = victim {
+            self.remove_slot(slot as u32);
+        }
+    }
+}
+
+impl Slots {
+    fn as_slice(&self) -> &[u32] {
+        &self.slots[..self.len]
+    }
+
+    fn oldest_if_full(&self) -> Option<u32> {
+        (self.len == MAX_OF_CLUSTER).then(|| self.slots[0])
+    }
+
+    /// There is room for one more: the oldest went before.
+    fn push(&mut self, slot: u32) {
+        self.slots[self.len] = slot;
+        self.len += 1;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(at) = self.as_slice().iter().position(|other| *other == slot) {
+            self.slots.copy_within(at + 1..self.len, at);
+            self.len -= 1;
         }
     }
 }
@@ -222,6 +289,42 @@ mod tests {
         assert!(approvals.for_request(&same_shard[0], 61).is_some());
         approvals.insert(&same_shard[1], cached(100), 62);
         assert_eq!(kept(), [true, true, false, true]);
+    }
+
+    #[test]
+    fn one_that_is_used_stays_however_many_come() {
+        let approvals = Approvals::new(64 * 200);
+        let used: Vec<QuestionKey> = (0..400).map(|n| key(&format!("used-{n}"), "t")).collect();
+        for key in &used {
+            approvals.insert(key, CachedApproval { ends_ms: 1 << 40, ..cached(1 << 39) }, 0);
+        }
+        for number in 0..60_000 {
+            approvals.insert(
+                &key(&number.to_string(), "t"),
+                CachedApproval { ends_ms: 1 << 40, ..cached(1 << 39) },
+                number,
+            );
+            if number % 100 == 0 {
+                used.iter().for_each(|key| drop(approvals.for_request(key, number)));
+            }
+        }
+        let kept = used.iter().filter(|key| approvals.get(key, 60_000).is_some()).count();
+        assert_eq!(kept, used.len());
+    }
+
+    #[test]
+    fn making_room_looks_at_a_few_only() {
+        let approvals = Approvals::new(1 << 20);
+        let mut shard = approvals.shards[0].lock();
+        for number in 0..1_000_u32 {
+            shard.push(Entry { key: key(&number.to_string(), "t"), used_ms: 0, cached: cached(100) });
+        }
+        let first = |shard: &Shard| shard.entries.iter().position(Option::is_none);
+        for round in 0..1_000 / CANDIDATES {
+            shard.make_room(0);
+            assert_eq!(first(&shard), Some(0));
+            assert_eq!(shard.free.last(), Some(&((round * CANDIDATES) as u32)));
+        }
     }
 
     #[test]
