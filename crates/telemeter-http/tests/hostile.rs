@@ -3,28 +3,22 @@
 
 mod support;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::routing::{get, post};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
 use telemeter_http::body;
 use telemeter_http::budget::{MemoryBudget, Share};
 use telemeter_http::client::Request;
 use telemeter_http::listen::{self, Limits, Peer};
 use telemeter_http::tls::Tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use support::{SOON, Serving, limits, outbound, raw, read_to_close, write_pair};
+use support::{SOON, Serving, connect_from, frame, limits, outbound, raw, read_to_close, shake, write_pair};
 
 const HONEST: &str = "GET / HTTP/1.0\r\n\r\n";
 
@@ -52,13 +46,6 @@ fn patient(budget: &MemoryBudget) -> Limits {
         budget: budget.clone(),
         ..Limits::default()
     }
-}
-
-/// A connection from another address of this machine.
-async fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
-    socket.connect(to).await
 }
 
 async fn flood(serving: &Serving, from: &str, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
@@ -198,23 +185,6 @@ async fn a_peer_that_does_not_read_its_answers_is_closed() {
     }
     assert!(read > 1 << 20, "{read}");
     assert_eq!(closed(&mut streams).await, 5);
-}
-
-async fn shake(serving: &Serving, from: &str, cert: &std::path::Path) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, connect_from(from, serving.address).await?).await
-}
-
-/// An HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The preface, and settings: a window of zero for what we are sent.

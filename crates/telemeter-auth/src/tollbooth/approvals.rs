@@ -1,7 +1,7 @@
 //! The approvals that this process keeps: bounded in all, and by cluster.
 //!
 //! A cluster with many tokens, or one token in many hands, takes the place of its own approvals only. Where all places are
-//! taken, one of a few that are looked at in turn goes: one that has run out, else the one that was used longest ago. So
+//! taken, one of a few goes, which are spread over all: one that has run out, else the one that was used longest ago. So
 //! what a new approval costs does not grow with how many are kept.
 
 use std::sync::Arc;
@@ -185,13 +185,15 @@ impl Shard {
 
     fn make_room(&mut self, now_ms: i64) {
         let len = self.entries.len();
-        let candidates = (0..len.min(CANDIDATES)).map(|step| (self.next_candidate + step) % len);
+        let (first, candidates) = (self.next_candidate, len.min(CANDIDATES));
+        // Those that came one after the other may be alike: they are spread over all.
+        let candidates = (0..candidates).map(|step| (first + step * len / candidates) % len);
         let rank = |entry: &Entry| (now_ms < entry.cached.fresh_until_ms, entry.used_ms);
         let victim = candidates
             .filter_map(|slot| self.entries[slot].as_ref().map(|entry| (rank(entry), slot)))
             .min()
             .map(|(_, slot)| slot);
-        self.next_candidate = (self.next_candidate + CANDIDATES) % len.max(1);
+        self.next_candidate = (first + 1) % len.max(1);
         if let Some(slot) = victim {
             self.remove_slot(slot as u32);
         }
@@ -313,18 +315,22 @@ mod tests {
     }
 
     #[test]
-    fn making_room_looks_at_a_few_only() {
-        let approvals = Approvals::new(1 << 20);
-        let mut shard = approvals.shards[0].lock();
-        for number in 0..1_000_u32 {
-            shard.push(Entry { key: key(&number.to_string(), "t"), used_ms: 0, cached: cached(100) });
-        }
-        let first = |shard: &Shard| shard.entries.iter().position(Option::is_none);
-        for round in 0..1_000 / CANDIDATES {
-            shard.make_room(0);
-            assert_eq!(first(&shard), Some(0));
-            assert_eq!(shard.free.last(), Some(&((round * CANDIDATES) as u32)));
-        }
+    fn a_new_approval_costs_as_much_where_many_are_kept() {
+        let time = |per_shard: usize| {
+            let approvals = Approvals::new(per_shard * SHARDS);
+            let keys =
+                |from: usize, count: usize| (from..from + count).map(|n| key(&n.to_string(), "t")).collect::<Vec<_>>();
+            keys(0, 2 * per_shard * SHARDS).iter().for_each(|key| approvals.insert(key, cached(100), 0));
+            let times = (1..6).map(|round| {
+                let new = keys(round * 1_000_000, 2_000);
+                let began = std::time::Instant::now();
+                new.iter().for_each(|key| approvals.insert(key, cached(100), 0));
+                began.elapsed()
+            });
+            times.min().expect("five")
+        };
+        let (few, many) = (time(16), time(1_024));
+        assert!(many < few * 20, "{many:?} where 65,536 are kept, {few:?} where 1,024 are");
     }
 
     #[test]

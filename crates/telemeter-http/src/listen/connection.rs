@@ -26,8 +26,8 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use super::stream::{Counted, Socket};
-use super::table::{Admitted, Answering, Ending, Owner, Reporter};
-use super::{Limits, Peer, TrustedProxies, proxied};
+use super::table::{Admitted, Answering, Ending, Owner, Reporter, Waiting};
+use super::{ClientNetwork, Limits, Peer, TrustedProxies, proxied};
 use crate::client::words;
 use crate::panics;
 use crate::tls::Tls;
@@ -243,13 +243,18 @@ impl Responder {
         peer: Peer,
         reporter: &Reporter,
     ) -> Result<http::Response<Sent>, Infallible> {
-        let Some(working) = reporter.begin(held_by(&request)) else { return Ok(overloaded()) };
         let client = self.trusted_proxies.client(peer.0, request.headers());
-        let received = |body| Body::new(Received { body, reporter: reporter.clone(), waits: false });
-        let mut request = request.map(received);
+        let forwarded = (client != peer.0).then(|| ClientNetwork::from(client.ip()));
+        let Some(working) = reporter.begin(held_by(&request), forwarded) else { return Ok(overloaded()) };
+        let waiting = working.waiting();
+        let mut request = request.map(|body| Body::new(Received { body, waiting }));
         request.extensions_mut().insert(Peer(client));
         let answer = async { self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}) };
-        let response: Response = panics::caught(answer).await;
+        let response: Response = tokio::select! {
+            biased;
+            response = panics::caught(answer) => response,
+            () = working.ended() => return Ok(overloaded()),
+        };
         let answering = working.answered();
         Ok(response.map(|body| Sent { body, answering }))
     }
@@ -274,17 +279,7 @@ fn held_by(request: &Request<Incoming>) -> usize {
 /// The body of a request, which says when it keeps its handler waiting.
 struct Received {
     body: Incoming,
-    reporter: Reporter,
-    waits: bool,
-}
-
-impl Received {
-    fn set_waits(&mut self, waits: bool) {
-        if self.waits != waits {
-            self.waits = waits;
-            self.reporter.waits(waits);
-        }
-    }
+    waiting: Option<Waiting>,
 }
 
 impl HttpBody for Received {
@@ -296,7 +291,9 @@ impl HttpBody for Received {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        self.set_waits(frame.is_pending());
+        if let Some(waiting) = &mut self.waiting {
+            waiting.set(frame.is_pending());
+        }
         frame
     }
 
@@ -306,12 +303,6 @@ impl HttpBody for Received {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        self.set_waits(false);
     }
 }
 

@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use axum::Router;
 use parking_lot::Mutex;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
 use telemeter_http::client::{Outbound, OutboundConfig};
 use telemeter_http::listen::{self, Limits};
 use telemeter_http::tls::Tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Long enough for anything that should happen, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -84,6 +88,31 @@ pub(crate) async fn raw(serving: &Serving, head: &str) -> String {
     let mut stream = serving.connect().await;
     stream.write_all(head.as_bytes()).await.unwrap();
     read_to_close(&mut stream).await
+}
+
+/// A connection from another address of this machine.
+pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
+    socket.connect(to).await
+}
+
+/// A TLS connection from there, on which HTTP/2 is to be spoken.
+pub(crate) async fn shake(serving: &Serving, from: &str, cert: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, connect_from(from, serving.address).await?).await
+}
+
+/// An HTTP/2 frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A self-signed certificate for `localhost` and 127.0.0.1, as two files.

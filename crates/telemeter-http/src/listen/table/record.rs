@@ -1,11 +1,13 @@
 //! What is known of one connection, and when it is past a deadline.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::super::metrics::Reason;
+use super::forwarded::Forwarded;
 use crate::budget::{MemoryBudget, Share};
 
 /// So much less than this a second is not reading, whatever trickles.
@@ -105,6 +107,8 @@ pub(super) struct Held {
     pub(super) request_bytes: usize,
     /// Requests that hold something, from their headers to the end of their answers.
     pub(super) requests: usize,
+    /// Those of them that a trusted proxy brought for a client that it names.
+    pub(super) forwarded: Vec<Arc<Forwarded>>,
     pub(super) long_header: bool,
     /// Its buffer may be large, for as long as it is open: HTTP/1 keeps a buffer that has grown.
     pub(super) large_buffer: bool,

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Table;
+use super::forwarded::Forwarded;
 use super::record::{Held, Record};
+use super::{ClientNetwork, Table};
 use crate::budget::Share;
 use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 
@@ -47,7 +48,7 @@ impl Reporter {
             return true;
         }
         let charge = |held: &mut Held| held.long_header || held.add_connection(&self.table.budget, LONG_HEADER_BYTES);
-        let fits = self.charged(Share::Connections, LONG_HEADER_BYTES, charge);
+        let fits = self.charged(None, Share::Connections, LONG_HEADER_BYTES, charge);
         self.record.held.lock().long_header |= fits;
         fits
     }
@@ -62,14 +63,6 @@ impl Reporter {
         let has_room = budget.used_bytes(Share::Connections).saturating_add(LARGE_BUFFER_BYTES) <= part;
         held.large_buffer = has_room && held.add_connection(budget, LARGE_BUFFER_BYTES);
         held.large_buffer
-    }
-
-    /// Whether a handler waits for more of a body.
-    pub(in crate::listen) fn waits(&self, waits: bool) {
-        match waits {
-            true => self.record.waiting.fetch_add(1, Ordering::Relaxed),
-            false => self.record.waiting.fetch_sub(1, Ordering::Relaxed),
-        };
     }
 
     pub(in crate::listen) fn wrote(&self, bytes: usize) {
@@ -92,10 +85,12 @@ impl Reporter {
         }
     }
 
-    /// A request begins whose headers hold so many bytes. `None` where there is no memory for it.
-    pub(in crate::listen) fn begin(&self, header_bytes: usize) -> Option<Working> {
+    /// A request begins whose headers hold so many bytes, of a client that a trusted proxy names where it came over one.
+    /// `None` where there is no memory for it.
+    pub(in crate::listen) fn begin(&self, header_bytes: usize, forwarded: Option<ClientNetwork>) -> Option<Working> {
         let bytes = header_bytes + REQUEST_BYTES;
         let (record, budget) = (&self.record, &self.table.budget);
+        let request = forwarded.map(|client| Arc::new(Forwarded::new(client, bytes, self.table.now_ms())));
         let http2 = record.http2.load(Ordering::Relaxed);
         let charge = |held: &mut Held| {
             if held.long_header {
@@ -111,6 +106,7 @@ impl Reporter {
             if fits {
                 held.request_bytes += bytes;
                 held.requests += 1;
+                held.forwarded.extend(request.clone());
             } else if http2 && held.requests == 0 && !held.gone {
                 held.connection_bytes -= WINDOW_BYTES;
                 budget.release(Share::Connections, WINDOW_BYTES);
@@ -120,11 +116,11 @@ impl Reporter {
         record.header_ms.store(0, Ordering::Relaxed);
         record.header_bytes.store(0, Ordering::Relaxed);
         record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
-        if !self.charged(Share::Requests, bytes, charge) {
+        if !self.charged(forwarded, Share::Requests, bytes, charge) {
             return None;
         }
         record.working.fetch_add(1, Ordering::Relaxed);
-        Some(Working(Some(Charge { reporter: self.clone(), bytes, http2 })))
+        Some(Working(Some(Charge { reporter: self.clone(), bytes, http2, forwarded: request })))
     }
 
     /// A handler is done with a request.
@@ -134,20 +130,26 @@ impl Reporter {
     }
 
     /// Charges what is held; where it does not fit, others are closed, and it is tried once more.
-    fn charged(&self, share: Share, bytes: usize, charge: impl Fn(&mut Held) -> bool) -> bool {
+    fn charged(
+        &self,
+        forwarded: Option<ClientNetwork>,
+        share: Share,
+        bytes: usize,
+        charge: impl Fn(&mut Held) -> bool,
+    ) -> bool {
         if charge(&mut self.record.held.lock()) {
             return true;
         }
         if self.record.held.lock().gone {
             return false;
         }
-        self.table.make_room(&self.record, share, bytes);
+        self.table.make_room(&self.record, forwarded, share, bytes);
         if charge(&mut self.record.held.lock()) {
             return true;
         }
         if share == Share::Requests {
             // The window of an HTTP/2 connection may have been what did not fit.
-            self.table.make_room(&self.record, Share::Connections, WINDOW_BYTES);
+            self.table.make_room(&self.record, forwarded, Share::Connections, WINDOW_BYTES);
         }
         charge(&mut self.record.held.lock())
     }
@@ -158,6 +160,7 @@ struct Charge {
     reporter: Reporter,
     bytes: usize,
     http2: bool,
+    forwarded: Option<Arc<Forwarded>>,
 }
 
 impl Drop for Charge {
@@ -167,8 +170,11 @@ impl Drop for Charge {
         if held.gone {
             return;
         }
-        held.request_bytes -= self.bytes;
-        table.budget.release(Share::Requests, self.bytes);
+        // One that made room for others gave its bytes back by then.
+        if self.forwarded.as_ref().is_none_or(|request| held.forget(request)) {
+            held.request_bytes -= self.bytes;
+            table.budget.release(Share::Requests, self.bytes);
+        }
         held.requests -= 1;
         if self.http2 && held.requests == 0 {
             held.connection_bytes -= WINDOW_BYTES;
@@ -181,6 +187,26 @@ impl Drop for Charge {
 pub(in crate::listen) struct Working(Option<Charge>);
 
 impl Working {
+    /// For the body of the request.
+    pub(in crate::listen) fn waiting(&self) -> Option<Waiting> {
+        let charge = self.0.as_ref()?;
+        Some(Waiting { reporter: charge.reporter.clone(), forwarded: charge.forwarded.clone(), waits: false })
+    }
+
+    /// Resolves when the request is to make room for others: only where its connection is a trusted proxy's.
+    pub(in crate::listen) async fn ended(&self) {
+        match self.0.as_ref().and_then(|charge| charge.forwarded.as_ref()) {
+            Some(request) => request.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_ended(&self) -> bool {
+        let request = self.0.as_ref().and_then(|charge| charge.forwarded.as_ref());
+        request.is_some_and(|request| request.is_ended.load(Ordering::Relaxed))
+    }
+
     /// The handler has its answer, which is now to be sent.
     pub(in crate::listen) fn answered(mut self) -> Option<Answering> {
         let charge = self.0.take()?;
@@ -198,6 +224,40 @@ impl Drop for Working {
         if let Some(charge) = &self.0 {
             charge.reporter.worked();
         }
+    }
+}
+
+/// Whether the handler of a request waits for more of its body.
+pub(in crate::listen) struct Waiting {
+    reporter: Reporter,
+    forwarded: Option<Arc<Forwarded>>,
+    waits: bool,
+}
+
+impl Waiting {
+    /// Something of the body was asked for, and was not there; or was.
+    pub(in crate::listen) fn set(&mut self, waits: bool) {
+        if let Some(request) = &self.forwarded {
+            request.waits.store(waits, Ordering::Relaxed);
+            if !waits {
+                request.last_ms.store(self.reporter.table.now_ms(), Ordering::Relaxed);
+            }
+        }
+        if self.waits == waits {
+            return;
+        }
+        self.waits = waits;
+        let waiting = &self.reporter.record.waiting;
+        match waits {
+            true => waiting.fetch_add(1, Ordering::Relaxed),
+            false => waiting.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 

@@ -2,6 +2,8 @@
 use super::reporter::{LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, Working};
 use super::*;
 
+mod balancer;
+
 fn table(change: impl FnOnce(&mut Limits)) -> (Arc<Table>, MemoryBudget) {
     let mut limits = Limits { budget: MemoryBudget::new(10 << 20), ..Limits::default() };
     change(&mut limits);
@@ -37,18 +39,19 @@ fn who_holds_most_makes_room_and_gives_back_once() {
     assert_eq!(budget.used_bytes(Share::Connections), 8 * CONNECTION_BYTES);
     drop(honest);
     assert_eq!(budget.used_bytes(Share::Connections), 0);
-    assert!(table.open.lock().clients.is_empty());
+    assert!(table.open.lock().clients() == 0);
 }
 
 #[test]
 fn nobody_s_work_is_broken_off_for_another_who_holds_as_much() {
     let (table, _) = table(|limits| limits.connections = 8);
     let all: Vec<_> = (0..8).map(|client| table.admit(owner(client), false).unwrap()).collect();
-    let working: Vec<_> = all.iter().map(|admitted| admitted.reporter().begin(100).unwrap()).collect();
+    let working: Vec<_> = all.iter().map(|admitted| admitted.reporter().begin(100, None).unwrap()).collect();
     assert!(table.admit(owner(50), false).is_none(), "all are worked for");
     assert_eq!(open(&all), 8);
     advance(&table, 1);
-    all[3].reporter().waits(true);
+    let mut waiting = working[3].waiting().unwrap();
+    waiting.set(true);
     let _first = table.admit(owner(50), false).expect("one whose body does not come makes room");
     assert!(!is_open(&all[3]));
     assert_eq!(open(&all), 7);
@@ -67,14 +70,14 @@ fn requests_that_wait_for_their_peers_make_room() {
     for _ in 0..100 {
         for admitted in &hostile {
             admitted.speaks_http2();
-            answers.extend(admitted.reporter().begin(1000).and_then(Working::answered));
+            answers.extend(admitted.reporter().begin(1000, None).and_then(Working::answered));
         }
         assert!(budget.used_bytes(Share::Requests) <= capacity);
     }
     let honest = table.admit(owner(1), true).unwrap();
     for _ in 0..100 {
         honest.speaks_http2();
-        drop(honest.reporter().begin(1000).expect("room is made").answered());
+        drop(honest.reporter().begin(1000, None).expect("room is made").answered());
     }
     assert!(is_open(&honest));
     drop((answers, hostile, honest));
@@ -90,7 +93,7 @@ fn a_long_header_counts_until_its_request_begins() {
     assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
     assert!(reporter.read(1) && reporter.read(4000));
     assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + LONG_HEADER_BYTES);
-    let working = reporter.begin(12_000).unwrap();
+    let working = reporter.begin(12_000, None).unwrap();
     assert!(reporter.read(1 << 20), "what comes now is a body");
     assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
     assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES);
@@ -110,7 +113,7 @@ fn a_large_buffer_counts_until_its_connection_ends_and_half_of_the_share_is_for_
     assert!(large > 0 && large < 20, "{large}");
     assert_eq!(used, 20 * CONNECTION_BYTES + large * LARGE_BUFFER_BYTES);
     assert!(used <= capacity / 2);
-    drop(all[0].reporter().begin(100).unwrap().answered());
+    drop(all[0].reporter().begin(100, None).unwrap().answered());
     assert!(all[0].reporter().may_read_much());
     assert_eq!(budget.used_bytes(Share::Connections), used, "once, and also while it is idle");
     drop(all);
@@ -130,7 +133,7 @@ fn deadlines() {
     check("silent", &|_, _| (), 10_000, None);
     check("silent", &|_, _| (), 10_001, Some(Ending::Now));
     let half = |table: &Table, admitted: &Admitted| {
-        drop(admitted.reporter().begin(0).unwrap().answered());
+        drop(admitted.reporter().begin(0, None).unwrap().answered());
         advance(table, 9_000);
         admitted.reporter().read(1);
         advance(table, 9_000);
@@ -138,10 +141,10 @@ fn deadlines() {
     };
     check("half a header", &half, 1_000, None);
     check("half a header", &half, 1_001, Some(Ending::Now));
-    let idle = |_: &Table, admitted: &Admitted| drop(admitted.reporter().begin(0).unwrap().answered());
+    let idle = |_: &Table, admitted: &Admitted| drop(admitted.reporter().begin(0, None).unwrap().answered());
     check("idle", &idle, 30_000, None);
     check("idle", &idle, 30_001, Some(Ending::Graceful));
-    let working = |_: &Table, admitted: &Admitted| std::mem::forget(admitted.reporter().begin(0).unwrap());
+    let working = |_: &Table, admitted: &Admitted| std::mem::forget(admitted.reporter().begin(0, None).unwrap());
     check("worked for", &working, 1_000_000, None);
     let blocked = |table: &Table, admitted: &Admitted| {
         working(table, admitted);
@@ -168,8 +171,49 @@ fn deadlines() {
     check("read at last", &flushed, 1_000_000, None);
     let unread = |_: &Table, admitted: &Admitted| {
         admitted.speaks_http2();
-        std::mem::forget(admitted.reporter().begin(0).unwrap().answered());
+        std::mem::forget(admitted.reporter().begin(0, None).unwrap().answered());
     };
     check("a closed window", &unread, 10_000, None);
     check("a closed window", &unread, 10_001, Some(Ending::Now));
+}
+
+/// What is accepted costs as much where its client has 20,000 connections as where it has 20.
+#[test]
+fn a_client_s_many_connections_do_not_make_the_next_one_slow() {
+    let time = |per_client: usize| {
+        let (table, _) = table(|limits| {
+            limits.connections = 30_000;
+            limits.connections_per_peer = per_client;
+            limits.budget = MemoryBudget::unlimited();
+        });
+        let all: Vec<_> = (0..per_client).map(|_| table.admit(owner(9), false).unwrap()).collect();
+        let others: Vec<_> =
+            (0..20_000 - per_client).map(|_| table.admit(Owner { proxy: true, ..owner(8) }, false).unwrap()).collect();
+        let mut more = Vec::new();
+        let times = (0..5).map(|_| {
+            let began = Instant::now();
+            more.extend((0..500).map(|_| table.admit(owner(9), false).unwrap()));
+            assert_eq!(table.open.lock().count(owner(9).client), per_client);
+            began.elapsed()
+        });
+        let least = times.min().unwrap();
+        assert!(!is_open(&all[0]) && open(&others) == others.len());
+        least
+    };
+    let (few, many) = (time(20), time(19_999));
+    assert!(many < few * 20, "{many:?} where it has 19,999, {few:?} where it has 20");
+}
+
+#[test]
+fn of_one_client_the_quiet_make_room_before_those_that_are_worked_for() {
+    let (table, _) = table(|limits| {
+        limits.connections = 10_000;
+        limits.connections_per_peer = 1_000;
+        limits.budget = MemoryBudget::unlimited();
+    });
+    let working: Vec<_> = (0..100).map(|_| table.admit(owner(9), false).unwrap()).collect();
+    let requests: Vec<_> = working.iter().map(|admitted| admitted.reporter().begin(0, None).unwrap()).collect();
+    let silent: Vec<_> = (0..3_000).map(|_| table.admit(owner(9), false).unwrap()).collect();
+    assert_eq!((open(&working), open(&silent)), (100, 900));
+    drop(requests);
 }

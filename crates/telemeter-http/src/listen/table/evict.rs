@@ -1,0 +1,186 @@
+//! Which connections and requests make room for others.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::metrics::Reason;
+use super::forwarded::Forwarded;
+use super::open::Open;
+use super::record::{Held, Record};
+use super::{ClientNetwork, Owner, Table};
+
+/// What room is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    Connections(usize),
+    ConnectionBytes(usize),
+    RequestBytes(usize),
+}
+
+/// For whom room is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    Client(ClientNetwork),
+    /// A trusted proxy, for a client that it has not named yet.
+    Proxy,
+}
+
+impl From<Owner> for Asker {
+    fn from(owner: Owner) -> Self {
+        if owner.proxy { Self::Proxy } else { Self::Client(owner.client) }
+    }
+}
+
+/// For whom a connection holds what it holds.
+enum Holder {
+    Client(ClientNetwork),
+    /// For its proxy: no request is under way on it.
+    Proxy,
+    /// For several clients behind a proxy.
+    Several,
+}
+
+impl Holder {
+    fn of(owner: Owner, held: &Held) -> Self {
+        match held.only_client() {
+            _ if !owner.proxy => Self::Client(owner.client),
+            Some(client) => Self::Client(client),
+            None if held.forwarded.is_empty() => Self::Proxy,
+            None => Self::Several,
+        }
+    }
+}
+
+/// What may make room: a connection, or one request on it.
+struct Candidate {
+    /// `None`: a proxy, which brings those of many.
+    client: Option<ClientNetwork>,
+    id: u64,
+    request: Option<Arc<Forwarded>>,
+    is_worked_for: bool,
+    last_ms: u64,
+    held: usize,
+}
+
+impl Candidate {
+    fn connection(client: Option<ClientNetwork>, record: &Record, held: usize) -> Self {
+        let (is_worked_for, last_ms) = (record.is_worked_for(), record.last_progress_ms());
+        Self { client, id: record.id, request: None, is_worked_for, last_ms, held }
+    }
+
+    fn request(id: u64, request: &Arc<Forwarded>) -> Self {
+        Self {
+            client: Some(request.client),
+            id,
+            is_worked_for: !request.waits.load(Ordering::Relaxed),
+            last_ms: request.last_ms.load(Ordering::Relaxed),
+            held: request.bytes,
+            request: Some(request.clone()),
+        }
+    }
+}
+
+impl Wanted {
+    const fn amount(self) -> usize {
+        match self {
+            Self::Connections(amount) | Self::ConnectionBytes(amount) | Self::RequestBytes(amount) => amount,
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Connections(_) => 0,
+            Self::ConnectionBytes(_) => 1,
+            Self::RequestBytes(_) => 2,
+        }
+    }
+
+    /// Adds what a connection could give.
+    fn candidates(self, owner: Owner, record: &Record, into: &mut Vec<Candidate>) {
+        let held = record.held.lock();
+        if let Self::RequestBytes(_) = self {
+            into.extend(held.forwarded.iter().map(|request| Candidate::request(record.id, request)));
+            if !held.forwarded.is_empty() {
+                return;
+            }
+        }
+        let amount = match self {
+            Self::Connections(_) => 1,
+            Self::ConnectionBytes(_) => held.connection_bytes,
+            Self::RequestBytes(_) => held.request_bytes,
+        };
+        match Holder::of(owner, &held) {
+            _ if amount == 0 => {}
+            Holder::Client(client) => into.push(Candidate::connection(Some(client), record, amount)),
+            Holder::Proxy => into.push(Candidate::connection(None, record, amount)),
+            Holder::Several => {}
+        }
+    }
+}
+
+impl Table {
+    /// Closes the connections with the least right to what they hold, until what is wanted is given back. Their tasks end
+    /// a moment later; what they hold counts as given back at once.
+    ///
+    /// First those of the client that holds most (to the power of two: a little more is no reason), of these first the
+    /// ones that no handler works for, and of these first the ones that have been quiet for longest. One that a handler
+    /// works for is closed only where its client holds more than the `asker` would, for whom room is made and who `asked`
+    /// for so much.
+    ///
+    /// The connection of a trusted proxy counts for the client whose request is under way on it. One that carries requests
+    /// of several is not closed: where memory for requests is wanted, these requests are ended one by one. One without a
+    /// request is its proxy's, which counts as a client that holds little.
+    pub(super) fn evict(&self, open: &mut Open, asker: Asker, asked: usize, wanted: Wanted) {
+        let now_ms = self.now_ms();
+        let count = match asker {
+            Asker::Client(client) => open.count(client),
+            Asker::Proxy => 0,
+        };
+        if open.futile[wanted.index()].is_some_and(|(at_ms, least)| at_ms == now_ms && count >= least) {
+            return;
+        }
+        let mut candidates = Vec::with_capacity(open.len());
+        open.all().for_each(|(owner, record)| wanted.candidates(owner, record, &mut candidates));
+        let (mut by_client, mut sum) = (HashMap::<ClientNetwork, usize>::new(), 0);
+        for Candidate { client, held, .. } in &candidates {
+            if let Some(client) = client {
+                *by_client.entry(*client).or_default() += held;
+                sum += held;
+            }
+        }
+        let held = |client: &ClientNetwork| by_client.get(client).copied().unwrap_or_default();
+        let rank = |client: Option<ClientNetwork>| client.map_or(0, |client| held(&client).max(1).ilog2());
+        let own = match asker {
+            Asker::Client(client) => held(&client),
+            // A client that is not known yet holds what others hold on the average.
+            Asker::Proxy => sum / by_client.len().max(1),
+        };
+        let own = (own + asked).max(1).ilog2();
+        candidates.retain(|candidate| !candidate.is_worked_for || rank(candidate.client) > own);
+        // Of those that were quiet for as long, to the clock, older ones first.
+        candidates.sort_by_cached_key(|candidate| {
+            (Reverse(rank(candidate.client)), candidate.is_worked_for, candidate.last_ms, candidate.id)
+        });
+        let (mut freed, mut ended) = (0, 0);
+        for Candidate { id, request, held, .. } in candidates {
+            if freed >= wanted.amount() {
+                break;
+            }
+            match request {
+                None => open.close(id, &self.budget),
+                Some(request) => {
+                    if let Some(record) = open.get(id) {
+                        record.held.lock().end(&request, &self.budget);
+                    }
+                }
+            }
+            self.metrics.closed(Reason::Room);
+            freed += held;
+            ended += 1;
+        }
+        open.futile[wanted.index()] = (ended == 0).then_some((now_ms, count));
+        tracing::debug!(ended, ?wanted, "closed to make room for others");
+    }
+}

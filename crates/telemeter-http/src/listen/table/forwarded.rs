@@ -1,0 +1,68 @@
+//! A request that a trusted proxy brought for a client that it names. It can be ended alone: its connection may carry the
+//! requests of others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::ClientNetwork;
+use super::record::Held;
+use crate::budget::{MemoryBudget, Share};
+
+/// A request of a client behind a trusted proxy.
+pub(super) struct Forwarded {
+    pub(super) client: ClientNetwork,
+    /// What it holds of the budget.
+    pub(super) bytes: usize,
+    /// Whether its handler waits for more of the body.
+    pub(super) waits: AtomicBool,
+    /// When it began, or when something last came of its body.
+    pub(super) last_ms: AtomicU64,
+    pub(super) is_ended: AtomicBool,
+    pub(super) end: Notify,
+}
+
+impl Forwarded {
+    pub(super) fn new(client: ClientNetwork, bytes: usize, now_ms: u64) -> Self {
+        Self {
+            client,
+            bytes,
+            waits: AtomicBool::new(false),
+            last_ms: AtomicU64::new(now_ms),
+            is_ended: AtomicBool::new(false),
+            end: Notify::new(),
+        }
+    }
+
+    /// Resolves when it is to make room for others.
+    pub(super) async fn ended(&self) {
+        while !self.is_ended.load(Ordering::Relaxed) {
+            self.end.notified().await;
+        }
+    }
+}
+
+impl Held {
+    /// The one client whose requests a connection carries; `None` where there is none, or several.
+    pub(super) fn only_client(&self) -> Option<ClientNetwork> {
+        let (first, others) = self.forwarded.split_first()?;
+        others.iter().all(|other| other.client == first.client).then_some(first.client)
+    }
+
+    /// Takes a request off the list; whether it was on it.
+    pub(super) fn forget(&mut self, request: &Arc<Forwarded>) -> bool {
+        let found = self.forwarded.iter().position(|other| Arc::ptr_eq(other, request));
+        found.map(|at| self.forwarded.swap_remove(at)).is_some()
+    }
+
+    /// Ends a request. What it held counts as given back at once.
+    pub(super) fn end(&mut self, request: &Arc<Forwarded>, budget: &MemoryBudget) {
+        if self.forget(request) {
+            self.request_bytes -= request.bytes;
+            budget.release(Share::Requests, request.bytes);
+            request.is_ended.store(true, Ordering::Relaxed);
+            request.end.notify_one();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The open connections, by number and by client.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::record::{Ending, Record};
+use super::{ClientNetwork, Owner};
+use crate::budget::MemoryBudget;
+
+/// So many connections of a client are looked at for the one that is closed. What an accepted connection costs does not
+/// grow with how many its client has.
+const CANDIDATES: usize = 32;
+
+#[derive(Default)]
+pub(super) struct Open {
+    next_id: u64,
+    connections: HashMap<u64, Connection>,
+    clients: HashMap<ClientNetwork, OfClient>,
+    /// By what is wanted: when nobody was found to close, and how many connections the client had for whom room was
+    /// looked for. Until the clock goes on it is not looked for again for one that has as many.
+    pub(super) futile: [Option<(u64, usize)>; 3],
+}
+
+struct Connection {
+    owner: Owner,
+    record: Arc<Record>,
+    /// Where its number stands in [`OfClient::ids`].
+    at: usize,
+}
+
+/// The connections of one client, in no order.
+#[derive(Default)]
+struct OfClient {
+    ids: Vec<u64>,
+    /// Where the next search for a quiet one begins.
+    next_candidate: usize,
+}
+
+impl Open {
+    /// The number of the next connection.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (Owner, &Arc<Record>)> {
+        self.connections.values().map(|connection| (connection.owner, &connection.record))
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Arc<Record>> {
+        self.connections.get(&id).map(|connection| &connection.record)
+    }
+
+    pub(super) fn owner(&self, id: u64) -> Option<Owner> {
+        self.connections.get(&id).map(|connection| connection.owner)
+    }
+
+    /// How many connections a client has.
+    pub(super) fn count(&self, client: ClientNetwork) -> usize {
+        self.clients.get(&client).map_or(0, |of_client| of_client.ids.len())
+    }
+
+    /// Of a few connections of a client, spread over all of them, the one that was quiet for longest; one that a handler
+    /// works for only where one works for all of these.
+    pub(super) fn quiet_one_of(&mut self, client: ClientNetwork) -> Option<u64> {
+        let of_client = self.clients.get_mut(&client)?;
+        let len = of_client.ids.len();
+        let (first, candidates) = (of_client.next_candidate % len, len.min(CANDIDATES));
+        of_client.next_candidate = first + 1;
+        let ids = (0..candidates).map(|step| of_client.ids[(first + step * len / candidates) % len]);
+        let records = ids.filter_map(|id| self.connections.get(&id).map(|connection| &connection.record));
+        records
+            .min_by_key(|record| (record.is_worked_for(), record.last_progress_ms(), record.id))
+            .map(|record| record.id)
+    }
+
+    pub(super) fn insert(&mut self, owner: Owner, record: Arc<Record>) {
+        let ids = &mut self.clients.entry(owner.client).or_default().ids;
+        let (id, at) = (record.id, ids.len());
+        ids.push(id);
+        self.connections.insert(id, Connection { owner, record, at });
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Record>> {
+        let Connection { owner, record, at } = self.connections.remove(&id)?;
+        if let Some(of_client) = self.clients.get_mut(&owner.client) {
+            of_client.ids.swap_remove(at);
+            if let Some(moved) = of_client.ids.get(at).and_then(|moved| self.connections.get_mut(moved)) {
+                moved.at = at;
+            }
+            if of_client.ids.is_empty() {
+                self.clients.remove(&owner.client);
+            }
+        }
+        Some(record)
+    }
+
+    /// Closes a connection. What it held counts as given back at once.
+    pub(super) fn close(&mut self, id: u64, budget: &MemoryBudget) {
+        if let Some(record) = self.remove(id) {
+            record.held.lock().give_back(budget);
+            record.ask_to_end(Ending::Now);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+}
