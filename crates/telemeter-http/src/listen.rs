@@ -6,6 +6,7 @@
 
 mod bind;
 mod connection;
+mod header_table;
 mod metrics;
 mod peers;
 mod proxied;

@@ -40,6 +40,8 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const WINDOW_BYTES: u32 = 128 << 10;
 /// What of one answer waits in an HTTP/2 connection.
 const SEND_BYTES: usize = 16 << 10;
+/// An HTTP/2 connection may have so many streams reset for what is wrong with them; each waits until it is written.
+const ERROR_RESETS: usize = 64;
 /// What TLS keeps of answers before it writes.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
 /// What one header field holds beside its text.
@@ -100,6 +102,8 @@ impl Server {
             .initial_connection_window_size(WINDOW_BYTES)
             .max_send_buf_size(SEND_BYTES)
             .max_header_list_size(limits.header_bytes)
+            .header_table_size(0)
+            .max_local_error_reset_streams(ERROR_RESETS)
             .max_concurrent_streams(limits.streams);
         let tls = tls.map(|tls| TlsAcceptor::from(tls.server_config()));
         let responder = Arc::new(Responder { router, trusted_proxies: limits.trusted_proxies.clone() });
@@ -204,7 +208,7 @@ impl Server {
                 async move { responder.respond(request, peer, &reporter).await }
             })
         };
-        let stream = TokioIo::new(Counted::new(stream, reporter));
+        let stream = TokioIo::new(Counted::of_http2(stream, reporter));
         let mut connection = pin!(self.http2.serve_connection(stream, service));
         let mut ending = Ending::No;
         loop {

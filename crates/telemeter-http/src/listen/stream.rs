@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::header_table::HeaderTable;
 use super::table::{FIRST_BUFFER_BYTES, Reporter};
 
 /// A stream whose bytes are counted.
@@ -15,6 +16,8 @@ pub(super) struct Counted<S> {
     stream: S,
     reporter: Reporter,
     reads: Reads,
+    /// While HTTP/2 may remember headers.
+    header_table: Option<HeaderTable>,
 }
 
 /// How much is read at once.
@@ -44,14 +47,34 @@ impl Reads {
 
 impl<S> Counted<S> {
     pub(super) fn new(stream: S, reporter: Reporter) -> Self {
-        Self { stream, reporter, reads: Reads::First }
+        Self { stream, reporter, reads: Reads::First, header_table: None }
+    }
+
+    /// The same for HTTP/2.
+    pub(super) fn of_http2(stream: S, reporter: Reporter) -> Self {
+        Self { header_table: Some(HeaderTable::new()), ..Self::new(stream, reporter) }
+    }
+
+    /// Counts what was read. An error where there is no memory for it.
+    fn count(&mut self, read: &[u8]) -> io::Result<()> {
+        let mut fits = self.reporter.read(read.len());
+        if let Some(table) = &mut self.header_table {
+            let before = table.held_bytes();
+            table.receive(read);
+            let held = table.held_bytes();
+            fits = fits && (held == before || self.reporter.remembers(held));
+            if table.is_gone() {
+                self.header_table = None;
+            }
+        }
+        if fits { Ok(()) } else { Err(no_memory("no memory for the header")) }
     }
 
     fn report<T>(&self, written: Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) -> Poll<io::Result<T>> {
         match &written {
             Poll::Ready(Ok(written)) => self.reporter.wrote(bytes(written)),
-            Poll::Pending => self.reporter.blocked(),
-            Poll::Ready(Err(_)) => {}
+            Poll::Pending if !self.reporter.blocked() => return Poll::Ready(Err(no_memory(UNREAD))),
+            Poll::Pending | Poll::Ready(Err(_)) => {}
         }
         written
     }
@@ -69,11 +92,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         } else {
             ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
         }
-        let bytes = into.filled().len() - before;
-        if bytes > 0 && !self.reporter.read(bytes) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for the header")));
-        }
-        Poll::Ready(Ok(()))
+        let read = &into.filled()[before..];
+        Poll::Ready(if read.is_empty() { Ok(()) } else { self.count(read) })
     }
 }
 
@@ -100,8 +120,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         match &flushed {
             Poll::Ready(Ok(())) => self.reporter.flushed(),
-            Poll::Pending => self.reporter.blocked(),
-            Poll::Ready(Err(_)) => {}
+            Poll::Pending if !self.reporter.blocked() => return Poll::Ready(Err(no_memory(UNREAD))),
+            Poll::Pending | Poll::Ready(Err(_)) => {}
         }
         flushed
     }
@@ -110,6 +130,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(context);
         self.report(closed, |()| 0)
     }
+}
+
+const UNREAD: &str = "no memory for answers that are not read";
+
+fn no_memory(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, why)
 }
 
 /// A socket, before which stands what was read of it already.

@@ -109,6 +109,10 @@ pub(super) struct Held {
     pub(super) requests: usize,
     /// Those of them that a trusted proxy brought for a client that it names.
     pub(super) forwarded: Vec<Arc<Forwarded>>,
+    /// Of the connection's bytes: what HTTP/2 keeps to remember headers.
+    pub(super) header_table_bytes: usize,
+    /// Of the connection's bytes: answers that wait to be written.
+    pub(super) unwritten_bytes: usize,
     pub(super) long_header: bool,
     /// Its buffer may be large, for as long as it is open: HTTP/1 keeps a buffer that has grown.
     pub(super) large_buffer: bool,
@@ -196,9 +200,27 @@ impl Held {
         budget.release(Share::Requests, self.request_bytes);
         *self = Self { gone: true, ..Self::default() };
     }
-}
 
-impl Held {
+    /// Counts one part of the connection's bytes anew; whether it fits.
+    pub(super) fn set_connection_part(
+        &mut self,
+        budget: &MemoryBudget,
+        part: impl Fn(&mut Self) -> &mut usize,
+        bytes: usize,
+    ) -> bool {
+        let before = *part(self);
+        match bytes.checked_sub(before) {
+            Some(more) if !self.add_connection(budget, more) => return false,
+            Some(_) => {}
+            None => {
+                self.connection_bytes -= before - bytes;
+                budget.release(Share::Connections, before - bytes);
+            }
+        }
+        *part(self) = bytes;
+        true
+    }
+
     pub(super) fn add_connection(&mut self, budget: &MemoryBudget, bytes: usize) -> bool {
         let fits = !self.gone && budget.acquire(Share::Connections, bytes);
         if fits {

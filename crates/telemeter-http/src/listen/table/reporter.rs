@@ -22,6 +22,9 @@ const LARGE_BUFFER_PART: usize = 2;
 pub(super) const LONG_HEADER_BYTES: usize = 24 << 10;
 /// What an HTTP/2 connection with requests may hold: its window, and frames.
 const WINDOW_BYTES: usize = 128 << 10;
+/// What waits to be written while a peer does not read: HTTP/1 takes no other request while it has more than that, HTTP/2
+/// less by far.
+pub(super) const UNWRITTEN_BYTES: usize = MAX_READ_BYTES;
 /// A request beside its headers: its task, its answer.
 pub(super) const REQUEST_BYTES: usize = 6 << 10;
 
@@ -71,18 +74,34 @@ impl Reporter {
         self.record.written_bytes.store(self.record.written() + bytes as u64, Ordering::Relaxed);
     }
 
-    /// The peer does not take what is to be written.
-    pub(in crate::listen) fn blocked(&self) {
-        if !self.record.blocked.is_on() {
-            self.record.blocked.begin(self.table.now_ms(), self.record.written());
+    /// HTTP/2 may keep so many bytes to remember headers. False where there is no memory for them.
+    pub(in crate::listen) fn remembers(&self, bytes: usize) -> bool {
+        let budget = &self.table.budget;
+        let charge = |held: &mut Held| held.set_connection_part(budget, |held| &mut held.header_table_bytes, bytes);
+        self.charged(None, Share::Connections, bytes, charge)
+    }
+
+    /// The peer does not take what is to be written. False where there is no memory to keep it in.
+    pub(in crate::listen) fn blocked(&self) -> bool {
+        if self.record.blocked.is_on() {
+            return true;
         }
+        self.record.blocked.begin(self.table.now_ms(), self.record.written());
+        self.keeps_unwritten(UNWRITTEN_BYTES)
     }
 
     /// All was written.
     pub(in crate::listen) fn flushed(&self) {
         if self.record.blocked.is_on() {
             self.record.blocked.end();
+            self.keeps_unwritten(0);
         }
+    }
+
+    fn keeps_unwritten(&self, bytes: usize) -> bool {
+        let budget = &self.table.budget;
+        let charge = |held: &mut Held| held.set_connection_part(budget, |held| &mut held.unwritten_bytes, bytes);
+        self.charged(None, Share::Connections, bytes, charge)
     }
 
     /// A request begins whose headers hold so many bytes, of a client that a trusted proxy names where it came over one.

@@ -1,0 +1,118 @@
+//! What HTTP/2 connections keep is what the budget says. A program of its own: it measures its own memory.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use telemeter_http::budget::{MemoryBudget, Share};
+use telemeter_http::listen::Limits;
+use telemeter_http::tls::Tls;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+
+use support::{SOON, Serving, frame, shake, write_pair};
+
+const CONNECTIONS: usize = 24;
+/// The table of a connection holds 4,096 bytes: 41 for each of these paths.
+const ENTRIES: u32 = 99;
+/// The runtime, the allocator, what clients hold.
+const BESIDE_BYTES: usize = 8 << 20;
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// `GET /` with a query that is to be remembered, and that nobody sent before; so long that it fills a buffer. What it says
+/// beside the path is more than we take: it is answered 431, and remembered all the same.
+fn get_with_new_path(at: u32) -> Vec<u8> {
+    let path = [b'/', b'?', b'a' + (at / 26) as u8, b'a' + (at % 26) as u8];
+    let long = vec![b'v'; 16_300];
+    let length = [0x7f, 0xad, 0x7e];
+    let block = [&[0x82, 0x87, 0x01, 1, b'x', 0x44, 4][..], &path, &[0, 1, b'l'], &length, &long].concat();
+    frame(1, 0x5, 2 * at + 1, &block)
+}
+
+/// `GET /` in few bytes, after the table was given up or not.
+fn plain_get(at: u32, gives_up: bool) -> Vec<u8> {
+    let block: &[u8] = &[0x20, 0x82, 0x87, 0x84, 0x01, 1, b'x'];
+    frame(1, 0x5, 2 * at + 1, if gives_up { block } else { &block[1..] })
+}
+
+struct Peer {
+    read: ReadHalf<TlsStream<TcpStream>>,
+    write: WriteHalf<TlsStream<TcpStream>>,
+}
+
+impl Peer {
+    async fn connect(serving: &Serving, cert: &Path) -> Self {
+        let stream = shake(serving, "127.0.0.1", cert).await.unwrap();
+        let (read, mut write) = tokio::io::split(stream);
+        let settings = frame(4, 0, 0, &[]);
+        write.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat()).await.unwrap();
+        let mut peer = Self { read, write };
+        peer.ask(&[plain_get(0, false)], 1).await;
+        peer
+    }
+
+    /// Sends all, and reads until so many bodies came.
+    async fn ask(&mut self, frames: &[Vec<u8>], answers: usize) {
+        let writing = async {
+            for frame in frames {
+                self.write.write_all(frame).await.unwrap();
+            }
+            self.write.flush().await.unwrap();
+        };
+        let reading = async {
+            let mut seen = Vec::new();
+            while seen.windows(5).filter(|five| five == b"hello").count() < answers {
+                let mut piece = [0; 4096];
+                let bytes = timeout(SOON, self.read.read(&mut piece)).await.unwrap().unwrap();
+                assert!(bytes > 0, "closed");
+                seen.extend_from_slice(&piece[..bytes]);
+            }
+        };
+        tokio::join!(writing, reading);
+    }
+}
+
+#[tokio::test]
+async fn what_header_compression_remembers_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = write_pair(folder.path(), "one");
+    let budget = MemoryBudget::new(4 << 30);
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let limits =
+        Limits { idle_timeout: SOON * 10, header_timeout: SOON * 10, budget: budget.clone(), ..Limits::default() };
+    let serving = Serving::start(router, Some(Tls::load(&cert, &key).unwrap()), limits).await;
+    let mut peers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        peers.push(Peer::connect(&serving, &cert).await);
+    }
+    // What requests hold is given back a moment after their answers.
+    sleep(Duration::from_millis(300)).await;
+    let (resident_before, counted_before) = (resident_bytes(), budget.used_bytes(Share::Connections));
+    let frames: Vec<Vec<u8>> = (1..=ENTRIES).map(get_with_new_path).chain([plain_get(ENTRIES + 1, false)]).collect();
+    for peer in &mut peers {
+        peer.ask(&frames, 1).await;
+    }
+    sleep(Duration::from_millis(300)).await;
+    let kept = resident_bytes().saturating_sub(resident_before);
+    let counted = budget.used_bytes(Share::Connections) - counted_before;
+    println!("{} KiB a connection are kept, {} KiB counted", kept / CONNECTIONS >> 10, counted / CONNECTIONS >> 10);
+    assert!(kept > CONNECTIONS << 20, "{kept}: this test measures nothing");
+    assert!(kept <= counted + BESIDE_BYTES, "{} KiB are kept, {} KiB counted", kept >> 10, counted >> 10);
+
+    // Once a peer does as it was asked, nothing is kept and nothing counted.
+    for peer in &mut peers {
+        peer.ask(&[frame(4, 1, 0, &[]), plain_get(ENTRIES + 2, true), plain_get(ENTRIES + 3, false)], 2).await;
+    }
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(budget.used_bytes(Share::Connections), counted_before);
+}
