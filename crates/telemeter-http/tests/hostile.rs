@@ -256,6 +256,24 @@ async fn a_peer_whose_window_stays_closed_is_closed() {
 }
 
 #[tokio::test]
+async fn streams_that_break_rules_end_the_connection() {
+    let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
+    let mut stream = shake(&secure.serving, "127.0.0.2", &secure.cert).await.unwrap();
+    stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat()).await.unwrap();
+    // More is sent than the length says.
+    let broken = |at: u32| {
+        let block = [&[0x83, 0x87, 0x04, 5][..], b"/read", &[0x01, 1, b'x', 0x0f, 13, 1, b'1']].concat();
+        [frame(1, 0x4, 2 * at + 1, &block), frame(0, 0, 2 * at + 1, b"more")].concat()
+    };
+    for at in 0..200 {
+        let _ = stream.write_all(&broken(at)).await;
+        let _ = stream.flush().await;
+    }
+    let mut bytes = Vec::new();
+    let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("closed");
+}
+
+#[tokio::test]
 async fn little_of_a_body_is_taken_that_nobody_reads() {
     let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
     let mut stream = shake(&secure.serving, "127.0.0.2", &secure.cert).await.unwrap();

@@ -89,6 +89,12 @@ pub(crate) fn all() -> Vec<Scenario> {
         new("half headers", attack!(connections::half_headers)),
         // Each connection brings 250 requests.
         Scenario { server: tls, per_second: (100, 10), ..new("HTTP/2 without a window", attack!(http2::no_window)) },
+        // Each connection brings 1.6 MB.
+        Scenario {
+            server: tls,
+            per_second: (30, 10),
+            ..new("HTTP/2 headers to remember", attack!(http2::headers_to_remember))
+        },
         new("bodies unread beside a slow authority", attack!(bodies::unread_while_the_authority_is_slow)),
         Scenario {
             store: (None, Some(Failure::Hangs)),
@@ -97,6 +103,11 @@ pub(crate) fn all() -> Vec<Scenario> {
                 Kind::Authorize | Kind::Health | Kind::Metrics => Expected::Success,
             },
             ..new("a store that hangs beside stalled bodies", attack!(bodies::stalled_of_many_clusters))
+        },
+        // Each connection brings 40 requests.
+        Scenario {
+            per_second: (250, 60),
+            ..new("pipelined requests with long headers", attack!(connections::pipelined_long_headers))
         },
         Scenario {
             at_least: Duration::from_secs(18),

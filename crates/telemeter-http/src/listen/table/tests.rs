@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::reporter::{LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, Working};
+use super::reporter::{LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, UNWRITTEN_BYTES, Working};
 use super::*;
 
 mod balancer;
@@ -117,6 +117,45 @@ fn a_large_buffer_counts_until_its_connection_ends_and_half_of_the_share_is_for_
     assert!(all[0].reporter().may_read_much());
     assert_eq!(budget.used_bytes(Share::Connections), used, "once, and also while it is idle");
     drop(all);
+    assert_eq!(budget.used_bytes(Share::Connections), 0);
+}
+
+#[test]
+fn answers_that_are_not_read_count_until_they_are() {
+    let (table, budget) = table(|_| ());
+    let admitted = table.admit(owner(1), false).unwrap();
+    let (reporter, capacity) = (admitted.reporter(), budget.capacity_bytes(Share::Connections));
+    for _ in 0..3 {
+        assert!(reporter.blocked() && reporter.blocked());
+        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + UNWRITTEN_BYTES);
+        reporter.flushed();
+        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
+    }
+    let many: Vec<_> = (0..50).map(|_| table.admit(owner(2), false).unwrap()).collect();
+    for unread in &many {
+        unread.reporter().blocked();
+        assert!(budget.used_bytes(Share::Connections) <= capacity);
+    }
+    assert!(open(&many) < 50 && is_open(&admitted), "they make room for each other");
+    drop((admitted, many));
+    assert_eq!(budget.used_bytes(Share::Connections), 0);
+}
+
+#[test]
+fn what_is_remembered_of_headers_counts_until_it_is_given_up() {
+    let (table, budget) = table(|_| ());
+    let admitted = table.admit(owner(1), false).unwrap();
+    let reporter = admitted.reporter();
+    for bytes in [64 << 10, 192 << 10, 32 << 10, 0] {
+        assert!(reporter.remembers(bytes));
+        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + bytes);
+    }
+    assert!(reporter.remembers(64 << 10));
+    let other = table.admit(owner(2), false).unwrap();
+    assert!(!reporter.remembers(8 << 20), "more than the share: who holds most makes room");
+    assert!(!is_open(&admitted));
+    assert_eq!(budget.used_bytes(Share::Connections), if is_open(&other) { CONNECTION_BYTES } else { 0 });
+    drop((admitted, other));
     assert_eq!(budget.used_bytes(Share::Connections), 0);
 }
 

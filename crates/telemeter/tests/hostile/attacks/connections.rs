@@ -28,6 +28,14 @@ pub(crate) async fn half_headers(arena: Arc<Arena>) -> Faults {
     Faults::new()
 }
 
+/// 40 requests one behind the other with headers of 6 KB each, whose answers are read; then nothing.
+pub(crate) async fn pipelined_long_headers(arena: Arc<Arena>) -> Faults {
+    let request = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}\r\n\r\n", "x".repeat(6000));
+    let requests = Bytes::from(request.repeat(40));
+    hold(&arena, arena.number(3000, 150), Arc::new(move |_| vec![requests.clone()])).await;
+    Faults::new()
+}
+
 /// Requests one behind the other, whose answers are not read. Each connection has to be closed within the deadline.
 pub(crate) async fn pipelining(arena: Arc<Arena>) -> Faults {
     /// 10 s for an answer to be read, and what a busy machine needs beyond.

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: many streams of one byte, and answers for which there is no window.
+//! HTTP/2 by hand: many streams of one byte, answers for which there is no window, headers that are to be remembered.
 
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// Beside the index of a name: it is to be remembered with its value.
+const REMEMBERED: u8 = 0x40;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
 /// One byte on each of 250 streams, and no more.
@@ -44,6 +46,25 @@ pub(crate) async fn no_window(arena: Arc<Arena>) -> Faults {
     }
     let opening = Bytes::from(opening);
     hold(&arena, arena.number(800, 30), Arc::new(move |_| vec![opening.clone()])).await;
+    Faults::new()
+}
+
+/// Headers that fill a buffer, with a path of a few bytes that is to be remembered until the connection ends.
+pub(crate) async fn headers_to_remember(arena: Arc<Arena>) -> Faults {
+    /// The table has 4,096 bytes, and takes 41 for each of these paths.
+    const PATHS: usize = 99;
+    let mut opening = PREFACE.to_vec();
+    frame(&mut opening, SETTINGS, 0, 0, &[]);
+    for (number, stream) in streams().take(PATHS).enumerate() {
+        let mut headers = vec![0x82, 0x87]; // GET, https
+        name_of_the_table(&mut headers, 1, "telemeter");
+        name_of_the_table(&mut headers, REMEMBERED | 4, &format!("/?{number:02}"));
+        // With this it is more than the server takes: it is told so, and what is remembered stays.
+        field(&mut headers, "x-long", &"x".repeat(16_250));
+        frame(&mut opening, HEADERS, END_HEADERS | END_STREAM, stream, &headers);
+    }
+    let opening = Bytes::from(opening);
+    hold(&arena, arena.number(600, 60), Arc::new(move |_| vec![opening.clone()])).await;
     Faults::new()
 }
 
