@@ -32,6 +32,8 @@ use telemeter_rules::newest::Newest;
 use telemeter_wire::{Arena, Limits, snappy};
 
 mod large;
+#[cfg(test)]
+mod sizing;
 
 use self::large::Large;
 use crate::{
@@ -364,7 +366,7 @@ impl Workspaces {
         plain_bytes: usize,
         work: impl FnOnce(&mut Workspace) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let bytes = plain_bytes.saturating_mul(WORK_FACTOR).max(MIN_WORK_BYTES);
+        let bytes = work_bytes(plain_bytes);
         if bytes <= self.large.above_bytes {
             return self.work(bytes, work);
         }
@@ -406,6 +408,11 @@ impl Workspaces {
         encoder.block(encoded, &mut block);
         Message { block: block.freeze(), plain_bytes: encoded.len() }
     }
+}
+
+/// What a request holds while it is worked on.
+fn work_bytes(plain_bytes: usize) -> usize {
+    plain_bytes.saturating_mul(WORK_FACTOR).max(MIN_WORK_BYTES)
 }
 
 /// Where a request comes from. One that came over no connection of ours counts as from the address `::`.

@@ -101,6 +101,12 @@ impl Readers {
         Client(self.0.keys.hash_one(name))
     }
 
+    /// What bodies of one client hold at most while they are read, where one may have so many bytes.
+    #[must_use]
+    pub fn part_of_a_client(budget: &MemoryBudget, cap_bytes: usize) -> usize {
+        (budget.capacity_bytes(Share::Bodies) / CLIENT_PART).max(cap_bytes)
+    }
+
     /// Reads the whole of `body`, of at most `cap_bytes`. Trailers are let go.
     ///
     /// # Errors
@@ -212,7 +218,7 @@ impl Reading<'_> {
                 }
                 return Err(BodyError::NoRoom);
             }
-            let part = (budget.capacity_bytes(Share::Bodies) / CLIENT_PART).max(self.cap_bytes);
+            let part = Readers::part_of_a_client(budget, self.cap_bytes);
             let of_client = table.clients.get(&self.client).copied().unwrap_or_default();
             let is_fair = self.id.is_none() || of_client + more <= part;
             if !fits && is_fair {

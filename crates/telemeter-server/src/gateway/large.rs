@@ -62,6 +62,15 @@ impl Large {
     }
 }
 
+#[cfg(test)]
+impl Large {
+    /// How many that take so much work at once; `None` for small ones.
+    pub(super) fn at_once(&self, bytes: usize) -> Option<usize> {
+        let units = units(bytes.min(self.together_bytes)) as usize;
+        (bytes > self.above_bytes).then(|| self.room.available_permits() / units)
+    }
+}
+
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX >> 3).max(1)
 }
