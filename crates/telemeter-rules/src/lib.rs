@@ -22,5 +22,5 @@ pub use error::Error;
 pub use matcher::{Matcher, Op};
 pub use refusal::Refusal;
 pub use selector::Selector;
-pub use transform::{Report, Transform, Verdict, run};
+pub use transform::{Report, Transform, Verdict, run, run_partial};
 pub use whitelist::{NameVerdict, Whitelist};

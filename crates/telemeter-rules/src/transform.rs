@@ -1,6 +1,6 @@
 //! A step over series, and the pass that takes each series through all steps.
 
-use telemeter_wire::{Arena, SeriesMut, SeriesSet};
+use telemeter_wire::{Arena, Series, SeriesMut, SeriesSet};
 
 use crate::refusal::Refusal;
 
@@ -71,4 +71,28 @@ pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mu
         }
         Ok(true)
     })
+}
+
+/// As [`run`], but a series that a step refuses is left out and shown to `refused`, as it was then; the others go on.
+pub fn run_partial<'a>(
+    set: &mut SeriesSet<'a>,
+    steps: &[&'a dyn Transform],
+    report: &mut Report,
+    mut refused: impl FnMut(&Series<'_, 'a>, Refusal),
+) {
+    report.series += set.len() as u64;
+    let arena = set.arena();
+    set.retain_mut(|series| {
+        for step in steps {
+            match step.apply(series, arena, report) {
+                Ok(Verdict::Keep) => {}
+                Ok(Verdict::Drop) => return false,
+                Err(refusal) => {
+                    refused(&series.view(), refusal);
+                    return false;
+                }
+            }
+        }
+        true
+    });
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub door: Door,
     /// How a receive request's identity label is held against its token.
     pub receive_identity: ReceiveIdentity,
+    /// Whether the good series of a remote write are stored where others are refused; the answer is 400 all the same.
+    pub partial_writes: bool,
     /// Whether the debug lines of a receive request carry `tenant=` with the cluster's ID.
     pub log_tenant: bool,
     /// Where the token for outbound calls comes from; without, calls carry none.
@@ -81,6 +83,7 @@ impl Config {
             token_expire: Duration::from_secs(86_400),
             door,
             receive_identity: ReceiveIdentity::Strict,
+            partial_writes: false,
             log_tenant: false,
             oidc: None,
             memcached: None,

@@ -20,8 +20,13 @@ use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
 
 use crate::{
     gateway::Gateway,
+    receive::put_written,
     sender::{ClusterId, Sender},
 };
+
+pub use self::partial::PartialWrite;
+
+mod partial;
 
 /// How long a caller should wait where nobody told us.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -56,6 +61,9 @@ pub enum Error {
     /// The series make the request be refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Some series make the request be refused; the others were stored (`--partial-writes`).
+    #[error("{0}")]
+    PartialWrite(Box<PartialWrite>),
     /// This cluster uploaded a moment ago.
     #[error("one upload every {} seconds; the next in {}", .period.as_secs(), seconds(*.retry_after))]
     RateLimited {
@@ -102,7 +110,9 @@ impl Error {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Auth(error) => auth_status(error),
             Self::TokenWithoutCluster => StatusCode::UNAUTHORIZED,
-            Self::Form(_) | Self::Refused(_) | Self::Body(BodyError::Malformed(_)) => StatusCode::BAD_REQUEST,
+            Self::Form(_) | Self::Refused(_) | Self::PartialWrite(_) | Self::Body(BodyError::Malformed(_)) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Format(UnknownFormat) | Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Wire(WireError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -169,6 +179,7 @@ impl Error {
             | Self::Body(BodyError::TooLarge { .. })
             | Self::Wire(_)
             | Self::Refused(_)
+            | Self::PartialWrite(_)
             | Self::RateLimited { .. } => self.to_string(),
         }
     }
@@ -204,14 +215,8 @@ impl Error {
                 | WireError::NotUtf8(_)
                 | WireError::Reference(_),
             ) => Reason::Undecodable,
-            Self::Refused(refusal) => match refusal {
-                Refusal::NoName | Refusal::LabelTwice { .. } => Reason::Labels,
-                Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => Reason::Identity,
-                Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
-                    Reason::Timestamps
-                }
-                Refusal::NoValue => Reason::Undecodable,
-            },
+            Self::Refused(refusal) => refusal_reason(refusal),
+            Self::PartialWrite(partial) => partial.refusal().map_or(Reason::Undecodable, refusal_reason),
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::StoreRefused { .. } => Reason::StoreRefused,
             Self::StoreUnavailable { .. } => Reason::StoreUnavailable,
@@ -226,6 +231,17 @@ impl Error {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.status().is_server_error()
+    }
+}
+
+fn refusal_reason(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::NoName | Refusal::LabelTwice { .. } => Reason::Labels,
+        Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => Reason::Identity,
+        Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
+            Reason::Timestamps
+        }
+        Refusal::NoValue => Reason::Undecodable,
     }
 }
 
@@ -303,6 +319,11 @@ impl IntoResponse for RequestError {
         let mut response = self.error.status().into_response();
         if let Some(retry_after) = self.error.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after)));
+        }
+        if let Error::PartialWrite(partial) = &self.error
+            && let Some(written) = partial.written()
+        {
+            put_written(response.headers_mut(), written);
         }
         response.extensions_mut().insert(Arc::new(self));
         response

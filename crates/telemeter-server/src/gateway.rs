@@ -114,6 +114,8 @@ pub struct Shared {
     pub concurrency: Concurrency,
     /// The least that a body has to arrive at once its first seconds are over, in bytes a second; 0: nothing.
     pub min_body_rate: u64,
+    /// Whether the good series of a remote write are stored where others are refused.
+    pub partial_writes: bool,
 }
 
 impl std::ops::Deref for Gateway {

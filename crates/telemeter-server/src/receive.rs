@@ -17,10 +17,10 @@ use telemeter_wire::{
     snappy,
 };
 
-pub(crate) use self::protocol::say_nothing_written;
-use self::protocol::{Protocol, put_written};
+use self::protocol::Protocol;
+pub(crate) use self::protocol::{put_written, say_nothing_written};
 use crate::{
-    error::{Error, RequestError},
+    error::{Error, PartialWrite, RequestError},
     fleet::Seen,
     forward::Message,
     gateway::{Gateway, Workspace, Write, asker, limits},
@@ -34,6 +34,8 @@ const MAX_RATIO: usize = 16;
 /// [`MIN_TEXT_BYTES`] or less is not worth the question.
 const USUAL_TEXT_RATIO: usize = 8;
 const MIN_TEXT_BYTES: usize = 64 << 10;
+/// What [`WireError::Limit`] calls these texts.
+const ALL_TEXT: &str = "bytes in all labels";
 
 /// `POST /metrics/v1/receive`. The comment on a step is the status that its failure answers with.
 ///
@@ -59,27 +61,41 @@ async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Resp
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_receive_bytes).await?; // 413, 400, 503
     let plain_bytes = snappy::announced_len(&body).min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
-    match protocol {
+    let (processed, success) = match protocol {
         Protocol::V1 => {
-            let work = |workspace: &mut Workspace| judge(gateway, workspace, body, cluster);
-            let write = gateway.workspaces.with(cluster, plain_bytes, work).await; // 413, 400, 503
-            // What the store said, or 503.
-            Ok(gateway.deliver(Route::Receive, cluster, None, &sender, write?).await?.into_response())
+            let work = |workspace: &mut Workspace| process(gateway, workspace, body, cluster);
+            (gateway.workspaces.with(cluster, plain_bytes, work).await?, None) // 413, 400, 503
         }
         Protocol::V2 => {
-            let (write, contents) = judge_v2_in_room(gateway, &body, plain_bytes, cluster).await?; // 413, 400, 503
-            drop(body);
-            gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
-            // What the rules left out was written as well as it ever will be: a sender would count it as lost.
-            let mut response = StatusCode::NO_CONTENT.into_response();
-            put_written(response.headers_mut(), &contents);
-            Ok(response)
+            let (processed, contents) = process_v2_in_room(gateway, &body, plain_bytes, cluster).await?; // 413, 400, 503
+            (processed, Some(contents))
         }
+    };
+    let Processed { write, refused } = processed;
+    if let Some(refused) = refused {
+        if !refused.is_all() {
+            gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
+        }
+        return Err(Error::PartialWrite(Box::new(refused))); // 400
     }
+    let status = gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
+    let Some(contents) = success else { return Ok(status.into_response()) };
+    // What the rules left out was written as well as it ever will be: a sender would count it as lost.
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    put_written(response.headers_mut(), &contents);
+    Ok(response)
 }
 
-/// One pass over the body: decompress, decode, judge, encode. What no step changed goes on as it came, compressed and all.
-fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<Write, Error> {
+/// What became of a body.
+struct Processed {
+    /// What is to be delivered.
+    write: Write,
+    /// The series that were refused, where the others go on (`--partial-writes`).
+    refused: Option<PartialWrite>,
+}
+
+/// One pass over the body: decompress, decode, apply the rules, encode. What no step changed goes on as it came, compressed and all.
+fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<Processed, Error> {
     let Workspace { arena, plain, encoded, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
@@ -90,76 +106,93 @@ fn judge(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &s
     if metadata.entries > 0 {
         gateway.metrics.receive_metadata.inc();
     }
-    let seen = apply(gateway, &steps, &mut set, body.len(), cluster)?; // 400
+    let (seen, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
     let series = set.len();
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
-        return Ok(Write { message: Message { block: body.freeze(), plain_bytes: plain.len() }, series, seen });
+        let message = Message { block: body.freeze(), plain_bytes: plain.len() };
+        return Ok(Processed { write: Write { message, series, seen }, refused });
     }
     encoded.clear();
     remote_write::encode(&set, encoded);
-    Ok(Write { message: gateway.workspaces.compress(encoder, encoded), series, seen })
+    let message = gateway.workspaces.compress(encoder, encoded);
+    Ok(Processed { write: Write { message, series, seen }, refused })
 }
 
-/// As [`judge`] for 2.0, in a workspace that has room for its texts as often as they are referenced. How long these are is
+/// As [`process`] for 2.0, in a workspace that has room for its texts as often as they are referenced. How long these are is
 /// known once they are decoded: a request with more of them than is usual is decoded again, where there is room for the most
 /// that it may have.
-async fn judge_v2_in_room(
+async fn process_v2_in_room(
     gateway: &Gateway,
     body: &Buffer,
     plain_bytes: usize,
     cluster: &str,
-) -> Result<(Write, v2::Contents), Error> {
+) -> Result<(Processed, v2::Contents), Error> {
     let most = limits().text_bytes.min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
     let usual = plain_bytes.saturating_mul(USUAL_TEXT_RATIO).max(MIN_TEXT_BYTES).min(most);
     for text_bytes in [usual, most] {
         let limits = Limits { text_bytes, ..limits() };
-        let work = |workspace: &mut Workspace| judge_v2(gateway, workspace, body, cluster, &limits);
+        let work = |workspace: &mut Workspace| process_v2(gateway, workspace, body, cluster, &limits);
         match gateway.workspaces.with(cluster, plain_bytes.max(text_bytes), work).await {
-            Err(Error::Wire(WireError::Limit { limit, .. })) if limit == text_bytes && text_bytes < most => {}
-            judged => return judged,
+            Err(Error::Wire(WireError::Limit { what: ALL_TEXT, .. })) if text_bytes < most => {}
+            processed => return processed,
         }
     }
-    Err(WireError::Limit { what: "bytes in all labels", limit: most }.into())
+    Err(WireError::Limit { what: ALL_TEXT, limit: most }.into())
 }
 
-/// One pass over the body: decompress, decode, judge, encode as 1.0.
-fn judge_v2(
+/// One pass over the body: decompress, decode, apply the rules, encode as 1.0.
+fn process_v2(
     gateway: &Gateway,
     workspace: &mut Workspace,
     body: &Buffer,
     cluster: &str,
     limits: &Limits,
-) -> Result<(Write, v2::Contents), Error> {
+) -> Result<(Processed, v2::Contents), Error> {
     let Workspace { arena, plain, encoded, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
     let steps = rules.of_receive(cluster, gateway.clock.now_ms()).counting(&gateway.fleet.dropped);
     let mut set = SeriesSet::new_in(arena);
-    let contents = v2::decode(plain, limits, &mut set)?; // 400
+    let mut partial = PartialWrite::default();
+    let contents = match gateway.partial_writes {
+        true => v2::decode_partial(plain, limits, &mut set, &mut |error| partial.refuse_references(&error)),
+        false => v2::decode(plain, limits, &mut set),
+    }?; // 400
     if contents.metadata > 0 {
         gateway.metrics.receive_metadata.inc();
     }
     gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
-    let seen = apply(gateway, &steps, &mut set, body.len(), cluster)?; // 400
+    let (seen, refused) = apply(gateway, &steps, &mut set, partial, Some(&contents), body.len(), cluster)?; // 400
     let series = set.len();
     encoded.clear();
     remote_write::encode(&set, encoded);
-    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen }, contents))
+    let message = gateway.workspaces.compress(encoder, encoded);
+    Ok((Processed { write: Write { message, series, seen }, refused }, contents))
 }
 
-/// Takes the series of a request through the rules, and notes what is seen of them.
+/// Takes the series of a request through the rules, and notes what is seen of them. Where `--partial-writes` says so, a series
+/// that they refuse is left out, and noted in `partial`.
 fn apply<'a>(
     gateway: &Gateway,
     steps: &'a Steps<'a>,
     set: &mut SeriesSet<'a>,
+    mut partial: PartialWrite,
+    contents: Option<&v2::Contents>,
     body_bytes: usize,
     cluster: &str,
-) -> Result<Seen, Error> {
+) -> Result<(Seen, Option<PartialWrite>), Error> {
     let mut report = Report::default();
-    let judged = steps.receive(set, &mut report);
+    let applied = match gateway.partial_writes {
+        true => {
+            steps.receive_partial(set, &mut report, |series, refusal| partial.refuse(series, refusal));
+            Ok(())
+        }
+        false => steps.receive(set, &mut report),
+    };
     gateway.metrics.add(Route::Receive, &report);
-    judged?;
-    Ok(gateway.fleet.seen(cluster, set, report.filtered, body_bytes, gateway.clock.now_ms()))
+    applied?;
+    let seen = gateway.fleet.seen(cluster, set, report.filtered, body_bytes, gateway.clock.now_ms());
+    Ok((seen, partial.finish(report.series, contents)))
 }

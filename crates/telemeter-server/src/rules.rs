@@ -4,7 +4,7 @@ use telemeter_auth::jwt::Caller;
 use telemeter_rules::{
     Refusal, Report, Selector, Transform, Whitelist,
     canonical::Canonical,
-    run,
+    run, run_partial,
     transforms::{
         elide::Elide,
         filter::Filter,
@@ -13,7 +13,7 @@ use telemeter_rules::{
         timestamps::{CheckAhead, CheckUpload},
     },
 };
-use telemeter_wire::SeriesSet;
+use telemeter_wire::{Series, SeriesSet};
 
 use crate::{
     config::{self, ReceiveIdentity},
@@ -158,6 +158,18 @@ impl<'r> Steps<'r> {
         let steps: [&dyn Transform; 6] =
             [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide];
         run(set, &steps[..steps.len() - self.idle()], report)
+    }
+
+    /// As [`receive`](Self::receive), but a series that a step refuses is left out and shown to `refused`; the others go on.
+    pub fn receive_partial<'a>(
+        &'a self,
+        set: &mut SeriesSet<'a>,
+        report: &mut Report,
+        refused: impl FnMut(&Series<'_, 'a>, Refusal),
+    ) {
+        let steps: [&dyn Transform; 6] =
+            [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide];
+        run_partial(set, &steps[..steps.len() - self.idle()], report, refused);
     }
 
     /// How many of the last steps have nothing to do.

@@ -71,6 +71,7 @@ fn router() -> (Router, String) {
         workspaces: Workspaces::default(),
         concurrency: Concurrency::new(100),
         min_body_rate: 512,
+        partial_writes: false,
     };
     (routes::external(Gateway::new(shared), &Health::new(), &http), token)
 }

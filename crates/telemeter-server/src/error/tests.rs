@@ -42,6 +42,7 @@ fn each_error_has_its_status_and_its_wait() {
     check(Error::Wire(WireError::DuplicateLabel { line: 1, label: "x".into() }), 400, None);
     check(Error::Wire(WireError::Limit { what: "series", limit: 7 }), 400, None);
     check(Error::Refused(Refusal::NoName), 400, None);
+    check(Error::PartialWrite(Box::default()), 400, None);
     let limited =
         |millis| Error::RateLimited { period: Duration::from_secs(270), retry_after: Duration::from_millis(millis) };
     check(limited(7_000), 429, Some(7));

@@ -58,7 +58,7 @@ impl Protocol {
 }
 
 /// Says in an answer how much of a 2.0 request was written.
-pub(super) fn put_written(headers: &mut HeaderMap, written: &Contents) {
+pub(crate) fn put_written(headers: &mut HeaderMap, written: &Contents) {
     headers.insert(SAMPLES, HeaderValue::from(written.samples));
     headers.insert(HISTOGRAMS, HeaderValue::from(written.histograms));
     headers.insert(EXEMPLARS, HeaderValue::from(written.exemplars));

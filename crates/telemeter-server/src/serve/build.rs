@@ -116,6 +116,7 @@ pub(super) fn gateway(
         workspaces: Workspaces::new(budget.clone()),
         concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
         min_body_rate: config.limits.min_body_rate,
+        partial_writes: config.partial_writes,
     });
     Ok((gateway, outbounds.made))
 }

@@ -12,8 +12,9 @@ mod series;
 
 use crate::{
     error::{Error, Limits, ReferenceError, excerpt},
+    labels::fields,
     protobuf::{NOT_UTF8, Reader, Wire, expect, utf8},
-    series::SeriesSet,
+    series::{Points, SeriesSet},
 };
 
 /// How many of each thing a request held, whatever becomes of them later. The `Written` headers of an answer count the first
@@ -39,13 +40,36 @@ pub struct Contents {
 /// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Reference`] for
 /// symbols or references that are not as the specification wants them; [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
+    decode_with(message, limits, set, None)
+}
+
+/// As [`decode`], but a series whose references cannot be is left out and shown to `refused`; the others go on. What such a
+/// series held is not in the [`Contents`].
+///
+/// # Errors
+/// As [`decode`]; [`Error::Reference`] only for what is wrong with the symbols themselves.
+pub fn decode_partial<'a>(
+    message: &'a [u8],
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+    refused: &mut dyn FnMut(ReferenceError),
+) -> Result<Contents, Error> {
+    decode_with(message, limits, set, Some(refused))
+}
+
+fn decode_with<'a>(
+    message: &'a [u8],
+    limits: &Limits,
+    set: &mut SeriesSet<'a>,
+    refused: Option<&mut dyn FnMut(ReferenceError)>,
+) -> Result<Contents, Error> {
     // No label of it is a field that could be copied.
     set.set_source(&[]);
     let arena = set.arena();
     let mut symbols = arena.take_symbols();
     let decoded = read_symbols(message, limits, &mut symbols).and_then(|()| {
         let mut decoder = series::Decoder::new(&symbols, limits);
-        read_series(message, &mut decoder, set)?;
+        read_series(message, &mut decoder, set, refused)?;
         Ok(decoder.contents)
     });
     arena.keep_symbols(symbols);
@@ -86,17 +110,63 @@ fn read_series<'a>(
     message: &'a [u8],
     decoder: &mut series::Decoder<'_, 'a>,
     set: &mut SeriesSet<'a>,
+    mut refused: Option<&mut dyn FnMut(ReferenceError)>,
 ) -> Result<(), Error> {
     let mut reader = Reader::new(message);
     while let Some((number, wire)) = reader.field()? {
-        if number == 5 {
-            expect(wire, Wire::Bytes)?;
-            decoder.series(reader.bytes()?, set)?;
-        } else {
+        if number != 5 {
             reader.skip(number, wire)?;
+            continue;
         }
+        expect(wire, Wire::Bytes)?;
+        let mark = set.mark();
+        match (decoder.series(reader.bytes()?, set), &mut refused) {
+            (Ok(()), _) => {}
+            (Err(Error::Reference(error)), Some(refused)) => {
+                set.abandon(mark);
+                refused(error);
+            }
+            (Err(error), _) => return Err(error),
+        }
+        decoder.index += 1;
     }
     Ok(())
+}
+
+impl Contents {
+    /// What one decoded series holds: samples, histograms, exemplars.
+    #[must_use]
+    pub fn of(points: &Points<'_>) -> Self {
+        let mut contents = Self::default();
+        let Points::Encoded(encoded) = points else { return contents };
+        for (number, _) in fields(encoded.payload) {
+            match number {
+                2 => contents.samples += 1,
+                3 => contents.exemplars += 1,
+                4 => contents.histograms += 1,
+                _ => {}
+            }
+        }
+        contents
+    }
+
+    /// What is left of these samples, histograms and exemplars without those of `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            samples: self.samples.saturating_sub(other.samples),
+            histograms: self.histograms.saturating_sub(other.histograms),
+            exemplars: self.exemplars.saturating_sub(other.exemplars),
+            ..*self
+        }
+    }
+
+    /// Adds these samples, histograms and exemplars.
+    pub fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+    }
 }
 
 #[cfg(test)]

@@ -84,6 +84,10 @@ pub struct ServerFlags {
     #[arg(long, value_enum, value_name = "RULE", default_value = "strict")]
     receive_identity: Identity,
 
+    /// Where some series of a remote write are refused, store the others. The answer is 400 all the same, and names the first three refused. Without: one bad series refuses the request.
+    #[arg(long)]
+    partial_writes: bool,
+
     /// The OpenID issuer that gives us the token for calls to the authority and the store. Goes with --client-id and --client-secret.
     #[arg(long, value_name = "URL")]
     oidc_issuer: Option<String>,
@@ -311,6 +315,7 @@ impl ServerFlags {
                 Identity::Strict => ReceiveIdentity::Strict,
                 Identity::Presence => ReceiveIdentity::Presence,
             },
+            partial_writes: self.partial_writes,
             log_tenant: self.tenant_key.as_deref() == Some(CLUSTER_ID),
             oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
             memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,

@@ -147,6 +147,7 @@ fn each_flag_of_the_server_lands() {
             matches!(c.door, Door::AnyCluster)
         }),
         ("receive-identity", &["--receive-identity=presence"], |c| c.receive_identity == ReceiveIdentity::Presence),
+        ("partial-writes", &["--partial-writes"], |c| c.partial_writes),
         ("oidc-issuer", oidc, |c| c.oidc.as_ref().is_some_and(|o| o.issuer == "https://i/")),
         ("client-id", oidc, |c| c.oidc.as_ref().is_some_and(|o| o.client_id == "me")),
         ("client-secret", oidc, |c| c.oidc.as_ref().is_some_and(|o| o.client_secret.expose() == "-s")),

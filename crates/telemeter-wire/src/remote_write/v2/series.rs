@@ -21,7 +21,7 @@ pub(super) struct Decoder<'s, 'a> {
     symbols: &'s [&'a str],
     limits: &'s Limits,
     /// How many series came before the one that is being decoded.
-    index: usize,
+    pub index: usize,
     /// What was found so far.
     pub contents: Contents,
     /// Where a series is written anew, and one field of it: used again by the next.
@@ -85,7 +85,6 @@ impl<'s, 'a> Decoder<'s, 'a> {
             let count = 2 * (set.mark() - mark) + 1;
             return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
         }
-        self.index += 1;
         self.contents.samples += u64::from(found.samples);
         self.contents.histograms += u64::from(found.histograms);
         self.contents.exemplars += u64::from(found.exemplars);

@@ -178,6 +178,38 @@ fn what_is_wrong_with_references_is_named() {
 }
 
 #[test]
+fn a_series_with_bad_references_may_go_alone() {
+    let good = [packed(&[1, 2, 3, 4]), plain_sample()].concat();
+    let exemplar = field(4, &packed(&[5, 9]));
+    let series = [
+        [packed(&[1, 9]), plain_sample()].concat(),
+        good.clone(),
+        [packed(&[1, 2, 3]), plain_sample()].concat(),
+        [good.clone(), exemplar].concat(),
+        good,
+    ];
+    let message = request(&SYMBOLS, &series);
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let mut refused = Vec::new();
+    let contents = decode_partial(&message, &Limits::default(), &mut set, &mut |error| refused.push(error));
+    assert_eq!(contents, Ok(Contents { samples: 2, ..Contents::default() }));
+    assert_eq!(set.len(), 2);
+    assert_eq!(Contents::of(&set.at(0).points), Contents { samples: 1, ..Contents::default() });
+    let out_of_range = |series| ReferenceError::OutOfRange { series, reference: 9, symbols: SYMBOLS.len() };
+    assert_eq!(refused, [out_of_range(0), ReferenceError::Odd { series: 2, count: 3 }, out_of_range(3)]);
+    let mut out = Vec::new();
+    remote_write::encode(&set, &mut out);
+    assert_eq!(out, expected(&[plain_sample()]).repeat(2));
+    // What is wrong with all of it stays an error.
+    let message = request(&["up"], &series);
+    let decoded = decode_partial(&message, &Limits::default(), &mut SeriesSet::new_in(&arena), &mut |_| {
+        panic!("no series is to blame")
+    });
+    assert!(matches!(decoded, Err(Error::Reference(ReferenceError::FirstSymbol { .. }))), "{decoded:?}");
+}
+
+#[test]
 fn symbols_may_stand_behind_the_series() {
     let series = field(5, &[packed(&[1, 2, 3, 4]), plain_sample()].concat());
     let symbols = request(&SYMBOLS, &[]);
