@@ -159,7 +159,7 @@ pub struct Anonymize {
 }
 
 /// The URL without user, password, query and fragment, fit for a debug print.
-fn bare(url: &Url) -> String {
+pub(crate) fn bare(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 

@@ -53,8 +53,10 @@ impl Selectors {
 
     /// Logs a warning for each selector that is none to us, or that an answer cannot be held against.
     pub(crate) fn warn(&self) {
-        for warning in self.warnings() {
-            tracing::warn!("{warning}");
+        for (flag, _, problem) in self.with_problems() {
+            if let Some(problem) = problem {
+                tracing::warn!("{flag} {problem}");
+            }
         }
         if self.is_enforced && self.asked().requested.is_none() {
             tracing::warn!(
@@ -64,9 +66,9 @@ impl Selectors {
         }
     }
 
-    /// The same, one text each.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.all.iter().filter_map(|Text { flag, text }| Some(format!("{flag} {}", doubt(text)?))).collect()
+    /// Each selector with its flag, and what is wrong with it.
+    pub(crate) fn with_problems(&self) -> impl Iterator<Item = (&'static str, &str, Option<String>)> {
+        self.all.iter().map(|Text { flag, text }| (*flag, text.as_str(), doubt(text)))
     }
 
     /// What an answer is held against.

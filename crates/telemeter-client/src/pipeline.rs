@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use telemeter_rules::Report;
 use telemeter_wire::{
-    Arena, Error, Limits, Points, SeriesSet,
+    Arena, Error, Limits, Points, Series, SeriesSet,
     exposition::{self, Families, Format},
     snappy,
 };
@@ -65,15 +65,36 @@ impl Packed {
         let (body, slices) = (self.body.clone(), self.slices.clone());
         let (mut start, mut plain, mut families) = (0, Vec::new(), Families::default());
         slices.into_iter().map(move |slice| {
-            snappy::decode_framed(&body[start..slice.end], slice.plain_bytes, &mut plain)?;
-            start = slice.end;
-            let arena = Arena::new();
-            let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(Format::Delimited, &plain, &LIMITS, &mut set)?;
             let mut text = Vec::new();
-            exposition::text::encode_part(&set, &mut families, &mut text);
+            slice.decode(&body[start..slice.end], &mut plain, |set| {
+                exposition::text::encode_part(set, &mut families, &mut text);
+            })?;
+            start = slice.end;
             Ok(text)
         })
+    }
+
+    /// Shows each series to `see`, slice by slice.
+    pub(crate) fn for_each(&self, mut see: impl FnMut(&Series<'_, '_>)) -> Result<(), Error> {
+        let (mut start, mut plain) = (0, Vec::new());
+        for slice in &self.slices {
+            let body = &self.body[start..slice.end];
+            slice.decode(body, &mut plain, |set| set.iter().for_each(|series| see(&series)))?;
+            start = slice.end;
+        }
+        Ok(())
+    }
+}
+
+impl Slice {
+    /// Shows its series to `see`; `plain` is room to work in.
+    fn decode(&self, body: &[u8], plain: &mut Vec<u8>, see: impl FnOnce(&SeriesSet<'_>)) -> Result<(), Error> {
+        snappy::decode_framed(body, self.plain_bytes, plain)?;
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        exposition::decode(Format::Delimited, plain, &LIMITS, &mut set)?;
+        see(&set);
+        Ok(())
     }
 }
 
@@ -101,6 +122,7 @@ pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
     rules: &'p Rules,
     occasion: Occasion<'p>,
+    watch: Option<&'p dyn Watch>,
     report: Report,
     packed: Packed,
     body: Vec<u8>,
@@ -122,7 +144,7 @@ impl Packer {
             self.families.clear()
         }
         let (report, packed, body) = (Report::default(), Packed::default(), Vec::new());
-        Packing { packer: self, rules, occasion, report, packed, body }
+        Packing { packer: self, rules, occasion, watch, report, packed, body }
     }
 }
 
@@ -170,6 +192,9 @@ impl Packing<'_> {
 
     /// The upload, whole.
     pub(crate) fn end(self) -> Packed {
+        if let Some(watch) = self.watch {
+            watch.ended(&self.report);
+        }
         let mut body = self.body;
         body.shrink_to_fit();
         Packed { body: body.into(), left_out: LeftOut::of(&self.report), ..self.packed }

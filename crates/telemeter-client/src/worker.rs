@@ -225,7 +225,7 @@ async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<Optio
 }
 
 /// How Prometheus is called.
-fn source_settings(config: &Config) -> OutboundConfig {
+pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.from.ca_file.clone(),
         ca_flag: Some("--from-ca-file"),
@@ -246,7 +246,7 @@ fn source_settings(config: &Config) -> OutboundConfig {
 }
 
 /// How the server is called.
-fn server_settings(config: &Config) -> OutboundConfig {
+pub(crate) fn server_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.to.ca_file.clone(),
         ca_flag: Some("--to-ca-file"),

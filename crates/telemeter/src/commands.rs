@@ -10,6 +10,8 @@
 //! A binary names the commands that it holds: those of [`all`] or, for the client alone, of [`of_client`], so that
 //! nothing of the other programs is in it.
 
+mod client_preview;
+
 use std::{ffi::OsString, pin::Pin, process::ExitCode};
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -25,7 +27,7 @@ use crate::{
 const TELEMETER: &[CommandEntry] = &[];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.
-const CLIENT: &[CommandEntry] = &[];
+const CLIENT: &[CommandEntry] = &[CommandEntry::of::<client_preview::ClientPreview>()];
 
 /// Every command of `telemeter` (`None`) or of a program.
 pub fn all(of: Option<Program>) -> &'static [CommandEntry] {

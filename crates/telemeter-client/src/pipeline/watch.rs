@@ -10,6 +10,9 @@ pub(crate) trait Watch: Sync {
 
     /// What the rules made of it.
     fn left(&self, series: &Series<'_, '_>);
+
+    /// The scrape has ended; this was counted in all.
+    fn ended(&self, report: &Report);
 }
 
 /// The two places in the order of the steps that it looks from.

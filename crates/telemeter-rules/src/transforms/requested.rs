@@ -65,7 +65,9 @@ impl Requested {
         FilterRequested { requested: self, drop, external: None, family }
     }
 
-    fn allows(&self, labels: &[Label<'_>]) -> bool {
+    /// Whether a selector names a series with these labels, as it was scraped.
+    #[must_use]
+    pub fn names(&self, labels: &[Label<'_>]) -> bool {
         self.whitelist.allows(labels)
     }
 }
@@ -136,7 +138,7 @@ impl FilterRequested<'_> {
     fn allows_without_external(&self, labels: &[Label<'_>], arena: &Arena) -> bool {
         match self.external.as_deref() {
             None | Some([]) => false,
-            Some(external) => self.requested.allows(without(labels, external, arena)),
+            Some(external) => self.requested.names(without(labels, external, arena)),
         }
     }
 }
@@ -155,7 +157,7 @@ fn external<'r>(requested: &'r Requested, part: &SeriesSet<'_>) -> Vec<&'r str> 
     };
     let constant: Vec<&str> = requested.may_be_external.iter().map(|name| &**name).filter(|n| is_constant(n)).collect();
     let explains =
-        |labels: &[Label<'_>]| requested.allows(labels) || requested.allows(without(labels, &constant, part.arena()));
+        |labels: &[Label<'_>]| requested.names(labels) || requested.names(without(labels, &constant, part.arena()));
     if !constant.is_empty() && part.iter().all(|series| explains(series.labels)) { constant } else { Vec::new() }
 }
 
@@ -170,7 +172,7 @@ impl Transform for FilterRequested<'_> {
         let allowed = match self.by_name(series.view().name()) {
             NameVerdict::Always => true,
             NameVerdict::Never => false,
-            NameVerdict::Depends => self.requested.allows(labels) || self.allows_without_external(labels, arena),
+            NameVerdict::Depends => self.requested.names(labels) || self.allows_without_external(labels, arena),
         };
         if allowed {
             return Ok(Verdict::Keep);

@@ -163,6 +163,26 @@ impl ClientFlags {
         both.chain(value::padded("--anonymize-salt", &self.anonymize_salt)).chain(idle).collect()
     }
 
+    /// What was meant by a command that only scrapes: what says where to send to may be missing, and nothing is sent there.
+    ///
+    /// # Errors
+    /// As [`Self::config`].
+    pub fn scrape_config(mut self) -> Result<Config, FlagError> {
+        let has = |flag: &Option<String>| flag.as_ref().is_some_and(|text| !text.trim().is_empty());
+        if ![&self.to, &self.to_auth, &self.to_upload].into_iter().any(has) {
+            self.to = Some("http://not-given.invalid/".to_owned());
+        }
+        let is_identified = [&self.to, &self.to_auth].iter().any(|url| url.as_ref().is_some_and(|u| u.contains("id=")));
+        if !has(&self.id) && !is_identified {
+            self.id = Some("not given".to_owned());
+        }
+        let has_token = self.to_token.as_ref().is_some_and(|token| !token.expose().is_empty());
+        if !has_token && self.to_token_file.as_ref().is_none_or(|file| file.is_empty()) {
+            self.to_token = Some(Secret::from("not given"));
+        }
+        self.config()
+    }
+
     /// What was meant.
     ///
     /// # Errors

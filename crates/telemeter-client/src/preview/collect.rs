@@ -1,0 +1,210 @@
+//! Looks on while the scrape goes through the rules, and counts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
+
+use parking_lot::Mutex;
+use telemeter_rules::{
+    Report, Selector,
+    transforms::{anonymize::Anonymize, requested::Requested},
+};
+use telemeter_wire::{Label, Series};
+
+use super::{AddedLabel, LabelUse, LeftOutMetrics, Metric, Options, Preview, Reason, SelectorUse, Totals, warnings};
+use crate::{
+    config::{Config, bare},
+    matches::Selectors,
+    pipeline::{Packed, Watch},
+    summary::{Settings, Summary},
+};
+
+/// Counts what it is shown.
+pub(super) struct Collector<'c> {
+    selectors: &'c Selectors,
+    /// Each selector on its own; `None` where it cannot be read.
+    compiled: Vec<Option<Requested>>,
+    settings: Looks,
+    seen: Mutex<Seen>,
+    hasher: RandomState,
+}
+
+/// What [`Settings`] borrows.
+struct Looks {
+    anonymize: Anonymize,
+    cluster_id: String,
+    granted: Vec<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The series that was shown last, as long as nobody knows what became of it.
+    pending: Option<Pending>,
+    /// What is sent, series by series: added to the summary at the end of each.
+    sent: HashMap<String, SentMetric>,
+    left_out: BTreeMap<Reason, BTreeMap<String, usize>>,
+    selector_series: Vec<usize>,
+    labels: HashSet<u64>,
+    duplicates: usize,
+}
+
+struct Pending {
+    name: String,
+    selectors: Vec<usize>,
+    before: Report,
+}
+
+/// What is known of a metric beside its [`Summary`].
+#[derive(Default)]
+struct SentMetric {
+    scraped_as: BTreeSet<String>,
+    selectors: BTreeSet<usize>,
+}
+
+impl<'c> Collector<'c> {
+    pub(super) fn new(config: &Config, selectors: &'c Selectors, granted: &[(String, String)]) -> Self {
+        let compile = |text: &str| Selector::parse(text).ok().map(|selector| Requested::new(&[selector]));
+        let compiled: Vec<_> = selectors.texts().map(compile).collect();
+        let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
+        let settings = Looks {
+            // The salt is of no use here: what comes is hashed already.
+            anonymize: Anonymize::new(hashed, b""),
+            cluster_id: config.id.clone(),
+            granted: granted.iter().map(|(name, _)| name.clone()).collect(),
+        };
+        let seen = Seen { selector_series: vec![0; compiled.len()], ..Seen::default() };
+        Self { selectors, compiled, settings, seen: Mutex::new(seen), hasher: RandomState::new() }
+    }
+
+    fn settle(seen: &mut Seen, after: &Report) {
+        let Some(Pending { name, before, .. }) = seen.pending.take() else { return };
+        let reason = match () {
+            () if after.filtered > before.filtered => Reason::Unrequested,
+            () if after.untimed > before.untimed => Reason::NoTime,
+            () if after.outdated > before.outdated => Reason::TooOld,
+            () => Reason::Invalid,
+        };
+        *seen.left_out.entry(reason).or_default().entry(name).or_default() += 1;
+    }
+
+    fn is_duplicate(&self, seen: &mut Seen, series: &Series<'_, '_>) -> bool {
+        let mut labels: Vec<Label<'_>> =
+            series.labels.iter().filter(|label| !label.value.is_empty()).copied().collect();
+        labels.sort_unstable();
+        !seen.labels.insert(self.hasher.hash_one(&labels))
+    }
+
+    /// The preview, of all that was seen.
+    pub(super) fn finish(
+        self,
+        config: &Config,
+        options: &Options,
+        granted: &[(String, String)],
+        packed: Packed,
+        now_ms: i64,
+    ) -> Preview {
+        let Self { selectors, settings, seen, .. } = self;
+        let seen = seen.into_inner();
+        let Looks { anonymize, cluster_id, granted: names } = &settings;
+        let mut summary = Summary::new(Settings { anonymize, cluster_id, granted: names, most_values: usize::MAX });
+        packed.for_each(|series| summary.add(series)).expect("what was packed can be unpacked");
+        let metrics: Vec<Metric> = summary
+            .metrics
+            .iter()
+            .map(|(name, metric)| {
+                let sent = seen.sent.get(&**name);
+                let mut labels: Vec<_> = metric.labels.iter().map(LabelUse::of).collect();
+                labels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+                Metric {
+                    name: name.to_string(),
+                    scraped_as: sent.and_then(|sent| sent.scraped_as.iter().find(|old| **old != **name).cloned()),
+                    series: metric.series,
+                    bytes: metric.bytes,
+                    selectors: sent.map(|sent| sent.selectors.iter().copied().collect()).unwrap_or_default(),
+                    labels,
+                }
+            })
+            .collect();
+        let totals = Totals {
+            scraped_series: packed.scraped,
+            scraped_bytes: packed.scraped_bytes,
+            limit_bytes: config.limit_bytes,
+            metrics: metrics.len(),
+            series: packed.kept,
+            bytes: metrics.iter().map(|metric| metric.bytes).sum(),
+            upload_bytes: packed.body.len(),
+            duplicates: seen.duplicates,
+        };
+        let uses = selectors.uses(&seen.selector_series);
+        let left_out = seen.left_out.into_iter().map(|(reason, metrics)| LeftOutMetrics {
+            reason,
+            series: metrics.values().sum(),
+            metrics,
+        });
+        let added = |by: &'static str| {
+            move |(name, value): &(String, String)| AddedLabel { name: name.clone(), value: value.clone(), by }
+        };
+        let added = config.labels.iter().map(added("--label")).chain(granted.iter().map(added("/authorize")));
+        let mut preview = Preview {
+            version: 1,
+            source: bare(&config.from.url),
+            metrics,
+            totals,
+            selectors: uses,
+            left_out: left_out.collect(),
+            added_labels: added.collect(),
+            warnings: Vec::new(),
+            packed,
+        };
+        preview.warnings = warnings::of(&preview, &summary, options, now_ms);
+        preview
+    }
+}
+
+impl Watch for Collector<'_> {
+    fn scraped(&self, series: &Series<'_, '_>, report: &Report) {
+        let seen = &mut *self.seen.lock();
+        Self::settle(seen, report);
+        let mut selectors = Vec::new();
+        for (index, requested) in self.compiled.iter().enumerate() {
+            if requested.as_ref().is_some_and(|requested| requested.names(series.labels)) {
+                seen.selector_series[index] += 1;
+                selectors.push(index + 1);
+            }
+        }
+        seen.pending = Some(Pending { name: series.name().to_owned(), selectors, before: *report });
+    }
+
+    fn left(&self, series: &Series<'_, '_>) {
+        let seen = &mut *self.seen.lock();
+        seen.duplicates += usize::from(self.is_duplicate(seen, series));
+        let Some(Pending { name, selectors, .. }) = seen.pending.take() else { return };
+        let sent = seen.sent.entry(series.name().to_owned()).or_default();
+        sent.scraped_as.insert(name);
+        sent.selectors.extend(selectors);
+    }
+
+    fn ended(&self, report: &Report) {
+        Self::settle(&mut self.seen.lock(), report);
+    }
+}
+
+impl Selectors {
+    fn uses(&self, series: &[usize]) -> Vec<SelectorUse> {
+        let uses = self.with_problems().zip(series);
+        uses.map(|((flag, text, problem), series)| SelectorUse {
+            flag,
+            selector: text.to_owned(),
+            series: *series,
+            problem,
+        })
+        .collect()
+    }
+}
+
+impl LabelUse {
+    fn of(label: &crate::summary::LabelSummary) -> Self {
+        Self { name: label.name.to_string(), values: label.values(), anonymized: label.is_anonymized }
+    }
+}

@@ -1,0 +1,151 @@
+//! What of a preview somebody should look at.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use telemeter_rules::sensitive::{self, Finding};
+
+use super::{Options, Preview, Totals};
+use crate::summary::{MANY_SERIES, Summary};
+
+/// A scrape over this share of `--limit-bytes`, in percent, is near it.
+const NEAR_LIMIT_PERCENT: usize = 80;
+
+/// Something to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What it is about.
+    pub kind: WarningKind,
+    /// In words.
+    pub message: String,
+    /// What can be done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// The label that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The metrics that it is about, by the name that they are sent under.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<String>,
+}
+
+/// What a warning is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// Nothing would be sent.
+    Nothing,
+    /// Series would be sent that no selector names.
+    Unrequested,
+    /// A selector that cannot be read, or held against an answer.
+    Selector,
+    /// A label that is sensitive by its name, in clear.
+    LabelName,
+    /// A label that is sensitive by its values, in clear.
+    LabelValue,
+    /// Many series of one metric.
+    ManySeries,
+    /// A name with colons that breaks the form of a recording rule's.
+    MetricName,
+    /// Series that stand in the upload more than once.
+    Duplicates,
+    /// The scrape is near `--limit-bytes`.
+    NearLimit,
+}
+
+/// All warnings of a preview, the gravest first.
+pub(super) fn of(preview: &Preview, summary: &Summary<'_>, options: &Options, now_ms: i64) -> Vec<Warning> {
+    let simple = |kind, message| Warning { kind, message, advice: None, label: None, metrics: Vec::new() };
+    let mut warnings = Vec::new();
+    let nothing = Preview::why_nothing(&preview.packed, now_ms);
+    warnings.extend(nothing.map(|words| simple(WarningKind::Nothing, format!("nothing would be sent: {words}"))));
+    let unrequested = Preview::unrequested(&preview.packed.left_out);
+    warnings.extend(unrequested.map(|words| simple(WarningKind::Unrequested, words)));
+    for selector in &preview.selectors {
+        let problem = selector.problem.as_ref();
+        warnings.extend(problem.map(|problem| simple(WarningKind::Selector, format!("{} {problem}", selector.flag))));
+    }
+    warnings.extend(labels(summary, &options.allowed_labels));
+    warnings.extend(series(summary));
+    for name in summary.metrics.keys() {
+        let problem = sensitive::recording_rule_name(name);
+        warnings.extend(problem.map(|problem| Warning {
+            metrics: vec![name.to_string()],
+            ..simple(WarningKind::MetricName, format!("the name {name} looks like a recording rule's, but {problem}"))
+        }));
+    }
+    let Totals { duplicates, scraped_bytes, limit_bytes, .. } = preview.totals;
+    if duplicates > 0 {
+        let message = format!("{duplicates} series would be sent more than once; the server keeps the newest of each");
+        warnings.push(simple(WarningKind::Duplicates, message));
+    }
+    let percent = scraped_bytes.saturating_mul(100) / limit_bytes.max(1);
+    if percent >= NEAR_LIMIT_PERCENT {
+        warnings.push(Warning {
+            advice: Some("above it, nothing is uploaded: raise it, or narrow --match".to_owned()),
+            ..simple(WarningKind::NearLimit, format!("the scrape takes {percent} % of --limit-bytes"))
+        });
+    }
+    warnings
+}
+
+/// Where a label tells something.
+#[derive(Default)]
+struct Found<'s> {
+    /// A value that does.
+    example: Option<&'s str>,
+    metrics: Vec<String>,
+}
+
+/// Warnings about sensitive labels of a summary: one a label and what it tells.
+pub(crate) fn labels(summary: &Summary<'_>, allowed: &[String]) -> Vec<Warning> {
+    let mut all: BTreeMap<(&str, Finding), Found<'_>> = BTreeMap::new();
+    for (name, metric) in &summary.metrics {
+        for label in metric.labels.iter().filter(|label| !allowed.iter().any(|allowed| **allowed == *label.name)) {
+            if let Some(finding) = label.finding {
+                let found = all.entry((&label.name, finding)).or_default();
+                found.example = found.example.or(label.example.as_deref());
+                found.metrics.push(name.to_string());
+            }
+        }
+    }
+    let warnings = all.into_iter().map(|((label, finding), found)| {
+        let example = found.example.map(|value| format!(" ({value:?})")).unwrap_or_default();
+        let (kind, subject) = match finding {
+            Finding::Name(_) => (WarningKind::LabelName, format!("label {label}")),
+            Finding::Value(_) => (WarningKind::LabelValue, format!("a value of label {label}")),
+        };
+        Warning {
+            kind,
+            message: format!("{subject} {finding} and leaves in clear{example}"),
+            advice: Some(format!("--anonymize-labels={label} hashes it")),
+            label: Some(label.to_owned()),
+            metrics: found.metrics,
+        }
+    });
+    warnings.collect()
+}
+
+/// One warning about all metrics with many series.
+pub(crate) fn series(summary: &Summary<'_>) -> Option<Warning> {
+    let mut many: Vec<_> = summary.metrics.iter().filter(|(_, metric)| metric.series > MANY_SERIES).collect();
+    many.sort_by_key(|(name, metric)| (std::cmp::Reverse(metric.series), *name));
+    let subject = match many[..] {
+        [] => return None,
+        [(name, metric)] => format!("{name} has {} series", metric.series),
+        [(name, metric), ..] => {
+            format!(
+                "{} metrics have more than {MANY_SERIES} series each, up to {} of {name}",
+                many.len(),
+                metric.series
+            )
+        }
+    };
+    Some(Warning {
+        kind: WarningKind::ManySeries,
+        message: subject,
+        advice: Some(format!("over {MANY_SERIES} series a metric are much for a fleet: sum them in a recording rule")),
+        label: None,
+        metrics: many.into_iter().map(|(name, _)| name.to_string()).collect(),
+    })
+}

@@ -1,0 +1,162 @@
+//! What an upload holds, by metric: how many series, which labels, and what of it may tell more than it should.
+//!
+//! Of values only hashes are kept, and of those no more than asked for: the client's page is made in little memory.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
+
+use telemeter_rules::{
+    sensitive::{self, Finding},
+    transforms::anonymize::Anonymize,
+};
+use telemeter_wire::{Label, Points, Series, exposition::text, series::NAME_LABEL};
+
+/// A metric with more series than this gets a warning.
+pub(crate) const MANY_SERIES: usize = 10;
+/// How much of a value is shown as an example, in characters.
+const EXAMPLE_CHARS: usize = 40;
+
+/// The metrics of an upload.
+pub(crate) struct Summary<'c> {
+    settings: Settings<'c>,
+    hasher: RandomState,
+    line: Vec<u8>,
+    /// By the name that they are sent under.
+    pub(crate) metrics: BTreeMap<Box<str>, Metric>,
+}
+
+/// How series are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'c> {
+    /// Which labels were hashed.
+    pub(crate) anonymize: &'c Anonymize,
+    /// The cluster's ID, which may be told.
+    pub(crate) cluster_id: &'c str,
+    /// Labels that the server asks for: they are not looked at.
+    pub(crate) granted: &'c [String],
+    /// No more different values of one label of one metric are counted, or looked at.
+    pub(crate) most_values: usize,
+}
+
+/// One metric.
+#[derive(Debug, Default)]
+pub(crate) struct Metric {
+    /// How many series.
+    pub(crate) series: usize,
+    /// Their lines in the text format.
+    pub(crate) bytes: usize,
+    /// Its labels, in the order in which they were seen.
+    pub(crate) labels: Vec<LabelSummary>,
+}
+
+/// One label of one metric.
+#[derive(Debug)]
+pub(crate) struct LabelSummary {
+    pub(crate) name: Box<str>,
+    values: HashSet<u64>,
+    /// Whether its values are hashes.
+    pub(crate) is_anonymized: bool,
+    /// What it tells that is sensitive.
+    pub(crate) finding: Option<Finding>,
+    /// A value that the finding is about.
+    pub(crate) example: Option<Box<str>>,
+}
+
+impl LabelSummary {
+    /// How many different values, up to the most that are counted.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+}
+
+impl<'c> Summary<'c> {
+    pub(crate) fn new(settings: Settings<'c>) -> Self {
+        Self { settings, hasher: RandomState::new(), line: Vec::new(), metrics: BTreeMap::new() }
+    }
+
+    /// Counts a series as it is sent.
+    pub(crate) fn add(&mut self, series: &Series<'_, '_>) {
+        let Self { settings, hasher, line, metrics } = self;
+        let name = series.name();
+        if !metrics.contains_key(name) {
+            metrics.insert(name.into(), Metric::default());
+        }
+        let Some(metric) = metrics.get_mut(name) else { return };
+        metric.series += 1;
+        if let Points::Sample(sample) = series.points {
+            line.clear();
+            text::put_sample(name, series.labels, sample, line);
+            metric.bytes += line.len();
+        }
+        for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
+            let at = metric.labels.iter().position(|known| *known.name == *label.name);
+            let at = at.unwrap_or_else(|| {
+                metric.labels.push(settings.begin(label));
+                metric.labels.len() - 1
+            });
+            let known = &mut metric.labels[at];
+            let is_new = known.values.len() < settings.most_values && known.values.insert(hasher.hash_one(label.value));
+            if is_new && known.finding.is_none() && !known.is_anonymized {
+                settings.look_at(label, known);
+            }
+        }
+    }
+}
+
+impl Settings<'_> {
+    fn begin(&self, label: &Label<'_>) -> LabelSummary {
+        let is_anonymized = self.anonymize.covers(label.name);
+        let name = label.name.into();
+        LabelSummary { name, values: HashSet::new(), is_anonymized, finding: None, example: None }
+    }
+
+    fn look_at(&self, label: &Label<'_>, known: &mut LabelSummary) {
+        if self.granted.iter().any(|granted| granted == label.name) {
+            return;
+        }
+        known.finding = sensitive::label(label.name, label.value, self.cluster_id);
+        if known.finding.is_some() {
+            let start: String = label.value.chars().take(EXAMPLE_CHARS).collect();
+            let more = if start.len() < label.value.len() { "..." } else { "" };
+            known.example = Some(format!("{start}{more}").into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemeter_rules::sensitive::{Kind, Reason};
+    use telemeter_wire::{Arena, Limits, SeriesSet};
+
+    use super::*;
+
+    #[test]
+    fn labels_are_counted_and_looked_at() {
+        let (anonymize, granted) = (Anonymize::new(["pod".to_owned()], b"salt"), ["_id".to_owned()]);
+        let settings = Settings { anonymize: &anonymize, cluster_id: "c1", granted: &granted, most_values: 2 };
+        let mut summary = Summary::new(settings);
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        let body = "up{_id=\"10.0.0.1\",pod=\"aaaa\",mode=\"\",instance=\"a:1\"} 1 5\n\
+                    up{_id=\"10.0.0.1\",pod=\"bbbb\",mode=\"x\",instance=\"b:1\"} 1 5\n\
+                    up{_id=\"10.0.0.1\",pod=\"cccc\",mode=\"10.1.2.3\",instance=\"c:1\"} 1 5\n\
+                    down 1 5\n";
+        text::decode(body.as_bytes(), &Limits::default(), &mut set).expect("a text");
+        set.iter().for_each(|series| summary.add(&series));
+
+        let up = &summary.metrics["up"];
+        assert_eq!((up.series, up.bytes, summary.metrics["down"].bytes), (3, body.len() - 9, 9));
+        let labels: Vec<_> = up.labels.iter().map(|l| (&*l.name, l.values(), l.is_anonymized, l.finding)).collect();
+        let machine = Some(Finding::Name(Reason::Machine));
+        let expected = [
+            ("_id", 1, false, None),
+            ("pod", 2, true, None),
+            ("instance", 2, false, machine),
+            ("mode", 2, false, Some(Finding::Value(Kind::Ipv4))),
+        ];
+        assert_eq!(labels, expected);
+        assert_eq!(up.labels[3].example.as_deref(), Some("10.1.2.3"));
+    }
+}

@@ -1,0 +1,123 @@
+//! `telemeter client preview`: what would leave?
+
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Parser;
+use telemeter_client::preview::{Diff, Earlier, Options, Preview};
+use telemeter_http::{clock::Clock, file};
+
+use crate::{
+    commands::RunOnce,
+    flags::client::ClientFlags,
+    output::{Printer, human},
+    run::Failure,
+};
+
+/// Show what the client would send: scrape once, apply everything, send nothing. Takes the client's flags.
+#[derive(Parser, Debug)]
+#[command(
+    name = "preview",
+    about = "Show what the client would send: scrape once, apply everything, send nothing. Takes the client's flags",
+    long_about = None
+)]
+pub(super) struct ClientPreview {
+    /// How it is shown: by metric, as the exact text exposition that would be sent, or as JSON.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        default_value = "table",
+        ignore_case = true,
+        value_name = "FORMAT"
+    )]
+    format: Format,
+
+    /// File with an earlier preview in JSON: show what is new, gone and changed since.
+    #[arg(long, value_name = "FILE")]
+    diff: Option<PathBuf>,
+
+    /// Ask the server for the labels that it wants, with --to, --id and the token. Else <set by the server> stands for them.
+    #[arg(long)]
+    with_authorize: bool,
+
+    /// Exit with 1 where there is a warning.
+    #[arg(long)]
+    fail_on_warning: bool,
+
+    /// A label that may leave in clear: no warning about it. Repeated.
+    #[arg(long, value_name = "NAME")]
+    allow_label: Vec<String>,
+
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// For people, by metric.
+    Table,
+    /// The text exposition that would be sent.
+    Text,
+    /// For programs, and for --diff.
+    Json,
+}
+
+impl RunOnce for ClientPreview {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+        let Self { format, diff, with_authorize, fail_on_warning, allow_label, client } = self;
+        if format == Format::Text && diff.is_some() {
+            return Err(
+                "--diff shows what changed by metric: it goes with -o table or -o json, not with -o text".into()
+            );
+        }
+        let earlier = diff.map(|path| {
+            let json = file::read(&path, file::LARGE)?;
+            let earlier = Earlier::from_json(&json).map_err(|why| format!("--diff: {} {why}", path.display()))?;
+            Ok::<_, Failure>((path, earlier))
+        });
+        let earlier = earlier.transpose()?;
+        for warning in client.warnings() {
+            // Nobody can be told that stderr is gone.
+            let _ = writeln!(io::stderr(), "warning: {}", human::safe(&warning));
+        }
+        let config = if with_authorize { client.config()? } else { client.scrape_config()? };
+        let options = Options { with_authorize, allowed_labels: allow_label };
+        let preview = Preview::take(&config, &options, Clock::system()).await?;
+        let diff = earlier.as_ref().map(|(path, earlier)| (path, Diff::new(earlier, &preview)));
+        match (format, &diff) {
+            (Format::Text, _) => text(&preview, printer)?,
+            (Format::Json, None) => printer.json(&preview)?,
+            (Format::Json, Some((_, diff))) => printer.json(diff)?,
+            (Format::Table, None) => words::preview(&preview, printer)?,
+            (Format::Table, Some((path, diff))) => words::diff(path, diff, &preview, printer)?,
+        }
+        let fails = fail_on_warning && !preview.warnings.is_empty();
+        Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// The exposition. In a terminal, a line cannot steer it; the warnings go to stderr.
+fn text(preview: &Preview, printer: &mut Printer) -> Result<(), Failure> {
+    for part in preview.text() {
+        let part = String::from_utf8(part?)?;
+        let part = part.strip_suffix('\n').unwrap_or(&part);
+        if printer.is_terminal() {
+            part.lines().try_for_each(|line| printer.line(&human::safe(line)))?;
+        } else if !part.is_empty() {
+            printer.line(part)?;
+        }
+    }
+    for warning in &preview.warnings {
+        let _ = writeln!(io::stderr(), "warning: {}", human::safe(&warning.message));
+    }
+    Ok(())
+}
