@@ -18,13 +18,21 @@ use self::query::Query;
 use crate::fleet_view::{
     FleetView,
     cluster::UNKNOWN,
+    metric::UNKNOWN_METRIC,
     metrics::{MetricQuery, MetricSort},
     refusals::RefusalQuery,
 };
 
 /// Its paths, for the list of all paths.
-pub(crate) const PATHS: [&str; 5] =
-    ["/api/v1/clusters", "/api/v1/clusters/{id}", "/api/v1/metrics", "/api/v1/refusals", "/api/v1/summary"];
+pub(crate) const PATHS: [&str; 7] = [
+    "/api/v1/clusters",
+    "/api/v1/clusters/{id}",
+    "/api/v1/history",
+    "/api/v1/metrics",
+    "/api/v1/metrics/{name}",
+    "/api/v1/refusals",
+    "/api/v1/summary",
+];
 
 const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
@@ -38,6 +46,8 @@ pub(crate) fn router(view: FleetView) -> Router {
         .route("/clusters/{id}", get(cluster).fallback(not_get))
         .route("/refusals", get(refusals).fallback(not_get))
         .route("/metrics", get(metrics).fallback(not_get))
+        .route("/metrics/{name}", get(metric).fallback(not_get))
+        .route("/history", get(history).fallback(not_get))
         .fallback(not_found)
         .with_state(view);
     Router::new().nest("/api/v1", api)
@@ -80,6 +90,18 @@ async fn summary(State(view): State<FleetView>, uri: Uri) -> Result<Response, Pr
     Ok(json(&view.read(FleetView::summary).await))
 }
 
+async fn history(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
+    Query::of(&uri, &[])?;
+    Ok(json(&view.read(FleetView::last_hour).await))
+}
+
+async fn metric(State(view): State<FleetView>, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    Query::of(&uri, &[])?;
+    let found = view.read(move |view| view.metric(&name)).await;
+    let unknown = || Problem(StatusCode::NOT_FOUND, UNKNOWN_METRIC.to_owned());
+    found.map(|metric| json(&metric)).ok_or_else(unknown)
+}
+
 async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     Query::of(&uri, &[])?;
     let found = view.read(move |view| view.cluster(&id)).await;
@@ -87,12 +109,13 @@ async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri
 }
 
 async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &["reason", "route", "since", "cluster", "limit", "offset"])?;
+    let query = Query::of(&uri, &["reason", "route", "since", "cluster", "search", "limit", "offset"])?;
     let asked = RefusalQuery {
         reason: query.name("reason", telemeter_fleet::Reason::from_name)?,
         route: query.name("route", telemeter_fleet::Route::from_name)?,
         since: query.number("since")?,
         cluster: query.text("cluster").map(str::to_owned),
+        search: query.text("search").unwrap_or_default().to_owned(),
     };
     let part = query.part()?;
     Ok(view.read(move |view| json(&view.refusals(&asked, part))).await)
@@ -100,15 +123,7 @@ async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, P
 
 async fn metrics(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["search", "sort", "order", "limit", "offset"])?;
-    let sort = query.name("sort", |name| {
-        Some(match name {
-            "name" => MetricSort::Name,
-            "series" => MetricSort::Series,
-            "clusters" => MetricSort::Clusters,
-            "filtered" => MetricSort::Filtered,
-            _ => return None,
-        })
-    })?;
+    let sort = query.name("sort", MetricSort::from_name)?;
     let asked = MetricQuery {
         search: query.text("search").unwrap_or_default().to_owned(),
         sort: sort.unwrap_or_default(),

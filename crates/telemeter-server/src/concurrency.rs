@@ -28,6 +28,19 @@ impl Concurrency {
         Self { limit, keys: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
+    /// So many requests of one cluster may be under way at once.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many of a cluster are under way.
+    #[must_use]
+    pub fn under_way(&self, cluster: &str) -> usize {
+        let cluster = self.keys.hash_one(cluster);
+        self.shards[cluster as usize % SHARDS].lock().get(&cluster).copied().unwrap_or(0)
+    }
+
     /// One more of a cluster; `None` where it has as many as it may.
     #[must_use]
     pub fn begin(&self, cluster: &str) -> Option<Permit<'_>> {
@@ -65,6 +78,7 @@ mod tests {
         let first = concurrency.begin("a").expect("the first");
         let second = concurrency.begin("a").expect("the second");
         assert!(concurrency.begin("a").is_none());
+        assert_eq!((concurrency.under_way("a"), concurrency.under_way("b"), concurrency.limit()), (2, 0, 2));
         let other = concurrency.begin("b").expect("another cluster");
         drop(first);
         let third = concurrency.begin("a").expect("one was given back");

@@ -72,7 +72,7 @@ pub struct Seen {
     pub filtered: usize,
     /// Samples that passed.
     pub samples: u64,
-    /// Bytes of the body as it came.
+    /// Bytes of the body as its cap counts them: of an upload decompressed, of a remote write compressed.
     pub bytes: usize,
     /// How far the newest sample was ahead of our clock, in milliseconds.
     pub drift_ms: Option<i64>,

@@ -2,8 +2,11 @@
 
 pub mod cluster;
 pub mod clusters;
+pub mod history;
+pub mod metric;
 pub mod metrics;
 pub mod refusals;
+mod rule_hits;
 pub mod summary;
 
 use std::{fmt, sync::Arc};

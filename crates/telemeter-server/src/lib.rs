@@ -22,4 +22,4 @@ mod serve;
 mod upload;
 
 pub use config::Config;
-pub use serve::{Server, StartError, serve};
+pub use serve::{Server, StartError, gateway_without_listener, serve};

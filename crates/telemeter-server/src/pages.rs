@@ -1,13 +1,21 @@
-//! The pages of the internal listener: who reports, what, and since when. And `/federate`, the same for a Prometheus.
+//! The pages of the internal listener: who reports, who is silent, who is refused and why. And `/federate`, what was forwarded
+//! lately for a Prometheus.
 //!
-//! They work without JavaScript and load nothing from elsewhere; whatever came from a cluster is escaped.
+//! They are made from the same reads as the JSON API ([`FleetView`]). They work without JavaScript and load nothing from
+//! elsewhere; whatever came from a cluster is escaped.
 
+mod assets;
+mod chart;
 mod cluster;
+mod clusters;
 mod families;
+mod family;
 mod federate;
 pub(crate) mod human;
 mod listing;
 mod overview;
+mod refused;
+mod series;
 mod sparkline;
 #[cfg(test)]
 mod tests;
@@ -17,85 +25,65 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use telemeter_fleet::recent_store::RecentStore;
-use telemeter_http::{
-    clock::Clock,
-    internal::{Internal, paths_json},
-};
+use telemeter_http::internal::{Internal, paths_json};
 use tokio::sync::Semaphore;
 
-pub use overview::overview;
+use crate::{api, fleet_view::FleetView};
 
-use crate::read_turns::ReadTurns;
-
-/// The paths that [`router`] answers, for the list that machines read. A `{…}` stands for what is filled in.
-pub const PATHS: [&str; 3] = ["/federate", "/clusters/{id}", "/families"];
-
-/// So many readers walk over the store at a time; the others wait for their turn.
-const READERS: usize = 2;
+/// The paths of the pages, for the list that machines read. A `{…}` stands for what is filled in.
+const PATHS: [&str; 5] = ["/clusters", "/clusters/{id}", "/families", "/families/{name}", "/refused"];
 
 /// What the pages read.
 #[derive(Clone)]
-pub struct Pages {
-    store: Arc<RecentStore>,
-    clock: Clock,
-    turns: ReadTurns,
+struct Pages {
+    view: FleetView,
     federations: Arc<Semaphore>,
 }
 
 impl Pages {
-    /// Pages about what `store` holds.
-    #[must_use]
-    pub fn new(store: Arc<RecentStore>, clock: Clock) -> Self {
-        Self {
-            store,
-            clock,
-            turns: ReadTurns::new(READERS),
-            federations: Arc::new(Semaphore::new(federate::AT_A_TIME)),
-        }
-    }
-
-    /// Reads the store on a thread that may take its time.
-    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&RecentStore, i64) -> T + Send + 'static) -> T {
-        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        self.turns.read(move || read(&store, clock.now_ms())).await
+    fn new(view: FleetView) -> Self {
+        Self { view, federations: Arc::new(Semaphore::new(federate::AT_A_TIME)) }
     }
 }
 
-/// The internal listener with the pages on it; `/` answers browsers with the overview, and machines with the paths.
-pub fn attach(internal: Internal, pages: Pages) -> Router {
-    let mut paths = internal.paths();
-    paths.extend(PATHS.map(str::to_owned));
-    paths.sort();
-    let json = paths_json(&paths);
+/// The internal listener with the pages and the API on it; `/` answers browsers with the overview, and machines with the
+/// paths.
+pub fn attach(internal: Internal, view: FleetView) -> Router {
+    let federate = view.gateway().recent_store.is_some().then_some("/federate");
+    let internal = api::PATHS.into_iter().chain(PATHS).chain(federate).fold(internal, Internal::list);
+    let json = paths_json(&internal.paths());
+    let pages = Pages::new(view.clone());
     let overview = pages.clone();
-    let root = get(move |headers: HeaderMap, uri: Uri| async move {
+    let root = get(move |headers: HeaderMap| async move {
         if wants_html(&headers) {
-            return self::overview(State(overview), uri).await;
+            return overview::overview(State(overview)).await;
         }
         ([(header::CONTENT_TYPE, "application/json"), (header::VARY, "accept")], json).into_response()
     });
-    internal.root(root).with(router(pages)).router()
+    internal.root(root).with(api::router(view)).with(router(pages)).router()
 }
 
-/// All paths of the pages but `/`, which machines have a share in: see [`attach`], or [`wants_html`] and [`overview`].
-pub fn router(pages: Pages) -> Router {
+/// All paths of the pages but `/`, which machines have a share in: see [`attach`].
+fn router(pages: Pages) -> Router {
     Router::new()
         .route("/federate", get(federate::federate))
+        .route("/clusters", get(clusters::clusters))
         .route("/clusters/{id}", get(cluster::cluster))
+        .route("/refused", get(refused::refused))
         .route("/families", get(families::families))
-        .route("/assets/{name}", get(asset))
+        .route("/families/{name}", get(family::family))
+        .route("/assets/{name}", get(assets::asset))
+        .fallback(not_found)
         .with_state(pages)
 }
 
 /// Whether a request is a browser's: it names `text/html`, and does not like JSON better.
-#[must_use]
-pub fn wants_html(headers: &HeaderMap) -> bool {
+fn wants_html(headers: &HeaderMap) -> bool {
     let mut likes = [0.0_f32; 2];
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in ranges.flat_map(|value| value.split(',')) {
@@ -111,39 +99,31 @@ pub fn wants_html(headers: &HeaderMap) -> bool {
     likes[0] > 0.0 && likes[0] >= likes[1]
 }
 
-const STYLE: &str = include_str!("../templates/style.css");
-
-/// The style sheet's name holds a hash of its content: it may be kept for ever.
-fn style_name() -> String {
-    // FNV-1a: it has only to differ when the content does.
-    let hash = STYLE
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("style-{hash:016x}.css")
-}
-
-async fn asset(Path(name): Path<String>) -> Response {
-    if name != style_name() {
-        return (StatusCode::NOT_FOUND, "no such file\n").into_response();
-    }
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, STYLE).into_response()
-}
-
 /// What every page has beside its own.
 struct Frame {
-    style: String,
+    style: &'static str,
+    script: &'static str,
     /// Which link of the navigation leads here.
     here: &'static str,
+    /// When the page was made.
+    now: human::When,
+    replica: String,
+    version: &'static str,
+    has_federate: bool,
 }
 
 impl Frame {
-    fn new(here: &'static str) -> Self {
-        Self { style: style_name(), here }
+    fn new(here: &'static str, view: &FleetView) -> Self {
+        let now_ms = view.now_ms();
+        Self {
+            style: assets::style_name(),
+            script: assets::script_name(),
+            here,
+            now: human::When::new(now_ms, now_ms),
+            replica: view.about().replica.clone(),
+            version: view.about().version,
+            has_federate: view.gateway().recent_store.is_some(),
+        }
     }
 }
 
@@ -152,8 +132,8 @@ const PAGE_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
-             frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
     ),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -174,13 +154,17 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 }
 
 #[derive(Template)]
-#[template(path = "message.html")]
-struct Message<'m> {
+#[template(path = "not_found.html")]
+struct NotFound {
     frame: Frame,
-    title: &'m str,
-    text: &'m str,
+    path: String,
 }
 
-fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    page(status, &Message { frame: Frame::new(""), title, text })
+/// The answer where nothing is.
+async fn not_found(State(pages): State<Pages>, headers: HeaderMap, uri: Uri) -> Response {
+    if wants_html(&headers) {
+        let path = uri.path()[..uri.path().floor_char_boundary(256)].to_owned();
+        return page(StatusCode::NOT_FOUND, &NotFound { frame: Frame::new("", &pages.view), path });
+    }
+    (StatusCode::NOT_FOUND, "no such path; GET / lists them\n").into_response()
 }

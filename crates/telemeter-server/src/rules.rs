@@ -34,6 +34,8 @@ pub struct Rules {
     whitelist: Whitelist,
     labels: SetLabels,
     elide: Elide,
+    /// Names of labels that `labels` or `elide` change: behind the whitelist they are not what it saw.
+    changed_labels: Vec<String>,
 }
 
 impl Rules {
@@ -60,6 +62,7 @@ impl Rules {
             whitelist: Whitelist::new(selectors),
             labels: SetLabels::new(rules.labels.iter().cloned()),
             elide: Elide::new(rules.elide_labels.iter().cloned()),
+            changed_labels: rules.labels.iter().map(|(name, _)| name).chain(&rules.elide_labels).cloned().collect(),
         })
     }
 
@@ -91,6 +94,12 @@ impl Rules {
             required.value(name, value);
         }
         self.steps(required, now_ms)
+    }
+
+    /// Whether a step behind the whitelist changes labels of this name.
+    #[must_use]
+    pub fn changes_label(&self, name: &str) -> bool {
+        self.changed_labels.iter().any(|changed| changed == name)
     }
 
     /// The whitelist.

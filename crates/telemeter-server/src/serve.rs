@@ -13,6 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use telemeter_http::{
+    budget::MemoryBudget,
     client::{Outbound, OutboundRenewal},
     clock::Clock,
     descriptors,
@@ -33,14 +34,12 @@ use self::{
     build::{gateway, keys, memory_budget},
 };
 use crate::{
-    api,
     config::{self, Config, InternalAccess},
     fleet::{file::FleetFile, series::send_fleet},
     fleet_view::{About, FleetView},
     gateway::Gateway,
     metrics::ListenerLabel,
-    pages::{self, Pages},
-    routes,
+    pages, routes,
     rules::Rules,
 };
 
@@ -89,6 +88,16 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     server.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A gateway of this configuration without a listener in front of it: for tests, and to show the pages with a made-up
+/// fleet.
+///
+/// # Errors
+/// What of the configuration is wrong.
+pub fn gateway_without_listener(config: &Config, clock: &Clock) -> Result<Gateway, StartError> {
+    let (gateway, _outbounds) = gateway(config, clock, &mut Registry::default(), &MemoryBudget::unlimited())?;
+    Ok(gateway)
 }
 
 /// A running server.
@@ -176,7 +185,7 @@ impl Server {
             replica: config.fleet.replica.clone(),
             certificates: tls.clone(),
         };
-        let fleet = api::router(FleetView::new(gateway.clone(), about));
+        let view = FleetView::new(gateway.clone(), about);
         let (turn, access_of_files) = (Mutex::default(), access.clone());
         let files = Arc::new(Files { turn, access: access_of_files, config, gateway: gateway.clone(), tls, outbounds });
         let reload = files.clone();
@@ -185,11 +194,7 @@ impl Server {
                 let files = reload.clone();
                 async move { files.reload_apart().await }
             });
-        let internals = api::PATHS.into_iter().fold(internals, Internal::list).with(fleet);
-        let internals = match &gateway.recent_store {
-            Some(store) => pages::attach(internals, Pages::new(store.clone(), clock)),
-            None => internals.router(),
-        };
+        let internals = pages::attach(internals, view);
         let stop_of = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };

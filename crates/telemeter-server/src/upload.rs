@@ -144,7 +144,7 @@ fn judge(
     let series = judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded));
     gateway.metrics.add(Route::Upload, &report);
     judged?;
-    let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, body.len(), job.now_ms);
+    let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, plain.len(), job.now_ms);
     let counts = UploadCounts {
         received: report.series,
         kept: series as u64,

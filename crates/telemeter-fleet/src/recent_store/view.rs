@@ -270,6 +270,26 @@ impl RecentStore {
         Found { rows, matched }
     }
 
+    /// Shows every series that is held, those of a cluster one after the other: first its cluster's ID and its metric name
+    /// to `wants`, then, where that answers `true`, the ID and all labels, the name among them, to `visit`.
+    pub fn for_each_series<S>(
+        &self,
+        state: &mut S,
+        mut wants: impl FnMut(&mut S, &str, &str) -> bool,
+        mut visit: impl FnMut(&mut S, &str, &[Label<'_>]),
+    ) {
+        self.look(state, |state, symbols, cluster| {
+            let mut labels = Vec::new();
+            for series in &cluster.series {
+                if wants(state, &cluster.id, series.name(symbols)) {
+                    labels.clear();
+                    labels.extend(series.labels(symbols));
+                    visit(state, &cluster.id, &labels);
+                }
+            }
+        });
+    }
+
     fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &Symbols, &Cluster)) {
         let _ = self.walk(state, visit, |_| ControlFlow::Continue(()));
     }

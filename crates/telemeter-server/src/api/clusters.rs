@@ -33,9 +33,9 @@ pub(super) async fn clusters(State(view): State<FleetView>, uri: Uri) -> Result<
     };
     let part = query.part()?;
     let format = query.name("format", Format::from_name)?.unwrap_or(Format::Json);
-    let (total, ids) = view.read(move |view| view.cluster_ids(&asked, part)).await;
-    let list = List { rest: ids.into_iter(), view, format, is_first: true };
-    let mut head = Some(list.head(total, part));
+    let found = view.read(move |view| view.find_clusters(&asked, part)).await;
+    let list = List { rest: found.ids.into_iter(), view, format, is_first: true };
+    let mut head = Some(list.head(found.total, part));
     let body = stream::unfold(Some(list), move |list| {
         let (list, head) = (list, head.take());
         async move {

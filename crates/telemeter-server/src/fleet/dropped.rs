@@ -46,6 +46,13 @@ impl DroppedNames {
         Arc::clone(names.entry(name.into()).or_default())
     }
 
+    /// How many series of this name were dropped, as far as it is counted.
+    #[must_use]
+    pub fn count_of(&self, name: &str) -> u64 {
+        let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
+        self.0.read().get(name).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
     /// The names with the highest counts, highest first; at most `limit`.
     #[must_use]
     pub fn most(&self, limit: usize) -> Vec<(String, u64)> {
@@ -124,6 +131,7 @@ mod tests {
             names.of(&format!("once_{number}")).fetch_add(1, Ordering::Relaxed);
         }
         assert!(names.0.read().len() <= MAX_NAMES);
+        assert_eq!((names.count_of("often"), names.count_of("never")), (50, 0));
         assert_eq!(names.most(2), [("mostly".to_owned(), 70), ("often".to_owned(), 50)]);
         names.of(&"ü".repeat(200)).fetch_add(100, Ordering::Relaxed);
         assert_eq!(names.most(1)[0].0.len(), MAX_NAME_BYTES);

@@ -48,7 +48,9 @@ struct Point {
 pub struct Minute {
     /// When it began, in milliseconds since 1970.
     pub from_ms: i64,
-    /// What was counted in it.
+    /// How much of it was looked at, in milliseconds: less of the first and of the last one.
+    pub covered_ms: i64,
+    /// What was counted in that time.
     pub counts: Counts,
 }
 
@@ -59,8 +61,8 @@ pub struct PerSecond {
     pub accepted: [f64; ROUTES],
     /// Requests that did not, by route.
     pub refused: [f64; ROUTES],
-    /// Samples of all routes.
-    pub samples: f64,
+    /// Samples of those that succeeded, by route.
+    pub samples: [f64; ROUTES],
 }
 
 impl Rates {
@@ -106,13 +108,7 @@ impl Rates {
         if seconds <= 0.0 {
             return PerSecond::default();
         }
-        let change = self.counts().since(&from.counts);
-        let rates = |counts: [u64; ROUTES]| counts.map(|count| count as f64 / seconds);
-        PerSecond {
-            accepted: rates(change.accepted),
-            refused: rates(change.refused),
-            samples: rates(change.samples).iter().sum(),
-        }
+        self.counts().since(&from.counts).per_second(seconds)
     }
 
     /// The last hour, minute by minute, oldest first; minutes before the start are not in it.
@@ -123,16 +119,33 @@ impl Rates {
         for (before, after) in points.iter().zip(points.iter().skip(1)) {
             let from_ms = before.at_ms.div_euclid(60_000) * 60_000;
             let change = after.counts.since(&before.counts);
+            let covered_ms = after.at_ms - before.at_ms;
             match minutes.last_mut() {
-                Some(minute) if minute.from_ms == from_ms => minute.counts = minute.counts.plus(&change),
-                _ => minutes.push(Minute { from_ms, counts: change }),
+                Some(minute) if minute.from_ms == from_ms => {
+                    minute.counts = minute.counts.plus(&change);
+                    minute.covered_ms += covered_ms;
+                }
+                _ => minutes.push(Minute { from_ms, covered_ms, counts: change }),
             }
         }
         minutes
     }
 }
 
+impl Minute {
+    /// Its counts per second.
+    #[must_use]
+    pub fn per_second(&self) -> PerSecond {
+        self.counts.per_second(self.covered_ms.max(1) as f64 / 1000.0)
+    }
+}
+
 impl Counts {
+    fn per_second(&self, seconds: f64) -> PerSecond {
+        let rates = |counts: [u64; ROUTES]| counts.map(|count| count as f64 / seconds);
+        PerSecond { accepted: rates(self.accepted), refused: rates(self.refused), samples: rates(self.samples) }
+    }
+
     fn since(&self, before: &Self) -> Self {
         self.with(before, u64::saturating_sub)
     }
@@ -169,7 +182,8 @@ mod tests {
             }
         }
         let now = rates.per_second(START_MS + 300_000);
-        assert_eq!((now.accepted[Route::Upload as usize], now.samples), (1.0, 100.0));
+        assert_eq!((now.accepted[Route::Upload as usize], now.samples[Route::Upload as usize]), (1.0, 100.0));
+        assert_eq!(now.samples[Route::Receive as usize], 0.0);
         assert_eq!((now.refused[Route::Receive as usize], now.refused[Route::Upload as usize]), (0.5, 0.0));
         assert_eq!(rates.counts().accepted[Route::Upload as usize], 300);
     }
@@ -187,6 +201,10 @@ mod tests {
             minutes[1..minutes.len() - 1].iter().all(|minute| minute.counts.samples[Route::Upload as usize] == 120)
         );
         assert!(minutes.windows(2).all(|pair| pair[1].from_ms - pair[0].from_ms == 60_000));
+        // Also of the minutes that were not seen whole, the rate is what it was.
+        let rates_of = |minute: &Minute| minute.per_second().samples[Route::Upload as usize];
+        assert!(minutes.iter().all(|minute| (rates_of(minute) - 2.0).abs() < 1e-9), "{minutes:?}");
+        assert!(minutes.iter().any(|minute| minute.covered_ms < 60_000), "{minutes:?}");
         rates.tick(START_MS - 1_000_000);
         assert!(rates.last_hour().is_empty(), "a clock that was set back begins anew");
     }

@@ -34,7 +34,7 @@ pub struct ExchangeRow {
 }
 
 /// What a cluster is held to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Before then, an upload is refused.
     pub next_upload_at: Option<Time>,
@@ -44,6 +44,12 @@ pub struct Limits {
     pub limit_bytes: usize,
     /// Bytes of a remote write, compressed.
     pub limit_receive_bytes: usize,
+    /// How much of the byte cap of its route its last report took: 1 is all of it; `null` before there was a report.
+    pub last_report_share: Option<f64>,
+    /// Its requests that are under way.
+    pub requests_under_way: usize,
+    /// As many may be under way at once.
+    pub limit_concurrent: usize,
 }
 
 /// An alert that fires in the cluster.
@@ -70,6 +76,9 @@ impl FleetView {
         let row = self.cluster_row(id)?;
         let view = gateway.fleet.registry.get(id, |cluster| cluster.to_view())?;
         let limit = gateway.ratelimit.as_ref();
+        let is_upload = view.last_upload_ms >= view.last_receive_ms;
+        let cap_bytes = if is_upload { gateway.limit_bytes } else { gateway.limit_receive_bytes };
+        let has_reported = view.last_upload_ms.or(view.last_receive_ms).is_some();
         Some(ClusterDetails {
             state: state(&view, Status::from_name(row.status).unwrap_or(Status::Reporting), now_ms),
             row,
@@ -79,6 +88,9 @@ impl FleetView {
                 rate_limit_seconds: limit.map(|limit| limit.period().as_secs()),
                 limit_bytes: gateway.limit_bytes,
                 limit_receive_bytes: gateway.limit_receive_bytes,
+                last_report_share: has_reported.then(|| f64::from(view.bytes) / cap_bytes.max(1) as f64),
+                requests_under_way: gateway.concurrency.under_way(id),
+                limit_concurrent: gateway.concurrency.limit(),
             },
             alerts: self.alerts(id, now_ms),
         })
@@ -113,7 +125,8 @@ fn exchange_row(at_ms: i64, outcome: Outcome) -> ExchangeRow {
 /// The state of a cluster in words.
 fn state(view: &ClusterView, status: Status, now_ms: i64) -> String {
     let last_report_ms = view.last_upload_ms.max(view.last_receive_ms);
-    let interval = view.interval.map(|interval| human::duration(interval.as_secs().try_into().unwrap_or(i64::MAX)));
+    let interval =
+        view.interval.map(|interval| human::duration_exact(interval.as_secs().try_into().unwrap_or(i64::MAX)));
     let why = view.last_refusal.map(|last| refusals::in_words(last.reason, last.status)).unwrap_or_default();
     match status {
         Status::Silent => {

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::Serialize;
 use telemeter_fleet::{ClusterRef, Status};
 
-use super::{FleetView, Listed, Part, Time};
+use super::{FleetView, Listed, Part, Time, summary::ClusterCounts};
 use crate::refusals;
 
 /// What is asked of the list.
@@ -87,7 +87,7 @@ pub struct ClusterRow {
     pub series: u32,
     /// Series of its last report that the whitelist dropped.
     pub filtered: u32,
-    /// Bytes of its last report.
+    /// Bytes of its last report, as its cap counts them: of an upload decompressed, of a remote write compressed.
     pub bytes: u32,
     /// From one report to the next.
     pub interval_seconds: Option<f64>,
@@ -133,6 +133,17 @@ pub struct RefusalCountRow {
     pub count: u32,
 }
 
+/// Which clusters a part of the list holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundClusters {
+    /// How many there are in all that were asked for.
+    pub total: usize,
+    /// How many of each status the search finds, whatever status was asked for.
+    pub counts: ClusterCounts,
+    /// Their IDs, in order.
+    pub ids: Vec<Box<str>>,
+}
+
 /// What one cluster is sorted by, and its ID.
 struct Candidate {
     id: Box<str>,
@@ -143,20 +154,24 @@ struct Candidate {
 impl FleetView {
     /// The IDs of a part of the list, in its order; and how many there are in all.
     #[must_use]
-    pub fn cluster_ids(&self, query: &ClusterQuery, part: Part) -> (usize, Vec<Box<str>>) {
+    pub fn find_clusters(&self, query: &ClusterQuery, part: Part) -> FoundClusters {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
         let search = query.search.trim().to_lowercase();
         let label_count = fleet.registry.config().labels.len();
         let mut found = Vec::new();
+        let mut counts = ClusterCounts { evicted: fleet.registry.evicted(), ..ClusterCounts::default() };
         fleet.registry.for_each(|cluster| {
+            if !search.is_empty() && !is_found(&cluster, &search, label_count) {
+                return;
+            }
             let status = cluster.status(&fleet.thresholds, now_ms);
+            counts.add(status);
             let since_ms = cluster.last_report_ms().unwrap_or_else(|| cluster.first_seen_ms());
             let silent_s = now_ms.saturating_sub(since_ms) / 1000;
             let wanted = query.status.is_none_or(|wanted| wanted == status)
                 && query
                     .silent_for
-                    .is_none_or(|wanted| status == Status::Silent && u64::try_from(silent_s).unwrap_or(0) >= wanted)
-                && (search.is_empty() || is_found(&cluster, &search, label_count));
+                    .is_none_or(|wanted| status == Status::Silent && u64::try_from(silent_s).unwrap_or(0) >= wanted);
             if wanted {
                 let (number, text) = key(&cluster, query.sort, status);
                 found.push(Candidate { id: cluster.id().into(), number, text });
@@ -171,16 +186,16 @@ impl FleetView {
             let by_key = by_key.then_with(|| a.id.cmp(&b.id));
             if query.descending { by_key.reverse() } else { by_key }
         });
-        (total, found.into_iter().map(|found| found.id).collect())
+        FoundClusters { total, counts, ids: found.into_iter().map(|found| found.id).collect() }
     }
 
     /// A part of the list.
     #[must_use]
     pub fn clusters(&self, query: &ClusterQuery, part: Part) -> Listed<ClusterRow> {
-        let (total, ids) = self.cluster_ids(query, part);
+        let found = self.find_clusters(query, part);
         // Who is forgotten meanwhile is left out.
-        let items = ids.iter().filter_map(|id| self.cluster_row(id)).collect();
-        Listed { total, offset: part.offset, whole: self.is_whole(), items }
+        let items = found.ids.iter().filter_map(|id| self.cluster_row(id)).collect();
+        Listed { total: found.total, offset: part.offset, whole: self.is_whole(), items }
     }
 
     /// One cluster, as the list shows it.

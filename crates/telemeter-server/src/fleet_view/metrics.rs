@@ -1,11 +1,13 @@
 //! Which metrics the fleet sends, which rule lets each in, and what the whitelist drops.
 
-use serde::Serialize;
-use telemeter_fleet::recent_store::{FamilyOrder, Order};
-use telemeter_rules::Selector;
-use telemeter_wire::series::NAME_LABEL;
+use std::cmp::Ordering;
 
-use super::{FleetView, Part, summary::FilteredMetric};
+use hashbrown::HashMap;
+use serde::Serialize;
+use telemeter_wire::Label;
+
+use super::{FleetView, Part, rule_hits::RuleHits, summary::FilteredMetric};
+use crate::rules::Rules;
 
 /// So many dropped names are shown.
 const DROPPED: usize = 100;
@@ -35,6 +37,20 @@ pub enum MetricSort {
     Filtered,
 }
 
+impl MetricSort {
+    /// By the name that the API has for it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "name" => Self::Name,
+            "series" => Self::Series,
+            "clusters" => Self::Clusters,
+            "filtered" => Self::Filtered,
+            _ => return None,
+        })
+    }
+}
+
 /// A part of the metrics, and what stands beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Metrics {
@@ -44,11 +60,15 @@ pub struct Metrics {
     pub offset: usize,
     /// Whether there is a recent store: without one, only what is dropped is known.
     pub whole: bool,
+    /// How many clusters the recent store holds.
+    pub clusters: usize,
     /// The metrics.
     pub items: Vec<MetricRow>,
     /// The names that the whitelist drops most.
     pub dropped: Vec<FilteredMetric>,
-    /// Rules of the whitelist by whose name matchers no metric of the recent store passes.
+    /// How many rules the whitelist has; none lets everything in.
+    pub rules: usize,
+    /// Rules of the whitelist that no series of the recent store matches.
     pub unmatched_rules: Vec<String>,
 }
 
@@ -61,8 +81,57 @@ pub struct MetricRow {
     pub series: usize,
     /// Clusters that send it.
     pub clusters: usize,
-    /// The first rule of the whitelist that lets such a name in; `null` where there is no whitelist.
+    /// The first rule of the whitelist that lets a series of it in; `null` where there is no whitelist, or where none does
+    /// any more.
     pub rule: Option<String>,
+}
+
+/// What is counted of one name.
+pub(super) struct NameCounts {
+    series: usize,
+    clusters: usize,
+    /// The number of the last cluster that sent it.
+    last_cluster: usize,
+    hits: RuleHits,
+}
+
+struct Counting<'r> {
+    rules: &'r Rules,
+    cluster: String,
+    clusters: usize,
+    names: HashMap<String, NameCounts>,
+}
+
+impl Counting<'_> {
+    /// Counts one series; whether its labels are wanted, too.
+    fn count(&mut self, cluster: &str, name: &str) -> bool {
+        if self.cluster != cluster {
+            cluster.clone_into(&mut self.cluster);
+            self.clusters += 1;
+        }
+        let number = self.clusters;
+        let counts = match self.names.get_mut(name) {
+            Some(counts) => counts,
+            None => {
+                let hits = RuleHits::of_name(self.rules, name);
+                let counts = NameCounts { series: 0, clusters: 0, last_cluster: 0, hits };
+                self.names.entry(name.to_owned()).or_insert(counts)
+            }
+        };
+        counts.series += 1;
+        if counts.last_cluster != number {
+            counts.last_cluster = number;
+            counts.clusters += 1;
+        }
+        counts.hits.is_open()
+    }
+
+    fn look(&mut self, labels: &[Label<'_>]) {
+        let name = telemeter_wire::series::value_of(labels, telemeter_wire::series::NAME_LABEL).unwrap_or("");
+        if let Some(counts) = self.names.get_mut(name) {
+            counts.hits.look(self.rules, labels);
+        }
+    }
 }
 
 impl FleetView {
@@ -77,45 +146,46 @@ impl FleetView {
         let mut dropped = self.filtered_metrics(usize::MAX);
         dropped.retain(|metric| is_wanted(&metric.name));
         dropped.truncate(DROPPED);
-        let Some(store) = &gateway.recent_store else {
-            return Metrics {
-                total: 0,
-                offset: part.offset,
-                whole: false,
-                items: Vec::new(),
-                dropped,
-                unmatched_rules: Vec::new(),
-            };
-        };
-        let by = match query.sort {
-            MetricSort::Name | MetricSort::Filtered => FamilyOrder::Name,
-            MetricSort::Series => FamilyOrder::Series,
-            MetricSort::Clusters => FamilyOrder::Clusters,
-        };
-        let order = if query.descending { Order::Descending } else { Order::Ascending };
-        let end = part.offset.saturating_add(part.limit);
-        let found = store.families(is_wanted, by, order, part.offset..end);
-        let items = found.rows.into_iter().map(|row| MetricRow {
-            rule: selectors.iter().find(|selector| lets_in(selector, &row.name)).map(ToString::to_string),
-            name: row.name,
-            series: row.series,
-            clusters: row.clusters,
-        });
-        let items = items.collect();
-        let all = store.families(|_| true, FamilyOrder::Name, Order::Ascending, 0..usize::MAX);
-        let unmatched = selectors.iter().filter(|selector| !all.rows.iter().any(|row| lets_in(selector, &row.name)));
-        Metrics {
-            total: found.matched,
+        let mut metrics = Metrics {
+            total: 0,
             offset: part.offset,
-            whole: true,
-            items,
+            whole: gateway.recent_store.is_some(),
+            clusters: 0,
+            items: Vec::new(),
             dropped,
-            unmatched_rules: unmatched.map(ToString::to_string).collect(),
+            rules: selectors.len(),
+            unmatched_rules: Vec::new(),
+        };
+        let Some(store) = &gateway.recent_store else { return metrics };
+        let mut counting = Counting { rules: &rules, cluster: String::new(), clusters: 0, names: HashMap::new() };
+        store.for_each_series(&mut counting, Counting::count, |counting, _, labels| counting.look(labels));
+        let mut is_matched = vec![false; selectors.len()];
+        for counts in counting.names.values() {
+            counts.hits.matched().for_each(|rule| is_matched[rule] = true);
         }
+        let unmatched = selectors.iter().zip(&is_matched).filter(|(_, is_matched)| !**is_matched);
+        metrics.unmatched_rules = unmatched.map(|(selector, _)| selector.to_string()).collect();
+        metrics.clusters = counting.clusters;
+        let mut found: Vec<_> = counting.names.into_iter().filter(|(name, _)| is_wanted(name)).collect();
+        metrics.total = found.len();
+        part.sorted(&mut found, |(a_name, a), (b_name, b)| {
+            let by_key = match query.sort {
+                MetricSort::Name | MetricSort::Filtered => Ordering::Equal,
+                MetricSort::Series => a.series.cmp(&b.series),
+                MetricSort::Clusters => a.clusters.cmp(&b.clusters),
+            };
+            let by_key = if query.descending { by_key.reverse() } else { by_key };
+            let by_name = a_name.cmp(b_name);
+            let is_by_name = matches!(query.sort, MetricSort::Name | MetricSort::Filtered);
+            by_key.then(if query.descending && is_by_name { by_name.reverse() } else { by_name })
+        });
+        let items = found.into_iter().map(|(name, counts)| MetricRow {
+            name,
+            series: counts.series,
+            clusters: counts.clusters,
+            rule: counts.hits.first().map(|rule| selectors[rule].to_string()),
+        });
+        metrics.items = items.collect();
+        metrics
     }
-}
-
-/// Whether a selector says nothing against this metric name.
-fn lets_in(selector: &Selector, name: &str) -> bool {
-    selector.matchers().iter().filter(|matcher| matcher.name() == NAME_LABEL).all(|matcher| matcher.matches_value(name))
 }

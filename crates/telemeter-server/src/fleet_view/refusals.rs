@@ -1,11 +1,11 @@
 //! Who is refused, and why: verified clusters, and callers who only claimed to be one.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use serde::Serialize;
 use telemeter_fleet::{Reason, Route};
 
-use super::{FleetView, Listed, Part, Time};
+use super::{FleetView, Part, Time};
 use crate::refusals::explain;
 
 /// What is asked of the list.
@@ -19,6 +19,45 @@ pub struct RefusalQuery {
     pub since: Option<u64>,
     /// Only those of this cluster, verified or claimed.
     pub cluster: Option<String>,
+    /// Only those of whose cluster, verified or claimed, or address this is a part; empty: all. Lower and upper case are
+    /// one.
+    pub search: String,
+}
+
+/// A part of the refusals, newest first, and how many there are for each reason.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusals {
+    /// How many rows there are in all.
+    pub total: usize,
+    /// How many were passed over.
+    pub offset: usize,
+    /// Whether the whole fleet was looked at: not where clusters were forgotten because there were too many.
+    pub whole: bool,
+    /// The rows.
+    pub items: Vec<RefusalRow>,
+    /// All of them by reason, whatever reason was asked for; most frequent first.
+    pub reasons: Vec<ReasonRow>,
+}
+
+/// Refusals for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonRow {
+    /// Why.
+    pub reason: &'static str,
+    /// How many requests.
+    pub count: u64,
+    /// How many verified clusters, by route.
+    pub clusters: usize,
+    /// How many callers without accepted credentials, by ID, address and route.
+    pub unverified: usize,
+    /// The last one.
+    pub last: Time,
+    /// The statuses that it is answered with.
+    pub statuses: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub action: &'static str,
 }
 
 /// Refusals of one cluster, verified or claimed, for one reason on one route; of claimed ones from one address.
@@ -52,60 +91,118 @@ pub struct RefusalRow {
     pub action: &'static str,
 }
 
+/// Collects what is asked for.
+struct Collector<'q> {
+    query: &'q RefusalQuery,
+    search: String,
+    since_ms: i64,
+    rows: Vec<RefusalRow>,
+    reasons: [Option<ReasonRow>; Reason::ALL.len()],
+}
+
+/// One entry of the registry.
+struct Entry<'e> {
+    cluster: &'e str,
+    is_verified: bool,
+    peer: Option<IpAddr>,
+    route: Route,
+    reason: Reason,
+    status: u16,
+    count: u64,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Collector<'_> {
+    fn add(&mut self, entry: &Entry<'_>) {
+        let query = self.query;
+        let is_found = |search: &str| {
+            entry.cluster.to_lowercase().contains(search)
+                || entry.peer.is_some_and(|peer| peer.to_string().contains(search))
+        };
+        if query.route.is_some_and(|route| route != entry.route)
+            || query.cluster.as_deref().is_some_and(|cluster| cluster != entry.cluster)
+            || entry.last_ms < self.since_ms
+            || !self.search.is_empty() && !is_found(&self.search)
+        {
+            return;
+        }
+        let explanation = explain(entry.reason);
+        let reason = self.reasons[entry.reason as usize].get_or_insert(ReasonRow {
+            reason: entry.reason.name(),
+            count: 0,
+            clusters: 0,
+            unverified: 0,
+            last: Time(entry.last_ms),
+            statuses: explanation.statuses,
+            meaning: explanation.meaning,
+            action: explanation.action,
+        });
+        reason.count += entry.count;
+        reason.clusters += usize::from(entry.is_verified);
+        reason.unverified += usize::from(!entry.is_verified);
+        reason.last = reason.last.max(Time(entry.last_ms));
+        if query.reason.is_some_and(|reason| reason != entry.reason) {
+            return;
+        }
+        let cluster = Some(entry.cluster.to_owned()).filter(|cluster| !cluster.is_empty());
+        let (cluster, claimed_cluster) = if entry.is_verified { (cluster, None) } else { (None, cluster) };
+        self.rows.push(RefusalRow {
+            cluster,
+            claimed_cluster,
+            verified: entry.is_verified,
+            peer: entry.peer,
+            route: entry.route.name(),
+            reason: entry.reason.name(),
+            status: entry.status,
+            count: entry.count,
+            first: Time(entry.first_ms),
+            last: Time(entry.last_ms),
+            meaning: explanation.meaning,
+            action: explanation.action,
+        });
+    }
+}
+
 impl FleetView {
     /// A part of the refusals, newest first.
     #[must_use]
-    pub fn refusals(&self, query: &RefusalQuery, part: Part) -> Listed<RefusalRow> {
+    pub fn refusals(&self, query: &RefusalQuery, part: Part) -> Refusals {
         let registry = &self.gateway().fleet.registry;
         let since_ms = query.since.map_or(i64::MIN, |since| {
             self.now_ms().saturating_sub(i64::try_from(since).unwrap_or(i64::MAX).saturating_mul(1000))
         });
-        let wanted = |cluster: &str, route: Route, reason: Reason, last_ms: i64| {
-            query.reason.is_none_or(|wanted| wanted == reason)
-                && query.route.is_none_or(|wanted| wanted == route)
-                && query.cluster.as_deref().is_none_or(|wanted| wanted == cluster)
-                && last_ms >= since_ms
-        };
-        let mut rows = Vec::new();
+        let search = query.search.trim().to_lowercase();
+        let mut found = Collector { query, search, since_ms, rows: Vec::new(), reasons: Default::default() };
         registry.for_each(|cluster| {
-            for one in cluster.refusals().filter(|one| wanted(cluster.id(), one.route, one.reason, one.last_ms)) {
-                let explanation = explain(one.reason);
-                rows.push(RefusalRow {
-                    cluster: Some(cluster.id().to_owned()),
-                    claimed_cluster: None,
-                    verified: true,
+            for one in cluster.refusals() {
+                found.add(&Entry {
+                    cluster: cluster.id(),
+                    is_verified: true,
                     peer: cluster.peer(),
-                    route: one.route.name(),
-                    reason: one.reason.name(),
+                    route: one.route,
+                    reason: one.reason,
                     status: one.status,
                     count: one.count.into(),
-                    first: Time(one.first_ms),
-                    last: Time(one.last_ms),
-                    meaning: explanation.meaning,
-                    action: explanation.action,
+                    first_ms: one.first_ms,
+                    last_ms: one.last_ms,
                 });
             }
         });
         for one in registry.claimed().list() {
-            if !wanted(&one.cluster, one.route, one.reason, one.last_ms) {
-                continue;
-            }
-            let explanation = explain(one.reason);
-            rows.push(RefusalRow {
-                cluster: None,
-                claimed_cluster: Some(one.cluster).filter(|cluster| !cluster.is_empty()),
-                verified: false,
+            found.add(&Entry {
+                cluster: &one.cluster,
+                is_verified: false,
                 peer: one.peer,
-                route: one.route.name(),
-                reason: one.reason.name(),
+                route: one.route,
+                reason: one.reason,
                 status: one.status,
                 count: one.count,
-                first: Time(one.first_ms),
-                last: Time(one.last_ms),
-                meaning: explanation.meaning,
-                action: explanation.action,
+                first_ms: one.first_ms,
+                last_ms: one.last_ms,
             });
         }
+        let Collector { mut rows, reasons, .. } = found;
         let total = rows.len();
         part.sorted(&mut rows, |a, b| {
             let key = |row: &RefusalRow| (row.last, row.count);
@@ -113,6 +210,8 @@ impl FleetView {
                 |row: &RefusalRow| (row.cluster.clone(), row.claimed_cluster.clone(), row.route, row.reason, row.peer);
             key(b).cmp(&key(a)).then_with(|| names(a).cmp(&names(b)))
         });
-        Listed { total, offset: part.offset, whole: self.is_whole(), items: rows }
+        let mut reasons: Vec<_> = reasons.into_iter().flatten().collect();
+        reasons.sort_by_key(|reason| (Reverse(reason.count), reason.reason));
+        Refusals { total, offset: part.offset, whole: self.is_whole(), items: rows, reasons }
     }
 }

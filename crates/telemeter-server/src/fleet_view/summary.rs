@@ -28,7 +28,7 @@ pub struct Summary {
     pub clusters: ClusterCounts,
     /// Requests by route.
     pub requests: BTreeMap<&'static str, RouteRates>,
-    /// Samples of all routes.
+    /// Samples of all routes, in the last minute.
     pub samples_per_second: f64,
     /// Refusals since the start, by reason and route, most frequent first.
     pub refusals: Vec<ReasonCount>,
@@ -36,6 +36,27 @@ pub struct Summary {
     pub dependencies: Vec<Dependency>,
     /// The names of metrics that the whitelist drops most.
     pub filtered_metrics: Vec<FilteredMetric>,
+    /// What the recent store holds, where there is one.
+    pub recent_store: Option<RecentStoreSummary>,
+}
+
+/// What the recent store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RecentStoreSummary {
+    /// Clusters that something is held of.
+    pub clusters: usize,
+    /// Their series.
+    pub series: usize,
+    /// Their samples.
+    pub samples: usize,
+    /// Bytes of it all.
+    pub bytes: usize,
+    /// As many it may become.
+    pub max_bytes: usize,
+    /// For how long a sample is kept.
+    pub window_seconds: u64,
+    /// How often a cluster was dropped, or cut short, for want of room.
+    pub evictions: u64,
 }
 
 /// How many clusters are how well; each is counted once.
@@ -55,6 +76,30 @@ pub struct ClusterCounts {
     pub evicted: u64,
 }
 
+impl ClusterCounts {
+    /// Counts one more cluster.
+    pub fn add(&mut self, status: Status) {
+        self.total += 1;
+        match status {
+            Status::Silent => self.silent += 1,
+            Status::Refused => self.refused += 1,
+            Status::New => self.new += 1,
+            Status::Reporting => self.reporting += 1,
+        }
+    }
+
+    /// How many are of this status.
+    #[must_use]
+    pub const fn of(&self, status: Status) -> usize {
+        match status {
+            Status::Silent => self.silent,
+            Status::Refused => self.refused,
+            Status::New => self.new,
+            Status::Reporting => self.reporting,
+        }
+    }
+}
+
 /// Requests on one route.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RouteRates {
@@ -66,6 +111,8 @@ pub struct RouteRates {
     pub accepted_per_second: f64,
     /// They did not.
     pub refused_per_second: f64,
+    /// Samples of those that succeeded, in the last minute.
+    pub samples_per_second: f64,
 }
 
 /// Refusals for one reason on one route.
@@ -90,6 +137,8 @@ pub struct Dependency {
     pub since: Option<Time>,
     /// What was wrong the last time.
     pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<Time>,
     /// How long its last answer took.
     pub latency_seconds: Option<f64>,
     /// When a certificate expires.
@@ -118,6 +167,7 @@ impl FleetView {
                 refused_total: counts.refused[at],
                 accepted_per_second: rates.accepted[at],
                 refused_per_second: rates.refused[at],
+                samples_per_second: rates.samples[at],
             };
             (route.name(), rates)
         });
@@ -134,11 +184,27 @@ impl FleetView {
             replica: about.replica.clone(),
             clusters: self.cluster_counts(),
             requests: requests.into(),
-            samples_per_second: rates.samples,
+            samples_per_second: rates.samples.iter().sum(),
             refusals,
             dependencies: self.dependencies(),
             filtered_metrics: self.filtered_metrics(FILTERED),
+            recent_store: self.recent_store(),
         }
+    }
+
+    /// What the recent store holds, where there is one.
+    #[must_use]
+    pub fn recent_store(&self) -> Option<RecentStoreSummary> {
+        let totals = self.gateway().recent_store.as_ref()?.totals(self.now_ms());
+        Some(RecentStoreSummary {
+            clusters: totals.clusters,
+            series: totals.series,
+            samples: totals.samples,
+            bytes: totals.bytes,
+            max_bytes: totals.max_bytes,
+            window_seconds: totals.window.as_secs(),
+            evictions: totals.evictions,
+        })
     }
 
     /// How many clusters are how well.
@@ -147,13 +213,7 @@ impl FleetView {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
         let mut counts = ClusterCounts { evicted: fleet.registry.evicted(), ..ClusterCounts::default() };
         fleet.registry.for_each_without_id(|cluster| {
-            counts.total += 1;
-            match cluster.status(&fleet.thresholds, now_ms) {
-                Status::Silent => counts.silent += 1,
-                Status::Refused => counts.refused += 1,
-                Status::New => counts.new += 1,
-                Status::Reporting => counts.reporting += 1,
-            }
+            counts.add(cluster.status(&fleet.thresholds, now_ms));
         });
         counts
     }
@@ -197,6 +257,7 @@ fn dependency(name: &str, record: AvailabilityRecord) -> Dependency {
             None => "unknown",
         },
         since: record.is_available.map(|_| Time(record.since_ms)),
+        last_error_at: record.last_error.as_ref().map(|(_, at_ms)| Time(*at_ms)),
         last_error: record.last_error.map(|(error, _)| error),
         latency_seconds: record.latency.map(|latency| latency.as_secs_f64()),
         expires_at: None,
@@ -216,6 +277,7 @@ fn certificate(listener: &str, expires_ms: Option<i64>, now_ms: i64) -> Dependen
         state,
         since: None,
         last_error: error.map(str::to_owned),
+        last_error_at: None,
         latency_seconds: None,
         expires_at: expires_ms.map(Time),
     }

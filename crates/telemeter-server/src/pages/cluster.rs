@@ -1,4 +1,6 @@
-//! `/clusters/{id}`: what one cluster sends.
+//! `/clusters/{id}`: one cluster. Its state in words, its last exchanges, its limits, its alerts, its series.
+
+use std::fmt::Write;
 
 use askama::Template;
 use axum::{
@@ -6,188 +8,323 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use telemeter_fleet::recent_store::{ClusterDetail, SeriesRow, is_reporting};
-use telemeter_rules::Selector;
-use telemeter_wire::{Label, MetricType, series::value_of};
+use telemeter_fleet::Reason;
 
 use super::{
-    Frame, Pages, human,
-    listing::{Listing, Pager, path_segment},
-    message, page, sparkline,
+    Frame, Pages,
+    clusters::{StatusWord, capitalized},
+    human::{self, When},
+    listing::{Listing, cluster_link, refused_link},
+    page,
+    refused::{Text, parts},
+    series::{Search, SeriesSection, section},
+};
+use crate::{
+    fleet_view::{
+        FleetView, Part,
+        cluster::{Alert, ClusterDetails, ExchangeRow, UNKNOWN},
+        refusals::{RefusalQuery, RefusalRow},
+    },
+    refusals::explain,
 };
 
 #[derive(Template)]
 #[template(path = "cluster.html")]
 struct ClusterPage {
     frame: Frame,
-    id: String,
-    federate: Option<String>,
-    is_reporting: bool,
-    ago: String,
-    utc: String,
-    datetime: String,
-    series: String,
-    families: String,
-    per_minute: String,
-    samples: String,
-    bytes: String,
-    histograms: usize,
-    window: String,
-    chart: String,
     listing: Listing,
-    wrong: Option<String>,
-    groups: Vec<Group>,
-    matched: usize,
-    pager: Option<Pager>,
-}
-
-/// The series of one metric name.
-struct Group {
-    name: String,
-    kind: &'static str,
-    rows: Vec<Row>,
-}
-
-struct Row {
+    id: String,
+    status: StatusWord,
+    /// The state in words: what it is, and what is to be said of it.
+    verdict: String,
+    state: Vec<Text>,
     labels: Vec<(String, String)>,
-    is_current: bool,
-    is_ended: bool,
-    value: String,
-    short: String,
-    ago: String,
-    utc: String,
-    datetime: String,
-    chart: String,
+    client: String,
+    peer: String,
+    first_seen: When,
+    last_report: Option<When>,
+    interval: String,
+    series: String,
+    filtered: String,
+    has_filtered: bool,
+    bytes: String,
+    drift: String,
+    reports: String,
+    limits: Vec<LimitRow>,
+    alerts: Option<Vec<AlertRow>>,
+    has_store: bool,
+    refusals: Vec<RefusalLine>,
+    refused_link: String,
+    exchanges: Vec<Exchange>,
+    timeline: String,
+    timeline_span: String,
+    section: Option<SeriesSection>,
 }
 
-impl Row {
-    fn new(row: SeriesRow, id: &str, since_ms: i64, now_ms: i64) -> Self {
-        let newest = row.points.last().copied().expect("a series that is held has a sample");
-        Self {
-            // The label that names the cluster is the same all over the page.
-            labels: row.labels.into_iter().filter(|(_, value)| value != id).collect(),
-            is_current: is_reporting(newest.ms, now_ms),
-            is_ended: newest.is_stale(),
-            value: human::go(newest.value),
-            short: human::short(newest.value),
-            ago: human::ago(newest.ms, now_ms),
-            utc: human::utc(newest.ms),
-            datetime: human::rfc3339(newest.ms),
-            chart: sparkline::of_points(&row.points, since_ms, now_ms),
-        }
-    }
+/// A limit, and how near the cluster is.
+struct LimitRow {
+    id: &'static str,
+    name: &'static str,
+    /// Where it is now.
+    now: String,
+    limit: String,
+    /// From 0 to 100.
+    percent: Option<u8>,
 }
 
-/// What a search of series means: a selector where it has braces, else a part of the metric name.
-enum Search {
-    Name(String),
-    Selector(Selector),
+/// Alerts of one name and severity.
+struct AlertRow {
+    name: String,
+    severity: String,
+    count: Option<String>,
+    since: When,
+    state: &'static str,
 }
 
-impl Search {
-    fn of(text: &str) -> Result<Self, String> {
-        if text.contains('{') {
-            return Selector::parse(text).map(Self::Selector).map_err(|error| error.to_string());
-        }
-        Ok(Self::Name(text.to_lowercase()))
-    }
-
-    fn matches(&self, labels: &[Label<'_>]) -> bool {
-        match self {
-            Self::Name(part) => value_of(labels, "__name__").unwrap_or("").to_lowercase().contains(part),
-            Self::Selector(selector) => selector.matches(labels),
-        }
-    }
+struct RefusalLine {
+    route: &'static str,
+    reason: &'static str,
+    meaning: &'static str,
+    count: String,
+    link: String,
 }
 
-/// Shows a cluster; 404 where none of that ID is held, 400 where the search is no selector.
+struct Exchange {
+    at: When,
+    route: &'static str,
+    outcome: &'static str,
+    is_accepted: bool,
+    link: String,
+    meaning: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "unknown_cluster.html")]
+struct UnknownCluster {
+    frame: Frame,
+    id: String,
+    meaning: &'static str,
+    claims: Vec<Claim>,
+    search: String,
+}
+
+/// A refusal of somebody who claimed to be the cluster.
+struct Claim {
+    peer: String,
+    route: &'static str,
+    reason: &'static str,
+    meaning: &'static str,
+    status: u16,
+    count: String,
+    last: When,
+    link: String,
+}
+
+/// Shows a cluster; 404 where it is not known, 400 where the search is no selector.
 pub(super) async fn cluster(State(pages): State<Pages>, Path(id): Path<String>, uri: Uri) -> Response {
-    let listing = Listing::of(&format!("/clusters/{}", path_segment(&id)), uri.query());
+    let listing = Listing::of(&cluster_link(&id), uri.query(), &[]);
     let (search, wrong) = match Search::of(&listing.search) {
         Ok(search) => (search, None),
         Err(wrong) => (Search::Name(String::new()), Some(wrong)),
     };
     let status = if wrong.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let view = pages
-        .read(move |store, now_ms| {
-            let detail = store.cluster(&id, now_ms, |labels| search.matches(labels), listing.rows())?;
-            let window_ms = i64::try_from(store.config().window.as_millis()).unwrap_or(i64::MAX);
-            Some(view(id, detail, listing, wrong, now_ms, window_ms))
-        })
-        .await;
-    match view {
-        Some(view) => page(status, &view),
-        None => message(
-            StatusCode::NOT_FOUND,
-            "No such cluster here",
-            "Nothing of a cluster with this ID is held. It may have been silent for longer than the window, or be \
-             reporting to another replica of the server.",
-        ),
-    }
+    let read = move |view: &FleetView| {
+        let Some(details) = view.cluster(&id) else { return page(StatusCode::NOT_FOUND, &unknown(view, id)) };
+        let store = view.gateway().recent_store.as_deref();
+        let section = store.and_then(|store| section(store, &id, &search, wrong, &listing, view.now_ms()));
+        page(status, &made(view, details, listing, section))
+    };
+    pages.view.read(read).await
 }
 
-fn view(
-    id: String,
-    detail: ClusterDetail,
-    listing: Listing,
-    wrong: Option<String>,
-    now_ms: i64,
-    window_ms: i64,
-) -> ClusterPage {
-    let ClusterDetail { cluster, families, histograms, bytes, found } = detail;
-    let since_ms = cluster.since_ms.max(now_ms.saturating_sub(window_ms));
-    let is_partition = |(name, value): &&(String, String)| (*value == id).then(|| name.clone());
-    let partition = found.rows.iter().find_map(|row| row.labels.iter().find_map(|label| is_partition(&label)));
-    let mut groups = Vec::<Group>::new();
-    for mut row in found.rows {
-        let name = std::mem::take(&mut row.name);
-        let kind = kind(row.kind);
-        let row = Row::new(row, &id, since_ms, now_ms);
-        match groups.last_mut() {
-            Some(group) if group.name == name => group.rows.push(row),
-            _ => groups.push(Group { name, kind, rows: vec![row] }),
-        }
-    }
-    ClusterPage {
-        frame: Frame::new("clusters"),
-        federate: partition.map(|name| federate_link(&name, &id)),
-        is_reporting: is_reporting(cluster.seen_ms, now_ms),
-        ago: human::ago(cluster.seen_ms, now_ms),
-        utc: human::utc(cluster.seen_ms),
-        datetime: human::rfc3339(cluster.seen_ms),
-        series: human::count(cluster.series),
-        families: human::count(families),
-        per_minute: human::rate(cluster.per_minute),
-        samples: human::count(cluster.samples),
-        bytes: human::bytes(bytes),
-        histograms,
-        window: human::duration(window_ms / 1000),
-        chart: sparkline::of_rates(&cluster.activity),
-        pager: if wrong.is_some() { None } else { listing.pager(found.matched) },
-        wrong,
-        groups,
-        matched: found.matched,
-        listing,
+fn unknown(view: &FleetView, id: String) -> UnknownCluster {
+    let query = RefusalQuery { cluster: Some(id.clone()), ..RefusalQuery::default() };
+    let claims = view.refusals(&query, Part { offset: 0, limit: 20 });
+    UnknownCluster {
+        frame: Frame::new("clusters", view),
+        meaning: UNKNOWN,
+        claims: claims.items.into_iter().map(|row| Claim::new(row, &id, view.now_ms())).collect(),
+        search: format!("/clusters?{}", Listing { search: id.clone(), ..Listing::default() }.query(&[])),
         id,
     }
 }
 
-/// The address that a Prometheus finds the series at whose label `name` is `value`.
-pub(super) fn federate_link(name: &str, value: &str) -> String {
-    let value = value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("match[]", &format!("{{{name}=\"{value}\"}}"));
-    format!("/federate?{}", query.finish())
+impl Claim {
+    fn new(row: RefusalRow, id: &str, now_ms: i64) -> Self {
+        Self {
+            peer: row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            route: row.route,
+            reason: row.reason,
+            meaning: row.meaning,
+            status: row.status,
+            count: human::count(row.count),
+            last: When::new(row.last.0, now_ms),
+            link: refused_link(&[("cluster", id), ("reason", row.reason)]),
+        }
+    }
 }
 
-/// What a type is called; nothing for what nobody said.
-const fn kind(kind: MetricType) -> &'static str {
-    match kind {
-        MetricType::Counter => "counter",
-        MetricType::Gauge => "gauge",
-        MetricType::Summary => "summary",
-        MetricType::Untyped => "",
-        MetricType::Histogram => "histogram",
-        MetricType::GaugeHistogram => "gauge histogram",
+fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Option<SeriesSection>) -> ClusterPage {
+    let now_ms = view.now_ms();
+    let limits = limits(&details, now_ms);
+    let (verdict, said) = details.state.split_at(details.state.find([':', ',']).unwrap_or(details.state.len()));
+    let ClusterDetails { row, exchanges, alerts, .. } = &details;
+    let mut labels: Vec<(String, String)> = Vec::new();
+    for name in &view.gateway().fleet.registry.config().labels {
+        labels.extend(row.labels.get(name).map(|value| (name.clone(), value.clone())));
     }
+    let lines = row.refusals.iter().map(|one| RefusalLine {
+        route: one.route,
+        reason: one.reason,
+        meaning: meaning(one.reason),
+        count: human::count(one.count),
+        link: refused_link(&[("cluster", &row.id), ("reason", one.reason)]),
+    });
+    ClusterPage {
+        frame: Frame::new("clusters", view),
+        listing,
+        status: StatusWord::of(row.status),
+        verdict: capitalized(verdict),
+        state: parts(said),
+        labels,
+        client: row.client.clone(),
+        peer: row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        first_seen: When::new(row.first_seen.0, now_ms),
+        last_report: row.last_report.map(|at| When::new(at.0, now_ms)),
+        interval: row.interval_seconds.map(|seconds| human::duration_exact(seconds as i64)).unwrap_or_default(),
+        series: human::count(row.series),
+        filtered: human::count(row.filtered),
+        has_filtered: row.filtered > 0,
+        bytes: human::bytes(row.bytes as usize),
+        drift: human::drift(row.drift_seconds),
+        reports: human::count(u64::from(row.uploads_total) + u64::from(row.receives_total)),
+        limits,
+        alerts: alerts.as_ref().map(|alerts| grouped(alerts.clone(), now_ms)),
+        has_store: view.gateway().recent_store.is_some(),
+        refusals: lines.collect(),
+        refused_link: refused_link(&[("cluster", &row.id)]),
+        timeline: timeline(exchanges, now_ms),
+        timeline_span: exchanges.last().map(|first| human::ago(first.at.0, now_ms)).unwrap_or_default(),
+        exchanges: exchanges.iter().map(|one| exchange(one, &row.id, now_ms)).collect(),
+        section,
+        id: row.id.clone(),
+    }
+}
+
+fn meaning(reason: &str) -> &'static str {
+    Reason::from_name(reason).map_or("", |reason| explain(reason).meaning)
+}
+
+fn exchange(one: &ExchangeRow, id: &str, now_ms: i64) -> Exchange {
+    let is_accepted = one.outcome == "accepted";
+    Exchange {
+        at: When::new(one.at.0, now_ms),
+        route: one.route,
+        outcome: one.outcome,
+        is_accepted,
+        link: if is_accepted { String::new() } else { refused_link(&[("cluster", id), ("reason", one.outcome)]) },
+        meaning: meaning(one.outcome),
+    }
+}
+
+fn limits(details: &ClusterDetails, now_ms: i64) -> Vec<LimitRow> {
+    let (row, limits) = (&details.row, &details.limits);
+    let is_upload = row.last_upload >= row.last_receive;
+    let mut rows = Vec::new();
+    if let Some(share) = limits.last_report_share {
+        let (name, cap_bytes) = if is_upload {
+            ("Upload, decompressed", limits.limit_bytes)
+        } else {
+            ("Remote write, compressed", limits.limit_receive_bytes)
+        };
+        rows.push(LimitRow {
+            id: "limit-bytes",
+            name,
+            now: human::bytes(row.bytes as usize),
+            limit: format!("{} of {}", human::percent(share), human::bytes(cap_bytes)),
+            percent: Some((share * 100.0).clamp(0.0, 100.0) as u8),
+        });
+    }
+    if let Some(period) = limits.rate_limit_seconds {
+        let now = match limits.next_upload_at {
+            Some(at) => format!("the next {}", human::ago(at.0, now_ms)).replace("just now", "at once"),
+            None => "the next at once".to_owned(),
+        };
+        let period = i64::try_from(period).unwrap_or(i64::MAX);
+        rows.push(LimitRow {
+            id: "limit-rate",
+            name: "Uploads",
+            now,
+            limit: format!("one every {}", human::duration_exact(period)),
+            percent: None,
+        });
+    }
+    let share = limits.requests_under_way as f64 / limits.limit_concurrent.max(1) as f64;
+    rows.push(LimitRow {
+        id: "limit-concurrent",
+        name: "Requests at once",
+        now: human::count(limits.requests_under_way),
+        limit: format!("{} of {}", human::percent(share), human::count(limits.limit_concurrent)),
+        percent: Some((share * 100.0).clamp(0.0, 100.0) as u8),
+    });
+    rows
+}
+
+/// Alerts of one name and severity as one, the most severe first.
+fn grouped(mut alerts: Vec<Alert>, now_ms: i64) -> Vec<AlertRow> {
+    let rank = |severity: &str| match severity {
+        "critical" => 0,
+        "warning" => 1,
+        "info" => 3,
+        "none" => 4,
+        _ => 2,
+    };
+    alerts.sort_by(|a, b| {
+        let key = |alert: &Alert| (rank(&alert.severity), alert.severity.clone(), alert.name.clone(), alert.since);
+        key(a).cmp(&key(b))
+    });
+    let groups = alerts.chunk_by(|a, b| (&a.name, &a.severity) == (&b.name, &b.severity));
+    let rows = groups.filter_map(|group| {
+        let first = group.first()?;
+        Some(AlertRow {
+            name: first.name.clone(),
+            severity: first.severity.clone(),
+            count: (group.len() > 1).then(|| human::count(group.len())),
+            since: When::new(first.since.0, now_ms),
+            state: match rank(&first.severity) {
+                0 => "bad",
+                1 => "warn",
+                _ => "unknown",
+            },
+        })
+    });
+    rows.collect()
+}
+
+/// The exchanges on a line of time, as SVG: numbers and words of ours only, so that it can stand in a page as it is.
+fn timeline(exchanges: &[ExchangeRow], now_ms: i64) -> String {
+    const WIDTH: f64 = 600.0;
+    const HEIGHT: f64 = 28.0;
+    const MARGIN: f64 = 4.0;
+    let Some(first) = exchanges.last() else { return String::new() };
+    let span = (now_ms.saturating_sub(first.at.0)).max(1) as f64;
+    let mut svg = format!(
+        r#"<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"><title>The last {} exchanges</title><line class="grid" x1="0" y1="14" x2="{WIDTH}" y2="14"/>"#,
+        exchanges.len()
+    );
+    for one in exchanges.iter().rev() {
+        let at = (one.at.0.saturating_sub(first.at.0)) as f64 / span;
+        let x = MARGIN + at.clamp(0.0, 1.0) * (WIDTH - 2.0 * MARGIN);
+        let (class, top, bottom) = if one.outcome == "accepted" { ("good", 7, 21) } else { ("bad", 2, 26) };
+        // Writing to a `String` does not fail.
+        let _ = write!(
+            svg,
+            r#"<line class="{class}" x1="{x:.1}" y1="{top}" x2="{x:.1}" y2="{bottom}"><title>{}: {} {}</title></line>"#,
+            human::utc(one.at.0),
+            one.route,
+            one.outcome
+        );
+    }
+    svg.push_str("</svg>");
+    svg
 }

@@ -1,82 +1,120 @@
-//! `/families`: which metrics the fleet sends.
+//! `/families`: which metrics the fleet sends, which rules let nothing in, and what the whitelist drops.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use telemeter_fleet::recent_store::{FamilyOrder, Order};
 
 use super::{
-    Frame, Pages,
-    cluster::federate_link,
-    human,
-    listing::{Column, Heading, Listing, Pager},
+    Frame, Pages, human,
+    listing::{Column, Heading, Listing, Pager, family_link},
+    overview::{DroppedBar, dropped_bars},
     page,
 };
+use crate::fleet_view::{
+    FleetView,
+    metrics::{MetricQuery, MetricSort, Metrics},
+};
+
+/// So many dropped names are shown where nobody searches.
+const DROPPED: usize = 20;
 
 #[derive(Template)]
 #[template(path = "families.html")]
 struct Families {
     frame: Frame,
-    clusters: String,
-    is_empty: bool,
     listing: Listing,
+    has_store: bool,
+    clusters: String,
     headings: [Heading; 3],
     rows: Vec<Row>,
-    matched: usize,
+    matched: String,
+    /// What stands where there is no rule.
+    without_rule: &'static str,
+    rules: String,
+    has_whitelist: bool,
+    unmatched: Vec<String>,
+    unmatched_count: String,
+    dropped: Vec<DroppedBar>,
+    json: String,
     pager: Option<Pager>,
 }
 
 struct Row {
     name: String,
+    link: String,
     clusters: String,
-    share: usize,
+    percent: u8,
+    share: String,
     series: String,
-    federate: String,
+    rule: Option<String>,
 }
 
-const COLUMNS: [Column; 3] = [
-    Column { sort: "name", text: "Metric", hint: "The metric name: a family of series", first: Order::Ascending },
-    Column { sort: "clusters", text: "Clusters", hint: "How many clusters send it", first: Order::Descending },
-    Column {
-        sort: "series",
-        text: "Series",
-        hint: "How many series of it all clusters send",
-        first: Order::Descending,
-    },
-];
+fn columns() -> [Column; 3] {
+    let column = |sort, text: &str, hint, is_number, largest_first| Column {
+        sort,
+        text: text.to_owned(),
+        hint,
+        is_number,
+        largest_first,
+    };
+    [
+        column("name", "Metric", "The metric name: a family of series", false, false),
+        column("clusters", "Clusters", "How many clusters send it", true, true),
+        column("series", "Series", "How many series of it all clusters send", true, true),
+    ]
+}
 
 /// Shows the metric names of all clusters.
 pub(super) async fn families(State(pages): State<Pages>, uri: Uri) -> Response {
-    let listing = Listing::of("/families", uri.query());
-    let by = match listing.sort.as_str() {
-        "clusters" => FamilyOrder::Clusters,
-        "series" => FamilyOrder::Series,
-        _ => FamilyOrder::Name,
+    let listing = Listing::of("/families", uri.query(), &[]);
+    page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
+}
+
+fn made(view: &FleetView, listing: Listing) -> Families {
+    let sort = match listing.sort.as_str() {
+        "clusters" => MetricSort::Clusters,
+        "series" => MetricSort::Series,
+        _ => MetricSort::Name,
     };
-    let view = pages
-        .read(move |store, now_ms| {
-            let totals = store.totals(now_ms);
-            let search = listing.search.to_lowercase();
-            let matches = |name: &str| search.is_empty() || name.to_lowercase().contains(&search);
-            let found = store.families(matches, by, listing.order, listing.rows());
-            let rows = found.rows.into_iter().map(|row| Row {
-                clusters: human::count(row.clusters),
-                share: (row.clusters * 100).checked_div(totals.clusters).unwrap_or(0).min(100),
-                series: human::count(row.series),
-                federate: federate_link("__name__", &row.name),
-                name: row.name,
-            });
-            Families {
-                frame: Frame::new("families"),
-                clusters: human::count(totals.clusters),
-                is_empty: totals.clusters == 0,
-                headings: listing.columns(COLUMNS),
-                rows: rows.collect(),
-                matched: found.matched,
-                pager: listing.pager(found.matched),
-                listing,
-            }
-        })
-        .await;
-    page(StatusCode::OK, &view)
+    let query = MetricQuery { search: listing.search.clone(), sort, descending: listing.is_descending };
+    let metrics = view.metrics(&query, listing.part());
+    let Metrics { total, whole, clusters, items, mut dropped, rules, unmatched_rules, .. } = metrics;
+    dropped.truncate(DROPPED);
+    let rows = items.into_iter().map(|row| {
+        let share = row.clusters as f64 / clusters.max(1) as f64;
+        Row {
+            link: family_link(&row.name),
+            clusters: human::count(row.clusters),
+            percent: (share * 100.0).clamp(0.0, 100.0) as u8,
+            share: human::percent(share),
+            series: human::count(row.series),
+            rule: row.rule,
+            name: row.name,
+        }
+    });
+    let api = if listing.search.is_empty() {
+        "/api/v1/metrics?limit=0".to_owned()
+    } else {
+        format!(
+            "/api/v1/metrics?{}",
+            Listing { search: listing.search.clone(), ..Listing::default() }.query(&[("limit", "0")])
+        )
+    };
+    Families {
+        frame: Frame::new("families", view),
+        has_store: whole,
+        clusters: human::count(clusters),
+        headings: listing.columns(columns(), "name"),
+        rows: rows.collect(),
+        matched: human::count(total),
+        without_rule: if rules == 0 { "no whitelist" } else { "no rule any more" },
+        rules: human::count(rules),
+        has_whitelist: rules > 0,
+        unmatched_count: human::count(unmatched_rules.len()),
+        unmatched: unmatched_rules,
+        dropped: dropped_bars(dropped.iter().map(|one| (one.name.as_str(), one.series_total))),
+        json: api,
+        pager: listing.pager(total),
+        listing,
+    }
 }

@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn federate(State(pages): State<Pages>, uri: Uri, request: HeaderMap) -> Response {
     let accept: Vec<_> = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let escaping = Escaping::accepted(&accept.join(","));
+    let Some(store) = pages.view.gateway().recent_store.clone() else {
+        return refuse(StatusCode::NOT_FOUND, "there is no recent store: start the server with --recent-store");
+    };
     let selectors = match selectors(uri.query().unwrap_or("")) {
         Ok(selectors) => selectors,
         Err(reason) => return refuse(StatusCode::BAD_REQUEST, &reason),
@@ -55,10 +58,11 @@ pub(super) async fn federate(State(pages): State<Pages>, uri: Uri, request: Head
     let (sender, receiver) = mpsc::channel::<Bytes>(PIECES);
     let is_whole = Arc::new(AtomicBool::new(false));
     let (whole, runtime) = (Arc::clone(&is_whole), tokio::runtime::Handle::current());
+    let now_ms = pages.view.now_ms();
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let matches = |labels: &[Label<'_>]| selectors.iter().any(|selector| selector.matches(labels));
-        let ended = pages.store.select(pages.clock.now_ms(), escaping, matches, |piece| {
+        let ended = store.select(now_ms, escaping, matches, |piece| {
             let sent = runtime.block_on(tokio::time::timeout(PATIENCE, sender.send(piece.into())));
             if matches!(sent, Ok(Ok(()))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

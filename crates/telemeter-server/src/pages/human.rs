@@ -1,4 +1,26 @@
-//! Numbers and times as people read them.
+//! Numbers and times as people read them: each kind is written in one way on all pages.
+
+/// A moment, as a page shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct When {
+    /// How long ago that is.
+    pub(crate) ago: String,
+    /// For people: `2026-11-22 08:12:09 UTC`.
+    pub(crate) utc: String,
+    /// For machines: RFC 3339.
+    pub(crate) datetime: String,
+}
+
+impl When {
+    pub(crate) fn new(ms: i64, now_ms: i64) -> Self {
+        Self { ago: ago(ms, now_ms), utc: utc(ms), datetime: rfc3339(ms) }
+    }
+
+    /// The time of the day: `08:12:09`.
+    pub(crate) fn clock(&self) -> &str {
+        self.utc.get(11..19).unwrap_or_default()
+    }
+}
 
 /// How long ago, in the largest units that tell it well.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
@@ -20,6 +42,14 @@ pub(crate) fn duration(seconds: i64) -> String {
         3600..86_400 => format!("{hours} h {} min", minutes % 60),
         _ if hours % 24 == 0 => format!("{days} d"),
         _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// A length of time that an operator set, to the second: `4 min 30 s`.
+pub(crate) fn duration_exact(seconds: i64) -> String {
+    match seconds {
+        60..3600 if seconds % 60 > 0 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => duration(seconds),
     }
 }
 
@@ -49,8 +79,8 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// A count, in groups of three digits.
-pub(crate) fn count(number: usize) -> String {
-    let digits = number.to_string();
+pub(crate) fn count(number: impl TryInto<u64>) -> String {
+    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -94,12 +124,46 @@ pub(crate) fn short(value: f64) -> String {
         ..1.0 => 2,
         _ => 1,
     };
-    format!("{size:.decimals$}{}", UNITS[unit])
+    let sign = if size < 0.0 { "\u{2212}" } else { "" };
+    format!("{sign}{:.decimals$}{}", size.abs(), UNITS[unit])
 }
 
-/// A rate, with one decimal up to a thousand.
+/// A rate, with two decimals below 1, and one up to a thousand.
 pub(crate) fn rate(value: f64) -> String {
-    if value < 999.95 { format!("{value:.1}") } else { short(value) }
+    match value {
+        ..=0.0 => "0".to_owned(),
+        ..0.005 => "under 0.01".to_owned(),
+        ..0.995 => format!("{value:.2}"),
+        ..999.95 => format!("{value:.1}"),
+        _ => short(value),
+    }
+}
+
+/// A share of a whole: `0 %`, `under 1 %`, `37 %`.
+pub(crate) fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.01 { "under 1 %".to_owned() } else { format!("{:.0} %", (share * 100.0).floor()) }
+}
+
+/// How long something took: `3 ms`, `1.2 s`.
+pub(crate) fn latency(seconds: f64) -> String {
+    match seconds {
+        ..0.001 => "under 1 ms".to_owned(),
+        ..0.9995 => format!("{:.0} ms", seconds * 1000.0),
+        ..59.95 => format!("{seconds:.1} s"),
+        _ => duration(seconds as i64),
+    }
+}
+
+/// How far a clock is ahead of ours, or behind: `+1.5 s`, `−4 min`.
+pub(crate) fn drift(seconds: f64) -> String {
+    let size = seconds.abs();
+    let sign = match seconds {
+        _ if size < 0.05 => "",
+        ..0.0 => "\u{2212}",
+        _ => "+",
+    };
+    let size = if size < 59.95 { format!("{size:.1} s") } else { duration(size as i64) };
+    format!("{sign}{size}")
 }
 
 /// A value as `/federate` writes it.
@@ -136,17 +200,31 @@ mod tests {
         ] {
             assert_eq!(ago(0, seconds * 1000), expected);
         }
+        assert_eq!([45, 240, 270, 7200].map(duration_exact), ["45 s", "4 min", "4 min 30 s", "2 h"]);
     }
 
     #[test]
     fn numbers() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0_usize, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
         assert_eq!([0, 1023, 1024, 1536, 268_435_456].map(bytes), ["0 B", "1023 B", "1 KiB", "1.5 KiB", "256 MiB"]);
         assert_eq!(
             [0.0, 1.0, 0.123, 51.56, 24_149_606_400.0, -1500.0].map(short),
-            ["0", "1", "0.12", "51.6", "24.1 G", "-1.5 k"]
+            ["0", "1", "0.12", "51.6", "24.1 G", "\u{2212}1.5 k"]
         );
-        assert_eq!([0.0, 26.0, 51.56, 1500.0].map(rate), ["0.0", "26.0", "51.6", "1.5 k"]);
+        assert_eq!(
+            [0.0, 0.004, 0.05, 0.13, 26.0, 51.56, 1500.0].map(rate),
+            ["0", "under 0.01", "0.05", "0.13", "26.0", "51.6", "1.5 k"]
+        );
+        assert_eq!([0.0, 0.004, 0.376, 0.999, 1.2].map(percent), ["0 %", "under 1 %", "37 %", "99 %", "120 %"]);
+        assert_eq!(
+            [0.000_4, 0.003_4, 0.999_9, 1.24, 90.0].map(latency),
+            ["under 1 ms", "3 ms", "1.0 s", "1.2 s", "1 min"]
+        );
+        assert_eq!(
+            [0.0, 0.04, -0.9, 1.54, -268.5, 7200.0].map(drift),
+            ["0.0 s", "0.0 s", "\u{2212}0.9 s", "+1.5 s", "\u{2212}4 min", "+2 h"]
+        );
         assert_eq!([f64::NAN, 1e30, 1e-9].map(short), ["NaN", "1e+30", "1e-09"]);
     }
 }

@@ -1,34 +1,106 @@
-//! `/` for a browser: the fleet at a glance, and its clusters.
+//! `/` for a browser: the fleet at a glance, what this replica depends on, and what there is to look after.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use http::{StatusCode, Uri};
-use telemeter_fleet::recent_store::{ClusterOrder, ClusterRow, Order, Totals, is_reporting};
+use http::StatusCode;
 
 use super::{
-    Frame, Pages, human,
-    listing::{Column, Heading, Listing, Pager, path_segment},
-    page, sparkline,
+    Frame, Pages,
+    chart::{self, Chart},
+    human::{self, When},
+    listing::{family_link, refused_link},
+    page,
 };
+use crate::{
+    fleet_view::{
+        FleetView,
+        summary::{ClusterCounts, Dependency, RecentStoreSummary, Summary},
+    },
+    refusals,
+};
+
+/// So many reasons and so many dropped names are shown.
+const ROWS: usize = 10;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
     frame: Frame,
-    fleet: Fleet,
-    listing: Listing,
-    headings: [Heading; 4],
-    rows: Vec<Row>,
-    matched: usize,
-    pager: Option<Pager>,
+    revision: &'static str,
+    uptime: String,
+    started: When,
+    is_empty: bool,
+    evicted: Option<String>,
+    numbers: Vec<Number>,
+    dependencies: Vec<DependencyCard>,
+    requests: Chart,
+    samples: Chart,
+    routes: Vec<RouteRow>,
+    refusals: Vec<RefusalBar>,
+    more_refusals: bool,
+    dropped: Vec<DroppedBar>,
+    recent_store: Option<RecentStoreLine>,
 }
 
-/// [`Totals`], as they are read.
-struct Fleet {
+/// A number that is a link.
+struct Number {
+    /// For tests and scripts: the element's ID.
+    id: &'static str,
+    text: &'static str,
+    count: String,
+    note: &'static str,
+    link: &'static str,
+    /// `bad` or `warn` where somebody has to look after it, else empty.
+    state: &'static str,
+}
+
+struct DependencyCard {
+    id: String,
+    name: String,
+    /// `good`, `bad`, `warn` or `unknown`.
+    state: &'static str,
+    text: String,
+    since: Option<When>,
+    /// When a certificate expires.
+    expires: Option<String>,
+    latency: Option<String>,
+    error: Option<String>,
+    /// When the error was, where all is well again.
+    error_ago: Option<String>,
+}
+
+struct RouteRow {
+    name: &'static str,
+    path: &'static str,
+    accepted: String,
+    refused: String,
+    has_refused: bool,
+    samples: String,
+    accepted_total: String,
+    refused_total: String,
+    link: String,
+}
+
+struct RefusalBar {
+    reason: &'static str,
+    route: &'static str,
+    meaning: &'static str,
+    count: String,
+    /// Of the most frequent one, from 0 to 100.
+    width: u64,
+    link: String,
+}
+
+/// A name that the whitelist drops.
+pub(super) struct DroppedBar {
+    pub(super) name: String,
+    pub(super) count: String,
+    pub(super) width: u64,
+    pub(super) link: String,
+}
+
+struct RecentStoreLine {
     clusters: String,
-    is_empty: bool,
-    reporting: String,
-    silent: usize,
     series: String,
     samples: String,
     bytes: String,
@@ -36,100 +108,169 @@ struct Fleet {
     percent: usize,
     share: String,
     window: String,
-    evictions: u64,
+    evictions: Option<String>,
 }
 
-impl Fleet {
-    fn new(totals: &Totals) -> Self {
-        let percent = totals.bytes.saturating_mul(100).checked_div(totals.max_bytes).unwrap_or(100).min(100);
-        let seconds = i64::try_from(totals.window.as_secs()).unwrap_or(i64::MAX);
-        Self {
-            clusters: human::count(totals.clusters),
-            is_empty: totals.clusters == 0,
-            reporting: human::count(totals.reporting),
-            silent: totals.clusters - totals.reporting,
-            series: human::count(totals.series),
-            samples: human::count(totals.samples),
-            bytes: human::bytes(totals.bytes),
-            max_bytes: human::bytes(totals.max_bytes),
-            percent,
-            share: if percent == 0 && totals.bytes > 0 { "under 1".to_owned() } else { percent.to_string() },
-            window: human::duration(seconds),
-            evictions: totals.evictions,
-        }
-    }
-}
-
-struct Row {
-    id: String,
-    link: String,
-    is_reporting: bool,
-    ago: String,
-    utc: String,
-    datetime: String,
-    series: String,
-    per_minute: String,
-    chart: String,
-}
-
-impl Row {
-    fn new(row: &ClusterRow, now_ms: i64) -> Self {
-        Self {
-            id: row.id.to_string(),
-            link: format!("/clusters/{}", path_segment(&row.id)),
-            is_reporting: is_reporting(row.seen_ms, now_ms),
-            ago: human::ago(row.seen_ms, now_ms),
-            utc: human::utc(row.seen_ms),
-            datetime: human::rfc3339(row.seen_ms),
-            series: human::count(row.series),
-            per_minute: human::rate(row.per_minute),
-            chart: sparkline::of_rates(&row.activity),
-        }
-    }
-}
-
-const COLUMNS: [Column; 4] = [
-    Column { sort: "id", text: "Cluster", hint: "The ID that the cluster reports under", first: Order::Ascending },
-    Column { sort: "seen", text: "Last seen", hint: "When its last push was forwarded", first: Order::Descending },
-    Column {
-        sort: "series",
-        text: "Series",
-        hint: "One metric name with one set of labels is one series",
-        first: Order::Descending,
-    },
-    Column {
-        sort: "rate",
-        text: "Samples/min",
-        hint: "Values a minute, on average over the window",
-        first: Order::Descending,
-    },
-];
-
-/// `GET /` for a browser: see [`wants_html`](super::wants_html).
-pub async fn overview(State(pages): State<Pages>, uri: Uri) -> Response {
-    let listing = Listing::of("/", uri.query());
-    let by = match listing.sort.as_str() {
-        "seen" => ClusterOrder::Seen,
-        "series" => ClusterOrder::Series,
-        "rate" => ClusterOrder::Rate,
-        _ => ClusterOrder::Id,
+/// `GET /` for a browser.
+pub(super) async fn overview(State(pages): State<Pages>) -> Response {
+    let page_of = |view: &FleetView| {
+        let (summary, now_ms) = (view.summary(), view.now_ms());
+        let history = view.last_hour();
+        made(
+            Frame::new("overview", view),
+            &summary,
+            chart::requests(&history, now_ms),
+            chart::samples(&history, now_ms),
+        )
     };
-    let view = pages
-        .read(move |store, now_ms| {
-            let totals = store.totals(now_ms);
-            let search = listing.search.to_lowercase();
-            let matches = |id: &str| search.is_empty() || id.to_lowercase().contains(&search);
-            let found = store.clusters(now_ms, matches, by, listing.order, listing.rows());
-            Overview {
-                frame: Frame::new("clusters"),
-                fleet: Fleet::new(&totals),
-                headings: listing.columns(COLUMNS),
-                rows: found.rows.iter().map(|row| Row::new(row, now_ms)).collect(),
-                matched: found.matched,
-                pager: listing.pager(found.matched),
-                listing,
-            }
+    page(StatusCode::OK, &pages.view.read(page_of).await)
+}
+
+fn made(frame: Frame, summary: &Summary, requests: Chart, samples: Chart) -> Overview {
+    let (now_ms, started_ms) = (summary.now.0, summary.started_at.0);
+    let most = summary.refusals.first().map_or(0, |one| one.count);
+    let refusals = summary.refusals.iter().take(ROWS).map(|one| RefusalBar {
+        reason: one.reason,
+        route: one.route,
+        meaning: telemeter_fleet::Reason::from_name(one.reason).map_or("", |reason| refusals::explain(reason).meaning),
+        count: human::count(one.count),
+        width: width(one.count, most),
+        link: refused_link(&[("reason", one.reason), ("route", one.route)]),
+    });
+    Overview {
+        frame,
+        revision: summary.revision,
+        uptime: human::duration(now_ms.saturating_sub(started_ms).max(0) / 1000),
+        started: When::new(started_ms, now_ms),
+        is_empty: summary.clusters.total == 0 && summary.refusals.is_empty(),
+        evicted: (summary.clusters.evicted > 0).then(|| human::count(summary.clusters.evicted)),
+        numbers: numbers(&summary.clusters).into(),
+        dependencies: summary.dependencies.iter().map(|one| card(one, now_ms)).collect(),
+        requests,
+        samples,
+        routes: routes(summary),
+        refusals: refusals.collect(),
+        more_refusals: summary.refusals.len() > ROWS,
+        dropped: dropped_bars(
+            summary.filtered_metrics.iter().take(ROWS).map(|one| (one.name.as_str(), one.series_total)),
+        ),
+        recent_store: summary.recent_store.as_ref().map(recent_store_line),
+    }
+}
+
+/// How long a bar is beside the longest one; what is there is seen.
+fn width(count: u64, most: u64) -> u64 {
+    (u128::from(count) * 100).div_ceil(u128::from(most.max(1))).min(100) as u64
+}
+
+pub(super) fn dropped_bars<'d>(names: impl Iterator<Item = (&'d str, u64)> + Clone) -> Vec<DroppedBar> {
+    let most = names.clone().map(|(_, count)| count).max().unwrap_or(0);
+    let bars = names.map(|(name, count)| DroppedBar {
+        link: family_link(name),
+        name: name.to_owned(),
+        count: human::count(count),
+        width: width(count, most),
+    });
+    bars.collect()
+}
+
+fn numbers(counts: &ClusterCounts) -> [Number; 5] {
+    let number = |id, text, count: usize, note, link, state| Number {
+        id,
+        text,
+        count: human::count(count),
+        note,
+        link,
+        state: if count > 0 { state } else { "" },
+    };
+    [
+        number(
+            "clusters-silent",
+            "Silent",
+            counts.silent,
+            "no request for three of their intervals",
+            "/clusters?status=silent",
+            "bad",
+        ),
+        number(
+            "clusters-refused",
+            "Refused",
+            counts.refused,
+            "the last request did not succeed",
+            "/clusters?status=refused",
+            "warn",
+        ),
+        number("clusters-new", "New", counts.new, "first seen within a day", "/clusters?status=new", ""),
+        number("clusters-reporting", "Reporting", counts.reporting, "as they should", "/clusters?status=reporting", ""),
+        number("clusters-total", "All clusters", counts.total, "known to this replica", "/clusters", ""),
+    ]
+}
+
+fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
+    let expires_in = dependency.expires_at.map(|at| (at.0 - now_ms) / 1000);
+    let (state, text) = match (dependency.state, expires_in) {
+        ("failing", Some(seconds)) => ("bad", format!("Expired {}", human::ago(now_ms + seconds * 1000, now_ms))),
+        ("warning", Some(seconds)) => ("warn", format!("Expires in {}", human::duration(seconds))),
+        ("ok", Some(seconds)) => ("good", format!("Valid for {}", human::duration(seconds))),
+        ("ok", None) => ("good", "Answers".to_owned()),
+        ("failing" | "warning", _) => ("bad", "Fails".to_owned()),
+        _ => ("unknown", "Not asked yet".to_owned()),
+    };
+    let is_well = state == "good";
+    // Of a certificate, the state says it all.
+    let error = dependency.last_error.clone().filter(|_| expires_in.is_none());
+    DependencyCard {
+        id: dependency.name.replace(':', "-"),
+        name: match dependency.name.as_str() {
+            "store" => "Store".to_owned(),
+            "authority" => "Authority".to_owned(),
+            "memcached" => "Memcached".to_owned(),
+            "oidc" => "OIDC provider".to_owned(),
+            other => match other.strip_prefix("certificate:") {
+                Some(listener) => format!("Certificate, {listener}"),
+                None => other.to_owned(),
+            },
+        },
+        state,
+        text,
+        since: dependency.since.map(|at| When::new(at.0, now_ms)),
+        expires: dependency.expires_at.map(|at| human::utc(at.0)),
+        latency: dependency.latency_seconds.map(human::latency),
+        error_ago: dependency.last_error_at.filter(|_| is_well).map(|at| human::ago(at.0, now_ms)),
+        error,
+    }
+}
+
+fn routes(summary: &Summary) -> Vec<RouteRow> {
+    let paths = [("upload", "/upload"), ("receive", "/metrics/v1/receive"), ("authorize", "/authorize")];
+    let rows = paths.into_iter().filter_map(|(name, path)| {
+        let rates = summary.requests.get(name)?;
+        Some(RouteRow {
+            name,
+            path,
+            accepted: human::rate(rates.accepted_per_second),
+            refused: human::rate(rates.refused_per_second),
+            has_refused: rates.refused_per_second > 0.0,
+            samples: if name == "authorize" { String::new() } else { human::rate(rates.samples_per_second) },
+            accepted_total: human::count(rates.accepted_total),
+            refused_total: human::count(rates.refused_total),
+            link: refused_link(&[("route", name)]),
         })
-        .await;
-    page(StatusCode::OK, &view)
+    });
+    rows.collect()
+}
+
+fn recent_store_line(store: &RecentStoreSummary) -> RecentStoreLine {
+    let share = store.bytes as f64 / store.max_bytes.max(1) as f64;
+    RecentStoreLine {
+        clusters: human::count(store.clusters),
+        series: human::count(store.series),
+        samples: human::count(store.samples),
+        bytes: human::bytes(store.bytes),
+        max_bytes: human::bytes(store.max_bytes),
+        percent: ((share * 100.0) as usize).min(100),
+        share: human::percent(share),
+        window: human::duration(i64::try_from(store.window_seconds).unwrap_or(i64::MAX)),
+        evictions: (store.evictions > 0).then(|| human::count(store.evictions)),
+    }
 }

@@ -1,62 +1,18 @@
-//! Serves the pages with a made-up fleet of 40 clusters, to look at them: `cargo run --example pages_demo [ADDRESS]`.
-//!
-//! The address is `localhost:9004` unless it is given; with `--empty` behind it, the fleet is left out.
+//! What a made-up cluster sends.
 
-use std::{env, io, sync::Arc, time::Duration};
-
-use axum::{Router, routing::get};
-use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
-use telemeter_http::{clock::Clock, listen};
-use telemeter_server::pages::{self, Pages};
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 
-const CLUSTERS: u64 = 40;
-const INTERVAL_MS: i64 = 270_000;
-
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let mut arguments = env::args().skip(1);
-    let address = arguments.next().unwrap_or_else(|| "localhost:9004".to_owned());
-    let config = RecentStoreConfig { window: Duration::from_secs(7200), max_bytes: 256 << 20 };
-    let store = Arc::new(RecentStore::new(config));
-    let clock = Clock::system();
-    if arguments.next().is_none() {
-        fill(&store, clock.now_ms());
-    }
-    let pages = Pages::new(store, clock);
-    let index = Router::new().route("/", get(pages::overview)).with_state(pages.clone());
-    let listener = listen::bind(&address).await?;
-    listen::serve(listener, pages::router(pages).merge(index), listen::Limits::default(), std::future::pending()).await;
-    Ok(())
-}
-
-/// Two hours of pushes; two clusters went silent on the way, and one is new.
-fn fill(store: &RecentStore, now_ms: i64) {
-    for cluster in 0..CLUSTERS {
-        let fleet = Cluster::new(cluster);
-        let pushes = if cluster == 23 { 6 } else { 27 };
-        let silent = match cluster {
-            7 => 9,
-            31 => 19,
-            _ => 0,
-        };
-        for push in (silent..pushes).rev() {
-            let ms = now_ms - push * INTERVAL_MS - (noise(cluster, 0, 0) * 250_000.0) as i64;
-            fleet.push(store, 27 - push, ms);
-        }
-    }
-}
-
-struct Cluster {
-    number: u64,
-    id: String,
+/// A made-up cluster.
+pub(crate) struct Cluster {
+    pub(crate) number: u64,
+    pub(crate) id: String,
     version: &'static str,
     provider: (&'static str, &'static str, &'static str),
     workers: u64,
 }
 
 impl Cluster {
-    fn new(number: u64) -> Self {
+    pub(crate) fn new(number: u64) -> Self {
         let part = |at, bits: u32| (noise(number, at, 1) * 2_f64.powi(bits.cast_signed())) as u64;
         let id = format!(
             "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
@@ -82,11 +38,10 @@ impl Cluster {
         }
     }
 
-    fn push(&self, store: &RecentStore, push: i64, ms: i64) {
-        let arena = Arena::new();
-        let mut set = SeriesSet::new_in(&arena);
+    /// What it sends, the `push`th time, into `set`.
+    pub(crate) fn series<'a>(&self, arena: &'a Arena, set: &mut SeriesSet<'a>, push: i64, ms: i64) {
         let mut series = |name: &str, labels: &[(&str, &str)], value: f64| {
-            let text = |text: &str| -> &str { arena.text().alloc_str(text) };
+            let text = |text: &str| -> &'a str { arena.text().alloc_str(text) };
             let mut all = vec![Label::new("__name__", text(name)), Label::new("_id", text(&self.id))];
             all.extend(labels.iter().map(|(name, value)| Label::new(text(name), text(value))));
             all.sort_unstable();
@@ -219,7 +174,20 @@ impl Cluster {
                 1.0,
             );
         }
-        store.append(&self.id, &set, ms);
+        // What the whitelist of the demonstration drops.
+        series("workqueue_depth", &[("name", "deployment")], (wobble(70) * 5.0).floor());
+        for pod in 0..self.workers {
+            let pod = format!("router-{pod}");
+            series("container_memory_rss", &[("namespace", "openshift-ingress"), ("pod", &pod)], 2.1e8 * wobble(71));
+        }
+        if self.number % 4 == 1 {
+            for le in ["0.1", "0.5", "1", "5", "+Inf"] {
+                series("apiserver_request_duration_seconds_bucket", &[("le", le), ("verb", "GET")], time as f64 * 91.0);
+            }
+        }
+        if self.number % 7 == 2 {
+            series("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")], time as f64 * 200.0);
+        }
     }
 }
 
@@ -241,7 +209,7 @@ const OPERATORS: [&str; 14] = [
 ];
 
 /// A number from 0 to 1 that looks like chance and is the same each time.
-fn noise(a: u64, b: u64, c: u64) -> f64 {
+pub(crate) fn noise(a: u64, b: u64, c: u64) -> f64 {
     let mut x = (a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
         .wrapping_add(c.wrapping_mul(0x1656_67b1_9e37_79f9));
     for _ in 0..2 {

@@ -1,0 +1,220 @@
+//! What happens in the made-up fleet: who reports when, and what goes wrong.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request};
+use http::{StatusCode, header};
+use telemeter_auth::Error as AuthError;
+use telemeter_fleet::Route;
+use telemeter_http::{body::BodyError, listen::Peer};
+use telemeter_rules::{Refusal, Report};
+use telemeter_server::{
+    error::{Error, RequestError},
+    gateway::Gateway,
+    sender::Sender,
+};
+use telemeter_wire::{Arena, SeriesSet};
+
+use crate::cluster::{Cluster, noise};
+
+pub(crate) const CLUSTERS: u64 = 50;
+const INTERVAL_MS: i64 = 270_000;
+/// The story begins so many intervals ago, and ends in as many.
+const PUSHES: i64 = 40;
+
+/// One request of the story.
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub(crate) ms: i64,
+    cluster: u64,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// It asked for a token, and got one.
+    Authorized,
+    /// A report, the so-manyeth; of a remote writer or a client.
+    Report(i64),
+    Refused(Route, fn() -> Error),
+    /// A caller without accepted credentials who claims to be the cluster, or an ID that nobody knows.
+    Claimed(Route, Option<&'static str>, fn() -> Error),
+}
+
+fn identity() -> Error {
+    Refusal::LabelValue { label: "_id".to_owned() }.into()
+}
+
+fn clock() -> Error {
+    Refusal::TooFarAhead { minutes: 10 }.into()
+}
+
+fn too_large() -> Error {
+    BodyError::TooLarge { cap_bytes: 512_000 }.into()
+}
+
+fn rate_limited() -> Error {
+    let period = Duration::from_secs(270);
+    Error::RateLimited { period, retry_after: Duration::from_secs(100) }
+}
+
+fn store_unavailable() -> Error {
+    Error::StoreUnavailable {
+        cause: "503 Service Unavailable: no route to the ingesters".to_owned(),
+        retry_after: None,
+    }
+}
+
+fn unknown_token() -> Error {
+    AuthError::Refused { status: 401, said: "unknown pull secret".into() }.into()
+}
+
+fn unknown_cluster() -> Error {
+    AuthError::Refused { status: 404, said: "no such cluster".into() }.into()
+}
+
+fn no_credentials() -> Error {
+    AuthError::CredentialsMissing.into()
+}
+
+fn expired_token() -> Error {
+    Error::TokenWithoutCluster
+}
+
+fn undecodable() -> Error {
+    Refusal::NoValue.into()
+}
+
+fn store_refused() -> Error {
+    Error::StoreRefused { status: StatusCode::CONFLICT, said: "out of order sample".into() }
+}
+
+/// All that happens from three hours before `now_ms` until three hours after, in order.
+pub(crate) fn events(now_ms: i64) -> Vec<Event> {
+    let mut events = Vec::new();
+    for cluster in 0..CLUSTERS {
+        if !matches!(cluster, 23 | 41) {
+            let ms = now_ms - (12 + cluster as i64) * 86_400_000;
+            events.push(Event { ms, cluster, kind: Kind::Authorized });
+        }
+        let (first, last) = match cluster {
+            // New ones.
+            23 => (6, -PUSHES),
+            41 => (2, -PUSHES),
+            // Silent ones: since hours, and since a quarter of an hour.
+            7 => (PUSHES, 29),
+            31 => (PUSHES, 11),
+            45 => (PUSHES, 4),
+            _ => (PUSHES, -PUSHES),
+        };
+        let late_ms = (noise(cluster, 0, 0) * 250_000.0) as i64;
+        for push in (last..=first).rev() {
+            let ms = now_ms - push * INTERVAL_MS - late_ms;
+            let mut put = |ms, kind| events.push(Event { ms, cluster, kind });
+            let refused: Option<fn() -> Error> = match cluster {
+                4 if push < 14 => Some(identity),
+                18 if push < 25 => Some(clock),
+                26 if push < 3 => Some(too_large),
+                33 if push.rem_euclid(9) == 5 => Some(undecodable),
+                38 if push.rem_euclid(5) == 1 => Some(store_refused),
+                // The store was away for some minutes.
+                _ if push == 8 && cluster % 3 > 0 => Some(store_unavailable),
+                _ => None,
+            };
+            let route = if is_remote_writer(cluster) { Route::Receive } else { Route::Upload };
+            match refused {
+                Some(error) => put(ms, Kind::Refused(route, error)),
+                None => put(ms, Kind::Report(PUSHES - push)),
+            }
+            // Two clients under one ID.
+            if cluster == 12 {
+                put(ms + 60_000, Kind::Refused(Route::Upload, rate_limited));
+            }
+            // Its pull secret was replaced; it goes on with the token that it has.
+            if cluster == 31 && push < 14 {
+                put(ms + 2_000, Kind::Claimed(Route::Authorize, None, unknown_token));
+            }
+            if cluster == 9 && push % 2 == 0 {
+                put(ms, Kind::Claimed(Route::Authorize, Some("a-cluster-that-was-deleted"), unknown_cluster));
+            }
+            if cluster == 2 && push % 6 == 0 {
+                put(ms, Kind::Claimed(Route::Receive, Some(""), no_credentials));
+                put(ms, Kind::Claimed(Route::Upload, Some(""), expired_token));
+            }
+        }
+        // A remote writer sends more often; only lately, so that the demonstration starts fast.
+        if is_remote_writer(cluster) && last < 0 {
+            let steps = (-720..240).rev().map(|step| now_ms - step * 15_000 - late_ms % 15_000);
+            events.extend(steps.map(|ms| Event { ms, cluster, kind: Kind::Report(PUSHES) }));
+        }
+    }
+    events.sort_by_key(|event| event.ms);
+    events
+}
+
+const fn is_remote_writer(cluster: u64) -> bool {
+    cluster % 16 == 15
+}
+
+/// The request of a client of the fleet.
+fn sender(cluster: u64) -> Sender {
+    let program = match cluster {
+        _ if is_remote_writer(cluster) => "Prometheus/3.5.0",
+        number if number % 5 == 0 => "telemeter-client/4.15.0",
+        _ => "telemeter/0.1.0",
+    };
+    let address = Ipv4Addr::new(203, 0, 113, 10 + cluster as u8);
+    let mut request = Request::builder().header(header::USER_AGENT, program).body(Body::empty()).expect("a request");
+    request.extensions_mut().insert(Peer(SocketAddr::new(IpAddr::V4(address), 40_000)));
+    Sender::of(&request)
+}
+
+/// Lets it happen.
+pub(crate) fn tell(gateway: &Gateway, clusters: &[Cluster], event: &Event) {
+    let Some(cluster) = clusters.get(event.cluster as usize) else { return };
+    let (id, fleet, sender) = (cluster.id.as_str(), &gateway.fleet, sender(event.cluster));
+    match &event.kind {
+        Kind::Authorized => fleet.accepted(Route::Authorize, id, &sender, None, event.ms),
+        Kind::Report(push) => {
+            let route = if is_remote_writer(event.cluster) { Route::Receive } else { Route::Upload };
+            report(gateway, cluster, route, &sender, *push, event.ms);
+        }
+        Kind::Refused(route, error) => {
+            fleet.refused(*route, &sender, &RequestError::verified(id, error()), event.ms);
+            if matches!(error().reason(), telemeter_fleet::Reason::StoreUnavailable) {
+                fleet.dependencies.store.unavailable(&error().to_string(), event.ms);
+            }
+        }
+        Kind::Claimed(route, claimed, error) => {
+            let refused = match claimed.unwrap_or(id) {
+                "" => RequestError::from(error()),
+                claimed => RequestError::claimed(claimed, error()),
+            };
+            fleet.refused(*route, &sender, &refused, event.ms);
+        }
+    }
+}
+
+fn report(gateway: &Gateway, cluster: &Cluster, route: Route, sender: &Sender, push: i64, now_ms: i64) {
+    let fleet = &gateway.fleet;
+    let rules = gateway.rules.load_full();
+    let arena = Arena::new();
+    let steps = rules.of_receive(&cluster.id, now_ms).counting(&fleet.dropped);
+    let mut set = SeriesSet::new_in(&arena);
+    // One clock is slow.
+    let sample_ms = now_ms - if cluster.number == 29 { 430_000 } else { 900 };
+    cluster.series(&arena, &mut set, push, sample_ms);
+    let mut report = Report::default();
+    steps.receive(&mut set, &mut report).expect("what the demonstration sends passes");
+    let bytes = 110 * set.len();
+    let seen = fleet.seen(&cluster.id, &set, report.filtered, bytes, now_ms);
+    if let Some(store) = &gateway.recent_store {
+        store.append(&cluster.id, &set, now_ms);
+    }
+    fleet.accepted(route, &cluster.id, sender, Some((&seen, set.len())), now_ms);
+    let took = Duration::from_millis(4 + now_ms.unsigned_abs() % 9);
+    fleet.dependencies.store.available(Some(took), now_ms);
+}

@@ -1,0 +1,219 @@
+//! `/clusters`: the list of all clusters, searched, filtered, sorted.
+
+use askama::Template;
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use telemeter_fleet::Status;
+
+use super::{
+    Frame, Pages,
+    human::{self, When},
+    listing::{Choice, Column, Heading, Listing, Pager, cluster_link, refused_link},
+    page,
+};
+use crate::fleet_view::{
+    FleetView,
+    clusters::{ClusterQuery, ClusterRow, ClusterSort},
+    summary::ClusterCounts,
+};
+
+#[derive(Template)]
+#[template(path = "clusters.html")]
+struct Clusters {
+    frame: Frame,
+    listing: Listing,
+    hint: String,
+    choices: Vec<Choice>,
+    headings: Vec<Heading>,
+    /// Whether the last column is not a fleet label, which can be sorted by.
+    has_no_labels: bool,
+    /// What stands above the last column.
+    first_label: String,
+    rows: Vec<Row>,
+    matched: String,
+    is_unknown_fleet: bool,
+    evicted: Option<String>,
+    csv: String,
+    json: String,
+    pager: Option<Pager>,
+}
+
+struct Row {
+    id: String,
+    link: String,
+    status: StatusWord,
+    last_report: Option<When>,
+    refusal: Option<Refusal>,
+    series: String,
+    filtered: String,
+    has_filtered: bool,
+    drift: String,
+    is_adrift: bool,
+    version: String,
+    labels: Vec<String>,
+}
+
+struct Refusal {
+    at: When,
+    reason: &'static str,
+    text: String,
+    link: String,
+}
+
+/// A status as a word and a colour.
+#[derive(Clone, Copy)]
+pub(super) struct StatusWord {
+    pub(super) name: &'static str,
+    pub(super) text: &'static str,
+    /// `good`, `new`, `bad` or `warn`.
+    pub(super) state: &'static str,
+}
+
+impl StatusWord {
+    pub(super) fn of(name: &str) -> Self {
+        let status = Status::from_name(name).unwrap_or(Status::Reporting);
+        let (text, state) = match status {
+            Status::Silent => ("Silent", "bad"),
+            Status::Refused => ("Refused", "warn"),
+            Status::New => ("New", "new"),
+            Status::Reporting => ("Reporting", "good"),
+        };
+        Self { name: status.name(), text, state }
+    }
+}
+
+/// A clock that is off by more than this is worth a look.
+const ADRIFT_SECONDS: f64 = 300.0;
+
+impl Row {
+    fn new(row: ClusterRow, label_names: &[String], now_ms: i64) -> Self {
+        let labels = label_names.iter().filter_map(|name| row.labels.get(name).cloned());
+        let refusal = row.last_refusal.map(|last| Refusal {
+            at: When::new(last.at.0, now_ms),
+            link: refused_link(&[("cluster", &row.id)]),
+            reason: last.reason,
+            text: last.text,
+        });
+        let mut labels: Vec<String> = labels.collect();
+        let version = match label_names.first() {
+            None => row.client,
+            Some(first) if row.labels.contains_key(first) => labels.remove(0),
+            Some(_) => String::new(),
+        };
+        Self {
+            link: cluster_link(&row.id),
+            status: StatusWord::of(row.status),
+            last_report: row.last_report.map(|at| When::new(at.0, now_ms)),
+            refusal,
+            series: human::count(row.series),
+            filtered: human::count(row.filtered),
+            has_filtered: row.filtered > 0,
+            drift: if row.last_report.is_some() { human::drift(row.drift_seconds) } else { String::new() },
+            is_adrift: row.drift_seconds.abs() > ADRIFT_SECONDS,
+            version,
+            labels,
+            id: row.id,
+        }
+    }
+}
+
+/// The columns that can be sorted by; the status is what sorts them where nothing is said.
+fn columns(first_label: &str) -> [Column; 8] {
+    let column = |sort, text: &str, hint, is_number, largest_first| Column {
+        sort,
+        text: text.to_owned(),
+        hint,
+        is_number,
+        largest_first,
+    };
+    [
+        column("id", "Cluster", "The ID that it reports under", false, false),
+        column("", "Status", "Silent first, then refused; each the one that reported last first", false, false),
+        column("last_report", "Last report", "Its last accepted upload or remote write", false, true),
+        column("refused", "Last refusal", "Sorted by how often it was refused", false, true),
+        column("series", "Series", "Series of its last report that passed", true, true),
+        column("filtered", "Dropped", "Series of its last report that no rule of the whitelist lets in", true, true),
+        column("drift", "Drift", "How far its clock is ahead of ours (+) or behind (\u{2212})", true, true),
+        column("version", first_label, "The first fleet label; 4.9 comes before 4.10", false, true),
+    ]
+}
+
+/// Shows a part of the clusters.
+pub(super) async fn clusters(State(pages): State<Pages>, uri: Uri) -> Response {
+    let listing = Listing::of("/clusters", uri.query(), &["status"]);
+    page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
+}
+
+fn made(view: &FleetView, listing: Listing) -> Clusters {
+    let now_ms = view.now_ms();
+    let label_names = &view.gateway().fleet.registry.config().labels;
+    let status = Status::from_name(listing.filter("status"));
+    let listing = if status.is_none() { listing.without("status") } else { listing };
+    let query = ClusterQuery {
+        search: listing.search.clone(),
+        status,
+        silent_for: None,
+        sort: ClusterSort::from_name(&listing.sort).unwrap_or_default(),
+        descending: listing.is_descending,
+    };
+    let found = view.find_clusters(&query, listing.part());
+    // Who is forgotten meanwhile is left out.
+    let rows = found.ids.iter().filter_map(|id| view.cluster_row(id));
+    let rows = rows.map(|row| Row::new(row, label_names, now_ms)).collect();
+    let first_label = label_names.first().map_or_else(|| "Client".to_owned(), |name| capitalized(name));
+    let mut headings: Vec<Heading> = listing.columns(columns(&first_label), "").into();
+    if label_names.is_empty() {
+        headings.pop();
+    }
+    // What the API does not take as an order is left out of its links.
+    let api = Listing { path: "/api/v1/clusters".to_owned(), ..listing.clone() };
+    let api = if ClusterSort::from_name(&api.sort).is_some() { api } else { Listing { sort: String::new(), ..api } };
+    let api_link = |more: &[(&str, &str)]| format!("{}?{}", api.path, api.query(more));
+    Clusters {
+        frame: Frame::new("clusters", view),
+        hint: hint(label_names),
+        choices: choices(&listing, &found.counts),
+        has_no_labels: label_names.is_empty(),
+        headings,
+        first_label,
+        rows,
+        matched: human::count(found.total),
+        is_unknown_fleet: view.gateway().fleet.registry.is_empty(),
+        evicted: (found.counts.evicted > 0).then(|| human::count(found.counts.evicted)),
+        csv: api_link(&[("limit", "0"), ("format", "csv")]),
+        json: api_link(&[("limit", "0")]),
+        pager: listing.pager(found.total),
+        listing,
+    }
+}
+
+pub(super) fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn hint(label_names: &[String]) -> String {
+    match label_names {
+        [] => "part of an ID".to_owned(),
+        names => format!("part of an ID, or the beginning of a {}", names.join(" or ")),
+    }
+}
+
+fn choices(listing: &Listing, counts: &ClusterCounts) -> Vec<Choice> {
+    let chosen = listing.filter("status");
+    let all = Choice {
+        text: "All".to_owned(),
+        count: human::count(counts.total),
+        link: listing.link_with("status", ""),
+        is_chosen: chosen.is_empty(),
+        name: "all",
+    };
+    let others = Status::ALL.into_iter().map(|status| Choice {
+        text: StatusWord::of(status.name()).text.to_owned(),
+        count: human::count(counts.of(status)),
+        link: listing.link_with("status", status.name()),
+        is_chosen: chosen == status.name(),
+        name: status.name(),
+    });
+    std::iter::once(all).chain(others).collect()
+}
