@@ -6,6 +6,9 @@ pub const PARTS: usize = 24;
 /// What a push covers when nothing came shortly before it: the interval that clients push at.
 const USUAL_INTERVAL_MS: i64 = 270_000;
 
+/// A push covers at least this where the next one came sooner: requests of one scrape come close together.
+const SHORTEST_INTERVAL_MS: i64 = 15_000;
+
 /// Above this, the time since the last push is a gap and not an interval.
 pub(super) const GAP_MS: i64 = 600_000;
 
@@ -20,28 +23,52 @@ pub(super) struct Activity {
     part_ms: i64,
     covered_from_ms: i64,
     last_ms: i64,
+    /// The samples of the first push: what time they stand for, the second one tells.
+    first: Option<f32>,
 }
 
 impl Activity {
     pub(super) fn new(window_ms: i64, now_ms: i64) -> Self {
         let part_ms = (window_ms / PARTS as i64).max(1);
         let covered_from_ms = now_ms - USUAL_INTERVAL_MS.min(window_ms);
-        Self { sums: [0.0; PARTS], newest: now_ms.div_euclid(part_ms), part_ms, covered_from_ms, last_ms: i64::MIN }
+        Self {
+            sums: [0.0; PARTS],
+            newest: now_ms.div_euclid(part_ms),
+            part_ms,
+            covered_from_ms,
+            last_ms: i64::MIN,
+            first: None,
+        }
     }
 
     /// Notes a push.
     pub(super) fn add(&mut self, now_ms: i64, samples: usize) {
         let gap = now_ms.saturating_sub(self.last_ms);
+        if self.last_ms == i64::MIN {
+            self.first = Some(samples as f32);
+        } else if let Some(first) = self.first.take()
+            && (0..USUAL_INTERVAL_MS).contains(&gap)
+        {
+            // It does not push as seldom as was assumed: its rate is that of the time that was seen.
+            self.sums = [0.0; PARTS];
+            self.covered_from_ms = self.covered_from_ms.max(self.last_ms - gap.max(SHORTEST_INTERVAL_MS));
+            self.spread(self.covered_from_ms, self.last_ms, first);
+        }
         let covers = if (0..=GAP_MS).contains(&gap) { gap } else { USUAL_INTERVAL_MS.min(self.part_ms * PARTS as i64) };
         self.last_ms = self.last_ms.max(now_ms);
         self.turn_to(now_ms.div_euclid(self.part_ms));
-        let (from, mut at) = (now_ms - covers, now_ms - covers);
-        if covers == 0 {
-            self.add_at(now_ms, samples as f32);
+        self.spread(now_ms - covers, now_ms, samples as f32);
+    }
+
+    /// Adds samples that stand for the time between these two.
+    fn spread(&mut self, from_ms: i64, to_ms: i64, samples: f32) {
+        if from_ms >= to_ms {
+            self.add_at(to_ms, samples);
         }
-        while at < now_ms {
-            let end = ((at.div_euclid(self.part_ms) + 1) * self.part_ms).min(now_ms);
-            self.add_at(at, samples as f32 * (end - at) as f32 / (now_ms - from) as f32);
+        let mut at = from_ms;
+        while at < to_ms {
+            let end = ((at.div_euclid(self.part_ms) + 1) * self.part_ms).min(to_ms);
+            self.add_at(at, samples * (end - at) as f32 / (to_ms - from_ms) as f32);
             at = end;
         }
     }
@@ -129,6 +156,19 @@ mod tests {
     #[test]
     fn the_first_push_counts_as_one_interval() {
         assert!((pushed(1).per_minute(START_MS + 1) - 60.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_time_that_was_seen() {
+        for (every_ms, pushes) in [(15_000, 2), (15_000, 5), (30_000, 3), (60_000, 2), (120_000, 10), (270_000, 4)] {
+            let mut activity = Activity::new(WINDOW_MS, START_MS);
+            for push in 0..pushes {
+                activity.add(START_MS + push * every_ms, 100);
+            }
+            let rate = activity.per_minute(START_MS + (pushes - 1) * every_ms + 1);
+            let expected = 100.0 * 60_000.0 / every_ms as f64;
+            assert!((rate / expected - 1.0).abs() < 0.01, "{every_ms}: {rate} for {expected}");
+        }
     }
 
     #[test]
