@@ -38,6 +38,11 @@ impl Cluster {
         }
     }
 
+    /// Its version and its provider.
+    pub(crate) const fn labels(&self) -> [&'static str; 2] {
+        [self.version, self.provider.0]
+    }
+
     /// What it sends, the `push`th time, into `set`.
     pub(crate) fn series<'a>(&self, arena: &'a Arena, set: &mut SeriesSet<'a>, push: i64, ms: i64) {
         let mut series = |name: &str, labels: &[(&str, &str)], value: f64| {

@@ -1,8 +1,9 @@
 //! Serves the pages and the JSON API with a made-up fleet of 50 clusters, to look at them:
-//! `cargo run -p telemeter-server --example pages_demo [ADDRESS] [--empty] [--no-recent-store]`.
+//! `cargo run -p telemeter-server --example pages_demo [ADDRESS] [--empty] [--no-recent-store] [--clusters=N]`.
 //!
 //! The address is `localhost:9004` unless it is given. Three clusters have fallen silent, some are refused for different
-//! reasons, two are new; those that report go on doing so while it runs. `--empty` leaves the fleet out.
+//! reasons, two are new; those that report go on doing so while it runs. `--empty` leaves the fleet out;
+//! `--clusters=100000` puts so many more into the registry, to measure the pages with them.
 
 mod cluster;
 mod story;
@@ -74,6 +75,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             gateway.fleet.tick(event.ms);
             story::tell(&gateway, &clusters, event);
         }
+        let more = arguments.iter().find_map(|argument| argument.strip_prefix("--clusters="));
+        story::crowd(&gateway, more.map_or(Ok(0), str::parse)?, now_ms);
         ask_authority(&gateway).await?;
         tokio::spawn(go_on(gateway.clone(), clusters, future.to_vec()));
     }

@@ -13,6 +13,7 @@ use telemeter_http::{body::BodyError, listen::Peer};
 use telemeter_rules::{Refusal, Report};
 use telemeter_server::{
     error::{Error, RequestError},
+    fleet::Seen,
     gateway::Gateway,
     sender::Sender,
 };
@@ -194,6 +195,20 @@ pub(crate) fn tell(gateway: &Gateway, clusters: &[Cluster], event: &Event) {
                 claimed => RequestError::claimed(claimed, error()),
             };
             fleet.refused(*route, &sender, &refused, event.ms);
+        }
+    }
+}
+
+/// So many more clusters that report, with a version and a provider each.
+pub(crate) fn crowd(gateway: &Gateway, clusters: u64, now_ms: i64) {
+    for number in 0..clusters {
+        let cluster = Cluster::new(1000 + number);
+        let labels = cluster.labels().map(|label| Some(label.into()));
+        let (series, filtered) = (80 + (number % 90) as usize, (number % 40) as usize);
+        let seen = Seen { filtered, samples: 1, bytes: 9000, drift_ms: Some(-900), labels: Some(labels.into()) };
+        for push in [3, 2, 1, 0] {
+            let ms = now_ms - push * INTERVAL_MS - (number % 270) as i64 * 1000;
+            gateway.fleet.accepted(Route::Upload, &cluster.id, &sender(number % 50), Some((&seen, series)), ms);
         }
     }
 }

@@ -128,7 +128,12 @@ fn draw(history: &History, now_ms: i64, title: &str, lines: &[Line]) -> Chart {
         svg.push_str("</title></rect>");
     }
     svg.push_str("</svg>");
-    Chart { svg, top: human::short(top), middle: human::short(top / 2.0), is_empty: minutes.is_empty() }
+    Chart { svg, top: axis(top), middle: axis(top / 2.0), is_empty: minutes.is_empty() }
+}
+
+/// A round number, with all of its digits: `0.125`, `12.5`, `1 k`.
+fn axis(value: f64) -> String {
+    if value < 1000.0 { value.to_string() } else { human::short(value) }
 }
 
 /// The next number that begins with 1, 2, 2.5 or 5 and then has zeros; 1 for nothing.
@@ -183,6 +188,7 @@ mod tests {
             chart.svg
         );
         assert!(chart.svg.contains("UTC\nupload 10.0\nreceive 0\nauthorize 0\nrefused 5.0</title>"), "{}", chart.svg);
+        assert_eq!([0.125, 0.5, 12.5, 100.0, 2500.0].map(axis), ["0.125", "0.5", "12.5", "100", "2.5 k"]);
         let samples = samples(&History { step_seconds: 60, minutes: vec![minute(NOW_MS - 60_000, 10.0, 0.0)] }, NOW_MS);
         assert_eq!(samples.top, "1 k");
     }
