@@ -1,19 +1,35 @@
-# `make test` runs everything that CI runs, and installs what that needs. CONTRIBUTING.md says which part is for what.
+# `make test` runs everything that CI runs, and installs what that needs; `make help` says what else there is.
 
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test test-unit test-integration test-hostile test-hostile-short test-rules lint fuzz bench bench-compare install-tools \
-	lint-format lint-scripts lint-dependencies lint-clippy lint-docs
+.PHONY: help build deb test test-unit test-integration test-hostile test-hostile-short test-rules test-package lint fuzz bench \
+	bench-compare install-tools lint-format lint-scripts lint-dependencies lint-manifests lint-clippy lint-docs
 
-## The programs, optimised, below target/release.
+# Each target's comment, as it stands here.
+## What there is to make.
+help:
+	@awk '/^## / { text = text (text ? "\n" : "") substr($$0, 4); next } \
+		/^[a-z-]+:/ && text { split($$0, name, ":"); gsub(/\n/, "\n                     ", text); printf "%-20s %s\n", name[1], text } \
+		{ text = "" }' $(firstword $(MAKEFILE_LIST))
+
+## The programs, optimised, below target/release. Two of them are built, telemeter and the client, which is a program of its
+## own for its memory; the other names are links to telemeter, which does what the name says that it is called by.
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --package telemeter --bin telemeter --bin telemeter-client
+	cd target/release && for name in telemeter-server authorization-server telemeter-benchmark; do ln -sf telemeter "$$name"; done
 
-## Everything, the quick parts first.
-test: install-tools test-rules lint test-unit test-integration test-hostile-short
+## A Debian package of the programs, with manual pages, completions and systemd units, below target/debian.
+deb: build
+	scripts/package-files target/release
+	$(CARGO) deb --package telemeter --no-build --no-strip --locked --output target/debian/
+
+## Everything that CI runs, the quick parts first and each to its end; then one summary.
+test:
+	+MAKE="$(MAKE)" scripts/test install-tools test-rules lint-format lint-scripts lint-dependencies lint-manifests lint-clippy \
+		lint-docs test-unit test-integration test-hostile-short test-package
 
 ## Unit and property tests, and those that drive whole programs in-process.
 test-unit:
@@ -30,7 +46,7 @@ test-hostile:
 	HOSTILE_FORM=full HOSTILE_SERVER="$(CURDIR)/target/release/telemeter-server" \
 		$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
 
-## The same with smaller numbers, four seconds each, in 256 MiB.
+## `make test-hostile` with smaller numbers, four seconds each, in 256 MiB.
 test-hostile-short:
 	$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
 
@@ -38,7 +54,12 @@ test-hostile-short:
 test-rules:
 	scripts/test-rules
 
-lint: lint-format lint-scripts lint-dependencies lint-clippy lint-docs
+## The Debian package: built from unoptimised programs, unpacked into a folder and looked at.
+test-package:
+	scripts/test-package
+
+## Formatting, shell scripts, dependencies, Kubernetes manifests, clippy, documentation.
+lint: lint-format lint-scripts lint-dependencies lint-manifests lint-clippy lint-docs
 
 lint-format:
 	$(CARGO) fmt --all --check
@@ -48,6 +69,9 @@ lint-scripts:
 
 lint-dependencies:
 	scripts/check-dependencies
+
+lint-manifests:
+	scripts/check-manifests
 
 lint-clippy:
 	$(CARGO) clippy --workspace --locked --all-targets --features telemeter/integration,telemeter/hostile -- -D warnings
@@ -68,9 +92,10 @@ bench:
 	BENCH_JSON="$(CURDIR)/target/bench/server.json" $(CARGO) bench --locked -p telemeter --bench server
 	BENCH_JSON="$(CURDIR)/target/bench/client.json" $(CARGO) bench --locked -p telemeter --bench client
 
-## The same for this tree and for the revision BASE, in turns, with the ratios.
+## `make bench` for this tree and for the revision BASE, in turns, with the ratios.
 bench-compare:
 	scripts/bench-compare "$(BASE)"
 
+## What `make test` needs and this machine lacks: Debian packages, cargo's helpers, a few packages of npm and PyPI.
 install-tools:
 	scripts/install-tools

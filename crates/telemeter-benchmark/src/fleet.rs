@@ -135,7 +135,7 @@ pub(super) async fn run(
     }
 
     let mut progress = Progress::new(&output, Some(arrivals.total));
-    let (mut total, mut report) = (Tally::default(), Report::new(fleet, config.interval));
+    let (mut total, mut report) = (Tally::default(), Report::new(fleet, arrivals.ids(), config.interval));
     let mut tick = interval_at(shared.start + SECOND, SECOND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = std::pin::pin!(shutdown);

@@ -168,11 +168,26 @@ async fn a_fleet_comes_by_its_schedule_however_slow_the_server_is() {
     let json = std::fs::read(folder.path().join("report.json")).expect("written");
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!((&json["sent"], &json["clusters"]), (&40.into(), &20.into()));
+    // The hundredth more, too.
+    assert_eq!((&json["clusters_that_took_part"], row(&table, "that took part")), (&21.into(), "21"));
     let longest = json["latency_ms"]["max"].as_f64().expect("a number");
     assert!((600.0..1500.0).contains(&longest), "{longest}");
     assert!(json["seconds"][0]["sent_per_second"].as_f64().expect("a number") > 20.0, "{json}");
     let svg = std::fs::read_to_string(folder.path().join("report.svg")).expect("written");
     assert!(svg.starts_with("<svg") && svg.contains(" uploads a second, 0 failed"), "{svg}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_shorter_than_the_interval_says_how_many_clusters_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::default();
+    let to = server.start().await;
+    let mut config = config(&to, &folder);
+    let fleet = Fleet { clusters: 200, duration: Duration::from_millis(500), ..fleet(&folder) };
+    (config.interval, config.fleet) = (Duration::from_secs(10), Some(fleet));
+    let (ended, table) = run(config).await;
+    assert_eq!(ended.expect("all were taken"), 10);
+    assert_eq!((row(&table, "clusters"), row(&table, "that took part")), ("200", "10"), "{table}");
 }
 
 #[tokio::test]

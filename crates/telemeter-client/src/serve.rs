@@ -14,6 +14,7 @@ use telemeter_http::{
     internal::{Access, Health, Internal},
     listen::{self, Limits, Listener},
     metrics::Exposition,
+    service_manager::{self, Progress},
 };
 use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
 use tokio::{
@@ -78,15 +79,21 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let shutdown = async {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => match reloader.reload().await {
-                    Ok(()) => tracing::info!("reloaded"),
-                    Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
-                },
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    service_manager::notify(Progress::Reloading);
+                    match reloader.reload().await {
+                        Ok(()) => tracing::info!("reloaded"),
+                        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
+                    }
+                    service_manager::notify(Progress::Ready);
+                }
             }
         }
+        service_manager::notify(Progress::Stopping);
     };
+    service_manager::notify(Progress::Ready);
     client.serve(shutdown).await;
     Ok(())
 }

@@ -19,4 +19,5 @@ pub mod metrics;
 pub mod panics;
 pub mod pem;
 mod propagate;
+pub mod service_manager;
 pub mod tls;

@@ -21,6 +21,7 @@ use telemeter_http::{
     internal::{Access, Health, Internal},
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
+    service_manager::{self, Progress},
     tls::{Renewal, Tls},
 };
 use tokio::{
@@ -74,16 +75,22 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let server = Server::start(config, Clock::system()).await?;
     tell(&server.files.config, &server.files.gateway);
+    service_manager::notify(Progress::Ready);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => match server.reload().await {
-                Ok(()) => tracing::info!("reloaded"),
-                Err(error) => tracing::error!(error, "not reloaded: the old configuration stays"),
-            },
+            _ = hangup.recv() => {
+                service_manager::notify(Progress::Reloading);
+                match server.reload().await {
+                    Ok(()) => tracing::info!("reloaded"),
+                    Err(error) => tracing::error!(error, "not reloaded: the old configuration stays"),
+                }
+                service_manager::notify(Progress::Ready);
+            }
         }
     }
+    service_manager::notify(Progress::Stopping);
     tracing::info!("draining");
     server.stop().await;
     tracing::info!("stopped");

@@ -1,12 +1,13 @@
 //! One exchange of the Go programs, replayed: what their server sent on, ours sends on.
 //!
 //! It runs where the folder is that `TELEMETER_RECORDED` names.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write as _,
     path::PathBuf,
 };
 
@@ -23,7 +24,8 @@ fn folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("skipped: there is no folder {}; TELEMETER_RECORDED names another", folder.display());
+    // Past the capture of output: the summary of `make test` shows it.
+    let _ = writeln!(std::io::stderr(), "recorded exchange: NOT CHECKED: TELEMETER_RECORDED names its folder");
     None
 }
 

@@ -11,6 +11,8 @@
 //! nothing of the other programs is in it.
 
 mod client_preview;
+mod completions;
+mod man;
 
 use std::{ffi::OsString, pin::Pin, process::ExitCode};
 
@@ -24,7 +26,7 @@ use crate::{
 };
 
 /// Commands of `telemeter` itself.
-const TELEMETER: &[CommandEntry] = &[];
+const TELEMETER: &[CommandEntry] = &[CommandEntry::of::<completions::Completions>(), CommandEntry::of::<man::Man>()];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.
 const CLIENT: &[CommandEntry] = &[CommandEntry::of::<client_preview::ClientPreview>()];

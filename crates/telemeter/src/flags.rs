@@ -146,7 +146,8 @@ impl Flags {
             Self::Server(flags) => flags.warnings(),
             Self::Client(flags) => flags.warnings(),
             Self::Benchmark(flags) => flags.warnings(),
-            Self::AuthorizationServer(_) | Self::Quickstart(_) => Vec::new(),
+            Self::Quickstart(flags) => flags.warnings(),
+            Self::AuthorizationServer(_) => Vec::new(),
         }
     }
 }

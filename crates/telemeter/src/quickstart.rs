@@ -21,7 +21,7 @@ use std::{
 use telemeter_auth::tollbooth::mock;
 use telemeter_client::{
     Client,
-    config::{Credential, Source, Target},
+    config::{Anonymize, Credential, Source, Target},
 };
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
@@ -237,6 +237,11 @@ async fn client(
     settings.interval = config.interval;
     settings.limit_bytes = LIMIT_BYTES;
     settings.matches.clone_from(&config.matches);
+    settings.match_file.clone_from(&config.match_file);
+    settings.labels.clone_from(&config.labels);
+    settings.renames.clone_from(&config.renames);
+    settings.anonymize = (!config.anonymize_labels.is_empty())
+        .then(|| Anonymize { labels: config.anonymize_labels.clone(), salt: Credential::Value(home.salt.clone()) });
     settings.leave_out_unrequested = true;
     settings.verbose = config.verbose;
     Ok(Client::bind(settings, clock.clone()).await?)

@@ -174,7 +174,7 @@ fn everything_it_prints_works() {
     let heap = shell(&format!("curl -fsS {pages}/debug/pprof/heap | gunzip | strings"));
     assert!(heap.contains("inuse_space"), "a profile in pprof's format: {heap}");
     quickstart.line(&["  store ", "none", "--forward-url"]);
-    quickstart.line(&["  data ", "--data-dir", "key, token and ID"]);
+    quickstart.line(&["  data ", "--data-dir", "key, token, ID and salt"]);
     quickstart.line(&["The first report comes within a few seconds, then one every 1s:"]);
 
     let said = quickstart.end("INT");
@@ -273,6 +273,47 @@ fn a_prometheus_of_ones_own() {
 }
 
 #[test]
+fn what_leaves_is_chosen_renamed_labelled_and_anonymized() {
+    let (url, asked) = fake_prometheus(
+        "up{instance=\"secret-host\"} 1 NOW\nold_name{zone=\"a\"} 3 NOW\nunasked{instance=\"b\"} 1 NOW\n",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("matches");
+    fs::write(&file, "# chosen\n{__name__=\"old_name\"}\n").unwrap();
+    let data = format!("--data-dir={}", directory.path().join("data").display());
+    let run = |more: &[&str]| {
+        let flags = [
+            &format!("--from={url}"),
+            &format!("--match-file={}", file.display()),
+            "--rename=old_name=new_name",
+            "--label=stage=test",
+            "--anonymize-labels=instance",
+            &data,
+        ];
+        let mut quickstart = Quickstart::start(&[&flags[..], more].concat());
+        quickstart.line(&["stored "]);
+        let asked = asked.recv().unwrap();
+        let sent = quickstart.paste(&["curl ", "/federate", "-sS http://"]);
+        quickstart.end("TERM");
+        (asked, sent)
+    };
+    // The file's selectors alone are asked for, where --match has none.
+    let (question, sent) = run(&[]);
+    assert!(question.starts_with("GET /federate?match%5B%5D=%7B__name__%3D%22old_name%22%7D "), "{question}");
+    assert!(sent.contains("new_name{") && sent.contains("stage=\"test\"") && !sent.contains("old_name"), "{sent}");
+    assert!(!sent.contains("up{") && !sent.contains("unasked"), "{sent}");
+    while asked.try_recv().is_ok() {}
+    let hash = |sent: String| {
+        assert!(sent.contains("up{") && sent.contains("new_name{") && !sent.contains("secret-host"), "{sent}");
+        let value = sent.split("instance=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        assert_eq!(value.len(), 12, "{sent}");
+        value
+    };
+    let first = hash(run(&["--match=up"]).1);
+    assert_eq!(hash(run(&["--match=up"]).1), first, "the salt is kept");
+}
+
+#[test]
 fn a_cycle_that_fails_says_why_and_what_to_do() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut quickstart = Quickstart::start(&[&format!("--from=http://{gone}")]);
@@ -331,6 +372,11 @@ fn a_prometheus_that_does_not_start() {
     }
 }
 
+/// Says past the capture of output, for the summary of `make test`, that a store of our own was not tried.
+fn not_checked() {
+    let _ = writeln!(std::io::stderr(), "quickstart with a prometheus: NOT CHECKED: there is none on the PATH");
+}
+
 fn installed(program: &str) -> bool {
     Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
 }
@@ -349,7 +395,7 @@ fn process_with(part: &str) -> Option<u32> {
 #[test]
 fn a_prometheus_is_the_store() {
     if !installed("prometheus") {
-        eprintln!("skipped: there is no prometheus on the PATH");
+        not_checked();
         return;
     }
     let program = PathBuf::from(shell("command -v prometheus").trim_end());
@@ -370,7 +416,7 @@ fn a_prometheus_is_the_store() {
     quickstart.line(&["stored "]);
     query(&mut quickstart);
     quickstart.line(&["  store ", &program.display().to_string(), "prometheus.log"]);
-    quickstart.line(&["  data ", "key, token, ID and the store's metrics"]);
+    quickstart.line(&["  data ", "key, token, ID, salt and the store's metrics"]);
     let data = data.display().to_string();
     assert!(process_with(&data).is_some());
     // A second one finds 9090 taken, and its own store gone while it runs.

@@ -1,36 +1,201 @@
-//! Runs what the README shows: each block that is marked `sh test`, by `sh`, in an empty directory. A comment behind a
-//! line of a block is what the block is to print last.
+//! Runs what the README shows, as one who pastes it does: each `sh` block, in order, in one directory, with the quickstart
+//! beside the first ones and the programs that the page starts beside the last ones. Only ports are others, so that nothing
+//! that runs here is in the way. A comment `# prints TEXT` is what a block is to print last.
+#![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+/// Noisy machines are slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As typed; but what fails is to be seen.
+const CURL: &str = "curl() { command curl --fail-with-body --silent --show-error \"$@\"; }\n";
+
+fn readme() -> String {
+    fs::read_to_string(README).expect("the README")
+}
 
 fn blocks(text: &str) -> Vec<&str> {
-    let marked = text.split("\n```sh test\n").skip(1);
-    marked.map(|rest| rest.split("\n```").next().unwrap_or(rest)).collect()
+    text.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest)).collect()
+}
+
+/// A program that is ended with the test, together with all that it started.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.process_group(0).spawn().expect("a program"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only where all of them have ended.
+        let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.0.id())]).stderr(Stdio::null()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where a reader of the page stands: a directory, and which ports are the page's here.
+struct Shell {
+    directory: tempfile::TempDir,
+    path: String,
+    ports: BTreeMap<u16, u16>,
+    running: Vec<Running>,
+}
+
+impl Shell {
+    fn new() -> Self {
+        let programs = PathBuf::from(env!("CARGO_BIN_EXE_telemeter"));
+        let path = format!("{}:{}", programs.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        Self { directory: tempfile::tempdir().unwrap(), path, ports: BTreeMap::new(), running: Vec::new() }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.directory).env("PATH", &self.path).env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    /// The quickstart, once it has stored something, on ports of its own.
+    fn quickstart(&mut self) {
+        let mut command = self.command("telemeter");
+        command.args(["quickstart", "--prometheus=", "--interval=1s", "--listen=localhost:0"]);
+        command.args([
+            "--listen-internal=localhost:0",
+            "--listen-client=localhost:0",
+            "--listen-authority=localhost:0",
+        ]);
+        let mut quickstart = Running::start(command.stdout(Stdio::piped()));
+        let mut lines = BufReader::new(quickstart.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        for line in lines.by_ref().take_while(|line| !line.contains(" stored ")) {
+            for (part, port) in [("client", 9002), ("authority", 9001), ("server", 9003), ("pages", 9004)] {
+                let address =
+                    line.strip_prefix(&format!("  {part} ")).map(|rest| rest.split_whitespace().next().unwrap());
+                if let Some(address) = address {
+                    self.ports.insert(port, address.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap());
+                }
+            }
+        }
+        assert_eq!(self.ports.len(), 4, "the quickstart says where it listens, and stores something");
+        // It goes on to write.
+        thread::spawn(move || lines.count());
+        self.running.push(quickstart);
+    }
+
+    /// Runs a block; what it printed. Its last command may stay behind, in the background.
+    fn run(&mut self, block: &str) -> String {
+        let mut script = format!("set -eu\n{CURL}{block}\n");
+        for (listen, flags) in [
+            ("telemeter server --", "telemeter server --listen=localhost:9003 --listen-internal=localhost:9004 --"),
+            ("telemeter client --id", "telemeter client --listen=localhost:9002 --id"),
+        ] {
+            script = script.replace(listen, flags);
+        }
+        for (from, to) in &self.ports {
+            script = script.replace(&format!("localhost:{from}"), &format!("localhost:{to}"));
+        }
+        let output = self.directory.path().join("output");
+        let (out, err) = (File::create(&output).unwrap(), File::options().append(true).open(&output).unwrap());
+        let mut shell = Running::start(self.command("sh").args(["-c", &script]).stdout(out).stderr(err));
+        let status = shell.0.wait().unwrap();
+        self.running.push(shell);
+        let said = fs::read_to_string(&output).unwrap();
+        assert!(status.success(), "{block}\n{said}");
+        said
+    }
+
+    /// Waits until a port of the page answers.
+    fn wait_for(&mut self, url: &str) {
+        let started = Instant::now();
+        let mut url = url.to_owned();
+        for (from, to) in &self.ports {
+            url = url.replace(&format!("localhost:{from}"), &format!("localhost:{to}"));
+        }
+        let answers = || {
+            let answer = Command::new("curl").args(["--fail", "--silent", &url]).output().unwrap();
+            answer.status.success() && !answer.stdout.is_empty()
+        };
+        while !answers() {
+            assert!(started.elapsed() < PATIENCE, "{url} does not answer");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A Prometheus that has one series.
+fn prometheus() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _request = stream.read(&mut [0; 8192]);
+            #[expect(clippy::disallowed_methods, reason = "a test has no clock of the house")]
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+            let body = format!("# TYPE up untyped\nup{{job=\"a\"}} 1 {now}\n");
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+            let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    port
 }
 
 #[test]
 fn what_the_readme_shows_runs() {
-    let readme = fs::read_to_string(README).expect("the README");
+    let readme = readme();
     let blocks = blocks(&readme);
-    assert!(blocks.len() >= 4, "the README shows only {} blocks that run", blocks.len());
-    for block in blocks {
-        let directory = tempfile::tempdir().expect("a directory");
-        // The same program, built already.
-        let script = block.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_telemeter"));
-        let run = Command::new("sh").args(["-euc", &script]).current_dir(&directory).output().expect("sh");
-        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-        assert!(run.status.success(), "{block}\n{out}{err}");
-        if let Some((_, expected)) = block.rsplit_once(" # ") {
-            assert_eq!(out.trim_end().lines().last().unwrap_or(""), expected.trim(), "{block}");
+    assert!(!readme.contains("```sh "), "a block that is no plain `sh` is not run");
+    assert!(blocks.len() >= 10, "the README shows only {} blocks that run", blocks.len());
+
+    // The first is what everything begins with, and what runs this test.
+    let words = |line: &str| line.split('#').next().unwrap().trim().to_owned();
+    assert_eq!(blocks[0].lines().map(words).collect::<Vec<_>>(), ["cargo run -- quickstart", "make test"]);
+    let mut shell = Shell::new();
+    shell.quickstart();
+
+    for block in &blocks[1..] {
+        if block.contains("authorization-server localhost:9001") {
+            // "Once the quickstart has ended".
+            shell.running.clear();
+            shell.ports = [9001, 9002, 9003, 9004].map(|port| (port, free_port())).into();
+            shell.ports.insert(9090, prometheus());
         }
+        // So long a test need not be.
+        let said = shell.run(&block.replace("--duration=30s", "--duration=3s"));
+        if let Some((_, expected)) = block.rsplit_once(" # prints ") {
+            assert_eq!(said.trim_end().lines().last().unwrap_or(""), expected.trim(), "{block}");
+        } else if !block.trim_end().ends_with('&') && !block.contains("shared-key.pem") {
+            assert!(!said.trim().is_empty(), "{block}");
+        }
+        if block.contains("telemeter server ") {
+            shell.wait_for("http://localhost:9004/healthz/ready");
+            // The client spreads its first report over a while; what it packed shows that it was made.
+            shell.wait_for("http://localhost:9002/healthz");
+        }
+    }
+    for made in ["man1/telemeter-client.1", "telemeter.completions", "shared-key.pem", "tokens.json", "metrics.txt"] {
+        assert!(fs::metadata(shell.directory.path().join(made)).unwrap().len() > 0, "{made}");
     }
 }
 
 #[test]
 fn what_the_readme_links_to_is_there() {
-    let readme = fs::read_to_string(README).expect("the README");
+    let readme = readme();
     let root = Path::new(README).parent().expect("a directory");
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let links: Vec<_> = links.filter(|link| !link.contains("://") && !link.starts_with('#')).collect();

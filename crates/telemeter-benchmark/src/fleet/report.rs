@@ -57,14 +57,21 @@ pub(super) struct Second {
 /// The seconds of a run.
 pub(super) struct Report {
     clusters: u64,
+    /// How many IDs take turns.
+    ids: u64,
     interval: Duration,
     seconds: Vec<Second>,
     before: (Duration, [Option<Usage>; 2]),
 }
 
 impl Report {
-    pub(super) fn new(fleet: &Fleet, interval: Duration) -> Self {
-        Self { clusters: fleet.clusters, interval, seconds: Vec::new(), before: (Duration::ZERO, [None; 2]) }
+    pub(super) fn new(fleet: &Fleet, ids: u64, interval: Duration) -> Self {
+        Self { clusters: fleet.clusters, ids, interval, seconds: Vec::new(), before: (Duration::ZERO, [None; 2]) }
+    }
+
+    /// How many clusters took part: they come in turns, and a short run ends before it is the turn of all.
+    fn took_part(&self, total: &Tally) -> u64 {
+        (total.total_sent() + total.total_failed()).min(self.ids)
     }
 
     /// Uploads a second that were asked for.
@@ -102,6 +109,7 @@ impl Report {
         let mut row = |name: &str, value: &dyn Display| writeln!(writer, "{name:<24}{:>16}", value.to_string());
         let ran = total.ran().as_secs_f64();
         row("clusters", &self.clusters)?;
+        row("  that took part", &self.took_part(total))?;
         row("asked for, a second", &format_args!("{:.1}", self.asked()))?;
         let [server, own] = watch.cpu();
         if let (Some(cpu), Some(usage)) = (server, watch.last[0]) {
@@ -156,6 +164,7 @@ impl Report {
         });
         json!({
             "clusters": self.clusters,
+            "clusters_that_took_part": self.took_part(total),
             "interval_seconds": self.interval.as_secs_f64(),
             "ran_seconds": total.ran().as_secs_f64(),
             "asked_per_second": self.asked(),

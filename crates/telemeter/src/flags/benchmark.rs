@@ -72,7 +72,7 @@ pub struct BenchmarkFlags {
           conflicts_with_all = ["workers", "once", "to_ca_file"])]
     clusters: Option<u64>,
 
-    /// How long a simulated fleet uploads.
+    /// How long a simulated fleet uploads. Shorter than --interval: not every cluster's turn comes, and the table says how many took part.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse, requires = "clusters")]
     duration: Duration,
 

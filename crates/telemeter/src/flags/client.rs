@@ -122,7 +122,7 @@ pub struct ClientFlags {
     pub(crate) tracing: TracingFlags,
 }
 
-const DEFAULT_RENAME: &str = "ALERTS=alerts";
+pub(super) const DEFAULT_RENAME: &str = "ALERTS=alerts";
 const ANONYMIZE: &str = "--anonymize-labels";
 
 /// Labels that most series of a cluster have, and that say where they come from.
@@ -147,6 +147,22 @@ fn idle(name: &str, names: &[String]) -> Option<String> {
     }
 }
 
+/// The labels of --anonymize-labels.
+pub(super) fn anonymize_labels(occurrences: &[String]) -> Result<Vec<String>, FlagError> {
+    let labels = list::label_names(ANONYMIZE, Separation::Commas, occurrences)?;
+    if labels.iter().any(|name| name == "__name__") {
+        return Err(FlagError::value(ANONYMIZE, "cannot be __name__: nobody could tell what a hashed metric is"));
+    }
+    Ok(labels)
+}
+
+/// What the log should say about them.
+pub(super) fn anonymize_warnings(occurrences: &[String]) -> Vec<String> {
+    let names = list::label_names(ANONYMIZE, Separation::Commas, occurrences).unwrap_or_default();
+    let idle = names.iter().filter_map(|name| idle(name, &names));
+    idle.map(|why| format!("{ANONYMIZE}: {why}")).collect()
+}
+
 impl ClientFlags {
     /// What the log should say about flags that do less than they promise.
     pub fn warnings(&self) -> Vec<String> {
@@ -158,8 +174,7 @@ impl ClientFlags {
         .into_iter()
         .filter(|(value, file, _)| target::doubled(value, file))
         .map(|(_, _, flag)| format!("{flag}-file is not read: {flag} goes before it"));
-        let names = list::label_names(ANONYMIZE, Separation::Commas, &self.anonymize_labels).unwrap_or_default();
-        let idle = names.iter().filter_map(|name| idle(name, &names)).map(|why| format!("{ANONYMIZE}: {why}"));
+        let idle = anonymize_warnings(&self.anonymize_labels);
         both.chain(value::padded("--anonymize-salt", &self.anonymize_salt)).chain(idle).collect()
     }
 
@@ -214,10 +229,7 @@ impl ClientFlags {
             matches.push(DEFAULT_MATCH.to_owned());
         }
         let salt = target::credential(self.anonymize_salt, self.anonymize_salt_file);
-        let labels = list::label_names(ANONYMIZE, Separation::Commas, &self.anonymize_labels)?;
-        if labels.iter().any(|name| name == "__name__") {
-            return Err(FlagError::value(ANONYMIZE, "cannot be __name__: nobody could tell what a hashed metric is"));
-        }
+        let labels = anonymize_labels(&self.anonymize_labels)?;
         let anonymize = match (labels.is_empty(), salt) {
             (true, _) => None,
             (false, Some(salt)) => Some(Anonymize { labels, salt }),

@@ -35,11 +35,27 @@ pub struct QuickstartFlags {
     #[arg(long, value_name = "FILE", requires = "from")]
     from_token_file: Option<OsString>,
 
-    /// A selector of series to scrape. Repeated. Without any: all series.
+    /// A selector of series to scrape. Repeated. Without any, here and in --match-file: all series.
     #[arg(long = "match", value_name = "SELECTOR")]
     matches: Vec<String>,
 
-    /// Directory that keeps the key, the token and the cluster's ID, so that the next run is the same cluster, and the metrics of a prometheus that is started. Made if it is not there; used by one run at a time. Without: new ones each time.
+    /// File with more selectors, one a line, added to those of --match.
+    #[arg(long, value_name = "FILE")]
+    match_file: Option<OsString>,
+
+    /// A label that every series gets, over its own. Comma-separated or repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+
+    /// A metric's name and the one it is sent under. Comma-separated or repeated; a lone comma: none.
+    #[arg(long, value_name = "OLD=NEW", default_value = client::DEFAULT_RENAME)]
+    rename: Vec<String>,
+
+    /// A label whose values are sent as hashes, with a salt that is made for it. Comma-separated or repeated; empty: none.
+    #[arg(long, value_name = "NAME")]
+    anonymize_labels: Vec<String>,
+
+    /// Directory that keeps the key, the token, the cluster's ID and the salt, so that the next run is the same cluster, and the metrics of a prometheus that is started. Made if it is not there; used by one run at a time. Without: new ones each time.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<OsString>,
 
@@ -80,8 +96,16 @@ pub struct QuickstartFlags {
 pub struct QuickstartConfig {
     /// What to scrape; `None`: the client's own metrics.
     pub from: Option<Source>,
-    /// Selectors, each sent as `match[]`; at least one, and by default one that every series matches.
+    /// Selectors, each sent as `match[]`; by default, without a file either, one that every series matches.
     pub matches: Vec<String>,
+    /// A file with more of them.
+    pub match_file: Option<PathBuf>,
+    /// Labels that every series gets.
+    pub labels: Vec<(String, String)>,
+    /// Metric names, old and new.
+    pub renames: Vec<(String, String)>,
+    /// Labels whose values are hashed.
+    pub anonymize_labels: Vec<String>,
     /// Keeps key, token and ID; `None`: nothing is kept.
     pub data_dir: Option<PathBuf>,
     /// Where metrics go beside the recent store.
@@ -114,6 +138,11 @@ pub enum Store {
 }
 
 impl QuickstartFlags {
+    /// What the log should say about flags that do less than they promise.
+    pub fn warnings(&self) -> Vec<String> {
+        client::anonymize_warnings(&self.anonymize_labels)
+    }
+
     /// What was meant.
     ///
     /// # Errors
@@ -127,7 +156,8 @@ impl QuickstartFlags {
             identity: None::<Tls>,
         });
         let mut matches = list::selectors(&self.matches);
-        if matches.is_empty() {
+        let match_file = value::path(self.match_file);
+        if matches.is_empty() && match_file.is_none() {
             matches.push(r#"{__name__!=""}"#.to_owned());
         }
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
@@ -143,6 +173,10 @@ impl QuickstartFlags {
         Ok(QuickstartConfig {
             from,
             matches,
+            match_file,
+            labels: list::label_pairs("--label", &self.label, &["__name__"])?,
+            renames: list::renames("--rename", &self.rename, client::DEFAULT_RENAME)?,
+            anonymize_labels: client::anonymize_labels(&self.anonymize_labels)?,
             data_dir: value::path(self.data_dir),
             store,
             interval: self.interval,

@@ -333,6 +333,12 @@ fn each_flag_of_the_quickstart_lands() {
             c.from.as_ref().is_some_and(|f| f.token.as_ref().map(file) == Some(Path::new("f")))
         }),
         ("match", &["--match=up"], |c| c.matches == ["up"]),
+        ("match-file", &["--match-file=f"], |c| {
+            c.matches.is_empty() && c.match_file.as_deref() == Some(Path::new("f"))
+        }),
+        ("label", &["--label=a=b"], |c| c.labels == pairs(&[("a", "b")])),
+        ("rename", &["--rename=x=y"], |c| c.renames == pairs(&[("x", "y")])),
+        ("anonymize-labels", &["--anonymize-labels=instance,node"], |c| c.anonymize_labels == ["instance", "node"]),
         ("data-dir", &["--data-dir=d"], |c| c.data_dir.as_deref() == Some(Path::new("d"))),
         ("forward-url", &["--forward-url=http://s/w"], |c| matches!(&c.store, Store::Url(u) if u.path() == "/w")),
         ("prometheus", &["--prometheus=p"], |c| c.store == Store::Prometheus("p".into())),
@@ -346,6 +352,7 @@ fn each_flag_of_the_quickstart_lands() {
     ];
     land(Program::Quickstart, table, |more| quickstart(more).unwrap());
     assert!(quickstart(&["--interval=0s"]).is_err());
+    assert!(quickstart(&["--anonymize-labels=__name__"]).is_err());
 }
 
 #[test]
@@ -502,6 +509,9 @@ fn every_list_flag_trims_and_refuses() {
         (Program::Client, "anonymize-labels", " instance, pod\n,", "instance,pod", Some(("instance,po d", "po d"))),
         (Program::Client, "match", PADDED_SELECTOR, SELECTOR, None),
         (Program::Quickstart, "match", PADDED_SELECTOR, SELECTOR, None),
+        (Program::Quickstart, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
+        (Program::Quickstart, "rename", " a=b,\tc = d \n, ", "a=b,c=d", Some(("a=b,c d", "c d"))),
+        (Program::Quickstart, "anonymize-labels", " instance, pod\n,", "instance,pod", Some(("instance,po d", "po d"))),
     ];
     for &(program, flag, padded, plain, impossible) in table {
         let typed = |value: &str| meant(program, &[&format!("--{flag}"), value]);

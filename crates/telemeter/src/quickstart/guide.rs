@@ -86,8 +86,8 @@ impl Guide {
     /// What a directory of one's own keeps.
     fn kept(&self) -> &'static str {
         match self.store {
-            Store::Prometheus { .. } => "key, token, ID and the store's metrics",
-            Store::Memory | Store::Given(_) => "key, token and ID",
+            Store::Prometheus { .. } => "key, token, ID, salt and the store's metrics",
+            Store::Memory | Store::Given(_) => "key, token, ID and salt",
         }
     }
 

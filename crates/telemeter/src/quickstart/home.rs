@@ -1,4 +1,4 @@
-//! What makes a cluster the same one the next time: its ID, its token, and the server's key, in files of one directory.
+//! What makes a cluster the same one the next time: its ID, its token, its salt, and the server's key, in files of one directory.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
@@ -30,6 +30,8 @@ pub(super) struct Home {
     pub(super) cluster: String,
     /// What the authority knows the cluster by.
     pub(super) token: Secret,
+    /// What hashed values are hashed with.
+    pub(super) salt: Secret,
     /// The key that the server signs with.
     pub(super) key_file: PathBuf,
     path: PathBuf,
@@ -57,11 +59,12 @@ impl Home {
         let key_file = path.join("key.pem");
         kept(&key_file, key)?;
         let token = kept(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
+        let salt = kept(&path.join("salt"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
         let cluster = kept(&path.join("cluster-id"), || Ok(uuid(random()?)))?;
         if !cluster.chars().all(|c| c.is_ascii_graphic()) || !token.chars().all(|c| c.is_ascii_graphic()) {
             return Err(format!("{}: cluster-id and token must be one word each", path.display()).into());
         }
-        Ok(Self { cluster, token: token.into(), key_file, path, passing, _lock: lock })
+        Ok(Self { cluster, token: token.into(), salt: salt.into(), key_file, path, passing, _lock: lock })
     }
 
     /// The directory.
@@ -170,11 +173,12 @@ mod tests {
         let first = Home::open(Some(&path)).unwrap();
         let key = fs::read(&first.key_file).unwrap();
         telemeter_auth::jwt::Keys::load(&[&first.key_file]).unwrap();
-        for file in ["key.pem", "token", "cluster-id"] {
+        for file in ["key.pem", "token", "salt", "cluster-id"] {
             assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         let (cluster, token) = (first.cluster.clone(), first.token.expose().to_owned());
+        let salt = first.salt.expose().to_owned();
         assert!(first.is_kept());
         let error = Home::open(Some(&path)).err().unwrap().to_string();
         let expected = format!("another quickstart with the process ID {} uses it", std::process::id());
@@ -182,6 +186,7 @@ mod tests {
         first.close().unwrap();
         let second = Home::open(Some(&path)).unwrap();
         assert_eq!((second.cluster.as_str(), second.token.expose()), (cluster.as_str(), token.as_str()));
+        assert_eq!((second.salt.expose(), salt.len()), (salt.as_str(), 32));
         assert_eq!(fs::read(&second.key_file).unwrap(), key);
         assert!(token.len() == 32 && cluster.len() == 36 && &cluster[14..15] == "4", "{cluster}");
     }

@@ -12,10 +12,9 @@ struct Data {
 
 impl Data {
     /// None where no prometheus is installed.
-    #[allow(clippy::print_stderr, reason = "only for tests, which may print")]
     fn new() -> Option<Self> {
         if !installed("prometheus") {
-            eprintln!("skipped: there is no prometheus on the PATH");
+            not_checked();
             return None;
         }
         let directory = tempfile::tempdir().unwrap();

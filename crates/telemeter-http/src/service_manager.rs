@@ -1,0 +1,97 @@
+//! Tells the service manager that started this process how far it is, where it asks for that: systemd does, for units of
+//! `Type=notify`, by the name of a datagram socket in `NOTIFY_SOCKET`.
+//!
+//! Source: sd_notify(3), "Notes": the protocol is stable, and meant to be spoken without the library.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+};
+
+/// How far a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It listens, or has read its files again.
+    Ready,
+    /// It reads its files again; [`Progress::Ready`] follows, also where they were wrong.
+    Reloading,
+    /// It was asked to end, and finishes what is under way.
+    Stopping,
+}
+
+/// Tells the service manager, where there is one. That it cannot be told is a line of the log: the program goes on.
+pub fn notify(progress: Progress) {
+    let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
+    if let Err(error) = send(&socket, progress) {
+        tracing::warn!(%error, ?progress, socket = %socket.display(), "the service manager cannot be told");
+    }
+}
+
+fn send(socket: &OsStr, progress: Progress) -> io::Result<()> {
+    let address = match socket.as_bytes() {
+        // A name that stands in no file system.
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        [b'/', ..] => SocketAddr::from_pathname(socket)?,
+        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
+    };
+    let message: &[u8] = match progress {
+        Progress::Ready => b"READY=1\n",
+        Progress::Reloading => b"RELOADING=1\n",
+        Progress::Stopping => b"STOPPING=1\n",
+    };
+    let datagram = UnixDatagram::unbound()?;
+    datagram.set_nonblocking(true)?;
+    datagram.send_to_addr(message, &address)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    fn received(socket: &UnixDatagram) -> String {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn by_path_and_by_abstract_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let name = format!("telemeter-test-{}", std::process::id());
+        let by_path = UnixDatagram::bind(&path).unwrap();
+        let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let abstract_name = format!("@{name}");
+        for (socket, address) in [(&by_path, path.as_os_str()), (&by_name, OsStr::new(&abstract_name))] {
+            for (progress, expected) in [
+                (Progress::Ready, "READY=1\n"),
+                (Progress::Reloading, "RELOADING=1\n"),
+                (Progress::Stopping, "STOPPING=1\n"),
+            ] {
+                send(address, progress).unwrap();
+                assert_eq!(received(socket), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        for socket in ["vsock:2:1234", "relative", &directory.path().join("nobody").display().to_string()] {
+            assert!(send(OsStr::new(socket), Progress::Ready).is_err(), "{socket}");
+        }
+    }
+}
