@@ -37,5 +37,28 @@ pub enum Fault {
     NotYetValid,
 }
 
+/// A token that is not good, and whom it names where that is certain all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct BadToken {
+    /// Why it is not good.
+    pub fault: Fault,
+    /// Whom it named while it was good: our signature is on it, and nothing but its time is wrong. To be told, and for
+    /// nothing else.
+    pub named: Option<Box<Caller>>,
+}
+
+impl From<Fault> for BadToken {
+    fn from(fault: Fault) -> Self {
+        Self { fault, named: None }
+    }
+}
+
+impl From<BadToken> for crate::Error {
+    fn from(bad: BadToken) -> Self {
+        Self::Token(bad.fault)
+    }
+}
+
 #[cfg(test)]
 mod tests;

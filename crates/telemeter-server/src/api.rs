@@ -37,7 +37,7 @@ pub(crate) const PATHS: [&str; 7] = [
 const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 /// All of it.
-pub(crate) fn router(view: FleetView) -> Router {
+pub fn router(view: FleetView) -> Router {
     let not_found = || async { Problem(StatusCode::NOT_FOUND, "no such path; docs/api.md lists them".to_owned()) };
     let not_get = || async { Problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here".to_owned()) };
     let api = Router::new()

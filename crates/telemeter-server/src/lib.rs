@@ -1,6 +1,6 @@
 //! The server: finds out who is calling, holds each cluster to its identity, limits and whitelist, and forwards.
 
-mod api;
+pub mod api;
 mod authorize;
 pub mod concurrency;
 pub mod config;

@@ -6,7 +6,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use telemeter_auth::{bearer, jwt::Caller};
+use telemeter_auth::{
+    Error as AuthError, bearer,
+    jwt::{BadToken, Caller},
+};
 use telemeter_fleet::Route;
 use telemeter_rules::Report;
 use telemeter_wire::{
@@ -29,7 +32,8 @@ use crate::{
 pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
     let now_ms = gateway.clock.now_ms();
-    let caller = gateway.verifier.verify(bearer::token(request.headers())?, now_ms)?; // 401
+    let verified = gateway.verifier.verify(bearer::token(request.headers())?, now_ms);
+    let caller = verified.map_err(|bad| not_good(&gateway, bad))?; // 401
     let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
     if is_question(&request) {
         return answer_question(&request).map_err(|error| RequestError::verified(cluster, error)); // 415
@@ -61,6 +65,12 @@ fn accepted(status: StatusCode, counts: UploadCounts) -> Response {
         answer.headers_mut().insert(COUNTS, value);
     }
     answer
+}
+
+/// What is wrong with a token, and of whom it was if it was good once.
+fn not_good(gateway: &Gateway, bad: BadToken) -> RequestError {
+    let claimed = bad.named.as_ref().and_then(|caller| caller.label(&gateway.partition_label));
+    RequestError::claimed(claimed.unwrap_or_default(), AuthError::Token(bad.fault))
 }
 
 async fn take(

@@ -4,29 +4,19 @@
 
 mod support;
 
-use std::{alloc::System, sync::Arc, time::Duration};
+use std::alloc::System;
 
-use arc_swap::ArcSwap;
 use axum::{Router, body::Body, extract::Request};
 use prometheus_client::registry::Registry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{
-    NOW_MS, SOON,
+    SOON,
     body::{self, DELIMITED, TEXT},
     body_v2, composite,
+    gateway::shared,
 };
-use telemeter_auth::jwt::{Claims, Keys, Verifier, sign};
-use telemeter_http::{clock::Clock, instrument::HttpMetrics, internal::Health};
-use telemeter_server::{
-    Config,
-    concurrency::Concurrency,
-    config::Door,
-    fleet::Fleet,
-    gateway::{Gateway, Shared, Workspaces},
-    metrics::Metrics,
-    routes,
-    rules::Rules,
-};
+use telemeter_http::{instrument::HttpMetrics, internal::Health};
+use telemeter_server::{Config, config::Door, gateway::Gateway, routes};
 use tower::ServiceExt as _;
 
 #[global_allocator]
@@ -44,35 +34,9 @@ fn router() -> (Router, String) {
         .map(|at| format!("metric_{at}"))
         .chain(["{__name__=~\"other_.*\",pod!=\"\"}".to_owned(), "{__name__=~\".+_[0-9]+\"}".to_owned()])
         .collect();
-    let labels = [("_id", "c1"), ("env", "prod")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let claims = Claims::new("account".to_owned(), labels.into(), NOW_MS, Duration::from_secs(600));
-    let keys = Keys::generate().unwrap();
-    let token = sign(&keys, &claims).unwrap().expose().to_owned();
     let mut registry = Registry::default();
     let http = HttpMetrics::register(&mut registry);
-    let shared = Shared {
-        clock: Clock::fixed(NOW_MS).0,
-        metrics: Metrics::register(&mut registry),
-        verifier: Verifier::new(Arc::new(keys), 100),
-        tollbooth: None,
-        ratelimit: None,
-        rules: ArcSwap::from_pointee(Rules::load(&config).unwrap()),
-        forward: None,
-        recent_store: None,
-        partition_label: "_id".to_owned(),
-        required_labels: config.rules.required_labels,
-        token_expire: Duration::from_secs(600),
-        limit_bytes: 64 << 20,
-        limit_receive_bytes: 64 << 20,
-        draining: false.into(),
-        token: None,
-        log_tenant: false,
-        fleet: Fleet::new(&config.fleet, 20),
-        workspaces: Workspaces::default(),
-        concurrency: Concurrency::new(100),
-        min_body_rate: 512,
-        partial_writes: false,
-    };
+    let (shared, token) = shared(&config, &mut registry);
     (routes::external(Gateway::new(shared), &Health::new(), &http), token)
 }
 

@@ -10,30 +10,12 @@ use support::{
     CLUSTER, World, body,
     fake::{Answer, vouch},
     log::{Line, Log},
+    refusal::{Expected, Of},
 };
-use telemeter_server::refusals::explain;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-
-/// Whose request it was.
-#[derive(Clone, Copy, Debug)]
-enum Of {
-    Nobody,
-    Claimed(&'static str),
-    Verified(&'static str),
-}
-
-/// What is expected of one refusal.
-struct Expected {
-    route: &'static str,
-    status: u16,
-    reason: &'static str,
-    of: Of,
-    /// Stands in the log's cause.
-    cause: &'static str,
-}
 
 struct Watch {
     world: World,
@@ -49,50 +31,10 @@ impl Watch {
 
     /// Holds the one refusal since the last check to what is expected.
     async fn check(&mut self, expected: Expected) {
-        let Expected { route, status, reason, of, cause } = expected;
-        let what = format!("{route}, {reason}, {of:?}");
-        let lines = self.log.refusals();
-        let [line] = &lines[..] else { panic!("{what}: one line: {lines:?}") };
-        let field = |name: &str| line.get(name).map(String::as_str);
-        assert_eq!((field("route"), field("reason")), (Some(route), Some(reason)), "{line:?}");
-        assert_eq!(field("status"), Some(status.to_string().as_str()), "{what}: {line:?}");
-        assert_eq!(field("peer"), Some("127.0.0.1"), "{what}: {line:?}");
-        assert!(field("cause").unwrap().contains(cause), "{what}: {line:?}");
-        assert!(field("user_agent").is_some() && field("request_id").is_some_and(|id| !id.is_empty()), "{line:?}");
-        let (cluster, claimed) = match of {
-            Of::Nobody => (None, None),
-            Of::Claimed(cluster) => (None, Some(cluster)),
-            Of::Verified(cluster) => (Some(cluster), None),
-        };
-        assert_eq!((field("cluster"), field("claimed_cluster")), (cluster, claimed), "{what}: {line:?}");
-
-        let series = format!("telemeter_refused_requests_total{{handler=\"{route}\",reason=\"{reason}\"}}");
-        assert!(self.world.metric(&series).await >= 1.0, "{what}: the counter");
-
-        let list =
-            format!("/api/v1/refusals?reason={reason}&route={route}&cluster={}", cluster.or(claimed).unwrap_or(""));
-        let told = self.world.get(self.world.internal(&list)).await.json();
-        let items = told["items"].as_array().unwrap();
-        let item =
-            items.iter().find(|item| item["verified"] == cluster.is_some()).unwrap_or_else(|| panic!("{what}: {told}"));
-        let text = |value: Option<&str>| value.map_or(serde_json::Value::Null, Into::into);
-        assert_eq!((&item["cluster"], &item["claimed_cluster"]), (&text(cluster), &text(claimed)), "{what}: {item}");
-        assert_eq!((&item["status"], &item["peer"]), (&status.into(), &"127.0.0.1".into()), "{what}: {item}");
-        let explanation = explain(telemeter_fleet::Reason::from_name(reason).unwrap());
-        assert_eq!((&item["meaning"], &item["action"]), (&explanation.meaning.into(), &explanation.action.into()));
-
-        if let Some(cluster) = cluster {
-            let told = self.world.get(self.world.internal(&format!("/api/v1/clusters/{cluster}"))).await.json();
-            assert_eq!(
-                (&told["status"], &told["last_refusal"]["reason"]),
-                (&"refused".into(), &reason.into()),
-                "{told}"
-            );
-            assert_eq!(told["last_refusal"]["status"], status, "{told}");
-            assert_eq!(told["exchanges"][0]["outcome"], reason, "{told}");
-            assert!(told["state"].as_str().unwrap().contains(&format!("({status})")), "{told}");
-        }
-        self.seen.insert(reason);
+        let (lines, counted) = (self.log.refusals(), self.world.metric(&expected.counter()).await);
+        let get = async |path: String| self.world.get(self.world.internal(&path)).await.json();
+        expected.check(&lines, counted, get).await;
+        self.seen.insert(expected.reason);
     }
 }
 
@@ -118,6 +60,12 @@ async fn each_reason_is_told_alike_everywhere() {
     watch.check(Expected { route: receive, status: 400, reason: "credentials", of: Of::Nobody, cause: "" }).await;
     watch.world.upload("a.b.c", &up).await;
     watch.check(Expected { route: upload, status: 401, reason: "token", of: Of::Nobody, cause: "" }).await;
+    // A token of ours whose time is over says whose it was.
+    watch.world.clock.advance(Duration::from_secs(86_400 + 61));
+    watch.world.upload(&token, &up).await;
+    let of = Of::Claimed(CLUSTER);
+    watch.check(Expected { route: upload, status: 401, reason: "token", of, cause: "expired" }).await;
+    watch.world.set_offset_ms(0);
     watch.world.send(watch.world.post("/authorize?id=").bearer_auth("secret")).await;
     watch.check(Expected { route: authorize, status: 400, reason: "form", of: Of::Nobody, cause: "empty" }).await;
 
@@ -177,7 +125,7 @@ async fn each_reason_is_told_alike_everywhere() {
     raw(&watch.world, &token, "content-length: 100\r\n\r\nup 1").await;
     watch.check(Expected { route: upload, status: 503, reason: "body", of, cause: "" }).await;
 
-    // The rest needs another server, or a failure of ours: see `fleet/tests.rs`.
+    // The rest needs another server, or a failure of ours: see below, and `refusals_of_ours.rs`.
     let all = telemeter_fleet::Reason::ALL.map(telemeter_fleet::Reason::name);
     let missing: Vec<_> = all.into_iter().filter(|reason| !watch.seen.contains(reason)).collect();
     assert_eq!(missing, ["concurrency", "draining", "internal", "overloaded", "rate_limited"]);

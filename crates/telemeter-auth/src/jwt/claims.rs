@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{BadToken, Fault};
 
 /// Who issues our tokens.
 pub const ISSUER: &str = "telemeter.selfsigned";
@@ -171,23 +171,27 @@ impl Audience {
 }
 
 /// Reads the payload of a token whose signature is ours, and holds it against the time.
-pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, Fault> {
+pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
     let read: Read = serde_json::from_slice(payload).map_err(|_| Fault::Malformed("the claims are not readable"))?;
     if read.iss.as_deref() != Some(ISSUER) {
-        return Err(Fault::Issuer);
+        return Err(Fault::Issuer.into());
     }
     if !read.aud.is_some_and(|audience| audience.is_ours()) {
-        return Err(Fault::Audience);
+        return Err(Fault::Audience.into());
     }
     let now = now_ms as f64 / 1000.0;
     let expires = read.exp.ok_or(Fault::Malformed("it never expires"))?;
+    let caller = || -> Result<Caller, BadToken> {
+        let account = read.sub.filter(|sub| !sub.is_empty()).ok_or(Fault::Malformed("it names no subject"))?;
+        let labels = read.private.ok_or(Fault::Malformed("it holds no labels"))?.labels.unwrap_or_default();
+        Ok(Caller::new(&account, labels, (expires * 1000.0) as i64))
+    };
     if now > expires + LEEWAY_SECONDS {
-        return Err(Fault::Expired);
+        let named = caller().ok().map(Box::new);
+        return Err(BadToken { fault: Fault::Expired, named });
     }
     if [read.nbf, read.iat].into_iter().flatten().any(|from| now < from - LEEWAY_SECONDS) {
-        return Err(Fault::NotYetValid);
+        return Err(Fault::NotYetValid.into());
     }
-    let account = read.sub.filter(|sub| !sub.is_empty()).ok_or(Fault::Malformed("it names no subject"))?;
-    let labels = read.private.ok_or(Fault::Malformed("it holds no labels"))?.labels.unwrap_or_default();
-    Ok(Caller::new(&account, labels, (expires * 1000.0) as i64))
+    caller()
 }

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Error, Secret};
+use crate::Secret;
 
 const NOW_MS: i64 = 1_795_330_875_000;
 
@@ -77,7 +77,7 @@ fn check(header: &str, payload: &str, expected: Result<(), Fault>) {
     let keys = Keys::generate().unwrap();
     let token = forge(&keys, header, payload);
     let verified = verifier(keys).verify(&token, NOW_MS).map(|_| ());
-    assert_eq!(verified, expected.map_err(Error::Token), "{header} {payload}");
+    assert_eq!(verified.map_err(|bad| bad.fault), expected, "{header} {payload}");
 }
 
 const ES256: &str = r#"{"alg":"ES256"}"#;
@@ -174,7 +174,31 @@ fn a_remembered_token_ends_in_time() {
     let end = NOW_MS + 86_400_000;
     assert!(verifier.verify(token.expose(), NOW_MS).is_ok());
     assert!(verifier.verify(token.expose(), end + 60_000).is_ok());
-    assert_eq!(verifier.verify(token.expose(), end + 60_001), Err(Fault::Expired.into()));
+    let bad = verifier.verify(token.expose(), end + 60_001).unwrap_err();
+    assert_eq!(bad.fault, Fault::Expired);
+    let named = bad.named.unwrap();
+    assert_eq!((named.account(), named.label("_id")), ("acct1", Some("00000000-0000-4000-8000-000000000001")));
+}
+
+#[test]
+fn whom_a_bad_token_names_is_told_only_where_nothing_but_its_time_is_wrong() {
+    let keys = Keys::generate().unwrap();
+    let good = format!(r#""aud":"telemeter-client","iss":"telemeter.selfsigned","sub":"s",{PRIVATE}"#);
+    let named = |keys: Keys, payload: &str| {
+        let token = forge(&Keys::generate().unwrap(), ES256, payload);
+        assert_eq!(verifier(Keys::generate().unwrap()).verify(&token, NOW_MS).unwrap_err().named, None, "not ours");
+        let token = forge(&keys, ES256, payload);
+        verifier(keys).verify(&token, NOW_MS).unwrap_err().named.map(|caller| caller.label("_id").map(str::to_owned))
+    };
+    assert_eq!(named(keys, &format!(r#"{{{good},"exp":1}}"#)), Some(Some("c".to_owned())));
+    for bad in [
+        format!(r#"{{{good},"exp":1795417275,"nbf":1795400000}}"#),
+        format!(r#"{{{},"exp":1}}"#, good.replace("telemeter-client", "other")),
+        format!(r#"{{{},"exp":1}}"#, good.replace("selfsigned", "other")),
+        format!(r#"{{{},"exp":1}}"#, good.replace("\"s\"", "\"\"")),
+    ] {
+        assert_eq!(named(Keys::generate().unwrap(), &bad), None, "{bad}");
+    }
 }
 
 #[test]
@@ -195,7 +219,7 @@ fn a_token_that_is_known_to_be_ours_is_read_once_more() {
             Err(Fault::Malformed("not base64url").into())
         );
     }
-    assert_eq!(verifier.verify(token.expose(), NOW_MS + 86_460_001), Err(Fault::Expired.into()));
+    assert_eq!(verifier.verify(token.expose(), NOW_MS + 86_460_001).unwrap_err().fault, Fault::Expired);
     verifier.replace(Arc::new(Keys::generate().unwrap()));
     assert_eq!(verifier.verify(token.expose(), NOW_MS), Err(Fault::Signature.into()));
 }

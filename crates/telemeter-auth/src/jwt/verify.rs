@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::verified::Verified;
-use super::{Caller, Fault, Keys, claims};
-use crate::Error;
+use super::{BadToken, Caller, Fault, Keys, claims};
 use crate::bounded::{Bounded, sha256};
 
 /// How many verified tokens are remembered unless told otherwise: two for each cluster of a large fleet, 44 MiB for the
@@ -67,8 +66,8 @@ impl Verifier {
     /// Whom the token names.
     ///
     /// # Errors
-    /// [`Error::Token`].
-    pub fn verify(&self, token: &str, now_ms: i64) -> Result<Arc<Caller>, Error> {
+    /// Why it is not good, and whom it named if its time is over.
+    pub fn verify(&self, token: &str, now_ms: i64) -> Result<Arc<Caller>, BadToken> {
         if token.len() > crate::bearer::MAX_BYTES {
             return Err(Fault::Malformed("too long").into());
         }
@@ -113,21 +112,21 @@ impl<'t> Parts<'t> {
 }
 
 /// All of the work, without a memory.
-fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, Fault> {
+fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, BadToken> {
     let Parts { header, payload, signature, message } = Parts::of(token)?;
     let header: Header =
         serde_json::from_slice(&decoded(header)?).map_err(|_| Fault::Malformed("the header is not readable"))?;
     if header.crit.is_some() {
-        return Err(Fault::Malformed("it demands an extension"));
+        return Err(Fault::Malformed("it demands an extension").into());
     }
     let signature = decoded(signature)?;
     let payload = decoded(payload)?;
     let mut candidates = keys.all().filter(|key| key.algorithm.name() == header.alg).peekable();
     if candidates.peek().is_none() {
-        return Err(Fault::Algorithm);
+        return Err(Fault::Algorithm.into());
     }
     if !candidates.any(|key| key.made(message.as_bytes(), &signature)) {
-        return Err(Fault::Signature);
+        return Err(Fault::Signature.into());
     }
     claims::read(&payload, now_ms)
 }

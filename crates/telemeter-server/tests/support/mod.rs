@@ -4,7 +4,9 @@
 pub(crate) mod body;
 pub(crate) mod body_v2;
 pub(crate) mod fake;
+pub(crate) mod gateway;
 pub(crate) mod log;
+pub(crate) mod refusal;
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
