@@ -1,8 +1,13 @@
 //! The recent store: what was forwarded, in memory, for a window of time and within a bound of bytes.
 //!
-//! Clusters are spread over shards, each behind its own lock, with its own table of the texts that labels share;
-//! samples are compressed. What is held is counted as it is asked of the allocator. Over the bound, whole clusters go,
-//! those that wrote longest ago first; one that fills half of the bound, or is alone, loses its older samples instead.
+//! Clusters are spread over shards, each behind its own lock. The labels of a cluster share texts, and samples are compressed. What is held is counted as it is asked of the allocator. Over the bound, the clusters that hold
+//! most make room: they lose their older samples, then all but the newest of each series, then they go. Among those that
+//! hold about as much (less than twice as much) it is the one that wrote longest ago. So one that holds less than half of
+//! its share of the room keeps all of it, whatever the others send.
+//!
+//! A request is kept in two steps: [`stage`](RecentStore::stage) reads it while its bytes are there, and
+//! [`commit`](RecentStore::commit) keeps it once the store has taken it. Nothing is decoded for it again: a series that is
+//! known is told by a hash of its labels as they stand encoded, and only the labels of new ones are read.
 //!
 //! It is no database: it answers with the newest samples ([`select`](RecentStore::select)) and with what the pages show.
 
@@ -12,6 +17,7 @@ mod names;
 mod samples;
 mod select;
 mod shard;
+mod staged;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -26,17 +32,20 @@ use std::{
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
-use telemeter_wire::{Arena, Limits, SeriesSet, remote_write};
+use telemeter_wire::{
+    SeriesSet,
+    remote_write::{self, EncodedSeries, Layout},
+};
 
 pub use activity::PARTS as ACTIVITY_PARTS;
 pub use samples::Point;
+pub use staged::Staged;
 pub use view::{
     ClusterDetail, ClusterOrder, ClusterRow, FamilyOrder, FamilyRow, Found, Order, SeriesRow, Totals, is_reporting,
 };
 
 use cluster::Cluster;
 use shard::{Push, Shard};
-use symbols::Symbols;
 
 /// How much the store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +64,6 @@ const SHARDS: usize = 16;
 /// How many series are looked at before a lock is given back; a cluster is always looked at as a whole.
 const SERIES_PER_LOCK: usize = 2048;
 
-/// Room for decoding that is kept between requests: so many arenas, each of so many bytes.
-const KEPT_ARENAS: usize = 4;
-const KEPT_ARENA_BYTES: usize = 1 << 20;
-
 /// Recent series of all clusters. See the [module](self).
 pub struct RecentStore {
     config: RecentStoreConfig,
@@ -69,14 +74,13 @@ pub struct RecentStore {
     bytes: AtomicUsize,
     clusters: AtomicUsize,
     evicted: AtomicU64,
-    arenas: Mutex<Vec<Arena>>,
 }
 
 #[derive(Default)]
 struct Guarded {
     shard: Mutex<Shard>,
-    /// What `shard.oldest()` says, to be read without the lock; `u64::MAX` where it is empty.
-    oldest: AtomicU64,
+    /// What `shard.pressure()` says, to be read without the lock.
+    pressure: AtomicU64,
 }
 
 /// What became of one append.
@@ -96,7 +100,7 @@ impl RecentStore {
     /// An empty store.
     #[must_use]
     pub fn new(config: RecentStoreConfig) -> Self {
-        let store = Self {
+        Self {
             config,
             window_ms: i64::try_from(config.window.as_millis()).unwrap_or(i64::MAX).max(1),
             hasher: DefaultHashBuilder::default(),
@@ -105,12 +109,7 @@ impl RecentStore {
             bytes: AtomicUsize::new(0),
             clusters: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
-            arenas: Mutex::new(Vec::new()),
-        };
-        for guarded in &store.shards {
-            guarded.oldest.store(u64::MAX, Ordering::Relaxed);
         }
-        store
     }
 
     /// What it was made with.
@@ -119,55 +118,39 @@ impl RecentStore {
         self.config
     }
 
-    /// Keeps the float samples of `set`, series in canonical form that `cluster` sent.
+    /// Reads series of `cluster` as they stand encoded in a request, to be kept once the store has taken it. Nothing is
+    /// kept by this.
+    #[must_use]
+    pub fn stage<'m>(&self, cluster: &str, series: impl ExactSizeIterator<Item = EncodedSeries<'m>>) -> Staged {
+        let shard = self.shard_of(cluster).shard.lock();
+        Staged::of(series, shard.cluster(cluster), &self.hasher)
+    }
+
+    /// Keeps the float samples that [`stage`](Self::stage) read of a request of `cluster`.
     ///
-    /// While it runs, the store may be over its bound by what `set` holds; when it returns, it is not.
-    pub fn append(&self, cluster: &str, set: &SeriesSet<'_>, now_ms: i64) -> Kept {
+    /// While it runs, the store may be over its bound by what the request holds; when it returns, it is not. A series that
+    /// was known when it was staged and made room since waits for the next request.
+    pub fn commit(&self, cluster: &str, staged: &Staged, now_ms: i64) -> Kept {
         let stamp = self.appends.fetch_add(1, Ordering::Relaxed);
-        let push = Push { cluster, set, stamp, now_ms, window_ms: self.window_ms };
+        let push = Push { cluster, staged, hasher: &self.hasher, stamp, now_ms, window_ms: self.window_ms };
         let kept = self.with(self.shard_of(cluster), |shard| shard.append(&push));
         self.relieve();
         kept
     }
 
-    /// As [`append`](Self::append), of a decompressed remote-write request as it was sent to the store behind us.
-    ///
-    /// # Errors
-    /// What [`remote_write::decode`] says of the bytes; nothing is kept then.
-    pub fn append_encoded(
-        &self,
-        cluster: &str,
-        write_request: &[u8],
-        now_ms: i64,
-    ) -> Result<Kept, telemeter_wire::Error> {
-        let mut arena = self.arenas.lock().pop().unwrap_or_default();
-        let kept = {
-            let mut set = SeriesSet::new_in(&arena);
-            // Its own limits were held when it came in: these only keep `u32` ranges from overflowing.
-            let limits = Limits {
-                series: u32::MAX as usize,
-                labels: u32::MAX as usize,
-                text_bytes: usize::MAX,
-                symbols: usize::MAX,
-                labels_per_series: usize::MAX,
-                label_name_bytes: usize::MAX,
-                label_value_bytes: usize::MAX,
-            };
-            remote_write::decode(write_request, &limits, &mut set).map(|_| self.append(cluster, &set, now_ms))
-        };
-        arena.reset();
-        let mut arenas = self.arenas.lock();
-        if arenas.len() < KEPT_ARENAS && arena.held_bytes() <= KEPT_ARENA_BYTES {
-            arenas.push(arena);
-        }
-        kept
+    /// Keeps the float samples of `set`, series in canonical form that `cluster` sent: encodes, stages and commits them.
+    pub fn append(&self, cluster: &str, set: &SeriesSet<'_>, now_ms: i64) -> Kept {
+        let (mut message, mut layout) = (Vec::new(), Layout::default());
+        remote_write::encode_placed(set, &mut message, &mut layout);
+        let staged = self.stage(cluster, layout.series(&message));
+        self.commit(cluster, &staged, now_ms)
     }
 
     /// Drops what is older than the window. To be called every minute; a shard is locked at a time.
     pub fn sweep(&self, now_ms: i64) {
         let cutoff_ms = now_ms.saturating_sub(self.window_ms);
         for guarded in &self.shards {
-            self.with(guarded, |shard| shard.sweep(cutoff_ms));
+            self.with(guarded, |shard| shard.sweep(cutoff_ms, &self.hasher));
         }
     }
 
@@ -188,7 +171,7 @@ impl RecentStore {
     fn walk<S>(
         &self,
         state: &mut S,
-        mut visit: impl FnMut(&mut S, &Symbols, &Cluster),
+        mut visit: impl FnMut(&mut S, &Cluster),
         mut between: impl FnMut(&mut S) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         // One that is dropped and comes back meanwhile might stand in a later slot: it is a new one, and left out.
@@ -206,7 +189,7 @@ impl RecentStore {
                     slot = at + 1;
                     series += cluster.series.len() + 1;
                     if cluster.created < begun {
-                        visit(state, &shard.symbols, cluster);
+                        visit(state, cluster);
                     }
                 }
                 drop(shard);
@@ -221,13 +204,11 @@ impl RecentStore {
 
     fn relieve(&self) {
         while self.bytes() > self.config.max_bytes {
-            let oldest = |guarded: &&Guarded| guarded.oldest.load(Ordering::Relaxed);
-            let Some(guarded) = self.shards.iter().min_by_key(oldest).filter(|guarded| oldest(guarded) < u64::MAX)
-            else {
+            let pressure = |guarded: &&Guarded| guarded.pressure.load(Ordering::Relaxed);
+            let Some(guarded) = self.shards.iter().max_by_key(pressure).filter(|guarded| pressure(guarded) > 0) else {
                 return;
             };
-            let alone = self.clusters.load(Ordering::Relaxed) <= 1;
-            self.with(guarded, |shard| shard.relieve(alone, self.config.max_bytes));
+            self.with(guarded, |shard| shard.relieve(&self.hasher));
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -244,7 +225,7 @@ impl RecentStore {
         // A difference below zero wraps, and the sum wraps back.
         self.bytes.fetch_add(shard.heap_bytes().wrapping_sub(bytes), Ordering::Relaxed);
         self.clusters.fetch_add(shard.len().wrapping_sub(clusters), Ordering::Relaxed);
-        guarded.oldest.store(shard.oldest().unwrap_or(u64::MAX), Ordering::Relaxed);
+        guarded.pressure.store(shard.pressure(), Ordering::Relaxed);
         answer
     }
 }

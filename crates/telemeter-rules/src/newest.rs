@@ -3,7 +3,10 @@
 use std::{hash::BuildHasher as _, ops::Range};
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
-use telemeter_wire::{Points, Sample, SeriesSet, remote_write::Writer};
+use telemeter_wire::{
+    Points, Sample, SeriesSet,
+    remote_write::{Layout, Writer},
+};
 
 use crate::transform::Report;
 
@@ -44,12 +47,23 @@ impl Newest {
     /// how many series these are.
     ///
     /// The labels are to be canonical: then two series are the same where they are encoded the same.
-    pub fn encode(&mut self, set: &SeriesSet<'_>, now_ms: i64, report: &mut Report, out: &mut Vec<u8>) -> usize {
+    /// `layout`, where it is given, says afterwards where each of them stands in `out`.
+    pub fn encode(
+        &mut self,
+        set: &SeriesSet<'_>,
+        now_ms: i64,
+        report: &mut Report,
+        out: &mut Vec<u8>,
+        mut layout: Option<&mut Layout>,
+    ) -> usize {
         // A seed for each upload: nobody can learn one over time.
         let hasher = DefaultHashBuilder::default();
         let Self { seen, doubled } = self;
         seen.clear();
         doubled.clear();
+        if let Some(layout) = &mut layout {
+            layout.clear();
+        }
         let mut writer = Writer::new(set, out);
         for (index, series) in set.iter().enumerate() {
             let from = writer.written().len();
@@ -62,6 +76,9 @@ impl Newest {
             };
             let labels = writer.put(index, points);
             let written = writer.written();
+            if let Some(layout) = &mut layout {
+                layout.push(labels.clone(), written.len(), series.kind);
+            }
             let text = &written[labels.clone()];
             // All bytes of them: whoever knows what is left out could make every series collide.
             let hash = hasher.hash_one(text);
@@ -76,6 +93,10 @@ impl Newest {
             }
         }
         report.doubled += doubled.len() as u64;
+        doubled.sort_unstable_by_key(|range| range.start);
+        if let Some(layout) = layout {
+            layout.take_out(doubled);
+        }
         take_out(out, doubled);
         seen.len()
     }
@@ -87,9 +108,8 @@ impl Newest {
     }
 }
 
-/// Takes these ranges out of `bytes`.
-fn take_out(bytes: &mut Vec<u8>, ranges: &mut [Range<usize>]) {
-    ranges.sort_unstable_by_key(|range| range.start);
+/// Takes these ranges, in ascending order, out of `bytes`.
+fn take_out(bytes: &mut Vec<u8>, ranges: &[Range<usize>]) {
     let mut kept = ranges.first().map_or(bytes.len(), |first| first.start);
     for (at, range) in ranges.iter().enumerate() {
         let next = ranges.get(at + 1).map_or(bytes.len(), |next| next.start);
@@ -102,7 +122,7 @@ fn take_out(bytes: &mut Vec<u8>, ranges: &mut [Range<usize>]) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use telemeter_wire::{Arena, Label, Limits, MetricType, remote_write};
+    use telemeter_wire::{Arena, Encoded, Label, Limits, MetricType, remote_write};
 
     use super::*;
 
@@ -115,12 +135,19 @@ mod tests {
             let sample = Sample { value, timestamp_ms: Some(timestamp_ms) };
             set.push(&[Label::new("__name__", name), Label::new("a", "b")], MetricType::Gauge, Points::Sample(sample));
         }
-        let series = Newest::default().encode(&set, 1000, &mut report, &mut out);
+        let mut layout = Layout::default();
+        let series = Newest::default().encode(&set, 1000, &mut report, &mut out, Some(&mut layout));
         drop(set);
         let mut set = SeriesSet::new_in(&arena);
         let message = out.strip_prefix(b"before").expect("what stood there stays");
         remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
         assert_eq!(set.len(), series);
+        let placed: Vec<_> = layout.series(&out).map(|placed| (placed.labels, placed.samples().next())).collect();
+        let decoded = set.iter().map(|series| {
+            let Points::Encoded(Encoded { payload, whole: Some(whole), .. }) = series.points else { panic!("spliced") };
+            (&whole[..whole.len() - payload.len()], series.samples().next())
+        });
+        assert_eq!(placed, decoded.collect::<Vec<_>>(), "the layout says where they stand");
         let samples = set.iter().map(|series| {
             let sample = series.samples().next().expect("a sample");
             assert_eq!(sample.timestamp_ms, Some(1000));

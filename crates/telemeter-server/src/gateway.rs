@@ -20,7 +20,7 @@ use telemeter_auth::{
 };
 use telemeter_fleet::{
     Route,
-    recent_store::{Kept, RecentStore},
+    recent_store::{RecentStore, Staged},
 };
 use telemeter_http::{
     body::{Buffer, BufferPool, Client, Pace, Readers},
@@ -29,7 +29,11 @@ use telemeter_http::{
     listen::{ClientNetwork, Peer},
 };
 use telemeter_rules::newest::Newest;
-use telemeter_wire::{Arena, Limits, snappy};
+use telemeter_wire::{
+    Arena, Limits,
+    remote_write::{EncodedSeries, Layout},
+    snappy,
+};
 
 mod large;
 #[cfg(test)]
@@ -228,7 +232,8 @@ impl Gateway {
         }
         let mut status = StatusCode::OK;
         if let Some(forward) = &self.forward {
-            let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR);
+            let staged_bytes = write.staged.as_ref().map_or(0, Staged::held_bytes);
+            let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR).saturating_add(staged_bytes);
             let _held = self.workspaces.budget.try_reserve(Share::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
             let outcome = forward.send_in_slot(cluster, write.message.clone(), taken).await;
@@ -253,18 +258,15 @@ impl Gateway {
             Route::Upload => self.metrics.forward_samples.inc_by(write.series as u64),
             Route::Receive | Route::Authorize => self.metrics.receive_series.inc_by(write.series as u64),
         };
-        if let Some(store) = &self.recent_store
-            && let Err(error) = self.remember(store, cluster, write)
-        {
-            tracing::error!(%error, "our own message does not decode: the recent store lacks it");
+        if let (Some(store), Some(staged)) = (&self.recent_store, &write.staged) {
+            store.commit(cluster, staged, self.clock.now_ms());
         }
         Ok(status)
     }
 
-    fn remember(&self, store: &RecentStore, cluster: &str, write: &Write) -> Result<Kept, telemeter_wire::Error> {
-        let mut plain = self.workspaces.buffers.take();
-        snappy::decode_block(&write.message.block, write.message.plain_bytes, &mut plain)?;
-        store.append_encoded(cluster, &plain, self.clock.now_ms())
+    /// Reads what the recent store is to keep of a request once the store has taken it; `None` where there is none.
+    pub fn stage<'m>(&self, cluster: &str, series: impl ExactSizeIterator<Item = EncodedSeries<'m>>) -> Option<Staged> {
+        self.recent_store.as_ref().map(|store| store.stage(cluster, series))
     }
 }
 
@@ -276,6 +278,8 @@ pub struct Write {
     pub series: usize,
     /// What was seen of it.
     pub seen: Seen,
+    /// What the recent store is to keep of it.
+    pub staged: Option<Staged>,
 }
 
 /// Rooms that requests work in, one after the other; and the budget of it all.
@@ -326,6 +330,8 @@ pub struct Workspace {
     pub newest: Newest,
     /// What goes on, until it is compressed.
     pub encoded: Vec<u8>,
+    /// Where its series stand, for the recent store.
+    pub layout: Layout,
     /// Compresses it.
     pub encoder: snappy::Encoder,
 }
@@ -336,6 +342,7 @@ impl Workspace {
             + self.plain.capacity()
             + self.newest.held_bytes()
             + self.encoded.capacity()
+            + self.layout.held_bytes()
             + self.encoder.held_bytes()
     }
 }

@@ -8,12 +8,12 @@ use axum::{
 };
 use http::StatusCode;
 use telemeter_auth::{bearer, composite_token};
-use telemeter_fleet::Route;
+use telemeter_fleet::{Route, recent_store::Staged};
 use telemeter_http::body::Buffer;
 use telemeter_rules::Report;
 use telemeter_wire::{
     Error as WireError, Limits, SeriesSet,
-    remote_write::{self, v2},
+    remote_write::{self, Layout, v2},
     snappy,
 };
 
@@ -96,7 +96,7 @@ struct Processed {
 
 /// One pass over the body: decompress, decode, apply the rules, encode. What no step changed goes on as it came, compressed and all.
 fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<Processed, Error> {
-    let Workspace { arena, plain, encoded, encoder, .. } = workspace;
+    let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
@@ -108,15 +108,36 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
     }
     let (seen, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
     let series = set.len();
+    let placed = gateway.recent_store.is_some().then_some(layout);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
+        let staged = placed.and_then(|layout| {
+            layout.of_unchanged(&set);
+            gateway.stage(cluster, layout.series(plain))
+        });
         let message = Message { block: body.freeze(), plain_bytes: plain.len() };
-        return Ok(Processed { write: Write { message, series, seen }, refused });
+        return Ok(Processed { write: Write { message, series, seen, staged }, refused });
     }
-    encoded.clear();
-    remote_write::encode(&set, encoded);
+    let staged = encode(gateway, cluster, &set, encoded, placed);
     let message = gateway.workspaces.compress(encoder, encoded);
-    Ok(Processed { write: Write { message, series, seen }, refused })
+    Ok(Processed { write: Write { message, series, seen, staged }, refused })
+}
+
+/// Encodes what goes on, and stages it where there is a recent store, whose `layout` is given then.
+fn encode(
+    gateway: &Gateway,
+    cluster: &str,
+    set: &SeriesSet<'_>,
+    encoded: &mut Vec<u8>,
+    layout: Option<&mut Layout>,
+) -> Option<Staged> {
+    encoded.clear();
+    let Some(layout) = layout else {
+        remote_write::encode(set, encoded);
+        return None;
+    };
+    remote_write::encode_placed(set, encoded, layout);
+    gateway.stage(cluster, layout.series(encoded))
 }
 
 /// As [`process`] for 2.0, in a workspace that has room for its texts as often as they are referenced. How long these are is
@@ -149,7 +170,7 @@ fn process_v2(
     cluster: &str,
     limits: &Limits,
 ) -> Result<(Processed, v2::Contents), Error> {
-    let Workspace { arena, plain, encoded, encoder, .. } = workspace;
+    let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
@@ -166,10 +187,10 @@ fn process_v2(
     gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
     let (seen, refused) = apply(gateway, &steps, &mut set, partial, Some(&contents), body.len(), cluster)?; // 400
     let series = set.len();
-    encoded.clear();
-    remote_write::encode(&set, encoded);
+    let placed = gateway.recent_store.is_some().then_some(layout);
+    let staged = encode(gateway, cluster, &set, encoded, placed);
     let message = gateway.workspaces.compress(encoder, encoded);
-    Ok((Processed { write: Write { message, series, seen }, refused }, contents))
+    Ok((Processed { write: Write { message, series, seen, staged }, refused }, contents))
 }
 
 /// Takes the series of a request through the rules, and notes what is seen of them. Where `--partial-writes` says so, a series

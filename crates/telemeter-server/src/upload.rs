@@ -136,7 +136,7 @@ fn judge(
     job: &Job<'_>,
     body: &[u8],
 ) -> Result<(Write, UploadCounts), Error> {
-    let Workspace { arena, plain, newest, encoded, encoder } = workspace;
+    let Workspace { arena, plain, newest, encoded, layout, encoder } = workspace;
     let plain = match job.encoding {
         Encoding::Identity => body,
         Encoding::Snappy => {
@@ -151,15 +151,18 @@ fn judge(
     exposition::decode(job.format, plain, &limits(), &mut set)?; // 400
     let judged = steps.upload(&mut set, &mut report); // 400
     encoded.clear();
-    let series = judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded));
+    let mut placed = gateway.recent_store.is_some().then_some(layout);
+    let series =
+        judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded, placed.as_deref_mut()));
     gateway.metrics.add(Route::Upload, &report);
     judged?;
     let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, plain.len(), job.now_ms);
+    let staged = placed.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));
     let counts = UploadCounts {
         received: report.series,
         kept: series as u64,
         filtered: report.filtered,
         duplicates: report.doubled,
     };
-    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen }, counts))
+    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen, staged }, counts))
 }

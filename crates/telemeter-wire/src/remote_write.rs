@@ -2,6 +2,9 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
+mod layout;
+#[cfg(test)]
+mod tests;
 pub mod v2;
 
 use std::ops::Range;
@@ -13,6 +16,8 @@ use crate::{
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
+
+pub use layout::{EncodedSeries, Layout, put_labels, read_labels};
 
 const TIMESERIES: u8 = key(1, Wire::Bytes);
 const SAMPLE: u8 = key(2, Wire::Bytes);
@@ -198,6 +203,16 @@ pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// As [`encode`], and says in `layout` where each series stands in `out`.
+pub fn encode_placed(set: &SeriesSet<'_>, out: &mut Vec<u8>, layout: &mut Layout) {
+    layout.clear();
+    let mut writer = Writer::new(set, out);
+    for (index, series) in set.iter().enumerate() {
+        let labels = writer.put(index, series.points);
+        layout.push(labels, writer.written().len(), series.kind);
+    }
+}
+
 /// Whether [`encode`] would write the very message that was decoded into `set`.
 #[must_use]
 pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
@@ -319,6 +334,3 @@ impl Iterator for Samples<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,22 +1,25 @@
 //! What is held of one cluster: its series, and when it wrote.
 
-use std::{
-    hash::{BuildHasher, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use telemeter_wire::{Label, MetricType, SeriesSet, series::NAME_LABEL};
+use telemeter_wire::{
+    Label, MetricType,
+    remote_write::{put_labels, read_labels},
+    series::NAME_LABEL,
+};
 
 use super::{
     Kept,
-    activity::Activity,
+    activity::{Activity, GAP_MS},
     samples::{Point, Samples},
+    staged::{NOWHERE, Staged, StagedSample, hash_of},
     symbols::{Symbol, Symbols},
 };
 
 /// A series: which, and its samples.
 pub(super) struct Series {
+    /// Of its labels as an encoder writes them: see `staged.rs`.
     hash: u64,
     labels: Box<[(Symbol, Symbol)]>,
     /// The type of its family, as its sender said it.
@@ -36,19 +39,8 @@ impl Series {
         self.labels.iter().map(|(name, value)| Label::new(symbols.text(*name), symbols.text(*value)))
     }
 
-    fn is(&self, hash: u64, labels: &[Label<'_>], symbols: &Symbols) -> bool {
-        self.hash == hash && self.labels.len() == labels.len() && self.labels(symbols).eq(labels.iter().copied())
-    }
-
     fn heap_bytes(&self) -> usize {
         self.labels.len() * size_of::<(Symbol, Symbol)>() + self.samples.heap_bytes()
-    }
-
-    fn release(&self, symbols: &mut Symbols) {
-        for (name, value) in &self.labels {
-            symbols.release(*name);
-            symbols.release(*value);
-        }
     }
 }
 
@@ -72,8 +64,12 @@ pub(super) struct Cluster {
     pub(super) histograms: usize,
     /// When it sent how much.
     pub(super) activity: Activity,
+    /// The texts of their labels.
+    pub(super) symbols: Symbols,
     index: HashTable<u32>,
     series_bytes: usize,
+    /// How many series went since texts that no other has went.
+    gone: usize,
 }
 
 impl Cluster {
@@ -88,61 +84,48 @@ impl Cluster {
             samples: 0,
             histograms: 0,
             activity: Activity::new(window_ms, now_ms),
+            symbols: Symbols::default(),
             index: HashTable::new(),
             series_bytes: 0,
+            gone: 0,
         }
     }
 
-    /// Keeps the float samples of `set` that are not before `cutoff_ms`; drops those that now are.
-    pub(super) fn append(
-        &mut self,
-        set: &SeriesSet<'_>,
-        cutoff_ms: i64,
-        hasher: &DefaultHashBuilder,
-        symbols: &mut Symbols,
-    ) -> Kept {
-        let mut kept = Kept::default();
+    /// Keeps the samples of `staged` that are not before `cutoff_ms`.
+    pub(super) fn append(&mut self, staged: &Staged, cutoff_ms: i64, hasher: &DefaultHashBuilder) -> Kept {
+        let mut kept = Kept { histograms: staged.histograms, ..Kept::default() };
         if self.series.is_empty() {
-            self.series.reserve_exact(set.len());
+            self.series.reserve_exact(staged.series);
         }
-        for series in set.iter() {
-            let mut at = None;
-            let mut floats = 0;
-            for sample in series.samples() {
-                floats += 1;
-                let point = Point { ms: sample.timestamp_ms.unwrap_or(i64::MIN), value: sample.value };
-                let taken = point.ms >= cutoff_ms && {
-                    match *at.get_or_insert_with(|| self.find(series.labels, hasher, symbols)) {
-                        Found::At(index) => self.push(index, point),
-                        Found::New(hash) => {
-                            at = Some(Found::At(self.insert(hash, series.labels, series.kind, point, symbols)));
-                            true
-                        }
-                    }
-                };
-                if taken { kept.samples += 1 } else { kept.late += 1 }
+        let mut last = None;
+        for sample in staged.samples() {
+            if sample.point.ms < cutoff_ms {
+                kept.late += 1;
+                continue;
             }
-            if let Some(Found::At(index)) = at {
+            let place = self.place_of(sample.hash, sample.at);
+            let taken = match place {
+                Some(at) => self.push(at as usize, sample.point),
+                None => self.insert(staged, sample, hasher),
+            };
+            // The samples of a series stand side by side.
+            if (taken || place.is_some()) && last != Some(sample.hash) {
                 kept.series += 1;
-                self.trim_one(index, cutoff_ms);
+                last = Some(sample.hash);
             }
-            kept.histograms += usize::from(floats == 0);
+            kept.samples += usize::from(taken);
+            kept.late += usize::from(!taken);
         }
         self.histograms = kept.histograms;
         kept
     }
 
-    fn find(&self, labels: &[Label<'_>], hasher: &DefaultHashBuilder, symbols: &Symbols) -> Found {
-        let mut state = hasher.build_hasher();
-        for label in labels {
-            state.write(label.name.as_bytes());
-            state.write_u8(0xff);
-            state.write(label.value.as_bytes());
-            state.write_u8(0xff);
+    /// Where the series of this hash is. It is looked for at `hint` first: series come in the order that they came in before.
+    pub(super) fn place_of(&self, hash: u64, hint: u32) -> Option<u32> {
+        if self.series.get(hint as usize).is_some_and(|series| series.hash == hash) {
+            return Some(hint);
         }
-        let hash = state.finish();
-        let found = self.index.find(hash, |at| self.series[*at as usize].is(hash, labels, symbols));
-        found.map_or(Found::New(hash), |at| Found::At(*at as usize))
+        self.index.find(hash, |at| self.series[*at as usize].hash == hash).copied()
     }
 
     fn push(&mut self, index: usize, point: Point) -> bool {
@@ -154,50 +137,55 @@ impl Cluster {
         taken
     }
 
-    fn insert(
-        &mut self,
-        hash: u64,
-        labels: &[Label<'_>],
-        kind: MetricType,
-        point: Point,
-        symbols: &mut Symbols,
-    ) -> usize {
-        let labels = labels.iter().map(|label| (symbols.intern(label.name), symbols.intern(label.value))).collect();
-        let series = Series { hash, labels, kind, samples: Samples::new(point) };
+    /// Begins a series with its first sample, if it was new when it was staged. Answers whether the sample was kept.
+    fn insert(&mut self, staged: &Staged, sample: &StagedSample, hasher: &DefaultHashBuilder) -> bool {
+        let Some((encoded, kind)) = staged.labels_of(sample) else { return false };
+        let (mut labels, mut hash) = (Vec::new(), sample.hash);
+        match read_labels(encoded, &mut labels) {
+            Ok(true) => {}
+            Ok(false) => {
+                // Another spelling of labels that may be known already.
+                let mut plain = Vec::new();
+                put_labels(&labels, &mut plain);
+                hash = hash_of(&plain, hasher);
+                if let Some(at) = self.place_of(hash, NOWHERE) {
+                    return self.push(at as usize, sample.point);
+                }
+            }
+            // It was decoded before it was staged.
+            Err(_) => return false,
+        }
+        let mut intern = |text| self.symbols.intern(text, hasher);
+        let labels = labels.iter().map(|label| Some((intern(label.name)?, intern(label.value)?)));
+        let Some(labels) = labels.collect() else { return false };
+        let series = Series { hash, labels, kind, samples: Samples::new(sample.point) };
         if self.series.len() == self.series.capacity() {
             self.series.reserve_exact((self.series.len() / 4).max(8));
         }
-        let index = self.series.len();
+        let at = u32::try_from(self.series.len()).expect("the byte bound of the store is below four billion series");
         self.series_bytes += series.heap_bytes();
         self.samples += 1;
         self.series.push(series);
-        let at = u32::try_from(index).expect("the byte bound of the store is below four billion series");
         self.index.insert_unique(hash, at, |at| self.series[*at as usize].hash);
-        index
-    }
-
-    /// Trims one series, leaving its newest sample: that one is fresh, or the whole series goes with the next sweep.
-    fn trim_one(&mut self, index: usize, cutoff_ms: i64) {
-        let samples = &mut self.series[index].samples;
-        if samples.oldest().ms < cutoff_ms && samples.newest().ms >= cutoff_ms {
-            let before = samples.heap_bytes();
-            self.samples -= samples.trim(cutoff_ms);
-            self.series_bytes = self.series_bytes + samples.heap_bytes() - before;
-        }
+        true
     }
 
     /// Drops the samples before `cutoff_ms`, and the series that have none left.
-    pub(super) fn trim(&mut self, cutoff_ms: i64, symbols: &mut Symbols) {
+    pub(super) fn trim(&mut self, cutoff_ms: i64, hasher: &DefaultHashBuilder) {
+        self.trim_each(|series| series.samples.trim(cutoff_ms), hasher);
+    }
+
+    /// Drops of each series as many samples as `trim` answers that it dropped, and the series that have none left.
+    fn trim_each(&mut self, mut trim: impl FnMut(&mut Series) -> usize, hasher: &DefaultHashBuilder) {
         let held = self.series.len();
         self.series.retain_mut(|series| {
             let before = series.heap_bytes();
-            self.samples -= series.samples.trim(cutoff_ms);
+            self.samples -= trim(series);
             if series.samples.len() > 0 {
                 self.series_bytes = self.series_bytes + series.heap_bytes() - before;
                 return true;
             }
             self.series_bytes -= before;
-            series.release(symbols);
             false
         });
         if self.series.len() == held {
@@ -206,6 +194,8 @@ impl Cluster {
         if self.series.capacity() > 2 * self.series.len() + 16 {
             self.series.shrink_to_fit();
         }
+        self.gone += held - self.series.len();
+        self.forget_texts(hasher);
         self.index.clear();
         self.index.shrink_to(self.series.len(), |_| 0);
         for (at, series) in self.series.iter().enumerate() {
@@ -213,20 +203,50 @@ impl Cluster {
         }
     }
 
-    /// Drops the older half of the time that its samples span; answers whether there was anything to drop.
-    pub(super) fn trim_half(&mut self, symbols: &mut Symbols) -> bool {
+    /// Drops some of what it holds, the oldest first: the older half of the time that its samples span, else all but the
+    /// newest sample of each series that still reports. Answers whether that was much, and something is left.
+    pub(super) fn shrink(&mut self, hasher: &DefaultHashBuilder) -> bool {
+        let before = self.bytes();
+        // Less than an eighth is not worth a walk over all of it.
+        let enough = |cluster: &Self| cluster.bytes() <= before - before / 8 && !cluster.series.is_empty();
         let oldest = self.series.iter().map(|series| series.samples.oldest().ms).min().unwrap_or(0);
         let newest = self.series.iter().map(|series| series.samples.newest().ms).max().unwrap_or(0);
         // Halfway, rounded up: at least the oldest millisecond goes.
-        let cutoff_ms = newest.saturating_sub(newest.saturating_sub(oldest) / 2);
-        let before = self.bytes();
-        self.trim(cutoff_ms, symbols);
-        self.bytes() < before
+        self.trim(newest.saturating_sub(newest.saturating_sub(oldest) / 2), hasher);
+        if enough(self) {
+            return true;
+        }
+        let reports_since = newest.saturating_sub(GAP_MS);
+        let all_but_newest = |series: &mut Series| {
+            let newest = series.samples.newest().ms;
+            series.samples.trim(if newest < reports_since { i64::MAX } else { newest })
+        };
+        self.trim_each(all_but_newest, hasher);
+        enough(self)
     }
 
-    /// Gives all its labels back.
-    pub(super) fn release(&self, symbols: &mut Symbols) {
-        self.series.iter().for_each(|series| series.release(symbols));
+    /// Forgets the texts that no series has any more, where many may be such.
+    fn forget_texts(&mut self, hasher: &DefaultHashBuilder) {
+        if self.gone <= self.series.len() / 2 {
+            return;
+        }
+        self.gone = 0;
+        let old = std::mem::take(&mut self.symbols);
+        let mut numbers: Vec<Option<Symbol>> = vec![None; old.len()];
+        let symbols = &mut self.symbols;
+        let mut renumber = |symbol: &mut Symbol| {
+            let number = &mut numbers[*symbol as usize];
+            let new = number.or_else(|| symbols.intern(old.text(*symbol), hasher));
+            *number = new;
+            // There are no more of them than there were.
+            *symbol = new.unwrap_or(0);
+        };
+        for series in &mut self.series {
+            for (name, value) in &mut series.labels {
+                renumber(name);
+                renumber(value);
+            }
+        }
     }
 
     /// Bytes held, itself included.
@@ -234,12 +254,6 @@ impl Cluster {
         // The two counts of an `Arc` stand before its text.
         let id = self.id.len() + 2 * size_of::<usize>();
         let series = self.series.capacity() * size_of::<Series>() + self.series_bytes;
-        size_of::<Self>() + id + series + self.index.allocation_size()
+        size_of::<Self>() + id + series + self.symbols.heap_bytes() + self.index.allocation_size()
     }
-}
-
-#[derive(Clone, Copy)]
-enum Found {
-    At(usize),
-    New(u64),
 }

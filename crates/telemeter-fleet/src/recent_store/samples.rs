@@ -112,16 +112,15 @@ const STEP_BYTES: usize = 10 + 1 + 8;
 fn encode(from: Point, to: Point, out: &mut [u8; STEP_BYTES]) -> usize {
     let xor = from.value.to_bits() ^ to.value.to_bits();
     // Times of a millisecond grid are far from 2^63 apart; where hostile ones are, the difference still wraps back.
-    let mut varint = (u128::from(to.ms.wrapping_sub(from.ms).cast_unsigned()) << 1) | u128::from(xor == 0);
-    let mut len = 0;
-    loop {
-        let low = (varint & 0x7f) as u8;
-        varint >>= 7;
-        out[len] = if varint == 0 { low } else { low | 0x80 };
+    let gap = to.ms.wrapping_sub(from.ms).cast_unsigned();
+    let same = u64::from(xor == 0);
+    // Six of its bits and the flag are the first byte: so it fits, however wide the gap is.
+    let (mut rest, mut len) = (gap >> 6, 1);
+    out[0] = ((gap << 1 | same) & 0x7f) as u8 | if rest > 0 { 0x80 } else { 0 };
+    while rest > 0 {
+        out[len] = (rest & 0x7f) as u8 | if rest >= 0x80 { 0x80 } else { 0 };
+        rest >>= 7;
         len += 1;
-        if varint == 0 {
-            break;
-        }
     }
     if xor != 0 {
         let trailing = (xor.trailing_zeros() / 8) as usize;
@@ -135,17 +134,17 @@ fn encode(from: Point, to: Point, out: &mut [u8; STEP_BYTES]) -> usize {
 
 /// The sample behind `from`, and how many bytes it took; `None` at the end.
 fn decode(from: Point, bytes: &[u8]) -> Option<(Point, usize)> {
-    let (mut varint, mut len) = (0_u128, 0);
-    loop {
+    let first = *bytes.first()?;
+    let (mut gap, mut len) = (u64::from(first & 0x7f) >> 1, 1);
+    let mut more = first & 0x80 != 0;
+    while more {
         let byte = *bytes.get(len)?;
-        varint |= u128::from(byte & 0x7f) << (7 * len);
+        gap |= u64::from(byte & 0x7f).checked_shl(7 * len as u32 - 1)?;
+        more = byte & 0x80 != 0;
         len += 1;
-        if byte & 0x80 == 0 {
-            break;
-        }
     }
-    let ms = from.ms.wrapping_add(((varint >> 1) as u64).cast_signed());
-    if varint & 1 == 1 {
+    let ms = from.ms.wrapping_add(gap.cast_signed());
+    if first & 1 == 1 {
         return Some((Point { ms, value: from.value }, len));
     }
     let positions = *bytes.get(len)?;

@@ -10,7 +10,7 @@ use telemeter_wire::{
     exposition::{Escaping, Named, is_known_name, text},
 };
 
-use super::{LOOKBACK, RecentStore, cluster::Series, names::Names, samples::Point, symbols::Symbols};
+use super::{LOOKBACK, RecentStore, cluster::Series, names::Names, samples::Point};
 
 /// A piece that is handed out has about so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -45,8 +45,8 @@ impl RecentStore {
             let alone = batch.len() == 1;
             self.walk(
                 &mut written,
-                |written, symbols, cluster| {
-                    let mut labels = Vec::new();
+                |written, cluster| {
+                    let (symbols, mut labels) = (&cluster.symbols, Vec::new());
                     for series in cluster.series.iter().filter(|series| is_current(series)) {
                         let Some(at) = written.position(series.name(symbols)) else { continue };
                         labels.clear();
@@ -119,8 +119,8 @@ impl RecentStore {
     ) {
         let _ = self.walk(
             &mut (),
-            |(), symbols: &Symbols, cluster| {
-                let mut labels = Vec::new();
+            |(), cluster| {
+                let (symbols, mut labels) = (&cluster.symbols, Vec::new());
                 for series in cluster.series.iter().filter(|series| is_current(series)) {
                     labels.clear();
                     labels.extend(series.labels(symbols));

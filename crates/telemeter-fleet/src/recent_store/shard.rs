@@ -1,52 +1,45 @@
-//! The clusters behind one lock, in the order they last wrote.
+//! The clusters behind one lock, in the order in which they have to make room.
 
-use std::hash::BuildHasher;
+use std::{cmp::Reverse, collections::BTreeSet, hash::BuildHasher as _};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use telemeter_wire::SeriesSet;
 
-use super::{Kept, cluster::Cluster, symbols::Symbols};
+use super::{Kept, cluster::Cluster, staged::Staged};
 
-const NONE: u32 = u32::MAX;
-
-struct Slot {
-    cluster: Option<Box<Cluster>>,
-    /// The neighbours in the order of writing.
-    older: u32,
-    newer: u32,
+/// Where a cluster stands in the order. The last is the first to make room: of those that hold about as much as the one
+/// that holds most, the one that wrote longest ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// How many binary digits the number of its bytes has: what holds less than half as much comes later.
+    digits: u8,
+    written: Reverse<u64>,
+    slot: u32,
 }
 
-/// Clusters, and the texts of their labels.
-pub(super) struct Shard {
-    pub(super) symbols: Symbols,
-    hasher: DefaultHashBuilder,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    table: HashTable<u32>,
-    oldest: u32,
-    newest: u32,
-    clusters_bytes: usize,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self {
-            symbols: Symbols::default(),
-            hasher: DefaultHashBuilder::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            table: HashTable::new(),
-            oldest: NONE,
-            newest: NONE,
-            clusters_bytes: 0,
-        }
+impl Rank {
+    fn of(cluster: &Cluster, slot: u32) -> Self {
+        let digits = (usize::BITS - cluster.bytes().leading_zeros()) as u8;
+        Self { digits, written: Reverse(cluster.written), slot }
     }
 }
 
+/// Clusters.
+#[derive(Default)]
+pub(super) struct Shard {
+    hasher: DefaultHashBuilder,
+    slots: Vec<Option<Box<Cluster>>>,
+    free: Vec<u32>,
+    table: HashTable<u32>,
+    order: BTreeSet<Rank>,
+    clusters_bytes: usize,
+}
+
 /// One push.
-pub(super) struct Push<'p, 'a> {
+pub(super) struct Push<'p> {
     pub(super) cluster: &'p str,
-    pub(super) set: &'p SeriesSet<'a>,
+    pub(super) staged: &'p Staged,
+    /// What labels are hashed with.
+    pub(super) hasher: &'p DefaultHashBuilder,
     /// How many appends there were before.
     pub(super) stamp: u64,
     pub(super) now_ms: i64,
@@ -54,94 +47,102 @@ pub(super) struct Push<'p, 'a> {
 }
 
 impl Shard {
-    pub(super) fn append(&mut self, push: &Push<'_, '_>) -> Kept {
-        let at = self.slot_of(push);
-        let Self { symbols, hasher, slots, clusters_bytes, .. } = self;
-        let cluster = slots[at as usize].cluster.as_mut().expect("a slot in the table is taken");
-        *clusters_bytes -= cluster.bytes();
-        let kept = cluster.append(push.set, push.now_ms.saturating_sub(push.window_ms), hasher, symbols);
-        cluster.written = push.stamp;
-        cluster.seen_ms = cluster.seen_ms.max(push.now_ms);
-        cluster.activity.add(push.now_ms, kept.samples);
-        *clusters_bytes += cluster.bytes();
-        self.unlink(at);
-        self.link_newest(at);
-        kept
+    pub(super) fn append(&mut self, push: &Push<'_>) -> Kept {
+        let slot = self.slot_of(push);
+        self.change(slot, |cluster| {
+            let kept = cluster.append(push.staged, push.now_ms.saturating_sub(push.window_ms), push.hasher);
+            cluster.written = push.stamp;
+            cluster.seen_ms = cluster.seen_ms.max(push.now_ms);
+            cluster.activity.add(push.now_ms, kept.samples);
+            kept
+        })
     }
 
-    fn slot_of(&mut self, push: &Push<'_, '_>) -> u32 {
+    fn slot_of(&mut self, push: &Push<'_>) -> u32 {
         if let Some(at) = self.find(push.cluster) {
             return at;
         }
-        let cluster = Cluster::new(push.cluster, push.stamp, push.window_ms, push.now_ms);
+        let cluster = Box::new(Cluster::new(push.cluster, push.stamp, push.window_ms, push.now_ms));
         self.clusters_bytes += cluster.bytes();
-        let slot = Slot { cluster: Some(Box::new(cluster)), older: NONE, newer: NONE };
         let at = match self.free.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                at
-            }
+            Some(at) => at,
             None => {
-                self.slots.push(slot);
+                self.slots.push(None);
                 u32::try_from(self.slots.len() - 1).expect("the byte bound of the store is below four billion clusters")
             }
         };
+        self.order.insert(Rank::of(&cluster, at));
+        self.slots[at as usize] = Some(cluster);
         let Self { hasher, slots, table, .. } = self;
         table.insert_unique(hasher.hash_one(push.cluster), at, |at| {
-            hasher.hash_one(slots[*at as usize].cluster.as_ref().map_or("", |cluster| &cluster.id))
+            hasher.hash_one(slots[*at as usize].as_ref().map_or("", |cluster| &cluster.id))
         });
-        self.link_newest(at);
         at
     }
 
+    /// Changes a cluster, and counts what it holds then.
+    fn change<T>(&mut self, slot: u32, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        let cluster = self.slots[slot as usize].as_mut().expect("a slot in the table is taken");
+        let (bytes, rank) = (cluster.bytes(), Rank::of(cluster, slot));
+        let answer = change(cluster);
+        // A difference below zero wraps, and the sum wraps back.
+        self.clusters_bytes = self.clusters_bytes.wrapping_add(cluster.bytes()).wrapping_sub(bytes);
+        let now = Rank::of(cluster, slot);
+        if now != rank {
+            self.order.remove(&rank);
+            self.order.insert(now);
+        }
+        answer
+    }
+
     fn find(&self, id: &str) -> Option<u32> {
-        let is = |at: &u32| self.slots[*at as usize].cluster.as_ref().is_some_and(|cluster| *cluster.id == *id);
+        let is = |at: &u32| self.slots[*at as usize].as_ref().is_some_and(|cluster| *cluster.id == *id);
         self.table.find(self.hasher.hash_one(id), is).copied()
     }
 
     pub(super) fn cluster(&self, id: &str) -> Option<&Cluster> {
-        self.slots[self.find(id)? as usize].cluster.as_deref()
+        self.slots[self.find(id)? as usize].as_deref()
     }
 
     /// All clusters, from a slot on; a cluster stays in its slot for as long as it is held.
     pub(super) fn clusters_from(&self, slot: usize) -> impl Iterator<Item = (usize, &Cluster)> {
         let slots = self.slots.iter().enumerate().skip(slot);
-        slots.filter_map(|(at, slot)| slot.cluster.as_deref().map(|cluster| (at, cluster)))
+        slots.filter_map(|(at, cluster)| cluster.as_deref().map(|cluster| (at, cluster)))
     }
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// When (in appends) the one that wrote longest ago wrote.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        Some(self.slots.get(self.oldest as usize)?.cluster.as_ref()?.written)
+    /// How urgently the first one to make room has to: the more, the sooner. 0 where there is none.
+    pub(super) fn pressure(&self) -> u64 {
+        const WRITTEN_BITS: u32 = 56;
+        let of =
+            |rank: &Rank| (u64::from(rank.digits) << WRITTEN_BITS) | (u64::MAX >> 8).saturating_sub(rank.written.0);
+        self.order.last().map_or(0, of)
     }
 
-    /// Makes room: drops the one that wrote longest ago; or only its older samples, where it is alone or fills half of
-    /// `max_bytes`.
-    pub(super) fn relieve(&mut self, alone: bool, max_bytes: usize) {
-        let at = self.oldest;
-        let Self { symbols, slots, clusters_bytes, .. } = self;
-        let Some(cluster) = slots.get_mut(at as usize).and_then(|slot| slot.cluster.as_mut()) else { return };
-        let before = cluster.bytes();
-        let trimmed = (alone || before > max_bytes / 2) && cluster.trim_half(symbols) && !cluster.series.is_empty();
-        *clusters_bytes = *clusters_bytes + cluster.bytes() - before;
-        if !trimmed {
-            self.remove(at);
+    /// Makes room: drops some of what the first one to make room holds, or the whole cluster where there is not enough to
+    /// choose from.
+    pub(super) fn relieve(&mut self, hasher: &DefaultHashBuilder) {
+        let Some(&Rank { slot, .. }) = self.order.last() else { return };
+        if !self.change(slot, |cluster| cluster.shrink(hasher)) {
+            self.remove(slot);
         }
     }
 
     /// Drops the samples before `cutoff_ms`, then the series without one, then the clusters without one that have not
     /// written since.
-    pub(super) fn sweep(&mut self, cutoff_ms: i64) {
+    pub(super) fn sweep(&mut self, cutoff_ms: i64, hasher: &DefaultHashBuilder) {
         for at in 0..self.slots.len() {
-            let Self { symbols, slots, clusters_bytes, .. } = &mut *self;
-            let Some(cluster) = slots[at].cluster.as_mut() else { continue };
-            let before = cluster.bytes();
-            cluster.trim(cutoff_ms, symbols);
-            *clusters_bytes = *clusters_bytes + cluster.bytes() - before;
-            if cluster.series.is_empty() && cluster.seen_ms < cutoff_ms {
+            if self.slots[at].is_none() {
+                continue;
+            }
+            let is_gone = self.change(at as u32, |cluster| {
+                cluster.trim(cutoff_ms, hasher);
+                cluster.series.is_empty() && cluster.seen_ms < cutoff_ms
+            });
+            if is_gone {
                 self.remove(at as u32);
             }
             if self.slots.is_empty() {
@@ -151,49 +152,27 @@ impl Shard {
     }
 
     fn remove(&mut self, at: u32) {
-        let Some(cluster) = self.slots[at as usize].cluster.take() else { return };
+        let Some(cluster) = self.slots[at as usize].take() else { return };
         let hash = self.hasher.hash_one(&*cluster.id);
         if let Ok(entry) = self.table.find_entry(hash, |held| *held == at) {
             entry.remove();
         }
-        self.unlink(at);
+        self.order.remove(&Rank::of(&cluster, at));
         self.free.push(at);
         self.clusters_bytes -= cluster.bytes();
-        cluster.release(&mut self.symbols);
         if self.table.is_empty() {
             // Gives back the room of the tables, too.
             *self = Self::default();
         }
     }
 
-    fn unlink(&mut self, at: u32) {
-        let (older, newer) = (self.slots[at as usize].older, self.slots[at as usize].newer);
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.oldest = newer,
-        }
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.newest = older,
-        }
-    }
-
-    fn link_newest(&mut self, at: u32) {
-        let older = std::mem::replace(&mut self.newest, at);
-        self.slots[at as usize].older = older;
-        self.slots[at as usize].newer = NONE;
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = at,
-            None => self.oldest = at,
-        }
-    }
-
     /// Bytes held on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.symbols.heap_bytes()
-            + self.clusters_bytes
-            + self.slots.capacity() * size_of::<Slot>()
+        self.clusters_bytes
+            + self.slots.capacity() * size_of::<Option<Box<Cluster>>>()
             + self.free.capacity() * size_of::<u32>()
             + self.table.allocation_size()
+            // The nodes of a tree are two thirds full.
+            + self.order.len() * size_of::<Rank>() * 3 / 2
     }
 }

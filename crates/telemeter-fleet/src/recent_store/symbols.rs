@@ -1,97 +1,81 @@
-//! Text that many labels share: held once, named by a number, gone with its last user.
+//! Text that many labels of a cluster share: held once, named by a number. None of it is shared with another cluster, so that
+//! what a cluster holds is its own, to the byte, and goes with it.
 
-use std::hash::BuildHasher;
+use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// A text in a [`Symbols`].
 pub(super) type Symbol = u32;
 
-struct Slot {
-    text: Box<str>,
-    users: u32,
-}
-
-/// The texts of one shard.
+/// The texts of one cluster, one behind the other.
 #[derive(Default)]
 pub(super) struct Symbols {
-    hasher: DefaultHashBuilder,
+    text: String,
+    /// Where each of them ends.
+    ends: Vec<u32>,
     table: HashTable<Symbol>,
-    slots: Vec<Slot>,
-    free: Vec<Symbol>,
-    text_bytes: usize,
 }
 
 impl Symbols {
-    /// The number of `text`, which gets one user more.
-    pub(super) fn intern(&mut self, text: &str) -> Symbol {
-        let Self { hasher, table, slots, free, text_bytes } = self;
+    /// The number of `text`; `None` where there are 4 GiB of others.
+    pub(super) fn intern(&mut self, text: &str, hasher: &DefaultHashBuilder) -> Option<Symbol> {
         let hash = hasher.hash_one(text);
-        if let Some(symbol) = table.find(hash, |symbol| *slots[*symbol as usize].text == *text) {
-            slots[*symbol as usize].users += 1;
-            return *symbol;
+        if let Some(symbol) = self.table.find(hash, |symbol| self.text(*symbol) == text) {
+            return Some(*symbol);
         }
-        *text_bytes += text.len();
-        let slot = Slot { text: text.into(), users: 1 };
-        let symbol = match free.pop() {
-            Some(symbol) => {
-                slots[symbol as usize] = slot;
-                symbol
-            }
-            None => {
-                slots.push(slot);
-                Symbol::try_from(slots.len() - 1).expect("the byte bound of the store is below four billion texts")
-            }
-        };
-        table.insert_unique(hash, symbol, |symbol| hasher.hash_one(&*slots[*symbol as usize].text));
-        symbol
+        let end = u32::try_from(self.text.len() + text.len()).ok()?;
+        let symbol = Symbol::try_from(self.ends.len()).ok()?;
+        if self.text.capacity() - self.text.len() < text.len() {
+            self.text.reserve_exact((self.text.len() / 4).max(text.len()).max(64));
+        }
+        if self.ends.len() == self.ends.capacity() {
+            self.ends.reserve_exact((self.ends.len() / 4).max(16));
+        }
+        self.text.push_str(text);
+        self.ends.push(end);
+        let Self { text, ends, table } = self;
+        table.insert_unique(hash, symbol, |symbol| hasher.hash_one(text_of(text, ends, *symbol)));
+        Some(symbol)
     }
 
     /// The text of a number that [`intern`](Self::intern) gave.
     pub(super) fn text(&self, symbol: Symbol) -> &str {
-        &self.slots[symbol as usize].text
+        text_of(&self.text, &self.ends, symbol)
     }
 
-    /// Takes one user off; a text without one is forgotten.
-    pub(super) fn release(&mut self, symbol: Symbol) {
-        let slot = &mut self.slots[symbol as usize];
-        slot.users -= 1;
-        if slot.users > 0 {
-            return;
-        }
-        let hash = self.hasher.hash_one(&*slot.text);
-        if let Ok(entry) = self.table.find_entry(hash, |held| *held == symbol) {
-            entry.remove();
-        }
-        self.text_bytes -= slot.text.len();
-        slot.text = Box::default();
-        self.free.push(symbol);
+    /// How many texts.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
     }
 
     /// Bytes held on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.table.allocation_size()
-            + self.slots.capacity() * size_of::<Slot>()
-            + self.free.capacity() * size_of::<Symbol>()
-            + self.text_bytes
+        self.text.capacity() + self.ends.capacity() * size_of::<u32>() + self.table.allocation_size()
     }
+}
+
+fn text_of<'t>(text: &'t str, ends: &[u32], symbol: Symbol) -> &'t str {
+    let at = symbol as usize;
+    let start = at.checked_sub(1).map_or(0, |before| ends[before]);
+    &text[start as usize..ends[at] as usize]
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
-    fn one_text_is_held_once_and_goes_with_its_last_user() {
-        let mut symbols = Symbols::default();
-        let (up, job) = (symbols.intern("up"), symbols.intern("job"));
-        assert_eq!(symbols.intern("up"), up);
-        assert_eq!((symbols.text(up), symbols.text(job), symbols.text_bytes), ("up", "job", 5));
-        symbols.release(up);
-        assert_eq!(symbols.text_bytes, 5);
-        symbols.release(up);
-        assert_eq!(symbols.text_bytes, 3);
-        let again = symbols.intern("other");
-        assert_eq!((again, symbols.text(again)), (up, "other"));
+    fn one_text_is_held_once() {
+        let (mut symbols, hasher) = (Symbols::default(), DefaultHashBuilder::default());
+        let texts = ["up", "", "job", "ü"];
+        let numbers = texts.map(|text| symbols.intern(text, &hasher).unwrap());
+        for _again in 0..2 {
+            assert_eq!(texts.map(|text| symbols.intern(text, &hasher).unwrap()), numbers);
+            assert_eq!(numbers.map(|number| symbols.text(number)), texts);
+        }
+        assert_eq!((symbols.len(), &*symbols.text), (4, "upjobü"));
     }
 }

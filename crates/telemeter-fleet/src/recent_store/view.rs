@@ -99,7 +99,7 @@ pub struct ClusterDetail {
     pub families: usize,
     /// Series with native histograms only in its last push: seen, and not kept.
     pub histograms: usize,
-    /// Bytes that it takes, without the texts it shares with others.
+    /// Bytes that it takes.
     pub bytes: usize,
     /// Its series, sorted by name, then by labels.
     pub found: Found<SeriesRow>,
@@ -156,7 +156,7 @@ impl RecentStore {
             window: config.window,
             evictions: self.evictions(),
         };
-        self.look(&mut totals, |totals, _, cluster| {
+        self.look(&mut totals, |totals, cluster| {
             totals.clusters += 1;
             totals.reporting += usize::from(is_reporting(cluster.seen_ms, now_ms));
             totals.series += cluster.series.len();
@@ -177,7 +177,7 @@ impl RecentStore {
     ) -> Found<ClusterRow> {
         // Light ones of all first: a page needs the rest of a hundred only.
         let mut all: Vec<(f64, Arc<str>)> = Vec::new();
-        self.look(&mut all, |all, _, cluster| {
+        self.look(&mut all, |all, cluster| {
             if matches(&cluster.id) {
                 let key = match by {
                     ClusterOrder::Id => 0.0,
@@ -211,7 +211,8 @@ impl RecentStore {
         page: Range<usize>,
     ) -> Option<ClusterDetail> {
         let shard = self.shard_of(id).shard.lock();
-        let (cluster, symbols) = (shard.cluster(id)?, &shard.symbols);
+        let cluster = shard.cluster(id)?;
+        let symbols = &cluster.symbols;
         let mut labels = Vec::new();
         let mut names: Vec<&str> = cluster.series.iter().map(|series| series.name(symbols)).collect();
         let all = cluster.series.iter().filter(|series| {
@@ -245,8 +246,8 @@ impl RecentStore {
         page: Range<usize>,
     ) -> Found<FamilyRow> {
         let mut all = HashMap::<String, (usize, usize)>::new();
-        self.look(&mut all, |all, symbols, cluster| {
-            let mut names: Vec<&str> = cluster.series.iter().map(|series| series.name(symbols)).collect();
+        self.look(&mut all, |all, cluster| {
+            let mut names: Vec<&str> = cluster.series.iter().map(|series| series.name(&cluster.symbols)).collect();
             names.sort_unstable();
             for same in names.chunk_by(|a, b| a == b) {
                 if !matches(same[0]) {
@@ -278,8 +279,8 @@ impl RecentStore {
         mut wants: impl FnMut(&mut S, &str, &str) -> bool,
         mut visit: impl FnMut(&mut S, &str, &[Label<'_>]),
     ) {
-        self.look(state, |state, symbols, cluster| {
-            let mut labels = Vec::new();
+        self.look(state, |state, cluster| {
+            let (symbols, mut labels) = (&cluster.symbols, Vec::new());
             for series in &cluster.series {
                 if wants(state, &cluster.id, series.name(symbols)) {
                     labels.clear();
@@ -290,7 +291,7 @@ impl RecentStore {
         });
     }
 
-    fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &Symbols, &Cluster)) {
+    fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &Cluster)) {
         let _ = self.walk(state, visit, |_| ControlFlow::Continue(()));
     }
 }

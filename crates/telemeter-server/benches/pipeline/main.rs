@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod kept;
 mod measure;
 mod payload;
 
@@ -48,6 +49,7 @@ fn main() {
         one.message.len(),
         rules.lines().filter(|line| !line.is_empty()).count()
     );
+    let pushes = kept::Pushes::new(&sample);
     let mut parts = floors(&one);
     parts.extend(stages(&one, &rules));
     let snappy = |way: &str| vec![format!("{way}: snappy, library"), format!("{way}: snappy, ours")];
@@ -61,6 +63,12 @@ fn main() {
     let of_1_0 = ["receive: whole, one family filtered".to_owned()];
     parts.push(receive_v2("receive: 2.0 in, 1.0 out", of_1_0.to_vec(), &one, &rules));
     parts.push(receive_v2("receive: 2.0 in, 1.0 out, one family filtered", of_1_0.to_vec(), &one, &less));
+    parts.push(kept::upload("upload: whole, recent store", "upload: whole", &one, &rules));
+    for (what, rules) in [("", &rules), (", one family filtered", &less)] {
+        let [without, with] = ["", ", recent store"].map(|store| format!("receive: pushes{what}{store}"));
+        parts.push(kept::receive(&without, None, &pushes, rules));
+        parts.push(kept::receive(&with, Some(&without), &pushes, rules));
+    }
     for (count, beside) in [(20, None), (2000, Some(" +20 rules"))] {
         let rules = others(count);
         let beside = |way: &str| beside.map(|suffix| format!("{way}: whole{suffix}")).into_iter().collect();
@@ -154,7 +162,7 @@ fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
         exposition::decode(Format::Delimited, black_box(families), &limits, &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         room.encoded.clear();
-        black_box(room.newest.encode(&set, NOW, &mut report, &mut room.encoded));
+        black_box(room.newest.encode(&set, NOW, &mut report, &mut room.encoded, None));
         drop(set);
         room.arena.reset();
     };
@@ -189,7 +197,7 @@ fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
 fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str) -> Part<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
-        let Workspace { arena, plain, newest, encoded, encoder } = &mut room;
+        let Workspace { arena, plain, newest, encoded, encoder, .. } = &mut room;
         let (caller, mut report) = (caller(), Report::default());
         let steps = rules.of_upload(&caller, NOW);
         snappy::decode_framed(black_box(&payload.upload), CAP, plain).expect("frames");
@@ -197,7 +205,7 @@ fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str
         exposition::decode(Format::Delimited, plain, &Limits::default(), &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         encoded.clear();
-        newest.encode(&set, NOW, &mut report, encoded);
+        newest.encode(&set, NOW, &mut report, encoded, None);
         drop(set);
         arena.reset();
         out.clear();
