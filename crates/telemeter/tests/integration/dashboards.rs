@@ -1,5 +1,5 @@
 //! The dashboards of `dashboards/`: every query of every panel and variable, as Grafana would ask it, against a real Prometheus.
-//! It scrapes two running servers, holds what the replicas would write about a made-up fleet, and evaluates `rules/`.
+//! It scrapes two running servers, holds what two replicas wrote about a made-up fleet, and evaluates `rules/`.
 
 mod answers;
 mod board;
@@ -76,15 +76,15 @@ async fn the_fleet_shows_the_silent_and_the_refused(boards: &[Board], stage: &St
     fleet.number("Clusters with refusals", 2.0).await;
     fleet.number("Telemeter alerts", 2.0).await;
     fleet.number("Clusters with a critical alert", 1.0).await;
-    let silent = [fleet::SILENT, fleet::REFUSED].map(|cluster| (cluster, fleet::last_report_ms(&stage.made, cluster)));
+    let silent = [(fleet::SILENT, stage.last_reports.silent), (fleet::REFUSED, stage.last_reports.refused)];
     fleet.values("Silent clusters", "_id", &silent).await;
     fleet.values("Refused clusters", "_id", &[(fleet::REFUSED, fleet::REFUSALS), (fleet::REPORTING, 2.0)]).await;
-    fleet.values("Refused clusters", "reason", &[("token", fleet::REFUSALS), ("too_large", 2.0)]).await;
+    fleet.values("Refused clusters", "reason", &[(fleet::REFUSED_FOR, fleet::REFUSALS), ("too_large", 2.0)]).await;
     fleet.values("Silent clusters by version", "version", &[("4.15.0", 1.0), ("4.17.3", 1.0)]).await;
     fleet.values("Clusters by version", "version", &[("4.17.3", 1.0), ("4.18.1", 1.0)]).await;
     fleet.values("Clusters by provider", "provider", &[("AWS", 1.0), ("GCP", 1.0)]).await;
     fleet.values("Refused share by provider", "provider", &[("GCP", f64::NAN), ("AWS", f64::NAN)]).await;
-    fleet.values("Refusals without valid credentials", "reason", &[("authority_refused", 36.0)]).await;
+    fleet.values("Refusals without valid credentials", "reason", &[("authority_refused", fleet::STRANGERS)]).await;
 }
 
 async fn a_cluster_shows_its_state(boards: &[Board], store: &Store) {
@@ -112,7 +112,7 @@ async fn a_cluster_shows_its_state(boards: &[Board], store: &Store) {
     reporting.values("What it is", "version", &[("4.18.1", 1.0)]).await;
     reporting.values("Last report by replica", "replica", &[("r0", f64::NAN), ("r1", f64::NAN)]).await;
     let refused = shown(fleet::REFUSED);
-    refused.values("Refusals within the last hour", "reason", &[("token", fleet::REFUSALS)]).await;
+    refused.values("Refusals within the last hour", "reason", &[(fleet::REFUSED_FOR, fleet::REFUSALS)]).await;
 }
 
 async fn the_gateway_shows_its_replicas(boards: &[Board], store: &Store) {

@@ -60,6 +60,11 @@ impl Fleet {
         server.started(self).await
     }
 
+    /// Where the authority is asked.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     fn server_arguments(&self, client_id: &str, ports: Ports, forward_url: &str) -> Vec<String> {
         let flags = [
             ("listen", local(ports.external).to_string()),

@@ -1,10 +1,16 @@
-//! A made-up fleet: what two replicas of the gateway wrote about five clusters within the last hour (`--fleet-metrics 5m`), and
-//! what those clusters report of themselves.
+//! A made-up fleet: five clusters of which two fell silent within the last hour, behind two replicas that write what they know
+//! of each with `--fleet-metrics`. The replicas are servers as the program runs them, in this process: their clocks are the
+//! test's, and go through the hour in seconds. What the clusters report of themselves goes the same way.
 
-use std::collections::BTreeMap;
+mod replica;
 
+use std::time::Duration;
+
+use replica::Replica;
+use reqwest::StatusCode;
+
+use crate::gateway::TOKEN;
 use crate::ledger::now_ms;
-use crate::remote_write::Series;
 
 /// It reports through both replicas, the last time through r1; two of its uploads were too large.
 pub(crate) const REPORTING: &str = "11111111-0000-4000-8000-000000000000";
@@ -12,15 +18,22 @@ pub(crate) const REPORTING: &str = "11111111-0000-4000-8000-000000000000";
 pub(crate) const WRITING: &str = "22222222-0000-4000-8000-000000000000";
 /// Nobody has heard from it for 40 minutes.
 pub(crate) const SILENT: &str = "33333333-0000-4000-8000-000000000000";
-/// For 40 minutes its token has not been accepted: it is silent, and refused.
+/// For 40 minutes its series have carried another cluster's ID: it is silent, and refused.
 pub(crate) const REFUSED: &str = "44444444-0000-4000-8000-000000000000";
 /// Nothing is written about it by the replicas: only what it reports is known.
 pub(crate) const UNWRITTEN: &str = "55555555-0000-4000-8000-000000000000";
 
 /// Refused requests of [`REFUSED`] within the last hour.
 pub(crate) const REFUSALS: f64 = 45.0;
+/// Why.
+pub(crate) const REFUSED_FOR: &str = "identity";
+/// Refused requests of callers whom the authority does not know.
+pub(crate) const STRANGERS: f64 = 36.0;
 /// Series of the last report of [`REPORTING`], which r1 has.
-pub(crate) const SERIES: f64 = 400.0;
+pub(crate) const SERIES: f64 = 40.0;
+
+/// What a cluster hears of what Prometheus has taken.
+const STORED: StatusCode = StatusCode::NO_CONTENT;
 
 /// Names of the series that the replicas write.
 pub(crate) const WRITTEN_BY_REPLICAS: [&str; 8] = [
@@ -34,139 +47,129 @@ pub(crate) const WRITTEN_BY_REPLICAS: [&str; 8] = [
     "telemeter_unverified_refused_total",
 ];
 
-/// When a replica writes: every five minutes, the last time ten seconds ago.
-const WRITES: std::ops::RangeInclusive<i64> = 0..=12;
+/// When clusters report and replicas write: every five minutes, the last time half a minute ago.
+const ROUNDS: std::ops::RangeInclusive<i64> = 0..=12;
 const FIVE_MINUTES_MS: i64 = 300_000;
+/// How often a replica writes by the machine's clock, through which no hour goes by.
+const WRITES_EVERY: Duration = Duration::from_millis(200);
+/// How far the clock of [`REPORTING`] is behind.
+const BEHIND_MS: i64 = 1500;
 
-/// All series of the made-up fleet.
-pub(crate) fn series() -> Vec<Series<'static>> {
-    let mut made = Made { end_ms: now_ms() - 10_000, series: Vec::new() };
-    made.reporting();
-    made.writing();
-    made.silent();
-    made.refused();
-    made.unverified();
-    made.said_by_the_clusters();
-    made.series
+/// When the silent clusters reported last, in milliseconds since 1970, exact to a second.
+#[derive(Debug)]
+pub(crate) struct LastReports {
+    pub(crate) silent: f64,
+    pub(crate) refused: f64,
 }
 
-/// When [`SILENT`] and [`REFUSED`] reported last, of all that was made.
-pub(crate) fn last_report_ms(series: &[Series<'_>], cluster: &str) -> f64 {
-    let of_cluster = |one: &&Series<'_>| {
-        one.labels.contains(&("__name__", WRITTEN_BY_REPLICAS[0])) && one.labels.contains(&("_id", cluster))
-    };
-    let values = series.iter().filter(of_cluster).flat_map(|one| &one.samples).map(|(_, value)| *value);
-    values.fold(0.0, f64::max) * 1000.0
-}
-
-struct Made {
-    end_ms: i64,
-    series: Vec<Series<'static>>,
-}
-
-impl Made {
-    /// Adds a series with a sample at each of `writes`; `value` gets the number of the write and its time in seconds.
-    fn add(
-        &mut self,
-        name: &'static str,
-        labels: &[(&'static str, &'static str)],
-        writes: std::ops::RangeInclusive<i64>,
-        value: impl Fn(f64, f64) -> f64,
-    ) {
-        let mut sorted: BTreeMap<_, _> = labels.iter().copied().collect();
-        sorted.insert("__name__", name);
-        let sample = |write: i64| {
-            let time_ms = self.end_ms - (WRITES.end() - write) * FIVE_MINUTES_MS;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64")]
-            (time_ms, value(write as f64, (time_ms / 1000) as f64))
-        };
-        self.series.push(Series { labels: sorted.into_iter().collect(), samples: writes.map(sample).collect() });
-    }
-
-    fn reporting(&mut self) {
-        for (replica, age_s, series) in [("r0", 60.0, 500.0), ("r1", 30.0, SERIES)] {
-            let labels = [("_id", REPORTING), ("replica", replica)];
-            let upload = [("_id", REPORTING), ("replica", replica), ("route", "upload")];
-            self.add("telemeter_cluster_last_report_timestamp_seconds", &upload, WRITES, |_, time| time - age_s);
-            // r0 restarted half an hour ago.
-            let count = |write: f64| if replica == "r0" && write >= 6.0 { write - 5.0 } else { 100.0 + write };
-            self.add("telemeter_cluster_reports_total", &upload, WRITES, |write, _| count(write));
-            self.add("telemeter_cluster_series", &labels, WRITES, |_, _| series);
-            self.add("telemeter_cluster_filtered_series", &labels, WRITES, |_, _| 7.0);
-            self.add("telemeter_cluster_clock_drift_seconds", &labels, WRITES, |_, _| -1.5);
-            self.info(REPORTING, replica, "telemeter-client/1.0.0", "4.17.3", "AWS", 0..=9);
-            // Updated a quarter of an hour ago.
-            self.info(REPORTING, replica, "telemeter-client/1.0.0", "4.18.1", "AWS", 10..=12);
+/// Lets the fleet live through the last hour; `store` is where Prometheus takes remote write, `authority` who knows [`TOKEN`].
+pub(crate) async fn an_hour(store: &str, authority: &str) -> LastReports {
+    // Whole seconds: that is how the registry counts.
+    let end_ms = (now_ms() - 30_000) / 1000 * 1000;
+    let time_ms = |round: i64| end_ms - (ROUNDS.end() - round) * FIVE_MINUTES_MS;
+    let start = async |name, writes| Replica::start(name, time_ms(0), store, authority, writes).await;
+    let (mut r0, mut r1) = (start("r0", true).await, start("r1", true).await);
+    let mut unwritten = start("r2", false).await;
+    for round in ROUNDS {
+        if round == 6 {
+            // Half an hour ago r0 began anew, and knows nothing of what was before.
+            r0.stop().await;
+            r0 = Replica::start("r0", time_ms(round), store, authority, true).await;
         }
-        let too_large = [("_id", REPORTING), ("reason", "too_large"), ("replica", "r1"), ("route", "upload")];
-        self.add(
-            "telemeter_cluster_refused_total",
-            &too_large,
-            8..=12,
-            |write, _| if write < 10.0 { 1.0 } else { 2.0 },
-        );
-    }
-
-    fn writing(&mut self) {
-        let labels = [("_id", WRITING), ("replica", "r1")];
-        let receive = [("_id", WRITING), ("replica", "r1"), ("route", "receive")];
-        self.add("telemeter_cluster_last_report_timestamp_seconds", &receive, WRITES, |_, time| time - 5.0);
-        self.add("telemeter_cluster_reports_total", &receive, WRITES, |write, _| 10.0 * write);
-        self.add("telemeter_cluster_series", &labels, WRITES, |_, _| 20.0);
-        self.add("telemeter_cluster_filtered_series", &labels, WRITES, |_, _| 0.0);
-        self.add("telemeter_cluster_clock_drift_seconds", &labels, WRITES, |_, _| 0.25);
-        self.info(WRITING, "r1", "Prometheus/2.42.0", "4.17.3", "GCP", WRITES);
-    }
-
-    fn silent(&mut self) {
-        let upload = [("_id", SILENT), ("replica", "r0"), ("route", "upload")];
-        self.add("telemeter_cluster_last_report_timestamp_seconds", &upload, 0..=4, |_, time| time - 60.0);
-        self.add("telemeter_cluster_reports_total", &upload, 0..=4, |write, _| write);
-        self.add("telemeter_cluster_series", &[("_id", SILENT), ("replica", "r0")], 0..=4, |_, _| 300.0);
-        self.info(SILENT, "r0", "telemeter-client/0.9.0", "4.15.0", "AWS", 0..=4);
-    }
-
-    fn refused(&mut self) {
-        let upload = [("_id", REFUSED), ("replica", "r0"), ("route", "upload")];
-        self.add("telemeter_cluster_last_report_timestamp_seconds", &upload, 0..=3, |_, time| time - 60.0);
-        self.add("telemeter_cluster_reports_total", &upload, 0..=3, |write, _| write);
-        self.info(REFUSED, "r0", "telemeter-client/1.0.0", "4.17.3", "GCP", WRITES);
-        let token = [("_id", REFUSED), ("reason", "token"), ("replica", "r0"), ("route", "upload")];
-        self.add("telemeter_cluster_refused_total", &token, 4..=12, |write, _| 5.0 * (write - 3.0));
-    }
-
-    fn unverified(&mut self) {
-        let labels = [("reason", "authority_refused"), ("replica", "r0"), ("route", "authorize")];
-        self.add("telemeter_unverified_refused_total", &labels, WRITES, |write, _| 3.0 * write);
-    }
-
-    fn said_by_the_clusters(&mut self) {
-        for cluster in [REPORTING, UNWRITTEN] {
-            self.add("up", &[("_id", cluster), ("job", "a")], WRITES, |_, _| 1.0);
-            self.add(
-                "cluster_version",
-                &[("_id", cluster), ("type", "current"), ("version", "4.18.1")],
-                WRITES,
-                |_, _| 1.0,
-            );
+        r0.set_ms(time_ms(round));
+        unwritten.set_ms(time_ms(round));
+        // Later, so that r1 has the last report of all clusters that report through both.
+        r1.set_ms(time_ms(round) + 5_000);
+        for (replica, series) in [(&mut r0, 50), (&mut r1, SERIES as usize)] {
+            replica.upload(REPORTING, &reporting(round, series), STORED).await;
         }
-        let alert = [("_id", REPORTING), ("alertname", "EtcdDown"), ("alertstate", "firing"), ("severity", "critical")];
-        self.add("alerts", &alert, WRITES, |_, _| 1.0);
-        let degraded = [("_id", REPORTING), ("condition", "Degraded"), ("name", "etcd"), ("reason", "Quorum")];
-        self.add("cluster_operator_conditions", &degraded, WRITES, |_, _| 1.0);
+        unwritten.upload(UNWRITTEN, &Said::version("4.18.1"), STORED).await;
+        r1.write(WRITING, "4.17.3", "GCP").await;
+        if round <= 4 {
+            r0.upload(SILENT, &Said::version("4.15.0").provider("AWS"), STORED).await;
+        }
+        let own = Said::version("4.17.3").provider("GCP");
+        if round <= 3 {
+            r1.upload(REFUSED, &own, STORED).await;
+        } else {
+            for _ in 0..5 {
+                r1.upload(REFUSED, &own.clone().by(SILENT), StatusCode::BAD_REQUEST).await;
+            }
+        }
+        if round == 8 || round == 10 {
+            r1.upload(REPORTING, &own.clone().series(2000), StatusCode::PAYLOAD_TOO_LARGE).await;
+        }
+        for _ in 0..if round > 0 { 3 } else { 0 } {
+            r1.authorize("nobody-knows", "another-token", StatusCode::UNAUTHORIZED).await;
+        }
+        r0.wrote().await;
+        r1.wrote().await;
+    }
+    for replica in [r0, r1, unwritten] {
+        replica.stop().await;
+    }
+    let second = |round, offset_ms: i64| (time_ms(round) + offset_ms) as f64;
+    LastReports { silent: second(4, 0), refused: second(3, 5_000) }
+}
+
+/// What [`REPORTING`] says of itself: it was updated a quarter of an hour ago.
+fn reporting(round: i64, series: usize) -> Said {
+    let said = Said::version(if round < 10 { "4.17.3" } else { "4.18.1" }).provider("AWS");
+    let said = said
+        .and("alerts{alertname=\"EtcdDown\",alertstate=\"firing\",severity=\"critical\"")
+        .and("cluster_operator_conditions{condition=\"Degraded\",name=\"etcd\",reason=\"Quorum\"");
+    (0..7).fold(said.series(series), |said, at| said.filtered(at)).behind(BEHIND_MS)
+}
+
+/// What a cluster says of itself: lines of a text exposition up to the last label.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    lines: Vec<String>,
+    filtered: usize,
+    /// In place of its own.
+    id: Option<&'static str>,
+    behind_ms: i64,
+}
+
+impl Said {
+    fn version(version: &str) -> Self {
+        let lines = vec!["up{job=\"a\"".to_owned(), format!("cluster_version{{type=\"current\",version=\"{version}\"")];
+        Self { lines, filtered: 0, id: None, behind_ms: 0 }
     }
 
-    fn info(
-        &mut self,
-        cluster: &'static str,
-        replica: &'static str,
-        client: &'static str,
-        version: &'static str,
-        provider: &'static str,
-        writes: std::ops::RangeInclusive<i64>,
-    ) {
-        let of_client = [("client_version", client), ("version", version), ("provider", provider)];
-        let labels = [&[("_id", cluster), ("replica", replica)][..], &of_client].concat();
-        self.add("telemeter_cluster_info", &labels, writes, |_, _| 1.0);
+    fn provider(self, provider: &str) -> Self {
+        self.and(&format!("cluster_infrastructure_provider{{type=\"{provider}\""))
+    }
+
+    fn and(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Adds series that the whitelist knows, until there are so many.
+    fn series(mut self, count: usize) -> Self {
+        let more = (self.lines.len() - self.filtered..count).map(|at| format!("up{{job=\"b\",instance=\"{at}\""));
+        self.lines.extend(more.collect::<Vec<_>>());
+        self
+    }
+
+    /// Adds one that it does not know.
+    fn filtered(mut self, at: usize) -> Self {
+        self.filtered += 1;
+        self.and(&format!("nobody_asked_for_this{{at=\"{at}\""))
+    }
+
+    fn behind(self, behind_ms: i64) -> Self {
+        Self { behind_ms, ..self }
+    }
+
+    /// Under the name of another cluster.
+    fn by(self, id: &'static str) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    fn text(&self, cluster: &str, now_ms: i64) -> String {
+        let (id, time_ms) = (self.id.unwrap_or(cluster), now_ms - self.behind_ms);
+        self.lines.iter().map(|line| format!("{line},_id=\"{id}\"}} 1 {time_ms}\n")).collect()
     }
 }

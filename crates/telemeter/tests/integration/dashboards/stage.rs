@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::fleet::{LastReports, an_hour};
 use super::query::regex;
-use super::{fleet, root};
+use super::root;
 use crate::gateway::{Fleet, Ports, Server, TOKEN};
 use crate::ledger::{Ledger, composite_token, now_ms};
 use crate::process::{Process, free_port, local};
@@ -22,7 +23,7 @@ pub(crate) const JOB: &str = "telemeter-server";
 /// A Prometheus that scrapes two servers, with the made-up fleet in it and the rules loaded.
 pub(crate) struct Stage {
     pub(crate) prometheus: Running,
-    pub(crate) made: Vec<remote_write::Series<'static>>,
+    pub(crate) last_reports: LastReports,
     traffic: (Ledger, Ledger),
     trouble: Trouble,
     _servers: [Server; 2],
@@ -37,19 +38,17 @@ impl Stage {
         let path = folder.path();
         let ports = [Ports::free(), Ports::free()];
         let (prometheus, memcached) = tokio::join!(store(path, ports), Memcached::start(path));
-        let made = fleet::series();
-        let write = format!("{}/api/v1/write", prometheus.api.url());
-        let answer = remote_write::requests(&http(), &write, &made).send().await.expect("Prometheus answers");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         let door = Door::start(path, &[("prometheus", &prometheus.api)]).await;
         let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
+        let write = format!("{}/api/v1/write", prometheus.api.url());
+        let last_reports = an_hour(&write, fleet.authority()).await;
         let first = fleet.server("first", CLIENT_ID, ports[0], &door.write_url("prometheus")).await;
         let second = fleet.server("second", CLIENT_ID, ports[1], &door.write_url("prometheus")).await;
         let traffic = (Ledger::start(&first.url(), LEDGER, TOKEN), Ledger::start(&second.url(), SECOND_LEDGER, TOKEN));
         let trouble = Trouble::start(vec![first.url(), second.url()]);
         Self {
             prometheus,
-            made,
+            last_reports,
             traffic,
             trouble,
             _servers: [first, second],
