@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use telemeter_fleet::{Accepted, Registry, RegistryConfig, Report, Route, snapshot};
+use telemeter_fleet::{Accepted, Reason, Refused, Registry, RegistryConfig, Report, Route, snapshot};
 use telemeter_http::{
     client::{Outbound, OutboundConfig, Request},
     clock::Clock,
@@ -31,10 +31,11 @@ impl Drop for Server {
 
 impl Server {
     fn start(file: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_telemeter-server"));
-        command.args(["--listen=127.0.0.1:0", "--listen-internal=127.0.0.1:0", "--insecure-allow-any-cluster"]);
-        command.args(["--recent-store=5m", "--fleet-file"]).arg(file);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(command(file))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let line = log.find(|line| line.contains("msg=serving")).expect("it serves");
         let field = |name: &str| {
@@ -46,6 +47,13 @@ impl Server {
         std::thread::spawn(move || log.for_each(drop));
         Self { child, external, internal }
     }
+}
+
+fn command(file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telemeter-server"));
+    command.args(["--listen=127.0.0.1:0", "--listen-internal=127.0.0.1:0", "--insecure-allow-any-cluster"]);
+    command.args(["--recent-store=5m", "--fleet-file"]).arg(file).stdin(Stdio::null()).stdout(Stdio::null());
+    command
 }
 
 async fn get(outbound: &Outbound, server: &Server, path: &str) -> serde_json::Value {
@@ -112,12 +120,111 @@ async fn the_silent_list_outlives_a_kill() {
         assert!(Instant::now() < deadline, "the file is not written");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    // What comes after that is lost if the server is killed before the next time.
+    report(&outbound, &server, "silent-2").await;
+    report(&outbound, &server, "newer").await;
+    let still: Vec<_> = silent(&outbound, &server).await;
+    assert_eq!(still, before[..1]);
     server.child.kill().unwrap();
     server.child.wait().unwrap();
 
     let again = Server::start(&file);
-    assert_eq!(silent(&outbound, &again).await, before);
-    for cluster in ["back", "new"] {
-        get(&outbound, &again, &format!("clusters/{cluster}")).await;
+    assert_eq!(silent(&outbound, &again).await, before, "as it was when it was written");
+    for cluster in ["back", "new", "regular"] {
+        let told = get(&outbound, &again, &format!("clusters/{cluster}")).await;
+        assert_ne!(told["status"], "silent", "{told}");
     }
+    let all = get(&outbound, &again, "clusters").await;
+    assert_eq!(all["total"], 5, "nobody else: {all}");
+    // Whoever reports is not silent any more.
+    report(&outbound, &again, "silent-1").await;
+    report(&outbound, &again, "silent-2").await;
+    assert_eq!(silent(&outbound, &again).await, []);
+}
+
+/// `cargo test --release -p telemeter --test fleet_file -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement, for a release build"]
+async fn a_million_clusters_take_200_mib() {
+    const CLUSTERS: usize = 1_000_000;
+    const LABELS: [&str; 2] = ["version", "provider"];
+    let folder = tempfile::tempdir().unwrap();
+    let [none, all] = ["none", "all"].map(|name| folder.path().join(name));
+    let registry =
+        Registry::new(RegistryConfig { labels: LABELS.map(str::to_owned).into(), ..RegistryConfig::default() });
+    let now_ms = Clock::system().now_ms();
+    for number in 0..CLUSTERS {
+        let version = format!("4.{}.{}", number % 7 + 12, number % 40);
+        let labels = [Some(version.as_str()), Some(["AWS", "GCP", "Azure"][number % 3])];
+        let cluster = format!("{:08x}-0000-4000-8000-{number:012x}", number.wrapping_mul(7919));
+        let peer = std::net::Ipv4Addr::from_bits(number as u32).into();
+        let (route, user_agent) = (Route::Upload, "telemeter-client/1.0.0");
+        let report = Some(Report { series: 225, filtered: 7, bytes: 10_344, drift_ms: Some(-900), labels: &labels });
+        registry.accept(&Accepted { cluster: &cluster, route, now_ms, peer, user_agent, report });
+        if number % 100 == 0 {
+            let (reason, status) = (Reason::Identity, 400);
+            registry.refuse(&Refused { cluster: &cluster, route, reason, status, now_ms, peer, user_agent });
+        }
+    }
+    snapshot::write(&registry, &mut File::create(&all).unwrap()).unwrap();
+    drop(registry);
+    let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
+    let mut resident = Vec::new();
+    for (file, expected) in [(&none, 0), (&all, CLUSTERS)] {
+        let mut command = command(file);
+        command.args(["--fleet-label=version=cluster_version/version", "--fleet-label=provider=infrastructure/type"]);
+        let server = Server::of(command);
+        assert_eq!(get(&outbound, &server, "clusters?limit=1").await["total"], expected);
+        let kib = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned();
+            line.trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        // What reading it took is given back within seconds; a server also writes its file by then.
+        let mut least = u64::MAX;
+        for _second in 0..70 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            least = least.min(kib());
+        }
+        resident.push((least, kib()));
+    }
+    let [(_, none), (least, all)] = resident[..] else { panic!("{resident:?}") };
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    println!(
+        "{CLUSTERS} clusters: {:.1} MiB resident, {:.1} MiB with none; {:.1} MiB more, {:.1} at the least",
+        mib(all),
+        mib(none),
+        mib(all) - mib(none),
+        mib(least) - mib(none)
+    );
+    assert!(mib(all) - mib(none) <= 200.0);
+}
+
+/// However often it is killed, and whatever it does just then: what it had written before is there again.
+#[tokio::test]
+async fn a_server_that_is_killed_again_and_again_forgets_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet");
+    let ids: Vec<String> = (0..20_000).map(|number| format!("c-{number}")).collect();
+    let clusters: Vec<(&str, i64)> = ids.iter().map(|id| (id.as_str(), 60)).collect();
+    write_fleet(&file, &clusters);
+    let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
+    // It writes the file as soon as it starts: killed a little later each time, it is killed in the middle of that, too.
+    for milliseconds in [0, 1, 2, 4, 8, 16, 32, 64] {
+        let mut child = command(&file).stderr(Stdio::null()).spawn().unwrap();
+        let written = || std::fs::metadata(&file).unwrap().modified().unwrap();
+        let (new, before) = (folder.path().join("fleet.new"), written());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !new.exists() && written() == before {
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "it runs, and writes the file");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let again = Server::start(&file);
+    let list = get(&outbound, &again, "clusters?status=silent&limit=1").await;
+    assert_eq!(list["total"], 20_000, "{list}");
+    assert!(!folder.path().join("fleet.broken").exists());
 }
