@@ -10,6 +10,7 @@ pub mod federate;
 mod matches;
 pub mod metrics;
 mod nothing;
+mod page;
 mod pieces;
 mod pipeline;
 pub mod preview;

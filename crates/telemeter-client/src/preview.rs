@@ -10,6 +10,7 @@ use serde::Serialize;
 use telemeter_http::{client::Outbound, clock::Clock};
 
 use self::collect::Collector;
+pub(crate) use self::warnings::{labels as label_warnings, series as series_warning};
 pub use self::{
     diff::{Change, Diff, Earlier},
     warnings::{Warning, WarningKind},

@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     cycles::{self, Handover, Listeners, Observer},
     metrics::Metrics,
+    page,
     pipeline::Packed,
     schedule::Schedule,
     worker::{SetupError, Surroundings, Worker},
@@ -227,10 +228,12 @@ fn internal(reloader: &Reloader, registry: Registry) -> Internal {
     });
     let (access, reloader) = (reloader.access.clone(), reloader.clone());
     let internal = Internal::new(&Health::new(), Exposition::new(registry)).access(access);
-    internal.route("/federate", federate).reload(move || {
+    let (config, around) = (reloader.config.clone(), reloader.around.clone());
+    let internal = internal.route("/federate", federate).reload(move || {
         let reloader = reloader.clone();
         async move { reloader.reload().await.map_err(|error| error.to_string()) }
-    })
+    });
+    page::attach(internal, config, around)
 }
 
 /// `GET /federate`: the metrics of the last upload, in the text format, slice by slice.

@@ -63,7 +63,6 @@ pub(crate) struct Failed {
 
 impl Status {
     /// What was seen so far.
-    #[allow(dead_code, reason = "the page that shows it is the next step")]
     pub(crate) fn seen(&self) -> Seen {
         self.0.lock().clone()
     }

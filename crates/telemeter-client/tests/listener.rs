@@ -163,6 +163,17 @@ async fn it_serves_its_last_upload_its_metrics_and_its_health() {
         "/metrics",
     ];
     assert_eq!(paths, serde_json::json!({ "paths": expected }));
+    let browser = reqwest::Client::builder().build().expect("a client");
+    let page = browser.get(client.url("/")).header("accept", "text/html,*/*;q=0.8").send().await.expect("an answer");
+    let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    let page = page.text().await.expect("text");
+    for part in ["Reports do not get through", "the server could not take the metrics now (500)", "<code>up</code>"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let style = page.split("href=\"/assets/").nth(1).and_then(|rest| rest.split('"').next()).expect("a style sheet");
+    assert_eq!(client.get(&format!("/assets/{style}")).await.headers()["content-type"], "text/css; charset=utf-8");
+    assert_eq!(client.get("/assets/style-0.css").await.status().as_u16(), 404);
     assert_eq!(client.get("/-/reload").await.status().as_u16(), 405);
     client.end().await;
 }

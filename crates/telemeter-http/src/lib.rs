@@ -16,6 +16,7 @@ pub mod instrument;
 pub mod internal;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 pub mod panics;
 pub mod pem;
 mod propagate;

@@ -1,0 +1,255 @@
+//! `/` of the client's listener, for a browser: how the last cycles ended, what to do, and what leaves, by metric.
+//!
+//! It is made of the last upload as it was packed, one slice after the other, when somebody asks for it.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    Router,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::{HeaderMap, StatusCode, header};
+use telemeter_http::{
+    duration::Human,
+    internal::{Internal, paths_json},
+    page,
+};
+use telemeter_rules::transforms::anonymize::Anonymize;
+
+use crate::{
+    config::{Config, bare},
+    nothing,
+    pipeline::Packed,
+    preview::{Warning, label_warnings, series_warning},
+    status::Seen,
+    summary::{Metric, Settings, Summary},
+    worker::Surroundings,
+};
+
+#[cfg(test)]
+mod tests;
+
+const STYLE: &str = include_str!("../templates/style.css");
+/// No more different values of a label are counted.
+const MOST_VALUES: usize = 100;
+/// No more metrics are shown.
+const MOST_METRICS: usize = 500;
+/// So many names of metrics are shown behind a warning.
+const NAMES: usize = 4;
+
+/// Answers browsers at `/` with the page, and machines with the list of paths as before.
+pub(crate) fn attach(internal: Internal, config: Arc<Config>, around: Surroundings) -> Internal {
+    let json = paths_json(&internal.paths());
+    let root = get(move |headers: HeaderMap| {
+        let (json, config, around) = (json.clone(), config.clone(), around.clone());
+        async move {
+            if !page::wants_html(&headers) {
+                return ([(header::CONTENT_TYPE, "application/json"), (header::VARY, "accept")], json).into_response();
+            }
+            // On a thread of its own: the client's one other thread goes on with its cycle.
+            let made = tokio::task::spawn_blocking(move || render(&config, &around)).await;
+            made.unwrap_or_else(|_panic| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+    });
+    internal.root(root).with(Router::new().route("/assets/{name}", page::style_route(STYLE)))
+}
+
+fn render(config: &Config, around: &Surroundings) -> Response {
+    let (seen, last, now_ms) = (around.status.seen(), around.last.load_full(), around.clock.now_ms());
+    match Page::new(config, &seen, last.as_deref(), now_ms).render() {
+        Ok(text) => (page::HEADERS, text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the page did not render");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the page did not render\n").into_response()
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "client.html")]
+struct Page {
+    style: String,
+    /// `good`, `bad` or `idle`.
+    tone: &'static str,
+    headline: &'static str,
+    id: String,
+    source: String,
+    target: String,
+    tiles: [Tile; 4],
+    /// The last failure: when, in words, and whether it still stands.
+    failure: Option<(String, String, bool)>,
+    nothing: Option<String>,
+    /// Words about what came and did not leave.
+    left_out: Option<String>,
+    warnings: Vec<Shown>,
+    metrics: Vec<Row>,
+    more: usize,
+    all: usize,
+}
+
+/// A fact in large letters.
+struct Tile {
+    name: &'static str,
+    value: String,
+    note: String,
+}
+
+/// A warning.
+struct Shown {
+    message: String,
+    advice: String,
+    metrics: String,
+}
+
+/// A metric.
+struct Row {
+    name: String,
+    series: usize,
+    bytes: usize,
+    labels: Vec<Label>,
+}
+
+struct Label {
+    name: String,
+    values: String,
+    is_anonymized: bool,
+    is_sensitive: bool,
+}
+
+impl Page {
+    fn new(config: &Config, seen: &Seen, last: Option<&Packed>, now_ms: i64) -> Self {
+        let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
+        // The salt is of no use here: what was packed is hashed already.
+        let anonymize = Anonymize::new(hashed, b"");
+        let granted = ["_id".to_owned()];
+        let settings =
+            Settings { anonymize: &anonymize, cluster_id: &config.id, granted: &granted, most_values: MOST_VALUES };
+        let mut summary = Summary::new(settings);
+        if let Some(error) = last.and_then(|packed| packed.for_each(|series| summary.add(series)).err()) {
+            tracing::error!(%error, "the last upload cannot be read");
+        }
+        let all = summary.metrics.len();
+        let warnings = label_warnings(&summary, &[]).into_iter().chain(series_warning(&summary));
+        let (tone, headline) = match seen {
+            Seen { failures_in_a_row: 1.., .. } => ("bad", "Reports do not get through"),
+            Seen { nothing: Some(_), .. } => ("bad", "There is nothing to report"),
+            Seen { upload: Some(_), .. } => ("good", "Reports get through"),
+            _ => ("idle", "Nothing was reported yet"),
+        };
+        let failure = seen
+            .failure
+            .as_ref()
+            .map(|failed| (ago(failed.at_ms, now_ms), failed.words.clone(), seen.failures_in_a_row > 0));
+        let left_out = seen.scrape.as_ref().filter(|scrape| scrape.left_out.total() > 0);
+        let unrequested = seen.scrape.as_ref().and_then(|scrape| nothing::unrequested(&scrape.left_out));
+        let left_out = left_out.map(|scrape| {
+            format!(
+                "Of the last scrape, {} series did not leave: {}.",
+                scrape.left_out.total(),
+                nothing::reasons(&scrape.left_out)
+            )
+        });
+        Self {
+            style: page::style_name(STYLE),
+            tone,
+            headline,
+            id: config.id.clone(),
+            source: bare(&config.from.url),
+            target: bare(&config.to.upload),
+            tiles: tiles(config, seen, now_ms),
+            failure,
+            nothing: seen.nothing.clone(),
+            left_out: left_out.or(unrequested),
+            warnings: warnings.map(Shown::of).collect(),
+            metrics: summary.metrics.iter().take(MOST_METRICS).map(|(name, metric)| Row::of(name, metric)).collect(),
+            more: all.saturating_sub(MOST_METRICS),
+            all,
+        }
+    }
+}
+
+fn tiles(config: &Config, seen: &Seen, now_ms: i64) -> [Tile; 4] {
+    let never = || "never".to_owned();
+    let scrape = seen.scrape.as_ref();
+    let percent = |bytes: usize| bytes.saturating_mul(100) / config.limit_bytes.max(1);
+    let upload = seen.upload.as_ref();
+    let next = seen.next_ms.map(|at_ms| match at_ms.saturating_sub(now_ms) {
+        ..=0 => "now".to_owned(),
+        wait => format!("in {}", Human(millis(wait))),
+    });
+    [
+        Tile {
+            name: "Last scrape",
+            value: scrape.map_or_else(never, |scrape| ago(scrape.at_ms, now_ms)),
+            note: scrape.map_or_else(String::new, |scrape| {
+                let (series, bytes) = (scrape.series, scrape.bytes);
+                format!("{series} series, {}, {} % of --limit-bytes", size(bytes), percent(bytes))
+            }),
+        },
+        Tile {
+            name: "Last upload",
+            value: upload.map_or_else(never, |upload| ago(upload.at_ms, now_ms)),
+            note: upload.map_or_else(String::new, |upload| {
+                format!("{} series, {}, in {}", upload.series, size(upload.bytes), Human(upload.took))
+            }),
+        },
+        Tile {
+            name: "Next try",
+            value: next.unwrap_or_else(never),
+            note: format!("every {}, a minute after a failure", Human(config.interval)),
+        },
+        Tile { name: "Failures in a row", value: seen.failures_in_a_row.to_string(), note: String::new() },
+    ]
+}
+
+impl Shown {
+    fn of(warning: Warning) -> Self {
+        let more = warning.metrics.len().saturating_sub(NAMES);
+        let mut metrics = warning.metrics.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            metrics.push_str(&format!(" and {more} more"));
+        }
+        Self { message: warning.message, advice: warning.advice.unwrap_or_default(), metrics }
+    }
+}
+
+impl Row {
+    fn of(name: &str, metric: &Metric) -> Self {
+        let mut labels: Vec<_> = metric
+            .labels
+            .iter()
+            .map(|label| {
+                let over = if label.values() >= MOST_VALUES { "+" } else { "" };
+                Label {
+                    name: label.name.to_string(),
+                    values: format!("{}{over}", label.values()),
+                    is_anonymized: label.is_anonymized,
+                    is_sensitive: label.finding.is_some(),
+                }
+            })
+            .collect();
+        labels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Self { name: name.to_owned(), series: metric.series, bytes: metric.bytes, labels }
+    }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn ago(at_ms: i64, now_ms: i64) -> String {
+    match now_ms.saturating_sub(at_ms) {
+        ..1000 => "just now".to_owned(),
+        age => format!("{} ago", Human(Duration::from_secs(millis(age).as_secs()))),
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}

@@ -1,0 +1,91 @@
+//! What pages for browsers have in common: who wants one, its headers, and style sheets that may be kept for ever.
+
+use axum::{
+    extract::Path,
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, get},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+/// A page loads nothing from elsewhere, runs nothing, and stands in nobody's frame. The same address answers machines with
+/// JSON.
+pub const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::VARY, HeaderValue::from_static("accept")),
+];
+
+/// Whether a request is a browser's: it names `text/html`, and does not like JSON better.
+#[must_use]
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    let mut likes = [0.0_f32; 2];
+    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let at = match parts.next().unwrap_or("").to_ascii_lowercase().as_str() {
+            "text/html" => 0,
+            "application/json" => 1,
+            _ => continue,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        likes[at] = quality.map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
+    }
+    likes[0] > 0.0 && likes[0] >= likes[1]
+}
+
+/// The name of a style sheet, which holds a hash of its content: it may be kept for ever.
+#[must_use]
+pub fn style_name(style: &str) -> String {
+    // FNV-1a: it has only to differ when the content does.
+    let hash = style
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("style-{hash:016x}.css")
+}
+
+/// `GET /assets/{name}`: the style sheet, under its [`style_name`].
+pub fn style_route<S: Clone + Send + Sync + 'static>(style: &'static str) -> MethodRouter<S> {
+    let name = style_name(style);
+    get(move |Path(asked): Path<String>| {
+        let answer =
+            if asked == name { sheet(style) } else { (StatusCode::NOT_FOUND, "no such file\n").into_response() };
+        async move { answer }
+    })
+}
+
+fn sheet(style: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, style).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_from_machines() {
+        let check = |accept: &'static str, expected| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(wants_html(&headers), expected, "{accept}");
+        };
+        assert!(!wants_html(&HeaderMap::new()));
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true);
+        check("*/*", false);
+        check("application/json", false);
+        check("text/html;q=0.5, application/json", false);
+        check("text/html;q=0", false);
+    }
+}
