@@ -255,6 +255,33 @@ async fn a_peer_whose_window_stays_closed_is_closed() {
     assert_eq!(budget.used_bytes(Share::Requests), 0);
 }
 
+/// What is counted of a peer's headers is given back where it gave the table up: that has to be for good.
+#[tokio::test]
+async fn a_header_table_that_was_given_up_cannot_be_had_back() {
+    let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
+    let mut stream = shake(&secure.serving, "127.0.0.2", &secure.cert).await.unwrap();
+    let get = |at: u32, size: &[u8]| frame(1, 0x5, 2 * at + 1, &[size, &[0x82, 0x87, 0x84, 0x01, 1, b'x']].concat());
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat();
+    stream.write_all(&[preface, get(0, &[])].concat()).await.unwrap();
+    // The server's settings were there before it answered.
+    let mut bytes = vec![0; 4096];
+    let mut read = 0;
+    while !bytes[..read].windows(5).any(|five| five == b"hello") {
+        read += timeout(SOON, stream.read(&mut bytes[read..])).await.unwrap().unwrap();
+    }
+    let acknowledgement = frame(4, 1, 0, &[]);
+    stream.write_all(&[acknowledgement, get(1, &[0x20])].concat()).await.unwrap();
+    read = 0;
+    while !bytes[..read].windows(5).any(|five| five == b"hello") {
+        read += timeout(SOON, stream.read(&mut bytes[read..])).await.unwrap().unwrap();
+    }
+    // 4,096 bytes again.
+    stream.write_all(&get(2, &[0x3f, 0xe1, 0x1f])).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("closed");
+    assert!(!rest.windows(5).any(|five| five == b"hello"));
+}
+
 #[tokio::test]
 async fn streams_that_break_rules_end_the_connection() {
     let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
@@ -280,7 +307,7 @@ async fn little_of_a_body_is_taken_that_nobody_reads() {
     stream.write_all(&preface()).await.unwrap();
     let mut bytes = vec![0; 4096];
     let mut read = 0;
-    let (mut stream_window, mut window) = (65_535, 65_535);
+    let (mut header_table, mut stream_window, mut window) = (4096, 65_535, 65_535);
     // Its settings, and by how much it opens the window of the connection, are the first that it says.
     while read < 9 || read < 9 + usize::from(bytes[2]) + 13 {
         read += timeout(SOON, stream.read(&mut bytes[read..])).await.unwrap().unwrap();
@@ -291,8 +318,13 @@ async fn little_of_a_body_is_taken_that_nobody_reads() {
         let Some((payload, behind)) = behind.split_at_checked(length) else { break };
         match (head[3], head[4]) {
             (4, 0) => {
-                for setting in payload.chunks_exact(6).filter(|setting| setting[..2] == [0, 4]) {
-                    stream_window = u32::from_be_bytes(setting[2..].try_into().unwrap());
+                for setting in payload.chunks_exact(6) {
+                    let value = u32::from_be_bytes(setting[2..].try_into().unwrap());
+                    match setting[1] {
+                        1 => header_table = value,
+                        4 => stream_window = value,
+                        _ => {}
+                    }
                 }
             }
             (8, _) => window += u32::from_be_bytes(payload.try_into().unwrap()),
@@ -300,6 +332,7 @@ async fn little_of_a_body_is_taken_that_nobody_reads() {
         }
         rest = behind;
     }
+    assert_eq!(header_table, 0, "no headers are to be remembered");
     assert!(stream_window <= 64 << 10, "{stream_window}");
     assert!(window <= 128 << 10, "{window}");
 }

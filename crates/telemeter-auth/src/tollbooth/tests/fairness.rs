@@ -67,6 +67,18 @@ async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn questions_of_approved_callers_are_not_counted() {
+    let authority = Authority::start().await;
+    authority.says(any_approval()).await;
+    let (tollbooth, _) = tollbooth(&authority);
+    for number in 0..100 {
+        let answer = registers(&tollbooth, from(1), "good", "c-1").await.unwrap();
+        assert_eq!(answer, approved("acct", false), "question {number}");
+    }
+    assert_eq!(authority.asked().await, 100);
+}
+
+#[tokio::test]
 async fn questions_about_one_cluster_from_one_peer_are_limited() {
     let authority = Authority::start().await;
     authority.says(any_approval()).await;

@@ -47,12 +47,13 @@ type Case<'c> = (&'c str, &'c [&'c [u8]], &'c [bool]);
 #[test]
 fn whose_connections_make_room() {
     #[rustfmt::skip]
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
         ("idle ones stay where a client holds more",   &[&[], &[9], &[9], &[]],        &[true, false, true, true]),
         ("the client with most makes room",            &[&[1], &[9], &[9], &[9], &[9]], &[true, false, true, true, true]),
         ("one that carries several stays",             &[&[9, 1], &[9], &[9]],          &[true, false, true]),
         ("also where all its clients hold much",       &[&[9, 8], &[9, 8], &[9], &[9]], &[true, true, false, true]),
         ("several requests of one client are one's",   &[&[9, 9, 9], &[9], &[1]],       &[false, true, true]),
+        ("an older one that carries several stays",     &[&[9, 1], &[]],                    &[true, false]),
         ("an idle one goes where there is no other",   &[&[], &[9, 1], &[9, 1]],        &[false, true, true]),
     ];
     for (name, carried, expected) in cases {
@@ -62,6 +63,11 @@ fn whose_connections_make_room() {
         assert!(table.admit(owner(50), false).is_some(), "{name}");
         assert_eq!(all.iter().map(Carrying::is_open).collect::<Vec<_>>(), expected, "{name}");
     }
+    let (table, _) = table(|limits| limits.connections = 2);
+    let all = [Carrying::new(&table, [9, 1]), Carrying::new(&table, [9, 1])];
+    advance(&table, 1);
+    assert!(table.admit(owner(50), false).is_none(), "where all carry several there is no room");
+    assert!(all.iter().all(Carrying::is_open));
 }
 
 #[test]
