@@ -172,9 +172,10 @@ impl From<TokenError> for Failed {
     fn from(error: TokenError) -> Self {
         let failure = match &error {
             TokenError::Unreachable(cause) => unreachable(cause),
-            TokenError::Refused(Refusal { status, .. }) | TokenError::Failed(Refusal { status, .. }) => {
-                Failure::Authorize(status.as_u16())
-            }
+            TokenError::Refused(Refusal { status, .. })
+            | TokenError::Failed(Refusal { status, .. })
+            | TokenError::NotAServer(Refusal { status, .. })
+            | TokenError::WantsHttps(Refusal { status, .. }) => Failure::Authorize(status.as_u16()),
             TokenError::Credential(_) | TokenError::Answer(_) => Failure::Other,
         };
         Self { failure, retry_after: error.retry_after(), cause: error.to_string() }
@@ -189,6 +190,7 @@ impl From<UploadError> for Failed {
             | UploadError::TooOften(refusal)
             | UploadError::TooLarge { refusal, .. }
             | UploadError::Refused(refusal)
+            | UploadError::NotAServer(refusal)
             | UploadError::Failed(refusal) => Failure::Upload(refusal.status.as_u16()),
         };
         Self { failure, retry_after: error.retry_after(), cause: error.to_string() }

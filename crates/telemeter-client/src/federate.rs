@@ -94,7 +94,27 @@ pub(crate) struct Scrape {
     opened: Opened,
 }
 
+/// What the head of the last answer said.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// `no Content-Type` where it had none.
+    pub(crate) content_type: String,
+    /// The clock of whoever answered, to the second.
+    pub(crate) date_ms: Option<i64>,
+}
+
 impl Scrape {
+    /// What its head said.
+    pub(crate) fn head(&self) -> Head {
+        let header = |name| self.opened.headers.get(name);
+        let date = header(header::DATE).and_then(|date| date.to_str().ok());
+        Head {
+            content_type: header(header::CONTENT_TYPE)
+                .map_or_else(|| "no Content-Type".to_owned(), |value| excerpt(value.as_bytes())),
+            date_ms: date.and_then(telemeter_http::clock::http_date_ms),
+        }
+    }
+
     /// What arrived next; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<bytes::Bytes>, FederateError> {
         Ok(self.opened.chunk().await?)

@@ -3,6 +3,7 @@
 //! [`Client`] is the program: a listener, and a [`Worker`] that runs a cycle every interval. A cycle is one pass over
 //! the scrape as it arrives: decoded, judged and packed piece by piece, so that memory does not follow its size.
 
+pub mod check;
 pub mod config;
 pub mod credential;
 mod cycles;

@@ -2,8 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use telemeter_http::client::Answer;
+use url::Url;
+
+use crate::config::bare;
 
 /// How much of an answer's first line is repeated.
 const LINE_CHARS: usize = 200;
@@ -19,6 +22,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Through which proxy it came, in words; the answer may be the proxy's own.
     pub through: Option<String>,
+    /// What was asked, without user, password and query.
+    pub asked: Option<String>,
 }
 
 impl Refusal {
@@ -43,13 +48,29 @@ impl Refusal {
         Self { line, through, ..self }
     }
 
+    /// The same, saying what was asked.
+    pub(crate) fn with_asked(self, url: &Url) -> Self {
+        Self { asked: Some(bare(url)), ..self }
+    }
+
+    /// What stands there in place of a telemeter server, in words: the program, and the page that it shows.
+    pub(crate) fn with_what_is_there(self, answer: &Answer) -> Self {
+        let program = answer.headers.get(header::SERVER).and_then(|value| value.to_str().ok());
+        let program = program.map(|program| program.chars().filter(|c| !c.is_control()).take(60).collect::<String>());
+        let page = if is_html(answer) { "a page of HTML" } else { "" };
+        let said = [program.as_deref().unwrap_or_default(), page, &self.line];
+        let said: Vec<_> = said.into_iter().filter(|part| !part.is_empty()).collect();
+        Self { line: said.join(", "), ..self }
+    }
+
     /// Of an answer's parts.
     pub(crate) fn new(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let text = String::from_utf8_lossy(&body[..body.len().min(4 * LINE_CHARS)]);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        let first = || text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        let line = title(&text).unwrap_or_else(first);
         let line = line.chars().filter(|c| !c.is_control()).take(LINE_CHARS).collect();
         let waits = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-        Self { status, line, retry_after: retry_after.filter(|_| waits), through: None }
+        Self { status, line, retry_after: retry_after.filter(|_| waits), through: None, asked: None }
     }
 }
 
@@ -59,8 +80,42 @@ impl fmt::Display for Refusal {
         if !self.line.is_empty() {
             write!(f, ": {}", self.line)?;
         }
-        self.through.iter().try_for_each(|through| write!(f, " ({through})"))
+        self.through.iter().try_for_each(|through| write!(f, " ({through})"))?;
+        self.asked.iter().try_for_each(|asked| write!(f, "; asked {asked}"))
     }
+}
+
+/// Whether an answer is a page for people: no program of ours answers with one.
+pub(crate) fn is_html(answer: &Answer) -> bool {
+    let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let is = |text: &[u8], start: &[u8]| {
+        text.trim_ascii_start().get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
+    };
+    is(content_type, b"text/html") || is(&answer.body, b"<!doctype html") || is(&answer.body, b"<html")
+}
+
+/// Whether an answer says that nothing of telemeter is at that address: a page of HTML, or a status that a telemeter server
+/// gives only with its own words there. A 404 of the authority comes with those of our server, or of the Go server.
+pub(crate) fn is_of_another_program(answer: &Answer) -> bool {
+    const KNOWN: [&str; 2] = ["the authority does not know this cluster", "not found"];
+    let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(4 * LINE_CHARS)]);
+    let line = text.trim();
+    let is_known = line.starts_with(KNOWN[0]) || line.eq_ignore_ascii_case(KNOWN[1]);
+    match answer.status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => !is_known,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => true,
+        // Neither server redirects: it is a login page, or another address of the same one.
+        status if status.is_redirection() => true,
+        _ => is_html(answer),
+    }
+}
+
+/// The title of a page of HTML.
+fn title(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(text[start..end].trim()).filter(|title| !title.is_empty())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use telemeter_http::client::Outbound;
 
 use crate::{
     config::Config,
-    federate::{Federate, FederateError},
+    federate::{Federate, FederateError, Head},
     matches::Selectors,
     metrics::Metrics,
     pieces::{PIECE_BYTES, Pieces},
@@ -20,6 +20,7 @@ pub(crate) struct Scraper {
     rules: Rules,
     packer: Packer,
     buffer: Vec<u8>,
+    head: Option<Head>,
 }
 
 impl Scraper {
@@ -29,7 +30,7 @@ impl Scraper {
         selectors.warn();
         let rules = Rules::new(config, &selectors).map_err(SetupError::Salt)?;
         let federate = Federate::new(config, &selectors, from, metrics);
-        Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new() })
+        Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new(), head: None })
     }
 
     /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave. `granted` are the labels that the
@@ -41,6 +42,7 @@ impl Scraper {
         watch: Option<&dyn Watch>,
     ) -> Result<Packed, FederateError> {
         let mut scrape = self.federate.open().await?;
+        self.head = Some(scrape.head());
         let mut packing = self.packer.begin(&self.rules, granted, now_ms(), watch);
         let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
         let format = scrape.format;
@@ -50,6 +52,11 @@ impl Scraper {
         }
         pieces.finish(|piece| packing.add(format, piece)).map_err(|error| scrape.undecodable(error))?;
         Ok(packing.end())
+    }
+
+    /// What the head of the last scrape's answer said.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
     }
 
     /// Lets go of the room of a large scrape, or of one that broke off.

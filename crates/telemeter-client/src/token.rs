@@ -14,7 +14,7 @@ use crate::{
     config::Credential,
     credential::{self, CredentialError},
     metrics::Metrics,
-    refusal::Refusal,
+    refusal::{Refusal, is_of_another_program},
 };
 
 /// The labels of a grant, together.
@@ -30,14 +30,20 @@ const ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The token that is exchanged cannot be read.
-    #[error("the token for the server cannot be used: {0}")]
+    #[error("the token for the server cannot be used (--to-token-file): {0}")]
     Credential(#[from] CredentialError),
     /// No answer.
-    #[error("the server was not reached to exchange the token: {0}")]
+    #[error("the server (--to) was not reached to exchange the token: {0}")]
     Unreachable(#[from] OutboundError),
     /// The server does not know the token, or not for this cluster.
     #[error("the server refused this cluster's token {0}")]
     Refused(Refusal),
+    /// What answered is no telemeter server.
+    #[error("nothing at that address is a telemeter server {0} (is --to right?)")]
+    NotAServer(Refusal),
+    /// The port speaks TLS, and was asked in plain HTTP.
+    #[error("the server speaks TLS on this port: write https:// in --to {0}")]
+    WantsHttps(Refusal),
     /// The server answered with something else.
     #[error("the server could not exchange the token {0}")]
     Failed(Refusal),
@@ -50,7 +56,9 @@ impl TokenError {
     /// When the server wants to see us again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused(refusal) | Self::Failed(refusal) => refusal.retry_after,
+            Self::Refused(refusal) | Self::Failed(refusal) | Self::NotAServer(refusal) | Self::WantsHttps(refusal) => {
+                refusal.retry_after
+            }
             Self::Credential(_) | Self::Unreachable(_) | Self::Answer(_) => None,
         }
     }
@@ -103,12 +111,16 @@ impl Grants {
         let mut request = Request::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let answer = self.outbound.send(request.with_timeout(DEADLINE), ANSWER_BYTES).await;
+        // It may arrive twice: the server asks its authority again, and nothing else comes of it.
+        let request = request.with_timeout(DEADLINE);
+        let answer = self.outbound.send_idempotent(|| Ok(request.clone()), ANSWER_BYTES).await;
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if !answer.status.is_success() {
-            let refusal = Refusal::of(&answer);
+            let refusal = Refusal::of(&answer).with_asked(&self.url);
             return Err(match answer.status {
+                _ if answer.wants_https() => TokenError::WantsHttps(refusal),
+                _ if is_of_another_program(&answer) => TokenError::NotAServer(refusal.with_what_is_there(&answer)),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
                     TokenError::Refused(refusal)
                 }

@@ -8,7 +8,11 @@ use telemeter_http::client::{Outbound, OutboundError, Request};
 use telemeter_wire::{UPLOAD_COUNTS_HEADER, UploadCounts, exposition::DELIMITED_CONTENT_TYPE};
 use url::Url;
 
-use crate::{metrics::Metrics, refusal::Refusal, token::Grant};
+use crate::{
+    metrics::Metrics,
+    refusal::{Refusal, is_of_another_program},
+    token::Grant,
+};
 
 /// Cap on the answer to an upload, of which a line is shown.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -17,7 +21,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// No answer.
-    #[error("the server was not reached to upload: {0}")]
+    #[error("the server (--to) was not reached to upload: {0}")]
     Unreachable(#[from] OutboundError),
     /// The token that the server gave us is no longer good.
     #[error("the server refused the token that it gave us itself {0}")]
@@ -38,6 +42,9 @@ pub enum UploadError {
     /// The server refuses the metrics: sending them again will not help.
     #[error("the server refused the metrics {0}")]
     Refused(Refusal),
+    /// What answered is no telemeter server.
+    #[error("nothing at that address is a telemeter server {0} (is --to, or --to-upload, right?)")]
+    NotAServer(Refusal),
     /// The server, or what stands behind it, has a problem of its own.
     #[error("the server could not take the metrics now {0}")]
     Failed(Refusal),
@@ -52,6 +59,7 @@ impl UploadError {
             | Self::TooOften(refusal)
             | Self::TooLarge { refusal, .. }
             | Self::Refused(refusal)
+            | Self::NotAServer(refusal)
             | Self::Failed(refusal) => refusal.retry_after,
         }
     }
@@ -88,8 +96,9 @@ impl Uploads {
             let counts = answer.headers.get(UPLOAD_COUNTS_HEADER).and_then(|value| value.to_str().ok());
             return Ok(counts.and_then(UploadCounts::parse));
         }
-        let refusal = Refusal::of(&answer);
+        let refusal = Refusal::of(&answer).with_asked(&self.url);
         Err(match answer.status {
+            _ if is_of_another_program(&answer) => UploadError::NotAServer(refusal.with_what_is_there(&answer)),
             StatusCode::UNAUTHORIZED => UploadError::Unauthorized(refusal),
             StatusCode::TOO_MANY_REQUESTS => UploadError::TooOften(refusal),
             StatusCode::PAYLOAD_TOO_LARGE => UploadError::TooLarge { bytes, refusal },

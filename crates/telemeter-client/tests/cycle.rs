@@ -341,27 +341,75 @@ async fn causes_are_in_words() {
     let (mut worker, _) = worker(&config(&from, &to));
     let mut cause = async || worker.cycle().await.expect_err("refused").to_string();
     let answer = |status| ResponseTemplate::new(status).set_body_string("because\nmore");
+    let (authorize, upload) = (format!("{}/authorize", to.uri()), format!("{}/upload", to.uri()));
+    let asked = |text: &str, url: &str| format!("{text}; asked {url}");
 
     server.authorize(answer(401));
-    assert_eq!(cause().await, "the server refused this cluster's token (401): because");
+    assert_eq!(cause().await, asked("the server refused this cluster's token (401): because", &authorize));
     server.authorize(answer(502));
-    assert_eq!(cause().await, "the server could not exchange the token (502): because");
+    assert_eq!(cause().await, asked("the server could not exchange the token (502): because", &authorize));
     server.authorize(ResponseTemplate::new(200).set_body_string("<html>"));
     assert!(cause().await.ends_with("(is --to a telemeter server?)"));
     server.upload(answer(400));
-    assert_eq!(cause().await, "the server refused the metrics (400): because");
+    assert_eq!(cause().await, asked("the server refused the metrics (400): because", &upload));
     server.upload(answer(503));
-    assert_eq!(cause().await, "the server could not take the metrics now (503): because");
+    assert_eq!(cause().await, asked("the server could not take the metrics now (503): because", &upload));
     server.upload(answer(429));
-    assert_eq!(cause().await, "the server asks us to come less often (429): because");
+    assert_eq!(cause().await, asked("the server asks us to come less often (429): because", &upload));
     server.upload(answer(413));
     let too_large = cause().await;
-    assert!(too_large.contains("larger than the server takes (413): because; narrow --match"), "{too_large}");
+    assert!(too_large.contains("larger than the server takes (413): because; asked http"), "{too_large}");
+    let elsewhere = "a redirect to http://127.0.0.1:1/, which is not followed";
     server.upload(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"));
-    assert_eq!(
-        cause().await,
-        "the server could not take the metrics now (302): a redirect to http://127.0.0.1:1/, which is not followed"
-    );
+    let expected = format!("nothing at that address is a telemeter server (302): {elsewhere}; asked {upload}");
+    assert_eq!(cause().await, format!("{expected} (is --to, or --to-upload, right?)"));
+}
+
+/// A token that is refused is another matter than an address where no telemeter server is.
+#[tokio::test]
+async fn what_is_no_telemeter_server_does_not_blame_the_token() {
+    let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
+    let server = Server::default();
+    let to = server.start().await;
+    let (mut worker, _) = worker(&config(&from, &to));
+    let mut cause = async || worker.cycle().await.expect_err("refused");
+    let nginx = "<html>\n<head><title>404 Not Found</title></head><body>…</body></html>";
+    for (answer, expected) in [
+        (
+            ResponseTemplate::new(404).insert_header("server", "nginx/1.25.3").set_body_raw(nginx, "text/html"),
+            Some("(404): nginx/1.25.3, a page of HTML, 404 Not Found; asked http"),
+        ),
+        (
+            ResponseTemplate::new(404).set_body_string("404 page not found\n"),
+            Some("(404): 404 page not found; asked http"),
+        ),
+        (ResponseTemplate::new(404), Some("(404); asked http")),
+        (ResponseTemplate::new(405), Some("(405); asked http")),
+        (
+            ResponseTemplate::new(403).set_body_raw("<!DOCTYPE html><title>Sign in</title>", "text/html"),
+            Some("Sign in"),
+        ),
+        (ResponseTemplate::new(307).insert_header("location", "/elsewhere"), Some("(307): a redirect to http")),
+        // Of the Go server, and of ours.
+        (ResponseTemplate::new(404).set_body_string("not found\n"), None),
+        (ResponseTemplate::new(404).set_body_string("the authority does not know this cluster (request 1)\n"), None),
+        (ResponseTemplate::new(403).set_body_string("the authority does not allow this cluster\n"), None),
+    ] {
+        server.authorize(answer);
+        let error = cause().await;
+        match (&error, expected) {
+            (CycleError::Token(TokenError::NotAServer(_)), Some(expected)) => {
+                let text = error.to_string();
+                assert!(text.starts_with("nothing at that address is a telemeter server ("), "{text}");
+                assert!(text.contains(expected), "{text}");
+            }
+            (CycleError::Token(TokenError::Refused(_)), None) => {}
+            _ => panic!("{error}, not {expected:?}"),
+        }
+    }
+    let nginx = "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>";
+    server.authorize(ResponseTemplate::new(400).set_body_raw(nginx, "text/html"));
+    assert!(cause().await.to_string().starts_with("the server speaks TLS on this port: write https:// in --to"));
 }
 
 /// What a cycle against a Prometheus with this one answer fails with.

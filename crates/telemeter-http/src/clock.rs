@@ -66,6 +66,11 @@ impl ClockHandle {
     }
 }
 
+/// The time of a header such as `Date`, in milliseconds; `None` where it is none.
+pub fn http_date_ms(text: &str) -> Option<i64> {
+    httpdate::parse_http_date(text.trim()).ok().map(unix_ms)
+}
+
 /// Milliseconds since 1970; negative before.
 pub(crate) fn unix_ms(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {

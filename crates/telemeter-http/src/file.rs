@@ -3,6 +3,7 @@
 //! Only regular files are read (a symbolic link to one is one), and only up to a cap, so that a pipe, a device or a
 //! wrong path is an error at once and never a wait. A byte-order mark at the head is passed over.
 
+use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -84,7 +85,66 @@ pub fn read_text(path: &Path, cap_bytes: usize) -> Result<String, FileError> {
     })
 }
 
+/// What a file looks like, without what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its size.
+    pub bytes: usize,
+    /// Whether it begins with a byte-order mark, which is passed over.
+    pub has_byte_order_mark: bool,
+    /// Whether there are blanks or line breaks around its text.
+    pub has_blanks: bool,
+    /// How many lines it has that are not blank; `None` where it is not text.
+    pub lines: Option<usize>,
+}
+
+/// Reads a file of at most `cap_bytes` to see what it looks like.
+///
+/// # Errors
+/// [`FileError`], as [`read`].
+pub fn describe(path: &Path, cap_bytes: usize) -> Result<Description, FileError> {
+    let whole = whole(path, cap_bytes).map_err(|problem| FileError { path: path.to_owned(), problem })?;
+    let whole = zeroize::Zeroizing::new(whole);
+    let content = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&whole);
+    let text = std::str::from_utf8(content).ok();
+    Ok(Description {
+        bytes: whole.len(),
+        has_byte_order_mark: content.len() < whole.len(),
+        // The end of the last line is no blank.
+        has_blanks: content.trim_ascii().len() < content.strip_suffix(b"\n").unwrap_or(content).len(),
+        lines: text.map(|text| text.lines().filter(|line| !line.trim().is_empty()).count()),
+    })
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, has_byte_order_mark, has_blanks, lines } = self;
+        write!(f, "{bytes} bytes")?;
+        match lines {
+            None => f.write_str(", no text")?,
+            Some(1) => f.write_str(" in one line")?,
+            Some(lines) => write!(f, " in {lines} lines")?,
+        }
+        if *has_byte_order_mark {
+            f.write_str("; its byte-order mark is passed over")?;
+        }
+        if *has_blanks {
+            f.write_str("; the blanks around it are passed over")?;
+        }
+        Ok(())
+    }
+}
+
 fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let mut content = whole(path, cap_bytes)?;
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(content)
+}
+
+/// With its byte-order mark.
+fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
     // Asked before it is opened: opening a pipe waits for its other end.
     let found = fs::metadata(path).map_err(Problem::Unreadable)?;
     if is_null(&found) {
@@ -107,9 +167,6 @@ fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
     }
     if UTF_16.iter().any(|mark| content.starts_with(mark)) {
         return Err(Problem::Utf16);
-    }
-    if content.starts_with(BYTE_ORDER_MARK) {
-        content.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(content)
 }
@@ -135,6 +192,27 @@ fn kind(found: &Metadata) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_described_without_what_it_holds() {
+        for (content, expected) in [
+            (&b"token\n"[..], "6 bytes in one line"),
+            (b"token", "5 bytes in one line"),
+            (b" token \n", "8 bytes in one line; the blanks around it are passed over"),
+            (b"token\r\n", "7 bytes in one line; the blanks around it are passed over"),
+            (
+                b"\xef\xbb\xbfa\nb\n\n",
+                "8 bytes in 2 lines; its byte-order mark is passed over; the blanks around it are passed over",
+            ),
+            (b"", "0 bytes in 0 lines"),
+            (b"\x30\x82\xff", "3 bytes, no text"),
+        ] {
+            let (_folder, path) = written(content);
+            assert_eq!(describe(&path, SMALL).unwrap().to_string(), expected, "{content:?}");
+        }
+        let (_folder, path) = written(&[0; 11]);
+        assert!(describe(&path, 10).is_err());
+    }
 
     fn written(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();

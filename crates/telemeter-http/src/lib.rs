@@ -7,6 +7,7 @@ pub mod availability;
 pub mod body;
 pub mod budget;
 mod certificate;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod descriptors;

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod authorize;
+pub mod check;
 pub mod concurrency;
 pub mod config;
 pub mod error;

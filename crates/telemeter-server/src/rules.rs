@@ -1,5 +1,7 @@
 //! The operator's rules, compiled once and swapped whole at a reload.
 
+use std::collections::HashSet;
+
 use telemeter_auth::jwt::Caller;
 use telemeter_rules::{
     Refusal, Report, Selector, Transform, Whitelist,
@@ -32,6 +34,7 @@ pub struct Rules {
     receive_identity: ReceiveIdentity,
     required: Vec<(String, String)>,
     whitelist: Whitelist,
+    whitelist_duplicates: usize,
     labels: SetLabels,
     elide: Elide,
     /// Names of labels that `labels` or `elide` change: behind the whitelist they are not what it saw.
@@ -59,6 +62,7 @@ impl Rules {
             partition_label: config.partition_label.clone(),
             receive_identity: config.receive_identity,
             required: rules.required_labels.clone(),
+            whitelist_duplicates: selectors.len() - selectors.iter().collect::<HashSet<_>>().len(),
             whitelist: Whitelist::new(selectors),
             labels: SetLabels::new(rules.labels.iter().cloned()),
             elide: Elide::new(rules.elide_labels.iter().cloned()),
@@ -70,6 +74,12 @@ impl Rules {
     #[must_use]
     pub fn whitelist_len(&self) -> usize {
         self.whitelist.len()
+    }
+
+    /// How many of them say the same as another one.
+    #[must_use]
+    pub const fn whitelist_duplicates(&self) -> usize {
+        self.whitelist_duplicates
     }
 
     /// The steps of one upload: on every series stand the labels of the caller's token.

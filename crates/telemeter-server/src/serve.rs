@@ -1,7 +1,7 @@
 //! Starts the server, re-reads its files, and ends it.
 
 mod background;
-mod build;
+pub(crate) mod build;
 
 use std::{
     net::SocketAddr,

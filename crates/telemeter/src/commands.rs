@@ -4,12 +4,13 @@
 //! [`CLIENT`]; its help, its part of docs/flags.md and its golden help follow from that. It prints by the [`Printer`]
 //! that it is given and is run on a runtime of one thread. It logs only where [`RunOnce::log`] says so.
 //!
-//! The exit code: 0 for done; 1 for an answer that a script asked to hear of (`--fail`, a check that found something);
+//! The exit code (`check` has its own, by stage): 0 for done; 1 for an answer that a script asked to hear of (`--fail`, a check that found something);
 //! 2 where it could not be done, with one line on stderr, as for flags that are not known.
 //!
 //! A binary names the commands that it holds: those of [`all`] or, for the client alone, of [`of_client`], so that
 //! nothing of the other programs is in it.
 
+mod check;
 mod client_preview;
 mod completions;
 mod man;
@@ -29,13 +30,18 @@ use crate::{
 const TELEMETER: &[CommandEntry] = &[CommandEntry::of::<completions::Completions>(), CommandEntry::of::<man::Man>()];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.
-const CLIENT: &[CommandEntry] = &[CommandEntry::of::<client_preview::ClientPreview>()];
+const CLIENT: &[CommandEntry] =
+    &[CommandEntry::of::<client_preview::ClientPreview>(), CommandEntry::of::<check::ClientCheck>()];
+
+/// Commands of the server: `telemeter server NAME` and `telemeter-server NAME`.
+const SERVER: &[CommandEntry] = &[CommandEntry::of::<check::ServerCheck>()];
 
 /// Every command of `telemeter` (`None`) or of a program.
 pub fn all(of: Option<Program>) -> &'static [CommandEntry] {
     match of {
         None => TELEMETER,
         Some(Program::Client) => CLIENT,
+        Some(Program::Server) => SERVER,
         Some(_) => &[],
     }
 }
@@ -45,12 +51,17 @@ pub fn of_client(of: Option<Program>) -> &'static [CommandEntry] {
     if of == Some(Program::Client) { CLIENT } else { &[] }
 }
 
+/// The commands of the server, for the binary that holds it alone.
+pub fn of_server(of: Option<Program>) -> &'static [CommandEntry] {
+    if of == Some(Program::Server) { SERVER } else { &[] }
+}
+
 /// No command, for a binary that is one program.
 pub fn none(_: Option<Program>) -> &'static [CommandEntry] {
     &[]
 }
 
-/// Which commands a binary has: [`all`], [`of_client`] or [`none`].
+/// Which commands a binary has: [`all`], [`of_client`], [`of_server`] or [`none`].
 pub type Commands = fn(Option<Program>) -> &'static [CommandEntry];
 
 /// A subcommand that runs once. The struct holds its flags (`#[derive(clap::Parser)]`, `#[command(name = "…")]`).

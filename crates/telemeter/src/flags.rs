@@ -31,7 +31,7 @@ use self::{
     server::ServerFlags,
     shared::LogFlags,
 };
-use crate::traces;
+use crate::{dry_run::Mode, traces};
 
 /// The programs, each a subcommand of `telemeter` and, but for the quickstart, a binary of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,18 @@ impl Flags {
             Self::Benchmark(flags) => &flags.log,
             Self::Quickstart(flags) => &flags.log,
         }
+    }
+
+    /// Whether the program is to run.
+    pub fn mode(&self) -> Mode {
+        let flags = match self {
+            Self::Server(flags) => flags.mode,
+            Self::Client(flags) => flags.mode,
+            Self::AuthorizationServer(flags) => flags.mode,
+            Self::Benchmark(flags) => flags.mode,
+            Self::Quickstart(flags) => flags.mode,
+        };
+        if flags.dry_run { Mode::DryRun } else { Mode::Run }
     }
 
     /// What the log should say about flags that do less than they promise.

@@ -1,6 +1,7 @@
 //! The programs: argv becomes a Config.
 
 pub mod commands;
+mod dry_run;
 pub mod flags;
 pub mod logs;
 pub mod output;
@@ -10,6 +11,7 @@ mod run;
 pub mod traces;
 
 pub use self::{
+    dry_run::Mode,
     flags::{Config, Program},
     programs::{start, start_client},
     run::{Failure, run},

@@ -3,6 +3,7 @@
 //! `ts level caller msg`, then `trace_id` and `request_id` where there are such, then what the event itself says.
 
 mod line;
+mod plain;
 mod writer;
 
 use std::{io::Write, sync::Arc, time::Duration};
@@ -60,6 +61,8 @@ pub enum Format {
     Logfmt,
     /// One JSON object.
     Json,
+    /// The time and a plain sentence, for people.
+    Text,
 }
 
 /// Where round trips are logged, at debug.
@@ -94,6 +97,9 @@ pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result
 
 /// The line that stands where `lines` others were dropped.
 fn dropped_notice(format: Format, clock: &Clock, lines: u64) -> String {
+    if format == Format::Text {
+        return plain::dropped(clock.now_ms(), lines);
+    }
     let mut line = Line::new(format);
     line.text("ts", &timestamp(clock.now_ms()));
     line.text("level", "warn");
@@ -160,6 +166,12 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let meta = event.metadata();
+        if self.format == Format::Text {
+            let line = plain::of_event(self.clock.now_ms(), meta.level(), event);
+            // Nobody can be told that stderr is gone.
+            let _ = self.out.lock().write_all(line.as_bytes());
+            return;
+        }
         let mut line = Line::new(self.format);
         line.text("ts", &timestamp(self.clock.now_ms()));
         line.text("level", level_name(meta.level()));

@@ -2,15 +2,17 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    path::Path,
     process::ExitCode,
 };
 
-use telemeter_auth::tollbooth::mock;
+use telemeter_auth::{Secret, tollbooth::mock};
 use telemeter_benchmark::Output;
 use telemeter_http::{file, listen};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    dry_run::{self, Mode},
     flags::{Config, authority::AuthorityConfig},
     run::Failure,
 };
@@ -19,7 +21,16 @@ use crate::{
 ///
 /// # Errors
 /// Why it could not start, or what failed at the end.
-pub async fn start(config: Config) -> Result<ExitCode, Failure> {
+pub async fn start(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+    if mode == Mode::DryRun {
+        return match config {
+            Config::Server(config) => dry_run::server(&config).await,
+            Config::Client(config) => dry_run::client(&config).await,
+            Config::AuthorizationServer(config) => dry_run::authority(&config.tokens_file).await,
+            Config::Benchmark(config) => dry_run::benchmark(&config).await,
+            Config::Quickstart(config) => dry_run::quickstart(&config).await,
+        };
+    }
     match config {
         Config::Server(config) => telemeter_server::serve(*config).await?,
         Config::Client(config) => telemeter_client::run(*config).await?,
@@ -38,19 +49,27 @@ pub async fn start(config: Config) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// Why it could not start; another program's Config.
-pub async fn start_client(config: Config) -> Result<ExitCode, Failure> {
+pub async fn start_client(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     let Config::Client(config) = config else { return Err("this is the client alone".into()) };
+    if mode == Mode::DryRun {
+        return dry_run::client(&config).await;
+    }
     telemeter_client::run(*config).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn authority(config: AuthorityConfig) -> Result<(), Failure> {
-    let json = file::read(&config.tokens_file, file::LARGE)?;
-    let tokens = mock::tokens(&json).map_err(|error| format!("{}: {error}", config.tokens_file.display()))?;
+    let tokens = authority_tokens(&config.tokens_file)?;
     let listener = listen::bind(&config.listen).await?;
     tracing::info!(listen = %listener.local_addr()?, tokens = tokens.len(), "the authority answers");
     listen::serve(listener, mock::router(tokens), listen::Limits::default(), stopped()?).await;
     Ok(())
+}
+
+/// The tokens that the authority lets in.
+pub(crate) fn authority_tokens(path: &Path) -> Result<Vec<Secret>, Failure> {
+    let json = file::read(path, file::LARGE)?;
+    Ok(mock::tokens(&json).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 /// Ends with SIGTERM or SIGINT.

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     commands::{Commands, ReadyCommand, Request},
+    dry_run::Mode,
     flags::{Config, Flags, Program},
     logs,
     output::{Printer, human},
@@ -42,7 +43,7 @@ pub fn run<F>(
     program: Option<Program>,
     commands: Commands,
     argv: impl IntoIterator<Item = OsString>,
-    start: impl FnOnce(Config) -> F,
+    start: impl FnOnce(Config, Mode) -> F,
 ) -> ExitCode
 where
     F: Future<Output = Result<ExitCode, Failure>>,
@@ -60,7 +61,7 @@ where
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    let (log, warnings) = (flags.log().config(), flags.warnings());
+    let (log, warnings, mode) = (flags.log().config(), flags.warnings(), flags.mode());
     let (traces, config) = match ready(flags) {
         Ok((traces, config)) => (traces, Ok(config)),
         Err(failure) => (traces::off(), Err(failure)),
@@ -75,7 +76,7 @@ where
         config.count_dropped_log_lines(dropped);
         config.set_revision(REVISION);
         let runtime = runtime(&config)?;
-        let ended = runtime.block_on(start(config));
+        let ended = runtime.block_on(start(config, mode));
         runtime.shutdown_timeout(LINGER);
         ended
     });
@@ -118,7 +119,7 @@ fn run_once(command: ReadyCommand) -> ExitCode {
 }
 
 /// An error and what caused it, as one text. A cause whose words the error has already is not said again.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

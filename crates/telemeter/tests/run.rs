@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode, Output},
 };
 
-use telemeter::{Config, Program};
+use telemeter::{Config, Mode, Program};
 
 const CHILD: &str = "--as-child";
 const SERVER: [&str; 2] = ["--authorize=http://127.0.0.1:1/", "--forward-url=http://127.0.0.1:1/"];
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 /// Plays a server whose partition label says how it ends.
-async fn child(config: Config) -> Result<ExitCode, telemeter::Failure> {
+async fn child(config: Config, _: Mode) -> Result<ExitCode, telemeter::Failure> {
     let Config::Server(config) = config else { return Err("not the server".into()) };
     match config.partition_label.as_str() {
         "fails" => Err("the port is taken".into()),

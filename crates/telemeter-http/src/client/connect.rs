@@ -182,8 +182,8 @@ impl Connector {
             Ok(made) => made,
             Err(_elapsed) => {
                 let (limit, step) = (seconds(self.connect_timeout), progress.step());
-                Err(ConnectError::timeout(format!("no connection within {limit}: still {step}"))
-                    .advise(words::advice::SLOW))
+                let advice = if step.starts_with("looking up") { words::advice::LOOKUP } else { words::advice::SLOW };
+                Err(ConnectError::timeout(format!("no connection within {limit}: still {step}")).advise(advice))
             }
         }
     }

@@ -37,6 +37,11 @@ pub enum OutboundError {
 }
 
 impl OutboundError {
+    /// Whether what answered a plain request does not speak HTTP: it may speak TLS.
+    pub fn is_not_http(&self) -> bool {
+        matches!(self, Self::Broken(text) if text.contains(super::words::NOT_HTTP))
+    }
+
     /// A short word for it, from a closed set: fit for a metric's label.
     pub fn kind(&self) -> &'static str {
         match self {

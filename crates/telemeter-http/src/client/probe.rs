@@ -73,8 +73,9 @@ impl Outbound {
             })
             .collect();
         if let (Err(error), Some(last)) = (made, steps.last_mut()) {
-            let said_twice = format!("{}: ", last.tried);
-            let cause = error.text.strip_prefix(&said_twice).unwrap_or(&error.text).to_owned();
+            // What was tried is said already.
+            let tried = last.tried.strip_prefix("in the ").unwrap_or(&last.tried);
+            let cause = error.text.strip_prefix(&format!("{tried}: ")).unwrap_or(&error.text).to_owned();
             last.outcome = Err(ProbeFailure { cause, advice: error.advice });
         }
         Ok(Probe { route, steps })

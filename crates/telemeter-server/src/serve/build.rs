@@ -58,7 +58,7 @@ pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryB
 }
 
 /// The gateway, and what calls others for it: their roots are read again at a reload.
-pub(super) fn gateway(
+pub(crate) fn gateway(
     config: &Config,
     clock: &Clock,
     registry: &mut Registry,
@@ -122,7 +122,7 @@ pub(super) fn gateway(
 }
 
 /// The keys from files; `None` where one is to be generated.
-pub(super) fn keys(config: &Config) -> Result<Option<Keys>, String> {
+pub(crate) fn keys(config: &Config) -> Result<Option<Keys>, String> {
     if config.shared_keys.is_empty() {
         return Ok(None);
     }
@@ -139,28 +139,37 @@ struct Outbounds<'a> {
 impl Outbounds<'_> {
     /// For calls that are counted under this name.
     fn add(&mut self, name: &'static str, timeout: Duration, scheme: &str) -> Result<Outbound, String> {
-        let (verbose, files) = (self.config.verbose, &self.config.ca_files);
-        let (flag, ca_flag, ca_file) = match name {
-            "authorize" => ("--authorize", "--authorize-ca-file", &files.authorize),
-            "forward" => ("--forward-url", "--forward-ca-file", &files.forward),
-            _ => ("--oidc-issuer", "--oidc-ca-file", &files.oidc),
+        let settings = outbound_settings(self.config, name, timeout);
+        let flag = match name {
+            "authorize" => "--authorize",
+            "forward" => "--forward-url",
+            _ => "--oidc-issuer",
         };
-        let settings = OutboundConfig {
-            ca_file: ca_file.clone(),
-            ca_flag: Some(ca_flag),
-            timeout,
-            proxy: Proxy::FromEnvironment,
-            verbose,
-            ..OutboundConfig::new(name)
-        };
+        let with = settings.ca_file.is_some().then(|| settings.ca_flag.map(|flag| format!(", with {flag}"))).flatten();
         let outbound = Outbound::new(settings, Some(self.metrics.clone()));
-        let outbound = outbound.map_err(|error| match ca_file {
-            Some(_) => format!("calls for {flag}, with {ca_flag}: {error}"),
-            None => format!("calls for {flag}: {error}"),
-        })?;
+        let outbound =
+            outbound.map_err(|error| format!("calls for {flag}{}: {error}", with.as_deref().unwrap_or_default()))?;
         outbound.warn_without_roots(flag, scheme);
         self.made.push(outbound.clone());
         Ok(outbound)
+    }
+}
+
+/// How calls are made that are counted under this name: `authorize`, `forward`, `oauth`.
+pub(crate) fn outbound_settings(config: &Config, name: &'static str, timeout: Duration) -> OutboundConfig {
+    let files = &config.ca_files;
+    let (ca_flag, ca_file) = match name {
+        "authorize" => ("--authorize-ca-file", &files.authorize),
+        "forward" => ("--forward-ca-file", &files.forward),
+        _ => ("--oidc-ca-file", &files.oidc),
+    };
+    OutboundConfig {
+        ca_file: ca_file.clone(),
+        ca_flag: Some(ca_flag),
+        timeout,
+        proxy: Proxy::FromEnvironment,
+        verbose: config.verbose,
+        ..OutboundConfig::new(name)
     }
 }
 

@@ -5,5 +5,10 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    telemeter::run(Some(telemeter::Program::Server), telemeter::commands::none, std::env::args_os(), telemeter::start)
+    telemeter::run(
+        Some(telemeter::Program::Server),
+        telemeter::commands::of_server,
+        std::env::args_os(),
+        telemeter::start,
+    )
 }

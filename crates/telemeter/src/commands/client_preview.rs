@@ -74,6 +74,9 @@ enum Format {
 impl RunOnce for ClientPreview {
     async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
         let Self { format, diff, with_authorize, fail_on_warning, allow_label, client } = self;
+        if client.mode.dry_run {
+            return Err("a preview sends nothing; --dry-run goes with the client itself, and with check".into());
+        }
         if format == Format::Text && diff.is_some() {
             return Err(
                 "--diff shows what changed by metric: it goes with -o table or -o json, not with -o text".into()

@@ -72,6 +72,8 @@ fn what_is_no_command_is_refused() {
 fn the_client_alone_has_the_client_s_commands() {
     assert_eq!(of_client(None).len() + none(None).len() + none(Some(Program::Client)).len(), 0);
     assert_eq!(of_client(Some(Program::Client)).len(), all(Some(Program::Client)).len());
+    assert_eq!(of_server(Some(Program::Server)).len(), all(Some(Program::Server)).len());
+    assert_eq!(of_server(None).len() + of_server(Some(Program::Client)).len(), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::{
-    shared::LogFlags,
+    shared::{LogFlags, ModeFlags},
     value::{self, FlagError},
 };
 
@@ -20,6 +20,9 @@ pub struct AuthorityFlags {
     /// File with the tokens that are let in: [{"token":"a"}].
     #[arg(value_name = "TOKENS.json")]
     tokens: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeFlags,
 
     #[command(flatten)]
     pub(crate) log: LogFlags,

@@ -12,7 +12,7 @@ use telemeter_client::config::{Credential, DEFAULT_INTERVAL, Target};
 
 use super::{
     duration,
-    shared::LogFlags,
+    shared::{LogFlags, ModeFlags},
     target::{self, Urls},
     value::{self, FlagError},
 };
@@ -102,6 +102,9 @@ pub struct BenchmarkFlags {
     /// The server's process on this machine: its CPU and memory are read from /proc.
     #[arg(long, value_name = "PID", requires = "clusters")]
     server_pid: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeFlags,
 
     #[command(flatten)]
     pub(crate) log: LogFlags,

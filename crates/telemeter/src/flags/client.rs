@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     duration,
     list::{self, Separation},
-    shared::{AccessFlags, LogFlags, TracingFlags},
+    shared::{AccessFlags, LogFlags, ModeFlags, TracingFlags},
     target::{self, Urls},
     value::{self, FlagError},
 };
@@ -114,6 +114,9 @@ pub struct ClientFlags {
 
     #[command(flatten)]
     access: AccessFlags,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeFlags,
 
     #[command(flatten)]
     pub(crate) log: LogFlags,

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{
     client, duration, list,
-    shared::LogFlags,
+    shared::{LogFlags, ModeFlags},
     target,
     value::{self, FlagError},
 };
@@ -86,6 +86,9 @@ pub struct QuickstartFlags {
     /// Where the authority answers.
     #[arg(long, value_name = "HOST:PORT", default_value = LISTEN_AUTHORITY)]
     listen_authority: String,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeFlags,
 
     #[command(flatten)]
     pub(crate) log: LogFlags,

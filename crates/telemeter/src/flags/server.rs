@@ -14,7 +14,7 @@ use telemeter_server::config::{
 use super::{
     duration,
     list::{self, Separation},
-    shared::{AccessFlags, LogFlags, TracingFlags},
+    shared::{AccessFlags, LogFlags, ModeFlags, TracingFlags},
     size,
     value::{self, FlagError},
 };
@@ -223,6 +223,9 @@ pub struct ServerFlags {
 
     #[command(flatten)]
     access: AccessFlags,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeFlags,
 
     #[command(flatten)]
     pub(crate) log: LogFlags,

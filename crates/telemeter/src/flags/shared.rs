@@ -1,6 +1,10 @@
 //! The flags that every program has: its log, its traces.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use clap::Args;
 
@@ -20,9 +24,9 @@ pub struct LogFlags {
     #[arg(long, value_enum, default_value = "info", ignore_case = true, value_name = "LEVEL")]
     pub log_level: Level,
 
-    /// How a log line is written.
-    #[arg(long, value_enum, default_value = "logfmt", ignore_case = true, value_name = "FORMAT")]
-    pub log_format: Format,
+    /// How a log line is written. Without: text on a terminal, else logfmt.
+    #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
+    pub log_format: Option<Format>,
 
     /// Dump the round trips to other programs, without secrets. `--verbose=false` turns it off.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false",
@@ -34,8 +38,17 @@ pub struct LogFlags {
 impl LogFlags {
     /// What [`logs::init`] is told.
     pub fn config(&self) -> logs::Config {
-        logs::Config { level: self.log_level, format: self.log_format, verbose: self.verbose }
+        let usual = || if io::stderr().is_terminal() { Format::Text } else { Format::Logfmt };
+        logs::Config { level: self.log_level, format: self.log_format.unwrap_or_else(usual), verbose: self.verbose }
     }
+}
+
+/// Whether the program runs.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ModeFlags {
+    /// Read and check all flags and files, say so in one line, and end: with 0 where they are good, else with 1.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Whose requests the internal listener answers.

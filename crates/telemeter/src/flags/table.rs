@@ -62,7 +62,8 @@ fn name(arg: &Arg) -> String {
     let value = arg.get_value_names().and_then(<[_]>::first).map(ToString::to_string).unwrap_or_default();
     let Some(long) = arg.get_long() else { return cell(&value) };
     let short = arg.get_short().map(|short| format!("`-{short}` ")).unwrap_or_default();
-    let value = if value.is_empty() || value == "BOOL" { String::new() } else { format!(" {value}") };
+    let has_value = arg.get_action().takes_values() && value != "BOOL";
+    let value = if value.is_empty() || !has_value { String::new() } else { format!(" {value}") };
     format!("{short}{}", cell(&format!("--{long}{value}")))
 }
 
@@ -70,7 +71,8 @@ fn name(arg: &Arg) -> String {
 fn meaning(arg: &Arg) -> String {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let values: Vec<_> = arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-    let of = if values.is_empty() || arg.is_hide_possible_values_set() { String::new() } else { values.join(", ") };
+    let is_fixed = !arg.get_action().takes_values() || arg.is_hide_possible_values_set();
+    let of = if values.is_empty() || is_fixed { String::new() } else { values.join(", ") };
     let of = if of.is_empty() { of } else { format!(" One of {of}.") };
     format!("{}.{of}", escape(&help))
 }

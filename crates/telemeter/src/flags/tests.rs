@@ -93,7 +93,7 @@ fn land<C>(program: Program, table: &[Landing<C>], config: impl Fn(&[&str]) -> C
         let padded: Vec<&str> = padded.iter().map(String::as_str).collect();
         assert!(check(&config(&padded)), "--{flag}: {padded:?}");
     }
-    let shared = ["log-level", "log-format", "verbose", "help", "version"];
+    let shared = ["log-level", "log-format", "verbose", "dry-run", "help", "version"];
     let told = |name: &str| table.iter().any(|(flag, ..)| *flag == name);
     let command = program.command();
     let missing: BTreeSet<_> = command
@@ -366,9 +366,26 @@ fn the_authority_has_an_address_and_a_file() {
 }
 
 #[test]
+fn a_dry_run_is_for_every_program() {
+    let typed: [(Program, &[&str]); 5] = [
+        (Program::Server, SERVER),
+        (Program::Client, &["--from=http://p", "--to=http://s", "--id=i", "--to-token=t"]),
+        (Program::AuthorizationServer, &["localhost:1", "t.json"]),
+        (Program::Benchmark, &["--to=http://s", "--to-token=t", "--metrics-file=m"]),
+        (Program::Quickstart, &[]),
+    ];
+    for (program, base) in typed {
+        let mode = |more: &[&str]| Flags::parse(Some(program), argv(base, more)).expect("flags").mode();
+        assert_eq!((mode(&[]), mode(&["--dry-run"])), (Mode::Run, Mode::DryRun), "{program:?}");
+    }
+}
+
+#[test]
 fn the_log_s_flags_land() {
     let log = |more: &[&str]| server_flags(SERVER, more).log.config();
-    assert_eq!(log(&[]), logs_config(Level::Info, Format::Logfmt, false));
+    let usual = if std::io::IsTerminal::is_terminal(&std::io::stderr()) { Format::Text } else { Format::Logfmt };
+    assert_eq!(log(&[]), logs_config(Level::Info, usual, false));
+    assert_eq!(log(&["--log-format=Text"]).format, Format::Text);
     assert_eq!(log(&["--log-level=DEBUG", "--log-format=json", "-v"]), logs_config(Level::Debug, Format::Json, true));
     for (typed, verbose) in
         [("-v", true), ("--verbose", true), ("--verbose=false", false), ("-v=f", false), ("--verbose=1", true)]
@@ -828,10 +845,11 @@ fn help_is_as_it_was() {
         golden(&format!("tests/golden/{}.help", command.get_name().to_owned()), &command.render_help().to_string());
     }
     golden("tests/golden/telemeter.help", &help(commands::command(None, commands::all)));
-    for entry in [None].into_iter().chain(Program::ALL.map(Some)).flat_map(commands::all) {
-        let command = entry.command();
-        let name = format!("tests/golden/command-{}.help", command.get_name());
-        golden(&name, &help(command));
+    for of in [None].into_iter().chain(Program::ALL.map(Some)) {
+        for command in commands::all(of).iter().map(commands::CommandEntry::command) {
+            let parent = of.map_or_else(String::new, |program| format!("{}-", program.subcommand()));
+            golden(&format!("tests/golden/command-{parent}{}.help", command.get_name()), &help(command));
+        }
     }
 }
 

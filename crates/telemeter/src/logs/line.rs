@@ -29,8 +29,10 @@ impl Line {
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         match self.format {
-            Format::Logfmt if !value.is_empty() && !value.contains(needs_quotes) => self.text.push_str(value),
-            Format::Logfmt | Format::Json => quote(&mut self.text, value),
+            Format::Logfmt | Format::Text if !value.is_empty() && !value.contains(needs_quotes) => {
+                self.text.push_str(value)
+            }
+            Format::Logfmt | Format::Text | Format::Json => quote(&mut self.text, value),
         }
     }
 
@@ -55,7 +57,7 @@ impl Line {
         let key = key.strip_prefix("r#").unwrap_or(key);
         self.separate();
         match self.format {
-            Format::Logfmt => {
+            Format::Logfmt | Format::Text => {
                 self.text.extend(key.chars().map(|c| if needs_quotes(c) { '_' } else { c }));
                 self.text.push('=');
             }

@@ -44,6 +44,24 @@ fn logged(config: Config, events: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
+fn a_line_for_people_is_a_sentence() {
+    let out = Out::default();
+    let config = Config { format: Format::Text, ..INFO };
+    let subscriber = tracing_subscriber::registry().with(layer(config, Clock::fixed(1_795_335_128_123).0, out.clone()));
+    tracing::subscriber::with_default(subscriber, || {
+        warn!(bytes = 12, "two\nwords");
+        error!(cause = "it is \"full\"", next = %"1m", "not uploaded");
+        info!("serving");
+    });
+    let text = String::from_utf8(out.0.lock().clone()).unwrap();
+    let sentences: Vec<_> = text.lines().map(|line| line.strip_prefix("08:12:08 ").expect("a time")).collect();
+    assert_eq!(
+        sentences,
+        ["warning: two\\nwords (bytes 12)", "error: not uploaded: it is \"full\" (next 1m)", "serving"]
+    );
+}
+
+#[test]
 fn a_line_of_logfmt() {
     let lines = logged(INFO, || info!(bytes = 12, ratio = 0.5, ok = true, name = "a b", error = %"x\ny", "two words"));
     let expected = r#"ts=2026-11-22T08:12:08.123Z level=info caller=tests.rs msg="two words" bytes=12 ratio=0.5 ok=true name="a b" error="x\ny""#;

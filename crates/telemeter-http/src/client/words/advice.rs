@@ -60,7 +60,7 @@ fn certificate(refusal: &CertificateError) -> &'static str {
             "set the clock of this machine, or have the certificate issued anew"
         }
         CertificateError::UnknownIssuer => {
-            "find out whether it is the right server; if so, name the file as the line above says"
+            "find out whether it is the right server; if so, name a file as this line says"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "use one of its names in the URL, or have it issued for this name, too"

@@ -1,0 +1,90 @@
+//! `client check`: why does a push fail? Each step from the files to the upload, with the real calls.
+//!
+//! What a step needs is what the program itself uses: the outbound client, the readers of tokens and selectors, the scrape
+//! and the rules. Only the deadlines are shorter.
+
+mod files;
+mod source;
+mod target;
+
+use std::time::Duration;
+
+use telemeter_http::{
+    check::{self, Stage, Step, Steps},
+    client::{Outbound, OutboundConfig},
+};
+
+use crate::{
+    config::{Config, bare},
+    worker::{server_settings, source_settings},
+};
+
+/// The scrape of Prometheus.
+pub const SCRAPE: Stage = Stage { name: "scrape", exit_code: 20 };
+/// The exchange of the token.
+pub const AUTHORIZE: Stage = Stage { name: "authorize", exit_code: 21 };
+/// The upload.
+pub const UPLOAD: Stage = Stage { name: "upload", exit_code: 22 };
+
+/// A connection has to be made within this, at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How far a check goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Uploads for real, where else the server is asked whether it would take an upload.
+    pub send: bool,
+    /// Looks at flags and files only.
+    pub offline: bool,
+    /// How long a connection (10 s at most) or an answer may take.
+    pub timeout: Duration,
+}
+
+/// Runs the steps one after the other. A step that fails ends its side; the other side is tried all the same.
+pub async fn check(config: &Config, options: CheckOptions, steps: &mut Steps<'_>) {
+    let are_files_good = files::check(config, steps);
+    if options.offline {
+        return;
+    }
+    if !are_files_good {
+        steps.add(Step::skipped(SCRAPE, "--from and --to", "a file cannot be used"));
+        return;
+    }
+    let from = outbound(steps, "--from", source_settings(config), options.timeout);
+    let to = outbound(steps, "--to", server_settings(config), options.timeout);
+    let (Some(from), Some(to)) = (from, to) else { return };
+    let source_ahead = source::check(config, &from, steps).await;
+    let target_ahead = target::connect(config, &to, steps).await;
+    let is_reached = target_ahead.is_some();
+    let target_ahead = target_ahead.unwrap_or_else(|| Err("not reached".to_owned()));
+    let others = [("--from", source_ahead), ("--to", target_ahead)];
+    if others.iter().any(|(_, ahead)| ahead.is_ok()) {
+        steps.add(check::clock(&others));
+    }
+    if is_reached {
+        target::exchange(config, &to, options, steps).await;
+    } else {
+        for (stage, tried) in [(AUTHORIZE, "--to: the exchange of the token"), (UPLOAD, "--to: the upload")] {
+            steps.add(Step::skipped(stage, tried, "the server was not reached"));
+        }
+    }
+}
+
+/// The client's own caller of one side, with the deadlines of a check.
+fn outbound(steps: &mut Steps<'_>, flag: &str, settings: OutboundConfig, timeout: Duration) -> Option<Outbound> {
+    let settings = OutboundConfig {
+        connect_timeout: timeout.min(CONNECT_TIMEOUT),
+        connection_wait: timeout.min(CONNECT_TIMEOUT),
+        timeout,
+        ..settings
+    };
+    match Outbound::new(settings, None) {
+        Ok(outbound) => Some(outbound),
+        Err(error) => {
+            let step =
+                Step::failed(Stage::PROXY, format!("{flag}: certificates and proxy variables"), error.to_string());
+            steps.add(step.advise("mend the file or the variable that it names"));
+            None
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The files that the flags name: whether they can be read, and whether they hold what they should.
+
+use std::path::Path;
+
+use telemeter_http::{
+    check::{self, Stage, Step, Steps},
+    client::{Outbound, OutboundConfig},
+};
+
+use crate::{
+    config::{Config, Credential},
+    credential,
+    matches::Selectors,
+    worker::{server_settings, source_settings},
+};
+
+/// Whether all of them can be used.
+pub(super) fn check(config: &Config, steps: &mut Steps<'_>) -> bool {
+    let before = steps.len();
+    let tokens = [(config.from.token.as_ref(), "--from-token-file"), (Some(&config.to.token), "--to-token-file")];
+    for (credential, flag) in tokens {
+        if let Some(credential @ Credential::File(path)) = credential {
+            steps.add(with_content(flag, path, false, || credential::bearer(credential).map(drop)));
+        }
+    }
+    if let Some(salt @ Credential::File(path)) = config.anonymize.as_ref().map(|anonymize| &anonymize.salt) {
+        steps.add(with_content("--anonymize-salt-file", path, false, || credential::read(salt).map(drop)));
+    }
+    if let Some(path) = &config.match_file {
+        steps.add(with_content("--match-file", path, true, || Selectors::read(config).map(drop)));
+    }
+    let (from, to) = (source_settings(config), server_settings(config));
+    if let Some(path) = from.ca_file.clone() {
+        steps.add(with_content("--from-ca-file", &path, true, || {
+            alone(OutboundConfig { identity: None, ..from.clone() })
+        }));
+    }
+    if let Some(path) = to.ca_file.clone() {
+        steps.add(with_content("--to-ca-file", &path, true, || alone(to)));
+    }
+    if let Some(tls) = &config.from.identity {
+        let pair = OutboundConfig { ca_file: None, ..from };
+        steps.add(check::file("--tls-private-key-file", &tls.key_file, false));
+        steps.add(with_content("--tls-cert-file", &tls.cert_file, true, || alone(pair)));
+    }
+    if let Some(path) = &config.internal_token_file {
+        steps.add(check::file("--internal-token-file", path, false));
+    }
+    if steps.len() == before {
+        steps.add(Step::passed(Stage::FILES, "the files that flags name", "none"));
+    }
+    !steps.has_failed(Stage::FILES)
+}
+
+/// Whether the outbound client takes the one file that is left in its configuration.
+fn alone(settings: OutboundConfig) -> Result<(), telemeter_http::client::OutboundError> {
+    Outbound::new(OutboundConfig { proxy: telemeter_http::client::Proxy::None, ..settings }, None).map(drop)
+}
+
+/// What a file looks like, and whether its content can be used.
+fn with_content<E: std::fmt::Display>(
+    flag: &str,
+    path: &Path,
+    is_large: bool,
+    read: impl FnOnce() -> Result<(), E>,
+) -> Step {
+    let step = check::file(flag, path, is_large);
+    if !step.is_good() {
+        return step;
+    }
+    match read() {
+        Ok(()) => step,
+        Err(error) => {
+            let cause = format!("{error} ({})", step.found);
+            Step::failed(Stage::FILES, step.tried, cause).advise("put into the file what the flag asks for")
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The side of the server: connection, the exchange of the token, the upload.
+
+use std::time::Instant;
+
+use telemeter_http::{
+    check::{self, Step, Steps},
+    client::Outbound,
+    clock::Clock,
+    duration::Human,
+};
+
+use tokio::time::timeout;
+
+use super::{AUTHORIZE, CheckOptions, UPLOAD, bare};
+use crate::{
+    Worker,
+    config::Config,
+    metrics::Metrics,
+    token::{Grants, TokenError},
+    upload::{UploadError, Uploads},
+};
+
+/// Connects to where tokens are exchanged, and to where uploads go if that is elsewhere; `None` where there is no connection,
+/// else how far the server's clock is ahead of ours, in milliseconds.
+pub(super) async fn connect(
+    config: &Config,
+    outbound: &Outbound,
+    steps: &mut Steps<'_>,
+) -> Option<Result<i64, String>> {
+    let (authorize, upload) = (&config.to.authorize, &config.to.upload);
+    let is_one = authorize.origin() == upload.origin();
+    if !check::connection(steps, outbound, if is_one { "--to" } else { "--to-auth" }, authorize).await {
+        return None;
+    }
+    if !is_one && !check::connection(steps, outbound, "--to-upload", upload).await {
+        return None;
+    }
+    Some(check::clock_offset(outbound, upload).await)
+}
+
+/// Exchanges the token, and uploads or asks whether that would be taken.
+pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: CheckOptions, steps: &mut Steps<'_>) {
+    let clock = Clock::system();
+    let authorize = config.to.authorize.clone();
+    let mut grants =
+        Grants::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
+    let (start, tried) = (Instant::now(), format!("--to: the token at {}", bare(&config.to.authorize)));
+    // The client itself waits for longer: the server may have to ask its authority.
+    let granted = match timeout(options.timeout, grants.grant()).await {
+        Ok(Ok(grant)) => Ok(grant),
+        Ok(Err(error)) => Err((error.to_string(), advice_for_token(&error))),
+        Err(_elapsed) => Err((
+            format!("the server did not answer within {}", Human(options.timeout)),
+            "is the server, or its authority, slow? see its log",
+        )),
+    };
+    let grant = match granted {
+        Ok(grant) => grant,
+        Err((cause, advice)) => {
+            steps.add(Step::failed(AUTHORIZE, tried, cause).advise(advice).since(start));
+            steps.add(Step::skipped(UPLOAD, "--to: the upload", "there is no token for it"));
+            return;
+        }
+    };
+    let labels: Vec<_> = grant.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let found = format!("200: a token, and the labels that every series gets: {}", labels.join(", "));
+    steps.add(Step::passed(AUTHORIZE, tried, found).since(start));
+
+    let (start, url) = (Instant::now(), bare(&config.to.upload));
+    if options.send {
+        steps.add(uploaded(config, clock, format!("--to: an upload to {url}")).await.since(start));
+        return;
+    }
+    let tried = format!("--to: an empty upload to {url}");
+    let uploads = Uploads::new(outbound.clone(), config.to.upload.clone(), Metrics::default());
+    let step = match uploads.send(&grant, bytes::Bytes::new()).await {
+        Ok(Some(_)) => Step::passed(UPLOAD, tried, "200: an upload would be taken (--send makes a real one)"),
+        Ok(None) => Step::passed(UPLOAD, tried, "200: an upload would be taken, by a server of another kind"),
+        Err(UploadError::TooOften(refusal)) => {
+            let found = format!("{refusal}: the token is good, and this cluster uploaded a moment ago");
+            Step::passed(UPLOAD, tried, found)
+        }
+        Err(error) => {
+            let advice = advice_for_upload(&error);
+            Step::failed(UPLOAD, tried, error.to_string()).advise(advice)
+        }
+    };
+    steps.add(step.since(start));
+}
+
+/// A whole cycle, as the client runs it.
+async fn uploaded(config: &Config, clock: Clock, tried: String) -> Step {
+    let cycle = match Worker::new(config, clock, Metrics::default()) {
+        Ok(mut worker) => worker.cycle().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let report = match cycle {
+        Ok(report) => report,
+        Err(error) => {
+            return Step::failed(UPLOAD, tried, error).advise("see the log of the server for the request's id");
+        }
+    };
+    let (uploaded, bytes) = (report.uploaded, report.bytes);
+    match (uploaded, report.counts) {
+        (0, _) => Step::warned(UPLOAD, tried, "nothing was left to upload").advise("see the step scrape"),
+        (_, None) => Step::passed(UPLOAD, tried, format!("200: {uploaded} series in {bytes} bytes")),
+        (_, Some(counts)) => {
+            let found = format!(
+                "200: {uploaded} series in {bytes} bytes; the server kept {}, filtered {}, and left out {} duplicates",
+                counts.kept, counts.filtered, counts.duplicates
+            );
+            match counts.kept {
+                0 => Step::warned(UPLOAD, tried, found).advise("the server's whitelist allows none of these series"),
+                _ => Step::passed(UPLOAD, tried, found),
+            }
+        }
+    }
+}
+
+fn advice_for_token(error: &TokenError) -> &'static str {
+    match error {
+        TokenError::Credential(_) => "see --to-token-file",
+        TokenError::Unreachable(error) if error.is_not_http() => "write https:// in --to",
+        TokenError::Unreachable(_) => "is the server slow, or does a proxy stand before it?",
+        TokenError::Refused(refusal) => match refusal.status.as_u16() {
+            401 => "is what --to-token-file holds this cluster's current token?",
+            403 => "may this account report? ask the operator of the server",
+            404 => "does the vendor know this cluster? see --id",
+            409 => "another token has this --id: is it copied from another cluster?",
+            _ => "ask the operator of the server",
+        },
+        TokenError::NotAServer(_) | TokenError::Answer(_) => "give the URL of a telemeter server as --to",
+        TokenError::WantsHttps(_) => "write https:// in --to",
+        TokenError::Failed(refusal) if refusal.status.as_u16() == 429 => "wait as long as it says",
+        TokenError::Failed(_) => "the server, or its authority, has a problem of its own: tell its operator",
+    }
+}
+
+fn advice_for_upload(error: &UploadError) -> &'static str {
+    match error {
+        UploadError::Unreachable(error) if error.is_not_http() => "write https:// in --to-upload",
+        UploadError::Unreachable(_) => "is the server slow, or does a proxy stand before it?",
+        UploadError::Unauthorized(_) => {
+            "do /authorize and /upload lead to the same server, with the same --shared-key?"
+        }
+        UploadError::TooOften(_) => "wait as long as it says",
+        UploadError::TooLarge { .. } => "name less with --match, or raise the server's --limit-bytes",
+        UploadError::Refused(_) => "ask the operator of the server, with the request's id",
+        UploadError::NotAServer(_) => "give the URL of a telemeter server as --to, or as --to-upload",
+        UploadError::Failed(_) => "the server, or its store, has a problem of its own: tell its operator",
+    }
+}

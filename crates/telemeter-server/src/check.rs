@@ -1,0 +1,90 @@
+//! `server check`: would this server work? Each step from its files to the store, with the real calls.
+
+mod files;
+mod services;
+
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use telemeter_http::{
+    budget::MemoryBudget,
+    check::{self, Stage, Step, Steps},
+    clock::Clock,
+};
+
+use crate::{config::Config, serve::build};
+
+/// The keys of our tokens.
+pub const KEYS: Stage = Stage { name: "keys", exit_code: 30 };
+/// The certificates of our listeners.
+pub const CERTIFICATE: Stage = Stage { name: "certificate", exit_code: 31 };
+/// The rules.
+pub const WHITELIST: Stage = Stage { name: "whitelist", exit_code: 32 };
+/// The OpenID provider.
+pub const OIDC: Stage = Stage { name: "oidc", exit_code: 33 };
+/// The authority.
+pub const AUTHORITY: Stage = Stage { name: "authority", exit_code: 34 };
+/// The servers of memcached.
+pub const MEMCACHED: Stage = Stage { name: "memcached", exit_code: 35 };
+/// The store.
+pub const STORE: Stage = Stage { name: "store", exit_code: 36 };
+
+/// What one of the steps may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the steps one after the other. What fails does not keep the others from being tried. `offline` looks at flags and
+/// files only.
+pub async fn check(config: &Config, offline: bool, steps: &mut Steps<'_>) {
+    files::check(config, steps);
+    if offline {
+        return;
+    }
+    if steps.has_failed(Stage::FILES) || steps.has_failed(KEYS) || steps.has_failed(WHITELIST) {
+        for (stage, tried) in [(AUTHORITY, "--authorize"), (STORE, "--forward-url")] {
+            steps.add(Step::skipped(stage, tried, "a file cannot be used"));
+        }
+        return;
+    }
+    let (clock, mut registry) = (Clock::system(), Registry::default());
+    let (gateway, outbounds) = match build::gateway(config, &clock, &mut registry, &MemoryBudget::unlimited()) {
+        Ok(built) => built,
+        Err(error) => {
+            steps.add(Step::failed(Stage::PROXY, "certificates and proxy variables of outbound calls", error));
+            return;
+        }
+    };
+    let outbound = |name: &str| outbounds.iter().find(|outbound| outbound.config().name == name);
+    let mut others = Vec::new();
+    if let (Some(oidc), Some(outbound), Some(token)) = (&config.oidc, outbound("oauth"), &gateway.token) {
+        services::oidc(oidc, outbound, token, steps).await;
+    }
+    if let (crate::config::Door::Authority(authority), Some(outbound), Some(tollbooth)) =
+        (&config.door, outbound("authorize"), &gateway.tollbooth)
+    {
+        if services::authority(&authority.url, outbound, tollbooth, steps).await {
+            others.push(("--authorize", check::clock_offset(outbound, &authority.url).await));
+        }
+    } else {
+        let step = Step::warned(AUTHORITY, "--insecure-allow-any-cluster", "nobody is asked: every token is good");
+        steps.add(step.advise("give --authorize, but for a demo"));
+    }
+    if let Some(memcached) = &config.memcached {
+        for server in &memcached.servers {
+            steps.add(services::memcached(server).await);
+        }
+    }
+    match (&config.forward, outbound("forward"), &gateway.forward) {
+        (Some(store), Some(outbound), Some(forward)) => {
+            if services::store(&store.url, outbound, forward, steps).await {
+                others.push(("--forward-url", check::clock_offset(outbound, &store.url).await));
+            }
+        }
+        _ => {
+            let step = Step::warned(STORE, "--recent-store", "what is acknowledged is held in memory alone");
+            steps.add(step.advise("give --forward-url, but for a demo"));
+        }
+    }
+    if others.iter().any(|(_, ahead)| ahead.is_ok()) {
+        steps.add(check::clock(&others));
+    }
+}

@@ -1,0 +1,199 @@
+//! `telemeter client check` and `telemeter server check`: why does it fail? Prints a line a step; the exit code says which
+//! stage failed first.
+
+use std::{io, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use telemeter_client::check::CheckOptions;
+use telemeter_http::{
+    check::{self, Outcome, Stage, Step, Steps},
+    duration::Human,
+};
+
+use super::RunOnce;
+use crate::{
+    flags::{FlagError, client::ClientFlags, duration, server::ServerFlags},
+    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+/// Find out why a push fails: try each step from the files to the upload, and say how it went. Takes the flags of the
+/// client. The exit code says which stage failed first; see docs/troubleshooting.md.
+#[derive(Parser, Debug)]
+#[command(name = "check")]
+pub(super) struct ClientCheck {
+    /// Upload for real. Without: the server is asked whether it would take an upload, and nothing is stored.
+    #[arg(long)]
+    send: bool,
+
+    /// How long a connection or an answer may take; at least 1s.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    timeout: Duration,
+
+    #[command(flatten)]
+    output: OutputFlags,
+
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// Find out whether a server would work: try each step from the files to the store, and say how it went. Takes the flags of
+/// the server. The exit code says which stage failed first; see docs/troubleshooting.md.
+#[derive(Parser, Debug)]
+#[command(name = "check")]
+pub(super) struct ServerCheck {
+    #[command(flatten)]
+    output: OutputFlags,
+
+    #[command(flatten)]
+    server: ServerFlags,
+}
+
+impl RunOnce for ClientCheck {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+        let (warnings, options) = (self.client.warnings(), options(self.send, self.client.mode.dry_run, self.timeout));
+        let config = self.client.config();
+        report(printer, self.output.format, async |steps| {
+            if let Some(config) = flags(config, warnings, steps) {
+                telemeter_client::check::check(&config, options, steps).await;
+            }
+        })
+        .await
+    }
+}
+
+impl RunOnce for ServerCheck {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+        let (warnings, offline) = (self.server.warnings(), self.server.mode.dry_run);
+        let config = self.server.config();
+        report(printer, self.output.format, async |steps| {
+            if let Some(config) = flags(config, warnings, steps) {
+                telemeter_server::check::check(&config, offline, steps).await;
+            }
+        })
+        .await
+    }
+}
+
+fn options(send: bool, offline: bool, timeout: Duration) -> CheckOptions {
+    CheckOptions { send, offline, timeout: timeout.max(Duration::from_secs(1)) }
+}
+
+/// Whether the flags make a configuration; a line for each that does less than it promises.
+fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut Steps<'_>) -> Option<C> {
+    for warning in warnings {
+        steps.add(Step::warned(Stage::FLAGS, "the flags", warning));
+    }
+    match config {
+        Ok(config) => {
+            steps.add(Step::passed(Stage::FLAGS, "the flags", "understood"));
+            Some(config)
+        }
+        Err(error) => {
+            steps
+                .add(Step::failed(Stage::FLAGS, "the flags", error.to_string()).advise("see --help, or docs/flags.md"));
+            None
+        }
+    }
+}
+
+/// Runs the steps, and prints them: for people each as it ends.
+async fn report(
+    printer: &mut Printer,
+    format: Format,
+    run: impl AsyncFnOnce(&mut Steps<'_>),
+) -> Result<ExitCode, Failure> {
+    let mut printed = Ok(());
+    let steps = {
+        let (printer, printed) = (&mut *printer, &mut printed);
+        let mut steps = Steps::new(move |step| {
+            if format == Format::Table && printed.is_ok() {
+                let text = line(printer, step);
+                *printed = printer.line(&text);
+            }
+        });
+        run(&mut steps).await;
+        steps.into_all()
+    };
+    let printed: io::Result<()> = printed;
+    printed?;
+    let code = check::exit_code(&steps);
+    match format {
+        Format::Table => printer.line(&last(&steps, code))?,
+        Format::Json | Format::Csv => printer.print(format, &table(&steps))?,
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn word(outcome: Outcome) -> (&'static str, Tone) {
+    match outcome {
+        Outcome::Passed => ("ok", Tone::Good),
+        Outcome::Warned => ("warning", Tone::Warning),
+        Outcome::Failed => ("FAILED", Tone::Bad),
+        Outcome::Skipped => ("not tried", Tone::Plain),
+    }
+}
+
+/// `FAILED     tls       --to: in the TLS handshake with store.example, 3ms: the certificate has expired. To do: …`
+fn line(printer: &Printer, step: &Step) -> String {
+    let (word, tone) = word(step.outcome);
+    let took = if step.took.as_millis() == 0 { String::new() } else { format!(", {}", Human(step.took)) };
+    let stop = if step.found.ends_with(['?', '.']) { "" } else { "." };
+    let advice =
+        if step.advice.is_empty() { String::new() } else { format!("{stop} To do: {}", human::safe(&step.advice)) };
+    let (word, stage) = (printer.toned(tone, &format!("{word:<9}")), step.stage.name);
+    format!("{word} {stage:<11} {}{took}: {}{advice}", human::safe(&step.tried), human::safe(&step.found))
+}
+
+fn last(steps: &[Step], code: u8) -> String {
+    let of = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
+    match steps.iter().find(|step| step.outcome == Outcome::Failed) {
+        Some(step) => format!("The first step that failed is {}: exit code {code}.", step.stage.name),
+        None if of(Outcome::Warned) > 0 => format!("All steps work; {} of them with a warning.", of(Outcome::Warned)),
+        None => "All steps work.".to_owned(),
+    }
+}
+
+fn table(steps: &[Step]) -> Table {
+    let mut table = Table::new([
+        Column::text("outcome"),
+        Column::text("stage"),
+        Column::text("tried"),
+        Column::number("seconds"),
+        Column::text("found").wrapping(),
+        Column::text("to do").wrapping(),
+    ]);
+    for step in steps {
+        let (word, tone) = word(step.outcome);
+        table.row([
+            Value::text(word).tone(tone),
+            Value::text(step.stage.name),
+            Value::text(&step.tried),
+            Value::number(step.took.as_secs_f64()),
+            Value::text(&step.found),
+            if step.advice.is_empty() { Value::none() } else { Value::text(&step.advice) },
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_line() {
+        let (printer, _) = Printer::to_memory(None, false);
+        let step = Step::failed(Stage::TLS, "--to: in the TLS handshake with a.test", "it has\u{1b}[31m expired");
+        let step = Step { took: Duration::from_millis(3), ..step.advise("renew it") };
+        assert_eq!(
+            line(&printer, &step),
+            "FAILED    tls         --to: in the TLS handshake with a.test, 3ms: it has\\u{1b}[31m expired. To do: renew it"
+        );
+        let step = Step::passed(Stage::FLAGS, "the flags", "understood");
+        assert_eq!(line(&printer, &step), "ok        flags       the flags: understood");
+        assert_eq!(last(std::slice::from_ref(&step), 0), "All steps work.");
+        let failed = Step::failed(Stage::CLOCK, "", "");
+        assert_eq!(last(&[step, failed], 16), "The first step that failed is clock: exit code 16.");
+    }
+}

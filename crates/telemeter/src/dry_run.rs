@@ -1,0 +1,105 @@
+//! `--dry-run`: reads and checks all flags and files of a program, says so in one line, and ends.
+
+use std::{io::Write as _, path::Path, process::ExitCode, time::Duration};
+
+use telemeter_client::config::Credential;
+use telemeter_http::check::{self, Outcome, Step, Steps};
+
+use crate::run::Failure;
+
+/// Whether a program is run, or only what it was told is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It runs.
+    Run,
+    /// `--dry-run`.
+    DryRun,
+}
+
+/// The files of the client.
+///
+/// # Errors
+/// The first that cannot be used.
+pub(crate) async fn client(config: &telemeter_client::Config) -> Result<ExitCode, Failure> {
+    let options = telemeter_client::check::CheckOptions { send: false, offline: true, timeout: Duration::from_secs(1) };
+    ended("telemeter-client", async |steps| telemeter_client::check::check(config, options, steps).await).await
+}
+
+/// The files of the server.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode, Failure> {
+    ended("telemeter-server", async |steps| telemeter_server::check::check(config, true, steps).await).await
+}
+
+/// The tokens of the authority.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, Failure> {
+    crate::programs::authority_tokens(tokens_file)?;
+    said("authorization-server", 0)
+}
+
+/// The files of the benchmark.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<ExitCode, Failure> {
+    ended("telemeter-benchmark", async |steps| {
+        steps.add(check::file("--metrics-file", &config.metrics_file, true));
+        if let Some(path) = &config.to.ca_file {
+            steps.add(check::file("--to-ca-file", path, true));
+        }
+        if let Credential::File(path) = &config.to.token {
+            steps.add(check::file("--to-token-file", path, false));
+        }
+        if let Some(telemeter_benchmark::config::Tokens::Minted(path)) =
+            config.fleet.as_ref().map(|fleet| &fleet.tokens)
+        {
+            steps.add(check::file("--shared-key", path, false));
+        }
+    })
+    .await
+}
+
+/// The files of the quickstart.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConfig) -> Result<ExitCode, Failure> {
+    ended("telemeter quickstart", async |steps| {
+        if let Some(path) = &config.match_file {
+            steps.add(check::file("--match-file", path, true));
+        }
+        let Some(from) = &config.from else { return };
+        if let Some(path) = &from.ca_file {
+            steps.add(check::file("--from-ca-file", path, true));
+        }
+        if let Some(Credential::File(path)) = &from.token {
+            steps.add(check::file("--from-token-file", path, false));
+        }
+    })
+    .await
+}
+
+async fn ended(program: &str, run: impl AsyncFnOnce(&mut Steps<'_>)) -> Result<ExitCode, Failure> {
+    let mut steps = Steps::new(|_| ());
+    run(&mut steps).await;
+    let steps = steps.into_all();
+    if let Some(Step { tried, found, .. }) = steps.iter().find(|step| step.outcome == Outcome::Failed) {
+        return Err(format!("{tried}: {found}").into());
+    }
+    said(program, steps.iter().filter(|step| step.outcome == Outcome::Warned).count())
+}
+
+fn said(program: &str, warnings: usize) -> Result<ExitCode, Failure> {
+    let with = match warnings {
+        0 => String::new(),
+        1 => "; 1 of them with a warning, see the command check".to_owned(),
+        more => format!("; {more} of them with a warning, see the command check"),
+    };
+    writeln!(std::io::stdout(), "{program}: flags and files are good{with}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! A log line for people at a terminal: the time, a plain sentence, and behind it what the event says besides.
+//!
+//! `12:34:56 warning: no --shared-key: a key was generated`, `12:34:56 serving (external 127.0.0.1:9003)`.
+
+use std::fmt::{self, Write as _};
+
+use tracing::{
+    Event,
+    field::{Field, Visit},
+};
+
+use super::{line::timestamp, must_escape};
+
+/// The fields that say why.
+const CAUSES: [&str; 2] = ["error", "cause"];
+
+/// The line of an event.
+pub(super) fn of_event(unix_ms: i64, level: &tracing::Level, event: &Event<'_>) -> String {
+    let mut parts = Parts::default();
+    event.record(&mut parts);
+    line(unix_ms, level, &parts)
+}
+
+/// The line that stands where `lines` others were dropped.
+pub(super) fn dropped(unix_ms: i64, lines: u64) -> String {
+    let message = format!("{lines} lines of the log were dropped here: it was read too slowly");
+    line(unix_ms, &tracing::Level::WARN, &Parts { message, ..Parts::default() })
+}
+
+fn line(unix_ms: i64, level: &tracing::Level, parts: &Parts) -> String {
+    let time = timestamp(unix_ms);
+    let word = match *level {
+        tracing::Level::ERROR => "error: ",
+        tracing::Level::WARN => "warning: ",
+        tracing::Level::INFO => "",
+        _ => "debug: ",
+    };
+    let Parts { message, cause, rest } = parts;
+    let mut text = format!("{} {word}{message}", time.get(11..19).unwrap_or_default());
+    if !cause.is_empty() {
+        let _ = write!(text, ": {cause}");
+    }
+    if !rest.is_empty() {
+        let _ = write!(text, " ({rest})");
+    }
+    let mut safe = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        match character {
+            character if must_escape(character) => safe.extend(character.escape_default()),
+            character => safe.push(character),
+        }
+    }
+    safe.push('\n');
+    safe
+}
+
+#[derive(Default)]
+struct Parts {
+    message: String,
+    cause: String,
+    rest: String,
+}
+
+impl Parts {
+    fn add(&mut self, field: &Field, value: impl fmt::Display) {
+        let name = field.name();
+        if name == "message" {
+            let _ = write!(self.message, "{value}");
+        } else if CAUSES.contains(&name) {
+            let _ = write!(self.cause, "{value}");
+        } else {
+            let separator = if self.rest.is_empty() { "" } else { ", " };
+            let _ = write!(self.rest, "{separator}{} {value}", name.strip_prefix("r#").unwrap_or(name));
+        }
+    }
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format_args!("{value:?}"));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.add(field, crate::run::causes(value));
+    }
+}
