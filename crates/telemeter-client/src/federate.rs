@@ -83,6 +83,8 @@ pub(crate) struct Federate {
     token: Option<Credential>,
     limit_bytes: usize,
     metrics: Metrics,
+    /// What is wrong with the first selector that we cannot read.
+    doubt: Option<String>,
 }
 
 /// An answer under way.
@@ -135,7 +137,7 @@ impl Federate {
         let mut url = config.from.url.clone();
         url.query_pairs_mut().extend_pairs(selectors.texts().map(|selector| ("match[]", selector)));
         let (token, limit_bytes) = (config.from.token.clone(), config.limit_bytes);
-        Self { outbound, url, token, limit_bytes, metrics }
+        Self { outbound, url, token, limit_bytes, metrics, doubt: selectors.first_doubt() }
     }
 
     /// Asks; the body is still to come.
@@ -164,7 +166,10 @@ impl Federate {
                 break;
             }
         }
-        let refusal = Refusal::new(opened.status, &said, opened.retry_after());
+        let mut refusal = Refusal::new(opened.status, &said, opened.retry_after());
+        if let Some(doubt) = self.doubt.as_ref().filter(|_| opened.status == StatusCode::BAD_REQUEST) {
+            refusal.line = format!("{}; {doubt}", refusal.line);
+        }
         let refusal = refusal.with_redirect(opened.redirect_target().as_deref()).with_path(opened.through());
         Err(match opened.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FederateError::Refused(refusal),

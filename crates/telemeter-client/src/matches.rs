@@ -10,6 +10,8 @@ use crate::config::Config;
 /// How much of a long selector is shown on each side of its fault, in characters.
 const SHOWN: usize = 40;
 
+const SENT: &str = "it is sent all the same: if Prometheus cannot read it either, no scrape succeeds";
+
 /// All selectors, in the order in which they are sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Selectors {
@@ -71,6 +73,13 @@ impl Selectors {
         self.all.iter().map(|Text { flag, text }| (*flag, text.as_str(), doubt(text)))
     }
 
+    /// What is wrong with the first selector that cannot be read.
+    pub(crate) fn first_doubt(&self) -> Option<String> {
+        let unread = self.all.iter().find(|one| Selector::parse(&one.text).is_err())?;
+        let doubt = doubt(&unread.text)?;
+        Some(format!("{} {}", unread.flag, doubt.strip_suffix(SENT).map_or(&*doubt, |d| d.trim_end_matches("; "))))
+    }
+
     /// What an answer is held against.
     pub(crate) fn asked(&self) -> Asked {
         let parsed: Option<Vec<Selector>> =
@@ -81,7 +90,6 @@ impl Selectors {
 
 /// What is wrong with a selector, and a caret in front of the character where it goes wrong.
 fn doubt(selector: &str) -> Option<String> {
-    const SENT: &str = "it is sent all the same: if Prometheus cannot read it either, no scrape succeeds";
     match Selector::parse(selector) {
         Ok(read) if Requested::can_judge(&read) => None,
         Ok(_) => Some(format!(
@@ -139,6 +147,15 @@ mod tests {
         for selector in ["up", "{__name__=\"up\"}", "{}", "{\"http.status\"=\"x\"}", "up{a=~\"b|c\"}"] {
             assert_eq!(doubt(selector), None, "{selector}");
         }
+    }
+
+    #[test]
+    fn the_first_doubt_names_its_flag() {
+        let all = ["up", "{job=a}", "up,"].map(|text| Text { flag: "--match", text: text.to_owned() }).to_vec();
+        let doubt = Selectors { all, is_enforced: true }.first_doubt().expect("a doubt");
+        let expected =
+            "--match {job=^a} cannot be read at column 6, at the ^: expected a value in quotes, found \"a}\"";
+        assert_eq!(doubt, expected);
     }
 
     #[test]

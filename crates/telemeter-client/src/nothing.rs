@@ -66,9 +66,40 @@ pub(crate) fn unrequested(left_out: &LeftOut) -> Option<String> {
     }
 }
 
+/// What to say where the newest sample of a scrape is far from this machine's clock; `None` where it is not.
+pub(crate) fn clocks(newest_ms: Option<i64>, now_ms: i64) -> Option<String> {
+    const AHEAD: Duration = Duration::from_mins(2);
+    const BEHIND: Duration = Duration::from_mins(30);
+    let behind_ms = now_ms.saturating_sub(newest_ms?);
+    let distance = Duration::from_millis(behind_ms.unsigned_abs());
+    let (limit, direction) = if behind_ms < 0 { (AHEAD, "ahead of") } else { (BEHIND, "behind") };
+    (distance > limit).then(|| {
+        let distance = Human(distance);
+        format!(
+            "the newest sample of Prometheus is {distance} {direction} this machine's clock: one of the two clocks is \
+             wrong, or Prometheus has stopped to scrape"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told_whose_and_by_how_much() {
+        let check = |newest_ms, expected: Option<&str>| {
+            let words = clocks(newest_ms, 10_000_000);
+            assert_eq!(words.is_some(), expected.is_some(), "{words:?}");
+            assert!(words.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
+        };
+        check(None, None);
+        check(Some(10_000_000), None);
+        check(Some(10_100_000), None);
+        check(Some(8_300_000), None);
+        check(Some(10_842_000), Some("is 14m2s ahead of this machine's clock"));
+        check(Some(2_740_000), Some("is 2h1m behind this machine's clock"));
+    }
 
     #[test]
     fn the_warning_says_why_nothing_was_uploaded() {

@@ -22,6 +22,7 @@ use crate::{
     credential::CredentialError,
     federate::FederateError,
     metrics::{Metrics, Side},
+    nothing,
     pipeline::{LeftOut, Packed},
     scraper::Scraper,
     status::Status,
@@ -211,6 +212,9 @@ impl Worker {
         let Surroundings { clock, metrics, status, last, .. } = &self.around;
         let packed = Arc::new(self.scraper.scrape(&grant.labels, || clock.now_ms(), None).await?);
         metrics.scraped(&packed);
+        if let Some(words) = nothing::clocks(packed.newest_ms, clock.now_ms()) {
+            tracing::warn!("{words}");
+        }
         status.scraped(&packed, clock.now_ms());
         last.store(Some(packed.clone()));
         Ok(packed)

@@ -148,6 +148,17 @@ async fn what_nobody_asked_for_is_not_uploaded_whatever_the_source_answers() {
 }
 
 #[tokio::test]
+async fn a_scrape_that_is_refused_for_a_selector_names_it() {
+    let (from, to) = (MockServer::start().await, Server::default().start().await);
+    let refusal = ResponseTemplate::new(400).set_body_string("1:6: parse error");
+    Mock::given(method("GET")).and(path("/federate")).respond_with(refusal).mount(&from).await;
+    let mut config = config(&from, &to);
+    config.matches = vec!["up".to_owned(), "{job=a}".to_owned()];
+    let error = worker(&config).0.cycle().await.expect_err("refused").to_string();
+    assert!(error.contains("(400): 1:6: parse error; --match {job=^a} cannot be read at column 6"), "{error}");
+}
+
+#[tokio::test]
 async fn what_is_not_uploaded_is_counted_by_why() {
     let long_ago = NOW_MS - 30 * 3_600_000;
     let too_long = "x".repeat(300);

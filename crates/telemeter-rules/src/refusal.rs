@@ -31,13 +31,13 @@ pub enum Refusal {
     #[error("the samples of a family are not sorted by time")]
     Unsorted,
     /// A sample that is too old.
-    #[error("a sample is over {hours} hours old")]
+    #[error("a sample is over {hours} hours old by the server's clock")]
     TooOld {
         /// How old it may be.
         hours: u64,
     },
     /// A sample that is too far ahead.
-    #[error("a sample is over {minutes} minutes ahead of our clock")]
+    #[error("a sample is over {minutes} minutes ahead of the server's clock")]
     TooFarAhead {
         /// How far ahead it may be.
         minutes: u64,

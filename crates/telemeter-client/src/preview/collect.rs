@@ -52,6 +52,8 @@ struct Seen {
 struct Pending {
     name: String,
     selectors: Vec<usize>,
+    /// Those that name it where a label was added behind them.
+    maybe: Vec<usize>,
     before: Report,
 }
 
@@ -166,23 +168,31 @@ impl Watch for Collector<'_> {
     fn scraped(&self, series: &Series<'_, '_>, report: &Report) {
         let seen = &mut *self.seen.lock();
         Self::settle(seen, report);
-        let mut selectors = Vec::new();
-        for (index, requested) in self.compiled.iter().enumerate() {
-            if requested.as_ref().is_some_and(|requested| requested.names(series.labels)) {
-                seen.selector_series[index] += 1;
-                selectors.push(index + 1);
-            }
+        let all = |names: fn(&Requested, &[Label<'_>]) -> bool| -> Vec<usize> {
+            let compiled = self.compiled.iter().enumerate();
+            compiled
+                .filter(|(_, one)| one.as_ref().is_some_and(|one| names(one, series.labels)))
+                .map(|(at, _)| at)
+                .collect()
+        };
+        let selectors = all(Requested::names);
+        for at in &selectors {
+            seen.selector_series[*at] += 1;
         }
-        seen.pending = Some(Pending { name: series.name().to_owned(), selectors, before: *report });
+        let maybe = if selectors.is_empty() { all(Requested::may_name) } else { Vec::new() };
+        seen.pending = Some(Pending { name: series.name().to_owned(), selectors, maybe, before: *report });
     }
 
     fn left(&self, series: &Series<'_, '_>) {
         let seen = &mut *self.seen.lock();
         seen.duplicates += usize::from(self.is_duplicate(seen, series));
-        let Some(Pending { name, selectors, .. }) = seen.pending.take() else { return };
+        let Some(Pending { name, selectors, maybe, .. }) = seen.pending.take() else { return };
+        for at in &maybe {
+            seen.selector_series[*at] += 1;
+        }
         let sent = seen.sent.entry(series.name().to_owned()).or_default();
         sent.scraped_as.insert(name);
-        sent.selectors.extend(selectors);
+        sent.selectors.extend(selectors.into_iter().chain(maybe).map(|at| at + 1));
     }
 
     fn ended(&self, report: &Report) {

@@ -58,6 +58,13 @@ impl Requested {
         })
     }
 
+    /// As [`Self::names`], where labels that a selector lets be absent may have been added behind it.
+    #[must_use]
+    pub fn may_name(&self, labels: &[Label<'_>]) -> bool {
+        let external: Vec<&str> = self.may_be_external.iter().map(|name| &**name).collect();
+        self.names(labels) || !external.is_empty() && self.names(without(labels, &external, &Arena::new()))
+    }
+
     /// The step for one answer. Where it does not `drop` what nobody asked for, it counts it.
     #[must_use]
     pub fn filter(&self, drop: bool) -> FilterRequested<'_> {

@@ -185,6 +185,13 @@ async fn it_says_why_nothing_would_be_sent_and_what_nobody_asked_for() {
 }
 
 #[tokio::test]
+async fn a_selector_that_an_external_label_hides_is_found() {
+    let source = Source::of("up{job=\"a\",team=\"x\"} 1 NOW\n").await;
+    let text = flowing(&source, &["--match=up{team!=\"x\"}"]).await;
+    assert!(text.contains("asked for by up{team!=\"x\"} labels:") && !text.contains("matched nothing"), "{text}");
+}
+
+#[tokio::test]
 async fn the_server_is_asked_for_its_labels_only_where_it_is_told_to() {
     let source = Source::of("up{job=\"a\"} 1 NOW\n").await;
     let tokens = axum::routing::post(|| async {
