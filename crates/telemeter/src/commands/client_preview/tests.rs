@@ -53,7 +53,8 @@ impl Source {
         let size = regex::Regex::new(r#"[0-9]+ B as it is uploaded|"upload_bytes": [0-9]+"#).unwrap();
         let text = written.text().replace(&self.0.to_string(), "prometheus:9090");
         let text = size.replace_all(&text, |found: &regex::Captures<'_>| {
-            found[0].chars().filter(|c| !c.is_ascii_digit()).collect::<String>()
+            let kept = found[0].trim_matches(|c: char| c.is_ascii_digit());
+            if kept.starts_with('"') { format!("{kept}0") } else { format!("0{kept}") }
         });
         let text = text.into_owned();
         assert!(!text.contains("hunter2"), "{text}");
