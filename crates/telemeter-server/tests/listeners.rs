@@ -6,7 +6,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use support::{
-    CLUSTER, SOON, World, body,
+    CLUSTER, SOON, World, body, body_v2,
     fake::{Answer, Fake},
     nowhere, send,
 };
@@ -282,4 +282,46 @@ async fn the_recent_store_holds_what_was_acknowledged() {
         assert!(["/federate", "/families", "/clusters/{id}"].iter().all(|path| paths.contains(path)), "{paths}");
         assert_eq!(world.get(world.external("/federate")).await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn the_recent_store_holds_what_went_on_whatever_way_it_came() {
+    let world = World::with(|config| {
+        config.recent_store = recent();
+        config.rules.elide_labels = vec!["replica".to_owned()];
+    })
+    .await;
+    let token = world.token(CLUSTER).await;
+    let v2 = |series: &str| {
+        let request = world.receive_of(CLUSTER, body_v2::Request::of(&[series]).block());
+        request.header("content-type", body_v2::CONTENT_TYPE)
+    };
+    for push in 0..3 {
+        let ms = push * 60_000;
+        world.set_offset_ms(ms);
+        let sample = |labels: &str| format!("{labels},_id=c1 {push}@{ms}");
+        // One that goes on as it came, one that loses a label, duplicates of which the newer is sent, and remote write 2.0.
+        assert_eq!(world.receive(CLUSTER, &[&sample("spliced")]).await.status, 200);
+        assert_eq!(world.receive(CLUSTER, &[&sample("changed,replica=a")]).await.status, 200);
+        let duplicates = [format!("uploaded,replica=a,_id=c1 9@{}", ms - 2), sample("uploaded,replica=b")];
+        let duplicates = [duplicates[0].as_str(), duplicates[1].as_str()];
+        assert_eq!(world.upload_delimited(&token, &duplicates).await.status, 200);
+        assert_eq!(world.send(v2(&sample("second"))).await.status, 204);
+        let told = world.get(world.internal("/federate?match[]={_id=\"c1\"}")).await.body;
+        let lines: Vec<_> = told.lines().filter(|line| !line.starts_with('#')).collect();
+        let now = support::NOW_MS + ms;
+        let expected = ["changed", "second", "spliced", "uploaded"];
+        assert_eq!(lines, expected.map(|name| format!("{name}{{_id=\"c1\"}} {push} {now}")), "{told}");
+    }
+    // Whatever the store says but 2xx, of series that are known and of new ones.
+    world.set_offset_ms(200_000);
+    for status in [400, 409, 500] {
+        world.store.answers(Answer::of(status));
+        for name in ["spliced", "changed,replica=a", "new"] {
+            assert_ne!(world.receive(CLUSTER, &[&format!("{name},_id=c1 8@200000")]).await.status, 200);
+        }
+        assert_ne!(world.upload(&token, &["uploaded,_id=c1 8@200000"]).await.status, 200);
+    }
+    let told = world.get(world.internal("/federate?match[]={_id=\"c1\"}")).await.body;
+    assert!(!told.contains(" 8 ") && !told.contains("new"), "{told}");
 }
