@@ -48,7 +48,7 @@ async fn a_batch_carries_no_header_value_of_a_caller() {
         ResponseTemplate::new(if bad { 400 } else { 200 })
     })
     .await;
-    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(50), ..BatchConfig::default() });
+    let forward = forward(&store, BatchConfig { linger: Duration::from_millis(300), ..BatchConfig::default() });
     let sends = (0..20).map(|index| {
         let carrier = HashMap::from([
             ("traceparent".to_owned(), format!("00-{:032x}-{:016x}-01", 0xabc_0000 + index, 0xdef_0000 + index)),
@@ -77,7 +77,7 @@ async fn a_batch_carries_no_header_value_of_a_caller() {
     }
 
     // A span ends with its task, a moment after its callers have heard.
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if spans.named("forward").len() == requests.len() && spans.named("request").len() == 20 {
             break;
         }
