@@ -21,13 +21,17 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::{
     flags::{self, Flags, Program},
-    logs,
+    fleet, logs,
     output::Printer,
     run::Failure,
 };
 
 /// Commands of `telemeter` itself.
-const TELEMETER: &[CommandEntry] = &[CommandEntry::of::<completions::Completions>(), CommandEntry::of::<man::Man>()];
+const TELEMETER: &[CommandEntry] = &[
+    CommandEntry::of::<fleet::FleetFlags>(),
+    CommandEntry::of::<completions::Completions>(),
+    CommandEntry::of::<man::Man>(),
+];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.
 const CLIENT: &[CommandEntry] =

@@ -12,7 +12,7 @@ pub mod shared;
 mod size;
 pub mod table;
 mod target;
-mod value;
+pub(crate) mod value;
 
 use std::{
     ffi::{OsStr, OsString},

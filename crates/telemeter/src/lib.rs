@@ -3,6 +3,7 @@
 pub mod commands;
 mod dry_run;
 pub mod flags;
+pub mod fleet;
 pub mod logs;
 pub mod output;
 mod programs;

@@ -81,6 +81,7 @@ pub struct OutputFlags {
     #[arg(
         short = 'o',
         long = "output",
+        global = true,
         value_enum,
         default_value = "table",
         ignore_case = true,
@@ -130,6 +131,23 @@ impl Printer {
             Format::Json => return self.json(&table.json()),
         };
         self.write(&text)
+    }
+
+    /// Writes one more part of a result that goes on: rows of CSV, with the header before the `first` part alone; a JSON
+    /// object a line. A table is written as by [`Self::print`].
+    ///
+    /// # Errors
+    /// As for [`Self::print`].
+    pub fn append(&mut self, format: Format, table: &Table, first: bool) -> io::Result<()> {
+        match format {
+            Format::Csv if !first => self.write(&table.csv_rows()),
+            Format::Json => {
+                let rows = table.json();
+                let lines = rows.as_array().into_iter().flatten().map(|row| format!("{row}\n"));
+                self.write(&lines.collect::<String>())
+            }
+            format => self.print(format, table),
+        }
     }
 
     /// Writes a value as indented JSON.

@@ -78,6 +78,9 @@ fn meaning(arg: &Arg) -> String {
 }
 
 fn default(arg: &Arg) -> String {
+    if !arg.get_action().takes_values() {
+        return String::new();
+    }
     arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",")
 }
 

@@ -844,7 +844,10 @@ fn help_is_as_it_was() {
         let mut command = commands::command(Some(program), commands::all).term_width(100);
         golden(&format!("tests/golden/{}.help", command.get_name().to_owned()), &command.render_help().to_string());
     }
-    golden("tests/golden/telemeter.help", &help(commands::command(None, commands::all)));
+    golden(
+        "tests/golden/telemeter.help",
+        &commands::command(None, commands::all).term_width(100).render_help().to_string(),
+    );
     for of in [None].into_iter().chain(Program::ALL.map(Some)) {
         for command in commands::all(of).iter().map(commands::CommandEntry::command) {
             let parent = of.map_or_else(String::new, |program| format!("{}-", program.subcommand()));

@@ -4,7 +4,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Grid, presets,
 };
 
-use super::{Column, Table, Tone, Value};
+use super::{Column, Table, Tone, Value, human};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -59,7 +59,7 @@ fn kept(table: &Table, width: Option<u16>) -> Vec<usize> {
 }
 
 fn heading(column: &Column) -> Cell {
-    aligned(column, Cell::new(column.name.to_uppercase())).add_attribute(Attribute::Bold)
+    aligned(column, Cell::new(human::safe(&column.name).to_uppercase())).add_attribute(Attribute::Bold)
 }
 
 fn cell(column: &Column, value: &Value) -> Cell {

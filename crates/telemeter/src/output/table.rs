@@ -1,5 +1,7 @@
 //! A result in rows and columns, which knows what each value is, and so how to write it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Number, Value as Json};
 
 use super::human;
@@ -23,7 +25,7 @@ pub enum Tone {
 /// One column: its name, and what happens to it where there is little room.
 #[derive(Clone, Debug)]
 pub struct Column {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) is_number: bool,
     pub(super) wraps: bool,
     pub(super) is_optional: bool,
@@ -31,17 +33,17 @@ pub struct Column {
 
 impl Column {
     /// Of texts, to the left.
-    pub fn text(name: &'static str) -> Self {
-        Self { name, is_number: false, wraps: false, is_optional: false }
+    pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), is_number: false, wraps: false, is_optional: false }
     }
 
     /// Of numbers, sizes or lengths of time, to the right.
-    pub fn number(name: &'static str) -> Self {
+    pub fn number(name: impl Into<Cow<'static, str>>) -> Self {
         Self { is_number: true, ..Self::text(name) }
     }
 
     /// Of times, shown as ages, to the left.
-    pub fn time(name: &'static str) -> Self {
+    pub fn time(name: impl Into<Cow<'static, str>>) -> Self {
         Self::text(name)
     }
 
@@ -191,17 +193,22 @@ impl Table {
 
     pub(super) fn json(&self) -> Json {
         let object = |row: &Vec<Value>| {
-            let fields = self.columns.iter().zip(row).map(|(column, value)| (key(column.name), value.json()));
+            let fields = self.columns.iter().zip(row).map(|(column, value)| (key(&column.name), value.json()));
             Json::Object(fields.collect::<Map<_, _>>())
         };
         Json::Array(self.rows.iter().map(object).collect())
     }
 
-    /// Lines end with a line feed alone: what reads lines in a shell would keep the other.
+    /// A header line, then [`Self::csv_rows`].
     pub(super) fn csv(&self) -> String {
-        let head = self.columns.iter().map(|column| key(column.name)).collect::<Vec<_>>().join(",");
+        let head: Vec<_> = self.columns.iter().map(|column| field(&key(&column.name))).collect();
+        format!("{}\n{}", head.join(","), self.csv_rows())
+    }
+
+    /// Lines end with a line feed alone: what reads lines in a shell would keep the other.
+    pub(super) fn csv_rows(&self) -> String {
         let rows = self.rows.iter().map(|row| row.iter().map(Value::csv).collect::<Vec<_>>().join(","));
-        std::iter::once(head).chain(rows).map(|line| line + "\n").collect()
+        rows.map(|line| line + "\n").collect()
     }
 }
 

@@ -1,0 +1,201 @@
+//! `telemeter fleet silent` and `telemeter fleet show`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    FleetApi,
+    model::{Cluster, List, Moment, OneCluster, text, time, tone},
+    summary::{not_whole, now},
+    whole_seconds,
+};
+use crate::{
+    output::{Column, Format, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+/// Whether there is a silent one.
+pub(super) async fn print_silent(
+    api: &FleetApi,
+    silent_for: Option<Duration>,
+    format: Format,
+    printer: &mut Printer,
+) -> Result<bool, Failure> {
+    let now = now(api).await?;
+    let mut query = vec![("status", "silent".to_owned())];
+    query.extend(silent_for.map(|length| ("silent_for", whole_seconds(length).to_string())));
+    let json = api.list("clusters", &query).await?;
+    let list: List<Cluster> = api.read(json.clone())?;
+    match format {
+        Format::Json => printer.json(&json)?,
+        Format::Csv => printer.print(format, &every_field(&list.items, now))?,
+        Format::Table if list.items.is_empty() => {
+            let length = silent_for.map(|length| format!(" for {}", human::duration(length.as_secs())));
+            printer.line(&format!("No cluster is silent{}.", length.unwrap_or_default()))?;
+        }
+        Format::Table => {
+            printer.print(format, &table(&list.items, now))?;
+            if !list.whole {
+                printer.line(&not_whole())?;
+            }
+        }
+    }
+    Ok(!list.items.is_empty())
+}
+
+/// Clusters for people: what tells why one is silent.
+pub(super) fn table(items: &[Cluster], now: Moment) -> Table {
+    let labels = label_names(items);
+    let mut columns = vec![Column::text("cluster"), Column::time("last report"), Column::time("last refusal")];
+    columns.extend(labels.iter().map(|name| Column::text(name.clone()).optional()));
+    columns.extend([
+        Column::number("every").optional(),
+        Column::text("client").optional(),
+        Column::text("peer").optional(),
+    ]);
+    let mut table = Table::new(columns);
+    for cluster in items {
+        let refusal = cluster
+            .last_refusal
+            .as_ref()
+            .map(|refusal| Value::text(format!("{}, {}", refusal.reason, human::age(refusal.at.0, now.0))));
+        let mut row = vec![
+            Value::text(&cluster.id),
+            time(cluster.last_report, now).tone(tone(&cluster.status)),
+            refusal.unwrap_or_else(Value::none),
+        ];
+        row.extend(labels.iter().map(|name| text(cluster.labels.get(name).map(String::as_str))));
+        row.extend([
+            cluster.interval_seconds.map_or_else(Value::none, Value::seconds),
+            text(cluster.client.as_deref()),
+            text(cluster.peer.as_deref()),
+        ]);
+        table.row(row);
+    }
+    table
+}
+
+/// Clusters for a spreadsheet.
+fn every_field(items: &[Cluster], now: Moment) -> Table {
+    let labels = label_names(items);
+    let mut columns = vec![
+        Column::text("id"),
+        Column::text("status"),
+        Column::time("first seen"),
+        Column::time("last report"),
+        Column::number("series"),
+        Column::number("filtered"),
+        Column::number("bytes"),
+        Column::number("interval seconds"),
+        Column::number("drift seconds"),
+        Column::text("client"),
+        Column::text("peer"),
+        Column::text("last refusal"),
+        Column::time("last refusal at"),
+    ];
+    columns.extend(labels.iter().map(|name| Column::text(name.clone())));
+    let mut table = Table::new(columns);
+    for cluster in items {
+        let seconds = |seconds: Option<f64>| seconds.map_or_else(Value::none, Value::seconds);
+        let refusal = cluster.last_refusal.as_ref();
+        let mut row = vec![
+            Value::text(&cluster.id),
+            Value::text(&cluster.status),
+            cluster.first_seen.value(now),
+            time(cluster.last_report, now),
+            Value::count(cluster.series),
+            Value::count(cluster.filtered),
+            Value::bytes(cluster.bytes),
+            seconds(cluster.interval_seconds),
+            seconds(cluster.drift_seconds),
+            text(cluster.client.as_deref()),
+            text(cluster.peer.as_deref()),
+            text(refusal.map(|refusal| refusal.reason.as_str())),
+            time(refusal.map(|refusal| refusal.at), now),
+        ];
+        row.extend(labels.iter().map(|name| text(cluster.labels.get(name).map(String::as_str))));
+        table.row(row);
+    }
+    table
+}
+
+fn label_names(items: &[Cluster]) -> BTreeSet<String> {
+    items.iter().flat_map(|cluster| cluster.labels.keys().cloned()).collect()
+}
+
+pub(super) async fn print_one(api: &FleetApi, id: &str, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+    let now = now(api).await?;
+    let json = api.get(&["clusters", id], &[]).await?;
+    let one: OneCluster = api.read(json.clone())?;
+    match format {
+        Format::Json => printer.json(&json)?,
+        Format::Csv => printer.print(format, &every_field(&[one.cluster], now))?,
+        Format::Table => people(&one, now, printer)?,
+    }
+    Ok(())
+}
+
+fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), Failure> {
+    let cluster = &one.cluster;
+    let status = printer.toned(tone(&cluster.status), &human::safe(&cluster.status));
+    printer.line(&format!("{}: {status}", human::safe(&cluster.id)))?;
+    printer.line("")?;
+    printer.print(Format::Table, &facts(one, now))?;
+    if !cluster.refusals.is_empty() {
+        printer.line("")?;
+        let mut table = Table::new([Column::text("refused for"), Column::text("route"), Column::number("times")]);
+        for refusal in &cluster.refusals {
+            table.row([Value::text(&refusal.reason), Value::text(&refusal.route), Value::count(refusal.count)]);
+        }
+        printer.print(Format::Table, &table)?;
+    }
+    if let Some(alerts) = one.alerts.as_ref().filter(|alerts| !alerts.is_empty()) {
+        printer.line("")?;
+        let mut table = Table::new([Column::text("alert"), Column::text("severity"), Column::time("firing")]);
+        for alert in alerts {
+            let severity = text(alert.severity.as_deref()).tone(Tone::Warning);
+            table.row([Value::text(&alert.name), severity, time(alert.since, now)]);
+        }
+        printer.print(Format::Table, &table)?;
+    }
+    if !one.exchanges.is_empty() {
+        printer.line("")?;
+        let mut table = Table::new([Column::time("exchange"), Column::text("route"), Column::text("outcome")]);
+        for exchange in &one.exchanges {
+            let tone = if exchange.outcome == "accepted" { Tone::Good } else { Tone::Warning };
+            let outcome = Value::text(&exchange.outcome).tone(tone);
+            table.row([exchange.at.value(now), Value::text(&exchange.route), outcome]);
+        }
+        printer.print(Format::Table, &table)?;
+    }
+    Ok(())
+}
+
+/// What is known of the cluster, a line each.
+fn facts(one: &OneCluster, now: Moment) -> Table {
+    let cluster = &one.cluster;
+    let mut table = Table::new([Column::text("known"), Column::text("value").wrapping()]);
+    let mut fact = |name: &str, value: Value| table.row([Value::text(name), value]);
+    fact("state", Value::text(&one.state));
+    for (name, value) in &cluster.labels {
+        fact(name, Value::text(value));
+    }
+    fact("first seen", cluster.first_seen.value(now));
+    fact("last report", time(cluster.last_report, now));
+    fact("reports every", cluster.interval_seconds.map_or_else(Value::none, Value::seconds));
+    let (series, dropped) = (human::count(cluster.series), human::count(cluster.filtered));
+    fact("series", Value::text(format!("{series}, and {dropped} dropped by the whitelist")));
+    let size = format!("{} of at most {}", human::bytes(cluster.bytes), human::bytes(one.limits.limit_bytes));
+    fact("size", Value::text(size));
+    fact("clock drift", cluster.drift_seconds.map_or_else(Value::none, Value::seconds));
+    fact("client", text(cluster.client.as_deref()));
+    fact("peer", text(cluster.peer.as_deref()));
+    if let Some(at) = one.limits.next_upload_at {
+        fact("next upload", at.value(now));
+    }
+    if let Some(refusal) = &cluster.last_refusal {
+        let age = human::age(refusal.at.0, now.0);
+        let words = format!("{age}: {} on {} ({}): {}", refusal.reason, refusal.route, refusal.status, refusal.text);
+        fact("last refusal", Value::text(words));
+    }
+    table
+}

@@ -1,0 +1,136 @@
+//! `telemeter fleet refused`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    FleetApi,
+    model::{List, Moment, Refusal, text},
+    summary::{not_whole, now},
+    whole_seconds,
+};
+use crate::{
+    output::{Column, Format, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+/// Which refusals are asked for.
+pub(super) struct RefusedQuery {
+    pub(super) reason: Option<String>,
+    pub(super) since: Option<Duration>,
+}
+
+/// Whether there is one.
+pub(super) async fn print(
+    api: &FleetApi,
+    query: &RefusedQuery,
+    format: Format,
+    printer: &mut Printer,
+) -> Result<bool, Failure> {
+    let now = now(api).await?;
+    let mut parameters = Vec::new();
+    parameters.extend(query.reason.clone().map(|reason| ("reason", reason)));
+    parameters.extend(query.since.map(|since| ("since", whole_seconds(since).to_string())));
+    let json = api.list("refusals", &parameters).await?;
+    let list: List<Refusal> = api.read(json.clone())?;
+    match format {
+        Format::Json => printer.json(&json)?,
+        Format::Csv => printer.print(format, &every_field(&list.items, now))?,
+        Format::Table if list.items.is_empty() => {
+            let since = query.since.map(|since| format!(" within {}", human::duration(since.as_secs())));
+            let reason = query.reason.as_ref().map(|reason| format!(" for {}", human::safe(reason)));
+            let which = reason.unwrap_or_default() + &since.unwrap_or_default();
+            printer.line(&format!("No request was refused{which}."))?;
+        }
+        Format::Table => {
+            printer.print(format, &table(&list.items, now))?;
+            explain(&list.items, printer)?;
+            if !list.whole {
+                printer.line(&not_whole())?;
+            }
+        }
+    }
+    Ok(!list.items.is_empty())
+}
+
+/// Refusals for people.
+pub(super) fn table(items: &[Refusal], now: Moment) -> Table {
+    let mut table = Table::new([
+        Column::text("cluster"),
+        Column::text("reason"),
+        Column::number("times"),
+        Column::time("last"),
+        Column::text("route").optional(),
+        Column::time("first").optional(),
+        Column::text("peer").optional(),
+    ]);
+    for refusal in items {
+        let claimed = refusal.claimed_cluster.as_ref().map(|id| format!("{id}?"));
+        let cluster = refusal.cluster.clone().or(claimed);
+        table.row([
+            text(cluster.as_deref()),
+            Value::text(&refusal.reason).tone(Tone::Warning),
+            Value::count(refusal.count),
+            refusal.last.value(now),
+            Value::text(&refusal.route),
+            refusal.first.value(now),
+            text(refusal.peer.as_deref()),
+        ]);
+    }
+    table
+}
+
+/// What each reason means and what to do, once each.
+fn explain(items: &[Refusal], printer: &mut Printer) -> Result<(), Failure> {
+    if items.iter().any(|refusal| !refusal.verified) {
+        printer.line("\nID?: claimed with credentials that were not accepted; it may be anybody's.")?;
+    }
+    let reasons: BTreeMap<&str, &Refusal> = items.iter().map(|refusal| (refusal.reason.as_str(), refusal)).collect();
+    printer.line("")?;
+    let mut table = Table::new([Column::text("reason"), Column::text("what it means, and what to do").wrapping()]);
+    for (reason, refusal) in reasons {
+        let words = format!("{} ({}). {}.", sentence(&refusal.meaning), refusal.status, sentence(&refusal.action));
+        // Written for a page: code stands in marks there.
+        table.row([Value::text(reason), Value::text(words.replace('`', ""))]);
+    }
+    printer.print(Format::Table, &table)?;
+    Ok(())
+}
+
+/// With a capital letter in front.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+/// Refusals for a spreadsheet.
+fn every_field(items: &[Refusal], now: Moment) -> Table {
+    let mut table = Table::new([
+        Column::text("cluster"),
+        Column::text("claimed cluster"),
+        Column::text("route"),
+        Column::text("reason"),
+        Column::number("status"),
+        Column::number("count"),
+        Column::time("first"),
+        Column::time("last"),
+        Column::text("peer"),
+        Column::text("meaning"),
+        Column::text("action"),
+    ]);
+    for refusal in items {
+        table.row([
+            text(refusal.cluster.as_deref()),
+            text(refusal.claimed_cluster.as_deref()),
+            Value::text(&refusal.route),
+            Value::text(&refusal.reason),
+            Value::count(u64::from(refusal.status)),
+            Value::count(refusal.count),
+            refusal.first.value(now),
+            refusal.last.value(now),
+            text(refusal.peer.as_deref()),
+            Value::text(&refusal.meaning),
+            Value::text(&refusal.action),
+        ]);
+    }
+    table
+}

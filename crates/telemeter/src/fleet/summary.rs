@@ -1,0 +1,162 @@
+//! `telemeter fleet summary`.
+
+use super::{
+    ApiError, FleetApi,
+    model::{Summary, text, time, tone},
+};
+use crate::{
+    output::{Column, Format, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+pub(super) async fn print(api: &FleetApi, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+    let (json, summary) = api.summary().await?;
+    match format {
+        Format::Json => printer.json(&json)?,
+        Format::Csv => printer.print(format, &figures(&summary))?,
+        Format::Table => people(api, &summary, printer)?,
+    }
+    Ok(())
+}
+
+fn people(api: &FleetApi, summary: &Summary, printer: &mut Printer) -> Result<(), Failure> {
+    head(api, summary, printer)?;
+    printer.line("")?;
+    if !summary.refusals.is_empty() {
+        let mut table = Table::new([Column::text("refused for"), Column::text("route"), Column::number("times")]);
+        for refusal in &summary.refusals {
+            table.row([Value::text(&refusal.reason), Value::text(&refusal.route), Value::count(refusal.count)]);
+        }
+        printer.print(Format::Table, &table)?;
+        printer.line("")?;
+    }
+    printer.print(Format::Table, &routes(summary))?;
+    printer.line("")?;
+    printer.print(Format::Table, &dependencies(summary))?;
+    let hints = [("silent", summary.clusters.silent), ("refused", summary.clusters.refused)];
+    let hints: Vec<_> = hints.iter().filter(|(_, count)| *count > 0).collect();
+    if !hints.is_empty() {
+        printer.line("")?;
+    }
+    for (word, count) in hints {
+        printer.line(&format!("{} {word}: telemeter fleet {word}", clusters(*count)))?;
+    }
+    Ok(())
+}
+
+/// Which server this is, and how many clusters are how well.
+pub(super) fn head(api: &FleetApi, summary: &Summary, printer: &mut Printer) -> Result<(), Failure> {
+    let revision = if summary.revision == "unknown" { String::new() } else { format!(" ({})", summary.revision) };
+    let server = format!(
+        "telemeter-server {}{revision}, replica {}, at {}, started {}",
+        summary.version,
+        summary.replica,
+        api.name(),
+        human::age(summary.started_at.0, summary.now.0)
+    );
+    printer.line(&human::safe(&server))?;
+    let counts = [
+        ("silent", summary.clusters.silent),
+        ("refused", summary.clusters.refused),
+        ("new", summary.clusters.new),
+        ("reporting", summary.clusters.reporting),
+    ];
+    let counts = counts.map(|(status, count)| {
+        let tone = if count == 0 { Tone::Plain } else { tone(status) };
+        printer.toned(tone, &format!("{} {status}", human::count(count)))
+    });
+    printer.line(&format!("{}: {}", clusters(summary.clusters.total), counts.join(", ")))?;
+    if summary.clusters.evicted > 0 {
+        printer.line(&not_whole())?;
+    }
+    Ok(())
+}
+
+/// What is said of a list that is not whole.
+pub(super) fn not_whole() -> String {
+    "The server forgot clusters because there were more than --fleet-max-clusters: this is not all of the fleet."
+        .to_owned()
+}
+
+/// `1 cluster`, `5 clusters`.
+pub(super) fn clusters(count: u64) -> String {
+    format!("{} cluster{}", human::count(count), if count == 1 { "" } else { "s" })
+}
+
+fn routes(summary: &Summary) -> Table {
+    let mut table = Table::new([
+        Column::text("route"),
+        Column::number("accepted"),
+        Column::number("refused"),
+        Column::number("accepted/s"),
+        Column::number("refused/s"),
+    ]);
+    for (route, rates) in &summary.requests {
+        let refused = Value::number(rates.refused_per_second);
+        table.row([
+            Value::text(route),
+            Value::count(rates.accepted_total),
+            Value::count(rates.refused_total),
+            Value::number(rates.accepted_per_second),
+            if rates.refused_per_second > 0.0 { refused.tone(Tone::Warning) } else { refused },
+        ]);
+    }
+    table
+}
+
+fn dependencies(summary: &Summary) -> Table {
+    let mut table = Table::new([
+        Column::text("depends on"),
+        Column::text("state"),
+        Column::time("since"),
+        Column::number("latency").optional(),
+        Column::text("last error").wrapping(),
+    ]);
+    for dependency in &summary.dependencies {
+        let tone = match dependency.state.as_str() {
+            "ok" => Tone::Good,
+            "failing" => Tone::Bad,
+            "warning" => Tone::Warning,
+            _ => Tone::Plain,
+        };
+        table.row([
+            Value::text(&dependency.name),
+            Value::text(&dependency.state).tone(tone),
+            time(dependency.since, summary.now),
+            dependency.latency_seconds.map_or_else(Value::none, Value::seconds),
+            text(dependency.last_error.as_deref()),
+        ]);
+    }
+    table
+}
+
+/// For a spreadsheet: a name and a number a line.
+fn figures(summary: &Summary) -> Table {
+    let mut table = Table::new([Column::text("name"), Column::number("value")]);
+    let mut add = |name: String, value: Value| table.row([Value::text(name), value]);
+    let counts = &summary.clusters;
+    for (name, count) in [
+        ("total", counts.total),
+        ("silent", counts.silent),
+        ("refused", counts.refused),
+        ("new", counts.new),
+        ("reporting", counts.reporting),
+        ("evicted", counts.evicted),
+    ] {
+        add(format!("clusters_{name}"), Value::count(count));
+    }
+    add("samples_per_second".to_owned(), Value::number(summary.samples_per_second));
+    for (route, rates) in &summary.requests {
+        add(format!("{route}_accepted_total"), Value::count(rates.accepted_total));
+        add(format!("{route}_refused_total"), Value::count(rates.refused_total));
+    }
+    for refusal in &summary.refusals {
+        add(format!("refused_{}_{}", refusal.route, refusal.reason), Value::count(refusal.count));
+    }
+    table
+}
+
+/// The time at the server, which ages are counted from.
+pub(super) async fn now(api: &FleetApi) -> Result<super::model::Moment, ApiError> {
+    Ok(api.summary().await?.1.now)
+}
