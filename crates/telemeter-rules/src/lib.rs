@@ -9,6 +9,7 @@ mod family;
 pub mod go_regex;
 pub mod matcher;
 pub mod newest;
+pub mod policy;
 mod refusal;
 pub mod selector;
 pub mod sensitive;
@@ -16,6 +17,7 @@ pub mod sensitive;
 mod testing;
 mod transform;
 pub mod transforms;
+pub mod upload;
 pub mod whitelist;
 
 pub use error::Error;

@@ -1,0 +1,150 @@
+//! What is odd about the rules of a list.
+
+use std::collections::HashMap;
+
+use telemeter_wire::series::NAME_LABEL;
+
+use super::normal::Normal;
+use crate::{
+    go_regex::Shape,
+    matcher::{Matcher, Op},
+    selector::Selector,
+};
+
+/// What is odd about a rule. Rules are counted from 0, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It says the same as this one before it.
+    Duplicate {
+        /// The one before.
+        of: usize,
+    },
+    /// All that it selects is selected by these.
+    Covered {
+        /// One rule, or several that share its metric names.
+        by: Vec<usize>,
+    },
+    /// No series can meet all its conditions on this label.
+    Never {
+        /// The label.
+        label: String,
+    },
+    /// It selects only series without a metric name, and there are none.
+    Nameless,
+    /// It selects the series without labels too: Prometheus answers such a selector with an error.
+    SelectsEmpty,
+    /// An expression that only one value matches.
+    PlainValue {
+        /// As it is written.
+        matcher: String,
+        /// What says the same without an expression.
+        instead: String,
+    },
+    /// An expression that only some metric names match, no others.
+    PlainNames {
+        /// As it is written.
+        matcher: String,
+        /// The names.
+        names: Vec<String>,
+    },
+}
+
+/// What is odd about each of these rules, in their order. Without those that are duplicates, covered or select nothing, the
+/// list selects the same: no two rules are each the reason to leave out the other.
+#[must_use]
+pub fn findings(selectors: &[Selector]) -> Vec<(usize, Finding)> {
+    let rules: Vec<Normal> = selectors.iter().map(Normal::of).collect();
+    let candidates = Candidates::new(&rules);
+    let mut first: HashMap<&Normal, usize> = HashMap::new();
+    let (mut found, mut needless) = (Vec::new(), vec![false; rules.len()]);
+    for (index, rule) in rules.iter().enumerate() {
+        let mut add = |finding| found.push((index, finding));
+        needless[index] = true;
+        if let Some(label) = rule.never() {
+            add(Finding::Never { label: label.to_owned() });
+        } else if rule.is_nameless() {
+            add(Finding::Nameless);
+        } else if let Some(of) = first.get(rule) {
+            add(Finding::Duplicate { of: *of });
+        } else {
+            first.insert(rule, index);
+            if rule.selects_empty() {
+                add(Finding::SelectsEmpty);
+            }
+            match covering(&rules, &candidates, &needless, index) {
+                Some(by) => add(Finding::Covered { by }),
+                None => needless[index] = false,
+            }
+        }
+        for matcher in selectors[index].matchers() {
+            if let Some(finding) = plain(matcher) {
+                found.push((index, finding));
+            }
+        }
+    }
+    found
+}
+
+/// The rules that may cover one, by its metric names.
+struct Candidates<'r> {
+    by_name: HashMap<&'r str, Vec<usize>>,
+    /// Those that list no names.
+    others: Vec<usize>,
+}
+
+impl<'r> Candidates<'r> {
+    fn new(rules: &'r [Normal]) -> Self {
+        let mut candidates = Self { by_name: HashMap::new(), others: Vec::new() };
+        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.never().is_none()) {
+            match rule.names() {
+                Some(names) => {
+                    names.iter().for_each(|name| candidates.by_name.entry(name).or_default().push(index));
+                }
+                None => candidates.others.push(index),
+            }
+        }
+        candidates
+    }
+
+    fn of(&self, name: Option<&str>) -> impl Iterator<Item = usize> {
+        let named = name.and_then(|name| self.by_name.get(name)).into_iter().flatten();
+        named.chain(&self.others).copied()
+    }
+}
+
+/// The rules that cover the one at `index`: one of them, or one for each of its metric names; none that is needless itself.
+/// Of two that cover each other, the first stays.
+fn covering(rules: &[Normal], candidates: &Candidates<'_>, needless: &[bool], index: usize) -> Option<Vec<usize>> {
+    let rule = &rules[index];
+    let covered =
+        |by: usize, part: &Normal| !needless[by] && rules[by].covers(part) && (by < index || !rule.covers(&rules[by]));
+    let names = rule.names();
+    let first = names.and_then(|names| names.first()).map(String::as_str);
+    if let Some(by) = candidates.of(first).find(|by| covered(*by, rule)) {
+        return Some(vec![by]);
+    }
+    let names = names.filter(|names| names.len() > 1)?;
+    let mut all = Vec::new();
+    for name in names {
+        let part = rule.of_name(name)?;
+        all.push(candidates.of(Some(name)).find(|by| covered(*by, &part))?);
+    }
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
+}
+
+fn plain(matcher: &Matcher) -> Option<Finding> {
+    if !matches!(matcher.op(), Op::Matches | Op::NotMatches) {
+        return None;
+    }
+    let Shape::Exact(mut values) = matcher.shape() else { return None };
+    if let [value] = &values[..] {
+        let op = if matcher.op() == Op::Matches { Op::Equal } else { Op::NotEqual };
+        let instead = Matcher::new(matcher.name(), op, value).ok()?.to_string();
+        return Some(Finding::PlainValue { matcher: matcher.to_string(), instead });
+    }
+    values.retain(|name| !name.is_empty());
+    (matcher.name() == NAME_LABEL && matcher.op() == Op::Matches)
+        .then(|| Finding::PlainNames { matcher: matcher.to_string(), names: values })
+}

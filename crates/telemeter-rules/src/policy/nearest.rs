@@ -1,0 +1,136 @@
+//! Why a series does not get through: the rule that it misses by least.
+
+use std::collections::HashMap;
+
+use telemeter_wire::{
+    Label,
+    series::{NAME_LABEL, value_of},
+};
+
+use super::normal::Normal;
+use crate::{go_regex::Shape, matcher::Matcher, selector::Selector};
+
+/// The rule that a series misses by least, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The rule, counted from 0.
+    pub rule: usize,
+    /// Its matchers that do not hold; at least one.
+    pub misses: Vec<Miss>,
+}
+
+/// A matcher that a series does not meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// The matcher.
+    pub matcher: Matcher,
+    /// The value that the series has there; empty: no such label.
+    pub value: String,
+}
+
+/// A metric name that a rule asks for, or what such a name begins with.
+#[derive(Debug)]
+struct Name {
+    text: String,
+    goes_on: bool,
+}
+
+/// Finds the nearest rules of a list for one series after the other.
+#[derive(Debug)]
+pub struct NearestRules<'r> {
+    selectors: &'r [Selector],
+    names: Vec<Vec<Name>>,
+    /// For metric names that no rule selects: the rule with the most similar one.
+    similar: HashMap<String, Option<usize>>,
+}
+
+impl<'r> NearestRules<'r> {
+    /// For these rules.
+    #[must_use]
+    pub fn new(selectors: &'r [Selector]) -> Self {
+        Self { selectors, names: selectors.iter().map(names).collect(), similar: HashMap::new() }
+    }
+
+    /// The rule that a series with these labels misses by least: of those that select its metric name, the one with
+    /// the fewest matchers that do not hold; else the one with the most similar name. `None` where a rule selects the
+    /// series, and where no name is similar.
+    pub fn nearest(&mut self, labels: &[Label<'_>]) -> Option<Nearest> {
+        let name = value_of(labels, NAME_LABEL).unwrap_or("");
+        let misses = |rule: usize| -> Vec<&Matcher> {
+            self.selectors[rule].matchers().iter().filter(|matcher| !matcher.matches(labels)).collect()
+        };
+        let mut best: Option<(usize, Vec<&Matcher>)> = None;
+        for rule in 0..self.selectors.len() {
+            let missed = misses(rule);
+            if missed.is_empty() {
+                return None;
+            }
+            let by_name = missed.iter().any(|matcher| matcher.name() == NAME_LABEL);
+            if !by_name && best.as_ref().is_none_or(|(_, least)| missed.len() < least.len()) {
+                best = Some((rule, missed));
+            }
+        }
+        let (rule, missed) = match best {
+            Some(best) => best,
+            None => {
+                let found = self.similar.get(name).copied();
+                let rule = found.unwrap_or_else(|| most_similar(&self.names, name));
+                if found.is_none() {
+                    self.similar.insert(name.to_owned(), rule);
+                }
+                let rule = rule?;
+                (rule, self.selectors[rule].matchers().iter().filter(|matcher| !matcher.matches(labels)).collect())
+            }
+        };
+        let miss = |matcher: &Matcher| Miss {
+            matcher: matcher.clone(),
+            value: value_of(labels, matcher.name()).unwrap_or("").to_owned(),
+        };
+        Some(Nearest { rule, misses: missed.into_iter().map(miss).collect() })
+    }
+}
+
+/// The metric names that a rule lists, or the beginning that they share.
+fn names(selector: &Selector) -> Vec<Name> {
+    if let Some(names) = Normal::of(selector).names() {
+        return names.iter().map(|name| Name { text: name.clone(), goes_on: false }).collect();
+    }
+    let name = selector.matchers().iter().find(|matcher| matcher.name() == NAME_LABEL && !matcher.op().is_negative());
+    match name.map(Matcher::shape) {
+        Some(Shape::Prefix { prefix, .. }) => vec![Name { text: prefix, goes_on: true }],
+        _ => Vec::new(),
+    }
+}
+
+/// The first rule with the name that takes the fewest changes, where these are at most a fourth of it.
+fn most_similar(rules: &[Vec<Name>], name: &str) -> Option<usize> {
+    let changes = |other: &Name| {
+        let length = other.text.chars().count();
+        let end = name.char_indices().nth(length).filter(|_| other.goes_on).map_or(name.len(), |(end, _)| end);
+        distance(&name[..end], &other.text, length / 4)
+    };
+    let of_rule = |names: &[Name]| names.iter().filter_map(changes).min();
+    let distances = rules.iter().enumerate().filter_map(|(rule, names)| Some((of_rule(names)?, rule)));
+    distances.min().map(|(_, rule)| rule)
+}
+
+/// How many characters are to be put in, taken out or changed; `None` where it is over `most`.
+fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if one.len().abs_diff(other.len()) > most {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, left) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (position, right) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(left != right);
+            diagonal = row[position + 1];
+            row[position + 1] = changed.min(diagonal + 1).min(row[position] + 1);
+        }
+        if row.iter().min().is_some_and(|least| *least > most) {
+            return None;
+        }
+    }
+    row.last().copied().filter(|distance| *distance <= most)
+}

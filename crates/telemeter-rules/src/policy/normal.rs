@@ -1,0 +1,116 @@
+//! A selector without what is only a way of writing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use telemeter_wire::series::NAME_LABEL;
+
+use super::values::Values;
+use crate::{matcher::Matcher, selector::Selector};
+
+/// A selector by label: the order of its matchers, their quotes, and the ways to write one and the same condition
+/// (`=~"a"` and `="a"`, `=~".+"` and `!=""`) are gone. Two that are equal select the same series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Normal {
+    /// Labels that every value passes are not here.
+    labels: BTreeMap<Box<str>, Values>,
+}
+
+impl Normal {
+    /// The normal form of a selector.
+    #[must_use]
+    pub fn of(selector: &Selector) -> Self {
+        let mut by_label: BTreeMap<&str, Vec<&Matcher>> = BTreeMap::new();
+        for matcher in selector.matchers() {
+            by_label.entry(matcher.name()).or_default().push(matcher);
+        }
+        let labels = by_label.into_iter().map(|(name, matchers)| (name.into(), Values::of(matchers)));
+        Self { labels: labels.filter(|(_, values)| !values.is_all()).collect() }
+    }
+
+    /// The label that no value of passes, so that certainly no series does.
+    #[must_use]
+    pub fn never(&self) -> Option<&str> {
+        self.labels.iter().find(|(_, values)| values.is_none()).map(|(name, _)| &**name)
+    }
+
+    /// Whether certainly every series passes.
+    #[must_use]
+    pub fn covers_all(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Whether it selects only series without a metric name, which no sender has.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        matches!(self.labels.get(NAME_LABEL), Some(Values::OneOf(names)) if names.iter().all(String::is_empty))
+    }
+
+    /// Whether it selects the series without any label too.
+    #[must_use]
+    pub fn selects_empty(&self) -> bool {
+        self.labels.values().all(|values| values.contains(""))
+    }
+
+    /// The metric names that it selects, where it lists them.
+    #[must_use]
+    pub fn names(&self) -> Option<&BTreeSet<String>> {
+        match self.labels.get(NAME_LABEL) {
+            Some(Values::OneOf(names)) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// Whether certainly all that `other` selects is selected here too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.never().is_some() || self.labels.iter().all(|(name, values)| other.values(name).is_within(values))
+    }
+
+    /// Whether certainly no series is selected by both.
+    #[must_use]
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.never().is_some()
+            || other.never().is_some()
+            || self.labels.iter().any(|(name, values)| values.is_disjoint(other.values(name)))
+    }
+
+    /// The same for series of one metric name alone; `None` where it does not select that name.
+    #[must_use]
+    pub fn of_name(&self, name: &str) -> Option<Self> {
+        if !self.values(NAME_LABEL).contains(name) {
+            return None;
+        }
+        let mut narrowed = self.clone();
+        narrowed.labels.insert(NAME_LABEL.into(), Values::OneOf(BTreeSet::from([name.to_owned()])));
+        Some(narrowed)
+    }
+
+    /// What is left of it where a step gives every series this value of a label; an empty one takes the label away.
+    pub fn set_label(&mut self, name: &str, value: &str) {
+        self.labels.insert(name.into(), Values::OneOf(BTreeSet::from([value.to_owned()])));
+    }
+
+    /// What is left of it where a step replaces the values of a label by others that nobody knows. Empty ones stay.
+    pub fn forget_label(&mut self, name: &str) {
+        let only_empty = Values::OneOf(BTreeSet::from([String::new()]));
+        if self.labels.get(name).is_some_and(|values| *values != only_empty) {
+            self.labels.remove(name);
+        }
+    }
+
+    /// What is left of it where a step renames metrics, pairs of the old and the new name.
+    pub fn rename(&mut self, renames: &[(String, String)]) {
+        let renamed = |name: &String| renames.iter().find(|(old, _)| old == name).map_or(name, |(_, new)| new).clone();
+        if let Some(Values::OneOf(names)) = self.labels.get_mut(NAME_LABEL) {
+            *names = names.iter().map(renamed).collect();
+        } else if renames.iter().any(|(old, _)| self.values(NAME_LABEL).contains(old)) {
+            // Some of the names change: which are left is more than can be written down here.
+            self.labels.remove(NAME_LABEL);
+        }
+    }
+
+    fn values(&self, name: &str) -> &Values {
+        const ALL: &Values = &Values::ALL;
+        self.labels.get(name).unwrap_or(ALL)
+    }
+}
