@@ -23,6 +23,7 @@ use crate::{
     flags::{self, Flags, Program},
     fleet, logs,
     output::Printer,
+    policy::PolicyCommand,
     run::Failure,
 };
 
@@ -31,6 +32,7 @@ const TELEMETER: &[CommandEntry] = &[
     CommandEntry::of::<fleet::FleetFlags>(),
     CommandEntry::of::<completions::Completions>(),
     CommandEntry::of::<man::Man>(),
+    CommandEntry::of::<PolicyCommand>(),
 ];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.

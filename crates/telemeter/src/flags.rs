@@ -5,13 +5,13 @@ pub mod authority;
 pub mod benchmark;
 pub mod client;
 pub mod duration;
-mod list;
+pub(crate) mod list;
 pub mod quickstart;
 pub mod server;
 pub mod shared;
 mod size;
 pub mod table;
-mod target;
+pub(crate) mod target;
 pub(crate) mod value;
 
 use std::{

@@ -6,6 +6,7 @@ pub mod flags;
 pub mod fleet;
 pub mod logs;
 pub mod output;
+mod policy;
 mod programs;
 pub mod quickstart;
 mod run;

@@ -80,7 +80,7 @@ pub(super) fn labels(series: &BTreeMap<String, String>) -> Vec<Label<'_>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn what_is_said_of_two_rules_holds_for_any_series(one in selector(), other in selector(), all in prop::collection::vec(series(), 40)) {

@@ -13,6 +13,7 @@ mod ledger;
 mod process;
 mod promql;
 mod proxy;
+mod relabel;
 mod remote_write;
 mod stores;
 

@@ -41,7 +41,7 @@ fn relabel(configs: &[RelabelConfig], mut labels: Labels) -> Option<Labels> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn relabelling_keeps_what_the_whitelist_allows(rules in prop::collection::vec(selector(), 1..6), all in prop::collection::vec(series(), 30)) {

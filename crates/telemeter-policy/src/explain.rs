@@ -1,0 +1,73 @@
+//! What becomes of each series, and why.
+
+use telemeter_rules::{
+    Whitelist,
+    policy::nearest::{Nearest, NearestRules},
+};
+use telemeter_wire::{Arena, Label, SeriesSet, series::NAME_LABEL};
+
+use crate::{
+    change::{Changes, Steps},
+    metrics::{self, MetricsError},
+    source::RuleFile,
+};
+
+/// What becomes of a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The series as it came, in the text format.
+    pub series: String,
+    /// The rule that decided, counted from 0: the first that selects it, or the nearest one that does not.
+    pub rule: Option<usize>,
+    /// What it is sent as; `None`: it is dropped.
+    pub becomes: Option<String>,
+    /// Why it is dropped, in words; empty where it is kept.
+    pub reason: String,
+}
+
+/// Says of each series in `body` (text or delimited protobuf) what the rules and then `changes` make of it. Without any rule
+/// everything passes, as at the server.
+///
+/// # Errors
+/// [`MetricsError`].
+pub fn explain(rules: &RuleFile, body: &[u8], changes: &Changes) -> Result<Vec<Explained>, MetricsError> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    metrics::decode(body, &mut set)?;
+    let selectors = rules.selectors();
+    let whitelist = Whitelist::new(selectors.clone());
+    let mut nearest = NearestRules::new(&selectors);
+    let steps = Steps::new(changes);
+    let explained = set.iter().map(|series| {
+        let text = metrics::text(series.labels);
+        if !whitelist.allows(series.labels) {
+            let found = nearest.nearest(series.labels);
+            let reason = found.as_ref().map_or_else(|| no_rule(series.labels), why);
+            return Explained { series: text, rule: found.map(|found| found.rule), becomes: None, reason };
+        }
+        let rule = whitelist.rule_for(series.labels);
+        let becomes = steps.stored(&series, |series| metrics::text(series.labels));
+        let reason = if becomes.is_none() { "its metric name is too long".to_owned() } else { String::new() };
+        Explained { series: text, rule, becomes, reason }
+    });
+    Ok(explained.collect())
+}
+
+/// What keeps a series from its nearest rule.
+pub(crate) fn why(nearest: &Nearest) -> String {
+    let miss = |miss: &telemeter_rules::policy::nearest::Miss| {
+        let name = miss.matcher.name();
+        let is = match (name, miss.value.as_str()) {
+            (NAME_LABEL, value) => format!("the name is {value}"),
+            (name, "") => format!("{name} is not there"),
+            (name, value) => format!("{name} is {value:?}"),
+        };
+        format!("{is}, and the rule asks for {}", miss.matcher)
+    };
+    nearest.misses.iter().map(miss).collect::<Vec<_>>().join("; ")
+}
+
+pub(crate) fn no_rule(labels: &[Label<'_>]) -> String {
+    let name = labels.iter().find(|label| label.name == NAME_LABEL).map_or("", |label| label.value);
+    format!("no rule names {name}, nor anything like it")
+}

@@ -1,0 +1,48 @@
+//! The list as `write_relabel_configs`, for a Prometheus that remote-writes by itself.
+
+use std::fmt::Write as _;
+
+use telemeter_rules::policy::relabel::{Steps, configs};
+
+use crate::{change::Changes, source::RuleFile};
+
+/// What stands in a Prometheus' configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// A list in YAML, below `write_relabel_configs`.
+    pub yaml: String,
+    /// What cannot be said in it, each a sentence.
+    pub inexpressible: Vec<String>,
+}
+
+/// Writes the rules and the changes as relabelling, equal in effect; what cannot be said so is left out and named.
+#[must_use]
+pub fn export(rules: &RuleFile, changes: &Changes) -> Export {
+    let selectors = rules.selectors();
+    let sources: Vec<String> = rules.rules.iter().map(|rule| rules.at(rule.place)).collect();
+    let steps = Steps {
+        selectors: &selectors,
+        sources: &sources,
+        renames: &changes.renames,
+        labels: &changes.labels,
+        elided: &changes.elided,
+        identity: &changes.identity,
+    };
+    let (configs, left_out) = configs(&steps);
+    let mut inexpressible: Vec<String> = left_out
+        .iter()
+        .map(|one| format!("{}: {}: {}", sources[one.rule], rules.rules[one.rule].text, one.reason))
+        .collect();
+    if !changes.anonymized.labels.is_empty() {
+        let labels = changes.anonymized.labels.join(", ");
+        inexpressible.push(format!("relabelling cannot hash values with a salt: {labels} would be sent in clear"));
+    }
+    if selectors.is_empty() {
+        inexpressible.push(format!("{} has no rules: nothing would be sent", rules.name));
+    }
+    let mut yaml = String::from("write_relabel_configs:\n");
+    for config in configs {
+        let _ = write!(yaml, "{config}");
+    }
+    Export { yaml, inexpressible }
+}

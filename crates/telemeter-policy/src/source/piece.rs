@@ -1,0 +1,75 @@
+//! A part of a file, or what its quotes and escapes stand for, that knows where in the file each of its characters is.
+
+use std::ops::Range;
+
+/// Characters and their offsets in the file, in characters.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    chars: Vec<char>,
+    /// One more than characters: what is behind the last.
+    offsets: Vec<usize>,
+}
+
+impl Piece {
+    /// A whole file.
+    pub(super) fn whole(text: &str) -> Self {
+        let chars: Vec<char> = text.chars().collect();
+        let offsets = (0..=chars.len()).collect();
+        Self { chars, offsets }
+    }
+
+    /// A text of characters that stand at these positions of `self`, one position more than characters.
+    pub(super) fn decoded(&self, text: &str, positions: &[usize]) -> Self {
+        let chars: Vec<char> = text.chars().collect();
+        let at = |index: usize| self.offset(positions.get(index).or(positions.last()).copied().unwrap_or(0));
+        let offsets = (0..=chars.len()).map(at).collect();
+        Self { chars, offsets }
+    }
+
+    pub(super) fn part(&self, range: Range<usize>) -> Self {
+        let end = range.end.min(self.chars.len());
+        let start = range.start.min(end);
+        Self { chars: self.chars[start..end].to_vec(), offsets: self.offsets[start..=end].to_vec() }
+    }
+
+    pub(super) fn chars(&self) -> &[char] {
+        &self.chars
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.chars.iter().collect()
+    }
+
+    /// Where a character is in the file; of one behind the last, where it would be.
+    pub(super) fn offset(&self, position: usize) -> usize {
+        self.offsets[position.min(self.chars.len())]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.chars.is_empty()
+    }
+
+    pub(super) fn starts_with(&self, text: &str) -> bool {
+        let mut chars = self.chars.iter();
+        text.chars().all(|wanted| chars.next() == Some(&wanted))
+    }
+
+    /// Without the white space around it.
+    pub(super) fn trimmed(&self) -> Self {
+        let told = |char: &char| !char.is_whitespace();
+        let start = self.chars.iter().position(told).unwrap_or(self.chars.len());
+        let end = self.chars.iter().rposition(told).map_or(start, |last| last + 1);
+        self.part(start..end)
+    }
+
+    /// Its lines, each trimmed.
+    pub(super) fn lines(&self) -> Vec<Self> {
+        let mut lines = Vec::new();
+        let mut start = 0;
+        for line in self.chars.split(|char| *char == '\n') {
+            lines.push(self.part(start..start + line.len()).trimmed());
+            start += line.len() + 1;
+        }
+        lines
+    }
+}

@@ -1,0 +1,207 @@
+//! `telemeter policy diff`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use telemeter_policy::{Changes, Lost, RuleDifference, RuleFile, Taken, by_rules, by_series};
+
+use super::{changes::ChangeFlags, counted, explain::rule_text, input, readable};
+use crate::{
+    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct DiffFlags {
+    /// The client's rules: selectors, one a line; --match flags; YAML with `matches:`. -: standard input.
+    #[arg(value_name = "CLIENT")]
+    client: PathBuf,
+
+    /// The server's rules: selectors, one a line; --whitelist flags; YAML. -: standard input.
+    #[arg(value_name = "SERVER")]
+    server: PathBuf,
+
+    /// The metrics, as text or delimited protobuf. Without it: standard input, where something is piped in.
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+
+    /// End with 1 where the server certainly does not take something that the client lets out.
+    #[arg(long)]
+    fail: bool,
+
+    #[command(flatten)]
+    changes: ChangeFlags,
+
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+pub(super) fn run(flags: DiffFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    let paths = [flags.client.as_path(), flags.server.as_path()];
+    let rules_on_stdin = paths.iter().any(|path| input::is_stdin(path));
+    if flags.metrics.is_some() {
+        input::one_stdin(&paths, flags.metrics.as_deref())?;
+    } else if paths.iter().all(|path| input::is_stdin(path)) {
+        return Err("- (standard input) is given more than once".into());
+    }
+    let changes = flags.changes.changes()?;
+    let (client, server) = (input::rules(&flags.client)?, input::rules(&flags.server)?);
+    let (Some(client), Some(server)) = (readable(client, printer)?, readable(server, printer)?) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let body = if flags.metrics.is_none() && rules_on_stdin { None } else { input::metrics(flags.metrics.as_deref())? };
+    let format = flags.output.format;
+    let lost = match body {
+        Some(body) => series(&client, &server, &body, &changes, format, printer)?,
+        None => rules(&client, &server, &changes, format, printer)?,
+    };
+    Ok(if flags.fail && lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// By the series that are at hand. Whether one is lost.
+fn series(
+    client: &RuleFile,
+    server: &RuleFile,
+    body: &[u8],
+    changes: &Changes,
+    format: Format,
+    printer: &mut Printer,
+) -> Result<bool, Failure> {
+    let found = by_series(client, server, body, changes)?;
+    if format != Format::Table {
+        printer.print(format, &table(client, server, &found.lost))?;
+        return Ok(!found.lost.is_empty());
+    }
+    for lost in &found.lost {
+        let word = printer.toned(Tone::Bad, "not taken");
+        let of = if lost.series > 1 { format!(", one of {}", counted(lost.series, "series")) } else { String::new() };
+        printer.line(&format!("{word}  {}{of}", human::safe(&lost.example)))?;
+        if let Some(rule) = lost.sent_by {
+            detail(printer, &format!("let out by {}", rule_text(client, rule)))?;
+        }
+        if let Some(rule) = lost.nearest {
+            detail(printer, &format!("nearest {}", rule_text(server, rule)))?;
+        }
+        detail(printer, &lost.reason)?;
+    }
+    let number = |number: usize| human::count(number as u64);
+    printer.line(&format!(
+        "{}: the client lets out {}, the server takes {} of these",
+        counted(found.series, "series"),
+        number(found.sent),
+        number(found.taken)
+    ))?;
+    Ok(!found.lost.is_empty())
+}
+
+fn table(client: &RuleFile, server: &RuleFile, lost: &[Lost]) -> Table {
+    let mut table = Table::new([
+        Column::text("metric"),
+        Column::number("series"),
+        Column::text("example"),
+        Column::text("reason"),
+        Column::text("let out by"),
+        Column::text("nearest rule of the server"),
+    ]);
+    let named = |rules: &RuleFile, rule: Option<usize>| {
+        rule.map_or_else(Value::none, |rule| Value::text(rule_text(rules, rule)))
+    };
+    for lost in lost {
+        table.row([
+            Value::text(&lost.metric),
+            Value::count(lost.series as u64),
+            Value::text(&lost.example),
+            Value::text(&lost.reason),
+            named(client, lost.sent_by),
+            named(server, lost.nearest),
+        ]);
+    }
+    table
+}
+
+/// By rules alone. Whether something is certainly lost.
+fn rules(
+    client: &RuleFile,
+    server: &RuleFile,
+    changes: &Changes,
+    format: Format,
+    printer: &mut Printer,
+) -> Result<bool, Failure> {
+    let found = by_rules(client, server, changes);
+    let lines = by_rule(client, server, &found);
+    let nothing = lines.iter().any(|line| line.word == NOTHING);
+    if format != Format::Table {
+        let mut table = Table::new(["taken", "rule", "reason", "nearest rules"].map(Column::text));
+        for line in &lines {
+            let rules = if line.rules.is_empty() { Value::none() } else { Value::text(line.rules.join(", ")) };
+            table.row([Value::text(line.word), Value::text(&line.rule), Value::text(line.reason.as_str()), rules]);
+        }
+        printer.print(format, &table)?;
+        return Ok(nothing);
+    }
+    for line in &lines {
+        let word = printer.toned(line.tone, &format!("{:<9}", line.word));
+        printer.line(&format!("{word}  {}", human::safe(&line.rule)))?;
+        for rule in &line.rules {
+            detail(printer, &format!("nearest {rule}"))?;
+        }
+        detail(printer, &line.reason)?;
+    }
+    let count = |word: &str| lines.iter().filter(|line| line.word == word).count();
+    let all = found.rules.len() - count(SOME) - count(NOTHING);
+    printer.line(&format!(
+        "{} of the client: the server takes all of {all}, some of {}, nothing of {}",
+        counted(found.rules.len(), "rule"),
+        count(SOME),
+        count(NOTHING)
+    ))?;
+    Ok(nothing)
+}
+
+const SOME: &str = "some";
+const NOTHING: &str = "nothing";
+/// How many rules are named where several may take something.
+const NAMED: usize = 3;
+
+/// What there is to say of one rule, of either end.
+struct Line {
+    word: &'static str,
+    tone: Tone,
+    rule: String,
+    rules: Vec<String>,
+    reason: String,
+}
+
+/// The client's rules that are not wholly taken, and the server's that nothing reaches.
+fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<Line> {
+    let taken = found.rules.iter().enumerate().filter_map(|(index, taken)| {
+        let rule = rule_text(client, index);
+        Some(match taken {
+            Taken::All => return None,
+            Taken::Some { by } => {
+                let mut reason = "a part of it, or all: rules alone do not tell; give metrics to see".to_owned();
+                if by.len() > NAMED {
+                    reason = format!("and {} more rules may take {reason}", by.len() - NAMED);
+                }
+                let rules = by.iter().take(NAMED).map(|rule| rule_text(server, *rule)).collect();
+                Line { word: SOME, tone: Tone::Warning, rule, rules, reason }
+            }
+            Taken::Nothing { nearest, reason } => {
+                let rules = nearest.iter().map(|rule| rule_text(server, *rule)).collect();
+                Line { word: NOTHING, tone: Tone::Bad, rule, rules, reason: reason.clone() }
+            }
+        })
+    });
+    let unreached = found.unreached.iter().map(|rule| Line {
+        word: "not sent",
+        tone: Tone::Plain,
+        rule: rule_text(server, *rule),
+        rules: Vec::new(),
+        reason: "a rule of the server, and the client lets out nothing that it selects".to_owned(),
+    });
+    taken.chain(unreached).collect()
+}
+
+fn detail(printer: &mut Printer, text: &str) -> Result<(), Failure> {
+    Ok(printer.line(&format!("           {}", human::safe(text)))?)
+}

@@ -1,0 +1,137 @@
+//! `telemeter policy explain`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use telemeter_policy::{Explained, RuleFile, explain};
+
+use super::{
+    changes::{self, ChangeFlags},
+    counted, input, readable,
+};
+use crate::{
+    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct ExplainFlags {
+    /// The rules: selectors, one a line; --match and --whitelist flags; YAML with `matches:`. -: standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The metrics, as text or delimited protobuf. Without it: standard input.
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+
+    /// Show only what is dropped.
+    #[arg(long)]
+    dropped: bool,
+
+    /// Show every series, also where many in a row are decided alike.
+    #[arg(long)]
+    all: bool,
+
+    /// End with 1 where a series is dropped.
+    #[arg(long)]
+    fail: bool,
+
+    #[command(flatten)]
+    changes: ChangeFlags,
+
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    input::one_stdin(&[&flags.file], flags.metrics.as_deref())?;
+    let changes = flags.changes.changes()?;
+    let Some(rules) = readable(input::rules(&flags.file)?, printer)? else { return Ok(ExitCode::FAILURE) };
+    let body = input::needed_metrics(flags.metrics.as_deref())?;
+    let explained = explain(&rules, &body, &changes)?;
+    let dropped = explained.iter().filter(|series| series.becomes.is_none()).count();
+    let shown = explained.iter().filter(|series| !flags.dropped || series.becomes.is_none());
+    match flags.output.format {
+        Format::Table => {
+            let shown: Vec<&Explained> = shown.collect();
+            for alike in shown.chunk_by(|one, next| is_alike(one, next)) {
+                // "One more" takes as much room as the one.
+                let few = if flags.all || alike.len() <= FEW + 1 { alike.len() } else { FEW };
+                for series in &alike[..few] {
+                    print(printer, &rules, series)?;
+                }
+                if let Some(more) = alike.len().checked_sub(few).filter(|more| *more > 0) {
+                    printer.line(&format!("         and {} more like it", human::count(more as u64)))?;
+                }
+            }
+            let kept = human::count((explained.len() - dropped) as u64);
+            let counts = format!(
+                "{}: {kept} kept, {} dropped",
+                counted(explained.len(), "series"),
+                human::count(dropped as u64)
+            );
+            printer.line(&counts)?;
+            if let Some(note) = changes::about_hashes(&changes) {
+                printer.line(note)?;
+            }
+        }
+        format => printer.print(format, &table(&rules, shown))?,
+    }
+    Ok(if flags.fail && dropped > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Of so many in a row that are decided alike, each is shown.
+const FEW: usize = 3;
+
+/// Whether the same is said of both: one metric, one decision, one rule and reason.
+fn is_alike(one: &Explained, next: &Explained) -> bool {
+    let metric = |series: &Explained| series.series.split('{').next().unwrap_or_default().to_owned();
+    let said = |series: &Explained| (series.becomes.is_some(), series.rule, series.reason.clone(), metric(series));
+    said(one) == said(next)
+}
+
+fn print(printer: &mut Printer, rules: &RuleFile, series: &Explained) -> Result<(), Failure> {
+    let safe = human::safe;
+    let rule = series.rule.map(|rule| rule_text(rules, rule));
+    match &series.becomes {
+        Some(becomes) => {
+            let word = printer.toned(Tone::Good, "kept");
+            printer.line(&format!("{word}     {}", safe(&series.series)))?;
+            let by = rule.map_or_else(|| "without any rule everything passes".to_owned(), |rule| format!("by {rule}"));
+            printer.line(&format!("         {}", safe(&by)))?;
+            if *becomes != series.series {
+                printer.line(&format!("         as {}", safe(becomes)))?;
+            }
+        }
+        None => {
+            let word = printer.toned(Tone::Bad, "dropped");
+            printer.line(&format!("{word}  {}", safe(&series.series)))?;
+            if let Some(rule) = rule {
+                printer.line(&format!("         nearest {}", safe(&rule)))?;
+            }
+            printer.line(&format!("         {}", safe(&series.reason)))?;
+        }
+    }
+    Ok(())
+}
+
+/// `FILE:LINE RULE`.
+pub(super) fn rule_text(rules: &RuleFile, rule: usize) -> String {
+    rules.rules.get(rule).map_or_else(String::new, |rule| format!("{} {}", rules.at(rule.place), rule.text))
+}
+
+fn table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e Explained>) -> Table {
+    let columns = ["decision", "series", "becomes", "rule", "reason"].map(Column::text);
+    let mut table = Table::new(columns);
+    let given = |text: Option<String>| text.map_or_else(Value::none, Value::text);
+    for series in explained {
+        table.row([
+            Value::text(if series.becomes.is_some() { "kept" } else { "dropped" }),
+            Value::text(&series.series),
+            given(series.becomes.clone()),
+            given(series.rule.map(|rule| rule_text(rules, rule))),
+            given(Some(series.reason.clone()).filter(|reason| !reason.is_empty())),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,193 @@
+//! `telemeter policy report`.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use serde_json::json;
+use telemeter_auth::Secret;
+use telemeter_client::config::Credential;
+use telemeter_http::{
+    client::{Outbound, OutboundConfig, Request, excerpt},
+    file,
+};
+use telemeter_policy::{MetricReport, report};
+
+use super::{
+    counted,
+    input::{self, METRICS_BYTES},
+};
+use crate::{
+    flags::{client::federate, target, value},
+    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
+    run::Failure,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct ReportFlags {
+    /// The metrics, as text or delimited protobuf. Without it and without --from: standard input.
+    #[arg(value_name = "FILE", conflicts_with = "from")]
+    file: Option<PathBuf>,
+
+    /// A Prometheus to ask for the metrics. Without a path: its /federate.
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+
+    /// PEM file with authorities that --from is checked against, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    from_ca_file: Option<OsString>,
+
+    /// The bearer token for --from.
+    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
+    from_token: Option<Secret>,
+
+    /// File with the bearer token for --from. --from-token goes before it.
+    #[arg(long, value_name = "FILE")]
+    from_token_file: Option<OsString>,
+
+    /// A selector of series to ask --from for. Repeated, once per selector; at least one.
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+
+    /// The cluster's ID, which a metric may tell.
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    id: String,
+
+    /// End with 1 where there is something to ask the author of a metric.
+    #[arg(long)]
+    fail: bool,
+
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    let (id, fail, format) = (flags.id.clone(), flags.fail, flags.output.format);
+    let body = match value::given(flags.from.clone()) {
+        Some(from) => scrape(&from, flags).await?,
+        None => input::needed_metrics(flags.file.as_deref())?,
+    };
+    let metrics = report(&body, &id)?;
+    match format {
+        Format::Table => {
+            for metric in &metrics {
+                print(printer, metric)?;
+            }
+            let series: usize = metrics.iter().map(|metric| metric.series).sum();
+            let remarks: usize = metrics.iter().map(|metric| metric.remarks.len()).sum();
+            printer.line(&format!(
+                "{}, {}, {} for the authors",
+                counted(metrics.len(), "metric"),
+                counted(series, "series"),
+                counted(remarks, "question")
+            ))?;
+        }
+        Format::Json => printer.json(&metrics.iter().map(as_json).collect::<Vec<_>>())?,
+        Format::Csv => printer.print(format, &flat(&metrics))?,
+    }
+    let asks = metrics.iter().any(|metric| !metric.remarks.is_empty());
+    Ok(if fail && asks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a Prometheus answers for the selectors.
+async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, Failure> {
+    if flags.matches.is_empty() {
+        return Err("--from needs to know what to ask for: give --match SELECTOR".into());
+    }
+    let mut url = federate(value::http_url("--from", from)?);
+    url.query_pairs_mut().extend_pairs(flags.matches.iter().map(|selector| ("match[]", selector)));
+    let config = OutboundConfig { ca_file: value::path(flags.from_ca_file), ..OutboundConfig::new("policy") };
+    let mut request = Request::get(url.clone());
+    let token = match target::token("--from-token", flags.from_token, flags.from_token_file)? {
+        None => None,
+        Some(Credential::Value(token)) => Some(token.expose().to_owned()),
+        Some(Credential::File(path)) => Some(file::read_text(&path, file::SMALL)?.trim().to_owned()),
+    };
+    if let Some(token) = &token {
+        request = request.with_bearer(token)?;
+    }
+    let answer = Outbound::new(config, None)?.send(request, METRICS_BYTES).await?;
+    if !answer.status.is_success() {
+        let secrets: Vec<&str> = token.as_deref().into_iter().collect();
+        let said = excerpt(&answer.headers, &answer.body, &secrets);
+        let host = url.host_str().unwrap_or_default();
+        return Err(format!("{host} answered {}: {said}", answer.status_words()).into());
+    }
+    Ok(answer.body.to_vec())
+}
+
+fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), Failure> {
+    let name = printer.toned(Tone::Heading, &human::safe(&metric.name));
+    printer.line(&format!("{name}: {}, {}", metric.kind, counted(metric.series, "series")))?;
+    let mut table = Table::new([
+        Column::text("  label"),
+        Column::number("values"),
+        Column::text("examples").wrapping(),
+        Column::text("sensitive"),
+    ]);
+    for label in &metric.labels {
+        let more = if label.values > label.examples.len() { ", ..." } else { "" };
+        let sensitive = label.sensitive.as_ref();
+        table.row([
+            Value::text(format!("  {}", label.name)),
+            Value::count(label.values as u64),
+            Value::text(format!("{}{more}", label.examples.join(", "))),
+            sensitive.map_or_else(|| Value::text(""), |why| Value::text(why).tone(Tone::Warning)),
+        ]);
+    }
+    if !table.is_empty() {
+        printer.print(Format::Table, &table)?;
+    }
+    for remark in &metric.remarks {
+        let mark = printer.toned(Tone::Warning, "?");
+        printer.line(&format!("  {mark} {}", human::safe(&remark.text)))?;
+    }
+    printer.line("")?;
+    Ok(())
+}
+
+fn as_json(metric: &MetricReport) -> serde_json::Value {
+    let labels = metric.labels.iter().map(|label| {
+        json!({
+            "name": label.name, "values": label.values, "examples": label.examples, "sensitive": label.sensitive,
+        })
+    });
+    let remarks = metric.remarks.iter().map(|remark| json!({ "kind": remark.kind, "text": remark.text }));
+    json!({
+        "name": metric.name, "type": metric.kind, "series": metric.series,
+        "labels": labels.collect::<Vec<_>>(), "remarks": remarks.collect::<Vec<_>>(),
+    })
+}
+
+/// A line for each label, and one for a metric without any.
+fn flat(metrics: &[MetricReport]) -> Table {
+    let mut table = Table::new([
+        Column::text("metric"),
+        Column::text("type"),
+        Column::number("series"),
+        Column::text("label"),
+        Column::number("values"),
+        Column::text("examples"),
+        Column::text("sensitive"),
+        Column::text("remarks"),
+    ]);
+    for metric in metrics {
+        let remarks: Vec<&str> = metric.remarks.iter().map(|remark| remark.text.as_str()).collect();
+        let own = || [Value::text(&metric.name), Value::text(metric.kind), Value::count(metric.series as u64)];
+        let remarks = || Value::text(remarks.join("; "));
+        if metric.labels.is_empty() {
+            let none = [Value::none(), Value::none(), Value::none(), Value::none()];
+            table.row(own().into_iter().chain(none).chain([remarks()]));
+        }
+        for label in &metric.labels {
+            let sensitive = label.sensitive.clone().map_or_else(Value::none, Value::text);
+            let of_label = [
+                Value::text(&label.name),
+                Value::count(label.values as u64),
+                Value::text(label.examples.join(", ")),
+                sensitive,
+            ];
+            table.row(own().into_iter().chain(of_label).chain([remarks()]));
+        }
+    }
+    table
+}
