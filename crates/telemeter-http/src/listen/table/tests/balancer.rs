@@ -123,7 +123,9 @@ async fn whoever_works_on_a_request_hears_that_it_is_to_end() {
     let bytes = budget.capacity_bytes(Share::Requests);
     let admitted = table.admit(owner(1), false).unwrap();
     advance(&table, 1);
+    let mut ended = std::pin::pin!(working.ended());
+    assert!(tokio::time::timeout(Duration::from_millis(10), ended.as_mut()).await.is_err(), "nothing happened yet");
     assert!(admitted.reporter().begin(bytes - REQUEST_BYTES, None).is_some());
-    working.ended().await;
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it hears");
     assert!(shared.is_open());
 }
