@@ -136,6 +136,8 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
         other.flush().await.unwrap();
         assert_eq!(status(&mut other, 2 * at + 1).await, OK, "request {at}");
     }
+    // The oldest of them was told that there is no room any more.
+    assert_ne!(status(&mut shared, 3).await, OK);
     // Whoever shares the connection with the one that holds most is served on it.
     shared.write_all(&frame(0, 1, 1, b"body")).await.unwrap();
     shared.flush().await.unwrap();
