@@ -40,12 +40,18 @@ pub(crate) struct Asked {
 impl Selectors {
     /// Those of the configuration, and those of its file: one a line, without empty lines and comments (`#`).
     pub(crate) fn read(config: &Config) -> Result<Self, FileError> {
-        let of = |flag: &'static str| move |text: String| Text { flag, text };
-        let mut all: Vec<_> = config.matches.iter().cloned().map(of("--match")).collect();
+        let mut selectors = Self::of_flags(config);
         if let Some(path) = &config.match_file {
-            all.extend(lines(path)?.into_iter().map(of("--match-file")));
+            // What is wrong with `--match` is told although the file ends the start.
+            let lines = lines(path).inspect_err(|_| selectors.warn_of_problems())?;
+            selectors.all.extend(lines.into_iter().map(|text| Text { flag: "--match-file", text }));
         }
-        Ok(Self { all, is_enforced: config.leave_out_unrequested })
+        Ok(selectors)
+    }
+
+    fn of_flags(config: &Config) -> Self {
+        let all = config.matches.iter().cloned().map(|text| Text { flag: "--match", text }).collect();
+        Self { all, is_enforced: config.leave_out_unrequested }
     }
 
     /// The selectors as they are sent.
@@ -55,16 +61,20 @@ impl Selectors {
 
     /// Logs a warning for each selector that is none to us, or that an answer cannot be held against.
     pub(crate) fn warn(&self) {
-        for (flag, _, problem) in self.with_problems() {
-            if let Some(problem) = problem {
-                tracing::warn!("{flag} {problem}");
-            }
-        }
+        self.warn_of_problems();
         if self.is_enforced && self.asked().requested.is_none() {
             tracing::warn!(
                 "because of these selectors nobody can tell which series were asked for: whatever the source answers \
                  with is uploaded"
             );
+        }
+    }
+
+    fn warn_of_problems(&self) {
+        for (flag, _, problem) in self.with_problems() {
+            if let Some(problem) = problem {
+                tracing::warn!("{flag} {problem}");
+            }
         }
     }
 
