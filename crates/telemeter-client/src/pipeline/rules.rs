@@ -3,10 +3,8 @@
 
 use telemeter_rules::{
     Report, Transform,
-    transforms::{
-        anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, rename::Rename,
-        requested::FilterRequested,
-    },
+    transforms::{anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, requested::FilterRequested},
+    upload::UploadSteps,
 };
 use telemeter_wire::SeriesSet;
 
@@ -23,9 +21,7 @@ const OLDEST_MS: i64 = 24 * 60 * 60 * 1000;
 /// What the configuration says of each series.
 pub(crate) struct Rules {
     asked: Asked,
-    labels: SetLabels,
-    rename: Rename,
-    anonymize: Anonymize,
+    upload: UploadSteps,
 }
 
 /// What one cycle adds: what it asked for, the time it began, and the labels of its grant.
@@ -67,15 +63,14 @@ impl Rules {
             Some(told) => Anonymize::new(told.labels.clone(), credential::read(&told.salt)?.expose().as_bytes()),
             None => Anonymize::new([], b""),
         };
-        let labels = SetLabels::new(config.labels.iter().cloned());
-        let rename = Rename::new(config.renames.iter().cloned());
-        Ok(Self { asked: selectors.asked(), labels, rename, anonymize })
+        let upload = UploadSteps::new(config.labels.clone(), config.renames.clone(), anonymize);
+        Ok(Self { asked: selectors.asked(), upload })
     }
 
     /// Changes and drops series of a scrape. They stand in order of time already.
     pub(crate) fn apply<'a>(&'a self, occasion: &'a Occasion<'_>, set: &mut SeriesSet<'a>, report: &mut Report) {
-        let Self { labels, rename, anonymize, .. } = self;
         let Occasion { requested, recent, granted, watch } = occasion;
+        let [labels, rename, recent, anonymize, granted] = self.upload.steps(recent, granted);
         let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report| {
             telemeter_rules::run(set, steps, report)
                 .expect("none of these steps refuses a request: they change or drop a series");
@@ -85,7 +80,7 @@ impl Rules {
             (None, None) => run(set, &[labels, rename, recent, anonymize, granted], report),
             (requested, Some([scraped, left])) => {
                 let requested = requested.iter().map(|step| step as &dyn Transform);
-                let others = [labels as &dyn Transform, rename, recent, anonymize, granted, left];
+                let others = [labels, rename, recent, anonymize, granted, left];
                 let steps: Vec<_> = std::iter::once(scraped as &dyn Transform).chain(requested).chain(others).collect();
                 run(set, &steps, report);
             }
