@@ -132,6 +132,9 @@ impl Value {
             Content::Count(number) => human::count(*number),
             Content::Number(number) => human::number(*number),
             Content::Bytes(bytes) => human::bytes(*bytes),
+            Content::Seconds(seconds) if *seconds != 0.0 && seconds.abs() < 0.9995 => {
+                format!("{}ms", human::number(seconds * 1000.0))
+            }
             Content::Seconds(seconds) if seconds.abs() < 10.0 => format!("{}s", human::number(*seconds)),
             Content::Seconds(seconds) if *seconds < 0.0 => {
                 format!("-{}", human::duration(seconds.abs().round() as u64))

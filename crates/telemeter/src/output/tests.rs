@@ -105,6 +105,12 @@ fn numbers_and_sizes() {
 }
 
 #[test]
+fn lengths_of_time() {
+    let shown = [0.0, 0.0042, -0.9, 1.5, 270.0, -90.0].map(|seconds| Value::seconds(seconds).shown());
+    assert_eq!(shown, ["0s", "4.2ms", "-900.0ms", "1.5s", "4m 30s", "-1m 30s"]);
+}
+
+#[test]
 fn ages_and_times() {
     for (seconds, expected) in [
         (0, "0s"),
