@@ -20,7 +20,7 @@ use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
 
 use crate::{
     gateway::Gateway,
-    receive::put_written,
+    receive::{is_v2, put_written, say_nothing_written},
     sender::{ClusterId, Sender},
 };
 
@@ -330,8 +330,18 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// A layer around the handler of a route: writes the line of each error that it answered with, and notes the refusal.
+/// A layer around the handler of a route: writes the line of each error that it answered with, and notes the refusal. An answer
+/// to remote write 2.0 says what was written.
 pub async fn explain(State((gateway, route)): State<(Gateway, Route)>, request: Request, next: Next) -> Response {
+    let is_v2 = route == Route::Receive && is_v2(request.headers());
+    let mut response = explained(&gateway, route, request, next).await;
+    if is_v2 {
+        say_nothing_written(response.headers_mut());
+    }
+    response
+}
+
+async fn explained(gateway: &Gateway, route: Route, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
     let sender = Sender::of(&request);
     let mut response = panics::caught(next.run(request)).await;

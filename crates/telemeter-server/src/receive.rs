@@ -18,7 +18,7 @@ use telemeter_wire::{
 };
 
 use self::protocol::Protocol;
-pub(crate) use self::protocol::{put_written, say_nothing_written};
+pub(crate) use self::protocol::{is_v2, put_written, say_nothing_written};
 use crate::{
     error::{Error, PartialWrite, RequestError},
     fleet::Seen,

@@ -17,7 +17,7 @@ use crate::{
     authorize::authorize,
     error::{Error, RequestError, explain},
     gateway::Gateway,
-    receive::{receive, say_nothing_written},
+    receive::receive,
     upload::upload,
 };
 
@@ -35,10 +35,7 @@ pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router
     Router::new()
         .route("/authorize", shared(Route::Authorize, post(authorize)))
         .route("/upload", shared(Route::Upload, post(upload)))
-        .route(
-            "/metrics/v1/receive",
-            shared(Route::Receive, post(receive)).layer(middleware::from_fn(say_nothing_written)),
-        )
+        .route("/metrics/v1/receive", shared(Route::Receive, post(receive)))
         .with_state(gateway.clone())
         .route("/healthz", live())
         .route("/healthz/ready", ready_or_not(health))

@@ -3,6 +3,7 @@
 //! Started from the back to the front, so that what is written to is there; ended from the front to the back, so that
 //! what is under way is stored.
 
+mod demo_fleet;
 pub(crate) mod guard;
 mod guide;
 mod home;
@@ -26,7 +27,7 @@ use telemeter_client::{
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
     Server,
-    config::{Authority, Door, Forward, RecentStore},
+    config::{Authority, Door, FleetLabel, Forward, RecentStore},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -36,7 +37,7 @@ use tokio::{
 };
 use url::Url;
 
-use self::{guide::Guide, home::Home, place::Place, stand_in::Program, store::Prometheus};
+use self::{demo_fleet::DemoFleet, guide::Guide, home::Home, place::Place, stand_in::Program, store::Prometheus};
 use crate::{
     flags::quickstart::{
         LISTEN, LISTEN_AUTHORITY, LISTEN_CLIENT, LISTEN_INTERNAL, QuickstartConfig, Store as StoreConfig,
@@ -132,7 +133,8 @@ async fn flow(
     let mut beside = Beside::default();
 
     let (listener, authority) = place::bind(&authority_place).await?;
-    beside.serve(listener, mock::router([home.token.clone()]));
+    let fleet = DemoFleet::new(config.clusters, &home.token);
+    beside.serve(listener, mock::router(fleet.tokens().chain([home.token.clone()])));
 
     let forward = match (&config.store, &prometheus) {
         (StoreConfig::Url(url), _) => Some(url.clone()),
@@ -174,6 +176,7 @@ async fn flow(
             .as_ref()
             .map_or_else(|| "its own metrics and the server's".to_owned(), |from| bare(&from.url)),
         interval: config.interval,
+        clusters: config.clusters,
         store: told(config, prometheus.as_deref()),
         data: home.is_kept().then(|| home.path().display().to_string()),
         notes,
@@ -183,7 +186,9 @@ async fn flow(
     let client = client.at_once().observe(Arc::new(move |outcome| {
         say(&format!("{}  {}\n", guide::time_of_day(now.now_ms()), guide::cycle(outcome, &store)));
     }));
+    let fleet = fleet.start(&guide.external, config.interval, &clock)?;
     client.serve(end(stop, prometheus, &clock)).await;
+    drop(fleet);
 
     say("\nending\n");
     if timeout(END, server.stop()).await.is_err() {
@@ -192,6 +197,10 @@ async fn flow(
     beside.stop().await;
     Ok(())
 }
+
+/// What is remembered of each cluster beside its reports: of the metrics that OpenShift's clusters send.
+const FLEET_LABELS: [&str; 2] =
+    [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
 
 /// How often the store is told what is known of the cluster.
 const FLEET_METRICS: std::time::Duration = std::time::Duration::from_secs(30);
@@ -212,6 +221,7 @@ async fn server(
     settings.shared_keys = vec![home.key_file.clone()];
     // An interval of seconds is what one wants to see here.
     settings.ratelimit = None;
+    settings.fleet.labels = FLEET_LABELS.iter().map(|label| FleetLabel::parse(label)).collect::<Result<_, _>>()?;
     settings.fleet.metrics = forward.is_some().then_some(FLEET_METRICS);
     settings.forward = forward.map(|url| Forward { url, tenant: None });
     settings.recent_store = Some(RecentStore { keep: KEEP, max_bytes: KEEP_BYTES });

@@ -149,7 +149,8 @@ fn everything_it_prints_works() {
     assert!(!first.contains("kept 0"), "{first}");
 
     let pages = quickstart.address("pages");
-    assert!(get(&pages).contains(&cluster), "the overview names the cluster");
+    assert!(get(&pages).contains("/clusters"), "the overview leads to the list");
+    assert!(get(&format!("{pages}/clusters")).contains(&cluster), "the list names the cluster");
     let page = get(&format!("{pages}/clusters/{cluster}"));
     assert!(page.contains("process_resident_memory_bytes"), "{page}");
 
@@ -179,6 +180,42 @@ fn everything_it_prints_works() {
 
     let said = quickstart.end("INT");
     assert!(said.ends_with("ending"), "{said}");
+}
+
+#[test]
+fn made_up_clusters_are_refused_each_in_its_way() {
+    let mut quickstart = Quickstart::start(&["--clusters=50"]);
+    quickstart.line(&["  clusters ", "50 more", "made-up"]);
+    let pages = quickstart.address("pages");
+    let api = |path: &str| -> serde_json::Value {
+        serde_json::from_str(&shell(&format!("curl -fsS '{pages}/api/v1/{path}'"))).unwrap()
+    };
+    // All of them have reported, and each that is to fail does so after some reports.
+    let refused = until("four clusters that are refused", || {
+        let refused = api("clusters?status=refused");
+        let all = api("summary")["clusters"]["total"].as_u64() >= Some(50);
+        (all && refused["total"] == 4).then_some(refused)
+    });
+    let mut reasons: Vec<_> = refused["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["last_refusal"]["reason"].as_str().unwrap())
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["identity", "timestamps", "undecodable", "unsupported"], "{refused}");
+    for item in refused["items"].as_array().unwrap() {
+        assert!(item["labels"]["version"].is_string() && item["labels"]["provider"].is_string(), "{item}");
+    }
+    // Whose token is unknown never was a cluster: it stands among the refusals, with the ID that it gave.
+    let unknown = api("refusals?reason=authority_refused");
+    assert_eq!(unknown["items"][0]["claimed_cluster"], "de300000-0000-4000-8000-000000000008", "{unknown}");
+    let azure = api("clusters?search=azure&limit=1");
+    assert!(azure["total"].as_u64() > Some(5), "{azure}");
+    let command = quickstart.line(&["telemeter fleet refused --server "]);
+    let said = shell(&command.replace("telemeter fleet", &format!("'{}' fleet", cargo_bin("telemeter").display())));
+    assert!(said.contains("identity") && said.contains("authority_refused"), "{said}");
+    quickstart.end("INT");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>, "Content-Type" and "Required Written Response
 //! Headers".
 
-use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use telemeter_wire::remote_write::v2::Contents;
 
@@ -64,15 +63,17 @@ pub(crate) fn put_written(headers: &mut HeaderMap, written: &Contents) {
     headers.insert(EXEMPLARS, HeaderValue::from(written.exemplars));
 }
 
-/// A layer around the route: an answer to a 2.0 request that says nothing of what was written says that nothing was, whatever
-/// it was answered with; a sender takes a missing header for a receiver of 1.0.
-pub(crate) async fn say_nothing_written(request: Request, next: Next) -> Response {
-    let is_v2 = matches!(Protocol::of(request.headers()), Ok(Protocol::V2));
-    let mut response = next.run(request).await;
-    if is_v2 && !response.headers().contains_key(SAMPLES) {
-        put_written(response.headers_mut(), &Contents::default());
+/// Whether a request is of 2.0, as its headers have it.
+pub(crate) fn is_v2(headers: &HeaderMap) -> bool {
+    matches!(Protocol::of(headers), Ok(Protocol::V2))
+}
+
+/// An answer to a 2.0 request that says nothing of what was written says that nothing was, whatever it was answered with: a
+/// sender takes missing headers for a receiver of 1.0.
+pub(crate) fn say_nothing_written(headers: &mut HeaderMap) {
+    if !headers.contains_key(SAMPLES) {
+        put_written(headers, &Contents::default());
     }
-    response
 }
 
 #[cfg(test)]

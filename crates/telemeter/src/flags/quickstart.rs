@@ -71,6 +71,10 @@ pub struct QuickstartFlags {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     interval: Duration,
 
+    /// So many made-up clusters report as well: most are well, some are refused in different ways, some fall silent.
+    #[arg(long, value_name = "COUNT", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    clusters: u32,
+
     /// Where the server serves clusters.
     #[arg(long, value_name = "HOST:PORT", default_value = LISTEN)]
     listen: String,
@@ -115,6 +119,8 @@ pub struct QuickstartConfig {
     pub store: Store,
     /// Time between two reports; never zero.
     pub interval: Duration,
+    /// How many made-up clusters report beside the client.
+    pub clusters: usize,
     /// `host:port` of the server's external listener.
     pub listen: String,
     /// `host:port` of the server's internal listener.
@@ -183,6 +189,7 @@ impl QuickstartFlags {
             data_dir: value::path(self.data_dir),
             store,
             interval: self.interval,
+            clusters: self.clusters as usize,
             listen: value::address("--listen", &self.listen)?,
             listen_internal: value::address("--listen-internal", &self.listen_internal)?,
             listen_client: value::address("--listen-client", &self.listen_client)?,

@@ -343,6 +343,7 @@ fn each_flag_of_the_quickstart_lands() {
         ("forward-url", &["--forward-url=http://s/w"], |c| matches!(&c.store, Store::Url(u) if u.path() == "/w")),
         ("prometheus", &["--prometheus=p"], |c| c.store == Store::Prometheus("p".into())),
         ("prometheus", &["--prometheus="], |c| c.store == Store::None),
+        ("clusters", &["--clusters=50"], |c| c.clusters == 50),
         ("interval", &["--interval=1s"], |c| c.interval == Duration::from_secs(1)),
         ("listen", &["--listen=:1"], |c| c.listen == ":1"),
         ("listen-internal", &["--listen-internal=:2"], |c| c.listen_internal == ":2"),

@@ -19,6 +19,8 @@ pub(super) struct Guide {
     /// What is scraped, in words.
     pub(super) from: String,
     pub(super) interval: Duration,
+    /// How many made-up clusters report beside it.
+    pub(super) clusters: usize,
     pub(super) store: Store,
     /// The directory that is kept.
     pub(super) data: Option<String>,
@@ -69,6 +71,10 @@ impl Guide {
         part("client", &http(&self.client), &format!("scrapes {}", self.from))?;
         part("authority", &http(&self.authority), "says that the client's token is good")?;
         part("server", &http(&self.external), "takes in what clusters push")?;
+        if self.clusters > 0 {
+            let does = "made-up; some are refused, and some are silent after four minutes";
+            part("clusters", &format!("{} more", self.clusters), does)?;
+        }
         part("pages", &http(&self.internal), "what came in during the last 2h, held in memory")?;
         match &self.store {
             Store::Memory => part("store", "none", "install prometheus, or give --forward-url, to keep metrics")?,
@@ -98,6 +104,13 @@ impl Guide {
             "the newest samples that the server has, as any Prometheus can pull them",
             &format!("curl -gsS 'http://{internal}/federate?match[]=up'"),
         )?;
+        if self.clusters > 0 {
+            command(
+                "which clusters are refused, and why",
+                &format!("telemeter fleet refused --server http://{internal}"),
+            )?;
+            command("which have fallen silent", &format!("telemeter fleet silent --server http://{internal}"))?;
+        }
         command("what the client sent last", &format!("curl -sS http://{client}/federate"))?;
         command(
             "how a client begins: its token for a short-lived one",
