@@ -1,11 +1,13 @@
 //! The whole way with real programs: a Prometheus that is scraped by our client, and remote-writes by itself, through two
 //! servers behind a load balancer, past the OIDC door, into Prometheus and VictoriaMetrics, and back with PromQL. The image,
-//! with the deployment of the cluster-monitoring-operator in it. And the dashboards, query by query.
+//! with the deployment of the cluster-monitoring-operator in it. The dashboards, query by query.
+//! And the pages, click by click.
 //!
 //! `make test-integration` runs it; it needs what `scripts/install-tools` installs. Everything listens on 127.0.0.1 only.
 
 #![allow(clippy::disallowed_methods, reason = "what the programs under test answer is read whole")]
 
+mod browser;
 mod dashboards;
 mod gateway;
 mod image;
