@@ -1,7 +1,7 @@
 //! The subcommands that run once, print and exit: `telemeter fleet`, `telemeter client preview` and their like.
 //!
-//! Each is a struct of flags that implements [`RunOnce`], in a module of its own, and one line of [`TELEMETER`] or
-//! [`CLIENT`]; its help, its part of docs/flags.md and its golden help follow from that. It prints by the [`Printer`]
+//! Each is a struct of flags that implements [`RunOnce`], in a module of its own, and one line of `TELEMETER` or
+//! `CLIENT`; its help, its part of docs/flags.md and its golden help follow from that. It prints by the [`Printer`]
 //! that it is given and is run on a runtime of one thread. It logs only where [`RunOnce::log`] says so.
 //!
 //! The exit code (`check` has its own, by stage): 0 for done; 1 for an answer that a script asked to hear of (`--fail`, a check that found something);
