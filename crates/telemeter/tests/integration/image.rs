@@ -82,7 +82,7 @@ fn links_are_programs(root: &Root) {
         let help = Command::new(entry.path()).arg("--help").output().expect("it can be started");
         let usage = String::from_utf8_lossy(&help.stdout).into_owned();
         // `telemeter` itself would want the name of a program there.
-        let is_it = usage.contains(&format!("Usage: {name} ")) && !usage.contains("<COMMAND>");
+        let is_it = usage.contains(&format!("Usage: {name} [OPTIONS]"));
         assert!(help.status.success() && is_it, "{name}: {usage}");
     }
     programs.sort();
