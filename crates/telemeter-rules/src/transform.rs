@@ -63,14 +63,7 @@ pub trait Transform {
 pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report) -> Result<(), Refusal> {
     report.series += set.len() as u64;
     let arena = set.arena();
-    set.try_retain_mut(|series| {
-        for step in steps {
-            if step.apply(series, arena, report)? == Verdict::Drop {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    })
+    set.try_retain_mut(|series| apply_all(series, steps, arena, report))
 }
 
 /// As [`run`], but a series that a step refuses is left out and shown to `refused`, as it was then; the others go on.
@@ -83,16 +76,25 @@ pub fn run_partial<'a>(
     report.series += set.len() as u64;
     let arena = set.arena();
     set.retain_mut(|series| {
-        for step in steps {
-            match step.apply(series, arena, report) {
-                Ok(Verdict::Keep) => {}
-                Ok(Verdict::Drop) => return false,
-                Err(refusal) => {
-                    refused(&series.view(), refusal);
-                    return false;
-                }
-            }
-        }
-        true
+        apply_all(series, steps, arena, report).unwrap_or_else(|refusal| {
+            refused(&series.view(), refusal);
+            false
+        })
     });
+}
+
+/// Takes one series through all steps; answers whether it goes on.
+#[inline]
+fn apply_all<'a>(
+    series: &mut SeriesMut<'_, 'a>,
+    steps: &[&'a dyn Transform],
+    arena: &'a Arena,
+    report: &mut Report,
+) -> Result<bool, Refusal> {
+    for step in steps {
+        if step.apply(series, arena, report)? == Verdict::Drop {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

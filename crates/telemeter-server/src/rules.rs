@@ -140,6 +140,9 @@ impl Rules {
     }
 }
 
+/// How many steps a remote write's series go through.
+const RECEIVE_STEPS: usize = 6;
+
 /// The steps that the series of one request go through, in order.
 pub struct Steps<'r> {
     check: CheckUpload,
@@ -174,9 +177,7 @@ impl<'r> Steps<'r> {
     /// # Errors
     /// Why the request is to be refused.
     pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
-        let steps: [&dyn Transform; 6] =
-            [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide];
-        run(set, &steps[..steps.len() - self.idle()], report)
+        run(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report)
     }
 
     /// As [`receive`](Self::receive), but a series that a step refuses is left out and shown to `refused`; the others go on.
@@ -186,9 +187,12 @@ impl<'r> Steps<'r> {
         report: &mut Report,
         refused: impl FnMut(&Series<'_, 'a>, Refusal),
     ) {
-        let steps: [&dyn Transform; 6] =
-            [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide];
-        run_partial(set, &steps[..steps.len() - self.idle()], report, refused);
+        run_partial(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report, refused);
+    }
+
+    /// The steps of a remote write's series.
+    fn of_series(&self) -> [&dyn Transform; RECEIVE_STEPS] {
+        [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide]
     }
 
     /// How many of the last steps have nothing to do.

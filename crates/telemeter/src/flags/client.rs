@@ -125,7 +125,7 @@ pub struct ClientFlags {
     pub(crate) tracing: TracingFlags,
 }
 
-pub(super) const DEFAULT_RENAME: &str = "ALERTS=alerts";
+pub(crate) const DEFAULT_RENAME: &str = "ALERTS=alerts";
 const ANONYMIZE: &str = "--anonymize-labels";
 
 /// Labels that most series of a cluster have, and that say where they come from.

@@ -10,13 +10,12 @@ use telemeter_policy::{Anonymized, Changes};
 
 use crate::{
     flags::{
+        client::DEFAULT_RENAME,
         list::{self, Separation},
         target, value,
     },
     run::Failure,
 };
-
-const DEFAULT_RENAME: &str = "ALERTS=alerts";
 
 /// The same names and meanings as at the client and the server.
 #[derive(Args, Debug)]

@@ -101,8 +101,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(())
     }
 
-    /// Reads references to labels: packed, as encoders write them, or one by one; a name is remembered in `pending` until its
-    /// value comes.
+    /// Reads references to labels of the series.
     #[inline]
     fn labels(
         &self,
@@ -112,19 +111,39 @@ impl<'s, 'a> Decoder<'s, 'a> {
         pending: &mut Option<&'a str>,
         set: &mut SeriesSet<'a>,
     ) -> Result<(), Error> {
+        self.pairs(reader, wire, pending, |label| {
+            self.check(label, set.mark() - mark + 1, set)?;
+            set.push_label(label);
+            Ok(())
+        })
+    }
+
+    /// Reads references to labels, packed, as encoders write them, or one by one, and shows each label to `take`. A name is
+    /// remembered in `pending` until its value comes, which may be in another field.
+    #[inline]
+    fn pairs(
+        &self,
+        reader: &mut Reader<'_>,
+        wire: Wire,
+        pending: &mut Option<&'a str>,
+        mut take: impl FnMut(Label<'a>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         references(reader, wire, |reference| {
             let symbol = self.symbol(reference)?;
             match pending.take() {
                 None => *pending = Some(symbol),
-                Some(name) => {
-                    self.limits.check_labels(set.mark() - mark + 1)?;
-                    self.limits.check_label(name.as_bytes(), symbol.as_bytes())?;
-                    set.charge(name.len() + symbol.len(), self.limits)?;
-                    set.push_label(Label::new(name, symbol));
-                }
+                Some(name) => take(Label::new(name, symbol))?,
             }
             Ok(())
         })
+    }
+
+    /// Holds a label to the limits, as the `count`th of its series or exemplar, and counts its bytes.
+    #[inline]
+    fn check(&self, label: Label<'a>, count: usize, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        self.limits.check_labels(count)?;
+        self.limits.check_label(label.name.as_bytes(), label.value.as_bytes())?;
+        set.charge(label.name.len() + label.value.len(), self.limits)
     }
 
     #[inline]
@@ -200,18 +219,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let mut reader = Reader::new(message);
         while let Some((number, wire)) = reader.field()? {
             match number {
-                1 => references(&mut reader, wire, |reference| {
-                    let symbol = self.symbol(reference)?;
-                    match name.take() {
-                        None => name = Some(symbol),
-                        Some(name) => {
-                            labels += 1;
-                            self.limits.check_labels(labels)?;
-                            self.limits.check_label(name.as_bytes(), symbol.as_bytes())?;
-                            set.charge(name.len() + symbol.len(), self.limits)?;
-                        }
-                    }
-                    Ok(())
+                1 => self.pairs(&mut reader, wire, &mut name, |label| {
+                    labels += 1;
+                    self.check(label, labels, set)
                 })?,
                 2 => {
                     expect(wire, Wire::Fixed64)?;
@@ -284,12 +294,8 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let mut reader = Reader::new(message);
         while let Some((number, wire)) = reader.field()? {
             match number {
-                1 => references(&mut reader, wire, |reference| {
-                    let symbol = self.symbol(reference)?;
-                    match name.take() {
-                        None => name = Some(symbol),
-                        Some(name) => put_label(out, Label::new(name, symbol)),
-                    }
+                1 => self.pairs(&mut reader, wire, &mut name, |label| {
+                    put_label(out, label);
                     Ok(())
                 })?,
                 2 => value = reader.double()?,
