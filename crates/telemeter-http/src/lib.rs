@@ -13,6 +13,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod duration;
 pub mod file;
+pub mod human;
 pub mod instrument;
 pub mod internal;
 pub mod listen;

@@ -7,22 +7,24 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-/// A page loads nothing from elsewhere, runs nothing, and stands in nobody's frame. The same address answers machines with
-/// JSON.
-pub const HEADERS: [(HeaderName, HeaderValue); 6] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
-             frame-ancestors 'none'",
-        ),
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (header::VARY, HeaderValue::from_static("accept")),
-];
+/// A page loads nothing from elsewhere, runs nothing, and stands in nobody's frame.
+pub const HEADERS: [(HeaderName, HeaderValue); 6] = headers(
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'",
+);
+
+/// The headers of a page with this Content-Security-Policy. The same address answers machines with something else.
+#[must_use]
+pub const fn headers(policy: &'static str) -> [(HeaderName, HeaderValue); 6] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::VARY, HeaderValue::from_static("accept")),
+    ]
+}
 
 /// Whether a request is a browser's: it names `text/html`, and does not like JSON better.
 #[must_use]
@@ -42,33 +44,47 @@ pub fn wants_html(headers: &HeaderMap) -> bool {
     likes[0] > 0.0 && likes[0] >= likes[1]
 }
 
-/// The name of a style sheet, which holds a hash of its content: it may be kept for ever.
+/// The name of a file that pages load, `STEM-HASH.EXTENSION`, which holds a hash of its content: it may be kept for ever.
 #[must_use]
-pub fn style_name(style: &str) -> String {
+pub fn asset_name(stem: &str, extension: &str, content: &str) -> String {
     // FNV-1a: it has only to differ when the content does.
-    let hash = style
+    let hash = content
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("style-{hash:016x}.css")
+    format!("{stem}-{hash:016x}.{extension}")
 }
+
+/// A file that pages load, under its [`asset_name`].
+pub fn asset(content_type: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, content).into_response()
+}
+
+/// The answer where no file has that name.
+pub fn no_such_asset() -> Response {
+    (StatusCode::NOT_FOUND, "no such file\n").into_response()
+}
+
+/// The [`asset_name`] of a style sheet.
+#[must_use]
+pub fn style_name(style: &str) -> String {
+    asset_name("style", "css", style)
+}
+
+/// The Content-Type of a style sheet.
+pub const STYLE_TYPE: &str = "text/css; charset=utf-8";
 
 /// `GET /assets/{name}`: the style sheet, under its [`style_name`].
 pub fn style_route<S: Clone + Send + Sync + 'static>(style: &'static str) -> MethodRouter<S> {
     let name = style_name(style);
     get(move |Path(asked): Path<String>| {
-        let answer =
-            if asked == name { sheet(style) } else { (StatusCode::NOT_FOUND, "no such file\n").into_response() };
+        let answer = if asked == name { asset(STYLE_TYPE, style) } else { no_such_asset() };
         async move { answer }
     })
-}
-
-fn sheet(style: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, style).into_response()
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use telemeter_http::internal::{Internal, paths_json};
+use telemeter_http::{
+    internal::{Internal, paths_json},
+    page::{self, wants_html},
+};
 use tokio::sync::Semaphore;
 
 use crate::{api, fleet_view::FleetView};
@@ -82,23 +85,6 @@ fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-/// Whether a request is a browser's: it names `text/html`, and does not like JSON better.
-fn wants_html(headers: &HeaderMap) -> bool {
-    let mut likes = [0.0_f32; 2];
-    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    for range in ranges.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let at = match parts.next().unwrap_or("").to_ascii_lowercase().as_str() {
-            "text/html" => 0,
-            "application/json" => 1,
-            _ => continue,
-        };
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        likes[at] = quality.map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
-    }
-    likes[0] > 0.0 && likes[0] >= likes[1]
-}
-
 /// What every page has beside its own.
 struct Frame {
     style: &'static str,
@@ -127,21 +113,11 @@ impl Frame {
     }
 }
 
-const PAGE_HEADERS: [(HeaderName, HeaderValue); 6] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
-             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        ),
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    // The same address answers machines with JSON.
-    (header::VARY, HeaderValue::from_static("accept")),
-];
+/// As [`page::HEADERS`], with the script that refreshes numbers.
+const PAGE_HEADERS: [(HeaderName, HeaderValue); 6] = page::headers(
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
 
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {

@@ -1,5 +1,7 @@
 //! Numbers and times as people read them: each kind is written in one way on all pages.
 
+use telemeter_http::human;
+
 /// A moment, as a page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct When {
@@ -80,28 +82,12 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 
 /// A count, in groups of three digits.
 pub(crate) fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    human::count(number.try_into().unwrap_or(u64::MAX))
 }
 
 /// A size: `812 B`, `3.4 MiB`.
 pub(crate) fn bytes(number: usize) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut size = number as f64;
-    let mut unit = 0;
-    while size >= 1023.95 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    let decimals = usize::from(unit > 0 && size < 99.95 && size.fract() != 0.0);
-    format!("{size:.decimals$} {}", UNITS[unit])
+    human::bytes(number as u64)
 }
 
 /// A rate or a value, in three or four digits and a letter for thousands, millions and on: `51.6`, `24.1 G`.

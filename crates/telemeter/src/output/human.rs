@@ -1,19 +1,8 @@
 //! Numbers, sizes, ages and foreign text as people read them in a terminal.
 
-use crate::logs;
+pub use telemeter_http::human::{bytes, count};
 
-/// A count, in groups of three digits: `1,234,567`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+use crate::logs;
 
 /// A rate or a measured value: one decimal up to a thousand, then as [`count`]; two where it is below one.
 pub fn number(value: f64) -> String {
@@ -27,19 +16,6 @@ pub fn number(value: f64) -> String {
         // Saturates, which is far above any count.
         _ => format!("{sign}{}", count(size.round() as u64)),
     }
-}
-
-/// A size: `812 B`, `3.4 MiB`.
-pub fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut size = number as f64;
-    let mut unit = 0;
-    while size >= 1023.95 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    let decimals = usize::from(unit > 0 && size < 99.95 && size.fract() != 0.0);
-    format!("{size:.decimals$} {}", UNITS[unit])
 }
 
 /// A length of time in its two largest units: `45s`, `4m 30s`, `3h 12m`, `2d 4h`.
