@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use telemeter_auth::exchange::Exchange;
-use telemeter_client::{credential, schedule::Noise};
+use telemeter_client::{credential, schedule::PseudoRandom};
 use telemeter_http::clock::Clock;
 use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
 use tokio::{
@@ -322,7 +322,7 @@ impl Exchanges {
 
 /// The ID of a cluster: always the same in one run, another in the next.
 fn id(seed: i64, cluster: u64) -> Id {
-    let id = made_up_id(&mut Noise::seeded(&format!("{seed} {cluster}")));
+    let id = made_up_id(&mut PseudoRandom::seeded(&format!("{seed} {cluster}")));
     id.into_bytes().try_into().expect("an ID has the form of a UUID")
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use telemeter_client::{
     metrics_only,
-    schedule::{Noise, Outcome, Schedule},
+    schedule::{Outcome, PseudoRandom, Schedule},
 };
 use telemeter_http::{
     client::{Outbound, OutboundConfig, OutboundError, Proxy},
@@ -126,10 +126,10 @@ pub async fn run(
     };
 
     let clock = Clock::system();
-    let mut noise = Noise::seeded(&format!("{} {}", clock.now_ms(), std::process::id()));
+    let mut random = PseudoRandom::seeded(&format!("{} {}", clock.now_ms(), std::process::id()));
     let mut tasks = JoinSet::new();
     for index in 0..config.workers {
-        let id = load::made_up_id(&mut noise);
+        let id = load::made_up_id(&mut random);
         let cluster = Cluster::new(id, &config.to, &outbound, &clock, &payload);
         if config.once {
             tasks.spawn(once(cluster, shared.clone()));

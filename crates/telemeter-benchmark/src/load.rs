@@ -8,7 +8,7 @@ use telemeter_client::{
     Refusal,
     config::Target,
     metrics::Metrics,
-    schedule::Noise,
+    schedule::PseudoRandom,
     token::{Grant, Grants, TokenError},
     upload::{UploadError, Uploads},
 };
@@ -206,8 +206,8 @@ fn unreachable(cause: &OutboundError) -> Failure {
 }
 
 /// A made-up id in the form of a random UUID.
-pub(super) fn made_up_id(noise: &mut Noise) -> String {
-    let (high, low) = (noise.next_number(), noise.next_number());
+pub(super) fn made_up_id(random: &mut PseudoRandom) -> String {
+    let (high, low) = (random.next_number(), random.next_number());
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
         high >> 32,
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn ids_are_uuids_and_differ() {
-        let mut noise = Noise::seeded("a");
-        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| made_up_id(&mut noise)).collect();
+        let mut random = PseudoRandom::seeded("a");
+        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| made_up_id(&mut random)).collect();
         assert_eq!(ids.len(), 1000);
         for id in ids {
             let parts: Vec<_> = id.split('-').collect();

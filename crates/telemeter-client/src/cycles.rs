@@ -218,7 +218,7 @@ mod tests {
         log
     }
 
-    /// The waits between the cycles, each with its share of noise taken away.
+    /// The waits between the cycles, each without its random part.
     fn check(log: &[(&str, Duration)], expected: &[Duration]) {
         assert!(log[0].1 < INTERVAL / 20, "{log:?}");
         let waits: Vec<_> = log.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();

@@ -101,7 +101,7 @@ pub(crate) struct Scrape {
 pub(crate) struct Head {
     /// `no Content-Type` where it had none.
     pub(crate) content_type: String,
-    /// The clock of whoever answered, to the second.
+    /// The clock of the host that answered, to the second.
     pub(crate) date_ms: Option<i64>,
 }
 

@@ -13,7 +13,7 @@ mod rules;
 mod watch;
 
 pub(crate) use self::{
-    rules::{Occasion, Rules},
+    rules::{CycleRules, Rules},
     watch::Watch,
 };
 pub use left_out::LeftOut;
@@ -121,7 +121,7 @@ struct Place {
 pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
     rules: &'p Rules,
-    occasion: Occasion<'p>,
+    cycle: CycleRules<'p>,
     watch: Option<&'p dyn Watch>,
     report: Report,
     packed: Packed,
@@ -137,14 +137,14 @@ impl Packer {
         now_ms: i64,
         watch: Option<&'p dyn Watch>,
     ) -> Packing<'p> {
-        let occasion = Occasion::new(rules, now_ms, granted, watch);
+        let cycle = CycleRules::new(rules, now_ms, granted, watch);
         if self.families.held_bytes() > KEPT_BYTES {
             self.families = Families::default()
         } else {
             self.families.clear()
         }
         let (report, packed, body) = (Report::default(), Packed::default(), Vec::new());
-        Packing { packer: self, rules, occasion, watch, report, packed, body }
+        Packing { packer: self, rules, cycle, watch, report, packed, body }
     }
 }
 
@@ -164,7 +164,7 @@ impl Packing<'_> {
         let mut set = SeriesSet::new_in(arena);
         exposition::decode_part(format, piece, &LIMITS, &mut set, families)?;
         self.packed.scraped += set.len();
-        self.occasion.begin_piece(&set);
+        self.cycle.begin_piece(&set);
         self.packed.newest_ms = self.packed.newest_ms.max(put_in_order(&set, order));
         // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a
         // label more for every series of it would need as much room again.
@@ -175,7 +175,7 @@ impl Packing<'_> {
                     let series = set.at(place.index as usize);
                     slice.push(series.labels, series.kind, series.points);
                 }
-                self.rules.apply(&self.occasion, &mut slice, &mut self.report);
+                self.rules.apply(&self.cycle, &mut slice, &mut self.report);
                 self.packed.kept += slice.len();
                 encoded.clear();
                 exposition::delimited::encode(&slice, encoded);

@@ -29,14 +29,14 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     interval: Duration,
-    noise: Noise,
+    random: PseudoRandom,
     at_once: bool,
 }
 
 impl Schedule {
     /// The schedule of the cluster `id`; the same id always gets the same sequence.
     pub fn new(interval: Duration, id: &str) -> Self {
-        Self { interval, noise: Noise::seeded(id), at_once: false }
+        Self { interval, random: PseudoRandom::seeded(id), at_once: false }
     }
 
     /// The same, with no wait before the first cycle.
@@ -46,7 +46,7 @@ impl Schedule {
 
     /// How long to wait before the first cycle.
     pub fn first(&mut self) -> Duration {
-        let spread = self.noise.next_unit() / 20.0;
+        let spread = self.random.next_unit() / 20.0;
         if self.at_once { Duration::ZERO } else { self.interval.mul_f64(spread) }
     }
 
@@ -57,7 +57,7 @@ impl Schedule {
             Outcome::Failed { retry_after: None } => AFTER_FAILURE,
             Outcome::Failed { retry_after: Some(told) } => told.clamp(SHORTEST_WAIT, LONGEST_WAIT),
         };
-        wait.mul_f64(1.0 + self.noise.next_unit() / 20.0)
+        wait.mul_f64(1.0 + self.random.next_unit() / 20.0)
     }
 }
 
@@ -65,9 +65,9 @@ impl Schedule {
 ///
 /// Source: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>; the seed is FNV-1a of the text.
 #[derive(Clone, Debug)]
-pub struct Noise(u64);
+pub struct PseudoRandom(u64);
 
-impl Noise {
+impl PseudoRandom {
     /// The sequence that belongs to this text.
     pub fn seeded(text: &str) -> Self {
         Self(

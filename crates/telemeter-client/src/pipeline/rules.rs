@@ -25,14 +25,14 @@ pub(crate) struct Rules {
 }
 
 /// What one cycle adds: what it asked for, the time it began, and the labels of its grant.
-pub(crate) struct Occasion<'r> {
+pub(crate) struct CycleRules<'r> {
     requested: Option<FilterRequested<'r>>,
     recent: DropInvalid,
     granted: SetLabels,
     watch: Option<[Tap<'r>; 2]>,
 }
 
-impl<'r> Occasion<'r> {
+impl<'r> CycleRules<'r> {
     pub(crate) fn new(
         rules: &'r Rules,
         now_ms: i64,
@@ -68,8 +68,8 @@ impl Rules {
     }
 
     /// Changes and drops series of a scrape. They stand in order of time already.
-    pub(crate) fn apply<'a>(&'a self, occasion: &'a Occasion<'_>, set: &mut SeriesSet<'a>, report: &mut Report) {
-        let Occasion { requested, recent, granted, watch } = occasion;
+    pub(crate) fn apply<'a>(&'a self, cycle: &'a CycleRules<'_>, set: &mut SeriesSet<'a>, report: &mut Report) {
+        let CycleRules { requested, recent, granted, watch } = cycle;
         let [labels, rename, recent, anonymize, granted] = self.upload.steps(recent, granted);
         let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report| {
             telemeter_rules::run(set, steps, report)

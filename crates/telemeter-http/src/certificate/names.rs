@@ -29,7 +29,7 @@ const MAX_SHOWN_CHARS: usize = 120;
 pub(crate) struct Signature {
     /// `CN=store.example, O=Example`; empty where the name has none of these.
     pub(crate) subject: String,
-    /// The same of whoever signed it.
+    /// The same of its issuer.
     pub(crate) issuer: String,
     /// Whether both names are the same: it is signed by itself.
     pub(crate) is_by_itself: bool,

@@ -6,7 +6,7 @@
 //! each look, is all that the others read.
 //!
 //! Where a count or a share of the [`MemoryBudget`] is used up, the connections of the client that holds most are closed,
-//! those first that have done nothing for longest; so that whoever holds little is always let in. What a trusted proxy
+//! those first that have done nothing for longest; so that a client that holds little is always let in. What a trusted proxy
 //! brings counts for the clients that it names.
 
 mod evict;

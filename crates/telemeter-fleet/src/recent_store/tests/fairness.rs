@@ -1,4 +1,4 @@
-//! Whoever sends much makes room for whoever sends little.
+//! Clusters that send much make room for those that send little.
 
 use super::*;
 
