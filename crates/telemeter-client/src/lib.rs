@@ -12,7 +12,6 @@ mod matches;
 pub mod metrics;
 mod nothing;
 mod page;
-mod pieces;
 mod pipeline;
 pub mod preview;
 mod refusal;

@@ -3,13 +3,13 @@
 //! A cycle and a preview both run this; a preview watches the series on their way, and sends nothing.
 
 use telemeter_http::client::Outbound;
+use telemeter_wire::exposition::{PIECE_BYTES, Pieces};
 
 use crate::{
     config::Config,
     federate::{Federate, FederateError, Head},
     matches::Selectors,
     metrics::Metrics,
-    pieces::{PIECE_BYTES, Pieces},
     pipeline::{Packed, Packer, Rules, Watch},
     worker::SetupError,
 };

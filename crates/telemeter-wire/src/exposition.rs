@@ -3,10 +3,12 @@
 pub mod delimited;
 mod escaping;
 mod float;
+mod pieces;
 pub mod text;
 
 pub use escaping::{Escaping, Named, is_known_name};
 pub use float::put_float;
+pub use pieces::{PIECE_BYTES, Pieces};
 pub use text::Families;
 
 use crate::{

@@ -33,6 +33,14 @@ pub(crate) fn timestamp(varint: [u8; TIMESTAMP_LEN]) -> Option<i64> {
     ends_here.then_some(low(a, 0) | low(b, 1) | low(c, 2) | low(d, 3) | low(e, 4) | low(f, 5))
 }
 
+/// A time in milliseconds as just so many bytes, which [`timestamp`] reads. Its bits above them are lost.
+pub(crate) fn timestamp_varint(timestamp_ms: i64) -> [u8; TIMESTAMP_LEN] {
+    std::array::from_fn(|group| {
+        let more = if group + 1 < TIMESTAMP_LEN { 0x80 } else { 0 };
+        (timestamp_ms >> (7 * group)) as u8 & 0x7f | more
+    })
+}
+
 /// How deep unknown groups may nest.
 const MAX_GROUP_DEPTH: u32 = 64;
 
@@ -254,6 +262,16 @@ mod tests {
                 assert_eq!(out.len(), varint_len(value), "{value}");
                 assert_eq!(Reader::new(&out).varint(), Ok(value));
             }
+        }
+    }
+
+    #[test]
+    fn a_time_of_our_days_takes_six_bytes() {
+        for time_ms in [1 << 35, 1_795_330_870_734, (1 << 42) - 1] {
+            let bytes = timestamp_varint(time_ms);
+            let mut out = Vec::new();
+            put_varint(&mut out, time_ms as u64);
+            assert_eq!((&bytes[..], timestamp(bytes)), (&out[..], Some(time_ms)));
         }
     }
 

@@ -3,6 +3,10 @@
 //!
 //! Source: <https://github.com/google/snappy/blob/main/format_description.txt> and `framing_format.txt` beside it.
 
+mod origins;
+
+pub use origins::{ChunkOrigin, origins};
+
 use crate::{
     error::Error,
     protobuf::{Reader, put_varint},

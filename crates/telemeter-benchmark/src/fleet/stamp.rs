@@ -5,16 +5,17 @@ mod compressed;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use telemeter_wire::snappy;
+use telemeter_wire::{
+    exposition::delimited::{TIMESTAMP_BYTES, timestamp_bytes},
+    snappy,
+};
 
 use self::compressed::Compressed;
 use super::super::load::Payload;
 
 /// How long a made-up ID is.
 pub(super) const ID_BYTES: usize = 36;
-/// How long a time in milliseconds is as a varint, from 1971 until 2109.
-const TIME_BYTES: usize = 6;
-const STAMP_BYTES: usize = ID_BYTES + TIME_BYTES;
+const STAMP_BYTES: usize = ID_BYTES + TIMESTAMP_BYTES;
 
 /// A made-up ID.
 pub(super) type Id = [u8; ID_BYTES];
@@ -47,7 +48,7 @@ impl Template {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone().unwrap_or_else(|| id.clone())))
                 .collect();
-            let time = (0..TIME_BYTES).map(|group| i64::from(digit) << (7 * group)).sum();
+            let time = (0..TIMESTAMP_BYTES).map(|group| i64::from(digit) << (7 * group)).sum();
             payload.plain(&labels, time).map_err(|cause| cause.to_string())
         };
         let (plain, other) = (encoded(1)?, encoded(2)?);
@@ -58,7 +59,7 @@ impl Template {
             match run {
                 0 => {}
                 ID_BYTES => ids.push(at),
-                TIME_BYTES => times.push(at),
+                TIMESTAMP_BYTES => times.push(at),
                 _ => return Err("two stamps touch each other".to_owned()),
             }
             at += run.max(1);
@@ -74,7 +75,7 @@ impl Template {
         let mut plain = self.plain.clone();
         self.put(&marks, &mut plain);
         let mut stamps = vec![None; plain.len()];
-        for (places, first, len) in [(&self.ids, 0, ID_BYTES), (&self.times, ID_BYTES, TIME_BYTES)] {
+        for (places, first, len) in [(&self.ids, 0, ID_BYTES), (&self.times, ID_BYTES, TIMESTAMP_BYTES)] {
             for &at in places {
                 (0..len).for_each(|index| stamps[at + index] = Some(first + index));
             }
@@ -105,7 +106,7 @@ impl Template {
             plain[at..at + ID_BYTES].copy_from_slice(id);
         }
         for &at in &self.times {
-            plain[at..at + TIME_BYTES].copy_from_slice(time);
+            plain[at..at + TIMESTAMP_BYTES].copy_from_slice(time);
         }
     }
 }
@@ -113,16 +114,8 @@ impl Template {
 fn stamp(id: &Id, now_ms: i64) -> Stamp {
     let mut stamp = [0; STAMP_BYTES];
     stamp[..ID_BYTES].copy_from_slice(id);
-    stamp[ID_BYTES..].copy_from_slice(&varint(now_ms));
+    stamp[ID_BYTES..].copy_from_slice(&timestamp_bytes(now_ms));
     stamp
-}
-
-/// A varint of always the same length.
-fn varint(time_ms: i64) -> [u8; TIME_BYTES] {
-    std::array::from_fn(|group| {
-        let more = if group + 1 < TIME_BYTES { 0x80 } else { 0 };
-        (time_ms >> (7 * group)) as u8 & 0x7f | more
-    })
 }
 
 #[cfg(test)]
@@ -187,7 +180,7 @@ mod tests {
         let patched = opened(&template.body(id, 1_795_330_870_734));
         for chunk in patched.chunks(65_536) {
             assert!(chunk.windows(ID_BYTES).any(|bytes| bytes == id));
-            assert!(chunk.windows(TIME_BYTES).any(|bytes| bytes == varint(1_795_330_870_734)));
+            assert!(chunk.windows(TIMESTAMP_BYTES).any(|bytes| bytes == timestamp_bytes(1_795_330_870_734)));
         }
         template.compressed = None;
         assert_eq!(opened(&template.body(id, 1_795_330_870_734)), patched);

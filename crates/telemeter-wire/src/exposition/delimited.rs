@@ -3,16 +3,19 @@
 //! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto> (proto2: whether
 //! a field is there matters).
 
+mod distribution;
+mod encode;
+
+use self::distribution::{Distribution, histogram, summary};
 use crate::{
     error::{Error, Limits, Part},
-    exposition::put_float,
     labels,
-    protobuf::{
-        NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, put_varint, timestamp, utf8,
-    },
+    protobuf::{NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
     schema,
-    series::{Label, MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
+    series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
+
+pub use encode::encode;
 
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
@@ -115,21 +118,6 @@ struct Metric<'a> {
     message: &'a [u8],
 }
 
-/// The count and the sum of a summary or histogram.
-#[derive(Clone, Copy, Default)]
-struct Distribution {
-    count: u64,
-    count_float: Option<f64>,
-    sum: f64,
-}
-
-impl Distribution {
-    #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
-    fn count(self) -> f64 {
-        self.count_float.unwrap_or(self.count as f64)
-    }
-}
-
 fn decode_metric<'a>(
     message: &'a [u8],
     family: &Family<'a>,
@@ -203,7 +191,7 @@ const fn value_key(kind: MetricType) -> Option<u8> {
     match kind {
         MetricType::Gauge => Some(key(2, Wire::Bytes)),
         MetricType::Counter => Some(key(3, Wire::Bytes)),
-        MetricType::Untyped => Some(UNTYPED),
+        MetricType::Untyped => Some(key(5, Wire::Bytes)),
         MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => None,
     }
 }
@@ -254,95 +242,6 @@ fn fields<'a>(
     Ok(())
 }
 
-fn summary(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
-    expect(wire, Wire::Bytes)?;
-    fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
-        match number {
-            1 => {
-                expect(wire, Wire::Varint)?;
-                into.count = reader.varint()?;
-            }
-            2 => {
-                expect(wire, Wire::Fixed64)?;
-                into.sum = reader.double()?;
-            }
-            3 => {
-                expect(wire, Wire::Bytes)?;
-                pair(reader.bytes()?)?;
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })
-}
-
-fn histogram(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
-    expect(wire, Wire::Bytes)?;
-    fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
-        match number {
-            1 => {
-                expect(wire, Wire::Varint)?;
-                into.count = reader.varint()?;
-            }
-            2 => {
-                expect(wire, Wire::Fixed64)?;
-                into.sum = reader.double()?;
-            }
-            3 => {
-                expect(wire, Wire::Bytes)?;
-                bucket(reader.bytes()?)?;
-            }
-            4 => {
-                expect(wire, Wire::Fixed64)?;
-                into.count_float = Some(reader.double()?);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })
-}
-
-/// A `Quantile`: which one, and its value.
-fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
-    let (mut quantile, mut value) = (0.0, 0.0);
-    fields(message, &[], |number, wire, reader| {
-        let into = match number {
-            1 => &mut quantile,
-            2 => &mut value,
-            _ => return Ok(false),
-        };
-        expect(wire, Wire::Fixed64)?;
-        *into = reader.double()?;
-        Ok(true)
-    })?;
-    Ok((quantile, value))
-}
-
-/// A `Bucket`: its upper bound, and how many are in it and below.
-#[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
-fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
-    let (mut bound, mut count, mut count_float) = (0.0, 0, None);
-    fields(message, schema::BUCKET, |number, wire, reader| {
-        match number {
-            1 => {
-                expect(wire, Wire::Varint)?;
-                count = reader.varint()?;
-            }
-            2 => {
-                expect(wire, Wire::Fixed64)?;
-                bound = reader.double()?;
-            }
-            4 => {
-                expect(wire, Wire::Fixed64)?;
-                count_float = Some(reader.double()?);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    Ok((bound, count_float.unwrap_or(count as f64)))
-}
-
 impl<'a> Metric<'a> {
     /// Makes series of what was read; the labels since `mark` are those of the metric.
     fn finish(&self, mark: usize, kind: MetricType, limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
@@ -377,159 +276,21 @@ impl<'a> Metric<'a> {
         set.finish(mark, kind, points);
         Ok(())
     }
-
-    /// Writes a summary or histogram as the text format does: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`, `x_count`.
-    /// The buckets of a native histogram have no such form: its sum and count remain.
-    #[cold]
-    fn expand(
-        &self,
-        summary: bool,
-        distribution: Distribution,
-        mark: usize,
-        limits: &Limits,
-        set: &mut SeriesSet<'a>,
-    ) -> Result<(), Error> {
-        let (outer, bound_label) = if summary { (4, "quantile") } else { (7, "le") };
-        // The labels of the metric move into the arena's text, so that each series can have its own copy.
-        let text = set.arena().text();
-        let labels = &*text.alloc_slice_copy(set.pushed(mark));
-        set.abandon(mark);
-        let text_bytes = labels.iter().map(|label| label.name.len() + label.value.len()).sum();
-        let named = |suffix: &str| match labels.first() {
-            Some(name) if self.named => bumpalo::format!(in text, "{}{suffix}", name.value).into_bump_str(),
-            _ => "",
-        };
-        let template = |name| Template { labels, name, text_bytes, timestamp_ms: self.timestamp_ms };
-        let bounded = template(if summary { "" } else { named("_bucket") });
-        let (mut any, mut to_infinity) = (false, false);
-        let mut reader = Reader::new(self.message);
-        while let Some((number, wire)) = reader.field()? {
-            if number != outer {
-                reader.skip(number, wire)?;
-                continue;
-            }
-            let mut reader = Reader::new(reader.bytes()?);
-            while let Some((number, wire)) = reader.field()? {
-                if number != 3 {
-                    reader.skip(number, wire)?;
-                    continue;
-                }
-                let (bound, value) = if summary { pair(reader.bytes()?)? } else { bucket(reader.bytes()?)? };
-                (any, to_infinity) = (true, to_infinity || bound == f64::INFINITY);
-                bounded.push(Some((bound_label, bound)), value, limits, set)?;
-            }
-        }
-        if !summary && any && !to_infinity {
-            bounded.push(Some((bound_label, f64::INFINITY)), distribution.count(), limits, set)?;
-        }
-        template(named("_sum")).push(None, distribution.sum, limits, set)?;
-        template(named("_count")).push(None, distribution.count(), limits, set)
-    }
 }
 
-/// What the series of one summary or histogram share.
-struct Template<'a> {
-    labels: &'a [Label<'a>],
-    /// In place of the family's name, unless it is empty.
-    name: &'a str,
-    text_bytes: usize,
-    timestamp_ms: Option<i64>,
+/// How many bytes the time of a sample takes in a family, from 1971 to 2109.
+pub const TIMESTAMP_BYTES: usize = TIMESTAMP_LEN;
+
+/// The bytes of the time of a sample in a family, in milliseconds. Of a time before 1971 or after 2109 they say another one.
+#[must_use]
+pub fn timestamp_bytes(timestamp_ms: i64) -> [u8; TIMESTAMP_BYTES] {
+    timestamp_varint(timestamp_ms)
 }
 
-impl<'a> Template<'a> {
-    fn push(
-        &self,
-        bound: Option<(&'static str, f64)>,
-        value: f64,
-        limits: &Limits,
-        set: &mut SeriesSet<'a>,
-    ) -> Result<(), Error> {
-        limits.check_series(set.len())?;
-        limits.check_labels(self.labels.len() + 1)?;
-        limits.check_held(set.mark() + self.labels.len() + 1)?;
-        set.charge(self.text_bytes, limits)?;
-        let mark = set.mark();
-        for &label in self.labels {
-            set.push_label(label);
-        }
-        if !self.name.is_empty() {
-            set.pushed_mut(mark)[0].value = self.name;
-        }
-        if let Some((name, bound)) = bound {
-            let mut digits = bumpalo::collections::Vec::with_capacity_in(24, set.arena().text());
-            put_float(&mut digits, bound);
-            let value = std::str::from_utf8(digits.into_bump_slice()).expect("a number is ASCII");
-            set.push_label(Label { name, value });
-        }
-        let points = Points::Sample(Sample { value, timestamp_ms: self.timestamp_ms });
-        set.finish(mark, MetricType::Untyped, points);
-        Ok(())
-    }
-}
-
-const NAME: u8 = key(1, Wire::Bytes);
-const TYPE: u8 = key(3, Wire::Varint);
-const METRIC: u8 = key(4, Wire::Bytes);
-const UNTYPED: u8 = key(5, Wire::Bytes);
 const TIMESTAMP: u8 = key(6, Wire::Varint);
 const VALUE: u8 = key(1, Wire::Fixed64);
 /// A `Gauge`, `Counter` or `Untyped` with a value: key and eight bytes.
 const VALUE_LEN: usize = 9;
-
-/// Appends all series of `set` to `out`, a family for each run of series of one name and type. Series of remote write,
-/// and those without a value, have no form here and are left out.
-pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
-    let mut index = 0;
-    while index < set.len() {
-        let first = set.at(index);
-        let name = first.name();
-        let run = (index..set.len()).take_while(|&next| {
-            let next = set.at(next);
-            next.kind == first.kind && next.name() == name
-        });
-        let run = index..index + run.count();
-        index = run.end;
-        let before = out.len();
-        let (_, any) = put_message(out, |out| {
-            put_bytes(out, NAME, name.as_bytes());
-            out.extend_from_slice(&[TYPE, scalar(first.kind) as u8]);
-            let head = out.len();
-            for series in run.map(|at| set.at(at)) {
-                if let Points::Sample(sample) = series.points {
-                    put_metric(&series, sample, out);
-                }
-            }
-            out.len() > head
-        });
-        if !any {
-            out.truncate(before);
-        }
-    }
-}
-
-/// A single value cannot be a summary or histogram.
-const fn scalar(kind: MetricType) -> MetricType {
-    match kind {
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => kind,
-        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => MetricType::Untyped,
-    }
-}
-
-fn put_metric(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
-    out.push(METRIC);
-    put_message(out, |out| {
-        for label in series.labels.iter().filter(|label| label.name != NAME_LABEL) {
-            labels::put_label(out, *label);
-        }
-        let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
-        out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
-        out.extend_from_slice(&sample.value.to_le_bytes());
-        if let Some(timestamp) = sample.timestamp_ms {
-            out.push(TIMESTAMP);
-            put_varint(out, timestamp as u64);
-        }
-    });
-}
 
 #[cfg(test)]
 mod tests;

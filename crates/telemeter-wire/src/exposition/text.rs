@@ -21,6 +21,7 @@ mod families;
 mod not_utf8;
 mod number;
 
+pub(crate) use comment::heads_family;
 pub use encode::{encode, encode_part, put_sample, put_type};
 pub use families::Families;
 

@@ -1,29 +1,14 @@
 //! A framed snappy stream in which the bytes of a stamp are exchanged without compressing anew: most of them stand in it
 //! once, as they are, and copies repeat them.
 
-use std::ops::Range;
-
-use telemeter_wire::snappy;
-
-const STREAM_IDENTIFIER_BYTES: usize = 10;
-const CHUNK_HEADER_BYTES: usize = 4;
-const CHECKSUM_BYTES: usize = 4;
-const UNCOMPRESSED: u8 = 0x01;
+use telemeter_wire::snappy::{self, ChunkOrigin};
 
 /// A compressed template.
 pub(super) struct Compressed {
     stream: Vec<u8>,
     /// Where in the stream a byte of the stamp stands, and which.
     literals: Vec<(usize, usize)>,
-    chunks: Vec<Chunk>,
-}
-
-/// A chunk of the stream.
-struct Chunk {
-    /// Where its checksum stands.
-    checksum: usize,
-    /// Which of the plain bytes it holds.
-    plain: Range<usize>,
+    chunks: Vec<ChunkOrigin>,
 }
 
 impl Compressed {
@@ -32,7 +17,7 @@ impl Compressed {
     pub(super) fn new(plain: &[u8], stamps: &[Option<usize>]) -> Option<Self> {
         let mut stream = Vec::new();
         snappy::Encoder::new().framed(plain, &mut stream);
-        let (origins, chunks) = origins(&stream);
+        let (origins, chunks) = snappy::origins(&stream)?;
         let mut stands_for = vec![None; stream.len()];
         for (origin, stamp) in origins.into_iter().zip(stamps) {
             if stands_for[origin].replace(stamp).is_some_and(|before| before != stamp) {
@@ -52,64 +37,10 @@ impl Compressed {
         }
         for chunk in &self.chunks {
             let checksum = snappy::chunk_checksum(&plain[chunk.plain.clone()]);
-            stream[chunk.checksum..][..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            stream[chunk.checksum.clone()].copy_from_slice(&checksum.to_le_bytes());
         }
         stream
     }
-}
-
-/// Where in the stream, which is our own encoder's, each plain byte stands: itself, or the one that it is a copy of.
-fn origins(stream: &[u8]) -> (Vec<usize>, Vec<Chunk>) {
-    let (mut origins, mut chunks) = (Vec::new(), Vec::new());
-    let mut at = STREAM_IDENTIFIER_BYTES;
-    while at < stream.len() {
-        let checksum = at + CHUNK_HEADER_BYTES;
-        let end = checksum + number(&stream[at + 1..checksum]);
-        let (first, data) = (origins.len(), checksum + CHECKSUM_BYTES);
-        if stream[at] == UNCOMPRESSED {
-            origins.extend(data..end);
-        } else {
-            follow(&stream[..end], data, &mut origins);
-        }
-        chunks.push(Chunk { checksum, plain: first..origins.len() });
-        at = end;
-    }
-    (origins, chunks)
-}
-
-/// Appends the origins of what the block at `at` holds, which is the last of `stream`.
-fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) {
-    // Its length is a varint.
-    at += 1 + stream[at..].iter().take_while(|&&byte| byte >= 0x80).count();
-    while at < stream.len() {
-        let (kind, high) = (stream[at] & 3, usize::from(stream[at] >> 2));
-        let more = match kind {
-            0 => high.saturating_sub(59),
-            1 => 1,
-            2 => 2,
-            _ => 4,
-        };
-        at += 1 + more;
-        let behind = number(&stream[at - more..at]);
-        let (len, back) = match kind {
-            0 => {
-                let len = 1 + if more == 0 { high } else { behind };
-                origins.extend(at..at + len);
-                at += len;
-                continue;
-            }
-            1 => (4 + (high & 7), (high >> 3) << 8 | behind),
-            _ => (1 + high, behind),
-        };
-        // One by one: a copy may reach into what it writes itself.
-        for _ in 0..len {
-            origins.push(origins[origins.len() - back]);
-        }
-    }
-}
-
-fn number(little_endian: &[u8]) -> usize {
-    little_endian.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
 }
 
 #[cfg(test)]

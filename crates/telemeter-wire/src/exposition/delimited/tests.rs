@@ -1,5 +1,9 @@
 use super::*;
-use crate::{exposition::text, series::Arena};
+use crate::{
+    exposition::text,
+    protobuf::{put_bytes, put_varint},
+    series::Arena,
+};
 
 /// Encodes the fields of a message: key, then what `bytes` are.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {

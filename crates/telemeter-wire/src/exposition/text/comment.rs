@@ -42,6 +42,14 @@ pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut Famili
     Ok(())
 }
 
+/// Whether a line says the type or the help text of a metric family.
+pub(crate) fn heads_family(line: &[u8]) -> bool {
+    let Some(text) = line.trim_ascii_start().strip_prefix(b"#") else { return false };
+    let text = text.trim_ascii_start();
+    let behind = text.strip_prefix(b"TYPE").or_else(|| text.strip_prefix(b"HELP"));
+    behind.and_then(|behind| behind.first()).is_some_and(|byte| is_blank(*byte))
+}
+
 /// The type of this name: in any case, and all of the rest of the line.
 fn kind(name: &str) -> Option<MetricType> {
     const KINDS: [(&str, MetricType); 7] = [

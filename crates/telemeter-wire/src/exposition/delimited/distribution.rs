@@ -1,0 +1,204 @@
+//! Summaries and classic histograms, as the series that the text format writes for them.
+
+use super::{Metric, fields};
+use crate::{
+    error::{Error, Limits},
+    exposition::put_float,
+    protobuf::{Reader, Wire, expect},
+    schema,
+    series::{Label, MetricType, Points, Sample, SeriesSet},
+};
+
+/// The count and the sum of a summary or histogram.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Distribution {
+    count: u64,
+    count_float: Option<f64>,
+    sum: f64,
+}
+
+impl Distribution {
+    #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+    fn count(self) -> f64 {
+        self.count_float.unwrap_or(self.count as f64)
+    }
+}
+
+pub(super) fn summary(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, Wire::Bytes)?;
+    fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                into.count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                into.sum = reader.double()?;
+            }
+            3 => {
+                expect(wire, Wire::Bytes)?;
+                pair(reader.bytes()?)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+pub(super) fn histogram(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, Wire::Bytes)?;
+    fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                into.count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                into.sum = reader.double()?;
+            }
+            3 => {
+                expect(wire, Wire::Bytes)?;
+                bucket(reader.bytes()?)?;
+            }
+            4 => {
+                expect(wire, Wire::Fixed64)?;
+                into.count_float = Some(reader.double()?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+/// A `Quantile`: which one, and its value.
+fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
+    let (mut quantile, mut value) = (0.0, 0.0);
+    fields(message, &[], |number, wire, reader| {
+        let into = match number {
+            1 => &mut quantile,
+            2 => &mut value,
+            _ => return Ok(false),
+        };
+        expect(wire, Wire::Fixed64)?;
+        *into = reader.double()?;
+        Ok(true)
+    })?;
+    Ok((quantile, value))
+}
+
+/// A `Bucket`: its upper bound, and how many are in it and below.
+#[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
+    let (mut bound, mut count, mut count_float) = (0.0, 0, None);
+    fields(message, schema::BUCKET, |number, wire, reader| {
+        match number {
+            1 => {
+                expect(wire, Wire::Varint)?;
+                count = reader.varint()?;
+            }
+            2 => {
+                expect(wire, Wire::Fixed64)?;
+                bound = reader.double()?;
+            }
+            4 => {
+                expect(wire, Wire::Fixed64)?;
+                count_float = Some(reader.double()?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok((bound, count_float.unwrap_or(count as f64)))
+}
+
+impl<'a> Metric<'a> {
+    /// Writes a summary or histogram as the text format does: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`, `x_count`.
+    /// The buckets of a native histogram have no such form: its sum and count remain.
+    #[cold]
+    pub(super) fn expand(
+        &self,
+        summary: bool,
+        distribution: Distribution,
+        mark: usize,
+        limits: &Limits,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
+        let (outer, bound_label) = if summary { (4, "quantile") } else { (7, "le") };
+        // The labels of the metric move into the arena's text, so that each series can have its own copy.
+        let text = set.arena().text();
+        let labels = &*text.alloc_slice_copy(set.pushed(mark));
+        set.abandon(mark);
+        let text_bytes = labels.iter().map(|label| label.name.len() + label.value.len()).sum();
+        let named = |suffix: &str| match labels.first() {
+            Some(name) if self.named => bumpalo::format!(in text, "{}{suffix}", name.value).into_bump_str(),
+            _ => "",
+        };
+        let template = |name| Template { labels, name, text_bytes, timestamp_ms: self.timestamp_ms };
+        let bounded = template(if summary { "" } else { named("_bucket") });
+        let (mut any, mut to_infinity) = (false, false);
+        let mut reader = Reader::new(self.message);
+        while let Some((number, wire)) = reader.field()? {
+            if number != outer {
+                reader.skip(number, wire)?;
+                continue;
+            }
+            let mut reader = Reader::new(reader.bytes()?);
+            while let Some((number, wire)) = reader.field()? {
+                if number != 3 {
+                    reader.skip(number, wire)?;
+                    continue;
+                }
+                let (bound, value) = if summary { pair(reader.bytes()?)? } else { bucket(reader.bytes()?)? };
+                (any, to_infinity) = (true, to_infinity || bound == f64::INFINITY);
+                bounded.push(Some((bound_label, bound)), value, limits, set)?;
+            }
+        }
+        if !summary && any && !to_infinity {
+            bounded.push(Some((bound_label, f64::INFINITY)), distribution.count(), limits, set)?;
+        }
+        template(named("_sum")).push(None, distribution.sum, limits, set)?;
+        template(named("_count")).push(None, distribution.count(), limits, set)
+    }
+}
+
+/// What the series of one summary or histogram share.
+struct Template<'a> {
+    labels: &'a [Label<'a>],
+    /// In place of the family's name, unless it is empty.
+    name: &'a str,
+    text_bytes: usize,
+    timestamp_ms: Option<i64>,
+}
+
+impl<'a> Template<'a> {
+    fn push(
+        &self,
+        bound: Option<(&'static str, f64)>,
+        value: f64,
+        limits: &Limits,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
+        limits.check_series(set.len())?;
+        limits.check_labels(self.labels.len() + 1)?;
+        limits.check_held(set.mark() + self.labels.len() + 1)?;
+        set.charge(self.text_bytes, limits)?;
+        let mark = set.mark();
+        for &label in self.labels {
+            set.push_label(label);
+        }
+        if !self.name.is_empty() {
+            set.pushed_mut(mark)[0].value = self.name;
+        }
+        if let Some((name, bound)) = bound {
+            let mut digits = bumpalo::collections::Vec::with_capacity_in(24, set.arena().text());
+            put_float(&mut digits, bound);
+            let value = std::str::from_utf8(digits.into_bump_slice()).expect("a number is ASCII");
+            set.push_label(Label { name, value });
+        }
+        let points = Points::Sample(Sample { value, timestamp_ms: self.timestamp_ms });
+        set.finish(mark, MetricType::Untyped, points);
+        Ok(())
+    }
+}

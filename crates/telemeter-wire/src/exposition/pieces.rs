@@ -1,0 +1,181 @@
+//! Cuts a body, as it arrives, into pieces that can be decoded on their own.
+//!
+//! Whoever reads a large exposition so never holds all of it: what came is decoded and worked on piece by piece, and memory
+//! does not follow the size of the body. A cut falls between families; one that is larger than a piece is
+//! cut between its metrics. In the delimited format, what it says of itself (name and type) is put in front again; of the text
+//! format, the decoder remembers the types from piece to piece.
+
+use super::{Format, text::heads_family};
+use crate::{
+    error::Error,
+    protobuf::{Reader, put_varint},
+};
+
+/// How many bytes to gather before a piece is cut off.
+pub const PIECE_BYTES: usize = 256 * 1024;
+
+/// What has arrived and is not decoded yet.
+pub struct Pieces<'b> {
+    format: Format,
+    piece_bytes: usize,
+    buffer: &'b mut Vec<u8>,
+    /// Up to where the buffer holds whole messages, in the delimited format.
+    whole: usize,
+    /// The family that the buffer begins in the middle of, in the delimited format.
+    family: Option<Family>,
+}
+
+/// A `MetricFamily` larger than a piece.
+struct Family {
+    /// Bytes of it that were not handed on yet.
+    left: usize,
+    /// Its name and its type.
+    head: Vec<u8>,
+    /// Whether metrics of it were handed on.
+    begun: bool,
+}
+
+/// `MetricFamily.metric`, by number.
+const METRIC: u32 = 4;
+
+impl<'b> Pieces<'b> {
+    /// Gathers into `buffer`, which is emptied first.
+    pub fn new(format: Format, piece_bytes: usize, buffer: &'b mut Vec<u8>) -> Self {
+        buffer.clear();
+        Self { format, piece_bytes, buffer, whole: 0, family: None }
+    }
+
+    /// Takes what arrived; gives a piece to `decode` where there is enough for one.
+    ///
+    /// # Errors
+    /// Those of `decode`; [`Error::Protobuf`] for a large family that says its name behind its metrics.
+    pub fn push(&mut self, bytes: &[u8], mut decode: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        // Room grows with what came, not by doubling: a large body would leave half of it unused.
+        if self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            self.buffer.reserve_exact(bytes.len().max(self.piece_bytes).max(self.buffer.len() / 4));
+        }
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < self.piece_bytes {
+            return Ok(());
+        }
+        match self.format {
+            Format::Text => self.cut_text(&mut decode),
+            Format::Delimited => self.cut_delimited(&mut decode),
+        }
+    }
+
+    /// Gives what is left to `decode`.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); [`Error::Protobuf`] where the body ends in the middle of a large family.
+    pub fn finish(mut self, mut decode: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        if self.family.is_some() && !self.cut_family(&mut decode)? {
+            return Err(Error::Protobuf("the body ends in the middle of a family"));
+        }
+        decode(self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn cut_text(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        let Some(last_line) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let lines = &self.buffer[..=last_line];
+        let cut = family_starts(lines).filter(|at| *at > 0).last().unwrap_or(lines.len());
+        decode(&self.buffer[..cut])?;
+        self.buffer.drain(..cut);
+        Ok(())
+    }
+
+    fn cut_delimited(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            if self.family.is_some() && !self.cut_family(decode)? {
+                return Ok(());
+            }
+            let ahead = loop {
+                match message(&self.buffer[self.whole..]) {
+                    Some((length, bytes)) if bytes <= self.buffer.len() - self.whole - length => {
+                        self.whole += length + bytes;
+                    }
+                    ahead => break ahead,
+                }
+            };
+            if self.whole > 0 {
+                decode(&self.buffer[..self.whole])?;
+                self.buffer.drain(..self.whole);
+                self.whole = 0;
+            }
+            match ahead {
+                Some((length, bytes)) if bytes > self.piece_bytes => {
+                    self.buffer.drain(..length);
+                    self.family = Some(Family { left: bytes, head: Vec::new(), begun: false });
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Hands on the metrics of the family that are here, as a family of their own. Answers whether it has ended.
+    fn cut_family(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
+        let Some(family) = &mut self.family else { return Ok(true) };
+        let here = &self.buffer[..family.left.min(self.buffer.len())];
+        let (mut at, mut metrics) = (0, Vec::new());
+        while let Some((number, bytes)) = field(&here[at..]) {
+            let whole = &here[at..at + bytes];
+            at += bytes;
+            match number {
+                METRIC => metrics.extend_from_slice(whole),
+                1 | 3 if !family.begun && metrics.is_empty() => family.head.extend_from_slice(whole),
+                1 | 3 => return Err(Error::Protobuf("a large family says its name or type behind its metrics")),
+                _ => {}
+            }
+        }
+        family.left -= at;
+        let ended = family.left == 0;
+        if !metrics.is_empty() {
+            family.begun = true;
+            let mut part = Vec::with_capacity(metrics.len() + family.head.len() + 10);
+            put_varint(&mut part, (family.head.len() + metrics.len()) as u64);
+            part.extend_from_slice(&family.head);
+            part.append(&mut metrics);
+            decode(&part)?;
+        }
+        self.buffer.drain(..at);
+        if ended {
+            self.family = None;
+        }
+        Ok(ended)
+    }
+}
+
+/// Where the comment lines that begin a family stand.
+fn family_starts(lines: &[u8]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    let mut in_header = false;
+    lines.split_inclusive(|byte| *byte == b'\n').filter_map(move |line| {
+        let start = at;
+        at += line.len();
+        let header = heads_family(line);
+        let begins = header && !in_header;
+        in_header = header;
+        begins.then_some(start)
+    })
+}
+
+/// The length of the message at the front: how many bytes it takes to say it, and what it says. `None` where it is not here in
+/// full, or is none.
+fn message(buffer: &[u8]) -> Option<(usize, usize)> {
+    let mut reader = Reader::new(buffer);
+    let bytes = reader.varint().ok()?;
+    Some((buffer.len() - reader.remaining(), usize::try_from(bytes).ok()?))
+}
+
+/// The number of the field at the front and its bytes, key included; `None` where it is not here in full, or is none.
+fn field(buffer: &[u8]) -> Option<(u32, usize)> {
+    let mut reader = Reader::new(buffer);
+    let (number, wire) = reader.field().ok()??;
+    reader.skip(number, wire).ok()?;
+    Some((number, buffer.len() - reader.remaining()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Where in a framed stream each byte stands that it decompresses to: for whoever exchanges bytes in it without compressing
+//! anew.
+
+use std::ops::Range;
+
+use super::{STREAM_IDENTIFIER, UNCOMPRESSED};
+use crate::protobuf::Reader;
+
+/// A chunk of a framed stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkOrigin {
+    /// Where its checksum stands in the stream.
+    pub checksum: Range<usize>,
+    /// Which of the decompressed bytes it holds.
+    pub plain: Range<usize>,
+}
+
+/// For each byte that `stream` decompresses to, where in the stream it stands: itself, or the one that it is a copy of; and the
+/// chunks. `None` for a stream that [`framed`](super::Encoder::framed) did not write.
+#[must_use]
+pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
+    let (mut origins, mut chunks) = (Vec::new(), Vec::new());
+    let mut at = STREAM_IDENTIFIER.len();
+    while at < stream.len() {
+        let &[kind, a, b, c, _, _, _, _, ..] = stream.get(at..)? else { return None };
+        let (checksum, first) = (at + 4..at + 8, origins.len());
+        at += 4 + u32::from_le_bytes([a, b, c, 0]) as usize;
+        let data = checksum.end..at;
+        stream.get(data.clone())?;
+        if kind == UNCOMPRESSED {
+            origins.extend(data);
+        } else {
+            follow(&stream[..at], data.start, &mut origins)?;
+        }
+        chunks.push(ChunkOrigin { checksum, plain: first..origins.len() });
+    }
+    Some((origins, chunks))
+}
+
+/// Appends the origins of what the block at `at` holds, which is the last of `stream`.
+fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> {
+    let mut reader = Reader::new(&stream[at..]);
+    // Its length.
+    reader.varint().ok()?;
+    at = stream.len() - reader.remaining();
+    while at < stream.len() {
+        let (kind, high) = (stream[at] & 3, usize::from(stream[at] >> 2));
+        let more = match kind {
+            0 => high.saturating_sub(59),
+            1 => 1,
+            2 => 2,
+            _ => 4,
+        };
+        let behind = number(stream.get(at + 1..at + 1 + more)?);
+        at += 1 + more;
+        let (len, back) = match kind {
+            0 => {
+                let literal = at..at + 1 + if more == 0 { high } else { behind };
+                stream.get(literal.clone())?;
+                at = literal.end;
+                origins.extend(literal);
+                continue;
+            }
+            1 => (4 + (high & 7), (high >> 3) << 8 | behind),
+            _ => (1 + high, behind),
+        };
+        // One by one: a copy may reach into what it writes itself.
+        for _ in 0..len {
+            let from = origins.len().checked_sub(back)?;
+            origins.push(*origins.get(from)?);
+        }
+    }
+    Some(())
+}
+
+fn number(little_endian: &[u8]) -> usize {
+    little_endian.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snappy::Encoder;
+
+    proptest! {
+        #[test]
+        fn each_byte_stands_where_it_is_said_to(parts in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..80), 1_usize..900), 0..8,
+        )) {
+            let plain: Vec<u8> = parts.iter().flat_map(|(part, repeat)| part.repeat(*repeat)).collect();
+            let mut stream = Vec::new();
+            Encoder::new().framed(&plain, &mut stream);
+            let (origins, chunks) = origins(&stream).expect("our own stream");
+            let found: Vec<u8> = origins.iter().map(|&at| stream[at]).collect();
+            prop_assert_eq!(&found, &plain);
+            prop_assert_eq!(chunks.iter().map(|chunk| chunk.plain.len()).sum::<usize>(), plain.len());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = origins(&[STREAM_IDENTIFIER, &bytes[..]].concat());
+            let _ = origins(&[&STREAM_IDENTIFIER[..], &[0, bytes.len() as u8 + 4, 0, 0, 0, 0, 0, 0], &bytes].concat());
+        }
+    }
+}
