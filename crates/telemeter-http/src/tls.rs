@@ -1,59 +1,98 @@
-//! The certificate that a listener shows, read from files and read again while it serves.
+//! The certificates that a listener shows, read from files and read again while it serves; and the sessions that its
+//! clients resume.
+
+mod served;
+mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::NoServerSessionStorage;
+use zeroize::Zeroizing;
 
+use self::served::{ServedCertificate, ServedCertificates};
+use self::tickets::SessionTickets;
 pub use crate::certificate::{EXPIRES_SOON, TlsError};
 use crate::certificate::{read_pair, validity};
 use crate::client::words;
+use crate::clock::Clock;
 
-/// A listener's certificate and key. Cheap to clone; a reload shows in every clone, from the next handshake on.
+/// A listener's certificates and keys. Cheap to clone; a reload shows in every clone, from the next handshake on.
 #[derive(Clone, Debug)]
 pub struct Tls {
     shared: Arc<Shared>,
     server: Arc<ServerConfig>,
 }
 
+/// A certificate chain, leaf first, and the leaf's private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain.
+    pub cert_file: PathBuf,
+    /// The key: PKCS#8, PKCS#1 or SEC1.
+    pub key_file: PathBuf,
+}
+
 #[derive(Debug)]
 struct Shared {
-    cert_file: PathBuf,
-    key_file: PathBuf,
+    files: Vec<CertificateFiles>,
     provider: Arc<CryptoProvider>,
-    current: ArcSwap<CertifiedKey>,
+    current: Arc<ServedCertificates>,
+    tickets: Arc<SessionTickets>,
 }
 
 impl Tls {
     /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
     ///
+    /// # Errors
+    /// As [`Tls::load_all`].
+    pub fn load(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Result<Self, TlsError> {
+        Self::load_all(vec![CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() }])
+    }
+
+    /// Reads several: each client is shown one that it can check and, where it names a host that only some are for, one
+    /// of these. Of an RSA certificate and another it is shown the other, which costs a tenth.
+    ///
     /// A certificate that has expired, or is not valid yet, is shown all the same; the log warns of it, here and at each
-    /// reload.
+    /// reload. Sessions are resumed by this process alone until [`Tls::share_sessions`].
     ///
     /// # Errors
     /// [`TlsError`] naming the file.
-    pub fn load(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Result<Self, TlsError> {
-        let (cert_file, key_file) = (cert_file.into(), key_file.into());
+    pub fn load_all(files: Vec<CertificateFiles>) -> Result<Self, TlsError> {
+        Self::load_at(files, Clock::system())
+    }
+
+    fn load_at(files: Vec<CertificateFiles>, clock: Clock) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let current = ArcSwap::from_pointee(read_pair(&cert_file, &key_file, &provider)?);
-        let shared = Arc::new(Shared { cert_file, key_file, provider: provider.clone(), current });
-        let mut server = ServerConfig::builder_with_provider(provider)
+        let certificates = read_all(&files, &provider)?;
+        let tickets = SessionTickets::new(&served::fingerprint(&certificates), clock)
+            .ok_or_else(|| TlsError::Setup("the system has no randomness to give".to_owned()))?;
+        let (tickets, current) = (Arc::new(tickets), Arc::new(ServedCertificates::new(certificates)));
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(words::in_words(&error)))?
             .with_no_client_auth()
-            .with_cert_resolver(shared.clone());
+            .with_cert_resolver(current.clone());
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { shared, server: Arc::new(server) })
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.ticketer = tickets.clone();
+        // Each resumed session brings the next ticket with it.
+        server.send_tls13_tickets = 1;
+        Ok(Self { shared: Arc::new(Shared { files, provider, current, tickets }), server: Arc::new(server) })
+    }
+
+    /// From now on listeners with the same `secret` and the same certificates resume each other's sessions of TLS 1.3;
+    /// another secret ends all sessions. No session outlives a change of the certificates.
+    pub fn share_sessions(&self, secret: Zeroizing<[u8; 32]>) {
+        self.shared.tickets.set_secret(secret);
     }
 
     /// Reads the files again. Connections that stand keep what they have.
     ///
     /// # Errors
-    /// [`TlsError`]; the old certificate then stays in use.
+    /// [`TlsError`]; the old certificates then stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.read()?.store();
         Ok(())
@@ -65,22 +104,22 @@ impl Tls {
     /// # Errors
     /// [`TlsError`].
     pub fn read(&self) -> Result<Renewal, TlsError> {
-        let Shared { cert_file, key_file, provider, .. } = &*self.shared;
-        let pair = Arc::new(read_pair(cert_file, key_file, provider)?);
-        Ok(Renewal { shared: self.shared.clone(), pair })
+        let certificates = read_all(&self.shared.files, &self.shared.provider)?;
+        Ok(Renewal { shared: self.shared.clone(), certificates })
     }
 
-    /// When the certificate in use expires: Unix time in milliseconds, in the past where it has. `None` where the
-    /// certificate does not say it in a way that we can read.
+    /// When the first of the certificates in use expires: Unix time in milliseconds, in the past where it has. `None`
+    /// where none says it in a way that we can read.
     pub fn expires_ms(&self) -> Option<i64> {
         let current = self.shared.current.load();
-        Some(validity(current.cert.first()?)?.not_after_ms)
+        current.iter().filter_map(|one| Some(validity(one.leaf()?)?.not_after_ms)).min()
     }
 
-    /// Warns where the certificate in use has expired, or expires within [`EXPIRES_SOON`].
+    /// Warns of the certificates in use that have expired, or expire within [`EXPIRES_SOON`].
     pub fn warn_of_validity(&self, now_ms: i64) {
-        let current = self.shared.current.load();
-        crate::certificate::warn_of_validity(&self.shared.cert_file, current.cert.first(), now_ms);
+        for (files, one) in self.shared.files.iter().zip(self.shared.current.load().iter()) {
+            crate::certificate::warn_of_validity(&files.cert_file, one.leaf(), now_ms);
+        }
     }
 
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
@@ -88,72 +127,26 @@ impl Tls {
     }
 }
 
-/// A certificate and its key, read again and not in use yet.
+fn read_all(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Vec<ServedCertificate>, TlsError> {
+    let read = |files: &CertificateFiles| read_pair(&files.cert_file, &files.key_file, provider);
+    files.iter().map(|files| read(files).map(ServedCertificate::new)).collect()
+}
+
+/// Certificates and their keys, read again and not in use yet.
 #[must_use]
 pub struct Renewal {
     shared: Arc<Shared>,
-    pair: Arc<CertifiedKey>,
+    certificates: Vec<ServedCertificate>,
 }
 
 impl Renewal {
-    /// Takes them into use. Connections that stand keep what they have.
+    /// Takes them into use. Connections that stand keep what they have; where a certificate is another one, no session
+    /// from before is resumed.
     pub fn store(self) {
-        self.shared.current.store(self.pair);
-    }
-}
-
-impl ResolvesServerCert for Shared {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        self.shared.tickets.set_fingerprint(&served::fingerprint(&self.certificates));
+        self.shared.current.store(self.certificates);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn write_pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        (cert, key)
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = write_pair(folder.path(), "one");
-        let (_, other_key) = write_pair(folder.path(), "two");
-        Tls::load(&cert, &key).expect("a pair");
-
-        let check = |cert: &Path, key: &Path, expected: &str| {
-            let error = Tls::load(cert, key).expect_err("no pair").to_string();
-            assert!(error.contains(expected), "{error}");
-        };
-        check(&cert, &other_key, "two.key is not the key of ");
-        check(Path::new("/nowhere.crt"), &key, "/nowhere.crt cannot be read: ");
-        check(&cert, Path::new("/nowhere.key"), "/nowhere.key cannot be read: ");
-        check(&key, &key, "one.key holds no certificate in PEM");
-        check(&cert, &cert, "one.crt holds no private key in PEM");
-    }
-
-    #[test]
-    fn a_bad_reload_keeps_the_old_pair() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = write_pair(folder.path(), "one");
-        let tls = Tls::load(&cert, &key).unwrap();
-        let before = tls.shared.current.load_full();
-
-        let (other_cert, other_key) = write_pair(folder.path(), "two");
-        std::fs::copy(&other_cert, &cert).unwrap();
-        assert!(matches!(tls.reload(), Err(TlsError::Pair { .. })));
-        assert_eq!(tls.shared.current.load().cert, before.cert);
-
-        std::fs::copy(&other_key, &key).unwrap();
-        tls.reload().expect("a pair again");
-        assert_ne!(tls.shared.current.load().cert, before.cert);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use url::Url;
 use telemeter_auth::Secret;
 use telemeter_http::listen::TrustedProxies;
 use telemeter_http::metrics::DroppedLogLines;
+use telemeter_http::tls::CertificateFiles;
 
 pub use crate::fleet::labels::FleetLabel;
 pub use telemeter_fleet::MAX_LABELS as MAX_FLEET_LABELS;
@@ -18,10 +19,10 @@ pub struct Config {
     pub listen: String,
     /// `host:port` of the internal listener: health, metrics, profiles, the recent store.
     pub listen_internal: String,
-    /// Certificate and key of the external listener; without, it speaks plain HTTP.
-    pub tls: Option<Tls>,
-    /// Certificate and key of the internal listener; without, it speaks plain HTTP.
-    pub internal_tls: Option<Tls>,
+    /// Certificates and keys of the external listener; without, it speaks plain HTTP. Read again at a reload.
+    pub tls: Vec<CertificateFiles>,
+    /// Certificates and keys of the internal listener; without, it speaks plain HTTP. Read again at a reload.
+    pub internal_tls: Vec<CertificateFiles>,
     /// The label that carries the cluster's ID.
     pub partition_label: String,
     /// Private key files (PEM or DER). The first signs, all verify. Empty: a P-256 key is made at start.
@@ -76,8 +77,8 @@ impl Config {
         Self {
             listen: "0.0.0.0:9003".to_owned(),
             listen_internal: "localhost:9004".to_owned(),
-            tls: None,
-            internal_tls: None,
+            tls: Vec::new(),
+            internal_tls: Vec::new(),
             partition_label: "_id".to_owned(),
             shared_keys: Vec::new(),
             token_expire: Duration::from_secs(86_400),
@@ -139,15 +140,6 @@ pub struct InternalAccess {
     pub allowed_hosts: Vec<String>,
     /// The bearer token that all but health wants; read again at a reload.
     pub token_file: Option<PathBuf>,
-}
-
-/// A certificate chain and its private key, both PEM files, read again at a reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// The chain, leaf first.
-    pub cert_file: PathBuf,
-    /// The leaf's private key.
-    pub key_file: PathBuf,
 }
 
 /// Who decides which cluster may report.

@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use telemeter_auth::jwt::Keys;
 use telemeter_http::{
     budget::MemoryBudget,
     client::{Outbound, OutboundRenewal},
@@ -22,7 +23,7 @@ use telemeter_http::{
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
     service_manager::{self, Progress},
-    tls::{Renewal, Tls},
+    tls::{CertificateFiles, Renewal, Tls},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -35,7 +36,7 @@ use self::{
     build::{gateway, keys, memory_budget},
 };
 use crate::{
-    config::{self, Config, InternalAccess},
+    config::{Config, InternalAccess},
     fleet::{file::FleetFile, series::send_fleet},
     fleet_view::{About, FleetView},
     gateway::Gateway,
@@ -144,14 +145,17 @@ impl Server {
         let budget = memory_budget(&config, &mut registry);
         let connection_metrics = ConnectionMetrics::register(&mut registry);
         let (gateway, outbounds) = gateway(&config, &clock, &mut registry, &budget)?;
-        let (external, external_tls) = bind(&config.listen, config.tls.as_ref()).await?;
-        let (internal, internal_tls) = bind(&config.listen_internal, config.internal_tls.as_ref()).await?;
+        let (external, external_tls) = bind(&config.listen, &config.tls).await?;
+        let (internal, internal_tls) = bind(&config.listen_internal, &config.internal_tls).await?;
         let tls: Vec<_> = external_tls
             .map(|tls| ("external", tls))
             .into_iter()
             .chain(internal_tls.map(|tls| ("internal", tls)))
             .collect();
         show_expiry(&gateway, &tls);
+        if let Some(keys) = keys(&config)? {
+            share_sessions(&keys, &tls);
+        }
         let fleet_file = match config.fleet.file.clone() {
             Some(path) => Some(Arc::new(open_fleet_file(path, gateway.clone()).await?)),
             None => None,
@@ -283,6 +287,7 @@ impl Files {
         self.gateway.rules.store(Arc::new(rules));
         // A key that was generated stays: there is no file to read.
         if let Some(keys) = keys {
+            share_sessions(&keys, &self.tls);
             if let Some(tollbooth) = &self.gateway.tollbooth {
                 tollbooth.rekey(&keys);
             }
@@ -292,11 +297,20 @@ impl Files {
     }
 }
 
-async fn bind(address: &str, tls: Option<&config::Tls>) -> Result<(Listener, Option<Tls>), StartError> {
+async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<Tls>), StartError> {
     let listener = listen::bind(address).await.map_err(|error| StartError(error.to_string()))?;
-    let Some(tls) = tls else { return Ok((listener, None)) };
-    let tls = Tls::load(&tls.cert_file, &tls.key_file).map_err(|error| StartError(error.to_string()))?;
+    if files.is_empty() {
+        return Ok((listener, None));
+    }
+    let tls = Tls::load_all(files.to_vec()).map_err(|error| StartError(error.to_string()))?;
     Ok((listener.with_tls(tls.clone()), Some(tls)))
+}
+
+/// Lets replicas with the same `--shared-key` resume each other's TLS sessions.
+fn share_sessions(keys: &Keys, tls: &[(&'static str, Tls)]) {
+    for (listener, tls) in tls {
+        tls.share_sessions(keys.derive(&format!("telemeter TLS session tickets: {listener}")));
+    }
 }
 
 /// Says at start what an operator should know of this configuration.

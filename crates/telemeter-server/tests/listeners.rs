@@ -12,6 +12,7 @@ use support::{
 };
 use telemeter_auth::Secret;
 use telemeter_http::client::{Outbound, OutboundConfig, Request};
+use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config;
 
 #[tokio::test]
@@ -74,12 +75,12 @@ async fn both_tell_their_health() {
 }
 
 /// A self-signed certificate and its key under these names.
-fn write_pair(folder: &Path, name: &str) -> config::Tls {
+fn write_pair(folder: &Path, name: &str) -> CertificateFiles {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let (cert_file, key_file) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     std::fs::write(&cert_file, made.cert.pem()).unwrap();
     std::fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
-    config::Tls { cert_file, key_file }
+    CertificateFiles { cert_file, key_file }
 }
 
 /// Whether a `GET /healthz` succeeds for one who trusts this certificate.
@@ -95,8 +96,8 @@ async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let (external, internal) = (write_pair(folder.path(), "external"), write_pair(folder.path(), "internal"));
     let world = World::with(|config| {
-        config.tls = Some(external.clone());
-        config.internal_tls = Some(internal.clone());
+        config.tls = vec![external.clone()];
+        config.internal_tls = vec![internal.clone()];
     })
     .await;
     let old = folder.path().join("old.crt");
@@ -154,9 +155,9 @@ async fn a_missing_certificate_and_a_taken_port_are_no_start() {
         let clock = telemeter_http::clock::Clock::system();
         telemeter_server::Server::start(config, clock).await.err().unwrap().to_string()
     };
-    let tls = config::Tls { cert_file: "/nowhere.crt".into(), key_file: "/nowhere.key".into() };
-    assert!(start(&|config| config.tls = Some(tls.clone())).await.contains("/nowhere.crt"));
-    assert!(start(&|config| config.internal_tls = Some(tls.clone())).await.contains("/nowhere.crt"));
+    let tls = CertificateFiles { cert_file: "/nowhere.crt".into(), key_file: "/nowhere.key".into() };
+    assert!(start(&|config| config.tls = vec![tls.clone()]).await.contains("/nowhere.crt"));
+    assert!(start(&|config| config.internal_tls = vec![tls.clone()]).await.contains("/nowhere.crt"));
     assert!(start(&|config| config.listen.clone_from(&taken)).await.contains(&taken));
     assert!(start(&|config| config.shared_keys = vec!["/nowhere.pem".into()]).await.contains("--shared-key: "));
     drop(blocker);

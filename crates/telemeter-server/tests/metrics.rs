@@ -119,7 +119,7 @@ async fn with_a_certificate() -> World {
     let [cert_file, key_file] = ["crt", "key"].map(|name| folder.path().join(name));
     std::fs::write(&cert_file, made.cert.pem()).unwrap();
     std::fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
-    World::with(|config| config.tls = Some(telemeter_server::config::Tls { cert_file, key_file })).await
+    World::with(|config| config.tls = vec![telemeter_http::tls::CertificateFiles { cert_file, key_file }]).await
 }
 
 /// A server whose store has a name, and is said to speak TLS; an upload of it was tried.

@@ -6,25 +6,23 @@ use telemeter_http::{
     check::{self, Stage, Step, Steps},
     client::Outbound,
     clock::Clock,
-    tls::{EXPIRES_SOON, Tls},
+    tls::{CertificateFiles, EXPIRES_SOON, Tls},
 };
 
 use super::{CERTIFICATE, KEYS, WHITELIST};
-use crate::{
-    config::{self, Config},
-    rules::Rules,
-    serve::build,
-};
+use crate::{config::Config, rules::Rules, serve::build};
 
 const DAY_MS: i64 = 86_400_000;
 
 pub(super) fn check(config: &Config, steps: &mut Steps<'_>) {
     keys(config, steps);
     for (flag, tls) in [("--tls-crt", &config.tls), ("--internal-tls-crt", &config.internal_tls)] {
-        match tls {
-            Some(tls) => steps.add(certificate(flag, tls, Clock::system().now_ms())),
-            None => steps.add(Step::passed(CERTIFICATE, flag, "not given: that listener speaks plain HTTP")),
-        };
+        if tls.is_empty() {
+            steps.add(Step::passed(CERTIFICATE, flag, "not given: that listener speaks plain HTTP"));
+        }
+        for files in tls {
+            steps.add(certificate(flag, files, Clock::system().now_ms()));
+        }
     }
     whitelist(config, steps);
     if let Some(path) = &config.internal_access.token_file {
@@ -63,7 +61,7 @@ fn keys(config: &Config, steps: &mut Steps<'_>) {
     steps.add(step.since(start));
 }
 
-fn certificate(flag: &str, files: &config::Tls, now_ms: i64) -> Step {
+fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> Step {
     let (start, tried) = (Instant::now(), format!("{flag} {}", files.cert_file.display()));
     let tls = match Tls::load(&files.cert_file, &files.key_file) {
         Ok(tls) => tls,

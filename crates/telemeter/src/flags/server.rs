@@ -6,9 +6,10 @@ use clap::Parser;
 use telemeter_auth::Secret;
 use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
+use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
     Authority, CaFiles, Config, Door, Fleet, FleetLabel, Forward, InternalAccess, Limits, MAX_FLEET_LABELS, Memcached,
-    Oidc, ReceiveIdentity, RecentStore, Rules, Tls,
+    Oidc, ReceiveIdentity, RecentStore, Rules,
 };
 
 use super::{
@@ -31,21 +32,21 @@ pub struct ServerFlags {
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:9004")]
     listen_internal: String,
 
-    /// PEM file with the private key of the external listener. Goes with --tls-crt.
+    /// PEM file with the private key of the external listener. Repeated: one for each --tls-crt, in the same order.
     #[arg(long, value_name = "FILE")]
-    tls_key: Option<OsString>,
+    tls_key: Vec<OsString>,
 
-    /// PEM file with the certificate chain of the external listener. Without: plain HTTP.
+    /// PEM file with the certificate chain of the external listener. Repeated, such as ECDSA beside RSA: a client is shown one that it can check, of several the one that costs least. Without: plain HTTP.
     #[arg(long, value_name = "FILE")]
-    tls_crt: Option<OsString>,
+    tls_crt: Vec<OsString>,
 
-    /// PEM file with the private key of the internal listener. Goes with --internal-tls-crt.
+    /// PEM file with the private key of the internal listener. Repeated: one for each --internal-tls-crt, in the same order.
     #[arg(long, value_name = "FILE")]
-    internal_tls_key: Option<OsString>,
+    internal_tls_key: Vec<OsString>,
 
-    /// PEM file with the certificate chain of the internal listener. Without: plain HTTP.
+    /// PEM file with the certificate chain of the internal listener. Repeated: as --tls-crt. Without: plain HTTP.
     #[arg(long, value_name = "FILE")]
-    internal_tls_crt: Option<OsString>,
+    internal_tls_crt: Vec<OsString>,
 
     /// A label that every series gets before it is forwarded, over its own. Comma-separated or repeated.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -305,11 +306,15 @@ impl ServerFlags {
         Ok(Config {
             listen: value::address("--listen", &self.listen)?,
             listen_internal: value::address("--listen-internal", &self.listen_internal)?,
-            tls: tls(self.tls_crt, self.tls_key, "--tls-key and --tls-crt go together")?,
-            internal_tls: tls(
+            tls: certificates(
+                self.tls_crt,
+                self.tls_key,
+                "--tls-key and --tls-crt go together, one of each for the other",
+            )?,
+            internal_tls: certificates(
                 self.internal_tls_crt,
                 self.internal_tls_key,
-                "--internal-tls-key and --internal-tls-crt go together",
+                "--internal-tls-key and --internal-tls-crt go together, one of each for the other",
             )?,
             shared_keys: self.shared_key.into_iter().filter(|key| !key.is_empty()).map(PathBuf::from).collect(),
             token_expire: Duration::from_secs(self.token_expire_seconds.into()),
@@ -439,8 +444,19 @@ fn tenant(text: String) -> Result<Option<String>, FlagError> {
     Ok(value::given(Some(text)))
 }
 
-fn tls(cert: Option<OsString>, key: Option<OsString>, rule: &'static str) -> Result<Option<Tls>, FlagError> {
-    Ok(value::both(cert, key, rule)?.map(|(cert_file, key_file)| Tls { cert_file, key_file }))
+/// The first certificate with the first key, and so on. An empty value is none.
+fn certificates(
+    cert_files: Vec<OsString>,
+    key_files: Vec<OsString>,
+    rule: &'static str,
+) -> Result<Vec<CertificateFiles>, FlagError> {
+    let given = |files: Vec<OsString>| files.into_iter().filter_map(|file| value::path(Some(file))).collect::<Vec<_>>();
+    let (cert_files, key_files) = (given(cert_files), given(key_files));
+    if cert_files.len() != key_files.len() {
+        return Err(FlagError::Together(rule));
+    }
+    let both = cert_files.into_iter().zip(key_files);
+    Ok(both.map(|(cert_file, key_file)| CertificateFiles { cert_file, key_file }).collect())
 }
 
 /// A cap of more bytes than the machine can address is no cap.

@@ -3,7 +3,8 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use telemeter_benchmark::config::Tokens;
 use telemeter_client::config::Credential;
-use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, RecentStore, Tls};
+use telemeter_http::tls::CertificateFiles;
+use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, RecentStore};
 
 use super::*;
 use crate::{
@@ -104,21 +105,27 @@ fn land<C>(program: Program, table: &[Landing<C>], config: impl Fn(&[&str]) -> C
     assert!(missing.is_empty(), "flags without a test: {missing:?}");
 }
 
+fn certificate(cert_file: &str, key_file: &str) -> CertificateFiles {
+    CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() }
+}
+
 #[test]
 fn each_flag_of_the_server_lands() {
     let oidc = &["--oidc-issuer=https://i/", "--client-id=me", "--client-secret=-s", "--oidc-audience=a"];
     let table: &[Landing<telemeter_server::Config>] = &[
         ("listen", &["--listen", ":1"], |c| c.listen == ":1"),
         ("listen-internal", &["--listen-internal=[::1]:2"], |c| c.listen_internal == "[::1]:2"),
-        ("tls-key", &["--tls-key=k", "--tls-crt=c"], |c| {
-            c.tls == Some(Tls { cert_file: "c".into(), key_file: "k".into() })
+        ("tls-key", &["--tls-key=k", "--tls-crt=c", "--tls-crt=d", "--tls-key=l"], |c| {
+            c.tls == [certificate("c", "k"), certificate("d", "l")]
         }),
-        ("tls-crt", &["--tls-key=k", "--tls-crt=c"], |c| c.tls.is_some() && c.internal_tls.is_none()),
+        ("tls-crt", &["--tls-key=k", "--tls-crt=c", "--tls-crt=", "--tls-key="], |c| {
+            c.tls == [certificate("c", "k")] && c.internal_tls.is_empty()
+        }),
         ("internal-tls-key", &["--internal-tls-key=k", "--internal-tls-crt=c"], |c| {
-            c.internal_tls == Some(Tls { cert_file: "c".into(), key_file: "k".into() })
+            c.internal_tls == [certificate("c", "k")]
         }),
         ("internal-tls-crt", &["--internal-tls-key=k", "--internal-tls-crt=c"], |c| {
-            c.internal_tls.is_some() && c.tls.is_none()
+            c.internal_tls.len() == 1 && c.tls.is_empty()
         }),
         ("label", &["--label=a=1,b=x=y", "--label", "c="], |c| {
             c.rules.labels == pairs(&[("a", "1"), ("b", "x=y"), ("c", "")])
@@ -522,6 +529,10 @@ fn every_list_flag_trims_and_refuses() {
         (Program::Server, "whitelist", PADDED_SELECTOR, SELECTOR, None),
         (Program::Server, "fleet-label", " v = m{a=\"b\"} /\tl\n", "v=m{a=\"b\"}/l", Some(("v=m", "v=m"))),
         (Program::Server, "shared-key", " a key\n", "a key", None),
+        (Program::Server, "tls-crt", " a file\n", "a file", None),
+        (Program::Server, "tls-key", " a file\n", "a file", None),
+        (Program::Server, "internal-tls-crt", " a file\n", "a file", None),
+        (Program::Server, "internal-tls-key", " a file\n", "a file", None),
         (Program::Client, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
         (Program::Client, "rename", " a=b,\tc = d \n, ", "a=b,c=d", Some(("a=b,c d", "c d"))),
         (Program::Client, "anonymize-labels", " instance, pod\n,", "instance,pod", Some(("instance,po d", "po d"))),
@@ -532,6 +543,15 @@ fn every_list_flag_trims_and_refuses() {
         (Program::Quickstart, "anonymize-labels", " instance, pod\n,", "instance,pod", Some(("instance,po d", "po d"))),
     ];
     for &(program, flag, padded, plain, impossible) in table {
+        // What does not go without another flag.
+        let beside: &[&str] = match flag {
+            "tls-crt" => &["--tls-key=k"],
+            "tls-key" => &["--tls-crt=c"],
+            "internal-tls-crt" => &["--internal-tls-key=k"],
+            "internal-tls-key" => &["--internal-tls-crt=c"],
+            _ => &[],
+        };
+        let meant = |program, more: &[&str]| meant(program, &[beside, more].concat());
         let typed = |value: &str| meant(program, &[&format!("--{flag}"), value]);
         assert_eq!(typed(padded), typed(plain), "{program:?} --{flag}");
         assert_ne!(typed(plain), meant(program, &[]), "{program:?} --{flag}");
@@ -612,6 +632,8 @@ fn what_the_server_refuses() {
         (&["--forward-url=ftp://x"], "--forward-url"),
         (&["--tls-key=k"], "--tls-crt"),
         (&["--tls-crt=c"], "--tls-key"),
+        (&["--tls-crt=c", "--tls-crt=d", "--tls-key=k"], "one of each for the other"),
+        (&["--internal-tls-crt=c", "--internal-tls-key=k", "--internal-tls-key=l"], "one of each for the other"),
         (&["--internal-tls-key=k"], "--internal-tls-crt"),
         (&["--oidc-issuer=https://i"], "--client-id"),
         (&["--oidc-issuer=https://i", "--client-id=x"], "--client-secret"),
