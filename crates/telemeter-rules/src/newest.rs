@@ -5,7 +5,7 @@ use std::{hash::BuildHasher as _, ops::Range};
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use telemeter_wire::{
     Points, Sample, SeriesSet,
-    remote_write::{Layout, Writer},
+    remote_write::{Layout, SeriesWriter, Writer, take_out, v2::RequestBuilder},
 };
 
 use crate::transform::Report;
@@ -56,15 +56,53 @@ impl Newest {
         out: &mut Vec<u8>,
         mut layout: Option<&mut Layout>,
     ) -> usize {
+        if let Some(layout) = &mut layout {
+            layout.clear();
+        }
+        self.write(set, now_ms, &mut Writer::new(set, out), |labels, end, index| {
+            if let Some(layout) = &mut layout {
+                layout.push(labels, end, set.at(index).kind);
+            }
+        });
+        report.doubled += self.doubled.len() as u64;
+        if let Some(layout) = layout {
+            layout.take_out(&self.doubled);
+        }
+        take_out(out, &self.doubled);
+        self.seen.len()
+    }
+
+    /// As [`encode`](Self::encode), as a request of remote write 2.0. Returns how many series that holds: those without a value
+    /// are not among them.
+    pub fn encode_v2(
+        &mut self,
+        set: &SeriesSet<'_>,
+        now_ms: i64,
+        report: &mut Report,
+        request: &mut RequestBuilder,
+    ) -> usize {
+        request.clear();
+        self.write(set, now_ms, &mut request.writer(set), |_, _, _| ());
+        report.doubled += self.doubled.len() as u64;
+        request.take_out(&self.doubled);
+        request.len()
+    }
+
+    /// Writes all series, each with our time, and finds those that are to be taken out again. `placed` is told of each where its
+    /// labels stand, where it ends, and its index.
+    #[inline]
+    fn write(
+        &mut self,
+        set: &SeriesSet<'_>,
+        now_ms: i64,
+        writer: &mut impl SeriesWriter,
+        mut placed: impl FnMut(Range<usize>, usize, usize),
+    ) {
         // A seed for each upload: nobody can learn one over time.
         let hasher = DefaultHashBuilder::default();
         let Self { seen, doubled } = self;
         seen.clear();
         doubled.clear();
-        if let Some(layout) = &mut layout {
-            layout.clear();
-        }
-        let mut writer = Writer::new(set, out);
         for (index, series) in set.iter().enumerate() {
             let from = writer.written().len();
             let (points, timestamp_ms) = match series.points {
@@ -74,11 +112,9 @@ impl Newest {
                 points @ Points::Encoded(encoded) => (points, encoded.newest_ms),
                 points @ Points::Absent => (points, None),
             };
-            let labels = writer.put(index, points);
+            let Some(labels) = writer.put(index, points) else { continue };
             let written = writer.written();
-            if let Some(layout) = &mut layout {
-                layout.push(labels.clone(), written.len(), series.kind);
-            }
+            placed(labels.clone(), written.len(), index);
             let text = &written[labels.clone()];
             // All bytes of them: whoever knows what is left out could make every series collide.
             let hash = hasher.hash_one(text);
@@ -92,13 +128,7 @@ impl Newest {
                 Entry::Occupied(_) => doubled.push(this.whole()),
             }
         }
-        report.doubled += doubled.len() as u64;
         doubled.sort_unstable_by_key(|range| range.start);
-        if let Some(layout) = layout {
-            layout.take_out(doubled);
-        }
-        take_out(out, doubled);
-        seen.len()
     }
 
     /// Bytes of room held.
@@ -106,17 +136,6 @@ impl Newest {
     pub fn held_bytes(&self) -> usize {
         self.seen.allocation_size() + self.doubled.capacity() * size_of::<Range<usize>>()
     }
-}
-
-/// Takes these ranges, in ascending order, out of `bytes`.
-fn take_out(bytes: &mut Vec<u8>, ranges: &[Range<usize>]) {
-    let mut kept = ranges.first().map_or(bytes.len(), |first| first.start);
-    for (at, range) in ranges.iter().enumerate() {
-        let next = ranges.get(at + 1).map_or(bytes.len(), |next| next.start);
-        bytes.copy_within(range.end..next, kept);
-        kept += next - range.end;
-    }
-    bytes.truncate(kept);
 }
 
 #[cfg(test)]
@@ -137,11 +156,20 @@ mod tests {
         }
         let mut layout = Layout::default();
         let series = Newest::default().encode(&set, 1000, &mut report, &mut out, Some(&mut layout));
+        let (mut request, mut counted, mut of_2_0) = (RequestBuilder::default(), Report::default(), Vec::new());
+        assert_eq!(Newest::default().encode_v2(&set, 1000, &mut counted, &mut request), series);
+        assert_eq!((counted.doubled, request.contents().samples as usize), (report.doubled, series));
+        request.put_message(&mut of_2_0);
         drop(set);
         let mut set = SeriesSet::new_in(&arena);
         let message = out.strip_prefix(b"before").expect("what stood there stays");
         remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
         assert_eq!(set.len(), series);
+        let (other, mut again) = (Arena::new(), Vec::new());
+        let mut of_request = SeriesSet::new_in(&other);
+        remote_write::v2::decode(&of_2_0, &Limits::default(), &mut of_request).expect("a request");
+        remote_write::encode(&of_request, &mut again);
+        assert_eq!(again, message, "as 2.0, the same is sent");
         let placed: Vec<_> = layout.series(&out).map(|placed| (placed.labels, placed.samples().next())).collect();
         let decoded = set.iter().map(|series| {
             let Points::Encoded(Encoded { payload, whole: Some(whole), .. }) = series.points else { panic!("spliced") };

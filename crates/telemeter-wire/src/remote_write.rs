@@ -3,6 +3,7 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
 mod layout;
+mod series_writer;
 #[cfg(test)]
 mod tests;
 pub mod v2;
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use layout::{EncodedSeries, Layout, put_labels, read_labels};
+pub use series_writer::{SeriesWriter, take_out};
 
 const TIMESERIES: u8 = key(1, Wire::Bytes);
 const SAMPLE: u8 = key(2, Wire::Bytes);

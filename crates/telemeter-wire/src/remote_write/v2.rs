@@ -1,4 +1,4 @@
-//! Remote write 2.0: `io.prometheus.write.v2.Request` in. Its series become what those of 1.0 are.
+//! Remote write 2.0: `io.prometheus.write.v2.Request` in and out. Its series become what those of 1.0 are, and the other way.
 //!
 //! All text stands once in a table of symbols, and labels are pairs of references to it. They are resolved without a copy: a
 //! label borrows its texts from the request's body. Samples, native histograms and exemplars become fields of a 1.0
@@ -8,7 +8,14 @@
 //! `prometheus/prompb/io/prometheus/write/v2/types.proto`. A `start_timestamp` stands in samples and histograms in its newest
 //! revision, and was `created_timestamp` of the series before: both are read.
 
+mod exemplars;
+mod join;
+mod payload;
 mod series;
+mod symbols;
+mod writer;
+
+pub use writer::{RequestBuilder, RequestWriter};
 
 use crate::{
     error::{Error, Limits, ReferenceError, excerpt},
@@ -29,8 +36,16 @@ pub struct Contents {
     pub exemplars: u64,
     /// Series with metadata (type, help, unit). It is not kept.
     pub metadata: u64,
-    /// Start timestamps, of samples, histograms and whole series. They are not kept: 1.0 has none.
+    /// Start timestamps, of samples, histograms and whole series. Whether they are kept says [`Keep`]: 1.0 has none.
     pub start_timestamps: u64,
+}
+
+/// What is kept of a request beside what 1.0 has a place for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Start timestamps: in samples and histograms, as the newest revision has them; that of a whole series goes into each that
+    /// has none of its own.
+    pub start_timestamps: bool,
 }
 
 /// Decodes one `Request`, decompressed, into `set`. Labels stay as sent, unsorted. A series without samples, histograms and
@@ -40,7 +55,7 @@ pub struct Contents {
 /// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Reference`] for
 /// symbols or references that are not as the specification wants them; [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
-    decode_with(message, limits, set, None)
+    decode_keeping(message, Keep::default(), limits, set, None)
 }
 
 /// As [`decode`], but a series whose references cannot be is left out and shown to `refused`; the others go on. What such a
@@ -54,21 +69,27 @@ pub fn decode_partial<'a>(
     set: &mut SeriesSet<'a>,
     refused: &mut dyn FnMut(ReferenceError),
 ) -> Result<Contents, Error> {
-    decode_with(message, limits, set, Some(refused))
+    decode_keeping(message, Keep::default(), limits, set, Some(refused))
 }
 
-fn decode_with<'a>(
+/// As [`decode`], or as [`decode_partial`] where series are shown to `refused`, and keeps more of the request.
+///
+/// # Errors
+/// As those two.
+pub fn decode_keeping<'a>(
     message: &'a [u8],
+    keep: Keep,
     limits: &Limits,
     set: &mut SeriesSet<'a>,
     refused: Option<&mut dyn FnMut(ReferenceError)>,
 ) -> Result<Contents, Error> {
     // No label of it is a field that could be copied.
     set.set_source(&[]);
+    set.set_start_timestamps(keep.start_timestamps);
     let arena = set.arena();
     let mut symbols = arena.take_symbols();
     let decoded = read_symbols(message, limits, &mut symbols).and_then(|()| {
-        let mut decoder = series::Decoder::new(&symbols, limits);
+        let mut decoder = series::Decoder::new(&symbols, keep, limits);
         read_series(message, &mut decoder, set, refused)?;
         Ok(decoder.contents)
     });
@@ -137,9 +158,17 @@ impl Contents {
     /// What one decoded series holds: samples, histograms, exemplars.
     #[must_use]
     pub fn of(points: &Points<'_>) -> Self {
+        match points {
+            Points::Encoded(encoded) => Self::of_payload(encoded.payload),
+            Points::Sample(_) => Self { samples: 1, ..Self::default() },
+            Points::Absent => Self::default(),
+        }
+    }
+
+    /// What the payload of a series holds, as 1.0 has it: samples, histograms, exemplars.
+    fn of_payload(payload: &[u8]) -> Self {
         let mut contents = Self::default();
-        let Points::Encoded(encoded) = points else { return contents };
-        for (number, _) in fields(encoded.payload) {
+        for (number, _) in fields(payload) {
             match number {
                 2 => contents.samples += 1,
                 3 => contents.exemplars += 1,
@@ -169,5 +198,7 @@ impl Contents {
     }
 }
 
+#[cfg(test)]
+mod out_tests;
 #[cfg(test)]
 mod tests;

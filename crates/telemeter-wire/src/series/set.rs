@@ -21,6 +21,7 @@ pub struct SeriesSet<'a> {
     arena: &'a Arena,
     source: &'a [u8],
     text_bytes: usize,
+    has_start_timestamps: bool,
     labels: Vec<Label<'a>>,
     series: Vec<Entry<'a>>,
 }
@@ -30,7 +31,8 @@ impl<'a> SeriesSet<'a> {
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
         let spare = std::mem::take(&mut *arena.spare.borrow_mut());
-        Self { arena, source: &[], text_bytes: 0, labels: recycle(spare.labels), series: recycle(spare.series) }
+        let (labels, series) = (recycle(spare.labels), recycle(spare.series));
+        Self { arena, source: &[], text_bytes: 0, has_start_timestamps: false, labels, series }
     }
 
     /// The protobuf message that was decoded last: labels of it that did not change are copied from there when they are
@@ -47,6 +49,16 @@ impl<'a> SeriesSet<'a> {
             return Ok(());
         }
         Err(Error::Limit { what: "bytes in all labels", limit: limits.text_bytes })
+    }
+
+    /// Whether samples and histograms may carry start timestamps: those of a request of 2.0 that was decoded so.
+    pub(crate) fn has_start_timestamps(&self) -> bool {
+        self.has_start_timestamps
+    }
+
+    /// Says so.
+    pub(crate) fn set_start_timestamps(&mut self, kept: bool) {
+        self.has_start_timestamps = kept;
     }
 
     /// Names the message that is being decoded.

@@ -4,6 +4,7 @@
 
 mod messages;
 mod messages_v2;
+mod out_v2;
 mod random;
 
 use messages::{MetricFamily, WriteRequest};

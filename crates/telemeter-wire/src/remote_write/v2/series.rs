@@ -1,32 +1,25 @@
 //! One `TimeSeries` of remote write 2.0, and what is in it.
 
-use super::Contents;
+use super::{Contents, Keep, payload::references};
 use crate::{
     error::{Error, Limits, ReferenceError},
-    labels::put_label,
-    protobuf::{Reader, Wire, expect, key, put_varint},
+    protobuf::{Reader, Wire, expect},
     schema,
     series::{Encoded, Label, MetricType, Points, SeriesSet},
 };
 
-/// What 1.0 has: the fields of its `TimeSeries`, and of its `Exemplar`.
-const SAMPLE: u8 = key(2, Wire::Bytes);
-const EXEMPLAR: u8 = key(3, Wire::Bytes);
-const HISTOGRAM: u8 = key(4, Wire::Bytes);
-const EXEMPLAR_VALUE: u8 = key(2, Wire::Fixed64);
-const EXEMPLAR_TIMESTAMP: u8 = key(3, Wire::Varint);
-
 /// What is known while the series of one request are decoded.
 pub(super) struct Decoder<'s, 'a> {
     symbols: &'s [&'a str],
+    pub(super) keep: Keep,
     limits: &'s Limits,
     /// How many series came before the one that is being decoded.
     pub index: usize,
     /// What was found so far.
     pub contents: Contents,
     /// Where a series is written anew, and one field of it: used again by the next.
-    anew: Vec<u8>,
-    field: Vec<u8>,
+    pub(super) anew: Vec<u8>,
+    pub(super) field: Vec<u8>,
 }
 
 /// What one series held.
@@ -36,13 +29,15 @@ struct Found {
     histograms: u32,
     exemplars: u32,
     newest_ms: Option<i64>,
+    /// The start timestamp of the whole series; 0: none.
+    created_ms: i64,
     /// Whether all that it holds beside labels is samples, one behind the other, as 1.0 would have them.
     plain: bool,
 }
 
 impl<'s, 'a> Decoder<'s, 'a> {
-    pub(super) fn new(symbols: &'s [&'a str], limits: &'s Limits) -> Self {
-        Self { symbols, limits, index: 0, contents: Contents::default(), anew: Vec::new(), field: Vec::new() }
+    pub(super) fn new(symbols: &'s [&'a str], keep: Keep, limits: &'s Limits) -> Self {
+        Self { symbols, keep, limits, index: 0, contents: Contents::default(), anew: Vec::new(), field: Vec::new() }
     }
 
     /// Decodes one series to the end of `set`.
@@ -76,11 +71,13 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 }
                 6 => {
                     expect(wire, Wire::Varint)?;
-                    self.contents.start_timestamps += u64::from(reader.varint()? != 0);
+                    found.created_ms = reader.varint()? as i64;
+                    self.contents.start_timestamps += u64::from(found.created_ms != 0);
                 }
                 _ => reader.skip(number, wire)?,
             }
         }
+        found.plain &= found.created_ms == 0 || !self.keep.start_timestamps;
         if pending.is_some() {
             let count = 2 * (set.mark() - mark) + 1;
             return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
@@ -93,7 +90,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             return Ok(());
         }
         self.limits.check_held(set.mark())?;
-        let payload = if found.plain { &message[run] } else { self.payload_of_1_0(message, set)? };
+        let payload = if found.plain { &message[run] } else { self.payload_of_1_0(message, found.created_ms, set)? };
         set.charge(payload.len(), self.limits)?;
         let samples = found.samples + found.histograms;
         let points = Points::Encoded(Encoded { payload, whole: None, samples, newest_ms: found.newest_ms });
@@ -121,7 +118,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     /// Reads references to labels, packed, as encoders write them, or one by one, and shows each label to `take`. A name is
     /// remembered in `pending` until its value comes, which may be in another field.
     #[inline]
-    fn pairs(
+    pub(super) fn pairs(
         &self,
         reader: &mut Reader<'_>,
         wire: Wire,
@@ -161,7 +158,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Error::Reference(error(self.index))
     }
 
-    /// Reads a sample; answers whether it is one of 1.0, too.
+    /// Reads a sample; answers whether it goes on as it is.
     #[inline]
     fn sample(&mut self, message: &[u8], found: &mut Found) -> Result<bool, Error> {
         let (mut reader, mut timestamp_ms, mut same) = (Reader::new(message), 0, true);
@@ -178,7 +175,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 3 => {
                     expect(wire, Wire::Varint)?;
                     self.contents.start_timestamps += u64::from(reader.varint()? != 0);
-                    same = false;
+                    same &= self.keep.start_timestamps;
                 }
                 _ => {
                     reader.skip(number, wire)?;
@@ -259,89 +256,5 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
         self.contents.metadata += 1;
         Ok(())
-    }
-
-    /// Writes samples, exemplars and histograms of a series that was checked as 1.0 has them, in its order.
-    fn payload_of_1_0(&mut self, message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
-        let (mut out, mut field) = (std::mem::take(&mut self.anew), std::mem::take(&mut self.field));
-        out.clear();
-        for (number, key) in [(2, SAMPLE), (4, EXEMPLAR), (3, HISTOGRAM)] {
-            let mut reader = Reader::new(message);
-            while let Some((found, wire)) = reader.field()? {
-                if found != number {
-                    reader.skip(found, wire)?;
-                    continue;
-                }
-                let message = reader.bytes()?;
-                field.clear();
-                match number {
-                    2 => put_known(message, &mut field, |number| number <= 2)?,
-                    3 => put_known(message, &mut field, |number| number <= 16)?,
-                    _ => self.put_exemplar(message, &mut field)?,
-                }
-                out.push(key);
-                put_varint(&mut out, field.len() as u64);
-                out.extend_from_slice(&field);
-            }
-        }
-        let payload = set.arena().text().alloc_slice_copy(&out);
-        (self.anew, self.field) = (out, field);
-        Ok(payload)
-    }
-
-    fn put_exemplar(&self, message: &'a [u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let (mut value, mut timestamp_ms, mut name) = (0.0_f64, 0, None);
-        let mut reader = Reader::new(message);
-        while let Some((number, wire)) = reader.field()? {
-            match number {
-                1 => self.pairs(&mut reader, wire, &mut name, |label| {
-                    put_label(out, label);
-                    Ok(())
-                })?,
-                2 => value = reader.double()?,
-                3 => timestamp_ms = reader.varint()?,
-                _ => reader.skip(number, wire)?,
-            }
-        }
-        if value.to_bits() != 0 {
-            out.push(EXEMPLAR_VALUE);
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-        if timestamp_ms != 0 {
-            out.push(EXEMPLAR_TIMESTAMP);
-            put_varint(out, timestamp_ms);
-        }
-        Ok(())
-    }
-}
-
-/// Shows each reference of one field to `take`. As protobuf has it, 32 bits of a varint count.
-#[inline]
-fn references(
-    reader: &mut Reader<'_>,
-    wire: Wire,
-    mut take: impl FnMut(u32) -> Result<(), Error>,
-) -> Result<(), Error> {
-    if wire != Wire::Bytes {
-        expect(wire, Wire::Varint)?;
-        return take(reader.varint()? as u32);
-    }
-    let mut packed = Reader::new(reader.bytes()?);
-    while packed.remaining() > 0 {
-        take(packed.varint()? as u32)?;
-    }
-    Ok(())
-}
-
-/// Appends those fields of a message that `known` says true for, as they came.
-fn put_known(message: &[u8], out: &mut Vec<u8>, known: impl Fn(u32) -> bool) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
-    loop {
-        let from = message.len() - reader.remaining();
-        let Some((number, wire)) = reader.field()? else { return Ok(()) };
-        reader.skip(number, wire)?;
-        if known(number) {
-            out.extend_from_slice(&message[from..message.len() - reader.remaining()]);
-        }
     }
 }

@@ -1,0 +1,110 @@
+//! Joins requests of 2.0 into one: one table of symbols, in which each text stands once, and series that refer to it.
+
+use super::{
+    Contents,
+    payload::references,
+    writer::{EXEMPLAR, LABELS, RequestBuilder},
+};
+use crate::{
+    error::Error,
+    labels::fields,
+    protobuf::{Reader, Wire, expect, put_bytes, put_varint, utf8},
+};
+
+impl RequestBuilder {
+    /// Adds all series of a request that a builder wrote, and what they hold. Its references are those to its own table: for each
+    /// symbol of that it is looked up once which one it is in ours.
+    ///
+    /// # Errors
+    /// [`Error::Protobuf`] or [`Error::NotUtf8`] for another message.
+    pub fn add_request(&mut self, message: &[u8], contents: &Contents) -> Result<(), Error> {
+        self.contents.add(contents);
+        let mut map = std::mem::take(&mut self.map);
+        let added = self.add_with(message, &mut map);
+        self.map = map;
+        added
+    }
+
+    fn add_with(&mut self, message: &[u8], map: &mut Vec<u32>) -> Result<(), Error> {
+        map.clear();
+        let mut reader = Reader::new(message);
+        let mut behind_symbols = 0;
+        while let Some((4, wire)) = reader.field()? {
+            expect(wire, Wire::Bytes)?;
+            map.push(self.symbols.find_or_add(utf8(reader.bytes()?)?));
+            behind_symbols = message.len() - reader.remaining();
+        }
+        let series = &message[behind_symbols..];
+        if map.iter().zip(0..).all(|(reference, at)| *reference == at) {
+            // Each reference is what it was. The first request of several is always one of these.
+            self.series.extend_from_slice(series);
+            self.len += fields(series).count();
+            return Ok(());
+        }
+        let mut reader = Reader::new(series);
+        while let Some((number, wire)) = reader.field()? {
+            if number != 5 {
+                return Err(CHANGED);
+            }
+            expect(wire, Wire::Bytes)?;
+            self.add_series(reader.bytes()?, map)?;
+        }
+        Ok(())
+    }
+
+    fn add_series(&mut self, message: &[u8], map: &[u32]) -> Result<(), Error> {
+        self.packed.clear();
+        self.body.clear();
+        let mut reader = Reader::new(message);
+        loop {
+            let at = message.len() - reader.remaining();
+            let Some((number, wire)) = reader.field()? else { break };
+            match number {
+                1 => put_references(&mut reader, wire, map, &mut self.packed)?,
+                4 => {
+                    expect(wire, Wire::Bytes)?;
+                    self.add_exemplar(reader.bytes()?, map)?;
+                }
+                _ => {
+                    reader.skip(number, wire)?;
+                    self.body.extend_from_slice(&message[at..message.len() - reader.remaining()]);
+                }
+            }
+        }
+        self.put_series_of_body();
+        Ok(())
+    }
+
+    fn add_exemplar(&mut self, message: &[u8], map: &[u32]) -> Result<(), Error> {
+        let Self { body, field, packed_exemplar, .. } = self;
+        field.clear();
+        packed_exemplar.clear();
+        let mut reader = Reader::new(message);
+        loop {
+            let at = message.len() - reader.remaining();
+            let Some((number, wire)) = reader.field()? else { break };
+            if number == 1 {
+                put_references(&mut reader, wire, map, packed_exemplar)?;
+                put_bytes(field, LABELS, packed_exemplar);
+            } else {
+                reader.skip(number, wire)?;
+                field.extend_from_slice(&message[at..message.len() - reader.remaining()]);
+            }
+        }
+        put_bytes(body, EXEMPLAR, field);
+        Ok(())
+    }
+}
+
+/// Appends the references of one field, each as the map has it.
+#[inline]
+fn put_references(reader: &mut Reader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
+    references(reader, wire, |reference| {
+        let mapped = map.get(reference as usize).ok_or(CHANGED)?;
+        put_varint(out, u64::from(*mapped));
+        Ok(())
+    })
+}
+
+/// Only what a builder wrote is joined.
+const CHANGED: Error = Error::protobuf("a request that is no longer as it was written");

@@ -1,0 +1,133 @@
+//! What a series of 2.0 holds beside labels, written as 1.0 has it.
+
+use super::series::Decoder;
+use crate::{
+    error::Error,
+    labels::put_label,
+    protobuf::{Reader, Wire, expect, key, put_varint},
+    series::SeriesSet,
+};
+
+/// What 1.0 has: the fields of its `TimeSeries`, and of its `Exemplar`.
+const SAMPLE: u8 = key(2, Wire::Bytes);
+const EXEMPLAR: u8 = key(3, Wire::Bytes);
+const HISTOGRAM: u8 = key(4, Wire::Bytes);
+const EXEMPLAR_VALUE: u8 = key(2, Wire::Fixed64);
+const EXEMPLAR_TIMESTAMP: u8 = key(3, Wire::Varint);
+/// The numbers of the start timestamps in samples and histograms of 2.0; of 1.0, all lower ones are known.
+const SAMPLE_START: u32 = 3;
+const HISTOGRAM_START: u32 = 17;
+
+impl<'a> Decoder<'_, 'a> {
+    /// Writes samples, exemplars and histograms of a series that was checked as 1.0 has them, in its order. `created_ms` is the
+    /// start timestamp of the whole series.
+    pub(super) fn payload_of_1_0(
+        &mut self,
+        message: &'a [u8],
+        created_ms: i64,
+        set: &SeriesSet<'a>,
+    ) -> Result<&'a [u8], Error> {
+        let (mut out, mut field) = (std::mem::take(&mut self.anew), std::mem::take(&mut self.field));
+        out.clear();
+        for (number, key) in [(2, SAMPLE), (4, EXEMPLAR), (3, HISTOGRAM)] {
+            let mut reader = Reader::new(message);
+            while let Some((found, wire)) = reader.field()? {
+                if found != number {
+                    reader.skip(found, wire)?;
+                    continue;
+                }
+                let message = reader.bytes()?;
+                field.clear();
+                match number {
+                    2 => self.put_point(message, SAMPLE_START, created_ms, &mut field)?,
+                    3 => self.put_point(message, HISTOGRAM_START, created_ms, &mut field)?,
+                    _ => self.put_exemplar(message, &mut field)?,
+                }
+                out.push(key);
+                put_varint(&mut out, field.len() as u64);
+                out.extend_from_slice(&field);
+            }
+        }
+        let payload = set.arena().text().alloc_slice_copy(&out);
+        (self.anew, self.field) = (out, field);
+        Ok(payload)
+    }
+
+    /// Appends what goes on of a sample or histogram, whose start timestamp stands in field `start`. Where that is kept and there
+    /// is none, the series' own is put there.
+    fn put_point(&self, message: &[u8], start: u32, created_ms: i64, out: &mut Vec<u8>) -> Result<(), Error> {
+        if !self.keep.start_timestamps {
+            return put_known(message, out, |number| number < start);
+        }
+        let (mut reader, mut has_start) = (Reader::new(message), false);
+        while let Some((number, wire)) = reader.field()? {
+            match number == start {
+                true => has_start = reader.varint()? != 0,
+                false => reader.skip(number, wire)?,
+            }
+        }
+        if has_start || created_ms == 0 {
+            return put_known(message, out, |number| number <= start);
+        }
+        put_known(message, out, |number| number < start)?;
+        put_varint(out, u64::from(start << 3 | Wire::Varint as u32));
+        put_varint(out, created_ms as u64);
+        Ok(())
+    }
+
+    fn put_exemplar(&self, message: &'a [u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let (mut value, mut timestamp_ms, mut name) = (0.0_f64, 0, None);
+        let mut reader = Reader::new(message);
+        while let Some((number, wire)) = reader.field()? {
+            match number {
+                1 => self.pairs(&mut reader, wire, &mut name, |label| {
+                    put_label(out, label);
+                    Ok(())
+                })?,
+                2 => value = reader.double()?,
+                3 => timestamp_ms = reader.varint()?,
+                _ => reader.skip(number, wire)?,
+            }
+        }
+        if value.to_bits() != 0 {
+            out.push(EXEMPLAR_VALUE);
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        if timestamp_ms != 0 {
+            out.push(EXEMPLAR_TIMESTAMP);
+            put_varint(out, timestamp_ms);
+        }
+        Ok(())
+    }
+}
+
+/// Shows each reference of one field to `take`. As protobuf has it, 32 bits of a varint count.
+#[inline]
+pub(super) fn references(
+    reader: &mut Reader<'_>,
+    wire: Wire,
+    mut take: impl FnMut(u32) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if wire != Wire::Bytes {
+        expect(wire, Wire::Varint)?;
+        return take(reader.varint()? as u32);
+    }
+    let mut packed = Reader::new(reader.bytes()?);
+    while packed.remaining() > 0 {
+        take(packed.varint()? as u32)?;
+    }
+    Ok(())
+}
+
+/// Appends those fields of a message that `known` says true for, as they came.
+pub(super) fn put_known(message: &[u8], out: &mut Vec<u8>, known: impl Fn(u32) -> bool) -> Result<(), Error> {
+    let mut reader = Reader::new(message);
+    loop {
+        let from = message.len() - reader.remaining();
+        let Some((number, wire)) = reader.field()? else { return Ok(()) };
+        reader.skip(number, wire)?;
+        if known(number) {
+            out.extend_from_slice(&message[from..message.len() - reader.remaining()]);
+        }
+    }
+}

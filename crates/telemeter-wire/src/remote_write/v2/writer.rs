@@ -1,0 +1,344 @@
+//! Writes requests of 2.0: from series, whatever they came as, and from other requests that are joined.
+//!
+//! What a series holds stands here as 1.0 has it, but that samples and histograms may carry a start timestamp (see
+//! [`Keep`](super::Keep)). Samples and histograms have the same bytes in both versions; labels and exemplars become references.
+
+use std::ops::Range;
+
+use super::{Contents, exemplars::Orphans, symbols::SymbolTable};
+use crate::{
+    protobuf::{Reader, Wire, key, put_bytes, put_varint, varint_len},
+    remote_write::{SeriesWriter, plain_sample, put_sample},
+    series::{Encoded, Label, Points, SeriesSet},
+};
+
+/// A series, as a field of the request; and what it has as fields.
+pub(super) const SERIES: u8 = key(5, Wire::Bytes);
+pub(super) const LABELS: u8 = key(1, Wire::Bytes);
+pub(super) const SAMPLE: u8 = key(2, Wire::Bytes);
+pub(super) const HISTOGRAM: u8 = key(3, Wire::Bytes);
+pub(super) const EXEMPLAR: u8 = key(4, Wire::Bytes);
+
+/// A request that is being written. Its room is used again for the next one.
+#[derive(Debug, Default)]
+pub struct RequestBuilder {
+    pub(super) symbols: SymbolTable,
+    /// The series, encoded as fields.
+    pub(super) series: Vec<u8>,
+    pub(super) len: usize,
+    pub(super) contents: Contents,
+    pub(super) exemplars_left_out: u64,
+    /// The references of the series that was written last.
+    references: Vec<u32>,
+    /// These of the series that is being written, encoded; and what it has beside labels, where that is written anew.
+    pub(super) packed: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) field: Vec<u8>,
+    pub(super) packed_exemplar: Vec<u8>,
+    /// What the symbols of a request that is added are here.
+    pub(super) map: Vec<u32>,
+}
+
+impl RequestBuilder {
+    /// Forgets what was written.
+    pub fn clear(&mut self) {
+        self.symbols.clear();
+        self.series.clear();
+        self.references.clear();
+        self.len = 0;
+        self.contents = Contents::default();
+        self.exemplars_left_out = 0;
+    }
+
+    /// How many series were written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What these hold.
+    #[must_use]
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Exemplars that could not be written: those without a timestamp, and those of series that have neither samples nor
+    /// histograms in the same request.
+    #[must_use]
+    pub fn exemplars_left_out(&self) -> u64 {
+        self.exemplars_left_out
+    }
+
+    /// How many bytes the request has.
+    #[must_use]
+    pub fn message_len(&self) -> usize {
+        self.symbols.fields().len() + self.series.len()
+    }
+
+    /// Appends the request to `out`: symbols, then series.
+    pub fn put_message(&self, out: &mut Vec<u8>) {
+        out.reserve(self.message_len());
+        out.extend_from_slice(self.symbols.fields());
+        out.extend_from_slice(&self.series);
+    }
+
+    /// Writes all series of `set`. One without samples and histograms has no place in 2.0: its exemplars go to another series
+    /// of the same labels.
+    pub fn add(&mut self, set: &SeriesSet<'_>) {
+        let mut orphans = Orphans::of(set);
+        self.exemplars_left_out += orphans.left_out();
+        let mut writer = self.writer(set);
+        for (index, series) in set.iter().enumerate() {
+            writer.put_with(index, series.points, &mut orphans);
+        }
+    }
+
+    /// Writes series of one set, one by one.
+    pub fn writer<'w, 'a>(&'w mut self, set: &'w SeriesSet<'a>) -> RequestWriter<'w, 'a> {
+        // Texts of another set may have stood where these do.
+        self.symbols.forget_addresses();
+        RequestWriter { set, request: self, previous: None }
+    }
+
+    /// Takes series out that were written: `ranges`, in ascending order, each of whole series as [`SeriesWriter::put`] left them.
+    pub fn take_out(&mut self, ranges: &[Range<usize>]) {
+        for range in ranges {
+            self.contents = self.contents.without(&Contents::of_request(&self.series[range.clone()]));
+        }
+        self.len -= ranges.len();
+        crate::remote_write::take_out(&mut self.series, ranges);
+    }
+
+    /// Bytes of room held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.symbols.held_bytes()
+            + self.series.capacity()
+            + self.references.capacity() * size_of::<u32>()
+            + self.packed.capacity()
+            + self.body.capacity()
+            + self.field.capacity()
+            + self.packed_exemplar.capacity()
+            + self.map.capacity() * size_of::<u32>()
+    }
+
+    /// Appends a series of the references in `packed` and of these other fields. Returns where its references stand.
+    #[inline]
+    pub(super) fn put_series(&mut self, body: &[u8]) -> Range<usize> {
+        let Self { series: out, packed, .. } = self;
+        let len = 1 + varint_len(packed.len() as u64) + packed.len() + body.len();
+        out.push(SERIES);
+        put_varint(out, len as u64);
+        put_bytes(out, LABELS, packed);
+        let end = out.len();
+        out.extend_from_slice(body);
+        self.len += 1;
+        end - self.packed.len()..end
+    }
+
+    /// As [`put_series`](Self::put_series), of the fields in `body`.
+    pub(super) fn put_series_of_body(&mut self) -> Range<usize> {
+        let body = std::mem::take(&mut self.body);
+        let labels = self.put_series(&body);
+        self.body = body;
+        labels
+    }
+}
+
+/// Writes series of one set, one by one.
+pub struct RequestWriter<'w, 'a> {
+    set: &'w SeriesSet<'a>,
+    request: &'w mut RequestBuilder,
+    /// The series that was written last.
+    previous: Option<usize>,
+}
+
+impl SeriesWriter for RequestWriter<'_, '_> {
+    #[inline]
+    fn written(&self) -> &[u8] {
+        &self.request.series
+    }
+
+    fn put(&mut self, index: usize, points: Points<'_>) -> Option<Range<usize>> {
+        self.put_with(index, points, &mut Orphans::default())
+    }
+}
+
+impl RequestWriter<'_, '_> {
+    /// Appends the series at `index` with these points, and with exemplars that came apart from them.
+    fn put_with(&mut self, index: usize, points: Points<'_>, orphans: &mut Orphans<'_>) -> Option<Range<usize>> {
+        let exemplars = orphans.take(index);
+        match points {
+            Points::Sample(sample) => {
+                self.refer(index);
+                self.request.contents.samples += 1;
+                self.request.body.clear();
+                put_sample(sample, &mut self.request.body);
+                Some(self.request.put_series_of_body())
+            }
+            Points::Encoded(Encoded { payload, .. })
+                if exemplars.is_empty() && matches!(plain_sample(payload), Some((_, []))) =>
+            {
+                self.refer(index);
+                self.request.contents.samples += 1;
+                Some(self.request.put_series(payload))
+            }
+            Points::Encoded(Encoded { samples: 0, .. }) | Points::Absent => None,
+            Points::Encoded(Encoded { payload, .. }) => {
+                self.refer(index);
+                Some(self.put_points(payload, exemplars))
+            }
+        }
+    }
+
+    /// Encodes the references to the labels of a series into `packed`. Most labels of a series are those of the one before it.
+    #[inline]
+    fn refer(&mut self, index: usize) {
+        let RequestBuilder { symbols, references, packed, .. } = &mut *self.request;
+        let before: &[Label<'_>] = self.previous.map_or(&[], |previous| self.set.at(previous).labels);
+        let labels = self.set.at(index).labels;
+        self.previous = Some(index);
+        packed.clear();
+        references.resize(2 * labels.len(), 0);
+        for (at, (label, pair)) in labels.iter().zip(references.as_chunks_mut::<2>().0).enumerate() {
+            let (before, [name, value]) = (before.get(at), pair);
+            for (text, before, reference) in [
+                (label.name, before.map(|before| before.name), name),
+                (label.value, before.map(|before| before.value), value),
+            ] {
+                if before != Some(text) {
+                    *reference = symbols.reference(text);
+                }
+                put_varint(packed, u64::from(*reference));
+            }
+        }
+    }
+
+    /// Appends a series of these points, whatever is among them: samples and histograms each in a series of their own, in the
+    /// order of their times; exemplars with the first of both. Returns where the references of the first stand.
+    fn put_points(&mut self, payload: &[u8], exemplars: &[&[u8]]) -> Range<usize> {
+        let keeps_start = self.set.has_start_timestamps();
+        let held = Contents::of_payload(payload);
+        let is_as_it_is = held.histograms + held.exemplars == 0 && exemplars.is_empty();
+        if is_as_it_is && is_in_order(payload, 2) && is_known(payload, 2, keeps_start) {
+            self.request.contents.samples += held.samples;
+            return self.request.put_series(payload);
+        }
+        let mut first = None;
+        for (number, key, count) in [(2, SAMPLE, held.samples), (4, HISTOGRAM, held.histograms)] {
+            if count == 0 {
+                continue;
+            }
+            self.request.body.clear();
+            self.put_in_order(payload, number, key, keeps_start);
+            if first.is_none() {
+                for payload in std::iter::once(payload).chain(exemplars.iter().copied()) {
+                    self.request.put_exemplars(payload);
+                }
+            }
+            let labels = self.request.put_series_of_body();
+            first.get_or_insert(labels);
+        }
+        self.request.contents.samples += held.samples;
+        self.request.contents.histograms += held.histograms;
+        first.unwrap_or_default()
+    }
+
+    /// Appends the samples or histograms of a payload to `body`.
+    fn put_in_order(&mut self, payload: &[u8], number: u32, key: u8, keeps_start: bool) {
+        let RequestBuilder { body, field, .. } = &mut *self.request;
+        let mut put = |message: &[u8]| {
+            field.clear();
+            put_known(message, number, keeps_start, field);
+            put_bytes(body, key, field);
+        };
+        if is_in_order(payload, number) {
+            messages(payload, number).for_each(put);
+            return;
+        }
+        let mut timed: Vec<_> = messages(payload, number).map(|message| (time(message, number), message)).collect();
+        timed.sort_by_key(|(time, _)| *time);
+        timed.into_iter().for_each(|(_, message)| put(message));
+    }
+}
+
+/// The messages of a payload that stand in fields of this number. It was checked when it was decoded.
+pub(super) fn messages(payload: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    crate::labels::fields(payload).filter(move |(found, _)| *found == number).map(|(_, message)| message)
+}
+
+/// The time of a sample (2) or of a histogram (4), in milliseconds.
+fn time(message: &[u8], number: u32) -> i64 {
+    integer(message, if number == 2 { 2 } else { 15 })
+}
+
+/// The varint in the field of this number; 0 where there is none.
+pub(super) fn integer(message: &[u8], number: u32) -> i64 {
+    let (mut reader, mut value) = (Reader::new(message), 0);
+    while let Ok(Some((found, wire))) = reader.field() {
+        match wire {
+            Wire::Varint if found == number => value = reader.varint().unwrap_or_default() as i64,
+            wire if reader.skip(found, wire).is_err() => break,
+            _ => {}
+        }
+    }
+    value
+}
+
+/// Whether no sample, or histogram, is older than the one before it.
+fn is_in_order(payload: &[u8], number: u32) -> bool {
+    messages(payload, number).map(|message| time(message, number)).is_sorted()
+}
+
+/// The last field of a sample or histogram that goes on. What 1.0 does not know may be anything there.
+fn last_known(number: u32, keeps_start: bool) -> u32 {
+    match (number, keeps_start) {
+        (2, false) => 2,
+        (2, true) => 3,
+        (_, false) => 16,
+        (_, true) => 17,
+    }
+}
+
+/// Whether all fields of all samples, or histograms, go on.
+fn is_known(payload: &[u8], number: u32, keeps_start: bool) -> bool {
+    let last = last_known(number, keeps_start);
+    messages(payload, number).all(|message| {
+        let mut reader = Reader::new(message);
+        while let Ok(Some((found, wire))) = reader.field() {
+            if found > last || reader.skip(found, wire).is_err() {
+                return false;
+            }
+        }
+        true
+    })
+}
+
+/// Appends the fields of a sample, or histogram, that go on.
+fn put_known(message: &[u8], number: u32, keeps_start: bool, out: &mut Vec<u8>) {
+    let last = last_known(number, keeps_start);
+    // It was checked when it was decoded.
+    let _ = super::payload::put_known(message, out, |found| found <= last);
+}
+
+impl Contents {
+    /// What series hold that were written as fields of a request.
+    fn of_request(series: &[u8]) -> Self {
+        let mut contents = Self::default();
+        for (number, _) in messages(series, 5).flat_map(crate::labels::fields) {
+            match number {
+                2 => contents.samples += 1,
+                3 => contents.histograms += 1,
+                4 => contents.exemplars += 1,
+                _ => {}
+            }
+        }
+        contents
+    }
+}

@@ -1,0 +1,230 @@
+//! What goes out as 2.0, against the library: the rules of what is sent, said a second time over its messages.
+
+use std::collections::HashSet;
+
+use prost::Message;
+use telemeter_wire::{
+    Arena, Limits, SeriesSet,
+    remote_write::{
+        self,
+        v2::{Contents, Keep, RequestBuilder, decode_keeping},
+    },
+};
+
+use crate::{
+    messages,
+    messages::{RemoteExemplar, RemoteLabel, WriteRequest},
+    messages_v2::{Histogram, Request, Sample, Start},
+    mutations,
+    random::Random,
+};
+
+/// A series as a receiver sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    labels: Vec<RemoteLabel>,
+    /// Value (its bits), time, start.
+    samples: Vec<(u64, i64, i64)>,
+    histograms: Vec<Vec<u8>>,
+    times: Vec<i64>,
+    exemplars: Vec<Vec<u8>>,
+}
+
+fn sample(sample: &Sample) -> (u64, i64, i64) {
+    (sample.value.to_bits(), sample.timestamp, sample.start_timestamp)
+}
+
+/// The series of a request, with the start timestamp of an earlier revision where the newest has it.
+fn of_request(request: &Request) -> Option<Vec<Seen>> {
+    let labels = |references: &[u32]| -> Option<Vec<RemoteLabel>> {
+        let symbol = |reference: u32| request.symbols.get(reference as usize).cloned();
+        let (pairs, rest) = references.as_chunks::<2>();
+        let label = |[name, value]: &[u32; 2]| Some(RemoteLabel { name: symbol(*name)?, value: symbol(*value)? });
+        rest.is_empty().then(|| pairs.iter().map(label).collect()).flatten()
+    };
+    let series = request.timeseries.iter().map(|series| {
+        let started = |start: i64| if start == 0 { series.created_timestamp } else { start };
+        let histogram = |histogram: &Histogram| {
+            let start = Start { start_timestamp: started(histogram.start.start_timestamp) };
+            Histogram { of_1_0: histogram.of_1_0.clone(), start }.encode_to_vec()
+        };
+        let exemplars = series.exemplars.iter().map(|exemplar| {
+            let labels = labels(&exemplar.labels_refs)?;
+            Some(RemoteExemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp })
+        });
+        let exemplars = exemplars.collect::<Option<Vec<_>>>()?;
+        Some(Seen {
+            labels: labels(&series.labels_refs)?,
+            samples: series
+                .samples
+                .iter()
+                .map(|one| sample(&Sample { start_timestamp: started(one.start_timestamp), ..*one }))
+                .collect(),
+            histograms: series.histograms.iter().map(histogram).collect(),
+            times: series.histograms.iter().map(|histogram| histogram.of_1_0.timestamp).collect(),
+            exemplars: exemplars.iter().map(Message::encode_to_vec).collect(),
+        })
+    });
+    series.collect()
+}
+
+fn of_write_request(request: &WriteRequest) -> Vec<Seen> {
+    let series = request.timeseries.iter().map(|series| Seen {
+        labels: series.labels.clone(),
+        samples: series.samples.iter().map(|sample| (sample.value.to_bits(), sample.timestamp, 0)).collect(),
+        histograms: series.histograms.iter().map(Message::encode_to_vec).collect(),
+        times: series.histograms.iter().map(|histogram| histogram.timestamp).collect(),
+        exemplars: series.exemplars.iter().map(Message::encode_to_vec).collect(),
+    });
+    series.collect()
+}
+
+/// What is to be sent of such series, and how many exemplars are not.
+fn expected(mut series: Vec<Seen>) -> (Vec<Seen>, u64) {
+    let mut left_out = 0;
+    for one in &mut series {
+        let timed = |exemplar: &Vec<u8>| RemoteExemplar::decode(&exemplar[..]).is_ok_and(|one| one.timestamp != 0);
+        let before = one.exemplars.len();
+        one.exemplars.retain(timed);
+        left_out += (before - one.exemplars.len()) as u64;
+    }
+    let has_points = |series: &Seen| !series.samples.is_empty() || !series.histograms.is_empty();
+    for at in 0..series.len() {
+        if has_points(&series[at]) {
+            continue;
+        }
+        let exemplars = std::mem::take(&mut series[at].exemplars);
+        let taker = series.iter().position(|other| has_points(other) && other.labels == series[at].labels);
+        match taker {
+            Some(taker) => series[taker].exemplars.extend(exemplars),
+            None => left_out += exemplars.len() as u64,
+        }
+    }
+    let mut sent = Vec::new();
+    for mut one in series {
+        one.samples.sort_by_key(|(_, time, _)| *time);
+        let mut histograms: Vec<_> = one.times.iter().copied().zip(one.histograms).collect();
+        histograms.sort_by_key(|(time, _)| *time);
+        let (times, histograms) = histograms.into_iter().unzip();
+        let mut exemplars = Some(one.exemplars);
+        if !one.samples.is_empty() {
+            let exemplars = exemplars.take().unwrap_or_default();
+            sent.push(Seen { labels: one.labels.clone(), samples: one.samples, exemplars, ..Seen::default() });
+        }
+        let histograms: Vec<Vec<u8>> = histograms;
+        if !histograms.is_empty() {
+            let exemplars = exemplars.take().unwrap_or_default();
+            sent.push(Seen { labels: one.labels, histograms, times, exemplars, ..Seen::default() });
+        }
+    }
+    (sent, left_out)
+}
+
+/// Reads what we wrote, as a receiver that keeps to the specification.
+fn read(message: &[u8], context: &str) -> Vec<Seen> {
+    let request = Request::decode(message).unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_eq!(request.symbols.first().map(String::as_str), Some(""), "{context}");
+    let symbols: HashSet<_> = request.symbols.iter().collect();
+    assert_eq!(symbols.len(), request.symbols.len(), "{context}: a symbol is a duplicate");
+    let exemplars = request.timeseries.iter().flat_map(|series| &series.exemplars);
+    let references = request.timeseries.iter().flat_map(|series| &series.labels_refs);
+    let used: HashSet<_> = references.chain(exemplars.flat_map(|exemplar| &exemplar.labels_refs)).copied().collect();
+    for reference in 1..request.symbols.len() {
+        assert!(
+            used.contains(&u32::try_from(reference).expect("few symbols")),
+            "{context}: nothing refers to symbol {reference}"
+        );
+    }
+    for series in &request.timeseries {
+        assert!(series.samples.is_empty() != series.histograms.is_empty(), "{context}: samples or histograms");
+        assert_eq!(series.created_timestamp, 0, "{context}: of an earlier revision");
+    }
+    of_request(&request).unwrap_or_else(|| panic!("{context}: a reference is out of range"))
+}
+
+fn written(builder: &RequestBuilder) -> Vec<u8> {
+    let mut message = Vec::new();
+    builder.put_message(&mut message);
+    assert_eq!(message.len(), builder.message_len());
+    message
+}
+
+#[track_caller]
+fn check(builder: &RequestBuilder, from: Vec<Seen>, context: &str) -> Vec<Seen> {
+    let (expected, left_out) = expected(from);
+    let seen = read(&written(builder), context);
+    assert_eq!(seen, expected, "{context}");
+    assert_eq!(builder.len(), expected.len(), "{context}");
+    assert_eq!(builder.exemplars_left_out(), left_out, "{context}");
+    let sum = |of: fn(&Seen) -> usize| expected.iter().map(of).sum::<usize>() as u64;
+    let (samples, histograms) = (sum(|series| series.samples.len()), sum(|series| series.histograms.len()));
+    let contents =
+        Contents { samples, histograms, exemplars: sum(|series| series.exemplars.len()), ..Contents::default() };
+    assert_eq!(*builder.contents(), contents, "{context}");
+    expected
+}
+
+/// A message of 1.0 and one of 2.0, each written as 2.0; and several of them joined.
+#[test]
+fn what_goes_out_as_2_0_is_what_came_in() {
+    let (mut builder, mut joined) = (RequestBuilder::default(), RequestBuilder::default());
+    let mut all = Vec::new();
+    joined.clear();
+    for seed in 0..messages() {
+        let mut random = Random::new(seed);
+        let context = format!("seed {seed}");
+        let (of_1_0, of_2_0) = (random.write_request(), random.request());
+        let (arena, message) = (Arena::new(), of_1_0.encode_to_vec());
+        let mut set = SeriesSet::new_in(&arena);
+        remote_write::decode(&message, &Limits::default(), &mut set).expect("a message of 1.0");
+        builder.clear();
+        builder.add(&set);
+        all.extend(check(&builder, of_write_request(&of_1_0), &context));
+        joined.add_request(&written(&builder), builder.contents()).expect("our own request");
+        drop(set);
+
+        let message = of_2_0.encode_to_vec();
+        let mut set = SeriesSet::new_in(&arena);
+        let keep = Keep { start_timestamps: true };
+        if decode_keeping(&message, keep, &Limits::default(), &mut set, None).is_ok() {
+            builder.clear();
+            builder.add(&set);
+            let from = of_request(&of_2_0).expect("it was taken");
+            all.extend(check(&builder, from, &context));
+            joined.add_request(&written(&builder), builder.contents()).expect("our own request");
+        }
+        if seed % 8 == 7 {
+            assert_eq!(read(&written(&joined), &context), all, "{context}");
+            assert_eq!(joined.len(), all.len(), "{context}");
+            let samples = all.iter().map(|series| series.samples.len()).sum::<usize>() as u64;
+            assert_eq!(joined.contents().samples, samples, "{context}");
+            all.clear();
+            joined.clear();
+        }
+    }
+}
+
+/// Whatever 1.0 lets pass unread: what we send as 2.0 can be read by a library, and holds what it has to.
+#[test]
+fn what_goes_out_as_2_0_can_be_read_whatever_came_in() {
+    let mut builder = RequestBuilder::default();
+    for seed in 0..mutations() {
+        let mut random = Random::new(seed);
+        let mut message = random.write_request().encode_to_vec();
+        random.mutate(&mut message);
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        if remote_write::decode(&message, &Limits::default(), &mut set).is_err() {
+            continue;
+        }
+        builder.clear();
+        builder.add(&set);
+        let theirs = WriteRequest::decode(&message[..]).expect("both take it");
+        check(&builder, of_write_request(&theirs), &format!("seed {seed}"));
+        // No request that we did not write is joined, and none makes it panic.
+        let mut request = written(&builder);
+        random.mutate(&mut request);
+        builder.clear();
+        let _ = builder.add_request(&request, &Contents::default());
+    }
+}
