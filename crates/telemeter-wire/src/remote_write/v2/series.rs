@@ -31,6 +31,8 @@ struct Found {
     newest_ms: Option<i64>,
     /// The start timestamp of the whole series; 0: none.
     created_ms: i64,
+    /// The references of its metadata to a help and a unit.
+    metadata: Option<[u32; 2]>,
     /// Whether all that it holds beside labels is samples, one behind the other, as 1.0 would have them.
     plain: bool,
 }
@@ -67,7 +69,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 }
                 5 => {
                     expect(wire, Wire::Bytes)?;
-                    self.metadata(reader.bytes()?)?;
+                    metadata(reader.bytes()?, found.metadata.get_or_insert_default())?;
                 }
                 6 => {
                     expect(wire, Wire::Varint)?;
@@ -82,6 +84,10 @@ impl<'s, 'a> Decoder<'s, 'a> {
             let count = 2 * (set.mark() - mark) + 1;
             return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
         }
+        for reference in found.metadata.into_iter().flatten() {
+            self.symbol(reference)?;
+        }
+        self.contents.metadata += u64::from(found.metadata.is_some());
         self.contents.samples += u64::from(found.samples);
         self.contents.histograms += u64::from(found.histograms);
         self.contents.exemplars += u64::from(found.exemplars);
@@ -238,23 +244,23 @@ impl<'s, 'a> Decoder<'s, 'a> {
         found.plain = false;
         Ok(())
     }
+}
 
-    fn metadata(&mut self, message: &[u8]) -> Result<(), Error> {
-        let mut reader = Reader::new(message);
-        while let Some((number, wire)) = reader.field()? {
-            match number {
-                1 => {
-                    expect(wire, Wire::Varint)?;
-                    reader.varint()?;
-                }
-                3 | 4 => {
-                    expect(wire, Wire::Varint)?;
-                    self.symbol(reader.varint()? as u32)?;
-                }
-                _ => reader.skip(number, wire)?,
+/// Reads the references of metadata. As protobuf has it, the last of a field counts, in this message or in a later one.
+fn metadata(message: &[u8], [help, unit]: &mut [u32; 2]) -> Result<(), Error> {
+    let (mut reader, mut kind) = (Reader::new(message), 0);
+    while let Some((number, wire)) = reader.field()? {
+        let into = match number {
+            1 => &mut kind,
+            3 => &mut *help,
+            4 => &mut *unit,
+            _ => {
+                reader.skip(number, wire)?;
+                continue;
             }
-        }
-        self.contents.metadata += 1;
-        Ok(())
+        };
+        expect(wire, Wire::Varint)?;
+        *into = reader.varint()? as u32;
     }
+    Ok(())
 }

@@ -120,6 +120,25 @@ fn a_series_becomes_one_of_1_0() {
     check(&[labels, field(5, &varint(1, 1))], Contents { metadata: 1, ..Contents::default() }, &[]);
 }
 
+/// As protobuf has it, the last of a field counts: a reference before it means nothing, and messages of one field are one.
+#[test]
+fn of_metadata_that_stands_twice_the_last_counts() {
+    let check = |metadata: &[Vec<u8>], expected: Result<u64, Error>| {
+        let series = [&[packed(&[1, 2]), plain_sample()], metadata].concat().concat();
+        let (result, _) = through(&request(&["", "a", "b"], &[series]));
+        assert_eq!(result.map(|contents| contents.metadata), expected, "{metadata:02x?}");
+    };
+    let out_of_range = || Err(Error::Reference(ReferenceError::OutOfRange { series: 0, reference: 3, symbols: 3 }));
+    let (bad, good) = (varint(3, 3), varint(3, 2));
+    check(&[], Ok(0));
+    check(&[field(5, &[])], Ok(1));
+    check(&[field(5, &[bad.clone(), good.clone()].concat())], Ok(1));
+    check(&[field(5, &bad), field(5, &good)], Ok(1));
+    check(&[field(5, &bad), field(5, &varint(4, 2))], out_of_range());
+    check(&[field(5, &[good.clone(), bad.clone()].concat())], out_of_range());
+    check(&[field(5, &good), field(5, &bad)], out_of_range());
+}
+
 #[test]
 fn a_staleness_marker_and_any_other_nan_keep_their_bits() {
     for bits in [0x7ff0_0000_0000_0002_u64, 0x7ff8_0000_0000_0001, u64::MAX] {
