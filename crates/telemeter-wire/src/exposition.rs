@@ -59,7 +59,7 @@ impl Format {
             match name.trim().to_ascii_lowercase().as_str() {
                 "proto" => delimited &= value == "io.prometheus.client.MetricFamily",
                 "encoding" => delimited &= value == "delimited",
-                "version" => version = value == "0.0.4",
+                "version" => version &= value == "0.0.4",
                 _ => {}
             }
         }
@@ -86,21 +86,28 @@ impl Format {
             return if known { Ok(Self::Text) } else { Err(UnknownFormat) };
         }
         if media.eq_ignore_ascii_case("application/vnd.google.protobuf") {
-            let (mut proto, mut delimited) = (false, false);
+            let (mut proto, mut encoding) = (None, None);
             for (name, value) in parameters {
-                match name.as_str() {
-                    "proto" => proto = value == "io.prometheus.client.metricfamily",
-                    "encoding" => delimited = value == "delimited",
-                    _ => {}
-                }
+                // Of a parameter that stands twice, both have to be right.
+                let (is_right, wanted) = match name.as_str() {
+                    "proto" => (&mut proto, "io.prometheus.client.metricfamily"),
+                    "encoding" => (&mut encoding, "delimited"),
+                    _ => continue,
+                };
+                *is_right = Some(is_right.unwrap_or(true) && value == wanted);
             }
-            return if proto && delimited { Ok(Self::Delimited) } else { Err(UnknownFormat) };
+            return if (proto, encoding) == (Some(true), Some(true)) {
+                Ok(Self::Delimited)
+            } else {
+                Err(UnknownFormat)
+            };
         }
         Err(UnknownFormat)
     }
 }
 
-/// Decodes a whole body into `set`. `__name__` is the first label of each series; classic histograms and summaries come
+/// Decodes a whole body into `set`. `__name__` is the first label of each series, but for a family of the delimited format
+/// without a name: its metrics have the labels that stand in them, and no other. Classic histograms and summaries come
 /// as the series that the text format writes for them. The series of one family share one and the same text as their name.
 ///
 /// # Errors
@@ -148,6 +155,10 @@ mod tests {
         );
         check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text", None);
         check("application/vnd.google.protobuf", None);
+        check(
+            "application/vnd.google.protobuf; proto=x; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+            None,
+        );
         check(TEXT_CONTENT_TYPE, Some(Format::Text));
         check("text/plain", Some(Format::Text));
         check("TEXT/Plain; version=0.0.4; escaping=underscores", Some(Format::Text));
@@ -169,6 +180,7 @@ mod tests {
         check("Text/Plain; charset=utf-8;", Format::Text, true);
         check("text/plain; version=0.0.4; charset=utf-8; escaping=underscores", Format::Text, true);
         check("text/plain; version=1.0.0", Format::Text, false);
+        check("text/plain; version=1.0.0; version=0.0.4", Format::Text, false);
         check("text/plain; charset", Format::Text, false);
         check("text/html", Format::Text, false);
         check("application/json", Format::Text, false);
