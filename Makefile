@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build deb test test-unit test-integration test-hostile test-hostile-short test-rules test-package lint fuzz bench \
+.PHONY: help build deb test test-unit test-integration test-hostile test-hostile-short test-rules test-package lint fuzz fuzz-short bench \
 	bench-compare install-tools lint-format lint-scripts lint-dependencies lint-manifests lint-clippy lint-docs
 
 # Each target's comment, as it stands here.
@@ -29,7 +30,7 @@ deb: build
 ## Everything that CI runs, the quick parts first and each to its end; then one summary.
 test:
 	+MAKE="$(MAKE)" scripts/test install-tools test-rules lint-format lint-scripts lint-dependencies lint-manifests lint-clippy \
-		lint-docs test-unit test-integration test-hostile-short test-package
+		lint-docs test-unit test-integration test-hostile-short fuzz-short test-package
 
 ## Unit and property tests, and those that drive whole programs in-process.
 test-unit:
@@ -63,6 +64,7 @@ lint: lint-format lint-scripts lint-dependencies lint-manifests lint-clippy lint
 
 lint-format:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 lint-scripts:
 	scripts/lint-scripts
@@ -75,14 +77,21 @@ lint-manifests:
 
 lint-clippy:
 	$(CARGO) clippy --workspace --locked --all-targets --features telemeter/integration,telemeter/hostile -- -D warnings
+	scripts/fuzz clippy
 
 lint-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps
 
-## The decoders against their oracle and the property tests, with the numbers that CI has no time for.
+## Each fuzz target for FUZZ_SECONDS, then the decoders against their oracle and the property tests, with the numbers that CI
+## has no time for.
 fuzz:
+	scripts/fuzz run $(FUZZ_SECONDS)
 	ORACLE_MESSAGES=100000 ORACLE_MUTATIONS=1000000 $(CARGO) test --release --locked -p telemeter-wire --test oracle
 	PROPTEST_CASES=20000 $(CARGO) test --release --locked -p telemeter-wire -p telemeter-rules -p telemeter-auth
+
+## Each fuzz target for 20 seconds.
+fuzz-short:
+	scripts/fuzz run 20
 
 ## What a request costs: the pure pipeline beside its floor, then the real server. Figures also in target/bench/*.json.
 bench:

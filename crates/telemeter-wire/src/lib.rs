@@ -4,6 +4,9 @@
 
 mod error;
 pub mod exposition;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod labels;
 mod protobuf;
 pub mod remote_write;

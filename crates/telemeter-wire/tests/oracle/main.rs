@@ -1,11 +1,12 @@
 //! The decoders against a library's: the same messages are taken, with the same values, random or mutated.
 //!
-//! `ORACLE_MESSAGES` and `ORACLE_MUTATIONS` say how many; `make fuzz` runs the whole number.
+//! `ORACLE_MESSAGES` and `ORACLE_MUTATIONS` say how many; `make fuzz` runs the whole number. The fuzz targets of `fuzz/` make
+//! the same comparisons.
 
 mod messages;
 mod messages_v2;
-mod out_v2;
-mod random;
+pub(crate) mod out_v2;
+pub(crate) mod random;
 
 use messages::{MetricFamily, WriteRequest};
 use messages_v2::Request;
@@ -15,6 +16,17 @@ use telemeter_wire::{
     Arena, Error, Label, Limits, Points, SeriesSet,
     exposition::{self, Format},
     remote_write, snappy,
+};
+
+/// The library has none.
+pub(crate) const NO_LIMITS: Limits = Limits {
+    series: usize::MAX,
+    labels: usize::MAX,
+    text_bytes: usize::MAX,
+    symbols: usize::MAX,
+    labels_per_series: usize::MAX,
+    label_name_bytes: usize::MAX,
+    label_value_bytes: usize::MAX,
 };
 
 fn count(variable: &str, default: u64) -> u64 {
@@ -30,10 +42,10 @@ fn mutations() -> u64 {
 }
 
 /// Ours and the library's agree on one remote-write message.
-fn check_write_request(message: &[u8], context: &str) {
+pub(crate) fn check_write_request(message: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let ours = remote_write::decode(message, &Limits::default(), &mut set);
+    let ours = remote_write::decode(message, &NO_LIMITS, &mut set);
     let theirs = WriteRequest::decode(message);
     match (ours, theirs) {
         (Ok(metadata), Ok(mut theirs)) => {
@@ -66,10 +78,10 @@ fn check_write_request(message: &[u8], context: &str) {
 }
 
 /// Ours and the library's agree on one message of remote write 2.0: what we make of it for a store of 1.0 is the same.
-fn check_request(message: &[u8], context: &str) {
+pub(crate) fn check_request(message: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let ours = remote_write::v2::decode(message, &Limits::default(), &mut set);
+    let ours = remote_write::v2::decode(message, &NO_LIMITS, &mut set);
     let theirs = Request::decode(message);
     match (ours, theirs) {
         (Ok(contents), Ok(theirs)) => {
@@ -111,10 +123,10 @@ fn library_families(mut body: &[u8]) -> Result<Vec<MetricFamily>, prost::DecodeE
     Ok(families)
 }
 
-fn check_families(body: &[u8], context: &str) {
+pub(crate) fn check_families(body: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let ours = exposition::decode(Format::Delimited, body, &Limits::default(), &mut set);
+    let ours = exposition::decode(Format::Delimited, body, &NO_LIMITS, &mut set);
     match (ours, library_families(body)) {
         (Ok(()), Ok(families)) => {
             let expected: Vec<_> = families.iter().flat_map(messages::series_of).collect();
@@ -185,8 +197,8 @@ fn both_versions_are_equal_in_what_the_store_gets() {
         let (of_1_0, message) = (of_1_0.encode_to_vec(), request.encode_to_vec());
         let (arena, other) = (Arena::new(), Arena::new());
         let (mut one, mut two) = (SeriesSet::new_in(&arena), SeriesSet::new_in(&other));
-        remote_write::decode(&of_1_0, &Limits::default(), &mut one).expect("a message of 1.0");
-        if remote_write::v2::decode(&message, &Limits::default(), &mut two).is_err() {
+        remote_write::decode(&of_1_0, &NO_LIMITS, &mut one).expect("a message of 1.0");
+        if remote_write::v2::decode(&message, &NO_LIMITS, &mut two).is_err() {
             assert!(request.symbols.is_empty(), "seed {seed}");
             continue;
         }
@@ -225,12 +237,12 @@ fn no_mutated_text_or_snappy_makes_it_panic() {
         let mut text = Vec::new();
         {
             let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(Format::Delimited, &body, &Limits::default(), &mut set).expect("a body");
+            exposition::decode(Format::Delimited, &body, &NO_LIMITS, &mut set).expect("a body");
             exposition::text::encode(&set, &mut text);
         }
         random.mutate(&mut text);
         let mut set = SeriesSet::new_in(&arena);
-        let _ = exposition::decode(Format::Text, &text, &Limits::default(), &mut set);
+        let _ = exposition::decode(Format::Text, &text, &NO_LIMITS, &mut set);
         for framed in [false, true] {
             let mut compressed = Vec::new();
             if framed {

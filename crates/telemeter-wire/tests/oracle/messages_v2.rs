@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::messages::{RemoteExemplar, RemoteHistogram, RemoteLabel, RemoteSample, TimeSeries, WriteRequest};
+use super::messages::{RemoteExemplar, RemoteHistogram, RemoteLabel, RemoteSample, TimeSeries, WriteRequest};
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {

@@ -11,7 +11,7 @@ use telemeter_wire::{
     },
 };
 
-use crate::{
+use super::{
     messages,
     messages::{RemoteExemplar, RemoteLabel, WriteRequest},
     messages_v2::{Histogram, Request, Sample, Start},
@@ -204,26 +204,30 @@ fn what_goes_out_as_2_0_is_what_came_in() {
     }
 }
 
+/// What is made of one message of 1.0 that is taken, as 2.0; answers with it.
+pub(crate) fn check_sent(message: &[u8], context: &str) -> Option<Vec<u8>> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    remote_write::decode(message, &Limits::default(), &mut set).ok()?;
+    let mut builder = RequestBuilder::default();
+    builder.clear();
+    builder.add(&set);
+    let theirs = WriteRequest::decode(message).expect("both take it");
+    check(&builder, of_write_request(&theirs), context);
+    Some(written(&builder))
+}
+
 /// Whatever 1.0 lets pass unread: what we send as 2.0 can be read by a library, and holds what it has to.
 #[test]
 fn what_goes_out_as_2_0_can_be_read_whatever_came_in() {
-    let mut builder = RequestBuilder::default();
     for seed in 0..mutations() {
         let mut random = Random::new(seed);
         let mut message = random.write_request().encode_to_vec();
         random.mutate(&mut message);
-        let arena = Arena::new();
-        let mut set = SeriesSet::new_in(&arena);
-        if remote_write::decode(&message, &Limits::default(), &mut set).is_err() {
-            continue;
-        }
-        builder.clear();
-        builder.add(&set);
-        let theirs = WriteRequest::decode(&message[..]).expect("both take it");
-        check(&builder, of_write_request(&theirs), &format!("seed {seed}"));
+        let Some(mut request) = check_sent(&message, &format!("seed {seed}")) else { continue };
         // No request that we did not write is joined, and none makes it panic.
-        let mut request = written(&builder);
         random.mutate(&mut request);
+        let mut builder = RequestBuilder::default();
         builder.clear();
         let _ = builder.add_request(&request, &Contents::default());
     }

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::messages::*;
+use super::messages::*;
 
 /// `SplitMix64`: small, and the same everywhere.
 pub(crate) struct Random(u64);
@@ -131,8 +131,8 @@ impl Random {
     }
 
     /// A request of remote write 2.0. Most have good references; a few do not.
-    pub(crate) fn request(&mut self) -> crate::messages_v2::Request {
-        use crate::messages_v2::{Exemplar, Histogram, Metadata, Request, Sample, Series, Start};
+    pub(crate) fn request(&mut self) -> super::messages_v2::Request {
+        use super::messages_v2::{Exemplar, Histogram, Metadata, Request, Sample, Series, Start};
         let mut symbols = vec![String::new()];
         symbols.extend(self.many(12, Self::text));
         self.rarely(|random| symbols.truncate(random.below(2) as usize));

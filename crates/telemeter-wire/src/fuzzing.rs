@@ -1,0 +1,313 @@
+//! What holds whatever bytes come in: each function takes one input, and panics where its sentence is not true.
+//!
+//! For tests, and for the programs below `fuzz/`, which look for an input that breaks one: no part of a normal build. That
+//! remote write and delimited protobuf agree with a library is held by `tests/oracle`, which they run as well.
+
+mod seeds;
+mod snappy;
+
+use crate::{
+    Arena, Error, Label, Limits, SeriesSet, UploadCounts,
+    exposition::{self, Escaping, Families, Format, Named},
+    remote_write::{
+        self,
+        v2::{self, Keep, RequestBuilder},
+    },
+    series::NAME_LABEL,
+};
+
+pub use snappy::{snappy_block, snappy_framed};
+
+/// Each target: its name, its check, and inputs to begin with.
+#[expect(clippy::type_complexity)]
+pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
+    vec![
+        ("text", text, seeds::text()),
+        ("delimited", delimited, seeds::delimited()),
+        ("remote_write_1_0", remote_write_1_0, seeds::remote_write()),
+        ("remote_write_2_0", remote_write_2_0, seeds::remote_write()),
+        ("snappy_block", snappy_block, snappy::block_seeds()),
+        ("snappy_framed", snappy_framed, snappy::framed_seeds()),
+        ("wire_headers", headers, seeds::headers()),
+    ]
+}
+
+/// Limits that a short input can reach.
+const TIGHT: Limits = Limits {
+    series: 12,
+    labels: 40,
+    text_bytes: 2000,
+    symbols: 24,
+    labels_per_series: 8,
+    label_name_bytes: 24,
+    label_value_bytes: 60,
+};
+
+/// Shows `read` the set that `decode` fills, and the error where it is none.
+fn with_set<T>(
+    decode: impl for<'a> FnOnce(&mut SeriesSet<'a>, &'a [u8]) -> Result<(), Error>,
+    bytes: &[u8],
+    read: impl FnOnce(&Result<(), Error>, &SeriesSet<'_>) -> T,
+) -> T {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let result = decode(&mut set, bytes);
+    read(&result, &set)
+}
+
+/// One series as the checks compare them: labels, samples (bits of the value, time), how many points of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plain {
+    labels: Vec<(String, String)>,
+    samples: Vec<(u64, Option<i64>)>,
+}
+
+fn plain(set: &SeriesSet<'_>) -> Vec<Plain> {
+    let owned = |label: &Label<'_>| (label.name.to_owned(), label.value.to_owned());
+    let plain = set.iter().map(|series| Plain {
+        labels: series.labels.iter().map(owned).collect(),
+        samples: series.samples().map(|sample| (canonical_bits(sample.value), sample.timestamp_ms)).collect(),
+    });
+    plain.collect()
+}
+
+/// One bit pattern for each number: the text format has but one NaN.
+fn canonical_bits(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// A set that was taken keeps to the limits that it was taken with.
+fn check_limits(set: &SeriesSet<'_>, limits: &Limits) {
+    assert!(set.len() <= limits.series);
+    let (mut labels, mut bytes) = (0, 0);
+    for series in set.iter() {
+        labels += series.labels.len();
+        assert!(series.labels.len() <= limits.labels_per_series);
+        for label in series.labels {
+            assert!(label.name.len() <= limits.label_name_bytes, "{label:?}");
+            assert!(label.value.len() <= limits.label_value_bytes, "{label:?}");
+            bytes += label.name.len() + label.value.len();
+        }
+    }
+    assert!(labels <= limits.labels, "{labels} labels");
+    assert!(bytes <= limits.text_bytes, "{bytes} bytes");
+}
+
+/// The text format: the limits hold, a body in two parts is read as the whole, and what is read can be written, as text, as
+/// delimited protobuf and as remote write, and is then read the same.
+pub fn text(body: &[u8]) {
+    with_set(
+        |set, body| exposition::decode(Format::Text, body, &TIGHT, set),
+        body,
+        |result, set| {
+            if result.is_ok() {
+                check_limits(set, &TIGHT);
+            }
+        },
+    );
+    let decode = |set: &mut SeriesSet<'_>| -> Vec<Plain> { plain(set) };
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let result = exposition::decode(Format::Text, body, &Limits::default(), &mut set);
+    let expected = decode(&mut set);
+    let cuts = body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    for cut in cuts.take(3) {
+        let (arena, mut families) = (Arena::new(), Families::default());
+        let mut set = SeriesSet::new_in(&arena);
+        let (one, other) = body.split_at(cut);
+        let parts = [one, other].iter().try_for_each(|part| {
+            exposition::decode_part(Format::Text, part, &Limits::default(), &mut set, &mut families)
+        });
+        assert_eq!(parts, result, "cut at {cut}");
+        assert_eq!(plain(&set), expected, "cut at {cut}");
+    }
+    if result.is_err() {
+        return;
+    }
+    let mut text = Vec::new();
+    exposition::text::encode(&set, &mut text);
+    read_again(Format::Text, &text, &expected);
+    let mut delimited = Vec::new();
+    exposition::delimited::encode(&set, &mut delimited);
+    read_again(Format::Delimited, &delimited, &expected);
+    let mut sent = Vec::new();
+    remote_write::encode(&set, &mut sent);
+    let mut expected = expected;
+    // Remote write has no sample without a time: zero stands for it.
+    expected.iter_mut().flat_map(|series| &mut series.samples).for_each(|(_, time)| *time = Some(time.unwrap_or(0)));
+    with_set(
+        |set, message| remote_write::decode(message, &Limits::default(), set).map(|_| ()),
+        &sent,
+        |result, set| {
+            assert_eq!(*result, Ok(()));
+            assert_eq!(plain(set), expected);
+        },
+    );
+}
+
+/// What was written is read as it was.
+fn read_again(format: Format, body: &[u8], expected: &[Plain]) {
+    with_set(
+        |set, body| exposition::decode(format, body, &Limits::default(), set),
+        body,
+        |result, set| {
+            assert_eq!(*result, Ok(()), "{}", body.escape_ascii());
+            assert_eq!(plain(set), expected, "{}", body.escape_ascii());
+        },
+    );
+}
+
+/// Delimited protobuf: the limits hold, and what is read and written is read the same.
+pub fn delimited(body: &[u8]) {
+    with_set(
+        |set, body| exposition::decode(Format::Delimited, body, &TIGHT, set),
+        body,
+        |result, set| {
+            if result.is_ok() {
+                check_limits(set, &TIGHT);
+            }
+        },
+    );
+    with_set(
+        |set, body| exposition::decode(Format::Delimited, body, &Limits::default(), set),
+        body,
+        |result, set| {
+            let mut expected = plain(set);
+            // A name among the labels has no form in this format; nor has a metric without a value.
+            let is_name = |(name, _): &(String, String)| name == NAME_LABEL;
+            let is_plain = |series: &Plain| series.labels.iter().position(is_name) == Some(0);
+            let names = |series: &Plain| series.labels.iter().filter(|label| is_name(label)).count();
+            if result.is_err() || !expected.iter().all(|series| is_plain(series) && names(series) == 1) {
+                return;
+            }
+            expected.retain(|series| !series.samples.is_empty());
+            let mut written = Vec::new();
+            exposition::delimited::encode(set, &mut written);
+            read_again(Format::Delimited, &written, &expected);
+        },
+    );
+}
+
+/// Remote write 1.0: the limits hold, and a message that was read and written is from then on read and written without a
+/// change.
+pub fn remote_write_1_0(message: &[u8]) {
+    check_message(message, |message, limits, set| remote_write::decode(message, limits, set).map(|_| ()));
+}
+
+/// Remote write 2.0: as [`remote_write_1_0`]; the same as 2.0, with its start timestamps; and where a request is taken in part,
+/// each series is taken or refused.
+pub fn remote_write_2_0(message: &[u8]) {
+    check_message(message, |message, limits, set| v2::decode(message, limits, set).map(|_| ()));
+    let (arena, other) = (Arena::new(), Arena::new());
+    let (mut set, mut part) = (SeriesSet::new_in(&arena), SeriesSet::new_in(&other));
+    let whole = v2::decode(message, &Limits::default(), &mut set);
+    let mut refused = 0;
+    let taken = v2::decode_partial(message, &Limits::default(), &mut part, &mut |_| refused += 1);
+    match (whole, taken) {
+        (Ok(whole), taken) => {
+            assert_eq!((taken, refused), (Ok(whole), 0));
+            assert_eq!(plain(&part), plain(&set));
+        }
+        (Err(Error::Reference(_)), Ok(_)) => assert!(refused > 0),
+        (Err(_), Ok(_)) => panic!("taken in part, and not for a reference"),
+        (Err(_), Err(_)) => {}
+    }
+    if let Some(written) = written_as_2_0(message) {
+        assert_eq!(written_as_2_0(&written).as_ref(), Some(&written));
+    }
+    // Only requests of our own are joined; none makes it panic.
+    let mut joined = RequestBuilder::default();
+    joined.clear();
+    let _ = joined.add_request(message, &v2::Contents::default());
+}
+
+/// The request that is written of one that is taken.
+fn written_as_2_0(message: &[u8]) -> Option<Vec<u8>> {
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    v2::decode_keeping(message, Keep { start_timestamps: true }, &Limits::default(), &mut set, None).ok()?;
+    let (mut request, mut out) = (RequestBuilder::default(), Vec::new());
+    request.clear();
+    request.add(&set);
+    request.put_message(&mut out);
+    Some(out)
+}
+
+fn check_message(
+    message: &[u8],
+    decode: impl for<'a> Fn(&'a [u8], &Limits, &mut SeriesSet<'a>) -> Result<(), Error> + Copy,
+) {
+    with_set(
+        |set, message| decode(message, &TIGHT, set),
+        message,
+        |result, set| {
+            if result.is_ok() {
+                check_limits(set, &TIGHT);
+            }
+        },
+    );
+    let (mut sent, mut layout) = (Vec::new(), remote_write::Layout::default());
+    let taken = with_set(
+        |set, message| decode(message, &Limits::default(), set),
+        message,
+        |result, set| {
+            if result.is_err() {
+                return None;
+            }
+            remote_write::encode_placed(set, &mut sent, &mut layout);
+            // Where each series stands is where its labels and points are.
+            assert_eq!(layout.len(), set.len());
+            for (placed, series) in layout.series(&sent).zip(set.iter()) {
+                let mut labels = Vec::new();
+                remote_write::read_labels(placed.labels, &mut labels).expect("our own labels");
+                assert_eq!(labels, series.labels);
+                let bits = |sample: crate::Sample| (sample.value.to_bits(), sample.timestamp_ms);
+                assert!(placed.samples().map(bits).eq(series.samples().map(bits)));
+            }
+            // Of a message of 2.0 no series can be copied, and one without series is not sent.
+            if remote_write::is_unchanged(set) && !set.is_empty() {
+                assert_eq!(sent, message, "said to be unchanged");
+            }
+            Some(plain(set))
+        },
+    );
+    let Some(expected) = taken else { return };
+    with_set(
+        |set, message| remote_write::decode(message, &Limits::default(), set).map(|_| ()),
+        &sent,
+        |result, set| {
+            assert_eq!(*result, Ok(()), "our own message");
+            assert_eq!(plain(set), expected);
+            let mut again = Vec::new();
+            remote_write::encode(set, &mut again);
+            assert_eq!(again, sent);
+        },
+    );
+}
+
+/// Values of headers: of a Content-Type what an upload takes a scrape takes, too; a name is escaped to one that needs no
+/// escaping; counts of an upload that are read and written are read the same.
+pub fn headers(value: &[u8]) {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    if let Ok(format) = Format::of(Some(text))
+        && !text.split(';').skip(1).any(|part| !part.trim().is_empty() && !part.contains('='))
+    {
+        let letters_alone = text.to_ascii_lowercase() == text.replace("MetricFamily", "metricfamily");
+        assert!(!letters_alone || Format::of_scrape(Some(text)).0 == format);
+    }
+    let escaping = Escaping::accepted(text);
+    for named in [Named::Metric, Named::Label] {
+        let escaped = escaping.escape(text, named);
+        if !matches!(escaping, Escaping::AllowUtf8) && !text.is_empty() {
+            assert!(exposition::is_known_name(&escaped, named), "{escaped:?}");
+        }
+    }
+    if let Some(counts) = UploadCounts::parse(text) {
+        assert_eq!(UploadCounts::parse(&counts.to_string()), Some(counts));
+    }
+    let shown = crate::excerpt(value);
+    assert!(shown.len() <= 131 && !shown.contains(char::is_control), "{shown}");
+}
+
+#[cfg(test)]
+mod tests;

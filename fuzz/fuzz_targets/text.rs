@@ -1,0 +1,4 @@
+//! [`telemeter_wire::fuzzing::text`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| telemeter_wire::fuzzing::text(data));
