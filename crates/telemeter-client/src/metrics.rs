@@ -8,6 +8,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use telemeter_http::client::OutboundHandshakes;
 use telemeter_wire::UploadCounts;
 
 use crate::pipeline::{LeftOut, Packed};
@@ -37,6 +38,8 @@ pub struct Metrics {
     request_send: Family<Call, Gauge>,
     /// Series of the last upload, by what the server did with them.
     upload_series: Family<UploadLabels, Gauge>,
+    /// TLS handshakes with Prometheus and with the server.
+    pub(crate) handshakes: OutboundHandshakes,
 }
 
 /// The two sides of the client: a metric's `client` label.
@@ -80,7 +83,7 @@ impl Call {
 impl Metrics {
     /// Makes the metrics and puts them into `registry`.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self { handshakes: OutboundHandshakes::register(registry), ..Self::default() };
         registry.register("federate_samples", "Series of the last scrape", metrics.federate_samples.clone());
         registry.register(
             "federate_filtered_samples",

@@ -135,8 +135,9 @@ impl Worker {
 
     /// A worker that leaves what it prepares where others see it.
     pub(crate) fn within(config: &Config, around: Surroundings) -> Result<Self, SetupError> {
-        let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
-        let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
+        let counted = |settings| OutboundConfig { handshakes: around.metrics.handshakes.clone(), ..settings };
+        let from = Outbound::new(counted(source_settings(config)), None).map_err(SetupError::From)?;
+        let to = Outbound::new(counted(server_settings(config)), None).map_err(SetupError::To)?;
         for (outbound, failed, known) in [
             (&from, SetupError::From as fn(_) -> _, &around.roots[0]),
             (&to, SetupError::To as fn(_) -> _, &around.roots[1]),

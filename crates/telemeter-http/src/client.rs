@@ -18,6 +18,7 @@ mod renewal;
 mod replay;
 mod request;
 mod roots;
+mod sessions;
 mod tls;
 mod verifier;
 pub(crate) mod words;
@@ -38,7 +39,7 @@ pub use self::{
     connect::Resolver,
     error::OutboundError,
     excerpt::{EXCERPT_BYTES, excerpt, redacted},
-    metrics::OutboundMetrics,
+    metrics::{OutboundHandshakes, OutboundMetrics},
     opened::Opened,
     probe::{ConnectStage, Probe, ProbeStep},
     renewal::OutboundRenewal,
@@ -85,6 +86,8 @@ pub struct OutboundConfig {
     pub user_agent: String,
     /// Logs each round trip, without secrets and without bodies.
     pub verbose: bool,
+    /// Where TLS handshakes are counted.
+    pub handshakes: OutboundHandshakes,
 }
 
 /// A client certificate and its key, both PEM.
@@ -147,6 +150,7 @@ impl OutboundConfig {
             redirects: Redirects::Answer,
             user_agent: concat!("telemeter/", env!("CARGO_PKG_VERSION")).to_owned(),
             verbose: false,
+            handshakes: OutboundHandshakes::default(),
         }
     }
 }

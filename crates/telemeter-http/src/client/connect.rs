@@ -25,8 +25,9 @@ pub(super) use self::proxy::{Proxies, ProxyKind, ProxyServer};
 pub use self::resolver::Resolver;
 use super::early_answer::ReadsAfterFailedWrite;
 use super::error::{ConnectError, seconds};
-use super::metrics::{Event, Making, OutboundMetrics};
+use super::metrics::{Event, Making, OutboundHandshakes, OutboundMetrics};
 use super::probe::ConnectStage;
+use super::sessions::Sessions;
 use super::tls::Tls;
 use super::verifier::Verifier;
 use super::words;
@@ -125,6 +126,9 @@ impl Progress {
 struct TlsSettings {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
+    sessions: Sessions,
+    handshakes: OutboundHandshakes,
+    client: &'static str,
 }
 
 /// A connection that requests can be sent on.
@@ -159,7 +163,14 @@ impl Connector {
         config: &super::OutboundConfig,
         metrics: Option<OutboundMetrics>,
     ) -> Self {
-        let settings = |config: ClientConfig| TlsSettings { config: Arc::new(config), verifier: tls.verifier.clone() };
+        config.handshakes.begin(config.name);
+        let settings = |tls_config: ClientConfig| TlsSettings {
+            config: Arc::new(tls_config),
+            verifier: tls.verifier.clone(),
+            sessions: Sessions::default(),
+            handshakes: config.handshakes.clone(),
+            client: config.name,
+        };
         let proxy_tls = proxies.needs_tls().then(|| {
             let mut config = tls.config.clone();
             config.alpn_protocols = Vec::new();
@@ -200,7 +211,7 @@ impl Connector {
         if !origin.is_https {
             return speak(stream, false).await;
         }
-        let (stream, is_h2) = self.secure(&self.tls, &origin.host, stream, progress, making).await?;
+        let (stream, is_h2) = self.secure(&self.tls, (&origin.host, origin.port), stream, progress, making).await?;
         speak(stream, is_h2).await
     }
 
@@ -215,7 +226,7 @@ impl Connector {
         let stream = dial::dial(&self.resolver, &proxy.host, proxy.port, progress, making).await?;
         let mut stream: Stream = Box::new(ReadsAfterFailedWrite::new(stream));
         if let (ProxyKind::Https, Some(tls)) = (proxy.kind, &self.proxy_tls) {
-            stream = self.secure(tls, &proxy.host, stream, progress, making).await?.0;
+            stream = self.secure(tls, (&proxy.host, proxy.port), stream, progress, making).await?.0;
         }
         match proxy.kind {
             ProxyKind::Socks5 => {
@@ -239,14 +250,14 @@ impl Connector {
     async fn secure(
         &self,
         tls: &TlsSettings,
-        host: &str,
+        (host, port): (&str, u16),
         stream: Stream,
         progress: &Progress,
         making: &Making<'_>,
     ) -> Result<(Stream, bool), ConnectError> {
         progress.set(ConnectStage::Tls, format!("in the TLS handshake with {host}"));
         making.reached(Event::TlsStart);
-        let shaken = timeout(self.handshake_timeout, handshake::handshake(tls, host, stream, progress)).await;
+        let shaken = timeout(self.handshake_timeout, handshake::handshake(tls, host, port, stream, progress)).await;
         making.reached(Event::TlsDone);
         match shaken {
             Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as Stream, is_h2)),

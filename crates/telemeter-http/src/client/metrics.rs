@@ -26,6 +26,43 @@ pub struct OutboundMetrics {
     duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
     dns: Family<EventLabels, Histogram, fn() -> Histogram>,
     tls: Family<EventLabels, Histogram, fn() -> Histogram>,
+    handshakes: OutboundHandshakes,
+}
+
+/// `telemeter_outbound_tls_handshakes_total{client,resumed}`: whether sessions are resumed. Cheap to clone; clones share the
+/// counts.
+#[derive(Clone, Debug, Default)]
+pub struct OutboundHandshakes(Family<HandshakeLabels, Counter>);
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HandshakeLabels {
+    client: &'static str,
+    resumed: &'static str,
+}
+
+impl OutboundHandshakes {
+    /// Makes the metric and puts it into `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let handshakes = Self::default();
+        let help = "TLS handshakes of outbound connections, by client and by whether they resumed a session";
+        registry.register("telemeter_outbound_tls_handshakes", help, handshakes.0.clone());
+        handshakes
+    }
+
+    /// Begins both counts of a client at 0.
+    pub(super) fn begin(&self, client: &'static str) {
+        drop(self.of(client, false));
+        drop(self.of(client, true));
+    }
+
+    pub(super) fn count(&self, client: &'static str, is_resumed: bool) {
+        self.of(client, is_resumed).inc();
+    }
+
+    fn of(&self, client: &'static str, is_resumed: bool) -> Counter {
+        let resumed = if is_resumed { "true" } else { "false" };
+        self.0.get_or_create(&HandshakeLabels { client, resumed }).clone()
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -95,6 +132,7 @@ impl OutboundMetrics {
             duration: Family::new_with_constructor(duration_histogram),
             dns: Family::new_with_constructor(|| histogram(DNS_BUCKETS)),
             tls: Family::new_with_constructor(|| histogram(TLS_BUCKETS)),
+            handshakes: OutboundHandshakes::register(registry),
         };
         registry.register(
             "client_api_requests",
@@ -122,6 +160,11 @@ impl OutboundMetrics {
             metrics.tls.clone(),
         );
         metrics
+    }
+
+    /// How connections of these calls shook hands: [`OutboundConfig::handshakes`](super::OutboundConfig::handshakes).
+    pub fn handshakes(&self) -> OutboundHandshakes {
+        self.handshakes.clone()
     }
 
     pub(super) fn start(&self, client: &'static str) -> InFlight<'_> {

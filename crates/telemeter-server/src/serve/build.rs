@@ -140,6 +140,7 @@ impl Outbounds<'_> {
     /// For calls that are counted under this name.
     fn add(&mut self, name: &'static str, timeout: Duration, scheme: &str) -> Result<Outbound, String> {
         let settings = outbound_settings(self.config, name, timeout);
+        let settings = OutboundConfig { handshakes: self.metrics.handshakes(), ..settings };
         let flag = match name {
             "authorize" => "--authorize",
             "forward" => "--forward-url",

@@ -1,7 +1,9 @@
 //! The TLS handshake, and what went wrong with it in words.
 
-use rustls::Error;
-use rustls::{ClientConnection, ProtocolVersion};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, ClientConnection, Error, ProtocolVersion};
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -12,17 +14,22 @@ use crate::client::error::{ConnectError, io_words};
 use crate::client::words::advice;
 use crate::clock::Clock;
 
-/// Shakes hands with `host`, which is as in a URL; and whether HTTP/2 was agreed on.
+/// Shakes hands with `host`, which is as in a URL; and whether HTTP/2 was agreed on. Where there is a session from before,
+/// it is resumed.
 pub(super) async fn handshake(
     tls: &TlsSettings,
     host: &str,
+    port: u16,
     stream: Stream,
     progress: &Progress,
 ) -> Result<(TlsStream<Stream>, bool), ConnectError> {
     let failed = |cause: &str| ConnectError::new(format!("TLS handshake with {host}: {cause}"));
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| failed("no certificate can have that name"))?;
-    let stream = TlsConnector::from(tls.config.clone()).connect(name.clone(), stream).await.map_err(|error| {
+    let sessions = tls.sessions.of(host, port);
+    let mut config = ClientConfig::clone(&tls.config);
+    config.resumption = Resumption::store(sessions.clone());
+    let stream = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream).await.map_err(|error| {
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let advice = cause.map_or(advice::CLOSED, advice::tls);
         failed(&match cause {
@@ -32,8 +39,11 @@ pub(super) async fn handshake(
         })
         .advise(advice)
     })?;
-    progress.found(|| shown(stream.get_ref().1));
-    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    progress.found(|| shown(session));
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    tls.handshakes.count(tls.client, sessions.established(session.handshake_kind(), certificate));
+    let is_h2 = session.alpn_protocol() == Some(b"h2");
     Ok((stream, is_h2))
 }
 
