@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use telemeter_rules::Report;
 use telemeter_wire::{
-    Arena, Error, Limits, Points, Series, SeriesSet,
+    Arena, Error, Limits, NativeHistograms, Series, SeriesSet,
     exposition::{self, Families, Format},
     snappy,
 };
@@ -122,6 +122,7 @@ pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
     rules: &'p Rules,
     cycle: CycleRules<'p>,
+    native: NativeHistograms,
     watch: Option<&'p dyn Watch>,
     report: Report,
     packed: Packed,
@@ -129,11 +130,12 @@ pub(crate) struct Packing<'p> {
 }
 
 impl Packer {
-    /// Begins an upload at `now_ms` whose series carry the labels `granted`.
+    /// Begins an upload at `now_ms` whose series carry the labels `granted`. `native` says what native histograms become.
     pub(crate) fn begin<'p>(
         &'p mut self,
         rules: &'p Rules,
         granted: &[(String, String)],
+        native: NativeHistograms,
         now_ms: i64,
         watch: Option<&'p dyn Watch>,
     ) -> Packing<'p> {
@@ -144,7 +146,7 @@ impl Packer {
             self.families.clear()
         }
         let (report, packed, body) = (Report::default(), Packed::default(), Vec::new());
-        Packing { packer: self, rules, cycle, watch, report, packed, body }
+        Packing { packer: self, rules, cycle, native, watch, report, packed, body }
     }
 }
 
@@ -162,7 +164,7 @@ impl Packing<'_> {
         }
         let (arena, slices) = (&*arena, &*slices);
         let mut set = SeriesSet::new_in(arena);
-        exposition::decode_part(format, piece, &LIMITS, &mut set, families)?;
+        exposition::decode_part(format, piece, &LIMITS, &mut set, families, self.native)?;
         self.packed.scraped += set.len();
         self.cycle.begin_piece(&set);
         self.packed.newest_ms = self.packed.newest_ms.max(put_in_order(&set, order));
@@ -212,11 +214,7 @@ fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) -> Option<i64> {
         if name != family.1 || index == 0 {
             family = (index, name);
         }
-        let timestamp_ms = match series.points {
-            Points::Sample(sample) => sample.timestamp_ms,
-            Points::Encoded(encoded) => encoded.newest_ms,
-            Points::Absent => None,
-        };
+        let timestamp_ms = series.points.newest_ms();
         newest_ms = newest_ms.max(timestamp_ms);
         order.push(Place { family: family.0, timestamp_ms: timestamp_ms.unwrap_or(0), index });
     }

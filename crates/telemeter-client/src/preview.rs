@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use telemeter_http::{client::Outbound, clock::Clock};
+use telemeter_wire::NativeHistograms;
 
 use self::collect::Collector;
 pub(crate) use self::warnings::{labels as label_warnings, series as series_warning};
@@ -195,14 +196,14 @@ impl Preview {
     pub async fn take(config: &Config, options: &Options, clock: Clock) -> Result<Self, PreviewError> {
         let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
         let mut scraper = Scraper::new(config, from, Metrics::default())?;
-        let granted = if options.with_authorize {
+        let (granted, native) = if options.with_authorize {
             ask(config, clock.clone()).await?
         } else {
-            vec![("_id".to_owned(), PLACEHOLDER.to_owned())]
+            (vec![("_id".to_owned(), PLACEHOLDER.to_owned())], NativeHistograms::Keep)
         };
         let selectors = Selectors::read(config).map_err(SetupError::MatchFile)?;
         let collector = Collector::new(config, &selectors, &granted);
-        let scraped = scraper.scrape(&granted, || clock.now_ms(), Some(&collector)).await;
+        let scraped = scraper.scrape(&granted, native, || clock.now_ms(), Some(&collector)).await;
         let packed = scraped.map_err(CycleError::from)?;
         let now_ms = clock.now_ms();
         Ok(collector.finish(config, options, &granted, packed, now_ms))
@@ -237,10 +238,11 @@ impl Preview {
     }
 }
 
-/// The labels that the server wants.
-async fn ask(config: &Config, clock: Clock) -> Result<Vec<(String, String)>, PreviewError> {
+/// The labels that the server wants, and what native histograms become for it.
+async fn ask(config: &Config, clock: Clock) -> Result<(Vec<(String, String)>, NativeHistograms), PreviewError> {
     let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
     let (url, credential) = (config.to.authorize.clone(), config.to.token.clone());
     let mut grants = Grants::new(to, url, credential, clock, Metrics::default());
-    Ok(grants.grant().await.map_err(CycleError::from)?.labels)
+    let grant = grants.grant().await.map_err(CycleError::from)?;
+    Ok((grant.labels, grant.native))
 }

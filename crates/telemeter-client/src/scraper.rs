@@ -3,7 +3,7 @@
 //! A cycle and a preview both run this; a preview watches the series on their way, and sends nothing.
 
 use telemeter_http::client::Outbound;
-use telemeter_wire::exposition::{PIECE_BYTES, Pieces};
+use telemeter_wire::exposition::{NativeHistograms, PIECE_BYTES, Pieces};
 
 use crate::{
     config::Config,
@@ -34,16 +34,17 @@ impl Scraper {
     }
 
     /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave. `granted` are the labels that the
-    /// server wants on each series, and `now_ms` the time, asked for once Prometheus has answered.
+    /// server wants on each series, `native` says what native histograms become, and `now_ms` the time, asked for once Prometheus has answered.
     pub(crate) async fn scrape(
         &mut self,
         granted: &[(String, String)],
+        native: NativeHistograms,
         now_ms: impl Fn() -> i64,
         watch: Option<&dyn Watch>,
     ) -> Result<Packed, FederateError> {
         let mut scrape = self.federate.open().await?;
         self.head = Some(scrape.head());
-        let mut packing = self.packer.begin(&self.rules, granted, now_ms(), watch);
+        let mut packing = self.packer.begin(&self.rules, granted, native, now_ms(), watch);
         let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
         let format = scrape.format;
         while let Some(chunk) = scrape.next().await? {

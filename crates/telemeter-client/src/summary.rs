@@ -85,11 +85,16 @@ impl<'c> Summary<'c> {
         }
         let Some(metric) = metrics.get_mut(name) else { return };
         metric.series += 1;
-        if let Points::Sample(sample) = series.points {
-            line.clear();
-            text::put_sample(name, series.labels, sample, line);
-            metric.bytes += line.len();
+        line.clear();
+        match series.points {
+            Points::Sample(sample) => text::put_sample(name, series.labels, sample, line),
+            Points::Histogram(histogram) => {
+                text::put_histogram(name, series.labels, histogram, line);
+                metric.bytes += histogram.message.len();
+            }
+            Points::Encoded(_) | Points::Absent => {}
         }
+        metric.bytes += line.len();
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
             let at = metric.labels.iter().position(|known| *known.name == *label.name);
             let at = at.unwrap_or_else(|| {

@@ -8,6 +8,7 @@ use telemeter_http::{
     client::{Outbound, OutboundError, Request},
     clock::Clock,
 };
+use telemeter_wire::{NativeHistograms, UPLOAD_ACCEPTS_HEADER, accepts_native_histograms};
 use url::Url;
 
 use crate::{
@@ -71,6 +72,8 @@ pub struct Grant {
     pub authorization: HeaderValue,
     /// What uploads must carry.
     pub labels: Vec<(String, String)>,
+    /// What native histograms become for this server.
+    pub native: NativeHistograms,
     /// On the monotonic clock: a wall clock that is set back must not keep a grant that has ended.
     until_ms: i64,
 }
@@ -133,10 +136,16 @@ impl Grants {
         if label_bytes > MAX_LABEL_BYTES {
             return Err(TokenError::Answer("its labels are longer than 4 KiB"));
         }
+        let accepts = answer.headers.get(UPLOAD_ACCEPTS_HEADER).and_then(|value| value.to_str().ok());
+        let native = match accepts {
+            Some(accepts) if accepts_native_histograms(accepts) => NativeHistograms::Keep,
+            _ => NativeHistograms::AsClassic,
+        };
         let lasts_ms = exchange.expires_in_seconds.saturating_mul(1000);
         Ok(Grant {
             authorization: credential::bearer_of(exchange.token.expose())?,
             labels: exchange.labels.into_iter().collect(),
+            native,
             until_ms: now_ms.saturating_add(lasts_ms).saturating_sub(SPARE.as_millis() as i64),
         })
     }

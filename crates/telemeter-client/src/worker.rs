@@ -195,7 +195,8 @@ impl Worker {
                 tracing::info!(%refusal, "the server no longer takes its token: asking for another");
                 self.grants.forget();
                 let fresh = self.grants.grant().await?;
-                let packed = if fresh.labels == grant.labels { packed.clone() } else { self.scrape(&fresh).await? };
+                let is_same = (&fresh.labels, fresh.native) == (&grant.labels, grant.native);
+                let packed = if is_same { packed.clone() } else { self.scrape(&fresh).await? };
                 send(&self.uploads, &fresh, &packed).await.map(|counts| (packed, counts))
             }
             outcome => outcome.map(|counts| (packed, counts)),
@@ -211,7 +212,7 @@ impl Worker {
     /// Scrapes and packs what the rules leave.
     async fn scrape(&mut self, grant: &Grant) -> Result<Arc<Packed>, CycleError> {
         let Surroundings { clock, metrics, status, last, .. } = &self.around;
-        let packed = Arc::new(self.scraper.scrape(&grant.labels, || clock.now_ms(), None).await?);
+        let packed = Arc::new(self.scraper.scrape(&grant.labels, grant.native, || clock.now_ms(), None).await?);
         metrics.scraped(&packed);
         if let Some(words) = nothing::clocks(packed.newest_ms, clock.now_ms()) {
             tracing::warn!("{words}");

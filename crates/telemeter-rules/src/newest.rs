@@ -4,7 +4,7 @@ use std::{hash::BuildHasher as _, ops::Range};
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use telemeter_wire::{
-    Points, Sample, SeriesSet,
+    NativeHistogram, Points, Sample, SeriesSet,
     remote_write::{Layout, SeriesWriter, Writer, take_out, v2::RequestBuilder},
 };
 
@@ -105,12 +105,13 @@ impl Newest {
         doubled.clear();
         for (index, series) in set.iter().enumerate() {
             let from = writer.written().len();
-            let (points, timestamp_ms) = match series.points {
-                Points::Sample(sample) => {
-                    (Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }), sample.timestamp_ms)
+            let timestamp_ms = series.points.newest_ms();
+            let points = match series.points {
+                Points::Sample(sample) => Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }),
+                Points::Histogram(histogram) => {
+                    Points::Histogram(NativeHistogram { timestamp_ms: Some(now_ms), ..histogram })
                 }
-                points @ Points::Encoded(encoded) => (points, encoded.newest_ms),
-                points @ Points::Absent => (points, None),
+                points @ (Points::Encoded(_) | Points::Absent) => points,
             };
             let Some(labels) = writer.put(index, points) else { continue };
             let written = writer.written();
@@ -190,6 +191,26 @@ mod tests {
         assert_eq!(sent(&samples), ("one 4\ntwo 5\n".to_owned(), 3));
         assert_eq!(sent(&samples[..2]), ("one 1\ntwo 2\n".to_owned(), 0));
         assert_eq!(sent(&[]), (String::new(), 0));
+    }
+
+    #[test]
+    fn a_histogram_is_stamped_and_stands_against_samples_of_the_same_series() {
+        // A sample at 1 against a histogram at this time.
+        for (histogram_ms, is_histogram) in [(0, false), (1, true), (2, true)] {
+            let (mut out, mut report, arena) = (Vec::new(), Report::default(), Arena::new());
+            let mut set = SeriesSet::new_in(&arena);
+            let labels = [Label::new("__name__", "h")];
+            let sample = Sample { value: 1.0, timestamp_ms: Some(1) };
+            let histogram = NativeHistogram { message: &[1 << 3, 4], timestamp_ms: Some(histogram_ms) };
+            set.push(&labels, MetricType::Untyped, Points::Sample(sample));
+            set.push(&labels, MetricType::Histogram, Points::Histogram(histogram));
+            Newest::default().encode(&set, 1000, &mut report, &mut out, None);
+            drop(set);
+            let mut sent = SeriesSet::new_in(&arena);
+            remote_write::decode(&out, &Limits::default(), &mut sent).expect("a message");
+            assert_eq!((sent.len(), report.doubled, sent.at(0).points.newest_ms()), (1, 1, Some(1000)));
+            assert_eq!(sent.at(0).samples().next().is_none(), is_histogram, "{histogram_ms}");
+        }
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Why the series of a request make it be refused.
 
-/// A flaw that no retry mends. The texts name labels and limits, never a label's value.
+use telemeter_wire::HistogramFlaw;
+
+/// A flaw that no retry mends. The texts name metrics, labels and limits, never a label's value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A series without `__name__`, or with an empty one.
@@ -45,4 +47,12 @@ pub enum Refusal {
     /// A metric without the value that its family's type calls for.
     #[error("a metric has no value of its family's type")]
     NoValue,
+    /// A native histogram that a store would refuse.
+    #[error("a native histogram of metric {metric:?} is not valid: {flaw}")]
+    Histogram {
+        /// The metric.
+        metric: String,
+        /// What is wrong with it.
+        flaw: HistogramFlaw,
+    },
 }

@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::header;
+use http::{HeaderName, header};
 use telemeter_auth::{
     Secret, bearer,
     composite_token::MAX_CLUSTER_ID_BYTES,
@@ -14,6 +14,7 @@ use telemeter_auth::{
     jwt::{Claims, sign},
 };
 use telemeter_fleet::Route;
+use telemeter_wire::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER};
 
 use crate::{
     error::{Error, RequestError},
@@ -59,7 +60,11 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     gateway.accepted(Route::Authorize, &cluster, &sender, None);
     let expires_in = i64::try_from(gateway.token_expire.as_secs()).unwrap_or(i64::MAX);
     let body = Exchange::new(jwt, expires_in, claims.labels).to_json();
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static(UPLOAD_ACCEPTS_HEADER), ACCEPTS_NATIVE_HISTOGRAMS),
+    ];
     Ok((headers, body).into_response())
 }
 

@@ -241,7 +241,7 @@ fn refusal_reason(refusal: &Refusal) -> Reason {
         Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
             Reason::Timestamps
         }
-        Refusal::NoValue => Reason::Undecodable,
+        Refusal::NoValue | Refusal::Histogram { .. } => Reason::Undecodable,
     }
 }
 

@@ -3,11 +3,13 @@
 pub mod delimited;
 mod escaping;
 mod float;
+pub(crate) mod native_histogram;
 mod pieces;
 pub mod text;
 
 pub use escaping::{Escaping, Named, is_known_name};
 pub use float::put_float;
+pub use native_histogram::{BucketSign, HistogramFlaw, NativeHistogram, NativeHistograms};
 pub use pieces::{PIECE_BYTES, Pieces};
 pub use text::Families;
 
@@ -108,7 +110,8 @@ impl Format {
 
 /// Decodes a whole body into `set`. `__name__` is the first label of each series, but for a family of the delimited format
 /// without a name: its metrics have the labels that stand in them, and no other. Classic histograms and summaries come
-/// as the series that the text format writes for them. The series of one family share one and the same text as their name.
+/// as the series that the text format writes for them, native histograms as they are. The series of one family share one and
+/// the same text as their name.
 ///
 /// # Errors
 /// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::NotUtf8`] for a text in it that is not;
@@ -121,7 +124,8 @@ pub fn decode<'a>(format: Format, body: &'a [u8], limits: &Limits, set: &mut Ser
 }
 
 /// Decodes a part of a body, as [`decode`] the whole: the text format cut between lines, the delimited one between messages.
-/// `families` holds what of the parts before counts for those behind; it is to be cleared between bodies.
+/// `families` holds what of the parts before counts for those behind; it is to be cleared between bodies. `native` says what
+/// native histograms become.
 ///
 /// # Errors
 /// As [`decode`].
@@ -131,10 +135,11 @@ pub fn decode_part<'a>(
     limits: &Limits,
     set: &mut SeriesSet<'a>,
     families: &mut Families,
+    native: NativeHistograms,
 ) -> Result<(), Error> {
     match format {
         Format::Text => text::decode_part(part, limits, set, families),
-        Format::Delimited => delimited::decode(part, limits, set),
+        Format::Delimited => delimited::decode_with(part, limits, native, set),
     }
 }
 

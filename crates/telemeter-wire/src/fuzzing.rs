@@ -7,7 +7,7 @@ mod seeds;
 mod snappy;
 
 use crate::{
-    Arena, Error, Label, Limits, SeriesSet, UploadCounts,
+    Arena, Error, Label, Limits, Points, SeriesSet, UploadCounts,
     exposition::{self, Escaping, Families, Format, Named},
     remote_write::{
         self,
@@ -60,6 +60,8 @@ fn with_set<T>(
 struct Plain {
     labels: Vec<(String, String)>,
     samples: Vec<(u64, Option<i64>)>,
+    /// The message of a native histogram, and its time.
+    histogram: Option<(Vec<u8>, Option<i64>)>,
 }
 
 fn plain(set: &SeriesSet<'_>) -> Vec<Plain> {
@@ -67,6 +69,10 @@ fn plain(set: &SeriesSet<'_>) -> Vec<Plain> {
     let plain = set.iter().map(|series| Plain {
         labels: series.labels.iter().map(owned).collect(),
         samples: series.samples().map(|sample| (canonical_bits(sample.value), sample.timestamp_ms)).collect(),
+        histogram: match series.points {
+            Points::Histogram(histogram) => Some((histogram.message.to_vec(), histogram.timestamp_ms)),
+            _ => None,
+        },
     });
     plain.collect()
 }
@@ -116,7 +122,14 @@ pub fn text(body: &[u8]) {
         let mut set = SeriesSet::new_in(&arena);
         let (one, other) = body.split_at(cut);
         let parts = [one, other].iter().try_for_each(|part| {
-            exposition::decode_part(Format::Text, part, &Limits::default(), &mut set, &mut families)
+            exposition::decode_part(
+                Format::Text,
+                part,
+                &Limits::default(),
+                &mut set,
+                &mut families,
+                exposition::NativeHistograms::Keep,
+            )
         });
         assert_eq!(parts, result, "cut at {cut}");
         assert_eq!(plain(&set), expected, "cut at {cut}");
@@ -180,10 +193,20 @@ pub fn delimited(body: &[u8]) {
             if result.is_err() || !expected.iter().all(|series| is_plain(series) && names(series) == 1) {
                 return;
             }
-            expected.retain(|series| !series.samples.is_empty());
+            expected.retain(|series| !series.samples.is_empty() || series.histogram.is_some());
             let mut written = Vec::new();
             exposition::delimited::encode(set, &mut written);
             read_again(Format::Delimited, &written, &expected);
+            // A store reads what is sent of it, and a histogram whose parts belong together or not is looked at.
+            let mut sent = Vec::new();
+            remote_write::encode(set, &mut sent);
+            let arena = Arena::new();
+            assert!(remote_write::decode(&sent, &Limits::default(), &mut SeriesSet::new_in(&arena)).is_ok());
+            set.iter().for_each(|series| {
+                if let Points::Histogram(histogram) = series.points {
+                    let _ = histogram.check();
+                }
+            });
         },
     );
 }

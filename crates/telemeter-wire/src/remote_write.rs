@@ -23,6 +23,7 @@ pub use series_writer::{SeriesWriter, take_out};
 
 const TIMESERIES: u8 = key(1, Wire::Bytes);
 const SAMPLE: u8 = key(2, Wire::Bytes);
+const HISTOGRAM: u8 = key(4, Wire::Bytes);
 const VALUE: u8 = key(1, Wire::Fixed64);
 const TIMESTAMP: u8 = key(2, Wire::Varint);
 
@@ -257,7 +258,7 @@ impl<'w, 'a> Writer<'w, 'a> {
         out.push(TIMESERIES);
         let (message, len) = put_message(out, |out| {
             let from = out.len();
-            let labels = set.at(index).labels;
+            let Series { labels, kind, .. } = set.at(index);
             if set.is_as_sent(index) {
                 labels::put_sent_labels(out, labels, set.source());
             } else {
@@ -267,6 +268,9 @@ impl<'w, 'a> Writer<'w, 'a> {
             match points {
                 Points::Encoded(encoded) => out.extend_from_slice(encoded.payload),
                 Points::Sample(sample) => put_sample(sample, out),
+                Points::Histogram(histogram) => {
+                    histogram.put_remote(HISTOGRAM, kind == MetricType::GaugeHistogram, out)
+                }
                 Points::Absent => {}
             }
             len
@@ -316,7 +320,7 @@ pub(crate) const fn sample_points<'a>(points: &Points<'a>) -> Samples<'a> {
     match *points {
         Points::Sample(sample) => Samples { single: Some(sample), fields: Reader::new(&[]) },
         Points::Encoded(encoded) => Samples { single: None, fields: Reader::new(encoded.payload) },
-        Points::Absent => Samples { single: None, fields: Reader::new(&[]) },
+        Points::Histogram(_) | Points::Absent => Samples { single: None, fields: Reader::new(&[]) },
     }
 }
 

@@ -8,7 +8,10 @@ mod arena;
 mod change;
 mod set;
 
-use crate::remote_write::{Samples, sample_points};
+use crate::{
+    exposition::NativeHistogram,
+    remote_write::{Samples, sample_points},
+};
 
 pub use self::{arena::Arena, change::SeriesMut, set::SeriesSet};
 
@@ -65,10 +68,26 @@ pub struct Sample {
 pub enum Points<'a> {
     /// The one sample of an exposition format.
     Sample(Sample),
+    /// The one native histogram of an exposition format. The type of its family says whether it is a gauge.
+    Histogram(NativeHistogram<'a>),
     /// What a remote-write sender sent.
     Encoded(Encoded<'a>),
     /// Nothing: a metric without the value that its family's type calls for.
     Absent,
+}
+
+impl Points<'_> {
+    /// The newest time among them, in milliseconds; `None` where none has a time.
+    #[must_use]
+    #[inline]
+    pub const fn newest_ms(&self) -> Option<i64> {
+        match self {
+            Self::Sample(sample) => sample.timestamp_ms,
+            Self::Histogram(histogram) => histogram.timestamp_ms,
+            Self::Encoded(encoded) => encoded.newest_ms,
+            Self::Absent => None,
+        }
+    }
 }
 
 /// The fields of a remote-write `TimeSeries` as they came: samples, exemplars, native histograms.

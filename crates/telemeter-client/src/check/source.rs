@@ -9,6 +9,8 @@ use telemeter_http::{
     duration::Human,
 };
 
+use telemeter_wire::NativeHistograms;
+
 use super::SCRAPE;
 use crate::{
     config::Config, federate::FederateError, metrics::Metrics, nothing, pipeline::Packed, scraper::Scraper,
@@ -34,7 +36,7 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Step
     };
     let (start, clock) = (Instant::now(), Clock::system());
     let before_ms = clock.now_ms();
-    let scraped = scraper.scrape(&[], || clock.now_ms(), None).await;
+    let scraped = scraper.scrape(&[], NativeHistograms::Keep, || clock.now_ms(), None).await;
     let head = scraper.head().cloned();
     let tried = format!("{tried} of {}", super::bare(&config.from.url));
     let step = match scraped {

@@ -1,4 +1,5 @@
 use telemeter_auth::Secret;
+use telemeter_wire::NativeHistograms;
 
 use super::*;
 use crate::{
@@ -28,7 +29,8 @@ fn packed(config: &Config, body: &str) -> Packed {
     let selectors = crate::matches::Selectors::read(config).expect("no file");
     let rules = Rules::new(config, &selectors).expect("no file");
     let mut packer = Packer::default();
-    let mut packing = packer.begin(&rules, &[("_id".to_owned(), "c1".to_owned())], NOW_MS, None);
+    let mut packing =
+        packer.begin(&rules, &[("_id".to_owned(), "c1".to_owned())], NativeHistograms::Keep, NOW_MS, None);
     packing.add(telemeter_wire::exposition::Format::Text, body.as_bytes()).expect("a text");
     packing.end()
 }

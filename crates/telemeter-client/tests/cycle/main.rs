@@ -4,6 +4,7 @@ mod answers;
 mod credentials;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod native_histograms;
 mod selection;
 
 use fake::{ID, NOW_MS, Server, config, grant, header, prometheus, seen, uploaded};

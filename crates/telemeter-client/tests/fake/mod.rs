@@ -154,7 +154,8 @@ pub fn rows(body: &[u8]) -> Vec<Row> {
     rows
 }
 
-fn plain(body: &[u8]) -> Vec<u8> {
+/// What framed snappy holds.
+pub fn plain(body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     snappy::decode_framed(body, 100 << 20, &mut plain).expect("framed snappy");
     plain

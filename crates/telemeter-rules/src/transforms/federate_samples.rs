@@ -11,7 +11,7 @@ use crate::{
 /// What is longer than this is left out: a metric with its name, a label with its name or value.
 const MAX_LEN: usize = 255;
 
-/// Drops series without a name, without a time, over 24 hours old, or without a value of their type; takes over-long labels
+/// Drops series without a name, without a time, over 24 hours old, without a value of their type, or whose native histogram is not valid; takes over-long labels
 /// off the others.
 #[derive(Clone, Copy, Debug)]
 pub struct DropInvalid {
@@ -37,7 +37,8 @@ impl Transform for DropInvalid {
         let named = !name.is_empty() && name.len() <= MAX_LEN;
         let time = match series.points() {
             Points::Sample(sample) if named => sample.timestamp_ms,
-            Points::Sample(_) | Points::Encoded(_) | Points::Absent => {
+            Points::Histogram(histogram) if named && histogram.check().is_ok() => histogram.timestamp_ms,
+            Points::Sample(_) | Points::Histogram(_) | Points::Encoded(_) | Points::Absent => {
                 report.invalid += 1;
                 return Ok(Verdict::Drop);
             }
@@ -55,8 +56,29 @@ impl Transform for DropInvalid {
 
 #[cfg(test)]
 mod tests {
+    use telemeter_wire::{Label, MetricType, NativeHistogram, SeriesSet};
+
     use super::*;
-    use crate::testing::through;
+    use crate::{testing::through, transform::run};
+
+    #[test]
+    fn a_native_histogram_that_is_not_valid_stays_here() {
+        let check = |message: &[u8], timestamp_ms: Option<i64>, expected: (u64, u64, u64)| {
+            let (step, arena, mut report) = (DropInvalid::new(100), Arena::new(), Report::default());
+            let mut set = SeriesSet::new_in(&arena);
+            let message = arena.text().alloc_slice_copy(message);
+            let points = Points::Histogram(NativeHistogram { message, timestamp_ms });
+            set.push(&[Label::new("__name__", "h")], MetricType::Histogram, points);
+            run(&mut set, &[&step], &mut report).expect("nothing is refused");
+            assert_eq!((report.invalid, report.untimed, report.outdated), expected);
+            assert_eq!(set.len() as u64, 1 - report.invalid);
+        };
+        let good = [1 << 3, 4, 7 << 3, 4];
+        check(&good, Some(100), (0, 0, 0));
+        check(&good, Some(99), (1, 0, 1));
+        check(&good, None, (1, 1, 0));
+        check(&[1 << 3, 5, 7 << 3, 4], Some(100), (1, 0, 0));
+    }
 
     #[test]
     fn what_a_server_would_refuse_stays_here() {

@@ -2,9 +2,10 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use telemeter_wire::{Arena, Points, SeriesMut};
+use telemeter_wire::{Arena, NativeHistogram, Points, SeriesMut};
 
 use crate::{
+    canonical::shown,
     family::LastName,
     refusal::Refusal,
     transform::{Report, Transform, Verdict},
@@ -18,7 +19,7 @@ pub const MAX_AHEAD: Duration = Duration::from_mins(10);
 pub const PRESENT: Duration = Duration::from_mins(5);
 
 /// Checks the samples of an upload: each has a time, not too old and not too far ahead, and within a family (a run of one
-/// name) time does not go back. Counts the drift. For the series of one request.
+/// name) time does not go back; the parts of a native histogram belong together. Counts the drift. For the series of one request.
 #[derive(Debug)]
 pub struct CheckUpload {
     now_ms: i64,
@@ -48,8 +49,15 @@ impl Transform for CheckUpload {
         _: &'a Arena,
         report: &mut Report,
     ) -> Result<Verdict, Refusal> {
-        let Points::Sample(sample) = series.points() else { return Err(Refusal::NoValue) };
-        let timestamp = sample.timestamp_ms.ok_or(Refusal::NoTimestamp)?;
+        let timestamp = match series.points() {
+            Points::Sample(sample) => sample.timestamp_ms,
+            Points::Histogram(histogram) => {
+                check_histogram(&histogram, series.view().name())?;
+                histogram.timestamp_ms
+            }
+            Points::Encoded(_) | Points::Absent => return Err(Refusal::NoValue),
+        };
+        let timestamp = timestamp.ok_or(Refusal::NoTimestamp)?;
         let last = &mut *self.last.borrow_mut();
         let other_family = last.name.begins(series.view().name());
         if std::mem::replace(&mut last.timestamp_ms, timestamp) > timestamp && !other_family {
@@ -86,13 +94,15 @@ impl CheckAhead {
 
 impl Transform for CheckAhead {
     fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
-        let newest = match series.points() {
-            Points::Encoded(encoded) => encoded.newest_ms,
-            Points::Sample(sample) => sample.timestamp_ms,
-            Points::Absent => None,
-        };
+        let newest = series.points().newest_ms();
         newest.map_or(Ok(Verdict::Keep), |newest| is_near(newest, self.now_ms).map(|()| Verdict::Keep))
     }
+}
+
+/// A store refuses a batch for one histogram that is none.
+#[cold]
+fn check_histogram(histogram: &NativeHistogram<'_>, metric: &str) -> Result<(), Refusal> {
+    histogram.check().map_err(|flaw| Refusal::Histogram { metric: shown(metric), flaw })
 }
 
 fn is_near(timestamp: i64, now_ms: i64) -> Result<(), Refusal> {
@@ -154,6 +164,28 @@ mod tests {
         let mut set = SeriesSet::new_in(&arena);
         set.push(&[Label::new("__name__", "up")], MetricType::Gauge, Points::Absent);
         assert_eq!(run(&mut set, &[&step], &mut Report::default()), Err(Refusal::NoValue));
+    }
+
+    #[test]
+    fn a_native_histogram_has_a_time_and_parts_that_belong_together() {
+        let check = |message: &[u8], drift: Option<i64>, expected: Result<(), &str>| {
+            let (step, arena) = (CheckUpload::new(NOW), Arena::new());
+            let mut set = SeriesSet::new_in(&arena);
+            let message = arena.text().alloc_slice_copy(message);
+            let histogram = NativeHistogram { message, timestamp_ms: drift.map(|drift| NOW + drift) };
+            set.push(&[Label::new("__name__", "h")], MetricType::Histogram, Points::Histogram(histogram));
+            let result = run(&mut set, &[&step], &mut Report::default());
+            assert_eq!(result.map_err(|refusal| refusal.to_string()), expected.map_err(str::to_owned));
+        };
+        // A count of 4, all of them in the zero bucket.
+        let good = [1 << 3, 4, 7 << 3, 4];
+        check(&good, Some(0), Ok(()));
+        check(&good, None, Err("a sample has no timestamp"));
+        check(&good, Some(-24 * 60 * MINUTE - 1), Err("a sample is over 24 hours old by the server's clock"));
+        check(&good, Some(10 * MINUTE + 1), Err("a sample is over 10 minutes ahead of the server's clock"));
+        let expected =
+            "a native histogram of metric \"h\" is not valid: its count is 5, and its buckets hold 4 observations";
+        check(&[1 << 3, 5, 7 << 3, 4], Some(0), Err(expected));
     }
 
     #[test]

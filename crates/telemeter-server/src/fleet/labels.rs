@@ -93,6 +93,10 @@ impl FleetLabels {
                     observed.samples += 1;
                     observed.newest_ms = observed.newest_ms.max(sample.timestamp_ms);
                 }
+                Points::Histogram(histogram) => {
+                    observed.samples += 1;
+                    observed.newest_ms = observed.newest_ms.max(histogram.timestamp_ms);
+                }
                 Points::Encoded(encoded) => {
                     observed.samples += u64::from(encoded.samples);
                     observed.newest_ms = observed.newest_ms.max(encoded.newest_ms);

@@ -9,6 +9,7 @@ mod encode;
 use self::distribution::{Distribution, histogram, summary};
 use crate::{
     error::{Error, Limits, Part},
+    exposition::native_histogram::{NativeHistogram, NativeHistograms},
     labels,
     protobuf::{NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
     schema,
@@ -23,11 +24,24 @@ pub use encode::encode;
 /// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::NotUtf8`] for other text in it;
 /// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    decode_with(body, limits, NativeHistograms::Keep, set)
+}
+
+/// As [`decode`]; `native` says what native histograms become.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with<'a>(
+    body: &'a [u8],
+    limits: &Limits,
+    native: NativeHistograms,
+    set: &mut SeriesSet<'a>,
+) -> Result<(), Error> {
     set.set_source(body);
     let mut reader = Reader::new(body);
     while reader.remaining() > 0 {
         let message = reader.bytes()?;
-        let family = Family::of(message).map_err(|error| locate(error, message))?;
+        let family = Family::of(message, native).map_err(|error| locate(error, message))?;
         let mut reader = Reader::new(message);
         while let Some((number, wire)) = reader.field()? {
             if number == 4 {
@@ -59,11 +73,13 @@ fn locate(error: Error, family: &[u8]) -> Error {
 struct Family<'a> {
     name: Option<&'a str>,
     kind: MetricType,
+    /// What native histograms in it become.
+    native: NativeHistograms,
 }
 
 impl<'a> Family<'a> {
     /// Looks for name and type in a `MetricFamily`: protobuf lets them stand behind the metrics.
-    fn of(message: &'a [u8]) -> Result<Self, Error> {
+    fn of(message: &'a [u8], native: NativeHistograms) -> Result<Self, Error> {
         // As the schema has it, a family that says no type is of type counter.
         let (mut name, mut kind) = (None, 0);
         let mut reader = Reader::new(message);
@@ -85,7 +101,7 @@ impl<'a> Family<'a> {
                 _ => reader.skip(number, wire)?,
             }
         }
-        Ok(Self { name, kind: metric_type(kind)? })
+        Ok(Self { name, kind: metric_type(kind)?, native })
     }
 }
 
@@ -167,7 +183,7 @@ fn decode_metric<'a>(
         }
     }
     limits.check_held(set.mark())?;
-    metric.finish(mark, family.kind, limits, set)
+    metric.finish(mark, family, limits, set)
 }
 
 /// The sample at the end of a metric, where it looks like the value of a `Gauge`, `Counter` or `Untyped` and a timestamp of
@@ -244,7 +260,8 @@ fn fields<'a>(
 
 impl<'a> Metric<'a> {
     /// Makes series of what was read; the labels since `mark` are those of the metric.
-    fn finish(&self, mark: usize, kind: MetricType, limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    fn finish(&self, mark: usize, family: &Family<'a>, limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        let kind = family.kind;
         let others = |mine: bool| {
             usize::from(mine)
                 < usize::from(self.gauge.is_some())
@@ -261,6 +278,14 @@ impl<'a> Metric<'a> {
                 let summary = kind == MetricType::Summary;
                 let distribution = if summary { self.summary } else { self.histogram };
                 return match distribution {
+                    Some(distribution)
+                        if !others(true) && distribution.is_native() && family.native == NativeHistograms::Keep =>
+                    {
+                        let message = self.native_message(distribution, set)?;
+                        let histogram = NativeHistogram { message, timestamp_ms: self.timestamp_ms };
+                        set.finish(mark, kind, Points::Histogram(histogram));
+                        Ok(())
+                    }
                     Some(distribution) if !others(true) => self.expand(summary, distribution, mark, limits, set),
                     _ => {
                         set.finish(mark, kind, Points::Absent);

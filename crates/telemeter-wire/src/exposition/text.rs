@@ -22,7 +22,7 @@ mod not_utf8;
 mod number;
 
 pub(crate) use comment::heads_family;
-pub use encode::{encode, encode_part, put_sample, put_type};
+pub use encode::{encode, encode_part, put_histogram, put_sample, put_type};
 pub use families::Families;
 
 /// Decodes a whole body into `set`; see [`decode`](super::decode).

@@ -161,6 +161,7 @@ impl Contents {
         match points {
             Points::Encoded(encoded) => Self::of_payload(encoded.payload),
             Points::Sample(_) => Self { samples: 1, ..Self::default() },
+            Points::Histogram(_) => Self { histograms: 1, ..Self::default() },
             Points::Absent => Self::default(),
         }
     }

@@ -130,16 +130,30 @@ pub(crate) fn check_families(body: &[u8], context: &str) {
     match (ours, library_families(body)) {
         (Ok(()), Ok(families)) => {
             let expected: Vec<_> = families.iter().flat_map(messages::series_of).collect();
+            let mut sent = Vec::new();
+            remote_write::encode(&set, &mut sent);
+            let sent = WriteRequest::decode(&sent[..]).unwrap_or_else(|error| panic!("{context}: {error}"));
             let ours: Vec<_> = set
                 .iter()
-                .map(|series| {
+                .zip(&sent.timeseries)
+                .map(|(series, sent)| {
                     let labels =
                         series.labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
                     let sample = series.samples().next().map(|sample| (sample.value.to_bits(), sample.timestamp_ms));
-                    messages::Flat { labels, kind: series.kind as i32, sample }
+                    let histogram = sent.histograms.first().map(Message::encode_to_vec);
+                    messages::Flat { labels, kind: series.kind as i32, sample, histogram }
                 })
                 .collect();
             assert_eq!(ours, expected, "{context}");
+            // What a client sends on says the same.
+            let mut passed_on = Vec::new();
+            exposition::delimited::encode(&set, &mut passed_on);
+            let passed_on = library_families(&passed_on).unwrap_or_else(|error| panic!("{context}: {error}"));
+            let passed_on: Vec<_> = passed_on.iter().flat_map(messages::series_of).collect();
+            let histograms = |all: &[messages::Flat]| -> Vec<_> {
+                all.iter().filter_map(|series| Some((series.kind, series.histogram.clone()?))).collect()
+            };
+            assert_eq!(histograms(&passed_on), histograms(&expected), "{context}");
         }
         (Err(Error::Protobuf("a metric type that does not exist")), Ok(families)) => {
             assert!(

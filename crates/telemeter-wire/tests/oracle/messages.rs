@@ -259,12 +259,55 @@ pub(crate) struct Bucket {
     pub exemplar: Option<Exemplar>,
 }
 
+impl Histogram {
+    fn is_native(&self) -> bool {
+        !self.positive_span.is_empty()
+            || !self.negative_span.is_empty()
+            || self.zero_threshold() > 0.0
+            || self.zero_count() > 0
+    }
+
+    /// What Prometheus makes of it when it scrapes it and writes it on.
+    fn in_remote_write(&self, is_gauge: bool, timestamp_ms: Option<i64>) -> RemoteHistogram {
+        use remote_histogram::{Count, ZeroCount};
+        let is_float = self.sample_count_float() > 0.0 || self.zero_count_float() > 0.0;
+        let deltas = |deltas: &Vec<i64>| if is_float { Vec::new() } else { deltas.clone() };
+        let counts = |counts: &Vec<f64>| if is_float { counts.clone() } else { Vec::new() };
+        RemoteHistogram {
+            count: Some(if is_float {
+                Count::CountFloat(self.sample_count_float())
+            } else {
+                Count::CountInt(self.sample_count())
+            }),
+            sum: self.sample_sum(),
+            schema: self.schema(),
+            zero_threshold: self.zero_threshold(),
+            zero_count: Some(if is_float {
+                ZeroCount::ZeroCountFloat(self.zero_count_float())
+            } else {
+                ZeroCount::ZeroCountInt(self.zero_count())
+            }),
+            negative_spans: self.negative_span.clone(),
+            negative_deltas: deltas(&self.negative_delta),
+            negative_counts: counts(&self.negative_count),
+            positive_spans: self.positive_span.clone(),
+            positive_deltas: deltas(&self.positive_delta),
+            positive_counts: counts(&self.positive_count),
+            reset_hint: if is_gauge { 3 } else { 0 },
+            timestamp: timestamp_ms.unwrap_or(0),
+            custom_values: Vec::new(),
+        }
+    }
+}
+
 /// A series as both sides are compared.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Flat {
     pub labels: Vec<(String, String)>,
     pub kind: i32,
     pub sample: Option<(u64, Option<i64>)>,
+    /// A native histogram as remote write has it, encoded: so that NaN is equal to itself.
+    pub histogram: Option<Vec<u8>>,
 }
 
 const UNTYPED: i32 = 3;
@@ -290,8 +333,9 @@ fn series_of_metric(family: &MetricFamily, metric: &Metric) -> Vec<Flat> {
         labels: labels(suffix, bound),
         kind: UNTYPED,
         sample: Some((value.to_bits(), metric.timestamp_ms)),
+        histogram: None,
     };
-    let absent = || vec![Flat { labels: labels("", None), kind, sample: None }];
+    let absent = || vec![Flat { labels: labels("", None), kind, sample: None, histogram: None }];
     let held = [
         metric.gauge.is_some(),
         metric.counter.is_some(),
@@ -319,6 +363,10 @@ fn series_of_metric(family: &MetricFamily, metric: &Metric) -> Vec<Flat> {
         }
         _ => {
             let Some(histogram) = &metric.histogram else { return absent() };
+            if histogram.is_native() {
+                let histogram = Some(histogram.in_remote_write(kind == 5, metric.timestamp_ms).encode_to_vec());
+                return vec![Flat { labels: labels("", None), kind, sample: None, histogram }];
+            }
             let count = histogram.sample_count_float.unwrap_or(histogram.sample_count() as f64);
             let mut all: Vec<_> = histogram
                 .bucket
@@ -338,7 +386,8 @@ fn series_of_metric(family: &MetricFamily, metric: &Metric) -> Vec<Flat> {
     };
     match value {
         Some(value) => {
-            vec![Flat { labels: labels("", None), kind, sample: Some((value.to_bits(), metric.timestamp_ms)) }]
+            let sample = Some((value.to_bits(), metric.timestamp_ms));
+            vec![Flat { labels: labels("", None), kind, sample, histogram: None }]
         }
         None => absent(),
     }

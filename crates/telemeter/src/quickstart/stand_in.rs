@@ -114,7 +114,7 @@ fn expose(scraped: &[(&Program, Option<Bytes>)], selectors: &[Selector], now_ms:
         let up = (&up[..], MetricType::Gauge, if read { 1.0 } else { 0.0 });
         let own = own.iter().filter(|_| read).filter_map(|series| match series.points {
             Points::Sample(sample) => Some((series.labels, series.kind, sample.value)),
-            Points::Encoded(_) | Points::Absent => None,
+            Points::Histogram(_) | Points::Encoded(_) | Points::Absent => None,
         });
         for (own, kind, value) in own.chain([up]) {
             labels.clear();

@@ -1,26 +1,41 @@
-//! Summaries and classic histograms, as the series that the text format writes for them.
+//! Summaries and classic histograms, as the series that the text format writes for them; and which histograms are native.
 
 use super::{Metric, fields};
 use crate::{
     error::{Error, Limits},
     exposition::put_float,
+    labels,
     protobuf::{Reader, Wire, expect},
     schema,
     series::{Label, MetricType, Points, Sample, SeriesSet},
 };
 
-/// The count and the sum of a summary or histogram.
+/// `Metric.histogram`.
+const HISTOGRAM: u32 = 7;
+
+/// The count and the sum of a summary or histogram, and what says whether it is a native one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Distribution {
     count: u64,
     count_float: Option<f64>,
     sum: f64,
+    zero_threshold: f64,
+    zero_count: u64,
+    has_spans: bool,
+    /// Whether there is more in it than a native histogram needs.
+    has_others: bool,
 }
 
 impl Distribution {
     #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
     fn count(self) -> f64 {
         self.count_float.unwrap_or(self.count as f64)
+    }
+
+    /// As Prometheus tells native histograms from classic ones: one that nothing was observed in yet has an empty span to say
+    /// that it is native.
+    pub(super) fn is_native(self) -> bool {
+        self.has_spans || self.zero_threshold > 0.0 || self.zero_count > 0
     }
 }
 
@@ -61,15 +76,37 @@ pub(super) fn histogram(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribu
             3 => {
                 expect(wire, Wire::Bytes)?;
                 bucket(reader.bytes()?)?;
+                into.has_others = true;
             }
             4 => {
                 expect(wire, Wire::Fixed64)?;
                 into.count_float = Some(reader.double()?);
             }
-            _ => return Ok(false),
+            6 => {
+                expect(wire, Wire::Fixed64)?;
+                into.zero_threshold = reader.double()?;
+            }
+            7 => {
+                expect(wire, Wire::Varint)?;
+                into.zero_count = reader.varint()?;
+            }
+            9 | 12 => {
+                into.has_spans = true;
+                return Ok(false);
+            }
+            _ => {
+                into.has_others |= !is_of_native(number);
+                return Ok(false);
+            }
         }
         Ok(true)
     })
+}
+
+/// Whether a field of a histogram is one of native histograms: not the classic buckets, and no exemplar, of which the labels
+/// are nobody's to anonymize.
+const fn is_of_native(number: u32) -> bool {
+    matches!(number, 1..=2 | 4..=15)
 }
 
 /// A `Quantile`: which one, and its value.
@@ -125,7 +162,7 @@ impl<'a> Metric<'a> {
         limits: &Limits,
         set: &mut SeriesSet<'a>,
     ) -> Result<(), Error> {
-        let (outer, bound_label) = if summary { (4, "quantile") } else { (7, "le") };
+        let (outer, bound_label) = if summary { (4, "quantile") } else { (HISTOGRAM, "le") };
         // The labels of the metric move into the arena's text, so that each series can have its own copy.
         let text = set.arena().text();
         let labels = &*text.alloc_slice_copy(set.pushed(mark));
@@ -160,6 +197,31 @@ impl<'a> Metric<'a> {
         }
         template(named("_sum")).push(None, distribution.sum, limits, set)?;
         template(named("_count")).push(None, distribution.count(), limits, set)
+    }
+}
+
+impl<'a> Metric<'a> {
+    /// The message of its histogram, with the fields of native histograms alone.
+    #[cold]
+    pub(super) fn native_message(&self, distribution: Distribution, set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
+        let histograms =
+            || labels::fields(self.message).filter(|(number, _)| *number == HISTOGRAM).map(|(_, text)| text);
+        if let (Some(only), None, false) = (histograms().next(), histograms().nth(1), distribution.has_others) {
+            return Ok(only);
+        }
+        let mut kept = bumpalo::collections::Vec::new_in(set.arena().text());
+        for histogram in histograms() {
+            let mut reader = Reader::new(histogram);
+            loop {
+                let at = histogram.len() - reader.remaining();
+                let Some((number, wire)) = reader.field()? else { break };
+                reader.skip(number, wire)?;
+                if is_of_native(number) {
+                    kept.extend_from_slice(&histogram[at..histogram.len() - reader.remaining()]);
+                }
+            }
+        }
+        Ok(kept.into_bump_slice())
     }
 }
 

@@ -11,9 +11,10 @@ const NAME: u8 = key(1, Wire::Bytes);
 const TYPE: u8 = key(3, Wire::Varint);
 const METRIC: u8 = key(4, Wire::Bytes);
 const UNTYPED: u8 = key(5, Wire::Bytes);
+const HISTOGRAM: u8 = key(7, Wire::Bytes);
 
-/// Appends all series of `set` to `out`, a family for each run of series of one name and type. Series of remote write,
-/// and those without a value, have no form here and are left out.
+/// Appends all series of `set` to `out`, a family for each run of series of one name and type. The message of a native
+/// histogram is copied as it came. Series of remote write, and those without a value, have no form here and are left out.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     let mut index = 0;
     while index < set.len() {
@@ -21,18 +22,23 @@ pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
         let name = first.name();
         let run = (index..set.len()).take_while(|&next| {
             let next = set.at(next);
-            next.kind == first.kind && next.name() == name
+            next.kind == first.kind && is_native(&next) == is_native(&first) && next.name() == name
         });
         let run = index..index + run.count();
         index = run.end;
         let before = out.len();
         let (_, any) = put_message(out, |out| {
             put_bytes(out, NAME, name.as_bytes());
-            out.extend_from_slice(&[TYPE, scalar(first.kind) as u8]);
+            let kind = if is_native(&first) { native(first.kind) } else { scalar(first.kind) };
+            out.extend_from_slice(&[TYPE, kind as u8]);
             let head = out.len();
             for series in run.map(|at| set.at(at)) {
-                if let Points::Sample(sample) = series.points {
-                    put_metric(&series, sample, out);
+                match series.points {
+                    Points::Sample(sample) => put_sample(&series, sample, out),
+                    Points::Histogram(histogram) => put_metric(&series, histogram.timestamp_ms, out, |out| {
+                        put_bytes(out, HISTOGRAM, histogram.message);
+                    }),
+                    Points::Encoded(_) | Points::Absent => {}
                 }
             }
             out.len() > head
@@ -51,18 +57,46 @@ const fn scalar(kind: MetricType) -> MetricType {
     }
 }
 
-fn put_metric(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
+/// A native histogram is none of the other types.
+const fn native(kind: MetricType) -> MetricType {
+    match kind {
+        MetricType::GaugeHistogram => kind,
+        MetricType::Histogram | MetricType::Counter | MetricType::Gauge | MetricType::Untyped | MetricType::Summary => {
+            MetricType::Histogram
+        }
+    }
+}
+
+const fn is_native(series: &Series<'_, '_>) -> bool {
+    matches!(series.points, Points::Histogram(_))
+}
+
+#[inline]
+fn put_sample(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
+    put_metric(series, sample.timestamp_ms, out, |out| {
+        let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
+        out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
+        out.extend_from_slice(&sample.value.to_le_bytes());
+    });
+}
+
+/// Appends a metric: its labels, what `put_value` writes, its time.
+#[inline]
+fn put_metric(
+    series: &Series<'_, '_>,
+    timestamp_ms: Option<i64>,
+    out: &mut Vec<u8>,
+    put_value: impl FnOnce(&mut Vec<u8>),
+) {
     out.push(METRIC);
     put_message(out, |out| {
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL) {
             labels::put_label(out, *label);
         }
-        let wrapper = value_key(series.kind).unwrap_or(UNTYPED);
-        out.extend_from_slice(&[wrapper, VALUE_LEN as u8, VALUE]);
-        out.extend_from_slice(&sample.value.to_le_bytes());
-        if let Some(timestamp) = sample.timestamp_ms {
+        put_value(out);
+        if let Some(timestamp_ms) = timestamp_ms {
             out.push(TIMESTAMP);
-            put_varint(out, timestamp as u64);
+            put_varint(out, timestamp_ms as u64);
         }
     });
 }

@@ -67,8 +67,98 @@ fn decodes_each_type() {
         "# TYPE h_bucket untyped\nh_bucket{a=\"b\",le=\"0.25\"} 3\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\
          # TYPE h_sum untyped\nh_sum{a=\"b\"} 8\n# TYPE h_count untyped\nh_count{a=\"b\"} 4\n",
     );
-    let native = field(7, &[varint(1, 4), double(2, 8.0), varint(5, 6)].concat());
-    check(&family("n", 4, &[native]), "# TYPE n_sum untyped\nn_sum 8\n# TYPE n_count untyped\nn_count 4\n");
+    // A schema alone does not make it a native one.
+    let classic = field(7, &[varint(1, 4), double(2, 8.0), varint(5, 6)].concat());
+    check(&family("n", 4, &[classic]), "# TYPE n_sum untyped\nn_sum 8\n# TYPE n_count untyped\nn_count 4\n");
+}
+
+/// `isNativeHistogram` of Prometheus.
+#[test]
+fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
+    let bucket = field(3, &[varint(1, 3), double(2, 0.25)].concat());
+    let exemplar = [&[0x82, 0x01, 9][..], &double(2, 1.0)].concat();
+    let count = varint(1, 4);
+    let span = field(12, &[varint(1, 2), varint(2, 1)].concat());
+    for (fields, is_native) in [
+        (vec![], false),
+        (vec![varint(5, 6)], false),
+        (vec![double(6, 0.0)], false),
+        (vec![double(6, -1.0)], false),
+        (vec![double(6, f64::NAN)], false),
+        (vec![double(6, 0.1), double(6, 0.0)], false),
+        (vec![double(6, 0.0), double(6, 0.1)], true),
+        (vec![varint(7, 0)], false),
+        (vec![varint(7, 1)], true),
+        (vec![double(8, 1.0)], false),
+        (vec![varint(13, 1)], false),
+        // An empty span is there to say that it is native.
+        (vec![field(12, b"")], true),
+        (vec![field(9, b"")], true),
+        (vec![span.clone()], true),
+        (vec![bucket.clone()], false),
+        (vec![bucket.clone(), span.clone(), exemplar.clone()], true),
+    ] {
+        let message = [count.clone(), fields.concat()].concat();
+        for kind in [4, 5] {
+            let body = family("n", kind, &[[label("a", "b"), field(7, &message), varint(6, 7)].concat()]);
+            let arena = Arena::new();
+            let mut set = SeriesSet::new_in(&arena);
+            decode(&body, &Limits::default(), &mut set).expect("a body");
+            let first = set.at(0);
+            let Points::Histogram(histogram) = first.points else {
+                assert!(!is_native, "{fields:02x?}");
+                continue;
+            };
+            assert!(is_native && set.len() == 1, "{fields:02x?}");
+            assert_eq!((first.name(), first.kind as u64, histogram.timestamp_ms), ("n", kind, Some(7)));
+            // Neither classic buckets nor exemplars remain.
+            let others = [bucket.clone(), exemplar.clone()];
+            let kept: Vec<_> = fields.iter().filter(|field| !others.contains(field)).cloned().collect();
+            assert_eq!(histogram.message, [count.clone(), kept.concat()].concat());
+            // To a server that knows none, its sum and count are sent, and its classic buckets.
+            let mut classic = SeriesSet::new_in(&arena);
+            decode_with(&body, &Limits::default(), NativeHistograms::AsClassic, &mut classic).expect("a body");
+            let names: Vec<_> = classic.iter().map(|series| series.name()).collect();
+            let buckets: &[&str] = if fields.contains(&bucket) { &["n_bucket", "n_bucket"] } else { &[] };
+            assert_eq!(names, [buckets, &["n_sum", "n_count"]].concat());
+        }
+    }
+}
+
+#[test]
+fn a_histogram_in_two_parts_is_one() {
+    // As protobuf has it, the fields of both parts are fields of one message.
+    let (one, two) = ([varint(1, 4), varint(7, 3)].concat(), [varint(1, 5), field(12, b"")].concat());
+    let metric = [field(7, &one), label("a", "b"), field(7, &two)].concat();
+    let body = family("n", 4, &[metric]);
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    decode(&body, &Limits::default(), &mut set).expect("a body");
+    let Points::Histogram(histogram) = set.at(0).points else { panic!("native") };
+    assert_eq!(histogram.message, [one, two].concat());
+}
+
+#[test]
+fn families_of_histograms_and_samples_stand_apart() {
+    let (name, message, mut body) = ([Label::new(NAME_LABEL, "h")], [7 << 3, 1], Vec::new());
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let histogram = Points::Histogram(NativeHistogram { message: &message, timestamp_ms: None });
+    let sample = Points::Sample(Sample { value: 1.0, timestamp_ms: None });
+    for (kind, points) in [
+        (MetricType::Histogram, histogram),
+        (MetricType::Histogram, sample),
+        (MetricType::GaugeHistogram, histogram),
+        (MetricType::Untyped, histogram),
+    ] {
+        set.push(&name, kind, points);
+    }
+    encode(&set, &mut body);
+    let mut again = SeriesSet::new_in(&arena);
+    decode(&body, &Limits::default(), &mut again).expect("our own body");
+    let found: Vec<_> = again.iter().map(|series| (series.kind, series.points)).collect();
+    use MetricType::{GaugeHistogram, Histogram, Untyped};
+    assert_eq!(found, [(Histogram, histogram), (Untyped, sample), (GaugeHistogram, histogram), (Histogram, histogram)]);
 }
 
 #[test]

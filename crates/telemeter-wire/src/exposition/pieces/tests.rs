@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     error::Limits,
-    exposition,
+    exposition::{self, NativeHistograms},
     series::{Arena, MetricType, SeriesSet},
 };
 
@@ -47,7 +47,14 @@ fn decoded(body: &[u8], chunk: usize) -> Result<Vec<MetricType>, Error> {
     let mut decode = |piece: &[u8]| {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        exposition::decode_part(Format::Text, piece, &Limits::default(), &mut set, &mut families)?;
+        exposition::decode_part(
+            Format::Text,
+            piece,
+            &Limits::default(),
+            &mut set,
+            &mut families,
+            NativeHistograms::Keep,
+        )?;
         kinds.extend(set.iter().map(|series| series.kind));
         Ok(())
     };

@@ -2,12 +2,13 @@
 
 use super::{Families, is_name_byte};
 use crate::{
-    exposition::put_float,
-    series::{Label, MetricType, NAME_LABEL, Sample, SeriesSet},
+    exposition::{NativeHistogram, put_float},
+    series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
 
 /// Appends all series of `set` to `out`, a `# TYPE` line before the first of each name. Only the float samples of
-/// remote-write series have a form here; each is a line.
+/// remote-write series have a form here; each is a line. Of a native histogram of an exposition format, which has none, a
+/// comment says what it is.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     encode_part(set, &mut Families::default(), out);
 }
@@ -18,6 +19,9 @@ pub fn encode_part(set: &SeriesSet<'_>, families: &mut Families, out: &mut Vec<u
     let mut last = None;
     for series in set.iter() {
         let name = series.name();
+        if let Points::Histogram(histogram) = series.points {
+            put_histogram(name, series.labels, histogram, out);
+        }
         for sample in series.samples() {
             if last != Some(name) {
                 last = Some(name);
@@ -46,6 +50,33 @@ pub fn put_type(name: &str, kind: MetricType, out: &mut Vec<u8>) {
 
 /// Appends the line of one sample. `labels` may hold `__name__`: it is not written twice.
 pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Vec<u8>) {
+    put_series(name, labels, out);
+    out.push(b' ');
+    put_float(out, sample.value);
+    put_timestamp(sample.timestamp_ms, out);
+}
+
+/// Appends a comment that tells of a native histogram: `# native histogram x{a="b"} count=4 sum=8.5 buckets=2 schema=3 TIME`.
+/// `labels` may hold `__name__`: it is not written twice.
+pub fn put_histogram(name: &str, labels: &[Label<'_>], histogram: NativeHistogram<'_>, out: &mut Vec<u8>) {
+    let (count, sum) = histogram.count_and_sum();
+    out.extend_from_slice(b"# native histogram ");
+    put_series(name, labels, out);
+    for (what, value) in [(&b" count="[..], count), (b" sum=", sum)] {
+        out.extend_from_slice(what);
+        put_float(out, value);
+    }
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(b" buckets=");
+    out.extend_from_slice(digits.format(histogram.buckets()).as_bytes());
+    out.extend_from_slice(b" schema=");
+    out.extend_from_slice(digits.format(histogram.schema()).as_bytes());
+    put_timestamp(histogram.timestamp_ms, out);
+}
+
+/// Appends a name and labels.
+#[inline]
+fn put_series(name: &str, labels: &[Label<'_>], out: &mut Vec<u8>) {
     let plain = is_plain_name(name);
     if plain {
         out.extend_from_slice(name.as_bytes());
@@ -70,11 +101,14 @@ pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Ve
     if separator == b',' {
         out.push(b'}');
     }
-    out.push(b' ');
-    put_float(out, sample.value);
-    if let Some(timestamp) = sample.timestamp_ms {
+}
+
+/// Appends a time, where there is one, and the end of the line.
+#[inline]
+fn put_timestamp(timestamp_ms: Option<i64>, out: &mut Vec<u8>) {
+    if let Some(timestamp_ms) = timestamp_ms {
         out.push(b' ');
-        out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(timestamp_ms).as_bytes());
     }
     out.push(b'\n');
 }

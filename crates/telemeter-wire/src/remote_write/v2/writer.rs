@@ -9,7 +9,7 @@ use super::{Contents, exemplars::Orphans, symbols::SymbolTable};
 use crate::{
     protobuf::{Reader, Wire, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},
-    series::{Encoded, Label, Points, SeriesSet},
+    series::{Encoded, Label, MetricType, Points, SeriesSet},
 };
 
 /// A series, as a field of the request; and what it has as fields.
@@ -180,6 +180,14 @@ impl RequestWriter<'_, '_> {
                 self.request.contents.samples += 1;
                 self.request.body.clear();
                 put_sample(sample, &mut self.request.body);
+                Some(self.request.put_series_of_body())
+            }
+            Points::Histogram(histogram) => {
+                self.refer(index);
+                self.request.contents.histograms += 1;
+                self.request.body.clear();
+                let is_gauge = self.set.at(index).kind == MetricType::GaugeHistogram;
+                histogram.put_remote(HISTOGRAM, is_gauge, &mut self.request.body);
                 Some(self.request.put_series_of_body())
             }
             Points::Encoded(Encoded { payload, .. })

@@ -1,0 +1,354 @@
+//! Native histograms of the delimited format: read, checked, and written as remote write has them.
+//!
+//! A series holds the `io.prometheus.client.Histogram` message as it came, so that a client can pass it on; it is read where it
+//! is checked and where it is written for a store.
+//!
+//! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>; Go:
+//! `prometheus/model/textparse/protobufparse.go` and `prometheus/model/histogram`, `Validate`; the exponential schemas:
+//! <https://prometheus.io/docs/specs/native_histograms/>.
+
+mod remote;
+
+use std::fmt;
+
+use crate::protobuf::{Reader, Wire};
+
+/// One native histogram at one time, as an exposition format has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NativeHistogram<'a> {
+    /// An `io.prometheus.client.Histogram`, decoded once already. Its classic buckets and exemplars count for nothing.
+    pub message: &'a [u8],
+    /// Milliseconds since the Unix epoch; `None` where the sender gave none.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What becomes of native histograms when a body is decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NativeHistograms {
+    /// They become [`Points::Histogram`](crate::Points::Histogram).
+    #[default]
+    Keep,
+    /// Their sum and count, and the classic buckets beside them, become series, as those of classic histograms do.
+    AsClassic,
+}
+
+/// Which half of the buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketSign {
+    /// Those of values below the zero bucket.
+    Negative,
+    /// Those of values above it.
+    Positive,
+}
+
+impl fmt::Display for BucketSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Negative => "negative",
+            Self::Positive => "positive",
+        })
+    }
+}
+
+/// Why a native histogram is not one that a store takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistogramFlaw {
+    /// A schema of which no store knows the bounds of buckets.
+    #[error("its schema is {schema}, which is not within -4 and 8")]
+    Schema {
+        /// What it says.
+        schema: i32,
+    },
+    /// Spans and buckets that do not belong together.
+    #[error("its {sign} spans need {needed} buckets, and it has {buckets}")]
+    Spans {
+        /// Of which buckets.
+        sign: BucketSign,
+        /// How many buckets the spans cover.
+        needed: u64,
+        /// How many there are.
+        buckets: u64,
+    },
+    /// A span that begins before the one before it has ended.
+    #[error("its {sign} span {span} has the negative offset {offset}")]
+    Offset {
+        /// Of which buckets.
+        sign: BucketSign,
+        /// Which span, from 1.
+        span: usize,
+        /// The offset.
+        offset: i32,
+    },
+    /// A bucket that holds less than nothing, or more than can be counted.
+    #[error("its {sign} bucket {bucket} has a count that is below zero or too large")]
+    Bucket {
+        /// Of which buckets.
+        sign: BucketSign,
+        /// Which bucket, from 1.
+        bucket: usize,
+    },
+    /// A count below zero, of all observations or of those in the zero bucket.
+    #[error("one of its counts is below zero")]
+    NegativeCount,
+    /// Integer buckets that do not add up.
+    #[error("its count is {count}, and its buckets hold {buckets} observations")]
+    Count {
+        /// What it says.
+        count: u64,
+        /// What its buckets hold, the zero bucket among them.
+        buckets: u128,
+    },
+}
+
+/// The smallest and the largest exponential schema: the resolution of the buckets.
+const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
+
+/// A field of a message that was checked.
+enum Field<'a> {
+    Varint(u64),
+    Double(f64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a checked message, those that nobody knows left out.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
+    let mut reader = Reader::new(message);
+    std::iter::from_fn(move || {
+        loop {
+            // An error here can only be the end: the message was checked when it was decoded.
+            let (number, wire) = reader.field().ok()??;
+            let field = match wire {
+                Wire::Varint => Field::Varint(reader.varint().ok()?),
+                Wire::Fixed64 => Field::Double(reader.double().ok()?),
+                Wire::Bytes => Field::Bytes(reader.bytes().ok()?),
+                Wire::GroupStart | Wire::GroupEnd | Wire::Fixed32 => {
+                    reader.skip(number, wire).ok()?;
+                    continue;
+                }
+            };
+            return Some((number, field));
+        }
+    })
+}
+
+/// What a histogram says beside its buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Totals {
+    count: u64,
+    count_float: f64,
+    sum: f64,
+    schema: i32,
+    zero_threshold: f64,
+    zero_count: u64,
+    zero_count_float: f64,
+}
+
+impl Totals {
+    /// As Prometheus tells integer and float histograms apart.
+    fn is_float(&self) -> bool {
+        self.count_float > 0.0 || self.zero_count_float > 0.0
+    }
+}
+
+/// A run of buckets: how far it begins behind the one before, and how many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    offset: i32,
+    length: u32,
+}
+
+impl Span {
+    fn read(message: &[u8]) -> Self {
+        let mut span = Self { offset: 0, length: 0 };
+        for field in fields(message) {
+            match field {
+                (1, Field::Varint(offset)) => span.offset = unzigzag(u64::from(offset as u32)) as i32,
+                (2, Field::Varint(length)) => span.length = length as u32,
+                _ => {}
+            }
+        }
+        span
+    }
+}
+
+/// A signed number that was written with its sign in the lowest bit.
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+impl<'a> NativeHistogram<'a> {
+    /// How many observations it counts, and their sum.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+    pub fn count_and_sum(&self) -> (f64, f64) {
+        let totals = self.totals();
+        (if totals.is_float() { totals.count_float } else { totals.count as f64 }, totals.sum)
+    }
+
+    /// How many buckets it has beside the zero bucket.
+    #[must_use]
+    pub fn buckets(&self) -> usize {
+        [BucketSign::Negative, BucketSign::Positive]
+            .map(|sign| self.spans(sign).map(|span| span.length as usize).sum::<usize>())
+            .iter()
+            .sum()
+    }
+
+    /// Its schema, the resolution of its buckets.
+    #[must_use]
+    pub fn schema(&self) -> i32 {
+        self.totals().schema
+    }
+
+    /// Checks it as a store does that would refuse it.
+    ///
+    /// # Errors
+    /// The first [`HistogramFlaw`].
+    pub fn check(&self) -> Result<(), HistogramFlaw> {
+        let totals = self.totals();
+        if !SCHEMAS.contains(&totals.schema) {
+            return Err(HistogramFlaw::Schema { schema: totals.schema });
+        }
+        let mut observations = u128::from(totals.zero_count);
+        for sign in [BucketSign::Negative, BucketSign::Positive] {
+            let needed = self.check_spans(sign)?;
+            let buckets =
+                if totals.is_float() { self.check_counts(sign)? } else { self.check_deltas(sign, &mut observations)? };
+            if needed != buckets {
+                return Err(HistogramFlaw::Spans { sign, needed, buckets });
+            }
+        }
+        if totals.is_float() {
+            // Sums of floats are not exact: nobody holds the count of a float histogram against them.
+            let is_negative = totals.count_float < 0.0 || totals.zero_count_float < 0.0;
+            return if is_negative { Err(HistogramFlaw::NegativeCount) } else { Ok(()) };
+        }
+        // An observation that is NaN is in no bucket, and makes the sum NaN.
+        let count = u128::from(totals.count);
+        let adds_up = if totals.sum.is_nan() { observations <= count } else { observations == count };
+        if adds_up { Ok(()) } else { Err(HistogramFlaw::Count { count: totals.count, buckets: observations }) }
+    }
+
+    /// Answers how many buckets the spans cover.
+    fn check_spans(&self, sign: BucketSign) -> Result<u64, HistogramFlaw> {
+        let mut needed = 0;
+        for (at, span) in self.spans(sign).enumerate() {
+            if at > 0 && span.offset < 0 {
+                return Err(HistogramFlaw::Offset { sign, span: at + 1, offset: span.offset });
+            }
+            needed += u64::from(span.length);
+        }
+        Ok(needed)
+    }
+
+    /// Answers how many buckets there are.
+    fn check_counts(&self, sign: BucketSign) -> Result<u64, HistogramFlaw> {
+        let mut buckets = 0;
+        for count in self.counts(sign) {
+            buckets += 1;
+            if count < 0.0 {
+                return Err(HistogramFlaw::Bucket { sign, bucket: buckets });
+            }
+        }
+        Ok(buckets as u64)
+    }
+
+    /// Answers how many buckets there are, and adds what they hold.
+    fn check_deltas(&self, sign: BucketSign, observations: &mut u128) -> Result<u64, HistogramFlaw> {
+        let (mut buckets, mut count) = (0, 0_i64);
+        for delta in self.deltas(sign) {
+            buckets += 1;
+            let flaw = HistogramFlaw::Bucket { sign, bucket: buckets };
+            count = count.checked_add(delta).ok_or(flaw)?;
+            *observations += u128::from(u64::try_from(count).map_err(|_| flaw)?);
+        }
+        Ok(buckets as u64)
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for field in fields(self.message) {
+            match field {
+                (1, Field::Varint(count)) => totals.count = count,
+                (2, Field::Double(sum)) => totals.sum = sum,
+                (4, Field::Double(count)) => totals.count_float = count,
+                (5, Field::Varint(schema)) => totals.schema = unzigzag(u64::from(schema as u32)) as i32,
+                (6, Field::Double(threshold)) => totals.zero_threshold = threshold,
+                (7, Field::Varint(count)) => totals.zero_count = count,
+                (8, Field::Double(count)) => totals.zero_count_float = count,
+                _ => {}
+            }
+        }
+        totals
+    }
+
+    fn spans(&self, sign: BucketSign) -> impl Iterator<Item = Span> + use<'a> {
+        let wanted = match sign {
+            BucketSign::Negative => 9,
+            BucketSign::Positive => 12,
+        };
+        fields(self.message).filter_map(move |(number, field)| match field {
+            Field::Bytes(span) if number == wanted => Some(Span::read(span)),
+            _ => None,
+        })
+    }
+
+    /// What each bucket of an integer histogram holds more than the one before it.
+    fn deltas(&self, sign: BucketSign) -> impl Iterator<Item = i64> + use<'a> {
+        let wanted = match sign {
+            BucketSign::Negative => 10,
+            BucketSign::Positive => 13,
+        };
+        repeated(
+            self.message,
+            wanted,
+            |field| match field {
+                Field::Varint(delta) => Some(unzigzag(delta)),
+                Field::Double(_) | Field::Bytes(_) => None,
+            },
+            |packed| packed.varint().ok().map(unzigzag),
+        )
+    }
+
+    /// What each bucket of a float histogram holds.
+    fn counts(&self, sign: BucketSign) -> impl Iterator<Item = f64> + use<'a> {
+        let wanted = match sign {
+            BucketSign::Negative => 11,
+            BucketSign::Positive => 14,
+        };
+        repeated(
+            self.message,
+            wanted,
+            |field| match field {
+                Field::Double(count) => Some(count),
+                Field::Varint(_) | Field::Bytes(_) => None,
+            },
+            |packed| packed.double().ok(),
+        )
+    }
+}
+
+/// The values of a repeated field: one a field, or many in a packed one.
+fn repeated<'a, T>(
+    message: &'a [u8],
+    wanted: u32,
+    single: impl Fn(Field<'a>) -> Option<T>,
+    next: impl Fn(&mut Reader<'a>) -> Option<T>,
+) -> impl Iterator<Item = T> {
+    let (mut all, mut packed) = (fields(message), Reader::new(&[]));
+    std::iter::from_fn(move || {
+        loop {
+            if packed.remaining() > 0 {
+                return next(&mut packed);
+            }
+            match all.next()? {
+                (number, Field::Bytes(bytes)) if number == wanted => packed = Reader::new(bytes),
+                (number, field) if number == wanted => return single(field),
+                _ => {}
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
