@@ -28,18 +28,18 @@ const SWEEP_EVERY_MS: i64 = 10_000;
 /// this must be able to find the value again.
 #[derive(Debug)]
 pub(crate) struct Bounded<V> {
-    shards: Box<[Mutex<Shard<V>>]>,
+    shards: Box<[Mutex<BoundedShard<V>>]>,
     per_shard: usize,
 }
 
 #[derive(Debug)]
-struct Shard<V> {
-    entries: HashMap<Digest, Entry<V>>,
+struct BoundedShard<V> {
+    entries: HashMap<Digest, BoundedEntry<V>>,
     swept_ms: i64,
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct BoundedEntry<V> {
     ends_ms: i64,
     value: V,
 }
@@ -48,7 +48,7 @@ impl<V: Clone> Bounded<V> {
     /// Room for `entries`; none at all with 0.
     pub(crate) fn new(entries: usize) -> Self {
         let shards = entries.clamp(1, SHARDS);
-        let shard = || Mutex::new(Shard { entries: HashMap::new(), swept_ms: i64::MIN });
+        let shard = || Mutex::new(BoundedShard { entries: HashMap::new(), swept_ms: i64::MIN });
         Self { shards: (0..shards).map(|_| shard()).collect(), per_shard: entries / shards }
     }
 
@@ -67,7 +67,7 @@ impl<V: Clone> Bounded<V> {
         if shard.entries.len() >= self.per_shard && !shard.entries.contains_key(&key) {
             shard.make_room(now_ms);
         }
-        shard.entries.insert(key, Entry { ends_ms, value });
+        shard.entries.insert(key, BoundedEntry { ends_ms, value });
     }
 
     /// Forgets the value.
@@ -75,7 +75,7 @@ impl<V: Clone> Bounded<V> {
         self.shard(key).lock().entries.remove(key);
     }
 
-    fn shard(&self, key: &Digest) -> &Mutex<Shard<V>> {
+    fn shard(&self, key: &Digest) -> &Mutex<BoundedShard<V>> {
         &self.shards[usize::from(key[31]) % self.shards.len()]
     }
 
@@ -85,7 +85,7 @@ impl<V: Clone> Bounded<V> {
     }
 }
 
-impl<V> Shard<V> {
+impl<V> BoundedShard<V> {
     /// Drops what is over; when nothing is, some other entry: which one depends on the map's random seed.
     fn make_room(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.swept_ms) >= SWEEP_EVERY_MS {

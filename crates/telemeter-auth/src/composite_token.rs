@@ -62,7 +62,7 @@ pub fn decode(token: &str) -> Result<CompositeToken, Error> {
 
     let mut reader = serde_json::Deserializer::from_str(json.expose());
     let fields =
-        reader.deserialize_map(Reader).map_err(|_| Error::CompositeToken("not a JSON object of its fields"))?;
+        reader.deserialize_map(TokenReader).map_err(|_| Error::CompositeToken("not a JSON object of its fields"))?;
     reader.end().map_err(|_| Error::CompositeToken("something follows the JSON object"))?;
 
     let (authorization_token, cluster_id) = fields?;
@@ -72,27 +72,27 @@ pub fn decode(token: &str) -> Result<CompositeToken, Error> {
 }
 
 /// What to say of a field.
-struct Wording {
+struct FieldMessage {
     name: &'static str,
     missing: &'static str,
     empty: &'static str,
     bad: &'static str,
 }
 
-const AUTHORIZATION_TOKEN: Wording = Wording {
+const AUTHORIZATION_TOKEN: FieldMessage = FieldMessage {
     name: "authorization_token",
     missing: "authorization_token is missing",
     empty: "authorization_token is empty",
     bad: "authorization_token is too long or holds control characters",
 };
-const CLUSTER_ID: Wording = Wording {
+const CLUSTER_ID: FieldMessage = FieldMessage {
     name: "cluster_id",
     missing: "cluster_id is missing",
     empty: "cluster_id is empty",
     bad: "cluster_id is too long or holds control characters",
 };
 
-fn check(value: &str, max_bytes: usize, wording: &Wording) -> Result<(), Error> {
+fn check(value: &str, max_bytes: usize, wording: &FieldMessage) -> Result<(), Error> {
     if value.is_empty() {
         return Err(Error::CompositeToken(wording.empty));
     }
@@ -103,9 +103,9 @@ fn check(value: &str, max_bytes: usize, wording: &Wording) -> Result<(), Error> 
 }
 
 /// Reads the object; what JSON cannot say against it comes back as our own error.
-struct Reader;
+struct TokenReader;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for TokenReader {
     type Value = Result<(String, String), Error>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

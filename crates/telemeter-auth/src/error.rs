@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::jwt::Fault;
+use crate::jwt::TokenFault;
 
 /// Why a caller is not known, or why we cannot find out. It answers nobody: the server turns it into a status.
 ///
@@ -20,7 +20,7 @@ pub enum Error {
     CompositeToken(&'static str),
     /// The bearer token of an upload is not one that we gave out, or no longer good.
     #[error("bad token: {0}")]
-    Token(#[from] Fault),
+    Token(#[from] TokenFault),
     /// The authority refuses the caller.
     #[error("the authority refused with status {status}{}", quoted(.said))]
     Refused {

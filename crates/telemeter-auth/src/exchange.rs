@@ -14,7 +14,7 @@ pub const VERSION: u32 = 1;
 /// Source: Go: `pkg/authorize/token_store.go`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Exchange {
+pub struct TokenResponse {
     /// [`VERSION`].
     pub version: u32,
     /// The JWT.
@@ -27,7 +27,7 @@ pub struct Exchange {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Exchange {
+impl TokenResponse {
     /// What the server answers with.
     pub fn new(token: Secret, expires_in_seconds: i64, labels: BTreeMap<String, String>) -> Self {
         Self { version: VERSION, token, expires_in_seconds, labels }
@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn prints_what_go_prints_and_reads_it_back() {
         let labels = [("x", "y"), ("_id", "c-1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let exchange = Exchange::new("a.b.c".into(), 86_400, labels.into());
+        let exchange = TokenResponse::new("a.b.c".into(), 86_400, labels.into());
         assert_eq!(String::from_utf8(exchange.to_json()).unwrap(), GOLDEN);
-        assert_eq!(Exchange::from_json(GOLDEN.as_bytes()), Ok(exchange.clone()));
+        assert_eq!(TokenResponse::from_json(GOLDEN.as_bytes()), Ok(exchange.clone()));
         assert!(!format!("{exchange:?}").contains("a.b.c"));
     }
 
@@ -93,7 +93,7 @@ mod tests {
             r#"{"version":1,"token":"t","expiresInSeconds":1,"labels":null}"#,
             r#"{"version":1,"token":"t","expiresInSeconds":1,"later":[{}]}"#,
         ] {
-            assert!(Exchange::from_json(json.as_bytes()).unwrap().labels.is_empty());
+            assert!(TokenResponse::from_json(json.as_bytes()).unwrap().labels.is_empty());
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
             r#"{"version":1,"token":"","expiresInSeconds":1}"#,
             r#"{"version":1,"token":"t"}"#,
         ] {
-            assert!(Exchange::from_json(json.as_bytes()).is_err(), "{json}");
+            assert!(TokenResponse::from_json(json.as_bytes()).is_err(), "{json}");
         }
     }
 }

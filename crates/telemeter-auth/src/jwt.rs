@@ -9,11 +9,11 @@ mod verify;
 pub use claims::{AUDIENCE, Caller, Claims, ISSUER};
 pub use keys::{Algorithm, Keys};
 pub use sign::sign;
-pub use verify::{REMEMBERED_BY_DEFAULT, Verifier};
+pub use verify::{REMEMBERED_BY_DEFAULT, TokenVerifier};
 
 /// Why a token is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum TokenFault {
     /// It is not a token of this kind at all.
     #[error("malformed: {0}")]
     Malformed(&'static str),
@@ -42,14 +42,14 @@ pub enum Fault {
 #[error("{fault}")]
 pub struct BadToken {
     /// Why it is not good.
-    pub fault: Fault,
+    pub fault: TokenFault,
     /// Whom it named while it was good: our signature is on it, and nothing but its time is wrong. To be told, and for
     /// nothing else.
     pub named: Option<Box<Caller>>,
 }
 
-impl From<Fault> for BadToken {
-    fn from(fault: Fault) -> Self {
+impl From<TokenFault> for BadToken {
+    fn from(fault: TokenFault) -> Self {
         Self { fault, named: None }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use self::connection::{Command, Reply};
 pub use self::metrics::{CacheMetrics, ReadResult, WriteResult};
-use self::server::Server;
+use self::server::MemcachedServer;
 
 /// The longest value that is written or read.
 pub const MAX_VALUE_BYTES: usize = 4 * 1024;
@@ -43,14 +43,14 @@ pub enum CacheError {
 /// keys miss, all others stay where they are.
 #[derive(Debug)]
 pub struct Memcached {
-    servers: Vec<Arc<Server>>,
+    servers: Vec<Arc<MemcachedServer>>,
     lookups: tokio::task::JoinHandle<()>,
 }
 
 impl Memcached {
     /// Servers as `host:port`; names are looked up now and every `interval`. Runs within a tokio runtime.
     pub fn new(servers: &[String], interval: Duration) -> Self {
-        let servers: Vec<_> = servers.iter().map(|name| Arc::new(Server::new(name))).collect();
+        let servers: Vec<_> = servers.iter().map(|name| Arc::new(MemcachedServer::new(name))).collect();
         let named: Vec<_> = servers.iter().filter(|server| server.is_named()).cloned().collect();
         let interval = interval.max(Duration::from_millis(100));
         let lookups = tokio::spawn(async move {

@@ -61,7 +61,7 @@ pub struct TokenSource(Arc<Inner>);
 struct Inner {
     provider: Provider,
     clock: Clock,
-    state: RwLock<State>,
+    state: RwLock<TokenState>,
     /// One renewal at a time; it runs in a task of its own, so that no caller's end breaks it off.
     renewal: tokio::sync::Mutex<()>,
     wake: Arc<Notify>,
@@ -70,9 +70,9 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct State {
-    current: Option<Current>,
-    failure: Option<Failure>,
+struct TokenState {
+    current: Option<HeldToken>,
+    failure: Option<TokenFailure>,
     /// When a refused token was last renewed.
     refused_ms: Option<i64>,
     /// How many tokens there have been.
@@ -80,7 +80,7 @@ struct State {
 }
 
 /// A token, and the times of its life, all on the monotonic clock.
-struct Current {
+struct HeldToken {
     token: Secret,
     /// Which grant it is from: a provider may give the same token again.
     grant: u64,
@@ -109,7 +109,7 @@ pub enum SendError {
 
 /// What a 401 to a token calls for.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+enum TokenRefusal {
     /// There is another token by now: it is tried.
     Superseded,
     /// The token is to be renewed, and then tried.
@@ -122,7 +122,7 @@ enum Refusal {
     TooSoon,
 }
 
-struct Failure {
+struct TokenFailure {
     error: Error,
     at: tokio::time::Instant,
     logged: tokio::time::Instant,
@@ -156,11 +156,11 @@ impl TokenSource {
         if let Some(granted) = self.0.valid() {
             return Ok(granted);
         }
-        self.renewed(Want::Valid).await?;
+        self.renewed(RenewalPurpose::Valid).await?;
         self.0.valid().ok_or_else(|| unavailable("the token ended at once"))
     }
 
-    async fn renewed(&self, want: Want) -> Result<(), Error> {
+    async fn renewed(&self, want: RenewalPurpose) -> Result<(), Error> {
         let inner = self.0.clone();
         let renewal = tokio::spawn(async move { inner.renew(want).await });
         renewal.await.unwrap_or_else(|_| Err(unavailable("the question was dropped")))
@@ -191,21 +191,21 @@ impl TokenSource {
             }
             let refusal = self.0.state.write().on_refusal(grant, self.0.clock.monotonic_ms());
             match refusal {
-                Refusal::Superseded => {}
-                Refusal::Renew | Refusal::Renewing => {
-                    if refusal == Refusal::Renew {
+                TokenRefusal::Superseded => {}
+                TokenRefusal::Renew | TokenRefusal::Renewing => {
+                    if refusal == TokenRefusal::Renew {
                         self.0.wake.notify_one();
                     }
-                    self.renewed(Want::Other { than: grant }).await.map_err(SendError::NoToken)?;
+                    self.renewed(RenewalPurpose::Other { than: grant }).await.map_err(SendError::NoToken)?;
                 }
-                Refusal::OfRequest if !challenge::is_invalid_token(&answer.headers) => return Ok(answer),
-                Refusal::OfRequest => {
+                TokenRefusal::OfRequest if !challenge::is_invalid_token(&answer.headers) => return Ok(answer),
+                TokenRefusal::OfRequest => {
                     if !self.0.is_called_invalid.swap(true, Ordering::Relaxed) {
                         tracing::error!("our token is refused as invalid although it was just renewed");
                     }
                     return Err(SendError::TokenRefused);
                 }
-                Refusal::TooSoon => return Err(SendError::TokenRefused),
+                TokenRefusal::TooSoon => return Err(SendError::TokenRefused),
             }
             (token, grant) = self.granted().await.map_err(SendError::NoToken)?;
         }
@@ -246,7 +246,7 @@ impl Drop for Inner {
 
 /// What a renewal is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+enum RenewalPurpose {
     /// A caller waits for any good token.
     Valid,
     /// It is time for a new one.
@@ -258,27 +258,27 @@ enum Want {
     },
 }
 
-impl State {
+impl TokenState {
     /// What a 401 to the token of this grant calls for.
-    fn on_refusal(&mut self, grant: u64, now_ms: i64) -> Refusal {
-        let Some(current) = &mut self.current else { return Refusal::Renewing };
+    fn on_refusal(&mut self, grant: u64, now_ms: i64) -> TokenRefusal {
+        let Some(current) = &mut self.current else { return TokenRefusal::Renewing };
         if current.grant != grant {
-            return Refusal::Superseded;
+            return TokenRefusal::Superseded;
         }
         if current.is_refused {
-            return Refusal::Renewing;
+            return TokenRefusal::Renewing;
         }
         if current.is_after_refusal && now_ms.saturating_sub(current.asked_ms) < BETWEEN_REFUSALS_MS {
-            return Refusal::OfRequest;
+            return TokenRefusal::OfRequest;
         }
         if self.refused_ms.is_some_and(|last_ms| now_ms.saturating_sub(last_ms) < BETWEEN_REFUSALS_MS) {
-            return Refusal::TooSoon;
+            return TokenRefusal::TooSoon;
         }
         self.refused_ms = Some(now_ms);
         current.is_refused = true;
         // In the background, too, until it has worked.
         current.renew_ms = i64::MIN;
-        Refusal::Renew
+        TokenRefusal::Renew
     }
 }
 
@@ -290,11 +290,11 @@ impl Inner {
         Some((current.token.clone(), current.grant))
     }
 
-    fn has(&self, want: Want) -> bool {
+    fn has(&self, want: RenewalPurpose) -> bool {
         match want {
-            Want::Valid => self.valid().is_some(),
-            Want::Fresh => !self.is_due() && self.valid().is_some(),
-            Want::Other { than } => self.valid().is_some_and(|(_, grant)| grant != than),
+            RenewalPurpose::Valid => self.valid().is_some(),
+            RenewalPurpose::Fresh => !self.is_due() && self.valid().is_some(),
+            RenewalPurpose::Other { than } => self.valid().is_some_and(|(_, grant)| grant != than),
         }
     }
 
@@ -310,12 +310,12 @@ impl Inner {
     }
 
     /// Fetches a token, unless somebody else just did, or just failed to.
-    async fn renew(&self, want: Want) -> Result<(), Error> {
+    async fn renew(&self, want: RenewalPurpose) -> Result<(), Error> {
         let _one_at_a_time = self.renewal.lock().await;
         if self.has(want) {
             return Ok(());
         }
-        if want != Want::Fresh
+        if want != RenewalPurpose::Fresh
             && let Some(failure) = &self.state.read().failure
             && failure.at.elapsed() < AFTER_FAILURE
         {
@@ -338,7 +338,7 @@ impl Inner {
                 }
                 state.grants += 1;
                 let is_after_refusal = state.current.as_ref().is_some_and(|current| current.is_refused);
-                state.current = Some(Current { is_after_refusal, ..Current::new(granted, state.grants, asked_ms) });
+                state.current = Some(HeldToken { is_after_refusal, ..HeldToken::new(granted, state.grants, asked_ms) });
                 drop(state);
                 self.wake.notify_one();
                 Ok(())
@@ -353,14 +353,14 @@ impl Inner {
                 if known.is_none() {
                     tracing::warn!(%reason, "no token from the OIDC provider");
                 }
-                state.failure = Some(Failure { error: error.clone(), at: now, logged });
+                state.failure = Some(TokenFailure { error: error.clone(), at: now, logged });
                 Err(error)
             }
         }
     }
 }
 
-impl Current {
+impl HeldToken {
     /// Renewed at 80 % of its life or 10 s before its end, whichever is earlier; but not before half of its life.
     fn new(granted: Granted, grant: u64, asked_ms: i64) -> Self {
         let (renew_ms, expires_ms) = match granted.lives {
@@ -383,7 +383,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 async fn keep_fresh(source: Weak<Inner>, wake: Arc<Notify>) {
     let mut backoff = AFTER_FAILURE;
     while let Some(inner) = source.upgrade() {
-        let wait = if !inner.is_due() || inner.renew(Want::Fresh).await.is_ok() {
+        let wait = if !inner.is_due() || inner.renew(RenewalPurpose::Fresh).await.is_ok() {
             backoff = AFTER_FAILURE;
             inner.until_due().max(SHORTEST_WAIT)
         } else {

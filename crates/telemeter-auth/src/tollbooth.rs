@@ -33,10 +33,10 @@ use tracing::Instrument as _;
 use url::Url;
 
 use self::approvals::Approvals;
-pub use self::client::Asker;
-use self::fair_queue::FairQueue;
+pub use self::client::QuestionOrigin;
+use self::fair_queue::QuestionQueue;
 use self::fleet_refusal::FleetRefusal;
-use self::question::{Kind, Question, QuestionKey};
+use self::question::{AuthorityQuestion, QuestionKey, QuestionKind};
 use self::question_rate::QuestionRate;
 pub use self::question_rate::Rate;
 use self::resolve::BUSY;
@@ -59,7 +59,7 @@ const REFRESH_PART: usize = 4;
 
 /// How the authority is asked, and how long its approval lasts.
 #[derive(Clone, Debug)]
-pub struct TollboothConfig {
+pub struct AuthorityConfig {
     /// Where it is asked (`--authorize`).
     pub authorize: Url,
     /// For the answer, to its last byte, once there is a connection. All of a question, with our own token, the connection
@@ -83,7 +83,7 @@ pub struct TollboothConfig {
     pub rate_of_peer: Rate,
 }
 
-impl TollboothConfig {
+impl AuthorityConfig {
     /// 20 s, 256 questions, 2 s of waiting for one, an approval for 5 minutes and an hour beyond, 65,536 of them, renewed in
     /// memcached after an hour; 60 questions a minute about a cluster from a peer, 5,000 a second from a peer.
     pub fn new(authorize: Url) -> Self {
@@ -113,24 +113,24 @@ pub struct Approval {
 
 /// Stands between callers and the authority. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct Tollbooth(Arc<Inner>);
+pub struct Authority(Arc<Inner>);
 
 /// How a question ends.
-type Resolved = Result<Approval, Error>;
+type ApprovalResult = Result<Approval, Error>;
 /// An answer that is on its way.
-type Coming = watch::Receiver<Option<Resolved>>;
+type PendingApproval = watch::Receiver<Option<ApprovalResult>>;
 
 /// What a question is asked for.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     /// A caller waits for the answer.
-    Caller(Asker),
+    Caller(QuestionOrigin),
     /// Nobody waits: an approval is refreshed.
     Refresh,
 }
 
 struct Inner {
-    config: TollboothConfig,
+    config: AuthorityConfig,
     outbound: Outbound,
     token: Option<TokenSource>,
     clock: Clock,
@@ -138,18 +138,18 @@ struct Inner {
     approvals: Approvals,
     /// When a question was refused, on the monotonic clock.
     refusals: Bounded<i64>,
-    asked: Mutex<HashMap<Digest, Coming>>,
-    callers: Arc<FairQueue>,
-    refreshes: Arc<FairQueue>,
+    asked: Mutex<HashMap<Digest, PendingApproval>>,
+    callers: Arc<QuestionQueue>,
+    refreshes: Arc<QuestionQueue>,
     rate: QuestionRate,
     availability: Availability,
     fleet_refusal: Mutex<FleetRefusal>,
 }
 
-impl Tollbooth {
+impl Authority {
     /// Asks with `outbound`, showing our own `token` where there is a source; `shared` is what replicas remember together.
     pub fn new(
-        config: TollboothConfig,
+        config: AuthorityConfig,
         outbound: Outbound,
         clock: Clock,
         shared: Option<SharedCache>,
@@ -159,8 +159,8 @@ impl Tollbooth {
         Self(Arc::new(Inner {
             approvals: Approvals::new(config.remember),
             refusals: Bounded::new(config.remember),
-            callers: FairQueue::new(config.questions - refreshes),
-            refreshes: FairQueue::new(refreshes),
+            callers: QuestionQueue::new(config.questions - refreshes),
+            refreshes: QuestionQueue::new(refreshes),
             rate: QuestionRate::new(config.rate_of_claim, config.rate_of_peer),
             config,
             outbound,
@@ -178,12 +178,12 @@ impl Tollbooth {
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
-    pub async fn register(&self, asker: Asker, token: &Secret, cluster: &str) -> Result<Approval, Error> {
+    pub async fn register(&self, asker: QuestionOrigin, token: &Secret, cluster: &str) -> Result<Approval, Error> {
         let inner = &self.0;
-        let key = QuestionKey::new(Kind::Register, cluster, token.expose());
+        let key = QuestionKey::new(QuestionKind::Register, cluster, token.expose());
         let body = answer::registration(token, cluster);
         let (cluster, token) = (cluster.to_owned(), token.clone());
-        let question = Question { kind: Kind::Register, key, body, cluster, token };
+        let question = AuthorityQuestion { kind: QuestionKind::Register, key, body, cluster, token };
         let coming = self.join(question, Purpose::Caller(asker));
         if inner.availability.is_unavailable()
             && let Some(known) = inner.approvals.get(&key, inner.clock.monotonic_ms())
@@ -199,10 +199,10 @@ impl Tollbooth {
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
-    pub async fn receive(&self, asker: Asker, token: &CompositeToken) -> Result<Approval, Error> {
-        let key = QuestionKey::new(Kind::Receive, token.cluster_id(), token.authorization_token().expose());
-        let question = || Question {
-            kind: Kind::Receive,
+    pub async fn receive(&self, asker: QuestionOrigin, token: &CompositeToken) -> Result<Approval, Error> {
+        let key = QuestionKey::new(QuestionKind::Receive, token.cluster_id(), token.authorization_token().expose());
+        let question = || AuthorityQuestion {
+            kind: QuestionKind::Receive,
             key,
             body: token.json().clone(),
             cluster: token.cluster_id().to_owned(),
@@ -237,7 +237,7 @@ impl Tollbooth {
     }
 
     /// The answer to come to this question, which is asked by a task of its own: its first caller may go away.
-    fn join(&self, question: Question, purpose: Purpose) -> Coming {
+    fn join(&self, question: AuthorityQuestion, purpose: Purpose) -> PendingApproval {
         let digest = question.key.digest;
         let mut asked = self.0.asked.lock();
         if let Some(answer) = asked.get(&digest) {
@@ -253,7 +253,7 @@ impl Tollbooth {
         asked.insert(digest, receiver.clone());
         // A runtime that is shutting down drops the task at once, and that takes the lock.
         drop(asked);
-        let asking = Asking { inner: self.0.clone(), digest };
+        let asking = OpenQuestion { inner: self.0.clone(), digest };
         let task = async move {
             let inner = asking.inner.clone();
             let update = inner.resolve(&question, purpose, &sender).await;
@@ -283,7 +283,7 @@ impl Inner {
     }
 }
 
-async fn wait_for(mut coming: Coming) -> Resolved {
+async fn wait_for(mut coming: PendingApproval) -> ApprovalResult {
     match coming.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(resolved)) => resolved.clone(),
         Ok(None) | Err(_) => Err(unavailable("the question was dropped")),
@@ -291,12 +291,12 @@ async fn wait_for(mut coming: Coming) -> Resolved {
 }
 
 /// A question that is being asked; whatever ends it, nobody joins it any more.
-struct Asking {
+struct OpenQuestion {
     inner: Arc<Inner>,
     digest: Digest,
 }
 
-impl Drop for Asking {
+impl Drop for OpenQuestion {
     fn drop(&mut self) {
         self.inner.asked.lock().remove(&self.digest);
     }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use telemeter_client::config::Target;
+use telemeter_client::config::TargetSettings;
 
 /// Everything `telemeter-benchmark` needs to know.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Config {
     /// `host:port` of the benchmark's own listener; `None`: it has none.
     pub listen: Option<String>,
     /// The server to push to. Its token is empty, and not used, where a fleet's tokens are minted.
-    pub to: Target,
+    pub to: TargetSettings,
     /// The metrics to push, in the text format.
     pub metrics_file: PathBuf,
     /// Time between two uploads of one worker, which start spread over it; never zero.
@@ -20,12 +20,12 @@ pub struct Config {
     /// One upload per worker, then the end; a failed one fails the run.
     pub once: bool,
     /// A fleet is simulated in place of the workers.
-    pub fleet: Option<Fleet>,
+    pub fleet: Option<SimulatedFleet>,
 }
 
 /// A simulated fleet: uploads arrive by a schedule that a slow server does not slow down.
 #[derive(Clone, Debug)]
-pub struct Fleet {
+pub struct SimulatedFleet {
     /// How many clusters there are: each uploads once in an interval. At least one.
     pub clusters: u64,
     /// How long uploads arrive; never zero.

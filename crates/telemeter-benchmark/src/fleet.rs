@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use parking_lot::Mutex;
-use telemeter_auth::exchange::Exchange;
+use telemeter_auth::exchange::TokenResponse;
 use telemeter_client::{credential, schedule::PseudoRandom};
 use telemeter_http::clock::Clock;
 use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;
@@ -30,18 +30,18 @@ use tokio::{
 };
 
 use self::{
-    connection::{Connection, Door, target},
-    report::{Report, Watch},
-    stamp::{Id, Template},
-    tokens::{ID_LABEL, Mint},
+    connection::{FleetConnection, ServerAddress, target},
+    report::{ProcessWatch, RunReport},
+    stamp::{GeneratedId, UploadTemplate},
+    tokens::{ID_LABEL, TokenMint},
 };
 use super::{
-    BenchmarkError, DEADLINE, Exported, FAILURES_LOGGED, Output,
-    load::{Payload, made_up_id},
-    progress::Progress,
-    tally::{Failure, Tally},
+    BenchmarkError, BenchmarkMetrics, DEADLINE, FAILURES_LOGGED, ReportOutput,
+    load::{UploadPayload, made_up_id},
+    progress::RunProgress,
+    tally::{UploadFailure, UploadTally},
 };
-use crate::config::{Config, Fleet, Tokens};
+use crate::config::{Config, SimulatedFleet, Tokens};
 
 /// How long after the start the first upload is due.
 const LEAD: Duration = Duration::from_millis(100);
@@ -85,61 +85,61 @@ impl Arrivals {
 }
 
 /// Where tokens come from.
-enum Source {
-    Minted(Box<Mint>),
-    Exchanged(Box<Exchanges>),
+enum TokenOrigin {
+    Minted(Box<TokenMint>),
+    Exchanged(Box<TokenExchanges>),
 }
 
 /// What an exchange needs; and what came of those that will be used again.
-struct Exchanges {
-    door: Door,
+struct TokenExchanges {
+    door: ServerAddress,
     target: Uri,
     credential: HeaderValue,
     kept: Option<Mutex<Vec<Option<Box<str>>>>>,
 }
 
 /// What the connections share.
-struct Shared {
+struct FleetShared {
     arrivals: Arrivals,
     next: AtomicU64,
     start: Instant,
     seed: i64,
     clock: Clock,
-    template: Template,
+    template: UploadTemplate,
     series: u64,
-    door: Door,
+    door: ServerAddress,
     target: Uri,
     headers: [(HeaderName, HeaderValue); 2],
-    source: Source,
-    exported: Exported,
+    source: TokenOrigin,
+    exported: BenchmarkMetrics,
     /// Since the last second began.
-    window: Mutex<Tally>,
+    window: Mutex<UploadTally>,
     logged: AtomicU64,
 }
 
 /// Runs until every upload was due and answered, or until `shutdown`; then writes table, plot and figures.
 pub(super) async fn run(
     config: &Config,
-    fleet: &Fleet,
-    payload: &Payload,
-    exported: Exported,
-    mut output: Output<'_>,
+    fleet: &SimulatedFleet,
+    payload: &UploadPayload,
+    exported: BenchmarkMetrics,
+    mut output: ReportOutput<'_>,
     shutdown: impl Future<Output = ()>,
-) -> Result<Tally, BenchmarkError> {
+) -> Result<UploadTally, BenchmarkError> {
     let arrivals = Arrivals::new(fleet.clusters, config.interval, fleet.duration);
-    let mut watch = Watch::new(fleet.server_pid).map_err(BenchmarkError::Fleet)?;
-    let shared = Arc::new(Shared::new(config, fleet, arrivals, payload, exported).await?);
+    let mut watch = ProcessWatch::new(fleet.server_pid).map_err(BenchmarkError::Fleet)?;
+    let shared = Arc::new(FleetShared::new(config, fleet, arrivals, payload, exported).await?);
     let mut connections = JoinSet::new();
     for _ in 0..fleet.connections {
         connections.spawn(play(shared.clone()));
     }
 
-    let mut progress = Progress::new(&output, Some(arrivals.total));
-    let (mut total, mut report) = (Tally::default(), Report::new(fleet, arrivals.ids(), config.interval));
+    let mut progress = RunProgress::new(&output, Some(arrivals.total));
+    let (mut total, mut report) = (UploadTally::default(), RunReport::new(fleet, arrivals.ids(), config.interval));
     let mut tick = interval_at(shared.start + SECOND, SECOND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut second = |total: &mut Tally| {
+    let mut second = |total: &mut UploadTally| {
         let window = std::mem::take(&mut *shared.window.lock());
         total.add(&window);
         total.set_ran(shared.start.elapsed());
@@ -167,8 +167,8 @@ pub(super) async fn run(
 }
 
 /// Sends what is due, over one connection.
-async fn play(shared: Arc<Shared>) {
-    let (mut upload, mut authorize) = (Connection::new(&shared.door), shared.source.connection());
+async fn play(shared: Arc<FleetShared>) {
+    let (mut upload, mut authorize) = (FleetConnection::new(&shared.door), shared.source.connection());
     loop {
         let index = shared.next.fetch_add(1, Ordering::Relaxed);
         if index >= shared.arrivals.total {
@@ -179,33 +179,33 @@ async fn play(shared: Arc<Shared>) {
         let cluster = shared.arrivals.cluster(index);
         let ended = if due.elapsed() < DEADLINE {
             let ended = timeout_at(due + DEADLINE, shared.upload(cluster, &mut upload, authorize.as_mut())).await;
-            ended.unwrap_or(Err(Failure::Timeout))
+            ended.unwrap_or(Err(UploadFailure::Timeout))
         } else {
-            Err(Failure::Timeout)
+            Err(UploadFailure::Timeout)
         };
         shared.count(due, cluster, ended);
     }
 }
 
-impl Shared {
+impl FleetShared {
     async fn new(
         config: &Config,
-        fleet: &Fleet,
+        fleet: &SimulatedFleet,
         arrivals: Arrivals,
-        payload: &Payload,
-        exported: Exported,
+        payload: &UploadPayload,
+        exported: BenchmarkMetrics,
     ) -> Result<Self, BenchmarkError> {
         let clock = Clock::system();
         let seed = clock.now_ms();
-        let (source, labels) = Source::new(config, fleet, arrivals, seed).await.map_err(BenchmarkError::Fleet)?;
+        let (source, labels) = TokenOrigin::new(config, fleet, arrivals, seed).await.map_err(BenchmarkError::Fleet)?;
         Ok(Self {
             arrivals,
             next: AtomicU64::new(0),
             seed,
             clock,
-            template: Template::new(payload, &labels).map_err(BenchmarkError::Metrics)?,
+            template: UploadTemplate::new(payload, &labels).map_err(BenchmarkError::Metrics)?,
             series: payload.series() as u64,
-            door: Door::new(&config.to.upload).map_err(BenchmarkError::Fleet)?,
+            door: ServerAddress::new(&config.to.upload).map_err(BenchmarkError::Fleet)?,
             target: target(&config.to.upload).map_err(BenchmarkError::Fleet)?,
             headers: [
                 (header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE)),
@@ -223,23 +223,23 @@ impl Shared {
     async fn upload(
         &self,
         cluster: u64,
-        connection: &mut Connection<'_>,
-        authorize: Option<&mut Connection<'_>>,
-    ) -> Result<usize, Failure> {
+        connection: &mut FleetConnection<'_>,
+        authorize: Option<&mut FleetConnection<'_>>,
+    ) -> Result<usize, UploadFailure> {
         let id = id(self.seed, cluster);
         let token = match (&self.source, authorize) {
-            (Source::Exchanged(exchanges), Some(authorize)) => exchanges.token(cluster, &id, authorize).await?,
-            (Source::Minted(mint), _) => mint.token(cluster, &id).map_err(|_| Failure::Other)?,
-            (Source::Exchanged(_), None) => return Err(Failure::Other),
+            (TokenOrigin::Exchanged(exchanges), Some(authorize)) => exchanges.token(cluster, &id, authorize).await?,
+            (TokenOrigin::Minted(mint), _) => mint.token(cluster, &id).map_err(|_| UploadFailure::Other)?,
+            (TokenOrigin::Exchanged(_), None) => return Err(UploadFailure::Other),
         };
-        let authorization = credential::bearer_of(&token).map_err(|_| Failure::Other)?;
+        let authorization = credential::bearer_of(&token).map_err(|_| UploadFailure::Other)?;
         let body = self.template.body(&id, self.clock.now_ms());
         let bytes = body.len();
         let answer = connection.post(&self.target, authorization, body, &self.headers).await?;
-        if answer.status.is_success() { Ok(bytes) } else { Err(Failure::Upload(answer.status.as_u16())) }
+        if answer.status.is_success() { Ok(bytes) } else { Err(UploadFailure::Upload(answer.status.as_u16())) }
     }
 
-    fn count(&self, due: Instant, cluster: u64, ended: Result<usize, Failure>) {
+    fn count(&self, due: Instant, cluster: u64, ended: Result<usize, UploadFailure>) {
         let took = due.elapsed();
         match ended {
             Ok(bytes) => {
@@ -257,29 +257,30 @@ impl Shared {
     }
 }
 
-impl Source {
+impl TokenOrigin {
     /// Where tokens come from, and the labels that go with them: the one without a value gets the ID.
     async fn new(
         config: &Config,
-        fleet: &Fleet,
+        fleet: &SimulatedFleet,
         arrivals: Arrivals,
         seed: i64,
     ) -> Result<(Self, Vec<(String, Option<String>)>), String> {
         match &fleet.tokens {
             Tokens::Minted(file) => {
-                let mint = Mint::new(file, seed, arrivals.again()).map_err(|cause| format!("--shared-key: {cause}"))?;
+                let mint =
+                    TokenMint::new(file, seed, arrivals.again()).map_err(|cause| format!("--shared-key: {cause}"))?;
                 Ok((Self::Minted(Box::new(mint)), vec![(ID_LABEL.to_owned(), None)]))
             }
             Tokens::Exchanged => {
-                let exchanges = Exchanges {
-                    door: Door::new(&config.to.authorize)?,
+                let exchanges = TokenExchanges {
+                    door: ServerAddress::new(&config.to.authorize)?,
                     target: target(&config.to.authorize)?,
                     credential: credential::bearer(&config.to.token).map_err(|cause| cause.to_string())?,
                     kept: arrivals.again().map(|clusters| Mutex::new(vec![None; clusters as usize])),
                 };
                 // A first question tells which labels the server wants, and whether it will answer at all.
                 let id = id(seed, 0);
-                let first = exchanges.exchange(&id, &mut Connection::new(&exchanges.door)).await;
+                let first = exchanges.exchange(&id, &mut FleetConnection::new(&exchanges.door)).await;
                 let first = first.map_err(|cause| format!("the first token cannot be had: {cause}"))?;
                 let labels = first.labels.into_iter();
                 let labels = labels.map(|(name, value)| (name, Some(value).filter(|value| value.as_bytes() != id)));
@@ -288,16 +289,21 @@ impl Source {
         }
     }
 
-    fn connection(&self) -> Option<Connection<'_>> {
+    fn connection(&self) -> Option<FleetConnection<'_>> {
         match self {
             Self::Minted(_) => None,
-            Self::Exchanged(exchanges) => Some(Connection::new(&exchanges.door)),
+            Self::Exchanged(exchanges) => Some(FleetConnection::new(&exchanges.door)),
         }
     }
 }
 
-impl Exchanges {
-    async fn token(&self, cluster: u64, id: &Id, connection: &mut Connection<'_>) -> Result<String, Failure> {
+impl TokenExchanges {
+    async fn token(
+        &self,
+        cluster: u64,
+        id: &GeneratedId,
+        connection: &mut FleetConnection<'_>,
+    ) -> Result<String, UploadFailure> {
         if let Some(token) = self.kept.as_ref().and_then(|kept| kept.lock()[cluster as usize].clone()) {
             return Ok(token.into());
         }
@@ -308,20 +314,24 @@ impl Exchanges {
         Ok(token)
     }
 
-    async fn exchange(&self, id: &Id, connection: &mut Connection<'_>) -> Result<Exchange, Failure> {
+    async fn exchange(
+        &self,
+        id: &GeneratedId,
+        connection: &mut FleetConnection<'_>,
+    ) -> Result<TokenResponse, UploadFailure> {
         let separator = if self.target.query().is_some() { '&' } else { '?' };
         let target = format!("{}{separator}id={}", self.target, String::from_utf8_lossy(id));
-        let target = target.parse().map_err(|_| Failure::Other)?;
+        let target = target.parse().map_err(|_| UploadFailure::Other)?;
         let answer = connection.post(&target, self.credential.clone(), Bytes::new(), &[]).await?;
         match answer.status {
-            StatusCode::OK => Exchange::from_json(&answer.body).map_err(|_| Failure::Other),
-            status => Err(Failure::Authorize(status.as_u16())),
+            StatusCode::OK => TokenResponse::from_json(&answer.body).map_err(|_| UploadFailure::Other),
+            status => Err(UploadFailure::Authorize(status.as_u16())),
         }
     }
 }
 
 /// The ID of a cluster: always the same in one run, another in the next.
-fn id(seed: i64, cluster: u64) -> Id {
+fn id(seed: i64, cluster: u64) -> GeneratedId {
     let id = made_up_id(&mut PseudoRandom::seeded(&format!("{seed} {cluster}")));
     id.into_bytes().try_into().expect("an ID has the form of a UUID")
 }

@@ -14,22 +14,22 @@ use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use telemeter_client::{
     metrics_only,
-    schedule::{Outcome, PseudoRandom, Schedule},
+    schedule::{CycleOutcome, PseudoRandom, Schedule},
 };
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundError, Proxy},
+    client::{Outbound, OutboundConfig, OutboundError, ProxyUse},
     clock::Clock,
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 pub use self::{
     config::Config,
-    progress::Output,
-    tally::{Failure, Tally},
+    progress::ReportOutput,
+    tally::{UploadFailure, UploadTally},
 };
 use self::{
-    load::{Cluster, Payload},
-    progress::{Progress, TICK},
+    load::{PlayedCluster, UploadPayload},
+    progress::{RunProgress, TICK},
 };
 
 /// How many clusters upload at once in a run of one upload each.
@@ -69,12 +69,12 @@ pub enum BenchmarkError {
 
 /// What a benchmark exports: names of the Go program's, which do not end in `_total`.
 #[derive(Clone, Default)]
-struct Exported {
+struct BenchmarkMetrics {
     errors: Gauge,
     samples: Gauge,
 }
 
-impl Exported {
+impl BenchmarkMetrics {
     fn register(registry: &mut Registry) -> Self {
         let exported = Self::default();
         registry.register("forward_errors", "Uploads that failed", exported.errors.clone());
@@ -85,9 +85,9 @@ impl Exported {
 
 /// What the tasks of a run share.
 #[derive(Clone)]
-struct Shared {
-    tally: Arc<Mutex<Tally>>,
-    exported: Exported,
+struct RunShared {
+    tally: Arc<Mutex<UploadTally>>,
+    exported: BenchmarkMetrics,
     series: usize,
     turns: Arc<Semaphore>,
 }
@@ -98,12 +98,12 @@ struct Shared {
 /// [`BenchmarkError`]; [`BenchmarkError::Failed`] comes after the table.
 pub async fn run(
     config: Config,
-    mut output: Output<'_>,
+    mut output: ReportOutput<'_>,
     shutdown: impl Future<Output = ()>,
-) -> Result<Tally, BenchmarkError> {
-    let payload = Arc::new(Payload::read(&config.metrics_file).map_err(BenchmarkError::Metrics)?);
+) -> Result<UploadTally, BenchmarkError> {
+    let payload = Arc::new(UploadPayload::read(&config.metrics_file).map_err(BenchmarkError::Metrics)?);
     let mut registry = Registry::default();
-    let exported = Exported::register(&mut registry);
+    let exported = BenchmarkMetrics::register(&mut registry);
     let _listening = match &config.listen {
         Some(listen) => Some(metrics_only(listen, registry).await.map_err(BenchmarkError::Listen)?),
         None => None,
@@ -113,12 +113,12 @@ pub async fn run(
     }
     let mut outbound = OutboundConfig::new("federate_to");
     outbound.ca_file = config.to.ca_file.clone();
-    outbound.proxy = Proxy::FromEnvironment;
+    outbound.proxy = ProxyUse::FromEnvironment;
     outbound.timeout = config.interval.max(DEADLINE);
     outbound.connection_wait = outbound.connect_timeout;
     let outbound = Outbound::new(outbound, None)?;
 
-    let shared = Shared {
+    let shared = RunShared {
         tally: Arc::default(),
         exported,
         series: payload.series(),
@@ -130,7 +130,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for index in 0..config.workers {
         let id = load::made_up_id(&mut random);
-        let cluster = Cluster::new(id, &config.to, &outbound, &clock, &payload);
+        let cluster = PlayedCluster::new(id, &config.to, &outbound, &clock, &payload);
         if config.once {
             tasks.spawn(once(cluster, shared.clone()));
         } else {
@@ -140,7 +140,7 @@ pub async fn run(
         }
     }
 
-    let mut progress = Progress::new(&output, config.once.then_some(config.workers as u64));
+    let mut progress = RunProgress::new(&output, config.once.then_some(config.workers as u64));
     let (start, mut tick) = (Instant::now(), tokio::time::interval(TICK));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -168,12 +168,12 @@ pub async fn run(
 }
 
 /// One upload.
-async fn once(mut cluster: Cluster, shared: Shared) {
+async fn once(mut cluster: PlayedCluster, shared: RunShared) {
     let _ = shared.upload(&mut cluster).await;
 }
 
 /// Uploads every interval, as a client does.
-async fn for_ever(mut cluster: Cluster, shared: Shared, start: Duration, interval: Duration) {
+async fn for_ever(mut cluster: PlayedCluster, shared: RunShared, start: Duration, interval: Duration) {
     let mut schedule = Schedule::new(interval, &cluster.id);
     tokio::time::sleep(start).await;
     loop {
@@ -182,14 +182,14 @@ async fn for_ever(mut cluster: Cluster, shared: Shared, start: Duration, interva
     }
 }
 
-impl Shared {
-    async fn upload(&self, cluster: &mut Cluster) -> Outcome {
+impl RunShared {
+    async fn upload(&self, cluster: &mut PlayedCluster) -> CycleOutcome {
         let _turn = self.turns.acquire().await;
         match cluster.upload().await {
             Ok(taken) => {
                 self.tally.lock().sent(self.series as u64, taken.bytes as u64, taken.took);
                 self.exported.samples.inc_by(i64::try_from(self.series).unwrap_or(i64::MAX));
-                Outcome::Done
+                CycleOutcome::Done
             }
             Err(failed) => {
                 let before = self.tally.lock().total_failed();
@@ -200,13 +200,13 @@ impl Shared {
                 }
                 self.tally.lock().failed(failed.failure);
                 self.exported.errors.inc();
-                Outcome::Failed { retry_after: failed.retry_after }
+                CycleOutcome::Failed { retry_after: failed.retry_after }
             }
         }
     }
 
     /// The tally so far.
-    fn ran(&self, start: Instant) -> Tally {
+    fn ran(&self, start: Instant) -> UploadTally {
         let mut tally = self.tally.lock();
         tally.set_ran(start.elapsed());
         tally.clone()

@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use telemeter_client::{
-    Refusal,
-    config::Target,
+    ServerRefusal,
+    config::TargetSettings,
     metrics::Metrics,
     schedule::PseudoRandom,
-    token::{Grant, Grants, TokenError},
+    token::{AccessToken, AccessTokens, TokenError},
     upload::{UploadError, Uploads},
 };
 use telemeter_http::{
@@ -18,40 +18,41 @@ use telemeter_http::{
     file,
 };
 use telemeter_wire::{
-    Arena, Limits, Points, Sample, SeriesSet,
-    exposition::{self, Format},
+    Arena, DecodeLimits, Points, Sample, SeriesSet,
+    exposition::{self, ExpositionFormat},
     snappy,
 };
 use tokio::time::Instant;
 
-use super::tally::Failure;
+use super::tally::UploadFailure;
 
 /// The longest file of metrics that is read.
 const MAX_FILE_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What every played cluster uploads, and the room to prepare it in.
-pub(super) struct Payload {
+pub(super) struct UploadPayload {
     /// The metrics as delimited protobuf: quicker to read than the text they came in.
     families: Vec<u8>,
     series: usize,
-    rooms: Mutex<Vec<Room>>,
+    rooms: Mutex<Vec<UploadBuffers>>,
 }
 
 #[derive(Default)]
-struct Room {
+struct UploadBuffers {
     arena: Arena,
     encoded: Vec<u8>,
     snappy: snappy::Encoder,
 }
 
-impl Payload {
+impl UploadPayload {
     /// Reads a file in the text format.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let said = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
         let text = file::read(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
         let (arena, mut families) = (Arena::new(), Vec::new());
         let mut set = SeriesSet::new_in(&arena);
-        exposition::decode(Format::Text, &text, &Limits::default(), &mut set).map_err(|cause| said(&cause))?;
+        exposition::decode(ExpositionFormat::Text, &text, &DecodeLimits::default(), &mut set)
+            .map_err(|cause| said(&cause))?;
         if set.is_empty() {
             return Err(said(&"holds no metrics"));
         }
@@ -67,7 +68,7 @@ impl Payload {
     /// The body of an upload: every sample at `now_ms`, every series with the labels of the grant.
     fn body(&self, labels: &[(String, String)], now_ms: i64) -> Result<Bytes, telemeter_wire::Error> {
         let mut room = self.rooms.lock().pop().unwrap_or_default();
-        let Room { arena, encoded, snappy } = &mut room;
+        let UploadBuffers { arena, encoded, snappy } = &mut room;
         arena.reset();
         encoded.clear();
         self.stamp(labels, now_ms, arena, encoded)?;
@@ -92,7 +93,7 @@ impl Payload {
         encoded: &mut Vec<u8>,
     ) -> Result<(), telemeter_wire::Error> {
         let mut set = SeriesSet::new_in(arena);
-        exposition::decode(Format::Delimited, &self.families, &Limits::default(), &mut set)?;
+        exposition::decode(ExpositionFormat::Delimited, &self.families, &DecodeLimits::default(), &mut set)?;
         set.retain_mut(|series| {
             if let Points::Sample(sample) = series.points() {
                 series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
@@ -110,35 +111,41 @@ impl Payload {
 }
 
 /// One played cluster.
-pub(super) struct Cluster {
+pub(super) struct PlayedCluster {
     pub(super) id: String,
-    grants: Grants,
+    grants: AccessTokens,
     uploads: Uploads,
     clock: Clock,
-    payload: Arc<Payload>,
+    payload: Arc<UploadPayload>,
 }
 
 /// An upload that the server took.
-pub(super) struct Taken {
+pub(super) struct AcceptedUpload {
     pub(super) bytes: usize,
     pub(super) took: Duration,
 }
 
 /// An upload that failed: how, and when to come again.
-pub(super) struct Failed {
-    pub(super) failure: Failure,
+pub(super) struct FailedUpload {
+    pub(super) failure: UploadFailure,
     pub(super) cause: String,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Cluster {
-    pub(super) fn new(id: String, to: &Target, outbound: &Outbound, clock: &Clock, payload: &Arc<Payload>) -> Self {
+impl PlayedCluster {
+    pub(super) fn new(
+        id: String,
+        to: &TargetSettings,
+        outbound: &Outbound,
+        clock: &Clock,
+        payload: &Arc<UploadPayload>,
+    ) -> Self {
         let mut authorize = to.authorize.clone();
         authorize.query_pairs_mut().append_pair("id", &id);
         // The counts of outbound calls are the client's; a benchmark has its own.
         let metrics = Metrics::default();
         Self {
-            grants: Grants::new(outbound.clone(), authorize, to.token.clone(), clock.clone(), metrics.clone()),
+            grants: AccessTokens::new(outbound.clone(), authorize, to.token.clone(), clock.clone(), metrics.clone()),
             uploads: Uploads::new(outbound.clone(), to.upload.clone(), metrics),
             clock: clock.clone(),
             payload: payload.clone(),
@@ -147,42 +154,42 @@ impl Cluster {
     }
 
     /// One upload, with a new grant where the old one is no longer good.
-    pub(super) async fn upload(&mut self) -> Result<Taken, Failed> {
-        let grant = self.grants.grant().await.map_err(Failed::from)?;
+    pub(super) async fn upload(&mut self) -> Result<AcceptedUpload, FailedUpload> {
+        let grant = self.grants.grant().await.map_err(FailedUpload::from)?;
         match self.try_upload(&grant).await {
             Err(UploadError::Unauthorized(_)) => {
                 self.grants.forget();
-                let grant = self.grants.grant().await.map_err(Failed::from)?;
-                self.try_upload(&grant).await.map_err(Failed::from)
+                let grant = self.grants.grant().await.map_err(FailedUpload::from)?;
+                self.try_upload(&grant).await.map_err(FailedUpload::from)
             }
-            outcome => outcome.map_err(Failed::from),
+            outcome => outcome.map_err(FailedUpload::from),
         }
     }
 
-    async fn try_upload(&self, grant: &Grant) -> Result<Taken, UploadError> {
+    async fn try_upload(&self, grant: &AccessToken) -> Result<AcceptedUpload, UploadError> {
         let body = self.payload.body(&grant.labels, self.clock.now_ms());
         let body = body.expect("the payload is what our own encoder wrote");
         let (bytes, start) = (body.len(), Instant::now());
         self.uploads.send(grant, body).await?;
-        Ok(Taken { bytes, took: start.elapsed() })
+        Ok(AcceptedUpload { bytes, took: start.elapsed() })
     }
 }
 
-impl From<TokenError> for Failed {
+impl From<TokenError> for FailedUpload {
     fn from(error: TokenError) -> Self {
         let failure = match &error {
             TokenError::Unreachable(cause) => unreachable(cause),
-            TokenError::Refused(Refusal { status, .. })
-            | TokenError::Failed(Refusal { status, .. })
-            | TokenError::NotAServer(Refusal { status, .. })
-            | TokenError::WantsHttps(Refusal { status, .. }) => Failure::Authorize(status.as_u16()),
-            TokenError::Credential(_) | TokenError::Answer(_) => Failure::Other,
+            TokenError::Refused(ServerRefusal { status, .. })
+            | TokenError::Failed(ServerRefusal { status, .. })
+            | TokenError::NotAServer(ServerRefusal { status, .. })
+            | TokenError::WantsHttps(ServerRefusal { status, .. }) => UploadFailure::Authorize(status.as_u16()),
+            TokenError::Credential(_) | TokenError::Answer(_) => UploadFailure::Other,
         };
         Self { failure, retry_after: error.retry_after(), cause: error.to_string() }
     }
 }
 
-impl From<UploadError> for Failed {
+impl From<UploadError> for FailedUpload {
     fn from(error: UploadError) -> Self {
         let failure = match &error {
             UploadError::Unreachable(cause) => unreachable(cause),
@@ -191,17 +198,17 @@ impl From<UploadError> for Failed {
             | UploadError::TooLarge { refusal, .. }
             | UploadError::Refused(refusal)
             | UploadError::NotAServer(refusal)
-            | UploadError::Failed(refusal) => Failure::Upload(refusal.status.as_u16()),
+            | UploadError::Failed(refusal) => UploadFailure::Upload(refusal.status.as_u16()),
         };
         Self { failure, retry_after: error.retry_after(), cause: error.to_string() }
     }
 }
 
-fn unreachable(cause: &OutboundError) -> Failure {
+fn unreachable(cause: &OutboundError) -> UploadFailure {
     match cause {
-        OutboundError::Timeout(_) | OutboundError::ConnectTimeout(_) => Failure::Timeout,
-        OutboundError::Connect(_) | OutboundError::Broken(_) => Failure::Connection,
-        OutboundError::Setup(_) | OutboundError::Redirect(_) | OutboundError::TooLarge { .. } => Failure::Other,
+        OutboundError::Timeout(_) | OutboundError::ConnectTimeout(_) => UploadFailure::Timeout,
+        OutboundError::Connect(_) | OutboundError::Broken(_) => UploadFailure::Connection,
+        OutboundError::Setup(_) | OutboundError::Redirect(_) | OutboundError::TooLarge { .. } => UploadFailure::Other,
     }
 }
 
@@ -239,7 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("metrics.txt");
         std::fs::write(&file, "# TYPE a gauge\na{_id=\"old\",b=\"1\"} 2 1000\na{b=\"2\"} 3\n").expect("written");
-        let payload = Payload::read(&file).expect("metrics");
+        let payload = UploadPayload::read(&file).expect("metrics");
         assert_eq!(payload.series(), 2);
         for now_ms in [5_000, 6_000] {
             let labels = [("_id".to_owned(), "new".to_owned())];
@@ -248,7 +255,8 @@ mod tests {
             snappy::decode_framed(&body, 10_000, &mut plain).expect("framed snappy");
             let (arena, mut text) = (Arena::new(), Vec::new());
             let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+            exposition::decode(ExpositionFormat::Delimited, &plain, &DecodeLimits::default(), &mut set)
+                .expect("families");
             exposition::text::encode(&set, &mut text);
             let expected =
                 format!("# TYPE a gauge\na{{b=\"1\",_id=\"new\"}} 2 {now_ms}\na{{b=\"2\",_id=\"new\"}} 3 {now_ms}\n");
@@ -261,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("metrics.txt");
         std::fs::write(&file, "# nothing\n").expect("written");
-        let error = Payload::read(&file).err().expect("no metrics");
+        let error = UploadPayload::read(&file).err().expect("no metrics");
         assert_eq!(error, format!("{}: holds no metrics", file.display()));
     }
 }

@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::tally::Tally;
+use super::tally::UploadTally;
 
 /// How often a bar is drawn.
 pub(super) const TICK: Duration = Duration::from_millis(200);
@@ -13,7 +13,7 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a benchmark writes.
-pub struct Output<'w> {
+pub struct ReportOutput<'w> {
     /// Takes the lines of a run without a terminal, and the table at its end.
     pub writer: &'w mut (dyn Write + Send),
     /// Whether progress is drawn as a bar, on the terminal that is stderr.
@@ -21,14 +21,14 @@ pub struct Output<'w> {
 }
 
 /// The progress of one run.
-pub(super) struct Progress {
+pub(super) struct RunProgress {
     bar: Option<ProgressBar>,
     next_line: Instant,
 }
 
-impl Progress {
+impl RunProgress {
     /// `uploads` is how many there will be; `None`: until told to stop.
-    pub(super) fn new(output: &Output<'_>, uploads: Option<u64>) -> Self {
+    pub(super) fn new(output: &ReportOutput<'_>, uploads: Option<u64>) -> Self {
         let bar = output.terminal.then(|| {
             let (bar, template) = match uploads {
                 Some(uploads) => (ProgressBar::new(uploads), "{bar:32} {pos}/{len} {msg}"),
@@ -40,7 +40,7 @@ impl Progress {
     }
 
     /// Shows how far the run is.
-    pub(super) fn show(&mut self, tally: &Tally, output: &mut Output<'_>) -> std::io::Result<()> {
+    pub(super) fn show(&mut self, tally: &UploadTally, output: &mut ReportOutput<'_>) -> std::io::Result<()> {
         if let Some(bar) = &self.bar {
             bar.set_position(tally.total_sent() + tally.total_failed());
             bar.set_message(tally.line());
@@ -54,7 +54,7 @@ impl Progress {
     }
 
     /// Takes the bar away and writes the table.
-    pub(super) fn end(self, tally: &Tally, output: &mut Output<'_>) -> std::io::Result<()> {
+    pub(super) fn end(self, tally: &UploadTally, output: &mut ReportOutput<'_>) -> std::io::Result<()> {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
@@ -70,13 +70,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_terminal_there_is_a_line_every_five_seconds_and_a_table() {
         let mut written = Vec::new();
-        let mut output = Output { writer: &mut written, terminal: false };
-        let mut progress = Progress::new(&output, None);
+        let mut output = ReportOutput { writer: &mut written, terminal: false };
+        let mut progress = RunProgress::new(&output, None);
         for _ in 0..101 {
-            progress.show(&Tally::default(), &mut output).expect("written");
+            progress.show(&UploadTally::default(), &mut output).expect("written");
             tokio::time::advance(TICK).await;
         }
-        progress.end(&Tally::default(), &mut output).expect("written");
+        progress.end(&UploadTally::default(), &mut output).expect("written");
         let text = String::from_utf8(written).expect("text");
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.iter().filter(|line| line.starts_with("0 sent, 0 failed")).count(), 4, "{text}");
@@ -87,11 +87,11 @@ mod tests {
     async fn on_a_terminal_only_the_table_is_written() {
         for uploads in [None, Some(10)] {
             let mut written = Vec::new();
-            let mut output = Output { writer: &mut written, terminal: true };
-            let mut progress = Progress::new(&output, uploads);
+            let mut output = ReportOutput { writer: &mut written, terminal: true };
+            let mut progress = RunProgress::new(&output, uploads);
             tokio::time::advance(LINE_EVERY).await;
-            progress.show(&Tally::default(), &mut output).expect("drawn");
-            progress.end(&Tally::default(), &mut output).expect("written");
+            progress.show(&UploadTally::default(), &mut output).expect("drawn");
+            progress.end(&UploadTally::default(), &mut output).expect("written");
             assert!(written.starts_with(b"sent  "));
         }
     }

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 /// How one upload ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
+pub enum UploadFailure {
     /// The server answered with this status to `/authorize`.
     Authorize(u16),
     /// The server answered with this status to `/upload`.
@@ -23,7 +23,7 @@ pub enum Failure {
     Other,
 }
 
-impl Display for Failure {
+impl Display for UploadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authorize(status) => write!(f, "authorize {status}"),
@@ -37,16 +37,16 @@ impl Display for Failure {
 
 /// The uploads of one run. Its `Display` is the table that a run ends with.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct UploadTally {
     sent: u64,
     series: u64,
     bytes: u64,
-    failed: BTreeMap<Failure, u64>,
+    failed: BTreeMap<UploadFailure, u64>,
     micros: Histogram<u64>,
     ran: Duration,
 }
 
-impl Default for Tally {
+impl Default for UploadTally {
     fn default() -> Self {
         let micros = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3)
             .expect("1 µs to 10 min in three digits is within what a histogram can hold");
@@ -57,7 +57,7 @@ impl Default for Tally {
 /// What takes longer is counted as this.
 const LONGEST: Duration = Duration::from_secs(600);
 
-impl Tally {
+impl UploadTally {
     /// Counts an upload that the server took.
     pub fn sent(&mut self, series: u64, bytes: u64, took: Duration) {
         self.sent += 1;
@@ -67,7 +67,7 @@ impl Tally {
     }
 
     /// Counts an upload that failed.
-    pub fn failed(&mut self, failure: Failure) {
+    pub fn failed(&mut self, failure: UploadFailure) {
         *self.failed.entry(failure).or_default() += 1;
     }
 
@@ -105,7 +105,7 @@ impl Tally {
     }
 
     /// Failures by kind.
-    pub(super) fn failures(&self) -> &BTreeMap<Failure, u64> {
+    pub(super) fn failures(&self) -> &BTreeMap<UploadFailure, u64> {
         &self.failed
     }
 
@@ -127,8 +127,8 @@ impl Tally {
             self.sent,
             self.total_failed(),
             self.per_second(self.sent),
-            Shown(self.quantile(0.5)),
-            Shown(self.quantile(0.99)),
+            ShownDuration(self.quantile(0.5)),
+            ShownDuration(self.quantile(0.99)),
         )
     }
 
@@ -146,7 +146,7 @@ impl Tally {
     }
 }
 
-impl Display for Tally {
+impl Display for UploadTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: &dyn Display| writeln!(f, "{name:<24}{:>16}", value.to_string());
         row("sent", &self.sent)?;
@@ -157,18 +157,18 @@ impl Display for Tally {
         row("uploads a second", &format_args!("{:.1}", self.per_second(self.sent)))?;
         row("series a second", &format_args!("{:.0}", self.per_second(self.series)))?;
         row("bytes a second", &format_args!("{:.0}", self.per_second(self.bytes)))?;
-        row("latency p50", &Shown(self.quantile(0.5)))?;
-        row("latency p90", &Shown(self.quantile(0.9)))?;
-        row("latency p99", &Shown(self.quantile(0.99)))?;
-        row("latency p99.9", &Shown(self.quantile(0.999)))?;
-        row("latency max", &Shown(Duration::from_micros(self.micros.max())))
+        row("latency p50", &ShownDuration(self.quantile(0.5)))?;
+        row("latency p90", &ShownDuration(self.quantile(0.9)))?;
+        row("latency p99", &ShownDuration(self.quantile(0.99)))?;
+        row("latency p99.9", &ShownDuration(self.quantile(0.999)))?;
+        row("latency max", &ShownDuration(Duration::from_micros(self.micros.max())))
     }
 }
 
 /// A duration as a person reads it: `850 µs`, `12.3 ms`, `1.50 s`.
-pub(super) struct Shown(pub(super) Duration);
+pub(super) struct ShownDuration(pub(super) Duration);
 
-impl Display for Shown {
+impl Display for ShownDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.as_micros() as f64;
         let text = match micros {
@@ -186,14 +186,14 @@ mod tests {
 
     #[test]
     fn the_table_has_counts_by_status_throughput_and_quantiles() {
-        let mut tally = Tally::default();
+        let mut tally = UploadTally::default();
         for millis in 1..=100 {
             tally.sent(10, 500, Duration::from_millis(millis));
         }
-        tally.failed(Failure::Upload(429));
-        tally.failed(Failure::Upload(429));
-        tally.failed(Failure::Authorize(401));
-        tally.failed(Failure::Timeout);
+        tally.failed(UploadFailure::Upload(429));
+        tally.failed(UploadFailure::Upload(429));
+        tally.failed(UploadFailure::Authorize(401));
+        tally.failed(UploadFailure::Timeout);
         tally.set_ran(Duration::from_secs(20));
         let expected = "\
 sent                                 100
@@ -217,18 +217,18 @@ latency max                     100.0 ms
 
     #[test]
     fn an_empty_run_has_a_table_too() {
-        assert!(Tally::default().to_string().contains("latency max                         0 µs\n"));
+        assert!(UploadTally::default().to_string().contains("latency max                         0 µs\n"));
     }
 
     #[test]
     fn durations_are_shown_in_their_own_unit() {
-        let shown = |micros| Shown(Duration::from_micros(micros)).to_string();
+        let shown = |micros| ShownDuration(Duration::from_micros(micros)).to_string();
         assert_eq!([shown(850), shown(12_340), shown(1_500_000)], ["850 µs", "12.3 ms", "1.50 s"]);
     }
 
     #[test]
     fn what_takes_for_ever_is_counted_as_the_longest() {
-        let mut tally = Tally::default();
+        let mut tally = UploadTally::default();
         tally.sent(1, 1, Duration::from_secs(100_000));
         assert!(tally.to_string().contains("latency max"));
         assert_eq!(tally.total_sent(), 1);

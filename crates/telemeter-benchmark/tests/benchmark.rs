@@ -7,13 +7,13 @@ mod fake;
 
 use std::{future::pending, path::PathBuf, time::Duration};
 
-use fake::{Server, header, seen, uploaded};
+use fake::{FakeTelemeter, header, seen, uploaded};
 use telemeter_auth::Secret;
 use telemeter_benchmark::{
-    BenchmarkError, Config, Output,
-    config::{Fleet, Tokens},
+    BenchmarkError, Config, ReportOutput,
+    config::{SimulatedFleet, Tokens},
 };
-use telemeter_client::config::{Credential, Target};
+use telemeter_client::config::{Credential, TargetSettings};
 use url::Url;
 use wiremock::{MockServer, ResponseTemplate};
 
@@ -21,7 +21,7 @@ fn config(to: &MockServer, folder: &tempfile::TempDir) -> Config {
     let metrics_file = folder.path().join("metrics.txt");
     std::fs::write(&metrics_file, "# TYPE up gauge\nup{job=\"a\"} 1 1000\nup{job=\"b\"} 0\n").expect("written");
     let url = |path: &str| Url::parse(&format!("{}{path}", to.uri())).expect("a URL");
-    let to = Target {
+    let to = TargetSettings {
         authorize: url("/authorize"),
         upload: url("/upload"),
         ca_file: None,
@@ -34,7 +34,7 @@ fn config(to: &MockServer, folder: &tempfile::TempDir) -> Config {
 /// Runs a benchmark to its end: how it ended and what it wrote.
 async fn run(config: Config) -> (Result<u64, BenchmarkError>, String) {
     let mut written = Vec::new();
-    let output = Output { writer: &mut written, terminal: false };
+    let output = ReportOutput { writer: &mut written, terminal: false };
     let ended = telemeter_benchmark::run(config, output, pending()).await.map(|tally| tally.total_sent());
     (ended, String::from_utf8(written).expect("text"))
 }
@@ -48,7 +48,7 @@ fn row<'t>(table: &'t str, name: &str) -> &'t str {
 #[tokio::test]
 async fn once_is_one_upload_per_worker_each_under_its_own_id() {
     let folder = tempfile::tempdir().expect("a folder");
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let (ended, table) = run(config(&to, &folder)).await;
     assert_eq!(ended.expect("all were taken"), 5);
     assert_eq!((row(&table, "sent"), row(&table, "failed")), ("5", "0"));
@@ -81,7 +81,7 @@ async fn once_is_one_upload_per_worker_each_under_its_own_id() {
 #[tokio::test]
 async fn once_fails_where_an_upload_failed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.upload(ResponseTemplate::new(429));
     server.upload(ResponseTemplate::new(503));
@@ -95,7 +95,7 @@ async fn once_fails_where_an_upload_failed() {
 #[tokio::test]
 async fn without_once_it_goes_on_until_it_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let mut config = config(&to, &folder);
     (config.once, config.interval, config.listen) = (false, Duration::from_millis(200), Some(port.to_string()));
@@ -110,7 +110,7 @@ async fn without_once_it_goes_on_until_it_is_told() {
         *metrics.lock().expect("no panic") = answer.text().await.expect("text");
     };
     let mut written = Vec::new();
-    let output = Output { writer: &mut written, terminal: false };
+    let output = ReportOutput { writer: &mut written, terminal: false };
     let tally = telemeter_benchmark::run(config, output, shutdown).await.expect("told to end");
     assert!(tally.total_sent() >= 12, "more than one upload a worker");
     let metrics = metrics.into_inner().expect("no panic");
@@ -124,8 +124,8 @@ async fn without_once_it_goes_on_until_it_is_told() {
 }
 
 /// A fleet of 20 clusters that each come once in half a second, for a second.
-fn fleet(folder: &tempfile::TempDir) -> Fleet {
-    Fleet {
+fn fleet(folder: &tempfile::TempDir) -> SimulatedFleet {
+    SimulatedFleet {
         clusters: 20,
         duration: Duration::from_secs(1),
         tokens: Tokens::Exchanged,
@@ -139,7 +139,7 @@ fn fleet(folder: &tempfile::TempDir) -> Fleet {
 #[tokio::test]
 async fn a_fleet_comes_by_its_schedule_however_slow_the_server_is() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     // Late by more than the whole run, for the connection that meets it; the others go on.
     server.upload(ResponseTemplate::new(200).set_delay(Duration::from_millis(600)));
@@ -180,10 +180,10 @@ async fn a_fleet_comes_by_its_schedule_however_slow_the_server_is() {
 #[tokio::test]
 async fn a_run_that_is_shorter_than_the_interval_says_how_many_clusters_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let mut config = config(&to, &folder);
-    let fleet = Fleet { clusters: 200, duration: Duration::from_millis(500), ..fleet(&folder) };
+    let fleet = SimulatedFleet { clusters: 200, duration: Duration::from_millis(500), ..fleet(&folder) };
     (config.interval, config.fleet) = (Duration::from_secs(10), Some(fleet));
     let (ended, table) = run(config).await;
     assert_eq!(ended.expect("all were taken"), 10);
@@ -193,11 +193,11 @@ async fn a_run_that_is_shorter_than_the_interval_says_how_many_clusters_it_was()
 #[tokio::test]
 async fn what_a_fleet_had_to_wait_for_a_connection_counts_as_latency() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.upload(ResponseTemplate::new(200).set_delay(Duration::from_millis(500)));
     let mut config = config(&to, &folder);
-    let fleet = Fleet { clusters: 10, duration: Duration::from_millis(500), connections: 1, ..fleet(&folder) };
+    let fleet = SimulatedFleet { clusters: 10, duration: Duration::from_millis(500), connections: 1, ..fleet(&folder) };
     (config.interval, config.fleet) = (Duration::from_millis(500), Some(fleet));
     let (ended, _) = run(config).await;
     assert_eq!(ended.expect("all were taken"), 10);
@@ -210,11 +210,11 @@ async fn what_a_fleet_had_to_wait_for_a_connection_counts_as_latency() {
 #[tokio::test]
 async fn a_fleet_that_is_refused_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.upload(ResponseTemplate::new(429));
     server.upload(ResponseTemplate::new(503));
-    let with = |fleet: Fleet| {
+    let with = |fleet: SimulatedFleet| {
         let mut config = config(&to, &folder);
         (config.interval, config.fleet) = (Duration::from_millis(500), Some(fleet));
         config
@@ -223,9 +223,9 @@ async fn a_fleet_that_is_refused_says_so() {
     assert_eq!(ended.expect_err("two failed").to_string(), "2 of 40 uploads failed");
     assert_eq!(["sent", "failed", "upload 429", "upload 503"].map(|name| row(&table, name)), ["38", "2", "1", "1"]);
 
-    let nobody = Fleet { server_pid: Some(u32::MAX), ..fleet(&folder) };
+    let nobody = SimulatedFleet { server_pid: Some(u32::MAX), ..fleet(&folder) };
     assert!(run(with(nobody)).await.0.expect_err("no process").to_string().starts_with("--server-pid"));
-    let keyless = Fleet { tokens: Tokens::Minted(PathBuf::from("/nowhere")), ..fleet(&folder) };
+    let keyless = SimulatedFleet { tokens: Tokens::Minted(PathBuf::from("/nowhere")), ..fleet(&folder) };
     assert!(run(with(keyless)).await.0.expect_err("no key").to_string().starts_with("--shared-key: "));
     let mut config = with(fleet(&folder));
     config.to.upload = Url::parse("https://server/upload").expect("a URL");
@@ -238,7 +238,7 @@ async fn a_fleet_that_is_refused_says_so() {
 #[tokio::test]
 async fn what_is_wrong_at_the_start_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&to, &folder);
     config.metrics_file = PathBuf::from("/nowhere");
     let (ended, written) = run(config).await;

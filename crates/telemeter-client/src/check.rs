@@ -10,7 +10,7 @@ mod target;
 use std::time::Duration;
 
 use telemeter_http::{
-    check::{self, Stage, Step, Steps},
+    check::{self, CheckStage, CheckStep, CheckSteps},
     client::{Outbound, OutboundConfig},
 };
 
@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The scrape of Prometheus.
-pub const SCRAPE: Stage = Stage { name: "scrape", exit_code: 20 };
+pub const SCRAPE: CheckStage = CheckStage { name: "scrape", exit_code: 20 };
 /// The exchange of the token.
-pub const AUTHORIZE: Stage = Stage { name: "authorize", exit_code: 21 };
+pub const AUTHORIZE: CheckStage = CheckStage { name: "authorize", exit_code: 21 };
 /// The upload.
-pub const UPLOAD: Stage = Stage { name: "upload", exit_code: 22 };
+pub const UPLOAD: CheckStage = CheckStage { name: "upload", exit_code: 22 };
 
 /// A connection has to be made within this, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,13 +41,13 @@ pub struct CheckOptions {
 }
 
 /// Runs the steps one after the other. A step that fails ends its side; the other side is tried all the same.
-pub async fn check(config: &Config, options: CheckOptions, steps: &mut Steps<'_>) {
+pub async fn check(config: &Config, options: CheckOptions, steps: &mut CheckSteps<'_>) {
     let are_files_good = files::check(config, steps);
     if options.offline {
         return;
     }
     if !are_files_good {
-        steps.add(Step::skipped(SCRAPE, "--from and --to", "a file cannot be used"));
+        steps.add(CheckStep::skipped(SCRAPE, "--from and --to", "a file cannot be used"));
         return;
     }
     let from = outbound(steps, "--from", source_settings(config), options.timeout);
@@ -65,13 +65,13 @@ pub async fn check(config: &Config, options: CheckOptions, steps: &mut Steps<'_>
         target::exchange(config, &to, options, steps).await;
     } else {
         for (stage, tried) in [(AUTHORIZE, "--to: the exchange of the token"), (UPLOAD, "--to: the upload")] {
-            steps.add(Step::skipped(stage, tried, "the server was not reached"));
+            steps.add(CheckStep::skipped(stage, tried, "the server was not reached"));
         }
     }
 }
 
 /// The client's own caller of one side, with the deadlines of a check.
-fn outbound(steps: &mut Steps<'_>, flag: &str, settings: OutboundConfig, timeout: Duration) -> Option<Outbound> {
+fn outbound(steps: &mut CheckSteps<'_>, flag: &str, settings: OutboundConfig, timeout: Duration) -> Option<Outbound> {
     let settings = OutboundConfig {
         connect_timeout: timeout.min(CONNECT_TIMEOUT),
         connection_wait: timeout.min(CONNECT_TIMEOUT),
@@ -81,8 +81,11 @@ fn outbound(steps: &mut Steps<'_>, flag: &str, settings: OutboundConfig, timeout
     match Outbound::new(settings, None) {
         Ok(outbound) => Some(outbound),
         Err(error) => {
-            let step =
-                Step::failed(Stage::PROXY, format!("{flag}: certificates and proxy variables"), error.to_string());
+            let step = CheckStep::failed(
+                CheckStage::PROXY,
+                format!("{flag}: certificates and proxy variables"),
+                error.to_string(),
+            );
             steps.add(step.advise("mend the file or the variable that it names"));
             None
         }

@@ -21,9 +21,9 @@ pub struct Config {
     /// The bearer token that all but health of the listener wants; read again at a reload.
     pub internal_token_file: Option<PathBuf>,
     /// The Prometheus to scrape.
-    pub from: Source,
+    pub from: SourceSettings,
     /// The server to push to.
-    pub to: Target,
+    pub to: TargetSettings,
     /// The cluster's ID; the query of `to.authorize` carries it already.
     pub id: String,
     /// Time between two reports; never zero.
@@ -42,7 +42,7 @@ pub struct Config {
     /// Old and new metric names; the old ones are distinct.
     pub renames: Vec<(String, String)>,
     /// Labels whose values are hashed; `None`: none.
-    pub anonymize: Option<Anonymize>,
+    pub anonymize: Option<AnonymizeSettings>,
     /// Counts the lines of the log that were dropped; shown in the metrics.
     pub dropped_log_lines: DroppedLogLines,
     /// The revision of the source that this program was built from.
@@ -53,7 +53,7 @@ pub struct Config {
 
 impl Config {
     /// The contract's defaults between a source and a target: `up` every 4m30s, `ALERTS` renamed to `alerts`.
-    pub fn new(from: Source, to: Target, id: impl Into<String>) -> Self {
+    pub fn new(from: SourceSettings, to: TargetSettings, id: impl Into<String>) -> Self {
         Self {
             listen: Some("localhost:9002".to_owned()),
             internal_allowed_hosts: Vec::new(),
@@ -78,7 +78,7 @@ impl Config {
 
 /// The Prometheus to scrape. Proxy variables do not apply to it.
 #[derive(Clone)]
-pub struct Source {
+pub struct SourceSettings {
     /// The whole URL but its `match[]`: with `/federate` where no other path was given. May hold user and password.
     pub url: Url,
     /// A PEM file of authorities trusted beside the system's.
@@ -86,17 +86,17 @@ pub struct Source {
     /// The bearer token.
     pub token: Option<Credential>,
     /// Our certificate and key.
-    pub identity: Option<Tls>,
+    pub identity: Option<ClientTlsFiles>,
 }
 
-impl Source {
+impl SourceSettings {
     /// A source that needs no credentials.
     pub fn new(url: Url) -> Self {
         Self { url, ca_file: None, token: None, identity: None }
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for SourceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
             .field("url", &bare(&self.url))
@@ -109,7 +109,7 @@ impl fmt::Debug for Source {
 
 /// The server to push to. Proxy variables apply to it.
 #[derive(Clone)]
-pub struct Target {
+pub struct TargetSettings {
     /// Where the token is exchanged. The client's has `?id=`; the benchmark adds one per worker. May hold user and password.
     pub authorize: Url,
     /// Where metrics are pushed to. May hold user and password.
@@ -120,7 +120,7 @@ pub struct Target {
     pub token: Credential,
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for TargetSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("authorize", &bare(&self.authorize))
@@ -142,7 +142,7 @@ pub enum Credential {
 
 /// A certificate chain and its private key, both PEM files, read again at a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
+pub struct ClientTlsFiles {
     /// The chain, leaf first.
     pub cert_file: PathBuf,
     /// The leaf's private key.
@@ -151,7 +151,7 @@ pub struct Tls {
 
 /// Which labels' values are hashed, and with what.
 #[derive(Clone, Debug)]
-pub struct Anonymize {
+pub struct AnonymizeSettings {
     /// Label names, at least one.
     pub labels: Vec<String>,
     /// What keeps the values from being guessed. A salt file that turns out empty is an error.
@@ -172,9 +172,10 @@ mod tests {
     fn debug_prints_no_secret() {
         let url = || Url::parse("https://hunter2:hunter2@there:1/path?key=hunter2").unwrap();
         let secret = || Credential::Value(Secret::from("hunter2"));
-        let target = Target { authorize: url(), upload: url(), ca_file: None, token: secret() };
-        let mut config = Config::new(Source { token: Some(secret()), ..Source::new(url()) }, target, "cluster");
-        config.anonymize = Some(Anonymize { labels: vec!["url".to_owned()], salt: secret() });
+        let target = TargetSettings { authorize: url(), upload: url(), ca_file: None, token: secret() };
+        let mut config =
+            Config::new(SourceSettings { token: Some(secret()), ..SourceSettings::new(url()) }, target, "cluster");
+        config.anonymize = Some(AnonymizeSettings { labels: vec!["url".to_owned()], salt: secret() });
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("https://there:1/path") && shown.contains("[redacted]"), "{shown}");

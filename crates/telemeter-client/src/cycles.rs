@@ -3,14 +3,14 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use telemeter_http::{clock::Clock, duration::Human};
+use telemeter_http::{clock::Clock, duration::HumanDuration};
 use telemeter_wire::UploadCounts;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     nothing,
-    schedule::{Outcome, Schedule},
-    status::Status,
+    schedule::{CycleOutcome, Schedule},
+    status::ClientStatus,
     worker::{CycleError, CycleReport, Worker},
 };
 
@@ -64,7 +64,7 @@ pub(crate) struct Listeners {
     /// Is shown how each ended.
     pub(crate) observer: Option<Observer>,
     /// Is told when the next one begins.
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Arc<ClientStatus>,
     /// Says what time that is.
     pub(crate) clock: Clock,
 }
@@ -96,8 +96,8 @@ pub(crate) async fn run<W: Cycle>(
         }
         let ended = worker.cycle().await;
         let outcome = match &ended {
-            Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Failed { retry_after: error.retry_after() },
+            Ok(_) => CycleOutcome::Done,
+            Err(error) => CycleOutcome::Failed { retry_after: error.retry_after() },
         };
         failed = ended.is_err();
         let wait = schedule.after(outcome);
@@ -115,12 +115,12 @@ fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Optio
     let report = match ended {
         Ok(report) => report,
         Err(error) => {
-            tracing::error!(cause = %error, next = %Human(wait), "the metrics were not uploaded");
+            tracing::error!(cause = %error, next = %HumanDuration(wait), "the metrics were not uploaded");
             return;
         }
     };
     if let Some(reason) = nothing::uploaded(report) {
-        tracing::warn!(scraped = report.scraped, next = %Human(wait), "nothing to upload: {reason}");
+        tracing::warn!(scraped = report.scraped, next = %HumanDuration(wait), "nothing to upload: {reason}");
         return;
     }
     let unrequested = nothing::unrequested(&report.left_out);
@@ -133,7 +133,7 @@ fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Optio
     let left_out = nothing::reasons(&report.left_out);
     let left_out = (!left_out.is_empty()).then_some(left_out);
     let CycleReport { scraped, uploaded, counts, bytes, took, .. } = *report;
-    let took = Human(took);
+    let took = HumanDuration(took);
     // Without counts the server is another one, which does not say what it did.
     let (kept, filtered) = (counts.map(|counts| counts.kept), counts.map(|counts| counts.filtered));
     let duplicates = counts.map(|counts| counts.duplicates).filter(|duplicates| *duplicates > 0);
@@ -157,26 +157,26 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::{refusal::Refusal, schedule::AFTER_FAILURE, token::TokenError};
+    use crate::{refusal::ServerRefusal, schedule::AFTER_FAILURE, token::TokenError};
 
     const INTERVAL: Duration = Duration::from_secs(270);
 
     /// Notes when it is run, and fails as told: the server's status and its `Retry-After`.
-    struct Fake {
+    struct FakeCycle {
         name: &'static str,
         log: Arc<Mutex<Vec<(&'static str, Duration)>>>,
         start: Instant,
         fails: Vec<Option<(u16, Option<u64>)>>,
     }
 
-    impl Cycle for Fake {
+    impl Cycle for FakeCycle {
         async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
             self.log.lock().push((self.name, self.start.elapsed()));
             match self.fails.pop().flatten() {
                 None => Ok(CycleReport { scraped: 1, kept: 1, uploaded: 1, bytes: 1, ..CycleReport::default() }),
                 Some((status, seconds)) => {
                     let status = StatusCode::from_u16(status).expect("a status");
-                    let refusal = Refusal::new(status, b"no", seconds.map(Duration::from_secs));
+                    let refusal = ServerRefusal::new(status, b"no", seconds.map(Duration::from_secs));
                     Err(TokenError::Failed(refusal).into())
                 }
             }
@@ -192,7 +192,7 @@ mod tests {
         fails.reverse();
         let log = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
-        let fake = |name, fails| Fake { name, log: log.clone(), start, fails };
+        let fake = |name, fails| FakeCycle { name, log: log.clone(), start, fails };
         let handover = Arc::new(Handover::default());
         let seen = Arc::new(Mutex::new(0));
         let observer: Observer = Arc::new({

@@ -1,8 +1,8 @@
 //! `GET /federate` of a Prometheus, handed on as it arrives.
 
 use http::{HeaderValue, StatusCode, header};
-use telemeter_http::client::{Opened, Outbound, OutboundError, Request};
-use telemeter_wire::{excerpt, exposition::Format};
+use telemeter_http::client::{OpenAnswer, Outbound, OutboundError, OutboundRequest};
+use telemeter_wire::{excerpt, exposition::ExpositionFormat};
 use url::Url;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     credential::{self, CredentialError},
     matches::Selectors,
     metrics::Metrics,
-    refusal::Refusal,
+    refusal::ServerRefusal,
 };
 
 /// Both formats, protobuf first: it is the cheaper one to read.
@@ -36,10 +36,10 @@ pub enum FederateError {
     },
     /// Prometheus, or a proxy in front of it, does not let us in.
     #[error("Prometheus did not let us in {0}; see --from-token-file and --tls-cert-file")]
-    Refused(Refusal),
+    Refused(ServerRefusal),
     /// Prometheus answered with something else.
     #[error("Prometheus did not answer the scrape {0}")]
-    Failed(Refusal),
+    Failed(ServerRefusal),
     /// An answer that is not what its Content-Type says.
     #[error("the metrics of Prometheus cannot be read: {0}")]
     Decode(telemeter_wire::Error),
@@ -90,10 +90,10 @@ pub(crate) struct Federate {
 /// An answer under way.
 pub(crate) struct Scrape {
     /// How it is laid out.
-    pub(crate) format: Format,
+    pub(crate) format: ExpositionFormat,
     /// The Content-Type that came, where it is none that says the format.
     other_type: Option<String>,
-    opened: Opened,
+    opened: OpenAnswer,
 }
 
 /// What the head of the last answer said.
@@ -142,7 +142,7 @@ impl Federate {
 
     /// Asks; the body is still to come.
     pub(crate) async fn open(&self) -> Result<Scrape, FederateError> {
-        let mut request = Request::get(self.url.clone());
+        let mut request = OutboundRequest::get(self.url.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
         if let Some(token) = &self.token {
             request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(token)?);
@@ -152,7 +152,7 @@ impl Federate {
         let mut opened = opened?;
         if opened.status == StatusCode::OK {
             let content_type = opened.headers.get(header::CONTENT_TYPE);
-            let (format, is_known) = Format::of_scrape(content_type.and_then(|value| value.to_str().ok()));
+            let (format, is_known) = ExpositionFormat::of_scrape(content_type.and_then(|value| value.to_str().ok()));
             let other_type = (!is_known).then(|| match content_type {
                 Some(value) => format!("Content-Type: {}", excerpt(value.as_bytes())),
                 None => "no Content-Type".to_owned(),
@@ -166,7 +166,7 @@ impl Federate {
                 break;
             }
         }
-        let mut refusal = Refusal::new(opened.status, &said, opened.retry_after());
+        let mut refusal = ServerRefusal::new(opened.status, &said, opened.retry_after());
         if let Some(doubt) = self.doubt.as_ref().filter(|_| opened.status == StatusCode::BAD_REQUEST) {
             refusal.line = format!("{}; {doubt}", refusal.line);
         }

@@ -1,6 +1,6 @@
 //! The client: federate, transform, upload.
 //!
-//! [`Client`] is the program: a listener, and a [`Worker`] that runs a cycle every interval. A cycle is one pass over
+//! [`BoundClient`] is the program: a listener, and a [`Worker`] that runs a cycle every interval. A cycle is one pass over
 //! the scrape as it arrives: decoded, judged and packed piece by piece, so that memory does not follow its size.
 
 pub mod check;
@@ -28,8 +28,8 @@ pub use self::{
     config::Config,
     cycles::Observer,
     pipeline::LeftOut,
-    refusal::Refusal,
+    refusal::ServerRefusal,
     schedule::{AFTER_FAILURE, LONGEST_WAIT, SHORTEST_WAIT},
-    serve::{Client, Listening, ReloadError, Reloader, StartError, metrics_only, run},
+    serve::{BoundClient, ClientStartError, Listening, ReloadError, Reloader, metrics_only, run},
     worker::{CycleError, CycleReport, SetupError, Worker},
 };

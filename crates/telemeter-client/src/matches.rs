@@ -15,14 +15,14 @@ const SENT: &str = "it is sent all the same: if Prometheus cannot read it either
 /// All selectors, in the order in which they are sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Selectors {
-    all: Vec<Text>,
+    all: Vec<SelectorText>,
     /// Whether what no selector asked for is left out.
     is_enforced: bool,
 }
 
 /// A selector as it was written.
 #[derive(Clone, Debug)]
-struct Text {
+struct SelectorText {
     /// The flag that it comes from.
     flag: &'static str,
     text: String,
@@ -30,7 +30,7 @@ struct Text {
 
 /// How an answer is held against the selectors.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestedFilter {
     /// The selectors, compiled; `None` where one of them cannot be judged by.
     pub(crate) requested: Option<Requested>,
     /// Whether what none asked for is left out, and not only counted.
@@ -44,13 +44,13 @@ impl Selectors {
         if let Some(path) = &config.match_file {
             // What is wrong with `--match` is told although the file ends the start.
             let lines = lines(path).inspect_err(|_| selectors.warn_of_problems())?;
-            selectors.all.extend(lines.into_iter().map(|text| Text { flag: "--match-file", text }));
+            selectors.all.extend(lines.into_iter().map(|text| SelectorText { flag: "--match-file", text }));
         }
         Ok(selectors)
     }
 
     fn of_flags(config: &Config) -> Self {
-        let all = config.matches.iter().cloned().map(|text| Text { flag: "--match", text }).collect();
+        let all = config.matches.iter().cloned().map(|text| SelectorText { flag: "--match", text }).collect();
         Self { all, is_enforced: config.leave_out_unrequested }
     }
 
@@ -80,7 +80,7 @@ impl Selectors {
 
     /// Each selector with its flag, and what is wrong with it.
     pub(crate) fn with_problems(&self) -> impl Iterator<Item = (&'static str, &str, Option<String>)> {
-        self.all.iter().map(|Text { flag, text }| (*flag, text.as_str(), doubt(text)))
+        self.all.iter().map(|SelectorText { flag, text }| (*flag, text.as_str(), doubt(text)))
     }
 
     /// What is wrong with the first selector that cannot be read.
@@ -91,10 +91,10 @@ impl Selectors {
     }
 
     /// What an answer is held against.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> RequestedFilter {
         let parsed: Option<Vec<Selector>> =
             self.texts().map(|text| Selector::parse(text).ok().filter(Requested::can_judge)).collect();
-        Asked { requested: parsed.map(|selectors| Requested::new(&selectors)), is_enforced: self.is_enforced }
+        RequestedFilter { requested: parsed.map(|selectors| Requested::new(&selectors)), is_enforced: self.is_enforced }
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_first_doubt_names_its_flag() {
-        let all = ["up", "{job=a}", "up,"].map(|text| Text { flag: "--match", text: text.to_owned() }).to_vec();
+        let all = ["up", "{job=a}", "up,"].map(|text| SelectorText { flag: "--match", text: text.to_owned() }).to_vec();
         let doubt = Selectors { all, is_enforced: true }.first_doubt().expect("a doubt");
         let expected =
             "--match {job=^a} cannot be read at column 6, at the ^: expected a value in quotes, found \"a}\"";
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_selector_that_cannot_be_judged_by_leaves_the_answer_as_it_is() {
         let can_judge = |texts: &[&str]| {
-            let all = texts.iter().map(|text| Text { flag: "--match", text: (*text).to_owned() }).collect();
+            let all = texts.iter().map(|text| SelectorText { flag: "--match", text: (*text).to_owned() }).collect();
             Selectors { all, is_enforced: true }.asked().requested.is_some()
         };
         assert!(can_judge(&["up", "{job=\"a\"}"]) && can_judge(&[]));

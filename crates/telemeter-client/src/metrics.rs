@@ -31,11 +31,11 @@ pub struct Metrics {
     /// Cycles that failed.
     pub federate_requests_failed: Counter,
     /// Outbound requests, by side and by the status of the answer.
-    http_requests: Family<Call, Counter>,
+    http_requests: Family<CallLabels, Counter>,
     /// Scrapes answered.
-    request_retrieve: Family<Call, Gauge>,
+    request_retrieve: Family<CallLabels, Gauge>,
     /// Uploads answered.
-    request_send: Family<Call, Gauge>,
+    request_send: Family<CallLabels, Gauge>,
     /// Series of the last upload, by what the server did with them.
     upload_series: Family<UploadLabels, Gauge>,
     /// TLS handshakes with Prometheus and with the server.
@@ -44,14 +44,14 @@ pub struct Metrics {
 
 /// The two sides of the client: a metric's `client` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum PeerLabel {
     /// Prometheus.
     From,
     /// The server.
     To,
 }
 
-impl Side {
+impl PeerLabel {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::From => "federate_from",
@@ -67,14 +67,14 @@ struct UploadLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Call {
+struct CallLabels {
     client: &'static str,
     /// Three digits, or `error` where no answer came.
     status_code: String,
 }
 
-impl Call {
-    fn new(side: Side, status: Option<StatusCode>) -> Self {
+impl CallLabels {
+    fn new(side: PeerLabel, status: Option<StatusCode>) -> Self {
         let status_code = status.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());
         Self { client: side.name(), status_code }
     }
@@ -166,7 +166,7 @@ impl Metrics {
 
     /// Counts the answer to a scrape, or that none came.
     pub(crate) fn retrieved(&self, status: Option<StatusCode>) {
-        let call = Call::new(Side::From, status);
+        let call = CallLabels::new(PeerLabel::From, status);
         self.http_requests.get_or_create(&call).inc();
         if status.is_some() {
             self.request_retrieve.get_or_create(&call).inc();
@@ -175,7 +175,7 @@ impl Metrics {
 
     /// Counts the answer to the exchange of the token, or that none came.
     pub(crate) fn authorized(&self, status: Option<StatusCode>) {
-        self.http_requests.get_or_create(&Call::new(Side::To, status)).inc();
+        self.http_requests.get_or_create(&CallLabels::new(PeerLabel::To, status)).inc();
     }
 
     /// Notes what the last upload held, and what the server did with it where it said so.
@@ -195,7 +195,7 @@ impl Metrics {
 
     /// Counts the answer to an upload, or that none came.
     pub(crate) fn sent(&self, status: Option<StatusCode>) {
-        let call = Call::new(Side::To, status);
+        let call = CallLabels::new(PeerLabel::To, status);
         self.http_requests.get_or_create(&call).inc();
         if status.is_some() {
             self.request_send.get_or_create(&call).inc();

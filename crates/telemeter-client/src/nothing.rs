@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemeter_http::duration::Human;
+use telemeter_http::duration::HumanDuration;
 
 use crate::{pipeline::LeftOut, worker::CycleReport};
 
@@ -27,7 +27,7 @@ pub(crate) fn uploaded(report: &CycleReport) -> Option<String> {
         ),
         () if all(outdated) => {
             let age = newest_age_ms.and_then(|age| u64::try_from(age).ok()).map(Duration::from_millis);
-            let newest = age.map(|age| format!(", the newest by {}", Human(age))).unwrap_or_default();
+            let newest = age.map(|age| format!(", the newest by {}", HumanDuration(age))).unwrap_or_default();
             format!(
                 "all too old: each of the {outdated} series is over 24 hours behind this machine's clock{newest} (is \
                  this clock right, and that of Prometheus?)"
@@ -74,7 +74,7 @@ pub(crate) fn clocks(newest_ms: Option<i64>, now_ms: i64) -> Option<String> {
     let distance = Duration::from_millis(behind_ms.unsigned_abs());
     let (limit, direction) = if behind_ms < 0 { (AHEAD, "ahead of") } else { (BEHIND, "behind") };
     (distance > limit).then(|| {
-        let distance = Human(distance);
+        let distance = HumanDuration(distance);
         format!(
             "the newest sample of Prometheus is {distance} {direction} this machine's clock: one of the two clocks is \
              wrong, or Prometheus has stopped to scrape"

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use telemeter_http::{
-    duration::Human,
+    duration::HumanDuration,
     internal::{Internal, paths_json},
     page,
 };
@@ -23,9 +23,9 @@ use crate::{
     nothing,
     pipeline::Packed,
     preview::{Warning, label_warnings, series_warning},
-    status::Seen,
-    summary::{Metric, Settings, Summary},
-    worker::Surroundings,
+    status::StatusSnapshot,
+    summary::{MetricSummary, SummarySettings, UploadSummary},
+    worker::WorkerContext,
 };
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ const MOST_METRICS: usize = 500;
 const NAMES: usize = 4;
 
 /// Answers browsers at `/` with the page, and machines with the list of paths as before.
-pub(crate) fn attach(internal: Internal, config: Arc<Config>, around: Surroundings) -> Internal {
+pub(crate) fn attach(internal: Internal, config: Arc<Config>, around: WorkerContext) -> Internal {
     let json = paths_json(&internal.paths());
     let root = get(move |headers: HeaderMap| {
         let (json, config, around) = (json.clone(), config.clone(), around.clone());
@@ -56,7 +56,7 @@ pub(crate) fn attach(internal: Internal, config: Arc<Config>, around: Surroundin
     internal.root(root).with(Router::new().route("/assets/{name}", page::style_route(STYLE)))
 }
 
-fn render(config: &Config, around: &Surroundings) -> Response {
+fn render(config: &Config, around: &WorkerContext) -> Response {
     let (seen, last, now_ms) = (around.status.seen(), around.last.load_full(), around.clock.now_ms());
     match Page::new(config, &seen, last.as_deref(), now_ms).render() {
         Ok(text) => (page::HEADERS, text).into_response(),
@@ -83,8 +83,8 @@ struct Page {
     nothing: Option<String>,
     /// Words about what came and did not leave.
     left_out: Option<String>,
-    warnings: Vec<Shown>,
-    metrics: Vec<Row>,
+    warnings: Vec<PageWarning>,
+    metrics: Vec<MetricPageRow>,
     more: usize,
     all: usize,
 }
@@ -97,21 +97,21 @@ struct Tile {
 }
 
 /// A warning.
-struct Shown {
+struct PageWarning {
     message: String,
     advice: String,
     metrics: String,
 }
 
 /// A metric.
-struct Row {
+struct MetricPageRow {
     name: String,
     series: usize,
     bytes: usize,
-    labels: Vec<Label>,
+    labels: Vec<PageLabel>,
 }
 
-struct Label {
+struct PageLabel {
     name: String,
     values: String,
     is_anonymized: bool,
@@ -119,23 +119,27 @@ struct Label {
 }
 
 impl Page {
-    fn new(config: &Config, seen: &Seen, last: Option<&Packed>, now_ms: i64) -> Self {
+    fn new(config: &Config, seen: &StatusSnapshot, last: Option<&Packed>, now_ms: i64) -> Self {
         let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
         // The salt is of no use here: what was packed is hashed already.
         let anonymize = Anonymize::new(hashed, b"");
         let granted = ["_id".to_owned()];
-        let settings =
-            Settings { anonymize: &anonymize, cluster_id: &config.id, granted: &granted, most_values: MOST_VALUES };
-        let mut summary = Summary::new(settings);
+        let settings = SummarySettings {
+            anonymize: &anonymize,
+            cluster_id: &config.id,
+            granted: &granted,
+            most_values: MOST_VALUES,
+        };
+        let mut summary = UploadSummary::new(settings);
         if let Some(error) = last.and_then(|packed| packed.for_each(|series| summary.add(series)).err()) {
             tracing::error!(%error, "the last upload cannot be read");
         }
         let all = summary.metrics.len();
         let warnings = label_warnings(&summary, &[]).into_iter().chain(series_warning(&summary));
         let (tone, headline) = match seen {
-            Seen { failures_in_a_row: 1.., .. } => ("bad", "Reports do not get through"),
-            Seen { nothing: Some(_), .. } => ("bad", "There is nothing to report"),
-            Seen { upload: Some(_), .. } => ("good", "Reports get through"),
+            StatusSnapshot { failures_in_a_row: 1.., .. } => ("bad", "Reports do not get through"),
+            StatusSnapshot { nothing: Some(_), .. } => ("bad", "There is nothing to report"),
+            StatusSnapshot { upload: Some(_), .. } => ("good", "Reports get through"),
             _ => ("idle", "Nothing was reported yet"),
         };
         let failure = seen
@@ -162,22 +166,27 @@ impl Page {
             failure,
             nothing: seen.nothing.clone(),
             left_out: left_out.or(unrequested),
-            warnings: warnings.map(Shown::of).collect(),
-            metrics: summary.metrics.iter().take(MOST_METRICS).map(|(name, metric)| Row::of(name, metric)).collect(),
+            warnings: warnings.map(PageWarning::of).collect(),
+            metrics: summary
+                .metrics
+                .iter()
+                .take(MOST_METRICS)
+                .map(|(name, metric)| MetricPageRow::of(name, metric))
+                .collect(),
             more: all.saturating_sub(MOST_METRICS),
             all,
         }
     }
 }
 
-fn tiles(config: &Config, seen: &Seen, now_ms: i64) -> [Tile; 4] {
+fn tiles(config: &Config, seen: &StatusSnapshot, now_ms: i64) -> [Tile; 4] {
     let never = || "never".to_owned();
     let scrape = seen.scrape.as_ref();
     let percent = |bytes: usize| bytes.saturating_mul(100) / config.limit_bytes.max(1);
     let upload = seen.upload.as_ref();
     let next = seen.next_ms.map(|at_ms| match at_ms.saturating_sub(now_ms) {
         ..=0 => "now".to_owned(),
-        wait => format!("in {}", Human(millis(wait))),
+        wait => format!("in {}", HumanDuration(millis(wait))),
     });
     [
         Tile {
@@ -192,19 +201,19 @@ fn tiles(config: &Config, seen: &Seen, now_ms: i64) -> [Tile; 4] {
             name: "Last upload",
             value: upload.map_or_else(never, |upload| ago(upload.at_ms, now_ms)),
             note: upload.map_or_else(String::new, |upload| {
-                format!("{} series, {}, in {}", upload.series, size(upload.bytes), Human(upload.took))
+                format!("{} series, {}, in {}", upload.series, size(upload.bytes), HumanDuration(upload.took))
             }),
         },
         Tile {
             name: "Next try",
             value: next.unwrap_or_else(never),
-            note: format!("every {}, a minute after a failure", Human(config.interval)),
+            note: format!("every {}, a minute after a failure", HumanDuration(config.interval)),
         },
         Tile { name: "Failures in a row", value: seen.failures_in_a_row.to_string(), note: String::new() },
     ]
 }
 
-impl Shown {
+impl PageWarning {
     fn of(warning: Warning) -> Self {
         let more = warning.metrics.len().saturating_sub(NAMES);
         let mut metrics = warning.metrics.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
@@ -215,14 +224,14 @@ impl Shown {
     }
 }
 
-impl Row {
-    fn of(name: &str, metric: &Metric) -> Self {
+impl MetricPageRow {
+    fn of(name: &str, metric: &MetricSummary) -> Self {
         let mut labels: Vec<_> = metric
             .labels
             .iter()
             .map(|label| {
                 let over = if label.values() >= MOST_VALUES { "+" } else { "" };
-                Label {
+                PageLabel {
                     name: label.name.to_string(),
                     values: format!("{}{over}", label.values()),
                     is_anonymized: label.is_anonymized,
@@ -242,7 +251,7 @@ fn millis(ms: i64) -> Duration {
 fn ago(at_ms: i64, now_ms: i64) -> String {
     match now_ms.saturating_sub(at_ms) {
         ..1000 => "just now".to_owned(),
-        age => format!("{} ago", Human(Duration::from_secs(millis(age).as_secs()))),
+        age => format!("{} ago", HumanDuration(Duration::from_secs(millis(age).as_secs()))),
     }
 }
 

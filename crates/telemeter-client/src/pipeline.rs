@@ -1,10 +1,10 @@
 //! What becomes of a scrape: the rules, series by series, and the upload that is packed from what they leave.
 
 use bytes::Bytes;
-use telemeter_rules::Report;
+use telemeter_rules::StepCounts;
 use telemeter_wire::{
-    Arena, Error, Limits, NativeHistograms, Series, SeriesSet,
-    exposition::{self, Families, Format},
+    Arena, Error, DecodeLimits, NativeHistograms, Series, SeriesSet,
+    exposition::{self, TextFamilies, ExpositionFormat},
     snappy,
 };
 
@@ -13,8 +13,8 @@ mod rules;
 mod watch;
 
 pub(crate) use self::{
-    rules::{CycleRules, Rules},
-    watch::Watch,
+    rules::{ClientRules, CycleRules},
+    watch::SeriesWatch,
 };
 pub use left_out::LeftOut;
 
@@ -23,7 +23,7 @@ const SLICE: usize = 2000;
 /// Room above this is not kept for the next cycle.
 const KEPT_BYTES: usize = 1024 * 1024;
 /// The cap on a scrape is its bytes; what is too long in it, the rules remove.
-const LIMITS: Limits = Limits {
+const LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     labels: usize::MAX,
     text_bytes: 64 << 20,
@@ -48,11 +48,11 @@ pub(crate) struct Packed {
     pub(crate) newest_ms: Option<i64>,
     /// Framed snappy over delimited families: slices, each a stream of its own.
     pub(crate) body: Bytes,
-    slices: Vec<Slice>,
+    slices: Vec<UploadPart>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slice {
+struct UploadPart {
     /// Where it ends in the body.
     end: usize,
     /// Its size, decompressed.
@@ -63,7 +63,7 @@ impl Packed {
     /// The same series in the text format, slice by slice.
     pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
         let (body, slices) = (self.body.clone(), self.slices.clone());
-        let (mut start, mut plain, mut families) = (0, Vec::new(), Families::default());
+        let (mut start, mut plain, mut families) = (0, Vec::new(), TextFamilies::default());
         slices.into_iter().map(move |slice| {
             let mut text = Vec::new();
             slice.decode(&body[start..slice.end], &mut plain, |set| {
@@ -86,13 +86,13 @@ impl Packed {
     }
 }
 
-impl Slice {
+impl UploadPart {
     /// Shows its series to `see`; `plain` is room to work in.
     fn decode(&self, body: &[u8], plain: &mut Vec<u8>, see: impl FnOnce(&SeriesSet<'_>)) -> Result<(), Error> {
         snappy::decode_framed(body, self.plain_bytes, plain)?;
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        exposition::decode(Format::Delimited, plain, &LIMITS, &mut set)?;
+        exposition::decode(ExpositionFormat::Delimited, plain, &LIMITS, &mut set)?;
         see(&set);
         Ok(())
     }
@@ -103,15 +103,15 @@ impl Slice {
 pub(crate) struct Packer {
     arena: Arena,
     slices: Arena,
-    order: Vec<Place>,
-    families: Families,
+    order: Vec<SeriesPosition>,
+    families: TextFamilies,
     encoded: Vec<u8>,
     snappy: snappy::Encoder,
 }
 
 /// Where a series goes: with its family, and there by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct SeriesPosition {
     family: u32,
     timestamp_ms: i64,
     index: u32,
@@ -120,11 +120,11 @@ struct Place {
 /// An upload under way.
 pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
-    rules: &'p Rules,
+    rules: &'p ClientRules,
     cycle: CycleRules<'p>,
     native: NativeHistograms,
-    watch: Option<&'p dyn Watch>,
-    report: Report,
+    watch: Option<&'p dyn SeriesWatch>,
+    report: StepCounts,
     packed: Packed,
     body: Vec<u8>,
 }
@@ -133,19 +133,19 @@ impl Packer {
     /// Begins an upload at `now_ms` whose series carry the labels `granted`. `native` says what native histograms become.
     pub(crate) fn begin<'p>(
         &'p mut self,
-        rules: &'p Rules,
+        rules: &'p ClientRules,
         granted: &[(String, String)],
         native: NativeHistograms,
         now_ms: i64,
-        watch: Option<&'p dyn Watch>,
+        watch: Option<&'p dyn SeriesWatch>,
     ) -> Packing<'p> {
         let cycle = CycleRules::new(rules, now_ms, granted, watch);
         if self.families.held_bytes() > KEPT_BYTES {
-            self.families = Families::default()
+            self.families = TextFamilies::default()
         } else {
             self.families.clear()
         }
-        let (report, packed, body) = (Report::default(), Packed::default(), Vec::new());
+        let (report, packed, body) = (StepCounts::default(), Packed::default(), Vec::new());
         Packing { packer: self, rules, cycle, native, watch, report, packed, body }
     }
 }
@@ -157,7 +157,7 @@ impl Packing<'_> {
     }
 
     /// Decodes a piece of the scrape and adds what the rules leave of it.
-    pub(crate) fn add(&mut self, format: Format, piece: &[u8]) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, format: ExpositionFormat, piece: &[u8]) -> Result<(), Error> {
         let Packer { arena, slices, order, families, encoded, snappy } = &mut *self.packer;
         for arena in [&mut *arena, &mut *slices] {
             if arena.held_bytes() > KEPT_BYTES { *arena = Arena::new() } else { arena.reset() }
@@ -183,12 +183,12 @@ impl Packing<'_> {
                 exposition::delimited::encode(&slice, encoded);
                 if !encoded.is_empty() {
                     snappy.framed(encoded, &mut self.body);
-                    self.packed.slices.push(Slice { end: self.body.len(), plain_bytes: encoded.len() });
+                    self.packed.slices.push(UploadPart { end: self.body.len(), plain_bytes: encoded.len() });
                 }
             }
         }
         encoded.shrink_to(KEPT_BYTES);
-        order.shrink_to(KEPT_BYTES / size_of::<Place>());
+        order.shrink_to(KEPT_BYTES / size_of::<SeriesPosition>());
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl Packing<'_> {
 }
 
 /// Families as they came, the series in them by time. Answers with the newest time.
-fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) -> Option<i64> {
+fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<SeriesPosition>) -> Option<i64> {
     order.clear();
     // The index of a family's first series stands for the family.
     let mut family = (0, "");
@@ -216,7 +216,7 @@ fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<Place>) -> Option<i64> {
         }
         let timestamp_ms = series.points.newest_ms();
         newest_ms = newest_ms.max(timestamp_ms);
-        order.push(Place { family: family.0, timestamp_ms: timestamp_ms.unwrap_or(0), index });
+        order.push(SeriesPosition { family: family.0, timestamp_ms: timestamp_ms.unwrap_or(0), index });
     }
     order.sort_unstable();
     newest_ms

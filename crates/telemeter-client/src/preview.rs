@@ -10,10 +10,10 @@ use serde::Serialize;
 use telemeter_http::{client::Outbound, clock::Clock};
 use telemeter_wire::NativeHistograms;
 
-use self::collect::Collector;
+use self::collect::PreviewCollector;
 pub(crate) use self::warnings::{labels as label_warnings, series as series_warning};
 pub use self::{
-    diff::{Change, Diff, Earlier},
+    diff::{Diff, EarlierPreview, MetricChange},
     warnings::{Warning, WarningKind},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     nothing,
     pipeline::{LeftOut, Packed},
     scraper::Scraper,
-    token::Grants,
+    token::AccessTokens,
     worker::{CycleError, CycleReport, SetupError, server_settings, source_settings},
 };
 
@@ -32,7 +32,7 @@ pub const PLACEHOLDER: &str = "<set by the server>";
 
 /// What to look for, beside the client's own configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct PreviewOptions {
     /// The server is asked which labels it wants; else `_id` stands for them, with [`PLACEHOLDER`] as its value.
     pub with_authorize: bool,
     /// Labels that may leave in clear, whatever their name and values.
@@ -59,9 +59,9 @@ pub struct Preview {
     /// What was scraped: the URL without user, password and query.
     pub source: String,
     /// What would be sent, by the name that it is sent under.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<PreviewMetric>,
     /// All of it.
-    pub totals: Totals,
+    pub totals: PreviewTotals,
     /// Every selector, in the order in which they are sent.
     pub selectors: Vec<SelectorUse>,
     /// What came and would not be sent, by reason, each with how many series of which metric.
@@ -76,7 +76,7 @@ pub struct Preview {
 
 /// One metric that would be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Metric {
+pub struct PreviewMetric {
     /// The name that it is sent under.
     pub name: String,
     /// The name that it was scraped under, where that is another.
@@ -105,7 +105,7 @@ pub struct LabelUse {
 
 /// The sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct PreviewTotals {
     /// Series that came.
     pub scraped_series: usize,
     /// Size of the scrape, decompressed, in bytes.
@@ -142,7 +142,7 @@ pub struct SelectorUse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOutMetrics {
     /// The reason.
-    pub reason: Reason,
+    pub reason: LeftOutReason,
     /// How many series.
     pub series: usize,
     /// How many of each metric, by the name that it was scraped under.
@@ -152,7 +152,7 @@ pub struct LeftOutMetrics {
 /// Why a series is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum LeftOutReason {
     /// No selector names it.
     Unrequested,
     /// Its sample has no time.
@@ -163,7 +163,7 @@ pub enum Reason {
     Invalid,
 }
 
-impl Reason {
+impl LeftOutReason {
     /// In words, to stand behind "series".
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -193,7 +193,7 @@ impl Preview {
     /// # Errors
     /// [`PreviewError`]: what a client would fail for, as far as the source and, where it is asked, the server's
     /// `/authorize` are concerned.
-    pub async fn take(config: &Config, options: &Options, clock: Clock) -> Result<Self, PreviewError> {
+    pub async fn take(config: &Config, options: &PreviewOptions, clock: Clock) -> Result<Self, PreviewError> {
         let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
         let mut scraper = Scraper::new(config, from, Metrics::default())?;
         let (granted, native) = if options.with_authorize {
@@ -202,7 +202,7 @@ impl Preview {
             (vec![("_id".to_owned(), PLACEHOLDER.to_owned())], NativeHistograms::Keep)
         };
         let selectors = Selectors::read(config).map_err(SetupError::MatchFile)?;
-        let collector = Collector::new(config, &selectors, &granted);
+        let collector = PreviewCollector::new(config, &selectors, &granted);
         let scraped = scraper.scrape(&granted, native, || clock.now_ms(), Some(&collector)).await;
         let packed = scraped.map_err(CycleError::from)?;
         let now_ms = clock.now_ms();
@@ -242,7 +242,7 @@ impl Preview {
 async fn ask(config: &Config, clock: Clock) -> Result<(Vec<(String, String)>, NativeHistograms), PreviewError> {
     let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
     let (url, credential) = (config.to.authorize.clone(), config.to.token.clone());
-    let mut grants = Grants::new(to, url, credential, clock, Metrics::default());
+    let mut grants = AccessTokens::new(to, url, credential, clock, Metrics::default());
     let grant = grants.grant().await.map_err(CycleError::from)?;
     Ok((grant.labels, grant.native))
 }

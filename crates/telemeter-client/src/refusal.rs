@@ -13,7 +13,7 @@ const LINE_CHARS: usize = 200;
 
 /// The status of an answer, the first line of what it says, and when to come again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ServerRefusal {
     /// The status.
     pub status: StatusCode,
     /// The first line of the body, cut and without control characters; may be empty.
@@ -26,7 +26,7 @@ pub struct Refusal {
     pub asked: Option<String>,
 }
 
-impl Refusal {
+impl ServerRefusal {
     /// Of an answer. A redirect's line says where it points.
     pub(crate) fn of(answer: &Answer) -> Self {
         let refusal = Self::new(answer.status, &answer.body, answer.retry_after());
@@ -74,7 +74,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ServerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({})", self.status.as_u16())?;
         if !self.line.is_empty() {
@@ -125,21 +125,21 @@ mod tests {
     #[test]
     fn the_first_line_is_shown_and_no_more() {
         fn check(body: &[u8], expected: &str) {
-            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, body, None);
+            let refusal = ServerRefusal::new(StatusCode::UNAUTHORIZED, body, None);
             assert_eq!(refusal.to_string(), expected);
         }
         check(b"", "(401)");
         check(b"\n \nnot you\nnor you\n", "(401): not you");
         check(b"a\x1b[31mb", "(401): a[31mb");
         check(b"\xff\xfe", "(401): \u{fffd}\u{fffd}");
-        let long = Refusal::new(StatusCode::BAD_REQUEST, &[b'x'; 10_000], None);
+        let long = ServerRefusal::new(StatusCode::BAD_REQUEST, &[b'x'; 10_000], None);
         assert_eq!(long.line.len(), LINE_CHARS);
     }
 
     #[test]
     fn a_proxy_is_named() {
         let through = || Some("through the proxy http://proxy:3128 of HTTP_PROXY".to_owned());
-        let refusal = |status| Refusal::new(status, b"denied", None);
+        let refusal = |status| ServerRefusal::new(status, b"denied", None);
         let told = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED).with_path(through()).to_string();
         let path = "(through the proxy http://proxy:3128 of HTTP_PROXY)";
         assert_eq!(told, format!("(407): the proxy wants another user and password {path}"));
@@ -154,7 +154,7 @@ mod tests {
             [(429, told), (503, told), (500, told), (502, told), (504, told), (401, None), (302, None), (400, None)]
         {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(Refusal::new(status, b"", told).retry_after, expected, "{status}");
+            assert_eq!(ServerRefusal::new(status, b"", told).retry_after, expected, "{status}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How a cycle ended, as far as the next one cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CycleOutcome {
     /// It went through.
     Done,
     /// It failed; the server may have said when to come again.
@@ -51,11 +51,11 @@ impl Schedule {
     }
 
     /// How long to wait after a cycle that ended this way.
-    pub fn after(&mut self, outcome: Outcome) -> Duration {
+    pub fn after(&mut self, outcome: CycleOutcome) -> Duration {
         let wait = match outcome {
-            Outcome::Done => self.interval,
-            Outcome::Failed { retry_after: None } => AFTER_FAILURE,
-            Outcome::Failed { retry_after: Some(told) } => told.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+            CycleOutcome::Done => self.interval,
+            CycleOutcome::Failed { retry_after: None } => AFTER_FAILURE,
+            CycleOutcome::Failed { retry_after: Some(told) } => told.clamp(SHORTEST_WAIT, LONGEST_WAIT),
         };
         wait.mul_f64(1.0 + self.random.next_unit() / 20.0)
     }
@@ -98,7 +98,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(270);
 
     /// Every wait of a hundred clusters lies between `least` and a twentieth more, and they differ.
-    fn check(outcome: Outcome, least: Duration) {
+    fn check(outcome: CycleOutcome, least: Duration) {
         let mut seen = std::collections::BTreeSet::new();
         for cluster in 0..100 {
             let mut schedule = Schedule::new(INTERVAL, &format!("cluster-{cluster}"));
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn waits() {
-        let told = |seconds| Outcome::Failed { retry_after: Some(Duration::from_secs(seconds)) };
-        check(Outcome::Done, INTERVAL);
-        check(Outcome::Failed { retry_after: None }, AFTER_FAILURE);
+        let told = |seconds| CycleOutcome::Failed { retry_after: Some(Duration::from_secs(seconds)) };
+        check(CycleOutcome::Done, INTERVAL);
+        check(CycleOutcome::Failed { retry_after: None }, AFTER_FAILURE);
         check(told(0), SHORTEST_WAIT);
         check(told(30), Duration::from_secs(30));
         check(told(300), Duration::from_secs(300));
@@ -134,14 +134,14 @@ mod tests {
         let (mut usual, mut hasty) = (Schedule::new(INTERVAL, "a"), Schedule::new(INTERVAL, "a").at_once());
         assert!(usual.first() > Duration::ZERO);
         assert_eq!(hasty.first(), Duration::ZERO);
-        assert_eq!(usual.after(Outcome::Done), hasty.after(Outcome::Done));
+        assert_eq!(usual.after(CycleOutcome::Done), hasty.after(CycleOutcome::Done));
     }
 
     #[test]
     fn one_id_always_gets_the_same_sequence() {
         let sequence = |id: &str| {
             let mut schedule = Schedule::new(INTERVAL, id);
-            [schedule.first(), schedule.after(Outcome::Done), schedule.after(Outcome::Done)]
+            [schedule.first(), schedule.after(CycleOutcome::Done), schedule.after(CycleOutcome::Done)]
         };
         assert_eq!(sequence("a"), sequence("a"));
         assert_ne!(sequence("a"), sequence("b"));

@@ -10,14 +10,14 @@ use crate::{
     federate::{Federate, FederateError, Head},
     matches::Selectors,
     metrics::Metrics,
-    pipeline::{Packed, Packer, Rules, Watch},
+    pipeline::{Packed, Packer, ClientRules, SeriesWatch},
     worker::SetupError,
 };
 
 /// Scrapes and packs. Holds what it read from its files.
 pub(crate) struct Scraper {
     federate: Federate,
-    rules: Rules,
+    rules: ClientRules,
     packer: Packer,
     buffer: Vec<u8>,
     head: Option<Head>,
@@ -28,7 +28,7 @@ impl Scraper {
     pub(crate) fn new(config: &Config, from: Outbound, metrics: Metrics) -> Result<Self, SetupError> {
         let selectors = Selectors::read(config)?;
         selectors.warn();
-        let rules = Rules::new(config, &selectors).map_err(SetupError::Salt)?;
+        let rules = ClientRules::new(config, &selectors).map_err(SetupError::Salt)?;
         let federate = Federate::new(config, &selectors, from, metrics);
         Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new(), head: None })
     }
@@ -40,7 +40,7 @@ impl Scraper {
         granted: &[(String, String)],
         native: NativeHistograms,
         now_ms: impl Fn() -> i64,
-        watch: Option<&dyn Watch>,
+        watch: Option<&dyn SeriesWatch>,
     ) -> Result<Packed, FederateError> {
         let mut scrape = self.federate.open().await?;
         self.head = Some(scrape.head());

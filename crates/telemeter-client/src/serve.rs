@@ -12,9 +12,9 @@ use prometheus_client::registry::Registry;
 use telemeter_http::{
     clock::Clock,
     internal::{Access, Health, Internal},
-    listen::{self, Limits, Listener},
+    listen::{self, ListenLimits, Listener},
     metrics::Exposition,
-    service_manager::{self, Progress},
+    service_manager::{self, ServiceProgress},
 };
 use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
 use tokio::{
@@ -30,7 +30,7 @@ use crate::{
     page,
     pipeline::Packed,
     schedule::Schedule,
-    worker::{SetupError, Surroundings, Worker},
+    worker::{SetupError, Worker, WorkerContext},
 };
 
 /// How long the listener may take to finish what is in flight; with the rest, a SIGTERM takes under a second.
@@ -38,7 +38,7 @@ const DRAIN: Duration = Duration::from_millis(300);
 
 /// Why the client did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum ClientStartError {
     /// A file that the configuration names is missing or wrong.
     #[error("{0}")]
     Setup(#[from] SetupError),
@@ -70,12 +70,12 @@ pub enum ReloadError {
 /// Runs the client until SIGTERM or SIGINT; reloads on SIGHUP.
 ///
 /// # Errors
-/// [`StartError`]; once it runs, nothing but a signal ends it.
-pub async fn run(config: Config) -> Result<(), StartError> {
-    let of = |kind| signal(kind).map_err(StartError::Signals);
+/// [`ClientStartError`]; once it runs, nothing but a signal ends it.
+pub async fn run(config: Config) -> Result<(), ClientStartError> {
+    let of = |kind| signal(kind).map_err(ClientStartError::Signals);
     let (mut terminate, mut interrupt) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
     let mut hangup = of(SignalKind::hangup())?;
-    let client = Client::bind(config, Clock::system()).await?;
+    let client = BoundClient::bind(config, Clock::system()).await?;
     let reloader = client.reloader();
     let shutdown = async {
         loop {
@@ -83,24 +83,24 @@ pub async fn run(config: Config) -> Result<(), StartError> {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    service_manager::notify(Progress::Reloading);
+                    service_manager::notify(ServiceProgress::Reloading);
                     match reloader.reload().await {
                         Ok(()) => tracing::info!("reloaded"),
                         Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
                     }
-                    service_manager::notify(Progress::Ready);
+                    service_manager::notify(ServiceProgress::Ready);
                 }
             }
         }
-        service_manager::notify(Progress::Stopping);
+        service_manager::notify(ServiceProgress::Stopping);
     };
-    service_manager::notify(Progress::Ready);
+    service_manager::notify(ServiceProgress::Ready);
     client.serve(shutdown).await;
     Ok(())
 }
 
 /// A client that is set up and bound, and does nothing yet.
-pub struct Client {
+pub struct BoundClient {
     worker: Worker,
     schedule: Schedule,
     listener: Option<Listener>,
@@ -114,7 +114,7 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Reloader {
     config: Arc<Config>,
-    around: Surroundings,
+    around: WorkerContext,
     handover: Arc<Handover<Worker>>,
     access: Access,
 }
@@ -138,25 +138,25 @@ impl Reloader {
     }
 }
 
-impl Client {
+impl BoundClient {
     /// Reads the files that `config` names, and binds its listener.
     ///
     /// # Errors
-    /// [`StartError::Setup`] and [`StartError::Listen`].
-    pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
+    /// [`ClientStartError::Setup`] and [`ClientStartError::Listen`].
+    pub async fn bind(config: Config, clock: Clock) -> Result<Self, ClientStartError> {
         let mut registry = Registry::default();
         config.dropped_log_lines.register(&mut registry);
         telemeter_http::metrics::register_build_info(&mut registry, env!("CARGO_PKG_VERSION"), config.revision);
-        let around = Surroundings { clock, metrics: Metrics::register(&mut registry), ..Surroundings::default() };
+        let around = WorkerContext { clock, metrics: Metrics::register(&mut registry), ..WorkerContext::default() };
         let worker = Worker::within(&config, around.clone())?;
         let listener = match &config.listen {
-            Some(address) => Some(listen::bind(address).await.map_err(StartError::Listen)?),
+            Some(address) => Some(listen::bind(address).await.map_err(ClientStartError::Listen)?),
             None => None,
         };
         let access = match &listener {
             Some(listener) => {
                 let token_file = config.internal_token_file.clone();
-                Access::new(listener, &config.internal_allowed_hosts, token_file).map_err(StartError::Access)?
+                Access::new(listener, &config.internal_allowed_hosts, token_file).map_err(ClientStartError::Access)?
             }
             None => Access::default(),
         };
@@ -252,7 +252,7 @@ pub struct Listening {
 impl Listening {
     fn start(listener: Listener, routes: Internal) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let limits = Limits { drain_timeout: DRAIN, connections: 100, ..Limits::default() };
+        let limits = ListenLimits { drain_timeout: DRAIN, connections: 100, ..ListenLimits::default() };
         let shutdown = async {
             let _ = stopped.await;
         };

@@ -11,11 +11,11 @@ use crate::{
 
 /// What the loop has seen. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
-pub(crate) struct Status(Mutex<Seen>);
+pub(crate) struct ClientStatus(Mutex<StatusSnapshot>);
 
 /// A copy of it, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct StatusSnapshot {
     /// The last scrape that could be read.
     pub(crate) scrape: Option<Scraped>,
     /// The last upload that the server took.
@@ -23,7 +23,7 @@ pub(crate) struct Seen {
     /// How the last cycle that did not fail ended without an upload, in words.
     pub(crate) nothing: Option<String>,
     /// The last failure.
-    pub(crate) failure: Option<Failed>,
+    pub(crate) failure: Option<LastFailure>,
     /// Failures since the last cycle that went through.
     pub(crate) failures_in_a_row: u32,
     /// When the next cycle begins.
@@ -55,15 +55,15 @@ pub(crate) struct Uploaded {
 
 /// A failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failed {
+pub(crate) struct LastFailure {
     pub(crate) at_ms: i64,
     /// What failed, in words that say what to do.
     pub(crate) words: String,
 }
 
-impl Status {
+impl ClientStatus {
     /// What was seen so far.
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> StatusSnapshot {
         self.0.lock().clone()
     }
 
@@ -88,7 +88,7 @@ impl Status {
     pub(crate) fn failed(&self, error: &CycleError, at_ms: i64) {
         let mut seen = self.0.lock();
         seen.failures_in_a_row += 1;
-        seen.failure = Some(Failed { at_ms, words: error.to_string() });
+        seen.failure = Some(LastFailure { at_ms, words: error.to_string() });
     }
 
     /// Notes when the next cycle begins.

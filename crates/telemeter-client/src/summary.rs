@@ -8,7 +8,7 @@ use std::{
 };
 
 use telemeter_rules::{
-    sensitive::{self, Finding},
+    sensitive::{self, SensitiveLabel},
     transforms::anonymize::Anonymize,
 };
 use telemeter_wire::{Label, Points, Series, exposition::text, series::NAME_LABEL};
@@ -19,17 +19,17 @@ pub(crate) const MANY_SERIES: usize = 10;
 const EXAMPLE_CHARS: usize = 40;
 
 /// The metrics of an upload.
-pub(crate) struct Summary<'c> {
-    settings: Settings<'c>,
+pub(crate) struct UploadSummary<'c> {
+    settings: SummarySettings<'c>,
     hasher: RandomState,
     line: Vec<u8>,
     /// By the name that they are sent under.
-    pub(crate) metrics: BTreeMap<Box<str>, Metric>,
+    pub(crate) metrics: BTreeMap<Box<str>, MetricSummary>,
 }
 
 /// How series are looked at.
 #[derive(Clone, Copy)]
-pub(crate) struct Settings<'c> {
+pub(crate) struct SummarySettings<'c> {
     /// Which labels were hashed.
     pub(crate) anonymize: &'c Anonymize,
     /// The cluster's ID, which may be told.
@@ -42,7 +42,7 @@ pub(crate) struct Settings<'c> {
 
 /// One metric.
 #[derive(Debug, Default)]
-pub(crate) struct Metric {
+pub(crate) struct MetricSummary {
     /// How many series.
     pub(crate) series: usize,
     /// Their lines in the text format.
@@ -59,7 +59,7 @@ pub(crate) struct LabelSummary {
     /// Whether its values are hashes.
     pub(crate) is_anonymized: bool,
     /// What it tells that is sensitive.
-    pub(crate) finding: Option<Finding>,
+    pub(crate) finding: Option<SensitiveLabel>,
     /// A value that the finding is about.
     pub(crate) example: Option<Box<str>>,
 }
@@ -71,8 +71,8 @@ impl LabelSummary {
     }
 }
 
-impl<'c> Summary<'c> {
-    pub(crate) fn new(settings: Settings<'c>) -> Self {
+impl<'c> UploadSummary<'c> {
+    pub(crate) fn new(settings: SummarySettings<'c>) -> Self {
         Self { settings, hasher: RandomState::new(), line: Vec::new(), metrics: BTreeMap::new() }
     }
 
@@ -81,7 +81,7 @@ impl<'c> Summary<'c> {
         let Self { settings, hasher, line, metrics } = self;
         let name = series.name();
         if !metrics.contains_key(name) {
-            metrics.insert(name.into(), Metric::default());
+            metrics.insert(name.into(), MetricSummary::default());
         }
         let Some(metric) = metrics.get_mut(name) else { return };
         metric.series += 1;
@@ -110,7 +110,7 @@ impl<'c> Summary<'c> {
     }
 }
 
-impl Settings<'_> {
+impl SummarySettings<'_> {
     fn begin(&self, label: &Label<'_>) -> LabelSummary {
         let is_anonymized = self.anonymize.covers(label.name);
         let name = label.name.into();
@@ -132,34 +132,34 @@ impl Settings<'_> {
 
 #[cfg(test)]
 mod tests {
-    use telemeter_rules::sensitive::{Kind, Reason};
-    use telemeter_wire::{Arena, Limits, SeriesSet};
+    use telemeter_rules::sensitive::{SensitiveReason, ValueKind};
+    use telemeter_wire::{Arena, DecodeLimits, SeriesSet};
 
     use super::*;
 
     #[test]
     fn labels_are_counted_and_looked_at() {
         let (anonymize, granted) = (Anonymize::new(["pod".to_owned()], b"salt"), ["_id".to_owned()]);
-        let settings = Settings { anonymize: &anonymize, cluster_id: "c1", granted: &granted, most_values: 2 };
-        let mut summary = Summary::new(settings);
+        let settings = SummarySettings { anonymize: &anonymize, cluster_id: "c1", granted: &granted, most_values: 2 };
+        let mut summary = UploadSummary::new(settings);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         let body = "up{_id=\"10.0.0.1\",pod=\"aaaa\",mode=\"\",instance=\"a:1\"} 1 5\n\
                     up{_id=\"10.0.0.1\",pod=\"bbbb\",mode=\"x\",instance=\"b:1\"} 1 5\n\
                     up{_id=\"10.0.0.1\",pod=\"cccc\",mode=\"10.1.2.3\",instance=\"c:1\"} 1 5\n\
                     down 1 5\n";
-        text::decode(body.as_bytes(), &Limits::default(), &mut set).expect("a text");
+        text::decode(body.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
         set.iter().for_each(|series| summary.add(&series));
 
         let up = &summary.metrics["up"];
         assert_eq!((up.series, up.bytes, summary.metrics["down"].bytes), (3, body.len() - 9, 9));
         let labels: Vec<_> = up.labels.iter().map(|l| (&*l.name, l.values(), l.is_anonymized, l.finding)).collect();
-        let machine = Some(Finding::Name(Reason::Machine));
+        let machine = Some(SensitiveLabel::Name(SensitiveReason::Machine));
         let expected = [
             ("_id", 1, false, None),
             ("pod", 2, true, None),
             ("instance", 2, false, machine),
-            ("mode", 2, false, Some(Finding::Value(Kind::Ipv4))),
+            ("mode", 2, false, Some(SensitiveLabel::Value(ValueKind::Ipv4))),
         ];
         assert_eq!(labels, expected);
         assert_eq!(up.labels[3].example.as_deref(), Some("10.1.2.3"));

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use telemeter_auth::exchange::Exchange;
+use telemeter_auth::exchange::TokenResponse;
 use telemeter_http::{
-    client::{Outbound, OutboundError, Request},
+    client::{Outbound, OutboundError, OutboundRequest},
     clock::Clock,
 };
 use telemeter_wire::{NativeHistograms, UPLOAD_ACCEPTS_HEADER, accepts_native_histograms};
@@ -15,7 +15,7 @@ use crate::{
     config::Credential,
     credential::{self, CredentialError},
     metrics::Metrics,
-    refusal::{Refusal, is_of_another_program},
+    refusal::{ServerRefusal, is_of_another_program},
 };
 
 /// The labels of a grant, together.
@@ -38,16 +38,16 @@ pub enum TokenError {
     Unreachable(#[from] OutboundError),
     /// The server does not know the token, or not for this cluster.
     #[error("the server refused this cluster's token {0}")]
-    Refused(Refusal),
+    Refused(ServerRefusal),
     /// What answered is no telemeter server.
     #[error("nothing at that address is a telemeter server {0} (is --to right?)")]
-    NotAServer(Refusal),
+    NotAServer(ServerRefusal),
     /// The port speaks TLS, and was asked in plain HTTP.
     #[error("the server speaks TLS on this port: write https:// in --to {0}")]
-    WantsHttps(Refusal),
+    WantsHttps(ServerRefusal),
     /// The server answered with something else.
     #[error("the server could not exchange the token {0}")]
-    Failed(Refusal),
+    Failed(ServerRefusal),
     /// The answer is not a grant.
     #[error("the server's answer to the exchange of the token makes no sense: {0} (is --to a telemeter server?)")]
     Answer(&'static str),
@@ -67,7 +67,7 @@ impl TokenError {
 
 /// What the server granted.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub struct AccessToken {
     /// The `Authorization` header of uploads.
     pub authorization: HeaderValue,
     /// What uploads must carry.
@@ -79,23 +79,23 @@ pub struct Grant {
 }
 
 /// Asks for grants, and keeps the last.
-pub struct Grants {
+pub struct AccessTokens {
     outbound: Outbound,
     url: Url,
     credential: Credential,
     clock: Clock,
     metrics: Metrics,
-    current: Option<Grant>,
+    current: Option<AccessToken>,
 }
 
-impl Grants {
+impl AccessTokens {
     /// Exchanges `credential` at `url`, which names the cluster.
     pub fn new(outbound: Outbound, url: Url, credential: Credential, clock: Clock, metrics: Metrics) -> Self {
         Self { outbound, url, credential, clock, metrics, current: None }
     }
 
     /// The grant that is kept, or a new one.
-    pub async fn grant(&mut self) -> Result<Grant, TokenError> {
+    pub async fn grant(&mut self) -> Result<AccessToken, TokenError> {
         let now_ms = self.clock.monotonic_ms();
         if let Some(grant) = self.current.as_ref().filter(|grant| now_ms < grant.until_ms) {
             return Ok(grant.clone());
@@ -110,8 +110,8 @@ impl Grants {
         self.current = None;
     }
 
-    async fn ask(&self, now_ms: i64) -> Result<Grant, TokenError> {
-        let mut request = Request::post(self.url.clone());
+    async fn ask(&self, now_ms: i64) -> Result<AccessToken, TokenError> {
+        let mut request = OutboundRequest::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         // It may arrive twice: the server asks its authority again, and nothing else comes of it.
@@ -120,7 +120,7 @@ impl Grants {
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if !answer.status.is_success() {
-            let refusal = Refusal::of(&answer).with_asked(&self.url);
+            let refusal = ServerRefusal::of(&answer).with_asked(&self.url);
             return Err(match answer.status {
                 _ if answer.wants_https() => TokenError::WantsHttps(refusal),
                 _ if is_of_another_program(&answer) => TokenError::NotAServer(refusal.with_what_is_there(&answer)),
@@ -130,7 +130,7 @@ impl Grants {
                 _ => TokenError::Failed(refusal),
             });
         }
-        let exchange = Exchange::from_json(&answer.body).map_err(TokenError::Answer)?;
+        let exchange = TokenResponse::from_json(&answer.body).map_err(TokenError::Answer)?;
         // They stand on every series: a few long ones would make an upload of any size.
         let label_bytes: usize = exchange.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
         if label_bytes > MAX_LABEL_BYTES {
@@ -142,7 +142,7 @@ impl Grants {
             _ => NativeHistograms::AsClassic,
         };
         let lasts_ms = exchange.expires_in_seconds.saturating_mul(1000);
-        Ok(Grant {
+        Ok(AccessToken {
             authorization: credential::bearer_of(exchange.token.expose())?,
             labels: exchange.labels.into_iter().collect(),
             native,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use telemeter_http::client::{Outbound, OutboundError, Request};
+use telemeter_http::client::{Outbound, OutboundError, OutboundRequest};
 use telemeter_wire::{UPLOAD_COUNTS_HEADER, UploadCounts, exposition::DELIMITED_CONTENT_TYPE};
 use url::Url;
 
 use crate::{
     metrics::Metrics,
-    refusal::{Refusal, is_of_another_program},
-    token::Grant,
+    refusal::{ServerRefusal, is_of_another_program},
+    token::AccessToken,
 };
 
 /// Cap on the answer to an upload, of which a line is shown.
@@ -25,10 +25,10 @@ pub enum UploadError {
     Unreachable(#[from] OutboundError),
     /// The token that the server gave us is no longer good.
     #[error("the server refused the token that it gave us itself {0}")]
-    Unauthorized(Refusal),
+    Unauthorized(ServerRefusal),
     /// We come too often.
     #[error("the server asks us to come less often {0}")]
-    TooOften(Refusal),
+    TooOften(ServerRefusal),
     /// The upload is larger than the server allows.
     #[error(
         "the upload of {bytes} bytes is larger than the server takes {refusal}; narrow --match, or raise the server's --limit-bytes"
@@ -37,17 +37,17 @@ pub enum UploadError {
         /// Its size, compressed.
         bytes: usize,
         /// What the server said.
-        refusal: Refusal,
+        refusal: ServerRefusal,
     },
     /// The server refuses the metrics: sending them again will not help.
     #[error("the server refused the metrics {0}")]
-    Refused(Refusal),
+    Refused(ServerRefusal),
     /// What answered is no telemeter server.
     #[error("nothing at that address is a telemeter server {0} (is --to, or --to-upload, right?)")]
-    NotAServer(Refusal),
+    NotAServer(ServerRefusal),
     /// The server, or what stands behind it, has a problem of its own.
     #[error("the server could not take the metrics now {0}")]
-    Failed(Refusal),
+    Failed(ServerRefusal),
 }
 
 impl UploadError {
@@ -81,9 +81,9 @@ impl Uploads {
 
     /// Sends `body`, a framed snappy stream of delimited families. What comes back is what the server did with its series,
     /// where it says so: a Go server does not.
-    pub async fn send(&self, grant: &Grant, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
+    pub async fn send(&self, grant: &AccessToken, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
         let bytes = body.len();
-        let mut request = Request::post(self.url.clone());
+        let mut request = OutboundRequest::post(self.url.clone());
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
@@ -96,7 +96,7 @@ impl Uploads {
             let counts = answer.headers.get(UPLOAD_COUNTS_HEADER).and_then(|value| value.to_str().ok());
             return Ok(counts.and_then(UploadCounts::parse));
         }
-        let refusal = Refusal::of(&answer).with_asked(&self.url);
+        let refusal = ServerRefusal::of(&answer).with_asked(&self.url);
         Err(match answer.status {
             _ if is_of_another_program(&answer) => UploadError::NotAServer(refusal.with_what_is_there(&answer)),
             StatusCode::UNAUTHORIZED => UploadError::Unauthorized(refusal),

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{Identity, Outbound, OutboundConfig, OutboundError, Proxy, Redirects, still_trusting},
+    client::{ClientIdentity, Outbound, OutboundConfig, OutboundError, ProxyUse, Redirects, still_trusting},
     clock::Clock,
     file::FileError,
 };
@@ -21,12 +21,12 @@ use crate::{
     config::Config,
     credential::CredentialError,
     federate::FederateError,
-    metrics::{Metrics, Side},
+    metrics::{Metrics, PeerLabel},
     nothing,
     pipeline::{LeftOut, Packed},
     scraper::Scraper,
-    status::Status,
-    token::{Grant, Grants, TokenError},
+    status::ClientStatus,
+    token::{AccessToken, AccessTokens, TokenError},
     upload::{UploadError, Uploads},
 };
 
@@ -107,11 +107,11 @@ pub enum SetupError {
 
 /// What outlives a worker: the clock, the counts, and what was last prepared for upload.
 #[derive(Clone, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct WorkerContext {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) last: Arc<ArcSwapOption<Packed>>,
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Arc<ClientStatus>,
     /// How many roots the last worker trusted, on the side of the source and of the server.
     pub(crate) roots: Arc<[AtomicUsize; 2]>,
 }
@@ -119,9 +119,9 @@ pub(crate) struct Surroundings {
 /// Scrapes, transforms and uploads.
 pub struct Worker {
     scraper: Scraper,
-    grants: Grants,
+    grants: AccessTokens,
     uploads: Uploads,
-    around: Surroundings,
+    around: WorkerContext,
 }
 
 impl Worker {
@@ -130,11 +130,11 @@ impl Worker {
     /// # Errors
     /// [`SetupError`] naming the file that is missing or wrong.
     pub fn new(config: &Config, clock: Clock, metrics: Metrics) -> Result<Self, SetupError> {
-        Self::within(config, Surroundings { clock, metrics, ..Surroundings::default() })
+        Self::within(config, WorkerContext { clock, metrics, ..WorkerContext::default() })
     }
 
     /// A worker that leaves what it prepares where others see it.
-    pub(crate) fn within(config: &Config, around: Surroundings) -> Result<Self, SetupError> {
+    pub(crate) fn within(config: &Config, around: WorkerContext) -> Result<Self, SetupError> {
         let counted = |settings| OutboundConfig { handshakes: around.metrics.handshakes.clone(), ..settings };
         let from = Outbound::new(counted(source_settings(config)), None).map_err(SetupError::From)?;
         let to = Outbound::new(counted(server_settings(config)), None).map_err(SetupError::To)?;
@@ -157,7 +157,7 @@ impl Worker {
         let authorize = config.to.authorize.clone();
         Ok(Self {
             scraper: Scraper::new(config, from, metrics.clone())?,
-            grants: Grants::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
+            grants: AccessTokens::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
             uploads: Uploads::new(to, config.to.upload.clone(), metrics),
             around,
         })
@@ -210,8 +210,8 @@ impl Worker {
     }
 
     /// Scrapes and packs what the rules leave.
-    async fn scrape(&mut self, grant: &Grant) -> Result<Arc<Packed>, CycleError> {
-        let Surroundings { clock, metrics, status, last, .. } = &self.around;
+    async fn scrape(&mut self, grant: &AccessToken) -> Result<Arc<Packed>, CycleError> {
+        let WorkerContext { clock, metrics, status, last, .. } = &self.around;
         let packed = Arc::new(self.scraper.scrape(&grant.labels, grant.native, || clock.now_ms(), None).await?);
         metrics.scraped(&packed);
         if let Some(words) = nothing::clocks(packed.newest_ms, clock.now_ms()) {
@@ -223,7 +223,7 @@ impl Worker {
     }
 }
 
-async fn send(uploads: &Uploads, grant: &Grant, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
+async fn send(uploads: &Uploads, grant: &AccessToken, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
     if packed.kept == 0 {
         return Ok(None);
     }
@@ -239,7 +239,7 @@ pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
             .from
             .identity
             .as_ref()
-            .map(|tls| Identity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
+            .map(|tls| ClientIdentity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
         timeout: config.interval.max(LEAST_DEADLINE),
         connection_wait: CONNECTION_WAIT,
         redirects: Redirects::Follow,
@@ -247,7 +247,7 @@ pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
         keep_alive: false,
         gzip: true,
         verbose: config.verbose,
-        ..OutboundConfig::new(Side::From.name())
+        ..OutboundConfig::new(PeerLabel::From.name())
     }
 }
 
@@ -256,32 +256,32 @@ pub(crate) fn server_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.to.ca_file.clone(),
         ca_flag: Some("--to-ca-file"),
-        proxy: Proxy::FromEnvironment,
+        proxy: ProxyUse::FromEnvironment,
         timeout: config.interval.max(LEAST_DEADLINE),
         connection_wait: CONNECTION_WAIT,
         // Kept from the exchange to the upload behind it, and gone before the next cycle.
         keep_alive: true,
         verbose: config.verbose,
-        ..OutboundConfig::new(Side::To.name())
+        ..OutboundConfig::new(PeerLabel::To.name())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Credential, Source, Target};
+    use crate::config::{Credential, SourceSettings, TargetSettings};
     use telemeter_auth::Secret;
 
     #[test]
     fn a_scrape_and_an_upload_may_take_as_long_as_the_interval() {
         let url = |text: &str| text.parse::<url::Url>().expect("a URL");
-        let to = Target {
+        let to = TargetSettings {
             authorize: url("http://to.test/authorize"),
             upload: url("http://to.test/upload"),
             ca_file: None,
             token: Credential::Value(Secret::from("a-token")),
         };
-        let mut config = Config::new(Source::new(url("http://from.test/federate")), to, "id");
+        let mut config = Config::new(SourceSettings::new(url("http://from.test/federate")), to, "id");
         for (interval, expected) in [(270, 270), (60, 60), (5, 30)] {
             config.interval = Duration::from_secs(interval);
             for settings in [source_settings(&config), server_settings(&config)] {

@@ -4,11 +4,11 @@ mod fake;
 
 use std::io::Write as _;
 
-use fake::{NOW_MS, Server, config, prometheus, recorded, rows, seen};
+use fake::{FakeTelemeter, NOW_MS, config, prometheus, recorded, rows, seen};
 use telemeter_auth::Secret;
 use telemeter_client::{
     Worker,
-    config::{Anonymize, Credential},
+    config::{AnonymizeSettings, Credential},
     metrics::Metrics,
 };
 use telemeter_http::clock::Clock;
@@ -22,10 +22,10 @@ async fn the_same_226_series_are_uploaded() {
     };
     let read = |name: &str| std::fs::read(folder.join(name)).expect("part of the recording");
     let from = prometheus("text/plain; version=0.0.4; charset=utf-8", read("scraped.txt")).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&from, &to);
     config.match_file = Some(folder.join("../matches.txt")).filter(|file| file.is_file());
-    config.anonymize = Some(Anonymize {
+    config.anonymize = Some(AnonymizeSettings {
         labels: vec!["instance".to_owned()],
         salt: Credential::Value(Secret::from("a-unique-value")),
     });

@@ -9,11 +9,11 @@ use std::{
 };
 
 use telemeter_fleet::{
-    Accepted, Reason, Refused, Registry, RegistryConfig, Report, Route, Thresholds,
+    AcceptedRequest, Reason, RefusedRequest, Registry, RegistryConfig, ReportRoute, ReportSummary, Thresholds,
     recent_store::{RecentStore, RecentStoreConfig},
 };
 use telemeter_wire::{
-    Arena, Label, Limits, MetricType, Points, Sample, SeriesSet,
+    Arena, DecodeLimits, Label, MetricType, Points, Sample, SeriesSet,
     remote_write::{self, Layout},
 };
 
@@ -29,10 +29,11 @@ fn main() {
         let peer = IpAddr::from([192, 0, 2, 7]);
         let labels = [Some("4.16.9"), Some("AWS")];
         let accept = |id: &str, now_ms: i64| {
-            let report = Report { series: 225, filtered: 7, bytes: 10_344, drift_ms: Some(-900), labels: &labels };
+            let report =
+                ReportSummary { series: 225, filtered: 7, bytes: 10_344, drift_ms: Some(-900), labels: &labels };
             let user_agent = "telemeter/0.1.0";
-            let (cluster, route, report) = (id, Route::Upload, Some(report));
-            registry.accept(&Accepted { cluster, route, now_ms, peer, user_agent, report });
+            let (cluster, route, report) = (id, ReportRoute::Upload, Some(report));
+            registry.accept(&AcceptedRequest { cluster, route, now_ms, peer, user_agent, report });
         };
         ids.iter().for_each(|id| accept(id, NOW_MS));
         // Those that follow find memory that this one left behind.
@@ -42,9 +43,9 @@ fn main() {
             accept(id, NOW_MS + 270_000);
         });
         let refused = best(&ids, |id| {
-            let (cluster, route, reason, status) = (id, Route::Upload, Reason::Identity, 400);
+            let (cluster, route, reason, status) = (id, ReportRoute::Upload, Reason::Identity, 400);
             let user_agent = "telemeter/0.1.0";
-            registry.refuse(&Refused { cluster, route, reason, status, now_ms: NOW_MS, peer, user_agent });
+            registry.refuse(&RefusedRequest { cluster, route, reason, status, now_ms: NOW_MS, peer, user_agent });
         });
         let walk = {
             let started = Instant::now();
@@ -52,7 +53,7 @@ fn main() {
             registry.for_each(|cluster| {
                 black_box(cluster.id());
                 let status = cluster.status(&Thresholds::default(), NOW_MS + 271_000);
-                silent += u32::from(status == telemeter_fleet::Status::Silent);
+                silent += u32::from(status == telemeter_fleet::ClusterStatus::Silent);
             });
             black_box(silent);
             started.elapsed()
@@ -126,7 +127,7 @@ fn recent_store(clusters: usize) {
         let started = Instant::now();
         for (message, _) in &pushes {
             let mut set = SeriesSet::new_in(&arena);
-            remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
+            remote_write::decode(message, &DecodeLimits::default(), &mut set).expect("a message");
             black_box(set.len());
             drop(set);
             arena.reset();

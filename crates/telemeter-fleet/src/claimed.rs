@@ -6,9 +6,9 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::{
-    outcome::{Reason, Route},
+    outcome::{Reason, ReportRoute},
     record::{address, address_bytes, milliseconds, seconds},
-    registry::Refused,
+    registry::RefusedRequest,
     symbols::cut,
 };
 
@@ -17,18 +17,18 @@ const MAX: usize = 4096;
 
 /// A bounded table of such refusals; past its bound, the one that is longest ago goes.
 #[derive(Default)]
-pub struct Claimed(Mutex<HashMap<Key, Entry>>);
+pub struct Claimed(Mutex<HashMap<ClaimedKey, ClaimedEntry>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct ClaimedKey {
     cluster: Box<str>,
     peer: [u8; 16],
-    route: Route,
+    route: ReportRoute,
     reason: Reason,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ClaimedEntry {
     status: u16,
     count: u64,
     first_s: u32,
@@ -43,7 +43,7 @@ pub struct ClaimedRefusal {
     /// Where they came from.
     pub peer: Option<IpAddr>,
     /// What was asked for.
-    pub route: Route,
+    pub route: ReportRoute,
     /// Why it was refused.
     pub reason: Reason,
     /// The status that the last one was answered with.
@@ -57,10 +57,10 @@ pub struct ClaimedRefusal {
 }
 
 impl Claimed {
-    pub(crate) fn add(&self, refused: &Refused<'_>) {
-        let Refused { cluster, route, reason, status, now_ms, peer, .. } = *refused;
+    pub(crate) fn add(&self, refused: &RefusedRequest<'_>) {
+        let RefusedRequest { cluster, route, reason, status, now_ms, peer, .. } = *refused;
         let now_s = seconds(now_ms);
-        let key = Key { cluster: cut(cluster).into(), peer: address_bytes(peer), route, reason };
+        let key = ClaimedKey { cluster: cut(cluster).into(), peer: address_bytes(peer), route, reason };
         let mut entries = self.0.lock();
         if let Some(entry) = entries.get_mut(&key) {
             entry.count += 1;
@@ -79,7 +79,7 @@ impl Claimed {
                 !goes
             });
         }
-        entries.insert(key, Entry { status, count: 1, first_s: now_s, last_s: now_s });
+        entries.insert(key, ClaimedEntry { status, count: 1, first_s: now_s, last_s: now_s });
     }
 
     /// All of them, the last one first.
@@ -115,18 +115,18 @@ mod tests {
         let claimed = Claimed::default();
         let add = |cluster: &str, route, reason, now_ms| {
             let peer = "192.0.2.1".parse().unwrap();
-            claimed.add(&Refused { cluster, route, reason, status: 401, now_ms, peer, user_agent: "" });
+            claimed.add(&RefusedRequest { cluster, route, reason, status: 401, now_ms, peer, user_agent: "" });
         };
         for number in 0..3 {
-            add("a", Route::Authorize, Reason::AuthorityRefused, 1_000_000 + number * 1000);
+            add("a", ReportRoute::Authorize, Reason::AuthorityRefused, 1_000_000 + number * 1000);
         }
-        add("a", Route::Receive, Reason::AuthorityRefused, 999_000);
+        add("a", ReportRoute::Receive, Reason::AuthorityRefused, 999_000);
         let list = claimed.list();
         assert_eq!(list.len(), 2);
         assert_eq!((list[0].count, list[0].status), (3, 401));
         assert_eq!((list[0].first_ms, list[0].last_ms), (1_000_000, 1_002_000));
         for number in 0..10_000 {
-            add(&format!("flood {number}"), Route::Upload, Reason::Token, 2_000_000 + number);
+            add(&format!("flood {number}"), ReportRoute::Upload, Reason::Token, 2_000_000 + number);
         }
         assert!(claimed.list().len() <= MAX);
         assert!(claimed.list().iter().any(|one| one.cluster == "flood 9999"));

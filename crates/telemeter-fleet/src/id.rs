@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What is kept of a cluster's ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Id {
+pub(crate) enum ClusterKey {
     /// A UUID in its usual lower-case form.
     Uuid([u8; 16]),
     /// A place in the shard's table of names.

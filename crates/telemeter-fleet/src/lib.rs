@@ -17,7 +17,7 @@ mod view;
 
 pub use self::{
     claimed::{Claimed, ClaimedRefusal},
-    outcome::{Outcome, Reason, Route},
-    registry::{Accepted, MAX_LABELS, Refused, Registry, RegistryConfig, Report},
-    view::{ClusterRef, ClusterView, Exchange, LastRefusal, RefusalCount, Status, Thresholds},
+    outcome::{Reason, ReportRoute, RequestOutcome},
+    registry::{AcceptedRequest, MAX_LABELS, RefusedRequest, Registry, RegistryConfig, ReportSummary},
+    view::{ClusterRef, ClusterStatus, ClusterView, LastRefusal, PastExchange, RefusalCount, Thresholds},
 };

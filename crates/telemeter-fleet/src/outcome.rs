@@ -3,7 +3,7 @@
 /// The routes that clusters send to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Route {
+pub enum ReportRoute {
     /// `/authorize`.
     Authorize,
     /// `/upload`.
@@ -12,7 +12,7 @@ pub enum Route {
     Receive,
 }
 
-impl Route {
+impl ReportRoute {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Authorize, Self::Upload, Self::Receive];
 
@@ -26,7 +26,7 @@ impl Route {
         }
     }
 
-    /// The route of a [`Route::name`].
+    /// The route of a [`ReportRoute::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| route.name() == name)
@@ -116,18 +116,18 @@ impl Reason {
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// It succeeded.
-    Accepted(Route),
+    Accepted(ReportRoute),
     /// It did not.
-    Refused(Route, Reason),
+    Refused(ReportRoute, Reason),
 }
 
 /// Outcomes of one route take so many codes: one for success, one for each reason.
 const CODES: u8 = 1 + Reason::ALL.len() as u8;
-const _: () = assert!(Route::ALL.len() * (CODES as usize) <= 128, "an outcome has to fit into seven bits");
+const _: () = assert!(ReportRoute::ALL.len() * (CODES as usize) <= 128, "an outcome has to fit into seven bits");
 
-impl Outcome {
+impl RequestOutcome {
     /// Seven bits.
     pub(crate) const fn code(self) -> u8 {
         match self {
@@ -137,7 +137,7 @@ impl Outcome {
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        let route = *Route::ALL.get(usize::from(code / CODES))?;
+        let route = *ReportRoute::ALL.get(usize::from(code / CODES))?;
         Some(match code % CODES {
             0 => Self::Accepted(route),
             reason => Self::Refused(route, *Reason::ALL.get(usize::from(reason - 1))?),
@@ -152,25 +152,25 @@ mod tests {
     #[test]
     fn each_outcome_has_its_code() {
         let mut seen = std::collections::HashSet::new();
-        for route in Route::ALL {
-            let refused = Reason::ALL.map(|reason| Outcome::Refused(route, reason));
-            for outcome in refused.into_iter().chain([Outcome::Accepted(route)]) {
-                assert_eq!(Outcome::from_code(outcome.code()), Some(outcome));
+        for route in ReportRoute::ALL {
+            let refused = Reason::ALL.map(|reason| RequestOutcome::Refused(route, reason));
+            for outcome in refused.into_iter().chain([RequestOutcome::Accepted(route)]) {
+                assert_eq!(RequestOutcome::from_code(outcome.code()), Some(outcome));
                 assert!(outcome.code() < 128 && seen.insert(outcome.code()), "{outcome:?}");
             }
         }
-        assert_eq!(Outcome::from_code(127), None);
+        assert_eq!(RequestOutcome::from_code(127), None);
     }
 
     #[test]
     fn names_read_back_and_are_sorted() {
-        for route in Route::ALL {
-            assert_eq!(Route::from_name(route.name()), Some(route));
+        for route in ReportRoute::ALL {
+            assert_eq!(ReportRoute::from_name(route.name()), Some(route));
         }
         for reason in Reason::ALL {
             assert_eq!(Reason::from_name(reason.name()), Some(reason));
         }
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.name()));
-        assert_eq!((Route::from_name("x"), Reason::from_name("x")), (None, None));
+        assert_eq!((ReportRoute::from_name("x"), Reason::from_name("x")), (None, None));
     }
 }

@@ -38,14 +38,15 @@ use telemeter_wire::{
 };
 
 pub use activity::PARTS as ACTIVITY_PARTS;
-pub use samples::Point;
+pub use samples::StoredPoint;
 pub use staged::Staged;
 pub use view::{
-    ClusterDetail, ClusterOrder, ClusterRow, FamilyOrder, FamilyRow, Found, Order, SeriesRow, Totals, is_reporting,
+    ClusterDetail, ClusterOrder, FamilyOrder, FamilyRow, FoundPage, SeriesRow, SortOrder, StoreTotals,
+    StoredClusterRow, is_reporting,
 };
 
-use cluster::Cluster;
-use shard::{Push, Shard};
+use cluster::StoredCluster;
+use shard::{Push, StoreShard};
 
 /// How much the store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct RecentStore {
     config: RecentStoreConfig,
     window_ms: i64,
     hasher: DefaultHashBuilder,
-    shards: [Guarded; SHARDS],
+    shards: [LockedStoreShard; SHARDS],
     appends: AtomicU64,
     bytes: AtomicUsize,
     clusters: AtomicUsize,
@@ -77,15 +78,15 @@ pub struct RecentStore {
 }
 
 #[derive(Default)]
-struct Guarded {
-    shard: Mutex<Shard>,
+struct LockedStoreShard {
+    shard: Mutex<StoreShard>,
     /// What `shard.pressure()` says, to be read without the lock.
     pressure: AtomicU64,
 }
 
 /// What became of one append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct AppendCounts {
     /// Series with at least one sample that was kept or was known already.
     pub series: usize,
     /// Samples kept.
@@ -130,7 +131,7 @@ impl RecentStore {
     ///
     /// While it runs, the store may be over its bound by what the request holds; when it returns, it is not. A series that
     /// was known when it was staged and made room since waits for the next request.
-    pub fn commit(&self, cluster: &str, staged: &Staged, now_ms: i64) -> Kept {
+    pub fn commit(&self, cluster: &str, staged: &Staged, now_ms: i64) -> AppendCounts {
         let stamp = self.appends.fetch_add(1, Ordering::Relaxed);
         let push = Push { cluster, staged, hasher: &self.hasher, stamp, now_ms, window_ms: self.window_ms };
         let kept = self.with(self.shard_of(cluster), |shard| shard.append(&push));
@@ -139,7 +140,7 @@ impl RecentStore {
     }
 
     /// Keeps the float samples of `set`, series in canonical form that `cluster` sent: encodes, stages and commits them.
-    pub fn append(&self, cluster: &str, set: &SeriesSet<'_>, now_ms: i64) -> Kept {
+    pub fn append(&self, cluster: &str, set: &SeriesSet<'_>, now_ms: i64) -> AppendCounts {
         let (mut message, mut layout) = (Vec::new(), Layout::default());
         remote_write::encode_placed(set, &mut message, &mut layout);
         let staged = self.stage(cluster, layout.series(&message));
@@ -171,7 +172,7 @@ impl RecentStore {
     fn walk<S>(
         &self,
         state: &mut S,
-        mut visit: impl FnMut(&mut S, &Cluster),
+        mut visit: impl FnMut(&mut S, &StoredCluster),
         mut between: impl FnMut(&mut S) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         // One that is dropped and comes back meanwhile might stand in a later slot: it is a new one, and left out.
@@ -204,7 +205,7 @@ impl RecentStore {
 
     fn relieve(&self) {
         while self.bytes() > self.config.max_bytes {
-            let pressure = |guarded: &&Guarded| guarded.pressure.load(Ordering::Relaxed);
+            let pressure = |guarded: &&LockedStoreShard| guarded.pressure.load(Ordering::Relaxed);
             let Some(guarded) = self.shards.iter().max_by_key(pressure).filter(|guarded| pressure(guarded) > 0) else {
                 return;
             };
@@ -213,12 +214,12 @@ impl RecentStore {
         }
     }
 
-    fn shard_of(&self, cluster: &str) -> &Guarded {
+    fn shard_of(&self, cluster: &str) -> &LockedStoreShard {
         &self.shards[self.hasher.hash_one(cluster) as usize % SHARDS]
     }
 
     /// Changes a shard, and adds what changed to the sums.
-    fn with<T>(&self, guarded: &Guarded, change: impl FnOnce(&mut Shard) -> T) -> T {
+    fn with<T>(&self, guarded: &LockedStoreShard, change: impl FnOnce(&mut StoreShard) -> T) -> T {
         let mut shard = guarded.shard.lock();
         let (bytes, clusters) = (shard.heap_bytes(), shard.len());
         let answer = change(&mut shard);

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::{
-    id::Id,
-    outcome::{Outcome, Reason, Route},
-    symbols::Symbol,
+    id::ClusterKey,
+    outcome::{Reason, ReportRoute, RequestOutcome},
+    symbols::SymbolId,
 };
 
 /// How many exchanges of a cluster are kept.
@@ -16,8 +16,8 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// One cluster. Seconds count from 1970; 0 is never.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Record {
-    pub(crate) id: Id,
+pub(crate) struct ClusterRecord {
+    pub(crate) id: ClusterKey,
     /// Place of its refusals in the shard's table; [`NOWHERE`] where it was never refused.
     pub(crate) refusals: u32,
     pub(crate) peer: [u8; 16],
@@ -34,15 +34,15 @@ pub(crate) struct Record {
     pub(crate) interval_ms: u32,
     /// Of the newest sample against our clock, in milliseconds.
     pub(crate) drift_ms: i32,
-    pub(crate) user_agent: Symbol,
+    pub(crate) user_agent: SymbolId,
     /// Neighbours in the order of hearing.
     pub(crate) newer: u32,
     pub(crate) older: u32,
-    pub(crate) exchanges: Exchanges,
+    pub(crate) exchanges: ExchangeHistory,
 }
 
-impl Record {
-    pub(crate) fn new(id: Id, now_s: u32) -> Self {
+impl ClusterRecord {
+    pub(crate) fn new(id: ClusterKey, now_s: u32) -> Self {
         Self {
             id,
             refusals: NOWHERE,
@@ -61,7 +61,7 @@ impl Record {
             user_agent: 0,
             newer: NOWHERE,
             older: NOWHERE,
-            exchanges: Exchanges::default(),
+            exchanges: ExchangeHistory::default(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Record {
 
     /// Notes the time of an accepted report. The interval follows slowly: a pause counts as three intervals at most, so
     /// that a cluster that was silent for a day is not expected once a day from then on.
-    pub(crate) fn reported(&mut self, route: Route, now_ms: i64) {
+    pub(crate) fn reported(&mut self, route: ReportRoute, now_ms: i64) {
         let now_s = seconds(now_ms);
         let last = self.last_report();
         if last > 0 {
@@ -87,9 +87,9 @@ impl Record {
             };
         }
         match route {
-            Route::Upload => (self.last_upload, self.uploads) = (now_s, self.uploads.saturating_add(1)),
-            Route::Receive => (self.last_receive, self.receives) = (now_s, self.receives.saturating_add(1)),
-            Route::Authorize => {}
+            ReportRoute::Upload => (self.last_upload, self.uploads) = (now_s, self.uploads.saturating_add(1)),
+            ReportRoute::Receive => (self.last_receive, self.receives) = (now_s, self.receives.saturating_add(1)),
+            ReportRoute::Authorize => {}
         }
     }
 }
@@ -118,16 +118,16 @@ pub(crate) fn address(bytes: [u8; 16]) -> Option<IpAddr> {
 /// The last exchanges of a cluster. Each takes two bytes: seven bits for what became of it, nine for the time since the
 /// one before, in steps of about 6 % (exact to 31 s, up to four years).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Exchanges {
+pub(crate) struct ExchangeHistory {
     /// A ring; `next` is the oldest once it is full.
     ring: [u16; EXCHANGES],
     next: u8,
     len: u8,
 }
 
-impl Exchanges {
+impl ExchangeHistory {
     /// `gap_s`: seconds since the exchange before.
-    pub(crate) fn push(&mut self, outcome: Outcome, gap_s: u32) {
+    pub(crate) fn push(&mut self, outcome: RequestOutcome, gap_s: u32) {
         self.push_raw(u16::from(outcome.code()) << 9 | pack(gap_s));
     }
 
@@ -144,12 +144,12 @@ impl Exchanges {
     }
 
     /// Newest first, each with its time in seconds, the newest of which was `last_s`.
-    pub(crate) fn newest_first(&self, last_s: u32) -> impl Iterator<Item = (u32, Outcome)> + '_ {
+    pub(crate) fn newest_first(&self, last_s: u32) -> impl Iterator<Item = (u32, RequestOutcome)> + '_ {
         let mut at_s = last_s;
         self.raw().rev().filter_map(move |packed| {
             let this = at_s;
             at_s = at_s.saturating_sub(unpack(packed & 0x1ff));
-            Some((this, Outcome::from_code((packed >> 9) as u8)?))
+            Some((this, RequestOutcome::from_code((packed >> 9) as u8)?))
         })
     }
 }
@@ -176,12 +176,12 @@ fn unpack(packed: u16) -> u32 {
 /// What a cluster that was refused costs beside its record: an entry for each route and reason that occurred, that of the
 /// last refusal first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Refusals(pub(crate) Vec<Refusal>);
+pub(crate) struct RecordedRefusals(pub(crate) Vec<RecordedRefusal>);
 
 /// Refusals of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) route: Route,
+pub(crate) struct RecordedRefusal {
+    pub(crate) route: ReportRoute,
     pub(crate) reason: Reason,
     /// The status that the last one was answered with.
     pub(crate) status: u16,
@@ -190,13 +190,13 @@ pub(crate) struct Refusal {
     pub(crate) last_s: u32,
 }
 
-impl Refusals {
-    pub(crate) fn add(&mut self, route: Route, reason: Reason, status: u16, now_s: u32) {
+impl RecordedRefusals {
+    pub(crate) fn add(&mut self, route: ReportRoute, reason: Reason, status: u16, now_s: u32) {
         let at = match self.0.iter().position(|known| (known.route, known.reason) == (route, reason)) {
             Some(at) => at,
             None => {
                 self.0.reserve_exact(1);
-                self.0.push(Refusal { route, reason, status, count: 0, first_s: now_s, last_s: now_s });
+                self.0.push(RecordedRefusal { route, reason, status, count: 0, first_s: now_s, last_s: now_s });
                 self.0.len() - 1
             }
         };
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_record_is_small() {
         // With 8 bytes of index and three labels of 4 bytes each, a cluster takes 160 bytes.
-        assert!(size_of::<Record>() <= 140, "{}", size_of::<Record>());
+        assert!(size_of::<ClusterRecord>() <= 140, "{}", size_of::<ClusterRecord>());
     }
 
     #[test]
@@ -229,38 +229,38 @@ mod tests {
 
     #[test]
     fn the_last_twenty_exchanges_are_kept() {
-        let mut exchanges = Exchanges::default();
+        let mut exchanges = ExchangeHistory::default();
         for number in 0..25 {
             let outcome = match number % 2 {
-                0 => Outcome::Accepted(Route::Upload),
-                _ => Outcome::Refused(Route::Receive, Reason::Identity),
+                0 => RequestOutcome::Accepted(ReportRoute::Upload),
+                _ => RequestOutcome::Refused(ReportRoute::Receive, Reason::Identity),
             };
             exchanges.push(outcome, 10);
         }
         let seen: Vec<_> = exchanges.newest_first(1000).collect();
         assert_eq!(seen.len(), EXCHANGES);
-        assert_eq!(seen[0], (1000, Outcome::Accepted(Route::Upload)));
-        assert_eq!(seen[1], (990, Outcome::Refused(Route::Receive, Reason::Identity)));
+        assert_eq!(seen[0], (1000, RequestOutcome::Accepted(ReportRoute::Upload)));
+        assert_eq!(seen[1], (990, RequestOutcome::Refused(ReportRoute::Receive, Reason::Identity)));
         assert_eq!(seen[19].0, 810);
     }
 
     #[test]
     fn an_interval_follows_but_a_pause_does_not_spoil_it() {
-        let mut record = Record::new(Id::Name(0), 1);
+        let mut record = ClusterRecord::new(ClusterKey::Name(0), 1);
         let mut now_ms = 1_000_000;
-        record.reported(Route::Upload, now_ms);
+        record.reported(ReportRoute::Upload, now_ms);
         assert_eq!(record.interval_ms, 0, "one report has no interval");
         for _ in 0..5 {
             now_ms += 270_000;
-            record.reported(Route::Upload, now_ms);
+            record.reported(ReportRoute::Upload, now_ms);
         }
         assert_eq!(record.interval_ms, 270_000);
         now_ms += 86_400_000;
-        record.reported(Route::Upload, now_ms);
+        record.reported(ReportRoute::Upload, now_ms);
         assert_eq!(record.interval_ms, 270_000 + 270_000 / 2);
         for _ in 0..20 {
             now_ms += 60_000;
-            record.reported(Route::Upload, now_ms);
+            record.reported(ReportRoute::Upload, now_ms);
         }
         assert!((59_000..63_000).contains(&record.interval_ms), "{}", record.interval_ms);
         assert_eq!((record.uploads, record.receives), (27, 0));
@@ -268,11 +268,11 @@ mod tests {
 
     #[test]
     fn the_last_refusal_stands_first() {
-        let mut refusals = Refusals::default();
-        refusals.add(Route::Upload, Reason::Identity, 400, 10);
-        refusals.add(Route::Upload, Reason::StoreRefused, 409, 20);
-        refusals.add(Route::Upload, Reason::Body, 503, 25);
-        refusals.add(Route::Upload, Reason::StoreRefused, 422, 30);
+        let mut refusals = RecordedRefusals::default();
+        refusals.add(ReportRoute::Upload, Reason::Identity, 400, 10);
+        refusals.add(ReportRoute::Upload, Reason::StoreRefused, 409, 20);
+        refusals.add(ReportRoute::Upload, Reason::Body, 503, 25);
+        refusals.add(ReportRoute::Upload, Reason::StoreRefused, 422, 30);
         let seen: Vec<_> =
             refusals.0.iter().map(|one| (one.reason, one.status, one.count, one.first_s, one.last_s)).collect();
         assert_eq!(

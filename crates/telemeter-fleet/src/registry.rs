@@ -15,10 +15,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     claimed::Claimed,
-    outcome::{Outcome, Reason, Route},
+    outcome::{Reason, ReportRoute, RequestOutcome},
     record::{address_bytes, seconds},
-    shard::Shard,
-    symbols::{Full, OVERFLOW, Symbol, Symbols},
+    shard::RegistryShard,
+    symbols::{OVERFLOW, SymbolId, SymbolTable, TableFull},
     view::ClusterRef,
 };
 
@@ -49,24 +49,24 @@ impl Default for RegistryConfig {
 
 /// A request that succeeded.
 #[derive(Clone, Copy, Debug)]
-pub struct Accepted<'a> {
+pub struct AcceptedRequest<'a> {
     /// The verified ID of its cluster.
     pub cluster: &'a str,
     /// What was asked for.
-    pub route: Route,
+    pub route: ReportRoute,
     /// When, in milliseconds since 1970.
     pub now_ms: i64,
     /// Where it came from.
     pub peer: IpAddr,
     /// Its `User-Agent`; empty where there was none. Kept to 128 bytes.
     pub user_agent: &'a str,
-    /// What a report held; `None` on [`Route::Authorize`].
-    pub report: Option<Report<'a>>,
+    /// What a report held; `None` on [`ReportRoute::Authorize`].
+    pub report: Option<ReportSummary<'a>>,
 }
 
 /// What a report held.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
+pub struct ReportSummary<'a> {
     /// Series that were kept.
     pub series: usize,
     /// Series that no rule of the whitelist allows.
@@ -81,12 +81,12 @@ pub struct Report<'a> {
 
 /// A request that did not succeed.
 #[derive(Clone, Copy, Debug)]
-pub struct Refused<'a> {
+pub struct RefusedRequest<'a> {
     /// The ID of its cluster: verified for [`Registry::refuse`], claimed for [`Registry::refuse_claimed`], which takes an
     /// empty one where none was given.
     pub cluster: &'a str,
     /// What was asked for.
-    pub route: Route,
+    pub route: ReportRoute,
     /// Why it was refused.
     pub reason: Reason,
     /// The status that it was answered with.
@@ -103,18 +103,18 @@ pub struct Refused<'a> {
 pub struct Registry {
     config: RegistryConfig,
     hasher: DefaultHashBuilder,
-    shards: Box<[Guarded]>,
+    shards: Box<[LockedShard]>,
     clusters: AtomicUsize,
     evicted: AtomicU64,
-    pub(crate) symbols: Symbols,
+    pub(crate) symbols: SymbolTable,
     claimed: Claimed,
     /// Held for reading by whoever stores a symbol, for writing while unused ones are taken out.
     sweeping: RwLock<()>,
     swept_ms: AtomicI64,
 }
 
-struct Guarded {
-    shard: Mutex<Shard>,
+struct LockedShard {
+    shard: Mutex<RegistryShard>,
     /// What `shard.oldest_heard()` says, to be read without the lock; `u32::MAX` where it is empty.
     oldest: AtomicU32,
 }
@@ -126,15 +126,15 @@ impl Registry {
         config.labels.truncate(MAX_LABELS);
         let hasher = DefaultHashBuilder::default();
         let label_count = config.labels.len();
-        let shard = || Mutex::new(Shard::new(hasher.clone(), label_count));
-        let shards = (0..SHARDS).map(|_| Guarded { shard: shard(), oldest: AtomicU32::new(u32::MAX) }).collect();
+        let shard = || Mutex::new(RegistryShard::new(hasher.clone(), label_count));
+        let shards = (0..SHARDS).map(|_| LockedShard { shard: shard(), oldest: AtomicU32::new(u32::MAX) }).collect();
         Self {
             config,
             hasher,
             shards,
             clusters: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
-            symbols: Symbols::default(),
+            symbols: SymbolTable::default(),
             claimed: Claimed::default(),
             sweeping: RwLock::default(),
             swept_ms: AtomicI64::new(i64::MIN),
@@ -166,10 +166,10 @@ impl Registry {
     }
 
     /// Notes a request that succeeded.
-    pub fn accept(&self, accepted: &Accepted<'_>) {
+    pub fn accept(&self, accepted: &AcceptedRequest<'_>) {
         let labels = accepted.report.map_or(&[][..], |report| report.labels);
         self.with_symbols(accepted.cluster, accepted.user_agent, labels, accepted.now_ms, |shard, place, symbols| {
-            let outcome = Outcome::Accepted(accepted.route);
+            let outcome = RequestOutcome::Accepted(accepted.route);
             symbols.store(shard, place);
             let record = shard.record_mut(place);
             if let Some(report) = &accepted.report {
@@ -186,17 +186,17 @@ impl Registry {
     }
 
     /// Notes a request that did not succeed, of a cluster whose credentials were accepted.
-    pub fn refuse(&self, refused: &Refused<'_>) {
+    pub fn refuse(&self, refused: &RefusedRequest<'_>) {
         self.with_symbols(refused.cluster, refused.user_agent, &[], refused.now_ms, |shard, place, symbols| {
             symbols.store(shard, place);
             shard.refusals_mut(place).add(refused.route, refused.reason, refused.status, seconds(refused.now_ms));
-            heard(shard, place, Outcome::Refused(refused.route, refused.reason), refused.peer, refused.now_ms);
+            heard(shard, place, RequestOutcome::Refused(refused.route, refused.reason), refused.peer, refused.now_ms);
         });
     }
 
     /// Notes a refusal of a caller whose credentials were not accepted. The ID that it gave may be anybody's: it changes
     /// nothing of what is known of that cluster.
-    pub fn refuse_claimed(&self, refused: &Refused<'_>) {
+    pub fn refuse_claimed(&self, refused: &RefusedRequest<'_>) {
         self.claimed.add(refused);
     }
 
@@ -267,7 +267,7 @@ impl Registry {
         user_agent: &str,
         labels: &[Option<&str>],
         now_ms: i64,
-        work: impl FnOnce(&mut Shard, u32, &NewSymbols),
+        work: impl FnOnce(&mut RegistryShard, u32, &NewSymbols),
     ) {
         let mut retried = false;
         loop {
@@ -298,17 +298,17 @@ impl Registry {
     /// Symbols of the texts, those that the record holds already first.
     fn symbols_of(
         &self,
-        shard: &Shard,
+        shard: &RegistryShard,
         cluster: &str,
         user_agent: &str,
         labels: &[Option<&str>],
         or_overflow: bool,
-    ) -> Result<NewSymbols, Full> {
+    ) -> Result<NewSymbols, TableFull> {
         let known = shard.find(cluster);
-        let of = |known: Symbol, text: &str| match self.symbols.is(known, text) {
+        let of = |known: SymbolId, text: &str| match self.symbols.is(known, text) {
             true => Ok(known),
             false => match self.symbols.intern(text) {
-                Err(Full) if or_overflow => self.symbols.intern(OVERFLOW),
+                Err(TableFull) if or_overflow => self.symbols.intern(OVERFLOW),
                 symbol => symbol,
             },
         };
@@ -344,16 +344,16 @@ impl Registry {
 
     fn relieve(&self) {
         while self.len() > self.config.max_clusters.max(1) {
-            let oldest = |guarded: &&Guarded| guarded.oldest.load(Ordering::Relaxed);
+            let oldest = |guarded: &&LockedShard| guarded.oldest.load(Ordering::Relaxed);
             let Some(guarded) = self.shards.iter().min_by_key(oldest) else { return };
-            if self.change(guarded, Shard::remove_oldest) {
+            if self.change(guarded, RegistryShard::remove_oldest) {
                 self.evicted.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     /// Changes a shard, and counts what it holds; whether it got smaller.
-    fn change(&self, guarded: &Guarded, change: impl FnOnce(&mut Shard)) -> bool {
+    fn change(&self, guarded: &LockedShard, change: impl FnOnce(&mut RegistryShard)) -> bool {
         let mut shard = guarded.shard.lock();
         let before = shard.len();
         change(&mut shard);
@@ -364,18 +364,18 @@ impl Registry {
         after < before
     }
 
-    fn guarded(&self, cluster: &str) -> &Guarded {
+    fn guarded(&self, cluster: &str) -> &LockedShard {
         // The low bits choose the place within a shard's table.
         &self.shards[(self.hasher.hash_one(cluster) >> 40) as usize % SHARDS]
     }
 
     /// One of the [`SHARDS`] shards, locked.
-    pub(crate) fn shard(&self, number: usize) -> parking_lot::MutexGuard<'_, Shard> {
+    pub(crate) fn shard(&self, number: usize) -> parking_lot::MutexGuard<'_, RegistryShard> {
         self.shards[number].shard.lock()
     }
 
     /// Puts a record back that was written to a file. Call [`Registry::restored`] after the last one.
-    pub(crate) fn restore(&self, cluster: &str, put: impl FnOnce(&mut Shard, u32, &Symbols)) {
+    pub(crate) fn restore(&self, cluster: &str, put: impl FnOnce(&mut RegistryShard, u32, &SymbolTable)) {
         let guarded = self.guarded(cluster);
         self.change(guarded, |shard| {
             let place = shard.touch(cluster, 1);
@@ -386,7 +386,7 @@ impl Registry {
     /// Puts all records in the order in which they were heard, and forgets those that are too many.
     pub(crate) fn restored(&self) {
         for guarded in &self.shards {
-            self.change(guarded, Shard::sort);
+            self.change(guarded, RegistryShard::sort);
         }
         self.relieve();
     }
@@ -394,12 +394,12 @@ impl Registry {
 
 /// What a request changes of a record's symbols.
 struct NewSymbols {
-    user_agent: Symbol,
-    labels: [Option<Symbol>; MAX_LABELS],
+    user_agent: SymbolId,
+    labels: [Option<SymbolId>; MAX_LABELS],
 }
 
 impl NewSymbols {
-    fn store(&self, shard: &mut Shard, place: u32) {
+    fn store(&self, shard: &mut RegistryShard, place: u32) {
         shard.record_mut(place).user_agent = self.user_agent;
         for (known, new) in shard.labels_mut(place).iter_mut().zip(self.labels) {
             *known = new.unwrap_or(*known);
@@ -407,7 +407,7 @@ impl NewSymbols {
     }
 }
 
-fn heard(shard: &mut Shard, place: u32, outcome: Outcome, peer: IpAddr, now_ms: i64) {
+fn heard(shard: &mut RegistryShard, place: u32, outcome: RequestOutcome, peer: IpAddr, now_ms: i64) {
     let now_s = seconds(now_ms);
     let record = shard.record_mut(place);
     record.exchanges.push(outcome, now_s.saturating_sub(record.last_heard));

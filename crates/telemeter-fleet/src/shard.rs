@@ -5,9 +5,9 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
-    id::{Id, parse_uuid, write_uuid},
-    record::{NOWHERE, Record, Refusals},
-    symbols::Symbol,
+    id::{ClusterKey, parse_uuid, write_uuid},
+    record::{ClusterRecord, NOWHERE, RecordedRefusals},
+    symbols::SymbolId,
 };
 
 /// Records are allocated in blocks: a growing vector would hold, and copy, up to twice as much. So many of 140 bytes fill the
@@ -15,19 +15,19 @@ use crate::{
 const BLOCK: usize = 58;
 
 /// A number of records, and what belongs to them.
-pub(crate) struct Shard {
+pub(crate) struct RegistryShard {
     hasher: DefaultHashBuilder,
     /// Places of records by the hash of their ID.
     index: HashTable<u32>,
-    blocks: Vec<Box<[Record]>>,
+    blocks: Vec<Box<[ClusterRecord]>>,
     /// Fleet labels, `label_count` to a record.
-    labels: Vec<Box<[Symbol]>>,
+    labels: Vec<Box<[SymbolId]>>,
     label_count: usize,
     /// How many places were ever used, and those that are free again.
     used: u32,
     free: Vec<u32>,
     names: Slab<Box<str>>,
-    refusals: Slab<Refusals>,
+    refusals: Slab<RecordedRefusals>,
     newest: u32,
     oldest: u32,
 }
@@ -69,7 +69,7 @@ impl<T> Slab<T> {
     }
 }
 
-impl Shard {
+impl RegistryShard {
     pub(crate) fn new(hasher: DefaultHashBuilder, label_count: usize) -> Self {
         Self {
             hasher,
@@ -93,8 +93,8 @@ impl Shard {
     pub(crate) fn find(&self, id: &str) -> Option<u32> {
         let uuid = parse_uuid(id);
         let is_it = |place: &u32| match (self.record(*place).id, uuid) {
-            (Id::Uuid(known), Some(uuid)) => known == uuid,
-            (Id::Name(name), None) => self.names.get(name).is_some_and(|name| **name == *id),
+            (ClusterKey::Uuid(known), Some(uuid)) => known == uuid,
+            (ClusterKey::Name(name), None) => self.names.get(name).is_some_and(|name| **name == *id),
             _ => false,
         };
         self.index.find(self.hasher.hash_one(id), is_it).copied()
@@ -110,10 +110,10 @@ impl Shard {
             return place;
         }
         let kept = match parse_uuid(id) {
-            Some(uuid) => Id::Uuid(uuid),
-            None => Id::Name(self.names.insert(id.into())),
+            Some(uuid) => ClusterKey::Uuid(uuid),
+            None => ClusterKey::Name(self.names.insert(id.into())),
         };
-        let place = self.allocate(Record::new(kept, now_s));
+        let place = self.allocate(ClusterRecord::new(kept, now_s));
         let hash = self.hasher.hash_one(id);
         let Self { index, blocks, names, hasher, .. } = self;
         index.insert_unique(hash, place, |place| {
@@ -123,7 +123,7 @@ impl Shard {
         place
     }
 
-    fn allocate(&mut self, record: Record) -> u32 {
+    fn allocate(&mut self, record: ClusterRecord) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
             let place = self.used;
             self.used += 1;
@@ -138,47 +138,47 @@ impl Shard {
         place
     }
 
-    pub(crate) fn record(&self, place: u32) -> &Record {
+    pub(crate) fn record(&self, place: u32) -> &ClusterRecord {
         &self.blocks[place as usize / BLOCK][place as usize % BLOCK]
     }
 
-    pub(crate) fn record_mut(&mut self, place: u32) -> &mut Record {
+    pub(crate) fn record_mut(&mut self, place: u32) -> &mut ClusterRecord {
         &mut self.blocks[place as usize / BLOCK][place as usize % BLOCK]
     }
 
-    pub(crate) fn labels(&self, place: u32) -> &[Symbol] {
+    pub(crate) fn labels(&self, place: u32) -> &[SymbolId] {
         let first = place as usize % BLOCK * self.label_count;
         &self.labels[place as usize / BLOCK][first..first + self.label_count]
     }
 
-    pub(crate) fn labels_mut(&mut self, place: u32) -> &mut [Symbol] {
+    pub(crate) fn labels_mut(&mut self, place: u32) -> &mut [SymbolId] {
         let first = place as usize % BLOCK * self.label_count;
         &mut self.labels[place as usize / BLOCK][first..first + self.label_count]
     }
 
     /// The refusals of a record, where it has any.
-    pub(crate) fn refusals(&self, record: &Record) -> Option<&Refusals> {
+    pub(crate) fn refusals(&self, record: &ClusterRecord) -> Option<&RecordedRefusals> {
         self.refusals.get(record.refusals)
     }
 
     /// The refusals of a record, made where there were none.
-    pub(crate) fn refusals_mut(&mut self, place: u32) -> &mut Refusals {
+    pub(crate) fn refusals_mut(&mut self, place: u32) -> &mut RecordedRefusals {
         let mut at = self.record(place).refusals;
         if at == NOWHERE {
-            at = self.refusals.insert(Refusals::default());
+            at = self.refusals.insert(RecordedRefusals::default());
             self.record_mut(place).refusals = at;
         }
         self.refusals.values[at as usize].get_or_insert_default()
     }
 
     /// Writes the ID of a record into `out`, which is cleared first.
-    pub(crate) fn write_id(&self, record: &Record, out: &mut String) {
+    pub(crate) fn write_id(&self, record: &ClusterRecord, out: &mut String) {
         out.clear();
         match record.id {
-            Id::Uuid(uuid) => {
+            ClusterKey::Uuid(uuid) => {
                 let _ = write_uuid(&uuid, out);
             }
-            Id::Name(name) => out.push_str(self.names.get(name).map_or("", |name| name)),
+            ClusterKey::Name(name) => out.push_str(self.names.get(name).map_or("", |name| name)),
         }
     }
 
@@ -201,7 +201,7 @@ impl Shard {
             entry.remove();
         }
         self.unlink(place);
-        if let Id::Name(name) = record.id {
+        if let ClusterKey::Name(name) = record.id {
             self.names.remove(name);
         }
         self.refusals.remove(record.refusals);
@@ -237,7 +237,7 @@ impl Shard {
     }
 
     fn unlink(&mut self, place: u32) {
-        let Record { newer, older, .. } = *self.record(place);
+        let ClusterRecord { newer, older, .. } = *self.record(place);
         match newer {
             NOWHERE => self.newest = older,
             newer => self.record_mut(newer).older = older,
@@ -250,14 +250,14 @@ impl Shard {
 }
 
 /// The hash of a record's ID, as that of its text.
-fn hash_of(hasher: &DefaultHashBuilder, record: &Record, names: &Slab<Box<str>>) -> u64 {
+fn hash_of(hasher: &DefaultHashBuilder, record: &ClusterRecord, names: &Slab<Box<str>>) -> u64 {
     match record.id {
-        Id::Uuid(uuid) => {
+        ClusterKey::Uuid(uuid) => {
             let mut text = UuidText { bytes: [0; 36], len: 0 };
             let _ = write_uuid(&uuid, &mut text);
             hasher.hash_one(std::str::from_utf8(&text.bytes).unwrap_or_default())
         }
-        Id::Name(name) => hasher.hash_one(names.get(name).map_or("", |name| name)),
+        ClusterKey::Name(name) => hasher.hash_one(names.get(name).map_or("", |name| name)),
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn ids(shard: &Shard) -> Vec<String> {
+    fn ids(shard: &RegistryShard) -> Vec<String> {
         let mut id = String::new();
         let ids = shard.oldest_first().map(|place| {
             shard.write_id(shard.record(place), &mut id);
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn heard_last_goes_last() {
-        let mut shard = Shard::new(DefaultHashBuilder::default(), 2);
+        let mut shard = RegistryShard::new(DefaultHashBuilder::default(), 2);
         let uuid = "01234567-89ab-cdef-0123-456789abcdef";
         for id in ["a", uuid, "b", "a"] {
             let place = shard.touch(id, 1);
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn many_are_found_again() {
-        let mut shard = Shard::new(DefaultHashBuilder::default(), 0);
+        let mut shard = RegistryShard::new(DefaultHashBuilder::default(), 0);
         let id = |number: u32| match number % 2 {
             0 => format!("{number:08x}-0000-4000-8000-000000000000"),
             _ => format!("cluster-{number}"),

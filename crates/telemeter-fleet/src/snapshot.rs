@@ -7,11 +7,11 @@
 use std::io::{self, Read, Write};
 
 use crate::{
-    outcome::{Outcome, Reason, Route},
-    record::{Record, Refusal, Refusals},
+    outcome::{Reason, ReportRoute, RequestOutcome},
+    record::{ClusterRecord, RecordedRefusal, RecordedRefusals},
     registry::{Registry, SHARDS},
-    shard::Shard,
-    symbols::{MAX_BYTES, OVERFLOW, Symbol, Symbols},
+    shard::RegistryShard,
+    symbols::{MAX_BYTES, OVERFLOW, SymbolId, SymbolTable},
 };
 
 const MAGIC: &[u8; 8] = b"TMFLEET2";
@@ -45,7 +45,7 @@ pub enum SnapshotError {
 /// What `out` says.
 pub fn write(registry: &Registry, out: &mut impl Write) -> io::Result<()> {
     let mut head = Vec::new();
-    names(&mut head, Route::ALL.map(Route::name));
+    names(&mut head, ReportRoute::ALL.map(ReportRoute::name));
     names(&mut head, Reason::ALL.map(Reason::name));
     names(&mut head, registry.config().labels.iter().map(String::as_str));
     out.write_all(MAGIC)?;
@@ -145,20 +145,20 @@ fn text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Encodes the records at `places` into `out`, which is cleared first.
-fn encode(shard: &Shard, symbols: &Symbols, places: &[u32], out: &mut Vec<u8>) {
+fn encode(shard: &RegistryShard, symbols: &SymbolTable, places: &[u32], out: &mut Vec<u8>) {
     out.clear();
     if places.is_empty() {
         return;
     }
     // The texts of this block, in the order of their symbols.
-    let mut used: Vec<Symbol> = places
+    let mut used: Vec<SymbolId> = places
         .iter()
         .flat_map(|place| std::iter::once(shard.record(*place).user_agent).chain(shard.labels(*place).iter().copied()))
         .filter(|symbol| *symbol != 0)
         .collect();
     used.sort_unstable();
     used.dedup();
-    let number = |symbol: Symbol| match used.binary_search(&symbol) {
+    let number = |symbol: SymbolId| match used.binary_search(&symbol) {
         Ok(at) => at as u32 + 1,
         Err(_) => 0,
     };
@@ -181,11 +181,11 @@ fn encode(shard: &Shard, symbols: &Symbols, places: &[u32], out: &mut Vec<u8>) {
         let exchanges = record.exchanges.raw();
         out.push(record.exchanges.raw().count() as u8);
         exchanges.for_each(|packed| out.extend_from_slice(&packed.to_le_bytes()));
-        let none = Refusals::default();
+        let none = RecordedRefusals::default();
         let refusals = shard.refusals(record).unwrap_or(&none);
         out.push(refusals.0.len() as u8);
         for one in &refusals.0 {
-            out.push(Outcome::Refused(one.route, one.reason).code());
+            out.push(RequestOutcome::Refused(one.route, one.reason).code());
             out.extend_from_slice(&one.status.to_le_bytes());
             for value in [one.count, one.first_s, one.last_s] {
                 out.extend_from_slice(&value.to_le_bytes());
@@ -196,7 +196,7 @@ fn encode(shard: &Shard, symbols: &Symbols, places: &[u32], out: &mut Vec<u8>) {
 
 const FIELDS: usize = 11;
 
-fn fields(record: &Record) -> [u32; FIELDS] {
+fn fields(record: &ClusterRecord) -> [u32; FIELDS] {
     [
         record.first_seen,
         record.last_heard,
@@ -212,7 +212,7 @@ fn fields(record: &Record) -> [u32; FIELDS] {
     ]
 }
 
-fn set_fields(record: &mut Record, values: [u32; FIELDS]) {
+fn set_fields(record: &mut ClusterRecord, values: [u32; FIELDS]) {
     let drift_ms;
     [
         record.first_seen,
@@ -233,33 +233,33 @@ fn set_fields(record: &mut Record, values: [u32; FIELDS]) {
 /// The file's numbers in this version's terms.
 struct Translation {
     /// By the file's code.
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<RequestOutcome>>,
     /// Where a label of the file stands here.
     labels: Vec<Option<usize>>,
 }
 
 impl Translation {
     fn read(head: &mut Bytes<'_>, registry: &Registry) -> Option<Self> {
-        let routes: Vec<_> = head.names()?.map(Route::from_name).collect();
+        let routes: Vec<_> = head.names()?.map(ReportRoute::from_name).collect();
         let reasons: Vec<_> = head.names()?.map(Reason::from_name).collect();
         let ours = &registry.config().labels;
         let labels = head.names()?.map(|name| ours.iter().position(|ours| ours == name)).collect();
         let outcomes = routes.iter().flat_map(|route| {
-            let accepted = route.map(Outcome::Accepted);
-            let refused = reasons.iter().map(move |reason| Some(Outcome::Refused((*route)?, (*reason)?)));
+            let accepted = route.map(RequestOutcome::Accepted);
+            let refused = reasons.iter().map(move |reason| Some(RequestOutcome::Refused((*route)?, (*reason)?)));
             std::iter::once(accepted).chain(refused)
         });
         Some(Self { outcomes: outcomes.collect(), labels })
     }
 
-    fn outcome(&self, code: u8) -> Option<Outcome> {
+    fn outcome(&self, code: u8) -> Option<RequestOutcome> {
         self.outcomes.get(usize::from(code)).copied().flatten()
     }
 
-    fn refusal(&self, code: u8) -> Option<(Route, Reason)> {
+    fn refusal(&self, code: u8) -> Option<(ReportRoute, Reason)> {
         match self.outcome(code)? {
-            Outcome::Refused(route, reason) => Some((route, reason)),
-            Outcome::Accepted(_) => None,
+            RequestOutcome::Refused(route, reason) => Some((route, reason)),
+            RequestOutcome::Accepted(_) => None,
         }
     }
 }
@@ -282,18 +282,25 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
         let user_agent = text_of(bytes.u32()?)?;
         let labels: Vec<&str> = translation.labels.iter().map(|_| text_of(bytes.u32()?)).collect::<Option<_>>()?;
         let exchanges: Vec<u16> = (0..bytes.u8()?).map(|_| bytes.u16()).collect::<Option<_>>()?;
-        let mut refusals = Refusals::default();
+        let mut refusals = RecordedRefusals::default();
         for _ in 0..bytes.u8()? {
             let (code, status) = (bytes.u8()?, bytes.u16()?);
             let (count, first_s, last_s) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
             let known = translation.refusal(code);
-            refusals.0.extend(known.map(|(route, reason)| Refusal { route, reason, status, count, first_s, last_s }));
+            refusals.0.extend(known.map(|(route, reason)| RecordedRefusal {
+                route,
+                reason,
+                status,
+                count,
+                first_s,
+                last_s,
+            }));
         }
         registry.restore(id, |shard, place, symbols| {
             let symbol = |text: &str| symbols.intern(text).or_else(|_| symbols.intern(OVERFLOW)).unwrap_or(0);
             let record = shard.record_mut(place);
-            let Record { id, newer, older, refusals: place_of_refusals, .. } = *record;
-            *record = Record { newer, older, refusals: place_of_refusals, ..Record::new(id, 1) };
+            let ClusterRecord { id, newer, older, refusals: place_of_refusals, .. } = *record;
+            *record = ClusterRecord { newer, older, refusals: place_of_refusals, ..ClusterRecord::new(id, 1) };
             record.peer = peer;
             set_fields(record, values);
             record.user_agent = symbol(user_agent);
@@ -308,7 +315,7 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
                     shard.labels_mut(place)[*at] = symbol(text);
                 }
             }
-            if refusals != Refusals::default() {
+            if refusals != RecordedRefusals::default() {
                 *shard.refusals_mut(place) = refusals;
             }
         });

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 /// The number of a text. 0 stands for none.
-pub(crate) type Symbol = u32;
+pub(crate) type SymbolId = u32;
 
 /// Longer texts are cut to so many bytes.
 pub(crate) const MAX_BYTES: usize = 128;
@@ -16,14 +16,14 @@ pub(crate) const MAX_SYMBOLS: usize = 65_536;
 pub(crate) const OVERFLOW: &str = "(too many different values)";
 
 #[derive(Default)]
-pub(crate) struct Symbols(RwLock<Table>);
+pub(crate) struct SymbolTable(RwLock<SymbolEntries>);
 
 #[derive(Default)]
-struct Table {
-    numbers: HashMap<Arc<str>, Symbol>,
+struct SymbolEntries {
+    numbers: HashMap<Arc<str>, SymbolId>,
     /// The text of a symbol less one; `None` where it was taken out.
     texts: Vec<Option<Arc<str>>>,
-    free: Vec<Symbol>,
+    free: Vec<SymbolId>,
 }
 
 /// Cuts a text to [`MAX_BYTES`], between two characters.
@@ -31,9 +31,9 @@ pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_BYTES)]
 }
 
-impl Symbols {
+impl SymbolTable {
     /// Whether `symbol` stands for `text`, cut.
-    pub(crate) fn is(&self, symbol: Symbol, text: &str) -> bool {
+    pub(crate) fn is(&self, symbol: SymbolId, text: &str) -> bool {
         let text = cut(text);
         if symbol == 0 {
             return text.is_empty();
@@ -42,7 +42,7 @@ impl Symbols {
     }
 
     /// The symbol of `text`, cut; 0 where it is empty. `Err` where the table is full of other texts.
-    pub(crate) fn intern(&self, text: &str) -> Result<Symbol, Full> {
+    pub(crate) fn intern(&self, text: &str) -> Result<SymbolId, TableFull> {
         let text = cut(text);
         if text.is_empty() {
             return Ok(0);
@@ -54,7 +54,7 @@ impl Symbols {
     }
 
     /// The text of a symbol; empty for 0.
-    pub(crate) fn text(&self, symbol: Symbol) -> Arc<str> {
+    pub(crate) fn text(&self, symbol: SymbolId) -> Arc<str> {
         let table = self.0.read();
         let place = (symbol as usize).checked_sub(1);
         place.and_then(|place| table.texts.get(place)?.clone()).unwrap_or_default()
@@ -66,10 +66,10 @@ impl Symbols {
     }
 
     /// Takes out the texts that `is_used` does not know.
-    pub(crate) fn retain(&self, is_used: impl Fn(Symbol) -> bool) {
+    pub(crate) fn retain(&self, is_used: impl Fn(SymbolId) -> bool) {
         let table = &mut *self.0.write();
         for (place, text) in table.texts.iter_mut().enumerate() {
-            let symbol = place as Symbol + 1;
+            let symbol = place as SymbolId + 1;
             if let Some(unused) = text.take_if(|text| !is_used(symbol) && &**text != OVERFLOW) {
                 table.numbers.remove(&unused);
                 table.free.push(symbol);
@@ -80,20 +80,20 @@ impl Symbols {
 
 /// The table holds as many other texts as it may.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct TableFull;
 
-impl Table {
-    fn text(&self, symbol: Symbol) -> Option<&str> {
+impl SymbolEntries {
+    fn text(&self, symbol: SymbolId) -> Option<&str> {
         self.texts.get((symbol as usize).checked_sub(1)?)?.as_deref()
     }
 
-    fn insert(&mut self, text: &str) -> Result<Symbol, Full> {
+    fn insert(&mut self, text: &str) -> Result<SymbolId, TableFull> {
         if let Some(symbol) = self.numbers.get(text) {
             return Ok(*symbol);
         }
         // One more than the cap is for the word that stands for all that found no room.
         if self.numbers.len() >= MAX_SYMBOLS && text != OVERFLOW {
-            return Err(Full);
+            return Err(TableFull);
         }
         let text: Arc<str> = text.into();
         let symbol = match self.free.pop() {
@@ -103,7 +103,7 @@ impl Table {
             }
             None => {
                 self.texts.push(Some(text.clone()));
-                self.texts.len() as Symbol
+                self.texts.len() as SymbolId
             }
         };
         self.numbers.insert(text, symbol);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_text_has_one_symbol() {
-        let symbols = Symbols::default();
+        let symbols = SymbolTable::default();
         let one = symbols.intern("one").unwrap();
         assert_eq!(symbols.intern("one"), Ok(one));
         assert_ne!(symbols.intern("two"), Ok(one));
@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_makes_room() {
-        let symbols = Symbols::default();
+        let symbols = SymbolTable::default();
         for number in 0..MAX_SYMBOLS {
             symbols.intern(&number.to_string()).unwrap();
         }
-        assert_eq!(symbols.intern("one more"), Err(Full));
+        assert_eq!(symbols.intern("one more"), Err(TableFull));
         let overflow = symbols.intern(OVERFLOW).unwrap();
         symbols.retain(|symbol| symbol <= 10);
         assert_eq!(symbols.len(), 11);

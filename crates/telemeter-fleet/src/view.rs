@@ -3,10 +3,10 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
-    outcome::{Outcome, Reason, Route},
-    record::{Record, Refusal, Refusals, address, milliseconds},
+    outcome::{Reason, ReportRoute, RequestOutcome},
+    record::{ClusterRecord, RecordedRefusal, RecordedRefusals, address, milliseconds},
     registry::Registry,
-    shard::Shard,
+    shard::RegistryShard,
 };
 
 /// When a cluster counts as silent, refused or new.
@@ -36,7 +36,7 @@ impl Default for Thresholds {
 
 /// The state of a cluster in one word. Where several hold, the first of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
+pub enum ClusterStatus {
     /// It was not heard from for some of its intervals.
     Silent,
     /// It calls, and its last request did not succeed.
@@ -47,7 +47,7 @@ pub enum Status {
     Reporting,
 }
 
-impl Status {
+impl ClusterStatus {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Silent, Self::Refused, Self::New, Self::Reporting];
 
@@ -62,7 +62,7 @@ impl Status {
         }
     }
 
-    /// The status of a [`Status::name`].
+    /// The status of a [`ClusterStatus::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
@@ -71,11 +71,11 @@ impl Status {
 
 /// One exchange of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub struct PastExchange {
     /// When, in milliseconds since 1970. The older it is, the less exact: to 6 % of the time between two exchanges.
     pub at_ms: i64,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
 }
 
 /// The last refusal of a cluster.
@@ -84,7 +84,7 @@ pub struct LastRefusal {
     /// When, in milliseconds since 1970, exact to a second.
     pub at_ms: i64,
     /// What was asked for.
-    pub route: Route,
+    pub route: ReportRoute,
     /// Why it was refused.
     pub reason: Reason,
     /// The status that it was answered with.
@@ -95,7 +95,7 @@ pub struct LastRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
     /// What was asked for.
-    pub route: Route,
+    pub route: ReportRoute,
     /// Why it was refused.
     pub reason: Reason,
     /// The status that the last one was answered with.
@@ -112,8 +112,8 @@ pub struct RefusalCount {
 #[derive(Clone, Copy)]
 pub struct ClusterRef<'a> {
     registry: &'a Registry,
-    record: &'a Record,
-    refusals: Option<&'a Refusals>,
+    record: &'a ClusterRecord,
+    refusals: Option<&'a RecordedRefusals>,
     labels: &'a [u32],
     id: &'a str,
 }
@@ -156,11 +156,11 @@ pub struct ClusterView {
     /// Its refusals by route and reason, the last one first.
     pub refusals: Vec<RefusalCount>,
     /// Its last exchanges, newest first.
-    pub exchanges: Vec<Exchange>,
+    pub exchanges: Vec<PastExchange>,
 }
 
 impl<'a> ClusterRef<'a> {
-    pub(crate) fn new(registry: &'a Registry, shard: &'a Shard, place: u32, id: &'a str) -> Self {
+    pub(crate) fn new(registry: &'a Registry, shard: &'a RegistryShard, place: u32, id: &'a str) -> Self {
         let record = shard.record(place);
         Self { registry, record, refusals: shard.refusals(record), labels: shard.labels(place), id }
     }
@@ -192,7 +192,7 @@ impl<'a> ClusterRef<'a> {
     /// Its last refusal.
     #[must_use]
     pub fn last_refusal(&self) -> Option<LastRefusal> {
-        let Refusal { route, reason, status, last_s, .. } = *self.refusals?.0.first()?;
+        let RecordedRefusal { route, reason, status, last_s, .. } = *self.refusals?.0.first()?;
         Some(LastRefusal { at_ms: milliseconds(last_s)?, route, reason, status })
     }
 
@@ -284,7 +284,7 @@ impl<'a> ClusterRef<'a> {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let last = self.record.exchanges.newest_first(self.record.last_heard).next();
-        matches!(last, Some((_, Outcome::Refused(..))))
+        matches!(last, Some((_, RequestOutcome::Refused(..))))
     }
 
     /// Whether it was first seen a short while ago.
@@ -295,15 +295,15 @@ impl<'a> ClusterRef<'a> {
 
     /// Its state in one word.
     #[must_use]
-    pub fn status(&self, thresholds: &Thresholds, now_ms: i64) -> Status {
+    pub fn status(&self, thresholds: &Thresholds, now_ms: i64) -> ClusterStatus {
         if is_past(self.last_heard_ms(), self.silent_after(thresholds), now_ms) {
-            Status::Silent
+            ClusterStatus::Silent
         } else if self.is_refused() {
-            Status::Refused
+            ClusterStatus::Refused
         } else if self.is_new(thresholds, now_ms) {
-            Status::New
+            ClusterStatus::New
         } else {
-            Status::Reporting
+            ClusterStatus::Reporting
         }
     }
 
@@ -332,7 +332,7 @@ impl<'a> ClusterRef<'a> {
             exchanges: record
                 .exchanges
                 .newest_first(record.last_heard)
-                .map(|(at_s, outcome)| Exchange { at_ms: i64::from(at_s) * 1000, outcome })
+                .map(|(at_s, outcome)| PastExchange { at_ms: i64::from(at_s) * 1000, outcome })
                 .collect(),
         }
     }

@@ -4,7 +4,7 @@
 use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use telemeter_fleet::{Accepted, Registry, RegistryConfig, Report, Route};
+use telemeter_fleet::{AcceptedRequest, Registry, RegistryConfig, ReportRoute, ReportSummary};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -13,13 +13,13 @@ const CLUSTERS: u32 = 100_000;
 const NOW_MS: i64 = 1_795_330_875_000;
 
 fn accept(registry: &Registry, id: &str, now_ms: i64) {
-    registry.accept(&Accepted {
+    registry.accept(&AcceptedRequest {
         cluster: id,
-        route: Route::Upload,
+        route: ReportRoute::Upload,
         now_ms,
         peer: "192.0.2.7".parse().unwrap(),
         user_agent: "telemeter/0.1.0",
-        report: Some(Report {
+        report: Some(ReportSummary {
             series: 225,
             filtered: 7,
             bytes: 10_344,

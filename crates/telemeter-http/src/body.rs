@@ -12,7 +12,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 
-pub use self::readers::{Client, Pace, Readers};
+pub use self::readers::{BodyClient, BodyPace, Readers};
 use crate::budget::Reservation;
 
 /// Room made at once for a body, whatever length it announces: a peer that announces much and sends nothing costs this.
@@ -113,11 +113,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// Buffers that are used again. Cheap to clone; clones share the buffers.
 #[derive(Clone, Debug)]
 pub struct BufferPool {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     free: Mutex<Vec<Vec<u8>>>,
     keep: usize,
     max_kept_bytes: usize,
@@ -128,7 +128,7 @@ struct Shared {
 pub struct Buffer {
     bytes: Vec<u8>,
     /// The pool that it goes back to.
-    home: Option<Arc<Shared>>,
+    home: Option<Arc<Inner>>,
     /// What it counts in a memory budget.
     reservation: Option<Reservation>,
 }
@@ -136,7 +136,7 @@ pub struct Buffer {
 impl BufferPool {
     /// Keeps at most `keep` idle buffers, none of them larger than `max_kept_bytes`: one huge request is not remembered.
     pub fn new(keep: usize, max_kept_bytes: usize) -> Self {
-        Self { shared: Arc::new(Shared { free: Mutex::new(Vec::with_capacity(keep)), keep, max_kept_bytes }) }
+        Self { shared: Arc::new(Inner { free: Mutex::new(Vec::with_capacity(keep)), keep, max_kept_bytes }) }
     }
 
     /// An empty buffer, with the room that an earlier use left it.

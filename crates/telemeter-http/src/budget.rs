@@ -15,11 +15,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-pub use self::detect::{Source, default_limit};
+pub use self::detect::{LimitSource, default_limit};
 
 /// What holds memory for callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum MemoryShare {
     /// Sockets, their TLS state, and what HTTP reads and writes are buffered in.
     Connections,
     /// Requests under way: their headers, and answers that the peer has not read.
@@ -32,7 +32,7 @@ pub enum Share {
     Forward,
 }
 
-impl Share {
+impl MemoryShare {
     /// All of them, in the order of the counters.
     pub const ALL: [Self; 5] = [Self::Connections, Self::Requests, Self::Bodies, Self::Workspaces, Self::Forward];
 
@@ -64,11 +64,11 @@ pub struct MemoryBudget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     total_bytes: usize,
-    shares: [Counter; Share::ALL.len()],
+    shares: [ShareCounter; MemoryShare::ALL.len()],
 }
 
 #[derive(Debug)]
-struct Counter {
+struct ShareCounter {
     capacity_bytes: usize,
     used_bytes: AtomicUsize,
 }
@@ -92,9 +92,9 @@ impl MemoryBudget {
         Self::with_capacities(usize::MAX, |_| usize::MAX)
     }
 
-    fn with_capacities(total_bytes: usize, capacity: impl Fn(Share) -> usize) -> Self {
-        let counter = |share| Counter { capacity_bytes: capacity(share), used_bytes: AtomicUsize::new(0) };
-        Self(Arc::new(Inner { total_bytes, shares: Share::ALL.map(counter) }))
+    fn with_capacities(total_bytes: usize, capacity: impl Fn(MemoryShare) -> usize) -> Self {
+        let counter = |share| ShareCounter { capacity_bytes: capacity(share), used_bytes: AtomicUsize::new(0) };
+        Self(Arc::new(Inner { total_bytes, shares: MemoryShare::ALL.map(counter) }))
     }
 
     /// What was divided.
@@ -105,13 +105,13 @@ impl MemoryBudget {
 
     /// How much a share may hold.
     #[must_use]
-    pub fn capacity_bytes(&self, share: Share) -> usize {
+    pub fn capacity_bytes(&self, share: MemoryShare) -> usize {
         self.counter(share).capacity_bytes
     }
 
     /// How much a share holds now.
     #[must_use]
-    pub fn used_bytes(&self, share: Share) -> usize {
+    pub fn used_bytes(&self, share: MemoryShare) -> usize {
         self.counter(share).used_bytes.load(Ordering::Relaxed)
     }
 
@@ -120,13 +120,13 @@ impl MemoryBudget {
     /// What is larger than a whole share fits where nothing else is held: a request within the caps is never refused for
     /// ever.
     #[must_use]
-    pub fn try_reserve(&self, share: Share, bytes: usize) -> Option<Reservation> {
+    pub fn try_reserve(&self, share: MemoryShare, bytes: usize) -> Option<Reservation> {
         let mut reservation = Reservation { budget: self.clone(), share, bytes: 0 };
         reservation.try_grow(bytes).then_some(reservation)
     }
 
     /// Counts `bytes` as held; whether they fit. [`MemoryBudget::release`] gives them back.
-    pub(crate) fn acquire(&self, share: Share, bytes: usize) -> bool {
+    pub(crate) fn acquire(&self, share: MemoryShare, bytes: usize) -> bool {
         let counter = self.counter(share);
         // What does not fit is never added, not even for a moment: others would be refused for it.
         let add = |before: usize| {
@@ -136,16 +136,16 @@ impl MemoryBudget {
         counter.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    pub(crate) fn release(&self, share: Share, bytes: usize) {
+    pub(crate) fn release(&self, share: MemoryShare, bytes: usize) {
         self.counter(share).used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Exports `telemeter_memory_limit_bytes`, and by share `telemeter_memory_budget_bytes` and `telemeter_memory_used_bytes`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(Exported(self.clone())));
+        registry.register_collector(Box::new(BudgetCollector(self.clone())));
     }
 
-    fn counter(&self, share: Share) -> &Counter {
+    fn counter(&self, share: MemoryShare) -> &ShareCounter {
         &self.0.shares[share as usize]
     }
 }
@@ -155,7 +155,7 @@ impl MemoryBudget {
 #[must_use]
 pub struct Reservation {
     budget: MemoryBudget,
-    share: Share,
+    share: MemoryShare,
     bytes: usize,
 }
 
@@ -177,7 +177,7 @@ impl Reservation {
     }
 
     /// Of bytes that were counted already.
-    pub(crate) fn of_acquired(budget: &MemoryBudget, share: Share, bytes: usize) -> Self {
+    pub(crate) fn of_acquired(budget: &MemoryBudget, share: MemoryShare, bytes: usize) -> Self {
         Self { budget: budget.clone(), share, bytes }
     }
 
@@ -199,9 +199,9 @@ impl Drop for Reservation {
 }
 
 #[derive(Debug)]
-struct Exported(MemoryBudget);
+struct BudgetCollector(MemoryBudget);
 
-impl Collector for Exported {
+impl Collector for BudgetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let gauge = |bytes: usize| ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
         let help = "Memory that the process is meant to stay under (--memory-limit).";
@@ -211,7 +211,7 @@ impl Collector for Exported {
             (
                 "telemeter_memory_budget_bytes",
                 "Memory that callers may make the process hold, by what holds it.",
-                MemoryBudget::capacity_bytes as fn(&MemoryBudget, Share) -> usize,
+                MemoryBudget::capacity_bytes as fn(&MemoryBudget, MemoryShare) -> usize,
             ),
             (
                 "telemeter_memory_used_bytes",
@@ -220,7 +220,7 @@ impl Collector for Exported {
             ),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for share in Share::ALL {
+            for share in MemoryShare::ALL {
                 gauge(bytes(&self.0, share)).encode(family.encode_family(&[("share", share.label())])?)?;
             }
         }
@@ -235,39 +235,39 @@ mod tests {
     #[test]
     fn a_share_is_used_up_and_given_back() {
         let budget = MemoryBudget::new(1000);
-        assert_eq!(Share::ALL.map(|share| budget.capacity_bytes(share)), [200, 100, 200, 100, 100]);
-        let mut first = budget.try_reserve(Share::Bodies, 150).expect("it fits");
-        assert!(budget.try_reserve(Share::Bodies, 51).is_none());
-        assert!(budget.try_reserve(Share::Forward, 51).is_some(), "another share is another's");
+        assert_eq!(MemoryShare::ALL.map(|share| budget.capacity_bytes(share)), [200, 100, 200, 100, 100]);
+        let mut first = budget.try_reserve(MemoryShare::Bodies, 150).expect("it fits");
+        assert!(budget.try_reserve(MemoryShare::Bodies, 51).is_none());
+        assert!(budget.try_reserve(MemoryShare::Forward, 51).is_some(), "another share is another's");
         assert!(first.try_grow(50), "exactly the capacity is within it");
         assert!(!first.try_grow(1));
-        assert_eq!((first.bytes(), budget.used_bytes(Share::Bodies)), (200, 200));
+        assert_eq!((first.bytes(), budget.used_bytes(MemoryShare::Bodies)), (200, 200));
         drop(first);
-        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+        assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0);
     }
 
     #[test]
     fn what_is_larger_than_its_share_fits_alone() {
         let budget = MemoryBudget::new(1000);
-        let small = budget.try_reserve(Share::Workspaces, 1);
-        assert!(small.is_some() && budget.try_reserve(Share::Workspaces, 5000).is_none());
+        let small = budget.try_reserve(MemoryShare::Workspaces, 1);
+        assert!(small.is_some() && budget.try_reserve(MemoryShare::Workspaces, 5000).is_none());
         drop(small);
-        let large = budget.try_reserve(Share::Workspaces, 5000);
-        assert!(large.is_some() && budget.try_reserve(Share::Workspaces, 1).is_none());
+        let large = budget.try_reserve(MemoryShare::Workspaces, 5000);
+        assert!(large.is_some() && budget.try_reserve(MemoryShare::Workspaces, 1).is_none());
     }
 
     #[test]
     fn what_does_not_fit_is_no_hindrance_to_what_does() {
         let budget = MemoryBudget::new(1000);
-        let _held = budget.try_reserve(Share::Workspaces, 50).expect("it fits");
+        let _held = budget.try_reserve(MemoryShare::Workspaces, 50).expect("it fits");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..300_000 {
-                    assert!(budget.try_reserve(Share::Workspaces, 5000).is_none());
+                    assert!(budget.try_reserve(MemoryShare::Workspaces, 5000).is_none());
                 }
             });
             for at in 0..300_000 {
-                assert!(budget.try_reserve(Share::Workspaces, 1).is_some(), "attempt {at}");
+                assert!(budget.try_reserve(MemoryShare::Workspaces, 1).is_some(), "attempt {at}");
             }
         });
     }
@@ -276,7 +276,7 @@ mod tests {
     fn a_scrape_shows_each_share() {
         let (budget, mut registry) = (MemoryBudget::new(1000), Registry::default());
         budget.register(&mut registry);
-        let _held = budget.try_reserve(Share::Requests, 7).expect("it fits");
+        let _held = budget.try_reserve(MemoryShare::Requests, 7).expect("it fits");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
         for line in [

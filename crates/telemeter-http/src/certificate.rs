@@ -17,7 +17,7 @@ pub(crate) use self::names::{Signature, subject_alt_names};
 use crate::client::words;
 use crate::clock::Clock;
 use crate::file::{self, FileError};
-use crate::pem::{self, Block};
+use crate::pem::{self, PemBlock};
 
 /// A certificate that is not valid for longer is warned of.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -103,7 +103,7 @@ fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// The blocks that are certificates, as Go takes them: those of another kind (`TRUSTED CERTIFICATE`), and those with
 /// headers, are passed over.
-pub(crate) fn certificates(blocks: &[Block]) -> impl Iterator<Item = &Block> {
+pub(crate) fn certificates(blocks: &[PemBlock]) -> impl Iterator<Item = &PemBlock> {
     blocks.iter().filter(|block| block.kind == "CERTIFICATE" && !block.has_headers)
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use http::header;
 use url::Url;
 
-use crate::client::{ConnectStage, Outbound, Request};
+use crate::client::{ConnectStage, Outbound, OutboundRequest};
 use crate::clock::{Clock, http_date_ms};
-use crate::duration::Human;
+use crate::duration::HumanDuration;
 use crate::file;
 
 /// A clock that is further away is worth a warning.
@@ -21,14 +21,14 @@ const ANSWER_BYTES: usize = 256 * 1024;
 
 /// What a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
+pub struct CheckStage {
     /// One word: `tls`.
     pub name: &'static str,
     /// What the program exits with where this is the first step that fails.
     pub exit_code: u8,
 }
 
-impl Stage {
+impl CheckStage {
     /// The flags, together.
     pub const FLAGS: Self = Self { name: "flags", exit_code: 10 };
     /// The files that they name.
@@ -45,7 +45,7 @@ impl Stage {
     pub const CLOCK: Self = Self { name: "clock", exit_code: 16 };
 }
 
-impl From<ConnectStage> for Stage {
+impl From<ConnectStage> for CheckStage {
     fn from(stage: ConnectStage) -> Self {
         match stage {
             ConnectStage::Lookup => Self::LOOKUP,
@@ -58,7 +58,7 @@ impl From<ConnectStage> for Stage {
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// As it should.
     Passed,
     /// It works, and somebody should look at it.
@@ -71,45 +71,45 @@ pub enum Outcome {
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct CheckStep {
     /// What it is about.
-    pub stage: Stage,
+    pub stage: CheckStage,
     /// What was tried, with the flag that it comes from: `--to: looking up store.example`. No secret.
     pub tried: String,
     /// How long it took.
     pub took: Duration,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
     /// What was found, or the cause of the failure.
     pub found: String,
     /// What to do; may be empty.
     pub advice: String,
 }
 
-impl Step {
-    fn new(stage: Stage, tried: impl Into<String>, outcome: Outcome, found: impl Into<String>) -> Self {
+impl CheckStep {
+    fn new(stage: CheckStage, tried: impl Into<String>, outcome: StepOutcome, found: impl Into<String>) -> Self {
         let (tried, found) = (tried.into(), found.into());
         Self { stage, tried, took: Duration::ZERO, outcome, found, advice: String::new() }
     }
 
     /// One that ended as it should.
-    pub fn passed(stage: Stage, tried: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::new(stage, tried, Outcome::Passed, found)
+    pub fn passed(stage: CheckStage, tried: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(stage, tried, StepOutcome::Passed, found)
     }
 
     /// One that works, and that somebody should look at.
-    pub fn warned(stage: Stage, tried: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::new(stage, tried, Outcome::Warned, found)
+    pub fn warned(stage: CheckStage, tried: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(stage, tried, StepOutcome::Warned, found)
     }
 
     /// One that does not work.
-    pub fn failed(stage: Stage, tried: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self::new(stage, tried, Outcome::Failed, cause)
+    pub fn failed(stage: CheckStage, tried: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self::new(stage, tried, StepOutcome::Failed, cause)
     }
 
     /// One that was not tried.
-    pub fn skipped(stage: Stage, tried: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(stage, tried, Outcome::Skipped, why)
+    pub fn skipped(stage: CheckStage, tried: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(stage, tried, StepOutcome::Skipped, why)
     }
 
     /// The same, with what to do.
@@ -126,24 +126,24 @@ impl Step {
 
     /// Whether the steps behind it can be tried.
     pub fn is_good(&self) -> bool {
-        matches!(self.outcome, Outcome::Passed | Outcome::Warned)
+        matches!(self.outcome, StepOutcome::Passed | StepOutcome::Warned)
     }
 }
 
 /// The steps so far, each shown as it ends.
-pub struct Steps<'s> {
-    all: Vec<Step>,
-    show: Box<dyn FnMut(&Step) + 's>,
+pub struct CheckSteps<'s> {
+    all: Vec<CheckStep>,
+    show: Box<dyn FnMut(&CheckStep) + 's>,
 }
 
-impl<'s> Steps<'s> {
+impl<'s> CheckSteps<'s> {
     /// None yet.
-    pub fn new(show: impl FnMut(&Step) + 's) -> Self {
+    pub fn new(show: impl FnMut(&CheckStep) + 's) -> Self {
         Self { all: Vec::new(), show: Box::new(show) }
     }
 
     /// Adds a step; whether those behind it can be tried.
-    pub fn add(&mut self, step: Step) -> bool {
+    pub fn add(&mut self, step: CheckStep) -> bool {
         (self.show)(&step);
         let is_good = step.is_good();
         self.all.push(step);
@@ -161,49 +161,50 @@ impl<'s> Steps<'s> {
     }
 
     /// Whether one of this stage failed.
-    pub fn has_failed(&self, stage: Stage) -> bool {
-        self.all.iter().any(|step| step.stage == stage && step.outcome == Outcome::Failed)
+    pub fn has_failed(&self, stage: CheckStage) -> bool {
+        self.all.iter().any(|step| step.stage == stage && step.outcome == StepOutcome::Failed)
     }
 
     /// All of them, in order.
-    pub fn into_all(self) -> Vec<Step> {
+    pub fn into_all(self) -> Vec<CheckStep> {
         self.all
     }
 }
 
 /// What a program exits with after these steps: 0, or the number of the first stage that failed.
-pub fn exit_code(steps: &[Step]) -> u8 {
-    steps.iter().find(|step| step.outcome == Outcome::Failed).map_or(0, |step| step.stage.exit_code)
+pub fn exit_code(steps: &[CheckStep]) -> u8 {
+    steps.iter().find(|step| step.outcome == StepOutcome::Failed).map_or(0, |step| step.stage.exit_code)
 }
 
 /// Makes a connection to the URL of `flag` as a request would: which way, name, TCP, proxy, TLS. Whether it came about.
-pub async fn connection(steps: &mut Steps<'_>, outbound: &Outbound, flag: &str, url: &Url) -> bool {
+pub async fn connection(steps: &mut CheckSteps<'_>, outbound: &Outbound, flag: &str, url: &Url) -> bool {
     let start = Instant::now();
     let probe = match outbound.probe(url).await {
         Ok(probe) => probe,
         Err(error) => {
-            return steps
-                .add(Step::failed(Stage::PROXY, format!("{flag}: the way there"), error.to_string()).since(start));
+            return steps.add(
+                CheckStep::failed(CheckStage::PROXY, format!("{flag}: the way there"), error.to_string()).since(start),
+            );
         }
     };
-    steps.add(Step::passed(Stage::PROXY, format!("{flag}: the way there"), probe.route));
+    steps.add(CheckStep::passed(CheckStage::PROXY, format!("{flag}: the way there"), probe.route));
     let mut is_good = true;
     for step in probe.steps {
         let tried = format!("{flag}: {}", step.tried);
         let step_of = match step.outcome {
             // A certificate that ends soon, in the words of the table of certificates.
-            Ok(found) if found.contains(", which expires soon") => Step::warned(step.stage.into(), tried, found),
-            Ok(found) => Step::passed(step.stage.into(), tried, found),
-            Err(failure) => Step::failed(step.stage.into(), tried, failure.cause).advise(failure.advice),
+            Ok(found) if found.contains(", which expires soon") => CheckStep::warned(step.stage.into(), tried, found),
+            Ok(found) => CheckStep::passed(step.stage.into(), tried, found),
+            Err(failure) => CheckStep::failed(step.stage.into(), tried, failure.cause).advise(failure.advice),
         };
-        is_good = steps.add(Step { took: step.took, ..step_of });
+        is_good = steps.add(CheckStep { took: step.took, ..step_of });
     }
     is_good
 }
 
 /// Looks at the file of a flag: whether it can be read, and what it looks like. `is_large` is for bundles and lists, and not
 /// for tokens and keys.
-pub fn file(flag: &str, path: &Path, is_large: bool) -> Step {
+pub fn file(flag: &str, path: &Path, is_large: bool) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("{flag} {}", path.display()));
     match file::describe(path, if is_large { file::LARGE } else { file::SMALL }) {
         Err(error) => {
@@ -212,9 +213,9 @@ pub fn file(flag: &str, path: &Path, is_large: bool) -> Step {
             } else {
                 "may this user read it, and is it a file in UTF-8?"
             };
-            Step::failed(Stage::FILES, tried, error.to_string()).advise(advice).since(start)
+            CheckStep::failed(CheckStage::FILES, tried, error.to_string()).advise(advice).since(start)
         }
-        Ok(described) => Step::passed(Stage::FILES, tried, described.to_string()).since(start),
+        Ok(described) => CheckStep::passed(CheckStage::FILES, tried, described.to_string()).since(start),
     }
 }
 
@@ -228,7 +229,7 @@ pub async fn clock_offset(outbound: &Outbound, url: &Url) -> Result<i64, String>
     url.set_path("/");
     url.set_query(None);
     let before_ms = clock.now_ms();
-    let answer = outbound.send(Request::get(url), ANSWER_BYTES).await.map_err(|error| error.to_string())?;
+    let answer = outbound.send(OutboundRequest::get(url), ANSWER_BYTES).await.map_err(|error| error.to_string())?;
     let date = answer.headers.get(header::DATE).and_then(|date| date.to_str().ok());
     let date_ms = date.and_then(http_date_ms).ok_or("its answer has no Date")?;
     Ok(offset_ms(date_ms, before_ms, clock.now_ms()))
@@ -246,14 +247,14 @@ pub fn offset_ms(date_ms: i64, before_ms: i64, after_ms: i64) -> i64 {
 }
 
 /// Our clock against those of others, each with its name and how far it is ahead of ours in milliseconds.
-pub fn clock(others: &[(&str, Result<i64, String>)]) -> Step {
+pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
     let tried =
         format!("this clock against {}", others.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "));
     let known: Vec<_> = others.iter().filter_map(|(name, ahead)| Some((*name, *ahead.as_ref().ok()?))).collect();
     if known.is_empty() {
         let why: Vec<_> = others.iter().filter_map(|(name, ahead)| Some((name, ahead.as_ref().err()?))).collect();
         let why: Vec<_> = why.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        return Step::skipped(Stage::CLOCK, tried, why.join("; "));
+        return CheckStep::skipped(CheckStage::CLOCK, tried, why.join("; "));
     }
     let distance = |ms: i64| Duration::from_millis(ms.unsigned_abs());
     let is_off = |ms: i64| distance(ms) > CLOCK_NOTICED;
@@ -261,13 +262,13 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> Step {
         .iter()
         .map(|(name, ahead)| match *ahead {
             ahead if !is_off(ahead) => format!("that of {name} agrees"),
-            ahead if ahead > 0 => format!("that of {name} is {} ahead of it", Human(distance(ahead))),
-            ahead => format!("that of {name} is {} behind it", Human(distance(ahead))),
+            ahead if ahead > 0 => format!("that of {name} is {} ahead of it", HumanDuration(distance(ahead))),
+            ahead => format!("that of {name} is {} behind it", HumanDuration(distance(ahead))),
         })
         .collect();
     let off: Vec<_> = known.iter().filter(|(_, ahead)| is_off(*ahead)).collect();
     let said = said.join(", ");
-    let Some((first, _)) = off.first() else { return Step::passed(Stage::CLOCK, tried, said) };
+    let Some((first, _)) = off.first() else { return CheckStep::passed(CheckStage::CLOCK, tried, said) };
     // Where all others disagree with us in the same direction, it is ours.
     let is_ours = off.len() == known.len() && off.iter().all(|(_, ahead)| (*ahead > 0) == (off[0].1 > 0));
     let advice = if is_ours {
@@ -276,7 +277,7 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> Step {
         format!("set the clock of the machine of {first} (NTP)")
     };
     let is_wrong = off.iter().any(|(_, ahead)| distance(*ahead) > CLOCK_WRONG);
-    let step = if is_wrong { Step::failed } else { Step::warned }(Stage::CLOCK, tried, said);
+    let step = if is_wrong { CheckStep::failed } else { CheckStep::warned }(CheckStage::CLOCK, tried, said);
     step.advise(advice)
 }
 
@@ -286,43 +287,54 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_the_exit_code() {
-        let steps = |outcomes: &[(Stage, Outcome)]| -> Vec<Step> {
-            outcomes.iter().map(|(stage, outcome)| Step::new(*stage, "", *outcome, "")).collect()
+        let steps = |outcomes: &[(CheckStage, StepOutcome)]| -> Vec<CheckStep> {
+            outcomes.iter().map(|(stage, outcome)| CheckStep::new(*stage, "", *outcome, "")).collect()
         };
         assert_eq!(exit_code(&[]), 0);
-        assert_eq!(exit_code(&steps(&[(Stage::FILES, Outcome::Warned), (Stage::TLS, Outcome::Skipped)])), 0);
-        assert_eq!(exit_code(&steps(&[(Stage::TLS, Outcome::Failed), (Stage::FILES, Outcome::Failed)])), 15);
+        assert_eq!(
+            exit_code(&steps(&[(CheckStage::FILES, StepOutcome::Warned), (CheckStage::TLS, StepOutcome::Skipped)])),
+            0
+        );
+        assert_eq!(
+            exit_code(&steps(&[(CheckStage::TLS, StepOutcome::Failed), (CheckStage::FILES, StepOutcome::Failed)])),
+            15
+        );
     }
 
     #[test]
     fn whose_clock_is_off_and_by_how_much() {
         const HOUR_MS: i64 = 3_600_000;
-        fn check(others: &[(&str, i64)], outcome: Outcome, found: &str, advice: &str) {
+        fn check(others: &[(&str, i64)], outcome: StepOutcome, found: &str, advice: &str) {
             let others: Vec<_> = others.iter().map(|(name, ahead)| (*name, Ok(*ahead))).collect();
             let step = clock(&others);
             assert_eq!((step.outcome, step.found.as_str(), step.advice.as_str()), (outcome, found, advice));
         }
-        check(&[("--to", 0), ("--from", -59_000)], Outcome::Passed, "that of --to agrees, that of --from agrees", "");
+        check(
+            &[("--to", 0), ("--from", -59_000)],
+            StepOutcome::Passed,
+            "that of --to agrees, that of --from agrees",
+            "",
+        );
         check(
             &[("--to", HOUR_MS), ("--from", HOUR_MS)],
-            Outcome::Failed,
+            StepOutcome::Failed,
             "that of --to is 1h ahead of it, that of --from is 1h ahead of it",
             "set the clock of this machine (NTP)",
         );
         check(
             &[("--to", 0), ("--from", -HOUR_MS)],
-            Outcome::Failed,
+            StepOutcome::Failed,
             "that of --to agrees, that of --from is 1h behind it",
             "set the clock of the machine of --from (NTP)",
         );
         check(
             &[("--to", 120_000)],
-            Outcome::Warned,
+            StepOutcome::Warned,
             "that of --to is 2m ahead of it",
             "set the clock of this machine (NTP)",
         );
         let step = clock(&[("--to", Err("no answer".to_owned()))]);
-        assert_eq!((step.outcome, step.found.as_str()), (Outcome::Skipped, "--to: no answer"));
+        assert_eq!((step.outcome, step.found.as_str()), (StepOutcome::Skipped, "--to: no answer"));
     }
 
     #[test]

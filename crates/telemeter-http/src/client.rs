@@ -32,19 +32,19 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 pub(crate) use self::error::io_words;
-use self::exchange::Route;
+use self::exchange::ConnectionPath;
 use self::renewal::Connections;
-use self::replay::Failed;
+use self::replay::FailedExchange;
 pub use self::{
     connect::Resolver,
     error::OutboundError,
     excerpt::{EXCERPT_BYTES, excerpt, redacted},
     metrics::{OutboundHandshakes, OutboundMetrics},
-    opened::Opened,
+    opened::OpenAnswer,
     probe::{ConnectStage, Probe, ProbeStep},
     renewal::OutboundRenewal,
     renewal::still_trusting,
-    request::Request,
+    request::OutboundRequest,
     tls::system_tls,
 };
 use crate::clock::{Clock, unix_ms};
@@ -63,9 +63,9 @@ pub struct OutboundConfig {
     /// The flag that names such a bundle: an error says that it would help.
     pub ca_flag: Option<&'static str>,
     /// Our own certificate, for servers that ask for one.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientIdentity>,
     /// Whether proxy variables apply.
-    pub proxy: Proxy,
+    pub proxy: ProxyUse,
     /// Who looks names up.
     pub resolver: Resolver,
     /// Deadline of a new connection, from the name lookup to the end of the TLS handshake.
@@ -92,7 +92,7 @@ pub struct OutboundConfig {
 
 /// A client certificate and its key, both PEM.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     /// The certificate, followed by its chain.
     pub cert_file: PathBuf,
     /// Its private key: PKCS#8, PKCS#1 or SEC1.
@@ -101,7 +101,7 @@ pub struct Identity {
 
 /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or their lower-case forms) apply.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Proxy {
+pub enum ProxyUse {
     /// They do. As in Go, a loopback address is never asked for through a proxy.
     FromEnvironment,
     /// These variables do, in place of the process's own.
@@ -111,7 +111,7 @@ pub enum Proxy {
 }
 
 /// The values may hold passwords.
-impl std::fmt::Debug for Proxy {
+impl std::fmt::Debug for ProxyUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::FromEnvironment => "FromEnvironment",
@@ -139,7 +139,7 @@ impl OutboundConfig {
             ca_file: None,
             ca_flag: None,
             identity: None,
-            proxy: Proxy::None,
+            proxy: ProxyUse::None,
             resolver: Resolver::system(),
             connect_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
@@ -160,11 +160,11 @@ impl OutboundConfig {
 /// Roots and certificates are read when it is built, and again by [`Outbound::read`].
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     config: OutboundConfig,
     current: ArcSwap<Connections>,
     user_agent: HeaderValue,
@@ -198,7 +198,7 @@ impl Outbound {
         let user_agent = HeaderValue::try_from(&config.user_agent)
             .map_err(|_| OutboundError::Setup("the User-Agent cannot stand in a header".to_owned()))?;
         let current = ArcSwap::from_pointee(Connections::new(&config, metrics.as_ref())?);
-        Ok(Self { shared: Arc::new(Shared { config, user_agent, current, metrics }) })
+        Ok(Self { shared: Arc::new(Inner { config, user_agent, current, metrics }) })
     }
 
     /// What it was built from.
@@ -212,10 +212,10 @@ impl Outbound {
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub async fn send(&self, mut request: Request, cap_bytes: usize) -> Result<Answer, OutboundError> {
+    pub async fn send(&self, mut request: OutboundRequest, cap_bytes: usize) -> Result<Answer, OutboundError> {
         propagate::inject(request.headers_mut());
         let call = self.call(&request);
-        let outcome = self.exchange(request, cap_bytes, Route::Any).await;
+        let outcome = self.exchange(request, cap_bytes, ConnectionPath::Any).await;
         call.end(outcome.map_err(OutboundError::from))
     }
 
@@ -226,7 +226,7 @@ impl Outbound {
     /// [`OutboundError`], and what `request` fails with.
     pub async fn send_idempotent(
         &self,
-        request: impl Fn() -> Result<Request, OutboundError>,
+        request: impl Fn() -> Result<OutboundRequest, OutboundError>,
         cap_bytes: usize,
     ) -> Result<Answer, OutboundError> {
         let traced = || {
@@ -236,11 +236,11 @@ impl Outbound {
         };
         let first = traced()?;
         let call = self.call(&first);
-        let outcome = match self.exchange(first, cap_bytes, Route::Any).await {
-            Err(Failed { error, closed_unanswered: Some(deadline) }) => {
+        let outcome = match self.exchange(first, cap_bytes, ConnectionPath::Any).await {
+            Err(FailedExchange { error, closed_unanswered: Some(deadline) }) => {
                 tracing::debug!(%error, "a kept connection was closed: sent again on a new one");
                 match traced() {
-                    Ok(again) => self.exchange(again, cap_bytes, Route::New { deadline }).await,
+                    Ok(again) => self.exchange(again, cap_bytes, ConnectionPath::New { deadline }).await,
                     Err(error) => Err(error.into()),
                 }
             }
@@ -249,8 +249,8 @@ impl Outbound {
         call.end(outcome.map_err(OutboundError::from))
     }
 
-    fn call(&self, request: &Request) -> Call<'_> {
-        Call {
+    fn call(&self, request: &OutboundRequest) -> OutboundCall<'_> {
+        OutboundCall {
             config: &self.shared.config,
             trip: self.shared.config.verbose.then(|| redact::RoundTrip::of(request)),
             method: crate::metrics::method_label(request.method()),
@@ -259,7 +259,12 @@ impl Outbound {
         }
     }
 
-    async fn exchange(&self, request: Request, cap_bytes: usize, route: Route) -> Result<Answer, Failed> {
+    async fn exchange(
+        &self,
+        request: OutboundRequest,
+        cap_bytes: usize,
+        route: ConnectionPath,
+    ) -> Result<Answer, FailedExchange> {
         let mut opened = self.begin_on(request, cap_bytes, route).await?;
         // Most answers are empty, or come in one piece: then nothing is copied.
         let mut body = opened.chunk().await?.unwrap_or_default();
@@ -280,7 +285,7 @@ impl Outbound {
 }
 
 /// One call that is counted, timed and logged, however often it is sent.
-struct Call<'o> {
+struct OutboundCall<'o> {
     config: &'o OutboundConfig,
     trip: Option<redact::RoundTrip>,
     method: &'static str,
@@ -288,7 +293,7 @@ struct Call<'o> {
     start: Instant,
 }
 
-impl Call<'_> {
+impl OutboundCall<'_> {
     fn end(self, outcome: Result<Answer, OutboundError>) -> Result<Answer, OutboundError> {
         let took = self.start.elapsed();
         if let Some(in_flight) = self.in_flight {

@@ -4,9 +4,9 @@ use std::{fmt, time::Duration};
 
 /// Prints a duration as flags take it, as exact as anybody cares: `2h5m`, `1m1s`, `2.5s`, `340ms`, `12µs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Human(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl fmt::Display for Human {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, millis) = (self.0.as_secs_f64().round() as u64, self.0.as_millis());
         match millis {
@@ -50,7 +50,7 @@ mod tests {
     fn durations_are_short() {
         let check = |millis: f64, expected: &str| {
             let duration = Duration::from_secs_f64(millis / 1000.0);
-            assert_eq!(Human(duration).to_string(), expected, "{millis} ms");
+            assert_eq!(HumanDuration(duration).to_string(), expected, "{millis} ms");
         };
         check(0.0, "0µs");
         check(0.012, "12µs");

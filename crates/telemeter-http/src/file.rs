@@ -29,12 +29,12 @@ pub struct FileError {
     /// Which.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: FileProblem,
 }
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum FileProblem {
     /// It is missing, or we may not read it.
     #[error("cannot be read: {}", io_words(.0))]
     Unreadable(io::Error),
@@ -61,7 +61,7 @@ pub enum Problem {
 impl FileError {
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
-        matches!(&self.problem, Problem::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound)
+        matches!(&self.problem, FileProblem::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -81,7 +81,7 @@ pub fn read_text(path: &Path, cap_bytes: usize) -> Result<String, FileError> {
     String::from_utf8(read(path, cap_bytes)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        FileError { path: path.to_owned(), problem: Problem::NotText { line } }
+        FileError { path: path.to_owned(), problem: FileProblem::NotText { line } }
     })
 }
 
@@ -135,7 +135,7 @@ impl fmt::Display for Description {
     }
 }
 
-fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
+fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     let mut content = whole(path, cap_bytes)?;
     if content.starts_with(BYTE_ORDER_MARK) {
         content.drain(..BYTE_ORDER_MARK.len());
@@ -144,29 +144,29 @@ fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
 }
 
 /// With its byte-order mark.
-fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, Problem> {
+fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     // Asked before it is opened: opening a pipe waits for its other end.
-    let found = fs::metadata(path).map_err(Problem::Unreadable)?;
+    let found = fs::metadata(path).map_err(FileProblem::Unreadable)?;
     if is_null(&found) {
         return Ok(Vec::new());
     }
     if !found.is_file() {
-        return Err(Problem::NotAFile(kind(&found)));
+        return Err(FileProblem::NotAFile(kind(&found)));
     }
-    let file = File::open(path).map_err(Problem::Unreadable)?;
-    let length = file.metadata().map_err(Problem::Unreadable)?.len();
-    let too_large = Problem::TooLarge { cap_bytes };
+    let file = File::open(path).map_err(FileProblem::Unreadable)?;
+    let length = file.metadata().map_err(FileProblem::Unreadable)?.len();
+    let too_large = FileProblem::TooLarge { cap_bytes };
     if length > cap_bytes as u64 {
         return Err(too_large);
     }
     // In one piece: a buffer that grows leaves copies of a secret behind.
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
-    file.take(cap_bytes as u64 + 1).read_to_end(&mut content).map_err(Problem::Unreadable)?;
+    file.take(cap_bytes as u64 + 1).read_to_end(&mut content).map_err(FileProblem::Unreadable)?;
     if content.len() > cap_bytes {
         return Err(too_large);
     }
     if UTF_16.iter().any(|mark| content.starts_with(mark)) {
-        return Err(Problem::Utf16);
+        return Err(FileProblem::Utf16);
     }
     Ok(content)
 }
@@ -262,7 +262,7 @@ mod tests {
         // A file that does not say how long it is.
         assert!(matches!(
             read(Path::new("/proc/cpuinfo"), 9).expect_err("too large").problem,
-            Problem::TooLarge { .. }
+            FileProblem::TooLarge { .. }
         ));
         assert!(!read(Path::new("/proc/cpuinfo"), LARGE).unwrap().is_empty());
     }

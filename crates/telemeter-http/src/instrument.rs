@@ -37,19 +37,19 @@ pub const UNTRACED: &str = "telemeter_http::untraced";
 /// Cheap to clone; clones share the counts.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
-    requests: Family<Labels, Counter>,
-    duration: Family<Labels, Histogram, fn() -> Histogram>,
-    size: Family<Labels, Histogram, fn() -> Histogram>,
+    requests: Family<HttpLabels, Counter>,
+    duration: Family<HttpLabels, Histogram, fn() -> Histogram>,
+    size: Family<HttpLabels, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-struct Labels {
+struct HttpLabels {
     code: StatusCode,
     handler: &'static str,
     method: &'static str,
 }
 
-impl EncodeLabelSet for Labels {
+impl EncodeLabelSet for HttpLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
         use prometheus_client::encoding::EncodeLabel as _;
         ("code", self.code.as_str()).encode(encoder.encode_label())?;
@@ -77,16 +77,16 @@ impl HttpMetrics {
 
     /// The layer for one handler: `route.layer(metrics.layer("upload"))`.
     pub fn layer(&self, handler: &'static str) -> Instrument {
-        Instrument(Arc::new(Shared { handler, metrics: self.clone(), children: RwLock::default() }))
+        Instrument(Arc::new(Inner { handler, metrics: self.clone(), children: RwLock::default() }))
     }
 }
 
 /// Counts, times, names and logs the requests of one handler; a panic in it becomes a 500 that is counted like any other.
 #[derive(Clone, Debug)]
-pub struct Instrument(Arc<Shared>);
+pub struct Instrument(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     handler: &'static str,
     metrics: HttpMetrics,
     /// The few pairs of code and method that were seen: looked through faster than a family is asked.
@@ -100,13 +100,13 @@ struct Child {
     size: Histogram,
 }
 
-impl Shared {
+impl Inner {
     fn child(&self, code: StatusCode, method: &'static str) -> Child {
         let same = |(c, m, _): &&(StatusCode, &'static str, Child)| *c == code && *m == method;
         if let Some((_, _, child)) = self.children.read().iter().find(same) {
             return child.clone();
         }
-        let labels = Labels { code, handler: self.handler, method };
+        let labels = HttpLabels { code, handler: self.handler, method };
         let child = Child {
             requests: self.metrics.requests.get_or_create(&labels).clone(),
             duration: self.metrics.duration.get_or_create(&labels).clone(),
@@ -131,7 +131,7 @@ impl<S> Layer<S> for Instrument {
 #[derive(Clone, Debug)]
 pub struct Instrumented<S> {
     inner: S,
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 impl<S> Service<Request> for Instrumented<S>

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::sync::Mutex;
 
 pub use self::access::{Access, TokenRenewal};
-pub use self::health::{Condition, Health};
+pub use self::health::{Health, HealthCondition};
 use crate::metrics::Exposition;
 
 /// Where the heap profile is.

@@ -24,18 +24,18 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::connection::{Phase, Server};
+use self::connection::{HttpServer, Phase};
 pub use self::metrics::ConnectionMetrics;
 pub use self::peers::{Cidr, ClientNetwork, TrustedProxies};
-use self::table::Table;
+use self::table::ConnectionTable;
 use crate::budget::MemoryBudget;
-use crate::tls::Tls;
+use crate::tls::ListenerTls;
 
 /// Bound sockets, and the certificate they show.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
-    tls: Option<Tls>,
+    tls: Option<ListenerTls>,
 }
 
 /// The address of whoever sent a request, as a trusted proxy says where there is one: an extension of each request.
@@ -44,7 +44,7 @@ pub struct Peer(pub SocketAddr);
 
 /// The deadlines and caps of a listener.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ListenLimits {
     /// For the headers of a request, from their first byte; and for the first request of a connection.
     pub header_timeout: Duration,
     /// For a kept connection to bring the next request.
@@ -73,7 +73,7 @@ pub struct Limits {
     pub metrics: ConnectionMetrics,
 }
 
-impl Default for Limits {
+impl Default for ListenLimits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
@@ -109,7 +109,7 @@ pub async fn bind(address: &str) -> io::Result<Listener> {
 
 impl Listener {
     /// The same sockets, speaking TLS only.
-    pub fn with_tls(self, tls: Tls) -> Self {
+    pub fn with_tls(self, tls: ListenerTls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
@@ -141,7 +141,7 @@ impl Listener {
 pub fn serve_apart(
     listener: Listener,
     router: Router,
-    limits: Limits,
+    limits: ListenLimits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let Listener { sockets, tls } = listener;
@@ -169,11 +169,11 @@ pub fn serve_apart(
 /// Serves until `shutdown` resolves and what is in flight is done, or its deadline has passed.
 ///
 /// From that moment on no connection is accepted and idle ones are closed. Nothing that a peer does ends it.
-pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: Listener, router: Router, limits: ListenLimits, shutdown: impl Future<Output = ()>) {
     let (phase, watching) = watch::channel(Phase::Serving);
     let drain_timeout = limits.drain_timeout;
-    let table = Table::new(&limits);
-    let server = Arc::new(Server::new(router, listener.tls.as_ref(), limits));
+    let table = ConnectionTable::new(&limits);
+    let server = Arc::new(HttpServer::new(router, listener.tls.as_ref(), limits));
 
     let mut acceptors = JoinSet::new();
     for socket in listener.sockets {
@@ -195,14 +195,19 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
 }
 
 /// Closes connections that are past a deadline.
-async fn sweep(table: Arc<Table>) {
+async fn sweep(table: Arc<ConnectionTable>) {
     loop {
         sleep(table.period()).await;
         table.sweep();
     }
 }
 
-async fn accept(socket: TcpListener, server: Arc<Server>, table: Arc<Table>, phase: watch::Receiver<Phase>) {
+async fn accept(
+    socket: TcpListener,
+    server: Arc<HttpServer>,
+    table: Arc<ConnectionTable>,
+    phase: watch::Receiver<Phase>,
+) {
     let mut pause = Duration::ZERO;
     loop {
         match next(&socket).await {

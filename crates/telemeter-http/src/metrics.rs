@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use http::Method;
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
-pub use self::format::Format;
+pub use self::format::MetricsFormat;
 
 /// Buckets of a duration, in seconds.
 pub const DURATION_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -103,10 +103,10 @@ pub fn method_label(method: &Method) -> &'static str {
 
 /// A registry ready to be scraped: the program's own metrics, those of its process, and those of the scrape itself.
 #[derive(Clone, Debug)]
-pub struct Exposition(Arc<Shared>);
+pub struct Exposition(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     registry: Registry,
     requests: Family<Code, Counter>,
     in_flight: Gauge,
@@ -120,7 +120,7 @@ struct Code {
 impl Exposition {
     /// Adds `process_*` and `promhttp_metric_handler_*` to `registry`, which is then complete.
     pub fn new(mut registry: Registry) -> Self {
-        registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(process::ProcessCollector));
         let (requests, in_flight) = (Family::<Code, Counter>::default(), Gauge::default());
         let help = "Total number of scrapes by HTTP status code";
         registry.register("promhttp_metric_handler_requests", help, requests.clone());
@@ -129,23 +129,23 @@ impl Exposition {
         for code in [200, 500, 503] {
             drop(requests.get_or_create(&Code { code }));
         }
-        Self(Arc::new(Shared { registry, requests, in_flight }))
+        Self(Arc::new(Inner { registry, requests, in_flight }))
     }
 
     /// Everything, in `format`.
     ///
     /// # Errors
     /// When a metric cannot be encoded: a histogram without a bucket, for example.
-    pub fn encode(&self, format: Format) -> Result<Vec<u8>, std::fmt::Error> {
+    pub fn encode(&self, format: MetricsFormat) -> Result<Vec<u8>, std::fmt::Error> {
         let registry = &self.0.registry;
-        if format == Format::Protobuf {
+        if format == MetricsFormat::Protobuf {
             return prometheus_protobuf::encode_to_vec(registry).map_err(|_error| std::fmt::Error);
         }
         let mut open_metrics = String::new();
         prometheus_client::encoding::text::encode(&mut open_metrics, registry)?;
         let text = match format {
-            Format::OpenMetrics => text::mend_open_metrics(&open_metrics),
-            Format::Text | Format::Protobuf => text::from_open_metrics(&open_metrics),
+            MetricsFormat::OpenMetrics => text::mend_open_metrics(&open_metrics),
+            MetricsFormat::Text | MetricsFormat::Protobuf => text::from_open_metrics(&open_metrics),
         };
         Ok(text.into_bytes())
     }
@@ -153,7 +153,7 @@ impl Exposition {
     /// Answers a scrape in the format that its `Accept` likes best.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         self.0.in_flight.inc();
-        let format = Format::accepted(headers);
+        let format = MetricsFormat::accepted(headers);
         let response = match self.encode(format) {
             Ok(body) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
             Err(_error) => (StatusCode::INTERNAL_SERVER_ERROR, "a metric cannot be encoded\n").into_response(),

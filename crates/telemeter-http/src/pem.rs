@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 /// What stands between `-----BEGIN KIND-----` and `-----END KIND-----`.
-pub struct Block {
+pub struct PemBlock {
     /// `CERTIFICATE`, `PRIVATE KEY`, …
     pub kind: String,
     /// Where it begins, counted from 1.
@@ -20,7 +20,7 @@ pub struct Block {
     encrypted: bool,
 }
 
-impl Block {
+impl PemBlock {
     /// Whether it is a private key, encrypted or not.
     pub fn is_private_key(&self) -> bool {
         self.kind == "PRIVATE KEY" || self.kind.ends_with(" PRIVATE KEY")
@@ -33,7 +33,7 @@ impl Block {
 }
 
 /// A block whose end is still to come.
-struct Open {
+struct OpenBlock {
     kind: String,
     line: usize,
     has_headers: bool,
@@ -42,22 +42,22 @@ struct Open {
 }
 
 /// The blocks of a file, in their order; none where it is no PEM.
-pub fn blocks(bytes: &[u8]) -> Vec<Block> {
+pub fn blocks(bytes: &[u8]) -> Vec<PemBlock> {
     let mut found = Vec::new();
-    let mut open: Option<Open> = None;
+    let mut open: Option<OpenBlock> = None;
     for (index, line) in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate() {
         if let Some(kind) = between(line, b"-----BEGIN ") {
-            found.extend(open.take().map(Open::without_end));
+            found.extend(open.take().map(OpenBlock::without_end));
             // One allocation, so that a key leaves no copies behind.
             let base64 = Zeroizing::new(Vec::with_capacity(bytes.len().min(64 * 1024)));
-            open = Some(Open { kind, line: index + 1, has_headers: false, encrypted: false, base64 });
+            open = Some(OpenBlock { kind, line: index + 1, has_headers: false, encrypted: false, base64 });
         } else if let Some(kind) = between(line, b"-----END ") {
             found.extend(open.take().map(|block| block.end(&kind)));
         } else if let Some(block) = &mut open {
             block.push(line);
         }
     }
-    found.extend(open.map(Open::without_end));
+    found.extend(open.map(OpenBlock::without_end));
     found
 }
 
@@ -67,7 +67,7 @@ fn between(line: &[u8], start: &[u8]) -> Option<String> {
     String::from_utf8(kind.to_vec()).ok()
 }
 
-impl Open {
+impl OpenBlock {
     fn push(&mut self, line: &[u8]) {
         if line.contains(&b':') {
             self.has_headers = true;
@@ -78,7 +78,7 @@ impl Open {
         }
     }
 
-    fn end(self, kind: &str) -> Block {
+    fn end(self, kind: &str) -> PemBlock {
         if kind != self.kind {
             return self.with(Err("its END line is of another kind"));
         }
@@ -90,13 +90,13 @@ impl Open {
         self.with(decoded.map(Zeroizing::new).map_err(|_hidden| "it is not base64"))
     }
 
-    fn without_end(self) -> Block {
+    fn without_end(self) -> PemBlock {
         self.with(Err("it has no END line"))
     }
 
-    fn with(self, der: Result<Zeroizing<Vec<u8>>, &'static str>) -> Block {
+    fn with(self, der: Result<Zeroizing<Vec<u8>>, &'static str>) -> PemBlock {
         let Self { kind, line, has_headers, encrypted, .. } = self;
-        Block { kind, line, has_headers, der, encrypted }
+        PemBlock { kind, line, has_headers, der, encrypted }
     }
 }
 

@@ -12,19 +12,21 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// Writes the current span's context into the headers of an outgoing request.
 pub(crate) fn inject(headers: &mut HeaderMap) {
     let context = tracing::Span::current().context();
-    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Out(headers)));
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut OutgoingHeaders(headers)));
 }
 
 /// The context that the sender of a request stands in, where it stands in a trace.
 pub(crate) fn extract(headers: &HeaderMap) -> Option<Context> {
     headers.get("traceparent")?;
-    let extract = |propagator: &dyn TextMapPropagator| propagator.extract_with_context(&Context::new(), &In(headers));
+    let extract = |propagator: &dyn TextMapPropagator| {
+        propagator.extract_with_context(&Context::new(), &IncomingHeaders(headers))
+    };
     Some(global::get_text_map_propagator(extract)).filter(|context| context.span().span_context().is_valid())
 }
 
-struct Out<'a>(&'a mut HeaderMap);
+struct OutgoingHeaders<'a>(&'a mut HeaderMap);
 
-impl Injector for Out<'_> {
+impl Injector for OutgoingHeaders<'_> {
     fn set(&mut self, key: &str, value: String) {
         if !key.eq_ignore_ascii_case("traceparent") {
             return;
@@ -35,9 +37,9 @@ impl Injector for Out<'_> {
     }
 }
 
-struct In<'a>(&'a HeaderMap);
+struct IncomingHeaders<'a>(&'a HeaderMap);
 
-impl Extractor for In<'_> {
+impl Extractor for IncomingHeaders<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.to_str().ok()
     }
@@ -54,13 +56,13 @@ mod tests {
     #[test]
     fn only_the_traceparent_goes_on() {
         let mut headers = HeaderMap::new();
-        let mut out = Out(&mut headers);
+        let mut out = OutgoingHeaders(&mut headers);
         out.set("traceparent", "\n".to_owned());
         out.set("traceparent", "00-1-2-01".to_owned());
         out.set("tracestate", "vendor=value".to_owned());
         out.set("baggage", "key=value".to_owned());
         assert_eq!(headers.len(), 1);
-        assert_eq!(In(&headers).get("traceparent"), Some("00-1-2-01"));
-        assert_eq!(In(&headers).keys(), ["traceparent"]);
+        assert_eq!(IncomingHeaders(&headers).get("traceparent"), Some("00-1-2-01"));
+        assert_eq!(IncomingHeaders(&headers).keys(), ["traceparent"]);
     }
 }

@@ -18,24 +18,24 @@ use std::{
 
 /// How far a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum ServiceProgress {
     /// It listens, or has read its files again.
     Ready,
-    /// It reads its files again; [`Progress::Ready`] follows, also where they were wrong.
+    /// It reads its files again; [`ServiceProgress::Ready`] follows, also where they were wrong.
     Reloading,
     /// It was asked to end, and finishes what is under way.
     Stopping,
 }
 
 /// Tells the service manager, where there is one. That it cannot be told is a line of the log: the program goes on.
-pub fn notify(progress: Progress) {
+pub fn notify(progress: ServiceProgress) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, progress) {
         tracing::warn!(%error, ?progress, socket = %socket.display(), "the service manager cannot be told");
     }
 }
 
-fn send(socket: &OsStr, progress: Progress) -> io::Result<()> {
+fn send(socket: &OsStr, progress: ServiceProgress) -> io::Result<()> {
     let address = match socket.as_bytes() {
         // A name that stands in no file system.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -43,9 +43,9 @@ fn send(socket: &OsStr, progress: Progress) -> io::Result<()> {
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
     };
     let message: &[u8] = match progress {
-        Progress::Ready => b"READY=1\n",
-        Progress::Reloading => b"RELOADING=1\n",
-        Progress::Stopping => b"STOPPING=1\n",
+        ServiceProgress::Ready => b"READY=1\n",
+        ServiceProgress::Reloading => b"RELOADING=1\n",
+        ServiceProgress::Stopping => b"STOPPING=1\n",
     };
     let datagram = UnixDatagram::unbound()?;
     datagram.set_nonblocking(true)?;
@@ -77,9 +77,9 @@ mod tests {
         let abstract_name = format!("@{name}");
         for (socket, address) in [(&by_path, path.as_os_str()), (&by_name, OsStr::new(&abstract_name))] {
             for (progress, expected) in [
-                (Progress::Ready, "READY=1\n"),
-                (Progress::Reloading, "RELOADING=1\n"),
-                (Progress::Stopping, "STOPPING=1\n"),
+                (ServiceProgress::Ready, "READY=1\n"),
+                (ServiceProgress::Reloading, "RELOADING=1\n"),
+                (ServiceProgress::Stopping, "STOPPING=1\n"),
             ] {
                 send(address, progress).unwrap();
                 assert_eq!(received(socket), expected);
@@ -91,7 +91,7 @@ mod tests {
     fn what_is_no_socket_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         for socket in ["vsock:2:1234", "relative", &directory.path().join("nobody").display().to_string()] {
-            assert!(send(OsStr::new(socket), Progress::Ready).is_err(), "{socket}");
+            assert!(send(OsStr::new(socket), ServiceProgress::Ready).is_err(), "{socket}");
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::clock::Clock;
 
 /// A listener's certificates and keys. Cheap to clone; a reload shows in every clone, from the next handshake on.
 #[derive(Clone, Debug)]
-pub struct Tls {
-    shared: Arc<Shared>,
+pub struct ListenerTls {
+    shared: Arc<Inner>,
     server: Arc<ServerConfig>,
 }
 
@@ -36,14 +36,14 @@ pub struct CertificateFiles {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     files: Vec<CertificateFiles>,
     provider: Arc<CryptoProvider>,
     current: Arc<ServedCertificates>,
     tickets: Arc<SessionTickets>,
 }
 
-impl Tls {
+impl ListenerTls {
     /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ fn read_all(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Vec
 /// Certificates and their keys, read again and not in use yet.
 #[must_use]
 pub struct Renewal {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     certificates: Vec<ServedCertificate>,
 }
 

@@ -9,9 +9,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use telemeter_http::body;
-use telemeter_http::budget::{MemoryBudget, Share};
-use telemeter_http::listen::Limits;
-use telemeter_http::tls::Tls;
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -32,15 +32,15 @@ fn router() -> Router {
 }
 
 /// Deadlines that do not help: where room is needed it has to be made.
-fn patient(budget: &MemoryBudget) -> Limits {
-    Limits {
+fn patient(budget: &MemoryBudget) -> ListenLimits {
+    ListenLimits {
         header_timeout: SOON * 10,
         idle_timeout: SOON * 10,
         handshake_timeout: SOON * 10,
         write_timeout: SOON * 10,
         budget: budget.clone(),
         trusted_proxies: vec![BALANCER.parse().unwrap()].into(),
-        ..Limits::default()
+        ..ListenLimits::default()
     }
 }
 
@@ -57,7 +57,7 @@ async fn ask(stream: &mut TcpStream, client: &str) -> String {
 
 #[tokio::test]
 async fn connections_of_one_client_make_room_and_shared_ones_stay() {
-    let limits = Limits { connections: 40, ..patient(&MemoryBudget::unlimited()) };
+    let limits = ListenLimits { connections: 40, ..patient(&MemoryBudget::unlimited()) };
     let serving = Serving::start(router(), None, limits).await;
     // Kept connections of the balancer, each of which carried several clients.
     let mut kept = Vec::new();
@@ -112,7 +112,7 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
     let budget = MemoryBudget::new(13 << 20);
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), patient(&budget)).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), patient(&budget)).await;
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat();
     let mut shared = shake(&serving, BALANCER, &cert).await.unwrap();
     shared.write_all(&preface).await.unwrap();
@@ -123,8 +123,8 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
     shared.flush().await.unwrap();
     // The first that finds no room is answered, or makes room.
     sleep(Duration::from_millis(500)).await;
-    let capacity = budget.capacity_bytes(Share::Requests);
-    assert!(budget.used_bytes(Share::Requests) > capacity / 2, "they are counted");
+    let capacity = budget.capacity_bytes(MemoryShare::Requests);
+    assert!(budget.used_bytes(MemoryShare::Requests) > capacity / 2, "they are counted");
 
     let mut other = shake(&serving, BALANCER, &cert).await.unwrap();
     other.write_all(&preface).await.unwrap();
@@ -142,5 +142,5 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
     shared.write_all(&frame(0, 1, 1, b"body")).await.unwrap();
     shared.flush().await.unwrap();
     assert_eq!(status(&mut shared, 1).await, OK);
-    assert!(budget.used_bytes(Share::Requests) <= capacity);
+    assert!(budget.used_bytes(MemoryShare::Requests) <= capacity);
 }

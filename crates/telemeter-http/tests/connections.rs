@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use telemeter_http::client::{Answer, Outbound, OutboundConfig, OutboundError, Request, Resolver};
+use telemeter_http::client::{Answer, Outbound, OutboundConfig, OutboundError, OutboundRequest, Resolver};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -66,7 +66,7 @@ fn slow_resolver(address: SocketAddr, takes: Duration) -> (Resolver, Arc<AtomicU
 }
 
 async fn ask(outbound: &Outbound, url: &str) -> Result<Answer, OutboundError> {
-    timeout(2 * SOON, outbound.send(Request::get(url.parse().unwrap()), 1000)).await.expect("bounded")
+    timeout(2 * SOON, outbound.send(OutboundRequest::get(url.parse().unwrap()), 1000)).await.expect("bounded")
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_request_can_have_a_deadline_of_its_own() {
     .await;
     let outbound = outbound(|config| config.timeout = Duration::from_secs(60));
     let url = format!("http://{address}/slow");
-    let request = Request::get(url.parse().unwrap()).with_timeout(Duration::from_millis(200));
+    let request = OutboundRequest::get(url.parse().unwrap()).with_timeout(Duration::from_millis(200));
     let error = timeout(SOON, outbound.send(request, 10)).await.expect("bounded").expect_err("too late");
     assert_eq!(error.to_string(), format!("no answer from {url} within 200 ms (reached directly)"));
     assert_eq!(error.kind(), "timeout");

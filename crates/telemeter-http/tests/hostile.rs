@@ -10,10 +10,10 @@ use axum::body::Body;
 use axum::extract::Extension;
 use axum::routing::{get, post};
 use telemeter_http::body;
-use telemeter_http::budget::{MemoryBudget, Share};
-use telemeter_http::client::Request;
-use telemeter_http::listen::{self, Limits, Peer};
-use telemeter_http::tls::Tls;
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
+use telemeter_http::client::OutboundRequest;
+use telemeter_http::listen::{self, ListenLimits, Peer};
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -37,14 +37,14 @@ async fn read(body: Body) -> String {
 }
 
 /// Deadlines that do not help: where room is needed it has to be made.
-fn patient(budget: &MemoryBudget) -> Limits {
-    Limits {
+fn patient(budget: &MemoryBudget) -> ListenLimits {
+    ListenLimits {
         header_timeout: SOON * 10,
         idle_timeout: SOON * 10,
         handshake_timeout: SOON * 10,
         write_timeout: SOON * 10,
         budget: budget.clone(),
-        ..Limits::default()
+        ..ListenLimits::default()
     }
 }
 
@@ -76,7 +76,7 @@ async fn honest(serving: &Serving) {
 
 #[tokio::test]
 async fn silent_connections_shut_nobody_out() {
-    let limits = Limits { connections: 40, ..patient(&MemoryBudget::unlimited()) };
+    let limits = ListenLimits { connections: 40, ..patient(&MemoryBudget::unlimited()) };
     let serving = Serving::start(router(), None, limits).await;
     let mut kept = serving.connect().await;
     kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -98,7 +98,7 @@ async fn silent_connections_shut_nobody_out() {
 /// A balancer, or a network behind one address: who stalls cannot be told by the address from who behaves.
 #[tokio::test]
 async fn behind_one_address_those_who_stall_make_room() {
-    let limits = Limits { connections: 40, connections_per_peer: 40, ..patient(&MemoryBudget::unlimited()) };
+    let limits = ListenLimits { connections: 40, connections_per_peer: 40, ..patient(&MemoryBudget::unlimited()) };
     let serving = Serving::start(router(), None, limits).await;
     let body = b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nu";
     let mut stalled = Vec::new();
@@ -122,7 +122,7 @@ async fn behind_one_address_those_who_stall_make_room() {
 
 #[tokio::test]
 async fn one_client_loses_its_quietest_connection() {
-    let limits = Limits { connections: 40, connections_per_peer: 2, ..patient(&MemoryBudget::unlimited()) };
+    let limits = ListenLimits { connections: 40, connections_per_peer: 2, ..patient(&MemoryBudget::unlimited()) };
     let serving = Serving::start(router(), None, limits).await;
     let mut first = flood(&serving, "127.0.0.2", 1, b"").await;
     sleep(Duration::from_millis(600)).await;
@@ -139,20 +139,20 @@ async fn one_client_loses_its_quietest_connection() {
 #[tokio::test]
 async fn half_a_header_holds_no_more_than_its_share() {
     let budget = MemoryBudget::new(8 << 20);
-    let capacity = budget.capacity_bytes(Share::Connections);
+    let capacity = budget.capacity_bytes(MemoryShare::Connections);
     let serving = Serving::start(router(), None, patient(&budget)).await;
     let half = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}", "b".repeat(15_000));
     let mut held = Vec::new();
     for _ in 0..10 {
         held.extend(flood(&serving, "127.0.0.2", 30, half.as_bytes()).await);
         honest(&serving).await;
-        let used = budget.used_bytes(Share::Connections);
+        let used = budget.used_bytes(MemoryShare::Connections);
         assert!(used <= capacity, "{used} of {capacity}");
     }
     assert!(closed(&mut held).await > 200, "there is no room for so many");
     drop(held);
     let start = Instant::now();
-    while budget.used_bytes(Share::Connections) > 0 {
+    while budget.used_bytes(MemoryShare::Connections) > 0 {
         assert!(start.elapsed() < SOON, "all is given back");
         sleep(Duration::from_millis(10)).await;
     }
@@ -161,12 +161,12 @@ async fn half_a_header_holds_no_more_than_its_share() {
 #[tokio::test]
 async fn a_peer_that_does_not_read_its_answers_is_closed() {
     let budget = MemoryBudget::unlimited();
-    let limits = Limits { write_timeout: Duration::from_millis(400), ..patient(&budget) };
+    let limits = ListenLimits { write_timeout: Duration::from_millis(400), ..patient(&budget) };
     let serving = Serving::start(router(), None, limits).await;
     let pipelined = "GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
     let mut streams = flood(&serving, "127.0.0.2", 5, pipelined.as_bytes()).await;
     let start = Instant::now();
-    while budget.used_bytes(Share::Connections) > 0 {
+    while budget.used_bytes(MemoryShare::Connections) > 0 {
         assert!(start.elapsed() < SOON, "still open");
         honest(&serving).await;
         sleep(Duration::from_millis(20)).await;
@@ -205,10 +205,10 @@ struct Secure {
 }
 
 impl Secure {
-    async fn start(limits: Limits) -> Self {
+    async fn start(limits: ListenLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = write_pair(folder.path(), "one");
-        let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits).await;
+        let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits).await;
         Self { serving, cert, _folder: folder }
     }
 
@@ -216,7 +216,7 @@ impl Secure {
     async fn honest(&self) {
         let outbound = outbound(|config| config.ca_file = Some(self.cert.clone()));
         let url = format!("https://localhost:{}/", self.serving.address.port());
-        let answer = outbound.send(Request::get(url.parse().unwrap()), 100).await.expect("an answer");
+        let answer = outbound.send(OutboundRequest::get(url.parse().unwrap()), 100).await.expect("an answer");
         assert_eq!(answer.status, 200);
     }
 }
@@ -234,25 +234,28 @@ async fn answers_that_wait_for_a_window_hold_no_more_than_their_share() {
         held.push(stream);
         sleep(Duration::from_millis(50)).await;
         secure.honest().await;
-        for share in [Share::Connections, Share::Requests] {
+        for share in [MemoryShare::Connections, MemoryShare::Requests] {
             let (used, capacity) = (budget.used_bytes(share), budget.capacity_bytes(share));
             assert!(used <= capacity, "{share:?}: {used} of {capacity}");
         }
     }
     // 200 of 6 KiB each on 8 connections are many times the share.
-    assert!(budget.used_bytes(Share::Requests) > budget.capacity_bytes(Share::Requests) / 4, "they are counted");
+    assert!(
+        budget.used_bytes(MemoryShare::Requests) > budget.capacity_bytes(MemoryShare::Requests) / 4,
+        "they are counted"
+    );
 }
 
 #[tokio::test]
 async fn a_peer_whose_window_stays_closed_is_closed() {
     let budget = MemoryBudget::unlimited();
-    let secure = Secure::start(Limits { write_timeout: Duration::from_millis(400), ..patient(&budget) }).await;
+    let secure = Secure::start(ListenLimits { write_timeout: Duration::from_millis(400), ..patient(&budget) }).await;
     let mut stream = shake(&secure.serving, "127.0.0.2", &secure.cert).await.unwrap();
     stream.write_all(&[preface(), get_of(1)].concat()).await.unwrap();
     let mut bytes = Vec::new();
     let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("closed");
     sleep(Duration::from_millis(50)).await;
-    assert_eq!(budget.used_bytes(Share::Requests), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Requests), 0);
 }
 
 /// What is counted of a peer's headers is given back where it gave the table up: that has to be for good.
@@ -362,7 +365,7 @@ async fn a_listener_apart_answers_while_this_thread_is_busy() {
 #[tokio::test]
 async fn a_trusted_proxy_says_whose_a_connection_and_a_request_are() {
     let trusted = vec!["127.0.0.2".parse().unwrap()];
-    let limits = Limits { trusted_proxies: trusted.into(), connections_per_peer: 2, ..limits() };
+    let limits = ListenLimits { trusted_proxies: trusted.into(), connections_per_peer: 2, ..limits() };
     let serving = Serving::start(router(), None, limits).await;
     let ask = async |from: &str, request: &str| {
         let mut stream = connect_from(from, serving.address).await.unwrap();

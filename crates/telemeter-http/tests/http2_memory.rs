@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use telemeter_http::budget::{MemoryBudget, Share};
-use telemeter_http::listen::Limits;
-use telemeter_http::tls::Tls;
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -45,12 +45,12 @@ fn plain_get(at: u32, gives_up: bool) -> Vec<u8> {
     frame(1, 0x5, 2 * at + 1, if gives_up { block } else { &block[1..] })
 }
 
-struct Peer {
+struct Http2Peer {
     read: ReadHalf<TlsStream<TcpStream>>,
     write: WriteHalf<TlsStream<TcpStream>>,
 }
 
-impl Peer {
+impl Http2Peer {
     async fn connect(serving: &Serving, cert: &Path) -> Self {
         let stream = shake(serving, "127.0.0.1", cert).await.unwrap();
         let (read, mut write) = tokio::io::split(stream);
@@ -88,23 +88,27 @@ async fn what_header_compression_remembers_is_counted() {
     let (cert, key) = write_pair(folder.path(), "one");
     let budget = MemoryBudget::new(4 << 30);
     let router = Router::new().route("/", get(|| async { "hello" }));
-    let limits =
-        Limits { idle_timeout: SOON * 10, header_timeout: SOON * 10, budget: budget.clone(), ..Limits::default() };
-    let serving = Serving::start(router, Some(Tls::load(&cert, &key).unwrap()), limits).await;
+    let limits = ListenLimits {
+        idle_timeout: SOON * 10,
+        header_timeout: SOON * 10,
+        budget: budget.clone(),
+        ..ListenLimits::default()
+    };
+    let serving = Serving::start(router, Some(ListenerTls::load(&cert, &key).unwrap()), limits).await;
     let mut peers = Vec::new();
     for _ in 0..CONNECTIONS {
-        peers.push(Peer::connect(&serving, &cert).await);
+        peers.push(Http2Peer::connect(&serving, &cert).await);
     }
     // What requests hold is given back a moment after their answers.
     sleep(Duration::from_millis(300)).await;
-    let (resident_before, counted_before) = (resident_bytes(), budget.used_bytes(Share::Connections));
+    let (resident_before, counted_before) = (resident_bytes(), budget.used_bytes(MemoryShare::Connections));
     let frames: Vec<Vec<u8>> = (1..=ENTRIES).map(get_with_new_path).chain([plain_get(ENTRIES + 1, false)]).collect();
     for peer in &mut peers {
         peer.ask(&frames, 1).await;
     }
     sleep(Duration::from_millis(300)).await;
     let kept = resident_bytes().saturating_sub(resident_before);
-    let counted = budget.used_bytes(Share::Connections) - counted_before;
+    let counted = budget.used_bytes(MemoryShare::Connections) - counted_before;
     let of_each = |bytes: usize| bytes / CONNECTIONS / 1024;
     println!("{} KiB a connection are kept, {} KiB counted", of_each(kept), of_each(counted));
     assert!(kept > CONNECTIONS << 20, "{kept}: this test measures nothing");
@@ -115,5 +119,5 @@ async fn what_header_compression_remembers_is_counted() {
         peer.ask(&[frame(4, 1, 0, &[]), plain_get(ENTRIES + 2, true), plain_get(ENTRIES + 3, false)], 2).await;
     }
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(budget.used_bytes(Share::Connections), counted_before);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), counted_before);
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use telemeter_http::budget::{MemoryBudget, Share};
-use telemeter_http::listen::Limits;
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
+use telemeter_http::listen::ListenLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -28,13 +28,13 @@ fn resident_bytes() -> usize {
 async fn connections_that_pipelined_or_sent_much_and_are_idle_keep_no_more_than_is_counted() {
     let budget = MemoryBudget::new(64 << 20);
     let router = Router::new().route("/", get(|| async { "hello" }).merge(post(|_: bytes::Bytes| async { "hello" })));
-    let limits = Limits {
+    let limits = ListenLimits {
         idle_timeout: SOON * 10,
         header_timeout: SOON * 10,
         connections_per_peer: 1000,
         connections: 1000,
         budget: budget.clone(),
-        ..Limits::default()
+        ..ListenLimits::default()
     };
     let serving = Serving::start(router, None, limits).await;
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(6000));
@@ -63,8 +63,8 @@ async fn connections_that_pipelined_or_sent_much_and_are_idle_keep_no_more_than_
         }
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let (grown, used) = (resident_bytes().saturating_sub(before), budget.used_bytes(Share::Connections));
+    let (grown, used) = (resident_bytes().saturating_sub(before), budget.used_bytes(MemoryShare::Connections));
     println!("{CONNECTIONS} connections: {} KiB resident, {} KiB counted", grown >> 10, used >> 10);
-    assert!(used <= budget.capacity_bytes(Share::Connections));
+    assert!(used <= budget.capacity_bytes(MemoryShare::Connections));
     assert!(grown <= used + BESIDE_BYTES, "{grown} bytes are resident, {used} counted");
 }

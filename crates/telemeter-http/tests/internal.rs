@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use pprof::protos::{Message as _, Profile};
 use prometheus_client::registry::Registry;
-use telemeter_http::client::{Answer, Request};
+use telemeter_http::client::{Answer, OutboundRequest};
 use telemeter_http::internal::{Health, Internal};
-use telemeter_http::listen::Limits;
+use telemeter_http::listen::ListenLimits;
 use telemeter_http::metrics::{Exposition, duration_histogram};
 
 use support::{Serving, outbound};
@@ -23,13 +23,13 @@ async fn serving() -> Serving {
     took.observe(0.2);
     registry.register("took_seconds", "How long it took", took);
     let router = Internal::new(&Health::new(), Exposition::new(registry)).router();
-    Serving::start(router, None, Limits::default()).await
+    Serving::start(router, None, ListenLimits::default()).await
 }
 
 async fn get(serving: &Serving, path: &str, accept: &str) -> Answer {
     let outbound = outbound(|_| ());
     let accept = http::HeaderValue::try_from(accept).unwrap();
-    let request = Request::get(serving.url(path).parse().unwrap()).header(http::header::ACCEPT, accept);
+    let request = OutboundRequest::get(serving.url(path).parse().unwrap()).header(http::header::ACCEPT, accept);
     outbound.send(request, 10 << 20).await.unwrap()
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use telemeter_http::body::{self, BodyError};
-use telemeter_http::listen::{self, Limits, Peer};
+use telemeter_http::listen::{self, ListenLimits, Peer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -90,7 +90,7 @@ async fn an_idle_kept_connection_is_closed() {
 
 #[tokio::test]
 async fn huge_headers_are_refused() {
-    let serving = Serving::start(router(), None, Limits { header_bytes: 8 * 1024, ..limits() }).await;
+    let serving = Serving::start(router(), None, ListenLimits { header_bytes: 8 * 1024, ..limits() }).await;
     let answer = raw(&serving, &format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(9000))).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
@@ -157,7 +157,7 @@ async fn plaintext_speaks_no_http2() {
 
 #[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
-    let mut serving = Serving::start(router(), None, Limits { drain_timeout: SOON, ..limits() }).await;
+    let mut serving = Serving::start(router(), None, ListenLimits { drain_timeout: SOON, ..limits() }).await;
     let mut idle = serving.connect().await;
     let mut in_flight = serving.connect().await;
     in_flight.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -176,7 +176,7 @@ async fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
     let serving =
-        Serving::start(router(), None, Limits { drain_timeout: Duration::from_millis(300), ..limits() }).await;
+        Serving::start(router(), None, ListenLimits { drain_timeout: Duration::from_millis(300), ..limits() }).await;
     let mut stuck = serving.connect().await;
     stuck.write_all(b"GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(100)).await;

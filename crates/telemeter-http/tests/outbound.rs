@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider as _;
 use prometheus_client::registry::Registry;
-use telemeter_http::client::{Outbound, OutboundConfig, OutboundError, OutboundMetrics, Proxy, Request};
+use telemeter_http::client::{Outbound, OutboundConfig, OutboundError, OutboundMetrics, OutboundRequest, ProxyUse};
 use tracing_subscriber::layer::SubscriberExt as _;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use support::{Lines, outbound};
+use support::{LoggedLines, outbound};
 
 async fn server(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
@@ -22,7 +22,7 @@ async fn server(answer: ResponseTemplate) -> MockServer {
 }
 
 async fn ask(outbound: &Outbound, url: &str, cap: usize) -> Result<telemeter_http::client::Answer, OutboundError> {
-    outbound.send(Request::get(url.parse().unwrap()), cap).await
+    outbound.send(OutboundRequest::get(url.parse().unwrap()), cap).await
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn post_twice_at_most(
     url: &str,
     body: &'static [u8],
 ) -> Result<telemeter_http::client::Answer, OutboundError> {
-    let request = || Ok(Request::post(url.parse().unwrap()).with_body(body));
+    let request = || Ok(OutboundRequest::post(url.parse().unwrap()).with_body(body));
     outbound.send_idempotent(request, 100).await
 }
 
@@ -132,7 +132,7 @@ async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again_at_o
     }
     assert!(connections.load(Ordering::Relaxed) > 10, "connections were closed on the way");
     // Whatever may not arrive twice is sent once.
-    let request = || Request::post(url.parse().unwrap()).with_body("body");
+    let request = || OutboundRequest::post(url.parse().unwrap()).with_body("body");
     let failed = [outbound.send(request(), 100).await.is_err(), outbound.send(request(), 100).await.is_err()];
     assert!(failed.contains(&true), "{failed:?}");
 }
@@ -268,13 +268,13 @@ async fn the_trace_goes_along_without_an_empty_state() {
 
 #[tokio::test]
 async fn verbose_shows_the_round_trip_without_its_secrets() {
-    let lines = Lines::default();
+    let lines = LoggedLines::default();
     let _default = tracing::subscriber::set_default(lines.subscriber());
     let answer = ResponseTemplate::new(200).insert_header("set-cookie", "hunter2").set_body_string("hunter3");
     let server = server(answer).await;
     for verbose in [false, true] {
         let outbound = outbound(|config| config.verbose = verbose);
-        let request = Request::get(format!("{}/?token=hunter4", server.uri()).parse().unwrap());
+        let request = OutboundRequest::get(format!("{}/?token=hunter4", server.uri()).parse().unwrap());
         outbound.send(request.with_bearer("hunter5").unwrap(), 100).await.unwrap();
         let text = lines.text();
         assert_eq!(text.matches("round trip").count(), usize::from(verbose), "{text}");
@@ -314,8 +314,8 @@ async fn a_proxy_is_used_only_when_asked_for_and_never_for_loopback() {
 #[ignore = "run by a_proxy_is_used_only_when_asked_for_and_never_for_loopback"]
 async fn in_a_child_with_a_proxy() {
     let server = server(ResponseTemplate::new(200)).await;
-    let with = outbound(|config| config.proxy = Proxy::FromEnvironment);
-    let without = outbound(|config| config.proxy = Proxy::None);
+    let with = outbound(|config| config.proxy = ProxyUse::FromEnvironment);
+    let without = outbound(|config| config.proxy = ProxyUse::None);
     assert_eq!(ask(&with, "http://store.invalid/through-the-proxy", 10).await.unwrap().status, 299);
     assert_eq!(ask(&with, &server.uri(), 10).await.unwrap().status, 200);
     ask(&with, "http://direct.invalid/", 10).await.expect_err("NO_PROXY names it, and there is none");
@@ -341,7 +341,7 @@ async fn in_a_child_without_roots() {
     ask(&outbound, &secure, 10).await.expect_err("an http server speaks no TLS");
 
     assert_eq!(outbound.roots(), 0);
-    let lines = Lines::default();
+    let lines = LoggedLines::default();
     let _default = tracing::subscriber::set_default(lines.subscriber());
     outbound.warn_without_roots("--from", "http");
     assert!(lines.text().is_empty(), "nothing needs them");

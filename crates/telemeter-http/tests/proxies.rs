@@ -13,9 +13,9 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use telemeter_http::client::{Answer, Outbound, OutboundError, Proxy, Request};
-use telemeter_http::listen::Limits;
-use telemeter_http::tls::Tls;
+use telemeter_http::client::{Answer, Outbound, OutboundError, OutboundRequest, ProxyUse};
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -123,18 +123,18 @@ fn pair(folder: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
 async fn secure_target(folder: &Path) -> (Serving, PathBuf) {
     let (cert, key) = pair(folder, &["store.test"]);
     let router = Router::new().route("/", get(|| async { "store" }));
-    (Serving::start(router, Some(Tls::load(&cert, &key).unwrap()), Limits::default()).await, cert)
+    (Serving::start(router, Some(ListenerTls::load(&cert, &key).unwrap()), ListenLimits::default()).await, cert)
 }
 
 fn through(variable: &str, value: String, ca_file: Option<PathBuf>) -> Outbound {
     outbound(|config| {
-        config.proxy = Proxy::FromVariables(vec![(variable.to_owned(), value)]);
+        config.proxy = ProxyUse::FromVariables(vec![(variable.to_owned(), value)]);
         config.ca_file = ca_file;
     })
 }
 
 async fn ask(outbound: &Outbound, url: &str) -> Result<Answer, OutboundError> {
-    timeout(2 * SOON, outbound.send(Request::get(url.parse().unwrap()), 1000)).await.expect("bounded")
+    timeout(2 * SOON, outbound.send(OutboundRequest::get(url.parse().unwrap()), 1000)).await.expect("bounded")
 }
 
 #[tokio::test]
@@ -242,7 +242,8 @@ async fn socks5_carries_both_schemes_and_looks_the_name_up() {
     assert_eq!(ask(&outbound, "https://store.test/").await.unwrap().body, "store");
     assert_eq!(*told.lock(), b"\x05\x02\x00\x02\x01\x04user\x04pass\x05\x01\x00\x03\x0astore.test\x01\xbb");
 
-    let plain = Serving::start(Router::new().route("/", get(|| async { "plain" })), None, Limits::default()).await;
+    let plain =
+        Serving::start(Router::new().route("/", get(|| async { "plain" })), None, ListenLimits::default()).await;
     let (address, told) = socks(plain.address).await;
     let outbound = through("http_proxy", format!("socks5h://user:pass@{address}"), None);
     assert_eq!(ask(&outbound, "http://store.test/").await.unwrap().body, "plain");
@@ -255,7 +256,7 @@ async fn what_a_proxy_refuses_is_said_with_its_name_and_its_variable() {
         let proxy = TestProxy::start("127.0.0.1:1".parse().unwrap(), conduct, None).await;
         let outbound = outbound(|config| {
             let value = format!("http://user:hunter2@{}", proxy.address);
-            config.proxy = Proxy::FromVariables(vec![("HTTPS_PROXY".to_owned(), value)]);
+            config.proxy = ProxyUse::FromVariables(vec![("HTTPS_PROXY".to_owned(), value)]);
             config.connect_timeout = Duration::from_millis(500);
         });
         let error = ask(&outbound, "https://store.test/x?token=hunter3").await.expect_err("refused");

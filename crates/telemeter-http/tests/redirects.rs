@@ -5,9 +5,9 @@ mod support;
 
 use axum::Router;
 use axum::routing::get;
-use telemeter_http::client::{Opened, Outbound, OutboundError, Redirects, Request};
-use telemeter_http::listen::Limits;
-use telemeter_http::tls::Tls;
+use telemeter_http::client::{OpenAnswer, Outbound, OutboundError, OutboundRequest, Redirects};
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::time::timeout;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -28,12 +28,12 @@ async fn metrics(server: &MockServer, at: &str) {
     Mock::given(method("GET")).and(path(at)).respond_with(answer).mount(server).await;
 }
 
-async fn open(outbound: &Outbound, url: &str) -> Result<Opened, OutboundError> {
-    let request = Request::get(url.parse().unwrap()).with_bearer("hunter2").unwrap();
+async fn open(outbound: &Outbound, url: &str) -> Result<OpenAnswer, OutboundError> {
+    let request = OutboundRequest::get(url.parse().unwrap()).with_bearer("hunter2").unwrap();
     timeout(SOON, outbound.open(request, 1000)).await.expect("bounded")
 }
 
-async fn body(mut opened: Opened) -> String {
+async fn body(mut opened: OpenAnswer) -> String {
     let mut body = Vec::new();
     while let Some(chunk) = opened.chunk().await.unwrap() {
         body.extend_from_slice(&chunk);
@@ -83,7 +83,7 @@ async fn from_http_to_https_of_the_same_host() {
         headers.get("authorization").map_or("no token", |_| "with a token").to_owned()
     };
     let router = Router::new().route("/federate", get(answer));
-    let secure = Serving::start(router, Some(Tls::load(&cert, &key).unwrap()), Limits::default()).await;
+    let secure = Serving::start(router, Some(ListenerTls::load(&cert, &key).unwrap()), ListenLimits::default()).await;
     let plain = MockServer::start().await;
     let to = format!("https://localhost:{}/federate", secure.address.port());
     redirect(&plain, "/federate", 301, &to).await;
@@ -142,7 +142,7 @@ async fn where_it_is_not_followed_the_answer_names_its_target() {
     let (server, other) = (MockServer::start().await, MockServer::start().await);
     redirect(&server, "/", 307, &format!("{}/x?token=hunter3", other.uri())).await;
     let outbound = outbound(|_| ());
-    let answer = outbound.send(Request::get(server.uri().parse().unwrap()), 1000).await.unwrap();
+    let answer = outbound.send(OutboundRequest::get(server.uri().parse().unwrap()), 1000).await.unwrap();
     let target = format!("{}/x", other.uri());
     assert_eq!(answer.redirect.as_deref(), Some(target.as_str()));
     assert_eq!(answer.status_words(), format!("307 (a redirect to {target}, which is not followed)"));

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use telemeter_http::client;
 use telemeter_http::listen::Peer;
-use telemeter_http::tls::Tls;
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -52,11 +52,11 @@ async fn closes(stream: &mut TlsStream<TcpStream>) {
 async fn the_protocol_is_chosen_by_alpn() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits()).await;
 
     let two = outbound(|config| config.ca_file = Some(cert.clone()));
     let url = format!("https://localhost:{}/", serving.address.port());
-    let answer = two.send(client::Request::get(url.parse().unwrap()), 100).await.unwrap();
+    let answer = two.send(client::OutboundRequest::get(url.parse().unwrap()), 100).await.unwrap();
     assert_eq!(answer.body, "HTTP/2.0");
 
     for alpn in [&["http/1.1"][..], &[]] {
@@ -73,10 +73,10 @@ async fn the_protocol_is_chosen_by_alpn() {
 async fn a_certificate_of_an_unknown_authority_is_no_connection() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits()).await;
     let stranger = outbound(|_| ());
     let url = format!("https://localhost:{}/", serving.address.port());
-    let error = stranger.send(client::Request::get(url.parse().unwrap()), 100).await.expect_err("not trusted");
+    let error = stranger.send(client::OutboundRequest::get(url.parse().unwrap()), 100).await.expect_err("not trusted");
     assert_eq!(error.kind(), "connect");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -85,7 +85,7 @@ async fn a_certificate_of_an_unknown_authority_is_no_connection() {
 async fn a_peer_that_does_not_shake_hands_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits()).await;
     assert_eq!(raw(&serving, "").await, "");
     let answer = raw(&serving, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
@@ -95,7 +95,7 @@ async fn a_peer_that_does_not_shake_hands_is_closed() {
 async fn an_http2_peer_without_preface_or_request_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits()).await;
 
     let mut silent = shake(&serving, &cert, &["h2"]).await.unwrap();
     assert_eq!(silent.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -111,10 +111,10 @@ async fn an_http2_peer_without_preface_or_request_is_closed() {
 async fn an_idle_http2_connection_is_closed_and_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits()).await;
+    let serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits()).await;
     let outbound = outbound(|config| config.ca_file = Some(cert.clone()));
     let url = format!("https://localhost:{}/peer", serving.address.port());
-    let ask = async || outbound.send(client::Request::get(url.parse().unwrap()), 100).await.unwrap().body;
+    let ask = async || outbound.send(client::OutboundRequest::get(url.parse().unwrap()), 100).await.unwrap().body;
     let (first, again) = (ask().await, ask().await);
     assert_eq!(first, again, "one connection while it is in use");
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -127,7 +127,7 @@ async fn a_reload_shows_at_the_next_handshake_and_a_bad_one_does_not() {
     let (cert, key) = write_pair(folder.path(), "served");
     let (old, _) = (folder.path().join("old.crt"), std::fs::copy(&cert, folder.path().join("old.crt")).unwrap());
     let (new_cert, new_key) = write_pair(folder.path(), "new");
-    let tls = Tls::load(&cert, &key).unwrap();
+    let tls = ListenerTls::load(&cert, &key).unwrap();
     let serving = Serving::start(router(), Some(tls.clone()), limits()).await;
     let shows = async |cert: &std::path::Path| shake(&serving, cert, &["http/1.1"]).await.is_ok();
     assert!(shows(&old).await);
@@ -147,12 +147,12 @@ async fn a_reload_shows_at_the_next_handshake_and_a_bad_one_does_not() {
 async fn a_drain_finishes_an_http2_request() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let limits = telemeter_http::listen::Limits { drain_timeout: SOON, ..limits() };
-    let mut serving = Serving::start(router(), Some(Tls::load(&cert, &key).unwrap()), limits).await;
+    let limits = telemeter_http::listen::ListenLimits { drain_timeout: SOON, ..limits() };
+    let mut serving = Serving::start(router(), Some(ListenerTls::load(&cert, &key).unwrap()), limits).await;
     let outbound = outbound(|config| config.ca_file = Some(cert));
     let url = format!("https://localhost:{}/slow", serving.address.port());
     let in_flight = tokio::spawn(async move {
-        let request = client::Request::get(url.parse().unwrap());
+        let request = client::OutboundRequest::get(url.parse().unwrap());
         outbound.send(request, 100).await
     });
     tokio::time::sleep(Duration::from_millis(200)).await;

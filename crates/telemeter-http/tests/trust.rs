@@ -12,17 +12,17 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use telemeter_http::client::{
-    ConnectStage, Identity, Outbound, OutboundConfig, OutboundError, Proxy, Request, Resolver,
+    ClientIdentity, ConnectStage, Outbound, OutboundConfig, OutboundError, OutboundRequest, ProxyUse, Resolver,
 };
-use telemeter_http::listen::Limits;
-use telemeter_http::tls::Tls;
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::net::TcpListener;
 
-use support::{Lines, SOON, Serving, limits, outbound, write_pair};
+use support::{LoggedLines, SOON, Serving, limits, outbound, write_pair};
 
 /// Reading the roots of the system holds up a busy machine for longer than a handshake has elsewhere.
-fn patient() -> Limits {
-    Limits { handshake_timeout: SOON, header_timeout: SOON, ..limits() }
+fn patient() -> ListenLimits {
+    ListenLimits { handshake_timeout: SOON, header_timeout: SOON, ..limits() }
 }
 
 fn router() -> Router {
@@ -30,17 +30,17 @@ fn router() -> Router {
 }
 
 async fn serve(cert: &Path, key: &Path) -> Serving {
-    Serving::start(router(), Some(Tls::load(cert, key).unwrap()), patient()).await
+    Serving::start(router(), Some(ListenerTls::load(cert, key).unwrap()), patient()).await
 }
 
 async fn ask(outbound: &Outbound, host: &str, port: u16) -> Result<String, OutboundError> {
-    let request = Request::get(format!("https://{host}:{port}/").parse().unwrap());
+    let request = OutboundRequest::get(format!("https://{host}:{port}/").parse().unwrap());
     outbound.send(request, 100).await.map(|answer| String::from_utf8(answer.body.to_vec()).unwrap())
 }
 
 /// What the log says while `work` is done.
 fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
-    let lines = Lines::default();
+    let lines = LoggedLines::default();
     let done = tracing::subscriber::with_default(lines.subscriber(), work);
     (done, lines.text())
 }
@@ -181,7 +181,7 @@ async fn a_probe_says_how_each_step_went() {
 #[tokio::test]
 async fn a_probe_says_why_it_goes_through_a_proxy_or_not() {
     let variables = |pairs: &[(&str, &str)]| {
-        Proxy::FromVariables(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        ProxyUse::FromVariables(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     };
     let nobody = || Resolver::new(|_, _| std::future::ready(Err(std::io::Error::other("odd"))));
     for (pairs, url, expected) in [
@@ -218,7 +218,8 @@ async fn tls_where_plain_http_was_expected_is_said() {
     let (cert, key) = write_pair(folder.path(), "one");
     let serving = serve(&cert, &key).await;
     let url = format!("http://127.0.0.1:{}/", serving.address.port());
-    let error = outbound(|_| ()).send(Request::get(url.parse().unwrap()), 100).await.expect_err("TLS").to_string();
+    let error =
+        outbound(|_| ()).send(OutboundRequest::get(url.parse().unwrap()), 100).await.expect_err("TLS").to_string();
     assert!(error.contains("the answer is not HTTP: does the server speak TLS (https) on this port?"), "{error}");
 }
 
@@ -266,11 +267,11 @@ async fn a_server_that_asks_for_a_certificate_is_said() {
     let without = outbound(|config| config.ca_file = Some(cert.clone()));
     let error = ask(&without, "localhost", port).await.expect_err("no certificate").to_string();
     assert!(error.contains(": the server asks for a client certificate ("), "{error}");
-    let other = Identity { cert_file: cert.clone(), key_file: key.clone() };
+    let other = ClientIdentity { cert_file: cert.clone(), key_file: key.clone() };
     let unknown = outbound(|config| (config.ca_file, config.identity) = (Some(cert.clone()), Some(other)));
     let error = ask(&unknown, "localhost", port).await.expect_err("another's certificate").to_string();
     assert!(error.contains("the server refuses our client certificate, or asks for one ("), "{error}");
-    let own = Identity { cert_file: own_cert, key_file: own_key };
+    let own = ClientIdentity { cert_file: own_cert, key_file: own_key };
     let known = outbound(|config| (config.ca_file, config.identity) = (Some(cert.clone()), Some(own)));
     assert_eq!(ask(&known, "localhost", port).await.unwrap(), "here");
 }
@@ -288,7 +289,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         ),
     ] {
         let (cert, key) = dated(folder.path(), start, end);
-        let (tls, log) = logged(|| Tls::load(&cert, &key).unwrap());
+        let (tls, log) = logged(|| ListenerTls::load(&cert, &key).unwrap());
         let file = format!("file={}", cert.display());
         let warned =
             |log: &str| log.contains("WARN") && log.contains(&format!("our certificate {said}")) && log.contains(&file);
@@ -299,7 +300,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         assert_eq!(1970 + tls.expires_ms().unwrap() / (year_ms + year_ms / (4 * 365)), year);
 
         // Our own, shown to a server.
-        let identity = Identity { cert_file: cert.clone(), key_file: key.clone() };
+        let identity = ClientIdentity { cert_file: cert.clone(), key_file: key.clone() };
         let config = OutboundConfig { identity: Some(identity), ..OutboundConfig::new("test") };
         let (_, log) = logged(|| Outbound::new(config, None).unwrap());
         assert!(warned(&log), "{log}");
@@ -310,7 +311,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         assert!(error.contains(&format!(": the certificate {said}, and it is ")), "{error}");
     }
     let (cert, key) = write_pair(folder.path(), "good");
-    let (_, log) = logged(|| Tls::load(&cert, &key).unwrap());
+    let (_, log) = logged(|| ListenerTls::load(&cert, &key).unwrap());
     assert!(!log.contains("WARN"), "{log}");
 }
 

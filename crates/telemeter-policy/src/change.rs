@@ -1,8 +1,8 @@
 //! What becomes of a series that the rules let pass: the client's own steps, and the server's `--elide-label`.
 
 use telemeter_rules::{
-    Report, Transform,
-    policy::Normal,
+    StepCounts, Transform,
+    policy::NormalizedSelector,
     transforms::{anonymize::Anonymize, elide::Elide, federate_samples::DropInvalid, label::SetLabels},
     upload::UploadSteps,
 };
@@ -10,7 +10,7 @@ use telemeter_wire::{Arena, Points, Sample, Series, SeriesSet};
 
 /// What is changed on the way, as the flags say it.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub struct ClientChanges {
     /// `--label`: names and values.
     pub labels: Vec<(String, String)>,
     /// `--rename`: old and new metric names.
@@ -39,15 +39,15 @@ impl std::fmt::Debug for Anonymized {
 }
 
 /// The steps, ready to be taken.
-pub(crate) struct Steps {
+pub(crate) struct ClientSteps {
     upload: UploadSteps,
     invalid: DropInvalid,
     granted: SetLabels,
     elide: Elide,
 }
 
-impl Steps {
-    pub(crate) fn new(changes: &Changes) -> Self {
+impl ClientSteps {
+    pub(crate) fn new(changes: &ClientChanges) -> Self {
         let anonymize = Anonymize::new(changes.anonymized.labels.clone(), &changes.anonymized.salt);
         Self {
             upload: UploadSteps::new(changes.labels.clone(), changes.renames.clone(), anonymize),
@@ -80,13 +80,14 @@ impl Steps {
         let mut set = SeriesSet::new_in(&arena);
         let points = Points::Sample(Sample { value: 1.0, timestamp_ms: Some(0) });
         set.push(series.labels, series.kind, points);
-        telemeter_rules::run(&mut set, steps, &mut Report::default()).expect("none of these steps refuses a request");
+        telemeter_rules::run(&mut set, steps, &mut StepCounts::default())
+            .expect("none of these steps refuses a request");
         (!set.is_empty()).then(|| look(&set.at(0)))
     }
 }
 
 /// What a selector is worth behind the client's steps: it selects at least what is left of its series.
-pub(crate) fn of_rule(rule: &mut Normal, changes: &Changes) {
+pub(crate) fn of_rule(rule: &mut NormalizedSelector, changes: &ClientChanges) {
     for (name, value) in &changes.labels {
         rule.set_label(name, value);
     }

@@ -1,8 +1,8 @@
 //! What is wrong or odd in lists of rules.
 
-use telemeter_rules::policy::findings::{Finding, findings};
+use telemeter_rules::policy::findings::{RuleFinding, findings};
 
-use crate::source::{Place, RuleFile};
+use crate::source::{RuleFile, SourcePosition};
 
 /// How much a remark weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub struct Remark {
     /// The file, as counted from 0 in the order given.
     pub file: usize,
     /// Where in it.
-    pub place: Place,
+    pub place: SourcePosition,
     /// What is wrong, in words.
     pub problem: String,
 }
@@ -63,27 +63,27 @@ pub fn check(files: &[RuleFile], together: bool) -> Vec<Remark> {
     remarks
 }
 
-fn words(finding: &Finding, named: impl Fn(usize) -> String) -> (Severity, String) {
+fn words(finding: &RuleFinding, named: impl Fn(usize) -> String) -> (Severity, String) {
     use Severity::{Note, Warning};
     match finding {
-        Finding::Duplicate { of } => (Warning, format!("a duplicate: it selects the same as {}", named(*of))),
-        Finding::Covered { by } => {
+        RuleFinding::Duplicate { of } => (Warning, format!("a duplicate: it selects the same as {}", named(*of))),
+        RuleFinding::Covered { by } => {
             let by: Vec<String> = by.iter().map(|rule| named(*rule)).collect();
             (Warning, format!("not needed: all that it selects is selected by {}", by.join(", and by ")))
         }
-        Finding::Never { label } => {
+        RuleFinding::Never { label } => {
             (Warning, format!("selects nothing: no value of {label} meets all that is asked of it"))
         }
-        Finding::Nameless => (Warning, "selects nothing: every series has a metric name".to_owned()),
-        Finding::SelectsEmpty => (
+        RuleFinding::Nameless => (Warning, "selects nothing: every series has a metric name".to_owned()),
+        RuleFinding::SelectsEmpty => (
             Warning,
             "selects a series without labels too: a Prometheus refuses it as match[]; ask for a value of one label at least"
                 .to_owned(),
         ),
-        Finding::PlainValue { matcher, instead } => {
+        RuleFinding::PlainValue { matcher, instead } => {
             (Note, format!("{matcher} is no pattern: {instead} says the same"))
         }
-        Finding::PlainNames { matcher, names } => {
+        RuleFinding::PlainNames { matcher, names } => {
             let what = if names.len() == 1 { "one metric name".to_owned() } else { format!("{} metric names", names.len()) };
             (Note, format!("{matcher} is no pattern, but {what}: a rule for each is easier to find and to take away"))
         }

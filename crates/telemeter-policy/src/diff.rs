@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use telemeter_rules::{
     Selector, Whitelist,
-    policy::{Normal, nearest::NearestRules},
+    policy::{NormalizedSelector, nearest::NearestRules},
 };
 use telemeter_wire::{Arena, Label, SeriesSet, series::NAME_LABEL};
 
 use crate::{
-    change::{self, Changes, Steps},
+    change::{self, ClientChanges, ClientSteps},
     explain::{no_rule, why},
     metrics::{self, MetricsError},
     source::RuleFile,
@@ -25,12 +25,12 @@ pub struct SeriesDifference {
     /// How many of these the server takes.
     pub taken: usize,
     /// What it does not take, by metric.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<UnusedSeries>,
 }
 
 /// Series of one metric that are sent for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct UnusedSeries {
     /// The metric's name as it is sent.
     pub metric: String,
     /// How many series.
@@ -53,7 +53,7 @@ pub fn by_series(
     client: &RuleFile,
     server: &RuleFile,
     body: &[u8],
-    changes: &Changes,
+    changes: &ClientChanges,
 ) -> Result<SeriesDifference, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -61,9 +61,9 @@ pub fn by_series(
     let (asked, taken) = (Whitelist::new(client.selectors()), Whitelist::new(server.selectors()));
     let selectors = server.selectors();
     let mut nearest = NearestRules::new(&selectors);
-    let steps = Steps::new(changes);
+    let steps = ClientSteps::new(changes);
     let mut difference = SeriesDifference { series: set.len(), ..SeriesDifference::default() };
-    let mut lost: BTreeMap<String, Lost> = BTreeMap::new();
+    let mut lost: BTreeMap<String, UnusedSeries> = BTreeMap::new();
     for series in set.iter().filter(|series| asked.allows(series.labels)) {
         steps.sent(&series, |sent| {
             difference.sent += 1;
@@ -73,7 +73,7 @@ pub fn by_series(
             }
             let entry = lost.entry(sent.name().to_owned()).or_insert_with(|| {
                 let found = nearest.nearest(sent.labels);
-                Lost {
+                UnusedSeries {
                     metric: sent.name().to_owned(),
                     series: 0,
                     example: metrics::text(sent.labels),
@@ -94,14 +94,14 @@ pub fn by_series(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleDifference {
     /// For each of the client's rules, in their order, what the server takes of it.
-    pub rules: Vec<Taken>,
+    pub rules: Vec<ServerCoverage>,
     /// The server's rules that certainly nothing of the client reaches, counted from 0.
     pub unreached: Vec<usize>,
 }
 
 /// What the server takes of what a rule lets out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum ServerCoverage {
     /// All of it, certainly.
     All,
     /// Nothing, certainly; why, and the server's rule that is nearest.
@@ -120,15 +120,15 @@ pub enum Taken {
 
 /// Compares two lists by their rules alone. A server without rules takes everything.
 #[must_use]
-pub fn by_rules(client: &RuleFile, server: &RuleFile, changes: &Changes) -> RuleDifference {
+pub fn by_rules(client: &RuleFile, server: &RuleFile, changes: &ClientChanges) -> RuleDifference {
     let selectors = server.selectors();
-    let theirs: Vec<Normal> = selectors.iter().map(Normal::of).collect();
+    let theirs: Vec<NormalizedSelector> = selectors.iter().map(NormalizedSelector::of).collect();
     let mut nearest = NearestRules::new(&selectors);
-    let ours: Vec<Normal> = client
+    let ours: Vec<NormalizedSelector> = client
         .selectors()
         .iter()
         .map(|selector| {
-            let mut rule = Normal::of(selector);
+            let mut rule = NormalizedSelector::of(selector);
             // What is changed of nothing is nothing.
             if rule.never().is_none() {
                 change::of_rule(&mut rule, changes);
@@ -138,24 +138,24 @@ pub fn by_rules(client: &RuleFile, server: &RuleFile, changes: &Changes) -> Rule
         .collect();
     let rules = ours.iter().zip(client.selectors()).map(|(rule, selector)| {
         if theirs.is_empty() || covered(rule, &theirs) {
-            return Taken::All;
+            return ServerCoverage::All;
         }
         let by: Vec<usize> = (0..theirs.len()).filter(|their| !theirs[*their].is_disjoint(rule)).collect();
         if !by.is_empty() {
-            return Taken::Some { by };
+            return ServerCoverage::Some { by };
         }
         let (found, reason) = example(&selector, changes, &theirs, &mut nearest);
-        Taken::Nothing { nearest: found, reason }
+        ServerCoverage::Nothing { nearest: found, reason }
     });
     let rules = rules.collect();
-    let reaches = |their: &Normal| ours.is_empty() || ours.iter().any(|our| !our.is_disjoint(their));
+    let reaches = |their: &NormalizedSelector| ours.is_empty() || ours.iter().any(|our| !our.is_disjoint(their));
     let unreached = (0..theirs.len()).filter(|their| !reaches(&theirs[*their])).collect();
     RuleDifference { rules, unreached }
 }
 
 /// Whether one rule covers this one, or one for each of its metric names.
-fn covered(rule: &Normal, by: &[Normal]) -> bool {
-    let one = |part: &Normal| by.iter().any(|other| other.covers(part));
+fn covered(rule: &NormalizedSelector, by: &[NormalizedSelector]) -> bool {
+    let one = |part: &NormalizedSelector| by.iter().any(|other| other.covers(part));
     one(rule)
         || rule.names().is_some_and(|names| names.iter().all(|name| rule.of_name(name).is_some_and(|part| one(&part))))
 }
@@ -172,11 +172,11 @@ fn renamed(old: &str, new: &str, was_taken: bool) -> String {
 /// The nearest rule to a series such as `selector` selects, and why it is not that.
 fn example(
     selector: &Selector,
-    changes: &Changes,
-    theirs: &[Normal],
+    changes: &ClientChanges,
+    theirs: &[NormalizedSelector],
     nearest: &mut NearestRules<'_>,
 ) -> (Option<usize>, String) {
-    let rule = &Normal::of(selector);
+    let rule = &NormalizedSelector::of(selector);
     let mut labels: BTreeMap<&str, &str> = BTreeMap::new();
     for matcher in selector.matchers().iter().filter(|matcher| matcher.op().as_str() == "=") {
         labels.insert(matcher.name(), matcher.value());

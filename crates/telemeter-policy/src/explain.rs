@@ -2,19 +2,19 @@
 
 use telemeter_rules::{
     Whitelist,
-    policy::nearest::{Nearest, NearestRules},
+    policy::nearest::{NearestRule, NearestRules},
 };
 use telemeter_wire::{Arena, Label, SeriesSet, series::NAME_LABEL};
 
 use crate::{
-    change::{Changes, Steps},
+    change::{ClientChanges, ClientSteps},
     metrics::{self, MetricsError},
     source::RuleFile,
 };
 
 /// What becomes of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explained {
+pub struct SeriesExplanation {
     /// The series as it came, in the text format.
     pub series: String,
     /// The rule that decided, counted from 0: the first that selects it, or the nearest one that does not.
@@ -30,32 +30,32 @@ pub struct Explained {
 ///
 /// # Errors
 /// [`MetricsError`].
-pub fn explain(rules: &RuleFile, body: &[u8], changes: &Changes) -> Result<Vec<Explained>, MetricsError> {
+pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result<Vec<SeriesExplanation>, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     metrics::decode(body, &mut set)?;
     let selectors = rules.selectors();
     let whitelist = Whitelist::new(selectors.clone());
     let mut nearest = NearestRules::new(&selectors);
-    let steps = Steps::new(changes);
+    let steps = ClientSteps::new(changes);
     let explained = set.iter().map(|series| {
         let text = metrics::text(series.labels);
         if !whitelist.allows(series.labels) {
             let found = nearest.nearest(series.labels);
             let reason = found.as_ref().map_or_else(|| no_rule(series.labels), why);
-            return Explained { series: text, rule: found.map(|found| found.rule), becomes: None, reason };
+            return SeriesExplanation { series: text, rule: found.map(|found| found.rule), becomes: None, reason };
         }
         let rule = whitelist.rule_for(series.labels);
         let becomes = steps.stored(&series, |series| metrics::text(series.labels));
         let reason = if becomes.is_none() { "its metric name is too long".to_owned() } else { String::new() };
-        Explained { series: text, rule, becomes, reason }
+        SeriesExplanation { series: text, rule, becomes, reason }
     });
     Ok(explained.collect())
 }
 
 /// What keeps a series from its nearest rule.
-pub(crate) fn why(nearest: &Nearest) -> String {
-    let miss = |miss: &telemeter_rules::policy::nearest::Miss| {
+pub(crate) fn why(nearest: &NearestRule) -> String {
+    let miss = |miss: &telemeter_rules::policy::nearest::UnmetMatcher| {
         let name = miss.matcher.name();
         let is = match (name, miss.value.as_str()) {
             (NAME_LABEL, value) => format!("the name is {value}"),

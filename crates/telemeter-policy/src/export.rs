@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use telemeter_rules::policy::relabel::{Steps, configs};
+use telemeter_rules::policy::relabel::{RelabelSteps, configs};
 
-use crate::{change::Changes, source::RuleFile};
+use crate::{change::ClientChanges, source::RuleFile};
 
 /// What stands in a Prometheus' configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub struct Export {
 
 /// Writes the rules and the changes as relabelling, equal in effect; what cannot be said so is left out and named.
 #[must_use]
-pub fn export(rules: &RuleFile, changes: &Changes) -> Export {
+pub fn export(rules: &RuleFile, changes: &ClientChanges) -> Export {
     let selectors = rules.selectors();
     let sources: Vec<String> = rules.rules.iter().map(|rule| rules.at(rule.place)).collect();
-    let steps = Steps {
+    let steps = RelabelSteps {
         selectors: &selectors,
         sources: &sources,
         renames: &changes.renames,

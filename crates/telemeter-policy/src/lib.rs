@@ -13,11 +13,11 @@ mod metrics;
 mod report;
 mod source;
 
-pub use change::{Anonymized, Changes};
+pub use change::{Anonymized, ClientChanges};
 pub use check::{Remark, Severity, check};
-pub use diff::{Lost, RuleDifference, SeriesDifference, Taken, by_rules, by_series};
-pub use explain::{Explained, explain};
+pub use diff::{RuleDifference, SeriesDifference, ServerCoverage, UnusedSeries, by_rules, by_series};
+pub use explain::{SeriesExplanation, explain};
 pub use export::{Export, export};
 pub use metrics::MetricsError;
 pub use report::{LabelReport, MetricRemark, MetricReport, report};
-pub use source::{Fault, Place, Rule, RuleFile};
+pub use source::{RuleFile, RuleSource, SourceError, SourcePosition};

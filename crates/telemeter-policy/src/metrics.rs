@@ -1,13 +1,13 @@
 //! Metrics as a person has them at hand: the answer of an exporter, of `/federate`, or an upload.
 
 use telemeter_wire::{
-    Error, Label, Limits, SeriesSet,
-    exposition::{self, Format},
+    DecodeLimits, Error, Label, SeriesSet,
+    exposition::{self, ExpositionFormat},
     series::NAME_LABEL,
 };
 
 /// Whoever gives us metrics by hand decides how many.
-const LIMITS: Limits = Limits {
+const LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     symbols: usize::MAX,
     labels: usize::MAX,
@@ -29,8 +29,11 @@ pub(crate) fn decode<'a>(body: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), 
     let is_control = |byte: &u8| byte.is_ascii_control() && !b"\t\n\r".contains(byte);
     // The first field of the first message is its name, behind a length.
     let is_message = matches!(body, [_, 0x0a, ..] | [_, _, 0x0a, ..] | [_, _, _, 0x0a, ..]);
-    let format =
-        if is_message && body.iter().take(LOOKED_AT).any(is_control) { Format::Delimited } else { Format::Text };
+    let format = if is_message && body.iter().take(LOOKED_AT).any(is_control) {
+        ExpositionFormat::Delimited
+    } else {
+        ExpositionFormat::Text
+    };
     Ok(exposition::decode(format, body, &LIMITS, set)?)
 }
 

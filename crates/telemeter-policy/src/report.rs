@@ -70,9 +70,9 @@ pub fn report(body: &[u8], cluster_id: &str) -> Result<Vec<MetricReport>, Metric
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     metrics::decode(body, &mut set)?;
-    let mut metrics: BTreeMap<&str, Gathered<'_>> = BTreeMap::new();
+    let mut metrics: BTreeMap<&str, MetricUse<'_>> = BTreeMap::new();
     for series in set.iter() {
-        let gathered = metrics.entry(family(&series)).or_insert_with(|| Gathered::new(series.kind));
+        let gathered = metrics.entry(family(&series)).or_insert_with(|| MetricUse::new(series.kind));
         gathered.series += 1;
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
             gathered.labels.entry(label.name).or_default().insert(label.value);
@@ -82,13 +82,13 @@ pub fn report(body: &[u8], cluster_id: &str) -> Result<Vec<MetricReport>, Metric
 }
 
 /// What is seen of a metric.
-struct Gathered<'a> {
+struct MetricUse<'a> {
     kind: MetricType,
     series: usize,
     labels: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
-impl Gathered<'_> {
+impl MetricUse<'_> {
     const fn new(kind: MetricType) -> Self {
         Self { kind, series: 0, labels: BTreeMap::new() }
     }

@@ -15,7 +15,7 @@ use self::piece::Piece;
 
 /// A place in a file, counted from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourcePosition {
     /// The line.
     pub line: usize,
     /// The character in it; one behind the last where something is missing at the end.
@@ -24,20 +24,20 @@ pub struct Place {
 
 /// A rule and where it is written.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct RuleSource {
     /// What it selects.
     pub selector: Selector,
     /// As it is written, without the quotes of a script or of YAML.
     pub text: String,
     /// Where it begins.
-    pub place: Place,
+    pub place: SourcePosition,
 }
 
 /// What cannot be read, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SourceError {
     /// Where it goes wrong.
-    pub place: Place,
+    pub place: SourcePosition,
     /// What was expected, and what is there.
     pub problem: String,
 }
@@ -48,15 +48,15 @@ pub struct RuleFile {
     /// As it is named in messages.
     pub name: String,
     /// Its rules, in their order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleSource>,
     /// What is no rule, in its order.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<SourceError>,
     lines: Vec<String>,
 }
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum SourceForm {
     Yaml,
     Flags,
     Lines,
@@ -64,7 +64,7 @@ enum Form {
 
 /// What is found while a file is read; places are offsets in characters.
 #[derive(Default)]
-struct Found {
+struct SourceParts {
     rules: Vec<(usize, String, Selector)>,
     faults: Vec<(usize, String)>,
 }
@@ -75,25 +75,25 @@ impl RuleFile {
     pub fn parse(name: &str, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let whole = Piece::whole(text);
-        let mut found = Found::default();
+        let mut found = SourceParts::default();
         match form(name, text) {
-            Form::Yaml => yaml::read(&whole, &mut found),
-            Form::Flags => flags::read(&whole, &mut found),
-            Form::Lines => found.lines(&whole),
+            SourceForm::Yaml => yaml::read(&whole, &mut found),
+            SourceForm::Flags => flags::read(&whole, &mut found),
+            SourceForm::Lines => found.lines(&whole),
         }
         let starts: Vec<usize> = std::iter::once(0)
             .chain(text.chars().enumerate().filter(|(_, char)| *char == '\n').map(|(at, _)| at + 1))
             .collect();
         let place = |offset: usize| {
             let line = starts.partition_point(|start| *start <= offset).max(1);
-            Place { line, column: offset - starts[line - 1] + 1 }
+            SourcePosition { line, column: offset - starts[line - 1] + 1 }
         };
         let rules = found.rules.into_iter();
         let faults = found.faults.into_iter();
         Self {
             name: name.to_owned(),
-            rules: rules.map(|(at, text, selector)| Rule { selector, text, place: place(at) }).collect(),
-            faults: faults.map(|(at, problem)| Fault { place: place(at), problem }).collect(),
+            rules: rules.map(|(at, text, selector)| RuleSource { selector, text, place: place(at) }).collect(),
+            faults: faults.map(|(at, problem)| SourceError { place: place(at), problem }).collect(),
             lines: text.lines().map(str::to_owned).collect(),
         }
     }
@@ -106,7 +106,7 @@ impl RuleFile {
 
     /// A place in it, as `FILE:LINE`.
     #[must_use]
-    pub fn at(&self, place: Place) -> String {
+    pub fn at(&self, place: SourcePosition) -> String {
         format!("{}:{}", self.name, place.line)
     }
 
@@ -117,9 +117,9 @@ impl RuleFile {
     }
 }
 
-fn form(name: &str, text: &str) -> Form {
+fn form(name: &str, text: &str) -> SourceForm {
     if [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) {
-        return Form::Yaml;
+        return SourceForm::Yaml;
     }
     let telling = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     // A selector has no blank behind a colon, and does not begin with a bracket or a dash.
@@ -131,12 +131,12 @@ fn form(name: &str, text: &str) -> Form {
     let is_yaml = |line: &str| line.starts_with("- ") || line == "---" || line.starts_with('[') || is_key(line);
     if telling().any(flags::has_flag) {
         // A list of arguments in YAML begins with its dash or its key.
-        return if telling().next().is_some_and(is_yaml) { Form::Yaml } else { Form::Flags };
+        return if telling().next().is_some_and(is_yaml) { SourceForm::Yaml } else { SourceForm::Flags };
     }
-    if telling().any(is_yaml) { Form::Yaml } else { Form::Lines }
+    if telling().any(is_yaml) { SourceForm::Yaml } else { SourceForm::Lines }
 }
 
-impl Found {
+impl SourceParts {
     /// One selector a line; blank lines and those that begin with `#` are passed over.
     fn lines(&mut self, piece: &Piece) {
         for line in piece.lines() {

@@ -2,9 +2,9 @@
 //! for any series.
 
 use proptest::prelude::*;
-use telemeter_policy::{Changes, RuleFile, Taken, by_rules, by_series, explain};
+use telemeter_policy::{ClientChanges, RuleFile, ServerCoverage, by_rules, by_series, explain};
 use telemeter_rules::Whitelist;
-use telemeter_wire::{Arena, Limits, SeriesSet, exposition::text};
+use telemeter_wire::{Arena, DecodeLimits, SeriesSet, exposition::text};
 
 /// A list of rules, one a line.
 fn rules() -> impl Strategy<Value = String> {
@@ -48,11 +48,11 @@ proptest! {
     fn what_is_explained_is_what_the_whitelist_does(rules in rules(), metrics in metrics()) {
         let file = RuleFile::parse("rules", &rules);
         prop_assert!(file.faults.is_empty(), "{:?}", file.faults);
-        let explained = explain(&file, metrics.as_bytes(), &Changes::default()).expect("metrics");
+        let explained = explain(&file, metrics.as_bytes(), &ClientChanges::default()).expect("metrics");
         let whitelist = Whitelist::parse_lines(&rules).expect("rules");
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        text::decode(metrics.as_bytes(), &Limits::default(), &mut set).expect("metrics");
+        text::decode(metrics.as_bytes(), &DecodeLimits::default(), &mut set).expect("metrics");
         prop_assert_eq!(explained.len(), set.len());
         for (series, explained) in set.iter().zip(&explained) {
             prop_assert_eq!(explained.becomes.is_some(), whitelist.allows(series.labels), "{:?}", explained);
@@ -65,10 +65,10 @@ proptest! {
 
     #[test]
     fn what_rules_tell_of_two_ends_holds_for_series(client in rules(), server in rules(), metrics in metrics()) {
-        let changes = Changes {
+        let changes = ClientChanges {
             labels: vec![("r".to_owned(), "eu".to_owned())],
             renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
-            ..Changes::default()
+            ..ClientChanges::default()
         };
         let (client, server) = (RuleFile::parse("client", &client), RuleFile::parse("server", &server));
         for rule in 0..client.rules.len() {
@@ -77,9 +77,9 @@ proptest! {
             let told = &by_rules(&client, &server, &changes).rules[rule];
             let found = by_series(&one, &server, metrics.as_bytes(), &changes).expect("metrics");
             match told {
-                Taken::All => prop_assert_eq!(found.taken, found.sent, "{:?}", one.rules),
-                Taken::Nothing { .. } => prop_assert_eq!(found.taken, 0, "{:?}", one.rules),
-                Taken::Some { .. } => {}
+                ServerCoverage::All => prop_assert_eq!(found.taken, found.sent, "{:?}", one.rules),
+                ServerCoverage::Nothing { .. } => prop_assert_eq!(found.taken, 0, "{:?}", one.rules),
+                ServerCoverage::Some { .. } => {}
             }
         }
         for rule in by_rules(&client, &server, &changes).unreached {

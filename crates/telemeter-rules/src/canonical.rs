@@ -6,7 +6,7 @@ use telemeter_wire::{Arena, Label, SeriesMut, series::NAME_LABEL};
 
 use crate::{
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// Brings each series into canonical form. A series that is in it already stays untouched, and so is spliced.
@@ -18,7 +18,7 @@ use crate::{
 /// series of so many labels is tried first on the next of as many.
 #[derive(Default)]
 pub struct Canonical {
-    orders: RefCell<Orders>,
+    orders: RefCell<RememberedMoves>,
 }
 
 impl Canonical {
@@ -31,16 +31,21 @@ impl Canonical {
 
 impl Transform for Canonical {
     #[inline]
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        _: &mut StepCounts,
+    ) -> Result<Verdict, Refusal> {
         let orders = &mut self.orders.borrow_mut();
         let form = match series.reorder_if(|labels| orders.of(labels.len()).and_then(|order| order.sort(labels))) {
             Some(form) => form,
-            None => match Form::of(series.labels()) {
-                Form::Unsorted => sort(series, orders)?,
+            None => match LabelForm::of(series.labels()) {
+                LabelForm::Unsorted => sort(series, orders)?,
                 form => form,
             },
         };
-        if form != Form::Canonical {
+        if form != LabelForm::Canonical {
             series.retain_labels(|label| !label.value.is_empty() && !label.name.is_empty());
         }
         // Sorted, so that few names can stand before it.
@@ -51,12 +56,12 @@ impl Transform for Canonical {
 /// Whether these labels are sorted, and none is empty or doubled.
 #[must_use]
 pub fn is_canonical(labels: &[Label<'_>]) -> bool {
-    Form::of(labels) == Form::Canonical
+    LabelForm::of(labels) == LabelForm::Canonical
 }
 
 /// What is known of a list of labels.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LabelForm {
     Canonical,
     /// Canonical but for labels without a value.
     WithEmpty,
@@ -64,12 +69,12 @@ enum Form {
     Unsorted,
 }
 
-impl Form {
+impl LabelForm {
     #[inline]
     fn of(labels: &[Label<'_>]) -> Self {
-        let (mut before, mut form) = (Name::new(""), Self::Canonical);
+        let (mut before, mut form) = (NameKey::new(""), Self::Canonical);
         for label in labels {
-            let name = Name::new(label.name);
+            let name = NameKey::new(label.name);
             if !before.is_before(name) {
                 return Self::Unsorted;
             }
@@ -84,12 +89,12 @@ impl Form {
 
 /// A label's name, with its first bytes at hand: mostly they tell which of two comes first.
 #[derive(Clone, Copy)]
-struct Name<'a> {
+struct NameKey<'a> {
     text: &'a str,
     front: u16,
 }
 
-impl<'a> Name<'a> {
+impl<'a> NameKey<'a> {
     #[inline]
     fn new(text: &'a str) -> Self {
         Self { text, front: text.as_bytes().first_chunk::<2>().map_or(0, |front| u16::from_be_bytes(*front)) }
@@ -111,20 +116,20 @@ const MAX_REMEMBERED: usize = 32;
 
 /// What sorted the last series of each number of labels.
 #[derive(Default)]
-struct Orders {
-    by_len: Vec<Order>,
+struct RememberedMoves {
+    by_len: Vec<SortMoves>,
 }
 
-impl Orders {
+impl RememberedMoves {
     #[inline]
-    fn of(&self, len: usize) -> Option<&Order> {
+    fn of(&self, len: usize) -> Option<&SortMoves> {
         self.by_len.get(len).filter(|order| !order.moves.is_empty())
     }
 
     /// The order of so many labels, to be found anew.
-    fn renew(&mut self, len: usize) -> &mut Order {
+    fn renew(&mut self, len: usize) -> &mut SortMoves {
         if self.by_len.len() <= len {
-            self.by_len.resize_with(len + 1, Order::default);
+            self.by_len.resize_with(len + 1, SortMoves::default);
         }
         &mut self.by_len[len]
     }
@@ -132,12 +137,12 @@ impl Orders {
 
 /// An order, as the moves that bring it about, one after the other.
 #[derive(Default)]
-struct Order {
+struct SortMoves {
     /// Where a label stands, and the place before that where it is to stand.
     moves: Vec<(u8, u8)>,
 }
 
-impl Order {
+impl SortMoves {
     /// Sorts these labels by name, and becomes the order that does so.
     fn find(&mut self, labels: &mut [Label<'_>]) {
         self.moves.clear();
@@ -153,15 +158,15 @@ impl Order {
 
     /// Sorts these labels, or leaves them as they are where it is not this order that sorts them.
     #[inline]
-    fn sort(&self, labels: &mut [Label<'_>]) -> Option<Form> {
+    fn sort(&self, labels: &mut [Label<'_>]) -> Option<LabelForm> {
         for &(from, to) in &self.moves {
             let (from, to) = (usize::from(from), usize::from(to));
             let label = labels[from];
             labels.copy_within(to..from, to + 1);
             labels[to] = label;
         }
-        let form = Form::of(labels);
-        if form != Form::Unsorted {
+        let form = LabelForm::of(labels);
+        if form != LabelForm::Unsorted {
             return Some(form);
         }
         for &(from, to) in self.moves.iter().rev() {
@@ -173,7 +178,7 @@ impl Order {
 
 /// Sorts the labels by name, and remembers how.
 #[cold]
-fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut Orders) -> Result<Form, Refusal> {
+fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut RememberedMoves) -> Result<LabelForm, Refusal> {
     series.reorder_if(|labels| {
         if labels.len() > MAX_REMEMBERED {
             labels.sort_by(|one, other| one.name.cmp(other.name));
@@ -186,7 +191,7 @@ fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut Orders) -> Result<Form, Ref
         return Err(Refusal::LabelTwice { label: shown(twice[0].name) });
     }
     // A name that is empty may be among them.
-    Ok(Form::WithEmpty)
+    Ok(LabelForm::WithEmpty)
 }
 
 /// A label's name as an error shows it: not longer than a line.
@@ -214,7 +219,7 @@ mod tests {
         let mut set = SeriesSet::new_in(&arena);
         let labels: Vec<_> = labels.iter().map(|(name, value)| Label::new(name, value)).collect();
         set.push(&labels, MetricType::Untyped, Points::Sample(Sample { value: 1.0, timestamp_ms: None }));
-        let result = run(&mut set, &[&canonical], &mut Report::default());
+        let result = run(&mut set, &[&canonical], &mut StepCounts::default());
         assert_eq!(result.map(|()| text_of(&set)), expected.map(|text| format!("{text} 1\n")));
     }
 
@@ -248,7 +253,7 @@ mod tests {
         let mut many: Vec<_> = many.iter().map(|name| Label::new(arena.text().alloc_str(name), "x")).collect();
         many.push(Label::new("__name__", "up"));
         set.push(&many, MetricType::Untyped, Points::Absent);
-        run(&mut set, &[&canonical], &mut Report::default()).expect("good series");
+        run(&mut set, &[&canonical], &mut StepCounts::default()).expect("good series");
         assert!(set.iter().all(|series| is_canonical(series.labels)));
         let names: Vec<_> = set.at(1).labels.iter().map(|label| (label.name, label.value)).collect();
         assert_eq!(names, [("__name__", "__name__"), ("a", "a"), ("d", "d")]);
@@ -266,7 +271,7 @@ mod tests {
             let mut labels: Vec<_> = pairs.iter().map(|(name, value)| Label::new(name, value)).collect();
             labels.push(Label::new("__name__", "up"));
             set.push(&labels, MetricType::Untyped, Points::Absent);
-            if run(&mut set, &[&canonical], &mut Report::default()).is_ok() {
+            if run(&mut set, &[&canonical], &mut StepCounts::default()).is_ok() {
                 prop_assert!(is_canonical(set.at(0).labels));
                 for label in &labels {
                     let kept = set.at(0).label(label.name);

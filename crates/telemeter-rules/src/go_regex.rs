@@ -18,7 +18,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, excerpt};
 pub(crate) use literals::Shape;
-use node::Node;
+use node::RegexNode;
 
 /// The largest compiled program, in bytes; an expression that needs more is an error.
 pub const MAX_PROGRAM_BYTES: usize = 8 << 20;
@@ -37,7 +37,7 @@ pub fn compile(expression: &str) -> Result<Regex, Error> {
 /// A parsed expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
-    node: Node,
+    node: RegexNode,
 }
 
 impl Pattern {

@@ -1,6 +1,6 @@
 //! What a metric may be: matchers, whitelist, transforms.
 //!
-//! Pure: the same input and the same `now` give the same output; what happened comes back as a [`Report`].
+//! Pure: the same input and the same `now` give the same output; what happened comes back as a [`StepCounts`].
 
 pub mod canonical;
 mod error;
@@ -24,5 +24,5 @@ pub use error::Error;
 pub use matcher::{Matcher, Op};
 pub use refusal::Refusal;
 pub use selector::Selector;
-pub use transform::{Report, Transform, Verdict, run, run_partial};
+pub use transform::{StepCounts, Transform, Verdict, run, run_partial};
 pub use whitelist::{NameVerdict, Whitelist};

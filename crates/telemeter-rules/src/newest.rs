@@ -8,17 +8,17 @@ use telemeter_wire::{
     remote_write::{Layout, SeriesWriter, Writer, take_out, v2::RequestBuilder},
 };
 
-use crate::transform::Report;
+use crate::transform::StepCounts;
 
 /// Room to find doubled series in; used again for the next upload.
 #[derive(Default)]
 pub struct Newest {
-    seen: HashTable<Seen>,
+    seen: HashTable<EncodedPosition>,
     doubled: Vec<Range<usize>>,
 }
 
 /// A series that was encoded. As small as it can be: a request with many shall not push all else out of the cache.
-struct Seen {
+struct EncodedPosition {
     hash: u64,
     timestamp_ms: i64,
     /// Where it begins and ends, and its labels. No message has 4 GiB: its bytes are capped far below.
@@ -26,7 +26,7 @@ struct Seen {
     labels: (u32, u32),
 }
 
-impl Seen {
+impl EncodedPosition {
     fn new(hash: u64, timestamp_ms: Option<i64>, whole: Range<usize>, labels: Range<usize>) -> Self {
         let short = |range: Range<usize>| (range.start as u32, range.end as u32);
         Self { hash, timestamp_ms: timestamp_ms.unwrap_or(i64::MIN), whole: short(whole), labels: short(labels) }
@@ -52,7 +52,7 @@ impl Newest {
         &mut self,
         set: &SeriesSet<'_>,
         now_ms: i64,
-        report: &mut Report,
+        report: &mut StepCounts,
         out: &mut Vec<u8>,
         mut layout: Option<&mut Layout>,
     ) -> usize {
@@ -119,8 +119,8 @@ impl Newest {
             let text = &written[labels.clone()];
             // All bytes of them: whoever knows what is left out could make every series collide.
             let hash = hasher.hash_one(text);
-            let same = |other: &Seen| other.hash == hash && other.labels(written) == text;
-            let this = Seen::new(hash, timestamp_ms, from..written.len(), labels.clone());
+            let same = |other: &EncodedPosition| other.hash == hash && other.labels(written) == text;
+            let this = EncodedPosition::new(hash, timestamp_ms, from..written.len(), labels.clone());
             match seen.entry(hash, same, |other| other.hash) {
                 Entry::Vacant(entry) => drop(entry.insert(this)),
                 Entry::Occupied(mut entry) if this.timestamp_ms >= entry.get().timestamp_ms => {
@@ -142,13 +142,13 @@ impl Newest {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use telemeter_wire::{Arena, Encoded, Label, Limits, MetricType, remote_write};
+    use telemeter_wire::{Arena, DecodeLimits, Encoded, Label, MetricType, remote_write};
 
     use super::*;
 
     /// What is sent of these samples, each of a name, a value and a time, and how many were doubled.
     fn sent(samples: &[(&str, f64, i64)]) -> (String, u64) {
-        let (mut out, mut report) = (b"before".to_vec(), Report::default());
+        let (mut out, mut report) = (b"before".to_vec(), StepCounts::default());
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         for &(name, value, timestamp_ms) in samples {
@@ -164,7 +164,7 @@ mod tests {
         drop(set);
         let mut set = SeriesSet::new_in(&arena);
         let message = out.strip_prefix(b"before").expect("what stood there stays");
-        remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
+        remote_write::decode(message, &DecodeLimits::default(), &mut set).expect("a message");
         assert_eq!(set.len(), series);
         let (other, mut again) = (Arena::new(), Vec::new());
         let mut of_request = SeriesSet::new_in(&other);

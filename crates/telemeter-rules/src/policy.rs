@@ -14,4 +14,4 @@ pub mod relabel;
 mod tests;
 mod values;
 
-pub use normal::Normal;
+pub use normal::NormalizedSelector;

@@ -11,11 +11,11 @@ use std::fmt;
 
 use telemeter_wire::series::NAME_LABEL;
 
-pub use value::Kind;
+pub use value::ValueKind;
 
 /// What a label of this name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum SensitiveReason {
     /// Which machine, by its name or where it is reached (`instance`, `node`).
     Machine,
     /// An address in the network (`host_ip`).
@@ -34,7 +34,7 @@ pub enum Reason {
     Person,
 }
 
-impl Reason {
+impl SensitiveReason {
     /// The reason in words, to stand behind "it": `names a machine`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -51,54 +51,54 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for SensitiveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
 /// Labels that are sensitive whatever their value, and why.
-pub const LABEL_NAMES: [(&str, Reason); 35] = [
-    ("address", Reason::Address),
-    ("boot_id", Reason::Hardware),
-    ("configmap", Reason::Storage),
-    ("container", Reason::Workload),
-    ("container_id", Reason::Workload),
-    ("created_by_name", Reason::Workload),
-    ("daemonset", Reason::Workload),
-    ("deployment", Reason::Workload),
-    ("endpoint", Reason::Path),
-    ("host_ip", Reason::Address),
-    ("hostname", Reason::Machine),
-    ("image", Reason::Image),
-    ("image_id", Reason::Image),
-    ("instance", Reason::Machine),
-    ("machine_id", Reason::Hardware),
-    ("namespace", Reason::Workload),
-    ("node", Reason::Machine),
-    ("nodename", Reason::Machine),
-    ("owner_name", Reason::Workload),
-    ("path", Reason::Path),
-    ("persistentvolumeclaim", Reason::Storage),
-    ("pod", Reason::Workload),
-    ("pod_ip", Reason::Address),
-    ("provider_id", Reason::Hardware),
-    ("replicaset", Reason::Workload),
-    ("secret", Reason::Storage),
-    ("serial", Reason::Hardware),
-    ("service", Reason::Workload),
-    ("service_account", Reason::Workload),
-    ("statefulset", Reason::Workload),
-    ("system_uuid", Reason::Hardware),
-    ("uid", Reason::Workload),
-    ("username", Reason::Person),
-    ("volumename", Reason::Storage),
-    ("workload", Reason::Workload),
+pub const LABEL_NAMES: [(&str, SensitiveReason); 35] = [
+    ("address", SensitiveReason::Address),
+    ("boot_id", SensitiveReason::Hardware),
+    ("configmap", SensitiveReason::Storage),
+    ("container", SensitiveReason::Workload),
+    ("container_id", SensitiveReason::Workload),
+    ("created_by_name", SensitiveReason::Workload),
+    ("daemonset", SensitiveReason::Workload),
+    ("deployment", SensitiveReason::Workload),
+    ("endpoint", SensitiveReason::Path),
+    ("host_ip", SensitiveReason::Address),
+    ("hostname", SensitiveReason::Machine),
+    ("image", SensitiveReason::Image),
+    ("image_id", SensitiveReason::Image),
+    ("instance", SensitiveReason::Machine),
+    ("machine_id", SensitiveReason::Hardware),
+    ("namespace", SensitiveReason::Workload),
+    ("node", SensitiveReason::Machine),
+    ("nodename", SensitiveReason::Machine),
+    ("owner_name", SensitiveReason::Workload),
+    ("path", SensitiveReason::Path),
+    ("persistentvolumeclaim", SensitiveReason::Storage),
+    ("pod", SensitiveReason::Workload),
+    ("pod_ip", SensitiveReason::Address),
+    ("provider_id", SensitiveReason::Hardware),
+    ("replicaset", SensitiveReason::Workload),
+    ("secret", SensitiveReason::Storage),
+    ("serial", SensitiveReason::Hardware),
+    ("service", SensitiveReason::Workload),
+    ("service_account", SensitiveReason::Workload),
+    ("statefulset", SensitiveReason::Workload),
+    ("system_uuid", SensitiveReason::Hardware),
+    ("uid", SensitiveReason::Workload),
+    ("username", SensitiveReason::Person),
+    ("volumename", SensitiveReason::Storage),
+    ("workload", SensitiveReason::Workload),
 ];
 
 /// Why a label of this name is sensitive, also behind `exported_`; `None` for a name that tells nothing by itself.
 #[must_use]
-pub fn label_name(name: &str) -> Option<Reason> {
+pub fn label_name(name: &str) -> Option<SensitiveReason> {
     let mut name = name;
     while let Some(own) = name.strip_prefix("exported_") {
         name = own;
@@ -107,28 +107,28 @@ pub fn label_name(name: &str) -> Option<Reason> {
     Some(LABEL_NAMES[found].1)
 }
 
-/// What the value of a label looks like, where that is sensitive; the first of [`Kind`] that is found in it.
+/// What the value of a label looks like, where that is sensitive; the first of [`ValueKind`] that is found in it.
 #[must_use]
-pub fn value(value: &str) -> Option<Kind> {
+pub fn value(value: &str) -> Option<ValueKind> {
     value::kind(value, "")
 }
 
 /// As [`value()`], but for one UUID that may be told: the cluster's own. Empty: none.
 #[must_use]
-pub fn value_in_cluster(value: &str, cluster_id: &str) -> Option<Kind> {
+pub fn value_in_cluster(value: &str, cluster_id: &str) -> Option<ValueKind> {
     value::kind(value, cluster_id)
 }
 
 /// What a label tells that is sensitive: by its name, or else by its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Finding {
+pub enum SensitiveLabel {
     /// Its name says so.
-    Name(Reason),
+    Name(SensitiveReason),
     /// Its value looks so.
-    Value(Kind),
+    Value(ValueKind),
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for SensitiveLabel {
     /// To stand behind "it": `names a machine`, `looks like an IPv4 address`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -141,11 +141,13 @@ impl fmt::Display for Finding {
 /// What is sensitive about a label of this name and value, in the cluster of this ID (empty: of none). An empty value
 /// and the metric name itself are not.
 #[must_use]
-pub fn label(name: &str, value: &str, cluster_id: &str) -> Option<Finding> {
+pub fn label(name: &str, value: &str, cluster_id: &str) -> Option<SensitiveLabel> {
     if value.is_empty() || name == NAME_LABEL {
         return None;
     }
-    label_name(name).map(Finding::Name).or_else(|| value_in_cluster(value, cluster_id).map(Finding::Value))
+    label_name(name)
+        .map(SensitiveLabel::Name)
+        .or_else(|| value_in_cluster(value, cluster_id).map(SensitiveLabel::Value))
 }
 
 /// What is wrong with a metric name that has colons, as a recording rule's has: the form is `level:metric:operations`.

@@ -1,10 +1,10 @@
 //! What the unit tests of this crate share.
 
-use telemeter_wire::{Arena, Label, Limits, MetricType, Points, Sample, SeriesSet, exposition::text};
+use telemeter_wire::{Arena, DecodeLimits, Label, MetricType, Points, Sample, SeriesSet, exposition::text};
 
 use crate::{
     refusal::Refusal,
-    transform::{Report, Transform, run},
+    transform::{StepCounts, Transform, run},
 };
 
 /// The series as text, without the lines that say types.
@@ -16,17 +16,17 @@ pub(crate) fn text_of(set: &SeriesSet<'_>) -> String {
 }
 
 /// Takes a text through steps, and writes what is left as text.
-pub(crate) fn through(body: &str, steps: &[&dyn Transform]) -> Result<(String, Report), Refusal> {
+pub(crate) fn through(body: &str, steps: &[&dyn Transform]) -> Result<(String, StepCounts), Refusal> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    text::decode(body.as_bytes(), &Limits::default(), &mut set).expect("a text");
-    let mut report = Report::default();
+    text::decode(body.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
+    let mut report = StepCounts::default();
     run(&mut set, steps, &mut report)?;
     Ok((text_of(&set), report))
 }
 
 /// Takes one series through steps. Its labels may be such as the text format does not allow, but remote write does.
-pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) -> Result<Report, Refusal> {
+pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) -> Result<StepCounts, Refusal> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let mark = set.mark();
@@ -34,7 +34,7 @@ pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) 
         set.push_label(Label { name, value });
     }
     set.finish(mark, MetricType::Untyped, Points::Sample(Sample { value: 1.0, timestamp_ms: None }));
-    let mut report = Report::default();
+    let mut report = StepCounts::default();
     run(&mut set, steps, &mut report)?;
     Ok(report)
 }

@@ -15,7 +15,7 @@ pub enum Verdict {
 
 /// What the steps of one request did, for the caller's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct StepCounts {
     /// Series that came.
     pub series: u64,
     /// Series that no rule of the whitelist allows.
@@ -52,7 +52,7 @@ pub trait Transform {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         arena: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal>;
 }
 
@@ -60,7 +60,7 @@ pub trait Transform {
 ///
 /// # Errors
 /// The first [`Refusal`] of a step.
-pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report) -> Result<(), Refusal> {
+pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut StepCounts) -> Result<(), Refusal> {
     report.series += set.len() as u64;
     let arena = set.arena();
     set.try_retain_mut(|series| apply_all(series, steps, arena, report))
@@ -70,7 +70,7 @@ pub fn run<'a>(set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mu
 pub fn run_partial<'a>(
     set: &mut SeriesSet<'a>,
     steps: &[&'a dyn Transform],
-    report: &mut Report,
+    report: &mut StepCounts,
     mut refused: impl FnMut(&Series<'_, 'a>, Refusal),
 ) {
     report.series += set.len() as u64;
@@ -89,7 +89,7 @@ fn apply_all<'a>(
     series: &mut SeriesMut<'_, 'a>,
     steps: &[&'a dyn Transform],
     arena: &'a Arena,
-    report: &mut Report,
+    report: &mut StepCounts,
 ) -> Result<bool, Refusal> {
     for step in steps {
         if step.apply(series, arena, report)? == Verdict::Drop {

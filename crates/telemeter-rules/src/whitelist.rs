@@ -20,29 +20,29 @@ use telemeter_wire::series::NAME_LABEL;
 use crate::error::Error;
 use crate::matcher::{Matcher, value_of};
 use crate::selector::Selector;
-use group::Group;
-use index::{Condition, ValueIndex};
+use group::RuleGroup;
+use index::{IndexCondition, ValueIndex};
 
 /// Compiled rules: a series passes if one of them selects it, or if there are none.
 #[derive(Clone, Debug, Default)]
 pub struct Whitelist {
     selectors: Vec<Selector>,
-    rules: Vec<Rule>,
+    rules: Vec<CompiledRule>,
     names: ValueIndex,
     /// The rules of each slot of `names`.
-    named: Vec<Group>,
+    named: Vec<RuleGroup>,
     /// The rules that no name leads to.
-    unnamed: Group,
+    unnamed: RuleGroup,
 }
 
 /// A selector, as far as the way to it has not checked it yet.
 #[derive(Clone, Debug)]
-struct Rule {
+struct CompiledRule {
     name: Vec<Matcher>,
     rest: Vec<Matcher>,
 }
 
-impl Rule {
+impl CompiledRule {
     #[inline]
     fn holds(&self, name: &str, labels: &[Label<'_>]) -> bool {
         self.name_holds(name) && self.rest.iter().all(|matcher| matcher.matches(labels))
@@ -82,18 +82,18 @@ impl Whitelist {
             }
             matchers.retain(|matcher| !index::always_holds(matcher));
             let (name, rest) = matchers.into_iter().partition(|matcher| matcher.name() == NAME_LABEL);
-            let mut rule = Rule { name, rest };
+            let mut rule = CompiledRule { name, rest };
             let id = u32::try_from(rules.len()).expect("fewer rules than bytes of memory");
             match name_condition(&mut rule) {
-                Some(Condition::Exact(values)) if values.is_empty() => continue,
+                Some(IndexCondition::Exact(values)) if values.is_empty() => continue,
                 Some(condition) => conditions.push((condition, id)),
                 None => unnamed.push(id),
             }
             rules.push(rule);
         }
         let (names, slots) = ValueIndex::build(conditions);
-        let named = slots.iter().map(|members| Group::build(&rules, members)).collect();
-        let unnamed = Group::build(&rules, &unnamed);
+        let named = slots.iter().map(|members| RuleGroup::build(&rules, members)).collect();
+        let unnamed = RuleGroup::build(&rules, &unnamed);
         Self { selectors, rules, names, named, unnamed }
     }
 
@@ -168,24 +168,24 @@ impl FromIterator<Selector> for Whitelist {
 }
 
 /// The most telling condition on the name, and `rule` without what it settles.
-fn name_condition(rule: &mut Rule) -> Option<Condition> {
+fn name_condition(rule: &mut CompiledRule) -> Option<IndexCondition> {
     let (position, condition) = rule
         .name
         .iter()
         .enumerate()
-        .filter_map(|(position, matcher)| Some((position, Condition::of(matcher)?)))
+        .filter_map(|(position, matcher)| Some((position, IndexCondition::of(matcher)?)))
         .min_by_key(|(_, condition)| condition.rank())?;
     match condition {
         // That there is a name says nothing.
-        Condition::Present => None,
-        Condition::Exact(mut values) => {
+        IndexCondition::Present => None,
+        IndexCondition::Exact(mut values) => {
             values.retain(|value| rule.name_holds(value));
             rule.name.clear();
-            Some(Condition::Exact(values))
+            Some(IndexCondition::Exact(values))
         }
-        Condition::Expression { .. } => Some(condition),
+        IndexCondition::Expression { .. } => Some(condition),
         // Found by it, a name meets it.
-        Condition::Prefix(_) | Condition::Suffix(_) => {
+        IndexCondition::Prefix(_) | IndexCondition::Suffix(_) => {
             rule.name.remove(position);
             Some(condition)
         }

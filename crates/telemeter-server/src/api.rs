@@ -14,7 +14,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde::Serialize;
 
-use self::query::Query;
+use self::query::QueryParameters;
 use crate::fleet_view::{
     FleetView,
     cluster::UNKNOWN,
@@ -38,8 +38,8 @@ const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue:
 
 /// All of it.
 pub fn router(view: FleetView) -> Router {
-    let not_found = || async { Problem(StatusCode::NOT_FOUND, "no such path; docs/api.md lists them".to_owned()) };
-    let not_get = || async { Problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here".to_owned()) };
+    let not_found = || async { ProblemJson(StatusCode::NOT_FOUND, "no such path; docs/api.md lists them".to_owned()) };
+    let not_get = || async { ProblemJson(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here".to_owned()) };
     let api = Router::new()
         .route("/summary", get(summary).fallback(not_get))
         .route("/clusters", get(clusters::clusters).fallback(not_get))
@@ -54,15 +54,15 @@ pub fn router(view: FleetView) -> Router {
 }
 
 /// Why there is no answer, in words.
-struct Problem(StatusCode, String);
+struct ProblemJson(StatusCode, String);
 
-impl From<String> for Problem {
+impl From<String> for ProblemJson {
     fn from(text: String) -> Self {
         Self(StatusCode::BAD_REQUEST, text)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ProblemJson {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
         struct Body {
@@ -85,34 +85,34 @@ fn json(body: &impl Serialize) -> Response {
     }
 }
 
-async fn summary(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri, &[])?;
+async fn summary(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
+    QueryParameters::of(&uri, &[])?;
     Ok(json(&view.read(FleetView::summary).await))
 }
 
-async fn history(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri, &[])?;
+async fn history(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
+    QueryParameters::of(&uri, &[])?;
     Ok(json(&view.read(FleetView::last_hour).await))
 }
 
-async fn metric(State(view): State<FleetView>, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri, &[])?;
+async fn metric(State(view): State<FleetView>, Path(name): Path<String>, uri: Uri) -> Result<Response, ProblemJson> {
+    QueryParameters::of(&uri, &[])?;
     let found = view.read(move |view| view.metric(&name)).await;
-    let unknown = || Problem(StatusCode::NOT_FOUND, UNKNOWN_METRIC.to_owned());
+    let unknown = || ProblemJson(StatusCode::NOT_FOUND, UNKNOWN_METRIC.to_owned());
     found.map(|metric| json(&metric)).ok_or_else(unknown)
 }
 
-async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri, &[])?;
+async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri) -> Result<Response, ProblemJson> {
+    QueryParameters::of(&uri, &[])?;
     let found = view.read(move |view| view.cluster(&id)).await;
-    found.map(|cluster| json(&cluster)).ok_or_else(|| Problem(StatusCode::NOT_FOUND, UNKNOWN.to_owned()))
+    found.map(|cluster| json(&cluster)).ok_or_else(|| ProblemJson(StatusCode::NOT_FOUND, UNKNOWN.to_owned()))
 }
 
-async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &["reason", "route", "since", "cluster", "search", "limit", "offset"])?;
+async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
+    let query = QueryParameters::of(&uri, &["reason", "route", "since", "cluster", "search", "limit", "offset"])?;
     let asked = RefusalQuery {
         reason: query.name("reason", telemeter_fleet::Reason::from_name)?,
-        route: query.name("route", telemeter_fleet::Route::from_name)?,
+        route: query.name("route", telemeter_fleet::ReportRoute::from_name)?,
         since: query.number("since")?,
         cluster: query.text("cluster").map(str::to_owned),
         search: query.text("search").unwrap_or_default().to_owned(),
@@ -121,8 +121,8 @@ async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, P
     Ok(view.read(move |view| json(&view.refusals(&asked, part))).await)
 }
 
-async fn metrics(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &["search", "sort", "order", "limit", "offset"])?;
+async fn metrics(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
+    let query = QueryParameters::of(&uri, &["search", "sort", "order", "limit", "offset"])?;
     let sort = query.name("sort", MetricSort::from_name)?;
     let asked = MetricQuery {
         search: query.text("search").unwrap_or_default().to_owned(),

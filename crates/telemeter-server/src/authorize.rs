@@ -10,10 +10,10 @@ use http::{HeaderName, header};
 use telemeter_auth::{
     Secret, bearer,
     composite_token::MAX_CLUSTER_ID_BYTES,
-    exchange::Exchange,
+    exchange::TokenResponse,
     jwt::{Claims, sign},
 };
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 use telemeter_wire::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER};
 
 use crate::{
@@ -57,9 +57,9 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     labels.insert(gateway.partition_label.clone(), cluster.clone());
     let claims = Claims::new(account, labels, gateway.clock.now_ms(), gateway.token_expire);
     let jwt = sign(&gateway.verifier.keys(), &claims).map_err(|error| RequestError::verified(&cluster, error))?; // 503
-    gateway.accepted(Route::Authorize, &cluster, &sender, None);
+    gateway.accepted(ReportRoute::Authorize, &cluster, &sender, None);
     let expires_in = i64::try_from(gateway.token_expire.as_secs()).unwrap_or(i64::MAX);
-    let body = Exchange::new(jwt, expires_in, claims.labels).to_json();
+    let body = TokenResponse::new(jwt, expires_in, claims.labels).to_json();
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),

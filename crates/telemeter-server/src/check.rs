@@ -8,40 +8,40 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use telemeter_http::{
     budget::MemoryBudget,
-    check::{self, Stage, Step, Steps},
+    check::{self, CheckStage, CheckStep, CheckSteps},
     clock::Clock,
 };
 
 use crate::{config::Config, serve::build};
 
 /// The keys of our tokens.
-pub const KEYS: Stage = Stage { name: "keys", exit_code: 30 };
+pub const KEYS: CheckStage = CheckStage { name: "keys", exit_code: 30 };
 /// The certificates of our listeners.
-pub const CERTIFICATE: Stage = Stage { name: "certificate", exit_code: 31 };
+pub const CERTIFICATE: CheckStage = CheckStage { name: "certificate", exit_code: 31 };
 /// The rules.
-pub const WHITELIST: Stage = Stage { name: "whitelist", exit_code: 32 };
+pub const WHITELIST: CheckStage = CheckStage { name: "whitelist", exit_code: 32 };
 /// The OpenID provider.
-pub const OIDC: Stage = Stage { name: "oidc", exit_code: 33 };
+pub const OIDC: CheckStage = CheckStage { name: "oidc", exit_code: 33 };
 /// The authority.
-pub const AUTHORITY: Stage = Stage { name: "authority", exit_code: 34 };
+pub const AUTHORITY: CheckStage = CheckStage { name: "authority", exit_code: 34 };
 /// The servers of memcached.
-pub const MEMCACHED: Stage = Stage { name: "memcached", exit_code: 35 };
+pub const MEMCACHED: CheckStage = CheckStage { name: "memcached", exit_code: 35 };
 /// The store.
-pub const STORE: Stage = Stage { name: "store", exit_code: 36 };
+pub const STORE: CheckStage = CheckStage { name: "store", exit_code: 36 };
 
 /// What one of the steps may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the steps one after the other. What fails does not keep the others from being tried. `offline` looks at flags and
 /// files only.
-pub async fn check(config: &Config, offline: bool, steps: &mut Steps<'_>) {
+pub async fn check(config: &Config, offline: bool, steps: &mut CheckSteps<'_>) {
     files::check(config, steps);
     if offline {
         return;
     }
-    if steps.has_failed(Stage::FILES) || steps.has_failed(KEYS) || steps.has_failed(WHITELIST) {
+    if steps.has_failed(CheckStage::FILES) || steps.has_failed(KEYS) || steps.has_failed(WHITELIST) {
         for (stage, tried) in [(AUTHORITY, "--authorize"), (STORE, "--forward-url")] {
-            steps.add(Step::skipped(stage, tried, "a file cannot be used"));
+            steps.add(CheckStep::skipped(stage, tried, "a file cannot be used"));
         }
         return;
     }
@@ -49,7 +49,11 @@ pub async fn check(config: &Config, offline: bool, steps: &mut Steps<'_>) {
     let (gateway, outbounds) = match build::gateway(config, &clock, &mut registry, &MemoryBudget::unlimited()) {
         Ok(built) => built,
         Err(error) => {
-            steps.add(Step::failed(Stage::PROXY, "certificates and proxy variables of outbound calls", error));
+            steps.add(CheckStep::failed(
+                CheckStage::PROXY,
+                "certificates and proxy variables of outbound calls",
+                error,
+            ));
             return;
         }
     };
@@ -58,14 +62,14 @@ pub async fn check(config: &Config, offline: bool, steps: &mut Steps<'_>) {
     if let (Some(oidc), Some(outbound), Some(token)) = (&config.oidc, outbound("oauth"), &gateway.token) {
         services::oidc(oidc, outbound, token, steps).await;
     }
-    if let (crate::config::Door::Authority(authority), Some(outbound), Some(tollbooth)) =
+    if let (crate::config::AuthorizationMode::Authority(authority), Some(outbound), Some(tollbooth)) =
         (&config.door, outbound("authorize"), &gateway.tollbooth)
     {
         if services::authority(&authority.url, outbound, tollbooth, steps).await {
             others.push(("--authorize", check::clock_offset(outbound, &authority.url).await));
         }
     } else {
-        let step = Step::warned(AUTHORITY, "--insecure-allow-any-cluster", "nobody is asked: every token is good");
+        let step = CheckStep::warned(AUTHORITY, "--insecure-allow-any-cluster", "nobody is asked: every token is good");
         steps.add(step.advise("give --authorize, but for a demo"));
     }
     if let Some(memcached) = &config.memcached {
@@ -80,7 +84,7 @@ pub async fn check(config: &Config, offline: bool, steps: &mut Steps<'_>) {
             }
         }
         _ => {
-            let step = Step::warned(STORE, "--recent-store", "what is acknowledged is held in memory alone");
+            let step = CheckStep::warned(STORE, "--recent-store", "what is acknowledged is held in memory alone");
             steps.add(step.advise("give --forward-url, but for a demo"));
         }
     }

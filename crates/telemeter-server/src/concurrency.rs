@@ -16,7 +16,7 @@ pub struct Concurrency {
 }
 
 /// The right to have one request under way. Its drop gives it back.
-pub struct Permit<'a> {
+pub struct RequestPermit<'a> {
     shard: &'a Mutex<HashMap<u64, usize>>,
     cluster: u64,
 }
@@ -43,7 +43,7 @@ impl Concurrency {
 
     /// One more of a cluster; `None` where it has as many as it may.
     #[must_use]
-    pub fn begin(&self, cluster: &str) -> Option<Permit<'_>> {
+    pub fn begin(&self, cluster: &str) -> Option<RequestPermit<'_>> {
         let cluster = self.keys.hash_one(cluster);
         let shard = &self.shards[cluster as usize % SHARDS];
         let mut counts = shard.lock();
@@ -52,11 +52,11 @@ impl Concurrency {
             return None;
         }
         *count += 1;
-        Some(Permit { shard, cluster })
+        Some(RequestPermit { shard, cluster })
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         let mut counts = self.shard.lock();
         if let Some(count) = counts.get_mut(&self.cluster) {

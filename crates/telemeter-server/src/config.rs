@@ -30,7 +30,7 @@ pub struct Config {
     /// How long a token of ours is good.
     pub token_expire: Duration,
     /// Who decides which cluster may report.
-    pub door: Door,
+    pub door: AuthorizationMode,
     /// How a receive request's identity label is held against its token.
     pub receive_identity: ReceiveIdentity,
     /// Whether the good series of a remote write are stored where others are refused; the answer is 400 all the same.
@@ -40,21 +40,21 @@ pub struct Config {
     /// Where the token for outbound calls comes from; without, calls carry none.
     pub oidc: Option<Oidc>,
     /// The shared cache of the authority's approvals; without, each replica caches its own.
-    pub memcached: Option<Memcached>,
+    pub memcached: Option<MemcachedSettings>,
     /// The shortest time between two uploads of one cluster; `None`: no limit.
     pub ratelimit: Option<Duration>,
     /// The store. `None` only where [`Config::recent_store`] stands in for it.
-    pub forward: Option<Forward>,
+    pub forward: Option<ForwardSettings>,
     /// Whom outbound calls trust beside the system's authorities.
     pub ca_files: CaFiles,
     /// What was forwarded lately, kept in memory and shown on the internal listener.
-    pub recent_store: Option<RecentStore>,
+    pub recent_store: Option<RecentStoreSettings>,
     /// What is known of each cluster, and where that goes.
-    pub fleet: Fleet,
+    pub fleet: FleetSettings,
     /// So many lines a second about refused requests are logged for each reason; 0: all.
     pub log_refusals_per_second: u32,
     /// What may pass and how it is changed.
-    pub rules: Rules,
+    pub rules: RuleSettings,
     /// Cap on the body of an upload, in decompressed bytes; exactly this many are accepted.
     pub limit_bytes: usize,
     /// Cap on the body of a receive request, in compressed bytes; decompressed it may be 16 times that.
@@ -62,7 +62,7 @@ pub struct Config {
     /// Counts the lines of the log that were dropped; shown in the metrics.
     pub dropped_log_lines: DroppedLogLines,
     /// What callers may make us hold, and how fast they have to be.
-    pub limits: Limits,
+    pub limits: CallerLimits,
     /// Whose requests the internal listener answers.
     pub internal_access: InternalAccess,
     /// The revision of the source that this program was built from.
@@ -73,7 +73,7 @@ pub struct Config {
 
 impl Config {
     /// The contract's defaults behind a given door: no TLS, no store, no rules, a rate limit of 4m30s.
-    pub fn new(door: Door) -> Self {
+    pub fn new(door: AuthorizationMode) -> Self {
         Self {
             listen: "0.0.0.0:9003".to_owned(),
             listen_internal: "localhost:9004".to_owned(),
@@ -92,13 +92,13 @@ impl Config {
             forward: None,
             ca_files: CaFiles::default(),
             recent_store: None,
-            fleet: Fleet::default(),
+            fleet: FleetSettings::default(),
             log_refusals_per_second: 20,
-            rules: Rules::default(),
+            rules: RuleSettings::default(),
             limit_bytes: 512_000,
             limit_receive_bytes: 1 << 20,
             dropped_log_lines: DroppedLogLines::default(),
-            limits: Limits::default(),
+            limits: CallerLimits::default(),
             internal_access: InternalAccess::default(),
             revision: "unknown",
             verbose: false,
@@ -108,7 +108,7 @@ impl Config {
 
 /// What callers may make us hold, and how fast they have to be.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct CallerLimits {
     /// Memory that the process is meant to stay under, in bytes; `None`: 75 % of what its cgroup allows, else 1 GiB.
     pub memory_bytes: Option<usize>,
     /// Requests of one cluster at once, over all its connections.
@@ -121,7 +121,7 @@ pub struct Limits {
     pub min_body_rate: u64,
 }
 
-impl Default for Limits {
+impl Default for CallerLimits {
     fn default() -> Self {
         Self {
             memory_bytes: None,
@@ -144,23 +144,23 @@ pub struct InternalAccess {
 
 /// Who decides which cluster may report.
 #[derive(Clone, Debug)]
-pub enum Door {
+pub enum AuthorizationMode {
     /// An authority is asked.
-    Authority(Authority),
+    Authority(AuthoritySettings),
     /// Nobody is asked and every token is good. For a demo; logged as a warning.
     AnyCluster,
 }
 
 /// The authority and how long we go on without it.
 #[derive(Clone)]
-pub struct Authority {
+pub struct AuthoritySettings {
     /// Where to `POST` the question. May hold user and password.
     pub url: Url,
     /// How long an approval still counts after its end while the authority is unavailable; zero: not at all.
     pub stale: Duration,
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for AuthoritySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("url", &bare(&self.url)).field("stale", &self.stale).finish()
     }
@@ -190,7 +190,7 @@ pub struct Oidc {
 
 /// The shared cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Memcached {
+pub struct MemcachedSettings {
     /// `host:port` each, at least one.
     pub servers: Vec<String>,
     /// How long an approval is kept: 1 s to 30 days, whole seconds.
@@ -201,14 +201,14 @@ pub struct Memcached {
 
 /// The store that metrics are forwarded to.
 #[derive(Clone)]
-pub struct Forward {
+pub struct ForwardSettings {
     /// Takes remote write. May hold user and password.
     pub url: Url,
     /// Sent as `THANOS-TENANT`; `None`: no such header.
     pub tenant: Option<String>,
 }
 
-impl fmt::Debug for Forward {
+impl fmt::Debug for ForwardSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forward").field("url", &bare(&self.url)).field("tenant", &self.tenant).finish()
     }
@@ -227,7 +227,7 @@ pub struct CaFiles {
 
 /// The bounds of the recent store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecentStore {
+pub struct RecentStoreSettings {
     /// How long a sample is kept.
     pub keep: Duration,
     /// Cap on its memory, in bytes.
@@ -236,7 +236,7 @@ pub struct RecentStore {
 
 /// What is known of each cluster, and where that goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fleet {
+pub struct FleetSettings {
     /// Labels of passing series whose values are kept; at most [`telemeter_fleet::MAX_LABELS`], of distinct names.
     pub labels: Vec<FleetLabel>,
     /// How many clusters are kept.
@@ -251,7 +251,7 @@ pub struct Fleet {
     pub replica: String,
 }
 
-impl Default for Fleet {
+impl Default for FleetSettings {
     /// A million clusters, 30 days, no labels, no file, no series; the replica is named as its host.
     fn default() -> Self {
         let telemeter_fleet::RegistryConfig { max_clusters, forget_after, .. } =
@@ -271,7 +271,7 @@ fn host_name() -> String {
 
 /// What may pass and how it is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct RuleSettings {
     /// Added to every series, over what it says itself: valid, distinct names, never `__name__` or the partition label.
     pub labels: Vec<(String, String)>,
     /// Must stand on every uploaded series, and are told to clients: names as in `labels`.
@@ -297,8 +297,9 @@ mod tests {
     #[test]
     fn debug_prints_no_secret() {
         let url = || Url::parse("https://hunter2:hunter2@store:1/write?key=hunter2").unwrap();
-        let mut config = Config::new(Door::Authority(Authority { url: url(), stale: Duration::ZERO }));
-        config.forward = Some(Forward { url: url(), tenant: None });
+        let mut config =
+            Config::new(AuthorizationMode::Authority(AuthoritySettings { url: url(), stale: Duration::ZERO }));
+        config.forward = Some(ForwardSettings { url: url(), tenant: None });
         config.oidc = Some(Oidc {
             issuer: "https://issuer".to_owned(),
             client_id: "telemeter".to_owned(),

@@ -13,7 +13,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use telemeter_auth::Error as AuthError;
-use telemeter_fleet::{Reason, Route};
+use telemeter_fleet::{Reason, ReportRoute};
 use telemeter_http::{body::BodyError, instrument::RequestId, panics};
 use telemeter_rules::Refusal;
 use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
@@ -332,8 +332,8 @@ impl IntoResponse for RequestError {
 
 /// A layer around the handler of a route: writes the line of each error that it answered with, and notes the refusal. An answer
 /// to remote write 2.0 says what was written.
-pub async fn explain(State((gateway, route)): State<(Gateway, Route)>, request: Request, next: Next) -> Response {
-    let is_v2 = route == Route::Receive && is_v2(request.headers());
+pub async fn explain(State((gateway, route)): State<(Gateway, ReportRoute)>, request: Request, next: Next) -> Response {
+    let is_v2 = route == ReportRoute::Receive && is_v2(request.headers());
     let mut response = explained(&gateway, route, request, next).await;
     if is_v2 {
         say_nothing_written(response.headers_mut());
@@ -341,7 +341,7 @@ pub async fn explain(State((gateway, route)): State<(Gateway, Route)>, request: 
     response
 }
 
-async fn explained(gateway: &Gateway, route: Route, request: Request, next: Next) -> Response {
+async fn explained(gateway: &Gateway, route: ReportRoute, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
     let sender = Sender::of(&request);
     let mut response = panics::caught(next.run(request)).await;

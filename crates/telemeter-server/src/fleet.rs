@@ -1,6 +1,6 @@
 //! What this replica knows of its fleet: who reports, who is refused and why, how much, and how well what it depends on is.
 //!
-//! Each request ends in [`Fleet::accepted`] or [`Fleet::refused`]; pages, the API and the series for the store read.
+//! Each request ends in [`FleetSettings::accepted`] or [`FleetSettings::refused`]; pages, the API and the series for the store read.
 
 pub mod dependencies;
 pub mod dropped;
@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use telemeter_fleet::{Accepted, MAX_LABELS, Reason, Refused, Registry, RegistryConfig, Report, Route, Thresholds};
+use telemeter_fleet::{
+    AcceptedRequest, MAX_LABELS, Reason, RefusedRequest, Registry, RegistryConfig, ReportRoute, ReportSummary,
+    Thresholds,
+};
 use telemeter_wire::SeriesSet;
 
 use self::{
@@ -42,21 +45,21 @@ pub struct Fleet {
     labels: FleetLabels,
     log: RefusalLog,
     /// Refusals since the start, by route and reason: all of them, and those of callers who were not verified.
-    refused: Counts,
-    unverified: Counts,
+    refused: RefusalCounters,
+    unverified: RefusalCounters,
 }
 
 /// By route and reason.
 #[derive(Default)]
-struct Counts([[AtomicU64; Reason::ALL.len()]; Route::ALL.len()]);
+struct RefusalCounters([[AtomicU64; Reason::ALL.len()]; ReportRoute::ALL.len()]);
 
-impl Counts {
-    fn inc(&self, route: Route, reason: Reason) {
+impl RefusalCounters {
+    fn inc(&self, route: ReportRoute, reason: Reason) {
         self.0[route as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn list(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
-        Route::ALL.into_iter().flat_map(move |route| {
+    fn list(&self) -> impl Iterator<Item = (ReportRoute, Reason, u64)> {
+        ReportRoute::ALL.into_iter().flat_map(move |route| {
             Reason::ALL.into_iter().filter_map(move |reason| {
                 let count = self.0[route as usize][reason as usize].load(Ordering::Relaxed);
                 (count > 0).then_some((route, reason, count))
@@ -67,7 +70,7 @@ impl Counts {
 
 /// What was seen of a report while it passed, for when the store has taken it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedReport {
     /// Series that no rule of the whitelist allows.
     pub filtered: usize,
     /// Samples that passed.
@@ -83,7 +86,7 @@ pub struct Seen {
 impl Fleet {
     /// Knows nobody yet.
     #[must_use]
-    pub fn new(config: &config::Fleet, log_refusals_per_second: u32) -> Self {
+    pub fn new(config: &config::FleetSettings, log_refusals_per_second: u32) -> Self {
         let labels = FleetLabels::new(config.labels.clone());
         let registry = Registry::new(RegistryConfig {
             max_clusters: config.max_clusters,
@@ -98,17 +101,17 @@ impl Fleet {
             dependencies: Dependencies::default(),
             labels,
             log: RefusalLog::new(log_refusals_per_second),
-            refused: Counts::default(),
-            unverified: Counts::default(),
+            refused: RefusalCounters::default(),
+            unverified: RefusalCounters::default(),
         }
     }
 
     /// Looks at the series of a report that passed.
-    pub fn seen(&self, cluster: &str, set: &SeriesSet<'_>, filtered: u64, bytes: usize, now_ms: i64) -> Seen {
+    pub fn seen(&self, cluster: &str, set: &SeriesSet<'_>, filtered: u64, bytes: usize, now_ms: i64) -> ObservedReport {
         let observed = self.labels.observe(set);
         let labels = &observed.labels[..self.labels.names().len()];
         let is_new = labels.iter().any(Option::is_some) && self.registry.labels_differ(cluster, labels);
-        Seen {
+        ObservedReport {
             filtered: usize::try_from(filtered).unwrap_or(usize::MAX),
             samples: observed.samples,
             bytes,
@@ -118,20 +121,27 @@ impl Fleet {
     }
 
     /// Notes a request that succeeded; `report` is what it brought, and how many series of it went on.
-    pub fn accepted(&self, route: Route, cluster: &str, sender: &Sender, report: Option<(&Seen, usize)>, now_ms: i64) {
+    pub fn accepted(
+        &self,
+        route: ReportRoute,
+        cluster: &str,
+        sender: &Sender,
+        report: Option<(&ObservedReport, usize)>,
+        now_ms: i64,
+    ) {
         self.rates.accepted(route, report.map_or(0, |(seen, _)| seen.samples));
         let mut labels = [None; MAX_LABELS];
         let changed = report.and_then(|(seen, _)| seen.labels.as_deref()).unwrap_or_default();
         for (label, changed) in labels.iter_mut().zip(changed) {
             *label = changed.as_deref();
         }
-        self.registry.accept(&Accepted {
+        self.registry.accept(&AcceptedRequest {
             cluster,
             route,
             now_ms,
             peer: sender.peer,
             user_agent: sender.user_agent(),
-            report: report.map(|(seen, series)| Report {
+            report: report.map(|(seen, series)| ReportSummary {
                 series,
                 filtered: seen.filtered,
                 bytes: seen.bytes,
@@ -142,12 +152,12 @@ impl Fleet {
     }
 
     /// Notes a request that did not succeed, and writes its line of the log.
-    pub fn refused(&self, route: Route, sender: &Sender, refused: &RequestError, now_ms: i64) {
+    pub fn refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
         let (reason, status) = (refused.error.reason(), refused.error.status().as_u16());
         self.rates.refused(route);
         self.refused.inc(route, reason);
         let (peer, user_agent) = (sender.peer, sender.user_agent());
-        let note = |cluster| Refused { cluster, route, reason, status, now_ms, peer, user_agent };
+        let note = |cluster| RefusedRequest { cluster, route, reason, status, now_ms, peer, user_agent };
         match &refused.cluster {
             ClusterId::Verified(cluster) => self.registry.refuse(&note(cluster)),
             ClusterId::Claimed(cluster) => self.registry.refuse_claimed(&note(cluster)),
@@ -186,12 +196,12 @@ impl Fleet {
     }
 
     /// Refusals since the start, by route and reason.
-    pub fn refusals(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
+    pub fn refusals(&self) -> impl Iterator<Item = (ReportRoute, Reason, u64)> {
         self.refused.list()
     }
 
     /// Those of them whose sender was not verified.
-    pub fn unverified_refusals(&self) -> impl Iterator<Item = (Route, Reason, u64)> {
+    pub fn unverified_refusals(&self) -> impl Iterator<Item = (ReportRoute, Reason, u64)> {
         self.unverified.list()
     }
 }
@@ -206,7 +216,7 @@ fn say_left_out(reason: Reason, more: u64) {
     }
 }
 
-/// So long apart are two calls of [`Fleet::tick`].
+/// So long apart are two calls of [`FleetSettings::tick`].
 pub const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ pub mod summary;
 use std::{fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
-use telemeter_http::tls::Tls;
+use telemeter_http::tls::ListenerTls;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{gateway::Gateway, pages::human, read_turns::ReadTurns};
+use crate::{gateway::Gateway, pages::human, read_turns::ReadQueue};
 
 /// So many readers walk over the fleet at a time; the others wait for their turn.
 const READERS: usize = 2;
@@ -26,13 +26,13 @@ pub struct FleetView(Arc<Inner>);
 
 struct Inner {
     gateway: Gateway,
-    about: About,
-    turns: ReadTurns,
+    about: ReplicaInfo,
+    turns: ReadQueue,
 }
 
 /// Which program and which replica this is.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct ReplicaInfo {
     /// The program's version.
     pub version: &'static str,
     /// The revision of its source.
@@ -42,7 +42,7 @@ pub struct About {
     /// The name of this replica.
     pub replica: String,
     /// The certificates of the listeners `external` and `internal`, where they have one.
-    pub certificates: Vec<(&'static str, Tls)>,
+    pub certificates: Vec<(&'static str, ListenerTls)>,
 }
 
 /// A time that is written as RFC 3339 in UTC, to the second. In milliseconds since 1970.
@@ -76,14 +76,14 @@ pub struct Listed<T> {
 
 /// Which part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ListPart {
     /// So many are passed over.
     pub offset: usize,
     /// So many at most; `usize::MAX`: all.
     pub limit: usize,
 }
 
-impl Part {
+impl ListPart {
     /// The part of these, of which there are `all`.
     fn of<T>(self, all: &mut Vec<T>) {
         all.drain(..self.offset.min(all.len()));
@@ -105,13 +105,13 @@ impl Part {
 impl FleetView {
     /// Of what this gateway knows.
     #[must_use]
-    pub fn new(gateway: Gateway, about: About) -> Self {
-        Self(Arc::new(Inner { gateway, about, turns: ReadTurns::new(READERS) }))
+    pub fn new(gateway: Gateway, about: ReplicaInfo) -> Self {
+        Self(Arc::new(Inner { gateway, about, turns: ReadQueue::new(READERS) }))
     }
 
     /// Which program and which replica this is.
     #[must_use]
-    pub fn about(&self) -> &About {
+    pub fn about(&self) -> &ReplicaInfo {
         &self.0.about
     }
 
@@ -158,7 +158,7 @@ mod tests {
         sorted.sort_unstable();
         for (offset, limit) in [(0, 10), (990, 100), (5, 0), (2000, 10), (0, usize::MAX), (10, usize::MAX), (0, 1000)] {
             let mut part = all.clone();
-            Part { offset, limit }.sorted(&mut part, Ord::cmp);
+            ListPart { offset, limit }.sorted(&mut part, Ord::cmp);
             let expected: Vec<u32> = sorted.iter().copied().skip(offset).take(limit).collect();
             assert_eq!(part, expected, "{offset} {limit}");
         }

@@ -30,12 +30,12 @@ use url::Url;
 
 pub use self::{batch::BatchConfig, scheduler::DEADLINE};
 use self::{
-    batch::{Caller, start_batches},
-    queue::{Standing, Waiting},
+    batch::{WaitingCaller, start_batches},
+    queue::{Standing, WaitingRequest},
     scheduler::Scheduler,
     store_client::StoreClient,
 };
-use crate::{error::Error, ratelimit::Taken};
+use crate::{error::Error, ratelimit::SlotRecord};
 
 /// The way to the store. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ struct Inner {
     config: BatchConfig,
     /// Hashes clusters' IDs, so that nobody can choose two that meet.
     keys: RandomState,
-    scheduler: Mutex<Scheduler<Caller>>,
+    scheduler: Mutex<Scheduler<WaitingCaller>>,
     full: Notify,
     /// By standing.
     permits: [Arc<Semaphore>; 3],
@@ -54,7 +54,7 @@ struct Inner {
 
 /// A `WriteRequest` as it is sent.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct WriteMessage {
     /// Its bytes, as a snappy block.
     pub block: Bytes,
     /// How many they are, decompressed.
@@ -72,7 +72,7 @@ pub struct StoreRefusal {
 
 /// What became of a message.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum StoreOutcome {
     /// The store has it, and said so with this status.
     Taken(StatusCode),
     /// The store will never take it.
@@ -90,7 +90,7 @@ pub enum Outcome {
     Overloaded,
 }
 
-impl Outcome {
+impl StoreOutcome {
     /// The store's status as a number, 0 where there was no answer.
     #[must_use]
     pub fn status_code(&self) -> u16 {
@@ -147,26 +147,26 @@ impl Forward {
     }
 
     /// Sends a message of a cluster, and waits for what the store says of it.
-    pub async fn send(&self, cluster: &str, message: Message) -> Outcome {
+    pub async fn send(&self, cluster: &str, message: WriteMessage) -> StoreOutcome {
         self.send_in_slot(cluster, message, None).await
     }
 
     /// The same of an upload: its slot is taken once more where the store takes the message after the caller has left.
-    pub async fn send_in_slot(&self, cluster: &str, message: Message, taken: Option<Taken>) -> Outcome {
+    pub async fn send_in_slot(&self, cluster: &str, message: WriteMessage, taken: Option<SlotRecord>) -> StoreOutcome {
         let inner = &self.0;
         let (answer, response) = oneshot::channel();
         let now = Instant::now();
-        let request = Waiting {
+        let request = WaitingRequest {
             cluster: inner.keys.hash_one(cluster),
             block_bytes: message.block.len(),
             plain_bytes: message.plain_bytes,
             arrived: now,
             expires: now + DEADLINE,
-            item: Caller { message, span: tracing::Span::current(), answer, taken },
+            item: WaitingCaller { message, span: tracing::Span::current(), answer, taken },
         };
         {
             let mut scheduler = inner.scheduler.lock();
-            let Ok(standing) = scheduler.push(request, now) else { return Outcome::Overloaded };
+            let Ok(standing) = scheduler.push(request, now) else { return StoreOutcome::Overloaded };
             let is_full = scheduler.totals(Standing::Good).plain_bytes >= inner.config.max_bytes;
             if scheduler.starts(standing) {
                 start_batches(inner, standing);
@@ -175,7 +175,7 @@ impl Forward {
                 inner.full.notify_one();
             }
         }
-        response.await.unwrap_or_else(|_| Outcome::unavailable(None, "the task that sends ended"))
+        response.await.unwrap_or_else(|_| StoreOutcome::unavailable(None, "the task that sends ended"))
     }
 }
 

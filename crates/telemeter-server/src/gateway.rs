@@ -14,23 +14,23 @@ use axum::extract::Request;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use telemeter_auth::{
-    jwt::Verifier,
+    jwt::TokenVerifier,
     oidc::TokenSource,
-    tollbooth::{Asker, Tollbooth},
+    tollbooth::{Authority, QuestionOrigin},
 };
 use telemeter_fleet::{
-    Route,
+    ReportRoute,
     recent_store::{RecentStore, Staged},
 };
 use telemeter_http::{
-    body::{Buffer, BufferPool, Client, Pace, Readers},
-    budget::{MemoryBudget, Reservation, Share},
+    body::{BodyClient, BodyPace, Buffer, BufferPool, Readers},
+    budget::{MemoryBudget, MemoryShare, Reservation},
     clock::Clock,
     listen::{ClientNetwork, Peer},
 };
 use telemeter_rules::newest::Newest;
 use telemeter_wire::{
-    Arena, Limits,
+    Arena, DecodeLimits,
     remote_write::{EncodedSeries, Layout},
     snappy,
 };
@@ -39,15 +39,15 @@ mod large;
 #[cfg(test)]
 mod sizing;
 
-use self::large::Large;
+use self::large::LargeRequests;
 use crate::{
-    concurrency::{Concurrency, Permit},
+    concurrency::{Concurrency, RequestPermit},
     error::{Error, RequestError},
-    fleet::{Fleet, Seen},
-    forward::{Forward, Message},
+    fleet::{Fleet, ObservedReport},
+    forward::{Forward, WriteMessage},
     metrics::{ForwardResult, Metrics, ResultLabel, StatusLabel},
-    ratelimit::{RateLimit, Slot, Taken},
-    rules::Rules,
+    ratelimit::{RateLimit, Slot, SlotRecord},
+    rules::ServerRules,
     sender::Sender,
 };
 
@@ -74,22 +74,22 @@ const KEPT_WORKSPACE_BYTES: usize = 64 << 20;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Shared>);
+pub struct Gateway(Arc<GatewayParts>);
 
 /// The parts of a [`Gateway`].
-pub struct Shared {
+pub struct GatewayParts {
     /// The time.
     pub clock: Clock,
     /// The counters.
     pub metrics: Metrics,
     /// Knows our tokens.
-    pub verifier: Verifier,
+    pub verifier: TokenVerifier,
     /// Asks who may send; `None`: everybody may.
-    pub tollbooth: Option<Tollbooth>,
+    pub tollbooth: Option<Authority>,
     /// Holds clusters to their rate; `None`: no limit.
     pub ratelimit: Option<Arc<RateLimit>>,
     /// The operator's rules.
-    pub rules: ArcSwap<Rules>,
+    pub rules: ArcSwap<ServerRules>,
     /// The way to the store; `None` where the recent store stands in for it.
     pub forward: Option<Forward>,
     /// The token for calls to the store and the authority, where an OIDC provider gives one.
@@ -123,9 +123,9 @@ pub struct Shared {
 }
 
 impl std::ops::Deref for Gateway {
-    type Target = Shared;
+    type Target = GatewayParts;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &GatewayParts {
         &self.0
     }
 }
@@ -133,7 +133,7 @@ impl std::ops::Deref for Gateway {
 impl Gateway {
     /// Of these parts.
     #[must_use]
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: GatewayParts) -> Self {
         Self(Arc::new(shared))
     }
 
@@ -146,12 +146,18 @@ impl Gateway {
     }
 
     /// Notes a request that succeeded; `report` is what it brought, and how many samples of it the store took.
-    pub fn accepted(&self, route: Route, cluster: &str, sender: &Sender, report: Option<(&Seen, usize)>) {
+    pub fn accepted(
+        &self,
+        route: ReportRoute,
+        cluster: &str,
+        sender: &Sender,
+        report: Option<(&ObservedReport, usize)>,
+    ) {
         self.fleet.accepted(route, cluster, sender, report, self.clock.now_ms());
     }
 
     /// Notes a request that did not succeed: counters, registry, log.
-    pub fn refused(&self, route: Route, sender: &Sender, refused: &RequestError) {
+    pub fn refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError) {
         self.metrics.refused(route, &refused.error);
         self.fleet.refused(route, sender, refused, self.clock.now_ms());
     }
@@ -173,7 +179,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::ManyAtOnce`] where it has as many as it may.
-    pub fn begin(&self, cluster: &str) -> Result<Permit<'_>, Error> {
+    pub fn begin(&self, cluster: &str) -> Result<RequestPermit<'_>, Error> {
         self.concurrency.begin(cluster).ok_or(Error::ManyAtOnce)
     }
 
@@ -182,7 +188,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::Body`]; [`BodyError::NoRoom`](telemeter_http::body::BodyError::NoRoom) where too much is being read already.
     pub async fn read(&self, request: Request, cluster: &str, cap_bytes: usize) -> Result<Buffer, Error> {
-        let pace = Pace { deadline: BODY_DEADLINE, min_bytes_per_second: self.min_body_rate, grace: BODY_GRACE };
+        let pace = BodyPace { deadline: BODY_DEADLINE, min_bytes_per_second: self.min_body_rate, grace: BODY_GRACE };
         let client = self.workspaces.readers.client(cluster);
         self.read_of(request, client, cap_bytes, &pace).await
     }
@@ -192,13 +198,19 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::read`].
     pub async fn read_form(&self, request: Request, cap_bytes: usize) -> Result<Buffer, Error> {
-        let pace = Pace { deadline: FORM_DEADLINE, min_bytes_per_second: 0, grace: FORM_DEADLINE };
+        let pace = BodyPace { deadline: FORM_DEADLINE, min_bytes_per_second: 0, grace: FORM_DEADLINE };
         let network = request.extensions().get::<Peer>().map(|peer| ClientNetwork::from(peer.0.ip()));
         let client = self.workspaces.readers.client(network);
         self.read_of(request, client, cap_bytes, &pace).await
     }
 
-    async fn read_of(&self, request: Request, client: Client, cap_bytes: usize, pace: &Pace) -> Result<Buffer, Error> {
+    async fn read_of(
+        &self,
+        request: Request,
+        client: BodyClient,
+        cap_bytes: usize,
+        pace: &BodyPace,
+    ) -> Result<Buffer, Error> {
         Ok(self.workspaces.readers.read(request.into_body(), client, cap_bytes, pace).await?)
     }
 
@@ -209,9 +221,9 @@ impl Gateway {
     /// As [`Outcome::into_result`](crate::forward::Outcome::into_result).
     pub async fn deliver(
         &self,
-        route: Route,
+        route: ReportRoute,
         cluster: &str,
-        taken: Option<Taken>,
+        taken: Option<SlotRecord>,
         sender: &Sender,
         write: Write,
     ) -> Result<StatusCode, Error> {
@@ -222,9 +234,9 @@ impl Gateway {
 
     async fn send_on(
         &self,
-        route: Route,
+        route: ReportRoute,
         cluster: &str,
-        taken: Option<Taken>,
+        taken: Option<SlotRecord>,
         write: &Write,
     ) -> Result<StatusCode, Error> {
         if write.series == 0 {
@@ -234,7 +246,7 @@ impl Gateway {
         if let Some(forward) = &self.forward {
             let staged_bytes = write.staged.as_ref().map_or(0, Staged::held_bytes);
             let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR).saturating_add(staged_bytes);
-            let _held = self.workspaces.budget.try_reserve(Share::Forward, bytes).ok_or(Error::Overloaded)?;
+            let _held = self.workspaces.budget.try_reserve(MemoryShare::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
             let outcome = forward.send_in_slot(cluster, write.message.clone(), taken).await;
             self.fleet.dependencies.store_answered(&outcome, started.elapsed(), self.clock.now_ms());
@@ -243,20 +255,20 @@ impl Gateway {
             let label =
                 ResultLabel { result: if result.is_ok() { ForwardResult::success } else { ForwardResult::error } };
             match route {
-                Route::Upload => {
+                ReportRoute::Upload => {
                     let took = started.elapsed().as_secs_f64();
                     self.metrics.forward_duration.get_or_create(&code).observe(took);
                     self.metrics.forward_requests.get_or_create(&label).inc();
                 }
-                Route::Receive | Route::Authorize => {
+                ReportRoute::Receive | ReportRoute::Authorize => {
                     self.metrics.receive_forward_requests.get_or_create(&label).inc();
                 }
             }
             status = result?;
         }
         match route {
-            Route::Upload => self.metrics.forward_samples.inc_by(write.series as u64),
-            Route::Receive | Route::Authorize => self.metrics.receive_series.inc_by(write.series as u64),
+            ReportRoute::Upload => self.metrics.forward_samples.inc_by(write.series as u64),
+            ReportRoute::Receive | ReportRoute::Authorize => self.metrics.receive_series.inc_by(write.series as u64),
         };
         if let (Some(store), Some(staged)) = (&self.recent_store, &write.staged) {
             store.commit(cluster, staged, self.clock.now_ms());
@@ -273,11 +285,11 @@ impl Gateway {
 /// What is to be delivered: a `WriteRequest`.
 pub struct Write {
     /// Its bytes.
-    pub message: Message,
+    pub message: WriteMessage,
     /// How many series it holds.
     pub series: usize,
     /// What was seen of it.
-    pub seen: Seen,
+    pub seen: ObservedReport,
     /// What the recent store is to keep of it.
     pub staged: Option<Staged>,
 }
@@ -285,20 +297,20 @@ pub struct Write {
 /// Rooms that requests work in, one after the other; and the budget of it all.
 pub struct Workspaces {
     budget: MemoryBudget,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleWorkspaces>,
     buffers: BufferPool,
     readers: Readers,
-    large: Large,
+    large: LargeRequests,
 }
 
 /// Rooms that nobody works in, each with what it holds.
 #[derive(Default)]
-struct Idle {
+struct IdleWorkspaces {
     rooms: Vec<(Workspace, Reservation)>,
     bytes: usize,
 }
 
-impl Idle {
+impl IdleWorkspaces {
     fn take(&mut self) -> Option<(Workspace, Reservation)> {
         let (room, held) = self.rooms.pop()?;
         self.bytes -= held.bytes();
@@ -357,10 +369,10 @@ impl Workspaces {
     /// Within a budget.
     #[must_use]
     pub fn new(budget: MemoryBudget) -> Self {
-        let max_kept_bytes = MAX_KEPT_BYTES.min(budget.capacity_bytes(Share::Bodies) / KEPT_BUFFER_PART);
+        let max_kept_bytes = MAX_KEPT_BYTES.min(budget.capacity_bytes(MemoryShare::Bodies) / KEPT_BUFFER_PART);
         let buffers = BufferPool::new(2 * KEPT_WORKSPACES, max_kept_bytes);
         let readers = Readers::new(budget.clone(), buffers.clone());
-        let large = Large::of(&budget);
+        let large = LargeRequests::of(&budget);
         Self { budget, idle: Mutex::default(), buffers, readers, large }
     }
 
@@ -390,12 +402,12 @@ impl Workspaces {
             None => (Workspace::default(), None),
         };
         let more = bytes.saturating_sub(held.as_ref().map_or(0, Reservation::bytes));
-        let mut working = self.budget.try_reserve(Share::Workspaces, more);
+        let mut working = self.budget.try_reserve(MemoryShare::Workspaces, more);
         if working.is_none() {
             // What idle rooms hold is there for others.
             self.idle.lock().clear();
             (workspace, held) = (Workspace::default(), None);
-            working = self.budget.try_reserve(Share::Workspaces, bytes);
+            working = self.budget.try_reserve(MemoryShare::Workspaces, bytes);
         }
         let working = working.ok_or(Error::Overloaded)?;
         let result = work(&mut workspace);
@@ -403,7 +415,7 @@ impl Workspaces {
         drop((working, held));
         let bytes = workspace.held_bytes();
         if bytes <= self.large.together_bytes
-            && let Some(held) = self.budget.try_reserve(Share::Workspaces, bytes)
+            && let Some(held) = self.budget.try_reserve(MemoryShare::Workspaces, bytes)
         {
             self.idle.lock().keep(workspace, held);
         }
@@ -412,10 +424,10 @@ impl Workspaces {
 
     /// Compresses what is to be delivered.
     #[must_use]
-    pub fn compress(&self, encoder: &mut snappy::Encoder, encoded: &[u8]) -> Message {
+    pub fn compress(&self, encoder: &mut snappy::Encoder, encoded: &[u8]) -> WriteMessage {
         let mut block = self.buffers.take();
         encoder.block(encoded, &mut block);
-        Message { block: block.freeze(), plain_bytes: encoded.len() }
+        WriteMessage { block: block.freeze(), plain_bytes: encoded.len() }
     }
 }
 
@@ -426,15 +438,15 @@ fn work_bytes(plain_bytes: usize) -> usize {
 
 /// Where a request comes from. One that came over no connection of ours counts as from the address `::`.
 #[must_use]
-pub fn asker(request: &Request) -> Asker {
+pub fn asker(request: &Request) -> QuestionOrigin {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    Asker { peer: peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) }
+    QuestionOrigin { peer: peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) }
 }
 
 /// How much one request may hold.
 #[must_use]
-pub fn limits() -> Limits {
-    Limits::default()
+pub fn limits() -> DecodeLimits {
+    DecodeLimits::default()
 }
 
 /// The one value of a header, as text.

@@ -23,4 +23,4 @@ mod serve;
 mod upload;
 
 pub use config::Config;
-pub use serve::{Server, StartError, gateway_without_listener, serve};
+pub use serve::{RunningServer, ServerStartError, gateway_without_listener, serve};

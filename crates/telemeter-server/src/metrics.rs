@@ -5,9 +5,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 use telemeter_http::{body::BodyError, metrics::forward_histogram};
-use telemeter_rules::{Refusal, Report};
+use telemeter_rules::{Refusal, StepCounts};
 use telemeter_wire::Error as WireError;
 
 use crate::error::Error;
@@ -24,7 +24,7 @@ pub struct Metrics {
     /// Uploaded samples that were ahead of our clock and got our time.
     pub forward_overwritten: Counter,
     /// Uploaded samples by the drift of their time.
-    pub overwritten: Family<TenseLabel, Counter>,
+    pub overwritten: Family<DriftDirectionLabel, Counter>,
     /// Labels elided.
     pub elided: Counter,
     /// Remote-write requests sent to the store.
@@ -78,15 +78,15 @@ pub struct StatusLabel {
 
 /// Sample time against ours.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct TenseLabel {
+pub struct DriftDirectionLabel {
     /// `past`, `present` or `future`.
-    pub tense: Tense,
+    pub tense: DriftDirection,
 }
 
 /// Sample time against ours.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label's values")]
-pub enum Tense {
+pub enum DriftDirection {
     /// Over five minutes behind.
     past,
     /// Within five minutes.
@@ -228,20 +228,20 @@ impl Metrics {
             drop(metrics.forward_requests.get_or_create(&ResultLabel { result }));
             drop(metrics.receive_forward_requests.get_or_create(&ResultLabel { result }));
         }
-        for tense in [Tense::past, Tense::present, Tense::future] {
-            drop(metrics.overwritten.get_or_create(&TenseLabel { tense }));
+        for tense in [DriftDirection::past, DriftDirection::present, DriftDirection::future] {
+            drop(metrics.overwritten.get_or_create(&DriftDirectionLabel { tense }));
         }
-        for handler in [Route::Upload, Route::Receive] {
+        for handler in [ReportRoute::Upload, ReportRoute::Receive] {
             drop(metrics.filtered.get_or_create(&RouteLabel { handler: handler.name() }));
         }
         metrics
     }
 
     /// Counts a request that did not succeed.
-    pub fn refused(&self, route: Route, error: &Error) {
+    pub fn refused(&self, route: ReportRoute, error: &Error) {
         let labels = RefusedLabels { handler: route.name(), reason: error.reason().name() };
         self.refused.get_or_create(&labels).inc();
-        if route != Route::Receive {
+        if route != ReportRoute::Receive {
             return;
         }
         match error {
@@ -259,17 +259,19 @@ impl Metrics {
     }
 
     /// Adds what the steps of one request counted.
-    pub fn add(&self, route: Route, report: &Report) {
+    pub fn add(&self, route: ReportRoute, report: &StepCounts) {
         self.elided.inc_by(report.elided_labels);
         if report.filtered > 0 {
             self.filtered.get_or_create(&RouteLabel { handler: route.name() }).inc_by(report.filtered);
         }
         self.forward_overwritten.inc_by(report.ahead);
-        for (tense, count) in
-            [(Tense::past, report.past), (Tense::present, report.present), (Tense::future, report.future)]
-        {
+        for (tense, count) in [
+            (DriftDirection::past, report.past),
+            (DriftDirection::present, report.present),
+            (DriftDirection::future, report.future),
+        ] {
             if count > 0 {
-                self.overwritten.get_or_create(&TenseLabel { tense }).inc_by(count);
+                self.overwritten.get_or_create(&DriftDirectionLabel { tense }).inc_by(count);
             }
         }
     }

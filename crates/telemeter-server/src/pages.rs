@@ -86,26 +86,26 @@ fn router(pages: Pages) -> Router {
 }
 
 /// What every page has beside its own.
-struct Frame {
+struct PageFrame {
     style: &'static str,
     script: &'static str,
     /// Which link of the navigation leads here.
     here: &'static str,
     /// When the page was made.
-    now: human::When,
+    now: human::ShownTime,
     replica: String,
     version: &'static str,
     has_federate: bool,
 }
 
-impl Frame {
+impl PageFrame {
     fn new(here: &'static str, view: &FleetView) -> Self {
         let now_ms = view.now_ms();
         Self {
             style: assets::style_name(),
             script: assets::script_name(),
             here,
-            now: human::When::new(now_ms, now_ms),
+            now: human::ShownTime::new(now_ms, now_ms),
             replica: view.about().replica.clone(),
             version: view.about().version,
             has_federate: view.gateway().recent_store.is_some(),
@@ -132,7 +132,7 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 #[derive(Template)]
 #[template(path = "not_found.html")]
 struct NotFound {
-    frame: Frame,
+    frame: PageFrame,
     path: String,
 }
 
@@ -140,7 +140,7 @@ struct NotFound {
 async fn not_found(State(pages): State<Pages>, headers: HeaderMap, uri: Uri) -> Response {
     if wants_html(&headers) {
         let path = uri.path()[..uri.path().floor_char_boundary(256)].to_owned();
-        return page(StatusCode::NOT_FOUND, &NotFound { frame: Frame::new("", &pages.view), path });
+        return page(StatusCode::NOT_FOUND, &NotFound { frame: PageFrame::new("", &pages.view), path });
     }
     (StatusCode::NOT_FOUND, "no such path; GET / lists them\n").into_response()
 }

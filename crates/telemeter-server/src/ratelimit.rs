@@ -26,12 +26,12 @@ pub struct RateLimit {
 #[must_use]
 #[derive(Debug)]
 pub struct Slot {
-    taken: Option<Taken>,
+    taken: Option<SlotRecord>,
 }
 
 /// What a [`Slot`] took, to take it once more where the store took the data of a caller that had left.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct SlotRecord {
     limit: Arc<RateLimit>,
     fingerprint: u128,
     next_ms: i64,
@@ -111,7 +111,7 @@ impl RateLimit {
             make_room(&mut shard, now_ms);
         }
         shard.insert(fingerprint, next_ms);
-        Ok(Slot { taken: Some(Taken { limit: self.clone(), fingerprint, next_ms }) })
+        Ok(Slot { taken: Some(SlotRecord { limit: self.clone(), fingerprint, next_ms }) })
     }
 
     /// When the next slot of this cluster comes up, in milliseconds; `None` where it may upload at once.
@@ -175,7 +175,7 @@ impl Slot {
 
     /// What was taken; `None` where there is no limit.
     #[must_use]
-    pub fn taken(&self) -> Option<Taken> {
+    pub fn taken(&self) -> Option<SlotRecord> {
         self.taken.clone()
     }
 
@@ -194,7 +194,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(Taken { limit, fingerprint, next_ms }) = self.taken.take() else { return };
+        let Some(SlotRecord { limit, fingerprint, next_ms }) = self.taken.take() else { return };
         let mut shard = limit.shard(fingerprint).lock();
         if shard.get(&fingerprint) == Some(&next_ms) {
             shard.remove(&fingerprint);
@@ -202,7 +202,7 @@ impl Drop for Slot {
     }
 }
 
-impl Taken {
+impl SlotRecord {
     /// Takes the slot once more, where it was given back and no later one was taken since.
     pub fn take_again(self) {
         let Self { limit, fingerprint, next_ms } = self;

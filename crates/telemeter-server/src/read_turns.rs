@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Lets so many read at a time; the others wait for their turn. Cheap to clone; clones share the turns.
 #[derive(Clone)]
-pub(crate) struct ReadTurns(Arc<Semaphore>);
+pub(crate) struct ReadQueue(Arc<Semaphore>);
 
-impl ReadTurns {
+impl ReadQueue {
     pub(crate) fn new(at_a_time: usize) -> Self {
         Self(Arc::new(Semaphore::new(at_a_time)))
     }

@@ -8,11 +8,11 @@ use axum::{
 };
 use http::StatusCode;
 use telemeter_auth::{bearer, composite_token};
-use telemeter_fleet::{Route, recent_store::Staged};
+use telemeter_fleet::{ReportRoute, recent_store::Staged};
 use telemeter_http::body::Buffer;
-use telemeter_rules::Report;
+use telemeter_rules::StepCounts;
 use telemeter_wire::{
-    Error as WireError, Limits, SeriesSet,
+    DecodeLimits, Error as WireError, SeriesSet,
     remote_write::{self, Layout, v2},
     snappy,
 };
@@ -21,10 +21,10 @@ use self::protocol::Protocol;
 pub(crate) use self::protocol::{is_v2, put_written, say_nothing_written};
 use crate::{
     error::{Error, PartialWrite, RequestError},
-    fleet::Seen,
-    forward::Message,
+    fleet::ObservedReport,
+    forward::WriteMessage,
     gateway::{Gateway, Workspace, Write, asker, limits},
-    rules::Steps,
+    rules::ServerSteps,
     sender::Sender,
 };
 
@@ -71,14 +71,14 @@ async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Resp
             (processed, Some(contents))
         }
     };
-    let Processed { write, refused } = processed;
+    let ProcessedBody { write, refused } = processed;
     if let Some(refused) = refused {
         if !refused.is_all() {
-            gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
+            gateway.deliver(ReportRoute::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
         }
         return Err(Error::PartialWrite(Box::new(refused))); // 400
     }
-    let status = gateway.deliver(Route::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
+    let status = gateway.deliver(ReportRoute::Receive, cluster, None, &sender, write).await?; // what the store said, or 503
     let Some(contents) = success else { return Ok(status.into_response()) };
     // What the rules left out was written as well as it ever will be: a sender would count it as lost.
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -87,7 +87,7 @@ async fn take(gateway: &Gateway, request: Request, cluster: &str) -> Result<Resp
 }
 
 /// What became of a body.
-struct Processed {
+struct ProcessedBody {
     /// What is to be delivered.
     write: Write,
     /// The series that were refused, where the others go on (`--partial-writes`).
@@ -95,7 +95,7 @@ struct Processed {
 }
 
 /// One pass over the body: decompress, decode, apply the rules, encode. What no step changed goes on as it came, compressed and all.
-fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<Processed, Error> {
+fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<ProcessedBody, Error> {
     let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
@@ -115,12 +115,12 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
             layout.of_unchanged(&set);
             gateway.stage(cluster, layout.series(plain))
         });
-        let message = Message { block: body.freeze(), plain_bytes: plain.len() };
-        return Ok(Processed { write: Write { message, series, seen, staged }, refused });
+        let message = WriteMessage { block: body.freeze(), plain_bytes: plain.len() };
+        return Ok(ProcessedBody { write: Write { message, series, seen, staged }, refused });
     }
     let staged = encode(gateway, cluster, &set, encoded, placed);
     let message = gateway.workspaces.compress(encoder, encoded);
-    Ok(Processed { write: Write { message, series, seen, staged }, refused })
+    Ok(ProcessedBody { write: Write { message, series, seen, staged }, refused })
 }
 
 /// Encodes what goes on, and stages it where there is a recent store, whose `layout` is given then.
@@ -148,11 +148,11 @@ async fn process_v2_in_room(
     body: &Buffer,
     plain_bytes: usize,
     cluster: &str,
-) -> Result<(Processed, v2::Contents), Error> {
+) -> Result<(ProcessedBody, v2::Contents), Error> {
     let most = limits().text_bytes.min(gateway.limit_receive_bytes.saturating_mul(MAX_RATIO));
     let usual = plain_bytes.saturating_mul(USUAL_TEXT_RATIO).max(MIN_TEXT_BYTES).min(most);
     for text_bytes in [usual, most] {
-        let limits = Limits { text_bytes, ..limits() };
+        let limits = DecodeLimits { text_bytes, ..limits() };
         let work = |workspace: &mut Workspace| process_v2(gateway, workspace, body, cluster, &limits);
         match gateway.workspaces.with(cluster, plain_bytes.max(text_bytes), work).await {
             Err(Error::Wire(WireError::Limit { what: ALL_TEXT, .. })) if text_bytes < most => {}
@@ -168,8 +168,8 @@ fn process_v2(
     workspace: &mut Workspace,
     body: &Buffer,
     cluster: &str,
-    limits: &Limits,
-) -> Result<(Processed, v2::Contents), Error> {
+    limits: &DecodeLimits,
+) -> Result<(ProcessedBody, v2::Contents), Error> {
     let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(body, cap_bytes, plain)?; // 413, 400
@@ -190,21 +190,21 @@ fn process_v2(
     let placed = gateway.recent_store.is_some().then_some(layout);
     let staged = encode(gateway, cluster, &set, encoded, placed);
     let message = gateway.workspaces.compress(encoder, encoded);
-    Ok((Processed { write: Write { message, series, seen, staged }, refused }, contents))
+    Ok((ProcessedBody { write: Write { message, series, seen, staged }, refused }, contents))
 }
 
 /// Takes the series of a request through the rules, and notes what is seen of them. Where `--partial-writes` says so, a series
 /// that they refuse is left out, and noted in `partial`.
 fn apply<'a>(
     gateway: &Gateway,
-    steps: &'a Steps<'a>,
+    steps: &'a ServerSteps<'a>,
     set: &mut SeriesSet<'a>,
     mut partial: PartialWrite,
     contents: Option<&v2::Contents>,
     body_bytes: usize,
     cluster: &str,
-) -> Result<(Seen, Option<PartialWrite>), Error> {
-    let mut report = Report::default();
+) -> Result<(ObservedReport, Option<PartialWrite>), Error> {
+    let mut report = StepCounts::default();
     let applied = match gateway.partial_writes {
         true => {
             steps.receive_partial(set, &mut report, |series, refusal| partial.refuse(series, refusal));
@@ -212,7 +212,7 @@ fn apply<'a>(
         }
         false => steps.receive(set, &mut report),
     };
-    gateway.metrics.add(Route::Receive, &report);
+    gateway.metrics.add(ReportRoute::Receive, &report);
     applied?;
     let seen = gateway.fleet.seen(cluster, set, report.filtered, body_bytes, gateway.clock.now_ms());
     Ok((seen, partial.finish(report.series, contents)))

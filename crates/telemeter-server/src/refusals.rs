@@ -4,7 +4,7 @@ use telemeter_fleet::Reason;
 
 /// What a reason means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explanation {
+pub struct ReasonExplanation {
     /// The statuses that it is answered with.
     pub statuses: &'static str,
     /// What happened: a clause that can stand behind a colon.
@@ -15,7 +15,7 @@ pub struct Explanation {
 
 /// The explanation of a reason.
 #[must_use]
-pub const fn explain(reason: Reason) -> Explanation {
+pub const fn explain(reason: Reason) -> ReasonExplanation {
     let (statuses, meaning, action) = match reason {
         Reason::AuthorityRateLimited => {
             ("429", "the authority limits how often this cluster is asked about", "ask the authority's operator")
@@ -129,7 +129,7 @@ pub const fn explain(reason: Reason) -> Explanation {
             "let the sender speak remote write 1.0 or 2.0 in snappy, or an exposition format",
         ),
     };
-    Explanation { statuses, meaning, action }
+    ReasonExplanation { statuses, meaning, action }
 }
 
 /// Why a request was refused, for people: `the authority does not know this token (401)`.
@@ -153,7 +153,7 @@ pub fn in_words(reason: Reason, status: u16) -> String {
 pub fn table() -> String {
     let mut table = "| `reason` | status | means | what to do |\n|---|---|---|---|\n".to_owned();
     for reason in Reason::ALL {
-        let Explanation { statuses, meaning, action } = explain(reason);
+        let ReasonExplanation { statuses, meaning, action } = explain(reason);
         table += &format!("| `{}` | {statuses} | {meaning} | {action} |\n", reason.name());
     }
     table

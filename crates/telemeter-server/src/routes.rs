@@ -7,7 +7,7 @@ use axum::{
     routing::{MethodRouter, any, post},
 };
 use http::StatusCode;
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 use telemeter_http::{
     instrument::HttpMetrics,
     internal::{Health, live, paths_route, ready_or_not},
@@ -27,15 +27,15 @@ pub const EXTERNAL: [&str; 6] = ["/", "/authorize", "/healthz", "/healthz/ready"
 /// The external listener's router.
 pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router {
     // What every route shares, innermost first: errors are explained, requests counted and logged.
-    let shared = |route: Route, handler: MethodRouter<Gateway>| {
+    let shared = |route: ReportRoute, handler: MethodRouter<Gateway>| {
         let handler = handler.fallback(|| async { RequestError::from(Error::Method) });
         let explain = middleware::from_fn_with_state((gateway.clone(), route), explain);
         handler.layer::<_, Infallible>(explain).layer::<_, Infallible>(http.layer(route.name()))
     };
     Router::new()
-        .route("/authorize", shared(Route::Authorize, post(authorize)))
-        .route("/upload", shared(Route::Upload, post(upload)))
-        .route("/metrics/v1/receive", shared(Route::Receive, post(receive)))
+        .route("/authorize", shared(ReportRoute::Authorize, post(authorize)))
+        .route("/upload", shared(ReportRoute::Upload, post(upload)))
+        .route("/metrics/v1/receive", shared(ReportRoute::Receive, post(receive)))
         .with_state(gateway.clone())
         .route("/healthz", live())
         .route("/healthz/ready", ready_or_not(health))

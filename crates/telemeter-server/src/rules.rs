@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use telemeter_auth::jwt::Caller;
 use telemeter_rules::{
-    Refusal, Report, Selector, Transform, Whitelist,
+    Refusal, Selector, StepCounts, Transform, Whitelist,
     canonical::Canonical,
     run, run_partial,
     transforms::{
@@ -29,7 +29,7 @@ use crate::{
 const RIGHT: &str = r#"a selector is up, or {__name__="up",job=~"a|b"}, one a flag and one a line"#;
 
 /// What may pass, and how it is changed.
-pub struct Rules {
+pub struct ServerRules {
     partition_label: String,
     receive_identity: ReceiveIdentity,
     required: Vec<(String, String)>,
@@ -41,7 +41,7 @@ pub struct Rules {
     changed_labels: Vec<String>,
 }
 
-impl Rules {
+impl ServerRules {
     /// Compiles the rules, reading the whitelist's file.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Rules {
 
     /// The steps of one upload: on every series stand the labels of the caller's token.
     #[must_use]
-    pub fn of_upload<'r>(&'r self, caller: &'r Caller, now_ms: i64) -> Steps<'r> {
+    pub fn of_upload<'r>(&'r self, caller: &'r Caller, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
         for (name, value) in caller.labels() {
             required.value(name, value);
@@ -94,7 +94,7 @@ impl Rules {
 
     /// The steps of one remote-write request: on every series stands the cluster's own ID, and what the operator requires.
     #[must_use]
-    pub fn of_receive<'r>(&'r self, cluster: &'r str, now_ms: i64) -> Steps<'r> {
+    pub fn of_receive<'r>(&'r self, cluster: &'r str, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
         match self.receive_identity {
             ReceiveIdentity::Strict => required.value(&self.partition_label, cluster),
@@ -124,11 +124,11 @@ impl Rules {
     /// # Errors
     /// Why they cannot be sent: a label that the operator gave is one of theirs.
     pub fn own<'a>(&'a self, canonical: &'a Canonical, set: &mut SeriesSet<'a>) -> Result<(), Refusal> {
-        run(set, &[canonical, &self.labels], &mut Report::default())
+        run(set, &[canonical, &self.labels], &mut StepCounts::default())
     }
 
-    fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> Steps<'r> {
-        Steps {
+    fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> ServerSteps<'r> {
+        ServerSteps {
             check: CheckUpload::new(now_ms),
             canonical: Canonical::new(),
             required,
@@ -144,7 +144,7 @@ impl Rules {
 const RECEIVE_STEPS: usize = 6;
 
 /// The steps that the series of one request go through, in order.
-pub struct Steps<'r> {
+pub struct ServerSteps<'r> {
     check: CheckUpload,
     canonical: Canonical,
     required: Required<'r>,
@@ -154,7 +154,7 @@ pub struct Steps<'r> {
     elide: &'r Elide,
 }
 
-impl<'r> Steps<'r> {
+impl<'r> ServerSteps<'r> {
     /// Counts by name what the whitelist drops.
     #[must_use]
     pub fn counting(mut self, names: &'r DroppedNames) -> Self {
@@ -166,7 +166,7 @@ impl<'r> Steps<'r> {
     ///
     /// # Errors
     /// Why the request is to be refused.
-    pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
+    pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut StepCounts) -> Result<(), Refusal> {
         let steps: [&dyn Transform; 6] =
             [&self.check, &self.canonical, &self.required, &self.filter, self.labels, self.elide];
         run(set, &steps[..steps.len() - self.idle()], report)
@@ -176,7 +176,7 @@ impl<'r> Steps<'r> {
     ///
     /// # Errors
     /// Why the request is to be refused.
-    pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut Report) -> Result<(), Refusal> {
+    pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut StepCounts) -> Result<(), Refusal> {
         run(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report)
     }
 
@@ -184,7 +184,7 @@ impl<'r> Steps<'r> {
     pub fn receive_partial<'a>(
         &'a self,
         set: &mut SeriesSet<'a>,
-        report: &mut Report,
+        report: &mut StepCounts,
         refused: impl FnMut(&Series<'_, 'a>, Refusal),
     ) {
         run_partial(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report, refused);

@@ -22,8 +22,8 @@ use telemeter_http::{
     internal::{Access, Health, Internal},
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
-    service_manager::{self, Progress},
-    tls::{CertificateFiles, Renewal, Tls},
+    service_manager::{self, ServiceProgress},
+    tls::{CertificateFiles, Renewal, ListenerTls},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -38,11 +38,11 @@ use self::{
 use crate::{
     config::{Config, InternalAccess},
     fleet::{file::FleetFile, series::send_fleet},
-    fleet_view::{About, FleetView},
+    fleet_view::{FleetView, ReplicaInfo},
     gateway::Gateway,
     metrics::ListenerLabel,
     pages, routes,
-    rules::Rules,
+    rules::ServerRules,
 };
 
 /// How long new requests are answered that we are on our way out, before connections are closed.
@@ -58,9 +58,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StartError(String);
+pub struct ServerStartError(String);
 
-impl From<String> for StartError {
+impl From<String> for ServerStartError {
     fn from(reason: String) -> Self {
         Self(reason)
     }
@@ -70,28 +70,28 @@ impl From<String> for StartError {
 ///
 /// # Errors
 /// Why it does not start.
-pub async fn serve(config: Config) -> Result<(), StartError> {
-    let on = |kind| signal(kind).map_err(|error| StartError(format!("cannot listen for signals: {error}")));
+pub async fn serve(config: Config) -> Result<(), ServerStartError> {
+    let on = |kind| signal(kind).map_err(|error| ServerStartError(format!("cannot listen for signals: {error}")));
     let (mut terminate, mut interrupt, mut hangup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    let server = Server::start(config, Clock::system()).await?;
+    let server = RunningServer::start(config, Clock::system()).await?;
     tell(&server.files.config, &server.files.gateway);
-    service_manager::notify(Progress::Ready);
+    service_manager::notify(ServiceProgress::Ready);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                service_manager::notify(Progress::Reloading);
+                service_manager::notify(ServiceProgress::Reloading);
                 match server.reload().await {
                     Ok(()) => tracing::info!("reloaded"),
                     Err(error) => tracing::error!(error, "not reloaded: the old configuration stays"),
                 }
-                service_manager::notify(Progress::Ready);
+                service_manager::notify(ServiceProgress::Ready);
             }
         }
     }
-    service_manager::notify(Progress::Stopping);
+    service_manager::notify(ServiceProgress::Stopping);
     tracing::info!("draining");
     server.stop().await;
     tracing::info!("stopped");
@@ -103,40 +103,40 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 ///
 /// # Errors
 /// What of the configuration is wrong.
-pub fn gateway_without_listener(config: &Config, clock: &Clock) -> Result<Gateway, StartError> {
+pub fn gateway_without_listener(config: &Config, clock: &Clock) -> Result<Gateway, ServerStartError> {
     let (gateway, _outbounds) = gateway(config, clock, &mut Registry::default(), &MemoryBudget::unlimited())?;
     Ok(gateway)
 }
 
 /// A running server.
-pub struct Server {
+pub struct RunningServer {
     external: SocketAddr,
     internal: SocketAddr,
     health: Health,
-    files: Arc<Files>,
+    files: Arc<ReloadableFiles>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     fleet_file: Option<Arc<FleetFile>>,
 }
 
 /// What is read from files, and read again at a reload.
-struct Files {
+struct ReloadableFiles {
     /// One reload at a time.
     turn: Mutex<()>,
     access: Access,
     config: Config,
     gateway: Gateway,
     /// By the name of its listener.
-    tls: Vec<(&'static str, Tls)>,
+    tls: Vec<(&'static str, ListenerTls)>,
     outbounds: Vec<Outbound>,
 }
 
-impl Server {
+impl RunningServer {
     /// Binds both listeners and serves.
     ///
     /// # Errors
     /// Why it does not start.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, ServerStartError> {
         let mut registry = Registry::default();
         let health = Health::new();
         let http = HttpMetrics::register(&mut registry);
@@ -160,22 +160,23 @@ impl Server {
             Some(path) => Some(Arc::new(open_fleet_file(path, gateway.clone()).await?)),
             None => None,
         };
-        let local = |listener: &Listener| listener.local_addr().map_err(|error| StartError(error.to_string()));
+        let local = |listener: &Listener| listener.local_addr().map_err(|error| ServerStartError(error.to_string()));
         let (external_address, internal_address) = (local(&external)?, local(&internal)?);
 
         let InternalAccess { allowed_hosts, token_file } = &config.internal_access;
         let access = Access::new(&internal, allowed_hosts, token_file.clone())?;
         let descriptors = descriptors::raise_limit();
-        let limits = listen::Limits {
+        let limits = listen::ListenLimits {
             connections: EXTERNAL_CONNECTIONS.min(descriptors::for_connections(descriptors)),
             connections_per_peer: config.limits.connections_per_peer,
             trusted_proxies: config.limits.trusted_proxies.clone(),
             budget,
             metrics: connection_metrics,
-            ..listen::Limits::default()
+            ..listen::ListenLimits::default()
         };
         // What it needs is kept from the external one: descriptors by their cap, memory since no budget is shared.
-        let internal_limits = listen::Limits { connections: INTERNAL_CONNECTIONS, ..listen::Limits::default() };
+        let internal_limits =
+            listen::ListenLimits { connections: INTERNAL_CONNECTIONS, ..listen::ListenLimits::default() };
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -189,7 +190,7 @@ impl Server {
         if let Some(token) = &gateway.token {
             tasks.spawn(watch_provider(gateway.clone(), token.clone(), health.clone(), stopped.clone()));
         }
-        let about = About {
+        let about = ReplicaInfo {
             version: VERSION,
             revision: config.revision,
             started_ms: clock.now_ms(),
@@ -198,7 +199,14 @@ impl Server {
         };
         let view = FleetView::new(gateway.clone(), about);
         let (turn, access_of_files) = (Mutex::default(), access.clone());
-        let files = Arc::new(Files { turn, access: access_of_files, config, gateway: gateway.clone(), tls, outbounds });
+        let files = Arc::new(ReloadableFiles {
+            turn,
+            access: access_of_files,
+            config,
+            gateway: gateway.clone(),
+            tls,
+            outbounds,
+        });
         let reload = files.clone();
         let internals =
             Internal::new(&health, Exposition::new(registry)).heap_profile().access(access).reload(move || {
@@ -212,7 +220,9 @@ impl Server {
         let router = routes::external(gateway, &health, &http);
         tasks.spawn(listen::serve(external, router, limits, stop_of(stopped.clone())));
         let apart = listen::serve_apart(internal, internals, internal_limits, stop_of(stopped));
-        tasks.spawn(apart.map_err(|error| StartError(format!("the internal listener cannot be served: {error}")))?);
+        tasks.spawn(
+            apart.map_err(|error| ServerStartError(format!("the internal listener cannot be served: {error}")))?,
+        );
         health.condition("serving").ready();
         tracing::info!(external = %external_address, internal = %internal_address, "serving");
         Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks, fleet_file })
@@ -258,7 +268,7 @@ impl Server {
     }
 }
 
-impl Files {
+impl ReloadableFiles {
     /// Reloads on a thread that serves nobody: files may be slow to read, and rules to compile.
     async fn reload_apart(self: Arc<Self>) -> Result<(), String> {
         tokio::task::spawn_blocking(move || self.reload())
@@ -269,7 +279,7 @@ impl Files {
     /// All or nothing: what can be wrong is read before anything is swapped.
     fn reload(&self) -> Result<(), String> {
         let _turn = self.turn.lock();
-        let rules = Rules::load(&self.config)?;
+        let rules = ServerRules::load(&self.config)?;
         let keys = keys(&self.config)?;
         let token = self.access.read()?;
         let tls = self
@@ -297,12 +307,12 @@ impl Files {
     }
 }
 
-async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<Tls>), StartError> {
-    let listener = listen::bind(address).await.map_err(|error| StartError(error.to_string()))?;
+async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<Tls>), ServerStartError> {
+    let listener = listen::bind(address).await.map_err(|error| ServerStartError(error.to_string()))?;
     if files.is_empty() {
         return Ok((listener, None));
     }
-    let tls = Tls::load_all(files.to_vec()).map_err(|error| StartError(error.to_string()))?;
+    let tls = Tls::load_all(files.to_vec()).map_err(|error| ServerStartError(error.to_string()))?;
     Ok((listener.with_tls(tls.clone()), Some(tls)))
 }
 
@@ -330,13 +340,15 @@ fn tell(config: &Config, gateway: &Gateway) {
     }
 }
 
-async fn open_fleet_file(path: PathBuf, gateway: Gateway) -> Result<FleetFile, StartError> {
+async fn open_fleet_file(path: PathBuf, gateway: Gateway) -> Result<FleetFile, ServerStartError> {
     let opened = tokio::task::spawn_blocking(move || FleetFile::open(path, &gateway.fleet.registry)).await;
-    opened.unwrap_or_else(|_| Err("--fleet-file: reading it broke off; see the log".to_owned())).map_err(StartError)
+    opened
+        .unwrap_or_else(|_| Err("--fleet-file: reading it broke off; see the log".to_owned()))
+        .map_err(ServerStartError)
 }
 
 /// Shows when the certificates of the listeners expire.
-fn show_expiry(gateway: &Gateway, tls: &[(&'static str, Tls)]) {
+fn show_expiry(gateway: &Gateway, tls: &[(&'static str, ListenerTls)]) {
     for (listener, tls) in tls {
         if let Some(expires_ms) = tls.expires_ms() {
             gateway.metrics.certificate_expiry.get_or_create(&ListenerLabel { listener }).set(expires_ms / 1000);

@@ -10,11 +10,11 @@ use telemeter_auth::{
     Error as AuthError, bearer,
     jwt::{BadToken, Caller},
 };
-use telemeter_fleet::Route;
-use telemeter_rules::Report;
+use telemeter_fleet::ReportRoute;
+use telemeter_rules::StepCounts;
 use telemeter_wire::{
     SeriesSet, UPLOAD_COUNTS_HEADER, UploadCounts,
-    exposition::{self, Format},
+    exposition::{self, ExpositionFormat},
     snappy,
 };
 
@@ -52,7 +52,7 @@ fn is_question(request: &Request) -> bool {
 
 /// What an upload would be told by now. No slot is taken, nothing is stored, and the cluster does not count as heard from.
 fn answer_question(request: &Request) -> Result<Response, Error> {
-    Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?;
+    ExpositionFormat::of(single(request.headers(), &header::CONTENT_TYPE)?)?;
     Encoding::of(request.headers())?;
     Ok(accepted(StatusCode::OK, UploadCounts::default()))
 }
@@ -82,16 +82,16 @@ async fn take(
     now_ms: i64,
 ) -> Result<Response, Error> {
     let sender = Sender::of(&request);
-    let format = Format::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
+    let format = ExpositionFormat::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
     let encoding = Encoding::of(request.headers())?; // 415
     let _permit = gateway.begin(cluster)?; // 503
     let body = gateway.read(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
     let plain_bytes = encoding.plain_bytes(body.len(), gateway.limit_bytes);
-    let job = Job { encoding, format, caller, cluster, now_ms };
+    let job = UploadJob { encoding, format, caller, cluster, now_ms };
     let write = gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, &job, &body)).await; // 413, 400, 503
     drop(body);
     let (write, counts) = write?;
-    let status = gateway.deliver(Route::Upload, cluster, slot.taken(), &sender, write).await?; // what the store said, or 503
+    let status = gateway.deliver(ReportRoute::Upload, cluster, slot.taken(), &sender, write).await?; // what the store said, or 503
     Ok(accepted(status, counts))
 }
 
@@ -121,9 +121,9 @@ impl Encoding {
 }
 
 /// What an upload is judged by, beside its body.
-struct Job<'j> {
+struct UploadJob<'j> {
     encoding: Encoding,
-    format: Format,
+    format: ExpositionFormat,
     caller: &'j Caller,
     cluster: &'j str,
     now_ms: i64,
@@ -133,7 +133,7 @@ struct Job<'j> {
 fn judge(
     gateway: &Gateway,
     workspace: &mut Workspace,
-    job: &Job<'_>,
+    job: &UploadJob<'_>,
     body: &[u8],
 ) -> Result<(Write, UploadCounts), Error> {
     let Workspace { arena, plain, newest, encoded, layout, encoder } = workspace;
@@ -146,7 +146,7 @@ fn judge(
     };
     let rules = gateway.rules.load_full();
     let steps = rules.of_upload(job.caller, job.now_ms).counting(&gateway.fleet.dropped);
-    let mut report = Report::default();
+    let mut report = StepCounts::default();
     let mut set = SeriesSet::new_in(arena);
     exposition::decode(job.format, plain, &limits(), &mut set)?; // 400
     let judged = steps.upload(&mut set, &mut report); // 400
@@ -154,7 +154,7 @@ fn judge(
     let mut placed = gateway.recent_store.is_some().then_some(layout);
     let series =
         judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded, placed.as_deref_mut()));
-    gateway.metrics.add(Route::Upload, &report);
+    gateway.metrics.add(ReportRoute::Upload, &report);
     judged?;
     let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, plain.len(), job.now_ms);
     let staged = placed.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));

@@ -16,7 +16,7 @@ use support::{
     gateway::shared,
 };
 use telemeter_http::{instrument::HttpMetrics, internal::Health};
-use telemeter_server::{Config, config::Door, gateway::Gateway, routes};
+use telemeter_server::{Config, config::AuthorizationMode, gateway::Gateway, routes};
 use tower::ServiceExt as _;
 
 #[global_allocator]
@@ -26,7 +26,7 @@ const SIZES: [usize; 5] = [10, 100, 1000, 5000, 10_000];
 
 /// The external listener's router, before a store that costs nothing; and a token for it.
 fn router() -> (Router, String) {
-    let mut config = Config::new(Door::AnyCluster);
+    let mut config = Config::new(AuthorizationMode::AnyCluster);
     config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
     config.rules.elide_labels = vec!["replica".to_owned()];
     config.rules.required_labels = vec![("env".to_owned(), "prod".to_owned())];

@@ -5,16 +5,16 @@
 mod support;
 
 use support::{
-    CLUSTER, World,
+    CLUSTER, TestServer,
     body::{self, DELIMITED, TEXT},
 };
 
 const CASES: usize = 3000;
 
 /// Xorshift: the same numbers in every run.
-struct Random(u64);
+struct Xorshift(u64);
 
-impl Random {
+impl Xorshift {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -66,7 +66,7 @@ const SERIES: [&[&str]; 4] = [
 ];
 
 /// What went to the store, since this was last asked, was in order. Says how many series it was.
-fn forwarded(world: &World, what: &str) -> usize {
+fn forwarded(world: &TestServer, what: &str) -> usize {
     let mut series = 0;
     for request in world.store.take() {
         for one in body::of_block(&request.body) {
@@ -87,9 +87,9 @@ fn forwarded(world: &World, what: &str) -> usize {
 
 #[tokio::test]
 async fn anything_may_be_uploaded() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
     let texts = SERIES.map(body::text);
     let protobufs = SERIES.map(body::delimited);
     let mut series = 0;
@@ -115,8 +115,8 @@ async fn anything_may_be_uploaded() {
 
 #[tokio::test]
 async fn anything_may_be_remote_written() {
-    let world = World::new().await;
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let world = TestServer::new().await;
+    let mut random = Xorshift(0x2545_f491_4f6c_dd1d);
     let good = SERIES.map(body::write_request);
     let mut series = 0;
     for case in 0..CASES {
@@ -135,8 +135,8 @@ async fn anything_may_be_remote_written() {
 
 #[tokio::test]
 async fn any_credentials_may_be_shown() {
-    let world = World::new().await;
-    let mut random = Random(0x1234_5678_9abc_def1);
+    let world = TestServer::new().await;
+    let mut random = Xorshift(0x1234_5678_9abc_def1);
     let (jwt, composite) = (world.token(CLUSTER).await, support::composite(CLUSTER));
     for case in 0..CASES / 3 {
         // Questions about one cluster are limited: one a second.

@@ -6,14 +6,14 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{CLUSTER, Told, World, body, fake::Answer};
-use telemeter_server::config::{FleetLabel, RecentStore};
+use support::{CLUSTER, CallerAnswer, TestServer, body, fake::FakeAnswer};
+use telemeter_server::config::{FleetLabel, RecentStoreSettings};
 
-async fn get(world: &World, path: &str) -> Told {
+async fn get(world: &TestServer, path: &str) -> CallerAnswer {
     world.get(world.internal(&format!("/api/v1/{path}"))).await
 }
 
-async fn ok(world: &World, path: &str) -> Value {
+async fn ok(world: &TestServer, path: &str) -> Value {
     let told = get(world, path).await;
     assert_eq!((told.status, told.header("content-type")), (200, Some("application/json")), "{path}: {told:?}");
     assert_eq!(told.header("cache-control"), Some("no-store"), "{path}");
@@ -32,7 +32,7 @@ fn with_labels(config: &mut telemeter_server::Config) {
 }
 
 /// Uploads of a cluster of this version and this provider.
-async fn report(world: &World, cluster: &str, version: &str, provider: &str) {
+async fn report(world: &TestServer, cluster: &str, version: &str, provider: &str) {
     let token = world.token(cluster).await;
     let series = [
         format!("cluster_version,_id={cluster},type=current,version={version} 1@0"),
@@ -45,7 +45,7 @@ async fn report(world: &World, cluster: &str, version: &str, provider: &str) {
 
 #[tokio::test]
 async fn a_cluster_as_it_is_known() {
-    let world = World::with(with_labels).await;
+    let world = TestServer::with(with_labels).await;
     report(&world, "c1", "4.16.9", "AWS").await;
     world.set_offset_ms(270_000);
     let token = world.token("c1").await;
@@ -90,7 +90,7 @@ async fn a_cluster_as_it_is_known() {
 
 #[tokio::test]
 async fn clusters_are_searched_filtered_sorted_and_paged() {
-    let world = World::with(with_labels).await;
+    let world = TestServer::with(with_labels).await;
     for (cluster, version, provider) in
         [("a-1", "4.9.2", "AWS"), ("a-2", "4.16.9", "GCP"), ("b-1", "4.16.10", "AWS"), ("b-2", "4.16.9", "Azure")]
     {
@@ -142,7 +142,7 @@ async fn clusters_are_searched_filtered_sorted_and_paged() {
 
 #[tokio::test]
 async fn a_long_list_is_written_piece_by_piece() {
-    let world = World::with(|config| config.fleet.max_clusters = 250).await;
+    let world = TestServer::with(|config| config.fleet.max_clusters = 250).await;
     for number in 0..300 {
         world.receive(&format!("c-{number:03}"), &[&format!("up,_id=c-{number:03} 1@0")]).await;
         world.set_offset_ms(world.offset_ms() + 1000);
@@ -158,7 +158,7 @@ async fn a_long_list_is_written_piece_by_piece() {
 
 #[tokio::test]
 async fn what_cannot_be_asked() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for (path, status, text) in [
         ("clusters?sort=size", 400, "sort"),
         ("clusters?order=up", 400, "order"),
@@ -189,7 +189,7 @@ async fn what_cannot_be_asked() {
 
 #[tokio::test]
 async fn the_summary() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         with_labels(config);
         config.revision = "abc123";
         config.rules.whitelist = vec!["up".to_owned(), "{__name__=~\"cluster_.*\"}".to_owned()];
@@ -198,7 +198,7 @@ async fn the_summary() {
     report(&world, "c1", "4.16.9", "AWS").await;
     let token = world.token("c1").await;
     world.upload(&token, &["up,_id=c1 1@0", "noise,_id=c1 1@0", "noise,_id=c1,a=b 1@0"]).await;
-    world.store.answers(Answer::of(500).body("it broke"));
+    world.store.answers(FakeAnswer::of(500).body("it broke"));
     world.upload(&token, &["up,_id=c1 1@0"]).await;
     world.receive("c2", &["up,_id=c1 1@0"]).await;
     let summary = ok(&world, "summary").await;
@@ -228,8 +228,8 @@ async fn the_summary() {
 
 #[tokio::test]
 async fn metrics_with_their_rules() {
-    let world = World::with(|config| {
-        config.recent_store = Some(RecentStore { keep: Duration::from_secs(3600), max_bytes: 64 << 20 });
+    let world = TestServer::with(|config| {
+        config.recent_store = Some(RecentStoreSettings { keep: Duration::from_secs(3600), max_bytes: 64 << 20 });
         config.rules.whitelist =
             vec!["up{a!=\"b\"}".to_owned(), "down".to_owned(), "{__name__=~\"alerts\"}".to_owned()];
     })

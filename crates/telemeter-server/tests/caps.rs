@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use futures_util::stream;
 use prost::Message as _;
-use support::{CLUSTER, NOW_MS, SOON, Told, World, body};
+use support::{CLUSTER, CallerAnswer, NOW_MS, SOON, TestServer, body};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -29,14 +29,14 @@ fn text_of(len: usize) -> Vec<u8> {
 }
 
 #[track_caller]
-fn told(told: &Told, status: u16, what: &str) {
+fn told(told: &CallerAnswer, status: u16, what: &str) {
     assert_eq!(told.status, status, "{what}: {told:?}");
     assert!(status != 413 || told.body.contains(" bytes"), "{what}: the cap is named: {told:?}");
 }
 
 #[tokio::test]
 async fn an_upload_may_be_exactly_its_cap() {
-    let world = World::with(|config| config.limit_bytes = 1000).await;
+    let world = TestServer::with(|config| config.limit_bytes = 1000).await;
     let token = world.token(CLUSTER).await;
     for (len, status) in [(1000, 200), (1001, 413), (5000, 413)] {
         let text = text_of(len);
@@ -63,7 +63,7 @@ async fn a_remote_write_request_may_be_exactly_its_cap() {
     let series = format!("up,_id=c1,noise={noise} 1@0");
     let compressed = body::block(&body::write_request(&[&series]));
     for (cap, status) in [(compressed.len(), 200), (compressed.len() - 1, 413)] {
-        let world = World::with(|config| config.limit_receive_bytes = cap).await;
+        let world = TestServer::with(|config| config.limit_receive_bytes = cap).await;
         told(&world.send(world.receive_of(CLUSTER, compressed.clone())).await, status, "with a Content-Length");
         told(&world.send(world.receive_of(CLUSTER, chunked(&compressed))).await, status, "in chunks");
         let limited = if status == 413 { 2.0 } else { 0.0 };
@@ -75,7 +75,7 @@ async fn a_remote_write_request_may_be_exactly_its_cap() {
         let plain = |pad: usize| body::write_request(&[&format!("up,_id=c1,pad={} 1@0", "x".repeat(pad))]);
         (0..len).map(|less| plain(len - less)).find(|plain| plain.len() == len).unwrap()
     };
-    let world = World::with(|config| config.limit_receive_bytes = cap).await;
+    let world = TestServer::with(|config| config.limit_receive_bytes = cap).await;
     for (len, status) in [(16 * cap, 200), (16 * cap + 1, 413)] {
         let block = body::block(&plain_of(len));
         assert!(block.len() < cap);
@@ -87,7 +87,7 @@ async fn a_remote_write_request_may_be_exactly_its_cap() {
 
 #[tokio::test]
 async fn a_snappy_header_is_not_believed() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for (header, status) in [
         (&[0xff, 0xff, 0xff, 0xff, 0x0f, 0][..], 413),
         (&[0x80, 0x80, 0x40, 0], 400),
@@ -103,7 +103,7 @@ async fn a_snappy_header_is_not_believed() {
 }
 
 /// Sends these lines as they are, and reads what is answered until the server closes or pauses for long.
-async fn raw(world: &World, request: String) -> String {
+async fn raw(world: &TestServer, request: String) -> String {
     let mut stream = TcpStream::connect(world.server.external()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4096];
@@ -113,7 +113,7 @@ async fn raw(world: &World, request: String) -> String {
 
 #[tokio::test]
 async fn a_content_length_is_enough_to_be_refused() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     let composite = support::composite(CLUSTER);
     for (path, token, format) in
@@ -133,7 +133,7 @@ async fn a_content_length_is_enough_to_be_refused() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_harms_nobody() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     for _ in 0..20 {
         let mut stream = TcpStream::connect(world.server.external()).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_body_that_breaks_off_harms_nobody() {
 #[tokio::test]
 async fn caps_on_labels() {
     let labels = |count: usize| (2..count).map(|at| format!(",l{at}=v")).collect::<String>();
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     for (series, what) in [
         (format!("up,_id=c1{} 1@0", labels(128)), None),
@@ -175,7 +175,7 @@ async fn caps_on_labels() {
 
 #[tokio::test]
 async fn caps_on_series() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.limit_bytes = 8 << 20;
         config.limit_receive_bytes = 8 << 20;
         // Nothing is to be sent: only the decoders are asked.

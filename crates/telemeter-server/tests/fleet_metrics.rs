@@ -5,11 +5,11 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use support::{CLUSTER, SOON, World, body, fake::Answer};
+use support::{CLUSTER, SOON, TestServer, body, fake::FakeAnswer};
 use telemeter_server::config::FleetLabel;
 
 /// Series of the fleet that reached the store, until `enough` says so.
-async fn sent(world: &World, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
+async fn sent(world: &TestServer, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let collect = async {
         while !enough(&all) {
@@ -25,7 +25,7 @@ async fn sent(world: &World, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTre
 
 #[tokio::test]
 async fn what_is_known_of_a_cluster_reaches_the_store() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.fleet.metrics = Some(Duration::from_millis(300));
         config.fleet.replica = "replica-1".to_owned();
         config.fleet.labels = vec![FleetLabel::parse("version=cluster_version/version").unwrap()];
@@ -39,7 +39,7 @@ async fn what_is_known_of_a_cluster_reaches_the_store() {
         let upload = world.upload_of(&token, body::TEXT, body::text(series)).header("user-agent", "telemeter/9.8.7");
         assert_eq!(world.send(upload).await.status, status);
     }
-    world.authority.answers(Answer::of(401));
+    world.authority.answers(FakeAnswer::of(401));
     world.authorize("stranger", "bad").await;
     let all = sent(&world, |all| all.iter().any(|series| series.starts_with("telemeter_unverified"))).await;
     let common = "_id=c1,region=eu,replica=replica-1";
@@ -66,7 +66,7 @@ async fn what_is_known_of_a_cluster_reaches_the_store() {
 
 #[tokio::test]
 async fn who_is_silent_is_not_sent_and_many_go_in_several_requests() {
-    let world = World::with(|config| config.fleet.metrics = Some(Duration::from_millis(500))).await;
+    let world = TestServer::with(|config| config.fleet.metrics = Some(Duration::from_millis(500))).await;
     world.receive("silent", &["up,_id=silent 1@0"]).await;
     world.set_offset_ms(60_000);
     for number in 0..600 {
@@ -86,9 +86,10 @@ async fn no_cluster_can_send_series_of_these_names() {
     for whitelist in
         [&[][..], &["{__name__=~\"telemeter.*|up\"}"], &["telemeter_cluster_series", "up", "telemeter_cluster"]]
     {
-        let world =
-            World::with(|config| config.rules.whitelist = whitelist.iter().map(|rule| (*rule).to_owned()).collect())
-                .await;
+        let world = TestServer::with(|config| {
+            config.rules.whitelist = whitelist.iter().map(|rule| (*rule).to_owned()).collect()
+        })
+        .await;
         let token = world.token(CLUSTER).await;
         let series = [
             "telemeter_cluster,_id=c1 1@0",

@@ -10,10 +10,10 @@ use std::{
 };
 
 use support::{
-    CLUSTER, SOON, World, body, composite,
-    fake::{Answer, vouch},
+    CLUSTER, SOON, TestServer, body, composite,
+    fake::{FakeAnswer, vouch},
 };
-use telemeter_http::budget::{MemoryBudget, Share};
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -22,8 +22,8 @@ use tokio::{
 /// Little enough for a test to use it up.
 const MEMORY_BYTES: usize = 32 << 20;
 
-async fn world(change: impl FnOnce(&mut telemeter_server::Config)) -> World {
-    World::with(|config| {
+async fn world(change: impl FnOnce(&mut telemeter_server::Config)) -> TestServer {
+    TestServer::with(|config| {
         config.limits.memory_bytes = Some(MEMORY_BYTES);
         change(config);
     })
@@ -66,9 +66,9 @@ fn receive_head(cluster: &str, length: usize) -> String {
     head("/metrics/v1/receive", &composite(cluster), "application/x-protobuf", length)
 }
 
-async fn share_is_kept(world: &World) {
+async fn share_is_kept(world: &TestServer) {
     let budget = MemoryBudget::new(MEMORY_BYTES);
-    for share in Share::ALL {
+    for share in MemoryShare::ALL {
         let used = world.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
         let capacity = world.metric(&format!("telemeter_memory_budget_bytes{{share=\"{}\"}}", share.label())).await;
         assert_eq!(capacity, budget.capacity_bytes(share) as f64);
@@ -133,7 +133,7 @@ async fn stalled_bodies_of_one_cluster_hold_a_part() {
     }
     share_is_kept(&world).await;
     let used = world.metric(r#"telemeter_memory_used_bytes{share="bodies"}"#).await;
-    let capacity = MemoryBudget::new(MEMORY_BYTES).capacity_bytes(Share::Bodies) as f64;
+    let capacity = MemoryBudget::new(MEMORY_BYTES).capacity_bytes(MemoryShare::Bodies) as f64;
     assert!(used > 0.0 && used < capacity / 3.0, "{used} of {capacity}");
 }
 
@@ -175,13 +175,13 @@ async fn a_question_to_the_authority_holds_no_body() {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let budget = MemoryBudget::new(MEMORY_BYTES);
-    for share in [Share::Bodies, Share::Workspaces, Share::Forward] {
+    for share in [MemoryShare::Bodies, MemoryShare::Workspaces, MemoryShare::Forward] {
         let used = world.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
         // What is left of an earlier request is an idle workspace.
-        assert!(share == Share::Workspaces || used == 0.0, "{share:?}: {used}");
+        assert!(share == MemoryShare::Workspaces || used == 0.0, "{share:?}: {used}");
     }
     let connections = world.metric(r#"telemeter_memory_used_bytes{share="connections"}"#).await;
-    assert!(connections < budget.capacity_bytes(Share::Connections) as f64 / 4.0, "{connections}");
+    assert!(connections < budget.capacity_bytes(MemoryShare::Connections) as f64 / 4.0, "{connections}");
     assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
     for task in held {
         task.abort();
@@ -275,7 +275,7 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
         config.internal_access.allowed_hosts = vec!["telemeter.svc".to_owned()];
         config.internal_access.token_file = Some(path.clone());
         let keep = Duration::from_secs(60);
-        config.recent_store = Some(telemeter_server::config::RecentStore { keep, max_bytes: 1 << 20 });
+        config.recent_store = Some(telemeter_server::config::RecentStoreSettings { keep, max_bytes: 1 << 20 });
     })
     .await;
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", world.server.internal().port());
@@ -306,7 +306,7 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
     let world = world(|config| config.limits.concurrent_per_cluster = 1000).await;
-    world.store.answers(Answer::of(200).after(Duration::from_secs(2)));
+    world.store.answers(FakeAnswer::of(200).after(Duration::from_secs(2)));
     // Text that snappy cannot make much shorter.
     let mut state = 1_u64;
     let noise: String = (0..150_000)

@@ -6,18 +6,18 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use support::{
-    CLUSTER, SOON, World, body, body_v2,
-    fake::{Answer, Fake},
+    CLUSTER, SOON, TestServer, body, body_v2,
+    fake::{FakeAnswer, FakeServer},
     nowhere, send,
 };
 use telemeter_auth::Secret;
-use telemeter_http::client::{Outbound, OutboundConfig, Request};
+use telemeter_http::client::{Outbound, OutboundConfig, OutboundRequest};
 use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config;
 
 #[tokio::test]
 async fn both_list_their_paths() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let external = world.get(world.external("/")).await;
     assert_eq!(external.header("content-type"), Some("application/json"));
     assert_eq!(
@@ -65,7 +65,7 @@ async fn both_list_their_paths() {
 
 #[tokio::test]
 async fn both_tell_their_health() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for url in [world.external(""), world.internal("")] {
         for path in ["/healthz", "/healthz/ready"] {
             let told = world.get(format!("{url}{path}")).await;
@@ -87,7 +87,7 @@ fn write_pair(folder: &Path, name: &str) -> CertificateFiles {
 async fn trusted(address: std::net::SocketAddr, cert: &Path) -> bool {
     let ca_file = Some(cert.to_owned());
     let outbound = Outbound::new(OutboundConfig { ca_file, ..OutboundConfig::new("test") }, None).unwrap();
-    let request = Request::get(format!("https://{address}/healthz").parse().unwrap());
+    let request = OutboundRequest::get(format!("https://{address}/healthz").parse().unwrap());
     outbound.send(request, 100).await.is_ok_and(|answer| answer.status == 200)
 }
 
@@ -95,7 +95,7 @@ async fn trusted(address: std::net::SocketAddr, cert: &Path) -> bool {
 async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let (external, internal) = (write_pair(folder.path(), "external"), write_pair(folder.path(), "internal"));
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.tls = vec![external.clone()];
         config.internal_tls = vec![internal.clone()];
     })
@@ -114,7 +114,7 @@ async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
         let scraping = scraping.as_ref().unwrap();
         let get = async |path: &str| {
             let url = format!("https://localhost:{}{path}", address.port()).parse().unwrap();
-            let answer = scraping.send(telemeter_http::client::Request::get(url), 1 << 20).await.unwrap();
+            let answer = scraping.send(telemeter_http::client::OutboundRequest::get(url), 1 << 20).await.unwrap();
             String::from_utf8(answer.body.to_vec()).unwrap()
         };
         let scrape = get("/metrics").await;
@@ -149,11 +149,11 @@ async fn a_missing_certificate_and_a_taken_port_are_no_start() {
     let blocker = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = blocker.local_addr().unwrap().to_string();
     let start = async |change: &dyn Fn(&mut config::Config)| {
-        let mut config = config::Config::new(config::Door::AnyCluster);
+        let mut config = config::Config::new(config::AuthorizationMode::AnyCluster);
         (config.listen, config.listen_internal) = ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned());
         change(&mut config);
         let clock = telemeter_http::clock::Clock::system();
-        telemeter_server::Server::start(config, clock).await.err().unwrap().to_string()
+        telemeter_server::RunningServer::start(config, clock).await.err().unwrap().to_string()
     };
     let tls = CertificateFiles { cert_file: "/nowhere.crt".into(), key_file: "/nowhere.key".into() };
     assert!(start(&|config| config.tls = vec![tls.clone()]).await.contains("/nowhere.crt"));
@@ -165,9 +165,9 @@ async fn a_missing_certificate_and_a_taken_port_are_no_start() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_is_in_flight() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
-    world.store.answers(Answer::of(200).after(Duration::from_millis(800)));
+    world.store.answers(FakeAnswer::of(200).after(Duration::from_millis(800)));
     let upload = world.upload_of(&token, body::TEXT, body::text(&["up,_id=c1 1@0"]));
     let receive = world.receive_of(CLUSTER, body::block(&body::write_request(&["up,_id=c1 1@0"])));
     let outbound = world.outbound.clone();
@@ -175,7 +175,7 @@ async fn a_stop_finishes_what_is_in_flight() {
     while world.store.count() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let World { server, outbound, store, .. } = world;
+    let TestServer { server, outbound, store, .. } = world;
     let (external, internal) = (server.external(), server.internal());
     tokio::time::timeout(SOON, server.stop()).await.expect("it ends");
     let (upload, receive) = tokio::time::timeout(SOON, in_flight).await.expect("at once").unwrap();
@@ -196,7 +196,7 @@ fn oidc(issuer: &url::Url) -> config::Oidc {
 
 #[tokio::test]
 async fn the_store_is_sent_the_provider_s_token() {
-    let provider = Fake::start(|_| Answer::of(404)).await;
+    let provider = FakeServer::start(|_| FakeAnswer::of(404)).await;
     let issuer = provider.url();
     provider.says(move |asked| {
         let json = match &*asked.path {
@@ -208,9 +208,9 @@ async fn the_store_is_sent_the_provider_s_token() {
             }
             path => panic!("{path}"),
         };
-        Answer::of(200).header("content-type", "application/json").body(json.to_string())
+        FakeAnswer::of(200).header("content-type", "application/json").body(json.to_string())
     });
-    let world = World::with(|config| config.oidc = Some(oidc(&provider.url()))).await;
+    let world = TestServer::with(|config| config.oidc = Some(oidc(&provider.url()))).await;
     let token = world.token(CLUSTER).await;
     for _ in 0..3 {
         assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
@@ -225,8 +225,8 @@ async fn the_store_is_sent_the_provider_s_token() {
 
 #[tokio::test]
 async fn a_provider_that_is_out_is_not_ready_but_no_exit() {
-    let without = |door: Option<config::Door>| {
-        World::with(|config| {
+    let without = |door: Option<config::AuthorizationMode>| {
+        TestServer::with(|config| {
             config.oidc = Some(oidc(&nowhere()));
             config.door = door.unwrap_or_else(|| config.door.clone());
         })
@@ -234,7 +234,7 @@ async fn a_provider_that_is_out_is_not_ready_but_no_exit() {
     // The authority is asked with that token, too.
     let told = without(None).await.authorize(CLUSTER, "token").await;
     assert_eq!((told.status, told.header("retry-after")), (503, Some("30")), "{told:?}");
-    let world = without(Some(config::Door::AnyCluster)).await;
+    let world = without(Some(config::AuthorizationMode::AnyCluster)).await;
     let token = world.token(CLUSTER).await;
     let told = world.upload(&token, &["up,_id=c1 1@0"]).await;
     assert_eq!((told.status, told.header("retry-after")), (503, Some("30")), "{told:?}");
@@ -249,14 +249,14 @@ async fn a_provider_that_is_out_is_not_ready_but_no_exit() {
     assert_eq!(world.get(world.external("/healthz")).await.status, 200);
 }
 
-fn recent() -> Option<config::RecentStore> {
-    Some(config::RecentStore { keep: Duration::from_secs(7200), max_bytes: 1 << 20 })
+fn recent() -> Option<config::RecentStoreSettings> {
+    Some(config::RecentStoreSettings { keep: Duration::from_secs(7200), max_bytes: 1 << 20 })
 }
 
 #[tokio::test]
 async fn the_recent_store_holds_what_was_acknowledged() {
     for alone in [false, true] {
-        let world = World::with(|config| {
+        let world = TestServer::with(|config| {
             config.recent_store = recent();
             if alone {
                 config.forward = None;
@@ -266,7 +266,7 @@ async fn the_recent_store_holds_what_was_acknowledged() {
         let token = world.token(CLUSTER).await;
         assert_eq!(world.upload(&token, &["up,_id=c1 3@0"]).await.status, 200);
         assert_eq!(world.receive("c2", &["up,_id=c2 4@0"]).await.status, 200);
-        world.store.answers(Answer::of(500));
+        world.store.answers(FakeAnswer::of(500));
         let lost = world.upload(&token, &["lost,_id=c1 5@0"]).await.status;
         assert_eq!(lost, if alone { 200 } else { 503 });
         let held = async |name: &str| {
@@ -287,7 +287,7 @@ async fn the_recent_store_holds_what_was_acknowledged() {
 
 #[tokio::test]
 async fn the_recent_store_holds_what_went_on_whatever_way_it_came() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.recent_store = recent();
         config.rules.elide_labels = vec!["replica".to_owned()];
     })
@@ -317,7 +317,7 @@ async fn the_recent_store_holds_what_went_on_whatever_way_it_came() {
     // Whatever the store says but 2xx, of series that are known and of new ones.
     world.set_offset_ms(200_000);
     for status in [400, 409, 500] {
-        world.store.answers(Answer::of(status));
+        world.store.answers(FakeAnswer::of(status));
         for name in ["spliced", "changed,replica=a", "new"] {
             assert_ne!(world.receive(CLUSTER, &[&format!("{name},_id=c1 8@200000")]).await.status, 200);
         }

@@ -6,14 +6,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use support::{
-    CLUSTER, World,
-    fake::{self, Answer, Fake},
+    CLUSTER, TestServer,
+    fake::{self, FakeAnswer, FakeServer},
 };
 use telemeter_server::config;
 
 /// A metric that the Go server exports: its name, its type, and of each of its labels the values that it can have there
 /// and that dashboards ask for. Of numbers, some.
-type Exported = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
+type GoMetric = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
 
 const HANDLERS: &[&str] = &["authorize", "upload", "receive"];
 const CLIENTS: &[&str] = &["authorize", "forward", "oauth"];
@@ -22,7 +22,7 @@ const RESULTS: &[&str] = &["success", "error"];
 /// Source: Go: `cmd/telemeter-server/main.go` (handlers and clients), `pkg/server/{instrument,forward}.go`,
 /// `pkg/http/{client,routes}.go`, `pkg/receive/handler.go`, `pkg/cache/cache.go`, `pkg/metricfamily/{elide,overwrite}.go`,
 /// and `promhttp`; held against a scrape of it. Not here: `go_*`, `dns_duration_seconds` and `tls_duration_seconds`.
-const GO: [Exported; 20] = [
+const GO: [GoMetric; 20] = [
     ("cache_reads_total", "counter", &[("result", &["hit", "miss", "error"])]),
     ("cache_writes_total", "counter", &[("result", RESULTS)]),
     ("client_api_requests_total", "counter", &[("client", CLIENTS), ("code", &["200", "503"]), ("method", &["post"])]),
@@ -67,11 +67,11 @@ const PROCESS: [(&str, &str); 9] = [
 ];
 
 /// Of a family: its type, and the names of its labels.
-type Family = (String, BTreeSet<String>);
+type ScrapedFamily = (String, BTreeSet<String>);
 
 /// The families of a scrape.
-fn exported(scrape: &str) -> BTreeMap<String, Family> {
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+fn exported(scrape: &str) -> BTreeMap<String, ScrapedFamily> {
+    let mut families: BTreeMap<String, ScrapedFamily> = BTreeMap::new();
     let mut current = String::new();
     for line in scrape.lines() {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
@@ -87,7 +87,7 @@ fn exported(scrape: &str) -> BTreeMap<String, Family> {
 }
 
 /// The families in the table under a heading.
-fn documented(heading: &str) -> BTreeMap<String, Family> {
+fn documented(heading: &str) -> BTreeMap<String, ScrapedFamily> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
     let text = std::fs::read_to_string(path).unwrap();
     let section = text.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
@@ -103,8 +103,8 @@ fn documented(heading: &str) -> BTreeMap<String, Family> {
 }
 
 /// A server that did each of its things once.
-async fn used() -> World {
-    let world = World::new().await;
+async fn used() -> TestServer {
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     world.upload(&token, &["up,_id=c1 1@0"]).await;
     world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
@@ -113,18 +113,18 @@ async fn used() -> World {
 }
 
 /// A server with TLS on its external listener.
-async fn with_a_certificate() -> World {
+async fn with_a_certificate() -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let [cert_file, key_file] = ["crt", "key"].map(|name| folder.path().join(name));
     std::fs::write(&cert_file, made.cert.pem()).unwrap();
     std::fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
-    World::with(|config| config.tls = vec![telemeter_http::tls::CertificateFiles { cert_file, key_file }]).await
+    TestServer::with(|config| config.tls = vec![telemeter_http::tls::CertificateFiles { cert_file, key_file }]).await
 }
 
 /// A server whose store has a name, and is said to speak TLS; an upload of it was tried.
-async fn with_a_named_store() -> World {
-    let world = World::with(|config| {
+async fn with_a_named_store() -> TestServer {
+    let world = TestServer::with(|config| {
         let forward = config.forward.as_mut().unwrap();
         forward.url.set_host(Some("localhost")).unwrap();
         forward.url.set_scheme("https").unwrap();
@@ -179,16 +179,16 @@ async fn a_scrape_is_what_the_page_says() {
 /// Every metric of the Go server is here under its name, with its type, its labels and their values.
 #[tokio::test]
 async fn what_the_go_server_exports_is_exported() {
-    let provider = Fake::start(|_| Answer::of(404)).await;
+    let provider = FakeServer::start(|_| FakeAnswer::of(404)).await;
     let issuer = provider.url();
     provider.says(move |asked| match &*asked.path {
-        "/token" => Answer::of(200).body(r#"{"access_token":"t"}"#),
-        _ => Answer::of(200).body(
+        "/token" => FakeAnswer::of(200).body(r#"{"access_token":"t"}"#),
+        _ => FakeAnswer::of(200).body(
             serde_json::json!({"issuer": issuer.as_str(), "token_endpoint": issuer.join("/token").unwrap().as_str()})
                 .to_string(),
         ),
     });
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.oidc = Some(config::Oidc {
             issuer: provider.url().to_string(),
             client_id: "telemeter".to_owned(),
@@ -209,7 +209,7 @@ async fn what_the_go_server_exports_is_exported() {
     ];
     assert_eq!(told.each_ref().map(|told| told.status), [400, 200, 400, 200, 400], "{told:?}");
     for outage in [&world.authority, &world.store] {
-        outage.answers(Answer::of(503));
+        outage.answers(FakeAnswer::of(503));
     }
     let told = [world.authorize("another", "unknown").await, world.upload(&token, &["up,_id=c1 1@0"]).await];
     assert_eq!(told.each_ref().map(|told| told.status), [503, 503], "{told:?}");
@@ -233,7 +233,7 @@ async fn what_the_go_server_exports_is_exported() {
 
 #[tokio::test]
 async fn no_label_value_is_a_cluster_s() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token("cluster-of-somebody").await;
     world.upload(&token, &["up,_id=cluster-of-somebody 1@0"]).await;
     world.receive("cluster-of-somebody", &["up,_id=cluster-of-somebody 1@0"]).await;

@@ -5,12 +5,12 @@ mod support;
 
 use std::time::Duration;
 
-use support::{CLUSTER, World, body, fake::Answer, fake::vouch};
+use support::{CLUSTER, TestServer, body, fake::FakeAnswer, fake::vouch};
 
 const PERIOD: Duration = Duration::from_secs(270);
 
-async fn limited() -> (World, String) {
-    let world = World::with(|config| {
+async fn limited() -> (TestServer, String) {
+    let world = TestServer::with(|config| {
         config.ratelimit = Some(PERIOD);
         config.limit_bytes = 1000;
     })
@@ -47,8 +47,8 @@ async fn of_several_flaws_the_first_step_s_is_told() {
 
 #[tokio::test]
 async fn receive_asks_who_calls_before_it_reads() {
-    let world = World::with(|config| config.limit_receive_bytes = 100).await;
-    world.authority.answers(Answer::of(403));
+    let world = TestServer::with(|config| config.limit_receive_bytes = 100).await;
+    world.authority.answers(FakeAnswer::of(403));
     let receive = |cluster: &str, format: &str, body: Vec<u8>| {
         world.send(world.receive_of(cluster, body).header("content-type", format.to_owned()))
     };
@@ -63,7 +63,7 @@ async fn receive_asks_who_calls_before_it_reads() {
 
 #[tokio::test]
 async fn a_whitelist_does_not_hide_what_must_be_refused() {
-    let world = World::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
+    let world = TestServer::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
     let token = world.token(CLUSTER).await;
     assert_eq!(world.upload(&token, &["unwanted,_id=c2 1@0"]).await.status, 400);
     assert_eq!(world.receive(CLUSTER, &["unwanted,_id=c2 1@0"]).await.status, 400);
@@ -87,10 +87,10 @@ async fn a_refusal_costs_no_slot_and_each_cluster_has_its_own() {
 async fn a_slot_is_given_back_where_the_failure_was_ours() {
     let (world, token) = limited().await;
     for status in [503, 500, 401, 429] {
-        world.store.answers(Answer::of(status));
+        world.store.answers(FakeAnswer::of(status));
         assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 503, "{status}");
     }
-    world.store.answers(Answer::of(200));
+    world.store.answers(FakeAnswer::of(200));
     assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
 }
 
@@ -99,7 +99,7 @@ async fn a_caller_that_leaves_gets_its_slot_back_until_the_store_takes_its_data(
     let (world, token) = limited().await;
     let upload = || world.upload(&token, &["up,_id=c1 1@0"]);
     for (status, until_then) in [(200, 429), (503, 200)] {
-        world.store.answers(Answer::of(status).after(Duration::from_secs(2)));
+        world.store.answers(FakeAnswer::of(status).after(Duration::from_secs(2)));
         let asked = world.store.count();
         tokio::select! {
             answer = upload() => panic!("{answer:?} though the store hangs"),
@@ -107,7 +107,7 @@ async fn a_caller_that_leaves_gets_its_slot_back_until_the_store_takes_its_data(
         }
         // It left. Then the store answers.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        world.store.answers(Answer::of(200));
+        world.store.answers(FakeAnswer::of(200));
         assert_eq!(upload().await.status, until_then, "the store answered {status}");
         world.clock.advance(PERIOD);
     }
@@ -118,7 +118,7 @@ async fn a_slot_is_kept_where_the_failure_was_the_caller_s() {
     for flaw in ["ours", "the store's"] {
         let (world, token) = limited().await;
         let series = if flaw == "ours" { "up,_id=c2 1@0" } else { "up,_id=c1 1@0" };
-        world.store.answers(Answer::of(400));
+        world.store.answers(FakeAnswer::of(400));
         assert_eq!(world.upload(&token, &[series]).await.status, 400, "{flaw}");
         assert_eq!(world.upload(&token, &[series]).await.status, 429, "{flaw}");
     }
@@ -126,7 +126,7 @@ async fn a_slot_is_kept_where_the_failure_was_the_caller_s() {
 
 #[tokio::test]
 async fn the_authority_is_asked_no_more_than_it_must_be() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let malformed = world.send(world.post("/metrics/v1/receive").bearer_auth("e30=")).await;
     assert_eq!((malformed.status, world.authority.count()), (400, 0), "not about a malformed token");
 
@@ -148,7 +148,7 @@ async fn the_authority_is_asked_no_more_than_it_must_be() {
 
 #[tokio::test]
 async fn drift_is_counted_by_tense() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     let series = [
         "a,_id=c1 1@-300001",
@@ -167,7 +167,7 @@ async fn drift_is_counted_by_tense() {
 
 #[tokio::test]
 async fn what_happens_is_counted() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.rules.whitelist = vec!["up".to_owned()];
         config.rules.elide_labels = vec!["pod".to_owned()];
         config.limit_receive_bytes = 100;
@@ -179,7 +179,7 @@ async fn what_happens_is_counted() {
     world.receive(CLUSTER, &["up 1@0"]).await;
     world.receive(CLUSTER, &["up,_id=c2 1@0"]).await;
     world.send(world.receive_of(CLUSTER, vec![0; 101])).await;
-    world.store.answers(Answer::of(500));
+    world.store.answers(FakeAnswer::of(500));
     world.upload(&token, &["up,_id=c1 1@0"]).await;
     world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
     let scrape = world.scrape().await;

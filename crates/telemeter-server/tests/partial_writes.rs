@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{CLUSTER, Told, World, body, body_v2::Request, fake::Answer};
+use support::{CLUSTER, CallerAnswer, TestServer, body, body_v2::Request, fake::FakeAnswer};
 
 const GOOD: [&str; 2] = ["up,_id=c1,job=a 1@0", "cluster_version,_id=c1 1@0 2@5"];
 const BAD: [&str; 5] = [
@@ -14,8 +14,8 @@ const BAD: [&str; 5] = [
     "_id=c1,without=name 1@0",
 ];
 
-async fn world(partial_writes: bool) -> World {
-    World::with(|config| config.partial_writes = partial_writes).await
+async fn world(partial_writes: bool) -> TestServer {
+    TestServer::with(|config| config.partial_writes = partial_writes).await
 }
 
 /// Good series with a bad one before, between and behind them.
@@ -23,7 +23,7 @@ fn mixed() -> Vec<&'static str> {
     vec![BAD[0], GOOD[0], BAD[1], BAD[2], GOOD[1], BAD[3], BAD[4]]
 }
 
-fn written(told: &Told) -> Option<&str> {
+fn written(told: &CallerAnswer) -> Option<&str> {
     told.header("x-prometheus-remote-write-samples-written")
 }
 
@@ -83,7 +83,7 @@ async fn where_all_are_bad_the_store_is_not_asked() {
 #[tokio::test]
 async fn a_store_that_is_unavailable_is_503() {
     let world = world(true).await;
-    world.store.answers(Answer::of(503));
+    world.store.answers(FakeAnswer::of(503));
     let told = world.receive_v2(CLUSTER, &Request::of(&mixed())).await;
     assert_eq!((told.status, written(&told)), (503, Some("0")), "{told:?}");
 }
@@ -106,7 +106,7 @@ async fn references_that_cannot_be_are_of_their_series_alone() {
 /// What the whitelist leaves out is not refused.
 #[tokio::test]
 async fn what_the_whitelist_leaves_out_is_written() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.partial_writes = true;
         config.rules.whitelist = vec!["nothing_at_all".to_owned()];
     })

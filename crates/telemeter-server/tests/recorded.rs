@@ -12,7 +12,7 @@ use std::{
 };
 
 use support::{
-    World,
+    TestServer,
     body::{self, DELIMITED, TimeSeries},
 };
 
@@ -42,7 +42,7 @@ fn comparable(series: &[TimeSeries]) -> BTreeMap<Vec<(String, String)>, Vec<u64>
 #[tokio::test]
 async fn the_recorded_upload_is_forwarded_as_recorded() {
     let Some(folder) = folder() else { return };
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.rules.whitelist_file = Some(folder.join("../whitelist-bench.txt"));
         config.rules.elide_labels = vec!["prometheus_replica".to_owned()];
         config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
@@ -75,7 +75,7 @@ async fn the_recorded_upload_is_forwarded_as_recorded() {
 #[tokio::test]
 async fn every_name_that_they_exported_is_exported() {
     let Some(folder) = folder() else { return };
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(support::CLUSTER).await;
     world.upload(&token, &["up,_id=c1 1@0"]).await;
     let types = |text: &str| -> BTreeSet<String> {

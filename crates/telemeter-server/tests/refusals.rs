@@ -7,30 +7,30 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use support::{
-    CLUSTER, World, body,
-    fake::{Answer, vouch},
-    log::{Line, Log},
-    refusal::{Expected, Of},
+    CLUSTER, TestServer, body,
+    fake::{FakeAnswer, vouch},
+    log::{LogCapture, LoggedLine},
+    refusal::{ExpectedRefusal, RefusedCaller},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-struct Watch {
-    world: World,
-    log: Log,
+struct RefusalWatch {
+    world: TestServer,
+    log: LogCapture,
     seen: BTreeSet<&'static str>,
 }
 
-impl Watch {
+impl RefusalWatch {
     async fn new(change: impl FnOnce(&mut telemeter_server::Config)) -> Self {
-        let log = Log::start();
-        Self { world: World::with(change).await, log, seen: BTreeSet::new() }
+        let log = LogCapture::start();
+        Self { world: TestServer::with(change).await, log, seen: BTreeSet::new() }
     }
 
     /// Holds the one refusal since the last check to what is expected.
-    async fn check(&mut self, expected: Expected) {
+    async fn check(&mut self, expected: ExpectedRefusal) {
         let (lines, counted) = (self.log.refusals(), self.world.metric(&expected.counter()).await);
         let get = async |path: String| self.world.get(self.world.internal(&path)).await.json();
         expected.check(&lines, counted, get).await;
@@ -40,7 +40,7 @@ impl Watch {
 
 #[tokio::test]
 async fn each_reason_is_told_alike_everywhere() {
-    let mut watch = Watch::new(|config| {
+    let mut watch = RefusalWatch::new(|config| {
         config.limit_bytes = 20_000;
         config.limit_receive_bytes = 20_000;
     })
@@ -52,78 +52,118 @@ async fn each_reason_is_told_alike_everywhere() {
 
     watch.world.send(watch.world.post("/authorize?id=c7")).await;
     watch
-        .check(Expected { route: authorize, status: 401, reason: "credentials", of: Of::Claimed("c7"), cause: "" })
+        .check(ExpectedRefusal {
+            route: authorize,
+            status: 401,
+            reason: "credentials",
+            of: RefusedCaller::Claimed("c7"),
+            cause: "",
+        })
         .await;
     watch.world.send(watch.world.post("/upload")).await;
-    watch.check(Expected { route: upload, status: 401, reason: "credentials", of: Of::Nobody, cause: "" }).await;
+    watch
+        .check(ExpectedRefusal {
+            route: upload,
+            status: 401,
+            reason: "credentials",
+            of: RefusedCaller::Nobody,
+            cause: "",
+        })
+        .await;
     watch.world.send(watch.world.post("/metrics/v1/receive").bearer_auth("%%%")).await;
-    watch.check(Expected { route: receive, status: 400, reason: "credentials", of: Of::Nobody, cause: "" }).await;
+    watch
+        .check(ExpectedRefusal {
+            route: receive,
+            status: 400,
+            reason: "credentials",
+            of: RefusedCaller::Nobody,
+            cause: "",
+        })
+        .await;
     watch.world.upload("a.b.c", &up).await;
-    watch.check(Expected { route: upload, status: 401, reason: "token", of: Of::Nobody, cause: "" }).await;
+    watch
+        .check(ExpectedRefusal { route: upload, status: 401, reason: "token", of: RefusedCaller::Nobody, cause: "" })
+        .await;
     // A token of ours whose time is over says whose it was.
     watch.world.clock.advance(Duration::from_secs(86_400 + 61));
     watch.world.upload(&token, &up).await;
-    let of = Of::Claimed(CLUSTER);
-    watch.check(Expected { route: upload, status: 401, reason: "token", of, cause: "expired" }).await;
+    let of = RefusedCaller::Claimed(CLUSTER);
+    watch.check(ExpectedRefusal { route: upload, status: 401, reason: "token", of, cause: "expired" }).await;
     watch.world.set_offset_ms(0);
     watch.world.send(watch.world.post("/authorize?id=").bearer_auth("secret")).await;
-    watch.check(Expected { route: authorize, status: 400, reason: "form", of: Of::Nobody, cause: "empty" }).await;
+    watch
+        .check(ExpectedRefusal {
+            route: authorize,
+            status: 400,
+            reason: "form",
+            of: RefusedCaller::Nobody,
+            cause: "empty",
+        })
+        .await;
 
     for (answer, status, reason) in [
-        (Answer::of(401), 401, "authority_refused"),
-        (Answer::of(429), 429, "authority_rate_limited"),
-        (Answer::of(500), 503, "authority_unavailable"),
+        (FakeAnswer::of(401), 401, "authority_refused"),
+        (FakeAnswer::of(429), 429, "authority_rate_limited"),
+        (FakeAnswer::of(500), 503, "authority_unavailable"),
     ] {
         watch.world.authority.answers(answer);
         watch.world.authorize("new", "secret").await;
-        let of = Of::Claimed("new");
-        watch.check(Expected { route: authorize, status, reason, of, cause: "the authority" }).await;
+        let of = RefusedCaller::Claimed("new");
+        watch.check(ExpectedRefusal { route: authorize, status, reason, of, cause: "the authority" }).await;
         watch.world.receive("new", &up).await;
-        watch.check(Expected { route: receive, status, reason, of, cause: "the authority" }).await;
+        watch.check(ExpectedRefusal { route: receive, status, reason, of, cause: "the authority" }).await;
     }
     watch.world.authority.says(vouch);
     let told = watch.world.get(watch.world.internal("/api/v1/clusters/new")).await;
     assert_eq!(told.status, 404, "who is not verified is no cluster: {told:?}");
 
     watch.world.send(watch.world.outbound.http().get(watch.world.external("/upload"))).await;
-    watch.check(Expected { route: upload, status: 405, reason: "method", of: Of::Nobody, cause: "POST" }).await;
+    watch
+        .check(ExpectedRefusal {
+            route: upload,
+            status: 405,
+            reason: "method",
+            of: RefusedCaller::Nobody,
+            cause: "POST",
+        })
+        .await;
 
-    let of = Of::Verified(CLUSTER);
+    let of = RefusedCaller::Verified(CLUSTER);
     let text = |series: &[&str]| body::text(series);
     watch.world.send(watch.world.upload_of(&token, "application/json", "{}")).await;
-    watch.check(Expected { route: upload, status: 415, reason: "unsupported", of, cause: "" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 415, reason: "unsupported", of, cause: "" }).await;
     watch.world.send(watch.world.upload_of(&token, body::TEXT, vec![b'#'; 20_001])).await;
-    watch.check(Expected { route: upload, status: 413, reason: "too_large", of, cause: "20000" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 413, reason: "too_large", of, cause: "20000" }).await;
     watch.world.send(watch.world.receive_of(CLUSTER, vec![b'#'; 20_001])).await;
-    watch.check(Expected { route: receive, status: 413, reason: "too_large", of, cause: "20000" }).await;
+    watch.check(ExpectedRefusal { route: receive, status: 413, reason: "too_large", of, cause: "20000" }).await;
     watch.world.send(watch.world.upload_of(&token, body::TEXT, "up{ 1")).await;
-    watch.check(Expected { route: upload, status: 400, reason: "undecodable", of, cause: "" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 400, reason: "undecodable", of, cause: "" }).await;
     let labels: String = (0..200).map(|at| format!(",l{at}=x")).collect();
     watch.world.send(watch.world.upload_of(&token, body::TEXT, text(&[&format!("up,_id=c1{labels} 1@0")]))).await;
-    watch.check(Expected { route: upload, status: 400, reason: "limit", of, cause: "128" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 400, reason: "limit", of, cause: "128" }).await;
     watch.world.upload(&token, &["up,_id=other 1@0"]).await;
-    watch.check(Expected { route: upload, status: 400, reason: "identity", of, cause: "_id" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 400, reason: "identity", of, cause: "_id" }).await;
     watch.world.receive(CLUSTER, &["up 1@0"]).await;
-    watch.check(Expected { route: receive, status: 400, reason: "identity", of, cause: "_id" }).await;
+    watch.check(ExpectedRefusal { route: receive, status: 400, reason: "identity", of, cause: "_id" }).await;
     watch.world.receive(CLUSTER, &["_id=c1 1@0"]).await;
-    watch.check(Expected { route: receive, status: 400, reason: "labels", of, cause: "name" }).await;
+    watch.check(ExpectedRefusal { route: receive, status: 400, reason: "labels", of, cause: "name" }).await;
     watch.world.upload(&token, &["up,_id=c1 1@600001"]).await;
-    watch.check(Expected { route: upload, status: 400, reason: "timestamps", of, cause: "ahead" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 400, reason: "timestamps", of, cause: "ahead" }).await;
 
-    watch.world.store.answers(Answer::of(409).body("out of order\nsample, token=hunter2"));
+    watch.world.store.answers(FakeAnswer::of(409).body("out of order\nsample, token=hunter2"));
     watch.world.upload(&token, &up).await;
     let cause = "409 Conflict: out of order sample, token=[redacted]";
-    watch.check(Expected { route: upload, status: 409, reason: "store_refused", of, cause }).await;
-    watch.world.store.answers(Answer::of(404).body("remote write receiver needs to be enabled\n"));
+    watch.check(ExpectedRefusal { route: upload, status: 409, reason: "store_refused", of, cause }).await;
+    watch.world.store.answers(FakeAnswer::of(404).body("remote write receiver needs to be enabled\n"));
     watch.world.receive(CLUSTER, &up).await;
     let cause = "it answered 404: remote write receiver needs to be enabled";
-    watch.check(Expected { route: receive, status: 503, reason: "store_unavailable", of, cause }).await;
+    watch.check(ExpectedRefusal { route: receive, status: 503, reason: "store_unavailable", of, cause }).await;
 
     raw(&watch.world, &token, "transfer-encoding: chunked\r\n\r\nzz\r\n").await;
-    watch.check(Expected { route: upload, status: 400, reason: "framing", of, cause: "" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 400, reason: "framing", of, cause: "" }).await;
     // In the middle of it, the sender hangs up.
     raw(&watch.world, &token, "content-length: 100\r\n\r\nup 1").await;
-    watch.check(Expected { route: upload, status: 503, reason: "body", of, cause: "" }).await;
+    watch.check(ExpectedRefusal { route: upload, status: 503, reason: "body", of, cause: "" }).await;
 
     // The rest needs another server, or a failure of ours: see below, and `refusals_of_ours.rs`.
     let all = telemeter_fleet::Reason::ALL.map(telemeter_fleet::Reason::name);
@@ -132,7 +172,7 @@ async fn each_reason_is_told_alike_everywhere() {
 }
 
 /// An upload whose headers and body end so.
-async fn raw(world: &World, token: &str, end: &str) {
+async fn raw(world: &TestServer, token: &str, end: &str) {
     let mut stream = TcpStream::connect(world.server.external()).await.unwrap();
     let head = format!(
         "POST /upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nuser-agent: test\r\n\
@@ -146,13 +186,15 @@ async fn raw(world: &World, token: &str, end: &str) {
 
 #[tokio::test]
 async fn an_upload_before_its_time() {
-    let mut watch = Watch::new(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
+    let mut watch = RefusalWatch::new(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
     let token = watch.world.token(CLUSTER).await;
     watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
     let _ = watch.log.take();
     watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
-    let of = Of::Verified(CLUSTER);
-    watch.check(Expected { route: "upload", status: 429, reason: "rate_limited", of, cause: "270 seconds" }).await;
+    let of = RefusedCaller::Verified(CLUSTER);
+    watch
+        .check(ExpectedRefusal { route: "upload", status: 429, reason: "rate_limited", of, cause: "270 seconds" })
+        .await;
     let told = watch.world.get(watch.world.internal("/api/v1/clusters/c1")).await.json();
     assert_eq!(told["limits"]["next_upload_at"], "2027-01-15T08:04:30Z", "{told}");
     assert_eq!(told["limits"]["rate_limit_seconds"], 270);
@@ -160,12 +202,12 @@ async fn an_upload_before_its_time() {
 
 #[tokio::test]
 async fn a_flood_of_refusals_fills_no_disk() {
-    let watch = Watch::new(|config| config.log_refusals_per_second = 3).await;
+    let watch = RefusalWatch::new(|config| config.log_refusals_per_second = 3).await;
     for _ in 0..10 {
         watch.world.upload("a.b.c", &[]).await;
     }
     watch.world.send(watch.world.post("/upload")).await;
-    let of = |reason: &'static str| move |line: &&Line| line["reason"] == reason;
+    let of = |reason: &'static str| move |line: &&LoggedLine| line["reason"] == reason;
     let lines = watch.log.refusals();
     assert_eq!(lines.iter().filter(of("token")).count(), 3);
     assert_eq!(lines.iter().filter(of("credentials")).count(), 1, "another reason has its own share");
@@ -186,7 +228,7 @@ async fn a_flood_of_refusals_fills_no_disk() {
 
 #[tokio::test]
 async fn what_comes_from_outside_is_cut() {
-    let watch = Watch::new(|_| ()).await;
+    let watch = RefusalWatch::new(|_| ()).await;
     let long = "x".repeat(200);
     let request = watch.world.post(&format!("/authorize?id={long}")).header("user-agent", format!("ä{long}"));
     watch.world.send(request).await;
@@ -197,16 +239,16 @@ async fn what_comes_from_outside_is_cut() {
 
 #[tokio::test]
 async fn a_caller_reads_no_word_of_an_upstream() {
-    let watch = Watch::new(|_| ()).await;
+    let watch = RefusalWatch::new(|_| ()).await;
     let token = watch.world.token(CLUSTER).await;
     for status in [400, 404, 500] {
-        watch.world.store.answers(Answer::of(status).body("UPSTREAM says so"));
+        watch.world.store.answers(FakeAnswer::of(status).body("UPSTREAM says so"));
         let told = watch.world.upload(&token, &["up,_id=c1 1@0"]).await;
         assert!(!told.body.contains("UPSTREAM"), "{told:?}");
         assert!(watch.log.refusals()[0]["cause"].contains("UPSTREAM says so"), "{status}");
     }
     for status in [403, 500] {
-        watch.world.authority.answers(Answer::of(status).body("UPSTREAM was asked with secret"));
+        watch.world.authority.answers(FakeAnswer::of(status).body("UPSTREAM was asked with secret"));
         for told in [watch.world.authorize("new", "secret").await, watch.world.receive("new", &[]).await] {
             assert!(!told.body.contains("UPSTREAM"), "{told:?}");
         }

@@ -11,12 +11,12 @@ use prometheus_client::registry::Registry;
 use support::{
     CLUSTER, NOW_MS, SOON, body, composite,
     gateway::shared,
-    log::Log,
-    refusal::{Expected, Of},
+    log::LogCapture,
+    refusal::{ExpectedRefusal, RefusedCaller},
 };
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 use telemeter_http::{
-    budget::{MemoryBudget, Share},
+    budget::{MemoryBudget, MemoryShare},
     instrument::HttpMetrics,
     internal::Health,
     listen::Peer,
@@ -24,17 +24,17 @@ use telemeter_http::{
 use telemeter_server::{
     Config, api,
     concurrency::Concurrency,
-    config::Door,
+    config::AuthorizationMode,
     error::explain,
-    fleet_view::{About, FleetView},
-    gateway::{Gateway, Shared, Workspaces},
+    fleet_view::{FleetView, ReplicaInfo},
+    gateway::{Gateway, GatewayParts, Workspaces},
     routes,
 };
 use tower::ServiceExt as _;
 
 /// Both routers over one gateway, and what it logs and counts.
-struct Watch {
-    log: Log,
+struct GatewayWatch {
+    log: LogCapture,
     registry: Registry,
     gateway: Gateway,
     external: Router,
@@ -42,21 +42,21 @@ struct Watch {
     token: String,
 }
 
-impl Watch {
-    fn new(change: impl FnOnce(&mut Shared)) -> Self {
-        let (log, mut registry) = (Log::start(), Registry::default());
-        let (mut shared, token) = shared(&Config::new(Door::AnyCluster), &mut registry);
+impl GatewayWatch {
+    fn new(change: impl FnOnce(&mut GatewayParts)) -> Self {
+        let (log, mut registry) = (LogCapture::start(), Registry::default());
+        let (mut shared, token) = shared(&Config::new(AuthorizationMode::AnyCluster), &mut registry);
         change(&mut shared);
         let gateway = Gateway::new(shared);
         let http = HttpMetrics::register(&mut registry);
         let external = routes::external(gateway.clone(), &Health::new(), &http);
         // As the route is, but for its handler.
         let panics = post(panics)
-            .layer::<_, Infallible>(middleware::from_fn_with_state((gateway.clone(), Route::Upload), explain))
+            .layer::<_, Infallible>(middleware::from_fn_with_state((gateway.clone(), ReportRoute::Upload), explain))
             .layer::<_, Infallible>(http.layer("upload"));
         let external = external.route("/panics", panics);
         let (revision, replica) = ("", String::new());
-        let about = About { version: "", revision, started_ms: NOW_MS, replica, certificates: Vec::new() };
+        let about = ReplicaInfo { version: "", revision, started_ms: NOW_MS, replica, certificates: Vec::new() };
         let api = api::router(FleetView::new(gateway.clone(), about));
         Self { log, registry, gateway, external, api, token }
     }
@@ -73,7 +73,7 @@ impl Watch {
     }
 
     /// Sends a request, and holds what is told of it to what is expected.
-    async fn check(&self, mut request: Request, expected: Expected) {
+    async fn check(&self, mut request: Request, expected: ExpectedRefusal) {
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         request.extensions_mut().insert(Peer(peer));
         let response = self.external.clone().oneshot(request).await.unwrap();
@@ -100,37 +100,38 @@ async fn panics() -> http::StatusCode {
 
 #[tokio::test]
 async fn too_many_of_one_cluster_at_once() {
-    let watch = Watch::new(|shared| shared.concurrency = Concurrency::new(0));
-    let (status, reason, of, cause) = (503, "concurrency", Of::Verified(CLUSTER), "at once");
-    watch.check(watch.upload("/upload"), Expected { route: "upload", status, reason, of, cause }).await;
-    watch.check(watch.receive(), Expected { route: "receive", status, reason, of, cause }).await;
+    let watch = GatewayWatch::new(|shared| shared.concurrency = Concurrency::new(0));
+    let (status, reason, of, cause) = (503, "concurrency", RefusedCaller::Verified(CLUSTER), "at once");
+    watch.check(watch.upload("/upload"), ExpectedRefusal { route: "upload", status, reason, of, cause }).await;
+    watch.check(watch.receive(), ExpectedRefusal { route: "receive", status, reason, of, cause }).await;
 }
 
 #[tokio::test]
 async fn no_memory_left() {
     let budget = MemoryBudget::new(1000);
-    let _held = budget.try_reserve(Share::Workspaces, budget.capacity_bytes(Share::Workspaces)).unwrap();
-    let watch = Watch::new(|shared| shared.workspaces = Workspaces::new(budget.clone()));
-    let (status, reason, of, cause) = (503, "overloaded", Of::Verified(CLUSTER), "");
-    watch.check(watch.upload("/upload"), Expected { route: "upload", status, reason, of, cause }).await;
-    watch.check(watch.receive(), Expected { route: "receive", status, reason, of, cause }).await;
+    let _held = budget.try_reserve(MemoryShare::Workspaces, budget.capacity_bytes(MemoryShare::Workspaces)).unwrap();
+    let watch = GatewayWatch::new(|shared| shared.workspaces = Workspaces::new(budget.clone()));
+    let (status, reason, of, cause) = (503, "overloaded", RefusedCaller::Verified(CLUSTER), "");
+    watch.check(watch.upload("/upload"), ExpectedRefusal { route: "upload", status, reason, of, cause }).await;
+    watch.check(watch.receive(), ExpectedRefusal { route: "receive", status, reason, of, cause }).await;
 }
 
 #[tokio::test]
 async fn on_the_way_out() {
-    let watch = Watch::new(|_| ());
+    let watch = GatewayWatch::new(|_| ());
     watch.gateway.draining.store(true, Ordering::Relaxed);
-    let (status, reason, of, cause) = (503, "draining", Of::Nobody, "");
-    watch.check(watch.upload("/upload"), Expected { route: "upload", status, reason, of, cause }).await;
-    watch.check(watch.receive(), Expected { route: "receive", status, reason, of, cause }).await;
+    let (status, reason, of, cause) = (503, "draining", RefusedCaller::Nobody, "");
+    watch.check(watch.upload("/upload"), ExpectedRefusal { route: "upload", status, reason, of, cause }).await;
+    watch.check(watch.receive(), ExpectedRefusal { route: "receive", status, reason, of, cause }).await;
     let authorize = http::Request::post("/authorize?id=c7").header("authorization", "Bearer secret");
     let authorize = authorize.body(Body::empty()).unwrap();
-    watch.check(authorize, Expected { route: "authorize", status, reason, of, cause }).await;
+    watch.check(authorize, ExpectedRefusal { route: "authorize", status, reason, of, cause }).await;
 }
 
 #[tokio::test]
 async fn a_panic() {
-    let watch = Watch::new(|_| ());
-    let expected = Expected { route: "upload", status: 500, reason: "internal", of: Of::Nobody, cause: "" };
+    let watch = GatewayWatch::new(|_| ());
+    let expected =
+        ExpectedRefusal { route: "upload", status: 500, reason: "internal", of: RefusedCaller::Nobody, cause: "" };
     watch.check(watch.upload("/panics"), expected).await;
 }

@@ -7,15 +7,15 @@
 mod support;
 
 use support::{
-    CLUSTER, NOW_MS, Told, World, body,
+    CLUSTER, CallerAnswer, NOW_MS, TestServer, body,
     body_v2::{self, Metadata, Request},
-    fake::Answer,
+    fake::FakeAnswer,
 };
 
 const SERIES: [&str; 3] = ["up,_id=c1,job=a 1@0", "up,_id=c1,job=b 1@-1000 2@0", "cluster_version,_id=c1 1@0"];
 
 /// What an answer says was written: samples, histograms, exemplars.
-fn written(told: &Told) -> Option<[u64; 3]> {
+fn written(told: &CallerAnswer) -> Option<[u64; 3]> {
     let count = |what: &str| {
         let header = told.header(&format!("x-prometheus-remote-write-{what}-written"))?;
         Some(header.parse().unwrap_or_else(|_| panic!("{header} is one number")))
@@ -28,14 +28,14 @@ fn written(told: &Told) -> Option<[u64; 3]> {
 }
 
 #[track_caller]
-fn check(told: &Told, status: u16, counts: [u64; 3], what: &str) {
+fn check(told: &CallerAnswer, status: u16, counts: [u64; 3], what: &str) {
     assert_eq!((told.status, written(told)), (status, Some(counts)), "{what}: {told:?}");
 }
 
 /// "Response": success is 2xx, better 204, without a body. "Required Written Response Headers": how many of each.
 #[tokio::test]
 async fn what_the_store_took_is_204_and_counted() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let told = world.receive_v2(CLUSTER, &Request::of(&SERIES)).await;
     check(&told, 204, [4, 0, 0], "samples");
     assert_eq!(told.body, "");
@@ -62,7 +62,7 @@ async fn what_the_store_took_is_204_and_counted() {
 /// "Content-Type": the header alone says which message it is, and without it it is 1.0. A 1.0 request is answered as ever.
 #[tokio::test]
 async fn the_content_type_chooses_the_message() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let told = world.receive(CLUSTER, &SERIES).await;
     assert_eq!((told.status, written(&told)), (200, None), "1.0: {told:?}");
     let one = body::block(&body::write_request(&SERIES));
@@ -84,7 +84,7 @@ async fn the_content_type_chooses_the_message() {
 /// "Unsupported Request Content": 415 for any other Content-Type or Content-Encoding.
 #[tokio::test]
 async fn other_content_is_415() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let block = Request::of(&SERIES).block();
     let send = |content_type: &'static str, encoding: &'static str| {
         let request = world.receive_of(CLUSTER, block.clone()).header("content-type", content_type);
@@ -105,7 +105,7 @@ async fn other_content_is_415() {
 /// that says why ("Response"), and nothing was written.
 #[tokio::test]
 async fn what_is_not_valid_is_400_and_named() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let refused = async |body: Vec<u8>, reason: &str| {
         let told = world.send(world.receive_v2_of(CLUSTER, body)).await;
         check(&told, 400, [0; 3], reason);
@@ -138,7 +138,7 @@ async fn what_is_not_valid_is_400_and_named() {
 /// The cluster's identity is held as in 1.0.
 #[tokio::test]
 async fn nobody_writes_under_another_name() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for series in ["up,_id=c2 1@0", "up 1@0", "up,_id= 1@0"] {
         check(&world.receive_v2(CLUSTER, &Request::of(&[series])).await, 400, [0; 3], series);
     }
@@ -151,26 +151,26 @@ async fn nobody_writes_under_another_name() {
 /// succeed later.
 #[tokio::test]
 async fn every_answer_to_2_0_says_what_was_written() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let request = Request::of(&SERIES);
     for (store, status) in [(503, 503), (500, 503), (429, 503), (401, 503), (400, 400), (413, 413)] {
-        world.store.answers(Answer::of(store));
+        world.store.answers(FakeAnswer::of(store));
         check(&world.receive_v2(CLUSTER, &request).await, status, [0; 3], "the store");
     }
-    world.authority.answers(Answer::of(401));
+    world.authority.answers(FakeAnswer::of(401));
     check(&world.receive_v2("c3", &request).await, 401, [0; 3], "the authority");
     let unknown = world.post("/metrics/v1/receive").header("content-type", body_v2::CONTENT_TYPE).body("");
     check(&world.send(unknown).await, 401, [0; 3], "no token");
     let get = world.outbound.http().get(world.external("/metrics/v1/receive"));
     check(&world.send(get.header("content-type", body_v2::CONTENT_TYPE)).await, 405, [0; 3], "another method");
-    let large = World::with(|config| config.limit_receive_bytes = 10).await;
+    let large = TestServer::with(|config| config.limit_receive_bytes = 10).await;
     check(&large.receive_v2(CLUSTER, &request).await, 413, [0; 3], "too large");
 }
 
 /// What the whitelist leaves out counts as written, or a sender would count it as lost.
 #[tokio::test]
 async fn what_the_rules_leave_out_counts_as_written() {
-    let world = World::with(|config| config.rules.whitelist = vec!["cluster_version".to_owned()]).await;
+    let world = TestServer::with(|config| config.rules.whitelist = vec!["cluster_version".to_owned()]).await;
     check(&world.receive_v2(CLUSTER, &Request::of(&SERIES)).await, 204, [4, 0, 0], "one of three passes");
     assert_eq!(world.stored(), [SERIES[2]]);
     check(&world.receive_v2(CLUSTER, &Request::of(&SERIES[..2])).await, 204, [3, 0, 0], "none passes");
@@ -182,7 +182,7 @@ async fn what_the_rules_leave_out_counts_as_written() {
 /// of zero is none.
 #[tokio::test]
 async fn metadata_and_start_timestamps_are_left_out_and_counted() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let mut request = Request::of(&SERIES[..2]);
     let help_ref = request.symbol("Whether it is up.");
     request.timeseries[0].metadata = Some(Metadata { kind: 2, help_ref, unit_ref: 0 });
@@ -207,7 +207,7 @@ async fn metadata_and_start_timestamps_are_left_out_and_counted() {
 /// A short message can refer to one long text again and again: what it then takes is held to a cap, before it is taken.
 #[tokio::test]
 async fn texts_count_as_often_as_they_are_referenced() {
-    let world = World::with(|config| config.limit_receive_bytes = 64 << 10).await;
+    let world = TestServer::with(|config| config.limit_receive_bytes = 64 << 10).await;
     let long = |count: usize| {
         let series = format!("up,_id=c1,long={} 1@0", "x".repeat(10_000));
         Request::of(&vec![&*series; count])

@@ -4,12 +4,12 @@
 mod support;
 
 use prost::Message as _;
-use support::{CLUSTER, Told, World, body};
+use support::{CLUSTER, CallerAnswer, TestServer, body};
 use telemeter_server::config::{self, ReceiveIdentity};
 
 /// What reaches the store of these series under these rules, by each way in.
-async fn check(change: impl FnOnce(&mut config::Rules), series: &[&str], expected: &[&str]) {
-    let world = World::with(|config| change(&mut config.rules)).await;
+async fn check(change: impl FnOnce(&mut config::RuleSettings), series: &[&str], expected: &[&str]) {
+    let world = TestServer::with(|config| change(&mut config.rules)).await;
     let token = world.token(CLUSTER).await;
     for way in ["text", "delimited", "receive"] {
         let told = match way {
@@ -43,21 +43,21 @@ async fn what_is_sent_is_canonical() {
 
 #[tokio::test]
 async fn labels_are_added_and_win() {
-    let rules = |rules: &mut config::Rules| rules.labels = pairs(&[("region", "eu"), ("a", "ours")]);
+    let rules = |rules: &mut config::RuleSettings| rules.labels = pairs(&[("region", "eu"), ("a", "ours")]);
     let series = ["up,_id=c1 1@0", "up,_id=c1,a=theirs,z=1 2@0"];
     check(rules, &series, &["up,_id=c1,a=ours,region=eu 1@0", "up,_id=c1,a=ours,region=eu,z=1 2@0"]).await;
 }
 
 #[tokio::test]
 async fn labels_are_elided() {
-    let rules = |rules: &mut config::Rules| rules.elide_labels = texts(&["pod", "replica"]);
+    let rules = |rules: &mut config::RuleSettings| rules.elide_labels = texts(&["pod", "replica"]);
     let series = ["up,_id=c1,pod=p,replica=r,z=1 1@0", "up,_id=c1,pods=2 2@0"];
     check(rules, &series, &["up,_id=c1,z=1 1@0", "up,_id=c1,pods=2 2@0"]).await;
 }
 
 #[tokio::test]
 async fn a_label_that_is_added_can_be_elided() {
-    let rules = |rules: &mut config::Rules| {
+    let rules = |rules: &mut config::RuleSettings| {
         rules.labels = pairs(&[("a", "1"), ("b", "2")]);
         rules.elide_labels = texts(&["a"]);
     };
@@ -66,7 +66,7 @@ async fn a_label_that_is_added_can_be_elided() {
 
 #[tokio::test]
 async fn the_whitelist_says_what_passes() {
-    let rules = |rules: &mut config::Rules| {
+    let rules = |rules: &mut config::RuleSettings| {
         rules.whitelist = texts(&["up", "{__name__=~\"node_.*\",mode!=\"idle\"}", "{__name__=\"none\",a=\"\"}"]);
     };
     let series = ["up,_id=c1 1@0", "ups,_id=c1 1@0", "node_cpu,_id=c1,mode=idle 1@0", "node_cpu,_id=c1,mode=user 1@0"];
@@ -80,9 +80,9 @@ async fn the_whitelist_says_what_passes() {
 
 #[tokio::test]
 async fn the_answer_says_what_became_of_the_series() {
-    let world = World::with(|config| config.rules.whitelist = texts(&["up"])).await;
+    let world = TestServer::with(|config| config.rules.whitelist = texts(&["up"])).await;
     let token = world.token(CLUSTER).await;
-    let counts = |told: &Told| told.header("telemeter-series").map(str::to_owned);
+    let counts = |told: &CallerAnswer| told.header("telemeter-series").map(str::to_owned);
     let series = ["up,_id=c1 1@0", "up,_id=c1 2@0", "down,_id=c1 1@0", "down,_id=c1,a=b 1@0"];
     let told = world.upload(&token, &series).await;
     assert_eq!(counts(&told).as_deref(), Some("received=4, kept=1, filtered=2, duplicates=1"));
@@ -95,7 +95,7 @@ async fn the_answer_says_what_became_of_the_series() {
 
 #[tokio::test]
 async fn an_empty_upload_is_a_question_that_costs_the_cluster_nothing() {
-    let world = World::with(|config| config.ratelimit = Some(std::time::Duration::from_secs(270))).await;
+    let world = TestServer::with(|config| config.ratelimit = Some(std::time::Duration::from_secs(270))).await;
     let token = world.token(CLUSTER).await;
     let ask = async |token: &str, format: &str| {
         let told = world.send(world.upload_of(token, format, Vec::new())).await;
@@ -114,7 +114,7 @@ async fn an_empty_upload_is_a_question_that_costs_the_cluster_nothing() {
 
 #[tokio::test]
 async fn the_whitelist_judges_what_came_not_what_is_added() {
-    let rules = |rules: &mut config::Rules| {
+    let rules = |rules: &mut config::RuleSettings| {
         rules.whitelist = texts(&["{__name__=\"up\",region=\"\",pod=\"p\"}"]);
         rules.labels = pairs(&[("region", "eu")]);
         rules.elide_labels = texts(&["pod"]);
@@ -127,7 +127,7 @@ async fn the_whitelist_file_is_read_again_and_a_bad_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("whitelist");
     std::fs::write(&file, "up\n# a comment\n\n{__name__=\"down\"}\n").unwrap();
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.rules.whitelist = texts(&["flag"]);
         config.rules.whitelist_file = Some(file.clone());
     })
@@ -159,8 +159,8 @@ async fn the_whitelist_file_is_read_again_and_a_bad_one_is_not() {
 
 #[tokio::test]
 async fn a_bad_rule_is_no_start() {
-    let config = |change: fn(&mut config::Rules)| {
-        let mut config = telemeter_server::Config::new(config::Door::AnyCluster);
+    let config = |change: fn(&mut config::RuleSettings)| {
+        let mut config = telemeter_server::Config::new(config::AuthorizationMode::AnyCluster);
         (config.listen, config.listen_internal) = ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned());
         change(&mut config.rules);
         config
@@ -170,7 +170,8 @@ async fn a_bad_rule_is_no_start() {
         (config(|rules| rules.whitelist = texts(&["up", "a,b"])), r#"--whitelist: rule "a,b": column 2: expected "#),
         (config(|rules| rules.whitelist_file = Some("/nowhere".into())), "--whitelist-file: /nowhere cannot be read: "),
     ] {
-        let error = telemeter_server::Server::start(bad, telemeter_http::clock::Clock::system()).await.err().unwrap();
+        let error =
+            telemeter_server::RunningServer::start(bad, telemeter_http::clock::Clock::system()).await.err().unwrap();
         let error = error.to_string();
         assert!(error.starts_with(flag) && error.lines().count() == 1, "{error}");
         assert!(error.contains("/nowhere") || error.contains(r#"a selector is up, or {__name__="up""#), "{error}");
@@ -179,9 +180,9 @@ async fn a_bad_rule_is_no_start() {
 
 #[tokio::test]
 async fn required_labels_are_told_and_asked_for() {
-    let required = |rules: &mut config::Rules| rules.required_labels = pairs(&[("env", "prod")]);
+    let required = |rules: &mut config::RuleSettings| rules.required_labels = pairs(&[("env", "prod")]);
     check(required, &["up,_id=c1,env=prod 1@0"], &["up,_id=c1,env=prod 1@0"]).await;
-    let world = World::with(|config| required(&mut config.rules)).await;
+    let world = TestServer::with(|config| required(&mut config.rules)).await;
     let labels = world.authorize(CLUSTER, "secret").await.json()["labels"].clone();
     assert_eq!(labels, serde_json::json!({"_id": "c1", "env": "prod"}));
     let token = world.token(CLUSTER).await;
@@ -195,7 +196,7 @@ async fn required_labels_are_told_and_asked_for() {
 
 #[tokio::test]
 async fn the_partition_label_may_have_another_name() {
-    let world = World::with(|config| config.partition_label = "cluster".to_owned()).await;
+    let world = TestServer::with(|config| config.partition_label = "cluster".to_owned()).await;
     assert_eq!(world.authorize("c1", "secret").await.json()["labels"], serde_json::json!({"cluster": "c1"}));
     let token = world.token("c1").await;
     for (series, status) in [("up,cluster=c1 1@0", 200), ("up,_id=c1 1@0", 400), ("up,cluster=c2 1@0", 400)] {
@@ -207,7 +208,7 @@ async fn the_partition_label_may_have_another_name() {
 
 #[tokio::test]
 async fn presence_lets_a_delegate_send_for_others() {
-    let world = World::with(|config| config.receive_identity = ReceiveIdentity::Presence).await;
+    let world = TestServer::with(|config| config.receive_identity = ReceiveIdentity::Presence).await;
     for (series, status) in [("up,_id=c2 1@0", 200), ("up,_id=c1 1@0", 200), ("up 1@0", 400), ("up,_id= 1@0", 400)] {
         assert_eq!(world.receive("c1", &[series]).await.status, status, "{series}");
     }
@@ -217,7 +218,7 @@ async fn presence_lets_a_delegate_send_for_others() {
 
 #[tokio::test]
 async fn an_upload_keeps_the_newest_and_gets_our_time() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     let series = ["up,_id=c1 1@-9000", "up,_id=c1,a=b 5@-8000", "up,_id=c1 2@-7000", "b,_id=c1 3@4000"];
     for delimited in [false, true] {
@@ -231,7 +232,7 @@ async fn an_upload_keeps_the_newest_and_gets_our_time() {
 #[tokio::test]
 async fn remote_write_keeps_its_times_and_all_its_samples() {
     let series = ["up,_id=c1 1@-9999999999 2@-5 3@600000", "up,_id=c1 4@7"];
-    let world = World::new().await;
+    let world = TestServer::new().await;
     assert_eq!(world.receive(CLUSTER, &series).await.status, 200);
     assert_eq!(world.stored(), series);
 }
@@ -249,7 +250,7 @@ fn rich(labels: &str) -> body::TimeSeries {
 
 #[tokio::test]
 async fn what_needs_no_change_is_sent_byte_for_byte() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let timeseries = vec![rich("up,_id=c1,a=b"), rich("down,_id=c1")];
     let plain = body::WriteRequest { timeseries, metadata: Vec::new() }.encode_to_vec();
     assert_eq!(world.send(world.receive_of(CLUSTER, body::block(&plain))).await.status, 200);
@@ -258,7 +259,7 @@ async fn what_needs_no_change_is_sent_byte_for_byte() {
 
 #[tokio::test]
 async fn histograms_and_exemplars_ride_along_a_change() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.rules.labels = pairs(&[("region", "eu")]);
         config.rules.elide_labels = texts(&["pod"]);
         config.rules.whitelist = texts(&["up"]);
@@ -275,7 +276,7 @@ async fn histograms_and_exemplars_ride_along_a_change() {
 
 #[tokio::test]
 async fn the_store_is_told_what_it_gets() {
-    let world = World::with(|config| config.rules.whitelist = texts(&["up"])).await;
+    let world = TestServer::with(|config| config.rules.whitelist = texts(&["up"])).await;
     world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
     let asked = world.store.take();
     for (name, value) in [
@@ -290,7 +291,7 @@ async fn the_store_is_told_what_it_gets() {
 }
 
 /// What reaches the store of this block, as it stands there.
-async fn forwarded(world: &World, block: Vec<u8>) -> Vec<u8> {
+async fn forwarded(world: &TestServer, block: Vec<u8>) -> Vec<u8> {
     let told = world.send(world.receive_of(CLUSTER, block)).await;
     assert_eq!(told.status, 200, "{told:?}");
     let [asked] = <[_; 1]>::try_from(world.store.take()).unwrap_or_else(|_| panic!("one request to the store"));
@@ -299,7 +300,7 @@ async fn forwarded(world: &World, block: Vec<u8>) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_remote_write_that_no_rule_changes_goes_on_as_it_came() {
-    let world = World::with(|config| config.rules.whitelist = texts(&["up", "down"])).await;
+    let world = TestServer::with(|config| config.rules.whitelist = texts(&["up", "down"])).await;
     let all: Vec<String> = (0..40).map(|at| format!("up,_id=c1,pod=some-long-name-of-a-pod-{at} 1@0")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let message = |series: &[&str]| body::write_request(series);

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use prost::Message as _;
 use support::{
-    CLUSTER, Told, World, body,
-    fake::{Answer, vouch},
+    CLUSTER, CallerAnswer, TestServer, body,
+    fake::{FakeAnswer, vouch},
     nowhere,
 };
-use telemeter_server::config::{Authority, Door};
+use telemeter_server::config::{AuthoritySettings, AuthorizationMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Holds an answer to the table: its status, its `Retry-After`, and one short line that names the request.
 #[track_caller]
-fn check(told: &Told, status: u16, retry_after: Option<&str>, what: &str) {
+fn check(told: &CallerAnswer, status: u16, retry_after: Option<&str>, what: &str) {
     assert_eq!(told.status, status, "{what}: {told:?}");
     assert_eq!(told.header("retry-after"), retry_after, "{what}: {told:?}");
     let id = told.header("x-request-id").unwrap();
@@ -52,10 +52,10 @@ const STORE: [(u16, Option<&str>, u16, Option<&str>); 18] = [
 
 #[tokio::test]
 async fn the_store() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     for (status, theirs, expected, ours) in STORE {
-        let mut answer = Answer::of(status).header("location", "/elsewhere");
+        let mut answer = FakeAnswer::of(status).header("location", "/elsewhere");
         if let Some(wait) = theirs {
             answer = answer.header("retry-after", wait);
         }
@@ -72,14 +72,14 @@ async fn the_store() {
 
 #[tokio::test]
 async fn no_store_and_a_slow_one() {
-    let world = World::with(|config| config.forward.as_mut().unwrap().url = nowhere()).await;
+    let world = TestServer::with(|config| config.forward.as_mut().unwrap().url = nowhere()).await;
     let token = world.token(CLUSTER).await;
     check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 503, Some("30"), "refused");
     check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 503, Some("30"), "refused");
 
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
-    world.store.answers(Answer::of(200).after(Duration::from_secs(15)));
+    world.store.answers(FakeAnswer::of(200).after(Duration::from_secs(15)));
     let started = std::time::Instant::now();
     let (upload, receive) =
         tokio::join!(world.upload(&token, &["up,_id=c1 1@0"]), world.receive(CLUSTER, &["up,_id=c1 1@0"]));
@@ -91,30 +91,30 @@ async fn no_store_and_a_slow_one() {
 /// What the authority answers; then the status told on both entrances; `Retry-After` of `/authorize`, of receive.
 #[tokio::test]
 async fn the_authority() {
-    let json = |body: &str| Answer::of(200).header("content-type", "application/json").body(body);
+    let json = |body: &str| FakeAnswer::of(200).header("content-type", "application/json").body(body);
     let out = (503, Some("30"), Some("30"));
-    let rows: Vec<(&str, Answer, _)> = vec![
-        ("401", Answer::of(401), (401, None, None)),
-        ("403", Answer::of(403), (403, None, None)),
-        ("404", Answer::of(404), (404, None, None)),
-        ("409", Answer::of(409), (409, None, None)),
-        ("400", Answer::of(400), (400, None, None)),
-        ("418", Answer::of(418), (418, None, None)),
-        ("429", Answer::of(429), (429, Some("300"), Some("60"))),
-        ("429, 7 s", Answer::of(429).header("retry-after", "7"), (429, Some("300"), Some("7"))),
-        ("500", Answer::of(500), out),
-        ("429, 400 s", Answer::of(429).header("retry-after", "400"), (429, Some("400"), Some("400"))),
-        ("500, 9 s", Answer::of(500).header("retry-after", "9"), (503, Some("9"), Some("9"))),
-        ("503, 9 s", Answer::of(503).header("retry-after", "9"), (503, Some("9"), Some("9"))),
-        ("302", Answer::of(302).header("location", "/elsewhere"), out),
+    let rows: Vec<(&str, FakeAnswer, _)> = vec![
+        ("401", FakeAnswer::of(401), (401, None, None)),
+        ("403", FakeAnswer::of(403), (403, None, None)),
+        ("404", FakeAnswer::of(404), (404, None, None)),
+        ("409", FakeAnswer::of(409), (409, None, None)),
+        ("400", FakeAnswer::of(400), (400, None, None)),
+        ("418", FakeAnswer::of(418), (418, None, None)),
+        ("429", FakeAnswer::of(429), (429, Some("300"), Some("60"))),
+        ("429, 7 s", FakeAnswer::of(429).header("retry-after", "7"), (429, Some("300"), Some("7"))),
+        ("500", FakeAnswer::of(500), out),
+        ("429, 400 s", FakeAnswer::of(429).header("retry-after", "400"), (429, Some("400"), Some("400"))),
+        ("500, 9 s", FakeAnswer::of(500).header("retry-after", "9"), (503, Some("9"), Some("9"))),
+        ("503, 9 s", FakeAnswer::of(503).header("retry-after", "9"), (503, Some("9"), Some("9"))),
+        ("302", FakeAnswer::of(302).header("location", "/elsewhere"), out),
         ("202", json(r#"{"account_id":"UPSTREAM"}"#).body(""), out),
-        ("HTML", Answer::of(200).header("content-type", "text/html").body("UPSTREAM"), out),
-        ("HTML with 403", Answer::of(403).header("content-type", "text/html; charset=utf-8"), out),
+        ("HTML", FakeAnswer::of(200).header("content-type", "text/html").body("UPSTREAM"), out),
+        ("HTML with 403", FakeAnswer::of(403).header("content-type", "text/html; charset=utf-8"), out),
         ("no JSON", json("UPSTREAM"), out),
         ("no account", json(r#"{"cluster_id":"new"}"#), out),
         ("another's ID", json(r#"{"cluster_id":"UPSTREAM","account_id":"UPSTREAM"}"#), out),
     ];
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for (what, answer, (status, authorize, receive)) in rows {
         world.authority.answers(answer);
         check(&world.authorize("new", "secret").await, status, authorize, &format!("/authorize: {what}"));
@@ -129,7 +129,7 @@ async fn the_authority() {
 }
 
 /// From another address than the other callers of these tests; the status.
-async fn authorize_from(address: &str, world: &World) -> String {
+async fn authorize_from(address: &str, world: &TestServer) -> String {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
     let mut stream = socket.connect(world.server.external()).await.unwrap();
@@ -143,8 +143,8 @@ async fn authorize_from(address: &str, world: &World) -> String {
 
 #[tokio::test]
 async fn whoever_asks_about_one_cluster_too_often_waits_and_no_one_else() {
-    let world = World::new().await;
-    world.authority.answers(Answer::of(401));
+    let world = TestServer::new().await;
+    world.authority.answers(FakeAnswer::of(401));
     for number in 0..60 {
         check(&world.authorize("c1", &format!("guess-{number}")).await, 401, None, "a guess");
     }
@@ -158,15 +158,15 @@ async fn whoever_asks_about_one_cluster_too_often_waits_and_no_one_else() {
 
 #[tokio::test]
 async fn no_authority() {
-    let door = Door::Authority(Authority { url: nowhere(), stale: Duration::from_secs(3600) });
-    let world = World::with(|config| config.door = door).await;
+    let door = AuthorizationMode::Authority(AuthoritySettings { url: nowhere(), stale: Duration::from_secs(3600) });
+    let world = TestServer::with(|config| config.door = door).await;
     check(&world.authorize(CLUSTER, "secret").await, 503, Some("30"), "/authorize");
     check(&world.receive(CLUSTER, &["up,_id=c1 1@0"]).await, 503, Some("30"), "receive");
 }
 
 #[tokio::test]
 async fn credentials() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for path in ["/authorize?id=c1", "/upload", "/metrics/v1/receive"] {
         for header in [None, Some("Basic c2VjcmV0OnNlY3JldA=="), Some("Bearer"), Some("Bearer a b"), Some("secret")] {
             let mut request = world.post(path).header("content-type", body::TEXT);
@@ -194,7 +194,7 @@ async fn credentials() {
 
 #[tokio::test]
 async fn the_id_may_stand_in_a_form() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let form = |body: &'static str| {
         let request = world.post("/authorize").bearer_auth("secret").body(body);
         request.header("content-type", "application/x-www-form-urlencoded")
@@ -211,7 +211,7 @@ async fn the_id_may_stand_in_a_form() {
 
 #[tokio::test]
 async fn methods() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     for path in ["/authorize?id=c1", "/upload", "/metrics/v1/receive"] {
         for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
             let method = method.parse().unwrap();
@@ -225,7 +225,7 @@ async fn methods() {
 
 #[tokio::test]
 async fn formats_and_encodings() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     let text = || body::text(&["up,_id=c1 1@0"]);
     for format in ["application/json", "application/openmetrics-text; version=1.0.0", "application/x-protobuf"] {
@@ -264,7 +264,7 @@ async fn formats_and_encodings() {
 
 #[tokio::test]
 async fn bodies_that_never_succeed() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     let day = 24 * 60 * 60 * 1000;
     let id = "label \"_id\"";
@@ -331,7 +331,7 @@ async fn bodies_that_never_succeed() {
 
 #[tokio::test]
 async fn nothing_to_send_is_fine() {
-    let world = World::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
+    let world = TestServer::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
     let token = world.token(CLUSTER).await;
     let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned() }];
     let metadata = body::WriteRequest { metadata, timeseries: Vec::new() }.encode_to_vec();
@@ -346,7 +346,7 @@ async fn nothing_to_send_is_fine() {
 
 #[tokio::test]
 async fn the_rate_limit() {
-    let world = World::with(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
+    let world = TestServer::with(|config| config.ratelimit = Some(Duration::from_secs(270))).await;
     let token = world.token(CLUSTER).await;
     check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 200, None, "the first");
     check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 429, Some("270"), "at once");
@@ -359,7 +359,7 @@ async fn the_rate_limit() {
 
 #[tokio::test]
 async fn a_caller_s_request_id_is_kept() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let told = world.send(world.post("/upload").header("x-request-id", "mine-1")).await;
     check(&told, 401, None, "an ID of the caller's");
     assert_eq!(told.header("x-request-id"), Some("mine-1"));

@@ -8,12 +8,12 @@ use std::{path::Path, time::Duration};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
-use support::{CLUSTER, NOW_MS, World, fake::Answer, fake::vouch};
-use telemeter_server::config::Door;
+use support::{CLUSTER, NOW_MS, TestServer, fake::FakeAnswer, fake::vouch};
+use telemeter_server::config::AuthorizationMode;
 
 const UP: &str = "up,_id=c1 1@0";
 
-async fn uploads(world: &World, token: &str) -> u16 {
+async fn uploads(world: &TestServer, token: &str) -> u16 {
     // Stamped with the time of the clock, wherever it was moved.
     let text = format!("up{{_id=\"c1\"}} 1 {}\n", NOW_MS + world.offset_ms());
     world.send(world.upload_of(token, support::body::TEXT, text)).await.status
@@ -55,7 +55,7 @@ fn claims() -> Value {
 async fn a_token_is_held_to_its_claims() {
     let folder = tempfile::tempdir().unwrap();
     let (pair, stranger) = (key(folder.path(), "a.pem"), KeyPair::generate().unwrap());
-    let world = World::with(|config| config.shared_keys = vec![folder.path().join("a.pem")]).await;
+    let world = TestServer::with(|config| config.shared_keys = vec![folder.path().join("a.pem")]).await;
     let check = async |name: &str, value: Value, status: u16| {
         let mut claims = claims();
         claims[name] = value.clone();
@@ -82,7 +82,7 @@ async fn a_token_is_held_to_its_claims() {
 
 #[tokio::test]
 async fn what_authorize_gives_out_says_who() {
-    let world = World::with(|config| config.token_expire = Duration::from_secs(100)).await;
+    let world = TestServer::with(|config| config.token_expire = Duration::from_secs(100)).await;
     let told = world.authorize(CLUSTER, "secret").await;
     assert_eq!(told.json()["expiresInSeconds"], 100);
     assert_eq!(told.header("content-type"), Some("application/json"));
@@ -97,7 +97,7 @@ async fn what_authorize_gives_out_says_who() {
 
 #[tokio::test]
 async fn a_token_ends_a_minute_late_and_begins_a_minute_early() {
-    let world = World::with(|config| config.token_expire = Duration::from_secs(100)).await;
+    let world = TestServer::with(|config| config.token_expire = Duration::from_secs(100)).await;
     let token = world.token(CLUSTER).await;
     for (offset_s, status) in [(-61, 401), (-60, 200), (0, 200), (160, 200), (161, 401)] {
         world.set_offset_ms(offset_s * 1000);
@@ -107,7 +107,7 @@ async fn a_token_ends_a_minute_late_and_begins_a_minute_early() {
 
 #[tokio::test]
 async fn a_token_of_another_server_is_nobody_s() {
-    let (one, other) = (World::new().await, World::new().await);
+    let (one, other) = (TestServer::new().await, TestServer::new().await);
     let token = one.token(CLUSTER).await;
     assert_eq!(one.upload(&token, &[UP]).await.status, 200);
     assert_eq!(other.upload(&token, &[UP]).await.status, 401);
@@ -115,7 +115,7 @@ async fn a_token_of_another_server_is_nobody_s() {
 
 #[tokio::test]
 async fn a_token_that_was_verified_ends_all_the_same() {
-    let world = World::with(|config| config.token_expire = Duration::from_secs(100)).await;
+    let world = TestServer::with(|config| config.token_expire = Duration::from_secs(100)).await;
     let token = world.token(CLUSTER).await;
     for (offset_s, status) in [(99, 200), (101, 200), (160, 200), (161, 401), (86_400, 401)] {
         world.set_offset_ms(offset_s * 1000);
@@ -131,7 +131,7 @@ async fn the_first_key_signs_and_all_verify() {
     key(folder.path(), "new.pem");
     let with = |names: &'static [&'static str]| {
         let keys = names.iter().map(|name| path(name)).collect();
-        World::with(move |config| config.shared_keys = keys)
+        TestServer::with(move |config| config.shared_keys = keys)
     };
     let (old, both, new) = (with(&["old.pem"]).await, with(&["new.pem", "old.pem"]).await, with(&["new.pem"]).await);
     let (of_old, of_both) = (old.token(CLUSTER).await, both.token(CLUSTER).await);
@@ -152,7 +152,7 @@ async fn keys_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key.pem");
     key(folder.path(), "key.pem");
-    let world = World::with(|config| config.shared_keys = vec![file.clone()]).await;
+    let world = TestServer::with(|config| config.shared_keys = vec![file.clone()]).await;
     let before = world.token(CLUSTER).await;
     assert_eq!(world.upload(&before, &[UP]).await.status, 200);
 
@@ -171,28 +171,28 @@ async fn keys_are_read_again() {
 
 #[tokio::test]
 async fn a_generated_key_stays_at_a_reload() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let token = world.token(CLUSTER).await;
     assert_eq!(world.reload().await.status, 200);
     assert_eq!(world.upload(&token, &[UP]).await.status, 200);
 }
 
 /// One remote-write request at this time.
-async fn receives(world: &World, cluster: &str) -> u16 {
+async fn receives(world: &TestServer, cluster: &str) -> u16 {
     let series = format!("up,_id={cluster} 1@{}", world.offset_ms());
     world.receive(cluster, &[&series]).await.status
 }
 
 #[tokio::test]
 async fn while_the_authority_is_unavailable_those_it_approved_go_on() {
-    let world = World::with(|config| {
-        let Door::Authority(authority) = &mut config.door else { unreachable!() };
+    let world = TestServer::with(|config| {
+        let AuthorizationMode::Authority(authority) = &mut config.door else { unreachable!() };
         authority.stale = Duration::from_secs(3600);
     })
     .await;
     assert_eq!(receives(&world, "known").await, 200);
     assert_eq!(world.authorize("known", "secret").await.status, 200);
-    world.authority.answers(Answer::of(500));
+    world.authority.answers(FakeAnswer::of(500));
     for (offset_s, known) in [(10, 200), (400, 200), (3800, 200), (4000, 503)] {
         world.advance_to_ms(offset_s * 1000);
         assert_eq!(receives(&world, "known").await, known, "{offset_s} s");
@@ -207,9 +207,9 @@ async fn while_the_authority_is_unavailable_those_it_approved_go_on() {
 
 #[tokio::test]
 async fn a_refusal_removes_a_cached_approval() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     assert_eq!(receives(&world, "c1").await, 200);
-    world.authority.answers(Answer::of(403));
+    world.authority.answers(FakeAnswer::of(403));
     assert_eq!(receives(&world, "c1").await, 200, "a fresh approval is gone by");
     world.advance_to_ms(400_000);
     assert_eq!(receives(&world, "c1").await, 200, "this one has it refreshed");
@@ -218,26 +218,26 @@ async fn a_refusal_removes_a_cached_approval() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(receives(&world, "c1").await, 403, "asked again");
-    world.authority.answers(Answer::of(500));
+    world.authority.answers(FakeAnswer::of(500));
     assert_eq!(receives(&world, "c1").await, 503, "no earlier approval is left");
 }
 
 #[tokio::test]
 async fn without_stale_an_outage_is_an_outage() {
-    let world = World::with(|config| {
-        let Door::Authority(authority) = &mut config.door else { unreachable!() };
+    let world = TestServer::with(|config| {
+        let AuthorizationMode::Authority(authority) = &mut config.door else { unreachable!() };
         authority.stale = Duration::ZERO;
     })
     .await;
     assert_eq!(receives(&world, "c1").await, 200);
-    world.authority.answers(Answer::of(500));
+    world.authority.answers(FakeAnswer::of(500));
     world.advance_to_ms(400_000);
     assert_eq!(receives(&world, "c1").await, 503);
 }
 
 #[tokio::test]
 async fn with_any_cluster_nobody_is_asked() {
-    let world = World::with(|config| config.door = Door::AnyCluster).await;
+    let world = TestServer::with(|config| config.door = AuthorizationMode::AnyCluster).await;
     let token = world.token(CLUSTER).await;
     assert_eq!(world.upload(&token, &[UP]).await.status, 200);
     assert_eq!(receives(&world, "c1").await, 200);

@@ -39,7 +39,7 @@ pub enum Error {
     /// Symbols of remote write 2.0, or references to them, that cannot be.
     #[error("not valid remote write 2.0: {0}")]
     Reference(ReferenceError),
-    /// More than a [`Limits`] field allows.
+    /// More than a [`DecodeLimits`] field allows.
     #[error("over the limit of {limit} {what}")]
     Limit {
         /// What there is too much of, as a person says it: `series`, `labels in one series`.
@@ -56,7 +56,7 @@ impl Error {
 
     /// Text that is not UTF-8, in a metric whose name has these bytes, as far as is known.
     #[cold]
-    pub(crate) fn not_utf8(format: &'static str, line: Option<usize>, metric: Option<&[u8]>, part: Part) -> Self {
+    pub(crate) fn not_utf8(format: &'static str, line: Option<usize>, metric: Option<&[u8]>, part: TextPart) -> Self {
         Self::NotUtf8(Box::new(NotUtf8 { format, line, metric: metric.map(excerpt), part }))
     }
 }
@@ -116,12 +116,12 @@ pub struct NotUtf8 {
     format: &'static str,
     line: Option<usize>,
     metric: Option<String>,
-    part: Part,
+    part: TextPart,
 }
 
 /// Which text of a metric it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum TextPart {
     /// Its name.
     MetricName,
     /// The name of a label; this is it.
@@ -142,11 +142,11 @@ impl fmt::Display for NotUtf8 {
         }
         f.write_str("text that is not UTF-8 in ")?;
         match &self.part {
-            Part::MetricName => f.write_str("the name of ")?,
-            Part::LabelName(label) => write!(f, "the name of label \"{label}\" of ")?,
-            Part::LabelValue(label) => write!(f, "the value of label \"{label}\" of ")?,
-            Part::Named(part) => write!(f, "{part} of ")?,
-            Part::Elsewhere => {}
+            TextPart::MetricName => f.write_str("the name of ")?,
+            TextPart::LabelName(label) => write!(f, "the name of label \"{label}\" of ")?,
+            TextPart::LabelValue(label) => write!(f, "the value of label \"{label}\" of ")?,
+            TextPart::Named(part) => write!(f, "{part} of ")?,
+            TextPart::Elsewhere => {}
         }
         match &self.metric {
             Some(metric) => write!(f, "metric \"{metric}\""),
@@ -182,7 +182,7 @@ pub fn excerpt(bytes: &[u8]) -> String {
 
 /// How much one request may hold. Each is checked before anything is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct DecodeLimits {
     /// Series.
     pub series: usize,
     /// Labels of all series together.
@@ -200,7 +200,7 @@ pub struct Limits {
     pub label_value_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     /// Room for a production sender's largest batch, ten times over.
     fn default() -> Self {
         Self {
@@ -215,7 +215,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl DecodeLimits {
     /// Whether one more series may come behind `held` of them.
     #[inline]
     pub(crate) const fn check_series(&self, held: usize) -> Result<(), Error> {

@@ -7,14 +7,14 @@ pub(crate) mod native_histogram;
 mod pieces;
 pub mod text;
 
-pub use escaping::{Escaping, Named, is_known_name};
+pub use escaping::{Escaping, NameKind, is_known_name};
 pub use float::put_float;
 pub use native_histogram::{BucketSign, HistogramFlaw, NativeHistogram, NativeHistograms};
 pub use pieces::{PIECE_BYTES, Pieces};
-pub use text::Families;
+pub use text::TextFamilies;
 
 use crate::{
-    error::{Error, Limits},
+    error::{DecodeLimits, Error},
     series::SeriesSet,
 };
 
@@ -27,7 +27,7 @@ pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How a body is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// The text format, version 0.0.4.
     Text,
     /// `io.prometheus.client.MetricFamily` messages, each behind its length.
@@ -42,7 +42,7 @@ pub enum Format {
 )]
 pub struct UnknownFormat;
 
-impl Format {
+impl ExpositionFormat {
     /// How the answer to a scrape is read, and whether its Content-Type says so: one that is not there, or says something
     /// else, is read as text.
     ///
@@ -116,10 +116,15 @@ impl Format {
 /// # Errors
 /// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::NotUtf8`] for a text in it that is not;
 /// [`Error::Limit`] above one of `limits`.
-pub fn decode<'a>(format: Format, body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+pub fn decode<'a>(
+    format: ExpositionFormat,
+    body: &'a [u8],
+    limits: &DecodeLimits,
+    set: &mut SeriesSet<'a>,
+) -> Result<(), Error> {
     match format {
-        Format::Text => text::decode(body, limits, set),
-        Format::Delimited => delimited::decode(body, limits, set),
+        ExpositionFormat::Text => text::decode(body, limits, set),
+        ExpositionFormat::Delimited => delimited::decode(body, limits, set),
     }
 }
 
@@ -130,16 +135,16 @@ pub fn decode<'a>(format: Format, body: &'a [u8], limits: &Limits, set: &mut Ser
 /// # Errors
 /// As [`decode`].
 pub fn decode_part<'a>(
-    format: Format,
+    format: ExpositionFormat,
     part: &'a [u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
-    families: &mut Families,
+    families: &mut TextFamilies,
     native: NativeHistograms,
 ) -> Result<(), Error> {
     match format {
-        Format::Text => text::decode_part(part, limits, set, families),
-        Format::Delimited => delimited::decode_with(part, limits, native, set),
+        ExpositionFormat::Text => text::decode_part(part, limits, set, families),
+        ExpositionFormat::Delimited => delimited::decode_with(part, limits, native, set),
     }
 }
 
@@ -149,14 +154,14 @@ mod tests {
 
     #[test]
     fn the_content_type_says_the_format() {
-        fn check(content_type: &str, expected: Option<Format>) {
-            assert_eq!(Format::of(Some(content_type)).ok(), expected, "{content_type}");
+        fn check(content_type: &str, expected: Option<ExpositionFormat>) {
+            assert_eq!(ExpositionFormat::of(Some(content_type)).ok(), expected, "{content_type}");
         }
-        assert_eq!(Format::of(None), Err(UnknownFormat));
-        check(DELIMITED_CONTENT_TYPE, Some(Format::Delimited));
+        assert_eq!(ExpositionFormat::of(None), Err(UnknownFormat));
+        check(DELIMITED_CONTENT_TYPE, Some(ExpositionFormat::Delimited));
         check(
             "application/vnd.google.protobuf;encoding=delimited;proto=\"io.prometheus.client.MetricFamily\"",
-            Some(Format::Delimited),
+            Some(ExpositionFormat::Delimited),
         );
         check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text", None);
         check("application/vnd.google.protobuf", None);
@@ -164,9 +169,9 @@ mod tests {
             "application/vnd.google.protobuf; proto=x; proto=io.prometheus.client.MetricFamily; encoding=delimited",
             None,
         );
-        check(TEXT_CONTENT_TYPE, Some(Format::Text));
-        check("text/plain", Some(Format::Text));
-        check("TEXT/Plain; version=0.0.4; escaping=underscores", Some(Format::Text));
+        check(TEXT_CONTENT_TYPE, Some(ExpositionFormat::Text));
+        check("text/plain", Some(ExpositionFormat::Text));
+        check("TEXT/Plain; version=0.0.4; escaping=underscores", Some(ExpositionFormat::Text));
         check("text/plain; version=1.0.0", None);
         check("application/openmetrics-text; version=1.0.0", None);
         check("application/json", None);
@@ -175,28 +180,28 @@ mod tests {
 
     #[test]
     fn a_scrape_of_an_unknown_type_is_read_as_text() {
-        fn check(content_type: &str, format: Format, known: bool) {
-            assert_eq!(Format::of_scrape(Some(content_type)), (format, known), "{content_type}");
+        fn check(content_type: &str, format: ExpositionFormat, known: bool) {
+            assert_eq!(ExpositionFormat::of_scrape(Some(content_type)), (format, known), "{content_type}");
         }
-        assert_eq!(Format::of_scrape(None), (Format::Text, false));
-        check("", Format::Text, false);
-        check(TEXT_CONTENT_TYPE, Format::Text, true);
-        check("text/plain", Format::Text, true);
-        check("Text/Plain; charset=utf-8;", Format::Text, true);
-        check("text/plain; version=0.0.4; charset=utf-8; escaping=underscores", Format::Text, true);
-        check("text/plain; version=1.0.0", Format::Text, false);
-        check("text/plain; version=1.0.0; version=0.0.4", Format::Text, false);
-        check("text/plain; charset", Format::Text, false);
-        check("text/html", Format::Text, false);
-        check("application/json", Format::Text, false);
-        check("application/octet-stream", Format::Text, false);
-        check("application/openmetrics-text; version=1.0.0", Format::Text, false);
-        check(DELIMITED_CONTENT_TYPE, Format::Delimited, true);
-        check("application/vnd.google.protobuf", Format::Delimited, true);
-        check("application/vnd.google.protobuf; encoding=delimited", Format::Delimited, true);
-        check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", Format::Delimited, true);
-        check("application/vnd.google.protobuf; proto=another", Format::Text, false);
-        check("application/vnd.google.protobuf; encoding=text", Format::Text, false);
-        check("application/vnd.google.protobuf; encoding", Format::Text, false);
+        assert_eq!(ExpositionFormat::of_scrape(None), (ExpositionFormat::Text, false));
+        check("", ExpositionFormat::Text, false);
+        check(TEXT_CONTENT_TYPE, ExpositionFormat::Text, true);
+        check("text/plain", ExpositionFormat::Text, true);
+        check("Text/Plain; charset=utf-8;", ExpositionFormat::Text, true);
+        check("text/plain; version=0.0.4; charset=utf-8; escaping=underscores", ExpositionFormat::Text, true);
+        check("text/plain; version=1.0.0", ExpositionFormat::Text, false);
+        check("text/plain; version=1.0.0; version=0.0.4", ExpositionFormat::Text, false);
+        check("text/plain; charset", ExpositionFormat::Text, false);
+        check("text/html", ExpositionFormat::Text, false);
+        check("application/json", ExpositionFormat::Text, false);
+        check("application/octet-stream", ExpositionFormat::Text, false);
+        check("application/openmetrics-text; version=1.0.0", ExpositionFormat::Text, false);
+        check(DELIMITED_CONTENT_TYPE, ExpositionFormat::Delimited, true);
+        check("application/vnd.google.protobuf", ExpositionFormat::Delimited, true);
+        check("application/vnd.google.protobuf; encoding=delimited", ExpositionFormat::Delimited, true);
+        check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", ExpositionFormat::Delimited, true);
+        check("application/vnd.google.protobuf; proto=another", ExpositionFormat::Text, false);
+        check("application/vnd.google.protobuf; encoding=text", ExpositionFormat::Text, false);
+        check("application/vnd.google.protobuf; encoding", ExpositionFormat::Text, false);
     }
 }

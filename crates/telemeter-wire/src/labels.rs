@@ -5,8 +5,8 @@ use std::ops::Range;
 use ascii::{AsciiChar, AsciiStr};
 
 use crate::{
-    error::{Error, Limits, Part, excerpt},
-    protobuf::{NOT_UTF8, Reader, Wire, expect, put_bytes, put_varint, utf8, varint_len},
+    error::{DecodeLimits, Error, TextPart, excerpt},
+    protobuf::{FieldReader, NOT_UTF8, Wire, expect, put_bytes, put_varint, utf8, varint_len},
     series::{Label, NAME_LABEL, SeriesSet},
 };
 
@@ -17,7 +17,7 @@ const SECOND: u8 = 0x12;
 
 /// Reads the labels that stand at the front of `message` in the form that encoders write: each with name and value, in
 /// this order, of ASCII, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
-pub(crate) fn front<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
+pub(crate) fn front<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
     let (mut end, mut count) = (0, 0);
     while let Some(len) = plain_len(&message[end..]) {
         end += len;
@@ -30,7 +30,7 @@ pub(crate) fn front<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<
 
 /// As [`front`], of labels that are all of `run`. Answers whether they were; none is read where they are not.
 #[inline]
-pub(crate) fn whole<'a>(run: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<bool, Error> {
+pub(crate) fn whole<'a>(run: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<bool, Error> {
     // All of it is known to be text at once.
     let Ok(text) = AsciiStr::from_ascii(run) else { return Ok(false) };
     let mark = set.mark();
@@ -82,8 +82,8 @@ fn split(fields: &[AsciiChar]) -> Option<(Label<'_>, &[AsciiChar])> {
 
 /// Decodes any label message; absent fields are empty, the last of several wins. The flag says whether the bytes are
 /// what [`put_label`] would write.
-pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<(Label<'a>, bool), Error> {
-    let mut reader = Reader::new(message);
+pub(crate) fn decode<'a>(message: &'a [u8], limits: &DecodeLimits) -> Result<(Label<'a>, bool), Error> {
+    let mut reader = FieldReader::new(message);
     let mut label = Label { name: "", value: "" };
     while let Some((number, wire)) = reader.field()? {
         match number {
@@ -117,14 +117,14 @@ pub(crate) fn locate(error: Error, message: &[u8], metric: Option<&[u8]>) -> Err
         }
         let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
         if part.is_none() && !is_text(name) {
-            part = Some(Part::LabelName(excerpt(name)));
+            part = Some(TextPart::LabelName(excerpt(name)));
         } else if part.is_none() && !is_text(value) {
             let is_name = name == NAME_LABEL.as_bytes();
-            part = Some(if is_name { Part::MetricName } else { Part::LabelValue(excerpt(name)) });
+            part = Some(if is_name { TextPart::MetricName } else { TextPart::LabelValue(excerpt(name)) });
         }
     }
     // Beside labels, only exemplars hold text.
-    Error::not_utf8("protobuf", None, metric, part.unwrap_or(Part::Named("an exemplar")))
+    Error::not_utf8("protobuf", None, metric, part.unwrap_or(TextPart::Named("an exemplar")))
 }
 
 /// The labels of a message that has them as field 1, up to where it cannot be read: names and values as bytes.
@@ -137,7 +137,7 @@ fn raw(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// The fields of bytes of a message, with their numbers, up to where it cannot be read.
 pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     std::iter::from_fn(move || {
         loop {
             match reader.field().ok()?? {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// What [`whole`] answers, and the labels that it leaves.
-    fn check(run: &[u8], limits: &Limits, expected: Result<bool, Error>, labels: &[(&str, &str)]) {
+    fn check(run: &[u8], limits: &DecodeLimits, expected: Result<bool, Error>, labels: &[(&str, &str)]) {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         assert_eq!(whole(run, limits, &mut set), expected, "{run:02x?}");
@@ -263,7 +263,7 @@ mod tests {
     fn a_run_is_read_as_a_whole_or_not_at_all() {
         let good = label(b"a", b"b");
         let check = |run: &[u8], expected: bool, labels: &[(&str, &str)]| {
-            check(run, &Limits::default(), Ok(expected), labels);
+            check(run, &DecodeLimits::default(), Ok(expected), labels);
         };
         check(&[], true, &[]);
         check(
@@ -287,14 +287,14 @@ mod tests {
 
     #[test]
     fn no_label_is_kept_above_the_limits() {
-        let limits = Limits { labels_per_series: 2, ..Limits::default() };
+        let limits = DecodeLimits { labels_per_series: 2, ..DecodeLimits::default() };
         let too_many = Err(Error::Limit { what: "labels in one series", limit: 2 });
         check(&label(b"a", b"b").repeat(1000), &limits, too_many.clone(), &[("a", "b"), ("a", "b")]);
         // Whatever is wrong with one of them.
         let run = [label(b"a", &[0xff]), label(b"a", b"b").repeat(2)].concat();
         let arena = Arena::new();
         assert_eq!(front(&run, &limits, &mut SeriesSet::new_in(&arena)).map(|_| true), too_many);
-        let limits = Limits { label_value_bytes: 3, ..Limits::default() };
+        let limits = DecodeLimits { label_value_bytes: 3, ..DecodeLimits::default() };
         let too_long = Err(Error::Limit { what: "bytes in a label value", limit: 3 });
         check(&label(b"a", b"four"), &limits, too_long, &[("a", "four")]);
     }

@@ -46,11 +46,11 @@ const MAX_GROUP_DEPTH: u32 = 64;
 
 /// Reads fields from the front of a message.
 #[derive(Clone, Copy)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct FieldReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) const fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
@@ -260,7 +260,7 @@ mod tests {
                 let mut out = Vec::new();
                 put_varint(&mut out, value);
                 assert_eq!(out.len(), varint_len(value), "{value}");
-                assert_eq!(Reader::new(&out).varint(), Ok(value));
+                assert_eq!(FieldReader::new(&out).varint(), Ok(value));
             }
         }
     }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn refuses_what_is_no_message() {
         fn check(bytes: &[u8], reason: &'static str) {
-            let mut reader = Reader::new(bytes);
+            let mut reader = FieldReader::new(bytes);
             let result = reader.field().and_then(|field| match field {
                 Some((number, wire)) => reader.skip(number, wire),
                 None => Ok(()),
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn skips_a_group_with_all_it_holds() {
-        let mut reader = Reader::new(&[0x0b, 0x10, 0x01, 0x13, 0x14, 0x1a, 0x01, 0x00, 0x0c, 0x28, 0x07]);
+        let mut reader = FieldReader::new(&[0x0b, 0x10, 0x01, 0x13, 0x14, 0x1a, 0x01, 0x00, 0x0c, 0x28, 0x07]);
         let (number, wire) = reader.field().expect("a key").expect("a field");
         assert_eq!(reader.skip(number, wire), Ok(()));
         assert_eq!(reader.field(), Ok(Some((5, Wire::Varint))));

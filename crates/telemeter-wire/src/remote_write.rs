@@ -11,9 +11,11 @@ pub mod v2;
 use std::ops::Range;
 
 use crate::{
-    error::{Error, Limits, Part},
+    error::{DecodeLimits, Error, TextPart},
     labels,
-    protobuf::{NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len},
+    protobuf::{
+        FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len,
+    },
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
 };
@@ -29,7 +31,7 @@ const TIMESTAMP: u8 = key(2, Wire::Varint);
 
 /// What a request held beside series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
+pub struct RequestMetadata {
     /// Entries of metadata (type, help, unit of a family). They are not kept.
     pub entries: usize,
 }
@@ -38,10 +40,10 @@ pub struct Metadata {
 ///
 /// # Errors
 /// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Limit`] above one of `limits`.
-pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Metadata, Error> {
+pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<RequestMetadata, Error> {
     set.set_source(message);
-    let mut reader = Reader::new(message);
-    let mut metadata = Metadata::default();
+    let mut reader = FieldReader::new(message);
+    let mut metadata = RequestMetadata::default();
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
@@ -68,11 +70,11 @@ fn locate_metadata(error: Error, entry: &[u8]) -> Error {
         return error;
     }
     let metric = labels::fields(entry).filter(|(number, _)| *number == 2).last().map(|(_, name)| name);
-    Error::not_utf8("protobuf", None, metric, Part::Named("the metadata"))
+    Error::not_utf8("protobuf", None, metric, TextPart::Named("the metadata"))
 }
 
 /// Decodes one `TimeSeries`. It can be spliced where all labels stand at its front and nothing in it is unknown.
-fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     limits.check_series(set.len())?;
     let mark = set.mark();
     // The one form that is mostly seen: labels, and one sample.
@@ -87,7 +89,7 @@ fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>
         return Ok(());
     }
     let mut front = labels::front(message, limits, set)?;
-    let mut reader = Reader::new(&message[front..]);
+    let mut reader = FieldReader::new(&message[front..]);
     let (mut spliced, mut behind_labels) = (true, false);
     let (mut samples, mut newest_ms) = (0, None);
     while let Some((number, wire)) = reader.field()? {
@@ -106,7 +108,7 @@ fn decode_series<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>
                 newest_ms = newest_ms.max(sample(reader.bytes()?)?.timestamp_ms);
                 samples += 1;
             }
-            3 => schema::check_field(&mut reader, wire, schema::Kind::Message(schema::REMOTE_EXEMPLAR))?,
+            3 => schema::check_field(&mut reader, wire, schema::FieldKind::Message(schema::REMOTE_EXEMPLAR))?,
             4 => {
                 expect(wire, Wire::Bytes)?;
                 newest_ms = newest_ms.max(Some(histogram_timestamp(reader.bytes()?)?));
@@ -149,7 +151,7 @@ fn plain_sample(series: &[u8]) -> Option<(i64, &[u8])> {
 #[cold]
 fn known_fields<'a>(message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
     let mut kept = bumpalo::collections::Vec::new_in(set.arena().text());
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     loop {
         let before = reader.remaining();
         let Some((number, wire)) = reader.field()? else { break };
@@ -164,7 +166,7 @@ fn known_fields<'a>(message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], 
 /// Decodes a `Sample`; absent fields are zero, as in proto3.
 #[inline]
 fn sample(message: &[u8]) -> Result<Sample, Error> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     let (mut value, mut timestamp_ms) = (0.0, 0);
     while let Some((number, wire)) = reader.field()? {
         match number {
@@ -185,7 +187,7 @@ fn sample(message: &[u8]) -> Result<Sample, Error> {
 /// Checks a native histogram, and says its time.
 fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
     schema::check(message, schema::REMOTE_HISTOGRAM)?;
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     let mut timestamp_ms = 0;
     while let Some((number, wire)) = reader.field()? {
         if number == 15 {
@@ -311,20 +313,20 @@ fn put_sample(sample: Sample, out: &mut Vec<u8>) {
 
 /// The float samples of a series, in order.
 #[derive(Clone)]
-pub struct Samples<'a> {
+pub struct FloatSamples<'a> {
     single: Option<Sample>,
-    fields: Reader<'a>,
+    fields: FieldReader<'a>,
 }
 
-pub(crate) const fn sample_points<'a>(points: &Points<'a>) -> Samples<'a> {
+pub(crate) const fn sample_points<'a>(points: &Points<'a>) -> FloatSamples<'a> {
     match *points {
-        Points::Sample(sample) => Samples { single: Some(sample), fields: Reader::new(&[]) },
-        Points::Encoded(encoded) => Samples { single: None, fields: Reader::new(encoded.payload) },
-        Points::Histogram(_) | Points::Absent => Samples { single: None, fields: Reader::new(&[]) },
+        Points::Sample(sample) => FloatSamples { single: Some(sample), fields: FieldReader::new(&[]) },
+        Points::Encoded(encoded) => FloatSamples { single: None, fields: FieldReader::new(encoded.payload) },
+        Points::Histogram(_) | Points::Absent => FloatSamples { single: None, fields: FieldReader::new(&[]) },
     }
 }
 
-impl Iterator for Samples<'_> {
+impl Iterator for FloatSamples<'_> {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {

@@ -4,12 +4,12 @@
 
 use crate::{
     error::Error,
-    protobuf::{Reader, Wire, expect, utf8},
+    protobuf::{FieldReader, Wire, expect, utf8},
 };
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum FieldKind {
     Varint,
     Double,
     Text,
@@ -17,12 +17,12 @@ pub(crate) enum Kind {
     Varints,
     /// Doubles, one a field or many in a packed field.
     Doubles,
-    Message(&'static [(u32, Kind)]),
+    Message(&'static [(u32, FieldKind)]),
 }
 
 /// Checks one message against its schema.
-pub(crate) fn check(message: &[u8], schema: &'static [(u32, Kind)]) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
+pub(crate) fn check(message: &[u8], schema: &'static [(u32, FieldKind)]) -> Result<(), Error> {
+    let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         match schema.iter().find(|(known, _)| *known == number) {
             Some((_, kind)) => check_field(&mut reader, wire, *kind)?,
@@ -33,84 +33,88 @@ pub(crate) fn check(message: &[u8], schema: &'static [(u32, Kind)]) -> Result<()
 }
 
 /// Checks the value of one field.
-pub(crate) fn check_field(reader: &mut Reader<'_>, wire: Wire, kind: Kind) -> Result<(), Error> {
+pub(crate) fn check_field(reader: &mut FieldReader<'_>, wire: Wire, kind: FieldKind) -> Result<(), Error> {
     match kind {
-        Kind::Varint => expect(wire, Wire::Varint).and_then(|()| reader.varint().map(drop)),
-        Kind::Double => expect(wire, Wire::Fixed64).and_then(|()| reader.double().map(drop)),
-        Kind::Text => expect(wire, Wire::Bytes).and_then(|()| utf8(reader.bytes()?).map(drop)),
-        Kind::Message(schema) => expect(wire, Wire::Bytes).and_then(|()| check(reader.bytes()?, schema)),
-        Kind::Varints if wire == Wire::Bytes => {
-            let mut packed = Reader::new(reader.bytes()?);
+        FieldKind::Varint => expect(wire, Wire::Varint).and_then(|()| reader.varint().map(drop)),
+        FieldKind::Double => expect(wire, Wire::Fixed64).and_then(|()| reader.double().map(drop)),
+        FieldKind::Text => expect(wire, Wire::Bytes).and_then(|()| utf8(reader.bytes()?).map(drop)),
+        FieldKind::Message(schema) => expect(wire, Wire::Bytes).and_then(|()| check(reader.bytes()?, schema)),
+        FieldKind::Varints if wire == Wire::Bytes => {
+            let mut packed = FieldReader::new(reader.bytes()?);
             while packed.remaining() > 0 {
                 packed.varint()?;
             }
             Ok(())
         }
-        Kind::Varints => check_field(reader, wire, Kind::Varint),
-        Kind::Doubles if wire == Wire::Bytes => {
-            let mut packed = Reader::new(reader.bytes()?);
+        FieldKind::Varints => check_field(reader, wire, FieldKind::Varint),
+        FieldKind::Doubles if wire == Wire::Bytes => {
+            let mut packed = FieldReader::new(reader.bytes()?);
             while packed.remaining() > 0 {
                 packed.double()?;
             }
             Ok(())
         }
-        Kind::Doubles => check_field(reader, wire, Kind::Double),
+        FieldKind::Doubles => check_field(reader, wire, FieldKind::Double),
     }
 }
 
-const LABEL: &[(u32, Kind)] = &[(1, Kind::Text), (2, Kind::Text)];
-const SPAN: &[(u32, Kind)] = &[(1, Kind::Varint), (2, Kind::Varint)];
-const TIMESTAMP: &[(u32, Kind)] = &[(1, Kind::Varint), (2, Kind::Varint)];
+const LABEL: &[(u32, FieldKind)] = &[(1, FieldKind::Text), (2, FieldKind::Text)];
+const SPAN: &[(u32, FieldKind)] = &[(1, FieldKind::Varint), (2, FieldKind::Varint)];
+const TIMESTAMP: &[(u32, FieldKind)] = &[(1, FieldKind::Varint), (2, FieldKind::Varint)];
 
 /// `prometheus.Exemplar`.
-pub(crate) const REMOTE_EXEMPLAR: &[(u32, Kind)] = &[(1, Kind::Message(LABEL)), (2, Kind::Double), (3, Kind::Varint)];
+pub(crate) const REMOTE_EXEMPLAR: &[(u32, FieldKind)] =
+    &[(1, FieldKind::Message(LABEL)), (2, FieldKind::Double), (3, FieldKind::Varint)];
 
 /// `prometheus.MetricMetadata`.
-pub(crate) const METADATA: &[(u32, Kind)] = &[(1, Kind::Varint), (2, Kind::Text), (4, Kind::Text), (5, Kind::Text)];
+pub(crate) const METADATA: &[(u32, FieldKind)] =
+    &[(1, FieldKind::Varint), (2, FieldKind::Text), (4, FieldKind::Text), (5, FieldKind::Text)];
 
 /// `prometheus.Histogram`, but its timestamp.
-pub(crate) const REMOTE_HISTOGRAM: &[(u32, Kind)] = &[
-    (1, Kind::Varint),
-    (2, Kind::Double),
-    (3, Kind::Double),
-    (4, Kind::Varint),
-    (5, Kind::Double),
-    (6, Kind::Varint),
-    (7, Kind::Double),
-    (8, Kind::Message(SPAN)),
-    (9, Kind::Varints),
-    (10, Kind::Doubles),
-    (11, Kind::Message(SPAN)),
-    (12, Kind::Varints),
-    (13, Kind::Doubles),
-    (14, Kind::Varint),
-    (16, Kind::Doubles),
+pub(crate) const REMOTE_HISTOGRAM: &[(u32, FieldKind)] = &[
+    (1, FieldKind::Varint),
+    (2, FieldKind::Double),
+    (3, FieldKind::Double),
+    (4, FieldKind::Varint),
+    (5, FieldKind::Double),
+    (6, FieldKind::Varint),
+    (7, FieldKind::Double),
+    (8, FieldKind::Message(SPAN)),
+    (9, FieldKind::Varints),
+    (10, FieldKind::Doubles),
+    (11, FieldKind::Message(SPAN)),
+    (12, FieldKind::Varints),
+    (13, FieldKind::Doubles),
+    (14, FieldKind::Varint),
+    (16, FieldKind::Doubles),
 ];
 
 /// `io.prometheus.client.Exemplar`.
-const EXEMPLAR: &[(u32, Kind)] = &[(1, Kind::Message(LABEL)), (2, Kind::Double), (3, Kind::Message(TIMESTAMP))];
+const EXEMPLAR: &[(u32, FieldKind)] =
+    &[(1, FieldKind::Message(LABEL)), (2, FieldKind::Double), (3, FieldKind::Message(TIMESTAMP))];
 
 /// `io.prometheus.client.Counter`, but its value.
-pub(crate) const COUNTER: &[(u32, Kind)] = &[(2, Kind::Message(EXEMPLAR)), (3, Kind::Message(TIMESTAMP))];
+pub(crate) const COUNTER: &[(u32, FieldKind)] =
+    &[(2, FieldKind::Message(EXEMPLAR)), (3, FieldKind::Message(TIMESTAMP))];
 
 /// `io.prometheus.client.Summary`, but its count, sum and quantiles.
-pub(crate) const SUMMARY: &[(u32, Kind)] = &[(4, Kind::Message(TIMESTAMP))];
+pub(crate) const SUMMARY: &[(u32, FieldKind)] = &[(4, FieldKind::Message(TIMESTAMP))];
 
 /// `io.prometheus.client.Bucket`, but its counts and bound.
-pub(crate) const BUCKET: &[(u32, Kind)] = &[(3, Kind::Message(EXEMPLAR))];
+pub(crate) const BUCKET: &[(u32, FieldKind)] = &[(3, FieldKind::Message(EXEMPLAR))];
 
 /// `io.prometheus.client.Histogram`, but its counts, sum and buckets.
-pub(crate) const HISTOGRAM: &[(u32, Kind)] = &[
-    (5, Kind::Varint),
-    (6, Kind::Double),
-    (7, Kind::Varint),
-    (8, Kind::Double),
-    (9, Kind::Message(SPAN)),
-    (10, Kind::Varints),
-    (11, Kind::Doubles),
-    (12, Kind::Message(SPAN)),
-    (13, Kind::Varints),
-    (14, Kind::Doubles),
-    (15, Kind::Message(TIMESTAMP)),
-    (16, Kind::Message(EXEMPLAR)),
+pub(crate) const HISTOGRAM: &[(u32, FieldKind)] = &[
+    (5, FieldKind::Varint),
+    (6, FieldKind::Double),
+    (7, FieldKind::Varint),
+    (8, FieldKind::Double),
+    (9, FieldKind::Message(SPAN)),
+    (10, FieldKind::Varints),
+    (11, FieldKind::Doubles),
+    (12, FieldKind::Message(SPAN)),
+    (13, FieldKind::Varints),
+    (14, FieldKind::Doubles),
+    (15, FieldKind::Message(TIMESTAMP)),
+    (16, FieldKind::Message(EXEMPLAR)),
 ];

@@ -130,7 +130,7 @@ impl<'s, 'a> Series<'s, 'a> {
 
     /// Its float samples, in order; those of native histograms are not among them.
     #[must_use]
-    pub fn samples(&self) -> Samples<'a> {
+    pub fn samples(&self) -> FloatSamples<'a> {
         sample_points(&self.points)
     }
 }

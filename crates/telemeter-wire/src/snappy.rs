@@ -9,7 +9,7 @@ pub use origins::{ChunkOrigin, origins};
 
 use crate::{
     error::Error,
-    protobuf::{Reader, put_varint},
+    protobuf::{FieldReader, put_varint},
 };
 
 /// A block that decompresses to more than this many times its size is no snappy: three bytes copy at most 64.
@@ -102,7 +102,7 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
 /// [`Error::Snappy`] for what does not begin as a block. What follows is not looked at.
 pub fn join_blocks<'b>(blocks: impl Iterator<Item = &'b [u8]> + Clone, out: &mut Vec<u8>) -> Result<(), Error> {
     let split = |block| {
-        let mut reader = Reader::new(block);
+        let mut reader = FieldReader::new(block);
         let len = reader.varint().map_err(|_| Error::Snappy("the block's length is no number"))?;
         Ok((len, reader.rest()))
     };

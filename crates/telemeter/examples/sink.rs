@@ -20,7 +20,7 @@ async fn main() -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address.map_or("127.0.0.1:0", String::as_str)).await?;
     println!("listening on {}", listener.local_addr()?);
     let decode = arguments.iter().any(|argument| argument == "--decode");
-    let counts = Arc::new(sink::Counts { decode, ..sink::Counts::default() });
+    let counts = Arc::new(sink::SinkCounts { decode, ..sink::SinkCounts::default() });
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         () = sink::serve(listener, counts.clone()) => {}

@@ -20,11 +20,11 @@ use std::{ffi::OsString, pin::Pin, process::ExitCode};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::{
-    flags::{self, Flags, Program},
+    flags::{self, Program, ProgramFlags},
     fleet, logs,
     output::Printer,
     policy::PolicyCommand,
-    run::Failure,
+    run::RunFailure,
 };
 
 /// Commands of `telemeter` itself.
@@ -76,7 +76,7 @@ pub trait RunOnce: CommandFactory + FromArgMatches + 'static {
     ///
     /// # Errors
     /// Why it could not be done, in words for the one who typed it: printed on stderr with its causes.
-    fn run(self, printer: &mut Printer) -> impl Future<Output = Result<ExitCode, Failure>>;
+    fn run(self, printer: &mut Printer) -> impl Future<Output = Result<ExitCode, RunFailure>>;
 
     /// What is logged to stderr meanwhile; `None`: nothing.
     fn log(&self) -> Option<logs::Config> {
@@ -116,7 +116,7 @@ impl ReadyCommand {
     ///
     /// # Errors
     /// As there.
-    pub async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    pub async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         self.0.run(printer).await
     }
 }
@@ -124,30 +124,30 @@ impl ReadyCommand {
 /// [`RunOnce`] without its type.
 trait Erased {
     fn log(&self) -> Option<logs::Config>;
-    fn run<'p>(self: Box<Self>, printer: &'p mut Printer) -> Running<'p>;
+    fn run<'p>(self: Box<Self>, printer: &'p mut Printer) -> RunningCommand<'p>;
 }
 
-type Running<'p> = Pin<Box<dyn Future<Output = Result<ExitCode, Failure>> + 'p>>;
+type RunningCommand<'p> = Pin<Box<dyn Future<Output = Result<ExitCode, RunFailure>> + 'p>>;
 
 impl<C: RunOnce> Erased for C {
     fn log(&self) -> Option<logs::Config> {
         RunOnce::log(self)
     }
 
-    fn run<'p>(self: Box<Self>, printer: &'p mut Printer) -> Running<'p> {
+    fn run<'p>(self: Box<Self>, printer: &'p mut Printer) -> RunningCommand<'p> {
         Box::pin(RunOnce::run(*self, printer))
     }
 }
 
 /// What argv asks for.
-pub enum Request {
+pub enum CommandLine {
     /// A program, which runs until it is ended.
-    Program(Flags),
+    Program(ProgramFlags),
     /// A command, which runs once.
     Command(ReadyCommand),
 }
 
-impl Request {
+impl CommandLine {
     /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Request {
                 return Ok(Self::Command((command.read)(matches)?));
             }
         }
-        Ok(Self::Program(Flags::from_matches(program, &matches)?))
+        Ok(Self::Program(ProgramFlags::from_matches(program, &matches)?))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{io::Write as _, path::Path, process::ExitCode, time::Duration};
 
 use telemeter_client::config::Credential;
-use telemeter_http::check::{self, Outcome, Step, Steps};
+use telemeter_http::check::{self, CheckStep, CheckSteps, StepOutcome};
 
-use crate::run::Failure;
+use crate::run::RunFailure;
 
 /// Whether a program is run, or only what it was told is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Mode {
 ///
 /// # Errors
 /// The first that cannot be used.
-pub(crate) async fn client(config: &telemeter_client::Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn client(config: &telemeter_client::Config) -> Result<ExitCode, RunFailure> {
     let options = telemeter_client::check::CheckOptions { send: false, offline: true, timeout: Duration::from_secs(1) };
     ended("telemeter-client", async |steps| telemeter_client::check::check(config, options, steps).await).await
 }
@@ -29,7 +29,7 @@ pub(crate) async fn client(config: &telemeter_client::Config) -> Result<ExitCode
 ///
 /// # Errors
 /// As [`client`].
-pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode, RunFailure> {
     ended("telemeter-server", async |steps| telemeter_server::check::check(config, true, steps).await).await
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode
 ///
 /// # Errors
 /// As [`client`].
-pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, Failure> {
+pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, RunFailure> {
     crate::programs::authority_tokens(tokens_file)?;
     said("authorization-server", 0)
 }
@@ -46,7 +46,7 @@ pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// As [`client`].
-pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<ExitCode, RunFailure> {
     ended("telemeter-benchmark", async |steps| {
         steps.add(check::file("--metrics-file", &config.metrics_file, true));
         if let Some(path) = &config.to.ca_file {
@@ -68,7 +68,7 @@ pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<Ex
 ///
 /// # Errors
 /// As [`client`].
-pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConfig) -> Result<ExitCode, Failure> {
+pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConfig) -> Result<ExitCode, RunFailure> {
     ended("telemeter quickstart", async |steps| {
         if let Some(path) = &config.match_file {
             steps.add(check::file("--match-file", path, true));
@@ -84,17 +84,17 @@ pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConf
     .await
 }
 
-async fn ended(program: &str, run: impl AsyncFnOnce(&mut Steps<'_>)) -> Result<ExitCode, Failure> {
-    let mut steps = Steps::new(|_| ());
+async fn ended(program: &str, run: impl AsyncFnOnce(&mut CheckSteps<'_>)) -> Result<ExitCode, RunFailure> {
+    let mut steps = CheckSteps::new(|_| ());
     run(&mut steps).await;
     let steps = steps.into_all();
-    if let Some(Step { tried, found, .. }) = steps.iter().find(|step| step.outcome == Outcome::Failed) {
+    if let Some(CheckStep { tried, found, .. }) = steps.iter().find(|step| step.outcome == StepOutcome::Failed) {
         return Err(format!("{tried}: {found}").into());
     }
-    said(program, steps.iter().filter(|step| step.outcome == Outcome::Warned).count())
+    said(program, steps.iter().filter(|step| step.outcome == StepOutcome::Warned).count())
 }
 
-fn said(program: &str, warnings: usize) -> Result<ExitCode, Failure> {
+fn said(program: &str, warnings: usize) -> Result<ExitCode, RunFailure> {
     let with = match warnings {
         0 => String::new(),
         1 => "; 1 of them with a warning, see the command check".to_owned(),

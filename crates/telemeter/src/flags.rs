@@ -24,7 +24,7 @@ use telemeter_http::metrics::DroppedLogLines;
 
 pub use self::value::FlagError;
 use self::{
-    authority::{AuthorityConfig, AuthorityFlags},
+    authority::{AuthorizationServerConfig, AuthorizationServerFlags},
     benchmark::BenchmarkFlags,
     client::ClientFlags,
     quickstart::{QuickstartConfig, QuickstartFlags},
@@ -72,7 +72,7 @@ impl Program {
         loosen(match self {
             Self::Server => ServerFlags::command(),
             Self::Client => ClientFlags::command(),
-            Self::AuthorizationServer => AuthorityFlags::command(),
+            Self::AuthorizationServer => AuthorizationServerFlags::command(),
             Self::Benchmark => BenchmarkFlags::command(),
             Self::Quickstart => QuickstartFlags::command(),
         })
@@ -92,20 +92,20 @@ impl Program {
 
 /// What was typed.
 #[derive(Subcommand, Debug)]
-pub enum Flags {
+pub enum ProgramFlags {
     /// The server: takes in a fleet's metrics and forwards them to a store.
     Server(Box<ServerFlags>),
     /// The client: scrapes a Prometheus and pushes to the server.
     Client(Box<ClientFlags>),
     /// Plays the authority for tests and demos.
-    AuthorizationServer(Box<AuthorityFlags>),
+    AuthorizationServer(Box<AuthorizationServerFlags>),
     /// Plays many clusters at once against a server.
     Benchmark(Box<BenchmarkFlags>),
     /// Authority, server and client in one process, to see metrics flow at once.
     Quickstart(Box<QuickstartFlags>),
 }
 
-impl Flags {
+impl ProgramFlags {
     /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none. The
     /// subcommands that run once are read by [`crate::commands::Request::parse`].
     ///
@@ -122,7 +122,7 @@ impl Flags {
             Program::Server => Self::Server(Box::new(ServerFlags::from_arg_matches(matches)?)),
             Program::Client => Self::Client(Box::new(ClientFlags::from_arg_matches(matches)?)),
             Program::AuthorizationServer => {
-                Self::AuthorizationServer(Box::new(AuthorityFlags::from_arg_matches(matches)?))
+                Self::AuthorizationServer(Box::new(AuthorizationServerFlags::from_arg_matches(matches)?))
             }
             Program::Benchmark => Self::Benchmark(Box::new(BenchmarkFlags::from_arg_matches(matches)?)),
             Program::Quickstart => Self::Quickstart(Box::new(QuickstartFlags::from_arg_matches(matches)?)),
@@ -171,8 +171,8 @@ pub enum Config {
     Server(Box<telemeter_server::Config>),
     /// See [`ClientFlags::config`].
     Client(Box<telemeter_client::Config>),
-    /// See [`AuthorityFlags::config`].
-    AuthorizationServer(AuthorityConfig),
+    /// See [`AuthorizationServerFlags::config`].
+    AuthorizationServer(AuthorizationServerConfig),
     /// See [`BenchmarkFlags::config`].
     Benchmark(Box<telemeter_benchmark::Config>),
     /// See [`QuickstartFlags::config`].
@@ -199,7 +199,7 @@ impl Config {
     }
 }
 
-impl Flags {
+impl ProgramFlags {
     /// What was meant, and where its traces go; `None` for programs that have no such flags.
     ///
     /// # Errors
@@ -231,7 +231,7 @@ pub fn telemeter() -> Command {
 #[command(name = "telemeter", version)]
 struct Telemeter {
     #[command(subcommand)]
-    flags: Flags,
+    flags: ProgramFlags,
 }
 
 /// What was typed, by what `command` knows.

@@ -19,7 +19,7 @@ use crate::{
     commands::RunOnce,
     flags::{duration, value},
     output::{OutputFlags, Printer},
-    run::Failure,
+    run::RunFailure,
 };
 
 /// Ask a server about its fleet: which clusters are silent, which are refused, and why.
@@ -42,11 +42,11 @@ pub struct FleetFlags {
     output: OutputFlags,
 
     #[command(subcommand)]
-    question: Question,
+    question: FleetCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Question {
+enum FleetCommand {
     /// How many clusters are how well, what is refused, and the state of what the server depends on.
     Summary,
     /// The clusters that have fallen silent, and since when.
@@ -90,23 +90,23 @@ enum Question {
 }
 
 impl RunOnce for FleetFlags {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         let server = if self.server.contains("://") { self.server } else { format!("http://{}", self.server) };
         let server = value::http_url("--server", &server)?;
         let api = FleetApi::new(server, self.token_file, self.ca_file)?;
         let format = self.output.format;
         let found = match self.question {
-            Question::Summary => summary::print(&api, format, printer).await.map(|()| false),
-            Question::Silent { silent_for, fail } => {
+            FleetCommand::Summary => summary::print(&api, format, printer).await.map(|()| false),
+            FleetCommand::Silent { silent_for, fail } => {
                 clusters::print_silent(&api, silent_for, format, printer).await.map(|found| found && fail)
             }
-            Question::Refused { reason, since, fail } => {
+            FleetCommand::Refused { reason, since, fail } => {
                 let query = refused::RefusedQuery { reason, since };
                 refused::print(&api, &query, format, printer).await.map(|found| found && fail)
             }
-            Question::Show { id } => clusters::print_one(&api, &id, format, printer).await.map(|()| false),
-            Question::Metrics { search } => metrics::print(&api, search, format, printer).await.map(|()| false),
-            Question::Watch { interval } => watch::run(&api, interval, format, printer).await.map(|()| false),
+            FleetCommand::Show { id } => clusters::print_one(&api, &id, format, printer).await.map(|()| false),
+            FleetCommand::Metrics { search } => metrics::print(&api, search, format, printer).await.map(|()| false),
+            FleetCommand::Watch { interval } => watch::run(&api, interval, format, printer).await.map(|()| false),
         }?;
         Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

@@ -16,5 +16,5 @@ pub use self::{
     dry_run::Mode,
     flags::{Config, Program},
     programs::{start, start_client},
-    run::{Failure, run},
+    run::{RunFailure, run},
 };

@@ -25,10 +25,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use self::line::Line;
+use self::line::LineWriter;
 pub(crate) use self::line::{must_escape, timestamp};
 pub use self::writer::LogWriter;
-use crate::{run::Failure, traces::Traces};
+use crate::{run::RunFailure, traces::Traces};
 
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Config {
     /// The least urgent lines that are logged.
     pub level: Level,
     /// How a line is written.
-    pub format: Format,
+    pub format: LogFormat,
     /// Log round trips to other programs even where `level` would not.
     pub verbose: bool,
 }
@@ -56,7 +56,7 @@ pub enum Level {
 
 /// How a line is written.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// `key=value`, quoted where need be.
     Logfmt,
     /// One JSON object.
@@ -77,7 +77,7 @@ const AT_PANIC: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The process logs already, or the system gives no thread to write with.
-pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result<LogWriter, Failure> {
+pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result<LogWriter, RunFailure> {
     let clock = Clock::system();
     let notice = {
         let clock = clock.clone();
@@ -96,17 +96,17 @@ pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result
 }
 
 /// The line that stands where `lines` others were dropped.
-fn dropped_notice(format: Format, clock: &Clock, lines: u64) -> String {
-    if format == Format::Text {
+fn dropped_notice(format: LogFormat, clock: &Clock, lines: u64) -> String {
+    if format == LogFormat::Text {
         return plain::dropped(clock.now_ms(), lines);
     }
-    let mut line = Line::new(format);
+    let mut line = LineWriter::new(format);
     line.text("ts", &timestamp(clock.now_ms()));
     line.text("level", "warn");
     line.text("caller", "logs.rs");
     line.text("msg", "log lines were dropped here: the log was read too slowly");
     line.bare("dropped", lines);
-    line.finish(Line::rest(format))
+    line.finish(LineWriter::rest(format))
 }
 
 /// The layer that writes lines to `out`, with the time of `clock`.
@@ -120,7 +120,8 @@ where
     let filter = FilterFn::new(move |meta: &Metadata<'_>| {
         meta.is_span() && *meta.level() <= tracing::Level::INFO || targets.would_enable(meta.target(), meta.level())
     });
-    Log { format: config.format, clock, out: Arc::new(Mutex::new(out)) }.with_filter(filter.with_max_level_hint(hint))
+    Logging { format: config.format, clock, out: Arc::new(Mutex::new(out)) }
+        .with_filter(filter.with_max_level_hint(hint))
 }
 
 fn targets(config: Config) -> Targets {
@@ -138,16 +139,16 @@ fn targets(config: Config) -> Targets {
     if config.verbose { targets.with_target(ROUND_TRIPS, LevelFilter::DEBUG) } else { targets }
 }
 
-struct Log<W> {
-    format: Format,
+struct Logging<W> {
+    format: LogFormat,
     clock: Clock,
     out: Arc<Mutex<W>>,
 }
 
 /// The request id of a span, kept beside it.
-struct RequestId(String);
+struct SpanRequestId(String);
 
-impl<S, W> Layer<S> for Log<W>
+impl<S, W> Layer<S> for Logging<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Write + Send + 'static,
@@ -166,13 +167,13 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let meta = event.metadata();
-        if self.format == Format::Text {
+        if self.format == LogFormat::Text {
             let line = plain::of_event(self.clock.now_ms(), meta.level(), event);
             // Nobody can be told that stderr is gone.
             let _ = self.out.lock().write_all(line.as_bytes());
             return;
         }
-        let mut line = Line::new(self.format);
+        let mut line = LineWriter::new(self.format);
         line.text("ts", &timestamp(self.clock.now_ms()));
         line.text("level", level_name(meta.level()));
         match (meta.file(), meta.line()) {
@@ -182,9 +183,9 @@ where
             }
             _ => line.text("caller", meta.target()),
         }
-        let mut rest = Line::rest(self.format);
+        let mut rest = LineWriter::rest(self.format);
         let mut message = String::new();
-        event.record(&mut Fields { message: &mut message, rest: &mut rest });
+        event.record(&mut EventFields { message: &mut message, rest: &mut rest });
         line.text("msg", &message);
         opentelemetry::Context::map_current(|current| {
             let span = current.span().span_context().clone();
@@ -193,7 +194,7 @@ where
             }
         });
         let mut scope = context.event_scope(event).into_iter().flatten();
-        if let Some(id) = scope.find_map(|span| span.extensions().get::<RequestId>().map(|id| id.0.clone())) {
+        if let Some(id) = scope.find_map(|span| span.extensions().get::<SpanRequestId>().map(|id| id.0.clone())) {
             line.text(REQUEST_ID, &id);
         }
         let line = line.finish(rest);
@@ -216,7 +217,7 @@ struct FindRequestId(Option<String>);
 impl FindRequestId {
     fn keep<S: Subscriber + for<'a> LookupSpan<'a>>(self, id: &span::Id, context: &Context<'_, S>) {
         if let (Some(found), Some(span)) = (self.0, context.span(id)) {
-            span.extensions_mut().replace(RequestId(found));
+            span.extensions_mut().replace(SpanRequestId(found));
         }
     }
 }
@@ -236,12 +237,12 @@ impl Visit for FindRequestId {
 }
 
 /// Writes an event's fields into the rest of its line, and its message aside.
-struct Fields<'a> {
+struct EventFields<'a> {
     message: &'a mut String,
-    rest: &'a mut Line,
+    rest: &'a mut LineWriter,
 }
 
-impl Visit for Fields<'_> {
+impl Visit for EventFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.message.push_str(value);

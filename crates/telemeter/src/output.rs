@@ -34,7 +34,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! - **As a table** ([`Format::Table`]): the terminal's width is kept. Where the columns are too wide for it, those marked
+//! - **As a table** ([`OutputFormat::Table`]): the terminal's width is kept. Where the columns are too wide for it, those marked
 //!   [`Column::optional`] go, the last one first; then those marked [`Column::wrapping`] are written over several lines. An
 //!   ID is never broken. Where standard output is no terminal, nothing is left out or wrapped. Colour ([`Tone`]) is for
 //!   terminals, and not where `NO_COLOR` is set.
@@ -60,11 +60,11 @@ use std::{
 use parking_lot::Mutex;
 use serde::Serialize;
 
-pub use self::table::{Column, Table, Tone, Value};
+pub use self::table::{Column, Table, TableCell, Tone};
 
 /// How a result is written.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people.
     #[default]
     Table,
@@ -87,7 +87,7 @@ pub struct OutputFlags {
         ignore_case = true,
         value_name = "FORMAT"
     )]
-    pub format: Format,
+    pub format: OutputFormat,
 }
 
 /// Writes results, fit for what stands at the other end.
@@ -110,8 +110,8 @@ impl Printer {
     }
 
     /// Memory, for tests: as a terminal of `width` columns, or as a file where that is `None`.
-    pub fn to_memory(width: Option<u16>, colour: bool) -> (Self, Written) {
-        let written = Written::default();
+    pub fn to_memory(width: Option<u16>, colour: bool) -> (Self, CapturedOutput) {
+        let written = CapturedOutput::default();
         (Self { writer: Box::new(written.clone()), width, is_terminal: width.is_some(), colour }, written)
     }
 
@@ -124,11 +124,11 @@ impl Printer {
     ///
     /// # Errors
     /// Where it is written to cannot be written to.
-    pub fn print(&mut self, format: Format, table: &Table) -> io::Result<()> {
+    pub fn print(&mut self, format: OutputFormat, table: &Table) -> io::Result<()> {
         let text = match format {
-            Format::Table => layout::table(table, self.width, self.colour),
-            Format::Csv => table.csv(),
-            Format::Json => return self.json(&table.json()),
+            OutputFormat::Table => layout::table(table, self.width, self.colour),
+            OutputFormat::Csv => table.csv(),
+            OutputFormat::Json => return self.json(&table.json()),
         };
         self.write(&text)
     }
@@ -138,10 +138,10 @@ impl Printer {
     ///
     /// # Errors
     /// As for [`Self::print`].
-    pub fn append(&mut self, format: Format, table: &Table, first: bool) -> io::Result<()> {
+    pub fn append(&mut self, format: OutputFormat, table: &Table, first: bool) -> io::Result<()> {
         match format {
-            Format::Csv if !first => self.write(&table.csv_rows()),
-            Format::Json => {
+            OutputFormat::Csv if !first => self.write(&table.csv_rows()),
+            OutputFormat::Json => {
                 let rows = table.json();
                 let lines = rows.as_array().into_iter().flatten().map(|row| format!("{row}\n"));
                 self.write(&lines.collect::<String>())
@@ -197,16 +197,16 @@ impl Printer {
 
 /// What a [`Printer`] wrote to memory so far.
 #[derive(Clone, Debug, Default)]
-pub struct Written(Arc<Mutex<Vec<u8>>>);
+pub struct CapturedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl Written {
+impl CapturedOutput {
     /// All of it.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 }
 
-impl Write for Written {
+impl Write for CapturedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -18,7 +18,7 @@ use telemeter_policy::{Remark, RuleFile, Severity};
 use crate::{
     commands::RunOnce,
     output::{Printer, Tone, human},
-    run::Failure,
+    run::RunFailure,
 };
 
 /// Lists of selectors: what is wrong with them, what becomes of a series, how the two ends differ.
@@ -26,11 +26,11 @@ use crate::{
 #[command(name = "policy", version)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
-    action: Action,
+    action: PolicyAction,
 }
 
 #[derive(Subcommand, Debug)]
-enum Action {
+enum PolicyAction {
     /// What is wrong or odd in lists of selectors. Ends with 1 where one cannot be read.
     Check(check::CheckFlags),
     /// What becomes of each series on standard input, by which rule, and why the others are dropped.
@@ -44,13 +44,13 @@ enum Action {
 }
 
 impl RunOnce for PolicyCommand {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         match self.action {
-            Action::Check(flags) => check::run(&flags, printer),
-            Action::Explain(flags) => explain::run(flags, printer),
-            Action::Diff(flags) => diff::run(flags, printer),
-            Action::Export(flags) => export::run(flags, printer),
-            Action::Report(flags) => report::run(flags, printer).await,
+            PolicyAction::Check(flags) => check::run(&flags, printer),
+            PolicyAction::Explain(flags) => explain::run(flags, printer),
+            PolicyAction::Diff(flags) => diff::run(flags, printer),
+            PolicyAction::Export(flags) => export::run(flags, printer),
+            PolicyAction::Report(flags) => report::run(flags, printer).await,
         }
     }
 }
@@ -59,7 +59,7 @@ impl RunOnce for PolicyCommand {
 const SHOWN: usize = 70;
 
 /// One remark: `FILE:LINE:COLUMN: error: ...`, the line, and a caret under the place.
-fn print_remark(printer: &mut Printer, file: &RuleFile, remark: &Remark) -> Result<(), Failure> {
+fn print_remark(printer: &mut Printer, file: &RuleFile, remark: &Remark) -> Result<(), RunFailure> {
     let (word, tone) = match remark.severity {
         Severity::Error => ("error", Tone::Bad),
         Severity::Warning => ("warning", Tone::Warning),
@@ -97,7 +97,7 @@ fn counted(number: usize, one: &str) -> String {
 }
 
 /// Rules that can be read; else what cannot is printed, and there are none.
-fn readable(file: RuleFile, printer: &mut Printer) -> Result<Option<RuleFile>, Failure> {
+fn readable(file: RuleFile, printer: &mut Printer) -> Result<Option<RuleFile>, RunFailure> {
     if file.faults.is_empty() {
         return Ok(Some(file));
     }

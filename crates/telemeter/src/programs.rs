@@ -7,21 +7,21 @@ use std::{
 };
 
 use telemeter_auth::{Secret, tollbooth::mock};
-use telemeter_benchmark::Output;
+use telemeter_benchmark::ReportOutput;
 use telemeter_http::{file, listen};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     dry_run::{self, Mode},
-    flags::{Config, authority::AuthorityConfig},
-    run::Failure,
+    flags::{Config, authority::AuthorizationServerConfig},
+    run::RunFailure,
 };
 
 /// Runs the program that a Config is for, to its end.
 ///
 /// # Errors
 /// Why it could not start, or what failed at the end.
-pub async fn start(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+pub async fn start(config: Config, mode: Mode) -> Result<ExitCode, RunFailure> {
     if mode == Mode::DryRun {
         return match config {
             Config::Server(config) => dry_run::server(&config).await,
@@ -37,7 +37,7 @@ pub async fn start(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
         Config::AuthorizationServer(config) => authority(config).await?,
         Config::Benchmark(config) => {
             let mut stdout = io::stdout();
-            let output = Output { writer: &mut stdout, terminal: io::stderr().is_terminal() };
+            let output = ReportOutput { writer: &mut stdout, terminal: io::stderr().is_terminal() };
             telemeter_benchmark::run(*config, output, stopped()?).await?;
         }
         Config::Quickstart(config) => crate::quickstart::run(*config).await?,
@@ -49,7 +49,7 @@ pub async fn start(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// Why it could not start; another program's Config.
-pub async fn start_client(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+pub async fn start_client(config: Config, mode: Mode) -> Result<ExitCode, RunFailure> {
     let Config::Client(config) = config else { return Err("this is the client alone".into()) };
     if mode == Mode::DryRun {
         return dry_run::client(&config).await;
@@ -58,16 +58,16 @@ pub async fn start_client(config: Config, mode: Mode) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-async fn authority(config: AuthorityConfig) -> Result<(), Failure> {
+async fn authority(config: AuthorizationServerConfig) -> Result<(), RunFailure> {
     let tokens = authority_tokens(&config.tokens_file)?;
     let listener = listen::bind(&config.listen).await?;
     tracing::info!(listen = %listener.local_addr()?, tokens = tokens.len(), "the authority answers");
-    listen::serve(listener, mock::router(tokens), listen::Limits::default(), stopped()?).await;
+    listen::serve(listener, mock::router(tokens), listen::ListenLimits::default(), stopped()?).await;
     Ok(())
 }
 
 /// The tokens that the authority lets in.
-pub(crate) fn authority_tokens(path: &Path) -> Result<Vec<Secret>, Failure> {
+pub(crate) fn authority_tokens(path: &Path) -> Result<Vec<Secret>, RunFailure> {
     let json = file::read(path, file::LARGE)?;
     Ok(mock::tokens(&json).map_err(|error| format!("{}: {error}", path.display()))?)
 }

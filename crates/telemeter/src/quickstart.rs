@@ -21,13 +21,13 @@ use std::{
 
 use telemeter_auth::tollbooth::mock;
 use telemeter_client::{
-    Client,
-    config::{Anonymize, Credential, Source, Target},
+    BoundClient,
+    config::{AnonymizeSettings, Credential, SourceSettings, TargetSettings},
 };
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
-    Server,
-    config::{Authority, Door, FleetLabel, Forward, RecentStore},
+    RunningServer,
+    config::{AuthoritySettings, AuthorizationMode, FleetLabel, ForwardSettings, RecentStoreSettings},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -37,12 +37,15 @@ use tokio::{
 };
 use url::Url;
 
-use self::{demo_fleet::DemoFleet, guide::Guide, home::Home, place::Place, stand_in::Program, store::Prometheus};
+use self::{
+    demo_fleet::DemoFleet, guide::Guide, home::IdentityDir, place::ListenAddress, stand_in::ScrapedProgram,
+    store::Prometheus,
+};
 use crate::{
     flags::quickstart::{
-        LISTEN, LISTEN_AUTHORITY, LISTEN_CLIENT, LISTEN_INTERNAL, QuickstartConfig, Store as StoreConfig,
+        LISTEN, LISTEN_AUTHORITY, LISTEN_CLIENT, LISTEN_INTERNAL, QuickstartConfig, QuickstartStore as StoreConfig,
     },
-    run::Failure,
+    run::RunFailure,
 };
 
 /// How long the recent store keeps a sample.
@@ -59,9 +62,9 @@ const END: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Why a part does not start.
-pub async fn run(config: QuickstartConfig) -> Result<(), Failure> {
+pub async fn run(config: QuickstartConfig) -> Result<(), RunFailure> {
     let stop = stopped()?;
-    let home = Home::open(config.data_dir.as_deref())?;
+    let home = IdentityDir::open(config.data_dir.as_deref())?;
     let ran = with_store(&config, &home, stop).await;
     let path = home.path().to_owned();
     if let Err(error) = home.close() {
@@ -71,7 +74,7 @@ pub async fn run(config: QuickstartConfig) -> Result<(), Failure> {
 }
 
 /// Whatever becomes of the rest: a prometheus that was started is stopped. Where this process is killed, its guard does it.
-async fn with_store(config: &QuickstartConfig, home: &Home, mut stop: Stop) -> Result<(), Failure> {
+async fn with_store(config: &QuickstartConfig, home: &IdentityDir, mut stop: Stop) -> Result<(), RunFailure> {
     let mut notes = Vec::new();
     let mut early = stop.clone();
     let mut prometheus = tokio::select! {
@@ -87,9 +90,9 @@ async fn with_store(config: &QuickstartConfig, home: &Home, mut stop: Stop) -> R
 
 async fn prometheus(
     config: &QuickstartConfig,
-    home: &Home,
+    home: &IdentityDir,
     notes: &mut Vec<String>,
-) -> Result<Option<Prometheus>, Failure> {
+) -> Result<Option<Prometheus>, RunFailure> {
     let (program, asked): (PathBuf, bool) = match &config.store {
         StoreConfig::Prometheus(program) => (program.clone(), true),
         StoreConfig::PrometheusOnPath => match store::on_path() {
@@ -118,11 +121,11 @@ async fn prometheus(
 /// Authority, server and client, until the end.
 async fn flow(
     config: &QuickstartConfig,
-    home: &Home,
+    home: &IdentityDir,
     prometheus: Option<&mut Prometheus>,
     mut notes: Vec<String>,
     stop: &mut Stop,
-) -> Result<(), Failure> {
+) -> Result<(), RunFailure> {
     let clock = Clock::system();
     let authority_place = place::find("--listen-authority", &config.listen_authority, LISTEN_AUTHORITY).await?;
     let external_place = place::find("--listen", &config.listen, LISTEN).await?;
@@ -130,7 +133,7 @@ async fn flow(
     let client_place = place::find("--listen-client", &config.listen_client, LISTEN_CLIENT).await?;
     let places = [&authority_place, &external_place, &internal_place, &client_place];
     notes.extend(places.iter().filter_map(|place| place.note.clone()));
-    let mut beside = Beside::default();
+    let mut beside = QuickstartListeners::default();
 
     let (listener, authority) = place::bind(&authority_place).await?;
     let fleet = DemoFleet::new(config.clusters, &home.token);
@@ -148,7 +151,7 @@ async fn flow(
     let stand_in = listen::bind("localhost:0").await?;
     let from = match &config.from {
         Some(source) => source.clone(),
-        None => Source::new(Url::parse(&format!("http://{}/federate", stand_in.local_addr()?))?),
+        None => SourceSettings::new(Url::parse(&format!("http://{}/federate", stand_in.local_addr()?))?),
     };
     let client = client(config, home, from, &external, &client_place, &clock).await?;
     let bound = client.local_addr().ok_or("the client has no listener")?;
@@ -157,7 +160,7 @@ async fn flow(
         let programs = [("telemeter-client", &client_at), ("telemeter-server", &internal)];
         let programs = programs.map(|(job, instance)| {
             let metrics = Url::parse(&format!("http://{instance}/metrics"))?;
-            Ok::<_, url::ParseError>(Program { job: job.to_owned(), instance: instance.clone(), metrics })
+            Ok::<_, url::ParseError>(ScrapedProgram { job: job.to_owned(), instance: instance.clone(), metrics })
         });
         let programs = programs.into_iter().collect::<Result<_, _>>()?;
         beside.serve(stand_in, stand_in::router(programs, clock.clone())?);
@@ -207,14 +210,14 @@ const FLEET_METRICS: std::time::Duration = std::time::Duration::from_secs(30);
 
 async fn server(
     config: &QuickstartConfig,
-    home: &Home,
+    home: &IdentityDir,
     authority: &str,
     forward: Option<Url>,
-    [external, internal]: [&Place; 2],
+    [external, internal]: [&ListenAddress; 2],
     clock: &Clock,
-) -> Result<Server, Failure> {
+) -> Result<RunningServer, RunFailure> {
     let url = Url::parse(&format!("http://{authority}/"))?;
-    let door = Door::Authority(Authority { url, stale: Duration::from_secs(60 * 60) });
+    let door = AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(60 * 60) });
     let mut settings = telemeter_server::Config::new(door);
     settings.listen.clone_from(&external.address);
     settings.listen_internal.clone_from(&internal.address);
@@ -223,25 +226,25 @@ async fn server(
     settings.ratelimit = None;
     settings.fleet.labels = FLEET_LABELS.iter().map(|label| FleetLabel::parse(label)).collect::<Result<_, _>>()?;
     settings.fleet.metrics = forward.is_some().then_some(FLEET_METRICS);
-    settings.forward = forward.map(|url| Forward { url, tenant: None });
-    settings.recent_store = Some(RecentStore { keep: KEEP, max_bytes: KEEP_BYTES });
+    settings.forward = forward.map(|url| ForwardSettings { url, tenant: None });
+    settings.recent_store = Some(RecentStoreSettings { keep: KEEP, max_bytes: KEEP_BYTES });
     settings.limit_bytes = LIMIT_BYTES;
     settings.verbose = config.verbose;
-    Ok(Server::start(settings, clock.clone()).await?)
+    Ok(RunningServer::start(settings, clock.clone()).await?)
 }
 
 async fn client(
     config: &QuickstartConfig,
-    home: &Home,
-    from: Source,
+    home: &IdentityDir,
+    from: SourceSettings,
     server: &str,
-    place: &Place,
+    place: &ListenAddress,
     clock: &Clock,
-) -> Result<Client, Failure> {
+) -> Result<BoundClient, RunFailure> {
     let mut authorize = Url::parse(&format!("http://{server}/authorize"))?;
     authorize.query_pairs_mut().append_pair("id", &home.cluster);
     let upload = Url::parse(&format!("http://{server}/upload"))?;
-    let to = Target { authorize, upload, ca_file: None, token: Credential::Value(home.token.clone()) };
+    let to = TargetSettings { authorize, upload, ca_file: None, token: Credential::Value(home.token.clone()) };
     let mut settings = telemeter_client::Config::new(from, to, home.cluster.clone());
     settings.listen = Some(place.address.clone());
     settings.interval = config.interval;
@@ -250,11 +253,13 @@ async fn client(
     settings.match_file.clone_from(&config.match_file);
     settings.labels.clone_from(&config.labels);
     settings.renames.clone_from(&config.renames);
-    settings.anonymize = (!config.anonymize_labels.is_empty())
-        .then(|| Anonymize { labels: config.anonymize_labels.clone(), salt: Credential::Value(home.salt.clone()) });
+    settings.anonymize = (!config.anonymize_labels.is_empty()).then(|| AnonymizeSettings {
+        labels: config.anonymize_labels.clone(),
+        salt: Credential::Value(home.salt.clone()),
+    });
     settings.leave_out_unrequested = true;
     settings.verbose = config.verbose;
-    Ok(Client::bind(settings, clock.clone()).await?)
+    Ok(BoundClient::bind(settings, clock.clone()).await?)
 }
 
 /// Comes with the signal to stop; says on the way when the store is gone.
@@ -273,15 +278,15 @@ async fn end(stop: &mut Stop, prometheus: Option<&mut Prometheus>, clock: &Clock
     }
 }
 
-fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::Store {
+fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::GuideStore {
     match (&config.store, prometheus) {
-        (StoreConfig::Url(url), _) => guide::Store::Given(bare(url)),
-        (_, Some(prometheus)) => guide::Store::Prometheus {
+        (StoreConfig::Url(url), _) => guide::GuideStore::Given(bare(url)),
+        (_, Some(prometheus)) => guide::GuideStore::Prometheus {
             url: prometheus.url.to_string(),
             program: prometheus.program.display().to_string(),
             log: prometheus.log.display().to_string(),
         },
-        _ => guide::Store::Memory,
+        _ => guide::GuideStore::Memory,
     }
 }
 
@@ -297,21 +302,21 @@ fn say(text: &str) {
 }
 
 /// The small listeners that stand beside the server and the client.
-struct Beside {
+struct QuickstartListeners {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
-impl Default for Beside {
+impl Default for QuickstartListeners {
     fn default() -> Self {
         Self { stop: watch::Sender::new(false), tasks: JoinSet::new() }
     }
 }
 
-impl Beside {
+impl QuickstartListeners {
     fn serve(&mut self, listener: listen::Listener, router: axum::Router) {
         let mut stop = self.stop.subscribe();
-        let limits = listen::Limits { drain_timeout: DRAIN, connections: 100, ..listen::Limits::default() };
+        let limits = listen::ListenLimits { drain_timeout: DRAIN, connections: 100, ..listen::ListenLimits::default() };
         self.tasks.spawn(listen::serve(listener, router, limits, async move {
             let _ = stop.wait_for(|stop| *stop).await;
         }));

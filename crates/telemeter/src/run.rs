@@ -12,9 +12,9 @@ use telemeter_http::metrics::DroppedLogLines;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    commands::{Commands, ReadyCommand, Request},
+    commands::{CommandLine, Commands, ReadyCommand},
     dry_run::Mode,
-    flags::{Config, Flags, Program},
+    flags::{Config, Program, ProgramFlags},
     logs,
     output::{Printer, human},
     quickstart::guard,
@@ -28,7 +28,7 @@ const REVISION: &str = match option_env!("TELEMETER_REVISION") {
 };
 
 /// Why a program did not start, or ended before it should.
-pub type Failure = Box<dyn Error + Send + Sync>;
+pub type RunFailure = Box<dyn Error + Send + Sync>;
 
 /// How long the last spans, and then the last lines of the log, may take. A client has to be gone within a second.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -46,15 +46,15 @@ pub fn run<F>(
     start: impl FnOnce(Config, Mode) -> F,
 ) -> ExitCode
 where
-    F: Future<Output = Result<ExitCode, Failure>>,
+    F: Future<Output = Result<ExitCode, RunFailure>>,
 {
     let argv: Vec<OsString> = argv.into_iter().collect();
     if program.is_none() && argv.get(1).is_some_and(|word| word == guard::WORD) {
         return guard::run();
     }
-    let flags = match Request::parse(program, commands, argv) {
-        Ok(Request::Program(flags)) => flags,
-        Ok(Request::Command(command)) => return run_once(command),
+    let flags = match CommandLine::parse(program, commands, argv) {
+        Ok(CommandLine::Program(flags)) => flags,
+        Ok(CommandLine::Command(command)) => return run_once(command),
         Err(error) => {
             // Nobody can be told that stderr is gone.
             let _ = error.print();
@@ -132,7 +132,7 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn ready(flags: Flags) -> Result<(Traces, Config), Failure> {
+fn ready(flags: ProgramFlags) -> Result<(Traces, Config), RunFailure> {
     let (config, tracing) = flags.config()?;
     let traces = tracing.map_or_else(|| Ok(traces::off()), |config| traces::build(&config))?;
     Ok((traces, config))

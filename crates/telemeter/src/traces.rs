@@ -30,7 +30,7 @@ pub struct Config {
 
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TracesError {
     /// The HTTP client cannot be built.
     #[error("cannot send traces: {0}")]
     Client(#[from] reqwest::Error),
@@ -56,8 +56,8 @@ pub struct Traces {
 /// Blocks, and must be called off the async runtime, as must [`Traces::shutdown`].
 ///
 /// # Errors
-/// See [`Error`]. A collector that is out is none: its spans are lost, and an error is logged.
-pub fn build(config: &Config) -> Result<Traces, Error> {
+/// See [`TracesError`]. A collector that is out is none: its spans are lost, and an error is logged.
+pub fn build(config: &Config) -> Result<Traces, TracesError> {
     let Some(endpoint) = &config.endpoint else { return Ok(off()) };
     global::set_text_map_propagator(TraceContextPropagator::new());
     let exporter = SpanExporter::builder()
@@ -81,7 +81,7 @@ pub fn off() -> Traces {
 }
 
 /// A client for one endpoint. Proxy variables are meant for the data path and do not apply.
-fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, Error> {
+fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, TracesError> {
     let builder = reqwest::blocking::Client::builder()
         .timeout(SEND_TIMEOUT)
         .no_proxy()

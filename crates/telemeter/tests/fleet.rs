@@ -12,14 +12,14 @@ use std::{
 use axum::Router;
 use regex::Regex;
 use telemeter::{
-    commands::{self, Request},
-    output::{Printer, Written},
+    commands::{self, CommandLine},
+    output::{CapturedOutput, Printer},
 };
 use telemeter_auth::tollbooth::mock;
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
-    Config, Server,
-    config::{Authority, Door, FleetLabel, RecentStore},
+    Config, RunningServer,
+    config::{AuthoritySettings, AuthorizationMode, FleetLabel, RecentStoreSettings},
 };
 
 /// 2027-01-15T08:00:00Z.
@@ -27,32 +27,33 @@ const NOW_MS: i64 = 1_800_000_000_000;
 const TOKENS: &str = r#"[{"token":"a-token","clusters":[]}]"#;
 
 /// A server with two that report, one that fell silent and two that are refused.
-struct World {
-    server: Server,
+struct FleetServer {
+    server: RunningServer,
 }
 
 async fn serve(router: Router) -> SocketAddr {
     let listener = listen::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve(listener, router, listen::Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()));
     address
 }
 
-impl World {
+impl FleetServer {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let authority = serve(mock::router(mock::tokens(TOKENS.as_bytes()).unwrap())).await;
         let url = format!("http://{authority}/").parse().unwrap();
-        let mut config = Config::new(Door::Authority(Authority { url, stale: Duration::from_secs(3600) }));
+        let mut config =
+            Config::new(AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(3600) }));
         config.listen = "127.0.0.1:0".to_owned();
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
-        config.recent_store = Some(RecentStore { keep: Duration::from_secs(7200), max_bytes: 64 << 20 });
+        config.recent_store = Some(RecentStoreSettings { keep: Duration::from_secs(7200), max_bytes: 64 << 20 });
         config.rules.whitelist = ["up", "cluster_version", "nothing"].map(str::to_owned).into();
         config.fleet.labels = vec![FleetLabel::parse(r#"version=cluster_version{type="current"}/version"#).unwrap()];
         config.fleet.replica = "replica-1".to_owned();
         change(&mut config);
         let (clock, handle) = Clock::fixed(NOW_MS);
-        let server = Server::start(config, clock).await.unwrap();
+        let server = RunningServer::start(config, clock).await.unwrap();
         let world = Self { server };
         for (cluster, version) in [("c-old", "4.14.1"), ("c-aws", "4.16.9"), ("c-gcp", "4.17.0")] {
             let lines = format!(
@@ -104,8 +105,9 @@ impl World {
 
 async fn fleet(width: Option<u16>, server: &str, arguments: &[&str]) -> (Result<ExitCode, String>, String) {
     let argv: Vec<_> = ["telemeter", "fleet", "--server", server].iter().chain(arguments).map(Into::into).collect();
-    let request = Request::parse(None, commands::all, argv).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-    let Request::Command(command) = request else { panic!("a program") };
+    let request =
+        CommandLine::parse(None, commands::all, argv).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    let CommandLine::Command(command) = request else { panic!("a program") };
     let (mut printer, written) = Printer::to_memory(width, false);
     let ended = command.run(&mut printer).await.map_err(|failure| failure.to_string());
     (ended, written.text())
@@ -123,7 +125,7 @@ fn golden(name: &str, text: &str) {
 
 #[tokio::test]
 async fn what_is_printed_is_as_it_was() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     for (name, width, arguments) in [
         ("summary.txt", Some(80), &["summary"][..]),
         ("summary.csv", None, &["summary", "-o", "csv"]),
@@ -158,7 +160,7 @@ fn without_measures(text: &str) -> String {
 
 #[tokio::test]
 async fn numbers_are_those_of_the_api() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     let (_, json) = world.fleet(None, &["summary", "-o=json"]).await;
     let summary: serde_json::Value = serde_json::from_str(&json).unwrap();
     let counts = &summary["clusters"];
@@ -182,7 +184,7 @@ async fn numbers_are_those_of_the_api() {
 
 #[tokio::test]
 async fn a_script_hears_by_the_exit_code() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     for (arguments, found) in [
         (&["silent", "--fail"][..], true),
         (&["silent"], false),
@@ -206,7 +208,7 @@ async fn no_answer_says_what_to_do() {
         path.to_str().unwrap().to_owned()
     };
     let (token, other, empty) = (file("token", "hunter2\n"), file("other", "wrong\n"), file("empty", "\n"));
-    let world = World::start(|config| {
+    let world = FleetServer::start(|config| {
         config.internal_access.token_file = Some(folder.path().join("token"));
     })
     .await;
@@ -249,7 +251,7 @@ async fn a_name_that_the_server_does_not_have_is_said() {
 /// The real program: exit codes, one line on stderr, and the end by Ctrl-C.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_itself() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     let url = world.url();
     let run = async |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telemeter"));
@@ -284,7 +286,7 @@ async fn the_program_itself() {
 }
 
 /// Waits until a line that holds both parts was written.
-async fn written_line(written: &Written, parts: [&str; 2]) {
+async fn written_line(written: &CapturedOutput, parts: [&str; 2]) {
     for _ in 0..600 {
         if written.text().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
             return;
@@ -296,7 +298,7 @@ async fn written_line(written: &Written, parts: [&str; 2]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_says_each_change_once() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     for (format, expected) in [
         ("table", "2027-01-15T09:30:00Z c-thief reporting"),
         ("json", r#"{"at":"2027-01-15T09:30:00Z","cluster":"c-thief","status":"reporting","why":null}"#),
@@ -306,7 +308,9 @@ async fn watch_says_each_change_once() {
         assert_eq!(world.upload("c-thief", &format!("up{{_id=\"c-aws\"}} 1 {later_ms}\n")).await, 400);
         let url = world.url();
         let argv = ["telemeter", "fleet", "watch", "--interval=100ms", "--server", &url, "-o", format].map(Into::into);
-        let Request::Command(command) = Request::parse(None, commands::all, argv).unwrap() else { panic!("a program") };
+        let CommandLine::Command(command) = CommandLine::parse(None, commands::all, argv).unwrap() else {
+            panic!("a program")
+        };
         let (mut printer, written) = Printer::to_memory(None, false);
         let changed = async {
             written_line(&written, ["c-old", "silent"]).await;
@@ -326,10 +330,12 @@ async fn watch_says_each_change_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_redraws_a_terminal() {
-    let world = World::start(|_| ()).await;
+    let world = FleetServer::start(|_| ()).await;
     let url = world.url();
     let argv = ["telemeter", "fleet", "watch", "--interval=100ms", "--server", &url].map(Into::into);
-    let Request::Command(command) = Request::parse(None, commands::all, argv).unwrap() else { panic!("a program") };
+    let CommandLine::Command(command) = CommandLine::parse(None, commands::all, argv).unwrap() else {
+        panic!("a program")
+    };
     let (mut printer, written) = Printer::to_memory(Some(80), false);
     let redrawn = async {
         while written.text().matches("\x1b[2J").count() < 3 {

@@ -10,26 +10,28 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use telemeter_fleet::{Accepted, Reason, Refused, Registry, RegistryConfig, Report, Route, snapshot};
+use telemeter_fleet::{
+    AcceptedRequest, Reason, RefusedRequest, Registry, RegistryConfig, ReportRoute, ReportSummary, snapshot,
+};
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, Request},
+    client::{Outbound, OutboundConfig, OutboundRequest},
     clock::Clock,
 };
 
-struct Server {
+struct KilledServer {
     child: Child,
     external: String,
     internal: String,
 }
 
-impl Drop for Server {
+impl Drop for KilledServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Server {
+impl KilledServer {
     fn start(file: &Path) -> Self {
         Self::of(command(file))
     }
@@ -56,24 +58,24 @@ fn command(file: &Path) -> Command {
     command
 }
 
-async fn get(outbound: &Outbound, server: &Server, path: &str) -> serde_json::Value {
+async fn get(outbound: &Outbound, server: &KilledServer, path: &str) -> serde_json::Value {
     let url = format!("http://{}/api/v1/{path}", server.internal).parse().unwrap();
-    let answer = outbound.send(Request::get(url), 1 << 20).await.unwrap();
+    let answer = outbound.send(OutboundRequest::get(url), 1 << 20).await.unwrap();
     assert_eq!(answer.status, 200, "{path}: {:?}", answer.body);
     serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// The silent clusters, each with the time of its last report.
-async fn silent(outbound: &Outbound, server: &Server) -> Vec<(String, String)> {
+async fn silent(outbound: &Outbound, server: &KilledServer) -> Vec<(String, String)> {
     let list = get(outbound, server, "clusters?status=silent&sort=id").await;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let items = list["items"].as_array().unwrap_or_else(|| panic!("{list}"));
     items.iter().map(|item| (text(&item["id"]), text(&item["last_report"]))).collect()
 }
 
-async fn report(outbound: &Outbound, server: &Server, cluster: &str) {
+async fn report(outbound: &Outbound, server: &KilledServer, cluster: &str) {
     let token = serde_json::json!({"authorization_token": "secret", "cluster_id": cluster}).to_string();
-    let request = Request::post(format!("http://{}/metrics/v1/receive", server.external).parse().unwrap());
+    let request = OutboundRequest::post(format!("http://{}/metrics/v1/receive", server.external).parse().unwrap());
     // No series, as a snappy block.
     let request = request.with_bearer(&BASE64_STANDARD.encode(token)).unwrap().with_body(vec![0]);
     assert_eq!(outbound.send(request, 1 << 20).await.unwrap().status, 200);
@@ -83,13 +85,13 @@ async fn report(outbound: &Outbound, server: &Server, cluster: &str) {
 fn write_fleet(file: &Path, clusters: &[(&str, i64)]) {
     let registry = Registry::new(RegistryConfig::default());
     for (cluster, minutes) in clusters {
-        registry.accept(&Accepted {
+        registry.accept(&AcceptedRequest {
             cluster,
-            route: Route::Receive,
+            route: ReportRoute::Receive,
             now_ms: Clock::system().now_ms() - minutes * 60_000,
             peer: "192.0.2.1".parse().unwrap(),
             user_agent: "test",
-            report: Some(Report { series: 1, filtered: 0, bytes: 1, drift_ms: None, labels: &[] }),
+            report: Some(ReportSummary { series: 1, filtered: 0, bytes: 1, drift_ms: None, labels: &[] }),
         });
     }
     let mut out = File::create(file).unwrap();
@@ -104,7 +106,7 @@ async fn the_silent_list_outlives_a_kill() {
     write_fleet(&file, &[("silent-1", 60), ("silent-2", 600), ("back", 120), ("regular", 1)]);
     let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
 
-    let mut server = Server::start(&file);
+    let mut server = KilledServer::start(&file);
     let before: Vec<_> = silent(&outbound, &server).await;
     let ids: Vec<_> = before.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids, ["back", "silent-1", "silent-2"]);
@@ -128,7 +130,7 @@ async fn the_silent_list_outlives_a_kill() {
     server.child.kill().unwrap();
     server.child.wait().unwrap();
 
-    let again = Server::start(&file);
+    let again = KilledServer::start(&file);
     assert_eq!(silent(&outbound, &again).await, before, "as it was when it was written");
     for cluster in ["back", "new", "regular"] {
         let told = get(&outbound, &again, &format!("clusters/{cluster}")).await;
@@ -158,12 +160,13 @@ async fn a_million_clusters_take_200_mib() {
         let labels = [Some(version.as_str()), Some(["AWS", "GCP", "Azure"][number % 3])];
         let cluster = format!("{:08x}-0000-4000-8000-{number:012x}", number.wrapping_mul(7919));
         let peer = std::net::Ipv4Addr::from_bits(number as u32).into();
-        let (route, user_agent) = (Route::Upload, "telemeter-client/1.0.0");
-        let report = Some(Report { series: 225, filtered: 7, bytes: 10_344, drift_ms: Some(-900), labels: &labels });
-        registry.accept(&Accepted { cluster: &cluster, route, now_ms, peer, user_agent, report });
+        let (route, user_agent) = (ReportRoute::Upload, "telemeter-client/1.0.0");
+        let report =
+            Some(ReportSummary { series: 225, filtered: 7, bytes: 10_344, drift_ms: Some(-900), labels: &labels });
+        registry.accept(&AcceptedRequest { cluster: &cluster, route, now_ms, peer, user_agent, report });
         if number % 100 == 0 {
             let (reason, status) = (Reason::Identity, 400);
-            registry.refuse(&Refused { cluster: &cluster, route, reason, status, now_ms, peer, user_agent });
+            registry.refuse(&RefusedRequest { cluster: &cluster, route, reason, status, now_ms, peer, user_agent });
         }
     }
     snapshot::write(&registry, &mut File::create(&all).unwrap()).unwrap();
@@ -173,7 +176,7 @@ async fn a_million_clusters_take_200_mib() {
     for (file, expected) in [(&none, 0), (&all, CLUSTERS)] {
         let mut command = command(file);
         command.args(["--fleet-label=version=cluster_version/version", "--fleet-label=provider=infrastructure/type"]);
-        let server = Server::of(command);
+        let server = KilledServer::of(command);
         assert_eq!(get(&outbound, &server, "clusters?limit=1").await["total"], expected);
         let kib = || {
             let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
@@ -223,7 +226,7 @@ async fn a_server_that_is_killed_again_and_again_forgets_nobody() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let again = Server::start(&file);
+    let again = KilledServer::start(&file);
     let list = get(&outbound, &again, "clusters?status=silent&limit=1").await;
     assert_eq!(list["total"], 20_000, "{list}");
     assert!(!folder.path().join("fleet.broken").exists());

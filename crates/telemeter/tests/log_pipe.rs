@@ -11,9 +11,9 @@ use std::{
 /// More lines than a pipe (64 KiB) and the program's own buffer (256 KiB) hold.
 const REQUESTS: usize = 4000;
 
-struct Server(Child);
+struct PipedServer(Child);
 
-impl Drop for Server {
+impl Drop for PipedServer {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -29,7 +29,7 @@ fn a_pipe_that_nobody_reads_stops_no_request() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mut server = Server(server.spawn().unwrap());
+    let mut server = PipedServer(server.spawn().unwrap());
     let mut log = BufReader::new(server.0.stderr.take().unwrap());
     let (external, internal) = addresses(&mut log);
 

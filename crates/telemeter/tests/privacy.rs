@@ -21,7 +21,7 @@ async fn prometheus() -> SocketAddr {
     let listener = listen::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/federate", get(answer));
-    tokio::spawn(listen::serve(listener, router, listen::Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()));
     address
 }
 

@@ -30,15 +30,15 @@ fn blocks(text: &str) -> Vec<&str> {
 }
 
 /// A program that is ended with the test, together with all that it started.
-struct Running(Child);
+struct ReadmeProgram(Child);
 
-impl Running {
+impl ReadmeProgram {
     fn start(command: &mut Command) -> Self {
         Self(command.process_group(0).spawn().expect("a program"))
     }
 }
 
-impl Drop for Running {
+impl Drop for ReadmeProgram {
     fn drop(&mut self) {
         // Fails only where all of them have ended.
         let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.0.id())]).stderr(Stdio::null()).status();
@@ -51,7 +51,7 @@ struct Shell {
     directory: tempfile::TempDir,
     path: String,
     ports: BTreeMap<u16, u16>,
-    running: Vec<Running>,
+    running: Vec<ReadmeProgram>,
 }
 
 impl Shell {
@@ -76,7 +76,7 @@ impl Shell {
             "--listen-client=localhost:0",
             "--listen-authority=localhost:0",
         ]);
-        let mut quickstart = Running::start(command.stdout(Stdio::piped()));
+        let mut quickstart = ReadmeProgram::start(command.stdout(Stdio::piped()));
         let mut lines = BufReader::new(quickstart.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         for line in lines.by_ref().take_while(|line| !line.contains(" stored ")) {
             for (part, port) in [("client", 9002), ("authority", 9001), ("server", 9003), ("pages", 9004)] {
@@ -107,7 +107,7 @@ impl Shell {
         }
         let output = self.directory.path().join("output");
         let (out, err) = (File::create(&output).unwrap(), File::options().append(true).open(&output).unwrap());
-        let mut shell = Running::start(self.command("sh").args(["-c", &script]).stdout(out).stderr(err));
+        let mut shell = ReadmeProgram::start(self.command("sh").args(["-c", &script]).stdout(out).stderr(err));
         let status = shell.0.wait().unwrap();
         self.running.push(shell);
         let said = fs::read_to_string(&output).unwrap();

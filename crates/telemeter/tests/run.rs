@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 /// Plays a server whose partition label says how it ends.
-async fn child(config: Config, _: Mode) -> Result<ExitCode, telemeter::Failure> {
+async fn child(config: Config, _: Mode) -> Result<ExitCode, telemeter::RunFailure> {
     let Config::Server(config) = config else { return Err("not the server".into()) };
     match config.partition_label.as_str() {
         "fails" => Err("the port is taken".into()),

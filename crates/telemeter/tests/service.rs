@@ -12,9 +12,9 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ended with the test, whatever comes of it.
-struct Running(Child);
+struct ServiceProgram(Child);
 
-impl Drop for Running {
+impl Drop for ServiceProgram {
     fn drop(&mut self) {
         // Both fail only for one that has ended already.
         let _ = self.0.kill();
@@ -45,7 +45,7 @@ fn ready_reloading_and_stopping_are_told() {
         };
         let mut command = Command::new(program);
         command.args(flags).arg("--listen=localhost:0").env("NOTIFY_SOCKET", &path).stderr(Stdio::null());
-        let mut running = Running(command.spawn().unwrap());
+        let mut running = ServiceProgram(command.spawn().unwrap());
         let signal = |signal: &str, pid: u32| {
             assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
         };

@@ -13,13 +13,13 @@ use std::{
     process::{Command, Output},
 };
 
-use faults::{Fault, Stage};
+use faults::{FaultStage, SetupFault};
 use regex::Regex;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshooting.md");
 
 /// The real program, without any proxy or root of this machine's.
-fn run(stage: &Stage, fault: &Fault) -> Output {
+fn run(stage: &FaultStage, fault: &SetupFault) -> Output {
     Command::new(env!("CARGO_BIN_EXE_telemeter"))
         .args(fault.program)
         .args(&fault.arguments)
@@ -32,7 +32,7 @@ fn run(stage: &Stage, fault: &Fault) -> Output {
 }
 
 /// What is another each time, as on any day.
-fn usual(stage: &Stage, text: &str) -> String {
+fn usual(stage: &FaultStage, text: &str) -> String {
     let mut text = text.replace(&stage.folder(), "/etc/telemeter");
     for (port, usual) in stage.ports() {
         text = text.replace(&format!(":{port}"), &format!(":{usual}"));
@@ -62,7 +62,7 @@ fn usual(stage: &Stage, text: &str) -> String {
 }
 
 /// The command and what it prints, without the steps that say `ok` where one failed.
-fn shown(stage: &Stage, fault: &Fault, output: &Output) -> String {
+fn shown(stage: &FaultStage, fault: &SetupFault, output: &Output) -> String {
     let variables: String = fault.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
     let command = format!("$ {variables}telemeter {} {}\n", fault.program.join(" "), fault.arguments.join(" "));
     let said = String::from_utf8(output.stdout.clone()).unwrap();
@@ -76,8 +76,16 @@ fn the_exit_codes_are_documented() {
     use telemeter_client::check as client;
     use telemeter_server::check as server;
     let page = fs::read_to_string(PAGE).unwrap();
-    use telemeter_http::check::Stage;
-    let common = [Stage::FLAGS, Stage::FILES, Stage::LOOKUP, Stage::PROXY, Stage::CONNECT, Stage::TLS, Stage::CLOCK];
+    use telemeter_http::check::CheckStage;
+    let common = [
+        CheckStage::FLAGS,
+        CheckStage::FILES,
+        CheckStage::LOOKUP,
+        CheckStage::PROXY,
+        CheckStage::CONNECT,
+        CheckStage::TLS,
+        CheckStage::CLOCK,
+    ];
     let own = [client::SCRAPE, client::AUTHORIZE, client::UPLOAD];
     let servers = [
         server::KEYS,
@@ -165,7 +173,7 @@ fn the_log_of_a_start_is_of_plain_sentences_for_people() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_is_printed() {
-    let stage = Stage::set().await;
+    let stage = FaultStage::set().await;
     let mut printed = BTreeMap::new();
     for fault in stage.faults() {
         let (output, fault) = tokio::task::block_in_place(|| (run(&stage, &fault), fault));

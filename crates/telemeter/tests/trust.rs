@@ -20,22 +20,22 @@ use axum::{
     routing::{get, post},
 };
 use telemeter_http::{
-    client::{Answer, Outbound, OutboundConfig, Request},
+    client::{Answer, Outbound, OutboundConfig, OutboundRequest},
     clock::Clock,
-    listen::{self, Limits},
-    tls::Tls,
+    listen::{self, ListenLimits},
+    tls::ListenerTls,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ID: &str = "a-cluster-of-the-test";
 
 /// A program with its log. Dropping it ends it.
-struct Running {
+struct LoggedProgram {
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
-impl Running {
+impl LoggedProgram {
     /// With no other roots than those of `bundle`, and no proxy.
     fn start(program: &str, bundle: &Path, arguments: &[String]) -> Self {
         let mut child = Command::new(program)
@@ -75,7 +75,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for LoggedProgram {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
@@ -91,35 +91,35 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F, otherwise
 }
 
 /// Serves until the test ends; where it listens.
-async fn serve(router: Router, tls: Option<Tls>) -> SocketAddr {
+async fn serve(router: Router, tls: Option<ListenerTls>) -> SocketAddr {
     let mut listener = listen::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     if let Some(tls) = tls {
         listener = listener.with_tls(tls);
     }
-    tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, ListenLimits::default(), std::future::pending()));
     address
 }
 
 /// Plain calls to the program under test.
-async fn call(request: Request) -> Answer {
+async fn call(request: OutboundRequest) -> Answer {
     Outbound::new(OutboundConfig::new("test"), None).unwrap().send(request, 100_000).await.unwrap()
 }
 
 async fn reload(internal: SocketAddr) -> (u16, String) {
-    let answer = call(Request::post(format!("http://{internal}/-/reload").parse().unwrap())).await;
+    let answer = call(OutboundRequest::post(format!("http://{internal}/-/reload").parse().unwrap())).await;
     (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
 }
 
 /// Files below a folder: a certificate for `localhost` and its key; a bundle in which another one is trusted.
-struct Files {
+struct TrustFiles {
     folder: tempfile::TempDir,
     cert: PathBuf,
     key: PathBuf,
     bundle: PathBuf,
 }
 
-impl Files {
+impl TrustFiles {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -144,8 +144,8 @@ impl Files {
         path.display().to_string()
     }
 
-    fn tls(&self) -> Tls {
-        Tls::load(&self.cert, &self.key).unwrap()
+    fn tls(&self) -> ListenerTls {
+        ListenerTls::load(&self.cert, &self.key).unwrap()
     }
 
     /// Trusts what is served, behind a certificate that is none.
@@ -184,7 +184,7 @@ impl Files {
 
 #[tokio::test]
 async fn the_client_trusts_a_bundle_that_was_replaced() {
-    let files = Files::new();
+    let files = TrustFiles::new();
     let now_ms = Clock::system().now_ms();
     let scrape = format!("# TYPE up gauge\nup 1 {now_ms}\n");
     let from = Router::new().route(
@@ -220,7 +220,7 @@ async fn the_client_trusts_a_bundle_that_was_replaced() {
     let token = files.write("token", "\u{feff}a-token\n");
     let salt = files.write("salt", "\u{feff}a-salt\n");
     let matches = files.write("matches", "\u{feff}# all\n{__name__=\"up\"}\n");
-    let client = Running::start(
+    let client = LoggedProgram::start(
         env!("CARGO_BIN_EXE_telemeter-client"),
         &files.bundle,
         &[
@@ -254,9 +254,9 @@ async fn the_client_trusts_a_bundle_that_was_replaced() {
 
 #[tokio::test]
 async fn the_server_trusts_a_bundle_that_was_replaced() {
-    let files = Files::new();
+    let files = TrustFiles::new();
     let store = serve(Router::new().fallback(|| async { StatusCode::OK }), Some(files.tls())).await;
-    let server = Running::start(
+    let server = LoggedProgram::start(
         env!("CARGO_BIN_EXE_telemeter-server"),
         &files.bundle,
         &[
@@ -270,14 +270,14 @@ async fn the_server_trusts_a_bundle_that_was_replaced() {
     let (external, internal) = (server.address("external").await, server.address("internal").await);
     server.logs(&files.loaded()).await;
     let url = format!("http://{external}/authorize?id={ID}");
-    let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
+    let answer = call(OutboundRequest::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
     let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let token = answer["token"].as_str().unwrap().to_owned();
     let upload = async || {
         let text = format!("# TYPE up gauge\nup{{_id=\"{ID}\"}} 1 {}\n", Clock::system().now_ms());
         let url = format!("http://{external}/upload");
         let text_format = HeaderValue::from_static("text/plain; version=0.0.4");
-        let request = Request::post(url.parse().unwrap()).header(header::CONTENT_TYPE, text_format);
+        let request = OutboundRequest::post(url.parse().unwrap()).header(header::CONTENT_TYPE, text_format);
         call(request.with_bearer(&token).unwrap().with_body(text)).await.status.as_u16()
     };
     assert_eq!(upload().await, 503, "{}", server.log());
@@ -296,13 +296,13 @@ async fn the_server_trusts_a_bundle_that_was_replaced() {
 /// `--forward-ca-file` stands for the three of the server: they are read and renewed alike.
 #[tokio::test]
 async fn files_of_authorities_that_flags_name_are_read_again() {
-    let files = Files::new();
+    let files = TrustFiles::new();
     let store = serve(Router::new().fallback(|| async { StatusCode::OK }), Some(files.tls())).await;
     let file = files.folder.path().join("ca.pem");
     std::fs::copy(&files.bundle, &file).unwrap();
     let none = files.folder.path().join("none.pem");
     std::fs::write(&none, "").unwrap();
-    let server = Running::start(
+    let server = LoggedProgram::start(
         env!("CARGO_BIN_EXE_telemeter-server"),
         &none,
         &[
@@ -323,7 +323,7 @@ async fn files_of_authorities_that_flags_name_are_read_again() {
         let router = Router::new().route("/authorize", post(async || grant)).route("/upload", upload);
         serve(router, Some(files.tls())).await
     };
-    let client = Running::start(
+    let client = LoggedProgram::start(
         env!("CARGO_BIN_EXE_telemeter-client"),
         &none,
         &[
@@ -342,10 +342,10 @@ async fn files_of_authorities_that_flags_name_are_read_again() {
     client.logs(&untrusted).await;
     let upload = async || {
         let url = format!("http://{external}/authorize?id={ID}");
-        let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
+        let answer = call(OutboundRequest::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
         let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         let text = format!("# TYPE up gauge\nup{{_id=\"{ID}\"}} 1 {}\n", Clock::system().now_ms());
-        let request = Request::post(format!("http://{external}/upload").parse().unwrap())
+        let request = OutboundRequest::post(format!("http://{external}/upload").parse().unwrap())
             .header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
         call(request.with_bearer(answer["token"].as_str().unwrap()).unwrap().with_body(text)).await.status.as_u16()
     };
@@ -375,7 +375,7 @@ fn scrape() -> impl axum::response::IntoResponse {
 
 #[tokio::test]
 async fn spans_go_to_a_collector_that_the_bundle_trusts() {
-    let files = Files::new();
+    let files = TrustFiles::new();
     files.trust();
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
@@ -387,7 +387,7 @@ async fn spans_go_to_a_collector_that_the_bundle_trusts() {
         }),
     );
     let collector = serve(collector, Some(files.tls())).await;
-    let server = Running::start(
+    let server = LoggedProgram::start(
         env!("CARGO_BIN_EXE_telemeter-server"),
         &files.bundle,
         &[
@@ -400,7 +400,7 @@ async fn spans_go_to_a_collector_that_the_bundle_trusts() {
         ],
     );
     let url = format!("http://{}/authorize?id={ID}", server.address("external").await);
-    let answer = call(Request::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
+    let answer = call(OutboundRequest::post(url.parse().unwrap()).with_bearer("t").unwrap()).await;
     assert_eq!(answer.status, 200);
     until(|| async { sent.load(Ordering::Relaxed) > 0 }, || format!("no span:\n{}", server.log())).await;
 }
@@ -408,7 +408,7 @@ async fn spans_go_to_a_collector_that_the_bundle_trusts() {
 /// One line that names the file, and exit code 1, at once.
 #[test]
 fn a_file_that_cannot_be_used_ends_the_start() {
-    let files = Files::new();
+    let files = TrustFiles::new();
     let encrypted = files
         .write("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -468,7 +468,7 @@ fn a_file_that_cannot_be_used_ends_the_start() {
         ),
     ];
     for ((program, arguments), expected) in cases {
-        let mut running = Running::start(program, Path::new("/dev/null"), &arguments);
+        let mut running = LoggedProgram::start(program, Path::new("/dev/null"), &arguments);
         let start = Instant::now();
         let status = loop {
             if let Some(status) = running.child.try_wait().unwrap() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadToken, Fault};
+use super::{BadToken, TokenFault};
 
 /// Who issues our tokens.
 pub const ISSUER: &str = "telemeter.selfsigned";
@@ -38,7 +38,7 @@ impl Claims {
 
     /// The payload; its fields sorted by name, as Go prints them.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        let payload = Written {
+        let payload = WrittenClaims {
             aud: AUDIENCE,
             exp: self.expires,
             iat: self.issued,
@@ -52,7 +52,7 @@ impl Claims {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct WrittenClaims<'a> {
     aud: &'a str,
     exp: i64,
     iat: i64,
@@ -138,7 +138,7 @@ impl fmt::Debug for Caller {
 
 /// A payload as it arrives. A field that stands there twice is an error.
 #[derive(Deserialize)]
-struct Read {
+struct ReadClaims {
     aud: Option<Audience>,
     exp: Option<f64>,
     iat: Option<f64>,
@@ -172,26 +172,27 @@ impl Audience {
 
 /// Reads the payload of a token whose signature is ours, and holds it against the time.
 pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
-    let read: Read = serde_json::from_slice(payload).map_err(|_| Fault::Malformed("the claims are not readable"))?;
+    let read: ReadClaims =
+        serde_json::from_slice(payload).map_err(|_| TokenFault::Malformed("the claims are not readable"))?;
     if read.iss.as_deref() != Some(ISSUER) {
-        return Err(Fault::Issuer.into());
+        return Err(TokenFault::Issuer.into());
     }
     if !read.aud.is_some_and(|audience| audience.is_ours()) {
-        return Err(Fault::Audience.into());
+        return Err(TokenFault::Audience.into());
     }
     let now = now_ms as f64 / 1000.0;
-    let expires = read.exp.ok_or(Fault::Malformed("it never expires"))?;
+    let expires = read.exp.ok_or(TokenFault::Malformed("it never expires"))?;
     let caller = || -> Result<Caller, BadToken> {
-        let account = read.sub.filter(|sub| !sub.is_empty()).ok_or(Fault::Malformed("it names no subject"))?;
-        let labels = read.private.ok_or(Fault::Malformed("it holds no labels"))?.labels.unwrap_or_default();
+        let account = read.sub.filter(|sub| !sub.is_empty()).ok_or(TokenFault::Malformed("it names no subject"))?;
+        let labels = read.private.ok_or(TokenFault::Malformed("it holds no labels"))?.labels.unwrap_or_default();
         Ok(Caller::new(&account, labels, (expires * 1000.0) as i64))
     };
     if now > expires + LEEWAY_SECONDS {
         let named = caller().ok().map(Box::new);
-        return Err(BadToken { fault: Fault::Expired, named });
+        return Err(BadToken { fault: TokenFault::Expired, named });
     }
     if [read.nbf, read.iat].into_iter().flatten().any(|from| now < from - LEEWAY_SECONDS) {
-        return Err(Fault::NotYetValid.into());
+        return Err(TokenFault::NotYetValid.into());
     }
     caller()
 }

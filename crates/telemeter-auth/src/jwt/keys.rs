@@ -57,20 +57,20 @@ const CURVES: [(Algorithm, &EcdsaSigningAlgorithm); 3] = [
 
 /// Signing keys: the first signs, all verify.
 pub struct Keys {
-    signer: Key,
-    others: Vec<Key>,
+    signer: KeyPair,
+    others: Vec<KeyPair>,
 }
 
 impl Keys {
     /// Reads the files, PEM or DER, each with one private key in PKCS #1, PKCS #8 or SEC 1.
     ///
     /// # Errors
-    /// [`Error::Key`] naming the file, or saying that there is none.
+    /// [`Error::KeyPair`] naming the file, or saying that there is none.
     pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
         let keys = files.iter().map(|file| {
             let path = file.as_ref();
             let bytes = file::read(path, file::SMALL).map_err(|error| Error::Key(error.to_string()))?;
-            Key::parse(&Zeroizing::new(bytes)).map_err(|reason| {
+            KeyPair::parse(&Zeroizing::new(bytes)).map_err(|reason| {
                 let name = path.display().to_string();
                 Error::Key(format!("{name}: {}", reason.replace("FILE", &name)))
             })
@@ -81,20 +81,20 @@ impl Keys {
     /// The same from bytes at hand.
     ///
     /// # Errors
-    /// [`Error::Key`] for the first that is no usable key, or when there is none.
+    /// [`Error::KeyPair`] for the first that is no usable key, or when there is none.
     pub fn parse<B: AsRef<[u8]>>(keys: &[B]) -> Result<Self, Error> {
-        let keys = keys.iter().map(|key| Key::parse(key.as_ref()).map_err(|reason| Error::Key(reason.to_owned())));
+        let keys = keys.iter().map(|key| KeyPair::parse(key.as_ref()).map_err(|reason| Error::Key(reason.to_owned())));
         Self::of(keys.collect::<Result<_, _>>()?)
     }
 
     /// A new P-256 key, known to this process alone.
     ///
     /// # Errors
-    /// [`Error::Key`] when the system has no randomness to give.
+    /// [`Error::KeyPair`] when the system has no randomness to give.
     pub fn generate() -> Result<Self, Error> {
         let failed = |_| Error::Key("cannot generate one".to_owned());
         let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
-        let key = Key::ec(Algorithm::Es256, pair).map_err(|reason| Error::Key(reason.to_owned()))?;
+        let key = KeyPair::ec(Algorithm::Es256, pair).map_err(|reason| Error::Key(reason.to_owned()))?;
         Ok(Self { signer: key, others: Vec::new() })
     }
 
@@ -112,17 +112,17 @@ impl Keys {
         derived
     }
 
-    fn of(keys: Vec<Key>) -> Result<Self, Error> {
+    fn of(keys: Vec<KeyPair>) -> Result<Self, Error> {
         let mut keys = keys.into_iter();
         let signer = keys.next().ok_or_else(|| Error::Key("none given".to_owned()))?;
         Ok(Self { signer, others: keys.collect() })
     }
 
-    pub(super) fn signer(&self) -> &Key {
+    pub(super) fn signer(&self) -> &KeyPair {
         &self.signer
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &KeyPair> {
         std::iter::once(&self.signer).chain(&self.others)
     }
 }
@@ -135,19 +135,19 @@ impl fmt::Debug for Keys {
 }
 
 /// One key pair, parsed once.
-pub(super) struct Key {
+pub(super) struct KeyPair {
     pub(super) algorithm: Algorithm,
-    private: Private,
+    private: PrivateKey,
     public: ParsedPublicKey,
     seed: hmac::Key,
 }
 
-enum Private {
+enum PrivateKey {
     Ec(EcdsaKeyPair),
     Rsa(RsaKeyPair),
 }
 
-impl Key {
+impl KeyPair {
     fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         match pem_key(bytes)? {
             Some(der) => Self::from_der(&der),
@@ -180,21 +180,21 @@ impl Key {
         let document = pair.as_der().map_err(|_| UNUSABLE)?;
         let seed = seed(document.as_ref())?;
         let public = parsed(Algorithm::Rs256, pair.public_key().as_ref())?;
-        Ok(Self { algorithm: Algorithm::Rs256, private: Private::Rsa(pair), public, seed })
+        Ok(Self { algorithm: Algorithm::Rs256, private: PrivateKey::Rsa(pair), public, seed })
     }
 
     fn ec(algorithm: Algorithm, pair: EcdsaKeyPair) -> Result<Self, &'static str> {
         let seed = seed(pair.to_pkcs8v1().map_err(|_| UNUSABLE)?.as_ref())?;
         let public = parsed(algorithm, pair.public_key().as_ref())?;
-        Ok(Self { algorithm, private: Private::Ec(pair), public, seed })
+        Ok(Self { algorithm, private: PrivateKey::Ec(pair), public, seed })
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let failed = |_| Error::Key("it does not sign".to_owned());
         let random = SystemRandom::new();
         match &self.private {
-            Private::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
-            Private::Rsa(pair) => {
+            PrivateKey::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
+            PrivateKey::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(failed)?;
                 Ok(signature)
@@ -231,7 +231,7 @@ fn pem_key(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
     if blocks.is_empty() {
         return Ok(None);
     }
-    let block = blocks.into_iter().find(pem::Block::is_private_key).ok_or("the PEM file holds no private key")?;
+    let block = blocks.into_iter().find(pem::PemBlock::is_private_key).ok_or("the PEM file holds no private key")?;
     if block.is_encrypted() {
         return Err(ENCRYPTED);
     }

@@ -23,8 +23,8 @@ fn claims() -> Claims {
     Claims::new("acct1".to_owned(), labels(&[("_id", id)]), NOW_MS + 999, Duration::from_secs(86_400))
 }
 
-fn verifier(keys: Keys) -> Verifier {
-    Verifier::new(Arc::new(keys), 1_000)
+fn verifier(keys: Keys) -> TokenVerifier {
+    TokenVerifier::new(Arc::new(keys), 1_000)
 }
 
 fn part(token: &Secret, index: usize) -> String {
@@ -73,7 +73,7 @@ fn a_token_names_its_caller() {
 }
 
 #[track_caller]
-fn check(header: &str, payload: &str, expected: Result<(), Fault>) {
+fn check(header: &str, payload: &str, expected: Result<(), TokenFault>) {
     let keys = Keys::generate().unwrap();
     let token = forge(&keys, header, payload);
     let verified = verifier(keys).verify(&token, NOW_MS).map(|_| ());
@@ -85,7 +85,7 @@ const PRIVATE: &str = r#""telemeter.openshift.io":{"labels":{"_id":"c"}}"#;
 
 /// Claims of which only `own` differ from good ones.
 #[track_caller]
-fn check_claims(own: &str, expected: Result<(), Fault>) {
+fn check_claims(own: &str, expected: Result<(), TokenFault>) {
     let aud = if own.contains("\"aud\"") { "" } else { r#""aud":"telemeter-client","# };
     let iss = if own.contains("\"iss\"") { "" } else { r#""iss":"telemeter.selfsigned","# };
     let sub = if own.contains("\"sub\"") { "" } else { r#""sub":"s","# };
@@ -107,24 +107,24 @@ fn takes_every_lawful_form_of_the_claims() {
 #[test]
 fn a_minute_of_leeway_and_no_more() {
     check_claims(r#""exp":1795330815"#, Ok(()));
-    check_claims(r#""exp":1795330814"#, Err(Fault::Expired));
+    check_claims(r#""exp":1795330814"#, Err(TokenFault::Expired));
     check_claims(r#""nbf":1795330935"#, Ok(()));
-    check_claims(r#""nbf":1795330936"#, Err(Fault::NotYetValid));
+    check_claims(r#""nbf":1795330936"#, Err(TokenFault::NotYetValid));
     check_claims(r#""iat":1795330935"#, Ok(()));
-    check_claims(r#""iat":1795330936"#, Err(Fault::NotYetValid));
+    check_claims(r#""iat":1795330936"#, Err(TokenFault::NotYetValid));
 }
 
 #[test]
 fn refuses_claims_of_others() {
-    check_claims(r#""iss":"other""#, Err(Fault::Issuer));
-    check_claims(r#""iss":null"#, Err(Fault::Issuer));
-    check_claims(r#""aud":"other""#, Err(Fault::Audience));
-    check_claims(r#""aud":[]"#, Err(Fault::Audience));
-    check_claims(r#""aud":null"#, Err(Fault::Audience));
-    check_claims(r#""sub":"""#, Err(Fault::Malformed("it names no subject")));
-    check_claims(r#""exp":null"#, Err(Fault::Malformed("it never expires")));
-    check_claims(r#""telemeter.openshift.io":null"#, Err(Fault::Malformed("it holds no labels")));
-    let unreadable = Err(Fault::Malformed("the claims are not readable"));
+    check_claims(r#""iss":"other""#, Err(TokenFault::Issuer));
+    check_claims(r#""iss":null"#, Err(TokenFault::Issuer));
+    check_claims(r#""aud":"other""#, Err(TokenFault::Audience));
+    check_claims(r#""aud":[]"#, Err(TokenFault::Audience));
+    check_claims(r#""aud":null"#, Err(TokenFault::Audience));
+    check_claims(r#""sub":"""#, Err(TokenFault::Malformed("it names no subject")));
+    check_claims(r#""exp":null"#, Err(TokenFault::Malformed("it never expires")));
+    check_claims(r#""telemeter.openshift.io":null"#, Err(TokenFault::Malformed("it holds no labels")));
+    let unreadable = Err(TokenFault::Malformed("the claims are not readable"));
     check_claims(r#""exp":"1795417275""#, unreadable);
     check_claims(r#""exp":1,"exp":1795417275"#, unreadable);
     check_claims(r#""telemeter.openshift.io":{"labels":{"_id":7}}"#, unreadable);
@@ -136,10 +136,10 @@ fn only_the_key_decides_the_algorithm() {
     let good = String::from_utf8(claims().to_json()).unwrap();
     check(r#"{"alg":"ES256","typ":"JWT","kid":"x"}"#, &good, Ok(()));
     for other in ["none", "None", "HS256", "ES384", "ES512", "RS256", "PS256", "es256", ""] {
-        check(&format!(r#"{{"alg":"{other}"}}"#), &good, Err(Fault::Algorithm));
+        check(&format!(r#"{{"alg":"{other}"}}"#), &good, Err(TokenFault::Algorithm));
     }
-    check(r#"{"alg":"ES256","crit":["exp"]}"#, &good, Err(Fault::Malformed("it demands an extension")));
-    let unreadable = Err(Fault::Malformed("the header is not readable"));
+    check(r#"{"alg":"ES256","crit":["exp"]}"#, &good, Err(TokenFault::Malformed("it demands an extension")));
+    let unreadable = Err(TokenFault::Malformed("the header is not readable"));
     check(r#"{"alg":"none","alg":"ES256"}"#, &good, unreadable);
     check("{}", &good, unreadable);
     check("", &good, unreadable);
@@ -175,7 +175,7 @@ fn a_remembered_token_ends_in_time() {
     assert!(verifier.verify(token.expose(), NOW_MS).is_ok());
     assert!(verifier.verify(token.expose(), end + 60_000).is_ok());
     let bad = verifier.verify(token.expose(), end + 60_001).unwrap_err();
-    assert_eq!(bad.fault, Fault::Expired);
+    assert_eq!(bad.fault, TokenFault::Expired);
     let named = bad.named.unwrap();
     assert_eq!((named.account(), named.label("_id")), ("acct1", Some("00000000-0000-4000-8000-000000000001")));
 }
@@ -204,7 +204,7 @@ fn whom_a_bad_token_names_is_told_only_where_nothing_but_its_time_is_wrong() {
 #[test]
 fn a_token_that_is_known_to_be_ours_is_read_once_more() {
     let keys = Arc::new(Keys::generate().unwrap());
-    let verifier = Verifier::with(keys.clone(), 1_000, 0);
+    let verifier = TokenVerifier::with(keys.clone(), 1_000, 0);
     let token = sign(&keys, &claims()).unwrap();
     let (message, signature) = token.expose().rsplit_once('.').unwrap();
     let other = sign(&Keys::generate().unwrap(), &claims()).unwrap();
@@ -213,25 +213,29 @@ fn a_token_that_is_known_to_be_ours_is_read_once_more() {
     for _known in 0..2 {
         let again = verifier.verify(token.expose(), NOW_MS).unwrap();
         assert!(!Arc::ptr_eq(&first, &again) && first == again);
-        assert_eq!(verifier.verify(&forged, NOW_MS), Err(Fault::Signature.into()));
+        assert_eq!(verifier.verify(&forged, NOW_MS), Err(TokenFault::Signature.into()));
         assert_eq!(
             verifier.verify(&format!("{message}..{signature}"), NOW_MS),
-            Err(Fault::Malformed("not base64url").into())
+            Err(TokenFault::Malformed("not base64url").into())
         );
     }
-    assert_eq!(verifier.verify(token.expose(), NOW_MS + 86_460_001).unwrap_err().fault, Fault::Expired);
+    assert_eq!(verifier.verify(token.expose(), NOW_MS + 86_460_001).unwrap_err().fault, TokenFault::Expired);
     verifier.replace(Arc::new(Keys::generate().unwrap()));
-    assert_eq!(verifier.verify(token.expose(), NOW_MS), Err(Fault::Signature.into()));
+    assert_eq!(verifier.verify(token.expose(), NOW_MS), Err(TokenFault::Signature.into()));
 }
 
 #[test]
 fn rotation_and_reload() {
     let (old, new) = (Arc::new(Keys::generate().unwrap()), Keys::generate().unwrap());
-    let verifier = Verifier::new(old.clone(), 1_000);
+    let verifier = TokenVerifier::new(old.clone(), 1_000);
     let token = sign(&old, &claims()).unwrap();
     assert!(verifier.verify(token.expose(), NOW_MS).is_ok());
     verifier.replace(Arc::new(new));
-    assert_eq!(verifier.verify(token.expose(), NOW_MS), Err(Fault::Signature.into()), "what was remembered is gone");
+    assert_eq!(
+        verifier.verify(token.expose(), NOW_MS),
+        Err(TokenFault::Signature.into()),
+        "what was remembered is gone"
+    );
     verifier.replace(old);
     assert!(verifier.verify(token.expose(), NOW_MS).is_ok());
 }
@@ -402,8 +406,8 @@ fn the_first_key_signs_and_all_verify() {
     }
     let token = sign(&all.keys(), &claims()).unwrap();
     assert!(verifier(load(&["a.pem"])).verify(token.expose(), NOW_MS).is_ok());
-    assert_eq!(verifier(load(&["b.pem"])).verify(token.expose(), NOW_MS), Err(Fault::Signature.into()));
-    assert_eq!(verifier(load(&["c.pem"])).verify(token.expose(), NOW_MS), Err(Fault::Algorithm.into()));
+    assert_eq!(verifier(load(&["b.pem"])).verify(token.expose(), NOW_MS), Err(TokenFault::Signature.into()));
+    assert_eq!(verifier(load(&["c.pem"])).verify(token.expose(), NOW_MS), Err(TokenFault::Algorithm.into()));
 }
 
 #[track_caller]

@@ -13,18 +13,18 @@ const SHARDS: usize = 64;
 /// same: tokens are ours, so that nobody can bring both.
 #[derive(Debug)]
 pub(super) struct Verified {
-    shards: Box<[Mutex<HashTable<Token>>]>,
+    shards: Box<[Mutex<HashTable<TokenDigest>>]>,
     per_shard: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Token {
+struct TokenDigest {
     digest: [u32; 4],
     /// Seconds since 1970.
     ends: u32,
 }
 
-impl Token {
+impl TokenDigest {
     fn new(digest: &Digest, ends_ms: i64) -> Self {
         let word = |at: usize| u32::from_le_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]]);
         // Cut, not rounded: a token is forgotten up to a second too soon, and verified once more.
@@ -51,14 +51,14 @@ impl Verified {
 
     /// Whether this token was found right, and has not ended.
     pub(super) fn has(&self, digest: &Digest, now_ms: i64) -> bool {
-        let wanted = Token::new(digest, 0);
+        let wanted = TokenDigest::new(digest, 0);
         let shard = self.shard(digest).lock();
         shard.find(wanted.hash(), |token| token.digest == wanted.digest).is_some_and(|token| !token.is_over(now_ms))
     }
 
     /// Remembers a token that was found right, until it ends.
     pub(super) fn insert(&self, digest: &Digest, ends_ms: i64, now_ms: i64) {
-        let token = Token::new(digest, ends_ms);
+        let token = TokenDigest::new(digest, ends_ms);
         if self.per_shard == 0 || token.is_over(now_ms) {
             return;
         }
@@ -70,13 +70,13 @@ impl Verified {
         if shard.len() >= self.per_shard {
             forget_half(&mut shard);
         }
-        match shard.entry(token.hash(), |other| other.digest == token.digest, Token::hash) {
+        match shard.entry(token.hash(), |other| other.digest == token.digest, TokenDigest::hash) {
             Entry::Occupied(mut entry) => *entry.get_mut() = token,
             Entry::Vacant(entry) => drop(entry.insert(token)),
         }
     }
 
-    fn shard(&self, digest: &Digest) -> &Mutex<HashTable<Token>> {
+    fn shard(&self, digest: &Digest) -> &Mutex<HashTable<TokenDigest>> {
         &self.shards[usize::from(digest[15]) % self.shards.len()]
     }
 
@@ -88,7 +88,7 @@ impl Verified {
 
 /// The half that ends soonest is verified once more when it comes.
 #[cold]
-fn forget_half(shard: &mut HashTable<Token>) {
+fn forget_half(shard: &mut HashTable<TokenDigest>) {
     let mut ends: Vec<u32> = shard.iter().map(|token| token.ends).collect();
     let middle = ends.len() / 2;
     let (_, &mut median, _) = ends.select_nth_unstable(middle);

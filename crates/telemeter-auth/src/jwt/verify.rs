@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::verified::Verified;
-use super::{BadToken, Caller, Fault, Keys, claims};
+use super::{BadToken, Caller, Keys, TokenFault, claims};
 use crate::bounded::{Bounded, sha256};
 
 /// How many verified tokens are remembered unless told otherwise: two for each cluster of a large fleet, 44 MiB for the
@@ -23,34 +23,34 @@ const MAX_CALLERS: usize = 16_384;
 /// a signature costs a hundred times what the lookup does. Of a small fleet it is known, too, whom each token names; of
 /// the others that is read once more.
 #[derive(Debug)]
-pub struct Verifier {
-    current: RwLock<Arc<Current>>,
+pub struct TokenVerifier {
+    current: RwLock<Arc<VerifierState>>,
     remember: usize,
     callers: usize,
 }
 
 /// Keys, and the tokens that were verified with them. They come and go together.
 #[derive(Debug)]
-struct Current {
+struct VerifierState {
     keys: Arc<Keys>,
     verified: Verified,
     callers: Bounded<Arc<Caller>>,
 }
 
-impl Current {
+impl VerifierState {
     fn new(keys: Arc<Keys>, remember: usize, callers: usize) -> Arc<Self> {
         Arc::new(Self { keys, verified: Verified::new(remember), callers: Bounded::new(callers) })
     }
 }
 
-impl Verifier {
+impl TokenVerifier {
     /// Verifies with any of the keys and remembers at most `remember` tokens.
     pub fn new(keys: Arc<Keys>, remember: usize) -> Self {
         Self::with(keys, remember, remember.min(MAX_CALLERS))
     }
 
     pub(super) fn with(keys: Arc<Keys>, remember: usize, callers: usize) -> Self {
-        Self { current: RwLock::new(Current::new(keys, remember, callers)), remember, callers }
+        Self { current: RwLock::new(VerifierState::new(keys, remember, callers)), remember, callers }
     }
 
     /// The keys in use: those to sign with.
@@ -60,7 +60,7 @@ impl Verifier {
 
     /// Takes other keys and forgets all tokens: those that the new keys did not make are refused from now on.
     pub fn replace(&self, keys: Arc<Keys>) {
-        *self.current.write() = Current::new(keys, self.remember, self.callers);
+        *self.current.write() = VerifierState::new(keys, self.remember, self.callers);
     }
 
     /// Whom the token names.
@@ -69,7 +69,7 @@ impl Verifier {
     /// Why it is not good, and whom it named if its time is over.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Arc<Caller>, BadToken> {
         if token.len() > crate::bearer::MAX_BYTES {
-            return Err(Fault::Malformed("too long").into());
+            return Err(TokenFault::Malformed("too long").into());
         }
         let current = self.current.read().clone();
         let digest = sha256(token.as_bytes());
@@ -77,7 +77,7 @@ impl Verifier {
             return Ok(caller);
         }
         let caller = if current.verified.has(&digest, now_ms) {
-            Arc::new(claims::read(&decoded(Parts::of(token)?.payload)?, now_ms)?)
+            Arc::new(claims::read(&decoded(TokenParts::of(token)?.payload)?, now_ms)?)
         } else {
             let caller = Arc::new(check(&current.keys, token, now_ms)?);
             current.verified.insert(&digest, caller.expires_ms(), now_ms);
@@ -89,13 +89,13 @@ impl Verifier {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct JwtHeader {
     alg: String,
     crit: Option<IgnoredAny>,
 }
 
 /// A token's parts, as they are sent.
-struct Parts<'t> {
+struct TokenParts<'t> {
     header: &'t str,
     payload: &'t str,
     signature: &'t str,
@@ -103,35 +103,35 @@ struct Parts<'t> {
     message: &'t str,
 }
 
-impl<'t> Parts<'t> {
-    fn of(token: &'t str) -> Result<Self, Fault> {
-        let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed("not three parts"))?;
-        let (header, payload) = message.split_once('.').ok_or(Fault::Malformed("not three parts"))?;
+impl<'t> TokenParts<'t> {
+    fn of(token: &'t str) -> Result<Self, TokenFault> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed("not three parts"))?;
+        let (header, payload) = message.split_once('.').ok_or(TokenFault::Malformed("not three parts"))?;
         Ok(Self { header, payload, signature, message })
     }
 }
 
 /// All of the work, without a memory.
 fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, BadToken> {
-    let Parts { header, payload, signature, message } = Parts::of(token)?;
-    let header: Header =
-        serde_json::from_slice(&decoded(header)?).map_err(|_| Fault::Malformed("the header is not readable"))?;
+    let TokenParts { header, payload, signature, message } = TokenParts::of(token)?;
+    let header: JwtHeader =
+        serde_json::from_slice(&decoded(header)?).map_err(|_| TokenFault::Malformed("the header is not readable"))?;
     if header.crit.is_some() {
-        return Err(Fault::Malformed("it demands an extension").into());
+        return Err(TokenFault::Malformed("it demands an extension").into());
     }
     let signature = decoded(signature)?;
     let payload = decoded(payload)?;
     let mut candidates = keys.all().filter(|key| key.algorithm.name() == header.alg).peekable();
     if candidates.peek().is_none() {
-        return Err(Fault::Algorithm.into());
+        return Err(TokenFault::Algorithm.into());
     }
     if !candidates.any(|key| key.made(message.as_bytes(), &signature)) {
-        return Err(Fault::Signature.into());
+        return Err(TokenFault::Signature.into());
     }
     claims::read(&payload, now_ms)
 }
 
 /// Strict: no padding, no other alphabet, no stray bits. There is one spelling of each token.
-fn decoded(part: &str) -> Result<Vec<u8>, Fault> {
-    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::Malformed("not base64url"))
+fn decoded(part: &str) -> Result<Vec<u8>, TokenFault> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenFault::Malformed("not base64url"))
 }

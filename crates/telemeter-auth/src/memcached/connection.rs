@@ -49,9 +49,9 @@ impl<'a> Command<'a> {
 
 /// Whoever holds it drops it after any error: the rest of an answer must not be taken for the next one.
 #[derive(Debug)]
-pub(super) struct Connection(BufReader<TcpStream>);
+pub(super) struct MemcachedConnection(BufReader<TcpStream>);
 
-impl Connection {
+impl MemcachedConnection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self, CacheError> {
         let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Out)?;
         let _ = stream.set_nodelay(true);

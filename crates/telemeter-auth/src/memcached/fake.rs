@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Clone, Debug)]
-pub(crate) enum Manner {
+pub(crate) enum FakeBehaviour {
     Proper,
     /// Waits before each answer.
     Slow(Duration),
@@ -22,16 +22,16 @@ pub(crate) enum Manner {
 }
 
 #[derive(Clone)]
-pub(crate) struct Fake {
+pub(crate) struct FakeMemcached {
     pub(crate) address: String,
     pub(crate) values: Arc<Mutex<HashMap<String, Vec<u8>>>>,
     pub(crate) expires: Arc<Mutex<HashMap<String, u64>>>,
-    pub(crate) manner: Arc<Mutex<Manner>>,
+    pub(crate) manner: Arc<Mutex<FakeBehaviour>>,
     pub(crate) connections: Arc<AtomicUsize>,
 }
 
-impl Fake {
-    pub(crate) async fn start(manner: Manner) -> Self {
+impl FakeMemcached {
+    pub(crate) async fn start(manner: FakeBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             address: listener.local_addr().unwrap().to_string(),
@@ -87,13 +87,13 @@ impl Fake {
             }
             let manner = self.manner.lock().clone();
             match manner {
-                Manner::Proper => stream.write_all(&answer).await?,
-                Manner::Slow(wait) => {
+                FakeBehaviour::Proper => stream.write_all(&answer).await?,
+                FakeBehaviour::Slow(wait) => {
                     tokio::time::sleep(wait).await;
                     stream.write_all(&answer).await?;
                 }
-                Manner::Says(bytes) => stream.write_all(bytes).await?,
-                Manner::HangsUp => {
+                FakeBehaviour::Says(bytes) => stream.write_all(bytes).await?,
+                FakeBehaviour::HangsUp => {
                     stream.write_all(&answer).await?;
                     return stream.shutdown().await;
                 }

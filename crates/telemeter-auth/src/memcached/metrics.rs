@@ -32,17 +32,17 @@ pub enum WriteResult {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Word(&'static str);
+struct CommandLabel(&'static str);
 
-impl EncodeLabelValue for Word {
+impl EncodeLabelValue for CommandLabel {
     fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.0.encode(encoder)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    result: Word,
+struct CacheLabels {
+    result: CommandLabel,
 }
 
 impl ReadResult {
@@ -65,12 +65,13 @@ pub struct CacheMetrics {
 impl CacheMetrics {
     /// Counters with all their results, at zero.
     pub fn register(registry: &mut Registry) -> Self {
-        let reads: Family<Labels, Counter> = Family::default();
-        let writes: Family<Labels, Counter> = Family::default();
+        let reads: Family<CacheLabels, Counter> = Family::default();
+        let writes: Family<CacheLabels, Counter> = Family::default();
         registry.register("cache_reads", "Reads of the shared cache of authorizations, by result", reads.clone());
         registry.register("cache_writes", "Writes to the shared cache of authorizations, by result", writes.clone());
-        let child =
-            |family: &Family<Labels, Counter>, word| family.get_or_create(&Labels { result: Word(word) }).clone();
+        let child = |family: &Family<CacheLabels, Counter>, word| {
+            family.get_or_create(&CacheLabels { result: CommandLabel(word) }).clone()
+        };
         Self {
             reads: ReadResult::WORDS.map(|word| child(&reads, word)),
             writes: WriteResult::WORDS.map(|word| child(&writes, word)),

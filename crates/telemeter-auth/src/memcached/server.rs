@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::CacheError;
-use super::connection::{Command, Connection, Reply};
+use super::connection::{Command, MemcachedConnection, Reply};
 
 /// How long an operation may take in all, connecting included.
 const BUDGET: Duration = Duration::from_millis(100);
@@ -20,25 +20,25 @@ const MAX_CONNECTIONS: usize = 32;
 const MAX_IDLE: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct MemcachedServer {
     name: String,
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
     connections: Semaphore,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ServerState {
     /// In the order in which they are tried: the same on every replica.
     addresses: Vec<SocketAddr>,
-    idle: Vec<Connection>,
+    idle: Vec<MemcachedConnection>,
     rests_until: Option<Instant>,
     lookup_failed: bool,
 }
 
-impl Server {
+impl MemcachedServer {
     pub(super) fn new(name: &str) -> Self {
         let addresses = name.parse().into_iter().collect();
-        let state = Mutex::new(State { addresses, ..State::default() });
+        let state = Mutex::new(ServerState { addresses, ..ServerState::default() });
         Self { name: name.to_owned(), state, connections: Semaphore::new(MAX_CONNECTIONS) }
     }
 
@@ -70,7 +70,7 @@ impl Server {
             }
         }
         if !failed && addresses != state.addresses {
-            *state = State { addresses, ..State::default() };
+            *state = ServerState { addresses, ..ServerState::default() };
         }
     }
 
@@ -106,10 +106,10 @@ impl Server {
         Ok(reply)
     }
 
-    async fn connect(&self) -> Result<Connection, CacheError> {
+    async fn connect(&self) -> Result<MemcachedConnection, CacheError> {
         let addresses = self.state.lock().addresses.clone();
         for address in addresses {
-            if let Ok(connection) = Connection::open(address).await {
+            if let Ok(connection) = MemcachedConnection::open(address).await {
                 return Ok(connection);
             }
         }
@@ -117,7 +117,7 @@ impl Server {
     }
 
     /// Only a connection whose last answer was read to its end comes back here.
-    fn keep(&self, connection: Connection) {
+    fn keep(&self, connection: MemcachedConnection) {
         let mut state = self.state.lock();
         if state.idle.len() < MAX_IDLE {
             state.idle.push(connection);
@@ -131,8 +131,12 @@ mod tests {
 
     #[test]
     fn other_addresses_take_effect_and_a_failed_lookup_keeps_the_old() {
-        let server = Server::new("cache.example:11211");
-        assert!(server.is_named() && !Server::new("127.0.0.1:1").is_named() && !Server::new("[::1]:1").is_named());
+        let server = MemcachedServer::new("cache.example:11211");
+        assert!(
+            server.is_named()
+                && !MemcachedServer::new("127.0.0.1:1").is_named()
+                && !MemcachedServer::new("[::1]:1").is_named()
+        );
         let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
         let (a, b) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
         server.found(vec![b, a, b]);

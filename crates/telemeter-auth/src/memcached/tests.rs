@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::fake::{Fake, Manner};
+use super::fake::{FakeBehaviour, FakeMemcached};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -15,7 +15,7 @@ fn memcached(servers: &[&str]) -> Memcached {
 
 #[tokio::test]
 async fn gets_what_was_set_until_it_is_deleted() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let memcached = memcached(&[&fake.address]);
     assert_eq!(memcached.get("k").await, Ok(None));
     for value in [&b"a"[..], b"", b"\r\nEND\r\n", &[0, 255], &[7; MAX_VALUE_BYTES]] {
@@ -30,7 +30,7 @@ async fn gets_what_was_set_until_it_is_deleted() {
 
 #[tokio::test]
 async fn lifetimes_are_within_what_memcached_takes() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let memcached = memcached(&[&fake.address]);
     for (expire, sent) in [(0, 1), (86_400, 86_400), (40 * 86_400, 30 * 86_400)] {
         memcached.set("k", b"v", Duration::from_secs(expire)).await.unwrap();
@@ -40,7 +40,7 @@ async fn lifetimes_are_within_what_memcached_takes() {
 
 #[tokio::test]
 async fn refuses_keys_and_values_that_would_break_the_protocol() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let memcached = memcached(&[&fake.address]);
     for key in ["", "a b", "a\r\nflush_all", "é", &"k".repeat(251)] {
         assert_eq!(memcached.get(key).await, Err(CacheError::Protocol), "{key:?}");
@@ -61,7 +61,7 @@ async fn picks_the_server_by_crc32_in_list_order() {
 
 #[tokio::test]
 async fn one_that_is_out_or_misnamed_harms_only_its_share() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let unbound = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().to_string()
@@ -83,7 +83,7 @@ async fn one_that_is_out_or_misnamed_harms_only_its_share() {
 
 #[tokio::test]
 async fn a_slow_server_costs_its_budget_once_a_second() {
-    let fake = Fake::start(Manner::Slow(Duration::from_secs(3))).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Slow(Duration::from_secs(3))).await;
     let memcached = memcached(&[&fake.address]);
     let start = Instant::now();
     assert_eq!(memcached.get("k").await, Err(CacheError::Timeout));
@@ -93,7 +93,7 @@ async fn a_slow_server_costs_its_budget_once_a_second() {
         assert_eq!(memcached.get("k").await, Err(CacheError::Out));
     }
     assert!(start.elapsed() < first + Duration::from_millis(800));
-    *fake.manner.lock() = Manner::Proper;
+    *fake.manner.lock() = FakeBehaviour::Proper;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(memcached.get("k").await, Ok(None), "it is asked again");
 }
@@ -101,15 +101,15 @@ async fn a_slow_server_costs_its_budget_once_a_second() {
 /// With an authorization in it, the answer to an abandoned question must never reach the next one.
 #[tokio::test]
 async fn a_late_answer_is_never_taken_for_the_next_one() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let memcached = memcached(&[&fake.address]);
     memcached.set("a", b"yes to a", LONG).await.unwrap();
     memcached.set("b", b"yes to b", LONG).await.unwrap();
     for _ in 0..5 {
-        *fake.manner.lock() = Manner::Slow(Duration::from_millis(60));
+        *fake.manner.lock() = FakeBehaviour::Slow(Duration::from_millis(60));
         // Cancelled by its caller while the answer is on its way.
         assert!(tokio::time::timeout(Duration::from_millis(30), memcached.get("a")).await.is_err());
-        *fake.manner.lock() = Manner::Proper;
+        *fake.manner.lock() = FakeBehaviour::Proper;
         assert_eq!(memcached.get("b").await, Ok(Some(b"yes to b".to_vec())));
     }
 }
@@ -130,11 +130,11 @@ async fn garbage_is_an_error_and_ends_the_connection() {
         b"END\n",
         &[b'x'; 5_000],
     ] {
-        let fake = Fake::start(Manner::Says(garbage)).await;
+        let fake = FakeMemcached::start(FakeBehaviour::Says(garbage)).await;
         let memcached = memcached(&[&fake.address]);
         assert_eq!(memcached.get("k").await, Err(CacheError::Protocol), "{:?}", String::from_utf8_lossy(garbage));
         assert_eq!(memcached.set("k", b"v", LONG).await, Err(CacheError::Protocol));
-        *fake.manner.lock() = Manner::Proper;
+        *fake.manner.lock() = FakeBehaviour::Proper;
         assert!(memcached.get("k").await.is_ok());
         assert_eq!(fake.connections.load(Ordering::Relaxed), 3, "each error ended its connection");
     }
@@ -142,7 +142,7 @@ async fn garbage_is_an_error_and_ends_the_connection() {
 
 #[tokio::test]
 async fn a_closed_idle_connection_is_replaced() {
-    let fake = Fake::start(Manner::HangsUp).await;
+    let fake = FakeMemcached::start(FakeBehaviour::HangsUp).await;
     let memcached = memcached(&[&fake.address]);
     for _ in 0..5 {
         assert_eq!(memcached.get("k").await, Ok(None));
@@ -153,7 +153,7 @@ async fn a_closed_idle_connection_is_replaced() {
 
 #[tokio::test]
 async fn names_are_looked_up() {
-    let fake = Fake::start(Manner::Proper).await;
+    let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let port = fake.address.rsplit_once(':').unwrap().1;
     let memcached = memcached(&[&format!("localhost:{port}")]);
     for _ in 0..100 {

@@ -36,8 +36,8 @@ pub(super) struct Granted {
 /// `application/x-www-form-urlencoded` or `text/plain`, and JSON otherwise. Unlike Go: JSON under `text/plain` is read.
 ///
 /// Source: RFC 6749, sections 5.1 and 5.2; Go: `golang.org/x/oauth2/internal/token.go`.
-pub(super) fn granted(answer: &Answer, url: &Url, words: &Words) -> Result<Granted, String> {
-    let fields = Fields::read(&answer.headers, &answer.body);
+pub(super) fn granted(answer: &Answer, url: &Url, words: &ProviderText) -> Result<Granted, String> {
+    let fields = AnswerFields::read(&answer.headers, &answer.body);
     let error = fields.as_ref().ok().filter(|fields| !fields.error.is_empty());
     if !answer.status.is_success() || error.is_some() {
         let mut reason = status(answer, url, words);
@@ -67,13 +67,13 @@ pub(super) fn granted(answer: &Answer, url: &Url, words: &Words) -> Result<Grant
 }
 
 /// The status of an answer, where it redirects to, and what kind of body came where that is neither a form nor JSON.
-pub(super) fn status(answer: &Answer, url: &Url, words: &Words) -> String {
+pub(super) fn status(answer: &Answer, url: &Url, words: &ProviderText) -> String {
     let status = status_of(answer, url, words);
     // The answer may be the proxy's own.
     answer.through.iter().fold(status, |status, through| format!("{status} ({through})"))
 }
 
-fn status_of(answer: &Answer, url: &Url, words: &Words) -> String {
+fn status_of(answer: &Answer, url: &Url, words: &ProviderText) -> String {
     let number = answer.status.as_u16();
     if answer.status.is_redirection()
         && let Some(target) = target(&answer.headers, url)
@@ -102,7 +102,7 @@ fn target(headers: &HeaderMap, url: &Url) -> Option<String> {
 
 /// The fields that we know, of a form or of a JSON object. One that is absent or null is empty.
 #[derive(Default)]
-struct Fields {
+struct AnswerFields {
     access_token: String,
     token_type: String,
     /// None: no lifetime was said.
@@ -111,7 +111,7 @@ struct Fields {
     error_description: String,
 }
 
-impl Fields {
+impl AnswerFields {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, String> {
         if is_form(&media_type(headers)) && !body.trim_ascii_start().starts_with(b"{") {
             return Ok(Self::of_form(body));
@@ -172,12 +172,12 @@ fn is_form(media_type: &str) -> bool {
 }
 
 /// Makes a provider's own words fit for our log and our status page. A provider may repeat what we sent.
-pub(super) struct Words {
+pub(super) struct ProviderText {
     /// Our secret in each form in which we send it, the longest first.
     secrets: Vec<Zeroizing<String>>,
 }
 
-impl Words {
+impl ProviderText {
     pub(super) fn new(client_id: &str, client_secret: &Secret) -> Self {
         let secret = client_secret.expose();
         if secret.is_empty() {

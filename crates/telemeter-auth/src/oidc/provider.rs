@@ -6,14 +6,14 @@ use http::Method;
 use http::header::{self, HeaderValue};
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
-use telemeter_http::client::{Outbound, OutboundError, Request};
+use telemeter_http::client::{Outbound, OutboundError, OutboundRequest};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use super::OidcConfig;
-use super::answer::{Granted, Words, granted, status};
-use super::rest::Rest;
+use super::answer::{Granted, ProviderText, granted, status};
+use super::rest::ProviderBackoff;
 use crate::Secret;
 
 /// The longest answer of the provider that is read.
@@ -25,22 +25,22 @@ pub(super) struct Provider {
     config: OidcConfig,
     client_secret: RwLock<Secret>,
     outbound: Outbound,
-    learned: Mutex<Learned>,
-    pub(super) rest: Rest,
+    learned: Mutex<ProviderHistory>,
+    pub(super) rest: ProviderBackoff,
 }
 
 /// What earlier answers taught us.
 #[derive(Clone, Default)]
-struct Learned {
+struct ProviderHistory {
     /// Looked up again after a failure that is not a timeout.
     token_endpoint: Option<Url>,
     /// What worked, and where. Forgotten only when it is refused there.
-    style: Option<(Url, Style)>,
+    style: Option<(Url, ClientAuthMethod)>,
 }
 
 /// Where the provider looks for our name and password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
+enum ClientAuthMethod {
     Header,
     Body,
 }
@@ -66,7 +66,7 @@ impl NoToken {
 impl Provider {
     pub(super) fn new(config: OidcConfig, outbound: Outbound) -> Self {
         let client_secret = RwLock::new(config.client_secret.clone());
-        Self { config, client_secret, outbound, learned: Mutex::default(), rest: Rest::default() }
+        Self { config, client_secret, outbound, learned: Mutex::default(), rest: ProviderBackoff::default() }
     }
 
     /// True when it is another one.
@@ -92,7 +92,7 @@ impl Provider {
             }
         };
         let worked = learned.style.filter(|(place, _)| *place == token_endpoint).map(|(_, style)| style);
-        let style = worked.unwrap_or(Style::Header);
+        let style = worked.unwrap_or(ClientAuthMethod::Header);
         let failure = match self.ask_with(&token_endpoint, style).await {
             Ok(granted) => return Ok(self.remember(token_endpoint, style, granted)),
             Err(failure) => failure,
@@ -101,8 +101,8 @@ impl Provider {
         if worked.is_some() || matches!(failure, NoToken::Timeout(_)) || self.rest.left().is_some() {
             return Err(self.forget(failure));
         }
-        match self.ask_with(&token_endpoint, Style::Body).await {
-            Ok(granted) => Ok(self.remember(token_endpoint, Style::Body, granted)),
+        match self.ask_with(&token_endpoint, ClientAuthMethod::Body).await {
+            Ok(granted) => Ok(self.remember(token_endpoint, ClientAuthMethod::Body, granted)),
             Err(second) => {
                 let (first, second) = (failure.reason(), self.forget(second));
                 Err(match first == second {
@@ -113,7 +113,7 @@ impl Provider {
         }
     }
 
-    fn remember(&self, token_endpoint: Url, style: Style, granted: Granted) -> Granted {
+    fn remember(&self, token_endpoint: Url, style: ClientAuthMethod, granted: Granted) -> Granted {
         self.learned.lock().style = Some((token_endpoint, style));
         granted
     }
@@ -123,13 +123,13 @@ impl Provider {
         match failure {
             // The way there is slow, not wrong: looking it up again would take longer still.
             NoToken::Timeout(_) => {}
-            NoToken::Refused(_) => *learned = Learned::default(),
+            NoToken::Refused(_) => *learned = ProviderHistory::default(),
             NoToken::Other(_) => learned.token_endpoint = None,
         }
         failure.reason()
     }
 
-    async fn ask_with(&self, token_endpoint: &Url, style: Style) -> Result<Granted, NoToken> {
+    async fn ask_with(&self, token_endpoint: &Url, style: ClientAuthMethod) -> Result<Granted, NoToken> {
         let client_secret = self.client_secret.read().clone();
         let request = || self.credentials(token_endpoint, style, &client_secret).map_err(OutboundError::Setup);
         let answer = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await.map_err(|error| {
@@ -140,7 +140,7 @@ impl Provider {
             }
         })?;
         self.rest.heed(&answer);
-        let words = Words::new(&self.config.client_id, &client_secret);
+        let words = ProviderText::new(&self.config.client_id, &client_secret);
         granted(&answer, token_endpoint, &words).map_err(|reason| {
             let reason = format!("the token endpoint answered with {reason}");
             match answer.status.as_u16() {
@@ -158,7 +158,7 @@ impl Provider {
     /// Source: OpenID Connect Discovery 1.0, section 4; Go: `github.com/coreos/go-oidc`, `NewProvider`.
     async fn discover(&self) -> Result<Url, String> {
         #[derive(Deserialize)]
-        struct Metadata {
+        struct ProviderMetadata {
             issuer: String,
             token_endpoint: Option<String>,
         }
@@ -166,19 +166,19 @@ impl Provider {
         let address = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
         let address = Url::parse(&address).map_err(|error| format!("the issuer is no URL: {error}"))?;
         let request = || {
-            let mut request = Request::new(Method::GET, address.clone());
+            let mut request = OutboundRequest::new(Method::GET, address.clone());
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             Ok(request)
         };
         let sent = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await;
         let answer = sent.map_err(|error| format!("discovery: {error}"))?;
         self.rest.heed(&answer);
-        let words = Words::new(&self.config.client_id, &self.client_secret.read());
+        let words = ProviderText::new(&self.config.client_id, &self.client_secret.read());
         let status = status(&answer, &address, &words);
         if !answer.status.is_success() {
             return Err(format!("discovery answered with {status}"));
         }
-        let metadata: Metadata = serde_json::from_slice(&answer.body)
+        let metadata: ProviderMetadata = serde_json::from_slice(&answer.body)
             .map_err(|_| format!("discovery answered with {status}, which is no provider's metadata"))?;
         let shown = |text: &str| words.show(text, ADDRESS_CHARS);
         if metadata.issuer != *issuer {
@@ -194,21 +194,26 @@ impl Provider {
         Ok(parsed)
     }
 
-    fn credentials(&self, token_endpoint: &Url, style: Style, client_secret: &Secret) -> Result<Request, String> {
+    fn credentials(
+        &self,
+        token_endpoint: &Url,
+        style: ClientAuthMethod,
+        client_secret: &Secret,
+    ) -> Result<OutboundRequest, String> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if let Some(audience) = &self.config.audience {
             form.append_pair("audience", audience);
         }
-        let mut request = Request::new(Method::POST, token_endpoint.clone());
+        let mut request = OutboundRequest::new(Method::POST, token_endpoint.clone());
         match style {
-            Style::Header => {
+            ClientAuthMethod::Header => {
                 let value = basic(&self.config.client_id, client_secret);
                 let mut value = HeaderValue::from_str(&value).map_err(|_| "the client's name does not fit a header")?;
                 value.set_sensitive(true);
                 request.headers_mut().insert(header::AUTHORIZATION, value);
             }
-            Style::Body => {
+            ClientAuthMethod::Body => {
                 form.append_pair("client_id", &self.config.client_id);
                 // As in Go: an empty one is not sent.
                 if !client_secret.expose().is_empty() {

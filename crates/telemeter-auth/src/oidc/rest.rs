@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 /// Until when the provider is not asked: its `Retry-After` on a 429 or a 5xx.
 #[derive(Debug, Default)]
-pub(super) struct Rest(Mutex<Option<Instant>>);
+pub(super) struct ProviderBackoff(Mutex<Option<Instant>>);
 
-impl Rest {
+impl ProviderBackoff {
     /// Heeds what an answer asks for.
     pub(super) fn heed(&self, answer: &Answer) {
         if let Some(wait) = answer.asks_to_wait() {

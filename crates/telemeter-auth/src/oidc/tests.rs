@@ -207,11 +207,11 @@ async fn renews_in_the_background_before_the_end() {
 fn renewal_is_at_80_percent_or_10_seconds_before_the_end() {
     for (life, renewed_after) in [(3600, 2880), (60, 48), (50, 40), (40, 30), (30, 20), (20, 10), (12, 6), (2, 1)] {
         let granted = Granted { token: "t".into(), lives: Some(Duration::from_secs(life)) };
-        let current = Current::new(granted, 1, 7);
+        let current = HeldToken::new(granted, 1, 7);
         assert_eq!(current.expires_ms, 7 + i64::try_from(life).unwrap() * 1000);
         assert_eq!(current.renew_ms, 7 + renewed_after * 1000, "a life of {life} s");
     }
-    let endless = Current::new(Granted { token: "t".into(), lives: None }, 1, 7);
+    let endless = HeldToken::new(Granted { token: "t".into(), lives: None }, 1, 7);
     assert_eq!((endless.renew_ms, endless.expires_ms), (i64::MAX, i64::MAX));
 }
 
@@ -234,13 +234,13 @@ async fn a_lifetime_may_be_absent_or_a_text() {
 
 /// A target that takes some tokens, and answers 401 to the others.
 #[derive(Default)]
-struct Target {
+struct ProtectedServer {
     refused: parking_lot::Mutex<Vec<String>>,
     challenge: Option<&'static str>,
     asked: parking_lot::Mutex<Vec<String>>,
 }
 
-impl Target {
+impl ProtectedServer {
     fn refuses(&self, tokens: &[&str]) {
         *self.refused.lock() = tokens.iter().map(|token| (*token).to_owned()).collect();
     }
@@ -285,7 +285,7 @@ impl Target {
 async fn whatever_failed_with_the_old_token_is_asked_again_with_the_new_one() {
     let issuer = Issuer::start().await;
     let (source, _) = issuer.source();
-    let target = Arc::new(Target::default());
+    let target = Arc::new(ProtectedServer::default());
     assert_eq!(target.ask(&source).await, 200);
     target.refuses(&["token-1"]);
     assert_eq!(target.ask_at_once(&source, 20).await, [200; 20]);
@@ -297,7 +297,7 @@ async fn whatever_failed_with_the_old_token_is_asked_again_with_the_new_one() {
 async fn a_refusal_of_a_token_renewed_a_moment_ago_is_the_request_s_own() {
     let issuer = Issuer::start().await;
     let (source, clock) = issuer.source();
-    let target = Arc::new(Target::default());
+    let target = Arc::new(ProtectedServer::default());
     target.refuses(&["all"]);
     for _ in 0..3 {
         assert_eq!(target.ask(&source).await, 401);
@@ -314,7 +314,7 @@ async fn a_token_that_is_called_invalid_is_not_the_request_s_fault() {
     let issuer = Issuer::start().await;
     let (source, _) = issuer.source();
     let challenge = Some(r#"Bearer realm="x", error="invalid_token""#);
-    let target = Target { challenge, ..Target::default() };
+    let target = ProtectedServer { challenge, ..ProtectedServer::default() };
     target.refuses(&["all"]);
     assert_eq!(target.ask(&source).await, 0);
     target.refuses(&[]);
@@ -325,7 +325,7 @@ async fn a_token_that_is_called_invalid_is_not_the_request_s_fault() {
 async fn a_renewal_that_is_too_soon_is_no_refusal_of_the_request() {
     let issuer = Issuer::start().await;
     let (source, clock) = issuer.source();
-    let target = Target::default();
+    let target = ProtectedServer::default();
     assert_eq!(target.ask(&source).await, 200);
     target.refuses(&["token-1"]);
     assert_eq!(target.ask(&source).await, 200);
@@ -343,7 +343,7 @@ async fn a_renewal_that_is_too_soon_is_no_refusal_of_the_request() {
 async fn a_clock_that_is_set_back_keeps_no_refused_token() {
     let issuer = Issuer::start().await;
     let (source, clock) = issuer.source();
-    let target = Arc::new(Target::default());
+    let target = Arc::new(ProtectedServer::default());
     target.refuses(&["token-1"]);
     assert_eq!(target.ask(&source).await, 200);
     clock.advance(Duration::from_secs(11));
@@ -360,7 +360,7 @@ async fn a_clock_that_is_set_back_keeps_no_refused_token() {
 async fn a_refused_token_serves_others_until_there_is_another() {
     let issuer = Issuer::start().await;
     let (source, _) = issuer.source();
-    let target = Target::default();
+    let target = ProtectedServer::default();
     assert_eq!(target.ask(&source).await, 200);
     issuer.is_out().await;
     target.refuses(&["all"]);

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use telemeter_http::client::Answer;
 
 use super::excerpt::excerpt;
-use super::question::Question;
+use super::question::AuthorityQuestion;
 use super::unavailable;
 use crate::error::quoted;
 use crate::{Error, Secret};
 
 #[derive(Serialize)]
-struct Registration<'a> {
+struct RegistrationBody<'a> {
     cluster_id: &'a str,
     authorization_token: &'a str,
     account_id: &'a str,
@@ -21,7 +21,7 @@ struct Registration<'a> {
 
 /// What `/authorize` asks the authority.
 pub(super) fn registration(token: &Secret, cluster: &str) -> Secret {
-    let registration = Registration { cluster_id: cluster, authorization_token: token.expose(), account_id: "" };
+    let registration = RegistrationBody { cluster_id: cluster, authorization_token: token.expose(), account_id: "" };
     serde_json::to_string(&registration).expect("texts always have a JSON form").into()
 }
 
@@ -39,7 +39,7 @@ const MAX_ACCOUNT_BYTES: usize = 256;
 ///
 /// A page of HTML is no word of the authority's, whatever its status: something between us speaks in its place. What the body
 /// of a failure says goes into the error, for our log; `secrets` are taken out of it.
-pub(super) fn read(answer: &Answer, question: &Question, secrets: &[&str]) -> Result<Arc<str>, Error> {
+pub(super) fn read(answer: &Answer, question: &AuthorityQuestion, secrets: &[&str]) -> Result<Arc<str>, Error> {
     let said = || excerpt(&answer.body, secrets);
     let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if content_type.trim_ascii_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
@@ -58,7 +58,7 @@ pub(super) fn read(answer: &Answer, question: &Question, secrets: &[&str]) -> Re
     }
 }
 
-fn account(body: &[u8], question: &Question) -> Result<Arc<str>, Error> {
+fn account(body: &[u8], question: &AuthorityQuestion) -> Result<Arc<str>, Error> {
     let approval: ApprovalBody =
         serde_json::from_slice(body).map_err(|_| unavailable("its answer is not JSON that holds an account"))?;
     if approval.cluster_id.is_some_and(|cluster| cluster != question.cluster) {

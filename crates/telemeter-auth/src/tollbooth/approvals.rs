@@ -47,21 +47,21 @@ impl CachedApproval {
 /// Approvals by question.
 #[derive(Debug)]
 pub(super) struct Approvals {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<ApprovalShard>]>,
     per_shard: usize,
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct ApprovalShard {
     clusters: HashMap<Digest, Slots>,
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<ApprovalEntry>>,
     /// Where in `entries` there is none.
     free: Vec<u32>,
     /// Where the next search for one that makes room begins.
     next_candidate: usize,
 }
 
-/// Where the approvals of one cluster are in [`Shard::entries`], the oldest first.
+/// Where the approvals of one cluster are in [`ApprovalShard::entries`], the oldest first.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slots {
     slots: [u32; MAX_OF_CLUSTER],
@@ -69,7 +69,7 @@ struct Slots {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ApprovalEntry {
     key: QuestionKey,
     used_ms: i64,
     cached: CachedApproval,
@@ -113,7 +113,7 @@ impl Approvals {
         if shard.len() >= self.per_shard {
             shard.make_room(now_ms);
         }
-        shard.push(Entry { key: *key, used_ms: now_ms, cached });
+        shard.push(ApprovalEntry { key: *key, used_ms: now_ms, cached });
     }
 
     /// Removes an approval.
@@ -121,7 +121,7 @@ impl Approvals {
         self.shard(key).lock().remove(key);
     }
 
-    fn shard(&self, key: &QuestionKey) -> &Mutex<Shard> {
+    fn shard(&self, key: &QuestionKey) -> &Mutex<ApprovalShard> {
         &self.shards[usize::from(key.cluster[31]) % self.shards.len()]
     }
 
@@ -131,7 +131,7 @@ impl Approvals {
     }
 }
 
-impl Shard {
+impl ApprovalShard {
     fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
@@ -142,11 +142,11 @@ impl Shard {
         slots.as_slice().iter().find(is_it).copied()
     }
 
-    fn entry(&self, slot: u32) -> Option<&Entry> {
+    fn entry(&self, slot: u32) -> Option<&ApprovalEntry> {
         self.entries.get(slot as usize)?.as_ref()
     }
 
-    fn find(&mut self, key: &QuestionKey) -> Option<&mut Entry> {
+    fn find(&mut self, key: &QuestionKey) -> Option<&mut ApprovalEntry> {
         let slot = self.slot(key)?;
         self.entries[slot as usize].as_mut()
     }
@@ -168,7 +168,7 @@ impl Shard {
         }
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: ApprovalEntry) {
         let slots = self.clusters.entry(entry.key.cluster).or_default();
         match self.free.pop() {
             Some(slot) => {
@@ -188,7 +188,7 @@ impl Shard {
         let (first, candidates) = (self.next_candidate, len.min(CANDIDATES));
         // Those that came one after the other may be alike: they are spread over all.
         let candidates = (0..candidates).map(|step| (first + step * len / candidates) % len);
-        let rank = |entry: &Entry| (now_ms < entry.cached.fresh_until_ms, entry.used_ms);
+        let rank = |entry: &ApprovalEntry| (now_ms < entry.cached.fresh_until_ms, entry.used_ms);
         let victim = candidates
             .filter_map(|slot| self.entries[slot].as_ref().map(|entry| (rank(entry), slot)))
             .min()
@@ -225,11 +225,11 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::super::question::Kind;
+    use super::super::question::QuestionKind;
     use super::*;
 
     fn key(cluster: &str, token: &str) -> QuestionKey {
-        QuestionKey::new(Kind::Receive, cluster, token)
+        QuestionKey::new(QuestionKind::Receive, cluster, token)
     }
 
     fn cached(fresh_until_ms: i64) -> CachedApproval {

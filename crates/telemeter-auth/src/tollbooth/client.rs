@@ -8,20 +8,20 @@ use crate::bounded::Digest;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
+pub struct QuestionOrigin {
     /// The address of the caller, as far as it is known: the peer's, or what a trusted proxy says.
     pub peer: IpAddr,
 }
 
-impl From<Asker> for ClientNetwork {
-    fn from(asker: Asker) -> Self {
+impl From<QuestionOrigin> for ClientNetwork {
+    fn from(asker: QuestionOrigin) -> Self {
         asker.peer.into()
     }
 }
 
 /// One client: it has its share of the questions that are open and that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Client {
+pub(super) enum QuestionClient {
     /// A cluster whose token the authority approved before.
     Cluster(Digest),
     /// Anybody else, by address. Whatever else such a caller says of itself costs it nothing.

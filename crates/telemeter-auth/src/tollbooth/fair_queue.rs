@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::client::Client;
+use super::client::QuestionClient;
 
 /// So many may wait, for all clients together.
 const MAX_WAITING: usize = 4_096;
@@ -22,17 +22,17 @@ const PART: usize = 24;
 
 /// Permits, and those who wait for one.
 #[derive(Debug)]
-pub(super) struct FairQueue {
+pub(super) struct QuestionQueue {
     permits: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     open: usize,
-    clients: HashMap<Client, Share>,
+    clients: HashMap<QuestionClient, ClientShare>,
     /// Clients for whom somebody waits, in the order in which they get a permit.
-    order: VecDeque<Client>,
+    order: VecDeque<QuestionClient>,
     waiting: usize,
     waiting_bytes: usize,
     last_id: u64,
@@ -40,7 +40,7 @@ struct State {
 
 /// What one client holds and waits for.
 #[derive(Debug, Default)]
-struct Share {
+struct ClientShare {
     open: usize,
     waiters: VecDeque<Waiter>,
 }
@@ -49,20 +49,25 @@ struct Share {
 struct Waiter {
     id: u64,
     bytes: usize,
-    permit: oneshot::Sender<Permit>,
+    permit: oneshot::Sender<QuestionPermit>,
 }
 
 /// The right to have one question open, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit(Option<(Arc<FairQueue>, Client)>);
+pub(super) struct QuestionPermit(Option<(Arc<QuestionQueue>, QuestionClient)>);
 
-impl FairQueue {
+impl QuestionQueue {
     pub(super) fn new(permits: usize) -> Arc<Self> {
         Arc::new(Self { permits: permits.max(1), state: Mutex::default() })
     }
 
     /// A permit for a question that holds so many bytes while it waits; `None` after `wait`, or where too many wait.
-    pub(super) async fn acquire(self: &Arc<Self>, client: Client, bytes: usize, wait: Duration) -> Option<Permit> {
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        client: QuestionClient,
+        bytes: usize,
+        wait: Duration,
+    ) -> Option<QuestionPermit> {
         let (sender, receiver) = oneshot::channel();
         let waiting = {
             let mut state = self.state.lock();
@@ -72,20 +77,20 @@ impl FairQueue {
             if !state.make_room_for(client, bytes) {
                 return None;
             }
-            Waiting { queue: self, client, id: state.push(client, bytes, sender) }
+            WaitingQuestion { queue: self, client, id: state.push(client, bytes, sender) }
         };
         let permit = tokio::time::timeout(wait, receiver).await;
         drop(waiting);
         permit.ok()?.ok()
     }
 
-    fn permit(self: &Arc<Self>, state: &mut State, client: Client) -> Permit {
+    fn permit(self: &Arc<Self>, state: &mut QueueState, client: QuestionClient) -> QuestionPermit {
         state.open += 1;
         state.clients.entry(client).or_default().open += 1;
-        Permit(Some((self.clone(), client)))
+        QuestionPermit(Some((self.clone(), client)))
     }
 
-    fn release(self: &Arc<Self>, client: Client) {
+    fn release(self: &Arc<Self>, client: QuestionClient) {
         let mut state = self.state.lock();
         state.close(client);
         let mut passed_over = 0;
@@ -108,14 +113,14 @@ impl FairQueue {
     }
 }
 
-impl State {
-    fn may_open(&self, client: Client, permits: usize) -> bool {
+impl QueueState {
+    fn may_open(&self, client: QuestionClient, permits: usize) -> bool {
         let part = (permits / PART).max(1);
         let open = self.clients.get(&client).map_or(0, |share| share.open);
         self.open < permits && (open < part || self.open < permits / 2)
     }
 
-    fn close(&mut self, client: Client) {
+    fn close(&mut self, client: QuestionClient) {
         self.open -= 1;
         if let Some(share) = self.clients.get_mut(&client) {
             share.open -= 1;
@@ -123,7 +128,7 @@ impl State {
         self.forget_if_idle(client);
     }
 
-    fn push(&mut self, client: Client, bytes: usize, permit: oneshot::Sender<Permit>) -> u64 {
+    fn push(&mut self, client: QuestionClient, bytes: usize, permit: oneshot::Sender<QuestionPermit>) -> u64 {
         self.last_id += 1;
         self.waiting += 1;
         self.waiting_bytes += bytes;
@@ -136,7 +141,7 @@ impl State {
     }
 
     /// The client's first waiter; the client is taken off the order by then, and goes to its end where more wait.
-    fn pop(&mut self, client: Client) -> Option<Waiter> {
+    fn pop(&mut self, client: QuestionClient) -> Option<Waiter> {
         let share = self.clients.get_mut(&client)?;
         let waiter = share.waiters.pop_front()?;
         if !share.waiters.is_empty() {
@@ -147,7 +152,7 @@ impl State {
         Some(waiter)
     }
 
-    fn remove(&mut self, client: Client, is_wanted: impl Fn(&Waiter) -> bool) {
+    fn remove(&mut self, client: QuestionClient, is_wanted: impl Fn(&Waiter) -> bool) {
         let Some(share) = self.clients.get_mut(&client) else { return };
         let Some(at) = share.waiters.iter().rposition(is_wanted) else { return };
         let waiter = share.waiters.remove(at);
@@ -160,7 +165,7 @@ impl State {
     }
 
     /// Where too many wait, the last of the client with the most goes, unless that is this client.
-    fn make_room_for(&mut self, client: Client, bytes: usize) -> bool {
+    fn make_room_for(&mut self, client: QuestionClient, bytes: usize) -> bool {
         while self.waiting >= MAX_WAITING || self.waiting_bytes.saturating_add(bytes) > MAX_WAITING_BYTES {
             let most = self.clients.iter().max_by_key(|(_, share)| share.waiters.len());
             let Some((most, waiters)) = most.map(|(client, share)| (*client, share.waiters.len())) else {
@@ -175,14 +180,14 @@ impl State {
         true
     }
 
-    fn forget_if_idle(&mut self, client: Client) {
+    fn forget_if_idle(&mut self, client: QuestionClient) {
         if self.clients.get(&client).is_some_and(|share| share.open == 0 && share.waiters.is_empty()) {
             self.clients.remove(&client);
         }
     }
 }
 
-impl Drop for Permit {
+impl Drop for QuestionPermit {
     fn drop(&mut self) {
         if let Some((queue, client)) = self.0.take() {
             queue.release(client);
@@ -191,13 +196,13 @@ impl Drop for Permit {
 }
 
 /// Somebody who waits; gone from the queue with it.
-struct Waiting<'q> {
-    queue: &'q FairQueue,
-    client: Client,
+struct WaitingQuestion<'q> {
+    queue: &'q QuestionQueue,
+    client: QuestionClient,
     id: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingQuestion<'_> {
     fn drop(&mut self) {
         self.queue.state.lock().remove(self.client, |waiter| waiter.id == self.id);
     }

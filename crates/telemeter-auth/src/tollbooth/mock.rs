@@ -29,14 +29,14 @@ const MAX_REMEMBERED: usize = 65_536;
 /// [`Error::Tokens`] saying where it is not of that form.
 pub fn tokens(json: &[u8]) -> Result<Vec<Secret>, Error> {
     #[derive(Deserialize)]
-    struct Entry {
+    struct TokenEntry {
         token: String,
     }
     let place = |error: serde_json::Error| {
         let (line, column) = (error.line(), error.column());
         Error::Tokens(format!("line {line}, column {column} is not part of a list like [{{\"token\":\"a\"}}]"))
     };
-    let entries: Vec<Entry> = serde_json::from_slice(json).map_err(place)?;
+    let entries: Vec<TokenEntry> = serde_json::from_slice(json).map_err(place)?;
     Ok(entries.into_iter().map(|entry| entry.token.into()).collect())
 }
 
@@ -46,16 +46,16 @@ pub fn router(tokens: impl IntoIterator<Item = Secret>) -> Router {
     Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Arc::new(Authority { known, claimed: Mutex::default() }))
+        .with_state(Arc::new(MockAuthority { known, claimed: Mutex::default() }))
 }
 
-struct Authority {
+struct MockAuthority {
     known: HashSet<Digest>,
     claimed: Mutex<HashSet<Digest>>,
 }
 
 #[derive(Deserialize)]
-struct Question {
+struct AuthorizeParams {
     #[serde(default)]
     cluster_id: String,
     #[serde(default)]
@@ -63,20 +63,20 @@ struct Question {
 }
 
 #[derive(Serialize)]
-struct Registration<'a> {
+struct RegistrationParams<'a> {
     cluster_id: &'a str,
     authorization_token: &'a str,
     account_id: String,
 }
 
 #[derive(Serialize)]
-struct Refusal {
+struct RefusalBody {
     name: &'static str,
     reason: &'static str,
 }
 
 async fn answer(
-    State(authority): State<Arc<Authority>>,
+    State(authority): State<Arc<MockAuthority>>,
     method: Method,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
@@ -92,7 +92,7 @@ async fn answer(
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
     };
-    let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+    let Ok(question) = serde_json::from_slice::<AuthorizeParams>(&body) else {
         return refuse(StatusCode::BAD_REQUEST, "InvalidBody", "The body is not the JSON of a registration.");
     };
     if question.cluster_id.is_empty() {
@@ -104,7 +104,7 @@ async fn answer(
     }
     let claim = sha256(&[&token, question.cluster_id.as_bytes()].concat());
     let status = if authority.claim(claim) { StatusCode::CREATED } else { StatusCode::OK };
-    let registration = Registration {
+    let registration = RegistrationParams {
         cluster_id: &question.cluster_id,
         authorization_token: &question.authorization_token,
         account_id: account(&question.cluster_id),
@@ -112,7 +112,7 @@ async fn answer(
     json(status, &registration)
 }
 
-impl Authority {
+impl MockAuthority {
     /// Whether it is the first time.
     fn claim(&self, claim: Digest) -> bool {
         let mut claimed = self.claimed.lock();
@@ -121,7 +121,7 @@ impl Authority {
 }
 
 fn refuse(status: StatusCode, name: &'static str, reason: &'static str) -> Response {
-    json(status, &Refusal { name, reason })
+    json(status, &RefusalBody { name, reason })
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header;
 use parking_lot::Mutex;
-use telemeter_http::client::{Answer, OutboundError, Request};
+use telemeter_http::client::{Answer, OutboundError, OutboundRequest};
 
 use super::{Inner, answer, unavailable};
 use crate::bounded::{Digest, sha256, sha256_of};
@@ -16,8 +16,8 @@ use crate::{Error, Secret};
 pub(super) const MAX_ANSWER_BYTES: usize = 32 * 1024;
 
 /// One question: the body that is sent, and what it is about.
-pub(super) struct Question {
-    pub(super) kind: Kind,
+pub(super) struct AuthorityQuestion {
+    pub(super) kind: QuestionKind,
     pub(super) key: QuestionKey,
     pub(super) body: Secret,
     pub(super) cluster: String,
@@ -26,7 +26,7 @@ pub(super) struct Question {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum QuestionKind {
     /// `/authorize`: once a day a cluster, always asked.
     Register,
     /// `/metrics/v1/receive`: with every request, mostly answered from memory.
@@ -47,10 +47,10 @@ pub(super) struct QuestionKey {
 }
 
 impl QuestionKey {
-    pub(super) fn new(kind: Kind, cluster: &str, token: &str) -> Self {
+    pub(super) fn new(kind: QuestionKind, cluster: &str, token: &str) -> Self {
         let kind: &[u8] = match kind {
-            Kind::Register => b"register ",
-            Kind::Receive => b"receive ",
+            QuestionKind::Register => b"register ",
+            QuestionKind::Receive => b"receive ",
         };
         let cluster = sha256(cluster.as_bytes());
         // The kinds differ in their first byte, and a digest has one length: no two meanings have the same bytes.
@@ -61,7 +61,7 @@ impl QuestionKey {
 /// How long a caller whom the authority limits on `/authorize` waits at least. Source: Go.
 const REGISTER_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-impl Kind {
+impl QuestionKind {
     /// How long a caller waits whose rate the authority limits.
     pub(super) fn retry_after(self, asked_to: Option<Duration>) -> Duration {
         match self {
@@ -73,7 +73,7 @@ impl Kind {
 
 impl Inner {
     /// The account that the authority names.
-    pub(super) async fn question_authority(&self, question: &Question) -> Result<Arc<str>, Error> {
+    pub(super) async fn question_authority(&self, question: &AuthorityQuestion) -> Result<Arc<str>, Error> {
         let shown = Mutex::new(Vec::new());
         match tokio::time::timeout(3 * self.config.deadline, self.send(question, &shown)).await {
             Ok(answer) => {
@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// Sends a question, with our own token where there is a source of them; `shown` gets each that was sent.
-    async fn send(&self, question: &Question, shown: &Mutex<Vec<Secret>>) -> Result<Answer, Error> {
+    async fn send(&self, question: &AuthorityQuestion, shown: &Mutex<Vec<Secret>>) -> Result<Answer, Error> {
         let Some(source) = &self.token else {
             return self.post(question, None).await.map_err(|error| unavailable(error.to_string()));
         };
@@ -101,10 +101,10 @@ impl Inner {
         })
     }
 
-    async fn post(&self, question: &Question, token: Option<&Secret>) -> Result<Answer, OutboundError> {
+    async fn post(&self, question: &AuthorityQuestion, token: Option<&Secret>) -> Result<Answer, OutboundError> {
         let authorization = token.map(bearer).transpose()?;
         let request = || {
-            let mut request = Request::post(self.config.authorize.clone());
+            let mut request = OutboundRequest::post(self.config.authorize.clone());
             let json = header::HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
             request.headers_mut().insert(header::ACCEPT, json);

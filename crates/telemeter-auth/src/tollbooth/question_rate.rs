@@ -40,15 +40,15 @@ pub struct Rate {
 /// The limits.
 #[derive(Debug)]
 pub(super) struct QuestionRate {
-    by_claim: Counts<(ClientNetwork, Digest)>,
-    reserve: Counts<(ClientNetwork, Digest)>,
-    by_peer: Counts<ClientNetwork>,
-    tokens: Bounded<Seen>,
+    by_claim: ClientBuckets<(ClientNetwork, Digest)>,
+    reserve: ClientBuckets<(ClientNetwork, Digest)>,
+    by_peer: ClientBuckets<ClientNetwork>,
+    tokens: Bounded<RecentToken>,
 }
 
 /// What happened to a token lately.
 #[derive(Clone, Copy, Debug)]
-enum Seen {
+enum RecentToken {
     /// First at this time.
     TurnedAway(i64),
     AskedAbout,
@@ -57,9 +57,9 @@ enum Seen {
 impl QuestionRate {
     pub(super) fn new(by_claim: Rate, by_peer: Rate) -> Self {
         Self {
-            by_claim: Counts::new(by_claim),
-            reserve: Counts::new(RESERVE),
-            by_peer: Counts::new(by_peer),
+            by_claim: ClientBuckets::new(by_claim),
+            reserve: ClientBuckets::new(RESERVE),
+            by_peer: ClientBuckets::new(by_peer),
             tokens: Bounded::new(MAX_CLIENTS),
         }
     }
@@ -72,7 +72,7 @@ impl QuestionRate {
         let claim = (peer, key.cluster);
         self.by_claim.admit(claim, now_ms).or_else(|wait| self.admit_from_reserve(claim, key, wait, now_ms))?;
         self.by_peer.admit(peer, now_ms)?;
-        self.remember(key, Seen::AskedAbout, now_ms);
+        self.remember(key, RecentToken::AskedAbout, now_ms);
         Ok(())
     }
 
@@ -84,41 +84,41 @@ impl QuestionRate {
         now_ms: i64,
     ) -> Result<(), Duration> {
         match self.tokens.get(&key.digest, now_ms) {
-            Some(Seen::TurnedAway(at_ms)) if now_ms.saturating_sub(at_ms) >= TURNED_AWAY_MS => {
+            Some(RecentToken::TurnedAway(at_ms)) if now_ms.saturating_sub(at_ms) >= TURNED_AWAY_MS => {
                 self.reserve.admit(claim, now_ms)
             }
-            Some(Seen::TurnedAway(_) | Seen::AskedAbout) => Err(wait),
+            Some(RecentToken::TurnedAway(_) | RecentToken::AskedAbout) => Err(wait),
             None => {
-                self.remember(key, Seen::TurnedAway(now_ms), now_ms);
+                self.remember(key, RecentToken::TurnedAway(now_ms), now_ms);
                 Err(wait)
             }
         }
     }
 
-    fn remember(&self, key: &QuestionKey, seen: Seen, now_ms: i64) {
+    fn remember(&self, key: &QuestionKey, seen: RecentToken, now_ms: i64) {
         self.tokens.insert(key.digest, seen, now_ms.saturating_add(REMEMBERED_MS), now_ms);
     }
 }
 
 /// A token bucket for each client, kept as the time at which it is full again (GCRA). A full one is not kept.
 #[derive(Debug)]
-struct Counts<K> {
+struct ClientBuckets<K> {
     interval_us: i64,
     burst_us: i64,
-    state: Mutex<State<K>>,
+    state: Mutex<RateState<K>>,
 }
 
 #[derive(Debug)]
-struct State<K> {
+struct RateState<K> {
     full_again_us: HashMap<K, i64>,
     swept_us: i64,
 }
 
-impl<K: Eq + Hash + Copy> Counts<K> {
+impl<K: Eq + Hash + Copy> ClientBuckets<K> {
     fn new(rate: Rate) -> Self {
         let interval_us = 60_000_000 / i64::from(rate.per_minute.max(1));
         let burst_us = interval_us.saturating_mul(i64::from(rate.burst.max(1)));
-        let state = Mutex::new(State { full_again_us: HashMap::new(), swept_us: i64::MIN });
+        let state = Mutex::new(RateState { full_again_us: HashMap::new(), swept_us: i64::MIN });
         Self { interval_us, burst_us, state }
     }
 
@@ -139,7 +139,7 @@ impl<K: Eq + Hash + Copy> Counts<K> {
     }
 }
 
-impl<K: Eq + Hash + Copy> State<K> {
+impl<K: Eq + Hash + Copy> RateState<K> {
     fn make_room(&mut self, now_us: i64) {
         if now_us.saturating_sub(self.swept_us) >= SWEEP_EVERY_US {
             self.swept_us = now_us;
@@ -156,7 +156,7 @@ impl<K: Eq + Hash + Copy> State<K> {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::question::Kind;
+    use super::super::question::QuestionKind;
     use super::*;
 
     const CLAIM: Rate = Rate { burst: 3, per_minute: 60 };
@@ -170,7 +170,7 @@ mod tests {
     fn one_claim_and_one_peer_are_limited_and_no_other() {
         let rate = QuestionRate::new(CLAIM, PEER);
         let (one, other) = (peer(1), peer(2));
-        let key = |cluster: u8| QuestionKey::new(Kind::Receive, &cluster.to_string(), "t");
+        let key = |cluster: u8| QuestionKey::new(QuestionKind::Receive, &cluster.to_string(), "t");
         let admitted = |peer, cluster: u8, now_ms| rate.admit(peer, &key(cluster), now_ms).is_ok();
         assert_eq!((0..9).filter(|_| admitted(one, 1, 0)).count(), 3);
         assert_eq!(rate.admit(one, &key(1), 0), Err(Duration::from_secs(1)));
@@ -184,8 +184,9 @@ mod tests {
     fn a_token_that_comes_again_gets_through_a_flood_of_others() {
         let rate = QuestionRate::new(CLAIM, PEER);
         let peer = peer(1);
-        let admitted =
-            |token: &str, now_ms| rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", token), now_ms).is_ok();
+        let admitted = |token: &str, now_ms| {
+            rate.admit(peer, &QuestionKey::new(QuestionKind::Receive, "c", token), now_ms).is_ok()
+        };
         let mut guesses = 0;
         for number in 0..200 {
             guesses += usize::from(admitted(&format!("bad-{number}"), number));
@@ -205,7 +206,7 @@ mod tests {
         let rate = QuestionRate::new(CLAIM, PEER);
         let peer = peer(1);
         let admitted = |token: i64, now_ms| {
-            rate.admit(peer, &QuestionKey::new(Kind::Receive, "c", &token.to_string()), now_ms).is_ok()
+            rate.admit(peer, &QuestionKey::new(QuestionKind::Receive, "c", &token.to_string()), now_ms).is_ok()
         };
         let asked = (0..60_000).filter(|tenth_ms| admitted(tenth_ms % 1_500, *tenth_ms)).count();
         assert!((80..=3 + 60 + 5 + 30).contains(&asked), "{asked}");
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn so_many_are_counted_and_no_more() {
-        let counts = Counts::new(CLAIM);
+        let counts = ClientBuckets::new(CLAIM);
         for key in 0..MAX_CLIENTS + 5_000 {
             assert!(counts.admit(key, 0).is_ok());
         }

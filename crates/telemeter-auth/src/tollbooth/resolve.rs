@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::approvals::CachedApproval;
-use super::client::Client;
-use super::question::{Kind, Question};
+use super::client::QuestionClient;
+use super::question::{AuthorityQuestion, QuestionKind};
 use super::shared::SharedRefusal;
-use super::{Approval, CLOCK_TOLERANCE_MS, Inner, Purpose, REFRESH_AGAIN_MS, Resolved, millis, unavailable};
+use super::{Approval, ApprovalResult, CLOCK_TOLERANCE_MS, Inner, Purpose, REFRESH_AGAIN_MS, millis, unavailable};
 use crate::Error;
 use crate::bounded::Digest;
 
@@ -29,7 +29,7 @@ pub(super) enum SharedUpdate {
 }
 
 /// What memcached says of a question.
-enum Shared {
+enum CacheAnswer {
     /// Nothing that counts.
     None,
     Approval(CachedApproval),
@@ -43,20 +43,20 @@ impl Inner {
     /// Answers a question; whoever waits for the answer may get one before this returns.
     pub(super) async fn resolve(
         &self,
-        question: &Question,
+        question: &AuthorityQuestion,
         purpose: Purpose,
-        answer: &watch::Sender<Option<Resolved>>,
+        answer: &watch::Sender<Option<ApprovalResult>>,
     ) -> SharedUpdate {
         let key = &question.key;
         let mut was_approved = false;
-        if question.kind == Kind::Receive {
+        if question.kind == QuestionKind::Receive {
             match self.look_up_shared(question).await {
-                Shared::None => {}
-                Shared::Refused { age_ms } => {
+                CacheAnswer::None => {}
+                CacheAnswer::Refused { age_ms } => {
                     was_approved = true;
                     self.remove_if_older(question, age_ms);
                 }
-                Shared::Approval(shared) => {
+                CacheAnswer::Approval(shared) => {
                     was_approved = true;
                     let now_ms = self.clock.monotonic_ms();
                     let is_refresh_due = now_ms >= shared.refresh_ms;
@@ -85,16 +85,21 @@ impl Inner {
     }
 
     /// Asks the authority once this client may have a question open.
-    async fn ask_in_turn(&self, question: &Question, purpose: Purpose, is_known: bool) -> Result<Arc<str>, Error> {
+    async fn ask_in_turn(
+        &self,
+        question: &AuthorityQuestion,
+        purpose: Purpose,
+        is_known: bool,
+    ) -> Result<Arc<str>, Error> {
         let cluster = &question.key.cluster;
         let (queue, client, wait) = match purpose {
-            Purpose::Refresh => (&self.refreshes, Client::Cluster(*cluster), self.config.deadline),
+            Purpose::Refresh => (&self.refreshes, QuestionClient::Cluster(*cluster), self.config.deadline),
             // Who asks to receive went on by then.
-            Purpose::Caller(_) if is_known && question.kind == Kind::Receive => {
-                (&self.refreshes, Client::Cluster(*cluster), self.config.deadline)
+            Purpose::Caller(_) if is_known && question.kind == QuestionKind::Receive => {
+                (&self.refreshes, QuestionClient::Cluster(*cluster), self.config.deadline)
             }
-            Purpose::Caller(_) if is_known => (&self.callers, Client::Cluster(*cluster), self.config.max_wait),
-            Purpose::Caller(asker) => (&self.callers, Client::Peer(asker.into()), self.config.max_wait),
+            Purpose::Caller(_) if is_known => (&self.callers, QuestionClient::Cluster(*cluster), self.config.max_wait),
+            Purpose::Caller(asker) => (&self.callers, QuestionClient::Peer(asker.into()), self.config.max_wait),
         };
         let bytes = question.body.expose().len() + WAITING_BYTES;
         let Some(_permit) = queue.acquire(client, bytes, wait).await else {
@@ -107,10 +112,10 @@ impl Inner {
     /// What the authority's answer changes here, and what the callers get.
     async fn apply(
         &self,
-        question: &Question,
+        question: &AuthorityQuestion,
         heard: Result<Arc<str>, Error>,
         was_approved: bool,
-    ) -> (Resolved, SharedUpdate) {
+    ) -> (ApprovalResult, SharedUpdate) {
         let (key, now_ms) = (&question.key, self.clock.monotonic_ms());
         match heard {
             Ok(account) => {
@@ -121,7 +126,7 @@ impl Inner {
             Err(error @ Error::Refused { .. }) => {
                 self.approvals.remove(key);
                 let was_approved =
-                    was_approved || !matches!(self.look_up_shared_to_register(question).await, Shared::None);
+                    was_approved || !matches!(self.look_up_shared_to_register(question).await, CacheAnswer::None);
                 // Where nothing was approved there is no approval that could count again; and anybody could fill the map.
                 if was_approved {
                     self.refusals.insert(key.digest, now_ms, now_ms.saturating_add(self.longest_life_ms()), now_ms);
@@ -132,8 +137,8 @@ impl Inner {
                 let known = match self.approvals.get(key, now_ms) {
                     Some(known) => known,
                     None => match self.look_up_shared_to_register(question).await {
-                        Shared::Approval(shared) => shared,
-                        Shared::None | Shared::Refused { .. } => return (Err(error), SharedUpdate::None),
+                        CacheAnswer::Approval(shared) => shared,
+                        CacheAnswer::None | CacheAnswer::Refused { .. } => return (Err(error), SharedUpdate::None),
                     },
                 };
                 tracing::debug!(%error, "an earlier approval counts");
@@ -141,7 +146,7 @@ impl Inner {
             }
             Err(Error::RateLimited { retry_after }) => {
                 // An approval still counts, and is refreshed when the authority wants to be asked.
-                let known = self.approvals.get(key, now_ms).filter(|_| question.kind == Kind::Receive);
+                let known = self.approvals.get(key, now_ms).filter(|_| question.kind == QuestionKind::Receive);
                 let Some(known) = known else { return (Err(Error::RateLimited { retry_after }), SharedUpdate::None) };
                 let approval = known.approval(now_ms);
                 let refresh_ms = now_ms.saturating_add(millis(retry_after).max(REFRESH_AGAIN_MS));
@@ -172,20 +177,20 @@ impl Inner {
     }
 
     /// `/authorize` asks memcached only where it has to: a question of `/metrics/v1/receive` did so before.
-    async fn look_up_shared_to_register(&self, question: &Question) -> Shared {
+    async fn look_up_shared_to_register(&self, question: &AuthorityQuestion) -> CacheAnswer {
         match question.kind {
-            Kind::Register => self.look_up_shared(question).await,
-            Kind::Receive => Shared::None,
+            QuestionKind::Register => self.look_up_shared(question).await,
+            QuestionKind::Receive => CacheAnswer::None,
         }
     }
 
     /// What memcached says, in this process's terms: ages instead of the wall clock's times.
-    async fn look_up_shared(&self, question: &Question) -> Shared {
-        let Some(shared) = &self.shared else { return Shared::None };
+    async fn look_up_shared(&self, question: &AuthorityQuestion) -> CacheAnswer {
+        let Some(shared) = &self.shared else { return CacheAnswer::None };
         let digest = &question.key.digest;
         let found = shared.approval(digest, self.clock.now_ms()).await;
         if found.is_none() && self.approvals.get(&question.key, self.clock.monotonic_ms()).is_none() {
-            return Shared::None;
+            return CacheAnswer::None;
         }
         let refusal = shared.refusal(digest).await;
         let (now_ms, now_unix_ms) = (self.clock.monotonic_ms(), self.clock.now_ms());
@@ -195,32 +200,32 @@ impl Inner {
         };
         let Some(found) = found else {
             // It may have been taken away because of a refusal, which then is for our own approval, too.
-            return shared_refusal_age_ms.map_or(Shared::None, |age_ms| Shared::Refused { age_ms });
+            return shared_refusal_age_ms.map_or(CacheAnswer::None, |age_ms| CacheAnswer::Refused { age_ms });
         };
         let age_ms = now_unix_ms.saturating_sub(found.approved_unix_ms);
         if age_ms < -CLOCK_TOLERANCE_MS {
             tracing::debug!("an approval in memcached is from the future: it does not count");
-            return Shared::None;
+            return CacheAnswer::None;
         }
         let age_ms = age_ms.max(0);
         // The refusal that this process heard; then the one that another replica heard.
         let own_refusal_age_ms = self.refusals.get(digest, now_ms).map(|at_ms| now_ms.saturating_sub(at_ms));
         for refused_age_ms in [own_refusal_age_ms, shared_refusal_age_ms].into_iter().flatten() {
             if age_ms.saturating_add(CLOCK_TOLERANCE_MS) >= refused_age_ms {
-                return Shared::Refused { age_ms: refused_age_ms };
+                return CacheAnswer::Refused { age_ms: refused_age_ms };
             }
         }
         let expire_ms = millis(shared.expire());
         let ends_in_ms = expire_ms.saturating_add(millis(self.config.stale)).saturating_sub(age_ms);
         if ends_in_ms <= 0 {
-            return Shared::None;
+            return CacheAnswer::None;
         }
         let fresh_for_ms = millis(self.config.fresh);
         let refresh_in_ms = match refusal {
             SharedRefusal::Unknown => 0,
             _ => (millis(self.config.renew_shared).min(expire_ms / 5 * 4) - age_ms).clamp(0, fresh_for_ms / 5 * 4),
         };
-        Shared::Approval(CachedApproval {
+        CacheAnswer::Approval(CachedApproval {
             account: found.account,
             approved_ms: now_ms.saturating_sub(age_ms),
             refresh_ms: now_ms.saturating_add(refresh_in_ms),
@@ -230,7 +235,7 @@ impl Inner {
     }
 
     /// Removes our approval where another replica heard a refusal after it.
-    fn remove_if_older(&self, question: &Question, refused_age_ms: i64) {
+    fn remove_if_older(&self, question: &AuthorityQuestion, refused_age_ms: i64) {
         let now_ms = self.clock.monotonic_ms();
         let known = self.approvals.get(&question.key, now_ms);
         if known.is_some_and(|known| now_ms.saturating_sub(known.approved_ms) > refused_age_ms) {
@@ -239,7 +244,7 @@ impl Inner {
     }
 
     /// Tells memcached.
-    pub(super) async fn update_shared(&self, question: &Question, update: SharedUpdate) {
+    pub(super) async fn update_shared(&self, question: &AuthorityQuestion, update: SharedUpdate) {
         let Some(shared) = &self.shared else { return };
         let (digest, now_unix_ms) = (&question.key.digest, self.clock.now_ms());
         match update {

@@ -70,7 +70,7 @@ impl SharedCache {
     /// An approval that is there, however old.
     pub(super) async fn approval(&self, question: &Digest, now_unix_ms: i64) -> Option<SharedApproval> {
         let seal = self.seal.read().clone();
-        let key = name(&seal, Record::Approval, question);
+        let key = name(&seal, SharedRecord::Approval, question);
         let started = tokio::time::Instant::now();
         let answer = self.memcached.get(&key).await;
         match &answer {
@@ -94,7 +94,7 @@ impl SharedCache {
     /// The last refusal of what was approved before. Only failures count as reads: that there is none is the rule.
     pub(super) async fn refusal(&self, question: &Digest) -> SharedRefusal {
         let seal = self.seal.read().clone();
-        let key = name(&seal, Record::Refusal, question);
+        let key = name(&seal, SharedRecord::Refusal, question);
         match self.memcached.get(&key).await {
             Ok(None) => SharedRefusal::None,
             Ok(Some(value)) => match open(&seal, &key, &value) {
@@ -113,23 +113,23 @@ impl SharedCache {
 
     /// Keeps an approval for as long as it counts, and as long after that as it may be asked for.
     pub(super) async fn put_approval(&self, question: &Digest, account: &str, now_unix_ms: i64, stale: Duration) {
-        self.put(Record::Approval, question, account, now_unix_ms, stale).await;
+        self.put(SharedRecord::Approval, question, account, now_unix_ms, stale).await;
     }
 
     /// Keeps a refusal for as long as an approval from before it could come back, and takes the approval away.
     pub(super) async fn put_refusal(&self, question: &Digest, now_unix_ms: i64, stale: Duration) {
-        self.put(Record::Refusal, question, "", now_unix_ms, stale).await;
+        self.put(SharedRecord::Refusal, question, "", now_unix_ms, stale).await;
         self.remove_approval(question).await;
     }
 
     /// Takes an approval away. Should that fail, it goes when its time is over.
     pub(super) async fn remove_approval(&self, question: &Digest) {
-        let key = name(&self.seal.read().clone(), Record::Approval, question);
+        let key = name(&self.seal.read().clone(), SharedRecord::Approval, question);
         let written = self.memcached.delete(&key).await;
         self.count(written);
     }
 
-    async fn put(&self, record: Record, question: &Digest, account: &str, at_unix_ms: i64, stale: Duration) {
+    async fn put(&self, record: SharedRecord, question: &Digest, account: &str, at_unix_ms: i64, stale: Duration) {
         let seal = self.seal.read().clone();
         let key = name(&seal, record, question);
         let value = sealed(&seal, &key, account, at_unix_ms);
@@ -159,16 +159,16 @@ fn sealing(keys: &Keys) -> Arc<hmac::Key> {
 
 /// What a value says; part of its key, so that one cannot be put in the place of the other.
 #[derive(Clone, Copy, Debug)]
-enum Record {
+enum SharedRecord {
     Approval,
     Refusal,
 }
 
 /// The key in memcached: 64 hexadecimal digits.
-fn name(seal: &hmac::Key, record: Record, question: &Digest) -> String {
+fn name(seal: &hmac::Key, record: SharedRecord, question: &Digest) -> String {
     let record: &[u8] = match record {
-        Record::Approval => b"approval ",
-        Record::Refusal => b"refusal ",
+        SharedRecord::Approval => b"approval ",
+        SharedRecord::Refusal => b"refusal ",
     };
     let tag = hmac::sign(seal, &[record, &question[..]].concat());
     tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -209,12 +209,12 @@ mod tests {
     fn a_value_opens_only_where_it_was_put() {
         let keys = [(); 2].map(|()| Keys::generate().unwrap());
         let [ours, other] = [&keys[0], &keys[1]].map(sealing);
-        let [a, b] = [[1; 32], [2; 32]].map(|question| name(&ours, Record::Approval, &question));
+        let [a, b] = [[1; 32], [2; 32]].map(|question| name(&ours, SharedRecord::Approval, &question));
         assert_eq!(a.len(), 64);
-        assert_ne!(a, name(&ours, Record::Refusal, &[1; 32]));
+        assert_ne!(a, name(&ours, SharedRecord::Refusal, &[1; 32]));
         assert_ne!(
             a,
-            name(&other, Record::Approval, &[1; 32]),
+            name(&other, SharedRecord::Approval, &[1; 32]),
             "without the key, a question's name cannot be computed"
         );
         let value = sealed(&ours, &a, "acct", 77);

@@ -26,18 +26,18 @@ use super::question::MAX_ANSWER_BYTES;
 use super::*;
 use crate::composite_token;
 use crate::jwt::Keys;
-use crate::memcached::fake::{Fake, Manner};
+use crate::memcached::fake::{FakeBehaviour, FakeMemcached};
 use crate::memcached::{CacheMetrics, Memcached, ReadResult, WriteResult};
 
 const NOW_MS: i64 = 1_795_330_875_000;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const COMPOSITE: &str = r#"{"cluster_id":"c-1", "authorization_token":"hunter2", "x":1}"#;
-const ASKER: Asker = Asker { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+const ASKER: QuestionOrigin = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
-struct Authority(MockServer);
+struct FakeAuthority(MockServer);
 
-impl Authority {
+impl FakeAuthority {
     async fn start() -> Self {
         let authority = Self(MockServer::start().await);
         authority.approves().await;
@@ -76,8 +76,8 @@ impl Authority {
         panic!("asked {} times, not {times}", self.asked().await);
     }
 
-    fn config(&self) -> TollboothConfig {
-        TollboothConfig::new(format!("{}/accounts?x=y", self.0.uri()).parse().unwrap())
+    fn config(&self) -> AuthorityConfig {
+        AuthorityConfig::new(format!("{}/accounts?x=y", self.0.uri()).parse().unwrap())
     }
 }
 
@@ -91,13 +91,13 @@ fn any_approval() -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(serde_json::json!({"account_id": "acct"}))
 }
 
-fn tollbooth_of(config: TollboothConfig, shared: Option<SharedCache>) -> (Tollbooth, ClockHandle) {
+fn tollbooth_of(config: AuthorityConfig, shared: Option<SharedCache>) -> (Authority, ClockHandle) {
     let (clock, handle) = Clock::fixed(NOW_MS);
     let outbound = Outbound::new(OutboundConfig::new("authorize"), None).unwrap();
-    (Tollbooth::new(config, outbound, clock, shared, None), handle)
+    (Authority::new(config, outbound, clock, shared, None), handle)
 }
 
-fn tollbooth(authority: &Authority) -> (Tollbooth, ClockHandle) {
+fn tollbooth(authority: &FakeAuthority) -> (Authority, ClockHandle) {
     tollbooth_of(authority.config(), None)
 }
 
@@ -117,16 +117,16 @@ fn token() -> Secret {
     Secret::from("hunter2")
 }
 
-fn approved(account: &str, is_stale: bool) -> Resolved {
+fn approved(account: &str, is_stale: bool) -> ApprovalResult {
     Ok(Approval { account: account.into(), is_stale })
 }
 
-fn refused(status: u16) -> Resolved {
+fn refused(status: u16) -> ApprovalResult {
     Err(Error::Refused { status, said: String::new() })
 }
 
 #[track_caller]
-fn check_unavailable(answer: Resolved, reason: &str) {
+fn check_unavailable(answer: ApprovalResult, reason: &str) {
     match answer {
         Err(error @ Error::AuthorityUnavailable { .. }) => {
             let text = error.to_string();
@@ -148,22 +148,22 @@ async fn eventually(condition: impl Fn() -> bool) {
     panic!("it never came to be");
 }
 
-impl Tollbooth {
+impl Authority {
     fn is_asking(&self) -> bool {
         !self.0.asked.lock().is_empty()
     }
 }
 
-struct Replica {
-    tollbooth: Tollbooth,
+struct AuthorityReplica {
+    tollbooth: Authority,
     clock: ClockHandle,
     metrics: CacheMetrics,
 }
 
-fn replica(authority: &Authority, memcached: &str, keys: &Keys) -> Replica {
+fn replica(authority: &FakeAuthority, memcached: &str, keys: &Keys) -> AuthorityReplica {
     let metrics = CacheMetrics::register(&mut prometheus_client::registry::Registry::default());
     let servers = Memcached::new(&[memcached.to_owned()], 10 * SECOND);
     let shared = SharedCache::new(servers, keys, 60 * MINUTE, metrics.clone());
     let (tollbooth, clock) = tollbooth_of(authority.config(), Some(shared));
-    Replica { tollbooth, clock, metrics }
+    AuthorityReplica { tollbooth, clock, metrics }
 }

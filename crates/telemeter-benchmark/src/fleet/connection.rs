@@ -9,18 +9,18 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::tally::Failure;
+use crate::tally::UploadFailure;
 
 /// Cap on an answer.
 const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Where a connection goes to.
-pub(super) struct Door {
+pub(super) struct ServerAddress {
     address: String,
     host: HeaderValue,
 }
 
-impl Door {
+impl ServerAddress {
     /// The server of this URL.
     pub(super) fn new(url: &Url) -> Result<Self, String> {
         if url.scheme() != "http" {
@@ -42,19 +42,19 @@ pub(super) fn target(url: &Url) -> Result<Uri, String> {
 }
 
 /// What the server answered.
-pub(super) struct Answer {
+pub(super) struct UploadAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
 /// A connection, or the lack of one.
-pub(super) struct Connection<'d> {
-    door: &'d Door,
+pub(super) struct FleetConnection<'d> {
+    door: &'d ServerAddress,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
-impl<'d> Connection<'d> {
-    pub(super) fn new(door: &'d Door) -> Self {
+impl<'d> FleetConnection<'d> {
+    pub(super) fn new(door: &'d ServerAddress) -> Self {
         Self { door, open: None }
     }
 
@@ -65,7 +65,7 @@ impl<'d> Connection<'d> {
         authorization: HeaderValue,
         body: Bytes,
         more: &[(header::HeaderName, HeaderValue)],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UploadAnswer, UploadFailure> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.clone();
@@ -88,13 +88,13 @@ impl<'d> Connection<'d> {
             match open.try_send_request(request).await {
                 Ok(response) => {
                     let status = response.status();
-                    let mut answer = Answer { status, body: Vec::new() };
+                    let mut answer = UploadAnswer { status, body: Vec::new() };
                     let mut body = response.into_body();
                     while let Some(frame) = body.frame().await {
-                        let frame = frame.map_err(|_| Failure::Connection)?;
+                        let frame = frame.map_err(|_| UploadFailure::Connection)?;
                         let Ok(data) = frame.into_data() else { continue };
                         if answer.body.len() + data.len() > ANSWER_BYTES {
-                            return Err(Failure::Other);
+                            return Err(UploadFailure::Other);
                         }
                         answer.body.extend_from_slice(&data);
                     }
@@ -104,19 +104,19 @@ impl<'d> Connection<'d> {
                 // The server closed a connection that was idle: nothing of the request has left.
                 Err(mut error) if !fresh => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(Failure::Connection),
+                    None => return Err(UploadFailure::Connection),
                 },
-                Err(_) => return Err(Failure::Connection),
+                Err(_) => return Err(UploadFailure::Connection),
             }
         }
     }
 }
 
-impl Door {
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let stream = TcpStream::connect(&self.address).await.map_err(|_| Failure::Connection)?;
-        stream.set_nodelay(true).map_err(|_| Failure::Connection)?;
-        let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Connection)?;
+impl ServerAddress {
+    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|_| UploadFailure::Connection)?;
+        stream.set_nodelay(true).map_err(|_| UploadFailure::Connection)?;
+        let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| UploadFailure::Connection)?;
         // Ends when `open` is dropped, or when the server closes.
         tokio::spawn(connection);
         Ok(open)
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn only_plain_http_is_spoken() {
-        let door = |url: &str| Door::new(&Url::parse(url).expect("a URL")).map(|door| door.address);
+        let door = |url: &str| ServerAddress::new(&Url::parse(url).expect("a URL")).map(|door| door.address);
         assert_eq!(door("http://server/upload").expect("plain"), "server:80");
         assert_eq!(door("http://[::1]:9003/upload").expect("plain"), "[::1]:9003");
         assert!(door("https://server/upload").expect_err("TLS").contains("plain http only"));

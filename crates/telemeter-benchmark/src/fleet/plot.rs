@@ -14,13 +14,13 @@ const AXIS: f64 = 26.0;
 const TOP: f64 = 44.0;
 
 /// One line of a panel.
-struct Line {
+struct PlotLine {
     name: &'static str,
     colour: &'static str,
     values: Vec<Option<f64>>,
 }
 
-impl Line {
+impl PlotLine {
     fn new(name: &'static str, colour: &'static str, values: impl Iterator<Item = Option<f64>>) -> Self {
         Self { name, colour, values: values.collect() }
     }
@@ -32,12 +32,12 @@ impl Line {
 
 /// The plot. `asked` is how many uploads a second there should be.
 pub(super) fn svg(title: &str, asked: f64, seconds: &[Second]) -> String {
-    let line = |name, colour, value: fn(&Second) -> Option<f64>| Line::new(name, colour, seconds.iter().map(value));
+    let line = |name, colour, value: fn(&Second) -> Option<f64>| PlotLine::new(name, colour, seconds.iter().map(value));
     let panels = [
         (
             "uploads a second",
             vec![
-                Line::new("asked for", "#999999", seconds.iter().map(|_| Some(asked))),
+                PlotLine::new("asked for", "#999999", seconds.iter().map(|_| Some(asked))),
                 line("sent", "#0b6e4f", |second| Some(second.sent)),
                 line("failed", "#c1121f", |second| Some(second.failed)),
             ],
@@ -76,11 +76,11 @@ pub(super) fn svg(title: &str, asked: f64, seconds: &[Second]) -> String {
     )
 }
 
-fn panel(svg: &mut String, top: f64, heading: &str, lines: &[Line], seconds: &[Second], end: f64) {
+fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds: &[Second], end: f64) {
     let right = WIDTH - RIGHT;
     let (top, bottom) = (top + HEADING, top + HEADING + PANEL);
-    let step = step(lines.iter().map(Line::top).fold(0.0, f64::max));
-    let most = step * (lines.iter().map(Line::top).fold(0.0, f64::max) / step).ceil().max(1.0);
+    let step = step(lines.iter().map(PlotLine::top).fold(0.0, f64::max));
+    let most = step * (lines.iter().map(PlotLine::top).fold(0.0, f64::max) / step).ceil().max(1.0);
     let x = |at: f64| LEFT + (right - LEFT) * at / end;
     let y = |value: f64| bottom - PANEL * value / most;
 

@@ -5,16 +5,16 @@ use std::{fmt::Display, io::Write as _, path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use super::{plot, process::Usage};
-use crate::{Output, config::Fleet, tally::Tally};
+use crate::{ReportOutput, config::SimulatedFleet, tally::UploadTally};
 
 /// The processes that are watched.
-pub(super) struct Watch {
+pub(super) struct ProcessWatch {
     server_pid: Option<u32>,
     first: [Option<Usage>; 2],
     last: [Option<Usage>; 2],
 }
 
-impl Watch {
+impl ProcessWatch {
     /// Watches the server, where its process is known, and this process.
     pub(super) fn new(server_pid: Option<u32>) -> Result<Self, String> {
         let first = usage(server_pid);
@@ -55,7 +55,7 @@ pub(super) struct Second {
 }
 
 /// The seconds of a run.
-pub(super) struct Report {
+pub(super) struct RunReport {
     clusters: u64,
     /// How many IDs take turns.
     ids: u64,
@@ -64,13 +64,13 @@ pub(super) struct Report {
     before: (Duration, [Option<Usage>; 2]),
 }
 
-impl Report {
-    pub(super) fn new(fleet: &Fleet, ids: u64, interval: Duration) -> Self {
+impl RunReport {
+    pub(super) fn new(fleet: &SimulatedFleet, ids: u64, interval: Duration) -> Self {
         Self { clusters: fleet.clusters, ids, interval, seconds: Vec::new(), before: (Duration::ZERO, [None; 2]) }
     }
 
     /// How many clusters took part: they come in turns, and a short run ends before it is the turn of all.
-    fn took_part(&self, total: &Tally) -> u64 {
+    fn took_part(&self, total: &UploadTally) -> u64 {
         (total.total_sent() + total.total_failed()).min(self.ids)
     }
 
@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// Notes what happened since the last time, up to `at` from the start on.
-    pub(super) fn second(&mut self, at: Duration, window: Tally, usage: [Option<Usage>; 2]) {
+    pub(super) fn second(&mut self, at: Duration, window: UploadTally, usage: [Option<Usage>; 2]) {
         let (before, used) = std::mem::replace(&mut self.before, (at, usage));
         let seconds = at.saturating_sub(before).as_secs_f64();
         // What is left at the end of a run is a scrap: its rate would say nothing.
@@ -104,7 +104,12 @@ impl Report {
     }
 
     /// The rows below the table.
-    pub(super) fn end(&self, total: &Tally, watch: &Watch, output: &mut Output<'_>) -> std::io::Result<()> {
+    pub(super) fn end(
+        &self,
+        total: &UploadTally,
+        watch: &ProcessWatch,
+        output: &mut ReportOutput<'_>,
+    ) -> std::io::Result<()> {
         let writer = &mut output.writer;
         let mut row = |name: &str, value: &dyn Display| writeln!(writer, "{name:<24}{:>16}", value.to_string());
         let ran = total.ran().as_secs_f64();
@@ -126,7 +131,12 @@ impl Report {
     }
 
     /// Writes the files that were asked for.
-    pub(super) fn write(&self, total: &Tally, watch: &Watch, fleet: &Fleet) -> Result<(), String> {
+    pub(super) fn write(
+        &self,
+        total: &UploadTally,
+        watch: &ProcessWatch,
+        fleet: &SimulatedFleet,
+    ) -> Result<(), String> {
         let write = |flag: &str, file: &Path, text: String| {
             std::fs::write(file, text).map_err(|cause| format!("{flag}: {}: {cause}", file.display()))
         };
@@ -147,7 +157,7 @@ impl Report {
         Ok(())
     }
 
-    fn json(&self, total: &Tally, watch: &Watch) -> Value {
+    fn json(&self, total: &UploadTally, watch: &ProcessWatch) -> Value {
         let [server, own] = watch.cpu();
         let failed: serde_json::Map<_, _> =
             total.failures().iter().map(|(failure, count)| (failure.to_string(), json!(count))).collect();
@@ -184,7 +194,7 @@ impl Report {
     }
 }
 
-fn per_upload(cpu: Duration, total: &Tally) -> f64 {
+fn per_upload(cpu: Duration, total: &UploadTally) -> f64 {
     cpu.as_secs_f64() * 1e6 / (total.total_sent() + total.total_failed()).max(1) as f64
 }
 

@@ -11,36 +11,36 @@ use telemeter_wire::{
 };
 
 use self::compressed::Compressed;
-use super::super::load::Payload;
+use super::super::load::UploadPayload;
 
 /// How long a made-up ID is.
 pub(super) const ID_BYTES: usize = 36;
 const STAMP_BYTES: usize = ID_BYTES + TIMESTAMP_BYTES;
 
 /// A made-up ID.
-pub(super) type Id = [u8; ID_BYTES];
+pub(super) type GeneratedId = [u8; ID_BYTES];
 /// What differs between uploads: the ID, and behind it the time.
-type Stamp = [u8; STAMP_BYTES];
+type UploadStamp = [u8; STAMP_BYTES];
 
 /// An encoded upload, and where in it the ID and the time stand.
-pub(super) struct Template {
+pub(super) struct UploadTemplate {
     plain: Vec<u8>,
     ids: Vec<usize>,
     times: Vec<usize>,
     /// `None` where each upload has to be compressed anew.
     compressed: Option<Compressed>,
-    rooms: Mutex<Vec<Room>>,
+    rooms: Mutex<Vec<StampBuffers>>,
 }
 
 /// What one upload is prepared in.
-struct Room {
+struct StampBuffers {
     plain: Vec<u8>,
     snappy: snappy::Encoder,
 }
 
-impl Template {
+impl UploadTemplate {
     /// The payload with these labels; one without a value gets the ID.
-    pub(super) fn new(payload: &Payload, labels: &[(String, Option<String>)]) -> Result<Self, String> {
+    pub(super) fn new(payload: &UploadPayload, labels: &[(String, Option<String>)]) -> Result<Self, String> {
         // Two encodings differ in every byte of each stamp, and nowhere else.
         let encoded = |digit: u8| {
             let id = char::from(b'0' + digit).to_string().repeat(ID_BYTES);
@@ -84,9 +84,10 @@ impl Template {
     }
 
     /// The upload of the cluster `id` at `now_ms`, as a framed snappy stream.
-    pub(super) fn body(&self, id: &Id, now_ms: i64) -> Bytes {
+    pub(super) fn body(&self, id: &GeneratedId, now_ms: i64) -> Bytes {
         let room = self.rooms.lock().pop();
-        let mut room = room.unwrap_or_else(|| Room { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
+        let mut room =
+            room.unwrap_or_else(|| StampBuffers { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
         let stamp = stamp(id, now_ms);
         self.put(&stamp, &mut room.plain);
         let body = if let Some(compressed) = &self.compressed {
@@ -100,7 +101,7 @@ impl Template {
         body.into()
     }
 
-    fn put(&self, stamp: &Stamp, plain: &mut [u8]) {
+    fn put(&self, stamp: &UploadStamp, plain: &mut [u8]) {
         let (id, time) = stamp.split_at(ID_BYTES);
         for &at in &self.ids {
             plain[at..at + ID_BYTES].copy_from_slice(id);
@@ -111,7 +112,7 @@ impl Template {
     }
 }
 
-fn stamp(id: &Id, now_ms: i64) -> Stamp {
+fn stamp(id: &GeneratedId, now_ms: i64) -> UploadStamp {
     let mut stamp = [0; STAMP_BYTES];
     stamp[..ID_BYTES].copy_from_slice(id);
     stamp[ID_BYTES..].copy_from_slice(&timestamp_bytes(now_ms));
@@ -126,15 +127,15 @@ mod tests {
 
     use super::*;
 
-    fn payload(metrics: &str) -> Payload {
+    fn payload(metrics: &str) -> UploadPayload {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("metrics.txt");
         std::fs::write(&file, metrics).expect("written");
-        Payload::read(&file).expect("metrics")
+        UploadPayload::read(&file).expect("metrics")
     }
 
     /// Over 64 KiB, thus several chunks.
-    fn large() -> Template {
+    fn large() -> UploadTemplate {
         let mut metrics = String::new();
         for metric in 0..40_u32 {
             writeln!(metrics, "# TYPE metric_{metric} gauge").expect("a string takes all");
@@ -143,7 +144,7 @@ mod tests {
                 writeln!(metrics, "metric_{metric}{{pod=\"pod-{series}\"}} {value}").expect("a string takes all");
             }
         }
-        Template::new(&payload(&metrics), &[("_id".to_owned(), None)]).expect("a template")
+        UploadTemplate::new(&payload(&metrics), &[("_id".to_owned(), None)]).expect("a template")
     }
 
     fn opened(body: &[u8]) -> Vec<u8> {
@@ -156,7 +157,7 @@ mod tests {
     fn a_stamped_body_is_the_one_that_the_encoder_would_write() {
         let payload = payload("# TYPE a gauge\na{_id=\"old\",b=\"1\"} 2 1000\na{b=\"2\"} 3\n# TYPE c counter\nc 4\n");
         let labels = [("_id".to_owned(), None), ("tier".to_owned(), Some("gold".to_owned()))];
-        let template = Template::new(&payload, &labels).expect("a template");
+        let template = UploadTemplate::new(&payload, &labels).expect("a template");
         assert!(template.compressed.is_some());
         assert_eq!((template.ids.len(), template.times.len()), (3, 3));
         for (id, now_ms) in [

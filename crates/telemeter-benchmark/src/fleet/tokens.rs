@@ -10,7 +10,7 @@ use telemeter_auth::{
     jwt::{self, Claims, Keys},
 };
 
-use super::stamp::{ID_BYTES, Id};
+use super::stamp::{GeneratedId, ID_BYTES};
 
 /// The label that says which cluster a series is of.
 pub(super) const ID_LABEL: &str = "_id";
@@ -18,14 +18,14 @@ pub(super) const ID_LABEL: &str = "_id";
 const LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// Mints tokens.
-pub(super) struct Mint {
+pub(super) struct TokenMint {
     keys: Keys,
     now_ms: i64,
-    kept: Option<Kept>,
+    kept: Option<SignatureCache>,
 }
 
 /// The signatures of clusters that come again, and what they sign.
-struct Kept {
+struct SignatureCache {
     /// The header with its full stop, in base64; the same for all.
     header: String,
     /// The claims of one cluster as JSON, and where the ID stands in them.
@@ -37,19 +37,19 @@ struct Kept {
     signatures: Mutex<Vec<u8>>,
 }
 
-impl Mint {
+impl TokenMint {
     /// Tokens from `now_ms` on. `again`: so many clusters come more than once.
     pub(super) fn new(key_file: &Path, now_ms: i64, again: Option<u64>) -> Result<Self, Error> {
         let mut mint = Self { keys: Keys::load(&[key_file])?, now_ms, kept: None };
         if let Some(clusters) = again {
             let id = [b'#'; ID_BYTES];
-            mint.kept = Some(Kept::new(&mint.sign(&id)?, &id, clusters));
+            mint.kept = Some(SignatureCache::new(&mint.sign(&id)?, &id, clusters));
         }
         Ok(mint)
     }
 
     /// The token of the cluster at `index`, whose ID this is.
-    pub(super) fn token(&self, index: u64, id: &Id) -> Result<String, Error> {
+    pub(super) fn token(&self, index: u64, id: &GeneratedId) -> Result<String, Error> {
         if let Some(token) = self.kept.as_ref().and_then(|kept| kept.token(index, id)) {
             return Ok(token);
         }
@@ -60,15 +60,15 @@ impl Mint {
         Ok(token)
     }
 
-    fn sign(&self, id: &Id) -> Result<String, Error> {
+    fn sign(&self, id: &GeneratedId) -> Result<String, Error> {
         let id = String::from_utf8_lossy(id).into_owned();
         let labels = BTreeMap::from([(ID_LABEL.to_owned(), id.clone())]);
         Ok(jwt::sign(&self.keys, &Claims::new(id, labels, self.now_ms, LIFETIME))?.expose().to_owned())
     }
 }
 
-impl Kept {
-    fn new(token: &str, id: &Id, clusters: u64) -> Self {
+impl SignatureCache {
+    fn new(token: &str, id: &GeneratedId, clusters: u64) -> Self {
         let (header, rest) = token.split_once('.').expect("a token has three parts");
         let (claims, signature) = rest.split_once('.').expect("a token has three parts");
         let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).expect("our own token");
@@ -88,7 +88,7 @@ impl Kept {
         start..start + self.signature_bytes
     }
 
-    fn token(&self, index: u64, id: &Id) -> Option<String> {
+    fn token(&self, index: u64, id: &GeneratedId) -> Option<String> {
         let mut claims = self.claims.clone();
         for &at in &self.ids {
             claims[at..at + ID_BYTES].copy_from_slice(id);
@@ -123,11 +123,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key.der");
         std::fs::write(&file, key.as_ref()).expect("written");
-        let mint = Mint::new(&file, NOW_MS, Some(3)).expect("a key");
-        let once = Mint::new(&file, NOW_MS, None).expect("a key");
-        let verifier = jwt::Verifier::new(Arc::new(Keys::load(&[&file]).expect("a key")), 0);
+        let mint = TokenMint::new(&file, NOW_MS, Some(3)).expect("a key");
+        let once = TokenMint::new(&file, NOW_MS, None).expect("a key");
+        let verifier = jwt::TokenVerifier::new(Arc::new(Keys::load(&[&file]).expect("a key")), 0);
         for index in [2, 0, 1, 2] {
-            let id: Id =
+            let id: GeneratedId =
                 format!("0000000{index}-0000-4000-8000-000000000001").into_bytes().try_into().expect("36 bytes");
             let text = String::from_utf8_lossy(&id).into_owned();
             let token = mint.token(index, &id).expect("signed");
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_read_is_named() {
-        let error = Mint::new(Path::new("/nowhere"), 0, None).err().expect("no key");
+        let error = TokenMint::new(Path::new("/nowhere"), 0, None).err().expect("no key");
         assert!(error.to_string().contains("/nowhere"), "{error}");
     }
 }

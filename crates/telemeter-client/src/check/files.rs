@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use telemeter_http::{
-    check::{self, Stage, Step, Steps},
+    check::{self, CheckStage, CheckStep, CheckSteps},
     client::{Outbound, OutboundConfig},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Whether all of them can be used.
-pub(super) fn check(config: &Config, steps: &mut Steps<'_>) -> bool {
+pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) -> bool {
     let before = steps.len();
     let tokens = [(config.from.token.as_ref(), "--from-token-file"), (Some(&config.to.token), "--to-token-file")];
     for (credential, flag) in tokens {
@@ -47,14 +47,14 @@ pub(super) fn check(config: &Config, steps: &mut Steps<'_>) -> bool {
         steps.add(check::file("--internal-token-file", path, false));
     }
     if steps.len() == before {
-        steps.add(Step::passed(Stage::FILES, "the files that flags name", "none"));
+        steps.add(CheckStep::passed(CheckStage::FILES, "the files that flags name", "none"));
     }
-    !steps.has_failed(Stage::FILES)
+    !steps.has_failed(CheckStage::FILES)
 }
 
 /// Whether the outbound client takes the one file that is left in its configuration.
 fn alone(settings: OutboundConfig) -> Result<(), telemeter_http::client::OutboundError> {
-    Outbound::new(OutboundConfig { proxy: telemeter_http::client::Proxy::None, ..settings }, None).map(drop)
+    Outbound::new(OutboundConfig { proxy: telemeter_http::client::ProxyUse::None, ..settings }, None).map(drop)
 }
 
 /// What a file looks like, and whether its content can be used.
@@ -63,7 +63,7 @@ fn with_content<E: std::fmt::Display>(
     path: &Path,
     is_large: bool,
     read: impl FnOnce() -> Result<(), E>,
-) -> Step {
+) -> CheckStep {
     let step = check::file(flag, path, is_large);
     if !step.is_good() {
         return step;
@@ -72,7 +72,7 @@ fn with_content<E: std::fmt::Display>(
         Ok(()) => step,
         Err(error) => {
             let cause = format!("{error} ({})", step.found);
-            Step::failed(Stage::FILES, step.tried, cause).advise("put into the file what the flag asks for")
+            CheckStep::failed(CheckStage::FILES, step.tried, cause).advise("put into the file what the flag asks for")
         }
     }
 }

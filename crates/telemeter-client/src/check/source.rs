@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use telemeter_http::{
-    check::{self, Step, Steps},
+    check::{self, CheckStep, CheckSteps},
     client::Outbound,
     clock::Clock,
-    duration::Human,
+    duration::HumanDuration,
 };
 
 use telemeter_wire::NativeHistograms;
@@ -21,16 +21,16 @@ use crate::{
 const STALE: Duration = Duration::from_secs(5 * 60);
 
 /// Connects and scrapes; how far the clock of Prometheus is ahead of ours, in milliseconds.
-pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Steps<'_>) -> Result<i64, String> {
+pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut CheckSteps<'_>) -> Result<i64, String> {
     let tried = "--from: the scrape";
     if !check::connection(steps, outbound, "--from", &config.from.url).await {
-        steps.add(Step::skipped(SCRAPE, tried, "Prometheus was not reached"));
+        steps.add(CheckStep::skipped(SCRAPE, tried, "Prometheus was not reached"));
         return Err("not reached".to_owned());
     }
     let mut scraper = match Scraper::new(config, outbound.clone(), Metrics::default()) {
         Ok(scraper) => scraper,
         Err(error) => {
-            steps.add(Step::failed(SCRAPE, tried, error.to_string()));
+            steps.add(CheckStep::failed(SCRAPE, tried, error.to_string()));
             return Err("not scraped".to_owned());
         }
     };
@@ -43,7 +43,7 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Step
         Ok(packed) => of_scrape(tried, &packed, head.as_ref().map(|head| head.content_type.as_str()), config, &clock),
         Err(error) => {
             let advice = advice(&error);
-            Step::failed(SCRAPE, tried, error.to_string()).advise(advice)
+            CheckStep::failed(SCRAPE, tried, error.to_string()).advise(advice)
         }
     };
     steps.add(step.since(start));
@@ -53,12 +53,13 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Step
 }
 
 /// What came, and whether it is what a Prometheus answers with.
-fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config: &Config, clock: &Clock) -> Step {
+fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config: &Config, clock: &Clock) -> CheckStep {
     let (bytes, limit) = (packed.scraped_bytes, config.limit_bytes);
     let share = bytes.saturating_mul(100) / limit.max(1);
     let newest_age_ms = packed.newest_ms.map(|newest_ms| clock.now_ms().saturating_sub(newest_ms));
     let age = newest_age_ms.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0)));
-    let newest = age.map_or_else(|| "no sample has a time".to_owned(), |age| format!("the newest {} old", Human(age)));
+    let newest =
+        age.map_or_else(|| "no sample has a time".to_owned(), |age| format!("the newest {} old", HumanDuration(age)));
     let left_out = nothing::reasons(&packed.left_out);
     let left_out = if left_out.is_empty() { String::new() } else { format!(" (without {left_out})") };
     let found = format!(
@@ -76,16 +77,16 @@ fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config:
     };
     if packed.kept == 0 {
         let reason = nothing::uploaded(&report).unwrap_or_default();
-        return Step::failed(SCRAPE, tried, format!("{found}: {reason}"))
+        return CheckStep::failed(SCRAPE, tried, format!("{found}: {reason}"))
             .advise("see --match, --match-file and --from");
     }
     if age.is_some_and(|age| age > STALE) {
-        return Step::warned(SCRAPE, tried, found).advise("does Prometheus scrape at all? see its /targets");
+        return CheckStep::warned(SCRAPE, tried, found).advise("does Prometheus scrape at all? see its /targets");
     }
     if share >= 80 {
-        return Step::warned(SCRAPE, tried, found).advise("raise --limit-bytes before it is reached");
+        return CheckStep::warned(SCRAPE, tried, found).advise("raise --limit-bytes before it is reached");
     }
-    Step::passed(SCRAPE, tried, found)
+    CheckStep::passed(SCRAPE, tried, found)
 }
 
 fn advice(error: &FederateError) -> &'static str {

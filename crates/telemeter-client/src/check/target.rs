@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use telemeter_http::{
-    check::{self, Step, Steps},
+    check::{self, CheckStep, CheckSteps},
     client::Outbound,
     clock::Clock,
-    duration::Human,
+    duration::HumanDuration,
 };
 
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use crate::{
     Worker,
     config::Config,
     metrics::Metrics,
-    token::{Grants, TokenError},
+    token::{AccessTokens, TokenError},
     upload::{UploadError, Uploads},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn connect(
     config: &Config,
     outbound: &Outbound,
-    steps: &mut Steps<'_>,
+    steps: &mut CheckSteps<'_>,
 ) -> Option<Result<i64, String>> {
     let (authorize, upload) = (&config.to.authorize, &config.to.upload);
     let is_one = authorize.origin() == upload.origin();
@@ -39,32 +39,32 @@ pub(super) async fn connect(
 }
 
 /// Exchanges the token, and uploads or asks whether that would be taken.
-pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: CheckOptions, steps: &mut Steps<'_>) {
+pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: CheckOptions, steps: &mut CheckSteps<'_>) {
     let clock = Clock::system();
     let authorize = config.to.authorize.clone();
     let mut grants =
-        Grants::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
+        AccessTokens::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
     let (start, tried) = (Instant::now(), format!("--to: the token at {}", bare(&config.to.authorize)));
     // The client itself waits for longer: the server may have to ask its authority.
     let granted = match timeout(options.timeout, grants.grant()).await {
         Ok(Ok(grant)) => Ok(grant),
         Ok(Err(error)) => Err((error.to_string(), advice_for_token(&error))),
         Err(_elapsed) => Err((
-            format!("the server did not answer within {}", Human(options.timeout)),
+            format!("the server did not answer within {}", HumanDuration(options.timeout)),
             "is the server, or its authority, slow? see its log",
         )),
     };
     let grant = match granted {
         Ok(grant) => grant,
         Err((cause, advice)) => {
-            steps.add(Step::failed(AUTHORIZE, tried, cause).advise(advice).since(start));
-            steps.add(Step::skipped(UPLOAD, "--to: the upload", "there is no token for it"));
+            steps.add(CheckStep::failed(AUTHORIZE, tried, cause).advise(advice).since(start));
+            steps.add(CheckStep::skipped(UPLOAD, "--to: the upload", "there is no token for it"));
             return;
         }
     };
     let labels: Vec<_> = grant.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     let found = format!("200: a token, and the labels that every series gets: {}", labels.join(", "));
-    steps.add(Step::passed(AUTHORIZE, tried, found).since(start));
+    steps.add(CheckStep::passed(AUTHORIZE, tried, found).since(start));
 
     let (start, url) = (Instant::now(), bare(&config.to.upload));
     if options.send {
@@ -74,22 +74,22 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     let tried = format!("--to: an empty upload to {url}");
     let uploads = Uploads::new(outbound.clone(), config.to.upload.clone(), Metrics::default());
     let step = match uploads.send(&grant, bytes::Bytes::new()).await {
-        Ok(Some(_)) => Step::passed(UPLOAD, tried, "200: an upload would be taken (--send makes a real one)"),
-        Ok(None) => Step::passed(UPLOAD, tried, "200: an upload would be taken, by a server of another kind"),
+        Ok(Some(_)) => CheckStep::passed(UPLOAD, tried, "200: an upload would be taken (--send makes a real one)"),
+        Ok(None) => CheckStep::passed(UPLOAD, tried, "200: an upload would be taken, by a server of another kind"),
         Err(UploadError::TooOften(refusal)) => {
             let found = format!("{refusal}: the token is good, and this cluster uploaded a moment ago");
-            Step::passed(UPLOAD, tried, found)
+            CheckStep::passed(UPLOAD, tried, found)
         }
         Err(error) => {
             let advice = advice_for_upload(&error);
-            Step::failed(UPLOAD, tried, error.to_string()).advise(advice)
+            CheckStep::failed(UPLOAD, tried, error.to_string()).advise(advice)
         }
     };
     steps.add(step.since(start));
 }
 
 /// A whole cycle, as the client runs it.
-async fn uploaded(config: &Config, clock: Clock, tried: String) -> Step {
+async fn uploaded(config: &Config, clock: Clock, tried: String) -> CheckStep {
     let cycle = match Worker::new(config, clock, Metrics::default()) {
         Ok(mut worker) => worker.cycle().await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -97,21 +97,23 @@ async fn uploaded(config: &Config, clock: Clock, tried: String) -> Step {
     let report = match cycle {
         Ok(report) => report,
         Err(error) => {
-            return Step::failed(UPLOAD, tried, error).advise("see the log of the server for the request's id");
+            return CheckStep::failed(UPLOAD, tried, error).advise("see the log of the server for the request's id");
         }
     };
     let (uploaded, bytes) = (report.uploaded, report.bytes);
     match (uploaded, report.counts) {
-        (0, _) => Step::warned(UPLOAD, tried, "nothing was left to upload").advise("see the step scrape"),
-        (_, None) => Step::passed(UPLOAD, tried, format!("200: {uploaded} series in {bytes} bytes")),
+        (0, _) => CheckStep::warned(UPLOAD, tried, "nothing was left to upload").advise("see the step scrape"),
+        (_, None) => CheckStep::passed(UPLOAD, tried, format!("200: {uploaded} series in {bytes} bytes")),
         (_, Some(counts)) => {
             let found = format!(
                 "200: {uploaded} series in {bytes} bytes; the server kept {}, filtered {}, and left out {} duplicates",
                 counts.kept, counts.filtered, counts.duplicates
             );
             match counts.kept {
-                0 => Step::warned(UPLOAD, tried, found).advise("the server's whitelist allows none of these series"),
-                _ => Step::passed(UPLOAD, tried, found),
+                0 => {
+                    CheckStep::warned(UPLOAD, tried, found).advise("the server's whitelist allows none of these series")
+                }
+                _ => CheckStep::passed(UPLOAD, tried, found),
             }
         }
     }

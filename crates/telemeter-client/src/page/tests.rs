@@ -3,22 +3,22 @@ use telemeter_wire::NativeHistograms;
 
 use super::*;
 use crate::{
-    config::{Anonymize as Hashes, Credential, Source, Target},
-    pipeline::{Packer, Rules},
-    status::{Failed, Scraped, Uploaded},
+    config::{AnonymizeSettings as Hashes, Credential, SourceSettings, TargetSettings},
+    pipeline::{ClientRules, Packer},
+    status::{LastFailure, Scraped, Uploaded},
 };
 
 const NOW_MS: i64 = 1_795_330_870_734;
 
 fn config() -> Config {
     let url = |text: &str| text.parse::<url::Url>().expect("a URL");
-    let to = Target {
+    let to = TargetSettings {
         authorize: url("http://to.test/authorize"),
         upload: url("http://user:hunter2@to.test/upload?key=hunter2"),
         ca_file: None,
         token: Credential::Value(Secret::from("hunter2")),
     };
-    let mut config = Config::new(Source::new(url("http://user:hunter2@from.test/federate")), to, "c<1>");
+    let mut config = Config::new(SourceSettings::new(url("http://user:hunter2@from.test/federate")), to, "c<1>");
     let salt = Credential::Value(Secret::from("hunter2"));
     config.anonymize = Some(Hashes { labels: vec!["pod".to_owned()], salt });
     config
@@ -27,15 +27,15 @@ fn config() -> Config {
 /// What a cycle packs of `body`.
 fn packed(config: &Config, body: &str) -> Packed {
     let selectors = crate::matches::Selectors::read(config).expect("no file");
-    let rules = Rules::new(config, &selectors).expect("no file");
+    let rules = ClientRules::new(config, &selectors).expect("no file");
     let mut packer = Packer::default();
     let mut packing =
         packer.begin(&rules, &[("_id".to_owned(), "c1".to_owned())], NativeHistograms::Keep, NOW_MS, None);
-    packing.add(telemeter_wire::exposition::Format::Text, body.as_bytes()).expect("a text");
+    packing.add(telemeter_wire::exposition::ExpositionFormat::Text, body.as_bytes()).expect("a text");
     packing.end()
 }
 
-fn page(seen: &Seen, last: Option<&Packed>) -> String {
+fn page(seen: &StatusSnapshot, last: Option<&Packed>) -> String {
     let text = Page::new(&config(), seen, last, NOW_MS).render().expect("a page");
     assert!(!text.contains("hunter2"), "{text}");
     text
@@ -43,7 +43,7 @@ fn page(seen: &Seen, last: Option<&Packed>) -> String {
 
 #[test]
 fn before_the_first_cycle_the_page_says_so() {
-    let text = page(&Seen { next_ms: Some(NOW_MS + 9_000), ..Seen::default() }, None);
+    let text = page(&StatusSnapshot { next_ms: Some(NOW_MS + 9_000), ..StatusSnapshot::default() }, None);
     for part in ["Nothing was reported yet", "<dd>never</dd>", "<dd>in 9s</dd>", "No metric has left", "c&#60;1&#62;"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
@@ -57,12 +57,12 @@ fn what_leaves_is_listed_and_what_looks_sensitive_is_marked() {
     );
     let last = packed(&config(), &body);
     let left_out = last.left_out;
-    let seen = Seen {
+    let seen = StatusSnapshot {
         scrape: Some(Scraped { at_ms: NOW_MS - 61_000, series: 3, bytes: 20_480, left_out }),
         upload: Some(Uploaded { at_ms: NOW_MS - 60_000, series: 2, bytes: 180, took: Duration::from_millis(40) }),
-        failure: Some(Failed { at_ms: NOW_MS - 7_200_000, words: "the server refused".to_owned() }),
+        failure: Some(LastFailure { at_ms: NOW_MS - 7_200_000, words: "the server refused".to_owned() }),
         next_ms: Some(NOW_MS + 210_000),
-        ..Seen::default()
+        ..StatusSnapshot::default()
     };
     let text = page(&seen, Some(&last));
     for part in [
@@ -85,15 +85,15 @@ fn what_leaves_is_listed_and_what_looks_sensitive_is_marked() {
 #[test]
 fn a_failure_that_stands_is_the_headline() {
     let words = "the server was not reached to upload: connection refused".to_owned();
-    let failure = Some(Failed { at_ms: NOW_MS - 5_000, words: words.clone() });
-    let text = page(&Seen { failure, failures_in_a_row: 4, ..Seen::default() }, None);
+    let failure = Some(LastFailure { at_ms: NOW_MS - 5_000, words: words.clone() });
+    let text = page(&StatusSnapshot { failure, failures_in_a_row: 4, ..StatusSnapshot::default() }, None);
     assert!(text.contains("state bad\">Reports do not get through") && text.contains(&words), "{text}");
     assert!(
         text.contains("<section class=\"box bad\">\n<h2>Last error <span class=\"muted\">5s ago</span></h2>"),
         "{text}"
     );
     let nothing = Some("nothing matched".to_owned());
-    let text = page(&Seen { nothing, ..Seen::default() }, None);
+    let text = page(&StatusSnapshot { nothing, ..StatusSnapshot::default() }, None);
     assert!(
         text.contains("There is nothing to report") && text.contains("<p class=\"words\">nothing matched</p>"),
         "{text}"
@@ -109,7 +109,7 @@ fn a_large_upload_makes_no_large_page() {
     for series in 0..300 {
         body.push_str(&format!("many{{series=\"{series}\"}} 1 {NOW_MS}\n"));
     }
-    let text = page(&Seen::default(), Some(&packed(&config(), &body)));
+    let text = page(&StatusSnapshot::default(), Some(&packed(&config(), &body)));
     assert!(text.contains("And 101 metrics more"), "{text}");
     assert!(text.contains("series <b>100+</b>"), "{text}");
     assert!(text.len() < 200 * 1024, "{} bytes", text.len());

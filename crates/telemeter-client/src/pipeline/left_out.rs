@@ -1,7 +1,7 @@
 //! Series of a scrape that are not uploaded, by why.
 
 use serde::Serialize;
-use telemeter_rules::Report;
+use telemeter_rules::StepCounts;
 
 /// How many series of a scrape are not uploaded, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,7 +20,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    pub(super) fn of(report: &Report) -> Self {
+    pub(super) fn of(report: &StepCounts) -> Self {
         let count = |series: u64| usize::try_from(series).unwrap_or(usize::MAX);
         Self {
             unrequested: count(report.filtered),

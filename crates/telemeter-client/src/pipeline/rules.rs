@@ -2,25 +2,25 @@
 //! `--anonymize-labels`, and the labels of the grant.
 
 use telemeter_rules::{
-    Report, Transform,
+    StepCounts, Transform,
     transforms::{anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, requested::FilterRequested},
     upload::UploadSteps,
 };
 use telemeter_wire::SeriesSet;
 
-use super::watch::{Tap, Watch};
+use super::watch::{SeriesWatch, WatchPoints};
 use crate::{
     config::Config,
     credential::{self, CredentialError},
-    matches::{Asked, Selectors},
+    matches::{RequestedFilter, Selectors},
 };
 
 /// Samples older than this are dropped: a server refuses the whole upload for them.
 const OLDEST_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What the configuration says of each series.
-pub(crate) struct Rules {
-    asked: Asked,
+pub(crate) struct ClientRules {
+    asked: RequestedFilter,
     upload: UploadSteps,
 }
 
@@ -29,22 +29,22 @@ pub(crate) struct CycleRules<'r> {
     requested: Option<FilterRequested<'r>>,
     recent: DropInvalid,
     granted: SetLabels,
-    watch: Option<[Tap<'r>; 2]>,
+    watch: Option<[WatchPoints<'r>; 2]>,
 }
 
 impl<'r> CycleRules<'r> {
     pub(crate) fn new(
-        rules: &'r Rules,
+        rules: &'r ClientRules,
         now_ms: i64,
         granted: &[(String, String)],
-        watch: Option<&'r dyn Watch>,
+        watch: Option<&'r dyn SeriesWatch>,
     ) -> Self {
-        let Asked { requested, is_enforced } = &rules.asked;
+        let RequestedFilter { requested, is_enforced } = &rules.asked;
         Self {
             requested: requested.as_ref().map(|requested| requested.filter(*is_enforced)),
             recent: DropInvalid::new(now_ms.saturating_sub(OLDEST_MS)),
             granted: SetLabels::new(granted.iter().cloned()),
-            watch: watch.map(|watch| [Tap::Scraped(watch), Tap::Left(watch)]),
+            watch: watch.map(|watch| [WatchPoints::Scraped(watch), WatchPoints::Left(watch)]),
         }
     }
 
@@ -56,7 +56,7 @@ impl<'r> CycleRules<'r> {
     }
 }
 
-impl Rules {
+impl ClientRules {
     /// Reads the file of the salt.
     pub(crate) fn new(config: &Config, selectors: &Selectors) -> Result<Self, CredentialError> {
         let anonymize = match &config.anonymize {
@@ -68,10 +68,10 @@ impl Rules {
     }
 
     /// Changes and drops series of a scrape. They stand in order of time already.
-    pub(crate) fn apply<'a>(&'a self, cycle: &'a CycleRules<'_>, set: &mut SeriesSet<'a>, report: &mut Report) {
+    pub(crate) fn apply<'a>(&'a self, cycle: &'a CycleRules<'_>, set: &mut SeriesSet<'a>, report: &mut StepCounts) {
         let CycleRules { requested, recent, granted, watch } = cycle;
         let [labels, rename, recent, anonymize, granted] = self.upload.steps(recent, granted);
-        let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut Report| {
+        let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut StepCounts| {
             telemeter_rules::run(set, steps, report)
                 .expect("none of these steps refuses a request: they change or drop a series");
         };

@@ -7,43 +7,46 @@ use std::{
 
 use parking_lot::Mutex;
 use telemeter_rules::{
-    Report, Selector,
+    Selector, StepCounts,
     transforms::{anonymize::Anonymize, requested::Requested},
 };
 use telemeter_wire::{Label, Series};
 
-use super::{AddedLabel, LabelUse, LeftOutMetrics, Metric, Options, Preview, Reason, SelectorUse, Totals, warnings};
+use super::{
+    AddedLabel, LabelUse, LeftOutMetrics, LeftOutReason, Preview, PreviewMetric, PreviewOptions, PreviewTotals,
+    SelectorUse, warnings,
+};
 use crate::{
     config::{Config, bare},
     matches::Selectors,
-    pipeline::{Packed, Watch},
-    summary::{Settings, Summary},
+    pipeline::{Packed, SeriesWatch},
+    summary::{SummarySettings, UploadSummary},
 };
 
 /// Counts what it is shown.
-pub(super) struct Collector<'c> {
+pub(super) struct PreviewCollector<'c> {
     selectors: &'c Selectors,
     /// Each selector on its own; `None` where it cannot be read.
     compiled: Vec<Option<Requested>>,
-    settings: Looks,
-    seen: Mutex<Seen>,
+    settings: CollectorSettings,
+    seen: Mutex<SeenSeries>,
     hasher: RandomState,
 }
 
-/// What [`Settings`] borrows.
-struct Looks {
+/// What [`SummarySettings`] borrows.
+struct CollectorSettings {
     anonymize: Anonymize,
     cluster_id: String,
     granted: Vec<String>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct SeenSeries {
     /// The series that was shown last, as long as nobody knows what became of it.
     pending: Option<Pending>,
     /// What is sent, series by series: added to the summary at the end of each.
     sent: HashMap<String, SentMetric>,
-    left_out: BTreeMap<Reason, BTreeMap<String, usize>>,
+    left_out: BTreeMap<LeftOutReason, BTreeMap<String, usize>>,
     selector_series: Vec<usize>,
     labels: HashSet<u64>,
     duplicates: usize,
@@ -54,43 +57,43 @@ struct Pending {
     selectors: Vec<usize>,
     /// Those that name it where a label was added behind them.
     maybe: Vec<usize>,
-    before: Report,
+    before: StepCounts,
 }
 
-/// What is known of a metric beside its [`Summary`].
+/// What is known of a metric beside its [`UploadSummary`].
 #[derive(Default)]
 struct SentMetric {
     scraped_as: BTreeSet<String>,
     selectors: BTreeSet<usize>,
 }
 
-impl<'c> Collector<'c> {
+impl<'c> PreviewCollector<'c> {
     pub(super) fn new(config: &Config, selectors: &'c Selectors, granted: &[(String, String)]) -> Self {
         let compile = |text: &str| Selector::parse(text).ok().map(|selector| Requested::new(&[selector]));
         let compiled: Vec<_> = selectors.texts().map(compile).collect();
         let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
-        let settings = Looks {
+        let settings = CollectorSettings {
             // The salt is of no use here: what comes is hashed already.
             anonymize: Anonymize::new(hashed, b""),
             cluster_id: config.id.clone(),
             granted: granted.iter().map(|(name, _)| name.clone()).collect(),
         };
-        let seen = Seen { selector_series: vec![0; compiled.len()], ..Seen::default() };
+        let seen = SeenSeries { selector_series: vec![0; compiled.len()], ..SeenSeries::default() };
         Self { selectors, compiled, settings, seen: Mutex::new(seen), hasher: RandomState::new() }
     }
 
-    fn settle(seen: &mut Seen, after: &Report) {
+    fn settle(seen: &mut SeenSeries, after: &StepCounts) {
         let Some(Pending { name, before, .. }) = seen.pending.take() else { return };
         let reason = match () {
-            () if after.filtered > before.filtered => Reason::Unrequested,
-            () if after.untimed > before.untimed => Reason::NoTime,
-            () if after.outdated > before.outdated => Reason::TooOld,
-            () => Reason::Invalid,
+            () if after.filtered > before.filtered => LeftOutReason::Unrequested,
+            () if after.untimed > before.untimed => LeftOutReason::NoTime,
+            () if after.outdated > before.outdated => LeftOutReason::TooOld,
+            () => LeftOutReason::Invalid,
         };
         *seen.left_out.entry(reason).or_default().entry(name).or_default() += 1;
     }
 
-    fn is_duplicate(&self, seen: &mut Seen, series: &Series<'_, '_>) -> bool {
+    fn is_duplicate(&self, seen: &mut SeenSeries, series: &Series<'_, '_>) -> bool {
         let mut labels: Vec<Label<'_>> =
             series.labels.iter().filter(|label| !label.value.is_empty()).copied().collect();
         labels.sort_unstable();
@@ -101,24 +104,25 @@ impl<'c> Collector<'c> {
     pub(super) fn finish(
         self,
         config: &Config,
-        options: &Options,
+        options: &PreviewOptions,
         granted: &[(String, String)],
         packed: Packed,
         now_ms: i64,
     ) -> Preview {
         let Self { selectors, settings, seen, .. } = self;
         let seen = seen.into_inner();
-        let Looks { anonymize, cluster_id, granted: names } = &settings;
-        let mut summary = Summary::new(Settings { anonymize, cluster_id, granted: names, most_values: usize::MAX });
+        let CollectorSettings { anonymize, cluster_id, granted: names } = &settings;
+        let mut summary =
+            UploadSummary::new(SummarySettings { anonymize, cluster_id, granted: names, most_values: usize::MAX });
         packed.for_each(|series| summary.add(series)).expect("what was packed can be unpacked");
-        let metrics: Vec<Metric> = summary
+        let metrics: Vec<PreviewMetric> = summary
             .metrics
             .iter()
             .map(|(name, metric)| {
                 let sent = seen.sent.get(&**name);
                 let mut labels: Vec<_> = metric.labels.iter().map(LabelUse::of).collect();
                 labels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-                Metric {
+                PreviewMetric {
                     name: name.to_string(),
                     scraped_as: sent.and_then(|sent| sent.scraped_as.iter().find(|old| **old != **name).cloned()),
                     series: metric.series,
@@ -128,7 +132,7 @@ impl<'c> Collector<'c> {
                 }
             })
             .collect();
-        let totals = Totals {
+        let totals = PreviewTotals {
             scraped_series: packed.scraped,
             scraped_bytes: packed.scraped_bytes,
             limit_bytes: config.limit_bytes,
@@ -164,8 +168,8 @@ impl<'c> Collector<'c> {
     }
 }
 
-impl Watch for Collector<'_> {
-    fn scraped(&self, series: &Series<'_, '_>, report: &Report) {
+impl SeriesWatch for PreviewCollector<'_> {
+    fn scraped(&self, series: &Series<'_, '_>, report: &StepCounts) {
         let seen = &mut *self.seen.lock();
         Self::settle(seen, report);
         let all = |names: fn(&Requested, &[Label<'_>]) -> bool| -> Vec<usize> {
@@ -195,7 +199,7 @@ impl Watch for Collector<'_> {
         sent.selectors.extend(selectors.into_iter().chain(maybe).map(|at| at + 1));
     }
 
-    fn ended(&self, report: &Report) {
+    fn ended(&self, report: &StepCounts) {
         Self::settle(&mut self.seen.lock(), report);
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabelUse, Metric, Preview};
+use super::{LabelUse, Preview, PreviewMetric};
 
 /// An earlier preview, read from its JSON; what is not compared is passed over.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Earlier {
+pub struct EarlierPreview {
     version: u32,
     metrics: Vec<EarlierMetric>,
 }
@@ -27,7 +27,7 @@ struct EarlierLabel {
     anonymized: bool,
 }
 
-impl Earlier {
+impl EarlierPreview {
     /// Reads what `-o json` wrote.
     ///
     /// # Errors
@@ -46,18 +46,18 @@ impl Earlier {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// Metrics that were not there.
-    pub new: Vec<Metric>,
+    pub new: Vec<PreviewMetric>,
     /// Metrics that are no longer there, with how many series they had.
     pub gone: BTreeMap<String, usize>,
     /// Metrics that differ.
-    pub changed: Vec<Change>,
+    pub changed: Vec<MetricChange>,
     /// How many metrics are as they were.
     pub unchanged: usize,
 }
 
 /// How one metric differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct MetricChange {
     /// Its name.
     pub name: String,
     /// How many series it had, and has.
@@ -77,11 +77,11 @@ pub struct Change {
 impl Diff {
     /// Compares `earlier` with `now`.
     #[must_use]
-    pub fn new(earlier: &Earlier, now: &Preview) -> Self {
+    pub fn new(earlier: &EarlierPreview, now: &Preview) -> Self {
         let mut before: BTreeMap<&str, &EarlierMetric> = earlier.metrics.iter().map(|m| (m.name.as_str(), m)).collect();
         let mut diff = Self { new: Vec::new(), gone: BTreeMap::new(), changed: Vec::new(), unchanged: 0 };
         for metric in &now.metrics {
-            match before.remove(metric.name.as_str()).map(|old| Change::new(old, metric)) {
+            match before.remove(metric.name.as_str()).map(|old| MetricChange::new(old, metric)) {
                 None => diff.new.push(metric.clone()),
                 Some(None) => diff.unchanged += 1,
                 Some(Some(change)) => diff.changed.push(change),
@@ -98,9 +98,9 @@ impl Diff {
     }
 }
 
-impl Change {
+impl MetricChange {
     /// `None` where nothing changed.
-    fn new(old: &EarlierMetric, now: &Metric) -> Option<Self> {
+    fn new(old: &EarlierMetric, now: &PreviewMetric) -> Option<Self> {
         let mut before: BTreeMap<&str, &EarlierLabel> = old.labels.iter().map(|l| (l.name.as_str(), l)).collect();
         let mut change = Self {
             name: now.name.clone(),

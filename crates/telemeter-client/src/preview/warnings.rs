@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use telemeter_rules::sensitive::{self, Finding};
+use telemeter_rules::sensitive::{self, SensitiveLabel};
 
-use super::{Options, Preview, Totals};
-use crate::summary::{MANY_SERIES, Summary};
+use super::{Preview, PreviewOptions, PreviewTotals};
+use crate::summary::{MANY_SERIES, UploadSummary};
 
 /// A scrape over this share of `--limit-bytes`, in percent, is near it.
 const NEAR_LIMIT_PERCENT: usize = 80;
@@ -54,7 +54,12 @@ pub enum WarningKind {
 }
 
 /// All warnings of a preview, the gravest first.
-pub(super) fn of(preview: &Preview, summary: &Summary<'_>, options: &Options, now_ms: i64) -> Vec<Warning> {
+pub(super) fn of(
+    preview: &Preview,
+    summary: &UploadSummary<'_>,
+    options: &PreviewOptions,
+    now_ms: i64,
+) -> Vec<Warning> {
     let simple = |kind, message| Warning { kind, message, advice: None, label: None, metrics: Vec::new() };
     let mut warnings = Vec::new();
     let nothing = Preview::why_nothing(&preview.packed, now_ms);
@@ -74,7 +79,7 @@ pub(super) fn of(preview: &Preview, summary: &Summary<'_>, options: &Options, no
             ..simple(WarningKind::MetricName, format!("the name {name} looks like a recording rule's, but {problem}"))
         }));
     }
-    let Totals { duplicates, scraped_bytes, limit_bytes, .. } = preview.totals;
+    let PreviewTotals { duplicates, scraped_bytes, limit_bytes, .. } = preview.totals;
     if duplicates > 0 {
         let message = format!("{duplicates} series would be sent more than once; the server keeps the newest of each");
         warnings.push(simple(WarningKind::Duplicates, message));
@@ -91,15 +96,15 @@ pub(super) fn of(preview: &Preview, summary: &Summary<'_>, options: &Options, no
 
 /// Where a label tells something.
 #[derive(Default)]
-struct Found<'s> {
+struct LabelWarning<'s> {
     /// A value that does.
     example: Option<&'s str>,
     metrics: Vec<String>,
 }
 
 /// Warnings about sensitive labels of a summary: one a label and what it tells.
-pub(crate) fn labels(summary: &Summary<'_>, allowed: &[String]) -> Vec<Warning> {
-    let mut all: BTreeMap<(&str, Finding), Found<'_>> = BTreeMap::new();
+pub(crate) fn labels(summary: &UploadSummary<'_>, allowed: &[String]) -> Vec<Warning> {
+    let mut all: BTreeMap<(&str, SensitiveLabel), LabelWarning<'_>> = BTreeMap::new();
     for (name, metric) in &summary.metrics {
         for label in metric.labels.iter().filter(|label| !allowed.iter().any(|allowed| **allowed == *label.name)) {
             if let Some(finding) = label.finding {
@@ -112,8 +117,8 @@ pub(crate) fn labels(summary: &Summary<'_>, allowed: &[String]) -> Vec<Warning> 
     let warnings = all.into_iter().map(|((label, finding), found)| {
         let example = found.example.map(|value| format!(" ({value:?})")).unwrap_or_default();
         let (kind, subject) = match finding {
-            Finding::Name(_) => (WarningKind::LabelName, format!("label {label}")),
-            Finding::Value(_) => (WarningKind::LabelValue, format!("a value of label {label}")),
+            SensitiveLabel::Name(_) => (WarningKind::LabelName, format!("label {label}")),
+            SensitiveLabel::Value(_) => (WarningKind::LabelValue, format!("a value of label {label}")),
         };
         Warning {
             kind,
@@ -127,7 +132,7 @@ pub(crate) fn labels(summary: &Summary<'_>, allowed: &[String]) -> Vec<Warning> 
 }
 
 /// One warning about all metrics with many series.
-pub(crate) fn series(summary: &Summary<'_>) -> Option<Warning> {
+pub(crate) fn series(summary: &UploadSummary<'_>) -> Option<Warning> {
     let mut many: Vec<_> = summary.metrics.iter().filter(|(_, metric)| metric.series > MANY_SERIES).collect();
     many.sort_by_key(|(name, metric)| (std::cmp::Reverse(metric.series), *name));
     let subject = match many[..] {

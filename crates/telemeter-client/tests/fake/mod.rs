@@ -11,11 +11,11 @@ use std::{
 use telemeter_auth::Secret;
 use telemeter_client::{
     Config,
-    config::{Credential, Source, Target},
+    config::{Credential, SourceSettings, TargetSettings},
 };
 use telemeter_wire::{
-    Arena, Limits, Points, SeriesSet,
-    exposition::{self, Format},
+    Arena, DecodeLimits, Points, SeriesSet,
+    exposition::{self, ExpositionFormat},
     snappy,
 };
 use url::Url;
@@ -39,7 +39,7 @@ pub async fn prometheus(content_type: &str, body: impl Into<Vec<u8>>) -> MockSer
 
 /// A telemeter server: the answers that it still has to give, then the usual ones.
 #[derive(Clone, Default)]
-pub struct Server {
+pub struct FakeTelemeter {
     authorize: Arc<Mutex<VecDeque<ResponseTemplate>>>,
     upload: Arc<Mutex<VecDeque<ResponseTemplate>>>,
 }
@@ -62,7 +62,7 @@ pub fn grant(token: &str, seconds: i64, labels: &[(&str, &str)]) -> ResponseTemp
         .set_body_json(serde_json::json!({"version": 1, "token": token, "expiresInSeconds": seconds, "labels": labels}))
 }
 
-impl Server {
+impl FakeTelemeter {
     /// Puts an answer of `/authorize` before the usual grant.
     pub fn authorize(&self, answer: ResponseTemplate) {
         self.authorize.lock().expect("no panic").push_back(answer);
@@ -103,13 +103,13 @@ pub fn header<'r>(request: &'r Request, name: &str) -> &'r str {
 pub fn config(from: &MockServer, to: &MockServer) -> Config {
     let mut authorize = Url::parse(&format!("{}/authorize", to.uri())).expect("a URL");
     authorize.query_pairs_mut().append_pair("id", ID);
-    let target = Target {
+    let target = TargetSettings {
         authorize,
         upload: Url::parse(&format!("{}/upload", to.uri())).expect("a URL"),
         ca_file: None,
         token: Credential::Value(Secret::from("a-token")),
     };
-    let source = Source::new(Url::parse(&format!("{}/federate", from.uri())).expect("a URL"));
+    let source = SourceSettings::new(Url::parse(&format!("{}/federate", from.uri())).expect("a URL"));
     Config { listen: None, ..Config::new(source, target, ID) }
 }
 
@@ -128,20 +128,20 @@ pub fn text_of(body: &[u8]) -> String {
     let plain = plain(body);
     let (arena, mut text) = (Arena::new(), Vec::new());
     let mut set = SeriesSet::new_in(&arena);
-    exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+    exposition::decode(ExpositionFormat::Delimited, &plain, &DecodeLimits::default(), &mut set).expect("families");
     exposition::text::encode(&set, &mut text);
     String::from_utf8(text).expect("text")
 }
 
 /// One series: its labels sorted, its value's bits, its timestamp.
-pub type Row = (Vec<(String, String)>, u64, Option<i64>);
+pub type UploadedSeries = (Vec<(String, String)>, u64, Option<i64>);
 
 /// All series of framed snappy over delimited families, sorted.
-pub fn rows(body: &[u8]) -> Vec<Row> {
+pub fn rows(body: &[u8]) -> Vec<UploadedSeries> {
     let plain = plain(body);
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+    exposition::decode(ExpositionFormat::Delimited, &plain, &DecodeLimits::default(), &mut set).expect("families");
     let row = |series: telemeter_wire::Series<'_, '_>| {
         let mut labels: Vec<_> =
             series.labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
@@ -149,7 +149,7 @@ pub fn rows(body: &[u8]) -> Vec<Row> {
         let Points::Sample(sample) = series.points else { panic!("an upload holds samples") };
         (labels, sample.value.to_bits(), sample.timestamp_ms)
     };
-    let mut rows: Vec<Row> = set.iter().map(row).collect();
+    let mut rows: Vec<UploadedSeries> = set.iter().map(row).collect();
     rows.sort();
     rows
 }

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fake::{ID, NOW_MS, Server, config, header, prometheus, recorded, seen};
-use telemeter_client::{Client, Config, Observer, config::Credential};
+use fake::{FakeTelemeter, ID, NOW_MS, config, header, prometheus, recorded, seen};
+use telemeter_client::{BoundClient, Config, Observer, config::Credential};
 use telemeter_http::clock::Clock;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,7 +24,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A client at work.
-struct Running {
+struct RunningClient {
     base: String,
     /// `true` for each cycle that went through.
     cycles: mpsc::UnboundedReceiver<bool>,
@@ -32,7 +32,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-impl Running {
+impl RunningClient {
     async fn start(mut config: Config) -> Self {
         config.listen = Some("127.0.0.1:0".to_owned());
         let (clock, _) = Clock::fixed(NOW_MS);
@@ -40,7 +40,7 @@ impl Running {
         let observer: Observer = Arc::new(move |ended| {
             let _ = tell.send(ended.is_ok());
         });
-        let client = Client::bind(config, clock).await.expect("set up").observe(observer);
+        let client = BoundClient::bind(config, clock).await.expect("set up").observe(observer);
         let base = format!("http://{}", client.local_addr().expect("it listens"));
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(client.serve(async {
@@ -117,10 +117,10 @@ const GO: [(&str, &str); 21] = [
 #[tokio::test]
 async fn it_serves_its_last_upload_its_metrics_and_its_health() {
     let from = prometheus(TEXT, format!("# TYPE up gauge\nup{{a=\"1\"}} 1 {NOW_MS}\nup 1\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.upload(ResponseTemplate::new(500));
-    let mut client = Running::start(Config { interval: Duration::from_secs(30), ..config(&from, &to) }).await;
+    let mut client = RunningClient::start(Config { interval: Duration::from_secs(30), ..config(&from, &to) }).await;
     let empty = client.get("/federate").await;
     assert_eq!((empty.status().as_u16(), empty.text().await.expect("text").as_str()), (200, ""));
 
@@ -188,8 +188,8 @@ async fn a_large_family_is_shown_under_one_type_line() {
         let time = NOW_MS - 5000 + series;
         body.push_str(&format!("up{{series=\"{series}\"}} 1 {time}\n"));
     }
-    let (from, to) = (prometheus(TEXT, body.clone()).await, Server::default().start().await);
-    let mut client = Running::start(Config { limit_bytes: body.len(), ..quick(&from, &to) }).await;
+    let (from, to) = (prometheus(TEXT, body.clone()).await, FakeTelemeter::default().start().await);
+    let mut client = RunningClient::start(Config { limit_bytes: body.len(), ..quick(&from, &to) }).await;
     assert!(client.cycle().await);
     let metrics = client.text("/metrics").await;
     assert!(metrics.contains("\nfederate_last_success_timestamp_seconds 1795330870.734\n"), "{metrics}");
@@ -201,8 +201,8 @@ async fn a_large_family_is_shown_under_one_type_line() {
 
 #[tokio::test]
 async fn every_name_of_the_recording_is_exported_with_its_type() {
-    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, Server::default().start().await);
-    let mut client = Running::start(quick(&from, &to)).await;
+    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, FakeTelemeter::default().start().await);
+    let mut client = RunningClient::start(quick(&from, &to)).await;
     assert!(client.cycle().await);
     let metrics = client.text("/metrics").await;
     // As recorded, for those who do not have the recording.
@@ -239,11 +239,11 @@ async fn a_reload_swaps_the_worker_and_a_bad_one_keeps_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let matches = folder.path().join("matches");
     std::fs::write(&matches, "one\n").expect("written");
-    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, Server::default().start().await);
+    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, FakeTelemeter::default().start().await);
     let mut config = quick(&from, &to);
     config.matches.clear();
     config.match_file = Some(matches.clone());
-    let mut client = Running::start(config).await;
+    let mut client = RunningClient::start(config).await;
     assert!(client.cycle().await);
 
     std::fs::write(&matches, "two\n").expect("written");
@@ -275,13 +275,13 @@ async fn a_reload_swaps_the_worker_and_a_bad_one_keeps_it() {
 
 #[tokio::test]
 async fn each_file_is_named_where_it_is_bad() {
-    let (from, to) = (prometheus(TEXT, "").await, Server::default().start().await);
+    let (from, to) = (prometheus(TEXT, "").await, FakeTelemeter::default().start().await);
     let nowhere = || std::path::PathBuf::from("/nowhere");
     let file = || Credential::File(nowhere());
-    type Change<'c> = &'c dyn Fn(&mut Config);
-    let anonymize = || telemeter_client::config::Anonymize { labels: vec!["a".to_owned()], salt: file() };
-    let tls = || telemeter_client::config::Tls { cert_file: nowhere(), key_file: nowhere() };
-    let changes: [(Change<'_>, &str); 6] = [
+    type ConfigChange<'c> = &'c dyn Fn(&mut Config);
+    let anonymize = || telemeter_client::config::AnonymizeSettings { labels: vec!["a".to_owned()], salt: file() };
+    let tls = || telemeter_client::config::ClientTlsFiles { cert_file: nowhere(), key_file: nowhere() };
+    let changes: [(ConfigChange<'_>, &str); 6] = [
         (&|config| config.from.ca_file = Some(nowhere()), "the connection to Prometheus cannot be set up: /nowhere"),
         (&|config| config.from.identity = Some(tls()), "the connection to Prometheus cannot be set up: /nowhere"),
         (&|config| config.to.ca_file = Some(nowhere()), "the connection to the server cannot be set up: /nowhere"),
@@ -292,13 +292,13 @@ async fn each_file_is_named_where_it_is_bad() {
     for (change, expected) in changes {
         let mut config = config(&from, &to);
         change(&mut config);
-        let error = Client::bind(config, Clock::system()).await.err().expect("no such file").to_string();
+        let error = BoundClient::bind(config, Clock::system()).await.err().expect("no such file").to_string();
         assert!(error.starts_with(expected), "{error}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let listen = taken.local_addr().expect("bound").to_string();
     let config = Config { listen: Some(listen), ..config(&from, &to) };
-    let error = Client::bind(config, Clock::system()).await.err().expect("taken").to_string();
+    let error = BoundClient::bind(config, Clock::system()).await.err().expect("taken").to_string();
     assert!(error.starts_with("--listen: "), "{error}");
 }
 
@@ -312,7 +312,7 @@ async fn gzip_is_decoded_and_the_limit_counts_what_comes_out() {
     let from = MockServer::start().await;
     let answer = ResponseTemplate::new(200).set_body_raw(BODY, TEXT).insert_header("content-encoding", "gzip");
     Mock::given(method("GET")).respond_with(answer).mount(&from).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let seen_by: Arc<Mutex<Vec<String>>> = Arc::default();
     let observer: Observer = Arc::new({
         let seen_by = seen_by.clone();
@@ -327,7 +327,7 @@ async fn gzip_is_decoded_and_the_limit_counts_what_comes_out() {
         [(19, "1"), (18, "Prometheus answered with more than 18 bytes: raise --limit-bytes, or narrow --match")]
     {
         let config = Config { limit_bytes, ..quick(&from, &to) };
-        let client = Client::bind(config, Clock::fixed(NOW_MS).0).await.expect("set up").observe(observer.clone());
+        let client = BoundClient::bind(config, Clock::fixed(NOW_MS).0).await.expect("set up").observe(observer.clone());
         let before = seen_by.lock().expect("no panic").len();
         let until = async {
             while seen_by.lock().expect("no panic").len() == before {

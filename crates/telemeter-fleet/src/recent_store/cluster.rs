@@ -10,42 +10,42 @@ use telemeter_wire::{
 };
 
 use super::{
-    Kept,
+    AppendCounts,
     activity::{Activity, GAP_MS},
-    samples::{Point, Samples},
+    samples::{StoredPoint, StoredSamples},
     staged::{NOWHERE, Staged, StagedSample, hash_of},
-    symbols::{Symbol, Symbols},
+    symbols::{ClusterTexts, TextId},
 };
 
 /// A series: which, and its samples.
-pub(super) struct Series {
+pub(super) struct StoredSeries {
     /// Of its labels as an encoder writes them: see `staged.rs`.
     hash: u64,
-    labels: Box<[(Symbol, Symbol)]>,
+    labels: Box<[(TextId, TextId)]>,
     /// The type of its family, as its sender said it.
     pub(super) kind: MetricType,
     /// Never empty outside of a trim.
-    pub(super) samples: Samples,
+    pub(super) samples: StoredSamples,
 }
 
-impl Series {
+impl StoredSeries {
     /// The number of its metric name, or of its first label's value where it has none.
-    pub(super) fn name<'s>(&self, symbols: &'s Symbols) -> &'s str {
+    pub(super) fn name<'s>(&self, symbols: &'s ClusterTexts) -> &'s str {
         self.labels(symbols).find(|label| label.name == NAME_LABEL).map_or("", |label| label.value)
     }
 
     /// Its labels, in the order they came in.
-    pub(super) fn labels<'s>(&self, symbols: &'s Symbols) -> impl ExactSizeIterator<Item = Label<'s>> {
+    pub(super) fn labels<'s>(&self, symbols: &'s ClusterTexts) -> impl ExactSizeIterator<Item = Label<'s>> {
         self.labels.iter().map(|(name, value)| Label::new(symbols.text(*name), symbols.text(*value)))
     }
 
     fn heap_bytes(&self) -> usize {
-        self.labels.len() * size_of::<(Symbol, Symbol)>() + self.samples.heap_bytes()
+        self.labels.len() * size_of::<(TextId, TextId)>() + self.samples.heap_bytes()
     }
 }
 
 /// A cluster.
-pub(super) struct Cluster {
+pub(super) struct StoredCluster {
     /// Its ID.
     pub(super) id: Arc<str>,
     /// The count of appends when it was made; tells it from a later one of the same ID.
@@ -57,7 +57,7 @@ pub(super) struct Cluster {
     /// When it last wrote.
     pub(super) seen_ms: i64,
     /// Its series, in no order.
-    pub(super) series: Vec<Series>,
+    pub(super) series: Vec<StoredSeries>,
     /// Samples of all series.
     pub(super) samples: usize,
     /// Series with native histograms only that were seen, and not kept, with the last push.
@@ -65,14 +65,14 @@ pub(super) struct Cluster {
     /// When it sent how much.
     pub(super) activity: Activity,
     /// The texts of their labels.
-    pub(super) symbols: Symbols,
+    pub(super) symbols: ClusterTexts,
     index: HashTable<u32>,
     series_bytes: usize,
     /// How many series went since texts that no other has went.
     gone: usize,
 }
 
-impl Cluster {
+impl StoredCluster {
     pub(super) fn new(id: &str, stamp: u64, window_ms: i64, now_ms: i64) -> Self {
         Self {
             id: id.into(),
@@ -84,7 +84,7 @@ impl Cluster {
             samples: 0,
             histograms: 0,
             activity: Activity::new(window_ms, now_ms),
-            symbols: Symbols::default(),
+            symbols: ClusterTexts::default(),
             index: HashTable::new(),
             series_bytes: 0,
             gone: 0,
@@ -92,8 +92,8 @@ impl Cluster {
     }
 
     /// Keeps the samples of `staged` that are not before `cutoff_ms`.
-    pub(super) fn append(&mut self, staged: &Staged, cutoff_ms: i64, hasher: &DefaultHashBuilder) -> Kept {
-        let mut kept = Kept { histograms: staged.histograms, ..Kept::default() };
+    pub(super) fn append(&mut self, staged: &Staged, cutoff_ms: i64, hasher: &DefaultHashBuilder) -> AppendCounts {
+        let mut kept = AppendCounts { histograms: staged.histograms, ..AppendCounts::default() };
         if self.series.is_empty() {
             self.series.reserve_exact(staged.series);
         }
@@ -128,7 +128,7 @@ impl Cluster {
         self.index.find(hash, |at| self.series[*at as usize].hash == hash).copied()
     }
 
-    fn push(&mut self, index: usize, point: Point) -> bool {
+    fn push(&mut self, index: usize, point: StoredPoint) -> bool {
         let samples = &mut self.series[index].samples;
         let before = samples.heap_bytes();
         let taken = samples.push(point);
@@ -158,7 +158,7 @@ impl Cluster {
         let mut intern = |text| self.symbols.intern(text, hasher);
         let labels = labels.iter().map(|label| Some((intern(label.name)?, intern(label.value)?)));
         let Some(labels) = labels.collect() else { return false };
-        let series = Series { hash, labels, kind, samples: Samples::new(sample.point) };
+        let series = StoredSeries { hash, labels, kind, samples: StoredSamples::new(sample.point) };
         if self.series.len() == self.series.capacity() {
             self.series.reserve_exact((self.series.len() / 4).max(8));
         }
@@ -176,7 +176,7 @@ impl Cluster {
     }
 
     /// Drops of each series as many samples as `trim` answers that it dropped, and the series that have none left.
-    fn trim_each(&mut self, mut trim: impl FnMut(&mut Series) -> usize, hasher: &DefaultHashBuilder) {
+    fn trim_each(&mut self, mut trim: impl FnMut(&mut StoredSeries) -> usize, hasher: &DefaultHashBuilder) {
         let held = self.series.len();
         self.series.retain_mut(|series| {
             let before = series.heap_bytes();
@@ -217,7 +217,7 @@ impl Cluster {
             return true;
         }
         let reports_since = newest.saturating_sub(GAP_MS);
-        let all_but_newest = |series: &mut Series| {
+        let all_but_newest = |series: &mut StoredSeries| {
             let newest = series.samples.newest().ms;
             series.samples.trim(if newest < reports_since { i64::MAX } else { newest })
         };
@@ -232,9 +232,9 @@ impl Cluster {
         }
         self.gone = 0;
         let old = std::mem::take(&mut self.symbols);
-        let mut numbers: Vec<Option<Symbol>> = vec![None; old.len()];
+        let mut numbers: Vec<Option<TextId>> = vec![None; old.len()];
         let symbols = &mut self.symbols;
-        let mut renumber = |symbol: &mut Symbol| {
+        let mut renumber = |symbol: &mut TextId| {
             let number = &mut numbers[*symbol as usize];
             let new = number.or_else(|| symbols.intern(old.text(*symbol), hasher));
             *number = new;
@@ -253,7 +253,7 @@ impl Cluster {
     pub(super) fn bytes(&self) -> usize {
         // The two counts of an `Arc` stand before its text.
         let id = self.id.len() + 2 * size_of::<usize>();
-        let series = self.series.capacity() * size_of::<Series>() + self.series_bytes;
+        let series = self.series.capacity() * size_of::<StoredSeries>() + self.series_bytes;
         size_of::<Self>() + id + series + self.symbols.heap_bytes() + self.index.allocation_size()
     }
 }

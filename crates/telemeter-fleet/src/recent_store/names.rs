@@ -10,12 +10,12 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
-use telemeter_wire::exposition::{Escaping, Named, is_known_name};
+use telemeter_wire::exposition::{Escaping, NameKind, is_known_name};
 
 /// The names that are written for those of the other alphabet.
 pub(super) struct Names {
     escaping: Escaping,
-    named: Named,
+    named: NameKind,
     written: HashMap<String, Option<String>>,
     /// What they are written as: no other may be.
     taken: HashSet<String>,
@@ -23,7 +23,7 @@ pub(super) struct Names {
 
 impl Names {
     /// Finds a name for each of `all`, under which there are to be all that will be asked for.
-    pub(super) fn new(escaping: Escaping, named: Named, all: &BTreeSet<String>) -> Self {
+    pub(super) fn new(escaping: Escaping, named: NameKind, all: &BTreeSet<String>) -> Self {
         let mut names = Self { escaping, named, written: HashMap::new(), taken: HashSet::new() };
         if escaping == Escaping::AllowUtf8 {
             return names;
@@ -72,7 +72,7 @@ mod tests {
 
     fn written(escaping: Escaping, all: &[&str]) -> Vec<Option<String>> {
         let set = all.iter().map(|name| (*name).to_owned()).collect();
-        let names = Names::new(escaping, Named::Label, &set);
+        let names = Names::new(escaping, NameKind::Label, &set);
         all.iter().map(|name| names.written(name).map(str::to_owned)).collect()
     }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_came_too_late_is_not_mistaken_for_another() {
-        let names = Names::new(Escaping::Underscores, Named::Label, &BTreeSet::from(["a.b".to_owned()]));
+        let names = Names::new(Escaping::Underscores, NameKind::Label, &BTreeSet::from(["a.b".to_owned()]));
         assert_eq!(names.written("a.b"), Some("a_b"));
         assert_eq!(names.written("a_b"), None);
         assert_eq!(names.written("a-b"), None);
@@ -108,7 +108,7 @@ mod tests {
         #[test]
         fn names_stay_apart(all in proptest::collection::btree_set("[a_.-]{0,4}|(U__)?[a_2e.]{0,6}|.{0,2}", 0..12)) {
             for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
-                for named in [Named::Metric, Named::Label] {
+                for named in [NameKind::Metric, NameKind::Label] {
                     let names = Names::new(escaping, named, &all);
                     let written: Vec<_> = all.iter().filter_map(|name| names.written(name)).collect();
                     let distinct: BTreeSet<_> = written.iter().collect();

@@ -6,7 +6,7 @@
 
 /// One value at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub struct StoredPoint {
     /// Milliseconds since the Unix epoch.
     pub ms: i64,
     /// The value; any float.
@@ -16,7 +16,7 @@ pub struct Point {
 /// What a remote-write sender marks the end of a series with.
 const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
-impl Point {
+impl StoredPoint {
     /// Whether it is the marker that says that its series ended.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -25,15 +25,15 @@ impl Point {
 }
 
 /// Samples in ascending order of time; at least one until [`trim`](Self::trim) says otherwise.
-pub(super) struct Samples {
-    first: Point,
-    last: Point,
+pub(super) struct StoredSamples {
+    first: StoredPoint,
+    last: StoredPoint,
     count: u32,
     tail: Vec<u8>,
 }
 
-impl Samples {
-    pub(super) const fn new(point: Point) -> Self {
+impl StoredSamples {
+    pub(super) const fn new(point: StoredPoint) -> Self {
         Self { first: point, last: point, count: 1, tail: Vec::new() }
     }
 
@@ -41,11 +41,11 @@ impl Samples {
         self.count as usize
     }
 
-    pub(super) const fn newest(&self) -> Point {
+    pub(super) const fn newest(&self) -> StoredPoint {
         self.last
     }
 
-    pub(super) const fn oldest(&self) -> Point {
+    pub(super) const fn oldest(&self) -> StoredPoint {
         self.first
     }
 
@@ -55,7 +55,7 @@ impl Samples {
     }
 
     /// Adds a sample; answers `false`, and changes nothing, where it is not newer than the newest.
-    pub(super) fn push(&mut self, point: Point) -> bool {
+    pub(super) fn push(&mut self, point: StoredPoint) -> bool {
         if point.ms <= self.last.ms {
             return false;
         }
@@ -92,7 +92,7 @@ impl Samples {
     }
 
     /// All samples, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Point> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = StoredPoint> {
         let mut next = (self.count > 0).then_some(self.first);
         let mut rest = self.tail.as_slice();
         std::iter::from_fn(move || {
@@ -109,7 +109,7 @@ impl Samples {
 /// The longest step: a varint of 66 bits, the byte of positions, all bytes of the XOR.
 const STEP_BYTES: usize = 10 + 1 + 8;
 
-fn encode(from: Point, to: Point, out: &mut [u8; STEP_BYTES]) -> usize {
+fn encode(from: StoredPoint, to: StoredPoint, out: &mut [u8; STEP_BYTES]) -> usize {
     let xor = from.value.to_bits() ^ to.value.to_bits();
     // Times of a millisecond grid are far from 2^63 apart; where hostile ones are, the difference still wraps back.
     let gap = to.ms.wrapping_sub(from.ms).cast_unsigned();
@@ -133,7 +133,7 @@ fn encode(from: Point, to: Point, out: &mut [u8; STEP_BYTES]) -> usize {
 }
 
 /// The sample behind `from`, and how many bytes it took; `None` at the end.
-fn decode(from: Point, bytes: &[u8]) -> Option<(Point, usize)> {
+fn decode(from: StoredPoint, bytes: &[u8]) -> Option<(StoredPoint, usize)> {
     let first = *bytes.first()?;
     let (mut gap, mut len) = (u64::from(first & 0x7f) >> 1, 1);
     let mut more = first & 0x80 != 0;
@@ -145,14 +145,14 @@ fn decode(from: Point, bytes: &[u8]) -> Option<(Point, usize)> {
     }
     let ms = from.ms.wrapping_add(gap.cast_signed());
     if first & 1 == 1 {
-        return Some((Point { ms, value: from.value }, len));
+        return Some((StoredPoint { ms, value: from.value }, len));
     }
     let positions = *bytes.get(len)?;
     let (significant, trailing) = (usize::from(positions >> 4), usize::from(positions & 0xf));
     let mut xor = [0; 8];
     xor.get_mut(trailing..trailing + significant)?.copy_from_slice(bytes.get(len + 1..=len + significant)?);
     let value = f64::from_bits(from.value.to_bits() ^ u64::from_le_bytes(xor));
-    Some((Point { ms, value }, len + 1 + significant))
+    Some((StoredPoint { ms, value }, len + 1 + significant))
 }
 
 #[cfg(test)]
@@ -161,29 +161,30 @@ mod tests {
 
     use super::*;
 
-    fn filled(points: &[Point]) -> Samples {
-        let mut samples = Samples::new(points[0]);
+    fn filled(points: &[StoredPoint]) -> StoredSamples {
+        let mut samples = StoredSamples::new(points[0]);
         for point in &points[1..] {
             assert!(samples.push(*point));
         }
         samples
     }
 
-    fn bits(points: impl IntoIterator<Item = Point>) -> Vec<(i64, u64)> {
+    fn bits(points: impl IntoIterator<Item = StoredPoint>) -> Vec<(i64, u64)> {
         points.into_iter().map(|point| (point.ms, point.value.to_bits())).collect()
     }
 
     #[test]
     fn a_value_that_stands_still_costs_three_bytes() {
-        let points: Vec<_> = (0..27).map(|at| Point { ms: 1_700_000_000_000 + at * 270_000, value: 1.0 }).collect();
+        let points: Vec<_> =
+            (0..27).map(|at| StoredPoint { ms: 1_700_000_000_000 + at * 270_000, value: 1.0 }).collect();
         assert_eq!(filled(&points).tail.len(), 26 * 3);
     }
 
     #[test]
     fn what_is_not_newer_is_refused() {
-        let mut samples = Samples::new(Point { ms: 10, value: 1.0 });
-        assert!(!samples.push(Point { ms: 10, value: 2.0 }));
-        assert!(!samples.push(Point { ms: 9, value: 2.0 }));
+        let mut samples = StoredSamples::new(StoredPoint { ms: 10, value: 1.0 });
+        assert!(!samples.push(StoredPoint { ms: 10, value: 2.0 }));
+        assert!(!samples.push(StoredPoint { ms: 9, value: 2.0 }));
         assert_eq!(bits(samples.iter()), [(10, 1_f64.to_bits())]);
     }
 
@@ -201,13 +202,13 @@ mod tests {
         #[test]
         fn what_goes_in_comes_out(first in any::<i64>(), steps in prop::collection::vec((1..400_000_i64, value()), 1..80)) {
             let mut ms = first.min(i64::MAX - 100_000_000);
-            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; Point { ms, value: *value } }).collect();
+            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; StoredPoint { ms, value: *value } }).collect();
             prop_assert_eq!(bits(filled(&points).iter()), bits(points));
         }
 
         #[test]
         fn the_widest_gap_survives(value in any::<u64>()) {
-            let points = [i64::MIN, i64::MAX].map(|ms| Point { ms, value: f64::from_bits(value) });
+            let points = [i64::MIN, i64::MAX].map(|ms| StoredPoint { ms, value: f64::from_bits(value) });
             prop_assert_eq!(bits(filled(&points).iter()), bits(points));
         }
 
@@ -216,7 +217,7 @@ mod tests {
             steps in prop::collection::vec((1..400_000_i64, value()), 1..80), cutoff in 0..20_000_000_i64,
         ) {
             let mut ms = 0;
-            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; Point { ms, value: *value } }).collect();
+            let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; StoredPoint { ms, value: *value } }).collect();
             let mut samples = filled(&points);
             let gone = samples.trim(cutoff);
             let left: Vec<_> = points.iter().copied().filter(|point| point.ms >= cutoff).collect();

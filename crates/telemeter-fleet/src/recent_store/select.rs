@@ -7,10 +7,10 @@ use std::{
 
 use telemeter_wire::{
     Label, MetricType, Sample,
-    exposition::{Escaping, Named, is_known_name, text},
+    exposition::{Escaping, NameKind, is_known_name, text},
 };
 
-use super::{LOOKBACK, RecentStore, cluster::Series, names::Names, samples::Point};
+use super::{LOOKBACK, RecentStore, cluster::StoredSeries, names::Names, samples::StoredPoint};
 
 /// A piece that is handed out has about so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -33,7 +33,7 @@ impl RecentStore {
         mut emit: impl FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let oldest_ms = now_ms.saturating_sub(i64::try_from(LOOKBACK.as_millis()).unwrap_or(i64::MAX));
-        let is_current = |series: &Series| {
+        let is_current = |series: &StoredSeries| {
             let newest = series.samples.newest();
             newest.ms >= oldest_ms && !newest.is_stale()
         };
@@ -41,7 +41,7 @@ impl RecentStore {
         let mut left_out = 0;
         for batch in batches(&families) {
             let (texts, begun) = (vec![Vec::new(); batch.len()], vec![false; batch.len()]);
-            let mut written = Written { families: batch, labels: &labels, texts, begun, left_out: 0 };
+            let mut written = WrittenName { families: batch, labels: &labels, texts, begun, left_out: 0 };
             let alone = batch.len() == 1;
             self.walk(
                 &mut written,
@@ -78,14 +78,14 @@ impl RecentStore {
     fn families_of(
         &self,
         escaping: Escaping,
-        is_current: &impl Fn(&Series) -> bool,
+        is_current: &impl Fn(&StoredSeries) -> bool,
         matches: &impl Fn(&[Label<'_>]) -> bool,
-    ) -> (Vec<Family>, Names) {
+    ) -> (Vec<SelectedFamily>, Names) {
         let mut families = BTreeMap::<String, usize>::new();
         let mut has_others = false;
         self.each_match(is_current, matches, |labels, name| {
             let bytes = labels.iter().map(|label| label.name.len() + label.value.len() + 4).sum::<usize>() + 40;
-            has_others |= !labels.iter().all(|label| is_known_name(label.name, Named::Label));
+            has_others |= !labels.iter().all(|label| is_known_name(label.name, NameKind::Label));
             match families.get_mut(name) {
                 Some(sum) => *sum += bytes,
                 None => drop(families.insert(name.to_owned(), bytes)),
@@ -102,18 +102,18 @@ impl RecentStore {
                 }
             });
         }
-        let names = Names::new(escaping, Named::Metric, &families.keys().cloned().collect());
+        let names = Names::new(escaping, NameKind::Metric, &families.keys().cloned().collect());
         let family = |(name, bytes): (String, usize)| {
             let written = names.written(&name).map(str::to_owned);
-            Family { name, written, bytes }
+            SelectedFamily { name, written, bytes }
         };
-        (families.into_iter().map(family).collect(), Names::new(escaping, Named::Label, &labels))
+        (families.into_iter().map(family).collect(), Names::new(escaping, NameKind::Label, &labels))
     }
 
     /// Shows the labels of each series that matches, and its metric name, to `visit`.
     fn each_match(
         &self,
-        is_current: &impl Fn(&Series) -> bool,
+        is_current: &impl Fn(&StoredSeries) -> bool,
         matches: &impl Fn(&[Label<'_>]) -> bool,
         mut visit: impl FnMut(&[Label<'_>], &str),
     ) {
@@ -135,7 +135,7 @@ impl RecentStore {
 }
 
 /// The series of one metric name.
-struct Family {
+struct SelectedFamily {
     name: String,
     /// Its name as it is written; `None` where it cannot be told apart from another's.
     written: Option<String>,
@@ -144,7 +144,7 @@ struct Family {
 }
 
 /// Neighbours that are written in one go.
-fn batches(families: &[Family]) -> impl Iterator<Item = &[Family]> {
+fn batches(families: &[SelectedFamily]) -> impl Iterator<Item = &[SelectedFamily]> {
     let mut rest = families;
     std::iter::from_fn(move || {
         let mut sum = 0;
@@ -158,21 +158,21 @@ fn batches(families: &[Family]) -> impl Iterator<Item = &[Family]> {
     })
 }
 
-struct Written<'f> {
-    families: &'f [Family],
+struct WrittenName<'f> {
+    families: &'f [SelectedFamily],
     labels: &'f Names,
     texts: Vec<Vec<u8>>,
     begun: Vec<bool>,
     left_out: usize,
 }
 
-impl<'f> Written<'f> {
+impl<'f> WrittenName<'f> {
     fn position(&self, name: &str) -> Option<usize> {
         self.families.binary_search_by(|family| (*family.name).cmp(name)).ok()
     }
 
     /// Writes a series, whose labels are renamed, unless it cannot be told apart from another.
-    fn line<'l>(&mut self, at: usize, labels: &mut [Label<'l>], point: Point)
+    fn line<'l>(&mut self, at: usize, labels: &mut [Label<'l>], point: StoredPoint)
     where
         'f: 'l,
     {

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeSet, hash::BuildHasher as _};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{Kept, cluster::Cluster, staged::Staged};
+use super::{AppendCounts, cluster::StoredCluster, staged::Staged};
 
 /// Where a cluster stands in the order. The last is the first to make room: of those that hold about as much as the one
 /// that holds most, the one that wrote longest ago.
@@ -17,7 +17,7 @@ struct Rank {
 }
 
 impl Rank {
-    fn of(cluster: &Cluster, slot: u32) -> Self {
+    fn of(cluster: &StoredCluster, slot: u32) -> Self {
         let digits = (usize::BITS - cluster.bytes().leading_zeros()) as u8;
         Self { digits, written: Reverse(cluster.written), slot }
     }
@@ -25,9 +25,9 @@ impl Rank {
 
 /// Clusters.
 #[derive(Default)]
-pub(super) struct Shard {
+pub(super) struct StoreShard {
     hasher: DefaultHashBuilder,
-    slots: Vec<Option<Box<Cluster>>>,
+    slots: Vec<Option<Box<StoredCluster>>>,
     free: Vec<u32>,
     table: HashTable<u32>,
     order: BTreeSet<Rank>,
@@ -46,8 +46,8 @@ pub(super) struct Push<'p> {
     pub(super) window_ms: i64,
 }
 
-impl Shard {
-    pub(super) fn append(&mut self, push: &Push<'_>) -> Kept {
+impl StoreShard {
+    pub(super) fn append(&mut self, push: &Push<'_>) -> AppendCounts {
         let slot = self.slot_of(push);
         self.change(slot, |cluster| {
             let kept = cluster.append(push.staged, push.now_ms.saturating_sub(push.window_ms), push.hasher);
@@ -62,7 +62,7 @@ impl Shard {
         if let Some(at) = self.find(push.cluster) {
             return at;
         }
-        let cluster = Box::new(Cluster::new(push.cluster, push.stamp, push.window_ms, push.now_ms));
+        let cluster = Box::new(StoredCluster::new(push.cluster, push.stamp, push.window_ms, push.now_ms));
         self.clusters_bytes += cluster.bytes();
         let at = match self.free.pop() {
             Some(at) => at,
@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// Changes a cluster, and counts what it holds then.
-    fn change<T>(&mut self, slot: u32, change: impl FnOnce(&mut Cluster) -> T) -> T {
+    fn change<T>(&mut self, slot: u32, change: impl FnOnce(&mut StoredCluster) -> T) -> T {
         let cluster = self.slots[slot as usize].as_mut().expect("a slot in the table is taken");
         let (bytes, rank) = (cluster.bytes(), Rank::of(cluster, slot));
         let answer = change(cluster);
@@ -100,12 +100,12 @@ impl Shard {
         self.table.find(self.hasher.hash_one(id), is).copied()
     }
 
-    pub(super) fn cluster(&self, id: &str) -> Option<&Cluster> {
+    pub(super) fn cluster(&self, id: &str) -> Option<&StoredCluster> {
         self.slots[self.find(id)? as usize].as_deref()
     }
 
     /// All clusters, from a slot on; a cluster stays in its slot for as long as it is held.
-    pub(super) fn clusters_from(&self, slot: usize) -> impl Iterator<Item = (usize, &Cluster)> {
+    pub(super) fn clusters_from(&self, slot: usize) -> impl Iterator<Item = (usize, &StoredCluster)> {
         let slots = self.slots.iter().enumerate().skip(slot);
         slots.filter_map(|(at, cluster)| cluster.as_deref().map(|cluster| (at, cluster)))
     }
@@ -169,7 +169,7 @@ impl Shard {
     /// Bytes held on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         self.clusters_bytes
-            + self.slots.capacity() * size_of::<Option<Box<Cluster>>>()
+            + self.slots.capacity() * size_of::<Option<Box<StoredCluster>>>()
             + self.free.capacity() * size_of::<u32>()
             + self.table.allocation_size()
             // The nodes of a tree are two thirds full.

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use hashbrown::DefaultHashBuilder;
 use telemeter_wire::{MetricType, Sample, remote_write::EncodedSeries};
 
-use super::{cluster::Cluster, samples::Point};
+use super::{cluster::StoredCluster, samples::StoredPoint};
 
 /// Samples of one request that wait for the store's answer. Dropped, they were never there.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Staged {
 pub(super) struct StagedSample {
     /// Of the labels of its series.
     pub(super) hash: u64,
-    pub(super) point: Point,
+    pub(super) point: StoredPoint,
     /// Where its series was among those of its cluster; `NOWHERE` where it was new.
     pub(super) at: u32,
     /// Which of the new ones it is, counted from 1; 0 where it was known.
@@ -56,7 +56,7 @@ impl Staged {
     /// Reads `series` of a cluster, of which `known` is what is held.
     pub(super) fn of<'m>(
         series: impl ExactSizeIterator<Item = EncodedSeries<'m>>,
-        known: Option<&Cluster>,
+        known: Option<&StoredCluster>,
         hasher: &DefaultHashBuilder,
     ) -> Self {
         let mut staged = Self { samples: Vec::with_capacity(series.len()), ..Self::default() };
@@ -76,7 +76,7 @@ impl Staged {
                 None => (NOWHERE, staged.add_new(&series)),
             };
             let of = |sample: Sample| {
-                let point = Point { ms: sample.timestamp_ms.unwrap_or(i64::MIN), value: sample.value };
+                let point = StoredPoint { ms: sample.timestamp_ms.unwrap_or(i64::MIN), value: sample.value };
                 StagedSample { hash, point, at, new }
             };
             staged.series += 1;

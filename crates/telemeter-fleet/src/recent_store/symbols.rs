@@ -5,27 +5,27 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// A text in a [`Symbols`].
-pub(super) type Symbol = u32;
+/// A text in a [`ClusterTexts`].
+pub(super) type TextId = u32;
 
 /// The texts of one cluster, one behind the other.
 #[derive(Default)]
-pub(super) struct Symbols {
+pub(super) struct ClusterTexts {
     text: String,
     /// Where each of them ends.
     ends: Vec<u32>,
-    table: HashTable<Symbol>,
+    table: HashTable<TextId>,
 }
 
-impl Symbols {
+impl ClusterTexts {
     /// The number of `text`; `None` where there are 4 GiB of others.
-    pub(super) fn intern(&mut self, text: &str, hasher: &DefaultHashBuilder) -> Option<Symbol> {
+    pub(super) fn intern(&mut self, text: &str, hasher: &DefaultHashBuilder) -> Option<TextId> {
         let hash = hasher.hash_one(text);
         if let Some(symbol) = self.table.find(hash, |symbol| self.text(*symbol) == text) {
             return Some(*symbol);
         }
         let end = u32::try_from(self.text.len() + text.len()).ok()?;
-        let symbol = Symbol::try_from(self.ends.len()).ok()?;
+        let symbol = TextId::try_from(self.ends.len()).ok()?;
         if self.text.capacity() - self.text.len() < text.len() {
             self.text.reserve_exact((self.text.len() / 4).max(text.len()).max(64));
         }
@@ -40,7 +40,7 @@ impl Symbols {
     }
 
     /// The text of a number that [`intern`](Self::intern) gave.
-    pub(super) fn text(&self, symbol: Symbol) -> &str {
+    pub(super) fn text(&self, symbol: TextId) -> &str {
         text_of(&self.text, &self.ends, symbol)
     }
 
@@ -55,7 +55,7 @@ impl Symbols {
     }
 }
 
-fn text_of<'t>(text: &'t str, ends: &[u32], symbol: Symbol) -> &'t str {
+fn text_of<'t>(text: &'t str, ends: &[u32], symbol: TextId) -> &'t str {
     let at = symbol as usize;
     let start = at.checked_sub(1).map_or(0, |before| ends[before]);
     &text[start as usize..ends[at] as usize]
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn one_text_is_held_once() {
-        let (mut symbols, hasher) = (Symbols::default(), DefaultHashBuilder::default());
+        let (mut symbols, hasher) = (ClusterTexts::default(), DefaultHashBuilder::default());
         let texts = ["up", "", "job", "ü"];
         let numbers = texts.map(|text| symbols.intern(text, &hasher).unwrap());
         for _again in 0..2 {

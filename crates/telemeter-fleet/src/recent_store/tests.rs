@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use proptest::prelude::*;
 use telemeter_wire::{
-    Arena, Encoded, Label, Limits, MetricType, Points, Sample, SeriesSet,
-    exposition::{self, Escaping, Format},
+    Arena, DecodeLimits, Encoded, Label, MetricType, Points, Sample, SeriesSet,
+    exposition::{self, Escaping, ExpositionFormat},
 };
 
 use super::*;
@@ -23,7 +23,7 @@ fn store(max_bytes: usize) -> RecentStore {
 type Given<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
 
 /// Appends one sample to each of the series `name{labels}`.
-fn append(store: &RecentStore, cluster: &str, series: &[Given<'_>], ms: i64) -> Kept {
+fn append(store: &RecentStore, cluster: &str, series: &[Given<'_>], ms: i64) -> AppendCounts {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     for (name, labels, value) in series {
@@ -197,15 +197,15 @@ fn late_samples_and_native_histograms_are_counted_and_not_kept() {
     let store = store(1 << 20);
     assert_eq!(
         append(&store, "c", &[("up", &[], 1.0)], NOW_MS),
-        Kept { series: 1, samples: 1, late: 0, histograms: 0 }
+        AppendCounts { series: 1, samples: 1, late: 0, histograms: 0 }
     );
     let again = append(&store, "c", &[("up", &[], 2.0)], NOW_MS);
-    assert_eq!(again, Kept { series: 1, samples: 0, late: 1, histograms: 0 });
+    assert_eq!(again, AppendCounts { series: 1, samples: 0, late: 1, histograms: 0 });
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let histogram = Encoded { payload: &[0x22, 0], whole: None, samples: 1, newest_ms: Some(NOW_MS) };
     set.push(&[Label::new("__name__", "native")], MetricType::Untyped, Points::Encoded(histogram));
-    assert_eq!(store.append("c", &set, NOW_MS), Kept { series: 0, samples: 0, late: 0, histograms: 1 });
+    assert_eq!(store.append("c", &set, NOW_MS), AppendCounts { series: 0, samples: 0, late: 0, histograms: 1 });
     let detail = store.cluster("c", NOW_MS, everything, 0..10).unwrap();
     assert_eq!((detail.histograms, detail.cluster.series, detail.cluster.samples), (1, 1, 1));
     let old = Points::Sample(Sample { value: 1.0, timestamp_ms: Some(NOW_MS - 7_200_001) });
@@ -290,7 +290,7 @@ fn what_is_staged_is_kept_once_it_is_committed() {
     let (message, layout) = request(&["up", "build_info"], 4.0, NOW_MS);
     let staged = store.stage("c", layout.series(&message));
     assert_eq!((store.bytes(), selected(&store, NOW_MS, everything).len()), (0, 0), "the store has not answered");
-    assert_eq!(store.commit("c", &staged, NOW_MS), Kept { series: 2, samples: 2, ..Kept::default() });
+    assert_eq!(store.commit("c", &staged, NOW_MS), AppendCounts { series: 2, samples: 2, ..AppendCounts::default() });
     assert!(selected(&store, NOW_MS, everything).ends_with("up{_id=\"c\"} 4 1700000000000\n"));
     let row = store.cluster("c", NOW_MS, everything, 0..1).unwrap().found.rows.remove(0);
     assert_eq!(row.kind, MetricType::Counter);
@@ -321,7 +321,10 @@ fn what_happens_between_staging_and_committing() {
     assert_eq!(store.commit("c", &late, NOW_MS + 7_200_002).samples, 1);
     // Or go: then the next request brings them again.
     store.sweep(NOW_MS + 20_000_000);
-    assert_eq!(store.commit("c", &fresh, NOW_MS + 7_200_002), Kept { series: 1, samples: 1, late: 1, histograms: 0 });
+    assert_eq!(
+        store.commit("c", &fresh, NOW_MS + 7_200_002),
+        AppendCounts { series: 1, samples: 1, late: 1, histograms: 0 }
+    );
     assert_eq!(store.commit("c", &stage(&["b"], 5.0, NOW_MS + 7_200_003), NOW_MS + 7_200_003).samples, 1);
 }
 
@@ -358,21 +361,21 @@ fn lists_are_sorted_filtered_and_paged() {
         assert_eq!(found.matched, 3);
         found.rows.iter().map(|row| row.id.to_string()).collect::<String>()
     };
-    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 0..9), "abc");
-    assert_eq!(ids(ClusterOrder::Id, Order::Descending, 0..9), "cba");
-    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 1..2), "b");
-    assert_eq!(ids(ClusterOrder::Id, Order::Ascending, 7..9), "");
-    assert_eq!(ids(ClusterOrder::Series, Order::Ascending, 0..9), "abc");
-    assert_eq!(ids(ClusterOrder::Seen, Order::Descending, 0..9), "cba");
-    assert_eq!(store.clusters(NOW_MS, |id| id == "b", ClusterOrder::Id, Order::Ascending, 0..9).matched, 1);
-    let families = store.families(|_| true, FamilyOrder::Series, Order::Descending, 0..9).rows;
+    assert_eq!(ids(ClusterOrder::Id, SortOrder::Ascending, 0..9), "abc");
+    assert_eq!(ids(ClusterOrder::Id, SortOrder::Descending, 0..9), "cba");
+    assert_eq!(ids(ClusterOrder::Id, SortOrder::Ascending, 1..2), "b");
+    assert_eq!(ids(ClusterOrder::Id, SortOrder::Ascending, 7..9), "");
+    assert_eq!(ids(ClusterOrder::Series, SortOrder::Ascending, 0..9), "abc");
+    assert_eq!(ids(ClusterOrder::Seen, SortOrder::Descending, 0..9), "cba");
+    assert_eq!(store.clusters(NOW_MS, |id| id == "b", ClusterOrder::Id, SortOrder::Ascending, 0..9).matched, 1);
+    let families = store.families(|_| true, FamilyOrder::Series, SortOrder::Descending, 0..9).rows;
     assert_eq!(families[0], FamilyRow { name: "up".into(), clusters: 3, series: 6 });
     assert_eq!(families[1], FamilyRow { name: "alerts".into(), clusters: 1, series: 1 });
     let names =
         |by, order| store.families(|_| true, by, order, 0..9).rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
-    assert_eq!(names(FamilyOrder::Name, Order::Descending), ["up", "alerts"]);
+    assert_eq!(names(FamilyOrder::Name, SortOrder::Descending), ["up", "alerts"]);
     append(&store, "c", &[("zero", &[], 1.0)], NOW_MS + 9);
-    assert_eq!(names(FamilyOrder::Clusters, Order::Descending), ["up", "alerts", "zero"]);
+    assert_eq!(names(FamilyOrder::Clusters, SortOrder::Descending), ["up", "alerts", "zero"]);
     assert!(store.cluster("nobody", NOW_MS, everything, 0..1).is_none());
 }
 
@@ -452,7 +455,7 @@ fn threads_may_write_read_and_sweep_at_once() {
                     match push % 50 {
                         3 => store.sweep(NOW_MS + push),
                         7 => drop(selected(store, NOW_MS + push, everything)),
-                        11 => drop(store.families(|_| true, FamilyOrder::Name, Order::Ascending, 0..9)),
+                        11 => drop(store.families(|_| true, FamilyOrder::Name, SortOrder::Ascending, 0..9)),
                         _ => {}
                     }
                 }
@@ -484,7 +487,7 @@ proptest! {
             let left_out: usize = left_out.map_or(0, |line| line.split(' ').nth(1).unwrap().parse().unwrap());
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(Format::Text, text.as_bytes(), &Limits::default(), &mut set).expect("what a reader takes");
+            exposition::decode(ExpositionFormat::Text, text.as_bytes(), &DecodeLimits::default(), &mut set).expect("what a reader takes");
             let different: std::collections::BTreeSet<_> = set
                 .iter()
                 .map(|series| {

@@ -12,14 +12,14 @@ use telemeter_wire::{Label, MetricType, series::NAME_LABEL};
 
 use super::{
     RecentStore,
-    cluster::{Cluster, Series},
-    samples::Point,
-    symbols::Symbols,
+    cluster::{StoredCluster, StoredSeries},
+    samples::StoredPoint,
+    symbols::ClusterTexts,
 };
 
 /// All that is held, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
+pub struct StoreTotals {
     /// Clusters.
     pub clusters: usize,
     /// Those of them that wrote within [`LOOKBACK`](super::LOOKBACK).
@@ -40,7 +40,7 @@ pub struct Totals {
 
 /// Which way a list is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum SortOrder {
     /// Smallest, oldest, A first.
     #[default]
     Ascending,
@@ -50,7 +50,7 @@ pub enum Order {
 
 /// One page of a longer list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found<T> {
+pub struct FoundPage<T> {
     /// What stands on the page.
     pub rows: Vec<T>,
     /// How many there are on all pages.
@@ -73,7 +73,7 @@ pub enum ClusterOrder {
 
 /// A cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClusterRow {
+pub struct StoredClusterRow {
     /// Its ID.
     pub id: Arc<str>,
     /// When it was first seen, as far as is still known.
@@ -94,7 +94,7 @@ pub struct ClusterRow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterDetail {
     /// The cluster.
-    pub cluster: ClusterRow,
+    pub cluster: StoredClusterRow,
     /// How many metric names it has.
     pub families: usize,
     /// Series with native histograms only in its last push: seen, and not kept.
@@ -102,7 +102,7 @@ pub struct ClusterDetail {
     /// Bytes that it takes.
     pub bytes: usize,
     /// Its series, sorted by name, then by labels.
-    pub found: Found<SeriesRow>,
+    pub found: FoundPage<SeriesRow>,
 }
 
 /// A series.
@@ -115,7 +115,7 @@ pub struct SeriesRow {
     /// Its other labels.
     pub labels: Vec<(String, String)>,
     /// Its samples, oldest first; at least one.
-    pub points: Vec<Point>,
+    pub points: Vec<StoredPoint>,
 }
 
 /// What families are sorted by.
@@ -144,9 +144,9 @@ pub struct FamilyRow {
 impl RecentStore {
     /// The numbers.
     #[must_use]
-    pub fn totals(&self, now_ms: i64) -> Totals {
+    pub fn totals(&self, now_ms: i64) -> StoreTotals {
         let config = self.config();
-        let mut totals = Totals {
+        let mut totals = StoreTotals {
             clusters: 0,
             reporting: 0,
             series: 0,
@@ -172,9 +172,9 @@ impl RecentStore {
         now_ms: i64,
         matches: impl Fn(&str) -> bool,
         by: ClusterOrder,
-        order: Order,
+        order: SortOrder,
         page: Range<usize>,
-    ) -> Found<ClusterRow> {
+    ) -> FoundPage<StoredClusterRow> {
         // Light ones of all first: a page needs the rest of a hundred only.
         let mut all: Vec<(f64, Arc<str>)> = Vec::new();
         self.look(&mut all, |all, cluster| {
@@ -198,7 +198,7 @@ impl RecentStore {
             let shard = self.shard_of(&id).shard.lock();
             shard.cluster(&id).map(|cluster| row(cluster, now_ms))
         });
-        Found { rows: rows.collect(), matched }
+        FoundPage { rows: rows.collect(), matched }
     }
 
     /// A cluster, with a page of the series that `matches` answers `true` for; `None` where it is not held.
@@ -220,11 +220,11 @@ impl RecentStore {
             labels.extend(series.labels(symbols));
             matches(&labels)
         });
-        let all: Vec<&Series> = all.collect();
+        let all: Vec<&StoredSeries> = all.collect();
         let matched = all.len();
-        let by_name = |a: &&Series, b: &&Series| a.name(symbols).cmp(b.name(symbols));
-        let by_labels = |a: &&Series, b: &&Series| a.labels(symbols).cmp(b.labels(symbols));
-        let rows = page_of(all, Order::Ascending, page, by_name, by_labels);
+        let by_name = |a: &&StoredSeries, b: &&StoredSeries| a.name(symbols).cmp(b.name(symbols));
+        let by_labels = |a: &&StoredSeries, b: &&StoredSeries| a.labels(symbols).cmp(b.labels(symbols));
+        let rows = page_of(all, SortOrder::Ascending, page, by_name, by_labels);
         names.sort_unstable();
         names.dedup();
         Some(ClusterDetail {
@@ -232,7 +232,7 @@ impl RecentStore {
             families: names.len(),
             histograms: cluster.histograms,
             bytes: cluster.bytes(),
-            found: Found { rows: rows.into_iter().map(|series| series_row(series, symbols)).collect(), matched },
+            found: FoundPage { rows: rows.into_iter().map(|series| series_row(series, symbols)).collect(), matched },
         })
     }
 
@@ -242,9 +242,9 @@ impl RecentStore {
         &self,
         matches: impl Fn(&str) -> bool,
         by: FamilyOrder,
-        order: Order,
+        order: SortOrder,
         page: Range<usize>,
-    ) -> Found<FamilyRow> {
+    ) -> FoundPage<FamilyRow> {
         let mut all = HashMap::<String, (usize, usize)>::new();
         self.look(&mut all, |all, cluster| {
             let mut names: Vec<&str> = cluster.series.iter().map(|series| series.name(&cluster.symbols)).collect();
@@ -268,7 +268,7 @@ impl RecentStore {
             FamilyOrder::Series => a.series.cmp(&b.series),
         };
         let rows = page_of(rows, order, page, key, |a, b| a.name.cmp(&b.name));
-        Found { rows, matched }
+        FoundPage { rows, matched }
     }
 
     /// Shows every series that is held, those of a cluster one after the other: first its cluster's ID and its metric name
@@ -291,7 +291,7 @@ impl RecentStore {
         });
     }
 
-    fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &Cluster)) {
+    fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &StoredCluster)) {
         let _ = self.walk(state, visit, |_| ControlFlow::Continue(()));
     }
 }
@@ -305,15 +305,15 @@ pub const fn is_reporting(seen_ms: i64, now_ms: i64) -> bool {
 /// Sorts by `key` in `order`, equal ones by `name` from A on, and takes a page of that.
 fn page_of<T>(
     mut all: Vec<T>,
-    order: Order,
+    order: SortOrder,
     page: Range<usize>,
     key: impl Fn(&T, &T) -> Ordering,
     name: impl Fn(&T, &T) -> Ordering,
 ) -> Vec<T> {
     all.sort_unstable_by(|a, b| {
         let by_key = match order {
-            Order::Ascending => key(a, b),
-            Order::Descending => key(b, a),
+            SortOrder::Ascending => key(a, b),
+            SortOrder::Descending => key(b, a),
         };
         by_key.then_with(|| name(a, b))
     });
@@ -323,8 +323,8 @@ fn page_of<T>(
     all
 }
 
-fn row(cluster: &Cluster, now_ms: i64) -> ClusterRow {
-    ClusterRow {
+fn row(cluster: &StoredCluster, now_ms: i64) -> StoredClusterRow {
+    StoredClusterRow {
         id: Arc::clone(&cluster.id),
         since_ms: cluster.since_ms,
         seen_ms: cluster.seen_ms,
@@ -335,7 +335,7 @@ fn row(cluster: &Cluster, now_ms: i64) -> ClusterRow {
     }
 }
 
-fn series_row(series: &Series, symbols: &Symbols) -> SeriesRow {
+fn series_row(series: &StoredSeries, symbols: &ClusterTexts) -> SeriesRow {
     let labels = series.labels(symbols).filter(|label| label.name != NAME_LABEL);
     SeriesRow {
         name: series.name(symbols).to_owned(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     snapshot,
-    view::{ClusterView, Exchange, RefusalCount, Status, Thresholds},
+    view::{ClusterStatus, ClusterView, PastExchange, RefusalCount, Thresholds},
 };
 
 const NOW_MS: i64 = 1_795_330_875_000;
@@ -20,13 +20,13 @@ fn peer() -> IpAddr {
 
 /// An accepted upload of `cluster`.
 pub(crate) fn upload(registry: &Registry, cluster: &str, now_ms: i64, version: Option<&str>) {
-    registry.accept(&Accepted {
+    registry.accept(&AcceptedRequest {
         cluster,
-        route: Route::Upload,
+        route: ReportRoute::Upload,
         now_ms,
         peer: peer(),
         user_agent: "telemeter/0.1.0",
-        report: Some(Report {
+        report: Some(ReportSummary {
             series: 225,
             filtered: 7,
             bytes: 10_344,
@@ -37,9 +37,9 @@ pub(crate) fn upload(registry: &Registry, cluster: &str, now_ms: i64, version: O
 }
 
 pub(crate) fn refuse(registry: &Registry, cluster: &str, reason: Reason, now_ms: i64) {
-    let route = Route::Receive;
+    let route = ReportRoute::Receive;
     let user_agent = "Prometheus/3.1";
-    registry.refuse(&Refused { cluster, route, reason, status: 400, now_ms, peer: peer(), user_agent });
+    registry.refuse(&RefusedRequest { cluster, route, reason, status: 400, now_ms, peer: peer(), user_agent });
 }
 
 fn view(registry: &Registry, cluster: &str) -> ClusterView {
@@ -64,24 +64,25 @@ fn what_is_known_of_a_cluster() {
         assert_eq!(known.labels.iter().map(|label| &**label).collect::<Vec<_>>(), ["4.16.9", ""]);
         assert_eq!(known.last_refusal.unwrap().reason, Reason::Identity);
         let (first_ms, last_ms) = (start_ms + 271_000, start_ms + 272_000);
-        let (route, reason) = (Route::Receive, Reason::Identity);
+        let (route, reason) = (ReportRoute::Receive, Reason::Identity);
         assert_eq!(known.refusals, [RefusalCount { route, reason, status: 400, count: 2, first_ms, last_ms }]);
         assert!(!registry.labels_differ(id, &[Some("4.16.9"), None]));
         assert!(
             registry.labels_differ(id, &[Some("4.16.10"), None]) && registry.labels_differ(id, &[None, Some("AWS")])
         );
-        let refused = Outcome::Refused(Route::Receive, Reason::Identity);
-        assert_eq!(known.exchanges[0], Exchange { at_ms: start_ms + 272_000, outcome: refused });
+        let refused = RequestOutcome::Refused(ReportRoute::Receive, Reason::Identity);
+        assert_eq!(known.exchanges[0], PastExchange { at_ms: start_ms + 272_000, outcome: refused });
         assert_eq!(
             known.exchanges[3],
-            Exchange { at_ms: start_ms + 5000, outcome: Outcome::Accepted(Route::Upload) }.near(known.exchanges[3])
+            PastExchange { at_ms: start_ms + 5000, outcome: RequestOutcome::Accepted(ReportRoute::Upload) }
+                .near(known.exchanges[3])
         );
     }
     assert_eq!((registry.len(), registry.get("unknown", |_| ())), (2, None));
     assert!(registry.labels_differ("unknown", &[Some("4.16.9")]) && !registry.labels_differ("unknown", &[None, None]));
 }
 
-impl Exchange {
+impl PastExchange {
     /// This one, with the time of `other` where that is as near as it is kept.
     fn near(self, other: Self) -> Self {
         let near = (self.at_ms - other.at_ms).abs() <= 20_000;
@@ -99,21 +100,21 @@ fn silent_refused_new_and_reporting() {
     let last_ms = NOW_MS + 200_000;
     upload(&registry, "once", last_ms, None);
     refuse(&registry, "refused", Reason::RateLimited, last_ms);
-    assert_eq!(status("regular", last_ms), Status::New);
-    assert_eq!(status("regular", last_ms + 300_000), Status::New, "three intervals are not over yet");
-    assert_eq!(status("regular", last_ms + 301_000), Status::Silent);
-    assert_eq!(status("once", last_ms + 810_000), Status::New, "4m30s are assumed");
-    assert_eq!(status("once", last_ms + 811_000), Status::Silent);
-    assert_eq!(status("refused", last_ms + 1000), Status::Refused);
+    assert_eq!(status("regular", last_ms), ClusterStatus::New);
+    assert_eq!(status("regular", last_ms + 300_000), ClusterStatus::New, "three intervals are not over yet");
+    assert_eq!(status("regular", last_ms + 301_000), ClusterStatus::Silent);
+    assert_eq!(status("once", last_ms + 810_000), ClusterStatus::New, "4m30s are assumed");
+    assert_eq!(status("once", last_ms + 811_000), ClusterStatus::Silent);
+    assert_eq!(status("refused", last_ms + 1000), ClusterStatus::Refused);
     let day_ms = 24 * 60 * 60 * 1000;
     for number in 0..3 {
         upload(&registry, "regular", NOW_MS + day_ms + number * 60_000, None);
     }
-    assert_eq!(status("regular", NOW_MS + day_ms + 121_000), Status::Reporting);
+    assert_eq!(status("regular", NOW_MS + day_ms + 121_000), ClusterStatus::Reporting);
     refuse(&registry, "regular", Reason::Identity, NOW_MS + day_ms + 122_000);
-    assert_eq!(status("regular", NOW_MS + day_ms + 123_000), Status::Refused);
+    assert_eq!(status("regular", NOW_MS + day_ms + 123_000), ClusterStatus::Refused);
     upload(&registry, "regular", NOW_MS + day_ms + 124_000, None);
-    assert_eq!(status("regular", NOW_MS + day_ms + 125_000), Status::Reporting);
+    assert_eq!(status("regular", NOW_MS + day_ms + 125_000), ClusterStatus::Reporting);
 }
 
 #[test]
@@ -145,8 +146,8 @@ fn who_is_not_verified_pushes_nobody_out() {
     upload(&registry, "a", NOW_MS, None);
     upload(&registry, "b", NOW_MS, None);
     let claim = |cluster: &str, now_ms| {
-        let (route, reason) = (Route::Authorize, Reason::AuthorityRefused);
-        let refused = Refused { cluster, route, reason, status: 401, now_ms, peer: peer(), user_agent: "" };
+        let (route, reason) = (ReportRoute::Authorize, Reason::AuthorityRefused);
+        let refused = RefusedRequest { cluster, route, reason, status: 401, now_ms, peer: peer(), user_agent: "" };
         registry.refuse_claimed(&refused);
     };
     for number in 0..10_000 {
@@ -174,8 +175,8 @@ fn what_is_not_heard_from_for_long_is_forgotten() {
 fn one_cluster_with_many_user_agents_takes_nobody_elses() {
     let registry = registry(10);
     let agent = |cluster: &str, user_agent: &str, now_ms| {
-        let (route, reason) = (Route::Upload, Reason::Body);
-        registry.refuse(&Refused { cluster, route, reason, status: 503, now_ms, peer: peer(), user_agent });
+        let (route, reason) = (ReportRoute::Upload, Reason::Body);
+        registry.refuse(&RefusedRequest { cluster, route, reason, status: 503, now_ms, peer: peer(), user_agent });
     };
     agent("quiet", "quiet/1", NOW_MS);
     for number in 0..crate::symbols::MAX_SYMBOLS + 10 {

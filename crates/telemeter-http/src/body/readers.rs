@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::{BodyError, Buffer, BufferPool, broken};
-use crate::budget::{MemoryBudget, Reservation, Share};
+use crate::budget::{MemoryBudget, MemoryShare, Reservation};
 
 /// Room made at once for what a body announces, at most.
 const FIRST_RESERVE_BYTES: usize = 64 << 10;
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How fast a body has to arrive.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct BodyPace {
     /// For the whole of it.
     pub deadline: Duration,
     /// The least it may be on the average, once `grace` is over; 0: none.
@@ -52,31 +52,31 @@ pub struct Pace {
 /// One client holds at most a part of the share. Where the share is used up, bodies of the client that holds most are
 /// broken off, those first that arrive slowest.
 #[derive(Clone)]
-pub struct Readers(Arc<Shared>);
+pub struct Readers(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     budget: MemoryBudget,
     pool: BufferPool,
     keys: RandomState,
-    table: Mutex<Table>,
+    table: Mutex<WaitingBodies>,
 }
 
 /// Who sends a body: a keyed hash of what names the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Client(u64);
+pub struct BodyClient(u64);
 
 /// The bodies that had to wait for their bytes. One that was there at once never comes here.
 #[derive(Default)]
-struct Table {
+struct WaitingBodies {
     next_id: u64,
-    reads: HashMap<u64, Read>,
+    reads: HashMap<u64, BodyRead>,
     /// When nobody was found to make room, and for a client that would then hold how much.
     futile: Option<(Instant, usize)>,
-    clients: HashMap<Client, usize>,
+    clients: HashMap<BodyClient, usize>,
 }
 
-struct Read {
-    client: Client,
+struct BodyRead {
+    client: BodyClient,
     /// When bytes last arrived.
     arrived: Instant,
     arrived_bytes: usize,
@@ -93,25 +93,31 @@ impl Readers {
     /// With an empty table.
     #[must_use]
     pub fn new(budget: MemoryBudget, pool: BufferPool) -> Self {
-        Self(Arc::new(Shared { budget, pool, keys: RandomState::new(), table: Mutex::default() }))
+        Self(Arc::new(Inner { budget, pool, keys: RandomState::new(), table: Mutex::default() }))
     }
 
     /// Whoever is named so.
-    pub fn client(&self, name: impl Hash) -> Client {
-        Client(self.0.keys.hash_one(name))
+    pub fn client(&self, name: impl Hash) -> BodyClient {
+        BodyClient(self.0.keys.hash_one(name))
     }
 
     /// What bodies of one client hold at most while they are read, where one may have so many bytes.
     #[must_use]
     pub fn part_of_a_client(budget: &MemoryBudget, cap_bytes: usize) -> usize {
-        (budget.capacity_bytes(Share::Bodies) / CLIENT_PART).max(cap_bytes)
+        (budget.capacity_bytes(MemoryShare::Bodies) / CLIENT_PART).max(cap_bytes)
     }
 
     /// Reads the whole of `body`, of at most `cap_bytes`. Trailers are let go.
     ///
     /// # Errors
     /// [`BodyError`].
-    pub async fn read(&self, body: Body, client: Client, cap_bytes: usize, pace: &Pace) -> Result<Buffer, BodyError> {
+    pub async fn read(
+        &self,
+        body: Body,
+        client: BodyClient,
+        cap_bytes: usize,
+        pace: &BodyPace,
+    ) -> Result<Buffer, BodyError> {
         let declared_bytes = body.size_hint().lower();
         if declared_bytes > cap_bytes as u64 {
             return Err(BodyError::TooLarge { cap_bytes });
@@ -155,17 +161,17 @@ impl Readers {
     }
 }
 
-impl Shared {
+impl Inner {
     /// Whether so many bytes would fit now.
     fn has_room(&self, bytes: usize) -> bool {
-        self.budget.used_bytes(Share::Bodies) + bytes <= self.budget.capacity_bytes(Share::Bodies)
+        self.budget.used_bytes(MemoryShare::Bodies) + bytes <= self.budget.capacity_bytes(MemoryShare::Bodies)
     }
 }
 
 /// One body being read.
 struct Reading<'a> {
-    shared: &'a Shared,
-    client: Client,
+    shared: &'a Inner,
+    client: BodyClient,
     cap_bytes: usize,
     first_bytes: usize,
     started: Instant,
@@ -205,16 +211,16 @@ impl Reading<'_> {
 
     /// Counts `more` bytes as held; `arrived` have arrived.
     fn reserve(&mut self, more: usize, arrived_bytes: usize) -> Result<(), BodyError> {
-        let Shared { budget, table, .. } = self.shared;
+        let Inner { budget, table, .. } = self.shared;
         if more == 0 && self.id.is_none() {
             return Ok(());
         }
-        let mut fits = budget.acquire(Share::Bodies, more);
+        let mut fits = budget.acquire(MemoryShare::Bodies, more);
         if self.id.is_some() || !fits {
             let mut table = table.lock();
             if table.is_evicted(self.id) {
                 if fits {
-                    budget.release(Share::Bodies, more);
+                    budget.release(MemoryShare::Bodies, more);
                 }
                 return Err(BodyError::NoRoom);
             }
@@ -222,13 +228,13 @@ impl Reading<'_> {
             let of_client = table.clients.get(&self.client).copied().unwrap_or_default();
             let is_fair = self.id.is_none() || of_client + more <= part;
             if !fits && is_fair {
-                let bytes = more.max(budget.capacity_bytes(Share::Bodies) / EVICTED_PART);
-                let is_slow = self.id.and_then(|id| table.reads.get(&id)).is_some_and(Read::is_slow);
+                let bytes = more.max(budget.capacity_bytes(MemoryShare::Bodies) / EVICTED_PART);
+                let is_slow = self.id.and_then(|id| table.reads.get(&id)).is_some_and(BodyRead::is_slow);
                 table.evict(budget, (self.client, is_slow), of_client + more, bytes);
-                fits = budget.acquire(Share::Bodies, more);
+                fits = budget.acquire(MemoryShare::Bodies, more);
             }
             if !is_fair && fits {
-                budget.release(Share::Bodies, more);
+                budget.release(MemoryShare::Bodies, more);
             }
             if !is_fair || !fits {
                 return Err(BodyError::NoRoom);
@@ -237,7 +243,7 @@ impl Reading<'_> {
         }
         match &mut self.reservation {
             Some(reservation) => reservation.add_acquired(more),
-            None => self.reservation = Some(Reservation::of_acquired(budget, Share::Bodies, more)),
+            None => self.reservation = Some(Reservation::of_acquired(budget, MemoryShare::Bodies, more)),
         }
         Ok(())
     }
@@ -258,7 +264,7 @@ impl Reading<'_> {
                 table.next_id += 1;
                 let held_bytes = self.reservation.as_ref().map_or(0, Reservation::bytes);
                 *table.clients.entry(self.client).or_default() += held_bytes;
-                let read = Read {
+                let read = BodyRead {
                     client: self.client,
                     arrived: Instant::now(),
                     arrived_bytes: self.buffer.len(),
@@ -276,7 +282,7 @@ impl Reading<'_> {
     }
 
     /// Whether it still arrives as it should, and how much time is left.
-    fn check(&self, pace: &Pace) -> Result<Duration, BodyError> {
+    fn check(&self, pace: &BodyPace) -> Result<Duration, BodyError> {
         let took = self.started.elapsed();
         let left = pace.deadline.checked_sub(took).filter(|left| !left.is_zero()).ok_or(BodyError::Timeout)?;
         let wanted = u128::from(pace.min_bytes_per_second) * took.as_millis() / 1000;
@@ -317,7 +323,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-impl Table {
+impl WaitingBodies {
     fn is_evicted(&self, id: Option<u64>) -> bool {
         id.and_then(|id| self.reads.get(&id)).is_some_and(|read| read.evicted)
     }
@@ -329,7 +335,7 @@ impl Table {
         *self.clients.entry(read.client).or_default() += more;
     }
 
-    fn give_back(&mut self, client: Client, bytes: usize) {
+    fn give_back(&mut self, client: BodyClient, bytes: usize) {
         if let Some(of_client) = self.clients.get_mut(&client) {
             *of_client -= bytes;
             if *of_client == 0 {
@@ -347,14 +353,14 @@ impl Table {
     fn evict(
         &mut self,
         budget: &MemoryBudget,
-        (client, client_is_slow): (Client, bool),
+        (client, client_is_slow): (BodyClient, bool),
         wanted_bytes: usize,
         bytes: usize,
     ) {
         if self.futile.is_some_and(|(at, least)| wanted_bytes >= least && at.elapsed() < FUTILE) {
             return;
         }
-        let of = |client: &Client| self.clients.get(client).copied().unwrap_or_default();
+        let of = |client: &BodyClient| self.clients.get(client).copied().unwrap_or_default();
         let least = if client_is_slow { of(&client) } else { 0 };
         let candidates = self.reads.iter().filter_map(|(id, read)| {
             let (held, is_slow) = (of(&read.client), read.is_slow());
@@ -375,7 +381,7 @@ impl Table {
             let held = std::mem::take(&mut read.held_bytes);
             read.evicted = true;
             read.waker.wake_by_ref();
-            budget.release(Share::Bodies, held);
+            budget.release(MemoryShare::Bodies, held);
             freed += held;
             let client = read.client;
             self.give_back(client, held);
@@ -383,7 +389,7 @@ impl Table {
     }
 }
 
-impl Read {
+impl BodyRead {
     fn arrive(&mut self, arrived_bytes: usize) {
         if arrived_bytes == self.arrived_bytes {
             return;

@@ -9,7 +9,7 @@ const FALLBACK_BYTES: usize = 1 << 30;
 
 /// Where a limit comes from, for the line at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum LimitSource {
     /// It was given.
     Flag,
     /// 75 % of the limit of the cgroup.
@@ -18,7 +18,7 @@ pub enum Source {
     Fallback,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for LimitSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Flag => "--memory-limit",
@@ -30,11 +30,11 @@ impl fmt::Display for Source {
 
 /// 75 % of the limit of this process' cgroup (version 2 or 1), else 1 GiB.
 #[must_use]
-pub fn default_limit() -> (usize, Source) {
+pub fn default_limit() -> (usize, LimitSource) {
     let memberships = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     match cgroup_limit(Path::new("/sys/fs/cgroup"), &memberships) {
-        Some(bytes) => (bytes / 4 * 3, Source::Cgroup),
-        None => (FALLBACK_BYTES, Source::Fallback),
+        Some(bytes) => (bytes / 4 * 3, LimitSource::Cgroup),
+        None => (FALLBACK_BYTES, LimitSource::Fallback),
     }
 }
 

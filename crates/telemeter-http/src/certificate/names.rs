@@ -38,8 +38,8 @@ pub(crate) struct Signature {
 impl Signature {
     /// Of a certificate in DER; `None` where it is none.
     pub(crate) fn of(der: &[u8]) -> Option<Self> {
-        let certificate = Reader(der).content(SEQUENCE)?;
-        let mut fields = Reader(Reader(certificate).content(SEQUENCE)?);
+        let certificate = DerReader(der).content(SEQUENCE)?;
+        let mut fields = DerReader(DerReader(certificate).content(SEQUENCE)?);
         if fields.0.first() == Some(&VERSION) {
             fields.next(VERSION)?;
         }
@@ -67,9 +67,9 @@ pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String>
 }
 
 /// What is left of a value in DER.
-struct Reader<'d>(&'d [u8]);
+struct DerReader<'d>(&'d [u8]);
 
-impl<'d> Reader<'d> {
+impl<'d> DerReader<'d> {
     /// The content of the element that comes next, which is to have this tag.
     fn next(&mut self, tag: u8) -> Option<&'d [u8]> {
         let (found, content) = self.element()?;
@@ -102,11 +102,11 @@ impl<'d> Reader<'d> {
 
 /// A name on one line, without what could play with a terminal.
 fn shown(name: &[u8]) -> Option<String> {
-    let (mut name, mut text) = (Reader(name), String::new());
+    let (mut name, mut text) = (DerReader(name), String::new());
     while !name.0.is_empty() {
-        let mut set = Reader(name.next(SET)?);
+        let mut set = DerReader(name.next(SET)?);
         while !set.0.is_empty() {
-            let mut pair = Reader(set.next(SEQUENCE)?);
+            let mut pair = DerReader(set.next(SEQUENCE)?);
             let identifier = pair.next(OBJECT_IDENTIFIER)?;
             let (_, value) = pair.element()?;
             let [0x55, 4, attribute] = identifier else { continue };

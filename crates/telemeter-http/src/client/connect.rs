@@ -25,10 +25,10 @@ pub(super) use self::proxy::{Proxies, ProxyKind, ProxyServer};
 pub use self::resolver::Resolver;
 use super::early_answer::ReadsAfterFailedWrite;
 use super::error::{ConnectError, seconds};
-use super::metrics::{Event, Making, OutboundHandshakes, OutboundMetrics};
+use super::metrics::{ConnectEvent, ConnectTimer, OutboundHandshakes, OutboundMetrics};
 use super::probe::ConnectStage;
 use super::sessions::Sessions;
-use super::tls::Tls;
+use super::tls::OutboundTls;
 use super::verifier::Verifier;
 use super::words;
 
@@ -72,14 +72,14 @@ impl Origin {
 
 /// The step that a connection in the making is at; and where it is a probe, all steps so far.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct ConnectProgress {
     step: Mutex<String>,
-    steps: Option<Mutex<Vec<Recorded>>>,
+    steps: Option<Mutex<Vec<RecordedStep>>>,
 }
 
 /// A step of a probe.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(super) struct RecordedStep {
     pub(super) stage: ConnectStage,
     /// What was done: `looking up store.example`.
     pub(super) tried: String,
@@ -88,7 +88,7 @@ pub(super) struct Recorded {
     pub(super) found: Option<(Instant, String)>,
 }
 
-impl Progress {
+impl ConnectProgress {
     /// Keeps every step.
     pub(super) fn recording() -> Self {
         Self { step: Mutex::default(), steps: Some(Mutex::default()) }
@@ -97,7 +97,7 @@ impl Progress {
     fn set(&self, stage: ConnectStage, step: impl Into<String>) {
         let tried = step.into();
         if let Some(steps) = &self.steps {
-            steps.lock().push(Recorded { stage, tried: tried.clone(), began: Instant::now(), found: None });
+            steps.lock().push(RecordedStep { stage, tried: tried.clone(), began: Instant::now(), found: None });
         }
         *self.step.lock() = tried;
     }
@@ -116,7 +116,7 @@ impl Progress {
     }
 
     /// The steps that were kept.
-    pub(super) fn into_steps(self) -> Vec<Recorded> {
+    pub(super) fn into_steps(self) -> Vec<RecordedStep> {
         self.steps.map(Mutex::into_inner).unwrap_or_default()
     }
 }
@@ -133,7 +133,7 @@ struct TlsSettings {
 
 /// A connection that requests can be sent on.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(super) enum OutboundConnection {
     H1(http1::SendRequest<Full<Bytes>>),
     H2(http2::SendRequest<Full<Bytes>>),
 }
@@ -141,7 +141,7 @@ pub(super) enum Connection {
 /// Whatever bytes go over.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-type Stream = Box<dyn Duplex>;
+type OutboundStream = Box<dyn Duplex>;
 
 /// How connections are made.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(
-        tls: Tls,
+        tls: OutboundTls,
         proxies: &Proxies,
         config: &super::OutboundConfig,
         metrics: Option<OutboundMetrics>,
@@ -188,7 +188,11 @@ impl Connector {
     }
 
     /// Makes a connection; all of it within the deadline for that.
-    pub(super) async fn connect(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(
+        &self,
+        origin: &Origin,
+        progress: &ConnectProgress,
+    ) -> Result<OutboundConnection, ConnectError> {
         match timeout(self.connect_timeout, self.make(origin, progress)).await {
             Ok(made) => made,
             Err(_elapsed) => {
@@ -199,8 +203,8 @@ impl Connector {
         }
     }
 
-    async fn make(&self, origin: &Origin, progress: &Progress) -> Result<Connection, ConnectError> {
-        let making = &Making::begin(self.metrics.as_ref(), self.client);
+    async fn make(&self, origin: &Origin, progress: &ConnectProgress) -> Result<OutboundConnection, ConnectError> {
+        let making = &ConnectTimer::begin(self.metrics.as_ref(), self.client);
         let stream = match &origin.proxy {
             None => {
                 let stream = dial::dial(&self.resolver, &origin.host, origin.port, progress, making).await?;
@@ -220,11 +224,11 @@ impl Connector {
         &self,
         proxy: &ProxyServer,
         origin: &Origin,
-        progress: &Progress,
-        making: &Making<'_>,
-    ) -> Result<Stream, ConnectError> {
+        progress: &ConnectProgress,
+        making: &ConnectTimer<'_>,
+    ) -> Result<OutboundStream, ConnectError> {
         let stream = dial::dial(&self.resolver, &proxy.host, proxy.port, progress, making).await?;
-        let mut stream: Stream = Box::new(ReadsAfterFailedWrite::new(stream));
+        let mut stream: OutboundStream = Box::new(ReadsAfterFailedWrite::new(stream));
         if let (ProxyKind::Https, Some(tls)) = (proxy.kind, &self.proxy_tls) {
             stream = self.secure(tls, (&proxy.host, proxy.port), stream, progress, making).await?.0;
         }
@@ -251,16 +255,16 @@ impl Connector {
         &self,
         tls: &TlsSettings,
         (host, port): (&str, u16),
-        stream: Stream,
-        progress: &Progress,
-        making: &Making<'_>,
-    ) -> Result<(Stream, bool), ConnectError> {
+        stream: OutboundStream,
+        progress: &ConnectProgress,
+        making: &ConnectTimer<'_>,
+    ) -> Result<(OutboundStream, bool), ConnectError> {
         progress.set(ConnectStage::Tls, format!("in the TLS handshake with {host}"));
-        making.reached(Event::TlsStart);
+        making.reached(ConnectEvent::TlsStart);
         let shaken = timeout(self.handshake_timeout, handshake::handshake(tls, host, port, stream, progress)).await;
-        making.reached(Event::TlsDone);
+        making.reached(ConnectEvent::TlsDone);
         match shaken {
-            Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as Stream, is_h2)),
+            Ok(outcome) => outcome.map(|(stream, is_h2)| (Box::new(stream) as OutboundStream, is_h2)),
             Err(_elapsed) => {
                 let limit = seconds(self.handshake_timeout);
                 let text = format!("the TLS handshake with {host} was not done within {limit}");
@@ -271,7 +275,7 @@ impl Connector {
 }
 
 /// Begins HTTP on a stream; a task of its own drives it from then on.
-async fn speak(stream: Stream, is_h2: bool) -> Result<Connection, ConnectError> {
+async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection, ConnectError> {
     let failed = |error: hyper::Error| {
         ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error))).advise(words::advice::CLOSED)
     };
@@ -281,11 +285,11 @@ async fn speak(stream: Stream, is_h2: bool) -> Result<Connection, ConnectError> 
         builder.timer(TokioTimer::new()).keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_TIMEOUT);
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         tokio::spawn(run(connection));
-        return Ok(Connection::H2(sender));
+        return Ok(OutboundConnection::H2(sender));
     }
     let (sender, connection) = http1::handshake(io).await.map_err(failed)?;
     tokio::spawn(run(connection));
-    Ok(Connection::H1(sender))
+    Ok(OutboundConnection::H1(sender))
 }
 
 async fn run(connection: impl Future<Output = Result<(), hyper::Error>>) {

@@ -32,7 +32,7 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
         return String::new();
     }
     let text = redacted(&text, secrets.iter().copied().filter(|secret| secret.len() >= 4));
-    let mut words = Words { out: String::new(), hides_next: false, named: false };
+    let mut words = ExcerptText { out: String::new(), hides_next: false, named: false };
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         words.push(word);
         if words.out.len() > EXCERPT_BYTES {
@@ -59,7 +59,7 @@ pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> S
 }
 
 /// Words on one line, as far as they may be shown.
-struct Words {
+struct ExcerptText {
     out: String,
     /// Whether the last word says that the next one is a secret.
     hides_next: bool,
@@ -67,7 +67,7 @@ struct Words {
     named: bool,
 }
 
-impl Words {
+impl ExcerptText {
     fn push(&mut self, word: &str) {
         if !self.out.is_empty() {
             self.out.push(' ');

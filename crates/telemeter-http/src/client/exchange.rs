@@ -10,41 +10,41 @@ use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 use url::Position;
 
-use super::connect::{Connection, Origin};
+use super::connect::{Origin, OutboundConnection};
 use super::error::seconds;
 use super::gunzip::Gunzip;
-use super::opened::Opened;
+use super::opened::OpenAnswer;
 use super::redact::target;
-use super::replay::{self, Failed};
-use super::{Outbound, OutboundError, Request, words};
+use super::replay::{self, FailedExchange};
+use super::{Outbound, OutboundError, OutboundRequest, words};
 
 /// So often is a request sent on another connection, where the one that it was to go on had just been closed.
 const MAX_TRIES: u32 = 4;
 
 /// Which connection a request goes out on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Route {
+pub(super) enum ConnectionPath {
     /// One that is kept, where there is one.
     Any,
     /// One that no request went over before, with what is left until the deadline of the first try.
     New { deadline: Instant },
 }
 
-type Message = http::Request<Full<Bytes>>;
+type RequestMessage = http::Request<Full<Bytes>>;
 
 impl Outbound {
     /// Sends a request and waits for the head of its answer. The clock of the answer begins when there is a connection.
-    pub(super) async fn begin(&self, request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
-        Ok(self.begin_on(request, cap_bytes, Route::Any).await?)
+    pub(super) async fn begin(&self, request: OutboundRequest, cap_bytes: usize) -> Result<OpenAnswer, OutboundError> {
+        Ok(self.begin_on(request, cap_bytes, ConnectionPath::Any).await?)
     }
 
     /// The same, on any connection or on a new one.
     pub(super) async fn begin_on(
         &self,
-        mut request: Request,
+        mut request: OutboundRequest,
         cap_bytes: usize,
-        route: Route,
-    ) -> Result<Opened, Failed> {
+        route: ConnectionPath,
+    ) -> Result<OpenAnswer, FailedExchange> {
         let config = &self.shared.config;
         self.complete(&mut request);
         let limit = request.timeout.unwrap_or(config.timeout);
@@ -53,21 +53,21 @@ impl Outbound {
             tries += 1;
             let pool = self.shared.current.load().pool.clone();
             let (mut lease, deadline) = match route {
-                Route::Any => {
+                ConnectionPath::Any => {
                     let lease = pool.lease(&request.url, config.connection_wait).await?;
                     (lease, Instant::now() + limit)
                 }
-                Route::New { deadline } => {
+                ConnectionPath::New { deadline } => {
                     let wait = config.connection_wait.min(deadline - Instant::now());
                     (pool.lease_new(&request.url, wait).await?, deadline)
                 }
             };
             let Some(mut connection) = lease.take() else { continue };
-            let message = message(&mut request, &lease.origin, matches!(connection, Connection::H2(_)))?;
+            let message = message(&mut request, &lease.origin, matches!(connection, OutboundConnection::H2(_)))?;
             let sent = async {
                 match &mut connection {
-                    Connection::H1(connection) => connection.try_send_request(message).await,
-                    Connection::H2(connection) => connection.try_send_request(message).await,
+                    OutboundConnection::H1(connection) => connection.try_send_request(message).await,
+                    OutboundConnection::H2(connection) => connection.try_send_request(message).await,
                 }
             };
             let about = |what: &str| format!("{what} ({})", lease.origin.path());
@@ -86,7 +86,7 @@ impl Outbound {
                             words::of_exchange(&error, lease.origin.is_https)
                         );
                         let closed_unanswered = Some(deadline).filter(|_| lease.is_reused && replay::is_closed(&error));
-                        return Err(Failed { error: OutboundError::Broken(about(&text)), closed_unanswered });
+                        return Err(FailedExchange { error: OutboundError::Broken(about(&text)), closed_unanswered });
                     }
                 },
                 Err(_elapsed) => {
@@ -100,7 +100,7 @@ impl Outbound {
             if declared.is_some_and(|bytes| bytes > cap_bytes as u64) {
                 return Err(OutboundError::TooLarge { cap_bytes, target: target(&request.url) }.into());
             }
-            return Ok(Opened {
+            return Ok(OpenAnswer {
                 status: parts.status,
                 headers: parts.headers,
                 body,
@@ -118,7 +118,7 @@ impl Outbound {
     }
 
     /// The headers that every request has.
-    fn complete(&self, request: &mut Request) {
+    fn complete(&self, request: &mut OutboundRequest) {
         request.authorize_from_url();
         let headers = &mut request.headers;
         if !headers.contains_key(header::USER_AGENT) {
@@ -132,7 +132,7 @@ impl Outbound {
 
 /// The request as it goes over the wire. Its headers go along; a connection on HTTP/2 may refuse it later on, so there
 /// they stay, too.
-fn message(request: &mut Request, origin: &Origin, is_h2: bool) -> Result<Message, OutboundError> {
+fn message(request: &mut OutboundRequest, origin: &Origin, is_h2: bool) -> Result<RequestMessage, OutboundError> {
     let path = &request.url[Position::BeforePath..Position::AfterQuery];
     let uri = if is_h2 || origin.is_forwarded() {
         let scheme = if origin.is_https { "https" } else { "http" };
@@ -143,7 +143,7 @@ fn message(request: &mut Request, origin: &Origin, is_h2: bool) -> Result<Messag
     let Some(uri) = uri else {
         return Err(OutboundError::Setup(format!("{} cannot be asked for", target(&request.url))));
     };
-    let mut message = Message::new(Full::from(request.body.clone().unwrap_or_default()));
+    let mut message = RequestMessage::new(Full::from(request.body.clone().unwrap_or_default()));
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = uri;
     if is_h2 {
@@ -161,7 +161,7 @@ fn message(request: &mut Request, origin: &Origin, is_h2: bool) -> Result<Messag
 }
 
 /// The request as it was, where the peer has seen or processed nothing of it; else what went wrong.
-fn take_unsent(mut error: TrySendError<Message>, request: &mut Request) -> Result<(), hyper::Error> {
+fn take_unsent(mut error: TrySendError<RequestMessage>, request: &mut OutboundRequest) -> Result<(), hyper::Error> {
     if let Some(message) = error.take_message() {
         request.headers = message.into_parts().0.headers;
         request.headers.remove(header::HOST);

@@ -14,7 +14,7 @@ const STEP_BYTES: usize = 4096;
 /// A body in gzip.
 #[derive(Debug)]
 pub(super) struct Gunzip {
-    decoder: MultiGzDecoder<Output>,
+    decoder: MultiGzDecoder<DecodedBytes>,
     input: Bytes,
     is_empty: bool,
 }
@@ -30,7 +30,7 @@ pub(super) enum GunzipError {
 
 /// What was decoded; no more than there is room for.
 #[derive(Debug, Default)]
-struct Output {
+struct DecodedBytes {
     bytes: Vec<u8>,
     room: usize,
     is_full: bool,
@@ -45,7 +45,7 @@ impl Gunzip {
         }
         headers.remove(header::CONTENT_ENCODING);
         headers.remove(header::CONTENT_LENGTH);
-        Some(Self { decoder: MultiGzDecoder::new(Output::default()), input: Bytes::new(), is_empty: true })
+        Some(Self { decoder: MultiGzDecoder::new(DecodedBytes::default()), input: Bytes::new(), is_empty: true })
     }
 
     /// Takes what came.
@@ -87,7 +87,7 @@ impl Gunzip {
     }
 }
 
-impl Write for Output {
+impl Write for DecodedBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() > self.room {
             self.is_full = true;

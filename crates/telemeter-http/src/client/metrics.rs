@@ -73,7 +73,7 @@ struct EventLabels {
 
 /// A step in the making of a connection. Source: Go, `promhttp.InstrumentTrace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum ConnectEvent {
     DnsStart,
     DnsDone,
     TlsStart,
@@ -82,24 +82,24 @@ pub(super) enum Event {
 
 /// The making of one connection, from its beginning on.
 #[derive(Debug)]
-pub(super) struct Making<'a> {
+pub(super) struct ConnectTimer<'a> {
     metrics: Option<(&'a OutboundMetrics, &'static str)>,
     began: Instant,
 }
 
-impl<'a> Making<'a> {
+impl<'a> ConnectTimer<'a> {
     pub(super) fn begin(metrics: Option<&'a OutboundMetrics>, client: &'static str) -> Self {
         Self { metrics: metrics.map(|metrics| (metrics, client)), began: Instant::now() }
     }
 
     /// Notes when a step was reached.
-    pub(super) fn reached(&self, event: Event) {
+    pub(super) fn reached(&self, event: ConnectEvent) {
         let Some((metrics, client)) = self.metrics else { return };
         let (family, event) = match event {
-            Event::DnsStart => (&metrics.dns, "dns_start"),
-            Event::DnsDone => (&metrics.dns, "dns_done"),
-            Event::TlsStart => (&metrics.tls, "tls_handshake_start"),
-            Event::TlsDone => (&metrics.tls, "tls_handshake_done"),
+            ConnectEvent::DnsStart => (&metrics.dns, "dns_start"),
+            ConnectEvent::DnsDone => (&metrics.dns, "dns_done"),
+            ConnectEvent::TlsStart => (&metrics.tls, "tls_handshake_start"),
+            ConnectEvent::TlsDone => (&metrics.tls, "tls_handshake_done"),
         };
         family.get_or_create(&EventLabels { client, event }).observe(self.began.elapsed().as_secs_f64());
     }

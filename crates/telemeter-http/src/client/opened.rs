@@ -9,24 +9,24 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::connect::Connection;
+use super::connect::OutboundConnection;
 use super::error::seconds;
 use super::gunzip::{Gunzip, GunzipError};
-use super::pool::Lease;
+use super::pool::PoolLease;
 use super::redact::target;
-use super::{Answer, Outbound, OutboundError, Redirects, Request, redact, words};
+use super::{Answer, Outbound, OutboundError, OutboundRequest, Redirects, redact, words};
 use crate::propagate;
 
 /// An answer whose head is here and whose body is on its way. The deadline of the answer goes on.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenAnswer {
     /// Its status; a redirect that is not followed is one like any other.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
     pub(super) body: Incoming,
     pub(super) gunzip: Option<Gunzip>,
-    pub(super) connection: Option<(Lease, Connection)>,
+    pub(super) connection: Option<(PoolLease, OutboundConnection)>,
     pub(super) through: Option<String>,
     pub(super) url: Url,
     pub(super) deadline: Instant,
@@ -39,14 +39,14 @@ pub struct Opened {
 }
 
 impl Outbound {
-    /// As [`send`](Self::send), but leaves the body, of at most `cap_bytes`, to [`Opened::chunk`]; and follows redirects
+    /// As [`send`](Self::send), but leaves the body, of at most `cap_bytes`, to [`OpenAnswer::chunk`]; and follows redirects
     /// where the configuration says so.
     ///
     /// The metrics and the log of round trips count until the head is here.
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub async fn open(&self, mut request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+    pub async fn open(&self, mut request: OutboundRequest, cap_bytes: usize) -> Result<OpenAnswer, OutboundError> {
         propagate::inject(request.headers_mut());
         let config = &self.shared.config;
         let trip = config.verbose.then(|| redact::RoundTrip::of(&request));
@@ -74,7 +74,7 @@ impl Outbound {
     }
 }
 
-impl Opened {
+impl OpenAnswer {
     /// The part of the body that arrived next, never an empty one; `None` at its end.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
-use super::connect::{Connection, Connector, Origin, Progress, Proxies};
+use super::connect::{ConnectProgress, Connector, Origin, OutboundConnection, Proxies};
 use super::error::{ConnectError, OutboundError, seconds};
 use super::redact::target;
 
@@ -55,30 +55,30 @@ struct Hosts {
 struct Host {
     origin: Arc<Origin>,
     /// HTTP/1.1: each serves one request at a time. The last one used is used next.
-    idle: Vec<(Connection, Instant)>,
+    idle: Vec<(OutboundConnection, Instant)>,
     /// HTTP/2: one serves all. With the time when it was last given out.
-    shared: Option<(Connection, Instant)>,
-    waiting: VecDeque<oneshot::Sender<Result<Lease, ConnectError>>>,
+    shared: Option<(OutboundConnection, Instant)>,
+    waiting: VecDeque<oneshot::Sender<Result<PoolLease, ConnectError>>>,
     /// How many are being made.
     connecting: usize,
     /// The step that the latest of these is at.
-    progress: Arc<Progress>,
+    progress: Arc<ConnectProgress>,
 }
 
 /// A connection for one request. One that was not sent on goes back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
-    connection: Option<Connection>,
+pub(super) struct PoolLease {
+    connection: Option<OutboundConnection>,
     pub(super) origin: Arc<Origin>,
     /// Whether other requests went over it before: then the peer may be about to close it.
     pub(super) is_reused: bool,
     pool: Arc<Inner>,
 }
 
-enum Checkout {
-    Ready(Lease),
-    AlmostReady(Lease),
-    Wait(oneshot::Receiver<Result<Lease, ConnectError>>, Arc<Origin>, Arc<Progress>),
+enum PoolCheckout {
+    Ready(PoolLease),
+    AlmostReady(PoolLease),
+    Wait(oneshot::Receiver<Result<PoolLease, ConnectError>>, Arc<Origin>, Arc<ConnectProgress>),
 }
 
 impl Pool {
@@ -87,16 +87,16 @@ impl Pool {
     }
 
     /// A connection to this URL's origin, for which the caller waits so long at most.
-    pub(super) async fn lease(&self, url: &Url, wait: Duration) -> Result<Lease, OutboundError> {
+    pub(super) async fn lease(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         let (receiver, origin, progress) = loop {
             match self.0.check_out(url)? {
-                Checkout::Ready(lease) => return Ok(lease),
-                Checkout::AlmostReady(mut lease) => {
+                PoolCheckout::Ready(lease) => return Ok(lease),
+                PoolCheckout::AlmostReady(mut lease) => {
                     if lease.becomes_ready().await {
                         return Ok(lease);
                     }
                 }
-                Checkout::Wait(receiver, origin, progress) => break (receiver, origin, progress),
+                PoolCheckout::Wait(receiver, origin, progress) => break (receiver, origin, progress),
             }
         };
         let error = match timeout(wait, receiver).await {
@@ -115,10 +115,10 @@ impl Pool {
 
     /// A connection that no request went over before. Kept ones are closed on the way: one of their age was closed by the
     /// peer. HTTP/2 notices that itself, and its connection is shared at once.
-    pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<Lease, OutboundError> {
+    pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         for _ in 0..=MAX_IDLE {
             let lease = self.lease(url, wait).await?;
-            if !lease.is_reused || matches!(lease.connection, Some(Connection::H2(_))) {
+            if !lease.is_reused || matches!(lease.connection, Some(OutboundConnection::H2(_))) {
                 return Ok(lease);
             }
             drop(lease.forget());
@@ -132,10 +132,10 @@ impl Pool {
     pub(super) async fn probe(
         &self,
         url: &Url,
-    ) -> Result<(Arc<Origin>, Progress, Result<(), ConnectError>), OutboundError> {
+    ) -> Result<(Arc<Origin>, ConnectProgress, Result<(), ConnectError>), OutboundError> {
         let (is_https, host, port) = parts(url)?;
         let origin = Arc::new(self.0.origin(url, is_https, host, port)?);
-        let progress = Progress::recording();
+        let progress = ConnectProgress::recording();
         let made = self.0.connector.connect(&origin, &progress).await.map(drop);
         Ok((origin, progress, made))
     }
@@ -160,7 +160,7 @@ fn parts(url: &Url) -> Result<(bool, &str, u16), OutboundError> {
 }
 
 impl Inner {
-    fn check_out(self: &Arc<Self>, url: &Url) -> Result<Checkout, OutboundError> {
+    fn check_out(self: &Arc<Self>, url: &Url) -> Result<PoolCheckout, OutboundError> {
         let (is_https, host, port) = parts(url)?;
 
         let mut hosts = self.hosts.lock();
@@ -183,22 +183,22 @@ impl Inner {
                 host.shared = None;
             } else if let Some(connection) = connection.share() {
                 *used = now;
-                return Ok(Checkout::Ready(self.lease(connection, &host.origin, true)));
+                return Ok(PoolCheckout::Ready(self.lease(connection, &host.origin, true)));
             }
         }
         host.idle.retain(|(connection, since)| !connection.is_closed() && now - *since < IDLE);
         if let Some(at) = host.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
             let (connection, _) = host.idle.remove(at);
-            return Ok(Checkout::Ready(self.lease(connection, &host.origin, true)));
+            return Ok(PoolCheckout::Ready(self.lease(connection, &host.origin, true)));
         }
         if let Some((connection, _)) = host.idle.pop() {
-            return Ok(Checkout::AlmostReady(self.lease(connection, &host.origin, true)));
+            return Ok(PoolCheckout::AlmostReady(self.lease(connection, &host.origin, true)));
         }
         host.waiting.retain(|waiter| !waiter.is_closed());
         let (sender, receiver) = oneshot::channel();
         host.waiting.push_back(sender);
         let attempt = self.next_attempt(host);
-        let wait = Checkout::Wait(receiver, host.origin.clone(), host.progress.clone());
+        let wait = PoolCheckout::Wait(receiver, host.origin.clone(), host.progress.clone());
         drop(hosts);
         start(attempt);
         Ok(wait)
@@ -216,20 +216,20 @@ impl Inner {
         Ok(Origin { is_https, host: host.to_owned(), port, proxy, authority, host_header })
     }
 
-    fn lease(self: &Arc<Self>, connection: Connection, origin: &Arc<Origin>, is_reused: bool) -> Lease {
-        Lease { connection: Some(connection), origin: origin.clone(), is_reused, pool: self.clone() }
+    fn lease(self: &Arc<Self>, connection: OutboundConnection, origin: &Arc<Origin>, is_reused: bool) -> PoolLease {
+        PoolLease { connection: Some(connection), origin: origin.clone(), is_reused, pool: self.clone() }
     }
 
     /// One more connection to be made, where more requests wait than are being made. It is started without the lock: a
     /// runtime that is shutting down drops it at once, and that takes the lock.
-    fn next_attempt(self: &Arc<Self>, host: &mut Host) -> Option<Attempt> {
+    fn next_attempt(self: &Arc<Self>, host: &mut Host) -> Option<ConnectAttempt> {
         let wanted = host.waiting.iter().filter(|waiter| !waiter.is_closed()).count();
         if host.connecting >= wanted.min(MAX_CONNECTING) {
             return None;
         }
         host.connecting += 1;
         host.progress = Arc::default();
-        Some(Attempt {
+        Some(ConnectAttempt {
             pool: self.clone(),
             origin: host.origin.clone(),
             progress: host.progress.clone(),
@@ -238,7 +238,7 @@ impl Inner {
     }
 
     /// Takes in what an attempt came to; `None` where its task ended before that.
-    fn settle(self: &Arc<Self>, origin: &Arc<Origin>, outcome: Option<Result<Connection, ConnectError>>) {
+    fn settle(self: &Arc<Self>, origin: &Arc<Origin>, outcome: Option<Result<OutboundConnection, ConnectError>>) {
         let mut hosts = self.hosts.lock();
         let Some(host) = hosts.list.iter_mut().find(|host| Arc::ptr_eq(&host.origin, origin)) else { return };
         host.connecting -= 1;
@@ -257,7 +257,7 @@ impl Inner {
     }
 
     /// Takes a connection back.
-    fn take_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: Connection) {
+    fn take_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: OutboundConnection) {
         let mut hosts = self.hosts.lock();
         let at = match hosts.list.iter().position(|host| Arc::ptr_eq(&host.origin, origin)) {
             Some(at) => at,
@@ -273,7 +273,7 @@ impl Inner {
     }
 
     /// Hands a connection to whoever waits for one, or lays it down as idle.
-    fn give(self: &Arc<Self>, host: &mut Host, mut connection: Connection, is_reused: bool) {
+    fn give(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
         let now = Instant::now();
         if let Some(shared) = connection.share() {
             while let Some(waiter) = host.waiting.pop_front() {
@@ -371,14 +371,14 @@ impl Host {
 }
 
 /// A connection being made. However it ends, the pool hears of it.
-struct Attempt {
+struct ConnectAttempt {
     pool: Arc<Inner>,
     origin: Arc<Origin>,
-    progress: Arc<Progress>,
-    outcome: Option<Result<Connection, ConnectError>>,
+    progress: Arc<ConnectProgress>,
+    outcome: Option<Result<OutboundConnection, ConnectError>>,
 }
 
-fn start(attempt: Option<Attempt>) {
+fn start(attempt: Option<ConnectAttempt>) {
     if let Some(mut attempt) = attempt {
         tokio::spawn(async move {
             attempt.outcome = Some(attempt.pool.connector.connect(&attempt.origin, &attempt.progress).await);
@@ -387,27 +387,27 @@ fn start(attempt: Option<Attempt>) {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for ConnectAttempt {
     fn drop(&mut self) {
         self.pool.settle(&self.origin, self.outcome.take());
     }
 }
 
-impl Lease {
+impl PoolLease {
     /// The connection, to send on. It does not come back by itself any more.
-    pub(super) fn take(&mut self) -> Option<Connection> {
+    pub(super) fn take(&mut self) -> Option<OutboundConnection> {
         self.connection.take()
     }
 
     /// Gives a connection back whose answer was read to its end.
-    pub(super) fn give_back(self, connection: Connection) {
-        if self.pool.keep_alive && !connection.is_closed() && matches!(connection, Connection::H1(_)) {
+    pub(super) fn give_back(self, connection: OutboundConnection) {
+        if self.pool.keep_alive && !connection.is_closed() && matches!(connection, OutboundConnection::H1(_)) {
             self.pool.take_back(&self.origin, connection);
         }
     }
 
     async fn becomes_ready(&mut self) -> bool {
-        let Some(Connection::H1(connection)) = &mut self.connection else { return true };
+        let Some(OutboundConnection::H1(connection)) = &mut self.connection else { return true };
         let is_ready = timeout(ALMOST_READY, connection.ready()).await.is_ok_and(|ready| ready.is_ok());
         if !is_ready {
             self.connection = None;
@@ -416,14 +416,14 @@ impl Lease {
     }
 
     /// Ends the lease without giving the connection back: the pool does that itself, or has another.
-    fn forget(mut self) -> Option<Connection> {
+    fn forget(mut self) -> Option<OutboundConnection> {
         self.connection.take()
     }
 }
 
-impl Drop for Lease {
+impl Drop for PoolLease {
     fn drop(&mut self) {
-        if let Some(connection @ Connection::H1(_)) = self.connection.take()
+        if let Some(connection @ OutboundConnection::H1(_)) = self.connection.take()
             && !connection.is_closed()
         {
             self.pool.take_back(&self.origin, connection);
@@ -431,7 +431,7 @@ impl Drop for Lease {
     }
 }
 
-impl Connection {
+impl OutboundConnection {
     fn is_closed(&self) -> bool {
         match self {
             Self::H1(connection) => connection.is_closed(),

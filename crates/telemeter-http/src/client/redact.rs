@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Answer, OutboundError, Request};
+use super::{Answer, OutboundError, OutboundRequest};
 
 /// What the log says of a request; taken before the request is given away.
 pub(super) struct RoundTrip {
@@ -16,7 +16,7 @@ pub(super) struct RoundTrip {
 }
 
 impl RoundTrip {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &OutboundRequest) -> Self {
         Self {
             method: request.method().to_string(),
             target: target(request.url()),

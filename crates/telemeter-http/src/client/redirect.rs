@@ -9,9 +9,9 @@ use url::Url;
 
 use http::{HeaderName, header};
 
-use super::opened::Opened;
+use super::opened::OpenAnswer;
 use super::redact::target;
-use super::{Outbound, OutboundError, Request};
+use super::{Outbound, OutboundError, OutboundRequest};
 
 /// As in Go: the answer to the tenth request is not followed.
 const MAX_REQUESTS: usize = 10;
@@ -20,7 +20,11 @@ const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, hea
 
 impl Outbound {
     /// Sends a request, and then to where its answer points.
-    pub(super) async fn follow(&self, mut request: Request, cap_bytes: usize) -> Result<Opened, OutboundError> {
+    pub(super) async fn follow(
+        &self,
+        mut request: OutboundRequest,
+        cap_bytes: usize,
+    ) -> Result<OpenAnswer, OutboundError> {
         let limit = request.timeout.unwrap_or(self.shared.config.timeout);
         let (start, first) = (Instant::now(), request.url.clone());
         for sent in 1.. {
@@ -48,7 +52,7 @@ impl Outbound {
 }
 
 /// Where an answer points that is to be followed.
-fn next(opened: &Opened) -> Result<Option<Url>, OutboundError> {
+fn next(opened: &OpenAnswer) -> Result<Option<Url>, OutboundError> {
     if !matches!(opened.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{Connector, Proxies};
 use super::pool::Pool;
-use super::{Outbound, OutboundConfig, OutboundError, OutboundMetrics, Proxy, Shared, tls};
+use super::{Inner, Outbound, OutboundConfig, OutboundError, OutboundMetrics, ProxyUse, tls};
 
 /// Kept connections, and what the handshakes of new ones go by.
 #[derive(Debug)]
@@ -19,11 +19,11 @@ impl Connections {
         let tls = tls::config(config)?;
         let roots = tls.roots;
         let proxies = match &config.proxy {
-            Proxy::FromEnvironment => Proxies::from_variables(|name| std::env::var(name).ok()),
-            Proxy::FromVariables(variables) => Proxies::from_variables(|name| {
+            ProxyUse::FromEnvironment => Proxies::from_variables(|name| std::env::var(name).ok()),
+            ProxyUse::FromVariables(variables) => Proxies::from_variables(|name| {
                 variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
             }),
-            Proxy::None => Ok(Proxies::default()),
+            ProxyUse::None => Ok(Proxies::default()),
         };
         let proxies = proxies.map_err(OutboundError::Setup)?;
         let connector = Connector::new(tls, &proxies, config, metrics.cloned());
@@ -76,7 +76,7 @@ pub fn still_trusting(before: usize, now: usize) -> Result<(), OutboundError> {
 /// Roots and certificates, read again and not in use yet.
 #[must_use]
 pub struct OutboundRenewal {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     connections: Arc<Connections>,
 }
 

@@ -15,21 +15,21 @@ use super::OutboundError;
 
 /// An exchange that brought no answer.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedExchange {
     pub(super) error: OutboundError,
     /// Until when the exchange had to be done, where a kept connection was closed or reset before any byte of an answer
     /// came.
     pub(super) closed_unanswered: Option<Instant>,
 }
 
-impl From<OutboundError> for Failed {
+impl From<OutboundError> for FailedExchange {
     fn from(error: OutboundError) -> Self {
         Self { error, closed_unanswered: None }
     }
 }
 
-impl From<Failed> for OutboundError {
-    fn from(failed: Failed) -> Self {
+impl From<FailedExchange> for OutboundError {
+    fn from(failed: FailedExchange) -> Self {
         failed.error
     }
 }
@@ -65,7 +65,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
-    struct Outer(#[source] std::io::Error);
+    struct WrappedError(#[source] std::io::Error);
 
     #[test]
     fn a_reset_anywhere_below_is_a_closed_connection() {
@@ -79,7 +79,7 @@ mod tests {
             (ErrorKind::TimedOut, false),
             (ErrorKind::InvalidData, false),
         ] {
-            assert_eq!(is_closed(&Outer(kind.into())), closed, "{kind:?}");
+            assert_eq!(is_closed(&WrappedError(kind.into())), closed, "{kind:?}");
         }
     }
 }

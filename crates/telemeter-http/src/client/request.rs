@@ -11,7 +11,7 @@ use url::Url;
 
 /// A request that [`Outbound`](super::Outbound) can send. A clone shares the body.
 #[derive(Clone)]
-pub struct Request {
+pub struct OutboundRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
@@ -19,7 +19,7 @@ pub struct Request {
     pub(super) timeout: Option<Duration>,
 }
 
-impl Request {
+impl OutboundRequest {
     /// Without headers and without a body. A user and password in the URL become a header when it is sent, unless there is
     /// an `Authorization` by then.
     pub fn new(method: Method, url: Url) -> Self {
@@ -109,7 +109,7 @@ impl Request {
     }
 }
 
-impl std::fmt::Debug for Request {
+impl std::fmt::Debug for OutboundRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, super::redact::target(&self.url))
     }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_user_of_a_url_becomes_a_header_unless_there_is_one() {
         let authorization = |url: &str, own: Option<&'static str>| {
-            let mut request = Request::get(url.parse().expect("a URL"));
+            let mut request = OutboundRequest::get(url.parse().expect("a URL"));
             if let Some(own) = own {
                 request.headers.insert(header::AUTHORIZATION, HeaderValue::from_static(own));
             }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let request = Request::get("http://user:hunter2@host/path?token=hunter3".parse().expect("a URL"));
+        let request = OutboundRequest::get("http://user:hunter2@host/path?token=hunter3".parse().expect("a URL"));
         assert_eq!(format!("{request:?}"), "GET http://host/path");
     }
 }

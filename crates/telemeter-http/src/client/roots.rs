@@ -45,7 +45,7 @@ pub(super) struct Roots {
 }
 
 /// What one file brought.
-struct Added {
+struct AddedRoots {
     new: usize,
     usable: usize,
 }
@@ -130,8 +130,8 @@ impl Roots {
     }
 
     /// Adds what is good in a file; what is not becomes a problem, with its position.
-    fn add(&mut self, path: &Path, bytes: &[u8]) -> Added {
-        let mut added = Added { new: 0, usable: 0 };
+    fn add(&mut self, path: &Path, bytes: &[u8]) -> AddedRoots {
+        let mut added = AddedRoots { new: 0, usable: 0 };
         for (index, block) in certificates(&pem::blocks(bytes)).enumerate() {
             let outcome = match &block.der {
                 Ok(der) if self.known.contains(der.as_slice()) => Ok(false),

@@ -52,14 +52,14 @@ fn an_identity_must_be_a_pair() {
             (folder.path().join(format!("{name}.crt")), folder.path().join(format!("{name}.key")));
         std::fs::write(&cert_file, made.cert.pem()).expect("written");
         std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("written");
-        Identity { cert_file, key_file }
+        ClientIdentity { cert_file, key_file }
     };
     let (one, two) = (pair("one"), pair("two"));
     let mut config = OutboundConfig::new("test");
     config.identity = Some(one.clone());
     Outbound::new(config.clone(), None).expect("a pair");
     let (cert_file, key_file) = (one.cert_file.display().to_string(), two.key_file.display().to_string());
-    config.identity = Some(Identity { cert_file: one.cert_file, key_file: two.key_file });
+    config.identity = Some(ClientIdentity { cert_file: one.cert_file, key_file: two.key_file });
     let error = Outbound::new(config, None).expect_err("no pair").to_string();
     assert_eq!(error, format!("{key_file} is not the key of {cert_file}"));
 }
@@ -67,7 +67,7 @@ fn an_identity_must_be_a_pair() {
 #[test]
 fn a_proxy_variable_that_is_none_ends_the_start() {
     let mut config = OutboundConfig::new("test");
-    config.proxy = Proxy::FromVariables(vec![("HTTPS_PROXY".to_owned(), "socks4://user:hunter2@proxy".to_owned())]);
+    config.proxy = ProxyUse::FromVariables(vec![("HTTPS_PROXY".to_owned(), "socks4://user:hunter2@proxy".to_owned())]);
     assert!(!format!("{config:?}").contains("hunter"), "{config:?}");
     let error = Outbound::new(config, None).expect_err("no proxy");
     assert_eq!(error.to_string(), "HTTPS_PROXY has a scheme that is none of http, https, socks5 and socks5h");
@@ -80,7 +80,7 @@ async fn a_refused_connection_names_no_secret() {
     drop(closed);
     let outbound = Outbound::new(OutboundConfig::new("test"), None).expect("built");
     let url = format!("http://user:hunter2@127.0.0.1:{port}/path?token=hunter3");
-    let request = Request::get(url.parse().expect("a URL"));
+    let request = OutboundRequest::get(url.parse().expect("a URL"));
     let error = outbound.send(request, 10).await.expect_err("refused");
     assert!(matches!(error, OutboundError::Connect(_)), "{error:?}");
     let expected = format!(

@@ -7,15 +7,15 @@ use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
 
 use super::roots::Roots;
-use super::verifier::Verifier;
+use super::verifier::RecordingVerifier;
 use super::{OutboundConfig, OutboundError, words};
 use crate::certificate::read_pair;
 
 /// How outbound calls of one kind shake hands.
-pub(super) struct Tls {
+pub(super) struct OutboundTls {
     pub(super) config: ClientConfig,
     /// What it checks certificates with.
-    pub(super) verifier: Arc<Verifier>,
+    pub(super) verifier: Arc<RecordingVerifier>,
     /// How many roots are trusted.
     pub(super) roots: usize,
 }
@@ -23,7 +23,7 @@ pub(super) struct Tls {
 /// Reads the roots, and our own certificate, of one kind of outbound call.
 ///
 /// Called again, it reads the files again; what it made before stays as it is.
-pub(super) fn config(outbound: &OutboundConfig) -> Result<Tls, OutboundError> {
+pub(super) fn config(outbound: &OutboundConfig) -> Result<OutboundTls, OutboundError> {
     let mut roots = Roots::system(Path::new("/"), |name| std::env::var_os(name)).map_err(setup)?;
     if let Some(path) = &outbound.ca_file {
         roots.add_file(path).map_err(setup)?;
@@ -32,7 +32,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<Tls, OutboundError> {
     let (store, count) = roots.into_store();
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(Verifier::new(store, &provider, outbound).map_err(setup)?);
+    let verifier = Arc::new(RecordingVerifier::new(store, &provider, outbound).map_err(setup)?);
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {}", words::in_words(&error))))?
@@ -47,7 +47,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<Tls, OutboundError> {
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Tls { config, verifier, roots: count })
+    Ok(OutboundTls { config, verifier, roots: count })
 }
 
 /// TLS with the system's roots, for what makes its own connections, such as the exporter of spans; `name` is for the log.

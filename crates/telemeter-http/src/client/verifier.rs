@@ -12,12 +12,12 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::OutboundConfig;
-use super::words::{self, Refused};
+use super::words::{self, RefusedCertificate};
 use crate::certificate::Signature;
 
 /// Leaves every decision to the TLS library.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub(super) struct RecordingVerifier {
     /// `None`: there are no roots, and nobody is trusted.
     checks: Option<Arc<WebPkiServerVerifier>>,
     schemes: Vec<SignatureScheme>,
@@ -26,7 +26,7 @@ pub(super) struct Verifier {
     refused: Mutex<Option<(ServerName<'static>, Option<Signature>)>>,
 }
 
-impl Verifier {
+impl RecordingVerifier {
     /// Trusts these roots.
     pub(super) fn new(
         roots: RootCertStore,
@@ -50,7 +50,7 @@ impl Verifier {
         let refused = self.refused.lock().take().filter(|(refused, _)| refused == name).and_then(|(_, who)| who);
         words::with_certificate(
             error,
-            &Refused {
+            &RefusedCertificate {
                 signature: refused,
                 ca_flag: self.ca_flag,
                 ca_file: self.ca_file.as_deref(),
@@ -64,7 +64,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -71,7 +71,7 @@ pub(crate) fn in_words(error: &Error) -> String {
 }
 
 /// Whose certificate was refused, and which file could have helped.
-pub(crate) struct Refused<'a> {
+pub(crate) struct RefusedCertificate<'a> {
     pub(crate) signature: Option<Signature>,
     /// The flag that names a file of authorities for this kind of call.
     pub(crate) ca_flag: Option<&'static str>,
@@ -82,7 +82,7 @@ pub(crate) struct Refused<'a> {
 
 /// As [`in_words`], for a handshake of which the certificate is known: whether it is signed by itself, else by whom, and
 /// what would make it trusted.
-pub(crate) fn with_certificate(error: &Error, refused: &Refused<'_>) -> String {
+pub(crate) fn with_certificate(error: &Error, refused: &RefusedCertificate<'_>) -> String {
     let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else { return in_words(error) };
     let Some(signature) = &refused.signature else { return in_words(error) };
     let name = |name: &str| if name.is_empty() { "no name".to_owned() } else { name.to_owned() };

@@ -80,9 +80,9 @@ async fn the_handler_sees_the_id_that_the_caller_gets() {
 }
 
 #[derive(Clone, Default)]
-struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+struct CapturedLines(Arc<parking_lot::Mutex<Vec<u8>>>);
 
-impl std::io::Write for Lines {
+impl std::io::Write for CapturedLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -94,7 +94,7 @@ impl std::io::Write for Lines {
 
 #[tokio::test]
 async fn the_access_log_names_the_request_and_holds_no_query() {
-    let lines = Lines::default();
+    let lines = CapturedLines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)

@@ -25,10 +25,10 @@ const MAX_TOKEN_BYTES: usize = 64 << 10;
 
 /// The names, and the token, of an internal listener. Cheap to clone; a reload shows in every clone.
 #[derive(Clone, Debug, Default)]
-pub struct Access(Arc<Rules>);
+pub struct Access(Arc<AccessRules>);
 
 #[derive(Debug, Default)]
-struct Rules {
+struct AccessRules {
     /// Whether only these names and loopback's are answered to; else every name is.
     restricted: bool,
     /// In lower case, without a port.
@@ -39,13 +39,13 @@ struct Rules {
 #[derive(Debug)]
 struct TokenFile {
     path: PathBuf,
-    current: ArcSwap<Token>,
+    current: ArcSwap<AccessSecret>,
 }
 
 /// A token as it was read. Prints nothing of it.
-struct Token(Vec<u8>);
+struct AccessSecret(Vec<u8>);
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for AccessSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Token {
 #[must_use]
 pub struct TokenRenewal {
     access: Access,
-    token: Option<Token>,
+    token: Option<AccessSecret>,
 }
 
 impl Access {
@@ -72,7 +72,7 @@ impl Access {
             Some(path) => Some(TokenFile { current: ArcSwap::from_pointee(read_token(&path)?), path }),
             None => None,
         };
-        Ok(Self(Arc::new(Rules { restricted, hosts, token })))
+        Ok(Self(Arc::new(AccessRules { restricted, hosts, token })))
     }
 
     /// Reads the token file again, for now only to see whether it is good.
@@ -126,7 +126,7 @@ impl TokenRenewal {
     }
 }
 
-impl Rules {
+impl AccessRules {
     fn answers_to(&self, host: &Authority, headers: &HeaderMap) -> bool {
         if !self.restricted {
             return true;
@@ -181,13 +181,13 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
 }
 
-fn read_token(path: &std::path::Path) -> Result<Token, String> {
+fn read_token(path: &std::path::Path) -> Result<AccessSecret, String> {
     let content = file::read(path, MAX_TOKEN_BYTES).map_err(|error| format!("--internal-token-file: {error}"))?;
     let token = content.trim_ascii().to_vec();
     if token.is_empty() {
         return Err(format!("--internal-token-file: {} is empty", path.display()));
     }
-    Ok(Token(token))
+    Ok(AccessSecret(token))
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
 
     fn access(restricted: bool, hosts: &[&str]) -> Access {
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Access(Arc::new(Rules { restricted, hosts, token: None }))
+        Access(Arc::new(AccessRules { restricted, hosts, token: None }))
     }
 
     fn status(access: &Access, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
@@ -290,7 +290,7 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, "hunter2\n").unwrap();
         let token = TokenFile { current: ArcSwap::from_pointee(read_token(&path).unwrap()), path: path.clone() };
-        let access = Access(Arc::new(Rules { token: Some(token), ..Rules::default() }));
+        let access = Access(Arc::new(AccessRules { token: Some(token), ..AccessRules::default() }));
         assert!(!format!("{access:?}").contains("hunter2"));
         let check = |given: Option<&str>, expected: u16| {
             let headers: Vec<_> = given.map(|given| ("authorization", given)).into_iter().collect();

@@ -11,11 +11,11 @@ const DRAINING: &str = "draining";
 /// The conditions of one program. Cheap to clone; clones share them. With no condition at all it is ready.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    conditions: Arc<Mutex<Vec<State>>>,
+    conditions: Arc<Mutex<Vec<ConditionState>>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ConditionState {
     name: &'static str,
     /// Why it does not hold; `None` when it does.
     reason: Option<Cow<'static, str>>,
@@ -23,7 +23,7 @@ struct State {
 
 /// Sets one condition of a [`Health`]. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct HealthCondition {
     health: Health,
     name: &'static str,
 }
@@ -35,12 +35,12 @@ impl Health {
     }
 
     /// The condition of that name; a new one does not hold until it is said to.
-    pub fn condition(&self, name: &'static str) -> Condition {
+    pub fn condition(&self, name: &'static str) -> HealthCondition {
         let mut conditions = self.conditions.lock();
         if !conditions.iter().any(|state| state.name == name) {
-            conditions.push(State { name, reason: Some(Cow::Borrowed("starting")) });
+            conditions.push(ConditionState { name, reason: Some(Cow::Borrowed("starting")) });
         }
-        Condition { health: self.clone(), name }
+        HealthCondition { health: self.clone(), name }
     }
 
     /// Not ready any more, for good: the program is on its way out.
@@ -60,7 +60,7 @@ impl Health {
     }
 }
 
-impl Condition {
+impl HealthCondition {
     /// It holds.
     pub fn ready(&self) {
         self.set(None);

@@ -25,12 +25,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-use super::stream::{Counted, Socket};
-use super::table::{Admitted, Answering, Ending, Owner, Reporter, Waiting};
-use super::{ClientNetwork, Limits, Peer, TrustedProxies, proxied};
+use super::stream::{CountedStream, Socket};
+use super::table::{AdmittedConnection, AnswerInProgress, BodyWait, Ending, Owner, Reporter};
+use super::{ClientNetwork, ListenLimits, Peer, TrustedProxies, proxied};
 use crate::client::words;
 use crate::panics;
-use crate::tls::Tls;
+use crate::tls::ListenerTls;
 
 /// What HTTP/1 reads at once at most, and keeps of answers before it writes.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
@@ -57,12 +57,12 @@ pub(super) enum Phase {
     Closing,
 }
 
-pub(super) struct Server {
+pub(super) struct HttpServer {
     responder: Arc<Responder>,
     tls: Option<TlsAcceptor>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    limits: Limits,
+    limits: ListenLimits,
 }
 
 /// What answers the requests of all connections.
@@ -72,20 +72,20 @@ struct Responder {
 }
 
 /// A connection that can be spoken HTTP on.
-enum Stream {
+enum ServedStream {
     Plain(Box<Socket>),
     Tls(Box<TlsStream<Socket>>),
 }
 
 /// One connection while it is served.
-struct Connection<'a> {
+struct ServedConnection<'a> {
     peer: Peer,
-    admitted: &'a Admitted,
+    admitted: &'a AdmittedConnection,
     phase: watch::Receiver<Phase>,
 }
 
-impl Server {
-    pub(super) fn new(router: Router, tls: Option<&Tls>, limits: Limits) -> Self {
+impl HttpServer {
+    pub(super) fn new(router: Router, tls: Option<&ListenerTls>, limits: ListenLimits) -> Self {
         let mut http1 = http1::Builder::new();
         // Whoever is silent, drips or does not read is closed by the table: no timer for each request.
         http1
@@ -124,7 +124,7 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: Peer,
-        admitted: Admitted,
+        admitted: AdmittedConnection,
         mut phase: watch::Receiver<Phase>,
     ) {
         let established = tokio::select! {
@@ -137,13 +137,13 @@ impl Server {
             Ok(Err(error)) => return tracing::debug!(peer = %peer.0, error = words::of_caller(&error), "no handshake"),
             Err(_elapsed) => return tracing::debug!(peer = %peer.0, "no handshake in time"),
         };
-        let connection = Connection { peer, admitted: &admitted, phase };
+        let connection = ServedConnection { peer, admitted: &admitted, phase };
         match stream {
-            Stream::Plain(stream) => self.http1(*stream, connection).await,
-            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            ServedStream::Plain(stream) => self.http1(*stream, connection).await,
+            ServedStream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 self.http2(*stream, connection).await;
             }
-            Stream::Tls(stream) => self.http1(*stream, connection).await,
+            ServedStream::Tls(stream) => self.http1(*stream, connection).await,
         }
     }
 
@@ -152,8 +152,8 @@ impl Server {
         &self,
         mut stream: TcpStream,
         mut peer: Peer,
-        admitted: &Admitted,
-    ) -> io::Result<(Peer, Stream)> {
+        admitted: &AdmittedConnection,
+    ) -> io::Result<(Peer, ServedStream)> {
         let mut first = Bytes::new();
         if self.limits.trusted_proxies.contains(peer.0.ip()) {
             let (client, rest) = proxied::header(&mut stream).await?;
@@ -164,20 +164,20 @@ impl Server {
             }
         }
         let socket = Socket::new(first, stream);
-        let Some(acceptor) = &self.tls else { return Ok((peer, Stream::Plain(Box::new(socket)))) };
+        let Some(acceptor) = &self.tls else { return Ok((peer, ServedStream::Plain(Box::new(socket)))) };
         let mut stream = acceptor.accept(socket).await?;
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        Ok((peer, Stream::Tls(Box::new(stream))))
+        Ok((peer, ServedStream::Tls(Box::new(stream))))
     }
 
     async fn http1(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        Connection { peer, admitted, mut phase }: Connection<'_>,
+        ServedConnection { peer, admitted, mut phase }: ServedConnection<'_>,
     ) {
         let reporter = admitted.reporter();
         let service = service_fn(|request| self.responder.respond(request, peer, &reporter));
-        let stream = TokioIo::new(Counted::new(stream, reporter.clone()));
+        let stream = TokioIo::new(CountedStream::new(stream, reporter.clone()));
         let mut connection = pin!(self.http1.serve_connection(stream, service));
         let mut ending = Ending::No;
         loop {
@@ -197,7 +197,7 @@ impl Server {
     async fn http2(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        Connection { peer, admitted, mut phase }: Connection<'_>,
+        ServedConnection { peer, admitted, mut phase }: ServedConnection<'_>,
     ) {
         admitted.speaks_http2();
         let reporter = admitted.reporter();
@@ -208,7 +208,7 @@ impl Server {
                 async move { responder.respond(request, peer, &reporter).await }
             })
         };
-        let stream = TokioIo::new(Counted::of_http2(stream, reporter));
+        let stream = TokioIo::new(CountedStream::of_http2(stream, reporter));
         let mut connection = pin!(self.http2.serve_connection(stream, service));
         let mut ending = Ending::No;
         loop {
@@ -227,7 +227,7 @@ impl Server {
 }
 
 /// The next, more urgent, end that is asked of a connection: by the table, or by the whole listener.
-async fn end(admitted: &Admitted, phase: &mut watch::Receiver<Phase>, seen: Ending) -> Ending {
+async fn end(admitted: &AdmittedConnection, phase: &mut watch::Receiver<Phase>, seen: Ending) -> Ending {
     let wanted = |phase: &Phase| *phase == Phase::Closing || (*phase == Phase::Draining && seen == Ending::No);
     tokio::select! {
         ending = admitted.ending(seen) => ending,
@@ -246,12 +246,12 @@ impl Responder {
         request: Request<Incoming>,
         peer: Peer,
         reporter: &Reporter,
-    ) -> Result<http::Response<Sent>, Infallible> {
+    ) -> Result<http::Response<SentBody>, Infallible> {
         let client = self.trusted_proxies.client(peer.0, request.headers());
         let forwarded = (client != peer.0).then(|| ClientNetwork::from(client.ip()));
         let Some(working) = reporter.begin(held_by(&request), forwarded) else { return Ok(overloaded()) };
         let waiting = working.waiting();
-        let mut request = request.map(|body| Body::new(Received { body, waiting }));
+        let mut request = request.map(|body| Body::new(ReceivedBody { body, waiting }));
         request.extensions_mut().insert(Peer(client));
         let answer = async { self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}) };
         let response: Response = tokio::select! {
@@ -260,13 +260,13 @@ impl Responder {
             () = working.ended() => return Ok(overloaded()),
         };
         let answering = working.answered();
-        Ok(response.map(|body| Sent { body, answering }))
+        Ok(response.map(|body| SentBody { body, answering }))
     }
 }
 
 /// Where there is no memory for a request: an answer that takes none, and that does not wait for the peer to read it.
-fn overloaded() -> http::Response<Sent> {
-    let mut response = http::Response::new(Sent { body: Body::empty(), answering: None });
+fn overloaded() -> http::Response<SentBody> {
+    let mut response = http::Response::new(SentBody { body: Body::empty(), answering: None });
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     response
@@ -281,12 +281,12 @@ fn held_by(request: &Request<Incoming>) -> usize {
 }
 
 /// The body of a request, which says when it keeps its handler waiting.
-struct Received {
+struct ReceivedBody {
     body: Incoming,
-    waiting: Option<Waiting>,
+    waiting: Option<BodyWait>,
 }
 
-impl HttpBody for Received {
+impl HttpBody for ReceivedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -311,12 +311,12 @@ impl HttpBody for Received {
 }
 
 /// The body of an answer, until the connection has taken all of it.
-struct Sent {
+struct SentBody {
     body: Body,
-    answering: Option<Answering>,
+    answering: Option<AnswerInProgress>,
 }
 
-impl HttpBody for Sent {
+impl HttpBody for SentBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -9,7 +9,7 @@
 
 mod block;
 
-use self::block::Block;
+use self::block::HeaderBlockReader;
 
 /// What the entries of one frame may keep: the buffer that it was read into, and the one that it was decompressed into.
 const FRAME_BYTES: usize = 64 << 10;
@@ -34,8 +34,8 @@ const NO_TABLE: u8 = 0x20;
 /// Follows the frames of a peer for as long as something of its headers may be remembered.
 #[derive(Debug)]
 pub(super) struct HeaderTable {
-    next: Next,
-    block: Block,
+    next: FrameState,
+    block: HeaderBlockReader,
     received_bytes: usize,
     /// Frames of which something is remembered that keeps their buffer.
     frames: usize,
@@ -45,7 +45,7 @@ pub(super) struct HeaderTable {
 
 /// What comes next.
 #[derive(Debug)]
-enum Next {
+enum FrameState {
     /// The head of a frame, of which so much came.
     Head([u8; HEAD_BYTES], usize),
     /// So many bytes that say nothing here.
@@ -56,7 +56,7 @@ enum Next {
     Block { before: usize, left: usize, after: usize, is_first: bool, is_kept: bool },
 }
 
-impl Next {
+impl FrameState {
     const HEAD: Self = Self::Head([0; HEAD_BYTES], 0);
 
     fn passed(bytes: usize) -> Self {
@@ -74,8 +74,8 @@ impl Next {
 impl HeaderTable {
     pub(super) const fn new() -> Self {
         Self {
-            next: Next::Passed(PREFACE_BYTES),
-            block: Block::new(),
+            next: FrameState::Passed(PREFACE_BYTES),
+            block: HeaderBlockReader::new(),
             received_bytes: 0,
             frames: 0,
             acknowledged: false,
@@ -88,7 +88,7 @@ impl HeaderTable {
         self.received_bytes = self.received_bytes.saturating_add(bytes.len());
         while !self.is_gone && !bytes.is_empty() {
             match &mut self.next {
-                Next::Head(head, have) => {
+                FrameState::Head(head, have) => {
                     let more = bytes.len().min(HEAD_BYTES - *have);
                     head[*have..*have + more].copy_from_slice(&bytes[..more]);
                     *have += more;
@@ -98,26 +98,26 @@ impl HeaderTable {
                         self.next = self.frame(head);
                     }
                 }
-                Next::Passed(left) => {
+                FrameState::Passed(left) => {
                     let passed = bytes.len().min(*left);
                     bytes = &bytes[passed..];
-                    self.next = Next::passed(*left - passed);
+                    self.next = FrameState::passed(*left - passed);
                 }
-                Next::Padding { priority, rest } => {
+                FrameState::Padding { priority, rest } => {
                     let (before, padding) = (*priority, usize::from(bytes[0]));
                     let left = rest.saturating_sub(before + padding);
                     let after = *rest - before.min(*rest) - left;
-                    self.next = Next::block(before.min(*rest), left, after, true);
+                    self.next = FrameState::block(before.min(*rest), left, after, true);
                     bytes = &bytes[1..];
                 }
-                Next::Block { before: before @ 1.., .. } => {
+                FrameState::Block { before: before @ 1.., .. } => {
                     let passed = bytes.len().min(*before);
                     *before -= passed;
                     bytes = &bytes[passed..];
                 }
-                Next::Block { left, after, is_first, is_kept, .. } => {
+                FrameState::Block { left, after, is_first, is_kept, .. } => {
                     if std::mem::take(is_first) {
-                        self.block = Block::new();
+                        self.block = HeaderBlockReader::new();
                         self.is_gone = self.acknowledged && bytes[0] == NO_TABLE;
                     }
                     let part = bytes.len().min(*left);
@@ -127,28 +127,28 @@ impl HeaderTable {
                     *left -= part;
                     bytes = &bytes[part..];
                     if *left == 0 {
-                        self.next = Next::passed(*after);
+                        self.next = FrameState::passed(*after);
                     }
                 }
             }
         }
     }
 
-    fn frame(&mut self, [a, b, c, kind, flags, ..]: [u8; HEAD_BYTES]) -> Next {
+    fn frame(&mut self, [a, b, c, kind, flags, ..]: [u8; HEAD_BYTES]) -> FrameState {
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         match kind {
             SETTINGS => self.acknowledged |= flags & ACK != 0,
-            CONTINUATION => return Next::block(0, length, 0, false),
+            CONTINUATION => return FrameState::block(0, length, 0, false),
             HEADERS => {
                 let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
                 return match length.checked_sub(1) {
-                    Some(rest) if flags & PADDED != 0 => Next::Padding { priority, rest },
-                    _ => Next::block(priority.min(length), length.saturating_sub(priority), 0, true),
+                    Some(rest) if flags & PADDED != 0 => FrameState::Padding { priority, rest },
+                    _ => FrameState::block(priority.min(length), length.saturating_sub(priority), 0, true),
                 };
             }
             _ => {}
         }
-        Next::passed(length)
+        FrameState::passed(length)
     }
 
     /// Whether nothing is remembered any more, and never will be.

@@ -10,17 +10,17 @@ use prometheus_client::registry::Registry;
 /// `telemeter_connections_closed_total{reason}`. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
-    closed: Family<Labels, Counter>,
+    closed: Family<CloseLabels, Counter>,
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
+struct CloseLabels {
     reason: &'static str,
 }
 
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum CloseReason {
     /// Others were in need of what it held.
     Room,
     /// All others had a better right to what they held.
@@ -33,7 +33,7 @@ pub(super) enum Reason {
     Unread,
 }
 
-impl Reason {
+impl CloseReason {
     const ALL: [Self; 5] = [Self::Room, Self::Refused, Self::Header, Self::Idle, Self::Unread];
 
     const fn label(self) -> &'static str {
@@ -47,7 +47,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
     }
@@ -59,13 +59,13 @@ impl ConnectionMetrics {
         let metrics = Self::default();
         let help = "Connections of callers that were closed or refused, by reason";
         registry.register("telemeter_connections_closed", help, metrics.closed.clone());
-        for reason in Reason::ALL {
-            drop(metrics.closed.get_or_create(&Labels { reason: reason.label() }));
+        for reason in CloseReason::ALL {
+            drop(metrics.closed.get_or_create(&CloseLabels { reason: reason.label() }));
         }
         metrics
     }
 
-    pub(super) fn closed(&self, reason: Reason) {
-        self.closed.get_or_create(&Labels { reason: reason.label() }).inc();
+    pub(super) fn closed(&self, reason: CloseReason) {
+        self.closed.get_or_create(&CloseLabels { reason: reason.label() }).inc();
     }
 }

@@ -20,7 +20,7 @@ const MAX_ADDED_BYTES: usize = 4096;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Header {
+enum ForwardedHeader {
     /// More bytes are needed to tell.
     Partial,
     /// There is none.
@@ -39,13 +39,13 @@ pub(super) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
     let mut bytes = BytesMut::with_capacity(256);
     loop {
         match parse(&bytes) {
-            Header::Partial => {}
-            Header::Absent => return Ok((None, bytes.freeze())),
-            Header::Complete(length, client) => {
+            ForwardedHeader::Partial => {}
+            ForwardedHeader::Absent => return Ok((None, bytes.freeze())),
+            ForwardedHeader::Complete(length, client) => {
                 bytes.advance(length);
                 return Ok((client, bytes.freeze()));
             }
-            Header::Malformed => {
+            ForwardedHeader::Malformed => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a malformed header of the PROXY protocol"));
             }
         }
@@ -55,49 +55,49 @@ pub(super) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
     }
 }
 
-fn parse(bytes: &[u8]) -> Header {
+fn parse(bytes: &[u8]) -> ForwardedHeader {
     let begins_like = |sign: &[u8]| bytes.iter().zip(sign).all(|(byte, wanted)| byte == wanted);
     if begins_like(VERSION_2) {
-        return if bytes.len() < FIXED_BYTES { Header::Partial } else { version_2(bytes) };
+        return if bytes.len() < FIXED_BYTES { ForwardedHeader::Partial } else { version_2(bytes) };
     }
     if begins_like(VERSION_1) {
         return version_1(bytes);
     }
-    Header::Absent
+    ForwardedHeader::Absent
 }
 
-fn version_1(bytes: &[u8]) -> Header {
+fn version_1(bytes: &[u8]) -> ForwardedHeader {
     let Some(end) = bytes.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n') else {
-        return if bytes.len() < MAX_LINE_BYTES { Header::Partial } else { Header::Malformed };
+        return if bytes.len() < MAX_LINE_BYTES { ForwardedHeader::Partial } else { ForwardedHeader::Malformed };
     };
     let line = bytes[..end].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok());
-    let Some(line) = line else { return Header::Malformed };
+    let Some(line) = line else { return ForwardedHeader::Malformed };
     let mut words = line.split(' ').skip(1);
     let family = words.next();
     if family == Some("UNKNOWN") {
-        return Header::Complete(end + 1, None);
+        return ForwardedHeader::Complete(end + 1, None);
     }
     let fields: Vec<&str> = words.collect();
-    let [source, destination, port, destination_port] = fields[..] else { return Header::Malformed };
+    let [source, destination, port, destination_port] = fields[..] else { return ForwardedHeader::Malformed };
     let port_of = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
     let addresses: Option<(IpAddr, IpAddr)> = source.parse().ok().zip(destination.parse().ok());
     match (family, addresses, port_of(port), port_of(destination_port)) {
         (Some("TCP4"), Some((source @ IpAddr::V4(_), IpAddr::V4(_))), Some(port), Some(_))
         | (Some("TCP6"), Some((source @ IpAddr::V6(_), IpAddr::V6(_))), Some(port), Some(_)) => {
-            Header::Complete(end + 1, Some(SocketAddr::new(source.to_canonical(), port)))
+            ForwardedHeader::Complete(end + 1, Some(SocketAddr::new(source.to_canonical(), port)))
         }
-        _ => Header::Malformed,
+        _ => ForwardedHeader::Malformed,
     }
 }
 
 /// `bytes` hold the fixed part at least.
-fn version_2(bytes: &[u8]) -> Header {
+fn version_2(bytes: &[u8]) -> ForwardedHeader {
     let (command, family) = (bytes[12], bytes[13]);
     let added = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
     if added > MAX_ADDED_BYTES || command >> 4 != 2 {
-        return Header::Malformed;
+        return ForwardedHeader::Malformed;
     }
-    let Some(mut rest) = bytes.get(FIXED_BYTES..FIXED_BYTES + added) else { return Header::Partial };
+    let Some(mut rest) = bytes.get(FIXED_BYTES..FIXED_BYTES + added) else { return ForwardedHeader::Partial };
     let client = match (command & 0x0f, family) {
         // The proxy's own connection, to see whether we live.
         (0, _) => None,
@@ -111,12 +111,12 @@ fn version_2(bytes: &[u8]) -> Header {
             rest.advance(16);
             Some(SocketAddr::new(IpAddr::V6(source).to_canonical(), rest.get_u16()))
         }
-        (1, 0x11 | 0x21) => return Header::Malformed,
+        (1, 0x11 | 0x21) => return ForwardedHeader::Malformed,
         // Datagrams, sockets of one machine, what is not said.
         (1, _) => None,
-        _ => return Header::Malformed,
+        _ => return ForwardedHeader::Malformed,
     };
-    Header::Complete(FIXED_BYTES + added, client)
+    ForwardedHeader::Complete(FIXED_BYTES + added, client)
 }
 
 #[cfg(test)]
@@ -124,11 +124,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn check(bytes: &[u8], expected: Header) {
+    fn check(bytes: &[u8], expected: ForwardedHeader) {
         assert_eq!(parse(bytes), expected, "{}", bytes.escape_ascii());
-        if let Header::Complete(length, _) = expected {
+        if let ForwardedHeader::Complete(length, _) = expected {
             for end in 0..length {
-                assert_eq!(parse(&bytes[..end]), Header::Partial, "{}", bytes[..end].escape_ascii());
+                assert_eq!(parse(&bytes[..end]), ForwardedHeader::Partial, "{}", bytes[..end].escape_ascii());
             }
         }
     }
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn version_1_is_a_line() {
         let line = b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\r\nGET /";
-        check(line, Header::Complete(38, client("1.2.3.4:5678")));
-        check(b"PROXY TCP6 2001:db8::1 ::1 5678 443\r\n", Header::Complete(37, client("[2001:db8::1]:5678")));
-        check(b"PROXY UNKNOWN\r\n", Header::Complete(15, None));
-        check(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", Header::Complete(35, None));
+        check(line, ForwardedHeader::Complete(38, client("1.2.3.4:5678")));
+        check(b"PROXY TCP6 2001:db8::1 ::1 5678 443\r\n", ForwardedHeader::Complete(37, client("[2001:db8::1]:5678")));
+        check(b"PROXY UNKNOWN\r\n", ForwardedHeader::Complete(15, None));
+        check(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ForwardedHeader::Complete(35, None));
         for wrong in [
             &b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\n"[..],
             b"PROXY TCP4 1.2.3.4 10.0.0.1 5678\r\n",
@@ -156,9 +156,9 @@ mod tests {
             b"PROXY UDP4 1.2.3.4 10.0.0.1 5678 443\r\n",
             b"PROXY \r\n",
         ] {
-            check(wrong, Header::Malformed);
+            check(wrong, ForwardedHeader::Malformed);
         }
-        check(&[b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat(), Header::Malformed);
+        check(&[b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat(), ForwardedHeader::Malformed);
     }
 
     #[test]
@@ -168,21 +168,21 @@ mod tests {
             [VERSION_2, &[command, family], &length[..], rest].concat()
         };
         let four = [1, 2, 3, 4, 10, 0, 0, 1, 0x16, 0x2e, 1, 187];
-        check(&header(0x21, 0x11, &four), Header::Complete(28, client("1.2.3.4:5678")));
+        check(&header(0x21, 0x11, &four), ForwardedHeader::Complete(28, client("1.2.3.4:5678")));
         let more = [&four[..], &[4, 0, 1, 9]].concat();
-        check(&header(0x21, 0x11, &more), Header::Complete(32, client("1.2.3.4:5678")));
+        check(&header(0x21, 0x11, &more), ForwardedHeader::Complete(32, client("1.2.3.4:5678")));
         let mut six = [0; 36];
         six[..2].copy_from_slice(&[0x20, 0x01]);
         six[15] = 7;
         six[32..34].copy_from_slice(&[0x16, 0x2e]);
-        check(&header(0x21, 0x21, &six), Header::Complete(52, client("[2001::7]:5678")));
-        check(&header(0x20, 0, &[]), Header::Complete(16, None));
-        check(&header(0x20, 0x11, &four), Header::Complete(28, None));
-        check(&header(0x21, 0x31, &[0; 216]), Header::Complete(232, None));
-        assert_eq!(parse(&header(0x11, 0x11, &four)), Header::Malformed, "another version");
-        assert_eq!(parse(&header(0x22, 0x11, &four)), Header::Malformed, "another command");
-        assert_eq!(parse(&header(0x21, 0x11, &four[..11])), Header::Malformed, "too short for its addresses");
-        assert_eq!(parse(&header(0x21, 0, &[0; 5000])), Header::Malformed, "too long");
+        check(&header(0x21, 0x21, &six), ForwardedHeader::Complete(52, client("[2001::7]:5678")));
+        check(&header(0x20, 0, &[]), ForwardedHeader::Complete(16, None));
+        check(&header(0x20, 0x11, &four), ForwardedHeader::Complete(28, None));
+        check(&header(0x21, 0x31, &[0; 216]), ForwardedHeader::Complete(232, None));
+        assert_eq!(parse(&header(0x11, 0x11, &four)), ForwardedHeader::Malformed, "another version");
+        assert_eq!(parse(&header(0x22, 0x11, &four)), ForwardedHeader::Malformed, "another command");
+        assert_eq!(parse(&header(0x21, 0x11, &four[..11])), ForwardedHeader::Malformed, "too short for its addresses");
+        assert_eq!(parse(&header(0x21, 0, &[0; 5000])), ForwardedHeader::Malformed, "too long");
     }
 
     #[tokio::test]

@@ -12,17 +12,17 @@ use super::header_table::HeaderTable;
 use super::table::{FIRST_BUFFER_BYTES, Reporter};
 
 /// A stream whose bytes are counted.
-pub(super) struct Counted<S> {
+pub(super) struct CountedStream<S> {
     stream: S,
     reporter: Reporter,
-    reads: Reads,
+    reads: ReadSizes,
     /// While HTTP/2 may remember headers.
     header_table: Option<HeaderTable>,
 }
 
 /// How much is read at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reads {
+enum ReadSizes {
     /// What the first buffer holds: more was not asked for.
     First,
     /// Less than that, so that HTTP/1 lets its buffer stay as it is.
@@ -31,7 +31,7 @@ enum Reads {
     Much,
 }
 
-impl Reads {
+impl ReadSizes {
     const LITTLE_BYTES: usize = FIRST_BUFFER_BYTES - 1;
 
     /// At the next read, into a buffer with so much room.
@@ -45,9 +45,9 @@ impl Reads {
     }
 }
 
-impl<S> Counted<S> {
+impl<S> CountedStream<S> {
     pub(super) fn new(stream: S, reporter: Reporter) -> Self {
-        Self { stream, reporter, reads: Reads::First, header_table: None }
+        Self { stream, reporter, reads: ReadSizes::First, header_table: None }
     }
 
     /// The same for HTTP/2.
@@ -80,12 +80,12 @@ impl<S> Counted<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         self.reads = self.reads.next(into.remaining(), &self.reporter);
-        if self.reads == Reads::Little && into.remaining() > Reads::LITTLE_BYTES {
-            let mut little = ReadBuf::new(into.initialize_unfilled_to(Reads::LITTLE_BYTES));
+        if self.reads == ReadSizes::Little && into.remaining() > ReadSizes::LITTLE_BYTES {
+            let mut little = ReadBuf::new(into.initialize_unfilled_to(ReadSizes::LITTLE_BYTES));
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut little))?;
             let bytes = little.filled().len();
             into.advance(bytes);
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.report(written, |bytes| *bytes)

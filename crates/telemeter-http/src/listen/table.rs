@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::evict::{Asker, Wanted};
-use self::open::Open;
+use self::evict::{RoomFor, WantedRoom};
+use self::open::OpenConnections;
 pub(super) use self::record::Ending;
-use self::record::{Record, Times};
-pub(super) use self::reporter::{Answering, FIRST_BUFFER_BYTES, Reporter, Waiting};
-use super::metrics::{ConnectionMetrics, Reason};
-use super::{ClientNetwork, Limits};
-use crate::budget::{MemoryBudget, Share};
+use self::record::{ConnectionRecord, DeadlinesMs};
+pub(super) use self::reporter::{AnswerInProgress, BodyWait, FIRST_BUFFER_BYTES, Reporter};
+use super::metrics::{CloseReason, ConnectionMetrics};
+use super::{ClientNetwork, ListenLimits};
+use crate::budget::{MemoryBudget, MemoryShare};
 
 /// What a connection holds at least: its task (3 KiB), its place in the tables (0.5 KiB), and its buffers as they are at
 /// first. With HTTP/1 that is one of 8 KiB to read in, and the head of an answer. With HTTP/2 it is one of 8 KiB to read
@@ -50,16 +50,16 @@ const EVICTED_PART: usize = 32;
 const MAX_PERIOD: Duration = Duration::from_millis(250);
 
 /// All connections of one listener.
-pub(super) struct Table {
+pub(super) struct ConnectionTable {
     budget: MemoryBudget,
     metrics: ConnectionMetrics,
-    limits: Times,
+    limits: DeadlinesMs,
     connections: usize,
     per_client: usize,
     began: Instant,
     /// Milliseconds since then, plus one: 0 stands for never.
     now_ms: AtomicU64,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
 /// Whose a connection is.
@@ -70,8 +70,8 @@ pub(super) struct Owner {
     pub(super) proxy: bool,
 }
 
-impl Table {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+impl ConnectionTable {
+    pub(super) fn new(limits: &ListenLimits) -> Arc<Self> {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1);
         let connections = limits.connections.max(1);
         let per_client = match limits.connections_per_peer {
@@ -81,7 +81,7 @@ impl Table {
         Arc::new(Self {
             budget: limits.budget.clone(),
             metrics: limits.metrics.clone(),
-            limits: Times {
+            limits: DeadlinesMs {
                 header: ms(limits.header_timeout),
                 idle: ms(limits.idle_timeout),
                 write: ms(limits.write_timeout),
@@ -95,59 +95,63 @@ impl Table {
     }
 
     /// Lets a connection in, closing others where there is no room. `None` where all others have a better right to theirs.
-    pub(super) fn admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<Admitted> {
+    pub(super) fn admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<AdmittedConnection> {
         let admitted = self.try_admit(owner, tls);
         if admitted.is_none() {
-            self.metrics.closed(Reason::Refused);
+            self.metrics.closed(CloseReason::Refused);
         }
         admitted
     }
 
-    fn try_admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<Admitted> {
+    fn try_admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<AdmittedConnection> {
         let bytes = CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 };
         let mut open = self.open.lock();
         self.make_room_of(&mut open, owner);
         if open.len() >= self.connections {
-            let wanted = Wanted::Connections(self.connections.div_ceil(EVICTED_PART));
+            let wanted = WantedRoom::Connections(self.connections.div_ceil(EVICTED_PART));
             self.evict(&mut open, owner.into(), 1, wanted);
         }
         if open.len() >= self.connections {
             return None;
         }
-        if !self.budget.acquire(Share::Connections, bytes) {
-            self.evict(&mut open, owner.into(), bytes, self.wanted(Share::Connections, bytes));
-            if !self.budget.acquire(Share::Connections, bytes) {
+        if !self.budget.acquire(MemoryShare::Connections, bytes) {
+            self.evict(&mut open, owner.into(), bytes, self.wanted(MemoryShare::Connections, bytes));
+            if !self.budget.acquire(MemoryShare::Connections, bytes) {
                 return None;
             }
         }
         let id = open.next_id();
-        let record = Arc::new(Record::new(id, self.now_ms(), bytes));
+        let record = Arc::new(ConnectionRecord::new(id, self.now_ms(), bytes));
         open.insert(owner, record.clone());
-        Some(Admitted { table: self.clone(), record })
+        Some(AdmittedConnection { table: self.clone(), record })
     }
 
     /// A client that has all connections it may have loses a quiet one.
-    fn make_room_of(&self, open: &mut Open, owner: Owner) {
+    fn make_room_of(&self, open: &mut OpenConnections, owner: Owner) {
         if owner.proxy || open.count(owner.client) < self.per_client {
             return;
         }
         if let Some(id) = open.quiet_one_of(owner.client) {
             open.close(id, &self.budget);
-            self.metrics.closed(Reason::Room);
+            self.metrics.closed(CloseReason::Room);
         }
     }
 
     /// So much of a share, and a little more: looking for whom to close takes its time.
-    fn wanted(&self, share: Share, bytes: usize) -> Wanted {
+    fn wanted(&self, share: MemoryShare, bytes: usize) -> WantedRoom {
         let bytes = bytes.max(self.budget.capacity_bytes(share) / EVICTED_PART);
-        if share == Share::Requests { Wanted::RequestBytes(bytes) } else { Wanted::ConnectionBytes(bytes) }
+        if share == MemoryShare::Requests {
+            WantedRoom::RequestBytes(bytes)
+        } else {
+            WantedRoom::ConnectionBytes(bytes)
+        }
     }
 
     /// Makes room in a share for one of the connections, or for a request on it of a client that its proxy names.
-    fn make_room(&self, record: &Record, forwarded: Option<ClientNetwork>, share: Share, bytes: usize) {
+    fn make_room(&self, record: &ConnectionRecord, forwarded: Option<ClientNetwork>, share: MemoryShare, bytes: usize) {
         let mut open = self.open.lock();
         let Some(owner) = open.owner(record.id) else { return };
-        let asker = forwarded.map_or_else(|| owner.into(), Asker::Client);
+        let asker = forwarded.map_or_else(|| owner.into(), RoomFor::Client);
         self.evict(&mut open, asker, bytes, self.wanted(share, bytes));
     }
 
@@ -156,8 +160,8 @@ impl Table {
         let mut open = self.open.lock();
         let count = open.len().div_ceil(EVICTED_PART);
         // Nobody is known yet for whom room is made.
-        let nobody = Asker::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
-        self.evict(&mut open, nobody, 1, Wanted::Connections(count));
+        let nobody = RoomFor::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
+        self.evict(&mut open, nobody, 1, WantedRoom::Connections(count));
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -188,19 +192,19 @@ impl Table {
 }
 
 /// A connection that was let in. Its drop takes it off the table.
-pub(super) struct Admitted {
-    table: Arc<Table>,
-    record: Arc<Record>,
+pub(super) struct AdmittedConnection {
+    table: Arc<ConnectionTable>,
+    record: Arc<ConnectionRecord>,
 }
 
-impl Drop for Admitted {
+impl Drop for AdmittedConnection {
     fn drop(&mut self) {
         self.table.open.lock().remove(self.record.id);
         self.record.held.lock().give_back(&self.table.budget);
     }
 }
 
-impl Admitted {
+impl AdmittedConnection {
     pub(super) fn reporter(&self) -> Reporter {
         Reporter { table: self.table.clone(), record: self.record.clone() }
     }

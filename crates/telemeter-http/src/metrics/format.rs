@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 /// A format that metrics are exposed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricsFormat {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0.0.
@@ -13,7 +13,7 @@ pub enum Format {
     Protobuf,
 }
 
-impl Format {
+impl MetricsFormat {
     /// What to answer with.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Format {
 }
 
 /// What one media range of an `Accept` gets, and how much it is liked.
-fn offered(range: &str) -> Option<(f32, Format)> {
+fn offered(range: &str) -> Option<(f32, MetricsFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?;
     let (mut quality, mut version, mut proto, mut encoding) = (1.0, None, None, None);
@@ -58,13 +58,13 @@ fn offered(range: &str) -> Option<(f32, Format)> {
     let is = |name: &str| media.eq_ignore_ascii_case(name);
     let format = if is("application/vnd.google.protobuf") {
         let ours = proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited");
-        ours.then_some(Format::Protobuf)
+        ours.then_some(MetricsFormat::Protobuf)
     } else if is("application/openmetrics-text") {
-        matches!(version, None | Some("1.0.0")).then_some(Format::OpenMetrics)
+        matches!(version, None | Some("1.0.0")).then_some(MetricsFormat::OpenMetrics)
     } else if is("text/plain") {
-        matches!(version, None | Some("0.0.4")).then_some(Format::Text)
+        matches!(version, None | Some("0.0.4")).then_some(MetricsFormat::Text)
     } else {
-        (is("*/*") || is("text/*")).then_some(Format::Text)
+        (is("*/*") || is("text/*")).then_some(MetricsFormat::Text)
     };
     Some((quality, format?))
 }
@@ -75,32 +75,32 @@ mod tests {
 
     #[test]
     fn what_scrapers_send() {
-        let check = |accept: &'static str, expected: Format| {
+        let check = |accept: &'static str, expected: MetricsFormat| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());
-            assert_eq!(Format::accepted(&headers), expected, "{accept}");
+            assert_eq!(MetricsFormat::accepted(&headers), expected, "{accept}");
         };
         // Prometheus 2.42, and the same with native histograms
         check(
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            Format::OpenMetrics,
+            MetricsFormat::OpenMetrics,
         );
         check(
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
              application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            Format::Protobuf,
+            MetricsFormat::Protobuf,
         );
-        check("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Text);
-        check("*/*", Format::Text);
-        check("text/html, */*;q=0.1", Format::Text);
-        check("", Format::Text);
-        check("application/openmetrics-text; version=2.0.0", Format::Text);
-        check("application/openmetrics-text;q=0.1, text/plain;q=0.9", Format::Text);
-        check("application/openmetrics-text;q=0", Format::Text);
-        check("application/openmetrics-text;q=2", Format::Text);
-        check("application/vnd.google.protobuf", Format::Text);
-        check("application/vnd.google.protobuf;proto=other;encoding=delimited", Format::Text);
-        assert_eq!(Format::accepted(&HeaderMap::new()), Format::Text);
+        check("text/plain;version=0.0.4;q=1,*/*;q=0.1", MetricsFormat::Text);
+        check("*/*", MetricsFormat::Text);
+        check("text/html, */*;q=0.1", MetricsFormat::Text);
+        check("", MetricsFormat::Text);
+        check("application/openmetrics-text; version=2.0.0", MetricsFormat::Text);
+        check("application/openmetrics-text;q=0.1, text/plain;q=0.9", MetricsFormat::Text);
+        check("application/openmetrics-text;q=0", MetricsFormat::Text);
+        check("application/openmetrics-text;q=2", MetricsFormat::Text);
+        check("application/vnd.google.protobuf", MetricsFormat::Text);
+        check("application/vnd.google.protobuf;proto=other;encoding=delimited", MetricsFormat::Text);
+        assert_eq!(MetricsFormat::accepted(&HeaderMap::new()), MetricsFormat::Text);
     }
 }

@@ -11,9 +11,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 const TICKS: f64 = 100.0;
 
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct ProcessCollector;
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (stat, status, limits) = (file("/proc/self/stat"), file("/proc/self/status"), file("/proc/self/limits"));

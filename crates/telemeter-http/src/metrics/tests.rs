@@ -11,13 +11,13 @@ fn registry() -> Registry {
     registry
 }
 
-fn text(format: Format) -> String {
+fn text(format: MetricsFormat) -> String {
     String::from_utf8(Exposition::new(registry()).encode(format).unwrap()).unwrap()
 }
 
 #[test]
 fn all_that_a_process_exports() {
-    let text = text(Format::Text);
+    let text = text(MetricsFormat::Text);
     for (name, kind) in [
         ("process_cpu_seconds_total", "counter"),
         ("process_resident_memory_bytes", "gauge"),
@@ -47,7 +47,7 @@ fn all_that_a_process_exports() {
 
 #[test]
 fn text_is_escaped_and_has_no_end() {
-    let text = text(Format::Text);
+    let text = text(MetricsFormat::Text);
     assert!(text.contains("# HELP took_seconds How long\\nit took.\n# TYPE took_seconds histogram\n"), "{text}");
     assert!(text.contains("took_seconds_bucket{le=\"1\"} 1\n"), "{text}");
     assert!(!text.contains("# EOF"));
@@ -55,14 +55,14 @@ fn text_is_escaped_and_has_no_end() {
 
 #[test]
 fn open_metrics_ends_as_it_must() {
-    let text = text(Format::OpenMetrics);
+    let text = text(MetricsFormat::OpenMetrics);
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("# TYPE jobs counter\njobs_total 1\n"), "{text}");
 }
 
 #[test]
 fn protobuf_carries_the_native_histogram() {
-    let body = Exposition::new(registry()).encode(Format::Protobuf).unwrap();
+    let body = Exposition::new(registry()).encode(MetricsFormat::Protobuf).unwrap();
     assert!(body.windows(10).any(|bytes| bytes == b"jobs_total"));
 
     let families = prometheus_protobuf::encode(&registry()).unwrap();

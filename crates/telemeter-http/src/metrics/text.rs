@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub(super) fn from_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| match item {
-        Item::Family { name, help, kind } => {
+        ExpositionItem::Family { name, help, kind } => {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
@@ -17,8 +17,8 @@ pub(super) fn from_open_metrics(text: &str) -> String {
             let help = escaped(help, false);
             let _ = writeln!(out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
         }
-        Item::Unit(_) | Item::End => {}
-        Item::Sample(line) => sample(line, &mut out),
+        ExpositionItem::Unit(_) | ExpositionItem::End => {}
+        ExpositionItem::Sample(line) => sample(line, &mut out),
     });
     out
 }
@@ -28,17 +28,17 @@ pub(super) fn mend_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| {
         let _ = match item {
-            Item::Family { name, help, kind } => {
+            ExpositionItem::Family { name, help, kind } => {
                 writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", escaped(help, true))
             }
-            Item::Unit(line) | Item::Sample(line) => writeln!(out, "{line}"),
-            Item::End => writeln!(out, "# EOF"),
+            ExpositionItem::Unit(line) | ExpositionItem::Sample(line) => writeln!(out, "{line}"),
+            ExpositionItem::End => writeln!(out, "# EOF"),
         };
     });
     out
 }
 
-enum Item<'a> {
+enum ExpositionItem<'a> {
     Family { name: &'a str, help: &'a str, kind: &'a str },
     Unit(&'a str),
     Sample(&'a str),
@@ -46,10 +46,10 @@ enum Item<'a> {
 }
 
 /// Splits `text`; a help text goes on, over line ends, until its family's `# TYPE`.
-fn families<'a>(mut text: &'a str, mut each: impl FnMut(Item<'a>)) {
+fn families<'a>(mut text: &'a str, mut each: impl FnMut(ExpositionItem<'a>)) {
     while !text.is_empty() {
         if let Some((name, help, kind, rest)) = text.strip_prefix("# HELP ").and_then(family) {
-            each(Item::Family { name, help, kind });
+            each(ExpositionItem::Family { name, help, kind });
             text = rest;
             continue;
         }
@@ -57,9 +57,9 @@ fn families<'a>(mut text: &'a str, mut each: impl FnMut(Item<'a>)) {
         text = rest;
         match line {
             "" => {}
-            "# EOF" => each(Item::End),
-            _ if line.starts_with("# UNIT ") => each(Item::Unit(line)),
-            _ => each(Item::Sample(line)),
+            "# EOF" => each(ExpositionItem::End),
+            _ if line.starts_with("# UNIT ") => each(ExpositionItem::Unit(line)),
+            _ => each(ExpositionItem::Sample(line)),
         }
     }
 }

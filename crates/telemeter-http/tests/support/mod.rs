@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use telemeter_http::client::{Outbound, OutboundConfig};
-use telemeter_http::listen::{self, Limits};
-use telemeter_http::tls::Tls;
+use telemeter_http::listen::{self, ListenLimits};
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -25,13 +25,13 @@ use tokio_rustls::client::TlsStream;
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Deadlines short enough for a test.
-pub(crate) fn limits() -> Limits {
-    Limits {
+pub(crate) fn limits() -> ListenLimits {
+    ListenLimits {
         header_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(300),
         handshake_timeout: Duration::from_millis(300),
         drain_timeout: Duration::from_millis(1500),
-        ..Limits::default()
+        ..ListenLimits::default()
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub(crate) async fn start(router: Router, tls: Option<Tls>, limits: Limits) -> Self {
+    pub(crate) async fn start(router: Router, tls: Option<ListenerTls>, limits: ListenLimits) -> Self {
         let mut listener = listen::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         if let Some(tls) = tls {
@@ -133,9 +133,9 @@ pub(crate) fn outbound(change: impl FnOnce(&mut OutboundConfig)) -> Outbound {
 
 /// What was logged, as long as its guard or closure is there.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct LoggedLines(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Lines {
+impl std::io::Write for LoggedLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -145,7 +145,7 @@ impl std::io::Write for Lines {
     }
 }
 
-impl Lines {
+impl LoggedLines {
     /// Writes what is logged from level info on.
     pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
         let writer = self.clone();

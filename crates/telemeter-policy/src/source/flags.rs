@@ -1,6 +1,6 @@
 //! `--match` and `--whitelist`, as typed in a shell, as in a script, or as the arguments of a manifest, copied out.
 
-use super::{Found, piece::Piece};
+use super::{SourceParts, piece::Piece};
 
 const FLAGS: [&str; 2] = ["--match", "--whitelist"];
 
@@ -28,8 +28,8 @@ pub(super) fn is_bare_flag(piece: &Piece) -> bool {
 }
 
 /// Reads all values of our flags; other words are passed over.
-pub(super) fn read(piece: &Piece, found: &mut Found) {
-    let mut words = Words { piece, at: 0 };
+pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
+    let mut words = ShellWords { piece, at: 0 };
     while let Some(word) = words.next() {
         if let Some(value) = value_of(&word) {
             found.rule(&value);
@@ -44,12 +44,12 @@ pub(super) fn read(piece: &Piece, found: &mut Found) {
 
 /// Words as a shell has them, but for one thing: a selector that is not in quotes is taken to the letter, up to the first
 /// blank that is outside of its braces. Without a shell there is nobody to take its own quotes away.
-struct Words<'p> {
+struct ShellWords<'p> {
     piece: &'p Piece,
     at: usize,
 }
 
-impl Words<'_> {
+impl ShellWords<'_> {
     fn next(&mut self) -> Option<Piece> {
         let chars = self.piece.chars();
         loop {

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Form, RuleFile, form};
+use super::{RuleFile, SourceForm, form};
 
 /// The rules of a file as `LINE:COLUMN TEXT`, then its faults as `LINE:COLUMN: PROBLEM`.
 fn shown(name: &str, text: &str) -> Vec<String> {
@@ -17,23 +17,23 @@ fn check(name: &str, text: &str, expected: &[&str]) {
 
 #[test]
 fn the_form_is_told_by_the_content() {
-    let check = |name: &str, text: &str, expected: Form| assert_eq!(form(name, text), expected, "{text}");
-    check("a", "up\n{a=\"b\"}", Form::Lines);
-    check("a", "# matches:\nup", Form::Lines);
-    check("a", "job:up:sum\n{__name__=\"a: b\"}", Form::Lines);
-    check("a", "", Form::Lines);
-    check("a", "--match=up", Form::Flags);
-    check("a", "telemeter-client --id x \\\n  --match up", Form::Flags);
-    check("a", "exec telemeter-server '--whitelist={a=\"b\"}'", Form::Flags);
-    check("a", "up\n{a=\"--matches\"}", Form::Lines);
-    check("a", "matches:\n- up", Form::Yaml);
-    check("a", "- up\n", Form::Yaml);
-    check("a", "---\n- up\n", Form::Yaml);
-    check("a", "# x\napiVersion: v1\nkind: ConfigMap", Form::Yaml);
-    check("a", "args:\n- --match=up", Form::Yaml);
-    check("a", "- --match=up", Form::Yaml);
-    check("a", "[\"--match=up\"]", Form::Yaml);
-    check("a.yaml", "up", Form::Yaml);
+    let check = |name: &str, text: &str, expected: SourceForm| assert_eq!(form(name, text), expected, "{text}");
+    check("a", "up\n{a=\"b\"}", SourceForm::Lines);
+    check("a", "# matches:\nup", SourceForm::Lines);
+    check("a", "job:up:sum\n{__name__=\"a: b\"}", SourceForm::Lines);
+    check("a", "", SourceForm::Lines);
+    check("a", "--match=up", SourceForm::Flags);
+    check("a", "telemeter-client --id x \\\n  --match up", SourceForm::Flags);
+    check("a", "exec telemeter-server '--whitelist={a=\"b\"}'", SourceForm::Flags);
+    check("a", "up\n{a=\"--matches\"}", SourceForm::Lines);
+    check("a", "matches:\n- up", SourceForm::Yaml);
+    check("a", "- up\n", SourceForm::Yaml);
+    check("a", "---\n- up\n", SourceForm::Yaml);
+    check("a", "# x\napiVersion: v1\nkind: ConfigMap", SourceForm::Yaml);
+    check("a", "args:\n- --match=up", SourceForm::Yaml);
+    check("a", "- --match=up", SourceForm::Yaml);
+    check("a", "[\"--match=up\"]", SourceForm::Yaml);
+    check("a.yaml", "up", SourceForm::Yaml);
 }
 
 #[test]

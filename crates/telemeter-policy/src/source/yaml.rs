@@ -3,14 +3,14 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::{Found, flags, piece::Piece};
+use super::{SourceParts, flags, piece::Piece};
 
 /// Keys whose lists hold selectors.
 const KEYS: [&str; 5] = ["matches", "match", "match[]", "whitelist", "--match"];
 /// How deep YAML in a block of YAML is looked at.
 const MAX_DEPTH: usize = 4;
 
-pub(super) fn read(piece: &Piece, found: &mut Found) {
+pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     let before = found.rules.len() + found.faults.len();
     document(piece, 0, found);
     if found.rules.len() + found.faults.len() == before {
@@ -21,16 +21,16 @@ pub(super) fn read(piece: &Piece, found: &mut Found) {
 }
 
 /// What stands around a value.
-enum Frame {
+enum YamlFrame {
     /// A list, the key it stands below, and whether its last value was a flag that waits for its own.
     List { below: Option<String>, after_flag: bool },
     /// A map, and the key whose value comes next.
     Map { key: Option<String> },
 }
 
-fn document(piece: &Piece, depth: usize, found: &mut Found) {
+fn document(piece: &Piece, depth: usize, found: &mut SourceParts) {
     let text = piece.text();
-    let mut frames: Vec<Frame> = Vec::new();
+    let mut frames: Vec<YamlFrame> = Vec::new();
     for event in Parser::new_from_str(&text) {
         let (event, span) = match event {
             Ok(event) => event,
@@ -42,12 +42,12 @@ fn document(piece: &Piece, depth: usize, found: &mut Found) {
         match event {
             Event::SequenceStart(..) => {
                 let below = match frames.last() {
-                    Some(Frame::Map { key }) => key.clone(),
+                    Some(YamlFrame::Map { key }) => key.clone(),
                     _ => None,
                 };
-                frames.push(Frame::List { below, after_flag: false });
+                frames.push(YamlFrame::List { below, after_flag: false });
             }
-            Event::MappingStart(..) => frames.push(Frame::Map { key: None }),
+            Event::MappingStart(..) => frames.push(YamlFrame::Map { key: None }),
             Event::SequenceEnd | Event::MappingEnd => {
                 frames.pop();
                 complete(&mut frames, "");
@@ -70,28 +70,28 @@ fn document(piece: &Piece, depth: usize, found: &mut Found) {
 }
 
 /// Notes that a key or a value is over.
-fn complete(frames: &mut [Frame], text: &str) {
-    if let Some(Frame::Map { key }) = frames.last_mut() {
+fn complete(frames: &mut [YamlFrame], text: &str) {
+    if let Some(YamlFrame::Map { key }) = frames.last_mut() {
         *key = if key.is_none() { Some(text.to_owned()) } else { None };
     }
 }
 
 /// Whether the values of a list are selectors; of one that stands alone, too.
-fn holds_rules(frame: &Frame, depth: usize) -> bool {
+fn holds_rules(frame: &YamlFrame, depth: usize) -> bool {
     match frame {
-        Frame::List { below: Some(key), .. } => KEYS.contains(&key.as_str()),
-        Frame::List { below: None, .. } => depth == 1,
-        Frame::Map { .. } => false,
+        YamlFrame::List { below: Some(key), .. } => KEYS.contains(&key.as_str()),
+        YamlFrame::List { below: None, .. } => depth == 1,
+        YamlFrame::Map { .. } => false,
     }
 }
 
 /// Looks at one scalar, which may be a key.
-fn one(scalar: &Piece, frames: &mut [Frame], depth: usize, found: &mut Found) {
+fn one(scalar: &Piece, frames: &mut [YamlFrame], depth: usize, found: &mut SourceParts) {
     let nesting = frames.len();
     let Some(frame) = frames.last_mut() else { return };
     let holds_rules = holds_rules(frame, nesting);
     match frame {
-        Frame::List { after_flag, .. } => {
+        YamlFrame::List { after_flag, .. } => {
             if std::mem::take(after_flag) {
                 found.rule(scalar);
             } else if let Some(value) = flags::value_of(scalar) {
@@ -105,14 +105,14 @@ fn one(scalar: &Piece, frames: &mut [Frame], depth: usize, found: &mut Found) {
             }
         }
         // A key.
-        Frame::Map { key: None } => {}
-        Frame::Map { key: Some(key) } if KEYS.contains(&key.as_str()) => found.lines(scalar),
-        Frame::Map { key: Some(key) } => block(key, scalar, depth, found),
+        YamlFrame::Map { key: None } => {}
+        YamlFrame::Map { key: Some(key) } if KEYS.contains(&key.as_str()) => found.lines(scalar),
+        YamlFrame::Map { key: Some(key) } => block(key, scalar, depth, found),
     }
 }
 
 /// A file in a `ConfigMap`, or any other text of several lines.
-fn block(key: &str, scalar: &Piece, depth: usize, found: &mut Found) {
+fn block(key: &str, scalar: &Piece, depth: usize, found: &mut SourceParts) {
     let text = scalar.text();
     if !text.trim_end().contains('\n') && !key.contains('.') {
         return;

@@ -1,7 +1,7 @@
 //! Character classes: `[a-z]`, `[[:alpha:]]`, `\d`, `\pL`.
 
-use super::node::Node;
-use super::parse::{Parser, Problem};
+use super::node::RegexNode;
+use super::parse::{RegexParser, RegexProblem};
 
 /// A class that holds nothing, in the syntax of the `regex` crate.
 pub(super) const NOTHING: &str = "[a&&b]";
@@ -18,9 +18,9 @@ const CATEGORIES: [&str; 36] = [
     "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs", "Any",
 ];
 
-impl Parser<'_> {
+impl RegexParser<'_> {
     /// Reads a class behind its `[`.
-    pub(super) fn class(&mut self) -> Result<Node, Problem> {
+    pub(super) fn class(&mut self) -> Result<RegexNode, RegexProblem> {
         let negated = self.skip("^");
         let mut items = String::new();
         let mut first = true;
@@ -55,18 +55,18 @@ impl Parser<'_> {
     }
 
     /// The class of these items, under the flags that hold here.
-    pub(super) fn class_of(&self, items: &str, negated: bool) -> Node {
+    pub(super) fn class_of(&self, items: &str, negated: bool) -> RegexNode {
         let text = match (items.is_empty(), negated) {
-            (true, false) => return Node::Class(NOTHING.to_owned()),
-            (true, true) => return Node::AnyChar,
+            (true, false) => return RegexNode::Class(NOTHING.to_owned()),
+            (true, true) => return RegexNode::AnyChar,
             (false, true) => format!("[^{items}]"),
             (false, false) => format!("[{items}]"),
         };
-        Node::Class(if self.flags.fold { format!("(?i:{text})") } else { text })
+        RegexNode::Class(if self.flags.fold { format!("(?i:{text})") } else { text })
     }
 
     /// Reads what stands for several characters behind a backslash; `None`, and nothing read, where one is meant.
-    pub(super) fn class_escape(&mut self) -> Result<Option<String>, Problem> {
+    pub(super) fn class_escape(&mut self) -> Result<Option<String>, RegexProblem> {
         let start = self.rest;
         let item = match self.next() {
             Some('d') => "[0-9]",
@@ -85,7 +85,7 @@ impl Parser<'_> {
     }
 
     /// Reads `L`, `{Greek}` or `{^Greek}` behind `\p`.
-    fn property(&mut self, mut negated: bool) -> Result<String, Problem> {
+    fn property(&mut self, mut negated: bool) -> Result<String, RegexProblem> {
         let rest = self.rest;
         let mut name = match self.next() {
             Some('{') => {
@@ -118,7 +118,7 @@ impl Parser<'_> {
     }
 
     /// Reads `[:alpha:]` or `[:^alpha:]`, if one comes next.
-    fn posix(&mut self, items: &mut String) -> Result<bool, Problem> {
+    fn posix(&mut self, items: &mut String) -> Result<bool, RegexProblem> {
         let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
             return Ok(false);
         };
@@ -132,7 +132,7 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    fn class_char(&mut self) -> Result<u32, Problem> {
+    fn class_char(&mut self) -> Result<u32, RegexProblem> {
         match self.next() {
             Some('\\') => self.escape(),
             Some(char) => Ok(u32::from(char)),

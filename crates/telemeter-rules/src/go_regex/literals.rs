@@ -1,6 +1,6 @@
 //! What can be said of the values that match without running the expression.
 
-use super::node::Node;
+use super::node::RegexNode;
 
 /// What the values that match look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ const MAX_PRODUCT: usize = 128;
 const MAX_BYTES: usize = 256 << 10;
 
 /// Looks at an expression whose outermost anchors are gone.
-pub(super) fn shape(node: &Node) -> Shape {
+pub(super) fn shape(node: &RegexNode) -> Shape {
     if node.is_any(0) {
         return Shape::Any;
     }
@@ -36,14 +36,14 @@ pub(super) fn shape(node: &Node) -> Shape {
         values.dedup();
         return Shape::Exact(values);
     }
-    if let Node::Concat(nodes) = node
+    if let RegexNode::Concat(nodes) = node
         && let [front @ .., last] = nodes.as_slice()
         && (last.is_any(0) || last.is_any(1))
         && let Some([prefix]) = exact_all(front).as_deref()
     {
         return Shape::Prefix { prefix: prefix.clone(), more: last.is_any(1) };
     }
-    if let Node::Concat(nodes) = node
+    if let RegexNode::Concat(nodes) = node
         && let [first, back @ ..] = nodes.as_slice()
         && (first.is_any(0) || first.is_any(1))
         && let Some([suffix]) = exact_all(back).as_deref()
@@ -55,24 +55,24 @@ pub(super) fn shape(node: &Node) -> Shape {
 }
 
 /// All strings that match, where they are few.
-fn exact(node: &Node) -> Option<Vec<String>> {
+fn exact(node: &RegexNode) -> Option<Vec<String>> {
     match node {
-        Node::Empty => Some(vec![String::new()]),
-        Node::Literal { char, fold: false } => Some(vec![char.to_string()]),
-        Node::Concat(nodes) => exact_all(nodes),
-        Node::Alternate(nodes) => {
+        RegexNode::Empty => Some(vec![String::new()]),
+        RegexNode::Literal { char, fold: false } => Some(vec![char.to_string()]),
+        RegexNode::Concat(nodes) => exact_all(nodes),
+        RegexNode::Alternate(nodes) => {
             let mut all = Vec::new();
             for node in nodes {
                 all.append(&mut exact(node)?);
             }
             small(&all).then_some(all)
         }
-        Node::Repeat { node, min: 0, max: Some(1) } => {
+        RegexNode::Repeat { node, min: 0, max: Some(1) } => {
             let mut all = exact(node)?;
             all.push(String::new());
             Some(all)
         }
-        Node::Repeat { node, min, max: Some(max) } if min == max => {
+        RegexNode::Repeat { node, min, max: Some(max) } if min == max => {
             let once = exact(node)?;
             let mut all = vec![String::new()];
             (0..*min).all(|_| append(&mut all, &once)).then_some(all)
@@ -81,7 +81,7 @@ fn exact(node: &Node) -> Option<Vec<String>> {
     }
 }
 
-fn exact_all(nodes: &[Node]) -> Option<Vec<String>> {
+fn exact_all(nodes: &[RegexNode]) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     for node in nodes {
         if !append(&mut all, &exact(node)?) {
@@ -112,16 +112,16 @@ fn small(texts: &[String]) -> bool {
 }
 
 /// What all matches begin with; or end with, written backwards. Empty if that says nothing.
-fn affixes(node: &Node, backwards: bool) -> Vec<String> {
+fn affixes(node: &RegexNode, backwards: bool) -> Vec<String> {
     let (affixes, _) = affix(node, backwards);
     if affixes.iter().any(String::is_empty) { Vec::new() } else { affixes }
 }
 
 /// The same, and whether the strings are the whole of what `node` matches.
-fn affix(node: &Node, backwards: bool) -> (Vec<String>, bool) {
+fn affix(node: &RegexNode, backwards: bool) -> (Vec<String>, bool) {
     let nothing = || (vec![String::new()], false);
     match node {
-        Node::Concat(nodes) => {
+        RegexNode::Concat(nodes) => {
             let mut all = vec![String::new()];
             for index in 0..nodes.len() {
                 let node = &nodes[if backwards { nodes.len() - 1 - index } else { index }];
@@ -133,7 +133,7 @@ fn affix(node: &Node, backwards: bool) -> (Vec<String>, bool) {
             }
             (all, true)
         }
-        Node::Alternate(nodes) => {
+        RegexNode::Alternate(nodes) => {
             let (mut all, mut whole) = (Vec::new(), true);
             for node in nodes {
                 let (mut more, complete) = affix(node, backwards);
@@ -142,7 +142,7 @@ fn affix(node: &Node, backwards: bool) -> (Vec<String>, bool) {
             }
             if small(&all) { (all, whole) } else { nothing() }
         }
-        Node::Repeat { node, min: 1.., .. } => (affix(node, backwards).0, false),
+        RegexNode::Repeat { node, min: 1.., .. } => (affix(node, backwards).0, false),
         _ => match exact(node) {
             Some(texts) if backwards => (texts.into_iter().map(|text| text.chars().rev().collect()).collect(), true),
             Some(texts) => (texts, true),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// One expression; flags are resolved, captures are plain groups, greediness is gone: none of them changes whether a
 /// whole value matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum RegexNode {
     /// The empty string.
     Empty,
     /// One character, in any case where `fold` is set.
@@ -21,14 +21,14 @@ pub(crate) enum Node {
     /// Another empty-width assertion, in the syntax of the `regex` crate.
     Assertion(&'static str),
     /// One after the other.
-    Concat(Vec<Node>),
+    Concat(Vec<RegexNode>),
     /// One of these.
-    Alternate(Vec<Node>),
+    Alternate(Vec<RegexNode>),
     /// From `min` to `max` times.
-    Repeat { node: Box<Node>, min: u32, max: Option<u32> },
+    Repeat { node: Box<RegexNode>, min: u32, max: Option<u32> },
 }
 
-impl Node {
+impl RegexNode {
     /// Whether this is `.*` (`min` 0) or `.+` (`min` 1).
     pub(crate) fn is_any(&self, at_least: u32) -> bool {
         matches!(self, Self::Repeat { node, min, max: None } if *min == at_least && **node == Self::AnyChar)

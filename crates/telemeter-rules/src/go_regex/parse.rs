@@ -1,6 +1,6 @@
 //! The parser: accepts what Go's `regexp/syntax` accepts with its Perl flags, and nothing else.
 
-use super::node::Node;
+use super::node::RegexNode;
 
 /// How deep an expression may nest.
 pub(crate) const MAX_HEIGHT: u32 = 200;
@@ -10,16 +10,21 @@ const MAX_OPEN_GROUPS: usize = 1000;
 const MAX_REPEAT: u32 = 1000;
 
 /// Why an expression is none.
-pub(super) type Problem = String;
+pub(super) type RegexProblem = String;
 
 /// Parses a whole expression.
-pub(super) fn parse(text: &str) -> Result<Node, Problem> {
-    Parser { rest: text, flags: Flags { newline: true, ..Flags::default() }, open: Vec::new(), frame: Frame::default() }
-        .expression()
+pub(super) fn parse(text: &str) -> Result<RegexNode, RegexProblem> {
+    RegexParser {
+        rest: text,
+        flags: RegexFlags { newline: true, ..RegexFlags::default() },
+        open: Vec::new(),
+        frame: OpenGroup::default(),
+    }
+    .expression()
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) struct Flags {
+pub(super) struct RegexFlags {
     /// `i`: letters match in any case.
     pub(super) fold: bool,
     /// `m`: `^` and `$` match at lines.
@@ -30,17 +35,17 @@ pub(super) struct Flags {
 
 /// A node, how deep it nests, and the largest product of its nested repetitions.
 struct Built {
-    node: Node,
+    node: RegexNode,
     height: u32,
     repeats: u32,
 }
 
 impl Built {
-    const fn leaf(node: Node) -> Self {
+    const fn leaf(node: RegexNode) -> Self {
         Self { node, height: 1, repeats: 1 }
     }
 
-    fn of(parts: Vec<Self>, wrap: fn(Vec<Node>) -> Node) -> Self {
+    fn of(parts: Vec<Self>, wrap: fn(Vec<RegexNode>) -> RegexNode) -> Self {
         let height = 1 + parts.iter().map(|part| part.height).max().unwrap_or(0);
         let repeats = parts.iter().map(|part| part.repeats).max().unwrap_or(1);
         Self { node: wrap(parts.into_iter().map(|part| part.node).collect()), height, repeats }
@@ -49,19 +54,19 @@ impl Built {
 
 /// An open group: the alternatives that are complete, and the one being read.
 #[derive(Default)]
-struct Frame {
+struct OpenGroup {
     alternatives: Vec<Built>,
     sequence: Vec<Built>,
-    flags_outside: Flags,
+    flags_outside: RegexFlags,
 }
 
-impl Frame {
+impl OpenGroup {
     fn end_alternative(&mut self) {
         let mut sequence = std::mem::take(&mut self.sequence);
         let built = match sequence.len() {
-            0 => Built::leaf(Node::Empty),
+            0 => Built::leaf(RegexNode::Empty),
             1 => sequence.remove(0),
-            _ => Built::of(sequence, Node::Concat),
+            _ => Built::of(sequence, RegexNode::Concat),
         };
         self.alternatives.push(built);
     }
@@ -71,20 +76,20 @@ impl Frame {
         if self.alternatives.len() == 1 {
             self.alternatives.remove(0)
         } else {
-            Built::of(self.alternatives, Node::Alternate)
+            Built::of(self.alternatives, RegexNode::Alternate)
         }
     }
 }
 
-pub(super) struct Parser<'a> {
+pub(super) struct RegexParser<'a> {
     pub(super) rest: &'a str,
-    pub(super) flags: Flags,
-    open: Vec<Frame>,
-    frame: Frame,
+    pub(super) flags: RegexFlags,
+    open: Vec<OpenGroup>,
+    frame: OpenGroup,
 }
 
-impl Parser<'_> {
-    fn expression(mut self) -> Result<Node, Problem> {
+impl RegexParser<'_> {
+    fn expression(mut self) -> Result<RegexNode, RegexProblem> {
         let mut repeated = false;
         while let Some(char) = self.next() {
             let after_repeat = std::mem::take(&mut repeated);
@@ -92,9 +97,15 @@ impl Parser<'_> {
                 '(' => self.open_group()?,
                 ')' => self.close_group()?,
                 '|' => self.frame.end_alternative(),
-                '^' => self.push(if self.flags.lines { Node::Assertion("(?m:^)") } else { Node::TextStart })?,
-                '$' => self.push(if self.flags.lines { Node::Assertion("(?m:$)") } else { Node::TextEnd })?,
-                '.' => self.push(if self.flags.newline { Node::AnyChar } else { Node::Class(r"[^\n]".to_owned()) })?,
+                '^' => {
+                    self.push(if self.flags.lines { RegexNode::Assertion("(?m:^)") } else { RegexNode::TextStart })?
+                }
+                '$' => self.push(if self.flags.lines { RegexNode::Assertion("(?m:$)") } else { RegexNode::TextEnd })?,
+                '.' => self.push(if self.flags.newline {
+                    RegexNode::AnyChar
+                } else {
+                    RegexNode::Class(r"[^\n]".to_owned())
+                })?,
                 '[' => {
                     let class = self.class()?;
                     self.push(class)?;
@@ -136,11 +147,11 @@ impl Parser<'_> {
         self.rest.strip_prefix(text).map(|rest| self.rest = rest).is_some()
     }
 
-    fn push(&mut self, node: Node) -> Result<(), Problem> {
+    fn push(&mut self, node: RegexNode) -> Result<(), RegexProblem> {
         self.push_built(Built::leaf(node))
     }
 
-    fn push_built(&mut self, built: Built) -> Result<(), Problem> {
+    fn push_built(&mut self, built: Built) -> Result<(), RegexProblem> {
         // Two more: for the sequence and the alternation that it may stand in.
         if built.height + 2 > MAX_HEIGHT {
             return Err(format!("nests over {MAX_HEIGHT} deep"));
@@ -149,13 +160,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn literal(&mut self, char: char) -> Result<(), Problem> {
+    fn literal(&mut self, char: char) -> Result<(), RegexProblem> {
         // Folding is for what has a case; the rest stays fit for comparison.
         let fold = self.flags.fold && (char.is_ascii_alphabetic() || !char.is_ascii());
-        self.push(Node::Literal { char, fold })
+        self.push(RegexNode::Literal { char, fold })
     }
 
-    fn open_group(&mut self) -> Result<(), Problem> {
+    fn open_group(&mut self) -> Result<(), RegexProblem> {
         let flags_outside = self.flags;
         if self.skip("?P<") || self.skip("?<") {
             let Some((name, rest)) = self.rest.split_once('>') else {
@@ -171,13 +182,13 @@ impl Parser<'_> {
         if self.open.len() >= MAX_OPEN_GROUPS {
             return Err(format!("over {MAX_OPEN_GROUPS} groups in each other"));
         }
-        let inner = Frame { flags_outside, ..Frame::default() };
+        let inner = OpenGroup { flags_outside, ..OpenGroup::default() };
         self.open.push(std::mem::replace(&mut self.frame, inner));
         Ok(())
     }
 
     /// Reads flags behind `(?`; true if a group begins behind them.
-    fn flags(&mut self) -> Result<bool, Problem> {
+    fn flags(&mut self) -> Result<bool, RegexProblem> {
         let mut flags = self.flags;
         let (mut set, mut seen) = (true, true);
         loop {
@@ -201,14 +212,14 @@ impl Parser<'_> {
         }
     }
 
-    fn close_group(&mut self) -> Result<(), Problem> {
+    fn close_group(&mut self) -> Result<(), RegexProblem> {
         let Some(outer) = self.open.pop() else { return Err("unexpected )".to_owned()) };
         let inner = std::mem::replace(&mut self.frame, outer);
         self.flags = inner.flags_outside;
         self.push_built(inner.finish())
     }
 
-    fn repeat(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), Problem> {
+    fn repeat(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), RegexProblem> {
         // Greedy or not: the same values match.
         self.skip("?");
         if after_repeat {
@@ -228,11 +239,11 @@ impl Parser<'_> {
             return Err(format!("repeats over {MAX_REPEAT} times"));
         }
         let height = built.height + 1;
-        self.push_built(Built { node: Node::Repeat { node: Box::new(built.node), min, max }, height, repeats })
+        self.push_built(Built { node: RegexNode::Repeat { node: Box::new(built.node), min, max }, height, repeats })
     }
 
     /// Reads `2}`, `2,}` or `2,5}`; `None`, and nothing read, where something else comes: then the brace is a literal.
-    fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, Problem> {
+    fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, RegexProblem> {
         let Some((inner, rest)) = self.rest.split_once('}') else { return Ok(None) };
         let (min, max) = inner
             .split_once(',')
@@ -257,13 +268,13 @@ impl Parser<'_> {
         Ok(Some((min, max)))
     }
 
-    fn backslash(&mut self) -> Result<(), Problem> {
+    fn backslash(&mut self) -> Result<(), RegexProblem> {
         let start = self.rest;
         match self.next() {
-            Some('A') => self.push(Node::TextStart),
-            Some('z') => self.push(Node::TextEnd),
-            Some('b') => self.push(Node::Assertion(r"(?-u:\b)")),
-            Some('B') => self.push(Node::Assertion(r"(?-u:\B)")),
+            Some('A') => self.push(RegexNode::TextStart),
+            Some('z') => self.push(RegexNode::TextEnd),
+            Some('b') => self.push(RegexNode::Assertion(r"(?-u:\b)")),
+            Some('B') => self.push(RegexNode::Assertion(r"(?-u:\B)")),
             Some('Q') => {
                 let (quoted, rest) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
                 self.rest = rest;
@@ -279,14 +290,14 @@ impl Parser<'_> {
                 match char::from_u32(code) {
                     Some(char) => self.literal(char),
                     // A surrogate is legal to write, and in no value.
-                    None => self.push(Node::Class(super::class::NOTHING.to_owned())),
+                    None => self.push(RegexNode::Class(super::class::NOTHING.to_owned())),
                 }
             }
         }
     }
 
     /// Reads what stands behind a backslash for one character, in a class or out of it.
-    pub(super) fn escape(&mut self) -> Result<u32, Problem> {
+    pub(super) fn escape(&mut self) -> Result<u32, RegexProblem> {
         let Some(char) = self.next() else { return Err(r"a \ at the end".to_owned()) };
         let octal = |rest: &str| rest.bytes().next().is_some_and(|byte| (b'0'..=b'7').contains(&byte));
         match char {
@@ -311,7 +322,7 @@ impl Parser<'_> {
         }
     }
 
-    fn hexadecimal(&mut self) -> Result<u32, Problem> {
+    fn hexadecimal(&mut self) -> Result<u32, RegexProblem> {
         let bad = || Err(r"\x wants two hexadecimal digits, or some in braces".to_owned());
         let digits = if self.skip("{") {
             let Some((digits, rest)) = self.rest.split_once('}') else { return bad() };

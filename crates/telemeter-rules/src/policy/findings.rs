@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use telemeter_wire::series::NAME_LABEL;
 
-use super::normal::Normal;
+use super::normal::NormalizedSelector;
 use crate::{
     go_regex::Shape,
     matcher::{Matcher, Op},
@@ -13,7 +13,7 @@ use crate::{
 
 /// What is odd about a rule. Rules are counted from 0, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum RuleFinding {
     /// It says the same as this one before it.
     Duplicate {
         /// The one before.
@@ -52,27 +52,27 @@ pub enum Finding {
 /// What is odd about each of these rules, in their order. Without those that are duplicates, covered or select nothing, the
 /// list selects the same: no two rules are each the reason to leave out the other.
 #[must_use]
-pub fn findings(selectors: &[Selector]) -> Vec<(usize, Finding)> {
-    let rules: Vec<Normal> = selectors.iter().map(Normal::of).collect();
+pub fn findings(selectors: &[Selector]) -> Vec<(usize, RuleFinding)> {
+    let rules: Vec<NormalizedSelector> = selectors.iter().map(NormalizedSelector::of).collect();
     let candidates = Candidates::new(&rules);
-    let mut first: HashMap<&Normal, usize> = HashMap::new();
+    let mut first: HashMap<&NormalizedSelector, usize> = HashMap::new();
     let (mut found, mut needless) = (Vec::new(), vec![false; rules.len()]);
     for (index, rule) in rules.iter().enumerate() {
         let mut add = |finding| found.push((index, finding));
         needless[index] = true;
         if let Some(label) = rule.never() {
-            add(Finding::Never { label: label.to_owned() });
+            add(RuleFinding::Never { label: label.to_owned() });
         } else if rule.is_nameless() {
-            add(Finding::Nameless);
+            add(RuleFinding::Nameless);
         } else if let Some(of) = first.get(rule) {
-            add(Finding::Duplicate { of: *of });
+            add(RuleFinding::Duplicate { of: *of });
         } else {
             first.insert(rule, index);
             if rule.selects_empty() {
-                add(Finding::SelectsEmpty);
+                add(RuleFinding::SelectsEmpty);
             }
             match covering(&rules, &candidates, &needless, index) {
-                Some(by) => add(Finding::Covered { by }),
+                Some(by) => add(RuleFinding::Covered { by }),
                 None => needless[index] = false,
             }
         }
@@ -93,7 +93,7 @@ struct Candidates<'r> {
 }
 
 impl<'r> Candidates<'r> {
-    fn new(rules: &'r [Normal]) -> Self {
+    fn new(rules: &'r [NormalizedSelector]) -> Self {
         let mut candidates = Self { by_name: HashMap::new(), others: Vec::new() };
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.never().is_none()) {
             match rule.names() {
@@ -114,10 +114,16 @@ impl<'r> Candidates<'r> {
 
 /// The rules that cover the one at `index`: one of them, or one for each of its metric names; none that is needless itself.
 /// Of two that cover each other, the first stays.
-fn covering(rules: &[Normal], candidates: &Candidates<'_>, needless: &[bool], index: usize) -> Option<Vec<usize>> {
+fn covering(
+    rules: &[NormalizedSelector],
+    candidates: &Candidates<'_>,
+    needless: &[bool],
+    index: usize,
+) -> Option<Vec<usize>> {
     let rule = &rules[index];
-    let covered =
-        |by: usize, part: &Normal| !needless[by] && rules[by].covers(part) && (by < index || !rule.covers(&rules[by]));
+    let covered = |by: usize, part: &NormalizedSelector| {
+        !needless[by] && rules[by].covers(part) && (by < index || !rule.covers(&rules[by]))
+    };
     let names = rule.names();
     let first = names.and_then(|names| names.first()).map(String::as_str);
     if let Some(by) = candidates.of(first).find(|by| covered(*by, rule)) {
@@ -134,7 +140,7 @@ fn covering(rules: &[Normal], candidates: &Candidates<'_>, needless: &[bool], in
     Some(all)
 }
 
-fn plain(matcher: &Matcher) -> Option<Finding> {
+fn plain(matcher: &Matcher) -> Option<RuleFinding> {
     if !matches!(matcher.op(), Op::Matches | Op::NotMatches) {
         return None;
     }
@@ -142,9 +148,9 @@ fn plain(matcher: &Matcher) -> Option<Finding> {
     if let [value] = &values[..] {
         let op = if matcher.op() == Op::Matches { Op::Equal } else { Op::NotEqual };
         let instead = Matcher::new(matcher.name(), op, value).ok()?.to_string();
-        return Some(Finding::PlainValue { matcher: matcher.to_string(), instead });
+        return Some(RuleFinding::PlainValue { matcher: matcher.to_string(), instead });
     }
     values.retain(|name| !name.is_empty());
     (matcher.name() == NAME_LABEL && matcher.op() == Op::Matches)
-        .then(|| Finding::PlainNames { matcher: matcher.to_string(), names: values })
+        .then(|| RuleFinding::PlainNames { matcher: matcher.to_string(), names: values })
 }

@@ -7,21 +7,21 @@ use telemeter_wire::{
     series::{NAME_LABEL, value_of},
 };
 
-use super::normal::Normal;
+use super::normal::NormalizedSelector;
 use crate::{go_regex::Shape, matcher::Matcher, selector::Selector};
 
 /// The rule that a series misses by least, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
+pub struct NearestRule {
     /// The rule, counted from 0.
     pub rule: usize,
     /// Its matchers that do not hold; at least one.
-    pub misses: Vec<Miss>,
+    pub misses: Vec<UnmetMatcher>,
 }
 
 /// A matcher that a series does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Miss {
+pub struct UnmetMatcher {
     /// The matcher.
     pub matcher: Matcher,
     /// The value that the series has there; empty: no such label.
@@ -30,7 +30,7 @@ pub struct Miss {
 
 /// A metric name that a rule asks for, or what such a name begins with.
 #[derive(Debug)]
-struct Name {
+struct RuleName {
     text: String,
     goes_on: bool,
 }
@@ -39,7 +39,7 @@ struct Name {
 #[derive(Debug)]
 pub struct NearestRules<'r> {
     selectors: &'r [Selector],
-    names: Vec<Vec<Name>>,
+    names: Vec<Vec<RuleName>>,
     /// For metric names that no rule selects: the rule with the most similar one.
     similar: HashMap<String, Option<usize>>,
 }
@@ -54,7 +54,7 @@ impl<'r> NearestRules<'r> {
     /// The rule that a series with these labels misses by least: of those that select its metric name, the one with
     /// the fewest matchers that do not hold; else the one with the most similar name. `None` where a rule selects the
     /// series, and where no name is similar.
-    pub fn nearest(&mut self, labels: &[Label<'_>]) -> Option<Nearest> {
+    pub fn nearest(&mut self, labels: &[Label<'_>]) -> Option<NearestRule> {
         let name = value_of(labels, NAME_LABEL).unwrap_or("");
         let misses = |rule: usize| -> Vec<&Matcher> {
             self.selectors[rule].matchers().iter().filter(|matcher| !matcher.matches(labels)).collect()
@@ -82,34 +82,34 @@ impl<'r> NearestRules<'r> {
                 (rule, self.selectors[rule].matchers().iter().filter(|matcher| !matcher.matches(labels)).collect())
             }
         };
-        let miss = |matcher: &Matcher| Miss {
+        let miss = |matcher: &Matcher| UnmetMatcher {
             matcher: matcher.clone(),
             value: value_of(labels, matcher.name()).unwrap_or("").to_owned(),
         };
-        Some(Nearest { rule, misses: missed.into_iter().map(miss).collect() })
+        Some(NearestRule { rule, misses: missed.into_iter().map(miss).collect() })
     }
 }
 
 /// The metric names that a rule lists, or the beginning that they share.
-fn names(selector: &Selector) -> Vec<Name> {
-    if let Some(names) = Normal::of(selector).names() {
-        return names.iter().map(|name| Name { text: name.clone(), goes_on: false }).collect();
+fn names(selector: &Selector) -> Vec<RuleName> {
+    if let Some(names) = NormalizedSelector::of(selector).names() {
+        return names.iter().map(|name| RuleName { text: name.clone(), goes_on: false }).collect();
     }
     let name = selector.matchers().iter().find(|matcher| matcher.name() == NAME_LABEL && !matcher.op().is_negative());
     match name.map(Matcher::shape) {
-        Some(Shape::Prefix { prefix, .. }) => vec![Name { text: prefix, goes_on: true }],
+        Some(Shape::Prefix { prefix, .. }) => vec![RuleName { text: prefix, goes_on: true }],
         _ => Vec::new(),
     }
 }
 
 /// The first rule with the name that takes the fewest changes, where these are at most a fourth of it.
-fn most_similar(rules: &[Vec<Name>], name: &str) -> Option<usize> {
-    let changes = |other: &Name| {
+fn most_similar(rules: &[Vec<RuleName>], name: &str) -> Option<usize> {
+    let changes = |other: &RuleName| {
         let length = other.text.chars().count();
         let end = name.char_indices().nth(length).filter(|_| other.goes_on).map_or(name.len(), |(end, _)| end);
         distance(&name[..end], &other.text, length / 4)
     };
-    let of_rule = |names: &[Name]| names.iter().filter_map(changes).min();
+    let of_rule = |names: &[RuleName]| names.iter().filter_map(changes).min();
     let distances = rules.iter().enumerate().filter_map(|(rule, names)| Some((of_rule(names)?, rule)));
     distances.min().map(|(_, rule)| rule)
 }

@@ -10,12 +10,12 @@ use crate::{matcher::Matcher, selector::Selector};
 /// A selector by label: the order of its matchers, their quotes, and the ways to write one and the same condition
 /// (`=~"a"` and `="a"`, `=~".+"` and `!=""`) are gone. Two that are equal select the same series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Normal {
+pub struct NormalizedSelector {
     /// Labels that every value passes are not here.
     labels: BTreeMap<Box<str>, Values>,
 }
 
-impl Normal {
+impl NormalizedSelector {
     /// The normal form of a selector.
     #[must_use]
     pub fn of(selector: &Selector) -> Self {

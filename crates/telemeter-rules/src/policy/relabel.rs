@@ -21,7 +21,7 @@ use std::fmt;
 
 use telemeter_wire::series::NAME_LABEL;
 
-use super::normal::Normal;
+use super::normal::NormalizedSelector;
 use crate::{
     matcher::{Matcher, Op},
     selector::{Selector, is_label_name},
@@ -43,7 +43,7 @@ const NAMES_A_STEP: usize = 10;
 
 /// What is to be said in relabelling. The order is that of the fields.
 #[derive(Clone, Debug, Default)]
-pub struct Steps<'a> {
+pub struct RelabelSteps<'a> {
     /// A series is kept if one of these selects it; at least one.
     pub selectors: &'a [Selector],
     /// Where each selector is written, for the comments; as many.
@@ -68,12 +68,12 @@ pub struct RelabelConfig {
     /// What they have to match, whole; `None`: the default, which everything matches.
     pub regex: Option<String>,
     /// What is done then.
-    pub action: Action,
+    pub action: RelabelAction,
 }
 
 /// What a [`RelabelConfig`] does where its expression matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Action {
+pub enum RelabelAction {
     /// Gives a label a value, in which `$1` is the first group and `$$` a dollar; an empty one takes it away.
     Replace {
         /// The label.
@@ -99,7 +99,7 @@ pub struct Inexpressible {
 
 /// Says `steps` in relabelling; what cannot be said is left out, and stands in the second list.
 #[must_use]
-pub fn configs(steps: &Steps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
+pub fn configs(steps: &RelabelSteps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
     let (mut configs, mut inexpressible) = (Vec::new(), Vec::new());
     let mut names: Vec<(String, &str)> = Vec::new();
     let mut machines = Vec::new();
@@ -109,7 +109,7 @@ pub fn configs(steps: &Steps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
             inexpressible.push(Inexpressible { rule: index, reason });
             continue;
         }
-        if Normal::of(selector).never().is_some() {
+        if NormalizedSelector::of(selector).never().is_some() {
             continue;
         }
         match rule_matchers(selector)[..] {
@@ -135,7 +135,7 @@ pub fn configs(steps: &Steps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
     }
     let ours = format!("{KEEP}|{STATE}|{MET}|{NAME}");
     let dropped = steps.elided.iter().map(|name| quote(name)).chain([ours]).collect::<Vec<_>>().join("|");
-    configs.push(RelabelConfig { regex: Some(dropped), action: Action::LabelDrop, ..RelabelConfig::default() });
+    configs.push(RelabelConfig { regex: Some(dropped), action: RelabelAction::LabelDrop, ..RelabelConfig::default() });
     for (name, value) in steps.identity {
         configs.push(set(name, value).with("Who sends it: the server holds a sender to its own ID.".to_owned()));
     }
@@ -144,7 +144,7 @@ pub fn configs(steps: &Steps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
 
 /// The matchers that say something, those on the metric name first, then the positive ones.
 fn rule_matchers(selector: &Selector) -> Vec<&Matcher> {
-    let telling = |matcher: &&Matcher| !Normal::of(&Selector::new(vec![(*matcher).clone()])).covers_all();
+    let telling = |matcher: &&Matcher| !NormalizedSelector::of(&Selector::new(vec![(*matcher).clone()])).covers_all();
     let mut matchers: Vec<&Matcher> = selector.matchers().iter().filter(telling).collect();
     matchers.sort_by_key(|matcher| (matcher.op().is_negative(), matcher.name() != NAME_LABEL));
     matchers
@@ -225,7 +225,7 @@ fn replace(sources: &[&str], regex: Option<String>, target: &str, replacement: &
         comment: Vec::new(),
         source_labels: sources.iter().map(|&name| name.to_owned()).collect(),
         regex,
-        action: Action::Replace { target_label: target.to_owned(), replacement: replacement.to_owned() },
+        action: RelabelAction::Replace { target_label: target.to_owned(), replacement: replacement.to_owned() },
     }
 }
 
@@ -282,12 +282,12 @@ impl fmt::Display for RelabelConfig {
             fields.push(format!("regex: {}", yaml(regex)));
         }
         match &self.action {
-            Action::Replace { target_label, replacement } => {
+            RelabelAction::Replace { target_label, replacement } => {
                 fields.push(format!("target_label: {target_label}"));
                 fields.push(format!("replacement: {}", yaml(replacement)));
             }
-            Action::Keep => fields.push("action: keep".to_owned()),
-            Action::LabelDrop => fields.push("action: labeldrop".to_owned()),
+            RelabelAction::Keep => fields.push("action: keep".to_owned()),
+            RelabelAction::LabelDrop => fields.push("action: labeldrop".to_owned()),
         }
         for (index, field) in fields.iter().enumerate() {
             writeln!(f, "{}{field}", if index == 0 { "- " } else { "  " })?;

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use telemeter_wire::Label;
 
 use super::{
-    Normal,
-    findings::{Finding, findings},
+    NormalizedSelector,
+    findings::{RuleFinding, findings},
     nearest::NearestRules,
 };
 use crate::{Selector, Whitelist};
@@ -84,7 +84,7 @@ proptest! {
 
     #[test]
     fn what_is_said_of_two_rules_holds_for_any_series(one in selector(), other in selector(), all in prop::collection::vec(series(), 40)) {
-        let (a, b) = (Normal::of(&one), Normal::of(&other));
+        let (a, b) = (NormalizedSelector::of(&one), NormalizedSelector::of(&other));
         for series in &all {
             let labels = labels(series);
             let (by_one, by_other) = (one.matches(&labels), other.matches(&labels));
@@ -101,7 +101,7 @@ proptest! {
     fn a_list_without_its_findings_selects_the_same(rules in prop::collection::vec(selector(), 1..7), all in prop::collection::vec(series(), 40)) {
         let odd = findings(&rules);
         let needless = |rule: usize| odd.iter().any(|(index, finding)| *index == rule && matches!(
-            finding, Finding::Duplicate { .. } | Finding::Covered { .. } | Finding::Never { .. } | Finding::Nameless));
+            finding, RuleFinding::Duplicate { .. } | RuleFinding::Covered { .. } | RuleFinding::Never { .. } | RuleFinding::Nameless));
         let left: Vec<Selector> =
             rules.iter().enumerate().filter(|(index, _)| !needless(*index)).map(|(_, rule)| rule.clone()).collect();
         for series in &all {
@@ -130,8 +130,8 @@ proptest! {
     }
 }
 
-fn normal(text: &str) -> Normal {
-    Normal::of(&Selector::parse(text).expect(text))
+fn normal(text: &str) -> NormalizedSelector {
+    NormalizedSelector::of(&Selector::parse(text).expect(text))
 }
 
 #[test]
@@ -193,27 +193,28 @@ fn some_rules_cover_others() {
 
 #[test]
 fn findings_are_said_once_and_of_the_later_rule() {
-    let check = |lines: &str, expected: &[(usize, Finding)]| {
+    let check = |lines: &str, expected: &[(usize, RuleFinding)]| {
         let selectors = Selector::parse_lines(lines).expect(lines);
         assert_eq!(findings(&selectors), expected, "{lines}");
     };
-    let plain = |matcher: &str, instead: &str| Finding::PlainValue { matcher: matcher.into(), instead: instead.into() };
+    let plain =
+        |matcher: &str, instead: &str| RuleFinding::PlainValue { matcher: matcher.into(), instead: instead.into() };
     check("a\nb\n{__name__=\"c\"}", &[]);
-    check("a\nb\n{__name__=\"a\"}", &[(2, Finding::Duplicate { of: 0 })]);
-    check("a{b=\"c\"}\na", &[(0, Finding::Covered { by: vec![1] })]);
-    check("a\na{b=\"c\"}", &[(1, Finding::Covered { by: vec![0] })]);
-    let names = Finding::PlainNames { matcher: "__name__=~\"a|b\"".into(), names: vec!["a".into(), "b".into()] };
-    check("a\nb\n{__name__=~\"a|b\",c=\"d\"}", &[(2, Finding::Covered { by: vec![0, 1] }), (2, names.clone())]);
-    check("a{c=\"d\"}\n{__name__=~\"a|b\"}", &[(0, Finding::Covered { by: vec![1] }), (1, names.clone())]);
+    check("a\nb\n{__name__=\"a\"}", &[(2, RuleFinding::Duplicate { of: 0 })]);
+    check("a{b=\"c\"}\na", &[(0, RuleFinding::Covered { by: vec![1] })]);
+    check("a\na{b=\"c\"}", &[(1, RuleFinding::Covered { by: vec![0] })]);
+    let names = RuleFinding::PlainNames { matcher: "__name__=~\"a|b\"".into(), names: vec!["a".into(), "b".into()] };
+    check("a\nb\n{__name__=~\"a|b\",c=\"d\"}", &[(2, RuleFinding::Covered { by: vec![0, 1] }), (2, names.clone())]);
+    check("a{c=\"d\"}\n{__name__=~\"a|b\"}", &[(0, RuleFinding::Covered { by: vec![1] }), (1, names.clone())]);
     check("{__name__=~\"a|b\"}", &[(0, names)]);
     check("{__name__=~\"up\"}", &[(0, plain("__name__=~\"up\"", "__name__=\"up\""))]);
     check("a{b!~\"c\"}", &[(0, plain("b!~\"c\"", "b!=\"c\""))]);
-    check("a{b=\"c\",b=\"d\"}", &[(0, Finding::Never { label: "b".into() })]);
-    check("a{b=~\"c.*\",b=~\"d.*\"}", &[(0, Finding::Never { label: "b".into() })]);
-    check("a{b!~\".*\"}", &[(0, Finding::Never { label: "b".into() })]);
-    check("{__name__=\"\",a=\"b\"}", &[(0, Finding::Nameless)]);
-    check("{a!=\"b\"}", &[(0, Finding::SelectsEmpty)]);
-    check("{}\n{a=~\".*\"}", &[(0, Finding::SelectsEmpty), (1, Finding::Duplicate { of: 0 })]);
+    check("a{b=\"c\",b=\"d\"}", &[(0, RuleFinding::Never { label: "b".into() })]);
+    check("a{b=~\"c.*\",b=~\"d.*\"}", &[(0, RuleFinding::Never { label: "b".into() })]);
+    check("a{b!~\".*\"}", &[(0, RuleFinding::Never { label: "b".into() })]);
+    check("{__name__=\"\",a=\"b\"}", &[(0, RuleFinding::Nameless)]);
+    check("{a!=\"b\"}", &[(0, RuleFinding::SelectsEmpty)]);
+    check("{}\n{a=~\".*\"}", &[(0, RuleFinding::SelectsEmpty), (1, RuleFinding::Duplicate { of: 0 })]);
 }
 
 #[test]

@@ -10,20 +10,20 @@ pub(super) enum Values {
     /// Exactly these; none: no value passes.
     OneOf(BTreeSet<String>),
     /// Every value but `not`, if all of `also` let it pass.
-    Every { not: BTreeSet<String>, also: BTreeSet<Condition> },
+    Every { not: BTreeSet<String>, also: BTreeSet<ValueCondition> },
 }
 
 /// What a value begins or ends with, or an expression that it matches; or the opposite.
 #[derive(Clone, Debug)]
-pub(super) struct Condition {
+pub(super) struct ValueCondition {
     negative: bool,
-    form: Form,
+    form: ConditionForm,
     /// Tells it of a value.
     matcher: Matcher,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Form {
+enum ConditionForm {
     /// Begins so, and goes on if `more`.
     Prefix { prefix: String, more: bool },
     /// Ends so, and something stands in front if `more`.
@@ -62,20 +62,20 @@ impl Values {
                     restrict(&mut listed, values);
                     continue;
                 }
-                Shape::Prefix { prefix, more } => Form::Prefix { prefix, more },
-                Shape::Suffix { suffix, more } => Form::Suffix { suffix, more },
+                Shape::Prefix { prefix, more } => ConditionForm::Prefix { prefix, more },
+                Shape::Suffix { suffix, more } => ConditionForm::Suffix { suffix, more },
                 Shape::Other { prefixes, suffixes } => {
-                    Form::Expression { source: matcher.source(), prefixes, suffixes }
+                    ConditionForm::Expression { source: matcher.source(), prefixes, suffixes }
                 }
             };
-            also.insert(Condition { negative, form, matcher: matcher.clone() });
+            also.insert(ValueCondition { negative, form, matcher: matcher.clone() });
         }
         if let Some(mut values) = listed {
             values.retain(|value| matchers.clone().into_iter().all(|matcher| matcher.matches_value(value)));
             return Self::OneOf(values);
         }
         // What the others do not let pass need not be named.
-        not.retain(|value| also.iter().all(|condition: &Condition| condition.matcher.matches_value(value)));
+        not.retain(|value| also.iter().all(|condition: &ValueCondition| condition.matcher.matches_value(value)));
         Self::Every { not, also }
     }
 
@@ -138,7 +138,7 @@ fn restrict(listed: &mut Option<BTreeSet<String>>, values: Vec<String>) {
     });
 }
 
-impl Condition {
+impl ValueCondition {
     fn implies(&self, other: &Self) -> bool {
         match (self.negative, other.negative) {
             (false, false) => self.form.is_within(&other.form),
@@ -158,12 +158,12 @@ impl Condition {
         }
     }
 
-    fn key(&self) -> (bool, &Form) {
+    fn key(&self) -> (bool, &ConditionForm) {
         (self.negative, &self.form)
     }
 }
 
-impl Form {
+impl ConditionForm {
     fn is_within(&self, other: &Self) -> bool {
         if self == other {
             return true;
@@ -223,27 +223,27 @@ fn says(list: &[String], of_each: impl Fn(&str) -> bool) -> bool {
     !list.is_empty() && list.iter().all(|text| of_each(text))
 }
 
-impl PartialEq for Condition {
+impl PartialEq for ValueCondition {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Condition {}
+impl Eq for ValueCondition {}
 
-impl PartialOrd for Condition {
+impl PartialOrd for ValueCondition {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Condition {
+impl Ord for ValueCondition {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-impl std::hash::Hash for Condition {
+impl std::hash::Hash for ValueCondition {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }

@@ -13,16 +13,16 @@ pub(super) fn parse(rule: &str) -> Result<Vec<Matcher>, Error> {
     if rule.len() > MAX_RULE_BYTES {
         return Err(Error::RuleTooLong { bytes: rule.len() });
     }
-    Parser { rule, at: 0 }.selector()
+    SelectorParser { rule, at: 0 }.selector()
 }
 
-struct Parser<'a> {
+struct SelectorParser<'a> {
     rule: &'a str,
     /// The offset of what comes next.
     at: usize,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> SelectorParser<'a> {
     fn selector(mut self) -> Result<Vec<Matcher>, Error> {
         let mut matchers = Vec::new();
         self.skip_space();

@@ -1,4 +1,7 @@
-use super::{Finding, Kind, LABEL_NAMES, Reason, label, label_name, recording_rule_name, value, value_in_cluster};
+use super::{
+    LABEL_NAMES, SensitiveLabel, SensitiveReason, ValueKind, label, label_name, recording_rule_name, value,
+    value_in_cluster,
+};
 
 #[test]
 fn labels_known_by_their_name() {
@@ -18,18 +21,18 @@ fn labels_known_by_their_name() {
     for name in ["", "exported_", "job", "code", "le", "Pod", "pods", "prefix_pod", "pod_exported", "__name__", "_id"] {
         assert_eq!(label_name(name), None, "{name}");
     }
-    assert_eq!(label_name("exported_instance"), Some(Reason::Machine));
+    assert_eq!(label_name("exported_instance"), Some(SensitiveReason::Machine));
 }
 
 #[test]
 fn values_known_by_their_form() {
-    let check = |kind: Option<Kind>, values: &[&str]| {
+    let check = |kind: Option<ValueKind>, values: &[&str]| {
         for text in values {
             assert_eq!(value(text), kind, "{text}");
         }
     };
     check(
-        Some(Kind::Ipv4),
+        Some(ValueKind::Ipv4),
         &[
             "10.0.0.1",
             "10.0.0.1:9100",
@@ -47,13 +50,19 @@ fn values_known_by_their_form() {
         ],
     );
     check(
-        Some(Kind::Ipv6),
+        Some(ValueKind::Ipv6),
         &["fe80::1", "fe80::1%eth0", "2001:db8::/32", "[2001:db8::1]:9100", "2001:db8:0:0:0:0:0:1", "::ffff:10.0.0.1"],
     );
-    check(Some(Kind::Mac), &["02:00:5e:10:00:01", "02-00-5E-10-00-01", "0200.5e10.0001", "02:00:5e:ff:fe:10:00:01"]);
-    check(Some(Kind::Email), &["ada@example.com", "Ada <ada.l+x@mail.example.org>", "user:ada,mail:ada@example.com"]);
     check(
-        Some(Kind::HostName),
+        Some(ValueKind::Mac),
+        &["02:00:5e:10:00:01", "02-00-5E-10-00-01", "0200.5e10.0001", "02:00:5e:ff:fe:10:00:01"],
+    );
+    check(
+        Some(ValueKind::Email),
+        &["ada@example.com", "Ada <ada.l+x@mail.example.org>", "user:ada,mail:ada@example.com"],
+    );
+    check(
+        Some(ValueKind::HostName),
         &[
             "db.example.com",
             "db.example.com.",
@@ -71,15 +80,15 @@ fn values_known_by_their_form() {
         ],
     );
     check(
-        Some(Kind::Url),
+        Some(ValueKind::Url),
         &["https://example.com/a", "http://10.0.0.1", "aws:///us-east-1a/i-0", "docker-pullable://quay.io/a", "s3://b"],
     );
     check(
-        Some(Kind::Path),
+        Some(ValueKind::Path),
         &["/var/lib/kubelet", "/data", "/api/v1/query", "C:\\Users\\ada", "\\\\host\\share", "~/.ssh", "./x", "../x"],
     );
     check(
-        Some(Kind::Jwt),
+        Some(ValueKind::Jwt),
         &[
             "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
             "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
@@ -87,7 +96,7 @@ fn values_known_by_their_form() {
         ],
     );
     check(
-        Some(Kind::Hex),
+        Some(ValueKind::Hex),
         &[
             "i-0123456789abcdef0",
             "d41d8cd98f00b204e9800998ecf8427e",
@@ -98,11 +107,11 @@ fn values_known_by_their_form() {
         ],
     );
     check(
-        Some(Kind::Base64),
+        Some(ValueKind::Base64),
         &["q83vEjRWeJCrze8SNFZ4kKvN7xI0Vng=", "hqJ8K2/xP0+mZ7Tq9dVbN4sLw1RcYfGe", "aB3-dE6_gH9jK2mN5pQ8sT1v"],
     );
     check(
-        Some(Kind::Uuid),
+        Some(ValueKind::Uuid),
         &[
             "123e4567-e89b-42d3-a456-426614174000",
             "pvc-123e4567-e89b-42d3-a456-426614174000",
@@ -189,10 +198,10 @@ fn values_known_by_their_form() {
 #[test]
 fn a_cluster_may_tell_its_own_id() {
     let own = "123e4567-e89b-42d3-a456-426614174000";
-    assert_eq!(value(own), Some(Kind::Uuid));
+    assert_eq!(value(own), Some(ValueKind::Uuid));
     assert_eq!(value_in_cluster(own, own), None);
     assert_eq!(value_in_cluster(&own.to_uppercase(), own), None);
-    assert_eq!(value_in_cluster("123e4567-e89b-42d3-a456-426614174001", own), Some(Kind::Uuid));
+    assert_eq!(value_in_cluster("123e4567-e89b-42d3-a456-426614174001", own), Some(ValueKind::Uuid));
 }
 
 #[test]
@@ -234,8 +243,8 @@ fn no_text_is_too_odd_to_look_at() {
 
 #[test]
 fn a_name_goes_before_a_value_and_nothing_is_not_sensitive() {
-    assert_eq!(label("instance", "10.0.0.1", ""), Some(Finding::Name(Reason::Machine)));
-    assert_eq!(label("target", "10.0.0.1", ""), Some(Finding::Value(Kind::Ipv4)));
+    assert_eq!(label("instance", "10.0.0.1", ""), Some(SensitiveLabel::Name(SensitiveReason::Machine)));
+    assert_eq!(label("target", "10.0.0.1", ""), Some(SensitiveLabel::Value(ValueKind::Ipv4)));
     assert_eq!(label("instance", "", ""), None);
     assert_eq!(label("__name__", "quay.io", ""), None);
     assert_eq!(

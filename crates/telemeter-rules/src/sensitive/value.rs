@@ -7,7 +7,7 @@ use std::{
 
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ValueKind {
     /// A JSON web token.
     Jwt,
     /// A URL with its scheme.
@@ -32,7 +32,7 @@ pub enum Kind {
     HostName,
 }
 
-impl Kind {
+impl ValueKind {
     /// The kind in words, with its article: `an IPv4 address`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -125,43 +125,43 @@ const API_GROUPS: [&str; 9] = [
 ];
 
 /// The first kind that is found in `value`; the UUID `own` is not one.
-pub(super) fn kind(value: &str, own: &str) -> Option<Kind> {
+pub(super) fn kind(value: &str, own: &str) -> Option<ValueKind> {
     let separator = |char: char| char.is_whitespace() || ",;|=()<>{}\"'`".contains(char);
     let words = || value.split(separator).filter(|word| !word.is_empty());
     words().find_map(|word| of_word(word, own))
 }
 
 /// What a word without white space is, or one of its pieces.
-fn of_word(word: &str, own: &str) -> Option<Kind> {
+fn of_word(word: &str, own: &str) -> Option<ValueKind> {
     if is_jwt(word) {
-        return Some(Kind::Jwt);
+        return Some(ValueKind::Jwt);
     }
     if is_url(word) {
-        return Some(Kind::Url);
+        return Some(ValueKind::Url);
     }
     if is_email(word) {
-        return Some(Kind::Email);
+        return Some(ValueKind::Email);
     }
     if is_path(word) {
-        return Some(Kind::Path);
+        return Some(ValueKind::Path);
     }
     let pieces = || word.split(['/', '@', '%', '\\']).filter(|piece| !piece.is_empty());
     let of_pieces = pieces().find_map(|piece| of_piece(piece, own));
     of_pieces
-        .or_else(|| is_base64(word).then_some(Kind::Base64))
-        .or_else(|| pieces().any(is_host_name).then_some(Kind::HostName))
+        .or_else(|| is_base64(word).then_some(ValueKind::Base64))
+        .or_else(|| pieces().any(is_host_name).then_some(ValueKind::HostName))
 }
 
-fn of_piece(piece: &str, own: &str) -> Option<Kind> {
+fn of_piece(piece: &str, own: &str) -> Option<ValueKind> {
     match uuid(piece) {
         // The digits of our own UUID are no other ID either.
         Some(found) if found.eq_ignore_ascii_case(own) => None,
         Some(found) if found.bytes().all(|byte| matches!(byte, b'0' | b'-')) => None,
-        Some(_) => Some(Kind::Uuid),
-        None if is_mac(piece) => Some(Kind::Mac),
-        None if is_ipv6(piece) => Some(Kind::Ipv6),
-        None if has_ipv4(piece) => Some(Kind::Ipv4),
-        None => has_long_hex(piece).then_some(Kind::Hex),
+        Some(_) => Some(ValueKind::Uuid),
+        None if is_mac(piece) => Some(ValueKind::Mac),
+        None if is_ipv6(piece) => Some(ValueKind::Ipv6),
+        None if has_ipv4(piece) => Some(ValueKind::Ipv4),
+        None => has_long_hex(piece).then_some(ValueKind::Hex),
     }
 }
 

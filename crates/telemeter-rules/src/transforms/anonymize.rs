@@ -7,7 +7,7 @@ use telemeter_wire::{Arena, SeriesMut};
 use crate::{
     escaped_name::underscored,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// How many bytes of the hash are kept: 12 characters of base64.
@@ -69,7 +69,7 @@ impl Transform for Anonymize {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         arena: &'a Arena,
-        _: &mut Report,
+        _: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         for index in 0..if self.names.is_empty() { 0 } else { series.labels().len() } {
             let label = series.labels()[index];

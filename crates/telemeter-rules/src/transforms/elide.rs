@@ -4,7 +4,7 @@ use telemeter_wire::{Arena, SeriesMut};
 
 use crate::{
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// Takes labels of these names off every series.
@@ -32,7 +32,7 @@ impl Transform for Elide {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         if !self.names.is_empty() {
             let before = series.labels().len();

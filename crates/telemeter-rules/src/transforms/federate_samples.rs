@@ -5,7 +5,7 @@ use telemeter_wire::{Arena, Points, SeriesMut};
 use crate::{
     canonical::is_name,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// What is longer than this is left out: a metric with its name, a label with its name or value.
@@ -31,7 +31,7 @@ impl Transform for DropInvalid {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let name = series.view().name();
         let named = !name.is_empty() && name.len() <= MAX_LEN;

@@ -7,7 +7,7 @@ use telemeter_wire::{Arena, SeriesMut};
 use crate::{
     family::LastName,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
     whitelist::{NameVerdict, Whitelist},
 };
 
@@ -19,11 +19,11 @@ pub struct Filter<'w> {
     whitelist: &'w Whitelist,
     /// Names that nothing may pass under, whatever the rules say.
     is_reserved: fn(&str) -> bool,
-    family: RefCell<Family>,
+    family: RefCell<LastVerdict>,
 }
 
 /// The last name, and what the rules say of it.
-struct Family {
+struct LastVerdict {
     name: LastName,
     verdict: NameVerdict,
 }
@@ -33,7 +33,7 @@ impl<'w> Filter<'w> {
     #[must_use]
     pub fn new(whitelist: &'w Whitelist) -> Self {
         // True of any name.
-        let family = Family { name: LastName::new(), verdict: NameVerdict::Depends };
+        let family = LastVerdict { name: LastName::new(), verdict: NameVerdict::Depends };
         Self { whitelist, is_reserved: |_| false, family: RefCell::new(family) }
     }
 
@@ -57,7 +57,7 @@ impl Transform for Filter<'_> {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let allowed = match self.by_name(series.view().name()) {
             NameVerdict::Always => true,

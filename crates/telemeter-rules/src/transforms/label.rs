@@ -4,7 +4,7 @@ use telemeter_wire::{Arena, Label, SeriesMut};
 
 use crate::{
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// Sets these labels on every series, whatever value one had. Canonical labels stay canonical.
@@ -28,7 +28,12 @@ impl SetLabels {
 }
 
 impl Transform for SetLabels {
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        _: &mut StepCounts,
+    ) -> Result<Verdict, Refusal> {
         for (name, value) in &self.labels {
             let label = Label { name, value };
             if value.is_empty() {

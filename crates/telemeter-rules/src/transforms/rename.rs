@@ -5,7 +5,7 @@ use telemeter_wire::{Arena, SeriesMut};
 use crate::{
     canonical::is_name,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// Gives metrics of an old name a new one; a name is looked up once, so two may change places.
@@ -23,7 +23,12 @@ impl Rename {
 }
 
 impl Transform for Rename {
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        _: &mut StepCounts,
+    ) -> Result<Verdict, Refusal> {
         let name = series.view().name();
         if let Some((_, new)) = self.names.iter().find(|(old, _)| old == name) {
             for label in series.labels_mut().iter_mut().filter(|label| is_name(label)) {

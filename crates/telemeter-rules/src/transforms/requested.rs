@@ -22,7 +22,7 @@ use crate::{
     matcher::{Matcher, Op, value_of},
     refusal::Refusal,
     selector::Selector,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
     whitelist::{NameVerdict, Whitelist},
 };
 
@@ -68,7 +68,7 @@ impl Requested {
     /// The step for one answer. Where it does not `drop` what nobody asked for, it counts it.
     #[must_use]
     pub fn filter(&self, drop: bool) -> FilterRequested<'_> {
-        let family = RefCell::new(Family { name: LastName::new(), verdict: NameVerdict::Depends });
+        let family = RefCell::new(LastRequested { name: LastName::new(), verdict: NameVerdict::Depends });
         FilterRequested { requested: self, drop, external: None, family }
     }
 
@@ -114,11 +114,11 @@ pub struct FilterRequested<'r> {
     drop: bool,
     /// The labels that count as added behind the selectors; `None` until the first part has come.
     external: Option<Vec<&'r str>>,
-    family: RefCell<Family>,
+    family: RefCell<LastRequested>,
 }
 
 /// The last name, and what the selectors say of it.
-struct Family {
+struct LastRequested {
     name: LastName,
     verdict: NameVerdict,
 }
@@ -173,7 +173,7 @@ impl Transform for FilterRequested<'_> {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         arena: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let labels = series.labels();
         let allowed = match self.by_name(series.view().name()) {
@@ -192,7 +192,7 @@ impl Transform for FilterRequested<'_> {
 
 #[cfg(test)]
 mod tests {
-    use telemeter_wire::{Limits, exposition::text};
+    use telemeter_wire::{DecodeLimits, exposition::text};
 
     use super::*;
     use crate::{testing::text_of, transform::run};
@@ -202,11 +202,11 @@ mod tests {
         let selectors: Vec<_> = selectors.iter().map(|text| Selector::parse(text).expect("a selector")).collect();
         let requested = Requested::new(&selectors);
         let mut step = requested.filter(true);
-        let (mut passed, mut report) = (String::new(), Report::default());
+        let (mut passed, mut report) = (String::new(), StepCounts::default());
         for part in parts {
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
-            text::decode(part.as_bytes(), &Limits::default(), &mut set).expect("a text");
+            text::decode(part.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
             step.begin_part(&set);
             run(&mut set, &[&step], &mut report).expect("no refusal");
             passed += &text_of(&set);

@@ -5,7 +5,7 @@ use telemeter_wire::{Arena, Label, SeriesMut, series::value_of};
 use crate::{
     canonical::shown,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// Requires labels on every series, of a certain value or of any. To stand behind
@@ -34,7 +34,12 @@ impl<'r> Required<'r> {
 }
 
 impl Transform for Required<'_> {
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        _: &mut StepCounts,
+    ) -> Result<Verdict, Refusal> {
         for &(name, wanted) in &self.labels {
             let labels = series.labels();
             let value = value_of(labels, name).unwrap_or("");

@@ -8,7 +8,7 @@ use crate::{
     canonical::shown,
     family::LastName,
     refusal::Refusal,
-    transform::{Report, Transform, Verdict},
+    transform::{StepCounts, Transform, Verdict},
 };
 
 /// How old an uploaded sample may be.
@@ -23,12 +23,12 @@ pub const PRESENT: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub struct CheckUpload {
     now_ms: i64,
-    last: RefCell<Last>,
+    last: RefCell<LastSeries>,
 }
 
 /// The series before.
 #[derive(Debug)]
-struct Last {
+struct LastSeries {
     name: LastName,
     timestamp_ms: i64,
 }
@@ -37,7 +37,7 @@ impl CheckUpload {
     /// Checks against this time, in milliseconds.
     #[must_use]
     pub fn new(now_ms: i64) -> Self {
-        Self { now_ms, last: RefCell::new(Last { name: LastName::new(), timestamp_ms: i64::MIN }) }
+        Self { now_ms, last: RefCell::new(LastSeries { name: LastName::new(), timestamp_ms: i64::MIN }) }
     }
 }
 
@@ -47,7 +47,7 @@ impl Transform for CheckUpload {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let timestamp = match series.points() {
             Points::Sample(sample) => sample.timestamp_ms,
@@ -93,7 +93,7 @@ impl CheckAhead {
 }
 
 impl Transform for CheckAhead {
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut Report) -> Result<Verdict, Refusal> {
+    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut StepCounts) -> Result<Verdict, Refusal> {
         let newest = series.points().newest_ms();
         newest.map_or(Ok(Verdict::Keep), |newest| is_near(newest, self.now_ms).map(|()| Verdict::Keep))
     }
@@ -127,7 +127,7 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     /// Checks samples of these names, at these distances to our clock.
-    fn checked(times: &[(&str, Option<i64>)]) -> Result<Report, Refusal> {
+    fn checked(times: &[(&str, Option<i64>)]) -> Result<StepCounts, Refusal> {
         let step = CheckUpload::new(NOW);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -135,7 +135,7 @@ mod tests {
             let sample = Sample { value: 1.0, timestamp_ms: drift.map(|drift| NOW.saturating_add(drift)) };
             set.push(&[Label::new("__name__", name)], MetricType::Gauge, Points::Sample(sample));
         }
-        let mut report = Report::default();
+        let mut report = StepCounts::default();
         run(&mut set, &[&step], &mut report).map(|()| report)
     }
 
@@ -163,7 +163,7 @@ mod tests {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         set.push(&[Label::new("__name__", "up")], MetricType::Gauge, Points::Absent);
-        assert_eq!(run(&mut set, &[&step], &mut Report::default()), Err(Refusal::NoValue));
+        assert_eq!(run(&mut set, &[&step], &mut StepCounts::default()), Err(Refusal::NoValue));
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
                 let sample = Sample { value: 1.0, timestamp_ms: Some(NOW.saturating_add(drift)) };
                 set.push(&[], MetricType::Untyped, Points::Sample(sample));
             }
-            assert_eq!(run(&mut set, &[&step], &mut Report::default()), expected);
+            assert_eq!(run(&mut set, &[&step], &mut StepCounts::default()), expected);
         };
         check(-24 * 365 * 60 * MINUTE, Ok(()));
         check(10 * MINUTE, Ok(()));

@@ -3,15 +3,15 @@
 use hashbrown::HashMap;
 use telemeter_wire::Label;
 
-use super::index::{Condition, ValueIndex};
-use super::{NameVerdict, Rule};
+use super::index::{IndexCondition, ValueIndex};
+use super::{CompiledRule, NameVerdict};
 
 /// Up to so many rules are tried one after the other.
 const FEW: usize = 4;
 
 /// Rules by their ids, sorted by what is left to check.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Group {
+pub(super) struct RuleGroup {
     /// Nothing is: everything that comes here passes, and there is no other rule here.
     unconditional: bool,
     /// The name only.
@@ -29,8 +29,8 @@ struct LabelIndex {
     slots: Vec<Vec<u32>>,
 }
 
-impl Group {
-    pub(super) fn build(rules: &[Rule], members: &[u32]) -> Self {
+impl RuleGroup {
+    pub(super) fn build(rules: &[CompiledRule], members: &[u32]) -> Self {
         let rule = |id: u32| &rules[id as usize];
         if members.iter().any(|&id| rule(id).name.is_empty() && rule(id).rest.is_empty()) {
             return Self { unconditional: true, ..Self::default() };
@@ -41,11 +41,11 @@ impl Group {
             let usable: Vec<_> = listed.iter().map(|&id| (id, usable(rule(id)))).collect();
             listed.clear();
             let shared = count_values(&usable);
-            let mut by_label = HashMap::<Box<str>, Vec<(Condition, u32)>>::new();
+            let mut by_label = HashMap::<Box<str>, Vec<(IndexCondition, u32)>>::new();
             for (id, conditions) in usable {
                 // The most telling one, and of several exact ones that whose value the fewest rules share.
                 let best = conditions.into_iter().min_by_key(|(label, condition)| match condition {
-                    Condition::Exact(values) => {
+                    IndexCondition::Exact(values) => {
                         let most = values.iter().filter_map(|value| shared.get(&(label.to_string(), value.clone())));
                         (condition.rank(), most.max().copied().unwrap_or(0))
                     }
@@ -66,7 +66,7 @@ impl Group {
 
     /// Whether a rule holds for this name and these labels.
     #[inline]
-    pub(super) fn any(&self, rules: &[Rule], name: &str, labels: &[Label<'_>]) -> bool {
+    pub(super) fn any(&self, rules: &[CompiledRule], name: &str, labels: &[Label<'_>]) -> bool {
         let holds = |id: &u32| rules[*id as usize].holds(name, labels);
         self.unconditional
             || self.name_only.iter().any(holds)
@@ -80,7 +80,7 @@ impl Group {
     }
 
     /// What the name alone tells; `Depends` where that would take long to say.
-    pub(super) fn by_name(&self, rules: &[Rule], name: &str) -> NameVerdict {
+    pub(super) fn by_name(&self, rules: &[CompiledRule], name: &str) -> NameVerdict {
         if self.unconditional || self.name_only.iter().any(|&id| rules[id as usize].name_holds(name)) {
             NameVerdict::Always
         } else if self.listed.is_empty() && self.labels.is_empty() {
@@ -92,16 +92,16 @@ impl Group {
 }
 
 /// What each label has to be like, of those that have to be there.
-fn usable(rule: &Rule) -> Vec<(&str, Condition)> {
+fn usable(rule: &CompiledRule) -> Vec<(&str, IndexCondition)> {
     let there = rule.rest.iter().filter(|matcher| !matcher.matches_value(""));
-    there.filter_map(|matcher| Some((matcher.name(), Condition::of(matcher)?))).collect()
+    there.filter_map(|matcher| Some((matcher.name(), IndexCondition::of(matcher)?))).collect()
 }
 
 /// How many rules name each exact value of each label.
-fn count_values(usable: &[(u32, Vec<(&str, Condition)>)]) -> HashMap<(String, String), usize> {
+fn count_values(usable: &[(u32, Vec<(&str, IndexCondition)>)]) -> HashMap<(String, String), usize> {
     let mut counts = HashMap::new();
     for (label, condition) in usable.iter().flat_map(|(_, conditions)| conditions) {
-        if let Condition::Exact(values) = condition {
+        if let IndexCondition::Exact(values) = condition {
             for value in values {
                 *counts.entry(((*label).to_owned(), value.clone())).or_default() += 1;
             }

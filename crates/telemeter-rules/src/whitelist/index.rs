@@ -12,7 +12,7 @@ const CROWD: usize = 8;
 
 /// What a matcher asks of a value, as far as an index can use it.
 #[derive(Clone, Debug)]
-pub(super) enum Condition {
+pub(super) enum IndexCondition {
     /// It is one of these.
     Exact(Vec<String>),
     /// It begins so, and that is all.
@@ -25,7 +25,7 @@ pub(super) enum Condition {
     Present,
 }
 
-impl Condition {
+impl IndexCondition {
     /// `None` where a matcher says nothing that an index can use.
     pub(super) fn of(matcher: &Matcher) -> Option<Self> {
         let shape = matcher.shape();
@@ -80,7 +80,7 @@ pub(super) struct ValueIndex {
 
 /// What leads to a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+enum SlotKey {
     Exact(String),
     Prefix(String),
     Suffix(String),
@@ -90,17 +90,17 @@ enum Key {
 
 impl ValueIndex {
     /// An index of these conditions, each with an id, and the ids of each slot.
-    pub(super) fn build(conditions: Vec<(Condition, u32)>) -> (Self, Vec<Vec<u32>>) {
-        let mut crowds = HashMap::<Key, usize>::new();
+    pub(super) fn build(conditions: Vec<(IndexCondition, u32)>) -> (Self, Vec<Vec<u32>>) {
+        let mut crowds = HashMap::<SlotKey, usize>::new();
         for (condition, _) in &conditions {
-            if let Condition::Expression { prefixes, suffixes, .. } = condition {
-                let prefixes = prefixes.iter().cloned().map(Key::Prefix);
-                let suffixes = suffixes.iter().cloned().map(Key::Suffix);
+            if let IndexCondition::Expression { prefixes, suffixes, .. } = condition {
+                let prefixes = prefixes.iter().cloned().map(SlotKey::Prefix);
+                let suffixes = suffixes.iter().cloned().map(SlotKey::Suffix);
                 prefixes.chain(suffixes).for_each(|key| *crowds.entry(key).or_default() += 1);
             }
         }
         let mut slots = Vec::<Vec<u32>>::new();
-        let mut slot_of = HashMap::<Key, u32>::new();
+        let mut slot_of = HashMap::<SlotKey, u32>::new();
         for (condition, id) in conditions {
             for key in keys(condition, &crowds) {
                 let slot = *slot_of.entry(key).or_insert_with(|| {
@@ -118,13 +118,13 @@ impl ValueIndex {
         let mut patterns = Vec::new();
         for (key, slot) in slot_of {
             match key {
-                Key::Exact(value) => {
+                SlotKey::Exact(value) => {
                     index.exact.insert(value.into(), slot);
                 }
-                Key::Prefix(prefix) => index.prefixes.insert(prefix.as_bytes(), slot),
-                Key::Suffix(suffix) => index.suffixes.insert(&suffix.bytes().rev().collect::<Vec<_>>(), slot),
-                Key::Pattern(source) => patterns.push((source, slot)),
-                Key::Present => index.present = Some(slot),
+                SlotKey::Prefix(prefix) => index.prefixes.insert(prefix.as_bytes(), slot),
+                SlotKey::Suffix(suffix) => index.suffixes.insert(&suffix.bytes().rev().collect::<Vec<_>>(), slot),
+                SlotKey::Pattern(source) => patterns.push((source, slot)),
+                SlotKey::Present => index.present = Some(slot),
             }
         }
         patterns.sort_unstable();
@@ -144,22 +144,23 @@ impl ValueIndex {
     }
 }
 
-fn keys(condition: Condition, crowds: &HashMap<Key, usize>) -> Vec<Key> {
-    let roomy = |keys: &[Key]| !keys.is_empty() && keys.iter().all(|key| crowds.get(key).is_none_or(|&n| n <= CROWD));
+fn keys(condition: IndexCondition, crowds: &HashMap<SlotKey, usize>) -> Vec<SlotKey> {
+    let roomy =
+        |keys: &[SlotKey]| !keys.is_empty() && keys.iter().all(|key| crowds.get(key).is_none_or(|&n| n <= CROWD));
     match condition {
-        Condition::Exact(values) => values.into_iter().map(Key::Exact).collect(),
-        Condition::Prefix(prefix) => vec![Key::Prefix(prefix)],
-        Condition::Suffix(suffix) => vec![Key::Suffix(suffix)],
-        Condition::Present => vec![Key::Present],
-        Condition::Expression { prefixes, suffixes, source } => {
-            let prefixes: Vec<_> = prefixes.into_iter().map(Key::Prefix).collect();
-            let suffixes: Vec<_> = suffixes.into_iter().map(Key::Suffix).collect();
+        IndexCondition::Exact(values) => values.into_iter().map(SlotKey::Exact).collect(),
+        IndexCondition::Prefix(prefix) => vec![SlotKey::Prefix(prefix)],
+        IndexCondition::Suffix(suffix) => vec![SlotKey::Suffix(suffix)],
+        IndexCondition::Present => vec![SlotKey::Present],
+        IndexCondition::Expression { prefixes, suffixes, source } => {
+            let prefixes: Vec<_> = prefixes.into_iter().map(SlotKey::Prefix).collect();
+            let suffixes: Vec<_> = suffixes.into_iter().map(SlotKey::Suffix).collect();
             if roomy(&prefixes) {
                 prefixes
             } else if roomy(&suffixes) {
                 suffixes
             } else {
-                vec![Key::Pattern(source)]
+                vec![SlotKey::Pattern(source)]
             }
         }
     }

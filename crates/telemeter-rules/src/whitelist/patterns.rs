@@ -16,11 +16,11 @@ const MAX_AUTOMATON_BYTES: usize = 16 << 20;
 pub(super) struct Patterns {
     /// `None` above a single expression, which the rule itself asks, and where joined they would be too big.
     gate: Option<Regex>,
-    below: Below,
+    below: PatternNode,
 }
 
 #[derive(Clone, Debug)]
-enum Below {
+enum PatternNode {
     Slot(u32),
     Parts(Vec<Patterns>),
 }
@@ -30,12 +30,12 @@ impl Patterns {
     pub(super) fn build(patterns: &[(String, u32)]) -> Option<Self> {
         match patterns {
             [] => None,
-            [(_, slot)] => Some(Self { gate: None, below: Below::Slot(*slot) }),
+            [(_, slot)] => Some(Self { gate: None, below: PatternNode::Slot(*slot) }),
             _ => {
                 let joined = patterns.iter().map(|(source, _)| format!("(?:{source})")).collect::<Vec<_>>().join("|");
                 let gate = anchored(&joined, MAX_PROGRAM_BYTES, MAX_AUTOMATON_BYTES).ok();
                 let parts = patterns.chunks(patterns.len().div_ceil(FAN_OUT)).filter_map(Self::build).collect();
-                Some(Self { gate, below: Below::Parts(parts) })
+                Some(Self { gate, below: PatternNode::Parts(parts) })
             }
         }
     }
@@ -50,8 +50,8 @@ impl Patterns {
             }
         }
         match &self.below {
-            Below::Slot(slot) => visit(*slot as usize),
-            Below::Parts(parts) => parts.iter().any(|part| part.any(value, visit)),
+            PatternNode::Slot(slot) => visit(*slot as usize),
+            PatternNode::Parts(parts) => parts.iter().any(|part| part.any(value, visit)),
         }
     }
 }

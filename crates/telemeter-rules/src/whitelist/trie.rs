@@ -4,11 +4,11 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trie {
     /// The root is the first; none at all as long as nothing is in it.
-    nodes: Vec<Node>,
+    nodes: Vec<TrieNode>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct TrieNode {
     edge: Vec<u8>,
     slot: Option<u32>,
     /// By the first byte of their edges, sorted.
@@ -18,13 +18,13 @@ struct Node {
 impl Trie {
     pub(super) fn insert(&mut self, key: &[u8], slot: u32) {
         if self.nodes.is_empty() {
-            self.nodes.push(Node::default());
+            self.nodes.push(TrieNode::default());
         }
         let (mut at, mut rest) = (0, key);
         while let Some(&first) = rest.first() {
             match self.nodes[at].children.binary_search_by_key(&first, |&(byte, _)| byte) {
                 Err(position) => {
-                    let leaf = self.push(Node { edge: rest.to_vec(), slot: Some(slot), children: Vec::new() });
+                    let leaf = self.push(TrieNode { edge: rest.to_vec(), slot: Some(slot), children: Vec::new() });
                     self.nodes[at].children.insert(position, (first, leaf));
                     return;
                 }
@@ -37,7 +37,7 @@ impl Trie {
                         let lower = edge.split_off(shared);
                         let upper = std::mem::replace(edge, lower);
                         let below = edge[0];
-                        next = self.push(Node { edge: upper, slot: None, children: vec![(below, child)] });
+                        next = self.push(TrieNode { edge: upper, slot: None, children: vec![(below, child)] });
                         self.nodes[at].children[position].1 = next;
                     }
                     at = next as usize;
@@ -48,7 +48,7 @@ impl Trie {
         self.nodes[at].slot = Some(slot);
     }
 
-    fn push(&mut self, node: Node) -> u32 {
+    fn push(&mut self, node: TrieNode) -> u32 {
         self.nodes.push(node);
         u32::try_from(self.nodes.len() - 1).expect("fewer nodes than bytes of memory")
     }

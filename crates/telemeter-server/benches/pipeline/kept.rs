@@ -4,18 +4,18 @@
 use std::{hint::black_box, time::Duration};
 
 use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig, Staged};
-use telemeter_rules::Report;
+use telemeter_rules::StepCounts;
 use telemeter_server::gateway::Workspace;
 use telemeter_wire::{
-    Limits, SeriesSet,
-    exposition::{self, Format},
+    DecodeLimits, SeriesSet,
+    exposition::{self, ExpositionFormat},
     remote_write, snappy,
 };
 
 use crate::{
     CAP, NOW, caller, compile,
-    measure::Part,
-    payload::{CLUSTER, Payload},
+    measure::MeasuredPart,
+    payload::{BenchBodies, CLUSTER},
 };
 
 const INTERVAL_MS: i64 = 270_000;
@@ -23,11 +23,11 @@ const INTERVAL_MS: i64 = 270_000;
 const PUSHES: usize = 256;
 
 /// Remote writes of one cluster, each 4m30s after the one before it.
-pub(crate) struct Pushes(Vec<Payload>);
+pub(crate) struct Pushes(Vec<BenchBodies>);
 
 impl Pushes {
     pub(crate) fn new(sample: &str) -> Self {
-        Self((0..PUSHES).map(|push| Payload::new(sample, time(push))).collect())
+        Self((0..PUSHES).map(|push| BenchBodies::new(sample, time(push))).collect())
     }
 }
 
@@ -36,12 +36,12 @@ fn time(push: usize) -> i64 {
 }
 
 /// The store, and the number of the next push to it.
-struct Kept {
+struct StoreBench {
     store: RecentStore,
     next: usize,
 }
 
-impl Kept {
+impl StoreBench {
     fn new() -> Self {
         let config = RecentStoreConfig { window: Duration::from_secs(7200), max_bytes: 256 << 20 };
         Self { store: RecentStore::new(config), next: 0 }
@@ -63,16 +63,16 @@ impl Kept {
 }
 
 /// As the upload beside it, and kept.
-pub(crate) fn upload<'p>(name: &str, beside: &str, payload: &'p Payload, rules: &str) -> Part<'p> {
-    let (mut room, rules, mut out, mut kept) = (Workspace::default(), compile(rules), vec![], Kept::new());
+pub(crate) fn upload<'p>(name: &str, beside: &str, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
+    let (mut room, rules, mut out, mut kept) = (Workspace::default(), compile(rules), vec![], StoreBench::new());
     let work = move || {
         let Workspace { arena, plain, newest, encoded, layout, encoder } = &mut room;
         let push = kept.next();
-        let (caller, mut report) = (caller(), Report::default());
+        let (caller, mut report) = (caller(), StepCounts::default());
         let steps = rules.of_upload(&caller, NOW);
         snappy::decode_framed(black_box(&payload.upload), CAP, plain).expect("frames");
         let mut set = SeriesSet::new_in(arena);
-        exposition::decode(Format::Delimited, plain, &Limits::default(), &mut set).expect("families");
+        exposition::decode(ExpositionFormat::Delimited, plain, &DecodeLimits::default(), &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         encoded.clear();
         newest.encode(&set, time(push), &mut report, encoded, Some(layout));
@@ -84,12 +84,12 @@ pub(crate) fn upload<'p>(name: &str, beside: &str, payload: &'p Payload, rules: 
         black_box(&out);
         kept.keep(&staged, push, payload.series);
     };
-    Part { name: name.to_owned(), beside: vec![beside.to_owned()], work: Box::new(work) }
+    MeasuredPart { name: name.to_owned(), beside: vec![beside.to_owned()], work: Box::new(work) }
 }
 
 /// Remote writes, one after the other; kept where there is something `beside` it, which is without.
-pub(crate) fn receive<'p>(name: &str, beside: Option<&str>, pushes: &'p Pushes, rules: &str) -> Part<'p> {
-    let (mut room, rules, mut out, mut kept) = (Workspace::default(), compile(rules), vec![], Kept::new());
+pub(crate) fn receive<'p>(name: &str, beside: Option<&str>, pushes: &'p Pushes, rules: &str) -> MeasuredPart<'p> {
+    let (mut room, rules, mut out, mut kept) = (Workspace::default(), compile(rules), vec![], StoreBench::new());
     let is_kept = beside.is_some();
     let work = move || {
         let Workspace { arena, plain, encoded, layout, encoder, .. } = &mut room;
@@ -98,8 +98,8 @@ pub(crate) fn receive<'p>(name: &str, beside: Option<&str>, pushes: &'p Pushes, 
         let steps = rules.of_receive(CLUSTER, NOW);
         snappy::decode_block(black_box(&payload.receive), CAP, plain).expect("a block");
         let mut set = SeriesSet::new_in(arena);
-        remote_write::decode(plain, &Limits::default(), &mut set).expect("a message");
-        steps.receive(&mut set, &mut Report::default()).expect("good series");
+        remote_write::decode(plain, &DecodeLimits::default(), &mut set).expect("a message");
+        steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
         out.clear();
         let series = set.len();
         let staged = if remote_write::is_unchanged(&set) {
@@ -128,5 +128,5 @@ pub(crate) fn receive<'p>(name: &str, beside: Option<&str>, pushes: &'p Pushes, 
         }
     };
     let beside = beside.map(str::to_owned).into_iter().collect();
-    Part { name: name.to_owned(), beside, work: Box::new(work) }
+    MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }

@@ -14,17 +14,17 @@ mod payload;
 use std::{hint::black_box, io::Write as _};
 
 use telemeter_auth::jwt::Caller;
-use telemeter_rules::Report;
-use telemeter_server::{Config, config::Door, gateway::Workspace, rules::Rules};
+use telemeter_rules::StepCounts;
+use telemeter_server::{Config, config::AuthorizationMode, gateway::Workspace, rules::ServerRules};
 use telemeter_wire::{
-    Limits, SeriesSet,
-    exposition::{self, Format},
+    DecodeLimits, SeriesSet,
+    exposition::{self, ExpositionFormat},
     remote_write, snappy,
 };
 
 use self::{
-    measure::Part,
-    payload::{CLUSTER, Payload},
+    measure::MeasuredPart,
+    payload::{BenchBodies, CLUSTER},
 };
 
 const NOW: i64 = 1_795_330_870_734;
@@ -32,10 +32,10 @@ const CAP: usize = 64 << 20;
 
 fn main() {
     let sample = payload::sample();
-    let one = Payload::new(&sample, NOW);
+    let one = BenchBodies::new(&sample, NOW);
     let [once, tenfold] = [1, 10].map(|times: usize| {
         let copies: Vec<String> = (0..times).map(|copy| copy.to_string()).collect();
-        Payload::copies(&sample, &copies, NOW)
+        BenchBodies::copies(&sample, &copies, NOW)
     });
     let rules = payload::rules();
     let others = |count: usize| -> String {
@@ -85,8 +85,8 @@ fn main() {
 }
 
 /// Snappy alone.
-fn floors(payload: &Payload) -> Vec<Part<'_>> {
-    let Payload { upload, receive, .. } = payload;
+fn floors(payload: &BenchBodies) -> Vec<MeasuredPart<'_>> {
+    let BenchBodies { upload, receive, .. } = payload;
     let (mut plain, mut out, mut raw) = (vec![], vec![0; CAP], snap::raw::Encoder::new());
     let library_upload = move || {
         plain.clear();
@@ -132,23 +132,23 @@ fn floors(payload: &Payload) -> Vec<Part<'_>> {
 }
 
 /// The way from the decompressed body on, stage by stage: each row holds those before it.
-fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
-    let Payload { families, message, .. } = payload;
-    let limits = Limits::default();
+fn stages<'p>(payload: &'p BenchBodies, rules: &str) -> Vec<MeasuredPart<'p>> {
+    let BenchBodies { families, message, .. } = payload;
+    let limits = DecodeLimits::default();
     let mut room = Workspace::default();
     let upload_decode = move || {
         let mut set = SeriesSet::new_in(&room.arena);
-        exposition::decode(Format::Delimited, black_box(families), &limits, &mut set).expect("families");
+        exposition::decode(ExpositionFormat::Delimited, black_box(families), &limits, &mut set).expect("families");
         black_box(set.len());
         drop(set);
         room.arena.reset();
     };
     let (mut room, compiled) = (Workspace::default(), compile(rules));
     let upload_rules = move || {
-        let (caller, mut report) = (caller(), Report::default());
+        let (caller, mut report) = (caller(), StepCounts::default());
         let steps = compiled.of_upload(&caller, NOW);
         let mut set = SeriesSet::new_in(&room.arena);
-        exposition::decode(Format::Delimited, black_box(families), &limits, &mut set).expect("families");
+        exposition::decode(ExpositionFormat::Delimited, black_box(families), &limits, &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         black_box(set.len());
         drop(set);
@@ -156,10 +156,10 @@ fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
     };
     let (mut room, compiled) = (Workspace::default(), compile(rules));
     let upload_encode = move || {
-        let (caller, mut report) = (caller(), Report::default());
+        let (caller, mut report) = (caller(), StepCounts::default());
         let steps = compiled.of_upload(&caller, NOW);
         let mut set = SeriesSet::new_in(&room.arena);
-        exposition::decode(Format::Delimited, black_box(families), &limits, &mut set).expect("families");
+        exposition::decode(ExpositionFormat::Delimited, black_box(families), &limits, &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         room.encoded.clear();
         black_box(room.newest.encode(&set, NOW, &mut report, &mut room.encoded, None));
@@ -179,7 +179,7 @@ fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
         let steps = compiled.of_receive(CLUSTER, NOW);
         let mut set = SeriesSet::new_in(&room.arena);
         remote_write::decode(black_box(message), &limits, &mut set).expect("a message");
-        steps.receive(&mut set, &mut Report::default()).expect("good series");
+        steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
         black_box(set.len());
         drop(set);
         room.arena.reset();
@@ -194,15 +194,15 @@ fn stages<'p>(payload: &'p Payload, rules: &str) -> Vec<Part<'p>> {
 }
 
 /// All of an upload, as the server does it.
-fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str) -> Part<'p> {
+fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
         let Workspace { arena, plain, newest, encoded, encoder, .. } = &mut room;
-        let (caller, mut report) = (caller(), Report::default());
+        let (caller, mut report) = (caller(), StepCounts::default());
         let steps = rules.of_upload(&caller, NOW);
         snappy::decode_framed(black_box(&payload.upload), CAP, plain).expect("frames");
         let mut set = SeriesSet::new_in(arena);
-        exposition::decode(Format::Delimited, plain, &Limits::default(), &mut set).expect("families");
+        exposition::decode(ExpositionFormat::Delimited, plain, &DecodeLimits::default(), &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         encoded.clear();
         newest.encode(&set, NOW, &mut report, encoded, None);
@@ -212,19 +212,19 @@ fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str
         encoder.block(encoded, &mut out);
         black_box(&out);
     };
-    Part { name: name.to_owned(), beside, work: Box::new(work) }
+    MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }
 
 /// All of a remote write, as the server does it: what no rule changed goes on as it came.
-fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str) -> Part<'p> {
+fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
         let Workspace { arena, plain, encoded, encoder, .. } = &mut room;
         let steps = rules.of_receive(CLUSTER, NOW);
         snappy::decode_block(black_box(&payload.receive), CAP, plain).expect("a block");
         let mut set = SeriesSet::new_in(arena);
-        remote_write::decode(plain, &Limits::default(), &mut set).expect("a message");
-        steps.receive(&mut set, &mut Report::default()).expect("good series");
+        remote_write::decode(plain, &DecodeLimits::default(), &mut set).expect("a message");
+        steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
         out.clear();
         if remote_write::is_unchanged(&set) {
             out.extend_from_slice(&payload.receive);
@@ -237,19 +237,19 @@ fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &st
         drop(set);
         arena.reset();
     };
-    Part { name: name.to_owned(), beside, work: Box::new(work) }
+    MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }
 
 /// All of a remote write of 2.0, as the server does it: 1.0 goes on.
-fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: &str) -> Part<'p> {
+fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
         let Workspace { arena, plain, encoded, encoder, .. } = &mut room;
         let steps = rules.of_receive(CLUSTER, NOW);
         snappy::decode_block(black_box(&payload.receive_v2), CAP, plain).expect("a block");
         let mut set = SeriesSet::new_in(arena);
-        remote_write::v2::decode(plain, &Limits::default(), &mut set).expect("a request");
-        steps.receive(&mut set, &mut Report::default()).expect("good series");
+        remote_write::v2::decode(plain, &DecodeLimits::default(), &mut set).expect("a request");
+        steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
         encoded.clear();
         remote_write::encode(&set, encoded);
         out.clear();
@@ -258,24 +258,24 @@ fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p Payload, rules: 
         drop(set);
         arena.reset();
     };
-    Part { name: name.to_owned(), beside, work: Box::new(work) }
+    MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }
 
-fn part<'p>(name: &str, work: impl FnMut() + 'p) -> Part<'p> {
-    Part { name: name.to_owned(), beside: vec![], work: Box::new(work) }
+fn part<'p>(name: &str, work: impl FnMut() + 'p) -> MeasuredPart<'p> {
+    MeasuredPart { name: name.to_owned(), beside: vec![], work: Box::new(work) }
 }
 
-fn compile(rules: &str) -> Rules {
-    let mut config = Config::new(Door::AnyCluster);
+fn compile(rules: &str) -> ServerRules {
+    let mut config = Config::new(AuthorizationMode::AnyCluster);
     config.rules.whitelist = rules.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    Rules::load(&config).expect("rules")
+    ServerRules::load(&config).expect("rules")
 }
 
 /// These rules, each narrowed so that it does not let the first family of the payload pass.
-fn rules_without_a_family(rules: &str, payload: &Payload) -> String {
+fn rules_without_a_family(rules: &str, payload: &BenchBodies) -> String {
     let arena = telemeter_wire::Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    remote_write::decode(&payload.message, &Limits::default(), &mut set).expect("a message");
+    remote_write::decode(&payload.message, &DecodeLimits::default(), &mut set).expect("a message");
     let name = set.at(0).name().to_owned();
     let narrow = |rule: &str| match rule.trim().strip_suffix('}') {
         Some(rule) => format!("{rule},__name__!=\"{name}\"}}\n"),

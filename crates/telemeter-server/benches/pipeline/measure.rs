@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Something to be run again and again.
-pub(crate) struct Part<'p> {
+pub(crate) struct MeasuredPart<'p> {
     pub(crate) name: String,
     /// The names of parts that it is to be compared with.
     pub(crate) beside: Vec<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Part<'p> {
 }
 
 /// How long a part takes.
-struct Row {
+struct PipelineRow {
     name: String,
     nanos: u128,
     /// How many times as long as each of the parts that it is compared with.
@@ -22,7 +22,7 @@ struct Row {
 }
 
 /// Runs the parts in turns, in short batches, takes the median of each, prints them, and writes them to `BENCH_JSON`.
-pub(crate) fn report(mut parts: Vec<Part<'_>>) {
+pub(crate) fn report(mut parts: Vec<MeasuredPart<'_>>) {
     let rows = measure(&mut parts);
     println!("{:<44} {:>9}   compared", "part", "µs");
     let mut json = String::from("[");
@@ -45,7 +45,7 @@ pub(crate) fn report(mut parts: Vec<Part<'_>>) {
     }
 }
 
-fn measure(parts: &mut [Part<'_>]) -> Vec<Row> {
+fn measure(parts: &mut [MeasuredPart<'_>]) -> Vec<PipelineRow> {
     const BATCHES: usize = 80;
     const BATCH: Duration = Duration::from_millis(5);
     let mut times = vec![vec![]; parts.len()];
@@ -69,7 +69,7 @@ fn measure(parts: &mut [Part<'_>]) -> Vec<Row> {
         })
         .collect();
     let median = |name: &str| parts.iter().position(|part| part.name == name).map(|at| medians[at]).expect("a part");
-    let rows = parts.iter().zip(&medians).map(|(part, &nanos)| Row {
+    let rows = parts.iter().zip(&medians).map(|(part, &nanos)| PipelineRow {
         name: part.name.clone(),
         nanos,
         ratios: part.beside.iter().map(|name| (name.clone(), nanos as f64 / median(name) as f64)).collect(),

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use telemeter_rules::{Report, canonical::Canonical};
+use telemeter_rules::{StepCounts, canonical::Canonical};
 use telemeter_wire::{
-    Arena, Label, Limits, Points, Sample, SeriesSet,
+    Arena, DecodeLimits, Label, Points, Sample, SeriesSet,
     exposition::{delimited, text},
     remote_write, snappy,
 };
@@ -14,7 +14,7 @@ pub(crate) const CLUSTER: &str = "00000000-0000-4000-8000-000000000001";
 
 /// The bodies of one cluster.
 #[allow(dead_code, reason = "each bench needs some of them")]
-pub(crate) struct Payload {
+pub(crate) struct BenchBodies {
     /// How many series.
     pub(crate) series: usize,
     /// Delimited families, and these as framed snappy: an upload.
@@ -29,7 +29,7 @@ pub(crate) struct Payload {
     pub(crate) receive_v2: Vec<u8>,
 }
 
-impl Payload {
+impl BenchBodies {
     /// These metrics, as of `now_ms`.
     pub(crate) fn new(sample: &str, now_ms: i64) -> Self {
         Self::copies(sample, &[], now_ms)
@@ -45,7 +45,7 @@ impl Payload {
         };
         for copy in copies {
             let mut before = set.len();
-            text::decode(sample.as_bytes(), &Limits::default(), &mut set).expect("a text exposition");
+            text::decode(sample.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text exposition");
             set.retain_mut(|series| {
                 if before > 0 {
                     before -= 1;
@@ -65,7 +65,7 @@ impl Payload {
         let mut encoder = snappy::Encoder::new();
         delimited::encode(&set, &mut families);
         encoder.framed(&families, &mut upload);
-        telemeter_rules::run(&mut set, &[&canonical], &mut Report::default()).expect("series");
+        telemeter_rules::run(&mut set, &[&canonical], &mut StepCounts::default()).expect("series");
         remote_write::encode(&set, &mut message);
         encoder.block(&message, &mut receive);
         let mut receive_v2 = vec![];

@@ -3,7 +3,7 @@
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 
 /// A made-up cluster.
-pub(crate) struct Cluster {
+pub(crate) struct DemoCluster {
     pub(crate) number: u64,
     pub(crate) id: String,
     version: &'static str,
@@ -11,7 +11,7 @@ pub(crate) struct Cluster {
     workers: u64,
 }
 
-impl Cluster {
+impl DemoCluster {
     pub(crate) fn new(number: u64) -> Self {
         let part = |at, bits: u32| (noise(number, at, 1) * 2_f64.powi(bits.cast_signed())) as u64;
         let id = format!(

@@ -13,26 +13,28 @@ use std::{env, error::Error, net::IpAddr, time::Duration};
 use prometheus_client::registry::Registry;
 use telemeter_auth::{
     composite_token,
-    tollbooth::{Asker, mock},
+    tollbooth::{QuestionOrigin, mock},
 };
 use telemeter_http::{
     clock::Clock,
     internal::{Health, Internal},
     listen,
     metrics::Exposition,
-    tls::Tls,
+    tls::ListenerTls,
 };
 use telemeter_server::{
     Config,
-    config::{Authority, Door, FleetLabel, Forward, Memcached, RecentStore},
-    fleet_view::{About, FleetView},
+    config::{
+        AuthoritySettings, AuthorizationMode, FleetLabel, ForwardSettings, MemcachedSettings, RecentStoreSettings,
+    },
+    fleet_view::{FleetView, ReplicaInfo},
     gateway::Gateway,
     gateway_without_listener, pages,
 };
 
 use crate::{
-    cluster::Cluster,
-    story::{CLUSTERS, Event},
+    cluster::DemoCluster,
+    story::{CLUSTERS, DemoEvent},
 };
 
 const WHITELIST: [&str; 17] = [
@@ -68,7 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (gateway, tls) = made_up(&clock, !has("--no-recent-store")).await?;
     let now_ms = clock.now_ms();
     if !has("--empty") {
-        let clusters: Vec<Cluster> = (0..CLUSTERS).map(Cluster::new).collect();
+        let clusters: Vec<DemoCluster> = (0..CLUSTERS).map(DemoCluster::new).collect();
         let events = story::events(now_ms);
         let (past, future) = events.split_at(events.partition_point(|event| event.ms <= now_ms));
         for event in past {
@@ -80,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ask_authority(&gateway).await?;
         tokio::spawn(go_on(gateway.clone(), clusters, future.to_vec()));
     }
-    let about = About {
+    let about = ReplicaInfo {
         version: env!("CARGO_PKG_VERSION"),
         revision: "3f9c2e1",
         started_ms: now_ms - 9 * 3_600_000,
@@ -90,25 +92,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let internal = Internal::new(&Health::default(), Exposition::new(Registry::default()));
     let router = pages::attach(internal, FleetView::new(gateway, about));
     let listener = listen::bind(address).await?;
-    listen::serve(listener, router, listen::Limits::default(), std::future::pending()).await;
+    listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()).await;
     Ok(())
 }
 
 /// A gateway that depends on much: a store that nobody asks here, an authority, and a memcached that does not answer.
-async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, Tls), Box<dyn Error>> {
+async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, ListenerTls), Box<dyn Error>> {
     let authority = listen::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/", authority.local_addr()?).parse()?;
     let tokens = mock::tokens(br#"[{"token":"demo"}]"#)?;
-    tokio::spawn(listen::serve(authority, mock::router(tokens), listen::Limits::default(), std::future::pending()));
-    let mut config = Config::new(Door::Authority(Authority { url, stale: Duration::from_secs(3600) }));
-    config.forward = Some(Forward { url: "http://127.0.0.1:9/api/v1/receive".parse()?, tenant: None });
-    config.memcached = Some(Memcached {
+    tokio::spawn(listen::serve(
+        authority,
+        mock::router(tokens),
+        listen::ListenLimits::default(),
+        std::future::pending(),
+    ));
+    let mut config =
+        Config::new(AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(3600) }));
+    config.forward = Some(ForwardSettings { url: "http://127.0.0.1:9/api/v1/receive".parse()?, tenant: None });
+    config.memcached = Some(MemcachedSettings {
         servers: vec!["127.0.0.1:9".to_owned()],
         expire: Duration::from_secs(86_400),
         interval: None,
     });
     config.recent_store =
-        has_recent_store.then(|| RecentStore { keep: Duration::from_secs(7200), max_bytes: 256 << 20 });
+        has_recent_store.then(|| RecentStoreSettings { keep: Duration::from_secs(7200), max_bytes: 256 << 20 });
     config.rules.whitelist = WHITELIST.map(str::to_owned).into();
     let labels =
         [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
@@ -124,13 +132,13 @@ async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, Tls)
     let (cert_file, key_file) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
     std::fs::write(&cert_file, params.self_signed(&key)?.pem())?;
     std::fs::write(&key_file, key.serialize_pem())?;
-    Ok((gateway, Tls::load(cert_file, key_file)?))
+    Ok((gateway, ListenerTls::load(cert_file, key_file)?))
 }
 
 /// Asks the authority once, and with it memcached.
 async fn ask_authority(gateway: &Gateway) -> Result<(), telemeter_auth::Error> {
     if let Some(authority) = &gateway.tollbooth {
-        let asker = Asker { peer: IpAddr::from([127, 0, 0, 1]) };
+        let asker = QuestionOrigin { peer: IpAddr::from([127, 0, 0, 1]) };
         let token = composite_token::decode(COMPOSITE_TOKEN)?;
         authority.receive(asker, &token).await?;
     }
@@ -138,7 +146,7 @@ async fn ask_authority(gateway: &Gateway) -> Result<(), telemeter_auth::Error> {
 }
 
 /// Goes on with the story while the pages are looked at.
-async fn go_on(gateway: Gateway, clusters: Vec<Cluster>, events: Vec<Event>) {
+async fn go_on(gateway: Gateway, clusters: Vec<DemoCluster>, events: Vec<DemoEvent>) {
     let mut events = events.into_iter().peekable();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -8,18 +8,18 @@ use std::{
 use axum::{body::Body, extract::Request};
 use http::{StatusCode, header};
 use telemeter_auth::Error as AuthError;
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 use telemeter_http::{body::BodyError, listen::Peer};
-use telemeter_rules::{Refusal, Report};
+use telemeter_rules::{Refusal, StepCounts};
 use telemeter_server::{
     error::{Error, RequestError},
-    fleet::Seen,
+    fleet::ObservedReport,
     gateway::Gateway,
     sender::Sender,
 };
 use telemeter_wire::{Arena, SeriesSet};
 
-use crate::cluster::{Cluster, noise};
+use crate::cluster::{DemoCluster, noise};
 
 pub(crate) const CLUSTERS: u64 = 50;
 const INTERVAL_MS: i64 = 270_000;
@@ -28,21 +28,21 @@ const PUSHES: i64 = 40;
 
 /// One request of the story.
 #[derive(Clone)]
-pub(crate) struct Event {
+pub(crate) struct DemoEvent {
     pub(crate) ms: i64,
     cluster: u64,
-    kind: Kind,
+    kind: DemoEventKind,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum DemoEventKind {
     /// It asked for a token, and got one.
     Authorized,
     /// A report, the so-manyeth; of a remote writer or a client.
     Report(i64),
-    Refused(Route, fn() -> Error),
+    Refused(ReportRoute, fn() -> Error),
     /// A caller without accepted credentials who claims to be the cluster, or an ID that nobody knows.
-    Claimed(Route, Option<&'static str>, fn() -> Error),
+    Claimed(ReportRoute, Option<&'static str>, fn() -> Error),
 }
 
 fn identity() -> Error {
@@ -94,12 +94,12 @@ fn store_refused() -> Error {
 }
 
 /// All that happens from three hours before `now_ms` until three hours after, in order.
-pub(crate) fn events(now_ms: i64) -> Vec<Event> {
+pub(crate) fn events(now_ms: i64) -> Vec<DemoEvent> {
     let mut events = Vec::new();
     for cluster in 0..CLUSTERS {
         if !matches!(cluster, 23 | 41) {
             let ms = now_ms - (12 + cluster as i64) * 86_400_000;
-            events.push(Event { ms, cluster, kind: Kind::Authorized });
+            events.push(DemoEvent { ms, cluster, kind: DemoEventKind::Authorized });
         }
         let (first, last) = match cluster {
             // New ones.
@@ -114,7 +114,7 @@ pub(crate) fn events(now_ms: i64) -> Vec<Event> {
         let late_ms = (noise(cluster, 0, 0) * 250_000.0) as i64;
         for push in (last..=first).rev() {
             let ms = now_ms - push * INTERVAL_MS - late_ms;
-            let mut put = |ms, kind| events.push(Event { ms, cluster, kind });
+            let mut put = |ms, kind| events.push(DemoEvent { ms, cluster, kind });
             let refused: Option<fn() -> Error> = match cluster {
                 4 if push < 14 => Some(identity),
                 18 if push < 25 => Some(clock),
@@ -125,31 +125,34 @@ pub(crate) fn events(now_ms: i64) -> Vec<Event> {
                 _ if push == 8 && cluster % 3 > 0 => Some(store_unavailable),
                 _ => None,
             };
-            let route = if is_remote_writer(cluster) { Route::Receive } else { Route::Upload };
+            let route = if is_remote_writer(cluster) { ReportRoute::Receive } else { ReportRoute::Upload };
             match refused {
-                Some(error) => put(ms, Kind::Refused(route, error)),
-                None => put(ms, Kind::Report(PUSHES - push)),
+                Some(error) => put(ms, DemoEventKind::Refused(route, error)),
+                None => put(ms, DemoEventKind::Report(PUSHES - push)),
             }
             // Two clients under one ID.
             if cluster == 12 {
-                put(ms + 60_000, Kind::Refused(Route::Upload, rate_limited));
+                put(ms + 60_000, DemoEventKind::Refused(ReportRoute::Upload, rate_limited));
             }
             // Its pull secret was replaced; it goes on with the token that it has.
             if cluster == 31 && push < 14 {
-                put(ms + 2_000, Kind::Claimed(Route::Authorize, None, unknown_token));
+                put(ms + 2_000, DemoEventKind::Claimed(ReportRoute::Authorize, None, unknown_token));
             }
             if cluster == 9 && push % 2 == 0 {
-                put(ms, Kind::Claimed(Route::Authorize, Some("a-cluster-that-was-deleted"), unknown_cluster));
+                put(
+                    ms,
+                    DemoEventKind::Claimed(ReportRoute::Authorize, Some("a-cluster-that-was-deleted"), unknown_cluster),
+                );
             }
             if cluster == 2 && push % 6 == 0 {
-                put(ms, Kind::Claimed(Route::Receive, Some(""), no_credentials));
-                put(ms, Kind::Claimed(Route::Upload, Some(""), expired_token));
+                put(ms, DemoEventKind::Claimed(ReportRoute::Receive, Some(""), no_credentials));
+                put(ms, DemoEventKind::Claimed(ReportRoute::Upload, Some(""), expired_token));
             }
         }
         // A remote writer sends more often; only lately, so that the demonstration starts fast.
         if is_remote_writer(cluster) && last < 0 {
             let steps = (-720..240).rev().map(|step| now_ms - step * 15_000 - late_ms % 15_000);
-            events.extend(steps.map(|ms| Event { ms, cluster, kind: Kind::Report(PUSHES) }));
+            events.extend(steps.map(|ms| DemoEvent { ms, cluster, kind: DemoEventKind::Report(PUSHES) }));
         }
     }
     events.sort_by_key(|event| event.ms);
@@ -174,22 +177,22 @@ fn sender(cluster: u64) -> Sender {
 }
 
 /// Lets it happen.
-pub(crate) fn tell(gateway: &Gateway, clusters: &[Cluster], event: &Event) {
+pub(crate) fn tell(gateway: &Gateway, clusters: &[DemoCluster], event: &DemoEvent) {
     let Some(cluster) = clusters.get(event.cluster as usize) else { return };
     let (id, fleet, sender) = (cluster.id.as_str(), &gateway.fleet, sender(event.cluster));
     match &event.kind {
-        Kind::Authorized => fleet.accepted(Route::Authorize, id, &sender, None, event.ms),
-        Kind::Report(push) => {
-            let route = if is_remote_writer(event.cluster) { Route::Receive } else { Route::Upload };
+        DemoEventKind::Authorized => fleet.accepted(ReportRoute::Authorize, id, &sender, None, event.ms),
+        DemoEventKind::Report(push) => {
+            let route = if is_remote_writer(event.cluster) { ReportRoute::Receive } else { ReportRoute::Upload };
             report(gateway, cluster, route, &sender, *push, event.ms);
         }
-        Kind::Refused(route, error) => {
+        DemoEventKind::Refused(route, error) => {
             fleet.refused(*route, &sender, &RequestError::verified(id, error()), event.ms);
             if matches!(error().reason(), telemeter_fleet::Reason::StoreUnavailable) {
                 fleet.dependencies.store.unavailable(&error().to_string(), event.ms);
             }
         }
-        Kind::Claimed(route, claimed, error) => {
+        DemoEventKind::Claimed(route, claimed, error) => {
             let refused = match claimed.unwrap_or(id) {
                 "" => RequestError::from(error()),
                 claimed => RequestError::claimed(claimed, error()),
@@ -202,18 +205,19 @@ pub(crate) fn tell(gateway: &Gateway, clusters: &[Cluster], event: &Event) {
 /// So many more clusters that report, with a version and a provider each.
 pub(crate) fn crowd(gateway: &Gateway, clusters: u64, now_ms: i64) {
     for number in 0..clusters {
-        let cluster = Cluster::new(1000 + number);
+        let cluster = DemoCluster::new(1000 + number);
         let labels = cluster.labels().map(|label| Some(label.into()));
         let (series, filtered) = (80 + (number % 90) as usize, (number % 40) as usize);
-        let seen = Seen { filtered, samples: 1, bytes: 9000, drift_ms: Some(-900), labels: Some(labels.into()) };
+        let seen =
+            ObservedReport { filtered, samples: 1, bytes: 9000, drift_ms: Some(-900), labels: Some(labels.into()) };
         for push in [3, 2, 1, 0] {
             let ms = now_ms - push * INTERVAL_MS - (number % 270) as i64 * 1000;
-            gateway.fleet.accepted(Route::Upload, &cluster.id, &sender(number % 50), Some((&seen, series)), ms);
+            gateway.fleet.accepted(ReportRoute::Upload, &cluster.id, &sender(number % 50), Some((&seen, series)), ms);
         }
     }
 }
 
-fn report(gateway: &Gateway, cluster: &Cluster, route: Route, sender: &Sender, push: i64, now_ms: i64) {
+fn report(gateway: &Gateway, cluster: &DemoCluster, route: ReportRoute, sender: &Sender, push: i64, now_ms: i64) {
     let fleet = &gateway.fleet;
     let rules = gateway.rules.load_full();
     let arena = Arena::new();
@@ -222,7 +226,7 @@ fn report(gateway: &Gateway, cluster: &Cluster, route: Route, sender: &Sender, p
     // One clock is slow.
     let sample_ms = now_ms - if cluster.number == 29 { 430_000 } else { 900 };
     cluster.series(&arena, &mut set, push, sample_ms);
-    let mut report = Report::default();
+    let mut report = StepCounts::default();
     steps.receive(&mut set, &mut report).expect("what the demonstration sends passes");
     let bytes = 110 * set.len();
     let seen = fleet.seen(&cluster.id, &set, report.filtered, bytes, now_ms);

@@ -9,11 +9,11 @@ use axum::{
 };
 use futures_util::stream;
 use http::{HeaderValue, Uri, header};
-use telemeter_fleet::Status;
+use telemeter_fleet::ClusterStatus;
 
-use super::{NO_STORE, Problem, query::Query};
+use super::{NO_STORE, ProblemJson, query::QueryParameters};
 use crate::fleet_view::{
-    FleetView, Part,
+    FleetView, ListPart,
     clusters::{ClusterQuery, ClusterRow, ClusterSort},
 };
 
@@ -22,19 +22,19 @@ const ROWS: usize = 64;
 
 const PARAMETERS: [&str; 8] = ["search", "status", "silent_for", "sort", "order", "limit", "offset", "format"];
 
-pub(super) async fn clusters(State(view): State<FleetView>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::of(&uri, &PARAMETERS)?;
+pub(super) async fn clusters(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
+    let query = QueryParameters::of(&uri, &PARAMETERS)?;
     let asked = ClusterQuery {
         search: query.text("search").unwrap_or_default().to_owned(),
-        status: query.name("status", Status::from_name)?,
+        status: query.name("status", ClusterStatus::from_name)?,
         silent_for: query.number("silent_for")?,
         sort: query.name("sort", ClusterSort::from_name)?.unwrap_or_default(),
         descending: query.is_descending()?,
     };
     let part = query.part()?;
-    let format = query.name("format", Format::from_name)?.unwrap_or(Format::Json);
+    let format = query.name("format", ListFormat::from_name)?.unwrap_or(ListFormat::Json);
     let found = view.read(move |view| view.find_clusters(&asked, part)).await;
-    let list = List { rest: found.ids.into_iter(), view, format, is_first: true };
+    let list = ListStream { rest: found.ids.into_iter(), view, format, is_first: true };
     let mut head = Some(list.head(found.total, part));
     let body = stream::unfold(Some(list), move |list| {
         let (list, head) = (list, head.take());
@@ -50,12 +50,12 @@ pub(super) async fn clusters(State(view): State<FleetView>, uri: Uri) -> Result<
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum ListFormat {
     Json,
     Csv,
 }
 
-impl Format {
+impl ListFormat {
     fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -73,25 +73,25 @@ impl Format {
 }
 
 /// What is left to be written.
-struct List {
+struct ListStream {
     view: FleetView,
     rest: std::vec::IntoIter<Box<str>>,
-    format: Format,
+    format: ListFormat,
     is_first: bool,
 }
 
-impl List {
+impl ListStream {
     fn label_names(&self) -> &[String] {
         &self.view.gateway().fleet.registry.config().labels
     }
 
-    fn head(&self, total: usize, part: Part) -> Vec<u8> {
+    fn head(&self, total: usize, part: ListPart) -> Vec<u8> {
         let whole = self.view.gateway().fleet.registry.evicted() == 0;
         match self.format {
-            Format::Json => {
+            ListFormat::Json => {
                 format!(r#"{{"total":{total},"offset":{},"whole":{whole},"items":["#, part.offset).into_bytes()
             }
-            Format::Csv => {
+            ListFormat::Csv => {
                 let mut cells: Vec<String> = COLUMNS.map(str::to_owned).into();
                 cells.extend(self.label_names().iter().map(|name| format!("label_{name}")));
                 let mut out = Vec::new();
@@ -107,7 +107,7 @@ impl List {
             // Who was forgotten meanwhile is left out.
             let Some(row) = self.view.cluster_row(&id) else { continue };
             match self.format {
-                Format::Json => {
+                ListFormat::Json => {
                     if !std::mem::take(&mut self.is_first) {
                         out.push(b',');
                     }
@@ -115,11 +115,11 @@ impl List {
                         tracing::error!(%error, "a row of the API cannot be written");
                     }
                 }
-                Format::Csv => put_row(out, &row, &self.view.gateway().fleet.registry.config().labels),
+                ListFormat::Csv => put_row(out, &row, &self.view.gateway().fleet.registry.config().labels),
             }
         }
         let ended = self.rest.as_slice().is_empty();
-        if ended && self.format == Format::Json {
+        if ended && self.format == ListFormat::Json {
             out.extend_from_slice(b"]}\n");
         }
         ended

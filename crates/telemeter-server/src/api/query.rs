@@ -3,7 +3,7 @@
 use http::Uri;
 use url::form_urlencoded;
 
-use crate::fleet_view::Part;
+use crate::fleet_view::ListPart;
 
 /// So many items are in an answer that does not say how many.
 const LIMIT: usize = 100;
@@ -11,9 +11,9 @@ const LIMIT: usize = 100;
 const MAX_LIMIT: u64 = 10_000;
 
 /// The parameters of a request.
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct QueryParameters(Vec<(String, String)>);
 
-impl Query {
+impl QueryParameters {
     /// Reads it.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Query {
     }
 
     /// `limit` and `offset`.
-    pub(super) fn part(&self) -> Result<Part, String> {
+    pub(super) fn part(&self) -> Result<ListPart, String> {
         let limit = match self.number("limit")? {
             None => LIMIT,
             Some(0) => usize::MAX,
@@ -69,6 +69,6 @@ impl Query {
             Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         };
         let offset = usize::try_from(self.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX);
-        Ok(Part { offset, limit })
+        Ok(ListPart { offset, limit })
     }
 }

@@ -3,22 +3,22 @@
 use std::time::{Duration, Instant};
 
 use telemeter_http::{
-    check::{self, Stage, Step, Steps},
+    check::{self, CheckStage, CheckStep, CheckSteps},
     client::Outbound,
     clock::Clock,
-    tls::{CertificateFiles, EXPIRES_SOON, Tls},
+    tls::{CertificateFiles, EXPIRES_SOON, ListenerTls},
 };
 
 use super::{CERTIFICATE, KEYS, WHITELIST};
-use crate::{config::Config, rules::Rules, serve::build};
+use crate::{config::Config, rules::ServerRules, serve::build};
 
 const DAY_MS: i64 = 86_400_000;
 
-pub(super) fn check(config: &Config, steps: &mut Steps<'_>) {
+pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) {
     keys(config, steps);
     for (flag, tls) in [("--tls-crt", &config.tls), ("--internal-tls-crt", &config.internal_tls)] {
         if tls.is_empty() {
-            steps.add(Step::passed(CERTIFICATE, flag, "not given: that listener speaks plain HTTP"));
+            steps.add(CheckStep::passed(CERTIFICATE, flag, "not given: that listener speaks plain HTTP"));
         }
         for files in tls {
             steps.add(certificate(flag, files, Clock::system().now_ms()));
@@ -39,69 +39,73 @@ pub(super) fn check(config: &Config, steps: &mut Steps<'_>) {
         // Read as the calls read it; proxies are another step.
         let settings = build::outbound_settings(config, name, Duration::from_secs(1));
         let settings =
-            telemeter_http::client::OutboundConfig { proxy: telemeter_http::client::Proxy::None, ..settings };
+            telemeter_http::client::OutboundConfig { proxy: telemeter_http::client::ProxyUse::None, ..settings };
         steps.add(match Outbound::new(settings, None) {
-            Err(error) if step.is_good() => Step::failed(Stage::FILES, step.tried, error.to_string())
+            Err(error) if step.is_good() => CheckStep::failed(CheckStage::FILES, step.tried, error.to_string())
                 .advise("put the authority's certificate into it, in PEM"),
             _ => step,
         });
     }
 }
 
-fn keys(config: &Config, steps: &mut Steps<'_>) {
+fn keys(config: &Config, steps: &mut CheckSteps<'_>) {
     let start = Instant::now();
     let files: Vec<_> = config.shared_keys.iter().map(|file| file.display().to_string()).collect();
     let tried = format!("--shared-key {}", files.join(", "));
     let step = match build::keys(config) {
-        Ok(Some(_)) => Step::passed(KEYS, tried, format!("{} read; the first signs, all verify", files.len())),
-        Ok(None) => Step::warned(KEYS, "--shared-key", "not given: a key is made at start, which no replica knows")
-            .advise("give --shared-key where there are several replicas, or tokens are to outlive a restart"),
-        Err(error) => Step::failed(KEYS, tried, error).advise("give an EC or RSA private key, in PEM or DER"),
+        Ok(Some(_)) => CheckStep::passed(KEYS, tried, format!("{} read; the first signs, all verify", files.len())),
+        Ok(None) => {
+            CheckStep::warned(KEYS, "--shared-key", "not given: a key is made at start, which no replica knows")
+                .advise("give --shared-key where there are several replicas, or tokens are to outlive a restart")
+        }
+        Err(error) => CheckStep::failed(KEYS, tried, error).advise("give an EC or RSA private key, in PEM or DER"),
     };
     steps.add(step.since(start));
 }
 
-fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> Step {
+fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("{flag} {}", files.cert_file.display()));
-    let tls = match Tls::load(&files.cert_file, &files.key_file) {
+    let tls = match ListenerTls::load(&files.cert_file, &files.key_file) {
         Ok(tls) => tls,
         Err(error) => {
-            let step = Step::failed(CERTIFICATE, tried, error.to_string());
+            let step = CheckStep::failed(CERTIFICATE, tried, error.to_string());
             return step.advise("give the certificate chain and its key, both in PEM").since(start);
         }
     };
     let step = match tls.expires_ms() {
-        None => Step::passed(CERTIFICATE, tried, "read, with its key"),
+        None => CheckStep::passed(CERTIFICATE, tried, "read, with its key"),
         Some(expires_ms) if expires_ms < now_ms => {
             let days = (now_ms - expires_ms) / DAY_MS;
-            Step::failed(CERTIFICATE, tried, format!("it expired {days} days ago")).advise("have it renewed")
+            CheckStep::failed(CERTIFICATE, tried, format!("it expired {days} days ago")).advise("have it renewed")
         }
         Some(expires_ms) => {
             let left_ms = expires_ms - now_ms;
             let found = format!("read, with its key; {} days left", left_ms / DAY_MS);
             match left_ms < EXPIRES_SOON.as_millis() as i64 {
-                true => Step::warned(CERTIFICATE, tried, found).advise("have it renewed"),
-                false => Step::passed(CERTIFICATE, tried, found),
+                true => CheckStep::warned(CERTIFICATE, tried, found).advise("have it renewed"),
+                false => CheckStep::passed(CERTIFICATE, tried, found),
             }
         }
     };
     step.since(start)
 }
 
-fn whitelist(config: &Config, steps: &mut Steps<'_>) {
+fn whitelist(config: &Config, steps: &mut CheckSteps<'_>) {
     let start = Instant::now();
     let tried = match &config.rules.whitelist_file {
         Some(file) => format!("--whitelist and --whitelist-file {}", file.display()),
         None => "--whitelist".to_owned(),
     };
-    let step = match Rules::load(config) {
-        Err(error) => Step::failed(WHITELIST, tried, error).advise("mend the rule; each is checked at start, too"),
+    let step = match ServerRules::load(config) {
+        Err(error) => CheckStep::failed(WHITELIST, tried, error).advise("mend the rule; each is checked at start, too"),
         Ok(rules) => match (rules.whitelist_len(), rules.whitelist_duplicates()) {
-            (0, _) => Step::warned(WHITELIST, tried, "no rule: every metric passes").advise("give --whitelist-file"),
-            (count, 0) => Step::passed(WHITELIST, tried, format!("{count} rules")),
+            (0, _) => {
+                CheckStep::warned(WHITELIST, tried, "no rule: every metric passes").advise("give --whitelist-file")
+            }
+            (count, 0) => CheckStep::passed(WHITELIST, tried, format!("{count} rules")),
             (count, duplicates) => {
                 let found = format!("{count} rules, {duplicates} of them duplicates of others");
-                Step::warned(WHITELIST, tried, found).advise("remove the duplicates")
+                CheckStep::warned(WHITELIST, tried, found).advise("remove the duplicates")
             }
         },
     };

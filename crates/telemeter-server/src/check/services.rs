@@ -11,10 +11,10 @@ use telemeter_auth::{
     Error as AuthError, Secret,
     memcached::{CacheError, Memcached},
     oidc::TokenSource,
-    tollbooth::{Asker, Tollbooth},
+    tollbooth::{Authority, QuestionOrigin},
 };
 use telemeter_http::{
-    check::{self, Step, Steps},
+    check::{self, CheckStep, CheckSteps},
     client::Outbound,
 };
 use telemeter_wire::snappy;
@@ -24,7 +24,7 @@ use url::Url;
 use super::{AUTHORITY, DEADLINE, MEMCACHED, OIDC, STORE};
 use crate::{
     config,
-    forward::{Forward, Message, Outcome},
+    forward::{Forward, StoreOutcome, WriteMessage},
 };
 
 /// Nobody is named so.
@@ -37,18 +37,18 @@ const CACHE_WAIT: Duration = Duration::from_secs(5);
 const TIMED_OUT: &str = "no answer within 30 s";
 
 /// Asks the provider for a token.
-pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &TokenSource, steps: &mut Steps<'_>) {
+pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &TokenSource, steps: &mut CheckSteps<'_>) {
     let tried = format!("--oidc-issuer: discovery at {}, and a token for {}", oidc.issuer, oidc.client_id);
     if let Ok(url) = oidc.issuer.parse::<Url>()
         && !check::connection(steps, outbound, "--oidc-issuer", &url).await
     {
-        steps.add(Step::skipped(OIDC, tried, "the provider was not reached"));
+        steps.add(CheckStep::skipped(OIDC, tried, "the provider was not reached"));
         return;
     }
     let start = Instant::now();
     let step = match timeout(DEADLINE, source.token()).await {
-        Err(_) => Step::failed(OIDC, tried, TIMED_OUT),
-        Ok(Err(error)) => Step::failed(OIDC, tried, error.to_string()).advise(
+        Err(_) => CheckStep::failed(OIDC, tried, TIMED_OUT),
+        Ok(Err(error)) => CheckStep::failed(OIDC, tried, error.to_string()).advise(
             "see --oidc-issuer (as the provider names itself), --client-id, --client-secret and --oidc-audience",
         ),
         Ok(Ok(token)) => of_token(tried, &token, oidc.audience.as_deref()),
@@ -57,7 +57,7 @@ pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &Toke
 }
 
 /// Whom a token is for, where it says so: others read it, and nothing here depends on it.
-fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> Step {
+fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> CheckStep {
     let payload = token.expose().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims = payload.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
     let audiences: Vec<String> = match claims.as_ref().map(|claims| &claims["aud"]) {
@@ -73,44 +73,53 @@ fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> Step {
     };
     match wanted {
         Some(wanted) if !audiences.is_empty() && !audiences.iter().any(|audience| audience == wanted) => {
-            Step::warned(OIDC, tried, format!("{found}, and not for {wanted}"))
+            CheckStep::warned(OIDC, tried, format!("{found}, and not for {wanted}"))
                 .advise("does the provider know the audience of --oidc-audience?")
         }
-        _ => Step::passed(OIDC, tried, found),
+        _ => CheckStep::passed(OIDC, tried, found),
     }
 }
 
 /// Asks the authority about a token that nobody has; whether it was reached.
-pub(super) async fn authority(url: &Url, outbound: &Outbound, tollbooth: &Tollbooth, steps: &mut Steps<'_>) -> bool {
+pub(super) async fn authority(
+    url: &Url,
+    outbound: &Outbound,
+    tollbooth: &Authority,
+    steps: &mut CheckSteps<'_>,
+) -> bool {
     let tried = "--authorize: whether a made-up token may report";
     if !check::connection(steps, outbound, "--authorize", url).await {
-        steps.add(Step::skipped(AUTHORITY, tried, "the authority was not reached"));
+        steps.add(CheckStep::skipped(AUTHORITY, tried, "the authority was not reached"));
         return false;
     }
     let start = Instant::now();
-    let asker = Asker { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let asker = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
     let step = match timeout(DEADLINE, tollbooth.register(asker, &Secret::from(NOBODY), NOBODY)).await {
-        Err(_) => Step::failed(AUTHORITY, tried, TIMED_OUT),
-        Ok(Ok(_)) => Step::warned(AUTHORITY, tried, "it approves: does it approve everything?")
+        Err(_) => CheckStep::failed(AUTHORITY, tried, TIMED_OUT),
+        Ok(Ok(_)) => CheckStep::warned(AUTHORITY, tried, "it approves: does it approve everything?")
             .advise("look whether the authority tells tokens apart"),
-        Ok(Err(AuthError::Refused { status: 404, .. })) => {
-            Step::warned(AUTHORITY, tried, "it answers 404: the cluster is not known, or nothing answers at this path")
-                .advise("is the path of --authorize right?")
-        }
+        Ok(Err(AuthError::Refused { status: 404, .. })) => CheckStep::warned(
+            AUTHORITY,
+            tried,
+            "it answers 404: the cluster is not known, or nothing answers at this path",
+        )
+        .advise("is the path of --authorize right?"),
         Ok(Err(AuthError::Refused { status, .. })) => {
-            Step::passed(AUTHORITY, tried, format!("it answers, and refuses it with {status}"))
+            CheckStep::passed(AUTHORITY, tried, format!("it answers, and refuses it with {status}"))
         }
         Ok(Err(AuthError::RateLimited { .. })) => {
-            Step::warned(AUTHORITY, tried, "it answers 429").advise("does it hold this server to too low a rate?")
+            CheckStep::warned(AUTHORITY, tried, "it answers 429").advise("does it hold this server to too low a rate?")
         }
-        Ok(Err(error)) => Step::failed(AUTHORITY, tried, error.to_string()).advise("is --authorize right? see its log"),
+        Ok(Err(error)) => {
+            CheckStep::failed(AUTHORITY, tried, error.to_string()).advise("is --authorize right? see its log")
+        }
     };
     steps.add(step.since(start));
     true
 }
 
 /// Writes something to one server of memcached, and reads it back.
-pub(super) async fn memcached(server: &str) -> Step {
+pub(super) async fn memcached(server: &str) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("--memcached {server}: a value, written and read"));
     let client = Memcached::new(&[server.to_owned()], Duration::MAX);
     let write = async {
@@ -125,12 +134,12 @@ pub(super) async fn memcached(server: &str) -> Step {
         }
     };
     let step = match write.await {
-        Err(error) => Step::failed(MEMCACHED, tried, error.to_string())
+        Err(error) => CheckStep::failed(MEMCACHED, tried, error.to_string())
             .advise("does it run at this address? without it, each replica caches its own approvals"),
         Ok(()) => match client.get(NOBODY).await {
-            Ok(Some(_)) => Step::passed(MEMCACHED, tried, "it keeps it"),
-            Ok(None) => Step::warned(MEMCACHED, tried, "it does not keep it").advise("has it any memory (-m)?"),
-            Err(error) => Step::failed(MEMCACHED, tried, error.to_string()).advise("see its log"),
+            Ok(Some(_)) => CheckStep::passed(MEMCACHED, tried, "it keeps it"),
+            Ok(None) => CheckStep::warned(MEMCACHED, tried, "it does not keep it").advise("has it any memory (-m)?"),
+            Err(error) => CheckStep::failed(MEMCACHED, tried, error.to_string()).advise("see its log"),
         },
     };
     let _ = client.delete(NOBODY).await;
@@ -138,26 +147,28 @@ pub(super) async fn memcached(server: &str) -> Step {
 }
 
 /// Writes nothing to the store; whether it was reached.
-pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, steps: &mut Steps<'_>) -> bool {
+pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, steps: &mut CheckSteps<'_>) -> bool {
     let tried = "--forward-url: a remote write without series";
     if !check::connection(steps, outbound, "--forward-url", url).await {
-        steps.add(Step::skipped(STORE, tried, "the store was not reached"));
+        steps.add(CheckStep::skipped(STORE, tried, "the store was not reached"));
         return false;
     }
     let start = Instant::now();
     let mut block = Vec::new();
     snappy::Encoder::default().block(&[], &mut block);
-    let message = Message { block: Bytes::from(block), plain_bytes: 0 };
+    let message = WriteMessage { block: Bytes::from(block), plain_bytes: 0 };
     let step = match timeout(DEADLINE, forward.send(NOBODY, message)).await {
-        Err(_) => Step::failed(STORE, tried, TIMED_OUT),
-        Ok(Outcome::Taken(status)) => Step::passed(STORE, tried, format!("it takes it ({})", status.as_u16())),
-        Ok(Outcome::Refused(refusal)) => {
-            let found = format!("it answers {} to nothing at all: {}", refusal.status.as_u16(), refusal.said);
-            Step::warned(STORE, tried, found).advise("does it take remote write 1.0?")
+        Err(_) => CheckStep::failed(STORE, tried, TIMED_OUT),
+        Ok(StoreOutcome::Taken(status)) => {
+            CheckStep::passed(STORE, tried, format!("it takes it ({})", status.as_u16()))
         }
-        Ok(Outcome::Unavailable { cause, .. }) => Step::failed(STORE, tried, cause.to_string())
+        Ok(StoreOutcome::Refused(refusal)) => {
+            let found = format!("it answers {} to nothing at all: {}", refusal.status.as_u16(), refusal.said);
+            CheckStep::warned(STORE, tried, found).advise("does it take remote write 1.0?")
+        }
+        Ok(StoreOutcome::Unavailable { cause, .. }) => CheckStep::failed(STORE, tried, cause.to_string())
             .advise("is the path of --forward-url that of its remote write, and is remote write enabled?"),
-        Ok(Outcome::Overloaded) => Step::failed(STORE, tried, "too much waits for it"),
+        Ok(StoreOutcome::Overloaded) => CheckStep::failed(STORE, tried, "too much waits for it"),
     };
     steps.add(step.since(start));
     true

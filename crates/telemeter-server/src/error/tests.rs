@@ -11,7 +11,7 @@ fn each_error_has_its_status_and_its_wait() {
     let auth = |error| Error::Auth(error);
     check(auth(AuthError::CredentialsMissing), 401, None);
     check(auth(AuthError::CredentialsMalformed("x")), 401, None);
-    check(auth(AuthError::Token(telemeter_auth::jwt::Fault::Expired)), 401, None);
+    check(auth(AuthError::Token(telemeter_auth::jwt::TokenFault::Expired)), 401, None);
     check(auth(AuthError::CompositeToken("x")), 400, None);
     for status in [401, 403, 404, 409, 418] {
         check(auth(AuthError::Refused { status, said: "secret".into() }), status, None);
@@ -64,7 +64,7 @@ fn a_text_that_is_not_utf_8_is_named_in_a_short_line() {
     let line = [&[b'm'; 1000][..], b"{", &[b'l'; 1000], b"=\"\xff\"} 1"].concat();
     let arena = telemeter_wire::Arena::new();
     let mut set = telemeter_wire::SeriesSet::new_in(&arena);
-    let error = telemeter_wire::exposition::text::decode(&line, &telemeter_wire::Limits::default(), &mut set);
+    let error = telemeter_wire::exposition::text::decode(&line, &telemeter_wire::DecodeLimits::default(), &mut set);
     let error = Error::from(error.expect_err("a byte that is no text"));
     assert_eq!((error.status().as_u16(), error.reason()), (400, Reason::Undecodable));
     let (label, metric) = ("l".repeat(128), "m".repeat(128));

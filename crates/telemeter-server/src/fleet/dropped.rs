@@ -10,7 +10,7 @@ use std::{
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-use telemeter_rules::{Refusal, Report, Transform, Verdict};
+use telemeter_rules::{Refusal, StepCounts, Transform, Verdict};
 use telemeter_wire::{Arena, SeriesMut};
 
 /// How many names are counted. Past that, the half with the lowest counts goes.
@@ -106,7 +106,7 @@ impl<T: Transform> Transform for CountDropped<'_, T> {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         arena: &'a Arena,
-        report: &mut Report,
+        report: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let verdict = self.step.apply(series, arena, report)?;
         if verdict == Verdict::Drop

@@ -107,16 +107,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::net::Ipv4Addr;
 
-    use telemeter_fleet::{Accepted, RegistryConfig, Route};
+    use telemeter_fleet::{AcceptedRequest, RegistryConfig, ReportRoute};
 
     use super::*;
 
     fn registry(clusters: usize) -> Registry {
         let registry = Registry::new(RegistryConfig::default());
         for number in 0..clusters {
-            registry.accept(&Accepted {
+            registry.accept(&AcceptedRequest {
                 cluster: &format!("c-{number}"),
-                route: Route::Upload,
+                route: ReportRoute::Upload,
                 now_ms: 1_800_000_000_000,
                 peer: Ipv4Addr::LOCALHOST.into(),
                 user_agent: "",

@@ -127,7 +127,7 @@ fn bit(length: usize) -> u128 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use telemeter_wire::{Arena, Limits, exposition};
+    use telemeter_wire::{Arena, DecodeLimits, exposition};
 
     use super::*;
 
@@ -167,7 +167,8 @@ mod tests {
         let observe = |text: &str| {
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(exposition::Format::Text, text.as_bytes(), &Limits::default(), &mut set).unwrap();
+            exposition::decode(exposition::ExpositionFormat::Text, text.as_bytes(), &DecodeLimits::default(), &mut set)
+                .unwrap();
             let seen = labels.observe(&set);
             let owned = seen.labels.map(|value| value.map(str::to_owned));
             (seen.samples, seen.newest_ms, owned[0].clone(), owned[1].clone(), owned[2].clone())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 
 /// How far apart two points are, at least.
 const STEP_MS: i64 = 10_000;
@@ -15,7 +15,7 @@ const KEPT_MS: i64 = 3_600_000;
 /// Rates are those of this last time.
 const LAST_MS: i64 = 60_000;
 
-const ROUTES: usize = Route::ALL.len();
+const ROUTES: usize = ReportRoute::ALL.len();
 
 /// Counts requests, and remembers the counts of the last hour.
 #[derive(Debug, Default)]
@@ -23,12 +23,12 @@ pub struct Rates {
     accepted: [AtomicU64; ROUTES],
     refused: [AtomicU64; ROUTES],
     samples: [AtomicU64; ROUTES],
-    points: Mutex<VecDeque<Point>>,
+    points: Mutex<VecDeque<RatePoint>>,
 }
 
 /// The counts since the start, by route, at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct RequestTotals {
     /// Requests that succeeded.
     pub accepted: [u64; ROUTES],
     /// Requests that did not.
@@ -38,9 +38,9 @@ pub struct Counts {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Point {
+struct RatePoint {
     at_ms: i64,
-    counts: Counts,
+    counts: RequestTotals,
 }
 
 /// What happened within a minute.
@@ -51,7 +51,7 @@ pub struct Minute {
     /// How much of it was looked at, in milliseconds: less of the first and of the last one.
     pub covered_ms: i64,
     /// What was counted in that time.
-    pub counts: Counts,
+    pub counts: RequestTotals,
 }
 
 /// Counts per second.
@@ -67,7 +67,7 @@ pub struct PerSecond {
 
 impl Rates {
     /// Counts a request that succeeded.
-    pub fn accepted(&self, route: Route, samples: u64) {
+    pub fn accepted(&self, route: ReportRoute, samples: u64) {
         self.accepted[route as usize].fetch_add(1, Ordering::Relaxed);
         if samples > 0 {
             self.samples[route as usize].fetch_add(samples, Ordering::Relaxed);
@@ -75,15 +75,15 @@ impl Rates {
     }
 
     /// Counts a request that did not.
-    pub fn refused(&self, route: Route) {
+    pub fn refused(&self, route: ReportRoute) {
         self.refused[route as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts since the start.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RequestTotals {
         let read = |counters: &[AtomicU64; ROUTES]| std::array::from_fn(|at| counters[at].load(Ordering::Relaxed));
-        Counts { accepted: read(&self.accepted), refused: read(&self.refused), samples: read(&self.samples) }
+        RequestTotals { accepted: read(&self.accepted), refused: read(&self.refused), samples: read(&self.samples) }
     }
 
     /// Remembers the counts of now. To be called every few seconds.
@@ -93,7 +93,7 @@ impl Rates {
         // Where the clock was set back, what lies ahead of it is no past.
         points.retain(|point| (0..=KEPT_MS + STEP_MS).contains(&(now_ms - point.at_ms)));
         if points.back().is_none_or(|last| now_ms - last.at_ms >= STEP_MS) {
-            points.push_back(Point { at_ms: now_ms, counts });
+            points.push_back(RatePoint { at_ms: now_ms, counts });
         }
     }
 
@@ -140,7 +140,7 @@ impl Minute {
     }
 }
 
-impl Counts {
+impl RequestTotals {
     fn per_second(&self, seconds: f64) -> PerSecond {
         let rates = |counts: [u64; ROUTES]| counts.map(|count| count as f64 / seconds);
         PerSecond { accepted: rates(self.accepted), refused: rates(self.refused), samples: rates(self.samples) }
@@ -176,16 +176,19 @@ mod tests {
         assert_eq!(rates.per_second(START_MS), PerSecond::default());
         for second in 0..300 {
             rates.tick(START_MS + second * 1000);
-            rates.accepted(Route::Upload, if second < 200 { 10 } else { 100 });
+            rates.accepted(ReportRoute::Upload, if second < 200 { 10 } else { 100 });
             if second % 2 == 0 {
-                rates.refused(Route::Receive);
+                rates.refused(ReportRoute::Receive);
             }
         }
         let now = rates.per_second(START_MS + 300_000);
-        assert_eq!((now.accepted[Route::Upload as usize], now.samples[Route::Upload as usize]), (1.0, 100.0));
-        assert_eq!(now.samples[Route::Receive as usize], 0.0);
-        assert_eq!((now.refused[Route::Receive as usize], now.refused[Route::Upload as usize]), (0.5, 0.0));
-        assert_eq!(rates.counts().accepted[Route::Upload as usize], 300);
+        assert_eq!(
+            (now.accepted[ReportRoute::Upload as usize], now.samples[ReportRoute::Upload as usize]),
+            (1.0, 100.0)
+        );
+        assert_eq!(now.samples[ReportRoute::Receive as usize], 0.0);
+        assert_eq!((now.refused[ReportRoute::Receive as usize], now.refused[ReportRoute::Upload as usize]), (0.5, 0.0));
+        assert_eq!(rates.counts().accepted[ReportRoute::Upload as usize], 300);
     }
 
     #[test]
@@ -193,16 +196,18 @@ mod tests {
         let rates = Rates::default();
         for second in 0..5000 {
             rates.tick(START_MS + second * 1000);
-            rates.accepted(Route::Upload, 2);
+            rates.accepted(ReportRoute::Upload, 2);
         }
         let minutes = rates.last_hour();
         assert!((59..=62).contains(&minutes.len()), "{}", minutes.len());
         assert!(
-            minutes[1..minutes.len() - 1].iter().all(|minute| minute.counts.samples[Route::Upload as usize] == 120)
+            minutes[1..minutes.len() - 1]
+                .iter()
+                .all(|minute| minute.counts.samples[ReportRoute::Upload as usize] == 120)
         );
         assert!(minutes.windows(2).all(|pair| pair[1].from_ms - pair[0].from_ms == 60_000));
         // Also of the minutes that were not seen whole, the rate is what it was.
-        let rates_of = |minute: &Minute| minute.per_second().samples[Route::Upload as usize];
+        let rates_of = |minute: &Minute| minute.per_second().samples[ReportRoute::Upload as usize];
         assert!(minutes.iter().all(|minute| (rates_of(minute) - 2.0).abs() < 1e-9), "{minutes:?}");
         assert!(minutes.iter().any(|minute| minute.covered_ms < 60_000), "{minutes:?}");
         rates.tick(START_MS - 1_000_000);

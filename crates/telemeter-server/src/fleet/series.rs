@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use telemeter_fleet::{ClusterView, Route};
+use telemeter_fleet::{ClusterView, ReportRoute};
 use telemeter_rules::canonical::Canonical;
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet, remote_write, series::NAME_LABEL, snappy};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    forward::{Forward, Message},
+    forward::{Forward, WriteMessage},
     gateway::Gateway,
     metrics::{ForwardResult, ResultLabel},
 };
@@ -105,7 +105,7 @@ fn heard_within(gateway: &Gateway, within: Duration) -> Vec<String> {
 fn encode(
     gateway: &Gateway,
     put: impl for<'a> FnOnce(&'a Arena, &mut SeriesSet<'a>),
-) -> Result<Option<Message>, String> {
+) -> Result<Option<WriteMessage>, String> {
     let (arena, canonical, rules) = (Arena::new(), Canonical::new(), gateway.rules.load_full());
     let mut set = SeriesSet::new_in(&arena);
     put(&arena, &mut set);
@@ -143,8 +143,8 @@ fn put_clusters<'a>(gateway: &Gateway, ids: &[String], replica: &str, arena: &'a
 /// All series of a cluster but those with texts of its own.
 fn put_cluster<'a>(cluster: &ClusterView, put: &mut impl FnMut(&'static str, MetricType, &[Label<'a>], f64)) {
     let reports = [
-        (Route::Upload, cluster.last_upload_ms, cluster.uploads),
-        (Route::Receive, cluster.last_receive_ms, cluster.receives),
+        (ReportRoute::Upload, cluster.last_upload_ms, cluster.uploads),
+        (ReportRoute::Receive, cluster.last_receive_ms, cluster.receives),
     ];
     for (route, last_ms, count) in reports {
         let Some(last_ms) = last_ms else { continue };

@@ -50,9 +50,9 @@ fn error_of(reason: Reason) -> Error {
 #[test]
 fn counter_and_registry_tell_each_reason_of_each_route_alike() {
     let metrics = Metrics::register(&mut Exported::default());
-    let fleet = Fleet::new(&config::Fleet::default(), 20);
+    let fleet = Fleet::new(&config::FleetSettings::default(), 20);
     let sender = Sender::of(&Request::new(Body::empty()));
-    for route in Route::ALL {
+    for route in ReportRoute::ALL {
         for reason in Reason::ALL {
             assert_eq!(error_of(reason).reason(), reason);
             let cluster = format!("{}-{}", route.name(), reason.name());

@@ -1,7 +1,7 @@
 //! One cluster: its state in words, its last exchanges, its limits, its alerts.
 
 use serde::Serialize;
-use telemeter_fleet::{ClusterView, Outcome, Status};
+use telemeter_fleet::{ClusterStatus, ClusterView, RequestOutcome};
 
 use super::{FleetView, Time, clusters::ClusterRow};
 use crate::{pages::human, refusals};
@@ -17,9 +17,9 @@ pub struct ClusterDetails {
     /// Its last exchanges, newest first.
     pub exchanges: Vec<ExchangeRow>,
     /// What it is held to.
-    pub limits: Limits,
+    pub limits: ClusterLimits,
     /// Its firing alerts, where the recent store holds them; without a recent store it is not known.
-    pub alerts: Option<Vec<Alert>>,
+    pub alerts: Option<Vec<FiringAlert>>,
 }
 
 /// One exchange.
@@ -35,7 +35,7 @@ pub struct ExchangeRow {
 
 /// What a cluster is held to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Limits {
+pub struct ClusterLimits {
     /// Before then, an upload is refused.
     pub next_upload_at: Option<Time>,
     /// From one upload to the next, in seconds; `null`: no limit.
@@ -54,7 +54,7 @@ pub struct Limits {
 
 /// An alert that fires in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Alert {
+pub struct FiringAlert {
     /// Its name.
     pub name: String,
     /// Its severity; may be empty.
@@ -80,10 +80,10 @@ impl FleetView {
         let cap_bytes = if is_upload { gateway.limit_bytes } else { gateway.limit_receive_bytes };
         let has_reported = view.last_upload_ms.or(view.last_receive_ms).is_some();
         Some(ClusterDetails {
-            state: state(&view, Status::from_name(row.status).unwrap_or(Status::Reporting), now_ms),
+            state: state(&view, ClusterStatus::from_name(row.status).unwrap_or(ClusterStatus::Reporting), now_ms),
             row,
             exchanges: view.exchanges.iter().map(|exchange| exchange_row(exchange.at_ms, exchange.outcome)).collect(),
-            limits: Limits {
+            limits: ClusterLimits {
                 next_upload_at: limit.and_then(|limit| limit.next_slot_ms(id, now_ms)).map(Time),
                 rate_limit_seconds: limit.map(|limit| limit.period().as_secs()),
                 limit_bytes: gateway.limit_bytes,
@@ -96,7 +96,7 @@ impl FleetView {
         })
     }
 
-    fn alerts(&self, id: &str, now_ms: i64) -> Option<Vec<Alert>> {
+    fn alerts(&self, id: &str, now_ms: i64) -> Option<Vec<FiringAlert>> {
         let store = self.gateway().recent_store.as_ref()?;
         let value = |labels: &[(String, String)], name: &str| {
             labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone()).unwrap_or_default()
@@ -108,28 +108,28 @@ impl FleetView {
         let found = store.cluster(id, now_ms, matches, 0..1000)?.found;
         let alerts = found.rows.iter().filter_map(|row| {
             let since = Time(row.points.first()?.ms);
-            Some(Alert { name: value(&row.labels, "alertname"), severity: value(&row.labels, "severity"), since })
+            Some(FiringAlert { name: value(&row.labels, "alertname"), severity: value(&row.labels, "severity"), since })
         });
         Some(alerts.collect())
     }
 }
 
-fn exchange_row(at_ms: i64, outcome: Outcome) -> ExchangeRow {
+fn exchange_row(at_ms: i64, outcome: RequestOutcome) -> ExchangeRow {
     let (route, outcome) = match outcome {
-        Outcome::Accepted(route) => (route, "accepted"),
-        Outcome::Refused(route, reason) => (route, reason.name()),
+        RequestOutcome::Accepted(route) => (route, "accepted"),
+        RequestOutcome::Refused(route, reason) => (route, reason.name()),
     };
     ExchangeRow { at: Time(at_ms), route: route.name(), outcome }
 }
 
 /// The state of a cluster in words.
-fn state(view: &ClusterView, status: Status, now_ms: i64) -> String {
+fn state(view: &ClusterView, status: ClusterStatus, now_ms: i64) -> String {
     let last_report_ms = view.last_upload_ms.max(view.last_receive_ms);
     let interval =
         view.interval.map(|interval| human::duration_exact(interval.as_secs().try_into().unwrap_or(i64::MAX)));
     let why = view.last_refusal.map(|last| refusals::in_words(last.reason, last.status)).unwrap_or_default();
     match status {
-        Status::Silent => {
+        ClusterStatus::Silent => {
             let silent = human::duration((now_ms - view.last_heard_ms).max(0) / 1000);
             let mut text = format!("silent for {silent}: ");
             text += &match (last_report_ms, interval) {
@@ -139,14 +139,14 @@ fn state(view: &ClusterView, status: Status, now_ms: i64) -> String {
                     format!("it reported every {interval}, the last time {}", human::ago(at_ms, now_ms))
                 }
             };
-            if let Some(Outcome::Refused(..)) = view.exchanges.first().map(|last| last.outcome) {
+            if let Some(RequestOutcome::Refused(..)) = view.exchanges.first().map(|last| last.outcome) {
                 text += &format!("; its last request was refused: {why}");
             }
             text
         }
-        Status::Refused => {
+        ClusterStatus::Refused => {
             let hour = view.exchanges.iter().take_while(|exchange| now_ms - exchange.at_ms <= 3_600_000);
-            let refused = hour.filter(|exchange| matches!(exchange.outcome, Outcome::Refused(..))).count();
+            let refused = hour.filter(|exchange| matches!(exchange.outcome, RequestOutcome::Refused(..))).count();
             let all = view.exchanges.len();
             let times = match refused {
                 0 | 1 => "refused".to_owned(),
@@ -156,9 +156,9 @@ fn state(view: &ClusterView, status: Status, now_ms: i64) -> String {
             };
             format!("{times}: {why}")
         }
-        Status::New | Status::Reporting => {
+        ClusterStatus::New | ClusterStatus::Reporting => {
             let mut text = match (status, interval) {
-                (Status::New, _) => format!("new: first seen {}", human::ago(view.first_seen_ms, now_ms)),
+                (ClusterStatus::New, _) => format!("new: first seen {}", human::ago(view.first_seen_ms, now_ms)),
                 (_, Some(interval)) => format!("reports every {interval}"),
                 (_, None) => "reports".to_owned(),
             };

@@ -3,9 +3,9 @@
 use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::Serialize;
-use telemeter_fleet::{ClusterRef, Status};
+use telemeter_fleet::{ClusterRef, ClusterStatus};
 
-use super::{FleetView, Listed, Part, Time, summary::ClusterCounts};
+use super::{FleetView, ListPart, Listed, Time, summary::ClusterCounts};
 use crate::refusals;
 
 /// What is asked of the list.
@@ -14,7 +14,7 @@ pub struct ClusterQuery {
     /// Part of the ID, or the beginning of any fleet label; empty: all. Lower and upper case are one.
     pub search: String,
     /// Only those of this status.
-    pub status: Option<Status>,
+    pub status: Option<ClusterStatus>,
     /// Only those that are silent, and have not reported for so many seconds.
     pub silent_for: Option<u64>,
     /// What they are sorted by.
@@ -145,7 +145,7 @@ pub struct FoundClusters {
 }
 
 /// What one cluster is sorted by, and its ID.
-struct Candidate {
+struct SortKey {
     id: Box<str>,
     number: (u8, i64),
     text: Option<Arc<str>>,
@@ -154,7 +154,7 @@ struct Candidate {
 impl FleetView {
     /// The IDs of a part of the list, in its order; and how many there are in all.
     #[must_use]
-    pub fn find_clusters(&self, query: &ClusterQuery, part: Part) -> FoundClusters {
+    pub fn find_clusters(&self, query: &ClusterQuery, part: ListPart) -> FoundClusters {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
         let search = query.search.trim().to_lowercase();
         let label_count = fleet.registry.config().labels.len();
@@ -169,12 +169,12 @@ impl FleetView {
             let since_ms = cluster.last_report_ms().unwrap_or_else(|| cluster.first_seen_ms());
             let silent_s = now_ms.saturating_sub(since_ms) / 1000;
             let wanted = query.status.is_none_or(|wanted| wanted == status)
-                && query
-                    .silent_for
-                    .is_none_or(|wanted| status == Status::Silent && u64::try_from(silent_s).unwrap_or(0) >= wanted);
+                && query.silent_for.is_none_or(|wanted| {
+                    status == ClusterStatus::Silent && u64::try_from(silent_s).unwrap_or(0) >= wanted
+                });
             if wanted {
                 let (number, text) = key(&cluster, query.sort, status);
-                found.push(Candidate { id: cluster.id().into(), number, text });
+                found.push(SortKey { id: cluster.id().into(), number, text });
             }
         });
         let total = found.len();
@@ -191,7 +191,7 @@ impl FleetView {
 
     /// A part of the list.
     #[must_use]
-    pub fn clusters(&self, query: &ClusterQuery, part: Part) -> Listed<ClusterRow> {
+    pub fn clusters(&self, query: &ClusterQuery, part: ListPart) -> Listed<ClusterRow> {
         let found = self.find_clusters(query, part);
         // Who is forgotten meanwhile is left out.
         let items = found.ids.iter().filter_map(|id| self.cluster_row(id)).collect();
@@ -257,14 +257,14 @@ fn begins(text: &str, search: &str) -> bool {
         || !text.is_ascii() && text.to_lowercase().starts_with(search)
 }
 
-fn key(cluster: &ClusterRef<'_>, sort: ClusterSort, status: Status) -> ((u8, i64), Option<Arc<str>>) {
+fn key(cluster: &ClusterRef<'_>, sort: ClusterSort, status: ClusterStatus) -> ((u8, i64), Option<Arc<str>>) {
     let last_ms = cluster.last_report_ms().unwrap_or(0);
     let number = match sort {
         ClusterSort::Attention => {
             let rank = match status {
-                Status::Silent => 0,
-                Status::Refused => 1,
-                Status::New | Status::Reporting => 2,
+                ClusterStatus::Silent => 0,
+                ClusterStatus::Refused => 1,
+                ClusterStatus::New | ClusterStatus::Reporting => 2,
             };
             return ((rank, -last_ms), None);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use telemeter_fleet::Route;
+use telemeter_fleet::ReportRoute;
 
 use super::{FleetView, Time};
 
@@ -50,7 +50,7 @@ impl FleetView {
         let first = minutes.len().saturating_sub(STEPS);
         let minutes = minutes[first..].iter().map(|minute| {
             let rates = minute.per_second();
-            let routes = Route::ALL.map(|route| {
+            let routes = ReportRoute::ALL.map(|route| {
                 let at = route as usize;
                 let rates = MinuteRates {
                     accepted_per_second: rates.accepted[at],

@@ -14,7 +14,7 @@ use super::{
     FleetView,
     rule_hits::{first_of, rules_of_name},
 };
-use crate::rules::Rules;
+use crate::rules::ServerRules;
 
 /// So many clusters that send a metric are named.
 const CLUSTERS: usize = 20;
@@ -86,8 +86,8 @@ pub struct ClusterSeries {
     pub series: usize,
 }
 
-struct Counting<'r> {
-    rules: &'r Rules,
+struct MetricCounter<'r> {
+    rules: &'r ServerRules,
     name: &'r str,
     rules_of_name: &'r [usize],
     hasher: RandomState,
@@ -106,7 +106,7 @@ struct LabelValues {
     examples: Vec<String>,
 }
 
-impl Counting<'_> {
+impl MetricCounter<'_> {
     fn count(&mut self, cluster: &str, name: &str) -> bool {
         if self.current != cluster {
             cluster.clone_into(&mut self.current);
@@ -158,7 +158,7 @@ impl FleetView {
         let gateway = self.gateway();
         let rules = gateway.rules.load_full();
         let rules_of_name = rules_of_name(&rules, name);
-        let mut counting = Counting {
+        let mut counting = MetricCounter {
             rules: &rules,
             name,
             rules_of_name: &rules_of_name,
@@ -170,9 +170,9 @@ impl FleetView {
             by_rule: HashMap::new(),
         };
         if let Some(store) = &gateway.recent_store {
-            store.for_each_series(&mut counting, Counting::count, Counting::look);
+            store.for_each_series(&mut counting, MetricCounter::count, MetricCounter::look);
         }
-        let Counting { clusters_total, mut clusters, labels, by_rule, .. } = counting;
+        let MetricCounter { clusters_total, mut clusters, labels, by_rule, .. } = counting;
         let found = clusters.len();
         let series = clusters.iter().map(|cluster| cluster.series).sum();
         clusters.sort_unstable_by(|a, b| (Reverse(a.series), &a.id).cmp(&(Reverse(b.series), &b.id)));

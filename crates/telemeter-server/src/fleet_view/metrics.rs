@@ -6,8 +6,8 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use telemeter_wire::Label;
 
-use super::{FleetView, Part, rule_hits::RuleHits, summary::FilteredMetric};
-use crate::rules::Rules;
+use super::{FleetView, ListPart, rule_hits::RuleHits, summary::FilteredMetric};
+use crate::rules::ServerRules;
 
 /// So many dropped names are shown.
 const DROPPED: usize = 100;
@@ -53,7 +53,7 @@ impl MetricSort {
 
 /// A part of the metrics, and what stands beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Metrics {
+pub struct MetricList {
     /// How many metrics pass, as far as the recent store knows.
     pub total: usize,
     /// How many of them were passed over.
@@ -95,14 +95,14 @@ pub(super) struct NameCounts {
     hits: RuleHits,
 }
 
-struct Counting<'r> {
-    rules: &'r Rules,
+struct MetricsCounter<'r> {
+    rules: &'r ServerRules,
     cluster: String,
     clusters: usize,
     names: HashMap<String, NameCounts>,
 }
 
-impl Counting<'_> {
+impl MetricsCounter<'_> {
     /// Counts one series; whether its labels are wanted, too.
     fn count(&mut self, cluster: &str, name: &str) -> bool {
         if self.cluster != cluster {
@@ -137,7 +137,7 @@ impl Counting<'_> {
 impl FleetView {
     /// A part of the metrics.
     #[must_use]
-    pub fn metrics(&self, query: &MetricQuery, part: Part) -> Metrics {
+    pub fn metrics(&self, query: &MetricQuery, part: ListPart) -> MetricList {
         let gateway = self.gateway();
         let rules = gateway.rules.load_full();
         let selectors = rules.whitelist().selectors();
@@ -146,7 +146,7 @@ impl FleetView {
         let mut dropped = self.filtered_metrics(usize::MAX);
         dropped.retain(|metric| is_wanted(&metric.name));
         dropped.truncate(DROPPED);
-        let mut metrics = Metrics {
+        let mut metrics = MetricList {
             total: 0,
             offset: part.offset,
             whole: gateway.recent_store.is_some(),
@@ -157,8 +157,8 @@ impl FleetView {
             unmatched_rules: Vec::new(),
         };
         let Some(store) = &gateway.recent_store else { return metrics };
-        let mut counting = Counting { rules: &rules, cluster: String::new(), clusters: 0, names: HashMap::new() };
-        store.for_each_series(&mut counting, Counting::count, |counting, _, labels| counting.look(labels));
+        let mut counting = MetricsCounter { rules: &rules, cluster: String::new(), clusters: 0, names: HashMap::new() };
+        store.for_each_series(&mut counting, MetricsCounter::count, |counting, _, labels| counting.look(labels));
         let mut is_matched = vec![false; selectors.len()];
         for counts in counting.names.values() {
             counts.hits.matched().for_each(|rule| is_matched[rule] = true);

@@ -3,9 +3,9 @@
 use std::{cmp::Reverse, net::IpAddr};
 
 use serde::Serialize;
-use telemeter_fleet::{Reason, Route};
+use telemeter_fleet::{Reason, ReportRoute};
 
-use super::{FleetView, Part, Time};
+use super::{FleetView, ListPart, Time};
 use crate::refusals::explain;
 
 /// What is asked of the list.
@@ -14,7 +14,7 @@ pub struct RefusalQuery {
     /// Only for this reason.
     pub reason: Option<Reason>,
     /// Only on this route.
-    pub route: Option<Route>,
+    pub route: Option<ReportRoute>,
     /// Only those whose last is at most so many seconds ago.
     pub since: Option<u64>,
     /// Only those of this cluster, verified or claimed.
@@ -26,7 +26,7 @@ pub struct RefusalQuery {
 
 /// A part of the refusals, newest first, and how many there are for each reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Refusals {
+pub struct RefusalList {
     /// How many rows there are in all.
     pub total: usize,
     /// How many were passed over.
@@ -92,7 +92,7 @@ pub struct RefusalRow {
 }
 
 /// Collects what is asked for.
-struct Collector<'q> {
+struct RefusalCollector<'q> {
     query: &'q RefusalQuery,
     search: String,
     since_ms: i64,
@@ -101,11 +101,11 @@ struct Collector<'q> {
 }
 
 /// One entry of the registry.
-struct Entry<'e> {
+struct RegistryRefusal<'e> {
     cluster: &'e str,
     is_verified: bool,
     peer: Option<IpAddr>,
-    route: Route,
+    route: ReportRoute,
     reason: Reason,
     status: u16,
     count: u64,
@@ -113,8 +113,8 @@ struct Entry<'e> {
     last_ms: i64,
 }
 
-impl Collector<'_> {
-    fn add(&mut self, entry: &Entry<'_>) {
+impl RefusalCollector<'_> {
+    fn add(&mut self, entry: &RegistryRefusal<'_>) {
         let query = self.query;
         let is_found = |search: &str| {
             entry.cluster.to_lowercase().contains(search)
@@ -167,16 +167,16 @@ impl Collector<'_> {
 impl FleetView {
     /// A part of the refusals, newest first.
     #[must_use]
-    pub fn refusals(&self, query: &RefusalQuery, part: Part) -> Refusals {
+    pub fn refusals(&self, query: &RefusalQuery, part: ListPart) -> RefusalList {
         let registry = &self.gateway().fleet.registry;
         let since_ms = query.since.map_or(i64::MIN, |since| {
             self.now_ms().saturating_sub(i64::try_from(since).unwrap_or(i64::MAX).saturating_mul(1000))
         });
         let search = query.search.trim().to_lowercase();
-        let mut found = Collector { query, search, since_ms, rows: Vec::new(), reasons: Default::default() };
+        let mut found = RefusalCollector { query, search, since_ms, rows: Vec::new(), reasons: Default::default() };
         registry.for_each(|cluster| {
             for one in cluster.refusals() {
-                found.add(&Entry {
+                found.add(&RegistryRefusal {
                     cluster: cluster.id(),
                     is_verified: true,
                     peer: cluster.peer(),
@@ -190,7 +190,7 @@ impl FleetView {
             }
         });
         for one in registry.claimed().list() {
-            found.add(&Entry {
+            found.add(&RegistryRefusal {
                 cluster: &one.cluster,
                 is_verified: false,
                 peer: one.peer,
@@ -202,7 +202,7 @@ impl FleetView {
                 last_ms: one.last_ms,
             });
         }
-        let Collector { mut rows, reasons, .. } = found;
+        let RefusalCollector { mut rows, reasons, .. } = found;
         let total = rows.len();
         part.sorted(&mut rows, |a, b| {
             let key = |row: &RefusalRow| (row.last, row.count);
@@ -212,6 +212,6 @@ impl FleetView {
         });
         let mut reasons: Vec<_> = reasons.into_iter().flatten().collect();
         reasons.sort_by_key(|reason| (Reverse(reason.count), reason.reason));
-        Refusals { total, offset: part.offset, whole: self.is_whole(), items: rows, reasons }
+        RefusalList { total, offset: part.offset, whole: self.is_whole(), items: rows, reasons }
     }
 }

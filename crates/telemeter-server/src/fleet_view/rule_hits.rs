@@ -7,7 +7,7 @@
 use telemeter_rules::{Matcher, Selector};
 use telemeter_wire::{Label, series::NAME_LABEL};
 
-use crate::rules::Rules;
+use crate::rules::ServerRules;
 
 /// What is known of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) struct RuleHits {
 
 impl RuleHits {
     /// What the name alone tells.
-    pub(super) fn of_name(rules: &Rules, name: &str) -> Self {
+    pub(super) fn of_name(rules: &ServerRules, name: &str) -> Self {
         let selectors = rules.whitelist().selectors();
         let (matched, open) =
             rules_of_name(rules, name).into_iter().partition(|at| judged(rules, &selectors[*at]).next().is_none());
@@ -33,7 +33,7 @@ impl RuleHits {
     }
 
     /// Looks at the labels of one series.
-    pub(super) fn look(&mut self, rules: &Rules, labels: &[Label<'_>]) {
+    pub(super) fn look(&mut self, rules: &ServerRules, labels: &[Label<'_>]) {
         let selectors = rules.whitelist().selectors();
         let matched = &mut self.matched;
         self.open.retain(|at| {
@@ -62,19 +62,19 @@ fn lets_name_in(selector: &Selector, name: &str) -> bool {
 }
 
 /// The rules that say nothing against a name, by their place in the list.
-pub(super) fn rules_of_name(rules: &Rules, name: &str) -> Vec<usize> {
+pub(super) fn rules_of_name(rules: &ServerRules, name: &str) -> Vec<usize> {
     let selectors = rules.whitelist().selectors().iter().enumerate();
     selectors.filter(|(_, selector)| lets_name_in(selector, name)).map(|(at, _)| at).collect()
 }
 
 /// The first of these rules that matches the labels of a series, but for those that were changed behind the whitelist.
-pub(super) fn first_of(rules: &Rules, of_name: &[usize], labels: &[Label<'_>]) -> Option<usize> {
+pub(super) fn first_of(rules: &ServerRules, of_name: &[usize], labels: &[Label<'_>]) -> Option<usize> {
     let selectors = rules.whitelist().selectors();
     of_name.iter().copied().find(|at| judged(rules, &selectors[*at]).all(|matcher| matcher.matches(labels)))
 }
 
 /// The matchers of a selector that are judged by the labels of a series: those on other labels than the name, and that
 /// nothing behind the whitelist changes.
-fn judged<'r>(rules: &'r Rules, selector: &'r Selector) -> impl Iterator<Item = &'r Matcher> {
+fn judged<'r>(rules: &'r ServerRules, selector: &'r Selector) -> impl Iterator<Item = &'r Matcher> {
     selector.matchers().iter().filter(|matcher| matcher.name() != NAME_LABEL && !rules.changes_label(matcher.name()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use telemeter_fleet::{Route, Status};
+use telemeter_fleet::{ClusterStatus, ReportRoute};
 use telemeter_http::{availability::AvailabilityRecord, tls::EXPIRES_SOON};
 
 use super::{FleetView, Time};
@@ -13,7 +13,7 @@ const FILTERED: usize = 20;
 
 /// The summary.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub struct FleetSummary {
     /// The program's version.
     pub version: &'static str,
     /// The revision of its source.
@@ -78,24 +78,24 @@ pub struct ClusterCounts {
 
 impl ClusterCounts {
     /// Counts one more cluster.
-    pub fn add(&mut self, status: Status) {
+    pub fn add(&mut self, status: ClusterStatus) {
         self.total += 1;
         match status {
-            Status::Silent => self.silent += 1,
-            Status::Refused => self.refused += 1,
-            Status::New => self.new += 1,
-            Status::Reporting => self.reporting += 1,
+            ClusterStatus::Silent => self.silent += 1,
+            ClusterStatus::Refused => self.refused += 1,
+            ClusterStatus::New => self.new += 1,
+            ClusterStatus::Reporting => self.reporting += 1,
         }
     }
 
     /// How many are of this status.
     #[must_use]
-    pub const fn of(&self, status: Status) -> usize {
+    pub const fn of(&self, status: ClusterStatus) -> usize {
         match status {
-            Status::Silent => self.silent,
-            Status::Refused => self.refused,
-            Status::New => self.new,
-            Status::Reporting => self.reporting,
+            ClusterStatus::Silent => self.silent,
+            ClusterStatus::Refused => self.refused,
+            ClusterStatus::New => self.new,
+            ClusterStatus::Reporting => self.reporting,
         }
     }
 }
@@ -157,10 +157,10 @@ pub struct FilteredMetric {
 impl FleetView {
     /// The summary.
     #[must_use]
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> FleetSummary {
         let (fleet, now_ms, about) = (&self.gateway().fleet, self.now_ms(), self.about());
         let (counts, rates) = (fleet.rates.counts(), fleet.rates.per_second(now_ms));
-        let requests = Route::ALL.map(|route| {
+        let requests = ReportRoute::ALL.map(|route| {
             let at = route as usize;
             let rates = RouteRates {
                 accepted_total: counts.accepted[at],
@@ -176,7 +176,7 @@ impl FleetView {
             .map(|(route, reason, count)| ReasonCount { reason: reason.name(), route: route.name(), count })
             .collect();
         refusals.sort_by_key(|one| std::cmp::Reverse(one.count));
-        Summary {
+        FleetSummary {
             version: about.version,
             revision: about.revision,
             started_at: Time(about.started_ms),

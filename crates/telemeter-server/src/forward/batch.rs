@@ -11,11 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Instrument;
 
 use super::{
-    Inner, Message, Outcome,
-    queue::{Standing, Waiting},
-    scheduler::{Attempt, DEADLINE, Next},
+    Inner, StoreOutcome, WriteMessage,
+    queue::{Standing, WaitingRequest},
+    scheduler::{BatchAttempt, DEADLINE, NextStep},
 };
-use crate::ratelimit::Taken;
+use crate::ratelimit::SlotRecord;
 
 /// How requests are joined and sent.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +49,18 @@ impl Default for BatchConfig {
 
 /// What is sent for one caller, and how it hears of the outcome.
 #[derive(Debug)]
-pub(super) struct Caller {
-    pub(super) message: Message,
+pub(super) struct WaitingCaller {
+    pub(super) message: WriteMessage,
     pub(super) span: tracing::Span,
-    pub(super) answer: oneshot::Sender<Outcome>,
+    pub(super) answer: oneshot::Sender<StoreOutcome>,
     /// The slot of an upload.
-    pub(super) taken: Option<Taken>,
+    pub(super) taken: Option<SlotRecord>,
 }
 
-impl Waiting<Caller> {
-    fn respond(self, outcome: Outcome) {
+impl WaitingRequest<WaitingCaller> {
+    fn respond(self, outcome: StoreOutcome) {
         // A caller that left hears nothing, and that is fine.
-        if let (Err(Outcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
+        if let (Err(StoreOutcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
             taken.take_again();
         }
     }
@@ -85,24 +85,24 @@ async fn run_batches(inner: Arc<Inner>, standing: Standing) {
         };
         respond_late(expired);
         match next {
-            Next::Batch { batch, attempt, more } => {
+            NextStep::Batch { batch, attempt, more } => {
                 let span = span(&batch);
                 tokio::spawn(send_batch(inner.clone(), batch, attempt, permit).instrument(span));
                 if !more {
                     return;
                 }
             }
-            Next::Wait(wait) => {
+            NextStep::Wait(wait) => {
                 drop(permit);
                 tokio::time::sleep(wait).await;
             }
-            Next::Idle => return,
+            NextStep::Idle => return,
         }
     }
 }
 
 /// A span of the batch's own, linked to those of its callers: no caller's trace context goes on to the store.
-fn span(batch: &[Waiting<Caller>]) -> tracing::Span {
+fn span(batch: &[WaitingRequest<WaitingCaller>]) -> tracing::Span {
     let span = tracing::info_span!(
         target: UNTRACED,
         parent: None,
@@ -137,14 +137,19 @@ async fn acquire_permit(inner: &Arc<Inner>, standing: Standing) -> OwnedSemaphor
     }
 }
 
-fn respond_late(expired: Vec<Waiting<Caller>>) {
+fn respond_late(expired: Vec<WaitingRequest<WaitingCaller>>) {
     for request in expired {
-        request.respond(Outcome::unavailable(None, "the store is slow: not taken within the deadline"));
+        request.respond(StoreOutcome::unavailable(None, "the store is slow: not taken within the deadline"));
     }
 }
 
 /// Sends a batch as one request, and responds to whom the outcome belongs. The others wait again, in smaller batches.
-async fn send_batch(inner: Arc<Inner>, batch: Vec<Waiting<Caller>>, attempt: Attempt, permit: OwnedSemaphorePermit) {
+async fn send_batch(
+    inner: Arc<Inner>,
+    batch: Vec<WaitingRequest<WaitingCaller>>,
+    attempt: BatchAttempt,
+    permit: OwnedSemaphorePermit,
+) {
     let (outcome, meaning) = inner.store.send(&batch, attempt.deadline).await;
     drop(permit);
     let requests = batch.len();

@@ -33,11 +33,11 @@ pub(super) enum Permission {
 #[derive(Debug, Default)]
 pub(super) struct Circuit {
     failures: u32,
-    open: Option<Open>,
+    open: Option<OpenCircuit>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenCircuit {
     failed_probes: u32,
     next_probe: Instant,
     probing_since: Option<Instant>,
@@ -80,7 +80,7 @@ impl Circuit {
         match &mut self.open {
             None if self.failures >= MAX_FAILURES => {
                 let next_probe = now + SHORTEST_PAUSE;
-                self.open = Some(Open { failed_probes: 0, next_probe, probing_since: None });
+                self.open = Some(OpenCircuit { failed_probes: 0, next_probe, probing_since: None });
                 false
             }
             Some(open) if is_probe => {

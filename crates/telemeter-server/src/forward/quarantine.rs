@@ -21,13 +21,13 @@ const MAX_SUSPECTS: usize = 65_536;
 /// The clusters that something is held against, by a keyed hash of their ID.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    clusters: HashMap<u64, Held, BuildHasherDefault<IsHash>>,
+    clusters: HashMap<u64, ClusterSuspicion, BuildHasherDefault<IsHash>>,
     quarantined: usize,
 }
 
 /// What is held against a cluster.
 #[derive(Clone, Copy, Debug)]
-enum Held {
+enum ClusterSuspicion {
     Suspect {
         /// How many requests may be joined where one of its is among them.
         limit: usize,
@@ -40,7 +40,7 @@ enum Held {
     },
 }
 
-impl Held {
+impl ClusterSuspicion {
     fn until(&self) -> Instant {
         match self {
             Self::Suspect { until, .. } | Self::Quarantined { until } => *until,
@@ -60,8 +60,8 @@ impl Quarantine {
                 self.remove(cluster);
                 Standing::Good
             }
-            Some(Held::Suspect { .. }) => Standing::Suspect,
-            Some(Held::Quarantined { .. }) => Standing::Quarantined,
+            Some(ClusterSuspicion::Suspect { .. }) => Standing::Suspect,
+            Some(ClusterSuspicion::Quarantined { .. }) => Standing::Quarantined,
         }
     }
 
@@ -69,8 +69,8 @@ impl Quarantine {
     pub(super) fn limit(&self, cluster: u64) -> usize {
         match self.clusters.get(&cluster) {
             None => usize::MAX,
-            Some(Held::Suspect { limit, .. }) => *limit,
-            Some(Held::Quarantined { .. }) => 1,
+            Some(ClusterSuspicion::Suspect { limit, .. }) => *limit,
+            Some(ClusterSuspicion::Quarantined { .. }) => 1,
         }
     }
 
@@ -88,10 +88,10 @@ impl Quarantine {
             }
         }
         let (mut limit, mut failed_alone) = (limit, None);
-        if let Some(Held::Suspect { limit: earlier, failed_alone: at, .. }) = self.clusters.get(&cluster) {
+        if let Some(ClusterSuspicion::Suspect { limit: earlier, failed_alone: at, .. }) = self.clusters.get(&cluster) {
             (limit, failed_alone) = (limit.min(*earlier), *at);
         }
-        self.clusters.insert(cluster, Held::Suspect { limit, failed_alone, until: now + SUSPICION });
+        self.clusters.insert(cluster, ClusterSuspicion::Suspect { limit, failed_alone, until: now + SUSPICION });
         Some(Standing::Suspect)
     }
 
@@ -99,12 +99,12 @@ impl Quarantine {
     pub(super) fn clear(&mut self, cluster: u64) -> Standing {
         match self.clusters.get(&cluster) {
             None => Standing::Good,
-            Some(Held::Suspect { failed_alone: None, .. }) => {
+            Some(ClusterSuspicion::Suspect { failed_alone: None, .. }) => {
                 self.remove(cluster);
                 Standing::Good
             }
-            Some(Held::Suspect { .. }) => Standing::Suspect,
-            Some(Held::Quarantined { .. }) => Standing::Quarantined,
+            Some(ClusterSuspicion::Suspect { .. }) => Standing::Suspect,
+            Some(ClusterSuspicion::Quarantined { .. }) => Standing::Quarantined,
         }
     }
 
@@ -118,7 +118,7 @@ impl Quarantine {
         now: Instant,
     ) -> Standing {
         let before = match self.clusters.get(&cluster) {
-            Some(Held::Suspect { failed_alone, .. }) => *failed_alone,
+            Some(ClusterSuspicion::Suspect { failed_alone, .. }) => *failed_alone,
             _ => None,
         };
         let since = before.map_or(started, |before| before.min(started));
@@ -127,7 +127,7 @@ impl Quarantine {
             return Standing::Quarantined;
         }
         let standing = self.suspect(cluster, 1, now);
-        if let Some(Held::Suspect { failed_alone, .. }) = self.clusters.get_mut(&cluster) {
+        if let Some(ClusterSuspicion::Suspect { failed_alone, .. }) = self.clusters.get_mut(&cluster) {
             *failed_alone = Some(now);
         }
         standing.unwrap_or(Standing::Good)
@@ -140,35 +140,37 @@ impl Quarantine {
             self.remove_expired(now);
         }
         if self.quarantined >= MAX_QUARANTINED {
-            let quarantined = self.clusters.iter().filter(|(_, held)| matches!(held, Held::Quarantined { .. }));
+            let quarantined =
+                self.clusters.iter().filter(|(_, held)| matches!(held, ClusterSuspicion::Quarantined { .. }));
             let oldest = quarantined.min_by_key(|(_, held)| held.until()).map(|(cluster, _)| *cluster);
             if let Some(oldest) = oldest {
                 self.remove(oldest);
             }
         }
-        self.clusters.insert(cluster, Held::Quarantined { until: now + QUARANTINE });
+        self.clusters.insert(cluster, ClusterSuspicion::Quarantined { until: now + QUARANTINE });
         self.quarantined += 1;
     }
 
     /// Everything fails: that says nothing of those that were in a batch that failed.
     pub(super) fn clear_suspects(&mut self) {
-        self.clusters.retain(|_, held| !matches!(held, Held::Suspect { failed_alone: None, .. }));
+        self.clusters.retain(|_, held| !matches!(held, ClusterSuspicion::Suspect { failed_alone: None, .. }));
     }
 
     /// It was the store all along: nothing that failed says anything of the data.
     pub(super) fn clear_all_suspects(&mut self) {
-        self.clusters.retain(|_, held| matches!(held, Held::Quarantined { .. }));
+        self.clusters.retain(|_, held| matches!(held, ClusterSuspicion::Quarantined { .. }));
     }
 
     fn remove(&mut self, cluster: u64) {
-        if let Some(Held::Quarantined { .. }) = self.clusters.remove(&cluster) {
+        if let Some(ClusterSuspicion::Quarantined { .. }) = self.clusters.remove(&cluster) {
             self.quarantined -= 1;
         }
     }
 
     fn remove_expired(&mut self, now: Instant) {
         self.clusters.retain(|_, held| held.until() > now);
-        self.quarantined = self.clusters.values().filter(|held| matches!(held, Held::Quarantined { .. })).count();
+        self.quarantined =
+            self.clusters.values().filter(|held| matches!(held, ClusterSuspicion::Quarantined { .. })).count();
     }
 }
 

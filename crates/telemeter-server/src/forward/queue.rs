@@ -5,7 +5,7 @@
 //! thousands of requests delays the others by one turn. (This is deficit round robin, with the debt allowed first.)
 //!
 //! Requests and lists live in two slabs whose places are used again: a request costs no allocation of its own, and each
-//! operation takes constant time, whatever waits. Only [`FairQueue::take_expired`] walks over everything.
+//! operation takes constant time, whatever waits. Only [`ForwardQueue::take_expired`] walks over everything.
 //!
 //! Source: M. Shreedhar and G. Varghese, "Efficient fair queueing using deficit round robin", 1996.
 
@@ -35,7 +35,7 @@ impl Standing {
 
 /// One request that waits.
 #[derive(Debug)]
-pub(super) struct Waiting<T> {
+pub(super) struct WaitingRequest<T> {
     /// A hash of the cluster's ID.
     pub(super) cluster: u64,
     /// How much it holds while it waits.
@@ -64,33 +64,33 @@ struct Flow {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
-    request: Option<Waiting<T>>,
+struct QueueEntry<T> {
+    request: Option<WaitingRequest<T>>,
     next: u32,
 }
 
 /// Requests by cluster, clusters by standing.
 #[derive(Debug)]
-pub(super) struct FairQueue<T> {
-    entries: Vec<Entry<T>>,
+pub(super) struct ForwardQueue<T> {
+    entries: Vec<QueueEntry<T>>,
     free_entries: Vec<u32>,
     flows: Vec<Flow>,
     free_flows: Vec<u32>,
     by_cluster: HashTable<u32>,
     rings: [VecDeque<u32>; 3],
     /// How many requests wait, and what they hold, by standing.
-    waiting: [Totals; 3],
+    waiting: [QueueTotals; 3],
 }
 
 /// What waits, of all clusters of one standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(super) struct QueueTotals {
     pub(super) requests: usize,
     pub(super) block_bytes: usize,
     pub(super) plain_bytes: usize,
 }
 
-impl<T> Default for FairQueue<T> {
+impl<T> Default for ForwardQueue<T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -104,9 +104,9 @@ impl<T> Default for FairQueue<T> {
     }
 }
 
-impl<T> FairQueue<T> {
+impl<T> ForwardQueue<T> {
     /// What waits of the clusters of this standing.
-    pub(super) fn totals(&self, standing: Standing) -> Totals {
+    pub(super) fn totals(&self, standing: Standing) -> QueueTotals {
         self.waiting[standing as usize]
     }
 
@@ -116,7 +116,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Puts a request behind those of its cluster, all of which have this standing from now on.
-    pub(super) fn push(&mut self, request: Waiting<T>, standing: Standing) {
+    pub(super) fn push(&mut self, request: WaitingRequest<T>, standing: Standing) {
         let (flow, entry) = self.insert(request, standing);
         let (flow, place) = (&mut self.flows[flow as usize], entry);
         match flow.tail {
@@ -127,7 +127,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Puts a request that was tried already before those of its cluster.
-    pub(super) fn push_front(&mut self, request: Waiting<T>, standing: Standing) {
+    pub(super) fn push_front(&mut self, request: WaitingRequest<T>, standing: Standing) {
         let (flow, place) = self.insert(request, standing);
         let flow = &mut self.flows[flow as usize];
         self.entries[place as usize].next = flow.head;
@@ -154,8 +154,8 @@ impl<T> FairQueue<T> {
         is_one_each: bool,
         mut limit: impl FnMut(u64) -> usize,
         now: Instant,
-        expired: &mut Vec<Waiting<T>>,
-    ) -> Vec<Waiting<T>> {
+        expired: &mut Vec<WaitingRequest<T>>,
+    ) -> Vec<WaitingRequest<T>> {
         let ring = standing as usize;
         let (mut batch, mut bytes, mut max_requests) = (Vec::new(), 0, usize::MAX);
         while let Some(&index) = self.rings[ring].front() {
@@ -194,12 +194,12 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes everything that has expired by now.
-    pub(super) fn take_expired(&mut self, now: Instant, expired: &mut Vec<Waiting<T>>) {
+    pub(super) fn take_expired(&mut self, now: Instant, expired: &mut Vec<WaitingRequest<T>>) {
         self.take_if(|request| request.expires <= now, expired);
     }
 
     /// Takes everything of the clusters of this standing.
-    pub(super) fn take_all(&mut self, standing: Standing, taken: &mut Vec<Waiting<T>>) {
+    pub(super) fn take_all(&mut self, standing: Standing, taken: &mut Vec<WaitingRequest<T>>) {
         for index in 0..self.flows.len() {
             while self.flows[index].standing == standing && self.flows[index].head != NONE {
                 taken.push(self.pop(place(index)));
@@ -207,7 +207,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    fn take_if(&mut self, mut is_taken: impl FnMut(&Waiting<T>) -> bool, taken: &mut Vec<Waiting<T>>) {
+    fn take_if(&mut self, mut is_taken: impl FnMut(&WaitingRequest<T>) -> bool, taken: &mut Vec<WaitingRequest<T>>) {
         for index in 0..self.flows.len() {
             let (mut before, mut at) = (NONE, self.flows[index].head);
             while at != NONE {
@@ -227,7 +227,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Places of the request's flow and of the request; it is in no list yet.
-    fn insert(&mut self, request: Waiting<T>, standing: Standing) -> (u32, u32) {
+    fn insert(&mut self, request: WaitingRequest<T>, standing: Standing) -> (u32, u32) {
         let cluster = request.cluster;
         let flow = match self.find(cluster) {
             Some(flow) => {
@@ -241,7 +241,7 @@ impl<T> FairQueue<T> {
         totals.block_bytes += request.block_bytes;
         totals.plain_bytes += request.plain_bytes;
         self.flows[flow as usize].block_bytes += request.block_bytes;
-        let entry = Entry { request: Some(request), next: NONE };
+        let entry = QueueEntry { request: Some(request), next: NONE };
         let at = match self.free_entries.pop() {
             Some(at) => {
                 self.entries[at as usize] = entry;
@@ -318,12 +318,12 @@ impl<T> FairQueue<T> {
         }
     }
 
-    fn pop(&mut self, flow: u32) -> Waiting<T> {
+    fn pop(&mut self, flow: u32) -> WaitingRequest<T> {
         self.unlink(flow, NONE, self.flows[flow as usize].head)
     }
 
     /// Takes the entry `at`, which follows `before`, out of its flow's list.
-    fn unlink(&mut self, flow: u32, before: u32, at: u32) -> Waiting<T> {
+    fn unlink(&mut self, flow: u32, before: u32, at: u32) -> WaitingRequest<T> {
         let entry = &mut self.entries[at as usize];
         let next = std::mem::replace(&mut entry.next, NONE);
         let request = entry.request.take().expect("what stands in a list was not taken");
@@ -342,8 +342,8 @@ impl<T> FairQueue<T> {
     }
 }
 
-impl Totals {
-    fn change<T>(&mut self, request: &Waiting<T>, comes: bool) {
+impl QueueTotals {
+    fn change<T>(&mut self, request: &WaitingRequest<T>, comes: bool) {
         let change = |total: &mut usize, by: usize| *total = if comes { *total + by } else { *total - by };
         change(&mut self.requests, 1);
         change(&mut self.block_bytes, request.block_bytes);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::{
     circuit::{Circuit, Permission},
     quarantine::Quarantine,
-    queue::{FairQueue, Standing, Totals, Waiting},
+    queue::{ForwardQueue, QueueTotals, Standing, WaitingRequest},
 };
 
 /// How long the store may take; a request that waited as long for its permit is not sent any more.
@@ -37,7 +37,7 @@ const YIELD_TO_GOOD: Duration = Duration::from_millis(20);
 
 /// What the store's answer to a batch says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum OutcomeKind {
     /// It has the data.
     Taken,
     /// It will never take the data of one of them.
@@ -52,7 +52,7 @@ pub(super) enum Meaning {
 
 /// One sending of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
+pub(super) struct BatchAttempt {
     pub(super) standing: Standing,
     pub(super) is_probe: bool,
     pub(super) started: Instant,
@@ -61,9 +61,9 @@ pub(super) struct Attempt {
 
 /// What to do next for the clusters of one standing.
 #[derive(Debug)]
-pub(super) enum Next<T> {
+pub(super) enum NextStep<T> {
     /// Send this; `more` waits behind it.
-    Batch { batch: Vec<Waiting<T>>, attempt: Attempt, more: bool },
+    Batch { batch: Vec<WaitingRequest<T>>, attempt: BatchAttempt, more: bool },
     /// Nothing may be sent before this has passed.
     Wait(Duration),
     /// Nothing waits.
@@ -72,19 +72,19 @@ pub(super) enum Next<T> {
 
 /// What has become of requests once a batch has its outcome.
 #[derive(Debug)]
-pub(super) struct Settled<T> {
+pub(super) struct SettledBatch<T> {
     /// The outcome is theirs.
-    pub(super) done: Vec<Waiting<T>>,
+    pub(super) done: Vec<WaitingRequest<T>>,
     /// They can wait no longer.
-    pub(super) late: Vec<Waiting<T>>,
+    pub(super) late: Vec<WaitingRequest<T>>,
     /// Whether the batch was split.
     pub(super) is_split: bool,
     /// Whether sending pauses from now on, or no longer does.
     pub(super) pauses: Option<bool>,
 }
 
-impl<T> Settled<T> {
-    fn done(done: Vec<Waiting<T>>) -> Self {
+impl<T> SettledBatch<T> {
+    fn done(done: Vec<WaitingRequest<T>>) -> Self {
         Self { done, late: Vec::new(), is_split: false, pauses: None }
     }
 }
@@ -94,7 +94,7 @@ impl<T> Settled<T> {
 pub(super) struct Scheduler<T> {
     /// What may wait in all.
     max_waiting_bytes: usize,
-    queue: FairQueue<T>,
+    queue: ForwardQueue<T>,
     quarantine: Quarantine,
     /// Of good clusters and suspects.
     circuit: Circuit,
@@ -104,7 +104,7 @@ pub(super) struct Scheduler<T> {
     /// How long the store usually takes.
     usual: Duration,
     swept: Option<Instant>,
-    expired: Vec<Waiting<T>>,
+    expired: Vec<WaitingRequest<T>>,
     is_running: [bool; 3],
     chance: u64,
 }
@@ -114,7 +114,7 @@ impl<T> Scheduler<T> {
     pub(super) fn new(seed: u64, room_bytes: usize) -> Self {
         Self {
             max_waiting_bytes: room_bytes.min(MAX_WAITING_BYTES),
-            queue: FairQueue::default(),
+            queue: ForwardQueue::default(),
             quarantine: Quarantine::default(),
             circuit: Circuit::default(),
             quarantine_circuit: Circuit::default(),
@@ -131,7 +131,7 @@ impl<T> Scheduler<T> {
     ///
     /// # Errors
     /// The request, where too much waits already: in all, of its cluster, or of those in quarantine.
-    pub(super) fn push(&mut self, request: Waiting<T>, now: Instant) -> Result<Standing, Waiting<T>> {
+    pub(super) fn push(&mut self, request: WaitingRequest<T>, now: Instant) -> Result<Standing, WaitingRequest<T>> {
         let standing = self.quarantine.standing(request.cluster, now);
         let waiting: usize = Standing::ALL.iter().map(|standing| self.queue.totals(*standing).block_bytes).sum();
         let of_cluster = self.queue.bytes_of(request.cluster);
@@ -151,18 +151,18 @@ impl<T> Scheduler<T> {
     }
 
     /// What waits of the clusters of one standing.
-    pub(super) fn totals(&self, standing: Standing) -> Totals {
+    pub(super) fn totals(&self, standing: Standing) -> QueueTotals {
         self.queue.totals(standing)
     }
 
     /// Whether a task has to be started that sends what waits of clusters of this standing; from then on it counts as
-    /// running, until it is told [`Next::Idle`] or that no more waits.
+    /// running, until it is told [`NextStep::Idle`] or that no more waits.
     pub(super) fn starts(&mut self, standing: Standing) -> bool {
         self.queue.totals(standing).requests > 0 && !std::mem::replace(&mut self.is_running[standing as usize], true)
     }
 
     /// What is to be sent next of clusters of this standing.
-    pub(super) fn next(&mut self, standing: Standing, max_bytes: usize, now: Instant) -> Next<T> {
+    pub(super) fn next(&mut self, standing: Standing, max_bytes: usize, now: Instant) -> NextStep<T> {
         if self.swept.is_none_or(|swept| now >= swept + BETWEEN_SWEEPS) {
             self.expire(now);
         }
@@ -170,7 +170,7 @@ impl<T> Scheduler<T> {
             return self.idle(standing);
         }
         let is_probe = match self.permission(standing, now) {
-            Permission::Wait(wait) => return Next::Wait(wait),
+            Permission::Wait(wait) => return NextStep::Wait(wait),
             Permission::Probe => true,
             Permission::Send => false,
         };
@@ -196,7 +196,7 @@ impl<T> Scheduler<T> {
         };
         let more = self.queue.totals(standing).requests > 0;
         self.is_running[standing as usize] = more;
-        Next::Batch { batch, attempt: Attempt { standing, is_probe, started: now, deadline }, more }
+        NextStep::Batch { batch, attempt: BatchAttempt { standing, is_probe, started: now, deadline }, more }
     }
 
     /// Looks through everything that waits for what has expired.
@@ -206,27 +206,33 @@ impl<T> Scheduler<T> {
     }
 
     /// What has expired since this was last asked.
-    pub(super) fn take_expired(&mut self) -> Vec<Waiting<T>> {
+    pub(super) fn take_expired(&mut self) -> Vec<WaitingRequest<T>> {
         std::mem::take(&mut self.expired)
     }
 
     /// What the outcome of a batch means for the requests in it. Some of them may wait again: see [`Scheduler::starts`].
     pub(super) fn settle(
         &mut self,
-        attempt: Attempt,
-        batch: Vec<Waiting<T>>,
-        meaning: Meaning,
+        attempt: BatchAttempt,
+        batch: Vec<WaitingRequest<T>>,
+        meaning: OutcomeKind,
         now: Instant,
-    ) -> Settled<T> {
+    ) -> SettledBatch<T> {
         let paused = self.circuit.is_open();
         let mut settled = self.judge(attempt, batch, meaning, now);
         settled.pauses = Some(self.circuit.is_open()).filter(|pauses| *pauses != paused);
         settled
     }
 
-    fn judge(&mut self, attempt: Attempt, batch: Vec<Waiting<T>>, meaning: Meaning, now: Instant) -> Settled<T> {
+    fn judge(
+        &mut self,
+        attempt: BatchAttempt,
+        batch: Vec<WaitingRequest<T>>,
+        meaning: OutcomeKind,
+        now: Instant,
+    ) -> SettledBatch<T> {
         match meaning {
-            Meaning::Taken => {
+            OutcomeKind::Taken => {
                 self.last_taken = Some(now);
                 self.learn(now - attempt.started);
                 self.succeeded(attempt.standing);
@@ -236,9 +242,9 @@ impl<T> Scheduler<T> {
                         self.queue.set_standing(request.cluster, standing);
                     }
                 }
-                Settled::done(batch)
+                SettledBatch::done(batch)
             }
-            Meaning::Refused => {
+            OutcomeKind::Refused => {
                 // A verdict on the data: the store is there.
                 self.learn(now - attempt.started);
                 self.succeeded(attempt.standing);
@@ -246,12 +252,12 @@ impl<T> Scheduler<T> {
                     [single] => {
                         self.quarantine.insert(single.cluster, now);
                         self.queue.set_standing(single.cluster, Standing::Quarantined);
-                        Settled::done(batch)
+                        SettledBatch::done(batch)
                     }
                     _ => self.split(batch, now),
                 }
             }
-            Meaning::Failed => {
+            OutcomeKind::Failed => {
                 let cluster = batch[0].cluster;
                 if batch.iter().all(|request| request.cluster == cluster) {
                     let standing = self.quarantine.failed_alone(cluster, attempt.started, self.last_taken, now);
@@ -259,7 +265,7 @@ impl<T> Scheduler<T> {
                 }
                 let gives_up = self.circuit_of(attempt.standing).failed(attempt.is_probe, now);
                 let mut settled = match batch.len() {
-                    1 => Settled::done(batch),
+                    1 => SettledBatch::done(batch),
                     _ => self.split(batch, now),
                 };
                 if gives_up {
@@ -267,18 +273,18 @@ impl<T> Scheduler<T> {
                 }
                 settled
             }
-            Meaning::Unreachable => {
+            OutcomeKind::Unreachable => {
                 let mut done = batch;
                 if self.circuit_of(attempt.standing).failed(attempt.is_probe, now) {
                     self.give_up(attempt.standing, &mut done);
                 }
-                Settled::done(done)
+                SettledBatch::done(done)
             }
-            Meaning::Unrelated => {
+            OutcomeKind::Unrelated => {
                 if attempt.is_probe {
                     self.circuit_of(attempt.standing).failed(true, now);
                 }
-                Settled::done(batch)
+                SettledBatch::done(batch)
             }
         }
     }
@@ -312,14 +318,14 @@ impl<T> Scheduler<T> {
         }
     }
 
-    fn idle(&mut self, standing: Standing) -> Next<T> {
+    fn idle(&mut self, standing: Standing) -> NextStep<T> {
         self.is_running[standing as usize] = false;
-        Next::Idle
+        NextStep::Idle
     }
 
     /// Lets the requests of a batch that failed wait again, to be sent in smaller ones.
-    fn split(&mut self, mut batch: Vec<Waiting<T>>, now: Instant) -> Settled<T> {
-        let mut settled = Settled { is_split: true, ..Settled::done(Vec::new()) };
+    fn split(&mut self, mut batch: Vec<WaitingRequest<T>>, now: Instant) -> SettledBatch<T> {
+        let mut settled = SettledBatch { is_split: true, ..SettledBatch::done(Vec::new()) };
         let limit = batch.len().div_ceil(PARTS);
         self.shuffle(&mut batch);
         for mut request in batch {
@@ -333,7 +339,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Takes everything that waits: the store takes nothing, from nobody.
-    fn give_up(&mut self, standing: Standing, done: &mut Vec<Waiting<T>>) {
+    fn give_up(&mut self, standing: Standing, done: &mut Vec<WaitingRequest<T>>) {
         if standing == Standing::Quarantined {
             self.queue.take_all(Standing::Quarantined, done);
             return;
@@ -345,7 +351,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Xorshift, and Fisher and Yates: whom a cluster is joined with next is left to chance.
-    fn shuffle(&mut self, batch: &mut [Waiting<T>]) {
+    fn shuffle(&mut self, batch: &mut [WaitingRequest<T>]) {
         for end in (1..batch.len()).rev() {
             self.chance ^= self.chance << 13;
             self.chance ^= self.chance >> 7;

@@ -11,12 +11,12 @@ use telemeter_auth::{
 };
 use telemeter_http::{
     body::BufferPool,
-    client::{Answer, Outbound, OutboundError, Request, excerpt},
+    client::{Answer, Outbound, OutboundError, OutboundRequest, excerpt},
 };
 use telemeter_wire::snappy;
 use url::Url;
 
-use super::{Outcome, StoreRefusal, batch::Caller, queue::Waiting, scheduler::Meaning};
+use super::{StoreOutcome, StoreRefusal, batch::WaitingCaller, queue::WaitingRequest, scheduler::OutcomeKind};
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -59,15 +59,19 @@ impl StoreClient {
 
     /// Sends these messages as one request. `deadline` is for an answer on a connection: what the making of a connection
     /// takes says nothing of the data.
-    pub(super) async fn send(&self, batch: &[Waiting<Caller>], deadline: Duration) -> (Outcome, Meaning) {
+    pub(super) async fn send(
+        &self,
+        batch: &[WaitingRequest<WaitingCaller>],
+        deadline: Duration,
+    ) -> (StoreOutcome, OutcomeKind) {
         let body = match self.join(batch) {
             Ok(body) => body,
-            Err(error) => return (Outcome::unavailable(None, error.to_string()), Meaning::Failed),
+            Err(error) => return (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Failed),
         };
         match tokio::time::timeout(CONNECTION_WAIT + deadline, self.send_with_token(body, deadline)).await {
             Ok(Ok((answer, token))) => outcome_of(&answer, token.as_ref()),
             Ok(Err(error)) => failure_of(&error),
-            Err(_) => (Outcome::unavailable(None, "no answer within the deadline"), Meaning::Failed),
+            Err(_) => (StoreOutcome::unavailable(None, "no answer within the deadline"), OutcomeKind::Failed),
         }
     }
 
@@ -87,7 +91,7 @@ impl StoreClient {
         Ok((answer, sent.lock().take()))
     }
 
-    fn join(&self, batch: &[Waiting<Caller>]) -> Result<Bytes, telemeter_wire::Error> {
+    fn join(&self, batch: &[WaitingRequest<WaitingCaller>]) -> Result<Bytes, telemeter_wire::Error> {
         if let [single] = batch {
             return Ok(single.item.message.block.clone());
         }
@@ -98,7 +102,8 @@ impl StoreClient {
 
     async fn post(&self, body: &Bytes, token: Option<&Secret>, deadline: Duration) -> Result<Answer, OutboundError> {
         let request = || {
-            let request = Request::post(self.url.clone()).with_headers(self.headers.clone()).with_body(body.clone());
+            let request =
+                OutboundRequest::post(self.url.clone()).with_headers(self.headers.clone()).with_body(body.clone());
             let request = request.with_timeout(deadline);
             let Some(token) = token else { return Ok(request) };
             let with_token = request.with_bearer(token.expose());
@@ -110,7 +115,7 @@ impl StoreClient {
 
 /// The store's rows of the status table, and what each says of the data. `token` is ours: the store may repeat it, and
 /// nobody is to read it.
-fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (Outcome, Meaning) {
+fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutcome, OutcomeKind) {
     let status = answer.status;
     let said = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
     let cause = || match said() {
@@ -118,28 +123,31 @@ fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (Outcome, Meaning) {
         said => format!("it answered {}: {said}", answer.status_words()),
     };
     match status.as_u16() {
-        200..=299 => (Outcome::Taken(status), Meaning::Taken),
-        400 | 409 | 413 | 422 => (Outcome::Refused(StoreRefusal { status, said: said().into() }), Meaning::Refused),
+        200..=299 => (StoreOutcome::Taken(status), OutcomeKind::Taken),
+        400 | 409 | 413 | 422 => {
+            (StoreOutcome::Refused(StoreRefusal { status, said: said().into() }), OutcomeKind::Refused)
+        }
         // What asks us to wait is busy. A 503 that does not may come from a proxy whose store broke on the data.
         429 | 500..=599 => {
             let retry_after = answer.asks_to_wait();
             let is_busy = status == StatusCode::TOO_MANY_REQUESTS || retry_after.is_some();
-            let outcome = Outcome::Unavailable { status: Some(status), cause: cause().into(), retry_after };
-            (outcome, if is_busy { Meaning::Unrelated } else { Meaning::Failed })
+            let outcome = StoreOutcome::Unavailable { status: Some(status), cause: cause().into(), retry_after };
+            (outcome, if is_busy { OutcomeKind::Unrelated } else { OutcomeKind::Failed })
         }
-        _ => (Outcome::unavailable(Some(status), cause()), Meaning::Failed),
+        _ => (StoreOutcome::unavailable(Some(status), cause()), OutcomeKind::Failed),
     }
 }
 
-fn failure_of(error: &SendError) -> (Outcome, Meaning) {
+fn failure_of(error: &SendError) -> (StoreOutcome, OutcomeKind) {
     match error {
-        SendError::NoToken(error) => (Outcome::unavailable(None, error.to_string()), Meaning::Unrelated),
-        SendError::TokenRefused => {
-            (Outcome::unavailable(Some(StatusCode::UNAUTHORIZED), "it refuses our token (401)"), Meaning::Unrelated)
-        }
+        SendError::NoToken(error) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Unrelated),
+        SendError::TokenRefused => (
+            StoreOutcome::unavailable(Some(StatusCode::UNAUTHORIZED), "it refuses our token (401)"),
+            OutcomeKind::Unrelated,
+        ),
         SendError::Outbound(
             error @ (OutboundError::Connect(_) | OutboundError::ConnectTimeout(_) | OutboundError::Setup(_)),
-        ) => (Outcome::unavailable(None, error.to_string()), Meaning::Unreachable),
-        SendError::Outbound(error) => (Outcome::unavailable(None, error.to_string()), Meaning::Failed),
+        ) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Unreachable),
+        SendError::Outbound(error) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Failed),
     }
 }

@@ -2,7 +2,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use telemeter_http::client::{OutboundConfig, Resolver};
-use telemeter_wire::{Arena, Limits, SeriesSet, remote_write, snappy};
+use telemeter_wire::{Arena, DecodeLimits, SeriesSet, remote_write, snappy};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{scheduler::BUDGET, *};
@@ -10,7 +10,7 @@ use super::{scheduler::BUDGET, *};
 mod traces;
 
 /// A `WriteRequest` with one series of this name.
-fn message(name: &str) -> Message {
+fn message(name: &str) -> WriteMessage {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let label = telemeter_wire::Label::new("__name__", name);
@@ -20,7 +20,7 @@ fn message(name: &str) -> Message {
     remote_write::encode(&set, &mut plain);
     drop(set);
     snappy::Encoder::new().block(&plain, &mut block);
-    Message { block: block.into(), plain_bytes: plain.len() }
+    WriteMessage { block: block.into(), plain_bytes: plain.len() }
 }
 
 /// The metric names in the body of a request to the store.
@@ -33,7 +33,7 @@ fn names_of(body: &[u8]) -> Vec<String> {
     snappy::decode_block(body, 1 << 20, &mut plain).unwrap();
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    remote_write::decode(&plain, &Limits::default(), &mut set).unwrap();
+    remote_write::decode(&plain, &DecodeLimits::default(), &mut set).unwrap();
     set.iter().map(|series| series.name().to_owned()).collect()
 }
 
@@ -444,7 +444,7 @@ async fn a_store_that_is_not_there_is_unavailable() {
 async fn a_redirect_of_the_store_is_not_followed_and_its_target_is_logged() {
     let store = store(|_| ResponseTemplate::new(308).insert_header("location", "/elsewhere?token=hunter2")).await;
     let outcome = forward(&store, BatchConfig::default()).send("a", message("up")).await;
-    let Outcome::Unavailable { status, cause, .. } = outcome else { panic!("{outcome:?}") };
+    let StoreOutcome::Unavailable { status, cause, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(status, Some(StatusCode::PERMANENT_REDIRECT));
     let target = format!("{}/elsewhere", store.uri());
     assert_eq!(&*cause, format!("it answered 308 (a redirect to {target}, which is not followed)"));
@@ -465,10 +465,10 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let url = "http://store.test/write".parse().unwrap();
     let forward = Forward::new(url, None, outbound, None, BatchConfig::default()).unwrap();
     let first = forward.send("a", message("up")).await;
-    let Outcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
+    let StoreOutcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
     assert!(cause.contains("still looking up store.test, which goes on"), "{cause}");
     let mut tries = 0;
-    while !matches!(forward.send("a", message("up")).await, Outcome::Taken(_)) {
+    while !matches!(forward.send("a", message("up")).await, StoreOutcome::Taken(_)) {
         tries += 1;
         assert!(tries < 50, "the store is never reached");
     }
@@ -479,7 +479,7 @@ async fn a_slow_store_is_given_up_at_the_deadline() {
     let store = store(|_| ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
     let started = Instant::now();
     let outcome = forward(&store, BatchConfig::default()).send("a", message("up")).await;
-    assert!(matches!(outcome, Outcome::Unavailable { status: None, .. }));
+    assert!(matches!(outcome, StoreOutcome::Unavailable { status: None, .. }));
     assert!(started.elapsed() >= DEADLINE && started.elapsed() < 2 * DEADLINE, "{:?}", started.elapsed());
 }
 
@@ -499,7 +499,7 @@ async fn whoever_waits_too_long_is_told_so() {
         tokio::spawn(async move { forward.send("a", message("up")).await })
     });
     for send in futures_util::future::join_all(sends).await {
-        assert!(matches!(send.unwrap(), Outcome::Unavailable { status: None, .. }));
+        assert!(matches!(send.unwrap(), StoreOutcome::Unavailable { status: None, .. }));
     }
     assert_eq!(served.load(Ordering::Relaxed), 1, "those behind the first were not sent any more");
 }

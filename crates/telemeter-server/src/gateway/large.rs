@@ -5,7 +5,7 @@
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _, time::Duration};
 
-use telemeter_http::budget::{MemoryBudget, Share};
+use telemeter_http::budget::{MemoryBudget, MemoryShare};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(3);
 const QUEUES: usize = 64;
 
 /// Whose turn it is.
-pub(super) struct Large {
+pub(super) struct LargeRequests {
     /// A request that takes more is large.
     pub(super) above_bytes: usize,
     /// What large ones hold together at most.
@@ -34,12 +34,12 @@ pub(super) struct Large {
 }
 
 /// The right of one large request to work, until it is dropped.
-pub(super) type Turn<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
+pub(super) type LargePermit<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
-impl Large {
+impl LargeRequests {
     /// For the share of workspaces.
     pub(super) fn of(budget: &MemoryBudget) -> Self {
-        let capacity_bytes = budget.capacity_bytes(Share::Workspaces);
+        let capacity_bytes = budget.capacity_bytes(MemoryShare::Workspaces);
         let together_bytes = capacity_bytes / TOGETHER_PART;
         Self {
             above_bytes: capacity_bytes / LARGE_PART,
@@ -51,7 +51,7 @@ impl Large {
     }
 
     /// Waits until a request of `cluster` that takes `bytes` may work; `None` where that took too long.
-    pub(super) async fn turn(&self, cluster: &str, bytes: usize) -> Option<Turn<'_>> {
+    pub(super) async fn turn(&self, cluster: &str, bytes: usize) -> Option<LargePermit<'_>> {
         let queue = &self.queues[self.keys.hash_one(cluster) as usize % QUEUES];
         let waiting = async {
             let first = queue.acquire().await.ok()?;
@@ -63,7 +63,7 @@ impl Large {
 }
 
 #[cfg(test)]
-impl Large {
+impl LargeRequests {
     /// How many that take so much work at once; `None` for small ones.
     pub(super) fn at_once(&self, bytes: usize) -> Option<usize> {
         let units = units(bytes.min(self.together_bytes)) as usize;

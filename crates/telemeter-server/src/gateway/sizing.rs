@@ -2,7 +2,7 @@
 
 use telemeter_http::{
     body::Readers,
-    budget::{MemoryBudget, Reservation, Share},
+    budget::{MemoryBudget, MemoryShare, Reservation},
 };
 
 use super::{FORWARD_FACTOR, Workspaces, work_bytes};
@@ -24,14 +24,14 @@ struct RequestSize {
 
 /// How many requests of one size are at most in each place at once.
 #[derive(Debug, PartialEq, Eq)]
-struct Fit {
+struct ConcurrencyEstimate {
     bodies: usize,
     bodies_of_a_cluster: usize,
     worked_on: usize,
     waiting: usize,
 }
 
-impl Fit {
+impl ConcurrencyEstimate {
     fn of(memory_limit_bytes: usize, request: RequestSize) -> Self {
         let budget = MemoryBudget::new(memory_limit_bytes);
         let workspaces = Workspaces::new(budget.clone());
@@ -41,13 +41,13 @@ impl Fit {
         };
         let work_bytes = work_bytes(request.plain_bytes);
         Self {
-            bodies: fitting(Share::Bodies, request.body_bytes),
+            bodies: fitting(MemoryShare::Bodies, request.body_bytes),
             bodies_of_a_cluster: Readers::part_of_a_client(&budget, request.body_bytes) / request.body_bytes,
             worked_on: match workspaces.large.at_once(work_bytes) {
                 Some(large) => large,
-                None => fitting(Share::Workspaces, work_bytes),
+                None => fitting(MemoryShare::Workspaces, work_bytes),
             },
-            waiting: fitting(Share::Forward, request.body_bytes * FORWARD_FACTOR),
+            waiting: fitting(MemoryShare::Forward, request.body_bytes * FORWARD_FACTOR),
         }
     }
 }
@@ -59,7 +59,8 @@ fn table() -> String {
     );
     for pod_mib in PODS_MIB {
         for request in REQUESTS {
-            let Fit { bodies, bodies_of_a_cluster, worked_on, waiting } = Fit::of((pod_mib << 20) / 4 * 3, request);
+            let ConcurrencyEstimate { bodies, bodies_of_a_cluster, worked_on, waiting } =
+                ConcurrencyEstimate::of((pod_mib << 20) / 4 * 3, request);
             let RequestSize { body_bytes, plain_bytes } = request;
             table += &format!(
                 "| {pod_mib} MiB | {} KiB, {} KiB decompressed | {bodies} | {bodies_of_a_cluster} | {worked_on} | {waiting} |\n",

@@ -6,7 +6,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn large_requests_of_one_cluster_take_turns_and_leave_room_for_small_ones() {
     let budget = MemoryBudget::new(256 << 20);
-    let capacity = budget.capacity_bytes(Share::Workspaces);
+    let capacity = budget.capacity_bytes(MemoryShare::Workspaces);
     let workspaces = Arc::new(Workspaces::new(budget.clone()));
     let (working, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let greedy: Vec<_> = (0..20)
@@ -16,7 +16,7 @@ async fn large_requests_of_one_cluster_take_turns_and_leave_room_for_small_ones(
             tokio::spawn(async move {
                 let work = |_: &mut Workspace| {
                     most.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    assert!(budget.used_bytes(Share::Workspaces) <= capacity);
+                    assert!(budget.used_bytes(MemoryShare::Workspaces) <= capacity);
                     std::thread::sleep(Duration::from_millis(20));
                     working.fetch_sub(1, Ordering::SeqCst);
                     Ok(())

@@ -23,7 +23,7 @@ pub(super) struct Chart {
 }
 
 /// A line of a chart.
-struct Line {
+struct ChartLine {
     class: &'static str,
     name: &'static str,
     value: fn(&MinuteRow) -> f64,
@@ -38,20 +38,20 @@ fn of(minute: &MinuteRow, route: &str, value: fn(&MinuteRates) -> f64) -> f64 {
 pub(super) fn requests(history: &History, now_ms: i64) -> Chart {
     let refused = |minute: &MinuteRow| minute.routes.values().map(|rates| rates.refused_per_second).sum();
     let lines = [
-        Line { class: "refused", name: "refused", value: refused, is_filled: true },
-        Line {
+        ChartLine { class: "refused", name: "refused", value: refused, is_filled: true },
+        ChartLine {
             class: "authorize",
             name: "authorize",
             value: |minute| of(minute, "authorize", |rates| rates.accepted_per_second),
             is_filled: false,
         },
-        Line {
+        ChartLine {
             class: "receive",
             name: "receive",
             value: |minute| of(minute, "receive", |rates| rates.accepted_per_second),
             is_filled: false,
         },
-        Line {
+        ChartLine {
             class: "upload",
             name: "upload",
             value: |minute| of(minute, "upload", |rates| rates.accepted_per_second),
@@ -64,13 +64,13 @@ pub(super) fn requests(history: &History, now_ms: i64) -> Chart {
 /// Samples a second, by route.
 pub(super) fn samples(history: &History, now_ms: i64) -> Chart {
     let lines = [
-        Line {
+        ChartLine {
             class: "receive",
             name: "receive",
             value: |minute| of(minute, "receive", |rates| rates.samples_per_second),
             is_filled: true,
         },
-        Line {
+        ChartLine {
             class: "upload",
             name: "upload",
             value: |minute| of(minute, "upload", |rates| rates.samples_per_second),
@@ -80,7 +80,7 @@ pub(super) fn samples(history: &History, now_ms: i64) -> Chart {
     draw(history, now_ms, "Samples a second in the last hour", &lines)
 }
 
-fn draw(history: &History, now_ms: i64, title: &str, lines: &[Line]) -> Chart {
+fn draw(history: &History, now_ms: i64, title: &str, lines: &[ChartLine]) -> Chart {
     let step_ms = i64::from(history.step_seconds) * 1000;
     let minutes = &history.minutes;
     let values = minutes.iter().flat_map(|minute| lines.iter().map(|line| (line.value)(minute)));
@@ -119,7 +119,7 @@ fn draw(history: &History, now_ms: i64, title: &str, lines: &[Line]) -> Chart {
     // What a pointer that rests on a minute is told.
     for minute in minutes {
         let (from, to) = (x_of(minute.at.0), x_of(minute.at.0.saturating_add(step_ms)));
-        let utc = human::When::new(minute.at.0, now_ms).utc;
+        let utc = human::ShownTime::new(minute.at.0, now_ms).utc;
         let _ = write!(svg, r#"<rect x="{from:.1}" y="0" width="{:.1}" height="{HEIGHT}"><title>"#, to - from);
         let _ = write!(svg, "{} UTC", utc.get(11..16).unwrap_or_default());
         for line in lines.iter().rev() {

@@ -11,18 +11,18 @@ use http::{StatusCode, Uri};
 use telemeter_fleet::Reason;
 
 use super::{
-    Frame, Pages,
+    PageFrame, Pages,
     clusters::{StatusWord, capitalized},
-    human::{self, When},
+    human::{self, ShownTime},
     listing::{Listing, cluster_link, refused_link},
     page,
-    refused::{Text, parts},
+    refused::{PageText, parts},
     series::{Search, SeriesSection, section},
 };
 use crate::{
     fleet_view::{
-        FleetView, Part,
-        cluster::{Alert, ClusterDetails, ExchangeRow, UNKNOWN},
+        FleetView, ListPart,
+        cluster::{ClusterDetails, ExchangeRow, FiringAlert, UNKNOWN},
         refusals::{RefusalQuery, RefusalRow},
     },
     refusals::explain,
@@ -31,18 +31,18 @@ use crate::{
 #[derive(Template)]
 #[template(path = "cluster.html")]
 struct ClusterPage {
-    frame: Frame,
+    frame: PageFrame,
     listing: Listing,
     id: String,
     status: StatusWord,
     /// The state in words: what it is, and what is to be said of it.
     verdict: String,
-    state: Vec<Text>,
+    state: Vec<PageText>,
     labels: Vec<(String, String)>,
     client: String,
     peer: String,
-    first_seen: When,
-    last_report: Option<When>,
+    first_seen: ShownTime,
+    last_report: Option<ShownTime>,
     interval: String,
     series: String,
     filtered: String,
@@ -55,7 +55,7 @@ struct ClusterPage {
     has_store: bool,
     refusals: Vec<RefusalLine>,
     refused_link: String,
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<ExchangeMark>,
     timeline: String,
     timeline_span: String,
     section: Option<SeriesSection>,
@@ -77,7 +77,7 @@ struct AlertRow {
     name: String,
     severity: String,
     count: Option<String>,
-    since: When,
+    since: ShownTime,
     state: &'static str,
 }
 
@@ -89,8 +89,8 @@ struct RefusalLine {
     link: String,
 }
 
-struct Exchange {
-    at: When,
+struct ExchangeMark {
+    at: ShownTime,
     route: &'static str,
     outcome: &'static str,
     is_accepted: bool,
@@ -101,7 +101,7 @@ struct Exchange {
 #[derive(Template)]
 #[template(path = "unknown_cluster.html")]
 struct UnknownCluster {
-    frame: Frame,
+    frame: PageFrame,
     id: String,
     meaning: &'static str,
     claims: Vec<Claim>,
@@ -116,7 +116,7 @@ struct Claim {
     meaning: &'static str,
     status: u16,
     count: String,
-    last: When,
+    last: ShownTime,
     link: String,
 }
 
@@ -139,9 +139,9 @@ pub(super) async fn cluster(State(pages): State<Pages>, Path(id): Path<String>, 
 
 fn unknown(view: &FleetView, id: String) -> UnknownCluster {
     let query = RefusalQuery { cluster: Some(id.clone()), ..RefusalQuery::default() };
-    let claims = view.refusals(&query, Part { offset: 0, limit: 20 });
+    let claims = view.refusals(&query, ListPart { offset: 0, limit: 20 });
     UnknownCluster {
-        frame: Frame::new("clusters", view),
+        frame: PageFrame::new("clusters", view),
         meaning: UNKNOWN,
         claims: claims.items.into_iter().map(|row| Claim::new(row, &id, view.now_ms())).collect(),
         search: format!("/clusters?{}", Listing { search: id.clone(), ..Listing::default() }.query(&[])),
@@ -158,7 +158,7 @@ impl Claim {
             meaning: row.meaning,
             status: row.status,
             count: human::count(row.count),
-            last: When::new(row.last.0, now_ms),
+            last: ShownTime::new(row.last.0, now_ms),
             link: refused_link(&[("cluster", id), ("reason", row.reason)]),
         }
     }
@@ -181,7 +181,7 @@ fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Op
         link: refused_link(&[("cluster", &row.id), ("reason", one.reason)]),
     });
     ClusterPage {
-        frame: Frame::new("clusters", view),
+        frame: PageFrame::new("clusters", view),
         listing,
         status: StatusWord::of(row.status),
         verdict: capitalized(verdict),
@@ -189,8 +189,8 @@ fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Op
         labels,
         client: row.client.clone(),
         peer: row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        first_seen: When::new(row.first_seen.0, now_ms),
-        last_report: row.last_report.map(|at| When::new(at.0, now_ms)),
+        first_seen: ShownTime::new(row.first_seen.0, now_ms),
+        last_report: row.last_report.map(|at| ShownTime::new(at.0, now_ms)),
         interval: row.interval_seconds.map(|seconds| human::duration_exact(seconds as i64)).unwrap_or_default(),
         series: human::count(row.series),
         filtered: human::count(row.filtered),
@@ -215,10 +215,10 @@ fn meaning(reason: &str) -> &'static str {
     Reason::from_name(reason).map_or("", |reason| explain(reason).meaning)
 }
 
-fn exchange(one: &ExchangeRow, id: &str, now_ms: i64) -> Exchange {
+fn exchange(one: &ExchangeRow, id: &str, now_ms: i64) -> ExchangeMark {
     let is_accepted = one.outcome == "accepted";
-    Exchange {
-        at: When::new(one.at.0, now_ms),
+    ExchangeMark {
+        at: ShownTime::new(one.at.0, now_ms),
         route: one.route,
         outcome: one.outcome,
         is_accepted,
@@ -271,7 +271,7 @@ fn limits(details: &ClusterDetails, now_ms: i64) -> Vec<LimitRow> {
 }
 
 /// Alerts of one name and severity as one, the most severe first.
-fn grouped(mut alerts: Vec<Alert>, now_ms: i64) -> Vec<AlertRow> {
+fn grouped(mut alerts: Vec<FiringAlert>, now_ms: i64) -> Vec<AlertRow> {
     let rank = |severity: &str| match severity {
         "critical" => 0,
         "warning" => 1,
@@ -280,7 +280,8 @@ fn grouped(mut alerts: Vec<Alert>, now_ms: i64) -> Vec<AlertRow> {
         _ => 2,
     };
     alerts.sort_by(|a, b| {
-        let key = |alert: &Alert| (rank(&alert.severity), alert.severity.clone(), alert.name.clone(), alert.since);
+        let key =
+            |alert: &FiringAlert| (rank(&alert.severity), alert.severity.clone(), alert.name.clone(), alert.since);
         key(a).cmp(&key(b))
     });
     let groups = alerts.chunk_by(|a, b| (&a.name, &a.severity) == (&b.name, &b.severity));
@@ -290,7 +291,7 @@ fn grouped(mut alerts: Vec<Alert>, now_ms: i64) -> Vec<AlertRow> {
             name: first.name.clone(),
             severity: first.severity.clone(),
             count: (group.len() > 1).then(|| human::count(group.len())),
-            since: When::new(first.since.0, now_ms),
+            since: ShownTime::new(first.since.0, now_ms),
             state: match rank(&first.severity) {
                 0 => "bad",
                 1 => "warn",

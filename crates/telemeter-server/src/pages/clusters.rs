@@ -3,12 +3,12 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use telemeter_fleet::Status;
+use telemeter_fleet::ClusterStatus;
 
 use super::{
-    Frame, Pages,
-    human::{self, When},
-    listing::{Choice, Column, Heading, Listing, Pager, cluster_link, refused_link},
+    PageFrame, Pages,
+    human::{self, ShownTime},
+    listing::{Choice, Heading, Listing, Pager, SortColumn, cluster_link, refused_link},
     page,
 };
 use crate::fleet_view::{
@@ -20,7 +20,7 @@ use crate::fleet_view::{
 #[derive(Template)]
 #[template(path = "clusters.html")]
 struct Clusters {
-    frame: Frame,
+    frame: PageFrame,
     listing: Listing,
     hint: String,
     choices: Vec<Choice>,
@@ -29,7 +29,7 @@ struct Clusters {
     has_no_labels: bool,
     /// What stands above the last column.
     first_label: String,
-    rows: Vec<Row>,
+    rows: Vec<ClusterPageRow>,
     matched: String,
     is_unknown_fleet: bool,
     evicted: Option<String>,
@@ -38,12 +38,12 @@ struct Clusters {
     pager: Option<Pager>,
 }
 
-struct Row {
+struct ClusterPageRow {
     id: String,
     link: String,
     status: StatusWord,
-    last_report: Option<When>,
-    refusal: Option<Refusal>,
+    last_report: Option<ShownTime>,
+    refusal: Option<ClusterRefusal>,
     series: String,
     filtered: String,
     has_filtered: bool,
@@ -53,8 +53,8 @@ struct Row {
     labels: Vec<String>,
 }
 
-struct Refusal {
-    at: When,
+struct ClusterRefusal {
+    at: ShownTime,
     reason: &'static str,
     text: String,
     link: String,
@@ -71,12 +71,12 @@ pub(super) struct StatusWord {
 
 impl StatusWord {
     pub(super) fn of(name: &str) -> Self {
-        let status = Status::from_name(name).unwrap_or(Status::Reporting);
+        let status = ClusterStatus::from_name(name).unwrap_or(ClusterStatus::Reporting);
         let (text, state) = match status {
-            Status::Silent => ("Silent", "bad"),
-            Status::Refused => ("Refused", "warn"),
-            Status::New => ("New", "new"),
-            Status::Reporting => ("Reporting", "good"),
+            ClusterStatus::Silent => ("Silent", "bad"),
+            ClusterStatus::Refused => ("Refused", "warn"),
+            ClusterStatus::New => ("New", "new"),
+            ClusterStatus::Reporting => ("Reporting", "good"),
         };
         Self { name: status.name(), text, state }
     }
@@ -85,11 +85,11 @@ impl StatusWord {
 /// A clock that is off by more than this is worth a look.
 const ADRIFT_SECONDS: f64 = 300.0;
 
-impl Row {
+impl ClusterPageRow {
     fn new(row: ClusterRow, label_names: &[String], now_ms: i64) -> Self {
         let labels = label_names.iter().filter_map(|name| row.labels.get(name).cloned());
-        let refusal = row.last_refusal.map(|last| Refusal {
-            at: When::new(last.at.0, now_ms),
+        let refusal = row.last_refusal.map(|last| ClusterRefusal {
+            at: ShownTime::new(last.at.0, now_ms),
             link: refused_link(&[("cluster", &row.id)]),
             reason: last.reason,
             text: last.text,
@@ -103,7 +103,7 @@ impl Row {
         Self {
             link: cluster_link(&row.id),
             status: StatusWord::of(row.status),
-            last_report: row.last_report.map(|at| When::new(at.0, now_ms)),
+            last_report: row.last_report.map(|at| ShownTime::new(at.0, now_ms)),
             refusal,
             series: human::count(row.series),
             filtered: human::count(row.filtered),
@@ -118,8 +118,8 @@ impl Row {
 }
 
 /// The columns that can be sorted by; the status is what sorts them where nothing is said.
-fn columns(first_label: &str) -> [Column; 8] {
-    let column = |sort, text: &str, hint, is_number, largest_first| Column {
+fn columns(first_label: &str) -> [SortColumn; 8] {
+    let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
         sort,
         text: text.to_owned(),
         hint,
@@ -147,7 +147,7 @@ pub(super) async fn clusters(State(pages): State<Pages>, uri: Uri) -> Response {
 fn made(view: &FleetView, listing: Listing) -> Clusters {
     let now_ms = view.now_ms();
     let label_names = &view.gateway().fleet.registry.config().labels;
-    let status = Status::from_name(listing.filter("status"));
+    let status = ClusterStatus::from_name(listing.filter("status"));
     let listing = if status.is_none() { listing.without("status") } else { listing };
     let query = ClusterQuery {
         search: listing.search.clone(),
@@ -159,7 +159,7 @@ fn made(view: &FleetView, listing: Listing) -> Clusters {
     let found = view.find_clusters(&query, listing.part());
     // Who is forgotten meanwhile is left out.
     let rows = found.ids.iter().filter_map(|id| view.cluster_row(id));
-    let rows = rows.map(|row| Row::new(row, label_names, now_ms)).collect();
+    let rows = rows.map(|row| ClusterPageRow::new(row, label_names, now_ms)).collect();
     let first_label = label_names.first().map_or_else(|| "Client".to_owned(), |name| capitalized(name));
     let mut headings: Vec<Heading> = listing.columns(columns(&first_label), "").into();
     if label_names.is_empty() {
@@ -170,7 +170,7 @@ fn made(view: &FleetView, listing: Listing) -> Clusters {
     let api = if ClusterSort::from_name(&api.sort).is_some() { api } else { Listing { sort: String::new(), ..api } };
     let api_link = |more: &[(&str, &str)]| format!("{}?{}", api.path, api.query(more));
     Clusters {
-        frame: Frame::new("clusters", view),
+        frame: PageFrame::new("clusters", view),
         hint: hint(label_names),
         choices: choices(&listing, &found.counts),
         has_no_labels: label_names.is_empty(),
@@ -208,7 +208,7 @@ fn choices(listing: &Listing, counts: &ClusterCounts) -> Vec<Choice> {
         is_chosen: chosen.is_empty(),
         name: "all",
     };
-    let others = Status::ALL.into_iter().map(|status| Choice {
+    let others = ClusterStatus::ALL.into_iter().map(|status| Choice {
         text: StatusWord::of(status.name()).text.to_owned(),
         count: human::count(counts.of(status)),
         link: listing.link_with("status", status.name()),

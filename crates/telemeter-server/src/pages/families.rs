@@ -5,14 +5,14 @@ use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
 
 use super::{
-    Frame, Pages, human,
-    listing::{Column, Heading, Listing, Pager, family_link},
+    PageFrame, Pages, human,
+    listing::{Heading, Listing, Pager, SortColumn, family_link},
     overview::{DroppedBar, dropped_bars},
     page,
 };
 use crate::fleet_view::{
     FleetView,
-    metrics::{MetricQuery, MetricSort, Metrics},
+    metrics::{MetricList, MetricQuery, MetricSort},
 };
 
 /// So many dropped names are shown where nobody searches.
@@ -20,13 +20,13 @@ const DROPPED: usize = 20;
 
 #[derive(Template)]
 #[template(path = "families.html")]
-struct Families {
-    frame: Frame,
+struct FamiliesPage {
+    frame: PageFrame,
     listing: Listing,
     has_store: bool,
     clusters: String,
     headings: [Heading; 3],
-    rows: Vec<Row>,
+    rows: Vec<FamilyPageRow>,
     matched: String,
     /// What stands where there is no rule.
     without_rule: &'static str,
@@ -39,7 +39,7 @@ struct Families {
     pager: Option<Pager>,
 }
 
-struct Row {
+struct FamilyPageRow {
     name: String,
     link: String,
     clusters: String,
@@ -49,8 +49,8 @@ struct Row {
     rule: Option<String>,
 }
 
-fn columns() -> [Column; 3] {
-    let column = |sort, text: &str, hint, is_number, largest_first| Column {
+fn columns() -> [SortColumn; 3] {
+    let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
         sort,
         text: text.to_owned(),
         hint,
@@ -70,7 +70,7 @@ pub(super) async fn families(State(pages): State<Pages>, uri: Uri) -> Response {
     page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
 }
 
-fn made(view: &FleetView, listing: Listing) -> Families {
+fn made(view: &FleetView, listing: Listing) -> FamiliesPage {
     let sort = match listing.sort.as_str() {
         "clusters" => MetricSort::Clusters,
         "series" => MetricSort::Series,
@@ -78,11 +78,11 @@ fn made(view: &FleetView, listing: Listing) -> Families {
     };
     let query = MetricQuery { search: listing.search.clone(), sort, descending: listing.is_descending };
     let metrics = view.metrics(&query, listing.part());
-    let Metrics { total, whole, clusters, items, mut dropped, rules, unmatched_rules, .. } = metrics;
+    let MetricList { total, whole, clusters, items, mut dropped, rules, unmatched_rules, .. } = metrics;
     dropped.truncate(DROPPED);
     let rows = items.into_iter().map(|row| {
         let share = row.clusters as f64 / clusters.max(1) as f64;
-        Row {
+        FamilyPageRow {
             link: family_link(&row.name),
             clusters: human::count(row.clusters),
             percent: (share * 100.0).clamp(0.0, 100.0) as u8,
@@ -100,8 +100,8 @@ fn made(view: &FleetView, listing: Listing) -> Families {
             Listing { search: listing.search.clone(), ..Listing::default() }.query(&[("limit", "0")])
         )
     };
-    Families {
-        frame: Frame::new("families", view),
+    FamiliesPage {
+        frame: PageFrame::new("families", view),
         has_store: whole,
         clusters: human::count(clusters),
         headings: listing.columns(columns(), "name"),

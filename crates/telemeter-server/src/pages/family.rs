@@ -8,7 +8,7 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Frame, Pages, human,
+    PageFrame, Pages, human,
     listing::{cluster_link, path_segment},
     page,
     series::federate_link,
@@ -17,8 +17,8 @@ use crate::fleet_view::{FleetView, metric::MetricDetails};
 
 #[derive(Template)]
 #[template(path = "family.html")]
-struct Family {
-    frame: Frame,
+struct FamilyPage {
+    frame: PageFrame,
     name: String,
     has_store: bool,
     is_known: bool,
@@ -30,22 +30,22 @@ struct Family {
     dropped: String,
     has_dropped: bool,
     has_whitelist: bool,
-    rules: Vec<Rule>,
+    rules: Vec<RuleLink>,
     without_rule: Option<String>,
-    labels: Vec<Label>,
+    labels: Vec<LabelLine>,
     top: Vec<Top>,
     more_clusters: bool,
     federate: String,
     json: String,
 }
 
-struct Rule {
+struct RuleLink {
     text: String,
     series: String,
     has_series: bool,
 }
 
-struct Label {
+struct LabelLine {
     name: String,
     values: String,
     series: String,
@@ -65,12 +65,12 @@ pub(super) async fn family(State(pages): State<Pages>, Path(name): Path<String>)
     page(if family.is_known { StatusCode::OK } else { StatusCode::NOT_FOUND }, &family)
 }
 
-fn made(view: &FleetView, name: &str) -> Family {
+fn made(view: &FleetView, name: &str) -> FamilyPage {
     let details = view.metric_or_empty(name);
     let is_known = details.is_known();
     let MetricDetails { series, clusters, clusters_total, labels, top_clusters, rules, dropped_total, .. } = details;
-    Family {
-        frame: Frame::new("families", view),
+    FamilyPage {
+        frame: PageFrame::new("families", view),
         has_store: details.whole,
         is_known,
         is_sent: series > 0,
@@ -82,11 +82,11 @@ fn made(view: &FleetView, name: &str) -> Family {
         has_dropped: dropped_total > 0,
         has_whitelist: details.has_whitelist,
         rules: (rules.into_iter())
-            .map(|rule| Rule { text: rule.rule, has_series: rule.series > 0, series: human::count(rule.series) })
+            .map(|rule| RuleLink { text: rule.rule, has_series: rule.series > 0, series: human::count(rule.series) })
             .collect(),
         without_rule: (details.series_without_rule > 0).then(|| human::count(details.series_without_rule)),
         labels: (labels.into_iter())
-            .map(|label| Label {
+            .map(|label| LabelLine {
                 has_more: label.values > label.examples.len(),
                 values: human::count(label.values),
                 series: human::count(label.series),

@@ -4,7 +4,7 @@ use telemeter_http::human;
 
 /// A moment, as a page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct When {
+pub(crate) struct ShownTime {
     /// How long ago that is.
     pub(crate) ago: String,
     /// For people: `2026-11-22 08:12:09 UTC`.
@@ -13,7 +13,7 @@ pub(crate) struct When {
     pub(crate) datetime: String,
 }
 
-impl When {
+impl ShownTime {
     pub(crate) fn new(ms: i64, now_ms: i64) -> Self {
         Self { ago: ago(ms, now_ms), utc: utc(ms), datetime: rfc3339(ms) }
     }

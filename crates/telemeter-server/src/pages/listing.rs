@@ -3,7 +3,7 @@
 use url::form_urlencoded::{Serializer, parse};
 
 use super::human;
-use crate::fleet_view::Part;
+use crate::fleet_view::ListPart;
 
 /// Rows on a page.
 pub(super) const ROWS: usize = 100;
@@ -85,13 +85,13 @@ impl Listing {
     }
 
     /// The rows of this page.
-    pub(super) const fn part(&self) -> Part {
-        Part { offset: (self.page - 1) * ROWS, limit: ROWS }
+    pub(super) const fn part(&self) -> ListPart {
+        ListPart { offset: (self.page - 1) * ROWS, limit: ROWS }
     }
 
     /// Which columns can be sorted by, each with its link. Where nothing is said, the list is sorted by `default`, in
     /// ascending order.
-    pub(super) fn columns<const N: usize>(&self, columns: [Column; N], default: &str) -> [Heading; N] {
+    pub(super) fn columns<const N: usize>(&self, columns: [SortColumn; N], default: &str) -> [Heading; N] {
         let is_known = columns.iter().any(|column| column.sort == self.sort);
         let sorted = if is_known { &self.sort } else { default };
         columns.map(|column| {
@@ -138,7 +138,7 @@ impl Listing {
     pub(super) fn pager(&self, matched: usize) -> Option<Pager> {
         let pages = matched.div_ceil(ROWS);
         let to = |page| Self { page, ..self.clone() }.link();
-        let Part { offset, limit } = self.part();
+        let ListPart { offset, limit } = self.part();
         (pages > 1 || self.page > 1).then(|| Pager {
             page: human::count(self.page),
             pages: human::count(pages),
@@ -152,7 +152,7 @@ impl Listing {
 }
 
 /// A column that can be sorted by.
-pub(super) struct Column {
+pub(super) struct SortColumn {
     pub(super) sort: &'static str,
     pub(super) text: String,
     pub(super) hint: &'static str,
@@ -232,7 +232,7 @@ mod tests {
         let listing = Listing::of("/", Some(query), &["status", "route"]);
         assert_eq!((listing.search.as_str(), listing.sort.as_str(), listing.page), ("a&b", "seen", 3));
         assert_eq!((listing.filter("status"), listing.filter("route")), ("new", ""));
-        assert_eq!(listing.part(), Part { offset: 200, limit: 100 });
+        assert_eq!(listing.part(), ListPart { offset: 200, limit: 100 });
         assert_eq!(listing.link(), "/?search=a%26b&status=new&sort=seen&order=desc&page=3");
         assert_eq!(listing.link_with("route", "upload"), "/?search=a%26b&status=new&route=upload&sort=seen&order=desc");
         assert_eq!(listing.link_with("status", ""), "/?search=a%26b&sort=seen&order=desc");

@@ -5,16 +5,16 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 use super::{
-    Frame, Pages,
+    PageFrame, Pages,
     chart::{self, Chart},
-    human::{self, When},
+    human::{self, ShownTime},
     listing::{family_link, refused_link},
     page,
 };
 use crate::{
     fleet_view::{
         FleetView,
-        summary::{ClusterCounts, Dependency, RecentStoreSummary, Summary},
+        summary::{ClusterCounts, Dependency, FleetSummary, RecentStoreSummary},
     },
     refusals,
 };
@@ -25,13 +25,13 @@ const ROWS: usize = 10;
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
-    frame: Frame,
+    frame: PageFrame,
     revision: &'static str,
     uptime: String,
-    started: When,
+    started: ShownTime,
     is_empty: bool,
     evicted: Option<String>,
-    numbers: Vec<Number>,
+    numbers: Vec<LinkedNumber>,
     dependencies: Vec<DependencyCard>,
     requests: Chart,
     samples: Chart,
@@ -43,7 +43,7 @@ struct Overview {
 }
 
 /// A number that is a link.
-struct Number {
+struct LinkedNumber {
     /// For tests and scripts: the element's ID.
     id: &'static str,
     text: &'static str,
@@ -60,7 +60,7 @@ struct DependencyCard {
     /// `good`, `bad`, `warn` or `unknown`.
     state: &'static str,
     text: String,
-    since: Option<When>,
+    since: Option<ShownTime>,
     /// When a certificate expires.
     expires: Option<String>,
     latency: Option<String>,
@@ -117,7 +117,7 @@ pub(super) async fn overview(State(pages): State<Pages>) -> Response {
         let (summary, now_ms) = (view.summary(), view.now_ms());
         let history = view.last_hour();
         made(
-            Frame::new("overview", view),
+            PageFrame::new("overview", view),
             &summary,
             chart::requests(&history, now_ms),
             chart::samples(&history, now_ms),
@@ -126,7 +126,7 @@ pub(super) async fn overview(State(pages): State<Pages>) -> Response {
     page(StatusCode::OK, &pages.view.read(page_of).await)
 }
 
-fn made(frame: Frame, summary: &Summary, requests: Chart, samples: Chart) -> Overview {
+fn made(frame: PageFrame, summary: &FleetSummary, requests: Chart, samples: Chart) -> Overview {
     let (now_ms, started_ms) = (summary.now.0, summary.started_at.0);
     let most = summary.refusals.first().map_or(0, |one| one.count);
     let refusals = summary.refusals.iter().take(ROWS).map(|one| RefusalBar {
@@ -141,7 +141,7 @@ fn made(frame: Frame, summary: &Summary, requests: Chart, samples: Chart) -> Ove
         frame,
         revision: summary.revision,
         uptime: human::duration(now_ms.saturating_sub(started_ms).max(0) / 1000),
-        started: When::new(started_ms, now_ms),
+        started: ShownTime::new(started_ms, now_ms),
         is_empty: summary.clusters.total == 0 && summary.refusals.is_empty(),
         evicted: (summary.clusters.evicted > 0).then(|| human::count(summary.clusters.evicted)),
         numbers: numbers(&summary.clusters).into(),
@@ -174,8 +174,8 @@ pub(super) fn dropped_bars<'d>(names: impl Iterator<Item = (&'d str, u64)> + Clo
     bars.collect()
 }
 
-fn numbers(counts: &ClusterCounts) -> [Number; 5] {
-    let number = |id, text, count: usize, note, link, state| Number {
+fn numbers(counts: &ClusterCounts) -> [LinkedNumber; 5] {
+    let number = |id, text, count: usize, note, link, state| LinkedNumber {
         id,
         text,
         count: human::count(count),
@@ -233,7 +233,7 @@ fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
         },
         state,
         text,
-        since: dependency.since.map(|at| When::new(at.0, now_ms)),
+        since: dependency.since.map(|at| ShownTime::new(at.0, now_ms)),
         expires: dependency.expires_at.map(|at| human::utc(at.0)),
         latency: dependency.latency_seconds.map(human::latency),
         error_ago: dependency.last_error_at.filter(|_| is_well).map(|at| human::ago(at.0, now_ms)),
@@ -241,7 +241,7 @@ fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
     }
 }
 
-fn routes(summary: &Summary) -> Vec<RouteRow> {
+fn routes(summary: &FleetSummary) -> Vec<RouteRow> {
     let paths = [("upload", "/upload"), ("receive", "/metrics/v1/receive"), ("authorize", "/authorize")];
     let rows = paths.into_iter().filter_map(|(name, path)| {
         let rates = summary.requests.get(name)?;

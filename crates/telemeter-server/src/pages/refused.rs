@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use telemeter_fleet::{Reason, Route};
+use telemeter_fleet::{Reason, ReportRoute};
 
 use super::{
-    Frame, Pages,
-    human::{self, When},
+    PageFrame, Pages,
+    human::{self, ShownTime},
     listing::{Choice, Listing, Pager, cluster_link},
     page,
 };
@@ -18,15 +18,15 @@ use crate::fleet_view::{
 
 #[derive(Template)]
 #[template(path = "refused.html")]
-struct Refused {
-    frame: Frame,
+struct RefusedPage {
+    frame: PageFrame,
     listing: Listing,
     reason: &'static str,
     cluster: String,
     reasons: Vec<ReasonCard>,
     times: Vec<Choice>,
     routes: Vec<Choice>,
-    rows: Vec<Row>,
+    rows: Vec<RefusedPageRow>,
     matched: String,
     json: String,
     pager: Option<Pager>,
@@ -38,14 +38,14 @@ struct ReasonCard {
     statuses: &'static str,
     count: String,
     callers: String,
-    last: When,
-    meaning: Vec<Text>,
-    action: Vec<Text>,
+    last: ShownTime,
+    meaning: Vec<PageText>,
+    action: Vec<PageText>,
     link: String,
     is_chosen: bool,
 }
 
-struct Row {
+struct RefusedPageRow {
     cluster: Option<(String, String)>,
     claimed: Option<String>,
     claimed_link: Option<String>,
@@ -56,20 +56,20 @@ struct Row {
     reason_link: String,
     status: u16,
     count: String,
-    first: When,
-    last: When,
+    first: ShownTime,
+    last: ShownTime,
 }
 
 /// Part of a text of `refusals.rs`, which is written for Markdown, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct PageText {
     pub(super) text: String,
     pub(super) is_code: bool,
 }
 
 /// The parts of a text that has code between backticks.
-pub(super) fn parts(text: &str) -> Vec<Text> {
-    let parts = text.split('`').enumerate().map(|(at, text)| Text { text: text.to_owned(), is_code: at % 2 == 1 });
+pub(super) fn parts(text: &str) -> Vec<PageText> {
+    let parts = text.split('`').enumerate().map(|(at, text)| PageText { text: text.to_owned(), is_code: at % 2 == 1 });
     parts.filter(|part| !part.text.is_empty()).collect()
 }
 
@@ -81,10 +81,10 @@ pub(super) async fn refused(State(pages): State<Pages>, uri: Uri) -> Response {
     page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
 }
 
-fn made(view: &FleetView, listing: Listing) -> Refused {
+fn made(view: &FleetView, listing: Listing) -> RefusedPage {
     let now_ms = view.now_ms();
     let reason = Reason::from_name(listing.filter("reason"));
-    let route = Route::from_name(listing.filter("route"));
+    let route = ReportRoute::from_name(listing.filter("route"));
     let since = listing.filter("since").parse().ok();
     // What cannot be asked for is not asked for, nor handed on.
     let listing = if reason.is_none() { listing.without("reason") } else { listing };
@@ -108,16 +108,16 @@ fn made(view: &FleetView, listing: Listing) -> Refused {
         name: value,
     };
     let api = listing.query(&[("limit", "0")]);
-    Refused {
-        frame: Frame::new("refused", view),
+    RefusedPage {
+        frame: PageFrame::new("refused", view),
         reason: reason.map_or("", Reason::name),
         cluster,
         reasons: refusals.reasons.iter().map(|one| card(one, &listing, now_ms)).collect(),
         times: TIMES.map(|(value, text)| choice("since", value, text)).into(),
         routes: std::iter::once(choice("route", "", "All routes"))
-            .chain(Route::ALL.map(|route| choice("route", route.name(), route.name())))
+            .chain(ReportRoute::ALL.map(|route| choice("route", route.name(), route.name())))
             .collect(),
-        rows: refusals.items.into_iter().map(|row| Row::new(row, &listing, now_ms)).collect(),
+        rows: refusals.items.into_iter().map(|row| RefusedPageRow::new(row, &listing, now_ms)).collect(),
         matched: human::count(refusals.total),
         json: format!("/api/v1/refusals?{api}"),
         pager: listing.pager(refusals.total),
@@ -139,7 +139,7 @@ fn card(reason: &ReasonRow, listing: &Listing, now_ms: i64) -> ReasonCard {
         statuses: reason.statuses,
         count: human::count(reason.count),
         callers: [clusters, unverified].into_iter().flatten().collect::<Vec<_>>().join(", "),
-        last: When::new(reason.last.0, now_ms),
+        last: ShownTime::new(reason.last.0, now_ms),
         meaning: parts(reason.meaning),
         action: parts(reason.action),
         link: listing.link_with("reason", if is_chosen { "" } else { reason.reason }),
@@ -147,7 +147,7 @@ fn card(reason: &ReasonRow, listing: &Listing, now_ms: i64) -> ReasonCard {
     }
 }
 
-impl Row {
+impl RefusedPageRow {
     fn new(row: RefusalRow, listing: &Listing, now_ms: i64) -> Self {
         Self {
             cluster: row.cluster.map(|id| (cluster_link(&id), id)),
@@ -160,8 +160,8 @@ impl Row {
             reason_link: listing.link_with("reason", row.reason),
             status: row.status,
             count: human::count(row.count),
-            first: When::new(row.first.0, now_ms),
-            last: When::new(row.last.0, now_ms),
+            first: ShownTime::new(row.first.0, now_ms),
+            last: ShownTime::new(row.last.0, now_ms),
         }
     }
 }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn code_stands_between_backticks() {
-        let text = |text: &str, is_code| Text { text: text.to_owned(), is_code };
+        let text = |text: &str, is_code| PageText { text: text.to_owned(), is_code };
         assert_eq!(parts("set `--a` to 1"), [text("set ", false), text("--a", true), text(" to 1", false)]);
         assert_eq!(parts("`--b`"), [text("--b", true)]);
         for reason in Reason::ALL {

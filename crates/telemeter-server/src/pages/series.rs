@@ -5,7 +5,7 @@ use telemeter_rules::Selector;
 use telemeter_wire::{Label, MetricType, series::value_of};
 
 use super::{
-    human::{self, When},
+    human::{self, ShownTime},
     listing::{Listing, Pager, family_link},
     sparkline,
 };
@@ -24,7 +24,7 @@ pub(super) struct SeriesSection {
     pub(super) window: String,
     pub(super) chart: String,
     pub(super) federate: Option<String>,
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<SeriesGroup>,
     pub(super) matched: String,
     pub(super) pager: Option<Pager>,
     /// What is wrong with the search.
@@ -32,26 +32,26 @@ pub(super) struct SeriesSection {
 }
 
 /// The series of one metric name.
-pub(super) struct Group {
+pub(super) struct SeriesGroup {
     pub(super) name: String,
     pub(super) link: String,
     pub(super) kind: &'static str,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<SeriesPageRow>,
 }
 
 /// A series.
-pub(super) struct Row {
+pub(super) struct SeriesPageRow {
     pub(super) labels: Vec<(String, String)>,
     pub(super) is_current: bool,
     pub(super) is_ended: bool,
     /// As it was sent.
     pub(super) exact: String,
     pub(super) value: String,
-    pub(super) at: When,
+    pub(super) at: ShownTime,
     pub(super) chart: String,
 }
 
-impl Row {
+impl SeriesPageRow {
     fn new(row: SeriesRow, id: &str, since_ms: i64, now_ms: i64) -> Option<Self> {
         let newest = row.points.last().copied()?;
         Some(Self {
@@ -61,7 +61,7 @@ impl Row {
             is_ended: newest.is_stale(),
             exact: human::go(newest.value),
             value: human::short(newest.value),
-            at: When::new(newest.ms, now_ms),
+            at: ShownTime::new(newest.ms, now_ms),
             chart: sparkline::of_points(&row.points, since_ms, now_ms),
         })
     }
@@ -108,14 +108,14 @@ pub(super) fn section(
     let since_ms = cluster.since_ms.max(now_ms.saturating_sub(window_ms));
     let is_partition = |(name, value): &&(String, String)| (*value == id).then(|| name.clone());
     let partition = found.rows.iter().find_map(|row| row.labels.iter().find_map(|label| is_partition(&label)));
-    let mut groups = Vec::<Group>::new();
+    let mut groups = Vec::<SeriesGroup>::new();
     for mut row in found.rows {
         let name = std::mem::take(&mut row.name);
         let kind = kind(row.kind);
-        let Some(row) = Row::new(row, id, since_ms, now_ms) else { continue };
+        let Some(row) = SeriesPageRow::new(row, id, since_ms, now_ms) else { continue };
         match groups.last_mut() {
             Some(group) if group.name == name => group.rows.push(row),
-            _ => groups.push(Group { link: family_link(&name), name, kind, rows: vec![row] }),
+            _ => groups.push(SeriesGroup { link: family_link(&name), name, kind, rows: vec![row] }),
         }
     }
     Some(SeriesSection {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use telemeter_fleet::recent_store::{ACTIVITY_PARTS, Point};
+use telemeter_fleet::recent_store::{ACTIVITY_PARTS, StoredPoint};
 
 use super::human;
 
@@ -14,7 +14,7 @@ const MARGIN: f64 = 3.0;
 const STRETCHES: usize = 60;
 
 /// The values of a series between two times.
-pub(super) fn of_points(points: &[Point], from_ms: i64, to_ms: i64) -> String {
+pub(super) fn of_points(points: &[StoredPoint], from_ms: i64, to_ms: i64) -> String {
     let span = to_ms.saturating_sub(from_ms).max(1) as f64;
     let finite: Vec<(f64, f64)> = points
         .iter()
@@ -111,8 +111,8 @@ fn draw(points: &[(f64, f64)], low: f64, high: f64, is_filled: bool, title: &str
 mod tests {
     use super::*;
 
-    fn points(values: &[f64]) -> Vec<Point> {
-        values.iter().enumerate().map(|(at, value)| Point { ms: at as i64 * 1000, value: *value }).collect()
+    fn points(values: &[f64]) -> Vec<StoredPoint> {
+        values.iter().enumerate().map(|(at, value)| StoredPoint { ms: at as i64 * 1000, value: *value }).collect()
     }
 
     #[test]

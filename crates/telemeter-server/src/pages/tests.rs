@@ -5,24 +5,24 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{body::Body, extract::Request as AxumRequest};
 use http::{Method, Request};
 use telemeter_auth::Error as AuthError;
-use telemeter_fleet::{Reason, Route};
+use telemeter_fleet::{Reason, ReportRoute};
 use telemeter_http::{
     clock::{Clock, ClockHandle},
     internal::Health,
     listen::Peer,
     metrics::Exposition,
 };
-use telemeter_rules::{Refusal, Report, Transform, transforms::filter::Filter};
+use telemeter_rules::{Refusal, StepCounts, Transform, transforms::filter::Filter};
 use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet};
 use tower::ServiceExt;
 
 use super::*;
 use crate::{
     Config,
-    config::{Door, FleetLabel, RecentStore},
+    config::{AuthorizationMode, FleetLabel, RecentStoreSettings},
     error::{Error, RequestError},
-    fleet::{Seen, dropped::CountDropped},
-    fleet_view::About,
+    fleet::{ObservedReport, dropped::CountDropped},
+    fleet_view::ReplicaInfo,
     gateway::Gateway,
     gateway_without_listener, refusals,
     sender::Sender,
@@ -33,20 +33,20 @@ const DAY_MS: i64 = 86_400_000;
 const HOSTILE: &str = "\"><script>alert('x')</script>&";
 
 /// The pages over a made-up registry and a made-up recent store, at a fixed time.
-struct Site {
+struct TestPages {
     view: FleetView,
     router: Router,
     clock: ClockHandle,
 }
 
-impl Site {
+impl TestPages {
     fn new() -> Self {
         Self::with(|_| ())
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(Door::AnyCluster);
-        config.recent_store = Some(RecentStore { keep: Duration::from_secs(7200), max_bytes: 64 << 20 });
+        let mut config = Config::new(AuthorizationMode::AnyCluster);
+        config.recent_store = Some(RecentStoreSettings { keep: Duration::from_secs(7200), max_bytes: 64 << 20 });
         config.fleet.replica = "replica-7".to_owned();
         let labels =
             [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
@@ -54,7 +54,7 @@ impl Site {
         change(&mut config);
         let (clock, handle) = Clock::fixed(NOW_MS);
         let gateway = gateway_without_listener(&config, &clock).unwrap();
-        let about = About {
+        let about = ReplicaInfo {
             version: "1.2.3",
             revision: "abcdef",
             started_ms: NOW_MS - 3 * DAY_MS,
@@ -84,7 +84,7 @@ impl Site {
     /// An accepted upload in the registry.
     fn report(&self, cluster: &str, series: usize, labels: [&str; 2], ms: i64) {
         let labels = labels.map(|value| (!value.is_empty()).then(|| Box::from(value)));
-        let seen = Seen {
+        let seen = ObservedReport {
             filtered: series / 10,
             samples: series as u64,
             bytes: series * 100,
@@ -92,18 +92,24 @@ impl Site {
             labels: Some(labels.into()),
         };
         let sender = sender("telemeter/9.8.7");
-        self.gateway().fleet.accepted(Route::Upload, cluster, &sender, Some((&seen, series)), ms);
+        self.gateway().fleet.accepted(ReportRoute::Upload, cluster, &sender, Some((&seen, series)), ms);
     }
 
     /// The same, of a cluster that is known for long and reports every 270 s, the last time so many seconds ago.
     fn reports(&self, cluster: &str, series: usize, labels: [&str; 2], seconds_ago: i64) {
-        self.gateway().fleet.accepted(Route::Authorize, cluster, &sender("telemeter/9.8.7"), None, NOW_MS - 9 * DAY_MS);
+        self.gateway().fleet.accepted(
+            ReportRoute::Authorize,
+            cluster,
+            &sender("telemeter/9.8.7"),
+            None,
+            NOW_MS - 9 * DAY_MS,
+        );
         for push in (0..4).rev() {
             self.report(cluster, series, labels, NOW_MS - seconds_ago * 1000 - push * 270_000);
         }
     }
 
-    fn refuse(&self, refused: &RequestError, route: Route, ms: i64) {
+    fn refuse(&self, refused: &RequestError, route: ReportRoute, ms: i64) {
         self.gateway().fleet.refused(route, &sender("curl/8"), refused, ms);
     }
 
@@ -116,7 +122,7 @@ impl Site {
         let labels = [Label::new("__name__", name), Label::new("_id", "a")];
         set.push(&labels, MetricType::Gauge, Points::Sample(Sample { value: 1.0, timestamp_ms: Some(NOW_MS) }));
         let step: &dyn Transform = &step;
-        telemeter_rules::run(&mut set, &[step], &mut Report::default()).unwrap();
+        telemeter_rules::run(&mut set, &[step], &mut StepCounts::default()).unwrap();
         assert_eq!(set.len(), 0, "{name} is to be dropped");
     }
 
@@ -191,8 +197,8 @@ fn row(body: &str, attribute: &str) -> String {
 }
 
 /// A fleet with something of each kind.
-fn fleet() -> Site {
-    let site = Site::with(|config| {
+fn fleet() -> TestPages {
+    let site = TestPages::with(|config| {
         config.rules.whitelist =
             ["up", r#"alerts{alertstate="firing"}"#, "nobody_sends_this"].map(str::to_owned).into();
     });
@@ -203,13 +209,13 @@ fn fleet() -> Site {
     site.reports("quiet-2", 50, ["4.9.2", "AWS"], 9000);
     site.reports("wrong", 40, ["4.16.9", "AWS"], 3000);
     for minute in 0..14 {
-        site.refuse(&RequestError::verified("wrong", identity()), Route::Upload, NOW_MS - (14 - minute) * 60_000);
+        site.refuse(&RequestError::verified("wrong", identity()), ReportRoute::Upload, NOW_MS - (14 - minute) * 60_000);
     }
     for minute in 0..3 {
         let refused = RequestError::claimed("stranger", unknown_token());
-        site.refuse(&refused, Route::Authorize, NOW_MS - (2 - minute) * 60_000);
+        site.refuse(&refused, ReportRoute::Authorize, NOW_MS - (2 - minute) * 60_000);
     }
-    site.refuse(&RequestError::from(Error::Method), Route::Receive, NOW_MS - 2 * DAY_MS);
+    site.refuse(&RequestError::from(Error::Method), ReportRoute::Receive, NOW_MS - 2 * DAY_MS);
     site.drop_series("container_memory_rss");
     site.drop_series("container_memory_rss");
     site.drop_series("go_goroutines");
@@ -265,8 +271,9 @@ async fn the_overview_counts_who_is_how_and_links_there() {
 
 #[tokio::test]
 async fn the_overview_shows_what_it_depends_on() {
-    let site = Site::with(|config| {
-        config.forward = Some(crate::config::Forward { url: "http://127.0.0.1:9/".parse().unwrap(), tenant: None });
+    let site = TestPages::with(|config| {
+        config.forward =
+            Some(crate::config::ForwardSettings { url: "http://127.0.0.1:9/".parse().unwrap(), tenant: None });
     });
     let card = |body: &str| words(between(body, "data-dependency=\"store\"", "</li>").split_once('>').unwrap().1);
     assert_eq!(card(&site.page("/").await), "Store Not asked yet");
@@ -283,7 +290,7 @@ async fn the_overview_shows_what_it_depends_on() {
 
 #[tokio::test]
 async fn the_overview_has_the_last_hour_by_route() {
-    let site = Site::new();
+    let site = TestPages::new();
     for second in (0..3600).rev() {
         let ms = NOW_MS - second * 1000;
         site.gateway().fleet.tick(ms);
@@ -291,7 +298,7 @@ async fn the_overview_has_the_last_hour_by_route() {
             site.report("a", 100, ["", ""], ms);
         }
         if second % 10 == 0 {
-            site.refuse(&RequestError::verified("a", identity()), Route::Upload, ms);
+            site.refuse(&RequestError::verified("a", identity()), ReportRoute::Upload, ms);
         }
     }
     let body = site.page("/").await;
@@ -351,7 +358,7 @@ async fn clusters_are_searched_filtered_and_sorted() {
 
 #[tokio::test]
 async fn the_list_is_turned_page_by_page_and_taken_as_csv_and_json() {
-    let site = Site::new();
+    let site = TestPages::new();
     for cluster in 0..1250 {
         site.report(&format!("cluster-{cluster:04}"), 10, ["4.16", "AWS"], NOW_MS - cluster * 100);
     }
@@ -505,7 +512,7 @@ async fn who_is_refused_why_and_what_to_do() {
 
 #[tokio::test]
 async fn metrics_say_which_rule_lets_them_in_by_their_labels() {
-    let site = Site::with(|config| {
+    let site = TestPages::with(|config| {
         config.rules.whitelist = [
             "alerts{severity=\"critical\"}",
             "alerts",
@@ -584,7 +591,7 @@ async fn a_metric_that_does_not_get_through_says_so() {
 
 #[tokio::test]
 async fn nothing_that_comes_from_outside_is_taken_for_markup() {
-    let site = Site::with(|config| config.rules.whitelist = vec!["{__name__!~\".*drop.*\"}".to_owned()]);
+    let site = TestPages::with(|config| config.rules.whitelist = vec!["{__name__!~\".*drop.*\"}".to_owned()]);
     site.push(HOSTILE, HOSTILE, &[(HOSTILE, HOSTILE)], 1.0, NOW_MS);
     site.push(
         HOSTILE,
@@ -594,10 +601,10 @@ async fn nothing_that_comes_from_outside_is_taken_for_markup() {
         NOW_MS,
     );
     site.report(HOSTILE, 10, [HOSTILE, HOSTILE], NOW_MS);
-    site.gateway().fleet.accepted(Route::Authorize, HOSTILE, &sender(HOSTILE), None, NOW_MS);
-    site.refuse(&RequestError::verified(HOSTILE, identity()), Route::Upload, NOW_MS);
-    site.refuse(&RequestError::claimed(HOSTILE, unknown_token()), Route::Authorize, NOW_MS);
-    site.refuse(&RequestError::claimed(&format!("{HOSTILE}2"), unknown_token()), Route::Authorize, NOW_MS);
+    site.gateway().fleet.accepted(ReportRoute::Authorize, HOSTILE, &sender(HOSTILE), None, NOW_MS);
+    site.refuse(&RequestError::verified(HOSTILE, identity()), ReportRoute::Upload, NOW_MS);
+    site.refuse(&RequestError::claimed(HOSTILE, unknown_token()), ReportRoute::Authorize, NOW_MS);
+    site.refuse(&RequestError::claimed(&format!("{HOSTILE}2"), unknown_token()), ReportRoute::Authorize, NOW_MS);
     site.drop_series(&format!("drop{HOSTILE}"));
     let segment = listing::path_segment(HOSTILE);
     let mut seen = String::new();
@@ -671,7 +678,7 @@ async fn every_page_forbids_what_it_does_not_need() {
 
 #[tokio::test]
 async fn style_sheet_and_script_are_where_the_pages_say() {
-    let site = Site::new();
+    let site = TestPages::new();
     let body = site.page("/").await;
     for (begin, content_type, content) in [
         ("/assets/style-", "text/css; charset=utf-8", assets::STYLE),
@@ -691,7 +698,7 @@ async fn style_sheet_and_script_are_where_the_pages_say() {
 
 #[tokio::test]
 async fn an_unknown_path_is_the_site_s_own_404() {
-    let site = Site::new();
+    let site = TestPages::new();
     for path in ["/nowhere", "/clusters/a/b", "/families/", "/api"] {
         let (status, headers, body) = site.ask(Method::GET, path).await;
         assert_eq!(
@@ -713,7 +720,7 @@ async fn an_unknown_path_is_the_site_s_own_404() {
 
 #[tokio::test]
 async fn without_a_recent_store_all_pages_are_there() {
-    let site = Site::with(|config| {
+    let site = TestPages::with(|config| {
         config.recent_store = None;
         config.rules.whitelist = vec!["up".to_owned()];
     });
@@ -741,7 +748,7 @@ async fn without_a_recent_store_all_pages_are_there() {
 
 #[tokio::test]
 async fn a_newcomer_is_told_what_to_do() {
-    let site = Site::new();
+    let site = TestPages::new();
     for path in ["/", "/clusters"] {
         let body = site.page(path).await;
         assert!(body.contains("telemeter-client --id") && body.contains("/metrics/v1/receive"), "{body}");
@@ -753,7 +760,7 @@ async fn a_newcomer_is_told_what_to_do() {
 
 #[tokio::test]
 async fn a_list_that_is_not_whole_says_so() {
-    let site = Site::with(|config| config.fleet.max_clusters = 3);
+    let site = TestPages::with(|config| config.fleet.max_clusters = 3);
     for cluster in 0..1003 {
         site.report(&format!("c-{cluster}"), 1, ["", ""], NOW_MS);
     }
@@ -778,7 +785,7 @@ async fn time_goes_on_between_two_looks() {
 
 #[tokio::test]
 async fn federate_answers_with_what_is_asked_for() {
-    let site = Site::new();
+    let site = TestPages::new();
     site.push("a", "up", &[], 1.0, NOW_MS);
     site.push("a", "alerts", &[], 1.0, NOW_MS);
     site.push("b", "up", &[], 0.0, NOW_MS);
@@ -794,7 +801,7 @@ async fn federate_answers_with_what_is_asked_for() {
 
 #[tokio::test]
 async fn federate_escapes_names_as_the_reader_asks() {
-    let site = Site::new();
+    let site = TestPages::new();
     site.push("a", "http.status", &[], 1.0, NOW_MS);
     for (accept, escaping, name) in [
         (&[][..], "underscores", "http_status{"),
@@ -821,7 +828,7 @@ async fn federate_escapes_names_as_the_reader_asks() {
 
 #[tokio::test]
 async fn federate_says_what_is_wrong() {
-    let site = Site::new();
+    let site = TestPages::new();
     for (path, reason) in [
         ("/federate".to_owned(), "say which series"),
         ("/federate?match=up".to_owned(), "say which series"),
@@ -839,7 +846,7 @@ async fn federate_says_what_is_wrong() {
 
 #[tokio::test]
 async fn more_readers_than_there_is_room_for_come_again() {
-    let pages = Pages::new(Site::new().view);
+    let pages = Pages::new(TestPages::new().view);
     let held = Arc::clone(&pages.federations).try_acquire_many_owned(4).unwrap();
     let router = router(pages);
     let ask = || Request::builder().uri("/federate?match[]=up").body(Body::empty()).unwrap();
@@ -864,7 +871,7 @@ async fn head_is_get_without_a_body() {
 
 #[tokio::test]
 async fn the_internal_listener_has_it_all() {
-    let site = Site::new();
+    let site = TestPages::new();
     for (accept, content_type, part) in
         [("text/html", "text/html; charset=utf-8", "<h1>Fleet</h1>"), ("*/*", "application/json", "\"/federate\"")]
     {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use telemeter_auth::oidc::TokenSource;
-use telemeter_http::{internal::Health, tls::Tls};
+use telemeter_http::{internal::Health, tls::ListenerTls};
 use tokio::sync::watch;
 
 use crate::{
@@ -54,7 +54,7 @@ pub(super) async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
 pub(super) async fn keep_fleet(
     gateway: Gateway,
     file: Option<Arc<FleetFile>>,
-    tls: Vec<(&'static str, Tls)>,
+    tls: Vec<(&'static str, ListenerTls)>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let every = |period| tokio::time::interval_at(tokio::time::Instant::now() + period, period);

@@ -8,27 +8,27 @@ use std::{
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use telemeter_auth::{
-    jwt::{Keys, REMEMBERED_BY_DEFAULT, Verifier},
+    jwt::{Keys, REMEMBERED_BY_DEFAULT, TokenVerifier},
     memcached::{CacheMetrics, Memcached},
     oidc::{OidcConfig, TokenSource},
-    tollbooth::{SharedCache, Tollbooth, TollboothConfig},
+    tollbooth::{Authority, AuthorityConfig, SharedCache},
 };
 use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
 use telemeter_http::{
-    budget::{self, MemoryBudget, Share},
-    client::{Outbound, OutboundConfig, OutboundMetrics, Proxy},
+    budget::{self, MemoryBudget, MemoryShare},
+    client::{Outbound, OutboundConfig, OutboundMetrics, ProxyUse},
     clock::Clock,
 };
 
 use crate::{
     concurrency::Concurrency,
-    config::{self, Config, Door},
+    config::{self, AuthorizationMode, Config},
     fleet::Fleet,
     forward::{BatchConfig, DEADLINE, Forward},
-    gateway::{FORWARD_FACTOR, Gateway, Shared, Workspaces},
+    gateway::{FORWARD_FACTOR, Gateway, GatewayParts, Workspaces},
     metrics::Metrics,
     ratelimit::RateLimit,
-    rules::Rules,
+    rules::ServerRules,
 };
 
 /// About what the program takes where nobody calls.
@@ -37,12 +37,12 @@ const PROGRAM_BYTES: usize = 24 << 20;
 /// The budget of all that callers can make us hold, told at start.
 pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
     let (bytes, source) = match config.limits.memory_bytes {
-        Some(bytes) => (bytes, budget::Source::Flag),
+        Some(bytes) => (bytes, budget::LimitSource::Flag),
         None => budget::default_limit(),
     };
     let budget = MemoryBudget::new(bytes);
     budget.register(registry);
-    let shares: usize = Share::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
+    let shares: usize = MemoryShare::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
     tracing::info!(bytes, %source, callers = shares, "memory limit");
     let recent_store = config.recent_store.as_ref().map_or(0, |store| store.max_bytes);
     let wanted = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
@@ -67,26 +67,26 @@ pub(crate) fn gateway(
     let metrics = Metrics::register(registry);
     let mut outbounds = Outbounds { config, metrics: OutboundMetrics::register(registry), made: Vec::new() };
     let cache_metrics = CacheMetrics::register(registry);
-    let rules = Rules::load(config)?;
+    let rules = ServerRules::load(config)?;
     let keys = match keys(config)? {
         Some(keys) => keys,
         None => Keys::generate().map_err(|error| error.to_string())?,
     };
     let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
     let tollbooth = match &config.door {
-        Door::AnyCluster => None,
-        Door::Authority(authority) => {
+        AuthorizationMode::AnyCluster => None,
+        AuthorizationMode::Authority(authority) => {
             let shared = config.memcached.as_ref().map(|memcached| {
                 let client = Memcached::new(&memcached.servers, memcached.interval.unwrap_or(Duration::MAX));
                 SharedCache::new(client, &keys, memcached.expire, cache_metrics)
             });
-            let settings = TollboothConfig { stale: authority.stale, ..TollboothConfig::new(authority.url.clone()) };
+            let settings = AuthorityConfig { stale: authority.stale, ..AuthorityConfig::new(authority.url.clone()) };
             let outbound = outbounds.add("authorize", settings.deadline, authority.url.scheme())?;
-            Some(Tollbooth::new(settings, outbound, clock.clone(), shared, token.clone()))
+            Some(Authority::new(settings, outbound, clock.clone(), shared, token.clone()))
         }
     };
     let forward = config.forward.as_ref().map(|forward| {
-        let room_bytes = budget.capacity_bytes(Share::Forward) / FORWARD_FACTOR;
+        let room_bytes = budget.capacity_bytes(MemoryShare::Forward) / FORWARD_FACTOR;
         let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
         let outbound = outbounds.add("forward", DEADLINE, forward.url.scheme())?;
         Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
@@ -95,10 +95,10 @@ pub(crate) fn gateway(
         let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };
         Arc::new(RecentStore::new(settings))
     });
-    let gateway = Gateway::new(Shared {
+    let gateway = Gateway::new(GatewayParts {
         clock: clock.clone(),
         metrics,
-        verifier: Verifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
+        verifier: TokenVerifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
         tollbooth,
         ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
         rules: ArcSwap::from_pointee(rules),
@@ -168,7 +168,7 @@ pub(crate) fn outbound_settings(config: &Config, name: &'static str, timeout: Du
         ca_file: ca_file.clone(),
         ca_flag: Some(ca_flag),
         timeout,
-        proxy: Proxy::FromEnvironment,
+        proxy: ProxyUse::FromEnvironment,
         verbose: config.verbose,
         ..OutboundConfig::new(name)
     }

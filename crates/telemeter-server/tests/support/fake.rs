@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
 use telemeter_http::{
     body,
-    listen::{self, Limits},
+    listen::{self, ListenLimits},
 };
 
 /// One request that came.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -24,14 +24,14 @@ pub(crate) struct Asked {
 
 /// What it is answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct FakeAnswer {
     status: StatusCode,
     headers: Vec<(&'static str, &'static str)>,
     body: String,
     delay: Duration,
 }
 
-impl Answer {
+impl FakeAnswer {
     /// This status, with a body that nobody else is to see.
     pub(crate) fn of(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
@@ -56,27 +56,27 @@ impl Answer {
     }
 }
 
-type Say = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+type AnswerFn = Arc<dyn Fn(&ReceivedRequest) -> FakeAnswer + Send + Sync>;
 
 /// A server that answers every request alike. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Fake {
-    shared: Arc<Shared>,
+pub(crate) struct FakeServer {
+    shared: Arc<Inner>,
     address: SocketAddr,
 }
 
-struct Shared {
-    say: Mutex<Say>,
-    asked: Mutex<Vec<Asked>>,
+struct Inner {
+    say: Mutex<AnswerFn>,
+    asked: Mutex<Vec<ReceivedRequest>>,
 }
 
-impl Fake {
-    pub(crate) async fn start(say: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
-        let shared = Arc::new(Shared { say: Mutex::new(Arc::new(say)), asked: Mutex::default() });
+impl FakeServer {
+    pub(crate) async fn start(say: impl Fn(&ReceivedRequest) -> FakeAnswer + Send + Sync + 'static) -> Self {
+        let shared = Arc::new(Inner { say: Mutex::new(Arc::new(say)), asked: Mutex::default() });
         let listener = listen::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let router = Router::new().fallback(answer).with_state(shared.clone());
-        tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+        tokio::spawn(listen::serve(listener, router, ListenLimits::default(), std::future::pending()));
         Self { shared, address }
     }
 
@@ -85,17 +85,17 @@ impl Fake {
     }
 
     /// From now on answers so.
-    pub(crate) fn says(&self, say: impl Fn(&Asked) -> Answer + Send + Sync + 'static) {
+    pub(crate) fn says(&self, say: impl Fn(&ReceivedRequest) -> FakeAnswer + Send + Sync + 'static) {
         *self.shared.say.lock() = Arc::new(say);
     }
 
     /// From now on answers each request with this.
-    pub(crate) fn answers(&self, answer: Answer) {
+    pub(crate) fn answers(&self, answer: FakeAnswer) {
         self.says(move |_| answer.clone());
     }
 
     /// What it was asked since the last time.
-    pub(crate) fn take(&self) -> Vec<Asked> {
+    pub(crate) fn take(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.shared.asked.lock())
     }
 
@@ -105,11 +105,11 @@ impl Fake {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn answer(State(shared): State<Arc<Inner>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut bytes = Vec::new();
     body::read(body, 64 << 20, Duration::from_secs(20), &mut bytes).await.expect("a whole body");
-    let asked = Asked { path: parts.uri.path().to_owned(), headers: parts.headers, body: bytes };
+    let asked = ReceivedRequest { path: parts.uri.path().to_owned(), headers: parts.headers, body: bytes };
     let say = shared.say.lock().clone();
     let answer = say(&asked);
     shared.asked.lock().push(asked);
@@ -122,9 +122,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 /// What an authority answers that vouches for everybody.
-pub(crate) fn vouch(asked: &Asked) -> Answer {
+pub(crate) fn vouch(asked: &ReceivedRequest) -> FakeAnswer {
     let question: serde_json::Value = serde_json::from_slice(&asked.body).expect("JSON");
     let cluster = question["cluster_id"].as_str().expect("a cluster");
     let body = serde_json::json!({"cluster_id": cluster, "account_id": format!("account of {cluster}")});
-    Answer::of(201).header("content-type", "application/json").body(body.to_string())
+    FakeAnswer::of(201).header("content-type", "application/json").body(body.to_string())
 }

@@ -4,32 +4,32 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use telemeter_auth::jwt::{Claims, Keys, Verifier, sign};
+use telemeter_auth::jwt::{Claims, Keys, TokenVerifier, sign};
 use telemeter_http::clock::Clock;
 use telemeter_server::{
     Config,
     concurrency::Concurrency,
     fleet::Fleet,
-    gateway::{Shared, Workspaces},
+    gateway::{GatewayParts, Workspaces},
     metrics::Metrics,
-    rules::Rules,
+    rules::ServerRules,
 };
 
 use super::NOW_MS;
 
 /// Parts that let everybody in and need nothing else: what passes goes nowhere. And a token of cluster `c1`.
-pub(crate) fn shared(config: &Config, registry: &mut Registry) -> (Shared, String) {
+pub(crate) fn shared(config: &Config, registry: &mut Registry) -> (GatewayParts, String) {
     let labels = [("_id", "c1"), ("env", "prod")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let claims = Claims::new("account".to_owned(), labels.into(), NOW_MS, Duration::from_secs(600));
     let keys = Keys::generate().expect("a key");
     let token = sign(&keys, &claims).expect("a token").expose().to_owned();
-    let shared = Shared {
+    let shared = GatewayParts {
         clock: Clock::fixed(NOW_MS).0,
         metrics: Metrics::register(registry),
-        verifier: Verifier::new(Arc::new(keys), 100),
+        verifier: TokenVerifier::new(Arc::new(keys), 100),
         tollbooth: None,
         ratelimit: None,
-        rules: ArcSwap::from_pointee(Rules::load(config).expect("rules")),
+        rules: ArcSwap::from_pointee(ServerRules::load(config).expect("rules")),
         forward: None,
         recent_store: None,
         partition_label: "_id".to_owned(),

@@ -15,39 +15,39 @@ use tracing_subscriber::{
 };
 
 /// One line: its fields, `message` and those of its request's span among them.
-pub(crate) type Line = BTreeMap<String, String>;
+pub(crate) type LoggedLine = BTreeMap<String, String>;
 
 /// Keeps what is logged on this thread for as long as it lives.
-pub(crate) struct Log {
-    lines: Arc<Mutex<Vec<Line>>>,
+pub(crate) struct LogCapture {
+    lines: Arc<Mutex<Vec<LoggedLine>>>,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
-impl Log {
+impl LogCapture {
     pub(crate) fn start() -> Self {
-        let lines = Arc::<Mutex<Vec<Line>>>::default();
-        let subscriber = tracing_subscriber::registry().with(Keep(lines.clone()));
+        let lines = Arc::<Mutex<Vec<LoggedLine>>>::default();
+        let subscriber = tracing_subscriber::registry().with(KeepLines(lines.clone()));
         Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
     /// The lines since the last time that this was asked, of our own at info or above.
-    pub(crate) fn take(&self) -> Vec<Line> {
+    pub(crate) fn take(&self) -> Vec<LoggedLine> {
         std::mem::take(&mut self.lines.lock())
     }
 
     /// Those of them about requests that did not succeed.
-    pub(crate) fn refusals(&self) -> Vec<Line> {
-        let is_refusal = |line: &Line| matches!(line["message"].as_str(), "request refused" | "request failed");
+    pub(crate) fn refusals(&self) -> Vec<LoggedLine> {
+        let is_refusal = |line: &LoggedLine| matches!(line["message"].as_str(), "request refused" | "request failed");
         self.take().into_iter().filter(is_refusal).collect()
     }
 }
 
-struct Keep(Arc<Mutex<Vec<Line>>>);
+struct KeepLines(Arc<Mutex<Vec<LoggedLine>>>);
 
 #[derive(Default)]
-struct Fields(Line);
+struct LoggedFields(LoggedLine);
 
-impl Visit for Fields {
+impl Visit for LoggedFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.0.insert(field.name().to_owned(), value.to_owned());
     }
@@ -57,9 +57,9 @@ impl Visit for Fields {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keep {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for KeepLines {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = LoggedFields::default();
         attributes.record(&mut fields);
         context.span(id).expect("a new span").extensions_mut().insert(fields);
     }
@@ -68,9 +68,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keep {
         if *event.metadata().level() > tracing::Level::INFO || !event.metadata().target().starts_with("telemeter") {
             return;
         }
-        let mut fields = Fields::default();
+        let mut fields = LoggedFields::default();
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(id) = span.extensions().get::<Fields>().and_then(|fields| fields.0.get("request_id").cloned()) {
+            if let Some(id) =
+                span.extensions().get::<LoggedFields>().and_then(|fields| fields.0.get("request_id").cloned())
+            {
                 fields.0.insert("request_id".to_owned(), id);
             }
         }

@@ -17,13 +17,13 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, StatusCode};
 use telemeter_http::clock::{Clock, ClockHandle};
 use telemeter_server::{
-    Config, Server,
-    config::{Authority, Door, Forward},
+    Config, RunningServer,
+    config::{AuthoritySettings, AuthorizationMode, ForwardSettings},
 };
 
 use self::{
     body::{DELIMITED, TEXT},
-    fake::{Answer, Fake},
+    fake::{FakeAnswer, FakeServer},
 };
 
 /// What the fixed clock says unless a test moves it.
@@ -34,24 +34,24 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const CLUSTER: &str = "c1";
 
 /// A server, what stands around it, and a way to talk to it.
-pub(crate) struct World {
-    pub(crate) server: Server,
+pub(crate) struct TestServer {
+    pub(crate) server: RunningServer,
     pub(crate) clock: ClockHandle,
     offset_ms: AtomicI64,
-    pub(crate) authority: Fake,
-    pub(crate) store: Fake,
+    pub(crate) authority: FakeServer,
+    pub(crate) store: FakeServer,
     pub(crate) outbound: TestClient,
 }
 
 /// What a caller was told.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct CallerAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
-impl World {
+impl TestServer {
     /// With the contract's defaults, but no rate limit.
     pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
@@ -59,17 +59,18 @@ impl World {
 
     /// The same, changed.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let authority = Fake::start(fake::vouch).await;
-        let store = Fake::start(|_| Answer::of(200)).await;
-        let door = Door::Authority(Authority { url: authority.url(), stale: Duration::from_secs(3600) });
+        let authority = FakeServer::start(fake::vouch).await;
+        let store = FakeServer::start(|_| FakeAnswer::of(200)).await;
+        let door =
+            AuthorizationMode::Authority(AuthoritySettings { url: authority.url(), stale: Duration::from_secs(3600) });
         let mut config = Config::new(door);
         config.listen = "127.0.0.1:0".to_owned();
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
-        config.forward = Some(Forward { url: store.url(), tenant: Some("tenant".to_owned()) });
+        config.forward = Some(ForwardSettings { url: store.url(), tenant: Some("tenant".to_owned()) });
         change(&mut config);
         let (clock, handle) = Clock::fixed(NOW_MS);
-        let server = Server::start(config, clock).await.expect("a server");
+        let server = RunningServer::start(config, clock).await.expect("a server");
         Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: TestClient::new() }
     }
 
@@ -103,15 +104,15 @@ impl World {
         self.outbound.http().post(self.external(path))
     }
 
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Told {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> CallerAnswer {
         send(&self.outbound, request).await
     }
 
-    pub(crate) async fn get(&self, url: String) -> Told {
+    pub(crate) async fn get(&self, url: String) -> CallerAnswer {
         self.send(self.outbound.http().get(url)).await
     }
 
-    pub(crate) async fn authorize(&self, cluster: &str, token: &str) -> Told {
+    pub(crate) async fn authorize(&self, cluster: &str, token: &str) -> CallerAnswer {
         self.send(self.post(&format!("/authorize?id={cluster}")).bearer_auth(token)).await
     }
 
@@ -123,12 +124,12 @@ impl World {
     }
 
     /// Uploads these series (see [`body`]) as text.
-    pub(crate) async fn upload(&self, token: &str, series: &[&str]) -> Told {
+    pub(crate) async fn upload(&self, token: &str, series: &[&str]) -> CallerAnswer {
         self.send(self.upload_of(token, TEXT, body::text(series))).await
     }
 
     /// Uploads these series as delimited protobuf in framed snappy.
-    pub(crate) async fn upload_delimited(&self, token: &str, series: &[&str]) -> Told {
+    pub(crate) async fn upload_delimited(&self, token: &str, series: &[&str]) -> CallerAnswer {
         let body = body::framed(&body::delimited(series));
         self.send(self.upload_of(token, DELIMITED, body).header("content-encoding", "snappy")).await
     }
@@ -143,7 +144,7 @@ impl World {
     }
 
     /// Remote-writes these series, as this cluster.
-    pub(crate) async fn receive(&self, cluster: &str, series: &[&str]) -> Told {
+    pub(crate) async fn receive(&self, cluster: &str, series: &[&str]) -> CallerAnswer {
         self.send(self.receive_of(cluster, body::block(&body::write_request(series)))).await
     }
 
@@ -152,7 +153,7 @@ impl World {
     }
 
     /// Remote-writes this request of 2.0, as this cluster.
-    pub(crate) async fn receive_v2(&self, cluster: &str, request: &body_v2::Request) -> Told {
+    pub(crate) async fn receive_v2(&self, cluster: &str, request: &body_v2::Request) -> CallerAnswer {
         self.send(self.receive_v2_of(cluster, request.block())).await
     }
 
@@ -167,7 +168,7 @@ impl World {
         requests.iter().flat_map(|request| body::shown(&body::of_block(&request.body))).collect()
     }
 
-    pub(crate) async fn reload(&self) -> Told {
+    pub(crate) async fn reload(&self) -> CallerAnswer {
         self.send(self.outbound.http().post(self.internal("/-/reload"))).await
     }
 
@@ -183,7 +184,7 @@ impl World {
     }
 }
 
-impl Told {
+impl CallerAnswer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
@@ -193,9 +194,9 @@ impl Told {
     }
 }
 
-pub(crate) async fn send(client: &TestClient, request: reqwest::RequestBuilder) -> Told {
+pub(crate) async fn send(client: &TestClient, request: reqwest::RequestBuilder) -> CallerAnswer {
     let (status, headers, body) = client.send(request).await.expect("an answer");
-    Told { status: status.as_u16(), headers, body: String::from_utf8(body).expect("text") }
+    CallerAnswer { status: status.as_u16(), headers, body: String::from_utf8(body).expect("text") }
 }
 
 /// Whoever asks a server: another library than the one under test.

@@ -1,26 +1,26 @@
 //! What is told of a request that did not succeed: in the log, by the counter, by the registry, in the JSON.
 
-use super::log::Line;
+use super::log::LoggedLine;
 
 /// Whose request it was.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Of {
+pub(crate) enum RefusedCaller {
     Nobody,
     Claimed(&'static str),
     Verified(&'static str),
 }
 
 /// What is expected of one refusal.
-pub(crate) struct Expected {
+pub(crate) struct ExpectedRefusal {
     pub(crate) route: &'static str,
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
-    pub(crate) of: Of,
+    pub(crate) of: RefusedCaller,
     /// Stands in the log's cause.
     pub(crate) cause: &'static str,
 }
 
-impl Expected {
+impl ExpectedRefusal {
     /// The counter's series.
     pub(crate) fn counter(&self) -> String {
         format!("telemeter_refused_requests_total{{handler=\"{}\",reason=\"{}\"}}", self.route, self.reason)
@@ -28,7 +28,12 @@ impl Expected {
 
     /// Holds one refusal to what is expected: the `lines` of the log about it, what its counter says, and what the JSON API,
     /// which `get` asks, tells.
-    pub(crate) async fn check(&self, lines: &[Line], counted: f64, get: impl AsyncFn(String) -> serde_json::Value) {
+    pub(crate) async fn check(
+        &self,
+        lines: &[LoggedLine],
+        counted: f64,
+        get: impl AsyncFn(String) -> serde_json::Value,
+    ) {
         let Self { route, status, reason, of, cause } = *self;
         let what = format!("{route}, {reason}, {of:?}");
         let [line] = lines else { panic!("{what}: one line: {lines:?}") };
@@ -39,9 +44,9 @@ impl Expected {
         assert!(field("cause").expect("a cause").contains(cause), "{what}: {line:?}");
         assert!(field("user_agent").is_some() && field("request_id").is_some_and(|id| !id.is_empty()), "{line:?}");
         let (cluster, claimed) = match of {
-            Of::Nobody => (None, None),
-            Of::Claimed(cluster) => (None, Some(cluster)),
-            Of::Verified(cluster) => (Some(cluster), None),
+            RefusedCaller::Nobody => (None, None),
+            RefusedCaller::Claimed(cluster) => (None, Some(cluster)),
+            RefusedCaller::Verified(cluster) => (Some(cluster), None),
         };
         assert_eq!((field("cluster"), field("claimed_cluster")), (cluster, claimed), "{what}: {line:?}");
 

@@ -8,10 +8,10 @@ mod encode;
 
 use self::distribution::{Distribution, histogram, summary};
 use crate::{
-    error::{Error, Limits, Part},
+    error::{Error, DecodeLimits, TextPart},
     exposition::native_histogram::{NativeHistogram, NativeHistograms},
     labels,
-    protobuf::{NOT_UTF8, Reader, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
+    protobuf::{NOT_UTF8, FieldReader, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
@@ -23,7 +23,7 @@ pub use encode::encode;
 /// # Errors
 /// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::NotUtf8`] for other text in it;
 /// [`Error::Limit`] above one of `limits`.
-pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+pub fn decode<'a>(body: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     decode_with(body, limits, NativeHistograms::Keep, set)
 }
 
@@ -33,16 +33,16 @@ pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> R
 /// As [`decode`].
 pub fn decode_with<'a>(
     body: &'a [u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     native: NativeHistograms,
     set: &mut SeriesSet<'a>,
 ) -> Result<(), Error> {
     set.set_source(body);
-    let mut reader = Reader::new(body);
+    let mut reader = FieldReader::new(body);
     while reader.remaining() > 0 {
         let message = reader.bytes()?;
         let family = Family::of(message, native).map_err(|error| locate(error, message))?;
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
             if number == 4 {
                 let metric = reader.bytes()?;
@@ -65,7 +65,7 @@ fn locate(error: Error, family: &[u8]) -> Error {
     let last = |wanted| labels::fields(family).filter(|(number, _)| *number == wanted).last().map(|(_, text)| text);
     let name = last(1);
     let is_name = name.is_some_and(|name| std::str::from_utf8(name).is_err());
-    let part = if is_name { Part::MetricName } else { Part::Named("the help or the unit") };
+    let part = if is_name { TextPart::MetricName } else { TextPart::Named("the help or the unit") };
     Error::not_utf8("protobuf", None, name, part)
 }
 
@@ -82,14 +82,14 @@ impl<'a> Family<'a> {
     fn of(message: &'a [u8], native: NativeHistograms) -> Result<Self, Error> {
         // As the schema has it, a family that says no type is of type counter.
         let (mut name, mut kind) = (None, 0);
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => {
                     expect(wire, Wire::Bytes)?;
                     name = Some(utf8(reader.bytes()?)?);
                 }
-                2 | 5 => schema::check_field(&mut reader, wire, schema::Kind::Text)?,
+                2 | 5 => schema::check_field(&mut reader, wire, schema::FieldKind::Text)?,
                 3 => {
                     expect(wire, Wire::Varint)?;
                     kind = reader.varint()? as i32;
@@ -118,14 +118,14 @@ fn metric_type(number: i32) -> Result<MetricType, Error> {
 }
 
 /// A value that is there or not, of a message that is there or not.
-type Value = Option<Option<f64>>;
+type OptionalValue = Option<Option<f64>>;
 
-/// What one `Metric` holds, until all of it is read.
+/// What one `MetricFields` holds, until all of it is read.
 #[derive(Default)]
-struct Metric<'a> {
-    gauge: Value,
-    counter: Value,
-    untyped: Value,
+struct MetricFields<'a> {
+    gauge: OptionalValue,
+    counter: OptionalValue,
+    untyped: OptionalValue,
     summary: Option<Distribution>,
     histogram: Option<Distribution>,
     timestamp_ms: Option<i64>,
@@ -137,7 +137,7 @@ struct Metric<'a> {
 fn decode_metric<'a>(
     message: &'a [u8],
     family: &Family<'a>,
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
 ) -> Result<(), Error> {
     limits.check_series(set.len())?;
@@ -160,8 +160,8 @@ fn decode_metric<'a>(
     }
     let front = labels::front(message, limits, set)?;
     limits.check_labels(set.mark() - mark)?;
-    let mut metric = Metric { message, named: family.name.is_some(), ..Metric::default() };
-    let mut reader = Reader::new(&message[front..]);
+    let mut metric = MetricFields { message, named: family.name.is_some(), ..MetricFields::default() };
+    let mut reader = FieldReader::new(&message[front..]);
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
@@ -214,10 +214,10 @@ const fn value_key(kind: MetricType) -> Option<u8> {
 
 /// Reads a `Gauge`, `Counter` or `Untyped`, of which field 1 is the value.
 fn value(
-    reader: &mut Reader<'_>,
+    reader: &mut FieldReader<'_>,
     wire: Wire,
-    value: &mut Value,
-    others: &'static [(u32, schema::Kind)],
+    value: &mut OptionalValue,
+    others: &'static [(u32, schema::FieldKind)],
 ) -> Result<(), Error> {
     expect(wire, Wire::Bytes)?;
     let value = value.get_or_insert(None);
@@ -242,10 +242,10 @@ fn value(
 /// Shows each field of a message to `read`; checks those that it does not read.
 fn fields<'a>(
     message: &'a [u8],
-    others: &'static [(u32, schema::Kind)],
-    mut read: impl FnMut(u32, Wire, &mut Reader<'a>) -> Result<bool, Error>,
+    others: &'static [(u32, schema::FieldKind)],
+    mut read: impl FnMut(u32, Wire, &mut FieldReader<'a>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         if read(number, wire, &mut reader)? {
             continue;
@@ -258,9 +258,9 @@ fn fields<'a>(
     Ok(())
 }
 
-impl<'a> Metric<'a> {
+impl<'a> MetricFields<'a> {
     /// Makes series of what was read; the labels since `mark` are those of the metric.
-    fn finish(&self, mark: usize, family: &Family<'a>, limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    fn finish(&self, mark: usize, family: &Family<'a>, limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
         let kind = family.kind;
         let others = |mine: bool| {
             usize::from(mine)

@@ -21,7 +21,7 @@ pub enum Escaping {
 
 /// What a name names: the old alphabet of metric names has a colon, that of label names has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum NameKind {
     /// A metric.
     Metric,
     /// A label.
@@ -55,7 +55,7 @@ impl Escaping {
     /// Unlike Go: a label name with a colon counts as one of another alphabet, since the text format has no place for it
     /// without quotes; and an empty name becomes one underscore.
     #[must_use]
-    pub fn escape(self, name: &str, named: Named) -> Cow<'_, str> {
+    pub fn escape(self, name: &str, named: NameKind) -> Cow<'_, str> {
         if self == Self::AllowUtf8 || is_known_name(name, named) {
             return Cow::Borrowed(name);
         }
@@ -81,12 +81,12 @@ impl Escaping {
 
 /// Whether the old alphabet knows the name.
 #[must_use]
-pub fn is_known_name(name: &str, named: Named) -> bool {
+pub fn is_known_name(name: &str, named: NameKind) -> bool {
     !name.is_empty() && name.char_indices().all(|(at, c)| is_known(at, c, named))
 }
 
-fn is_known(at: usize, c: char, named: Named) -> bool {
-    c.is_ascii_alphabetic() || c == '_' || c == ':' && named == Named::Metric || c.is_ascii_digit() && at > 0
+fn is_known(at: usize, c: char, named: NameKind) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || c == ':' && named == NameKind::Metric || c.is_ascii_digit() && at > 0
 }
 
 /// One range of an `Accept`.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped_as_prometheus_does() {
-        use Named::{Label, Metric};
+        use NameKind::{Label, Metric};
         for (named, name, underscores, dots, values) in [
             (Metric, "up", "up", "up", "up"),
             (Metric, "node_cpu:rate5m", "node_cpu:rate5m", "node_cpu:rate5m", "node_cpu:rate5m"),
@@ -197,7 +197,7 @@ mod tests {
         fn what_is_escaped_is_of_the_old_alphabet(name in ".{0,12}", accept in ".{0,40}") {
             let _ = Escaping::accepted(&accept);
             for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
-                for named in [Named::Metric, Named::Label] {
+                for named in [NameKind::Metric, NameKind::Label] {
                     let escaped = escaping.escape(&name, named);
                     prop_assert!(is_known_name(&escaped, named), "{}", escaped);
                 }
@@ -208,8 +208,8 @@ mod tests {
         #[test]
         fn values_keep_names_apart(names in proptest::collection::vec("[a_.2e]{0,5}|.{0,3}", 2)) {
             let [one, other] = &names[..] else { unreachable!("two") };
-            prop_assume!(one != other && !is_known_name(one, Named::Label) && !is_known_name(other, Named::Label));
-            let escape = |name| Escaping::Values.escape(name, Named::Label);
+            prop_assume!(one != other && !is_known_name(one, NameKind::Label) && !is_known_name(other, NameKind::Label));
+            let escape = |name| Escaping::Values.escape(name, NameKind::Label);
             prop_assert_ne!(escape(one), escape(other));
         }
     }

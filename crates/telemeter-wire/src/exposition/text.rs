@@ -11,7 +11,7 @@ use std::str::Utf8Error;
 use memchr::{memchr, memchr2};
 
 use crate::{
-    error::{Error, Limits, excerpt},
+    error::{DecodeLimits, Error, excerpt},
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
 
@@ -23,14 +23,14 @@ mod number;
 
 pub(crate) use comment::heads_family;
 pub use encode::{encode, encode_part, put_histogram, put_sample, put_type};
-pub use families::Families;
+pub use families::TextFamilies;
 
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
 /// [`Error::Text`] with the line for what is not of this format, [`Error::DuplicateLabel`] and [`Error::NotUtf8`] among it;
 /// [`Error::Limit`] above one of `limits`.
-pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+pub fn decode<'a>(body: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     let arena = set.arena();
     let mut families = arena.take_families();
     families.clear();
@@ -46,9 +46,9 @@ pub fn decode<'a>(body: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> R
 /// As [`decode`]; lines are counted from the beginning of the body.
 pub fn decode_part<'a>(
     part: &'a [u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
-    families: &mut Families,
+    families: &mut TextFamilies,
 ) -> Result<(), Error> {
     match std::str::from_utf8(part) {
         Ok(text) => lines(text, limits, set, families),
@@ -56,7 +56,12 @@ pub fn decode_part<'a>(
     }
 }
 
-fn lines<'a>(text: &'a str, limits: &Limits, set: &mut SeriesSet<'a>, families: &mut Families) -> Result<(), Error> {
+fn lines<'a>(
+    text: &'a str,
+    limits: &DecodeLimits,
+    set: &mut SeriesSet<'a>,
+    families: &mut TextFamilies,
+) -> Result<(), Error> {
     let mut run = Run { name: "", family: MetricType::Untyped };
     let mut rest = text;
     while !rest.is_empty() {
@@ -72,9 +77,9 @@ fn lines<'a>(text: &'a str, limits: &Limits, set: &mut SeriesSet<'a>, families: 
         };
         if let Err(flaw) = result {
             return Err(match flaw {
-                Flaw::Reason(reason) => Error::Text { line: families.lines, reason },
-                Flaw::DuplicateLabel(label) => Error::DuplicateLabel { line: families.lines, label },
-                Flaw::Limit(error) => error,
+                LineProblem::Reason(reason) => Error::Text { line: families.lines, reason },
+                LineProblem::DuplicateLabel(label) => Error::DuplicateLabel { line: families.lines, label },
+                LineProblem::Limit(error) => error,
             });
         }
     }
@@ -85,9 +90,9 @@ fn lines<'a>(text: &'a str, limits: &Limits, set: &mut SeriesSet<'a>, families: 
 #[cold]
 fn lines_with_other_bytes<'a>(
     part: &'a [u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
-    families: &mut Families,
+    families: &mut TextFamilies,
 ) -> Result<(), Error> {
     let mut text = bumpalo::collections::String::with_capacity_in(part.len(), set.arena().text());
     for line in part.split_inclusive(|byte| *byte == b'\n') {
@@ -122,13 +127,13 @@ struct Run<'a> {
 }
 
 /// What is wrong with a line.
-enum Flaw {
+enum LineProblem {
     Reason(&'static str),
     DuplicateLabel(String),
     Limit(Error),
 }
 
-impl From<Error> for Flaw {
+impl From<Error> for LineProblem {
     fn from(error: Error) -> Self {
         Self::Limit(error)
     }
@@ -163,25 +168,25 @@ fn plain_name(text: &str) -> (&str, &str) {
 fn sample<'a>(
     line: &'a str,
     run: &mut Run<'a>,
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
-    families: &mut Families,
-) -> Result<(), Flaw> {
+    families: &mut TextFamilies,
+) -> Result<(), LineProblem> {
     limits.check_series(set.len())?;
     let mark = set.mark();
     let (mut name, mut rest) = plain_name(line);
     if name.as_bytes().first().is_some_and(u8::is_ascii_digit) {
-        return Err(Flaw::Reason("a metric name begins with a digit"));
+        return Err(LineProblem::Reason("a metric name begins with a digit"));
     }
     if name.is_empty() {
         let Some(inside) = rest.strip_prefix('{') else {
-            return Err(Flaw::Reason("a metric name was expected"));
+            return Err(LineProblem::Reason("a metric name was expected"));
         };
         rest = labels(inside, true, limits, mark, set)?;
         // The name stands among the labels; it moves to the front.
         let pushed = set.pushed_mut(mark);
         let at = pushed.iter().position(|label| label.name == NAME_LABEL);
-        let at = at.ok_or(Flaw::Reason("a sample without a metric name"))?;
+        let at = at.ok_or(LineProblem::Reason("a sample without a metric name"))?;
         pushed[..=at].rotate_right(1);
         name = pushed[0].value;
     } else {
@@ -211,8 +216,9 @@ fn sample<'a>(
         }
     };
     let (value, rest) = token(skip_blanks(rest));
-    let value = number::parse(value).map_err(Flaw::Reason)?;
-    let timestamp_ms = if rest.is_empty() { None } else { Some(timestamp(skip_blanks(rest)).map_err(Flaw::Reason)?) };
+    let value = number::parse(value).map_err(LineProblem::Reason)?;
+    let timestamp_ms =
+        if rest.is_empty() { None } else { Some(timestamp(skip_blanks(rest)).map_err(LineProblem::Reason)?) };
     limits.check_held(set.mark())?;
     set.finish(mark, kind, Points::Sample(Sample { value, timestamp_ms }));
     Ok(())
@@ -228,10 +234,10 @@ fn timestamp(text: &str) -> Result<i64, &'static str> {
 }
 
 /// The label that says a bucket's bound or a quantile, where there is one, has to be a number.
-fn check_bound(label: &str, reason: &'static str, labels: &[Label<'_>]) -> Result<(), Flaw> {
+fn check_bound(label: &str, reason: &'static str, labels: &[Label<'_>]) -> Result<(), LineProblem> {
     let mut bounds = labels.iter().filter(|other| other.name == label);
     let is_number = bounds.all(|bound| number::parse(bound.value).is_ok());
-    if is_number { Ok(()) } else { Err(Flaw::Reason(reason)) }
+    if is_number { Ok(()) } else { Err(LineProblem::Reason(reason)) }
 }
 
 const NAME_BYTES: [bool; 256] = {
@@ -254,10 +260,10 @@ const fn is_name_byte(byte: u8) -> bool {
 fn labels<'a>(
     mut rest: &'a str,
     mut nameless: bool,
-    limits: &Limits,
+    limits: &DecodeLimits,
     mark: usize,
     set: &mut SeriesSet<'a>,
-) -> Result<&'a str, Flaw> {
+) -> Result<&'a str, LineProblem> {
     let (mut before, mut ascending) = ("", true);
     loop {
         rest = skip_blanks(rest);
@@ -269,10 +275,10 @@ fn labels<'a>(
         rest = skip_blanks(behind);
         let label = if let Some(behind) = rest.strip_prefix('=') {
             if name == NAME_LABEL {
-                return Err(Flaw::Reason("the label name __name__ is reserved"));
+                return Err(LineProblem::Reason("the label name __name__ is reserved"));
             }
             let Some(inside) = skip_blanks(behind).strip_prefix('"') else {
-                return Err(Flaw::Reason("a label value without its quote"));
+                return Err(LineProblem::Reason("a label value without its quote"));
             };
             let (value, behind) = quoted(inside, set)?;
             rest = behind;
@@ -283,7 +289,7 @@ fn labels<'a>(
             nameless = false;
             Label { name: NAME_LABEL, value: name }
         } else {
-            return Err(Flaw::Reason("a label without a value"));
+            return Err(LineProblem::Reason("a label without a value"));
         };
         limits.check_labels(set.mark() - mark + 1)?;
         limits.check_label(label.name.as_bytes(), label.value.as_bytes())?;
@@ -292,7 +298,7 @@ fn labels<'a>(
         match rest.as_bytes().first() {
             Some(b',') => rest = &rest[1..],
             Some(b'}') => {}
-            _ => return Err(Flaw::Reason("a comma or a closing brace was expected")),
+            _ => return Err(LineProblem::Reason("a comma or a closing brace was expected")),
         }
     }
     if ascending { Ok(rest) } else { check_duplicates(set.pushed(mark)).map(|()| rest) }
@@ -300,14 +306,14 @@ fn labels<'a>(
 
 /// The name of a label, or of a metric in braces.
 #[inline]
-fn label_name<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), Flaw> {
+fn label_name<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), LineProblem> {
     let (name, behind) = match text.strip_prefix('"') {
         Some(inside) => quoted(inside, set)?,
         None => text.split_at(text.bytes().position(|byte| !is_name_byte(byte) || byte == b':').unwrap_or(text.len())),
     };
     let is_plain = !text.starts_with('"');
     if name.is_empty() || is_plain && name.as_bytes()[0].is_ascii_digit() {
-        return Err(Flaw::Reason("a label name was expected"));
+        return Err(LineProblem::Reason("a label name was expected"));
     }
     Ok((name, behind))
 }
@@ -321,18 +327,18 @@ fn is_before(one: &str, other: &str) -> bool {
 
 /// No two labels may have the same name. Asked only of labels that are not sorted.
 #[cold]
-fn check_duplicates(labels: &[Label<'_>]) -> Result<(), Flaw> {
+fn check_duplicates(labels: &[Label<'_>]) -> Result<(), LineProblem> {
     let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Flaw::DuplicateLabel(excerpt(pair[0].as_bytes()))),
+        Some(pair) => Err(LineProblem::DuplicateLabel(excerpt(pair[0].as_bytes()))),
         None => Ok(()),
     }
 }
 
 /// The text up to the closing quote, and what stands behind that. It is copied only where something is escaped.
-fn quoted<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), Flaw> {
-    const OPEN: Flaw = Flaw::Reason("a quote that is not closed");
+fn quoted<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), LineProblem> {
+    const OPEN: LineProblem = LineProblem::Reason("a quote that is not closed");
     let first = memchr2(b'"', b'\\', text.as_bytes()).ok_or(OPEN)?;
     if text.as_bytes()[first] == b'"' {
         return Ok((&text[..first], &text[first + 1..]));
@@ -355,7 +361,7 @@ fn quoted<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), 
             Some(b'\\') => '\\',
             Some(b'"') => '"',
             Some(b'n') => '\n',
-            _ => return Err(Flaw::Reason(BAD_ESCAPE)),
+            _ => return Err(LineProblem::Reason(BAD_ESCAPE)),
         });
         rest = &rest[next + 2..];
     }

@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 
-use super::{SAMPLE, Samples, TIMESTAMP, VALUE};
+use super::{FloatSamples, SAMPLE, TIMESTAMP, VALUE};
 use crate::{
-    error::{Error, Limits},
+    error::{DecodeLimits, Error},
     labels,
-    protobuf::{Reader, TIMESTAMP_LEN, Wire, timestamp, varint_len},
+    protobuf::{FieldReader, TIMESTAMP_LEN, Wire, timestamp, varint_len},
     series::{Encoded, Label, MetricType, Points, Sample, SeriesSet},
 };
 
 /// The places of the series of one message, in its order. Its room is used again for the next message.
 #[derive(Debug, Default)]
 pub struct Layout {
-    series: Vec<Placed>,
+    series: Vec<SeriesLayout>,
 }
 
 /// Where a series stands: its labels, and behind them its points. No message has 4 GiB: its bytes are capped far below.
 #[derive(Clone, Copy, Debug)]
-struct Placed {
+struct SeriesLayout {
     labels: u32,
     points: u32,
     end: u32,
@@ -57,14 +57,14 @@ impl Layout {
     /// Bytes of room held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.series.capacity() * size_of::<Placed>()
+        self.series.capacity() * size_of::<SeriesLayout>()
     }
 
     /// Adds a series: where its labels stand, and where its points end, which begin behind them.
     #[inline]
     pub fn push(&mut self, labels: Range<usize>, end: usize, kind: MetricType) {
         let (start, points, end) = (labels.start as u32, labels.end as u32, end as u32);
-        self.series.push(Placed { labels: start, points, end, kind });
+        self.series.push(SeriesLayout { labels: start, points, end, kind });
     }
 
     /// Follows bytes that are taken out of the message: `ranges`, in ascending order, each of whole series.
@@ -101,7 +101,7 @@ impl Layout {
     /// The series of `message`, which is the one that this was made of.
     pub fn series<'m>(&self, message: &'m [u8]) -> impl ExactSizeIterator<Item = EncodedSeries<'m>> {
         let part = |from: u32, to: u32| message.get(from as usize..to as usize).unwrap_or_default();
-        self.series.iter().map(move |&Placed { labels, points, end, kind }| EncodedSeries {
+        self.series.iter().map(move |&SeriesLayout { labels, points, end, kind }| EncodedSeries {
             kind,
             labels: part(labels, points),
             points: part(points, end),
@@ -113,10 +113,10 @@ impl<'m> EncodedSeries<'m> {
     /// Its float samples, in order; those of native histograms are not among them.
     #[must_use]
     #[inline]
-    pub fn samples(&self) -> Samples<'m> {
+    pub fn samples(&self) -> FloatSamples<'m> {
         match plain(self.points) {
-            Some(sample) => Samples { single: Some(sample), fields: Reader::new(&[]) },
-            None => Samples { single: None, fields: Reader::new(self.points) },
+            Some(sample) => FloatSamples { single: Some(sample), fields: FieldReader::new(&[]) },
+            None => FloatSamples { single: None, fields: FieldReader::new(self.points) },
         }
     }
 }
@@ -145,7 +145,7 @@ fn plain(points: &[u8]) -> Option<Sample> {
 /// # Errors
 /// [`Error::Protobuf`] or [`Error::NotUtf8`] for bytes that are no labels.
 pub fn read_labels<'m>(encoded: &'m [u8], into: &mut Vec<Label<'m>>) -> Result<bool, Error> {
-    let no_limits = Limits {
+    let no_limits = DecodeLimits {
         series: usize::MAX,
         labels: usize::MAX,
         text_bytes: usize::MAX,
@@ -154,7 +154,7 @@ pub fn read_labels<'m>(encoded: &'m [u8], into: &mut Vec<Label<'m>>) -> Result<b
         label_name_bytes: usize::MAX,
         label_value_bytes: usize::MAX,
     };
-    let (mut reader, mut plain) = (Reader::new(encoded), true);
+    let (mut reader, mut plain) = (FieldReader::new(encoded), true);
     while !reader.rest().is_empty() {
         let before = reader.remaining();
         let Some((1, Wire::Bytes)) = reader.field()? else { return Err(Error::protobuf("a field that is no label")) };
@@ -183,11 +183,11 @@ mod tests {
         series::Arena,
     };
 
-    type Owned = (Vec<(String, String)>, Vec<(Option<i64>, u64)>);
+    type OwnedLayout = (Vec<(String, String)>, Vec<(Option<i64>, u64)>);
 
     /// The series of a message, read through a layout, and decoded.
-    fn both(layout: &Layout, message: &[u8]) -> (Vec<Owned>, Vec<Owned>) {
-        let own = |labels: &[Label<'_>], samples: Samples<'_>| {
+    fn both(layout: &Layout, message: &[u8]) -> (Vec<OwnedLayout>, Vec<OwnedLayout>) {
+        let own = |labels: &[Label<'_>], samples: FloatSamples<'_>| {
             let labels = labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
             (labels, samples.map(|sample| (sample.timestamp_ms, sample.value.to_bits())).collect())
         };
@@ -199,7 +199,7 @@ mod tests {
         let placed = placed.collect();
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        decode(message, &Limits::default(), &mut set).unwrap();
+        decode(message, &DecodeLimits::default(), &mut set).unwrap();
         (placed, set.iter().map(|series| own(series.labels, series.samples())).collect())
     }
 
@@ -229,7 +229,7 @@ mod tests {
             prop_assert_eq!(placed, decoded);
             // The same message, decoded and not changed.
             let mut again = SeriesSet::new_in(&arena);
-            decode(&message, &Limits::default(), &mut again).unwrap();
+            decode(&message, &DecodeLimits::default(), &mut again).unwrap();
             prop_assert!(is_unchanged(&again));
             layout.of_unchanged(&again);
             let (placed, decoded) = both(&layout, &message);

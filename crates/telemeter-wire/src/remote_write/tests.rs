@@ -31,7 +31,7 @@ fn through(series: &[u8], change: impl FnOnce(&mut SeriesSet<'_>)) -> Vec<u8> {
     let message = field(1, series);
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(&message, &Limits::default(), &mut set).expect("a message");
+    decode(&message, &DecodeLimits::default(), &mut set).expect("a message");
     change(&mut set);
     let mut out = Vec::new();
     encode(&set, &mut out);
@@ -97,21 +97,21 @@ fn metadata_is_counted() {
     let message = [field(3, &field(2, b"up")), field(3, b"")].concat();
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    assert_eq!(decode(&message, &Limits::default(), &mut set), Ok(Metadata { entries: 2 }));
+    assert_eq!(decode(&message, &DecodeLimits::default(), &mut set), Ok(RequestMetadata { entries: 2 }));
     assert!(set.is_empty());
 }
 
 #[test]
 fn holds_the_limits() {
     fn check(message: &[u8], what: &'static str, limit: usize) {
-        let limits = Limits {
+        let limits = DecodeLimits {
             series: 2,
             labels: 5,
             text_bytes: 1 << 20,
             labels_per_series: 3,
             label_name_bytes: 8,
             label_value_bytes: 6,
-            ..Limits::default()
+            ..DecodeLimits::default()
         };
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -148,7 +148,7 @@ fn a_message_that_nobody_changed_is_known() {
     let check = |message: &[u8], change: fn(&mut SeriesSet<'_>), unchanged: bool| {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        decode(message, &Limits::default(), &mut set).expect("a message");
+        decode(message, &DecodeLimits::default(), &mut set).expect("a message");
         change(&mut set);
         assert_eq!(is_unchanged(&set), unchanged, "{message:02x?}");
         let mut out = Vec::new();
@@ -203,7 +203,7 @@ mod what_was_sent {
 
     /// What is done to each series between its decoding and its encoding.
     #[derive(Clone, Debug)]
-    enum Change {
+    enum SeriesChange {
         Reverse,
         Rotate(usize),
         Without(usize),
@@ -211,37 +211,37 @@ mod what_was_sent {
         Insert(usize),
     }
 
-    fn change() -> impl Strategy<Value = Change> {
+    fn change() -> impl Strategy<Value = SeriesChange> {
         prop_oneof![
-            Just(Change::Reverse),
-            (0..9_usize).prop_map(Change::Rotate),
-            (0..9_usize).prop_map(Change::Without),
-            (0..9_usize).prop_map(Change::Value),
-            (0..9_usize).prop_map(Change::Insert),
+            Just(SeriesChange::Reverse),
+            (0..9_usize).prop_map(SeriesChange::Rotate),
+            (0..9_usize).prop_map(SeriesChange::Without),
+            (0..9_usize).prop_map(SeriesChange::Value),
+            (0..9_usize).prop_map(SeriesChange::Insert),
         ]
     }
 
-    fn apply<'a>(series: &mut crate::SeriesMut<'_, 'a>, change: &Change, text: &'a str) {
+    fn apply<'a>(series: &mut crate::SeriesMut<'_, 'a>, change: &SeriesChange, text: &'a str) {
         let len = series.labels().len();
         match *change {
-            Change::Reverse => drop(series.reorder_if(|labels| {
+            SeriesChange::Reverse => drop(series.reorder_if(|labels| {
                 labels.reverse();
                 Some(())
             })),
-            Change::Rotate(by) => drop(series.reorder_if(|labels| {
+            SeriesChange::Rotate(by) => drop(series.reorder_if(|labels| {
                 labels.rotate_left(by % len.max(1));
                 (by > 0).then_some(())
             })),
-            Change::Without(index) => {
+            SeriesChange::Without(index) => {
                 let mut at = 0;
                 series.retain_labels(|_| {
                     at += 1;
                     at - 1 != index
                 });
             }
-            Change::Value(index) if index < len => series.labels_mut()[index].value = text,
-            Change::Value(_) => {}
-            Change::Insert(index) => series.insert_label(index, Label::new("inserted", text)),
+            SeriesChange::Value(index) if index < len => series.labels_mut()[index].value = text,
+            SeriesChange::Value(_) => {}
+            SeriesChange::Insert(index) => series.insert_label(index, Label::new("inserted", text)),
         }
     }
 
@@ -273,7 +273,7 @@ mod what_was_sent {
             delimited::encode(&set, &mut body);
             drop(set);
             let mut set = SeriesSet::new_in(&arena);
-            delimited::decode(&body, &Limits::default(), &mut set).expect("our own families");
+            delimited::decode(&body, &DecodeLimits::default(), &mut set).expect("our own families");
             set.retain_mut(|series| {
                 changes.iter().for_each(|change| apply(series, change, "of ours"));
                 true
@@ -281,7 +281,7 @@ mod what_was_sent {
             let (mut message, other) = (Vec::new(), Arena::new());
             encode(&set, &mut message);
             let mut again = SeriesSet::new_in(&other);
-            decode(&message, &Limits::default(), &mut again).expect("our own message");
+            decode(&message, &DecodeLimits::default(), &mut again).expect("our own message");
             prop_assert_eq!(set.len(), again.len());
             for (one, other) in set.iter().zip(again.iter()) {
                 prop_assert_eq!(one.labels, other.labels);
@@ -295,25 +295,25 @@ mod what_was_sent {
 fn a_plain_series_is_held_to_the_limits() {
     let series = [label("__name__", "up"), label("a", "b"), sample_at(1_795_330_870_734)].concat();
     let message = field(1, &series).repeat(2);
-    let check = |limits: Limits, expected: Result<(), Error>| {
+    let check = |limits: DecodeLimits, expected: Result<(), Error>| {
         let arena = Arena::new();
         let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
         assert_eq!(decoded.map(|_| ()), expected);
     };
-    let (limits, over) = (Limits::default, |what, limit| Err(Error::Limit { what, limit }));
+    let (limits, over) = (DecodeLimits::default, |what, limit| Err(Error::Limit { what, limit }));
     let bytes = 2 * series.len();
-    check(Limits { labels: 4, labels_per_series: 2, series: 2, text_bytes: bytes, ..limits() }, Ok(()));
-    check(Limits { labels: 3, ..limits() }, over("labels", 3));
-    check(Limits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
-    check(Limits { series: 1, ..limits() }, over("series", 1));
-    check(Limits { text_bytes: bytes - 1, ..limits() }, over("bytes in all labels", bytes - 1));
+    check(DecodeLimits { labels: 4, labels_per_series: 2, series: 2, text_bytes: bytes, ..limits() }, Ok(()));
+    check(DecodeLimits { labels: 3, ..limits() }, over("labels", 3));
+    check(DecodeLimits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
+    check(DecodeLimits { series: 1, ..limits() }, over("series", 1));
+    check(DecodeLimits { text_bytes: bytes - 1, ..limits() }, over("bytes in all labels", bytes - 1));
 }
 
 #[test]
 fn text_that_is_not_utf_8_is_named() {
     fn check(message: &[u8], expected: &str) {
         let arena = Arena::new();
-        let error = decode(message, &Limits::default(), &mut SeriesSet::new_in(&arena)).expect_err(expected);
+        let error = decode(message, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena)).expect_err(expected);
         assert_eq!(error.to_string(), format!("not valid protobuf: text that is not UTF-8 in {expected}"));
     }
     let raw = |name: &[u8], value: &[u8]| field(1, &[field(1, name), field(2, value)].concat());

@@ -18,9 +18,9 @@ mod writer;
 pub use writer::{RequestBuilder, RequestWriter};
 
 use crate::{
-    error::{Error, Limits, ReferenceError, excerpt},
+    error::{DecodeLimits, Error, ReferenceError, excerpt},
     labels::fields,
-    protobuf::{NOT_UTF8, Reader, Wire, expect, utf8},
+    protobuf::{FieldReader, NOT_UTF8, Wire, expect, utf8},
     series::{Points, SeriesSet},
 };
 
@@ -54,7 +54,7 @@ pub struct Keep {
 /// # Errors
 /// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Reference`] for
 /// symbols or references that are not as the specification wants them; [`Error::Limit`] above one of `limits`.
-pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
+pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
     decode_keeping(message, Keep::default(), limits, set, None)
 }
 
@@ -65,7 +65,7 @@ pub fn decode<'a>(message: &'a [u8], limits: &Limits, set: &mut SeriesSet<'a>) -
 /// As [`decode`]; [`Error::Reference`] only for what is wrong with the symbols themselves.
 pub fn decode_partial<'a>(
     message: &'a [u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
     refused: &mut dyn FnMut(ReferenceError),
 ) -> Result<Contents, Error> {
@@ -79,7 +79,7 @@ pub fn decode_partial<'a>(
 pub fn decode_keeping<'a>(
     message: &'a [u8],
     keep: Keep,
-    limits: &Limits,
+    limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
     refused: Option<&mut dyn FnMut(ReferenceError)>,
 ) -> Result<Contents, Error> {
@@ -98,8 +98,8 @@ pub fn decode_keeping<'a>(
 }
 
 /// The table of symbols, wherever in the message its entries stand.
-fn read_symbols<'a>(message: &'a [u8], limits: &Limits, symbols: &mut Vec<&'a str>) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
+fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<&'a str>) -> Result<(), Error> {
+    let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         if number != 4 {
             reader.skip(number, wire)?;
@@ -133,7 +133,7 @@ fn read_series<'a>(
     set: &mut SeriesSet<'a>,
     mut refused: Option<&mut dyn FnMut(ReferenceError)>,
 ) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         if number != 5 {
             reader.skip(number, wire)?;

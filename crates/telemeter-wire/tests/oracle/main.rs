@@ -11,10 +11,10 @@ pub(crate) mod random;
 use messages::{MetricFamily, WriteRequest};
 use messages_v2::Request;
 use prost::Message;
-use random::Random;
+use random::SplitMix64;
 use telemeter_wire::{
-    Arena, Error, Label, Limits, Points, SeriesSet,
-    exposition::{self, Format},
+    Arena, DecodeLimits, Error, Label, Points, SeriesSet,
+    exposition::{self, ExpositionFormat},
     remote_write, snappy,
 };
 
@@ -126,7 +126,7 @@ fn library_families(mut body: &[u8]) -> Result<Vec<MetricFamily>, prost::DecodeE
 pub(crate) fn check_families(body: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let ours = exposition::decode(Format::Delimited, body, &NO_LIMITS, &mut set);
+    let ours = exposition::decode(ExpositionFormat::Delimited, body, &NO_LIMITS, &mut set);
     match (ours, library_families(body)) {
         (Ok(()), Ok(families)) => {
             let expected: Vec<_> = families.iter().flat_map(messages::series_of).collect();
@@ -169,7 +169,7 @@ pub(crate) fn check_families(body: &[u8], context: &str) {
 #[test]
 fn remote_write_agrees_with_the_library_on_random_messages() {
     for seed in 0..messages() {
-        let message = Random::new(seed).write_request().encode_to_vec();
+        let message = SplitMix64::new(seed).write_request().encode_to_vec();
         check_write_request(&message, &format!("seed {seed}"));
     }
 }
@@ -177,7 +177,7 @@ fn remote_write_agrees_with_the_library_on_random_messages() {
 #[test]
 fn remote_write_agrees_with_the_library_on_mutated_messages() {
     for seed in 0..mutations() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut message = random.write_request().encode_to_vec();
         random.mutate(&mut message);
         check_write_request(&message, &format!("seed {seed}"));
@@ -187,7 +187,7 @@ fn remote_write_agrees_with_the_library_on_mutated_messages() {
 #[test]
 fn remote_write_2_0_agrees_with_the_library_on_random_messages() {
     for seed in 0..messages() {
-        let message = Random::new(seed).request().encode_to_vec();
+        let message = SplitMix64::new(seed).request().encode_to_vec();
         check_request(&message, &format!("seed {seed}"));
     }
 }
@@ -195,7 +195,7 @@ fn remote_write_2_0_agrees_with_the_library_on_random_messages() {
 #[test]
 fn remote_write_2_0_agrees_with_the_library_on_mutated_messages() {
     for seed in 0..mutations() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut message = random.request().encode_to_vec();
         random.mutate(&mut message);
         check_request(&message, &format!("seed {seed}"));
@@ -206,7 +206,7 @@ fn remote_write_2_0_agrees_with_the_library_on_mutated_messages() {
 #[test]
 fn both_versions_are_equal_in_what_the_store_gets() {
     for seed in 0..messages() {
-        let request = Random::new(seed).request();
+        let request = SplitMix64::new(seed).request();
         let Some(of_1_0) = request.in_1_0() else { continue };
         let (of_1_0, message) = (of_1_0.encode_to_vec(), request.encode_to_vec());
         let (arena, other) = (Arena::new(), Arena::new());
@@ -227,14 +227,14 @@ fn both_versions_are_equal_in_what_the_store_gets() {
 #[test]
 fn families_agree_with_the_library_on_random_messages() {
     for seed in 0..messages() {
-        check_families(&Random::new(seed).families(), &format!("seed {seed}"));
+        check_families(&SplitMix64::new(seed).families(), &format!("seed {seed}"));
     }
 }
 
 #[test]
 fn families_agree_with_the_library_on_mutated_messages() {
     for seed in 0..mutations() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut body = random.families();
         random.mutate(&mut body);
         check_families(&body, &format!("seed {seed}"));
@@ -245,18 +245,18 @@ fn families_agree_with_the_library_on_mutated_messages() {
 fn no_mutated_text_or_snappy_makes_it_panic() {
     let (mut encoder, mut out) = (snappy::Encoder::new(), Vec::new());
     for seed in 0..mutations() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let body = random.families();
         let arena = Arena::new();
         let mut text = Vec::new();
         {
             let mut set = SeriesSet::new_in(&arena);
-            exposition::decode(Format::Delimited, &body, &NO_LIMITS, &mut set).expect("a body");
+            exposition::decode(ExpositionFormat::Delimited, &body, &NO_LIMITS, &mut set).expect("a body");
             exposition::text::encode(&set, &mut text);
         }
         random.mutate(&mut text);
         let mut set = SeriesSet::new_in(&arena);
-        let _ = exposition::decode(Format::Text, &text, &NO_LIMITS, &mut set);
+        let _ = exposition::decode(ExpositionFormat::Text, &text, &NO_LIMITS, &mut set);
         for framed in [false, true] {
             let mut compressed = Vec::new();
             if framed {

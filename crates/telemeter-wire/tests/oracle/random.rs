@@ -5,9 +5,9 @@ use prost::Message;
 use super::messages::*;
 
 /// `SplitMix64`: small, and the same everywhere.
-pub(crate) struct Random(u64);
+pub(crate) struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }

@@ -30,7 +30,7 @@ const LIMIT: &str = "--limit-bytes=67108864";
 
 #[tokio::main]
 async fn main() {
-    let server = Server::start();
+    let server = RecordingServer::start();
     let sample = payload::sample();
     let rows = [
         measure("one cluster's metrics", &sample, "20ms", 400, &server).await,
@@ -42,7 +42,7 @@ async fn main() {
     );
     let mut json = String::from("[");
     for row in &rows {
-        let Row { name, bytes, cycles, cpu_micros, memory: [resident, peak] } = row;
+        let ClientBenchRow { name, bytes, cycles, cpu_micros, memory: [resident, peak] } = row;
         println!("{name:<24} {bytes:>9} {cycles:>9} {cpu_micros:>12.0} {resident:>11.1} {peak:>11.1}");
         let separator = if json.len() > 1 { "," } else { "" };
         let _ = write!(
@@ -57,7 +57,7 @@ async fn main() {
 }
 
 /// What a client came to.
-struct Row {
+struct ClientBenchRow {
     name: &'static str,
     bytes: usize,
     cycles: u64,
@@ -66,7 +66,13 @@ struct Row {
 }
 
 /// Lets a client run so many cycles, begun this far apart; the first is not counted.
-async fn measure(name: &'static str, sample: &str, interval: &str, cycles: u64, server: &Server) -> Row {
+async fn measure(
+    name: &'static str,
+    sample: &str,
+    interval: &str,
+    cycles: u64,
+    server: &RecordingServer,
+) -> ClientBenchRow {
     let body = stamped(sample);
     let bytes = body.len();
     let (from, scrapes) = prometheus(body).await;
@@ -94,7 +100,7 @@ async fn measure(name: &'static str, sample: &str, interval: &str, cycles: u64, 
     let cpu_micros = (process::cpu(&client.0) - cpu).as_secs_f64() * 1e6 / cycles as f64;
     let memory = process::memory(&client.0);
     process::end(&mut client.0);
-    Row { name, bytes, cycles, cpu_micros, memory }
+    ClientBenchRow { name, bytes, cycles, cpu_micros, memory }
 }
 
 /// Answers every scrape with this body, and counts them.
@@ -109,9 +115,9 @@ async fn prometheus(body: String) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = listen::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new().route("/federate", federate);
-    tokio::spawn(
-        async move { listen::serve(listener, router, listen::Limits::default(), std::future::pending()).await },
-    );
+    tokio::spawn(async move {
+        listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()).await
+    });
     (address, scrapes)
 }
 
@@ -158,13 +164,13 @@ fn many(series: usize) -> String {
 }
 
 /// A server that takes everything and keeps a little of it.
-struct Server {
+struct RecordingServer {
     /// Held: it ends with this.
     _child: Started,
     address: SocketAddr,
 }
 
-impl Server {
+impl RecordingServer {
     fn start() -> Self {
         let [address, internal] = [process::free_port(), process::free_port()];
         let child = Command::new(env!("CARGO_BIN_EXE_telemeter-server"))

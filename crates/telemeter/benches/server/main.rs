@@ -39,7 +39,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::payload::{CLUSTER, Payload};
+use self::payload::{BenchBodies, CLUSTER};
 
 /// What the stub authority knows.
 const TOKEN: &str = "a";
@@ -57,20 +57,20 @@ async fn main() {
     let authority_at = authority.local_addr().expect("an address");
     tokio::spawn(async move {
         let router = mock::router([TOKEN.into()]);
-        listen::serve(authority, router, listen::Limits::default(), std::future::pending()).await;
+        listen::serve(authority, router, listen::ListenLimits::default(), std::future::pending()).await;
     });
     let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let store_at = store.local_addr().expect("an address");
-    let counts = Arc::new(sink::Counts::default());
+    let counts = Arc::new(sink::SinkCounts::default());
     tokio::spawn(sink::serve(store, counts.clone()));
 
-    let place = Place { folder: folder.path(), authority: authority_at, store: store_at };
-    let server = Server::start(&place, &[]).await;
+    let place = ServerDir { folder: folder.path(), authority: authority_at, store: store_at };
+    let server = MeasuredServer::start(&place, &[]).await;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let sample = payload::sample();
-    let payload = Payload::new(&sample, now_ms);
+    let payload = BenchBodies::new(&sample, now_ms);
     let tenfold: Vec<String> = (0..10).map(|copy| copy.to_string()).collect();
-    let tenfold = Payload::copies(&sample, &tenfold, now_ms);
+    let tenfold = BenchBodies::copies(&sample, &tenfold, now_ms);
     println!(
         "{} series, {} bytes as an upload, {} bytes as a remote write; {CONNECTIONS} connections",
         payload.series,
@@ -79,7 +79,7 @@ async fn main() {
     );
     let asks: Vec<Ask> = asks(&server, &payload, &tenfold).await;
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
-    let mut best: Vec<Option<Row>> = asks.iter().map(|_| None).collect();
+    let mut best: Vec<Option<RequestRow>> = asks.iter().map(|_| None).collect();
     let mut allocated = Vec::new();
     for _ in 0..ROUNDS {
         for (ask, best) in asks.iter().zip(&mut best) {
@@ -93,7 +93,7 @@ async fn main() {
     for ask in &asks {
         allocated.push(allocations::of(&place, ask).await);
     }
-    let rows: Vec<Row> = best.into_iter().flatten().collect();
+    let rows: Vec<RequestRow> = best.into_iter().flatten().collect();
     report(&rows, &allocated, &server, &counts);
 }
 
@@ -108,7 +108,7 @@ struct Ask {
     body: Bytes,
 }
 
-async fn asks(server: &Server, payload: &Payload, tenfold: &Payload) -> Vec<Ask> {
+async fn asks(server: &MeasuredServer, payload: &BenchBodies, tenfold: &BenchBodies) -> Vec<Ask> {
     let authorize = |name, anew| Ask {
         name,
         path: "/authorize?id=",
@@ -119,8 +119,8 @@ async fn asks(server: &Server, payload: &Payload, tenfold: &Payload) -> Vec<Ask>
     };
     let known = authorize("authorize: a known cluster", false);
     let granted = server.ask(&known).await;
-    let exchange = telemeter_auth::exchange::Exchange::from_json(&granted).expect("a grant");
-    let upload = |name, payload: &Payload| Ask {
+    let exchange = telemeter_auth::exchange::TokenResponse::from_json(&granted).expect("a grant");
+    let upload = |name, payload: &BenchBodies| Ask {
         name,
         path: "/upload",
         anew: false,
@@ -131,7 +131,7 @@ async fn asks(server: &Server, payload: &Payload, tenfold: &Payload) -> Vec<Ask>
         ],
         body: payload.upload.clone().into(),
     };
-    let receive = |name, payload: &Payload| Ask {
+    let receive = |name, payload: &BenchBodies| Ask {
         name,
         path: "/metrics/v1/receive",
         anew: false,
@@ -159,7 +159,7 @@ fn composite_token() -> String {
 }
 
 /// What one way in came to.
-struct Row {
+struct RequestRow {
     name: &'static str,
     requests: u64,
     per_second: f64,
@@ -168,24 +168,24 @@ struct Row {
 }
 
 /// Where servers are started.
-struct Place<'p> {
+struct ServerDir<'p> {
     folder: &'p std::path::Path,
     authority: SocketAddr,
     store: SocketAddr,
 }
 
 /// The process that is measured.
-struct Server {
+struct MeasuredServer {
     child: Child,
     address: SocketAddr,
     asked: Arc<AtomicU64>,
     log: PathBuf,
 }
 
-impl Server {
+impl MeasuredServer {
     /// A server that signs with a key of the folder's, so that a token of one is good for the next.
-    async fn start(place: &Place<'_>, environment: &[(&str, &str)]) -> Self {
-        let Place { folder, authority, store } = place;
+    async fn start(place: &ServerDir<'_>, environment: &[(&str, &str)]) -> Self {
+        let ServerDir { folder, authority, store } = place;
         let (rules, key, log) = (folder.join("rules.txt"), folder.join("key.der"), folder.join("log"));
         fs::write(&rules, payload::rules()).expect("written");
         if !key.exists() {
@@ -229,12 +229,12 @@ impl Server {
 
     /// One request.
     async fn ask(&self, ask: &Ask) -> Bytes {
-        let mut connection = Connection::open(self.address).await;
+        let mut connection = KeptConnection::open(self.address).await;
         connection.ask(ask, 0).await
     }
 
     /// Asks for so long, on all connections.
-    async fn load(&self, ask: &Ask, duration: Duration) -> Row {
+    async fn load(&self, ask: &Ask, duration: Duration) -> RequestRow {
         let cpu = process::cpu(&self.child);
         let started = Instant::now();
         let mut connections = JoinSet::new();
@@ -242,7 +242,7 @@ impl Server {
             let (address, asked) = (self.address, self.asked.clone());
             let ask = Ask { authorization: ask.authorization.clone(), body: ask.body.clone(), ..*ask };
             connections.spawn(async move {
-                let mut connection = Connection::open(address).await;
+                let mut connection = KeptConnection::open(address).await;
                 let mut latency = Histogram::<u64>::new(3).expect("three digits");
                 while started.elapsed() < duration {
                     let asked = asked.fetch_add(1, Ordering::Relaxed);
@@ -259,11 +259,11 @@ impl Server {
         }
         let (took, requests) = (started.elapsed(), latency.len());
         let cpu_micros = (process::cpu(&self.child) - cpu).as_secs_f64() * 1e6 / requests as f64;
-        Row { name: ask.name, requests, per_second: requests as f64 / took.as_secs_f64(), cpu_micros, latency }
+        RequestRow { name: ask.name, requests, per_second: requests as f64 / took.as_secs_f64(), cpu_micros, latency }
     }
 }
 
-impl Drop for Server {
+impl Drop for MeasuredServer {
     fn drop(&mut self) {
         // There is nothing to be done about a server that is gone already.
         let _ = self.child.kill();
@@ -272,12 +272,12 @@ impl Drop for Server {
 }
 
 /// One keep-alive connection to the server.
-struct Connection {
+struct KeptConnection {
     open: http1::SendRequest<Full<Bytes>>,
     host: String,
 }
 
-impl Connection {
+impl KeptConnection {
     async fn open(address: SocketAddr) -> Self {
         // From an address of its own, as clusters are: of one address only so many new clusters are asked about a second.
         static OPENED: AtomicU64 = AtomicU64::new(0);
@@ -314,15 +314,15 @@ impl Connection {
     }
 }
 
-fn report(rows: &[Row], allocated: &[f64], server: &Server, counts: &sink::Counts) {
-    let millis = |row: &Row, quantile| row.latency.value_at_quantile(quantile) as f64 / 1000.0;
+fn report(rows: &[RequestRow], allocated: &[f64], server: &MeasuredServer, counts: &sink::SinkCounts) {
+    let millis = |row: &RequestRow, quantile| row.latency.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
         "{:<28} {:>9} {:>9} {:>12} {:>12} {:>7} {:>7} {:>7} {:>7}",
         "way in", "requests", "a second", "CPU µs each", "allocations", "p50 ms", "p90 ms", "p99 ms", "max ms"
     );
     let mut json = String::from("[");
     for (row, allocated) in rows.iter().zip(allocated) {
-        let Row { name, requests, per_second, cpu_micros, latency } = row;
+        let RequestRow { name, requests, per_second, cpu_micros, latency } = row;
         let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| millis(row, quantile));
         let max = latency.max() as f64 / 1000.0;
         println!(

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use telemeter_wire::{Arena, Limits, SeriesSet, remote_write, snappy};
+use telemeter_wire::{Arena, DecodeLimits, SeriesSet, remote_write, snappy};
 use tokio::net::TcpListener;
 
 /// The most that a request may hold, decompressed.
@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 256 << 20;
 
 /// What the store was sent.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct SinkCounts {
     /// Whether requests are decoded to count their series, and checked by that; it costs more than all the rest.
     pub(crate) decode: bool,
     /// Requests that were answered with 204.
@@ -35,7 +35,7 @@ pub(crate) struct Counts {
 }
 
 /// Answers every request on every connection, for ever.
-pub(crate) async fn serve(listener: TcpListener, counts: Arc<Counts>) {
+pub(crate) async fn serve(listener: TcpListener, counts: Arc<SinkCounts>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let counts = counts.clone();
@@ -48,7 +48,7 @@ pub(crate) async fn serve(listener: TcpListener, counts: Arc<Counts>) {
     }
 }
 
-async fn take(counts: &Counts, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn take(counts: &SinkCounts, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (mut body, mut bytes, mut whole) = (request.into_body(), 0, Vec::new());
     while let Some(Ok(frame)) = body.frame().await {
         if let Some(data) = frame.data_ref() {
@@ -78,7 +78,7 @@ fn series(body: &[u8]) -> Option<u64> {
     snappy::decode_block(body, MAX_BYTES, &mut plain).ok()?;
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let limits = Limits { series: usize::MAX, ..Limits::default() };
+    let limits = DecodeLimits { series: usize::MAX, ..DecodeLimits::default() };
     remote_write::decode(&plain, &limits, &mut set).ok()?;
     Some(set.len() as u64)
 }

@@ -6,15 +6,15 @@ use std::{io, process::ExitCode, time::Duration};
 use clap::Parser;
 use telemeter_client::check::CheckOptions;
 use telemeter_http::{
-    check::{self, Outcome, Stage, Step, Steps},
-    duration::Human,
+    check::{self, CheckStage, CheckStep, CheckSteps, StepOutcome},
+    duration::HumanDuration,
 };
 
 use super::RunOnce;
 use crate::{
     flags::{FlagError, client::ClientFlags, duration, server::ServerFlags},
-    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 /// Find out why a push fails: try each step from the files to the upload, and say how it went. Takes the flags of the
@@ -50,7 +50,7 @@ pub(super) struct ServerCheck {
 }
 
 impl RunOnce for ClientCheck {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         let (warnings, options) = (self.client.warnings(), options(self.send, self.client.mode.dry_run, self.timeout));
         let config = self.client.config();
         report(printer, self.output.format, async |steps| {
@@ -63,7 +63,7 @@ impl RunOnce for ClientCheck {
 }
 
 impl RunOnce for ServerCheck {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         let (warnings, offline) = (self.server.warnings(), self.server.mode.dry_run);
         let config = self.server.config();
         report(printer, self.output.format, async |steps| {
@@ -80,18 +80,20 @@ fn options(send: bool, offline: bool, timeout: Duration) -> CheckOptions {
 }
 
 /// Whether the flags make a configuration; a line for each that does less than it promises.
-fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut Steps<'_>) -> Option<C> {
+fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut CheckSteps<'_>) -> Option<C> {
     for warning in warnings {
-        steps.add(Step::warned(Stage::FLAGS, "the flags", warning));
+        steps.add(CheckStep::warned(CheckStage::FLAGS, "the flags", warning));
     }
     match config {
         Ok(config) => {
-            steps.add(Step::passed(Stage::FLAGS, "the flags", "understood"));
+            steps.add(CheckStep::passed(CheckStage::FLAGS, "the flags", "understood"));
             Some(config)
         }
         Err(error) => {
-            steps
-                .add(Step::failed(Stage::FLAGS, "the flags", error.to_string()).advise("see --help, or docs/flags.md"));
+            steps.add(
+                CheckStep::failed(CheckStage::FLAGS, "the flags", error.to_string())
+                    .advise("see --help, or docs/flags.md"),
+            );
             None
         }
     }
@@ -100,14 +102,14 @@ fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut Ste
 /// Runs the steps, and prints them: for people each as it ends.
 async fn report(
     printer: &mut Printer,
-    format: Format,
-    run: impl AsyncFnOnce(&mut Steps<'_>),
-) -> Result<ExitCode, Failure> {
+    format: OutputFormat,
+    run: impl AsyncFnOnce(&mut CheckSteps<'_>),
+) -> Result<ExitCode, RunFailure> {
     let mut printed = Ok(());
     let steps = {
         let (printer, printed) = (&mut *printer, &mut printed);
-        let mut steps = Steps::new(move |step| {
-            if format == Format::Table && printed.is_ok() {
+        let mut steps = CheckSteps::new(move |step| {
+            if format == OutputFormat::Table && printed.is_ok() {
                 let text = line(printer, step);
                 *printed = printer.line(&text);
             }
@@ -119,25 +121,25 @@ async fn report(
     printed?;
     let code = check::exit_code(&steps);
     match format {
-        Format::Table => printer.line(&last(&steps, code))?,
-        Format::Json | Format::Csv => printer.print(format, &table(&steps))?,
+        OutputFormat::Table => printer.line(&last(&steps, code))?,
+        OutputFormat::Json | OutputFormat::Csv => printer.print(format, &table(&steps))?,
     }
     Ok(ExitCode::from(code))
 }
 
-fn word(outcome: Outcome) -> (&'static str, Tone) {
+fn word(outcome: StepOutcome) -> (&'static str, Tone) {
     match outcome {
-        Outcome::Passed => ("ok", Tone::Good),
-        Outcome::Warned => ("warning", Tone::Warning),
-        Outcome::Failed => ("FAILED", Tone::Bad),
-        Outcome::Skipped => ("not tried", Tone::Plain),
+        StepOutcome::Passed => ("ok", Tone::Good),
+        StepOutcome::Warned => ("warning", Tone::Warning),
+        StepOutcome::Failed => ("FAILED", Tone::Bad),
+        StepOutcome::Skipped => ("not tried", Tone::Plain),
     }
 }
 
 /// `FAILED     tls       --to: in the TLS handshake with store.example, 3ms: the certificate has expired. To do: …`
-fn line(printer: &Printer, step: &Step) -> String {
+fn line(printer: &Printer, step: &CheckStep) -> String {
     let (word, tone) = word(step.outcome);
-    let took = if step.took.as_millis() == 0 { String::new() } else { format!(", {}", Human(step.took)) };
+    let took = if step.took.as_millis() == 0 { String::new() } else { format!(", {}", HumanDuration(step.took)) };
     let stop = if step.found.ends_with(['?', '.']) { "" } else { "." };
     let advice =
         if step.advice.is_empty() { String::new() } else { format!("{stop} To do: {}", human::safe(&step.advice)) };
@@ -145,16 +147,18 @@ fn line(printer: &Printer, step: &Step) -> String {
     format!("{word} {stage:<11} {}{took}: {}{advice}", human::safe(&step.tried), human::safe(&step.found))
 }
 
-fn last(steps: &[Step], code: u8) -> String {
+fn last(steps: &[CheckStep], code: u8) -> String {
     let of = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
-    match steps.iter().find(|step| step.outcome == Outcome::Failed) {
+    match steps.iter().find(|step| step.outcome == StepOutcome::Failed) {
         Some(step) => format!("The first step that failed is {}: exit code {code}.", step.stage.name),
-        None if of(Outcome::Warned) > 0 => format!("All steps work; {} of them with a warning.", of(Outcome::Warned)),
+        None if of(StepOutcome::Warned) > 0 => {
+            format!("All steps work; {} of them with a warning.", of(StepOutcome::Warned))
+        }
         None => "All steps work.".to_owned(),
     }
 }
 
-fn table(steps: &[Step]) -> Table {
+fn table(steps: &[CheckStep]) -> Table {
     let mut table = Table::new([
         Column::text("outcome"),
         Column::text("stage"),
@@ -166,12 +170,12 @@ fn table(steps: &[Step]) -> Table {
     for step in steps {
         let (word, tone) = word(step.outcome);
         table.row([
-            Value::text(word).tone(tone),
-            Value::text(step.stage.name),
-            Value::text(&step.tried),
-            Value::number(step.took.as_secs_f64()),
-            Value::text(&step.found),
-            if step.advice.is_empty() { Value::none() } else { Value::text(&step.advice) },
+            TableCell::text(word).tone(tone),
+            TableCell::text(step.stage.name),
+            TableCell::text(&step.tried),
+            TableCell::number(step.took.as_secs_f64()),
+            TableCell::text(&step.found),
+            if step.advice.is_empty() { TableCell::none() } else { TableCell::text(&step.advice) },
         ]);
     }
     table
@@ -184,16 +188,17 @@ mod tests {
     #[test]
     fn a_step_is_a_line() {
         let (printer, _) = Printer::to_memory(None, false);
-        let step = Step::failed(Stage::TLS, "--to: in the TLS handshake with a.test", "it has\u{1b}[31m expired");
-        let step = Step { took: Duration::from_millis(3), ..step.advise("renew it") };
+        let step =
+            CheckStep::failed(CheckStage::TLS, "--to: in the TLS handshake with a.test", "it has\u{1b}[31m expired");
+        let step = CheckStep { took: Duration::from_millis(3), ..step.advise("renew it") };
         assert_eq!(
             line(&printer, &step),
             "FAILED    tls         --to: in the TLS handshake with a.test, 3ms: it has\\u{1b}[31m expired. To do: renew it"
         );
-        let step = Step::passed(Stage::FLAGS, "the flags", "understood");
+        let step = CheckStep::passed(CheckStage::FLAGS, "the flags", "understood");
         assert_eq!(line(&printer, &step), "ok        flags       the flags: understood");
         assert_eq!(last(std::slice::from_ref(&step), 0), "All steps work.");
-        let failed = Step::failed(Stage::CLOCK, "", "");
+        let failed = CheckStep::failed(CheckStage::CLOCK, "", "");
         assert_eq!(last(&[step, failed], 16), "The first step that failed is clock: exit code 16.");
     }
 }

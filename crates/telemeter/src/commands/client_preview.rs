@@ -12,14 +12,14 @@ use std::{
 };
 
 use clap::Parser;
-use telemeter_client::preview::{Diff, Earlier, Options, Preview};
+use telemeter_client::preview::{Diff, EarlierPreview, Preview, PreviewOptions};
 use telemeter_http::{clock::Clock, file};
 
 use crate::{
     commands::RunOnce,
     flags::client::ClientFlags,
     output::{Printer, human},
-    run::Failure,
+    run::RunFailure,
 };
 
 /// Show what the client would send: scrape once, apply everything, send nothing. Takes the client's flags.
@@ -39,7 +39,7 @@ pub(super) struct ClientPreview {
         ignore_case = true,
         value_name = "FORMAT"
     )]
-    format: Format,
+    format: PreviewFormat,
 
     /// File with an earlier preview in JSON: show what is new, gone and changed since.
     #[arg(long, value_name = "FILE")]
@@ -62,7 +62,7 @@ pub(super) struct ClientPreview {
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+enum PreviewFormat {
     /// For people, by metric.
     Table,
     /// The text exposition that would be sent.
@@ -72,20 +72,21 @@ enum Format {
 }
 
 impl RunOnce for ClientPreview {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         let Self { format, diff, with_authorize, fail_on_warning, allow_label, client } = self;
         if client.mode.dry_run {
             return Err("a preview sends nothing; --dry-run goes with the client itself, and with check".into());
         }
-        if format == Format::Text && diff.is_some() {
+        if format == PreviewFormat::Text && diff.is_some() {
             return Err(
                 "--diff shows what changed by metric: it goes with -o table or -o json, not with -o text".into()
             );
         }
         let earlier = diff.map(|path| {
             let json = file::read(&path, file::LARGE)?;
-            let earlier = Earlier::from_json(&json).map_err(|why| format!("--diff: {} {why}", path.display()))?;
-            Ok::<_, Failure>((path, earlier))
+            let earlier =
+                EarlierPreview::from_json(&json).map_err(|why| format!("--diff: {} {why}", path.display()))?;
+            Ok::<_, RunFailure>((path, earlier))
         });
         let earlier = earlier.transpose()?;
         for warning in client.warnings() {
@@ -93,15 +94,15 @@ impl RunOnce for ClientPreview {
             let _ = writeln!(io::stderr(), "warning: {}", human::safe(&warning));
         }
         let config = if with_authorize { client.config()? } else { client.scrape_config()? };
-        let options = Options { with_authorize, allowed_labels: allow_label };
+        let options = PreviewOptions { with_authorize, allowed_labels: allow_label };
         let preview = Preview::take(&config, &options, Clock::system()).await?;
         let diff = earlier.as_ref().map(|(path, earlier)| (path, Diff::new(earlier, &preview)));
         match (format, &diff) {
-            (Format::Text, _) => text(&preview, printer)?,
-            (Format::Json, None) => printer.json(&preview)?,
-            (Format::Json, Some((_, diff))) => printer.json(diff)?,
-            (Format::Table, None) => words::preview(&preview, printer)?,
-            (Format::Table, Some((path, diff))) => words::diff(path, diff, &preview, printer)?,
+            (PreviewFormat::Text, _) => text(&preview, printer)?,
+            (PreviewFormat::Json, None) => printer.json(&preview)?,
+            (PreviewFormat::Json, Some((_, diff))) => printer.json(diff)?,
+            (PreviewFormat::Table, None) => words::preview(&preview, printer)?,
+            (PreviewFormat::Table, Some((path, diff))) => words::diff(path, diff, &preview, printer)?,
         }
         let fails = fail_on_warning && !preview.warnings.is_empty();
         Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -109,7 +110,7 @@ impl RunOnce for ClientPreview {
 }
 
 /// The exposition. In a terminal, a line cannot steer it; the warnings go to stderr.
-fn text(preview: &Preview, printer: &mut Printer) -> Result<(), Failure> {
+fn text(preview: &Preview, printer: &mut Printer) -> Result<(), RunFailure> {
     for part in preview.text() {
         let part = String::from_utf8(part?)?;
         let part = part.strip_suffix('\n').unwrap_or(&part);

@@ -6,7 +6,7 @@ use clap::{Command, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use super::RunOnce;
-use crate::{flags::Program, output::Printer, run::Failure};
+use crate::{flags::Program, output::Printer, run::RunFailure};
 
 /// Print a shell's completions of the commands and flags.
 #[derive(Parser, Debug)]
@@ -18,12 +18,12 @@ pub(super) struct Completions {
 
     /// The program whose flags are completed.
     #[arg(value_name = "PROGRAM", default_value = "telemeter")]
-    program: Name,
+    program: ProgramName,
 }
 
 /// The names that a program of ours is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
+enum ProgramName {
     Telemeter,
     TelemeterServer,
     TelemeterClient,
@@ -31,7 +31,7 @@ enum Name {
     AuthorizationServer,
 }
 
-impl Name {
+impl ProgramName {
     fn command(self) -> Command {
         super::command(
             match self {
@@ -51,13 +51,13 @@ impl Name {
 }
 
 impl RunOnce for Completions {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         printer.line(script(self.shell, self.program).trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn script(shell: Shell, program: Name) -> String {
+fn script(shell: Shell, program: ProgramName) -> String {
     let mut command = program.command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn each_program_s_flags_are_completed() {
-        for program in Name::value_variants() {
+        for program in ProgramName::value_variants() {
             let name = program.to_possible_value().unwrap().get_name().to_owned();
             assert_eq!(program.command().get_name(), name);
             let script = script(Shell::Bash, *program);
@@ -85,8 +85,8 @@ mod tests {
                 assert!(script.contains(&format!("--{flag}")), "{name} --{flag}");
             }
         }
-        assert!(script(Shell::Zsh, Name::Telemeter).contains("quickstart"));
-        assert!(script(Shell::Fish, Name::Telemeter).contains("anonymize-labels"));
+        assert!(script(Shell::Zsh, ProgramName::Telemeter).contains("quickstart"));
+        assert!(script(Shell::Fish, ProgramName::Telemeter).contains("anonymize-labels"));
     }
 
     /// As bash calls it when somebody presses the tabulator key.
@@ -94,7 +94,7 @@ mod tests {
     fn bash_completes_a_flag() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("telemeter");
-        std::fs::write(&file, script(Shell::Bash, Name::Telemeter)).unwrap();
+        std::fs::write(&file, script(Shell::Bash, ProgramName::Telemeter)).unwrap();
         let press = "set -eu; . \"$1\"; COMP_WORDS=(telemeter client --anonymize-l); COMP_CWORD=2; \
                      _telemeter telemeter --anonymize-l client; printf '%s\\n' \"${COMPREPLY[@]}\"";
         let run = Process::new("bash").args(["-c", press, "bash"]).arg(&file).output().unwrap();

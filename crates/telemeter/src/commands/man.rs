@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf, process::ExitCode};
 use clap::{Command, Parser};
 
 use super::RunOnce;
-use crate::{output::Printer, run::Failure};
+use crate::{output::Printer, run::RunFailure};
 
 /// Programs that have a name of their own beside the one of their subcommand; their page refers to the subcommand's.
 const ALIASES: [(&str, &str); 1] = [("authorization-server", "telemeter-authorization-server")];
@@ -20,7 +20,7 @@ pub(super) struct Man {
 }
 
 impl RunOnce for Man {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         let pages = pages()?;
         let Some(directory) = self.directory else {
             let (_, page) = pages.first().ok_or("there is no page")?;

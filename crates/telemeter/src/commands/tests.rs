@@ -11,7 +11,7 @@ struct Echo {
 }
 
 impl RunOnce for Echo {
-    async fn run(self, printer: &mut Printer) -> Result<ExitCode, Failure> {
+    async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         printer.line(&self.word)?;
         if self.word == "none" { Err("there is no such word".into()) } else { Ok(ExitCode::from(1)) }
     }
@@ -22,12 +22,12 @@ fn commands(of: Option<Program>) -> &'static [CommandEntry] {
     if matches!(of, None | Some(Program::Client)) { ECHO } else { &[] }
 }
 
-fn parse(program: Option<Program>, argv: &[&str]) -> Result<Request, clap::Error> {
-    Request::parse(program, commands, std::iter::once(&"program").chain(argv).map(OsString::from))
+fn parse(program: Option<Program>, argv: &[&str]) -> Result<CommandLine, clap::Error> {
+    CommandLine::parse(program, commands, std::iter::once(&"program").chain(argv).map(OsString::from))
 }
 
 fn run(program: Option<Program>, argv: &[&str]) -> (Result<ExitCode, String>, String) {
-    let Request::Command(command) = parse(program, argv).unwrap() else { panic!("{argv:?} is a program") };
+    let CommandLine::Command(command) = parse(program, argv).unwrap() else { panic!("{argv:?} is a program") };
     assert_eq!(command.log(), None);
     let (mut printer, written) = Printer::to_memory(None, false);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -49,9 +49,9 @@ fn a_command_is_found_below_telemeter_below_a_program_and_below_the_program_s_ow
 #[test]
 fn a_program_with_commands_is_still_a_program() {
     let client = ["--from=http://p", "--to=http://s", "--id=i", "--match=echo"];
-    assert!(matches!(parse(Some(Program::Client), &client), Ok(Request::Program(Flags::Client(_)))));
+    assert!(matches!(parse(Some(Program::Client), &client), Ok(CommandLine::Program(ProgramFlags::Client(_)))));
     let below = ["client"].iter().chain(&client).copied().collect::<Vec<_>>();
-    assert!(matches!(parse(None, &below), Ok(Request::Program(Flags::Client(_)))));
+    assert!(matches!(parse(None, &below), Ok(CommandLine::Program(ProgramFlags::Client(_)))));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
 /// Play the authority for tests and demos: let in whoever shows a token of a list.
 #[derive(Parser, Debug)]
 #[command(name = "authorization-server", version)]
-pub struct AuthorityFlags {
+pub struct AuthorizationServerFlags {
     /// Where questions are answered.
     #[arg(value_name = "ADDRESS")]
     address: String,
@@ -30,19 +30,19 @@ pub struct AuthorityFlags {
 
 /// What the authority is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthorityConfig {
+pub struct AuthorizationServerConfig {
     /// `host:port` to listen on.
     pub listen: String,
     /// JSON: a list of objects with a `token` each.
     pub tokens_file: PathBuf,
 }
 
-impl AuthorityFlags {
+impl AuthorizationServerFlags {
     /// What was meant.
     ///
     /// # Errors
     /// An address that is none.
-    pub fn config(self) -> Result<AuthorityConfig, FlagError> {
-        Ok(AuthorityConfig { listen: value::address("ADDRESS", &self.address)?, tokens_file: self.tokens })
+    pub fn config(self) -> Result<AuthorizationServerConfig, FlagError> {
+        Ok(AuthorizationServerConfig { listen: value::address("ADDRESS", &self.address)?, tokens_file: self.tokens })
     }
 }

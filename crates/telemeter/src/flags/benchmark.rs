@@ -6,9 +6,9 @@ use clap::Parser;
 use telemeter_auth::Secret;
 use telemeter_benchmark::{
     Config,
-    config::{Fleet, Tokens},
+    config::{SimulatedFleet, Tokens},
 };
-use telemeter_client::config::{Credential, DEFAULT_INTERVAL, Target};
+use telemeter_client::config::{Credential, DEFAULT_INTERVAL, TargetSettings};
 
 use super::{
     duration,
@@ -143,7 +143,7 @@ impl BenchmarkFlags {
             if self.duration.is_zero() {
                 return Err(FlagError::value("--duration", "must be longer than 0s"));
             }
-            Ok(Fleet {
+            Ok(SimulatedFleet {
                 clusters,
                 duration: self.duration,
                 tokens: tokens.ok_or(FlagError::Missing(
@@ -157,7 +157,7 @@ impl BenchmarkFlags {
         });
         Ok(Config {
             listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
-            to: Target { authorize, upload, ca_file: value::path(self.to_ca_file), token },
+            to: TargetSettings { authorize, upload, ca_file: value::path(self.to_ca_file), token },
             metrics_file,
             interval: if self.interval.is_zero() { DEFAULT_INTERVAL } else { self.interval },
             workers: self.workers as usize,

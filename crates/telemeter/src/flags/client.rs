@@ -4,7 +4,9 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Parser;
 use telemeter_auth::Secret;
-use telemeter_client::config::{Anonymize, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, Source, Target, Tls};
+use telemeter_client::config::{
+    AnonymizeSettings, ClientTlsFiles, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, SourceSettings, TargetSettings,
+};
 use telemeter_http::metrics::DroppedLogLines;
 use url::Url;
 
@@ -209,7 +211,7 @@ impl ClientFlags {
         let from = value::given(self.from).ok_or(FlagError::Missing(
             "no Prometheus to scrape: give --from URL, for example --from http://localhost:9090",
         ))?;
-        let from = Source {
+        let from = SourceSettings {
             url: federate(value::http_url("--from", &from)?),
             ca_file: value::path(self.from_ca_file),
             token: target::token("--from-token", self.from_token, self.from_token_file)?,
@@ -218,12 +220,12 @@ impl ClientFlags {
                 self.tls_private_key_file,
                 "--tls-cert-file and --tls-private-key-file go together",
             )?
-            .map(|(cert_file, key_file)| Tls { cert_file, key_file }),
+            .map(|(cert_file, key_file)| ClientTlsFiles { cert_file, key_file }),
         };
         let Urls { mut authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
         let id = identify(&mut authorize, value::given(self.id))?;
         let token = target::to_token(self.to_token, self.to_token_file)?;
-        let to = Target { authorize, upload, ca_file: value::path(self.to_ca_file), token };
+        let to = TargetSettings { authorize, upload, ca_file: value::path(self.to_ca_file), token };
         let match_file = value::path(self.match_file);
         let mut matches = list::selectors(&self.matches);
         // As in Go, what comes back to a selector that nobody typed is uploaded as it is.
@@ -235,7 +237,7 @@ impl ClientFlags {
         let labels = anonymize_labels(&self.anonymize_labels)?;
         let anonymize = match (labels.is_empty(), salt) {
             (true, _) => None,
-            (false, Some(salt)) => Some(Anonymize { labels, salt }),
+            (false, Some(salt)) => Some(AnonymizeSettings { labels, salt }),
             (false, None) => {
                 return Err(FlagError::Missing(
                     "--anonymize-labels needs a salt: give --anonymize-salt-file FILE, or --anonymize-salt SALT",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum DurationError {
     /// A number without a unit, or a unit that Go does not know.
     #[error("not a duration like 4m30s, 1.5h, 500ms or 0s (units: ns us ms s m h)")]
     Malformed,
@@ -22,8 +22,8 @@ const MAX_NANOS: u128 = i64::MAX as u128;
 /// Reads a duration. Whatever Go's `time.ParseDuration` takes is taken, but negative ones are not.
 ///
 /// # Errors
-/// See [`Error`].
-pub fn parse(text: &str) -> Result<Duration, Error> {
+/// See [`DurationError`].
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -33,38 +33,38 @@ pub fn parse(text: &str) -> Result<Duration, Error> {
         return Ok(Duration::ZERO);
     }
     if rest.is_empty() {
-        return Err(Error::Malformed);
+        return Err(DurationError::Malformed);
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
         let (whole, after) = digits(rest);
         let (fraction, after) = after.strip_prefix('.').map_or(("", after), digits);
         if whole.is_empty() && fraction.is_empty() {
-            return Err(Error::Malformed);
+            return Err(DurationError::Malformed);
         }
         let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
-        let unit = unit_nanos(&after[..end]).ok_or(Error::Malformed)?;
+        let unit = unit_nanos(&after[..end]).ok_or(DurationError::Malformed)?;
         rest = &after[end..];
         nanos += number(whole)?.saturating_mul(unit) + part(fraction, unit);
         if nanos > MAX_NANOS {
-            return Err(Error::TooLong);
+            return Err(DurationError::TooLong);
         }
     }
     if negative && nanos > 0 {
-        return Err(Error::Negative);
+        return Err(DurationError::Negative);
     }
-    Ok(Duration::from_nanos(u64::try_from(nanos).map_err(|_| Error::TooLong)?))
+    Ok(Duration::from_nanos(u64::try_from(nanos).map_err(|_| DurationError::TooLong)?))
 }
 
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-fn number(digits: &str) -> Result<u128, Error> {
+fn number(digits: &str) -> Result<u128, DurationError> {
     if digits.is_empty() {
         return Ok(0);
     }
-    digits.parse::<u64>().map(u128::from).map_err(|_| Error::TooLong)
+    digits.parse::<u64>().map(u128::from).map_err(|_| DurationError::TooLong)
 }
 
 /// The nanoseconds of a decimal fraction of a unit, rounded down; digits past the eighteenth do not count.
@@ -95,7 +95,7 @@ fn unit_nanos(unit: &str) -> Option<u128> {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: Result<Duration, Error>) {
+    fn check(text: &str, expected: Result<Duration, DurationError>) {
         assert_eq!(parse(text), expected, "{text:?}");
     }
 
@@ -125,16 +125,16 @@ mod tests {
     fn what_go_refuses_too() {
         for text in ["", "10", "1d", "s", ".s", ".", "-", "+", "4m30", "1h 30m", " 1s", "1S", "1e3s", "--1s", "1.2.3s"]
         {
-            check(text, Err(Error::Malformed));
+            check(text, Err(DurationError::Malformed));
         }
         for text in ["9223372036854775808ns", "2562048h", "99999999999999999999999999s", "2562047h2562047h"] {
-            check(text, Err(Error::TooLong));
+            check(text, Err(DurationError::TooLong));
         }
     }
 
     #[test]
     fn what_runs_backwards() {
-        check("-4m30s", Err(Error::Negative));
-        check("-1ns", Err(Error::Negative));
+        check("-4m30s", Err(DurationError::Negative));
+        check("-1ns", Err(DurationError::Negative));
     }
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use telemeter_client::{config::Source, config::Tls};
+use telemeter_client::{config::ClientTlsFiles, config::SourceSettings};
 use url::Url;
 
 use super::{
@@ -102,7 +102,7 @@ pub struct QuickstartFlags {
 #[derive(Clone, Debug)]
 pub struct QuickstartConfig {
     /// What to scrape; `None`: the client's own metrics.
-    pub from: Option<Source>,
+    pub from: Option<SourceSettings>,
     /// Selectors, each sent as `match[]`; by default, without a file either, one that every series matches.
     pub matches: Vec<String>,
     /// A file with more of them.
@@ -116,7 +116,7 @@ pub struct QuickstartConfig {
     /// Keeps key, token and ID; `None`: nothing is kept.
     pub data_dir: Option<PathBuf>,
     /// Where metrics go beside the recent store.
-    pub store: Store,
+    pub store: QuickstartStore,
     /// Time between two reports; never zero.
     pub interval: Duration,
     /// How many made-up clusters report beside the client.
@@ -135,7 +135,7 @@ pub struct QuickstartConfig {
 
 /// Where the quickstart's metrics go beside the recent store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum QuickstartStore {
     /// A store that is already there.
     Url(Url),
     /// A prometheus that is started for it; that it cannot be is an error.
@@ -158,11 +158,11 @@ impl QuickstartFlags {
     /// A value that cannot be.
     pub fn config(self) -> Result<QuickstartConfig, FlagError> {
         let from = value::given(self.from).map(|text| value::http_url("--from", &text)).transpose()?;
-        let from = from.map(|url| Source {
+        let from = from.map(|url| SourceSettings {
             url: client::federate(url),
             ca_file: value::path(self.from_ca_file),
             token: target::credential(None, self.from_token_file),
-            identity: None::<Tls>,
+            identity: None::<ClientTlsFiles>,
         });
         let mut matches = list::selectors(&self.matches);
         let match_file = value::path(self.match_file);
@@ -171,10 +171,10 @@ impl QuickstartFlags {
         }
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
         let store = match (forward, self.prometheus) {
-            (Some(url), _) => Store::Url(url),
-            (None, Some(path)) if path.is_empty() => Store::None,
-            (None, Some(path)) => Store::Prometheus(path.into()),
-            (None, None) => Store::PrometheusOnPath,
+            (Some(url), _) => QuickstartStore::Url(url),
+            (None, Some(path)) if path.is_empty() => QuickstartStore::None,
+            (None, Some(path)) => QuickstartStore::Prometheus(path.into()),
+            (None, None) => QuickstartStore::PrometheusOnPath,
         };
         if self.interval.is_zero() {
             return Err(FlagError::value("--interval", "must be longer than nothing"));

@@ -8,8 +8,8 @@ use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
-    Authority, CaFiles, Config, Door, Fleet, FleetLabel, Forward, InternalAccess, Limits, MAX_FLEET_LABELS, Memcached,
-    Oidc, ReceiveIdentity, RecentStore, Rules,
+    AuthoritySettings, CaFiles, Config, AuthorizationMode, FleetSettings, FleetLabel, ForwardSettings, InternalAccess, CallerLimits, MAX_FLEET_LABELS, MemcachedSettings,
+    Oidc, ReceiveIdentity, RecentStoreSettings, RuleSettings,
 };
 
 use super::{
@@ -83,7 +83,7 @@ pub struct ServerFlags {
 
     /// How the identity label of /metrics/v1/receive is held against the token: `strict`, it must be the token's cluster; `presence`, it must be there, for delegates that send for others.
     #[arg(long, value_enum, value_name = "RULE", default_value = "strict")]
-    receive_identity: Identity,
+    receive_identity: IdentityFlag,
 
     /// Where some series of a remote write are refused, store the others. The answer is 400 all the same, and names the first three refused. Without: one bad series refuses the request.
     #[arg(long)]
@@ -237,7 +237,7 @@ pub struct ServerFlags {
 
 /// See [`ReceiveIdentity`].
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum Identity {
+enum IdentityFlag {
     Strict,
     Presence,
 }
@@ -271,7 +271,7 @@ impl ServerFlags {
                 format_args!("cannot be {name}: it says who or what a series is"),
             ));
         }
-        let rules = Rules {
+        let rules = RuleSettings {
             labels: list::label_pairs("--label", &self.label, &reserved)?,
             required_labels: list::label_pairs("--required-label", &self.required_label, &reserved)?,
             whitelist: list::selectors(&self.whitelist),
@@ -281,7 +281,8 @@ impl ServerFlags {
         let door = door(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
         let max_bytes = bytes(self.recent_store_max_bytes);
-        let recent_store = self.recent_store.filter(|keep| !keep.is_zero()).map(|keep| RecentStore { keep, max_bytes });
+        let recent_store =
+            self.recent_store.filter(|keep| !keep.is_zero()).map(|keep| RecentStoreSettings { keep, max_bytes });
         if forward.is_none() && recent_store.is_none() {
             return Err(FlagError::Missing(
                 "no place to put metrics: give --forward-url (the store), or --recent-store 2h to keep them in memory for a demo",
@@ -295,13 +296,13 @@ impl ServerFlags {
         if metrics.is_some_and(|every| every < Duration::from_secs(1)) {
             return Err(FlagError::value("--fleet-metrics", "is at least 1s, or 0s"));
         }
-        let fleet = Fleet {
+        let fleet = FleetSettings {
             labels: fleet_labels(&self.fleet_label, &partition_label)?,
             max_clusters: usize::try_from(self.fleet_max_clusters).unwrap_or(usize::MAX),
             forget_after: self.fleet_forget_after,
             file: value::path(self.fleet_file),
             metrics,
-            replica: value::given(self.replica).unwrap_or_else(|| Fleet::default().replica),
+            replica: value::given(self.replica).unwrap_or_else(|| FleetSettings::default().replica),
         };
         Ok(Config {
             listen: value::address("--listen", &self.listen)?,
@@ -320,15 +321,15 @@ impl ServerFlags {
             token_expire: Duration::from_secs(self.token_expire_seconds.into()),
             door,
             receive_identity: match self.receive_identity {
-                Identity::Strict => ReceiveIdentity::Strict,
-                Identity::Presence => ReceiveIdentity::Presence,
+                IdentityFlag::Strict => ReceiveIdentity::Strict,
+                IdentityFlag::Presence => ReceiveIdentity::Presence,
             },
             partial_writes: self.partial_writes,
             log_tenant: self.tenant_key.as_deref() == Some(CLUSTER_ID),
             oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
             memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
-            forward: forward.map(|url| Forward { url, tenant }),
+            forward: forward.map(|url| ForwardSettings { url, tenant }),
             ca_files: CaFiles {
                 authorize: value::path(self.authorize_ca_file),
                 forward: value::path(self.forward_ca_file),
@@ -341,7 +342,7 @@ impl ServerFlags {
             limit_bytes: bytes(self.limit_bytes),
             limit_receive_bytes: bytes(self.limit_receive_bytes),
             dropped_log_lines: DroppedLogLines::default(),
-            limits: Limits {
+            limits: CallerLimits {
                 memory_bytes: self.memory_limit,
                 concurrent_per_cluster: self.limit_concurrent_per_cluster as usize,
                 connections_per_peer: self.limit_connections_per_peer as usize,
@@ -390,10 +391,12 @@ fn fleet_labels(texts: &[String], partition_label: &str) -> Result<Vec<FleetLabe
     Ok(labels)
 }
 
-fn door(authorize: Option<String>, stale: Duration, any: bool) -> Result<Door, FlagError> {
+fn door(authorize: Option<String>, stale: Duration, any: bool) -> Result<AuthorizationMode, FlagError> {
     match (authorize, any) {
-        (Some(text), false) => Ok(Door::Authority(Authority { url: value::http_url("--authorize", &text)?, stale })),
-        (None, true) => Ok(Door::AnyCluster),
+        (Some(text), false) => {
+            Ok(AuthorizationMode::Authority(AuthoritySettings { url: value::http_url("--authorize", &text)?, stale }))
+        }
+        (None, true) => Ok(AuthorizationMode::AnyCluster),
         (Some(_), true) => Err(FlagError::Together("--authorize and --insecure-allow-any-cluster exclude each other")),
         (None, false) => Err(FlagError::Missing(
             "nobody to ask who may report: give --authorize URL, or for a demo --insecure-allow-any-cluster",
@@ -423,9 +426,9 @@ fn oidc(
     }
 }
 
-fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<Memcached>, FlagError> {
+fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<MemcachedSettings>, FlagError> {
     let servers = list::servers("--memcached", servers)?;
-    Ok((!servers.is_empty()).then(|| Memcached {
+    Ok((!servers.is_empty()).then(|| MemcachedSettings {
         servers,
         expire: Duration::from_secs(expire.into()),
         interval: Some(Duration::from_secs(interval.into())).filter(|every| !every.is_zero()),

@@ -13,7 +13,7 @@ use super::{
     value::{self, FlagError},
 };
 use crate::{
-    logs::{self, Format, Level},
+    logs::{self, Level, LogFormat},
     traces,
 };
 
@@ -26,7 +26,7 @@ pub struct LogFlags {
 
     /// How a log line is written. Without: text on a terminal, else logfmt.
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
-    pub log_format: Option<Format>,
+    pub log_format: Option<LogFormat>,
 
     /// Dump the round trips to other programs, without secrets. `--verbose=false` turns it off.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false",
@@ -38,7 +38,7 @@ pub struct LogFlags {
 impl LogFlags {
     /// What [`logs::init`] is told.
     pub fn config(&self) -> logs::Config {
-        let usual = || if io::stderr().is_terminal() { Format::Text } else { Format::Logfmt };
+        let usual = || if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Logfmt };
         logs::Config { level: self.log_level, format: self.log_format.unwrap_or_else(usual), verbose: self.verbose }
     }
 }

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use telemeter_benchmark::config::Tokens;
 use telemeter_client::config::Credential;
 use telemeter_http::tls::CertificateFiles;
-use telemeter_server::config::{Door, FleetLabel, Memcached, ReceiveIdentity, RecentStore};
+use telemeter_server::config::{AuthorizationMode, FleetLabel, MemcachedSettings, ReceiveIdentity, RecentStoreSettings};
 
 use super::*;
 use crate::{
     commands,
-    flags::{authority::AuthorityConfig, quickstart::Store},
-    logs::{Format, Level},
+    flags::{authority::AuthorizationServerConfig, quickstart::QuickstartStore},
+    logs::{Level, LogFormat},
 };
 
 const SERVER: &[&str] = &["--authorize=http://authority/", "--forward-url=http://store/write"];
@@ -21,13 +21,19 @@ fn argv<'a>(base: &'a [&'a str], more: &'a [&'a str]) -> impl Iterator<Item = Os
     std::iter::once("program").chain(base.iter().copied()).chain(more.iter().copied()).map(OsString::from)
 }
 
-fn parsed<T>(program: Program, base: &[&str], more: &[&str], pick: fn(Flags) -> Option<T>) -> T {
-    let flags = Flags::parse(Some(program), argv(base, more)).unwrap_or_else(|error| panic!("{more:?}: {error}"));
+fn parsed<T>(program: Program, base: &[&str], more: &[&str], pick: fn(ProgramFlags) -> Option<T>) -> T {
+    let flags =
+        ProgramFlags::parse(Some(program), argv(base, more)).unwrap_or_else(|error| panic!("{more:?}: {error}"));
     pick(flags).unwrap()
 }
 
 fn server_flags(base: &[&str], more: &[&str]) -> ServerFlags {
-    parsed(Program::Server, base, more, |flags| if let Flags::Server(flags) = flags { Some(*flags) } else { None })
+    parsed(
+        Program::Server,
+        base,
+        more,
+        |flags| if let ProgramFlags::Server(flags) = flags { Some(*flags) } else { None },
+    )
 }
 
 fn server(more: &[&str]) -> telemeter_server::Config {
@@ -35,7 +41,12 @@ fn server(more: &[&str]) -> telemeter_server::Config {
 }
 
 fn client_flags(base: &[&str], more: &[&str]) -> ClientFlags {
-    parsed(Program::Client, base, more, |flags| if let Flags::Client(flags) = flags { Some(*flags) } else { None })
+    parsed(
+        Program::Client,
+        base,
+        more,
+        |flags| if let ProgramFlags::Client(flags) = flags { Some(*flags) } else { None },
+    )
 }
 
 fn client(more: &[&str]) -> telemeter_client::Config {
@@ -43,12 +54,12 @@ fn client(more: &[&str]) -> telemeter_client::Config {
 }
 
 fn benchmark(base: &[&str], more: &[&str]) -> Result<telemeter_benchmark::Config, FlagError> {
-    let pick = |flags| if let Flags::Benchmark(flags) = flags { Some(*flags) } else { None };
+    let pick = |flags| if let ProgramFlags::Benchmark(flags) = flags { Some(*flags) } else { None };
     parsed(Program::Benchmark, base, more, pick).config()
 }
 
 fn quickstart(more: &[&str]) -> Result<quickstart::QuickstartConfig, FlagError> {
-    let pick = |flags| if let Flags::Quickstart(flags) = flags { Some(*flags) } else { None };
+    let pick = |flags| if let ProgramFlags::Quickstart(flags) = flags { Some(*flags) } else { None };
     parsed(Program::Quickstart, &[], more, pick).config()
 }
 
@@ -138,7 +149,7 @@ fn each_flag_of_the_server_lands() {
         (
             "authorize",
             &["--authorize=https://u:p@other/tollbooth"],
-            |c| matches!(&c.door, Door::Authority(a) if a.url.as_str() == "https://u:p@other/tollbooth"),
+            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.url.as_str() == "https://u:p@other/tollbooth"),
         ),
         ("authorize-ca-file", &["--authorize-ca-file=a"], |c| c.ca_files.authorize.as_deref() == Some(Path::new("a"))),
         ("forward-ca-file", &["--forward-ca-file=f"], |c| c.ca_files.forward.as_deref() == Some(Path::new("f"))),
@@ -148,10 +159,10 @@ fn each_flag_of_the_server_lands() {
         (
             "authorize-stale",
             &["--authorize-stale=5m"],
-            |c| matches!(&c.door, Door::Authority(a) if a.stale == Duration::from_secs(300)),
+            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(300)),
         ),
         ("insecure-allow-any-cluster", &["--authorize=", "--insecure-allow-any-cluster"], |c| {
-            matches!(c.door, Door::AnyCluster)
+            matches!(c.door, AuthorizationMode::AnyCluster)
         }),
         ("receive-identity", &["--receive-identity=presence"], |c| c.receive_identity == ReceiveIdentity::Presence),
         ("partial-writes", &["--partial-writes"], |c| c.partial_writes),
@@ -177,7 +188,7 @@ fn each_flag_of_the_server_lands() {
             c.forward.as_ref().unwrap().url.as_str() == "http://u:p@other/api?x=y"
         }),
         ("recent-store", &["--recent-store=2h"], |c| {
-            c.recent_store == Some(RecentStore { keep: Duration::from_secs(7_200), max_bytes: 256 << 20 })
+            c.recent_store == Some(RecentStoreSettings { keep: Duration::from_secs(7_200), max_bytes: 256 << 20 })
         }),
         ("recent-store", &["--recent-store=2h", "--forward-url="], |c| c.forward.is_none()),
         ("recent-store-max-bytes", &["--recent-store=2h", "--recent-store-max-bytes=9"], |c| {
@@ -281,7 +292,7 @@ fn each_flag_of_the_client_lands() {
     land(Program::Client, table, client);
 }
 
-fn fleet(config: &telemeter_benchmark::Config) -> Option<&telemeter_benchmark::config::Fleet> {
+fn fleet(config: &telemeter_benchmark::Config) -> Option<&telemeter_benchmark::config::SimulatedFleet> {
     config.fleet.as_ref()
 }
 
@@ -347,9 +358,13 @@ fn each_flag_of_the_quickstart_lands() {
         ("rename", &["--rename=x=y"], |c| c.renames == pairs(&[("x", "y")])),
         ("anonymize-labels", &["--anonymize-labels=instance,node"], |c| c.anonymize_labels == ["instance", "node"]),
         ("data-dir", &["--data-dir=d"], |c| c.data_dir.as_deref() == Some(Path::new("d"))),
-        ("forward-url", &["--forward-url=http://s/w"], |c| matches!(&c.store, Store::Url(u) if u.path() == "/w")),
-        ("prometheus", &["--prometheus=p"], |c| c.store == Store::Prometheus("p".into())),
-        ("prometheus", &["--prometheus="], |c| c.store == Store::None),
+        (
+            "forward-url",
+            &["--forward-url=http://s/w"],
+            |c| matches!(&c.store, QuickstartStore::Url(u) if u.path() == "/w"),
+        ),
+        ("prometheus", &["--prometheus=p"], |c| c.store == QuickstartStore::Prometheus("p".into())),
+        ("prometheus", &["--prometheus="], |c| c.store == QuickstartStore::None),
         ("clusters", &["--clusters=50"], |c| c.clusters == 50),
         ("interval", &["--interval=1s"], |c| c.interval == Duration::from_secs(1)),
         ("listen", &["--listen=:1"], |c| c.listen == ":1"),
@@ -365,12 +380,12 @@ fn each_flag_of_the_quickstart_lands() {
 
 #[test]
 fn the_authority_has_an_address_and_a_file() {
-    let pick = |flags| if let Flags::AuthorizationServer(flags) = flags { Some(*flags) } else { None };
+    let pick = |flags| if let ProgramFlags::AuthorizationServer(flags) = flags { Some(*flags) } else { None };
     let config = parsed(Program::AuthorizationServer, &["localhost:9001", "t.json"], &[], pick).config();
-    let expected = Ok(AuthorityConfig { listen: "localhost:9001".into(), tokens_file: "t.json".into() });
+    let expected = Ok(AuthorizationServerConfig { listen: "localhost:9001".into(), tokens_file: "t.json".into() });
     assert_eq!(config, expected);
     assert_eq!(parsed(Program::AuthorizationServer, &[" localhost:9001\n", "t.json\n"], &[], pick).config(), expected);
-    assert!(Flags::parse(Some(Program::AuthorizationServer), argv(&["localhost:9001"], &[])).is_err());
+    assert!(ProgramFlags::parse(Some(Program::AuthorizationServer), argv(&["localhost:9001"], &[])).is_err());
 }
 
 #[test]
@@ -383,7 +398,7 @@ fn a_dry_run_is_for_every_program() {
         (Program::Quickstart, &[]),
     ];
     for (program, base) in typed {
-        let mode = |more: &[&str]| Flags::parse(Some(program), argv(base, more)).expect("flags").mode();
+        let mode = |more: &[&str]| ProgramFlags::parse(Some(program), argv(base, more)).expect("flags").mode();
         assert_eq!((mode(&[]), mode(&["--dry-run"])), (Mode::Run, Mode::DryRun), "{program:?}");
     }
 }
@@ -391,10 +406,13 @@ fn a_dry_run_is_for_every_program() {
 #[test]
 fn the_log_s_flags_land() {
     let log = |more: &[&str]| server_flags(SERVER, more).log.config();
-    let usual = if std::io::IsTerminal::is_terminal(&std::io::stderr()) { Format::Text } else { Format::Logfmt };
+    let usual = if std::io::IsTerminal::is_terminal(&std::io::stderr()) { LogFormat::Text } else { LogFormat::Logfmt };
     assert_eq!(log(&[]), logs_config(Level::Info, usual, false));
-    assert_eq!(log(&["--log-format=Text"]).format, Format::Text);
-    assert_eq!(log(&["--log-level=DEBUG", "--log-format=json", "-v"]), logs_config(Level::Debug, Format::Json, true));
+    assert_eq!(log(&["--log-format=Text"]).format, LogFormat::Text);
+    assert_eq!(
+        log(&["--log-level=DEBUG", "--log-format=json", "-v"]),
+        logs_config(Level::Debug, LogFormat::Json, true)
+    );
     for (typed, verbose) in
         [("-v", true), ("--verbose", true), ("--verbose=false", false), ("-v=f", false), ("--verbose=1", true)]
     {
@@ -407,7 +425,7 @@ fn the_log_s_flags_land() {
     }
 }
 
-fn logs_config(level: Level, format: Format, verbose: bool) -> crate::logs::Config {
+fn logs_config(level: Level, format: LogFormat, verbose: bool) -> crate::logs::Config {
     crate::logs::Config { level, format, verbose }
 }
 
@@ -464,9 +482,9 @@ fn defaults_are_the_contract_s() {
     let mut config = telemeter_server::Config::new(flags.door.clone());
     config.forward = flags.forward.clone();
     assert_eq!(flags.forward.as_ref().unwrap().tenant.as_deref(), Some("FB870BF3-9F3A-44FF-9BF7-D7A047A52F43"));
-    assert!(matches!(&flags.door, Door::Authority(a) if a.stale == Duration::from_secs(3_600)));
+    assert!(matches!(&flags.door, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(3_600)));
     assert_eq!(format!("{flags:?}"), format!("{config:?}"));
-    let memcached = Memcached {
+    let memcached = MemcachedSettings {
         servers: vec!["m:1".into()],
         expire: Duration::from_secs(86_400),
         interval: Some(Duration::from_secs(10)),
@@ -487,13 +505,13 @@ fn defaults_are_the_contract_s() {
     assert_eq!((flags.duration, flags.connections), (Duration::from_secs(600), 256));
 
     let flags = quickstart(&[]).unwrap();
-    assert_eq!((flags.from.is_none(), flags.store, flags.data_dir), (true, Store::PrometheusOnPath, None));
+    assert_eq!((flags.from.is_none(), flags.store, flags.data_dir), (true, QuickstartStore::PrometheusOnPath, None));
     assert_eq!((flags.interval, flags.matches), (Duration::from_secs(10), vec![r#"{__name__!=""}"#.to_owned()]));
 }
 
 /// A list flag of a program: a value with white space in every place where it may be, the same without, and a value with
 /// an element that cannot be meant, with that element. `None` where only the program's start can tell.
-type List = (Program, &'static str, &'static str, &'static str, Option<(&'static str, &'static str)>);
+type ListFlagCase = (Program, &'static str, &'static str, &'static str, Option<(&'static str, &'static str)>);
 
 /// What was meant, without the program's name; or why it could not be.
 fn meant(program: Program, more: &[&str]) -> Result<String, String> {
@@ -504,7 +522,8 @@ fn meant(program: Program, more: &[&str]) -> Result<String, String> {
         Program::Benchmark => BENCHMARK,
         Program::Quickstart => &[],
     };
-    let flags = Flags::parse(Some(program), argv(base, more)).unwrap_or_else(|error| panic!("{more:?}: {error}"));
+    let flags =
+        ProgramFlags::parse(Some(program), argv(base, more)).unwrap_or_else(|error| panic!("{more:?}: {error}"));
     flags.config().map(|(config, _)| format!("{config:?}")).map_err(|error| error.to_string())
 }
 
@@ -512,7 +531,7 @@ fn meant(program: Program, more: &[&str]) -> Result<String, String> {
 fn every_list_flag_trims_and_refuses() {
     const SELECTOR: &str = r#"{a="1",b=" 2 "}"#;
     const PADDED_SELECTOR: &str = " {a=\"1\",b=\" 2 \"}\n";
-    let table: &[List] = &[
+    let table: &[ListFlagCase] = &[
         (Program::Server, "label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b c", "b c"))),
         (Program::Server, "required-label", " a=1,\tb = 2 \n, ", "a=1,b=2", Some(("a=1,b-c=1", "b-c=1"))),
         (Program::Server, "memcached", " a:1, b:2\n,", "a:1,b:2", Some(("a:1,b", "b"))),
@@ -734,10 +753,10 @@ fn what_clap_refuses() {
         (Program::Benchmark, BENCHMARK, "--connections=0"),
         (Program::Quickstart, &[], "--from-ca-file=x"),
     ] {
-        let error = Flags::parse(Some(program), argv(base, &[typed])).expect_err(typed);
+        let error = ProgramFlags::parse(Some(program), argv(base, &[typed])).expect_err(typed);
         assert_eq!(error.exit_code(), 2, "{typed}");
     }
-    let error = Flags::parse(Some(Program::Server), argv(SERVER, &["--lisen=:1"])).unwrap_err().to_string();
+    let error = ProgramFlags::parse(Some(Program::Server), argv(SERVER, &["--lisen=:1"])).unwrap_err().to_string();
     assert!(error.contains("'--listen'"), "a hint: {error}");
 }
 
@@ -750,14 +769,14 @@ fn flags_are_read_as_pflag_does() {
 
 #[test]
 fn subcommands_are_the_programs() {
-    let flags = Flags::parse(None, argv(&["client"], CLIENT)).unwrap();
-    assert!(matches!(flags, Flags::Client(_)));
-    let flags = Flags::parse(None, argv(&["server", "--tenant-id", "-x"], SERVER)).unwrap();
-    assert!(matches!(flags, Flags::Server(_)));
+    let flags = ProgramFlags::parse(None, argv(&["client"], CLIENT)).unwrap();
+    assert!(matches!(flags, ProgramFlags::Client(_)));
+    let flags = ProgramFlags::parse(None, argv(&["server", "--tenant-id", "-x"], SERVER)).unwrap();
+    assert!(matches!(flags, ProgramFlags::Server(_)));
     for name in ["authorization-server", "benchmark", "quickstart"] {
         assert!(telemeter().find_subcommand(name).is_some(), "{name}");
     }
-    assert_eq!(Flags::parse(None, argv(&[], &[])).unwrap_err().exit_code(), 2);
+    assert_eq!(ProgramFlags::parse(None, argv(&[], &[])).unwrap_err().exit_code(), 2);
 }
 
 #[test]
@@ -791,7 +810,7 @@ fn no_secret_is_shown() {
     assert!(!flags.config().unwrap_err().to_string().contains("hunter2"));
     let flags = client_flags(CLIENT, &["--to-token=hunter2", "--from-token=hunter2", "--anonymize-salt=hunter2"]);
     assert!(!format!("{flags:?}").contains("hunter2"));
-    let error = Flags::parse(Some(Program::Client), argv(CLIENT, &["--to-tokn=hunter2"])).unwrap_err();
+    let error = ProgramFlags::parse(Some(Program::Client), argv(CLIENT, &["--to-tokn=hunter2"])).unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 

@@ -6,12 +6,12 @@ use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use telemeter_http::{
-    client::{Answer, Outbound, OutboundConfig, OutboundError, Proxy, Request},
+    client::{Answer, Outbound, OutboundConfig, OutboundError, OutboundRequest, ProxyUse},
     file::{self, FileError},
 };
 use url::Url;
 
-use super::model::Summary;
+use super::model::SummaryJson;
 
 /// Cap on one answer.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -96,7 +96,7 @@ impl FleetApi {
         let mut config = OutboundConfig::new("fleet");
         config.ca_file = ca_file;
         config.ca_flag = Some("--ca-file");
-        config.proxy = Proxy::FromEnvironment;
+        config.proxy = ProxyUse::FromEnvironment;
         let token = token_file.map(|path| {
             let token =
                 file::read(&path, file::SMALL).map_err(|error: FileError| ApiError::Token(error.to_string()))?;
@@ -116,7 +116,7 @@ impl FleetApi {
     }
 
     /// The summary, as sent and as read.
-    pub(super) async fn summary(&self) -> Result<(Value, Summary), ApiError> {
+    pub(super) async fn summary(&self) -> Result<(Value, SummaryJson), ApiError> {
         let value = self.get(&["summary"], &[]).await?;
         Ok((value.clone(), self.read(value)?))
     }
@@ -160,7 +160,7 @@ impl FleetApi {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query.iter().map(|(name, value)| (name, value)));
         }
-        let mut request = Request::get(url.clone());
+        let mut request = OutboundRequest::get(url.clone());
         if let Some((file, token)) = &self.token {
             request = request
                 .with_bearer(token)

@@ -4,35 +4,35 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     FleetApi,
-    model::{Cluster, List, Moment, OneCluster, text, time, tone},
+    model::{ClusterJson, ListJson, Moment, OneCluster, text, time, tone},
     summary::{not_whole, now},
     whole_seconds,
 };
 use crate::{
-    output::{Column, Format, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 /// Whether there is a silent one.
 pub(super) async fn print_silent(
     api: &FleetApi,
     silent_for: Option<Duration>,
-    format: Format,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<bool, Failure> {
+) -> Result<bool, RunFailure> {
     let now = now(api).await?;
     let mut query = vec![("status", "silent".to_owned())];
     query.extend(silent_for.map(|length| ("silent_for", whole_seconds(length).to_string())));
     let json = api.list("clusters", &query).await?;
-    let list: List<Cluster> = api.read(json.clone())?;
+    let list: ListJson<ClusterJson> = api.read(json.clone())?;
     match format {
-        Format::Json => printer.json(&json)?,
-        Format::Csv => printer.print(format, &every_field(&list.items, now))?,
-        Format::Table if list.items.is_empty() => {
+        OutputFormat::Json => printer.json(&json)?,
+        OutputFormat::Csv => printer.print(format, &every_field(&list.items, now))?,
+        OutputFormat::Table if list.items.is_empty() => {
             let length = silent_for.map(|length| format!(" for {}", human::duration(length.as_secs())));
             printer.line(&format!("No cluster is silent{}.", length.unwrap_or_default()))?;
         }
-        Format::Table => {
+        OutputFormat::Table => {
             printer.print(format, &table(&list.items, now))?;
             if !list.whole {
                 printer.line(&not_whole())?;
@@ -43,7 +43,7 @@ pub(super) async fn print_silent(
 }
 
 /// Clusters for people: what tells why one is silent.
-pub(super) fn table(items: &[Cluster], now: Moment) -> Table {
+pub(super) fn table(items: &[ClusterJson], now: Moment) -> Table {
     let labels = label_names(items);
     let mut columns = vec![Column::text("cluster"), Column::time("last report"), Column::time("last refusal")];
     columns.extend(labels.iter().map(|name| Column::text(name.clone()).optional()));
@@ -57,15 +57,15 @@ pub(super) fn table(items: &[Cluster], now: Moment) -> Table {
         let refusal = cluster
             .last_refusal
             .as_ref()
-            .map(|refusal| Value::text(format!("{}, {}", refusal.reason, human::age(refusal.at.0, now.0))));
+            .map(|refusal| TableCell::text(format!("{}, {}", refusal.reason, human::age(refusal.at.0, now.0))));
         let mut row = vec![
-            Value::text(&cluster.id),
+            TableCell::text(&cluster.id),
             time(cluster.last_report, now).tone(tone(&cluster.status)),
-            refusal.unwrap_or_else(Value::none),
+            refusal.unwrap_or_else(TableCell::none),
         ];
         row.extend(labels.iter().map(|name| text(cluster.labels.get(name).map(String::as_str))));
         row.extend([
-            cluster.interval_seconds.map_or_else(Value::none, Value::seconds),
+            cluster.interval_seconds.map_or_else(TableCell::none, TableCell::seconds),
             text(cluster.client.as_deref()),
             text(cluster.peer.as_deref()),
         ]);
@@ -75,7 +75,7 @@ pub(super) fn table(items: &[Cluster], now: Moment) -> Table {
 }
 
 /// Clusters for a spreadsheet.
-fn every_field(items: &[Cluster], now: Moment) -> Table {
+fn every_field(items: &[ClusterJson], now: Moment) -> Table {
     let labels = label_names(items);
     let mut columns = vec![
         Column::text("id"),
@@ -95,16 +95,16 @@ fn every_field(items: &[Cluster], now: Moment) -> Table {
     columns.extend(labels.iter().map(|name| Column::text(name.clone())));
     let mut table = Table::new(columns);
     for cluster in items {
-        let seconds = |seconds: Option<f64>| seconds.map_or_else(Value::none, Value::seconds);
+        let seconds = |seconds: Option<f64>| seconds.map_or_else(TableCell::none, TableCell::seconds);
         let refusal = cluster.last_refusal.as_ref();
         let mut row = vec![
-            Value::text(&cluster.id),
-            Value::text(&cluster.status),
+            TableCell::text(&cluster.id),
+            TableCell::text(&cluster.status),
             cluster.first_seen.value(now),
             time(cluster.last_report, now),
-            Value::count(cluster.series),
-            Value::count(cluster.filtered),
-            Value::bytes(cluster.bytes),
+            TableCell::count(cluster.series),
+            TableCell::count(cluster.filtered),
+            TableCell::bytes(cluster.bytes),
             seconds(cluster.interval_seconds),
             seconds(cluster.drift_seconds),
             text(cluster.client.as_deref()),
@@ -118,54 +118,63 @@ fn every_field(items: &[Cluster], now: Moment) -> Table {
     table
 }
 
-fn label_names(items: &[Cluster]) -> BTreeSet<String> {
+fn label_names(items: &[ClusterJson]) -> BTreeSet<String> {
     items.iter().flat_map(|cluster| cluster.labels.keys().cloned()).collect()
 }
 
-pub(super) async fn print_one(api: &FleetApi, id: &str, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+pub(super) async fn print_one(
+    api: &FleetApi,
+    id: &str,
+    format: OutputFormat,
+    printer: &mut Printer,
+) -> Result<(), RunFailure> {
     let now = now(api).await?;
     let json = api.get(&["clusters", id], &[]).await?;
     let one: OneCluster = api.read(json.clone())?;
     match format {
-        Format::Json => printer.json(&json)?,
-        Format::Csv => printer.print(format, &every_field(&[one.cluster], now))?,
-        Format::Table => people(&one, now, printer)?,
+        OutputFormat::Json => printer.json(&json)?,
+        OutputFormat::Csv => printer.print(format, &every_field(&[one.cluster], now))?,
+        OutputFormat::Table => people(&one, now, printer)?,
     }
     Ok(())
 }
 
-fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), Failure> {
+fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), RunFailure> {
     let cluster = &one.cluster;
     let status = printer.toned(tone(&cluster.status), &human::safe(&cluster.status));
     printer.line(&format!("{}: {status}", human::safe(&cluster.id)))?;
     printer.line("")?;
-    printer.print(Format::Table, &facts(one, now))?;
+    printer.print(OutputFormat::Table, &facts(one, now))?;
     if !cluster.refusals.is_empty() {
         printer.line("")?;
         let mut table = Table::new([Column::text("refused for"), Column::text("route"), Column::number("times")]);
         for refusal in &cluster.refusals {
-            table.row([Value::text(&refusal.reason), Value::text(&refusal.route), Value::count(refusal.count)]);
+            table.row([
+                TableCell::text(&refusal.reason),
+                TableCell::text(&refusal.route),
+                TableCell::count(refusal.count),
+            ]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     if let Some(alerts) = one.alerts.as_ref().filter(|alerts| !alerts.is_empty()) {
         printer.line("")?;
         let mut table = Table::new([Column::text("alert"), Column::text("severity"), Column::time("firing")]);
         for alert in alerts {
             let severity = text(alert.severity.as_deref()).tone(Tone::Warning);
-            table.row([Value::text(&alert.name), severity, time(alert.since, now)]);
+            table.row([TableCell::text(&alert.name), severity, time(alert.since, now)]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     if !one.exchanges.is_empty() {
         printer.line("")?;
         let mut table = Table::new([Column::time("exchange"), Column::text("route"), Column::text("outcome")]);
         for exchange in &one.exchanges {
             let tone = if exchange.outcome == "accepted" { Tone::Good } else { Tone::Warning };
-            let outcome = Value::text(&exchange.outcome).tone(tone);
-            table.row([exchange.at.value(now), Value::text(&exchange.route), outcome]);
+            let outcome = TableCell::text(&exchange.outcome).tone(tone);
+            table.row([exchange.at.value(now), TableCell::text(&exchange.route), outcome]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     Ok(())
 }
@@ -174,19 +183,19 @@ fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), Fa
 fn facts(one: &OneCluster, now: Moment) -> Table {
     let cluster = &one.cluster;
     let mut table = Table::new([Column::text("known"), Column::text("value").wrapping()]);
-    let mut fact = |name: &str, value: Value| table.row([Value::text(name), value]);
-    fact("state", Value::text(&one.state));
+    let mut fact = |name: &str, value: TableCell| table.row([TableCell::text(name), value]);
+    fact("state", TableCell::text(&one.state));
     for (name, value) in &cluster.labels {
-        fact(name, Value::text(value));
+        fact(name, TableCell::text(value));
     }
     fact("first seen", cluster.first_seen.value(now));
     fact("last report", time(cluster.last_report, now));
-    fact("reports every", cluster.interval_seconds.map_or_else(Value::none, Value::seconds));
+    fact("reports every", cluster.interval_seconds.map_or_else(TableCell::none, TableCell::seconds));
     let (series, dropped) = (human::count(cluster.series), human::count(cluster.filtered));
-    fact("series", Value::text(format!("{series}, and {dropped} dropped by the whitelist")));
+    fact("series", TableCell::text(format!("{series}, and {dropped} dropped by the whitelist")));
     let size = format!("{} of at most {}", human::bytes(cluster.bytes), human::bytes(one.limits.limit_bytes));
-    fact("size", Value::text(size));
-    fact("clock drift", cluster.drift_seconds.map_or_else(Value::none, Value::seconds));
+    fact("size", TableCell::text(size));
+    fact("clock drift", cluster.drift_seconds.map_or_else(TableCell::none, TableCell::seconds));
     fact("client", text(cluster.client.as_deref()));
     fact("peer", text(cluster.peer.as_deref()));
     if let Some(at) = one.limits.next_upload_at {
@@ -195,7 +204,7 @@ fn facts(one: &OneCluster, now: Moment) -> Table {
     if let Some(refusal) = &cluster.last_refusal {
         let age = human::age(refusal.at.0, now.0);
         let words = format!("{age}: {} on {} ({}): {}", refusal.reason, refusal.route, refusal.status, refusal.text);
-        fact("last refusal", Value::text(words));
+        fact("last refusal", TableCell::text(words));
     }
     table
 }

@@ -2,32 +2,32 @@
 
 use super::{
     FleetApi,
-    model::{Metrics, text},
+    model::{MetricsJson, text},
 };
 use crate::{
-    output::{Column, Format, Printer, Table, Value, human},
-    run::Failure,
+    output::{Column, OutputFormat, Printer, Table, TableCell, human},
+    run::RunFailure,
 };
 
 pub(super) async fn print(
     api: &FleetApi,
     search: Option<String>,
-    format: Format,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<(), Failure> {
+) -> Result<(), RunFailure> {
     let mut query = vec![("sort", "series".to_owned()), ("order", "desc".to_owned())];
     query.extend(search.map(|search| ("search", search)));
     let json = api.list("metrics", &query).await?;
-    let metrics: Metrics = api.read(json.clone())?;
+    let metrics: MetricsJson = api.read(json.clone())?;
     match format {
-        Format::Json => printer.json(&json)?,
-        Format::Csv => printer.print(format, &every_field(&metrics))?,
-        Format::Table => people(&metrics, printer)?,
+        OutputFormat::Json => printer.json(&json)?,
+        OutputFormat::Csv => printer.print(format, &every_field(&metrics))?,
+        OutputFormat::Table => people(&metrics, printer)?,
     }
     Ok(())
 }
 
-fn people(metrics: &Metrics, printer: &mut Printer) -> Result<(), Failure> {
+fn people(metrics: &MetricsJson, printer: &mut Printer) -> Result<(), RunFailure> {
     if metrics.items.is_empty() {
         printer.line(if metrics.whole {
             "No such metric passed lately."
@@ -43,32 +43,37 @@ fn people(metrics: &Metrics, printer: &mut Printer) -> Result<(), Failure> {
         ]);
         for metric in &metrics.items {
             let rule = text(metric.rule.as_deref());
-            table.row([Value::text(&metric.name), Value::count(metric.series), Value::count(metric.clusters), rule]);
+            table.row([
+                TableCell::text(&metric.name),
+                TableCell::count(metric.series),
+                TableCell::count(metric.clusters),
+                rule,
+            ]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
         printer.line(&format!("{} metrics", human::count(metrics.total)))?;
     }
     if !metrics.dropped.is_empty() {
         printer.line("")?;
         let mut table = Table::new([Column::text("dropped by the whitelist"), Column::number("series")]);
         for dropped in &metrics.dropped {
-            table.row([Value::text(&dropped.name), Value::count(dropped.series_total)]);
+            table.row([TableCell::text(&dropped.name), TableCell::count(dropped.series_total)]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     if !metrics.unmatched_rules.is_empty() {
         printer.line("")?;
         let mut table = Table::new([Column::text("rules of the whitelist that nothing matched")]);
         for rule in &metrics.unmatched_rules {
-            table.row([Value::text(rule)]);
+            table.row([TableCell::text(rule)]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     Ok(())
 }
 
 /// For a spreadsheet: the metrics that pass, then those that are dropped.
-fn every_field(metrics: &Metrics) -> Table {
+fn every_field(metrics: &MetricsJson) -> Table {
     let mut table = Table::new([
         Column::text("name"),
         Column::number("series"),
@@ -78,11 +83,16 @@ fn every_field(metrics: &Metrics) -> Table {
     ]);
     for metric in &metrics.items {
         let rule = text(metric.rule.as_deref());
-        table.row([Value::text(&metric.name), Value::count(metric.series), Value::count(metric.clusters), rule]);
+        table.row([
+            TableCell::text(&metric.name),
+            TableCell::count(metric.series),
+            TableCell::count(metric.clusters),
+            rule,
+        ]);
     }
     for dropped in &metrics.dropped {
-        let none = Value::none;
-        table.row([Value::text(&dropped.name), none(), none(), none(), Value::count(dropped.series_total)]);
+        let none = TableCell::none;
+        table.row([TableCell::text(&dropped.name), none(), none(), none(), TableCell::count(dropped.series_total)]);
     }
     table
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::output::{Tone, Value, human};
+use crate::output::{TableCell, Tone, human};
 
 /// A time in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,32 +20,32 @@ impl<'de> Deserialize<'de> for Moment {
 
 impl Moment {
     /// As an age.
-    pub(super) fn value(self, now: Self) -> Value {
-        Value::time(self.0, now.0)
+    pub(super) fn value(self, now: Self) -> TableCell {
+        TableCell::time(self.0, now.0)
     }
 }
 
 /// The same of a time that may be unknown.
-pub(super) fn time(at: Option<Moment>, now: Moment) -> Value {
-    at.map_or_else(Value::none, |at| at.value(now))
+pub(super) fn time(at: Option<Moment>, now: Moment) -> TableCell {
+    at.map_or_else(TableCell::none, |at| at.value(now))
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Summary {
+pub(super) struct SummaryJson {
     pub(super) version: String,
     pub(super) revision: String,
     pub(super) replica: String,
     pub(super) started_at: Moment,
     pub(super) now: Moment,
-    pub(super) clusters: ClusterCounts,
-    pub(super) requests: BTreeMap<String, RouteRates>,
+    pub(super) clusters: ClusterCountsJson,
+    pub(super) requests: BTreeMap<String, RouteRatesJson>,
     pub(super) samples_per_second: f64,
-    pub(super) refusals: Vec<ReasonCount>,
-    pub(super) dependencies: Vec<Dependency>,
+    pub(super) refusals: Vec<ReasonCountJson>,
+    pub(super) dependencies: Vec<DependencyJson>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ClusterCounts {
+pub(super) struct ClusterCountsJson {
     pub(super) total: u64,
     pub(super) silent: u64,
     pub(super) refused: u64,
@@ -55,7 +55,7 @@ pub(super) struct ClusterCounts {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct RouteRates {
+pub(super) struct RouteRatesJson {
     pub(super) accepted_total: u64,
     pub(super) refused_total: u64,
     pub(super) accepted_per_second: f64,
@@ -63,14 +63,14 @@ pub(super) struct RouteRates {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ReasonCount {
+pub(super) struct ReasonCountJson {
     pub(super) reason: String,
     pub(super) route: String,
     pub(super) count: u64,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Dependency {
+pub(super) struct DependencyJson {
     pub(super) name: String,
     pub(super) state: String,
     pub(super) since: Option<Moment>,
@@ -79,7 +79,7 @@ pub(super) struct Dependency {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Cluster {
+pub(super) struct ClusterJson {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) first_seen: Moment,
@@ -92,12 +92,12 @@ pub(super) struct Cluster {
     pub(super) client: Option<String>,
     pub(super) peer: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) last_refusal: Option<LastRefusal>,
-    pub(super) refusals: Vec<ReasonCount>,
+    pub(super) last_refusal: Option<LastRefusalJson>,
+    pub(super) refusals: Vec<ReasonCountJson>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct LastRefusal {
+pub(super) struct LastRefusalJson {
     pub(super) at: Moment,
     pub(super) route: String,
     pub(super) status: u16,
@@ -108,35 +108,35 @@ pub(super) struct LastRefusal {
 #[derive(Debug, Deserialize)]
 pub(super) struct OneCluster {
     #[serde(flatten)]
-    pub(super) cluster: Cluster,
+    pub(super) cluster: ClusterJson,
     pub(super) state: String,
-    pub(super) exchanges: Vec<Exchange>,
-    pub(super) limits: Limits,
-    pub(super) alerts: Option<Vec<Alert>>,
+    pub(super) exchanges: Vec<ExchangeJson>,
+    pub(super) limits: LimitsJson,
+    pub(super) alerts: Option<Vec<AlertJson>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Exchange {
+pub(super) struct ExchangeJson {
     pub(super) at: Moment,
     pub(super) route: String,
     pub(super) outcome: String,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Limits {
+pub(super) struct LimitsJson {
     pub(super) next_upload_at: Option<Moment>,
     pub(super) limit_bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Alert {
+pub(super) struct AlertJson {
     pub(super) name: String,
     pub(super) severity: Option<String>,
     pub(super) since: Option<Moment>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct RefusalJson {
     pub(super) cluster: Option<String>,
     pub(super) claimed_cluster: Option<String>,
     pub(super) verified: bool,
@@ -152,16 +152,16 @@ pub(super) struct Refusal {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Metrics {
+pub(super) struct MetricsJson {
     pub(super) total: u64,
     pub(super) whole: bool,
-    pub(super) items: Vec<Metric>,
+    pub(super) items: Vec<MetricJson>,
     pub(super) dropped: Vec<DroppedMetric>,
     pub(super) unmatched_rules: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Metric {
+pub(super) struct MetricJson {
     pub(super) name: String,
     pub(super) series: u64,
     pub(super) clusters: u64,
@@ -176,7 +176,7 @@ pub(super) struct DroppedMetric {
 
 /// A list; `whole` is false where the server has forgotten some.
 #[derive(Debug, Deserialize)]
-pub(super) struct List<T> {
+pub(super) struct ListJson<T> {
     pub(super) whole: bool,
     pub(super) items: Vec<T>,
 }
@@ -192,6 +192,6 @@ pub(super) fn tone(status: &str) -> Tone {
 }
 
 /// A text, where there is one.
-pub(super) fn text(text: Option<&str>) -> Value {
-    text.map_or_else(Value::none, Value::text)
+pub(super) fn text(text: Option<&str>) -> TableCell {
+    text.map_or_else(TableCell::none, TableCell::text)
 }

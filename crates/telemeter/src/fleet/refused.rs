@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     FleetApi,
-    model::{List, Moment, Refusal, text},
+    model::{ListJson, Moment, RefusalJson, text},
     summary::{not_whole, now},
     whole_seconds,
 };
 use crate::{
-    output::{Column, Format, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 /// Which refusals are asked for.
@@ -23,25 +23,25 @@ pub(super) struct RefusedQuery {
 pub(super) async fn print(
     api: &FleetApi,
     query: &RefusedQuery,
-    format: Format,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<bool, Failure> {
+) -> Result<bool, RunFailure> {
     let now = now(api).await?;
     let mut parameters = Vec::new();
     parameters.extend(query.reason.clone().map(|reason| ("reason", reason)));
     parameters.extend(query.since.map(|since| ("since", whole_seconds(since).to_string())));
     let json = api.list("refusals", &parameters).await?;
-    let list: List<Refusal> = api.read(json.clone())?;
+    let list: ListJson<RefusalJson> = api.read(json.clone())?;
     match format {
-        Format::Json => printer.json(&json)?,
-        Format::Csv => printer.print(format, &every_field(&list.items, now))?,
-        Format::Table if list.items.is_empty() => {
+        OutputFormat::Json => printer.json(&json)?,
+        OutputFormat::Csv => printer.print(format, &every_field(&list.items, now))?,
+        OutputFormat::Table if list.items.is_empty() => {
             let since = query.since.map(|since| format!(" within {}", human::duration(since.as_secs())));
             let reason = query.reason.as_ref().map(|reason| format!(" for {}", human::safe(reason)));
             let which = reason.unwrap_or_default() + &since.unwrap_or_default();
             printer.line(&format!("No request was refused{which}."))?;
         }
-        Format::Table => {
+        OutputFormat::Table => {
             printer.print(format, &table(&list.items, now))?;
             explain(&list.items, printer)?;
             if !list.whole {
@@ -53,7 +53,7 @@ pub(super) async fn print(
 }
 
 /// Refusals for people.
-pub(super) fn table(items: &[Refusal], now: Moment) -> Table {
+pub(super) fn table(items: &[RefusalJson], now: Moment) -> Table {
     let mut table = Table::new([
         Column::text("cluster"),
         Column::text("reason"),
@@ -68,10 +68,10 @@ pub(super) fn table(items: &[Refusal], now: Moment) -> Table {
         let cluster = refusal.cluster.clone().or(claimed);
         table.row([
             text(cluster.as_deref()),
-            Value::text(&refusal.reason).tone(Tone::Warning),
-            Value::count(refusal.count),
+            TableCell::text(&refusal.reason).tone(Tone::Warning),
+            TableCell::count(refusal.count),
             refusal.last.value(now),
-            Value::text(&refusal.route),
+            TableCell::text(&refusal.route),
             refusal.first.value(now),
             text(refusal.peer.as_deref()),
         ]);
@@ -80,19 +80,20 @@ pub(super) fn table(items: &[Refusal], now: Moment) -> Table {
 }
 
 /// What each reason means and what to do, once each.
-fn explain(items: &[Refusal], printer: &mut Printer) -> Result<(), Failure> {
+fn explain(items: &[RefusalJson], printer: &mut Printer) -> Result<(), RunFailure> {
     if items.iter().any(|refusal| !refusal.verified) {
         printer.line("\nID?: claimed with credentials that were not accepted; it may be anybody's.")?;
     }
-    let reasons: BTreeMap<&str, &Refusal> = items.iter().map(|refusal| (refusal.reason.as_str(), refusal)).collect();
+    let reasons: BTreeMap<&str, &RefusalJson> =
+        items.iter().map(|refusal| (refusal.reason.as_str(), refusal)).collect();
     printer.line("")?;
     let mut table = Table::new([Column::text("reason"), Column::text("what it means, and what to do").wrapping()]);
     for (reason, refusal) in reasons {
         let words = format!("{} ({}). {}.", sentence(&refusal.meaning), refusal.status, sentence(&refusal.action));
         // Written for a page: code stands in marks there.
-        table.row([Value::text(reason), Value::text(words.replace('`', ""))]);
+        table.row([TableCell::text(reason), TableCell::text(words.replace('`', ""))]);
     }
-    printer.print(Format::Table, &table)?;
+    printer.print(OutputFormat::Table, &table)?;
     Ok(())
 }
 
@@ -103,7 +104,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// Refusals for a spreadsheet.
-fn every_field(items: &[Refusal], now: Moment) -> Table {
+fn every_field(items: &[RefusalJson], now: Moment) -> Table {
     let mut table = Table::new([
         Column::text("cluster"),
         Column::text("claimed cluster"),
@@ -121,15 +122,15 @@ fn every_field(items: &[Refusal], now: Moment) -> Table {
         table.row([
             text(refusal.cluster.as_deref()),
             text(refusal.claimed_cluster.as_deref()),
-            Value::text(&refusal.route),
-            Value::text(&refusal.reason),
-            Value::count(u64::from(refusal.status)),
-            Value::count(refusal.count),
+            TableCell::text(&refusal.route),
+            TableCell::text(&refusal.reason),
+            TableCell::count(u64::from(refusal.status)),
+            TableCell::count(refusal.count),
             refusal.first.value(now),
             refusal.last.value(now),
             text(refusal.peer.as_deref()),
-            Value::text(&refusal.meaning),
-            Value::text(&refusal.action),
+            TableCell::text(&refusal.meaning),
+            TableCell::text(&refusal.action),
         ]);
     }
     table

@@ -2,37 +2,41 @@
 
 use super::{
     ApiError, FleetApi,
-    model::{Summary, text, time, tone},
+    model::{SummaryJson, text, time, tone},
 };
 use crate::{
-    output::{Column, Format, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
-pub(super) async fn print(api: &FleetApi, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+pub(super) async fn print(api: &FleetApi, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
     let (json, summary) = api.summary().await?;
     match format {
-        Format::Json => printer.json(&json)?,
-        Format::Csv => printer.print(format, &figures(&summary))?,
-        Format::Table => people(api, &summary, printer)?,
+        OutputFormat::Json => printer.json(&json)?,
+        OutputFormat::Csv => printer.print(format, &figures(&summary))?,
+        OutputFormat::Table => people(api, &summary, printer)?,
     }
     Ok(())
 }
 
-fn people(api: &FleetApi, summary: &Summary, printer: &mut Printer) -> Result<(), Failure> {
+fn people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
     head(api, summary, printer)?;
     printer.line("")?;
     if !summary.refusals.is_empty() {
         let mut table = Table::new([Column::text("refused for"), Column::text("route"), Column::number("times")]);
         for refusal in &summary.refusals {
-            table.row([Value::text(&refusal.reason), Value::text(&refusal.route), Value::count(refusal.count)]);
+            table.row([
+                TableCell::text(&refusal.reason),
+                TableCell::text(&refusal.route),
+                TableCell::count(refusal.count),
+            ]);
         }
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
         printer.line("")?;
     }
-    printer.print(Format::Table, &routes(summary))?;
+    printer.print(OutputFormat::Table, &routes(summary))?;
     printer.line("")?;
-    printer.print(Format::Table, &dependencies(summary))?;
+    printer.print(OutputFormat::Table, &dependencies(summary))?;
     let hints = [("silent", summary.clusters.silent), ("refused", summary.clusters.refused)];
     let hints: Vec<_> = hints.iter().filter(|(_, count)| *count > 0).collect();
     if !hints.is_empty() {
@@ -45,7 +49,7 @@ fn people(api: &FleetApi, summary: &Summary, printer: &mut Printer) -> Result<()
 }
 
 /// Which server this is, and how many clusters are how well.
-pub(super) fn head(api: &FleetApi, summary: &Summary, printer: &mut Printer) -> Result<(), Failure> {
+pub(super) fn head(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
     let revision = if summary.revision == "unknown" { String::new() } else { format!(" ({})", summary.revision) };
     let server = format!(
         "telemeter-server {}{revision}, replica {}, at {}, started {}",
@@ -83,7 +87,7 @@ pub(super) fn clusters(count: u64) -> String {
     format!("{} cluster{}", human::count(count), if count == 1 { "" } else { "s" })
 }
 
-fn routes(summary: &Summary) -> Table {
+fn routes(summary: &SummaryJson) -> Table {
     let mut table = Table::new([
         Column::text("route"),
         Column::number("accepted"),
@@ -92,19 +96,19 @@ fn routes(summary: &Summary) -> Table {
         Column::number("refused/s"),
     ]);
     for (route, rates) in &summary.requests {
-        let refused = Value::number(rates.refused_per_second);
+        let refused = TableCell::number(rates.refused_per_second);
         table.row([
-            Value::text(route),
-            Value::count(rates.accepted_total),
-            Value::count(rates.refused_total),
-            Value::number(rates.accepted_per_second),
+            TableCell::text(route),
+            TableCell::count(rates.accepted_total),
+            TableCell::count(rates.refused_total),
+            TableCell::number(rates.accepted_per_second),
             if rates.refused_per_second > 0.0 { refused.tone(Tone::Warning) } else { refused },
         ]);
     }
     table
 }
 
-fn dependencies(summary: &Summary) -> Table {
+fn dependencies(summary: &SummaryJson) -> Table {
     let mut table = Table::new([
         Column::text("depends on"),
         Column::text("state"),
@@ -120,10 +124,10 @@ fn dependencies(summary: &Summary) -> Table {
             _ => Tone::Plain,
         };
         table.row([
-            Value::text(&dependency.name),
-            Value::text(&dependency.state).tone(tone),
+            TableCell::text(&dependency.name),
+            TableCell::text(&dependency.state).tone(tone),
             time(dependency.since, summary.now),
-            dependency.latency_seconds.map_or_else(Value::none, Value::seconds),
+            dependency.latency_seconds.map_or_else(TableCell::none, TableCell::seconds),
             text(dependency.last_error.as_deref()),
         ]);
     }
@@ -131,9 +135,9 @@ fn dependencies(summary: &Summary) -> Table {
 }
 
 /// For a spreadsheet: a name and a number a line.
-fn figures(summary: &Summary) -> Table {
+fn figures(summary: &SummaryJson) -> Table {
     let mut table = Table::new([Column::text("name"), Column::number("value")]);
-    let mut add = |name: String, value: Value| table.row([Value::text(name), value]);
+    let mut add = |name: String, value: TableCell| table.row([TableCell::text(name), value]);
     let counts = &summary.clusters;
     for (name, count) in [
         ("total", counts.total),
@@ -143,15 +147,15 @@ fn figures(summary: &Summary) -> Table {
         ("reporting", counts.reporting),
         ("evicted", counts.evicted),
     ] {
-        add(format!("clusters_{name}"), Value::count(count));
+        add(format!("clusters_{name}"), TableCell::count(count));
     }
-    add("samples_per_second".to_owned(), Value::number(summary.samples_per_second));
+    add("samples_per_second".to_owned(), TableCell::number(summary.samples_per_second));
     for (route, rates) in &summary.requests {
-        add(format!("{route}_accepted_total"), Value::count(rates.accepted_total));
-        add(format!("{route}_refused_total"), Value::count(rates.refused_total));
+        add(format!("{route}_accepted_total"), TableCell::count(rates.accepted_total));
+        add(format!("{route}_refused_total"), TableCell::count(rates.refused_total));
     }
     for refusal in &summary.refusals {
-        add(format!("refused_{}_{}", refusal.route, refusal.reason), Value::count(refusal.count));
+        add(format!("refused_{}_{}", refusal.route, refusal.reason), TableCell::count(refusal.count));
     }
     table
 }

@@ -6,12 +6,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     ApiError, FleetApi, clusters,
-    model::{Cluster, List, Moment, Refusal, Summary, text, tone},
+    model::{ClusterJson, ListJson, Moment, RefusalJson, SummaryJson, text, tone},
     refused, summary,
 };
 use crate::{
-    output::{Column, Format, Printer, Table, Value, human},
-    run::Failure,
+    output::{Column, OutputFormat, Printer, Table, TableCell, human},
+    run::RunFailure,
 };
 
 /// Refusals within so long are drawn.
@@ -22,19 +22,19 @@ const ROWS: usize = 15;
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What one look saw.
-struct Look {
-    summary: Summary,
-    silent: Vec<Cluster>,
-    refused: Vec<Cluster>,
-    refusals: Vec<Refusal>,
+struct WatchSample {
+    summary: SummaryJson,
+    silent: Vec<ClusterJson>,
+    refused: Vec<ClusterJson>,
+    refusals: Vec<RefusalJson>,
 }
 
 pub(super) async fn run(
     api: &FleetApi,
     interval: Duration,
-    format: Format,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<(), Failure> {
+) -> Result<(), RunFailure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         ended = repeat(api, interval.max(SHORTEST), format, printer) => ended,
@@ -43,11 +43,16 @@ pub(super) async fn run(
     }
 }
 
-async fn repeat(api: &FleetApi, interval: Duration, format: Format, printer: &mut Printer) -> Result<(), Failure> {
-    let redraws = printer.is_terminal() && format == Format::Table;
+async fn repeat(
+    api: &FleetApi,
+    interval: Duration,
+    format: OutputFormat,
+    printer: &mut Printer,
+) -> Result<(), RunFailure> {
+    let redraws = printer.is_terminal() && format == OutputFormat::Table;
     // A server that was never there is a mistake of whoever typed it; one that goes away comes back.
     let mut seen = Ok(look(api).await?);
-    let mut changes = Changes::default();
+    let mut changes = SeenClusters::default();
     loop {
         match &seen {
             Ok(look) if redraws => draw(api, look, printer)?,
@@ -63,19 +68,19 @@ async fn repeat(api: &FleetApi, interval: Duration, format: Format, printer: &mu
     }
 }
 
-async fn look(api: &FleetApi) -> Result<Look, ApiError> {
+async fn look(api: &FleetApi) -> Result<WatchSample, ApiError> {
     let (_, summary) = api.summary().await?;
-    let list = async |status: &str| -> Result<Vec<Cluster>, ApiError> {
+    let list = async |status: &str| -> Result<Vec<ClusterJson>, ApiError> {
         let list = api.list("clusters", &[("status", status.to_owned())]).await?;
-        Ok(api.read::<List<Cluster>>(list)?.items)
+        Ok(api.read::<ListJson<ClusterJson>>(list)?.items)
     };
     let (silent, refused) = (list("silent").await?, list("refused").await?);
     let refusals = api.list("refusals", &[("since", LATELY.as_secs().to_string())]).await?;
-    let refusals = api.read::<List<Refusal>>(refusals)?.items;
-    Ok(Look { summary, silent, refused, refusals })
+    let refusals = api.read::<ListJson<RefusalJson>>(refusals)?.items;
+    Ok(WatchSample { summary, silent, refused, refusals })
 }
 
-fn draw(api: &FleetApi, look: &Look, printer: &mut Printer) -> Result<(), Failure> {
+fn draw(api: &FleetApi, look: &WatchSample, printer: &mut Printer) -> Result<(), RunFailure> {
     let now = look.summary.now;
     printer.clear()?;
     summary::head(api, &look.summary, printer)?;
@@ -88,7 +93,7 @@ fn draw(api: &FleetApi, look: &Look, printer: &mut Printer) -> Result<(), Failur
             continue;
         }
         printer.line(&format!("\n{title}"))?;
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
         if all > ROWS {
             printer.line(&format!("and {} more", human::count((all - ROWS) as u64)))?;
         }
@@ -102,7 +107,7 @@ fn first<T>(items: &[T]) -> &[T] {
 
 /// What was said of each cluster, to say only what is new.
 #[derive(Default)]
-struct Changes {
+struct SeenClusters {
     /// Clusters that are silent or refused, each with which of the two.
     known: BTreeMap<String, &'static str>,
     /// Whether anything was written.
@@ -111,8 +116,8 @@ struct Changes {
     failing: bool,
 }
 
-impl Changes {
-    fn print(&mut self, look: &Look, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+impl SeenClusters {
+    fn print(&mut self, look: &WatchSample, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
         let now = look.summary.now;
         self.failing = false;
         let (mut seen, mut changes) = (BTreeMap::new(), Vec::new());
@@ -134,8 +139,8 @@ impl Changes {
     }
 
     /// Says once that the server no longer answers. Scripts read changes alone.
-    fn fails(&mut self, error: &ApiError, format: Format, printer: &mut Printer) -> Result<(), Failure> {
-        if !std::mem::replace(&mut self.failing, true) && format == Format::Table {
+    fn fails(&mut self, error: &ApiError, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
+        if !std::mem::replace(&mut self.failing, true) && format == OutputFormat::Table {
             printer.line(&human::safe(&error.to_string()))?;
         }
         Ok(())
@@ -147,10 +152,10 @@ impl Changes {
         status: &str,
         why: Option<&str>,
         now: Moment,
-        format: Format,
+        format: OutputFormat,
         printer: &mut Printer,
-    ) -> Result<(), Failure> {
-        if format == Format::Table {
+    ) -> Result<(), RunFailure> {
+        if format == OutputFormat::Table {
             let why = why.map(|why| format!(": {}", human::safe(why))).unwrap_or_default();
             let status = printer.toned(tone(status), status);
             printer.line(&format!("{} {} {status}{why}", human::rfc3339(now.0), human::safe(id)))?;
@@ -158,13 +163,13 @@ impl Changes {
         }
         let columns = [Column::time("at"), Column::text("cluster"), Column::text("status"), Column::text("why")];
         let mut table = Table::new(columns);
-        table.row([now.value(now), Value::text(id), Value::text(status), text(why)]);
+        table.row([now.value(now), TableCell::text(id), TableCell::text(status), text(why)]);
         printer.append(format, &table, !std::mem::replace(&mut self.started, true))?;
         Ok(())
     }
 }
 
-fn why(cluster: &Cluster, status: &str, now: Moment) -> Option<String> {
+fn why(cluster: &ClusterJson, status: &str, now: Moment) -> Option<String> {
     if status == "silent" {
         return Some(match cluster.last_report {
             Some(at) => format!("last report {}", human::age(at.0, now.0)),

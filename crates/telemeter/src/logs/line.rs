@@ -2,26 +2,26 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::Format;
+use super::LogFormat;
 
 /// A line under way.
-pub(super) struct Line {
-    format: Format,
+pub(super) struct LineWriter {
+    format: LogFormat,
     text: String,
 }
 
-impl Line {
+impl LineWriter {
     /// The beginning of a line.
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: LogFormat) -> Self {
         let mut line = Self::rest(format);
-        if format == Format::Json {
+        if format == LogFormat::Json {
             line.text.push('{');
         }
         line
     }
 
-    /// A part of a line that [`Line::finish`] puts at the end.
-    pub(super) fn rest(format: Format) -> Self {
+    /// A part of a line that [`LineWriter::finish`] puts at the end.
+    pub(super) fn rest(format: LogFormat) -> Self {
         Self { format, text: String::new() }
     }
 
@@ -29,10 +29,10 @@ impl Line {
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         match self.format {
-            Format::Logfmt | Format::Text if !value.is_empty() && !value.contains(needs_quotes) => {
+            LogFormat::Logfmt | LogFormat::Text if !value.is_empty() && !value.contains(needs_quotes) => {
                 self.text.push_str(value)
             }
-            Format::Logfmt | Format::Text | Format::Json => quote(&mut self.text, value),
+            LogFormat::Logfmt | LogFormat::Text | LogFormat::Json => quote(&mut self.text, value),
         }
     }
 
@@ -48,7 +48,7 @@ impl Line {
             self.separate();
             self.text.push_str(&rest.text);
         }
-        self.text.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
+        self.text.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
         self.text
     }
 
@@ -57,11 +57,11 @@ impl Line {
         let key = key.strip_prefix("r#").unwrap_or(key);
         self.separate();
         match self.format {
-            Format::Logfmt | Format::Text => {
+            LogFormat::Logfmt | LogFormat::Text => {
                 self.text.extend(key.chars().map(|c| if needs_quotes(c) { '_' } else { c }));
                 self.text.push('=');
             }
-            Format::Json => {
+            LogFormat::Json => {
                 quote(&mut self.text, key);
                 self.text.push(':');
             }
@@ -70,7 +70,7 @@ impl Line {
 
     fn separate(&mut self) {
         if !self.text.is_empty() && self.text != "{" {
-            self.text.push(if self.format == Format::Json { ',' } else { ' ' });
+            self.text.push(if self.format == LogFormat::Json { ',' } else { ' ' });
         }
     }
 }
@@ -141,12 +141,12 @@ mod tests {
     #[test]
     fn values_stay_on_their_line() {
         fn check(value: &str, expected: &str) {
-            let mut line = Line::new(Format::Logfmt);
+            let mut line = LineWriter::new(LogFormat::Logfmt);
             line.text("k", value);
-            assert_eq!(line.finish(Line::rest(Format::Logfmt)), format!("k={expected}\n"));
-            let mut line = Line::new(Format::Json);
+            assert_eq!(line.finish(LineWriter::rest(LogFormat::Logfmt)), format!("k={expected}\n"));
+            let mut line = LineWriter::new(LogFormat::Json);
             line.text("k", value);
-            let text = line.finish(Line::rest(Format::Json));
+            let text = line.finish(LineWriter::rest(LogFormat::Json));
             assert_eq!(text.matches('\n').count(), 1);
             let object: serde_json::Value = serde_json::from_str(&text).expect("a log line is JSON");
             assert_eq!(object["k"], value);
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn keys_are_words() {
-        let mut line = Line::new(Format::Logfmt);
+        let mut line = LineWriter::new(LogFormat::Logfmt);
         line.bare("r#type", 1);
         line.bare("a b=c", true);
-        assert_eq!(line.finish(Line::rest(Format::Logfmt)), "type=1 a_b_c=true\n");
+        assert_eq!(line.finish(LineWriter::rest(LogFormat::Logfmt)), "type=1 a_b_c=true\n");
     }
 }

@@ -16,7 +16,7 @@ const CAUSES: [&str; 2] = ["error", "cause"];
 
 /// The line of an event.
 pub(super) fn of_event(unix_ms: i64, level: &tracing::Level, event: &Event<'_>) -> String {
-    let mut parts = Parts::default();
+    let mut parts = LineParts::default();
     event.record(&mut parts);
     line(unix_ms, level, &parts)
 }
@@ -24,10 +24,10 @@ pub(super) fn of_event(unix_ms: i64, level: &tracing::Level, event: &Event<'_>) 
 /// The line that stands where `lines` others were dropped.
 pub(super) fn dropped(unix_ms: i64, lines: u64) -> String {
     let message = format!("{lines} lines of the log were dropped here: it was read too slowly");
-    line(unix_ms, &tracing::Level::WARN, &Parts { message, ..Parts::default() })
+    line(unix_ms, &tracing::Level::WARN, &LineParts { message, ..LineParts::default() })
 }
 
-fn line(unix_ms: i64, level: &tracing::Level, parts: &Parts) -> String {
+fn line(unix_ms: i64, level: &tracing::Level, parts: &LineParts) -> String {
     let time = timestamp(unix_ms);
     let word = match *level {
         tracing::Level::ERROR => "error: ",
@@ -35,7 +35,7 @@ fn line(unix_ms: i64, level: &tracing::Level, parts: &Parts) -> String {
         tracing::Level::INFO => "",
         _ => "debug: ",
     };
-    let Parts { message, cause, rest } = parts;
+    let LineParts { message, cause, rest } = parts;
     let mut text = format!("{} {word}{message}", time.get(11..19).unwrap_or_default());
     if !cause.is_empty() {
         let _ = write!(text, ": {cause}");
@@ -55,13 +55,13 @@ fn line(unix_ms: i64, level: &tracing::Level, parts: &Parts) -> String {
 }
 
 #[derive(Default)]
-struct Parts {
+struct LineParts {
     message: String,
     cause: String,
     rest: String,
 }
 
-impl Parts {
+impl LineParts {
     fn add(&mut self, field: &Field, value: impl fmt::Display) {
         let name = field.name();
         if name == "message" {
@@ -75,7 +75,7 @@ impl Parts {
     }
 }
 
-impl Visit for Parts {
+impl Visit for LineParts {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, value);
     }

@@ -10,9 +10,9 @@ use super::*;
 use crate::traces;
 
 #[derive(Clone, Default)]
-struct Out(Arc<Mutex<Vec<u8>>>);
+struct TestOutput(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Out {
+impl Write for TestOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -22,11 +22,11 @@ impl Write for Out {
     }
 }
 
-const INFO: Config = Config { level: Level::Info, format: Format::Logfmt, verbose: false };
+const INFO: Config = Config { level: Level::Info, format: LogFormat::Logfmt, verbose: false };
 
 /// What `events` log; the number behind the caller's file is cut off.
 fn logged(config: Config, events: impl FnOnce()) -> Vec<String> {
-    let out = Out::default();
+    let out = TestOutput::default();
     let traces = traces::off();
     let subscriber = tracing_subscriber::registry().with(traces.layer()).with(layer(
         config,
@@ -45,8 +45,8 @@ fn logged(config: Config, events: impl FnOnce()) -> Vec<String> {
 
 #[test]
 fn a_line_for_people_is_a_sentence() {
-    let out = Out::default();
-    let config = Config { format: Format::Text, ..INFO };
+    let out = TestOutput::default();
+    let config = Config { format: LogFormat::Text, ..INFO };
     let subscriber = tracing_subscriber::registry().with(layer(config, Clock::fixed(1_795_335_128_123).0, out.clone()));
     tracing::subscriber::with_default(subscriber, || {
         warn!(bytes = 12, "two\nwords");
@@ -70,7 +70,7 @@ fn a_line_of_logfmt() {
 
 #[test]
 fn a_line_of_json() {
-    let lines = logged(Config { format: Format::Json, ..INFO }, || warn!(bytes = 12, bad = f64::NAN, "two\nwords"));
+    let lines = logged(Config { format: LogFormat::Json, ..INFO }, || warn!(bytes = 12, bad = f64::NAN, "two\nwords"));
     let expected = r#"{"ts":"2026-11-22T08:12:08.123Z","level":"warn","caller":"tests.rs","msg":"two\nwords","bytes":12,"bad":"NaN"}"#;
     assert_eq!(lines, [expected]);
 }
@@ -79,8 +79,8 @@ fn a_line_of_json() {
 fn an_error_with_its_causes() {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot forward")]
-    struct Outer(#[source] io::Error);
-    let error = Outer(io::Error::other("refused"));
+    struct OuterError(#[source] io::Error);
+    let error = OuterError(io::Error::other("refused"));
     let lines = logged(INFO, || error!(error = &error as &dyn std::error::Error, "failed"));
     assert!(lines[0].ends_with(r#"msg=failed error="cannot forward: refused""#), "{lines:?}");
 }

@@ -18,18 +18,18 @@ pub(super) const CAPACITY_BYTES: usize = 256 * 1024;
 
 /// Takes whole lines and never blocks. Cheap to clone; clones share the buffer.
 #[derive(Clone)]
-pub struct LogWriter(Arc<Shared>);
+pub struct LogWriter(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     capacity_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     /// Told of every change of `state`.
     changed: Condvar,
     dropped: DroppedLogLines,
 }
 
 #[derive(Default)]
-struct State {
+struct WriterState {
     /// Lines that wait to be written.
     lines: Vec<u8>,
     /// Lines that were dropped since the last one that was kept.
@@ -52,7 +52,7 @@ impl LogWriter {
         dropped: DroppedLogLines,
         notice: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared { capacity_bytes, state: Mutex::default(), changed: Condvar::new(), dropped });
+        let shared = Arc::new(Inner { capacity_bytes, state: Mutex::default(), changed: Condvar::new(), dropped });
         let writer = Self(shared.clone());
         std::thread::Builder::new().name("log".to_owned()).stack_size(128 * 1024).spawn(move || {
             write_out(&shared, out, notice);
@@ -93,7 +93,7 @@ impl Write for LogWriter {
     }
 }
 
-fn write_out(shared: &Shared, mut out: impl Write, notice: impl Fn(u64) -> String) {
+fn write_out(shared: &Inner, mut out: impl Write, notice: impl Fn(u64) -> String) {
     let mut batch = Vec::new();
     loop {
         {
@@ -149,24 +149,24 @@ mod tests {
         }
     }
 
-    struct Log {
+    struct LogOutput {
         writer: LogWriter,
         allow: mpsc::Sender<()>,
         written: Arc<Mutex<String>>,
         dropped: DroppedLogLines,
     }
 
-    fn log(capacity_bytes: usize) -> Log {
+    fn log(capacity_bytes: usize) -> LogOutput {
         let (allow, allowed) = mpsc::channel();
         let (written, dropped) = (Arc::default(), DroppedLogLines::default());
         let out = Stalled { allowed, written: Arc::clone(&written) };
         let notice = |lines| format!("{lines} dropped\n");
         let writer = LogWriter::start(out, capacity_bytes, dropped.clone(), notice).unwrap();
-        Log { writer, allow, written, dropped }
+        LogOutput { writer, allow, written, dropped }
     }
 
     /// Waits until the thread has taken what is buffered and hangs in its write.
-    fn wait_until_taken(log: &Log) {
+    fn wait_until_taken(log: &LogOutput) {
         let deadline = Instant::now() + PATIENCE;
         while !log.writer.0.state.lock().lines.is_empty() {
             assert!(Instant::now() < deadline, "the thread takes nothing");

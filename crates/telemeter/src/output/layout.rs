@@ -4,7 +4,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Grid, presets,
 };
 
-use super::{Column, Table, Tone, Value, human};
+use super::{Column, Table, TableCell, Tone, human};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -22,7 +22,7 @@ pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
     if let Some(width) = width {
         grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    let of_kept = |row: &[Value]| kept.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
+    let of_kept = |row: &[TableCell]| kept.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
     grid.set_header(kept.iter().map(|at| heading(&table.columns[*at])).collect::<Vec<_>>());
     for row in &table.rows {
         grid.add_row(of_kept(row));
@@ -62,7 +62,7 @@ fn heading(column: &Column) -> Cell {
     aligned(column, Cell::new(human::safe(&column.name).to_uppercase())).add_attribute(Attribute::Bold)
 }
 
-fn cell(column: &Column, value: &Value) -> Cell {
+fn cell(column: &Column, value: &TableCell) -> Cell {
     let cell = aligned(column, Cell::new(value.shown()));
     match value.tone {
         Tone::Plain => cell,

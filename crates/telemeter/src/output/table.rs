@@ -62,7 +62,7 @@ impl Column {
 
 /// One value, and its tone.
 #[derive(Clone, Debug)]
-pub struct Value {
+pub struct TableCell {
     content: Content,
     pub(super) tone: Tone,
 }
@@ -78,7 +78,7 @@ enum Content {
     Time { at_ms: i64, now_ms: i64 },
 }
 
-impl Value {
+impl TableCell {
     fn of(content: Content) -> Self {
         Self { content, tone: Tone::Plain }
     }
@@ -168,7 +168,7 @@ impl Value {
 #[derive(Clone, Debug)]
 pub struct Table {
     pub(super) columns: Vec<Column>,
-    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) rows: Vec<Vec<TableCell>>,
 }
 
 impl Table {
@@ -177,10 +177,10 @@ impl Table {
         Self { columns: columns.into_iter().collect(), rows: Vec::new() }
     }
 
-    /// Adds a row, with a value for each column; where there are fewer, the others are [`Value::none`].
-    pub fn row(&mut self, values: impl IntoIterator<Item = Value>) {
+    /// Adds a row, with a value for each column; where there are fewer, the others are [`TableCell::none`].
+    pub fn row(&mut self, values: impl IntoIterator<Item = TableCell>) {
         let mut row: Vec<_> = values.into_iter().collect();
-        row.resize_with(self.columns.len(), Value::none);
+        row.resize_with(self.columns.len(), TableCell::none);
         self.rows.push(row);
     }
 
@@ -195,7 +195,7 @@ impl Table {
     }
 
     pub(super) fn json(&self) -> Json {
-        let object = |row: &Vec<Value>| {
+        let object = |row: &Vec<TableCell>| {
             let fields = self.columns.iter().zip(row).map(|(column, value)| (key(&column.name), value.json()));
             Json::Object(fields.collect::<Map<_, _>>())
         };
@@ -210,7 +210,7 @@ impl Table {
 
     /// Lines end with a line feed alone: what reads lines in a shell would keep the other.
     pub(super) fn csv_rows(&self) -> String {
-        let rows = self.rows.iter().map(|row| row.iter().map(Value::csv).collect::<Vec<_>>().join(","));
+        let rows = self.rows.iter().map(|row| row.iter().map(TableCell::csv).collect::<Vec<_>>().join(","));
         rows.map(|line| line + "\n").collect()
     }
 }

@@ -14,19 +14,24 @@ fn fleet() -> Table {
         Column::text("peer").optional(),
     ]);
     table.row([
-        Value::text("9e1c2f6a-7a3e-4a55-8c3b-3b1f0f9f6f11"),
-        Value::text("refused").tone(Tone::Warning),
-        Value::count(1_234_567),
-        Value::time(NOW - 11_520_000, NOW),
-        Value::text("the token is not known to the authority"),
-        Value::text("telemeter/0.1.0"),
-        Value::text("192.0.2.7"),
+        TableCell::text("9e1c2f6a-7a3e-4a55-8c3b-3b1f0f9f6f11"),
+        TableCell::text("refused").tone(Tone::Warning),
+        TableCell::count(1_234_567),
+        TableCell::time(NOW - 11_520_000, NOW),
+        TableCell::text("the token is not known to the authority"),
+        TableCell::text("telemeter/0.1.0"),
+        TableCell::text("192.0.2.7"),
     ]);
-    table.row([Value::text("=c,\"2\"\x1b[2J"), Value::text("silent").tone(Tone::Bad), Value::count(7), Value::none()]);
+    table.row([
+        TableCell::text("=c,\"2\"\x1b[2J"),
+        TableCell::text("silent").tone(Tone::Bad),
+        TableCell::count(7),
+        TableCell::none(),
+    ]);
     table
 }
 
-fn printed(format: Format, width: Option<u16>, colour: bool) -> String {
+fn printed(format: OutputFormat, width: Option<u16>, colour: bool) -> String {
     let (mut printer, written) = Printer::to_memory(width, colour);
     printer.print(format, &fleet()).unwrap();
     written.text()
@@ -39,12 +44,12 @@ CLUSTER                               STATUS      SERIES  LAST REPORT  WHY      
 9e1c2f6a-7a3e-4a55-8c3b-3b1f0f9f6f11  refused  1,234,567  3h 12m ago   the token is not known to the authority  telemeter/0.1.0  192.0.2.7
 =c,\"2\"\\u{1b}[2J                       silent           7  -            -                                        -                -
 ";
-    assert_eq!(printed(Format::Table, None, false), expected);
+    assert_eq!(printed(OutputFormat::Table, None, false), expected);
 }
 
 #[test]
 fn a_narrow_terminal_loses_what_is_optional_and_wraps_what_may_wrap() {
-    let text = printed(Format::Table, Some(100), false);
+    let text = printed(OutputFormat::Table, Some(100), false);
     let expected = "\
 CLUSTER                               STATUS      SERIES  LAST REPORT  WHY
 9e1c2f6a-7a3e-4a55-8c3b-3b1f0f9f6f11  refused  1,234,567  3h 12m ago   the token is not known to the
@@ -52,10 +57,10 @@ CLUSTER                               STATUS      SERIES  LAST REPORT  WHY
 =c,\"2\"\\u{1b}[2J                       silent           7  -            -
 ";
     assert_eq!(text, expected);
-    let wider = printed(Format::Table, Some(120), false);
+    let wider = printed(OutputFormat::Table, Some(120), false);
     assert!(wider.contains("CLIENT") && !wider.contains("PEER"), "{wider}");
     for width in [90, 100, 120, 160] {
-        let text = printed(Format::Table, Some(width), false);
+        let text = printed(OutputFormat::Table, Some(width), false);
         let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(longest <= usize::from(width), "{longest} in {width}:\n{text}");
         assert!(text.contains("9e1c2f6a-7a3e-4a55-8c3b-3b1f0f9f6f11"), "an ID stays whole:\n{text}");
@@ -64,7 +69,8 @@ CLUSTER                               STATUS      SERIES  LAST REPORT  WHY
 
 #[test]
 fn colour_is_asked_for() {
-    let (plain, coloured) = (printed(Format::Table, Some(100), false), printed(Format::Table, Some(100), true));
+    let (plain, coloured) =
+        (printed(OutputFormat::Table, Some(100), false), printed(OutputFormat::Table, Some(100), true));
     assert!(!plain.contains('\x1b'), "{plain:?}");
     // The library for terminals holds to it, too.
     let off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -76,11 +82,11 @@ fn colour_is_asked_for() {
 
 #[test]
 fn programs_get_values() {
-    let json: serde_json::Value = serde_json::from_str(&printed(Format::Json, None, false)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&printed(OutputFormat::Json, None, false)).unwrap();
     assert_eq!(json[0]["series"], 1_234_567);
     assert_eq!(json[0]["last_report"], "2026-11-25T22:40:03Z");
     assert_eq!((&json[1]["why"], &json[1]["cluster"]), (&serde_json::Value::Null, &"=c,\"2\"\x1b[2J".into()));
-    let csv = printed(Format::Csv, Some(40), true);
+    let csv = printed(OutputFormat::Csv, Some(40), true);
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines[0], "cluster,status,series,last_report,why,client,peer");
     assert!(lines[1].contains(",refused,1234567,2026-11-25T22:40:03Z,the token"), "{csv}");
@@ -106,7 +112,7 @@ fn numbers_and_sizes() {
 
 #[test]
 fn lengths_of_time() {
-    let shown = [0.0, 0.0042, -0.9, 1.5, 270.0, -90.0].map(|seconds| Value::seconds(seconds).shown());
+    let shown = [0.0, 0.0042, -0.9, 1.5, 270.0, -90.0].map(|seconds| TableCell::seconds(seconds).shown());
     assert_eq!(shown, ["0s", "4.2ms", "-900.0ms", "1.5s", "4m 30s", "-1m 30s"]);
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use telemeter_auth::Secret;
 use telemeter_client::config::Credential;
 use telemeter_http::file;
-use telemeter_policy::{Anonymized, Changes};
+use telemeter_policy::{Anonymized, ClientChanges};
 
 use crate::{
     flags::{
@@ -14,7 +14,7 @@ use crate::{
         list::{self, Separation},
         target, value,
     },
-    run::Failure,
+    run::RunFailure,
 };
 
 /// The same names and meanings as at the client and the server.
@@ -55,7 +55,7 @@ pub(super) struct ChangeFlags {
 
 impl ChangeFlags {
     /// What was meant.
-    pub(super) fn changes(self) -> Result<Changes, Failure> {
+    pub(super) fn changes(self) -> Result<ClientChanges, RunFailure> {
         let salt = match target::credential(self.anonymize_salt, self.anonymize_salt_file) {
             None => Vec::new(),
             Some(Credential::Value(salt)) => salt.expose().as_bytes().to_vec(),
@@ -64,7 +64,7 @@ impl ChangeFlags {
         let anonymized = list::label_names("--anonymize-labels", Separation::Commas, &self.anonymize_labels)?;
         let partition = list::label_name("--partition-label", self.partition_label)?;
         let id = value::given(self.id).map(|id| (partition, id));
-        Ok(Changes {
+        Ok(ClientChanges {
             labels: list::label_pairs("--label", &self.label, &["__name__"])?,
             renames: list::renames("--rename", &self.rename, DEFAULT_RENAME)?,
             anonymized: Anonymized { labels: anonymized, salt },
@@ -75,7 +75,7 @@ impl ChangeFlags {
 }
 
 /// What to say of hashes that nobody will see in this form; `None` where there are none.
-pub(super) fn about_hashes(changes: &Changes) -> Option<&'static str> {
+pub(super) fn about_hashes(changes: &ClientChanges) -> Option<&'static str> {
     let is_example = !changes.anonymized.labels.is_empty() && changes.anonymized.salt.is_empty();
     is_example.then_some("No salt was given: the hashes are only an example.")
 }

@@ -7,8 +7,8 @@ use telemeter_policy::{Remark, RuleFile, Severity, check};
 
 use super::{counted, input, print_remark};
 use crate::{
-    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -29,14 +29,14 @@ pub(super) struct CheckFlags {
     output: OutputFlags,
 }
 
-pub(super) fn run(flags: &CheckFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+pub(super) fn run(flags: &CheckFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     if flags.files.iter().filter(|path| input::is_stdin(path)).count() > 1 {
         return Err("- (standard input) is given more than once".into());
     }
     let files = flags.files.iter().map(|path| input::rules(path)).collect::<Result<Vec<_>, _>>()?;
     let remarks = check(&files, flags.together);
     match flags.output.format {
-        Format::Table => {
+        OutputFormat::Table => {
             for remark in &remarks {
                 print_remark(printer, &files[remark.file], remark)?;
             }
@@ -82,12 +82,12 @@ fn table(files: &[RuleFile], remarks: &[Remark]) -> Table {
         };
         let file = &files[remark.file];
         table.row([
-            Value::text(&file.name),
-            Value::count(remark.place.line as u64),
-            Value::count(remark.place.column as u64),
-            Value::text(severity).tone(tone),
-            Value::text(&remark.problem),
-            Value::text(file.line(remark.place.line).trim()),
+            TableCell::text(&file.name),
+            TableCell::count(remark.place.line as u64),
+            TableCell::count(remark.place.column as u64),
+            TableCell::text(severity).tone(tone),
+            TableCell::text(&remark.problem),
+            TableCell::text(file.line(remark.place.line).trim()),
         ]);
     }
     table

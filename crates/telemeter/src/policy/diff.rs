@@ -3,12 +3,12 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use telemeter_policy::{Changes, Lost, RuleDifference, RuleFile, Taken, by_rules, by_series};
+use telemeter_policy::{ClientChanges, RuleDifference, RuleFile, ServerCoverage, UnusedSeries, by_rules, by_series};
 
 use super::{changes::ChangeFlags, counted, explain::rule_text, input, readable};
 use crate::{
-    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -36,7 +36,7 @@ pub(super) struct DiffFlags {
     output: OutputFlags,
 }
 
-pub(super) fn run(flags: DiffFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+pub(super) fn run(flags: DiffFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let paths = [flags.client.as_path(), flags.server.as_path()];
     let rules_on_stdin = paths.iter().any(|path| input::is_stdin(path));
     if flags.metrics.is_some() {
@@ -63,12 +63,12 @@ fn series(
     client: &RuleFile,
     server: &RuleFile,
     body: &[u8],
-    changes: &Changes,
-    format: Format,
+    changes: &ClientChanges,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<bool, Failure> {
+) -> Result<bool, RunFailure> {
     let found = by_series(client, server, body, changes)?;
-    if format != Format::Table {
+    if format != OutputFormat::Table {
         printer.print(format, &table(client, server, &found.lost))?;
         return Ok(!found.lost.is_empty());
     }
@@ -94,7 +94,7 @@ fn series(
     Ok(!found.lost.is_empty())
 }
 
-fn table(client: &RuleFile, server: &RuleFile, lost: &[Lost]) -> Table {
+fn table(client: &RuleFile, server: &RuleFile, lost: &[UnusedSeries]) -> Table {
     let mut table = Table::new([
         Column::text("metric"),
         Column::number("series"),
@@ -104,14 +104,14 @@ fn table(client: &RuleFile, server: &RuleFile, lost: &[Lost]) -> Table {
         Column::text("nearest rule of the server"),
     ]);
     let named = |rules: &RuleFile, rule: Option<usize>| {
-        rule.map_or_else(Value::none, |rule| Value::text(rule_text(rules, rule)))
+        rule.map_or_else(TableCell::none, |rule| TableCell::text(rule_text(rules, rule)))
     };
     for lost in lost {
         table.row([
-            Value::text(&lost.metric),
-            Value::count(lost.series as u64),
-            Value::text(&lost.example),
-            Value::text(&lost.reason),
+            TableCell::text(&lost.metric),
+            TableCell::count(lost.series as u64),
+            TableCell::text(&lost.example),
+            TableCell::text(&lost.reason),
             named(client, lost.sent_by),
             named(server, lost.nearest),
         ]);
@@ -123,18 +123,23 @@ fn table(client: &RuleFile, server: &RuleFile, lost: &[Lost]) -> Table {
 fn rules(
     client: &RuleFile,
     server: &RuleFile,
-    changes: &Changes,
-    format: Format,
+    changes: &ClientChanges,
+    format: OutputFormat,
     printer: &mut Printer,
-) -> Result<bool, Failure> {
+) -> Result<bool, RunFailure> {
     let found = by_rules(client, server, changes);
     let lines = by_rule(client, server, &found);
     let nothing = lines.iter().any(|line| line.word == NOTHING);
-    if format != Format::Table {
+    if format != OutputFormat::Table {
         let mut table = Table::new(["taken", "rule", "reason", "nearest rules"].map(Column::text));
         for line in &lines {
-            let rules = if line.rules.is_empty() { Value::none() } else { Value::text(line.rules.join(", ")) };
-            table.row([Value::text(line.word), Value::text(&line.rule), Value::text(line.reason.as_str()), rules]);
+            let rules = if line.rules.is_empty() { TableCell::none() } else { TableCell::text(line.rules.join(", ")) };
+            table.row([
+                TableCell::text(line.word),
+                TableCell::text(&line.rule),
+                TableCell::text(line.reason.as_str()),
+                rules,
+            ]);
         }
         printer.print(format, &table)?;
         return Ok(nothing);
@@ -164,7 +169,7 @@ const NOTHING: &str = "nothing";
 const NAMED: usize = 3;
 
 /// What there is to say of one rule, of either end.
-struct Line {
+struct RuleLine {
     word: &'static str,
     tone: Tone,
     rule: String,
@@ -173,26 +178,26 @@ struct Line {
 }
 
 /// The client's rules that are not wholly taken, and the server's that nothing reaches.
-fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<Line> {
+fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<RuleLine> {
     let taken = found.rules.iter().enumerate().filter_map(|(index, taken)| {
         let rule = rule_text(client, index);
         Some(match taken {
-            Taken::All => return None,
-            Taken::Some { by } => {
+            ServerCoverage::All => return None,
+            ServerCoverage::Some { by } => {
                 let mut reason = "a part of it, or all: rules alone do not tell; give metrics to see".to_owned();
                 if by.len() > NAMED {
                     reason = format!("and {} more rules may take {reason}", by.len() - NAMED);
                 }
                 let rules = by.iter().take(NAMED).map(|rule| rule_text(server, *rule)).collect();
-                Line { word: SOME, tone: Tone::Warning, rule, rules, reason }
+                RuleLine { word: SOME, tone: Tone::Warning, rule, rules, reason }
             }
-            Taken::Nothing { nearest, reason } => {
+            ServerCoverage::Nothing { nearest, reason } => {
                 let rules = nearest.iter().map(|rule| rule_text(server, *rule)).collect();
-                Line { word: NOTHING, tone: Tone::Bad, rule, rules, reason: reason.clone() }
+                RuleLine { word: NOTHING, tone: Tone::Bad, rule, rules, reason: reason.clone() }
             }
         })
     });
-    let unreached = found.unreached.iter().map(|rule| Line {
+    let unreached = found.unreached.iter().map(|rule| RuleLine {
         word: "not sent",
         tone: Tone::Plain,
         rule: rule_text(server, *rule),
@@ -202,6 +207,6 @@ fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<
     taken.chain(unreached).collect()
 }
 
-fn detail(printer: &mut Printer, text: &str) -> Result<(), Failure> {
+fn detail(printer: &mut Printer, text: &str) -> Result<(), RunFailure> {
     Ok(printer.line(&format!("           {}", human::safe(text)))?)
 }

@@ -3,15 +3,15 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use telemeter_policy::{Explained, RuleFile, explain};
+use telemeter_policy::{RuleFile, SeriesExplanation, explain};
 
 use super::{
     changes::{self, ChangeFlags},
     counted, input, readable,
 };
 use crate::{
-    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ pub(super) struct ExplainFlags {
     output: OutputFlags,
 }
 
-pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     input::one_stdin(&[&flags.file], flags.metrics.as_deref())?;
     let changes = flags.changes.changes()?;
     let Some(rules) = readable(input::rules(&flags.file)?, printer)? else { return Ok(ExitCode::FAILURE) };
@@ -52,8 +52,8 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
     let dropped = explained.iter().filter(|series| series.becomes.is_none()).count();
     let shown = explained.iter().filter(|series| !flags.dropped || series.becomes.is_none());
     match flags.output.format {
-        Format::Table => {
-            let shown: Vec<&Explained> = shown.collect();
+        OutputFormat::Table => {
+            let shown: Vec<&SeriesExplanation> = shown.collect();
             for alike in shown.chunk_by(|one, next| is_alike(one, next)) {
                 // "One more" takes as much room as the one.
                 let few = if flags.all || alike.len() <= FEW + 1 { alike.len() } else { FEW };
@@ -84,13 +84,14 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
 const FEW: usize = 3;
 
 /// Whether the same is said of both: one metric, one decision, one rule and reason.
-fn is_alike(one: &Explained, next: &Explained) -> bool {
-    let metric = |series: &Explained| series.series.split('{').next().unwrap_or_default().to_owned();
-    let said = |series: &Explained| (series.becomes.is_some(), series.rule, series.reason.clone(), metric(series));
+fn is_alike(one: &SeriesExplanation, next: &SeriesExplanation) -> bool {
+    let metric = |series: &SeriesExplanation| series.series.split('{').next().unwrap_or_default().to_owned();
+    let said =
+        |series: &SeriesExplanation| (series.becomes.is_some(), series.rule, series.reason.clone(), metric(series));
     said(one) == said(next)
 }
 
-fn print(printer: &mut Printer, rules: &RuleFile, series: &Explained) -> Result<(), Failure> {
+fn print(printer: &mut Printer, rules: &RuleFile, series: &SeriesExplanation) -> Result<(), RunFailure> {
     let safe = human::safe;
     let rule = series.rule.map(|rule| rule_text(rules, rule));
     match &series.becomes {
@@ -120,14 +121,14 @@ pub(super) fn rule_text(rules: &RuleFile, rule: usize) -> String {
     rules.rules.get(rule).map_or_else(String::new, |rule| format!("{} {}", rules.at(rule.place), rule.text))
 }
 
-fn table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e Explained>) -> Table {
+fn table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e SeriesExplanation>) -> Table {
     let columns = ["decision", "series", "becomes", "rule", "reason"].map(Column::text);
     let mut table = Table::new(columns);
-    let given = |text: Option<String>| text.map_or_else(Value::none, Value::text);
+    let given = |text: Option<String>| text.map_or_else(TableCell::none, TableCell::text);
     for series in explained {
         table.row([
-            Value::text(if series.becomes.is_some() { "kept" } else { "dropped" }),
-            Value::text(&series.series),
+            TableCell::text(if series.becomes.is_some() { "kept" } else { "dropped" }),
+            TableCell::text(&series.series),
             given(series.becomes.clone()),
             given(series.rule.map(|rule| rule_text(rules, rule))),
             given(Some(series.reason.clone()).filter(|reason| !reason.is_empty())),

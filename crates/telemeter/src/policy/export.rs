@@ -8,7 +8,7 @@ use telemeter_policy::export;
 use super::{changes::ChangeFlags, input, readable};
 use crate::{
     output::{Printer, human},
-    run::Failure,
+    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct ExportFlags {
     changes: ChangeFlags,
 }
 
-pub(super) fn run(flags: ExportFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+pub(super) fn run(flags: ExportFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let ExportFlags { file, write_relabel: _, changes } = flags;
     let changes = changes.changes()?;
     let Some(rules) = readable(input::rules(&file)?, printer)? else { return Ok(ExitCode::FAILURE) };

@@ -8,13 +8,13 @@ use std::{
 use telemeter_http::file;
 use telemeter_policy::RuleFile;
 
-use crate::run::Failure;
+use crate::run::RunFailure;
 
 /// Cap on metrics that are read.
 pub(super) const METRICS_BYTES: usize = 256 << 20;
 
 /// A file of rules; `-` is standard input.
-pub(super) fn rules(path: &Path) -> Result<RuleFile, Failure> {
+pub(super) fn rules(path: &Path) -> Result<RuleFile, RunFailure> {
     if is_stdin(path) {
         let text = String::from_utf8(stdin(file::LARGE)?).map_err(|_| "standard input is not text in UTF-8")?;
         return Ok(RuleFile::parse("-", &text));
@@ -23,7 +23,7 @@ pub(super) fn rules(path: &Path) -> Result<RuleFile, Failure> {
 }
 
 /// Metrics from a file or from standard input; `None` where neither is given.
-pub(super) fn metrics(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) fn metrics(path: Option<&Path>) -> Result<Option<Vec<u8>>, RunFailure> {
     match path {
         Some(path) if !is_stdin(path) => Ok(Some(file::read(path, METRICS_BYTES)?)),
         Some(_) => Ok(Some(stdin(METRICS_BYTES)?)),
@@ -36,7 +36,7 @@ pub(super) fn metrics(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 /// The same, where they are needed.
-pub(super) fn needed_metrics(path: Option<&Path>) -> Result<Vec<u8>, Failure> {
+pub(super) fn needed_metrics(path: Option<&Path>) -> Result<Vec<u8>, RunFailure> {
     metrics(path)?.ok_or_else(|| {
         "no metrics: give --metrics FILE, or pipe them in, for example \
          curl -s http://localhost:9090/federate -G --data-urlencode 'match[]={__name__=\"up\"}' | telemeter policy ..."
@@ -45,7 +45,7 @@ pub(super) fn needed_metrics(path: Option<&Path>) -> Result<Vec<u8>, Failure> {
 }
 
 /// Standard input can be read once.
-pub(super) fn one_stdin(rules: &[&Path], metrics: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn one_stdin(rules: &[&Path], metrics: Option<&Path>) -> Result<(), RunFailure> {
     let stdin = rules.iter().filter(|path| is_stdin(path)).count() + usize::from(metrics.is_some_and(is_stdin));
     if stdin > 1 {
         return Err("- (standard input) is given more than once".into());
@@ -60,7 +60,7 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn stdin(cap_bytes: usize) -> Result<Vec<u8>, Failure> {
+fn stdin(cap_bytes: usize) -> Result<Vec<u8>, RunFailure> {
     let mut bytes = Vec::new();
     io::stdin().lock().take(cap_bytes as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > cap_bytes {

@@ -7,7 +7,7 @@ use serde_json::json;
 use telemeter_auth::Secret;
 use telemeter_client::config::Credential;
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, Request, excerpt},
+    client::{Outbound, OutboundConfig, OutboundRequest, excerpt},
     file,
 };
 use telemeter_policy::{MetricReport, report};
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     flags::{client::federate, target, value},
-    output::{Column, Format, OutputFlags, Printer, Table, Tone, Value, human},
-    run::Failure,
+    output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
+    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -60,7 +60,7 @@ pub(super) struct ReportFlags {
     output: OutputFlags,
 }
 
-pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<ExitCode, Failure> {
+pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let (id, fail, format) = (flags.id.clone(), flags.fail, flags.output.format);
     let body = match value::given(flags.from.clone()) {
         Some(from) => scrape(&from, flags).await?,
@@ -68,7 +68,7 @@ pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<Exi
     };
     let metrics = report(&body, &id)?;
     match format {
-        Format::Table => {
+        OutputFormat::Table => {
             for metric in &metrics {
                 print(printer, metric)?;
             }
@@ -81,22 +81,22 @@ pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<Exi
                 counted(remarks, "question")
             ))?;
         }
-        Format::Json => printer.json(&metrics.iter().map(as_json).collect::<Vec<_>>())?,
-        Format::Csv => printer.print(format, &flat(&metrics))?,
+        OutputFormat::Json => printer.json(&metrics.iter().map(as_json).collect::<Vec<_>>())?,
+        OutputFormat::Csv => printer.print(format, &flat(&metrics))?,
     }
     let asks = metrics.iter().any(|metric| !metric.remarks.is_empty());
     Ok(if fail && asks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What a Prometheus answers for the selectors.
-async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, Failure> {
+async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     if flags.matches.is_empty() {
         return Err("--from needs to know what to ask for: give --match SELECTOR".into());
     }
     let mut url = federate(value::http_url("--from", from)?);
     url.query_pairs_mut().extend_pairs(flags.matches.iter().map(|selector| ("match[]", selector)));
     let config = OutboundConfig { ca_file: value::path(flags.from_ca_file), ..OutboundConfig::new("policy") };
-    let mut request = Request::get(url.clone());
+    let mut request = OutboundRequest::get(url.clone());
     let token = match target::token("--from-token", flags.from_token, flags.from_token_file)? {
         None => None,
         Some(Credential::Value(token)) => Some(token.expose().to_owned()),
@@ -115,7 +115,7 @@ async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, Failure> {
     Ok(answer.body.to_vec())
 }
 
-fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), Failure> {
+fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), RunFailure> {
     let name = printer.toned(Tone::Heading, &human::safe(&metric.name));
     printer.line(&format!("{name}: {}, {}", metric.kind, counted(metric.series, "series")))?;
     let mut table = Table::new([
@@ -128,14 +128,14 @@ fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), Failure> {
         let more = if label.values > label.examples.len() { ", ..." } else { "" };
         let sensitive = label.sensitive.as_ref();
         table.row([
-            Value::text(format!("  {}", label.name)),
-            Value::count(label.values as u64),
-            Value::text(format!("{}{more}", label.examples.join(", "))),
-            sensitive.map_or_else(|| Value::text(""), |why| Value::text(why).tone(Tone::Warning)),
+            TableCell::text(format!("  {}", label.name)),
+            TableCell::count(label.values as u64),
+            TableCell::text(format!("{}{more}", label.examples.join(", "))),
+            sensitive.map_or_else(|| TableCell::text(""), |why| TableCell::text(why).tone(Tone::Warning)),
         ]);
     }
     if !table.is_empty() {
-        printer.print(Format::Table, &table)?;
+        printer.print(OutputFormat::Table, &table)?;
     }
     for remark in &metric.remarks {
         let mark = printer.toned(Tone::Warning, "?");
@@ -172,18 +172,19 @@ fn flat(metrics: &[MetricReport]) -> Table {
     ]);
     for metric in metrics {
         let remarks: Vec<&str> = metric.remarks.iter().map(|remark| remark.text.as_str()).collect();
-        let own = || [Value::text(&metric.name), Value::text(metric.kind), Value::count(metric.series as u64)];
-        let remarks = || Value::text(remarks.join("; "));
+        let own =
+            || [TableCell::text(&metric.name), TableCell::text(metric.kind), TableCell::count(metric.series as u64)];
+        let remarks = || TableCell::text(remarks.join("; "));
         if metric.labels.is_empty() {
-            let none = [Value::none(), Value::none(), Value::none(), Value::none()];
+            let none = [TableCell::none(), TableCell::none(), TableCell::none(), TableCell::none()];
             table.row(own().into_iter().chain(none).chain([remarks()]));
         }
         for label in &metric.labels {
-            let sensitive = label.sensitive.clone().map_or_else(Value::none, Value::text);
+            let sensitive = label.sensitive.clone().map_or_else(TableCell::none, TableCell::text);
             let of_label = [
-                Value::text(&label.name),
-                Value::count(label.values as u64),
-                Value::text(label.examples.join(", ")),
+                TableCell::text(&label.name),
+                TableCell::count(label.values as u64),
+                TableCell::text(label.examples.join(", ")),
                 sensitive,
             ];
             table.row(own().into_iter().chain(of_label).chain([remarks()]));

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use http::{HeaderValue, StatusCode, header};
 use telemeter_auth::Secret;
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundError, Request},
+    client::{Outbound, OutboundConfig, OutboundError, OutboundRequest},
     clock::Clock,
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::run::Failure;
+use crate::run::RunFailure;
 
 /// A cluster reports so many times before it fails or falls silent: until then it is known, and as any other.
 const GOOD_REPORTS: u64 = 3;
@@ -66,7 +66,7 @@ impl Behaviour {
 
 /// One cluster.
 #[derive(Clone, Debug)]
-struct Cluster {
+struct SimulatedCluster {
     id: String,
     token: Secret,
     behaviour: Behaviour,
@@ -77,13 +77,13 @@ struct Cluster {
 
 /// The clusters, before they begin.
 pub(super) struct DemoFleet {
-    clusters: Vec<Cluster>,
+    clusters: Vec<SimulatedCluster>,
 }
 
 impl DemoFleet {
     /// So many clusters, with tokens that begin with `secret`.
     pub(super) fn new(count: usize, secret: &Secret) -> Self {
-        let cluster = |index: usize| Cluster {
+        let cluster = |index: usize| SimulatedCluster {
             id: format!("de300000-0000-4000-8000-{:012x}", index + 1),
             token: format!("{}-{index}", secret.expose()).into(),
             behaviour: Behaviour::of(index),
@@ -105,8 +105,8 @@ impl DemoFleet {
     ///
     /// # Errors
     /// Outbound connections that cannot be set up; an address that is none.
-    pub(super) fn start(self, external: &str, interval: Duration, clock: &Clock) -> Result<JoinSet<()>, Failure> {
-        let server = Server {
+    pub(super) fn start(self, external: &str, interval: Duration, clock: &Clock) -> Result<JoinSet<()>, RunFailure> {
+        let server = ReportTarget {
             outbound: Outbound::new(OutboundConfig::new("demo-fleet"), None)?,
             authorize: Url::parse(&format!("http://{external}/authorize"))?,
             upload: Url::parse(&format!("http://{external}/upload"))?,
@@ -122,15 +122,15 @@ impl DemoFleet {
 }
 
 /// Where the clusters report to.
-struct Server {
+struct ReportTarget {
     outbound: Outbound,
     authorize: Url,
     upload: Url,
     clock: Clock,
 }
 
-impl Cluster {
-    async fn report(self, server: Arc<Server>, wait: Duration, interval: Duration) {
+impl SimulatedCluster {
+    async fn report(self, server: Arc<ReportTarget>, wait: Duration, interval: Duration) {
         sleep(wait).await;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,13 +147,19 @@ impl Cluster {
     }
 
     /// One report, with a token that is asked for where there is none. Whatever it is answered is the server's to tell.
-    async fn upload(&self, server: &Server, token: &mut Option<Secret>, number: u64) -> Result<(), OutboundError> {
+    async fn upload(
+        &self,
+        server: &ReportTarget,
+        token: &mut Option<Secret>,
+        number: u64,
+    ) -> Result<(), OutboundError> {
         if token.is_none() {
             *token = self.authorize(server).await?;
         }
         let Some(known) = token else { return Ok(()) };
         let (content_type, body) = self.body(server.clock.now_ms(), number);
-        let request = Request::post(server.upload.clone()).header(header::CONTENT_TYPE, content_type).with_body(body);
+        let request =
+            OutboundRequest::post(server.upload.clone()).header(header::CONTENT_TYPE, content_type).with_body(body);
         let Ok(request) = request.with_bearer(known.expose()) else { return Ok(()) };
         if server.outbound.send(request, ANSWER_BYTES).await?.status == StatusCode::UNAUTHORIZED {
             *token = None;
@@ -161,10 +167,10 @@ impl Cluster {
         Ok(())
     }
 
-    async fn authorize(&self, server: &Server) -> Result<Option<Secret>, OutboundError> {
+    async fn authorize(&self, server: &ReportTarget) -> Result<Option<Secret>, OutboundError> {
         let mut url = server.authorize.clone();
         url.query_pairs_mut().append_pair("id", &self.id);
-        let Ok(request) = Request::post(url).with_bearer(self.token.expose()) else { return Ok(None) };
+        let Ok(request) = OutboundRequest::post(url).with_bearer(self.token.expose()) else { return Ok(None) };
         let answer = server.outbound.send(request, ANSWER_BYTES).await?;
         let json = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
         Ok(json["token"].as_str().map(Secret::from))
@@ -225,9 +231,10 @@ mod tests {
         }
         assert_eq!(count(Behaviour::Reports), 40);
         assert_eq!(fleet.tokens().count(), 49, "the authority knows all but one");
-        for (what, of) in
-            [("versions", |cluster: &Cluster| cluster.version), ("providers", |cluster: &Cluster| cluster.provider)]
-                as [(&str, fn(&Cluster) -> &'static str); 2]
+        for (what, of) in [
+            ("versions", |cluster: &SimulatedCluster| cluster.version),
+            ("providers", |cluster: &SimulatedCluster| cluster.provider),
+        ] as [(&str, fn(&SimulatedCluster) -> &'static str); 2]
         {
             let found: std::collections::HashSet<_> = fleet.clusters.iter().map(of).collect();
             assert!(found.len() >= 4, "{what}: {found:?}");

@@ -7,7 +7,7 @@
 //!
 //! The program holds a lock for as long as it lives, because the locked file is its standard input: the next start
 //! waits for it, and whoever finds it locked knows the process. Where the guard alone is killed, the quickstart ends
-//! the program ([`Guard::gone`]); where both are killed, the next start finds the lock and says what to do.
+//! the program ([`ChildGuard::gone`]); where both are killed, the next start finds the lock and says what to do.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::lock::{self, Attempt};
+use super::lock::{self, LockResult};
 
 /// The subcommand of the guard. No page speaks of it: nobody types it.
 pub(crate) const WORD: &str = "quickstart-guard";
@@ -44,14 +44,14 @@ const GUARD_END: Duration = Duration::from_secs(8);
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// A guard at work; dropped, it ends its program and itself.
-pub(super) struct Guard {
+pub(super) struct ChildGuard {
     child: Child,
     /// Taken out of the child, which would close it as soon as somebody waits for its end.
     pipe: Option<ChildStdin>,
     lock_file: PathBuf,
 }
 
-impl Guard {
+impl ChildGuard {
     /// Starts a guard that takes the lock in `lock_file` and starts `command` with it. What both write goes to `output`.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Guard {
 /// Ends the program that holds the lock, if there is one.
 async fn end_program(lock_file: &Path) {
     for signal in [Signal::TERM, Signal::KILL] {
-        let Ok(Attempt::Held(Some(pid))) = lock::attempt(lock_file) else { return };
+        let Ok(LockResult::Held(Some(pid))) = lock::attempt(lock_file) else { return };
         send(pid, signal);
         wait_until_free(lock_file, END).await;
     }
@@ -109,7 +109,7 @@ async fn end_program(lock_file: &Path) {
 pub(super) async fn wait_until_free(lock_file: &Path, patience: Duration) -> Option<Option<u32>> {
     let start = Instant::now();
     loop {
-        let Ok(Attempt::Held(pid)) = lock::attempt(lock_file) else { return None };
+        let Ok(LockResult::Held(pid)) = lock::attempt(lock_file) else { return None };
         if start.elapsed() >= patience {
             return Some(pid);
         }
@@ -172,7 +172,7 @@ async fn watch() -> io::Result<ExitCode> {
 fn spawn(lock_file: &Path, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
     let named = |path: &Path, error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
     let attempt = lock::attempt(lock_file).map_err(|error| named(lock_file, error))?;
-    let Attempt::Locked(mut lock) = attempt else {
+    let LockResult::Locked(mut lock) = attempt else {
         return Err(named(lock_file, io::Error::other("another one holds the lock")));
     };
     let child = Command::new(program).args(arguments).stdin(lock.try_clone()?).spawn();

@@ -21,7 +21,7 @@ pub(super) struct Guide {
     pub(super) interval: Duration,
     /// How many made-up clusters report beside it.
     pub(super) clusters: usize,
-    pub(super) store: Store,
+    pub(super) store: GuideStore,
     /// The directory that is kept.
     pub(super) data: Option<String>,
     /// What is not where it was looked for.
@@ -29,7 +29,7 @@ pub(super) struct Guide {
 }
 
 /// The store, as it is told of.
-pub(super) enum Store {
+pub(super) enum GuideStore {
     /// None but the server's memory.
     Memory,
     /// Somebody's, at this address.
@@ -77,9 +77,9 @@ impl Guide {
         }
         part("pages", &http(&self.internal), "what came in during the last 2h, held in memory")?;
         match &self.store {
-            Store::Memory => part("store", "none", "install prometheus, or give --forward-url, to keep metrics")?,
-            Store::Given(url) => part("store", url, "gets all of it as well")?,
-            Store::Prometheus { url, program, log } => {
+            GuideStore::Memory => part("store", "none", "install prometheus, or give --forward-url, to keep metrics")?,
+            GuideStore::Given(url) => part("store", url, "gets all of it as well")?,
+            GuideStore::Prometheus { url, program, log } => {
                 part("store", url, &format!("{program}, started for this; log: {log}"))?;
             }
         }
@@ -92,8 +92,8 @@ impl Guide {
     /// What a directory of one's own keeps.
     fn kept(&self) -> &'static str {
         match self.store {
-            Store::Prometheus { .. } => "key, token, ID, salt and the store's metrics",
-            Store::Memory | Store::Given(_) => "key, token, ID and salt",
+            GuideStore::Prometheus { .. } => "key, token, ID, salt and the store's metrics",
+            GuideStore::Memory | GuideStore::Given(_) => "key, token, ID and salt",
         }
     }
 
@@ -116,7 +116,7 @@ impl Guide {
             "how a client begins: its token for a short-lived one",
             &format!("curl -sS -X POST -H 'Authorization: Bearer {token}' 'http://{external}/authorize?id={cluster}'"),
         )?;
-        if let Store::Prometheus { url, .. } = &self.store {
+        if let GuideStore::Prometheus { url, .. } = &self.store {
             command(
                 "PromQL in the store",
                 &format!("curl -sSG {url}api/v1/query --data-urlencode 'query=count by (job) ({{_id=\"{cluster}\"}})'"),
@@ -145,7 +145,7 @@ pub(super) fn time_of_day(now_ms: i64) -> String {
 }
 
 /// A cycle in a line.
-pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>, store: &Store) -> String {
+pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>, store: &GuideStore) -> String {
     match outcome {
         Ok(report) if report.kept == 0 => {
             format!("scraped {}, kept none: nothing matched, or nothing was recent", report.scraped)
@@ -163,13 +163,13 @@ pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>,
 }
 
 /// What to do about it, where the error does not say so itself.
-fn hint(error: &CycleError, store: &Store) -> String {
+fn hint(error: &CycleError, store: &GuideStore) -> String {
     match (error, store) {
         (CycleError::Federate(FederateError::Unreachable(_)), _) => "; is --from right, and does it run?".to_owned(),
-        (CycleError::Upload(UploadError::Failed(_)), Store::Given(url)) => {
+        (CycleError::Upload(UploadError::Failed(_)), GuideStore::Given(url)) => {
             format!("; does {url} take remote write?")
         }
-        (CycleError::Upload(UploadError::Failed(_)), Store::Prometheus { log, .. }) => format!("; see {log}"),
+        (CycleError::Upload(UploadError::Failed(_)), GuideStore::Prometheus { log, .. }) => format!("; see {log}"),
         _ => String::new(),
     }
 }
@@ -217,7 +217,7 @@ mod tests {
             let took = Duration::from_millis(12);
             Ok(CycleReport { scraped, kept, uploaded: kept, bytes: 1, took, ..CycleReport::default() })
         };
-        let check = |outcome, expected: &str| assert_eq!(cycle(&outcome, &Store::Memory), expected);
+        let check = |outcome, expected: &str| assert_eq!(cycle(&outcome, &GuideStore::Memory), expected);
         check(report(5, 4), "scraped 5 series, kept 4, stored 4 in 12 ms");
         check(report(5, 0), "scraped 5, kept none: nothing matched, or nothing was recent");
         check(

@@ -18,14 +18,14 @@ use telemeter_auth::Secret;
 use telemeter_http::file::{SMALL, read_text};
 use tempfile::TempDir;
 
-use super::lock::{self, Attempt};
-use crate::run::Failure;
+use super::lock::{self, LockResult};
+use crate::run::RunFailure;
 
 /// A run that was killed a moment ago may take so long to be gone.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// A directory with the identity of a cluster in it.
-pub(super) struct Home {
+pub(super) struct IdentityDir {
     /// The cluster's ID.
     pub(super) cluster: String,
     /// What the authority knows the cluster by.
@@ -40,9 +40,9 @@ pub(super) struct Home {
     _lock: File,
 }
 
-impl Home {
+impl IdentityDir {
     /// Opens `directory`, and fills it where it is new; without one, a directory of this run alone.
-    pub(super) fn open(directory: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn open(directory: Option<&Path>) -> Result<Self, RunFailure> {
         let (path, passing) = match directory {
             Some(path) => {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -93,21 +93,21 @@ impl Home {
 }
 
 /// Locks a directory for this run, and names this process in it.
-fn lock(directory: &Path) -> Result<File, Failure> {
+fn lock(directory: &Path) -> Result<File, RunFailure> {
     let file = directory.join("lock");
     let named = |error: io::Error| format!("{}: {error}", file.display());
     let start = Instant::now();
     let mut attempt = lock::attempt(&file).map_err(named)?;
-    while matches!(attempt, Attempt::Held(_)) && start.elapsed() < LAST_MOMENTS {
+    while matches!(attempt, LockResult::Held(_)) && start.elapsed() < LAST_MOMENTS {
         thread::sleep(Duration::from_millis(20));
         attempt = lock::attempt(&file).map_err(named)?;
     }
     match attempt {
-        Attempt::Locked(mut lock) => {
+        LockResult::Locked(mut lock) => {
             lock::name(&mut lock, std::process::id()).map_err(named)?;
             Ok(lock)
         }
-        Attempt::Held(pid) => {
+        LockResult::Held(pid) => {
             let pid = pid.map(|pid| format!(" with the process ID {pid}")).unwrap_or_default();
             let directory = directory.display();
             Err(format!(
@@ -119,7 +119,7 @@ fn lock(directory: &Path) -> Result<File, Failure> {
 }
 
 /// The text of a file, which is made, for our eyes only, where there is none.
-fn kept(file: &Path, make: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+fn kept(file: &Path, make: impl FnOnce() -> Result<String, RunFailure>) -> Result<String, RunFailure> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
     match read_text(file, SMALL) {
         Ok(text) if text.trim().is_empty() => {
@@ -137,7 +137,7 @@ fn kept(file: &Path, make: impl FnOnce() -> Result<String, Failure>) -> Result<S
 }
 
 /// A new P-256 key, as PKCS#8 in PEM.
-fn key() -> Result<String, Failure> {
+fn key() -> Result<String, RunFailure> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
     let der = pair.and_then(|pair| pair.to_pkcs8v1()).map_err(|_| "no key can be generated")?;
     let base64 = BASE64_STANDARD.encode(der);
@@ -145,7 +145,7 @@ fn key() -> Result<String, Failure> {
     Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n")))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
+fn random<const N: usize>() -> Result<[u8; N], RunFailure> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| "the system has no randomness to give")?;
     Ok(bytes)
@@ -170,7 +170,7 @@ mod tests {
     fn a_kept_directory_is_the_same_cluster() {
         let around = tempfile::tempdir().unwrap();
         let path = around.path().join("new/data");
-        let first = Home::open(Some(&path)).unwrap();
+        let first = IdentityDir::open(Some(&path)).unwrap();
         let key = fs::read(&first.key_file).unwrap();
         telemeter_auth::jwt::Keys::load(&[&first.key_file]).unwrap();
         for file in ["key.pem", "token", "salt", "cluster-id"] {
@@ -180,11 +180,11 @@ mod tests {
         let (cluster, token) = (first.cluster.clone(), first.token.expose().to_owned());
         let salt = first.salt.expose().to_owned();
         assert!(first.is_kept());
-        let error = Home::open(Some(&path)).err().unwrap().to_string();
+        let error = IdentityDir::open(Some(&path)).err().unwrap().to_string();
         let expected = format!("another quickstart with the process ID {} uses it", std::process::id());
         assert!(error.starts_with("--data-dir ") && error.contains(&expected), "{error}");
         first.close().unwrap();
-        let second = Home::open(Some(&path)).unwrap();
+        let second = IdentityDir::open(Some(&path)).unwrap();
         assert_eq!((second.cluster.as_str(), second.token.expose()), (cluster.as_str(), token.as_str()));
         assert_eq!((second.salt.expose(), salt.len()), (salt.as_str(), 32));
         assert_eq!(fs::read(&second.key_file).unwrap(), key);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn without_one_nothing_stays() {
-        let (one, other) = (Home::open(None).unwrap(), Home::open(None).unwrap());
+        let (one, other) = (IdentityDir::open(None).unwrap(), IdentityDir::open(None).unwrap());
         assert_ne!(one.cluster, other.cluster);
         assert_ne!(one.token.expose(), other.token.expose());
         let path = one.path().to_owned();
@@ -208,11 +208,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (content, hint) in [("\n", "token: is empty"), ("two words", "one word")] {
             fs::write(directory.path().join("token"), content).unwrap();
-            let error = Home::open(Some(directory.path())).err().unwrap().to_string();
+            let error = IdentityDir::open(Some(directory.path())).err().unwrap().to_string();
             assert!(error.contains(hint), "{error}");
         }
         let file = directory.path().join("token");
-        let error = Home::open(Some(&file)).err().unwrap().to_string();
+        let error = IdentityDir::open(Some(&file)).err().unwrap().to_string();
         assert!(error.starts_with("--data-dir "), "{error}");
     }
 }

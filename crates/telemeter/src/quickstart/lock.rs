@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What became of an attempt to lock.
-pub(super) enum Attempt {
+pub(super) enum LockResult {
     /// It is ours until the file is dropped, and as long as any process has it open.
     Locked(File),
     /// Another process has it: its ID, where the file says so.
@@ -19,14 +19,14 @@ pub(super) enum Attempt {
 ///
 /// # Errors
 /// When the file cannot be opened, or its file system knows no locks.
-pub(super) fn attempt(file: &Path) -> io::Result<Attempt> {
+pub(super) fn attempt(file: &Path) -> io::Result<LockResult> {
     let mut opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file)?;
     match opened.try_lock() {
-        Ok(()) => Ok(Attempt::Locked(opened)),
+        Ok(()) => Ok(LockResult::Locked(opened)),
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let _ = opened.read_to_string(&mut text);
-            Ok(Attempt::Held(text.trim().parse().ok()))
+            Ok(LockResult::Held(text.trim().parse().ok()))
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -66,13 +66,13 @@ mod tests {
     fn one_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("lock");
-        let Attempt::Locked(mut lock) = attempt(&file).unwrap() else { panic!("nobody has it") };
-        assert!(matches!(attempt(&file).unwrap(), Attempt::Held(None)));
+        let LockResult::Locked(mut lock) = attempt(&file).unwrap() else { panic!("nobody has it") };
+        assert!(matches!(attempt(&file).unwrap(), LockResult::Held(None)));
         name(&mut lock, 1_234_567).unwrap();
         name(&mut lock, 42).unwrap();
-        assert!(matches!(attempt(&file).unwrap(), Attempt::Held(Some(42))));
+        assert!(matches!(attempt(&file).unwrap(), LockResult::Held(Some(42))));
         drop(lock);
-        assert!(matches!(attempt(&file).unwrap(), Attempt::Locked(_)));
+        assert!(matches!(attempt(&file).unwrap(), LockResult::Locked(_)));
         assert!(attempt(directory.path()).is_err(), "a directory");
     }
 

@@ -4,10 +4,10 @@ use std::{io, net::SocketAddr};
 
 use telemeter_http::listen::{self, Listener};
 
-use crate::run::Failure;
+use crate::run::RunFailure;
 
 /// Where a part is to listen.
-pub(super) struct Place {
+pub(super) struct ListenAddress {
     /// What the part binds.
     pub(super) address: String,
     /// What the reader is told where it is not what the flag says.
@@ -15,12 +15,12 @@ pub(super) struct Place {
 }
 
 /// Looks whether `asked` is free. A default that is taken gives way to a free port; what was asked for does not.
-pub(super) async fn find(flag: &str, asked: &str, default: &str) -> Result<Place, Failure> {
+pub(super) async fn find(flag: &str, asked: &str, default: &str) -> Result<ListenAddress, RunFailure> {
     match listen::bind(asked).await {
-        Ok(_free) => Ok(Place { address: asked.to_owned(), note: None }),
+        Ok(_free) => Ok(ListenAddress { address: asked.to_owned(), note: None }),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && asked == default => {
             let note = format!("{asked} is taken: a free port in its place. {flag} HOST:PORT names another.");
-            Ok(Place { address: "localhost:0".to_owned(), note: Some(note) })
+            Ok(ListenAddress { address: "localhost:0".to_owned(), note: Some(note) })
         }
         Err(error) => Err(format!("{flag}: {error}; name another place, or a port of 0 for any free one").into()),
     }
@@ -37,7 +37,7 @@ pub(super) fn authority(asked: &str, bound: SocketAddr) -> String {
 }
 
 /// Binds a place, and says where it is reached.
-pub(super) async fn bind(place: &Place) -> io::Result<(Listener, String)> {
+pub(super) async fn bind(place: &ListenAddress) -> io::Result<(Listener, String)> {
     let listener = listen::bind(&place.address).await?;
     let bound = listener.local_addr()?;
     Ok((listener, authority(&place.address, bound)))

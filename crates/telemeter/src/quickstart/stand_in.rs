@@ -13,12 +13,12 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundError, Request},
+    client::{Outbound, OutboundConfig, OutboundError, OutboundRequest},
     clock::Clock,
 };
 use telemeter_rules::Selector;
 use telemeter_wire::{
-    Arena, Label, Limits, MetricType, Points, Sample, SeriesSet,
+    Arena, DecodeLimits, Label, MetricType, Points, Sample, SeriesSet,
     exposition::{TEXT_CONTENT_TYPE, text},
     series::NAME_LABEL,
 };
@@ -33,7 +33,7 @@ const SELECTORS: usize = 1000;
 
 /// A program whose metrics are scraped.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(super) struct ScrapedProgram {
     /// The value of `job`.
     pub(super) job: String,
     /// The value of `instance`.
@@ -46,14 +46,14 @@ pub(super) struct Program {
 ///
 /// # Errors
 /// The system's certificates cannot be read.
-pub(super) fn router(programs: Vec<Program>, clock: Clock) -> Result<Router, OutboundError> {
+pub(super) fn router(programs: Vec<ScrapedProgram>, clock: Clock) -> Result<Router, OutboundError> {
     let outbound = Outbound::new(OutboundConfig { timeout: DEADLINE, ..OutboundConfig::new("stand_in") }, None)?;
     let state = Arc::new(StandIn { programs, outbound, clock });
     Ok(Router::new().route("/federate", get(federate)).with_state(state))
 }
 
 struct StandIn {
-    programs: Vec<Program>,
+    programs: Vec<ScrapedProgram>,
     outbound: Outbound,
     clock: Clock,
 }
@@ -81,8 +81,8 @@ fn selectors(query: &str) -> Result<Vec<Selector>, String> {
 
 impl StandIn {
     /// The metrics of a program; `None` where it does not answer with any.
-    async fn scrape(&self, program: &Program) -> Option<Bytes> {
-        let mut request = Request::get(program.metrics.clone());
+    async fn scrape(&self, program: &ScrapedProgram) -> Option<Bytes> {
+        let mut request = OutboundRequest::get(program.metrics.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
         match self.outbound.send(request, ANSWER_BYTES).await {
             Ok(answer) if answer.status == StatusCode::OK => Some(answer.body),
@@ -99,7 +99,7 @@ impl StandIn {
 }
 
 /// What was scraped, as text: sorted by name, with everything that a series of a Prometheus has.
-fn expose(scraped: &[(&Program, Option<Bytes>)], selectors: &[Selector], now_ms: i64) -> Vec<u8> {
+fn expose(scraped: &[(&ScrapedProgram, Option<Bytes>)], selectors: &[Selector], now_ms: i64) -> Vec<u8> {
     let arena = Arena::new();
     let mut all = SeriesSet::new_in(&arena);
     let mut labels = Vec::new();
@@ -107,7 +107,7 @@ fn expose(scraped: &[(&Program, Option<Bytes>)], selectors: &[Selector], now_ms:
         let identity = [Label::new("instance", &program.instance), Label::new("job", &program.job)];
         let mut own = SeriesSet::new_in(&arena);
         let read = body.as_ref().is_some_and(|body| {
-            let read = text::decode(body, &Limits::default(), &mut own);
+            let read = text::decode(body, &DecodeLimits::default(), &mut own);
             read.inspect_err(|error| tracing::warn!(job = program.job, %error, "no metrics")).is_ok()
         });
         let up = [Label::new(NAME_LABEL, "up")];
@@ -137,9 +137,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn program(job: &str) -> Program {
+    fn program(job: &str) -> ScrapedProgram {
         let metrics = Url::parse("http://localhost:1/metrics").unwrap();
-        Program { job: job.to_owned(), instance: "here:1".to_owned(), metrics }
+        ScrapedProgram { job: job.to_owned(), instance: "here:1".to_owned(), metrics }
     }
 
     fn check(query: &str, expected: &str) {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use telemeter_http::client::{Outbound, OutboundConfig, Request};
+use telemeter_http::client::{Outbound, OutboundConfig, OutboundRequest};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -19,10 +19,10 @@ use tokio::{
 use url::{Host, Url};
 
 use super::{
-    guard::{self, Guard},
+    guard::{self, ChildGuard},
     lock, say,
 };
-use crate::run::Failure;
+use crate::run::RunFailure;
 
 /// Where a prometheus listens unless the port is taken.
 pub(super) const PORT: u16 = 9090;
@@ -41,14 +41,14 @@ pub(super) struct Prometheus {
     pub(super) program: PathBuf,
     /// What it writes to its log.
     pub(super) log: PathBuf,
-    guard: Guard,
+    guard: ChildGuard,
 }
 
 /// Waits for the prometheus of an earlier run below `home` to end: two on the same data would spoil it.
 ///
 /// # Errors
 /// One that goes on running; the error says what to do.
-pub(super) async fn wait_for_leftover(home: &Path) -> Result<(), Failure> {
+pub(super) async fn wait_for_leftover(home: &Path) -> Result<(), RunFailure> {
     let data = home.join("prometheus");
     let mut held = guard::wait_until_free(&lock_file(home), Duration::from_secs(1)).await;
     if held.is_some() {
@@ -74,7 +74,7 @@ fn lock_file(home: &Path) -> PathBuf {
 
 impl Prometheus {
     /// Starts `program` with its files below `home`, and waits until it is ready. `avoid` is a port not to take.
-    pub(super) async fn start(program: &Path, home: &Path, avoid: Option<u16>) -> Result<Self, Failure> {
+    pub(super) async fn start(program: &Path, home: &Path, avoid: Option<u16>) -> Result<Self, RunFailure> {
         // Another program may take the port before this one does.
         let first = Self::start_on(port(avoid.into_iter().collect()).await?, program, home).await;
         match first {
@@ -108,7 +108,11 @@ impl Prometheus {
             if self.has_ended() {
                 return Err(NotReady::Ended(last_line(&self.log)));
             }
-            if outbound.send(Request::get(url.clone()), 64 * 1024).await.is_ok_and(|answer| answer.status == 200) {
+            if outbound
+                .send(OutboundRequest::get(url.clone()), 64 * 1024)
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+            {
                 // Another one may have answered, on the port that ours could not have.
                 sleep(Duration::from_millis(50)).await;
                 return if self.has_ended() { Err(NotReady::Ended(last_line(&self.log))) } else { Ok(()) };
@@ -148,7 +152,7 @@ enum NotReady {
     Other(String),
 }
 
-async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<Guard> {
+async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<ChildGuard> {
     let config = home.join("prometheus.yml");
     fs::write(&config, "# Nothing is scraped: the server writes here.\nglobal: {}\n")?;
     let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
@@ -164,7 +168,7 @@ async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result
         "--web.enable-remote-write-receiver".into(),
         format!("--web.listen-address=localhost:{port}").into(),
     ];
-    Guard::start(&lock_file(home), &command, output).await
+    ChildGuard::start(&lock_file(home), &command, output).await
 }
 
 /// 9090, or a free port where that is taken or to be avoided.

@@ -11,8 +11,8 @@ use axum::{
 };
 use telemeter_http::{
     clock::Clock,
-    listen::{self, Limits},
-    tls::Tls,
+    listen::{self, ListenLimits},
+    tls::ListenerTls,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -22,7 +22,7 @@ use tokio::{
 const ID: &str = "0a9c3e5f-7d21-4b8e-9f60-2c4d8a1b3e57";
 
 /// One fault, and the command that finds it.
-pub(crate) struct Fault {
+pub(crate) struct SetupFault {
     pub(crate) name: &'static str,
     /// `client check`.
     pub(crate) program: &'static [&'static str],
@@ -34,7 +34,7 @@ pub(crate) struct Fault {
 }
 
 /// Where each program listens, and the files.
-pub(crate) struct Stage {
+pub(crate) struct FaultStage {
     folder: tempfile::TempDir,
     prometheus: u16,
     page: u16,
@@ -58,7 +58,7 @@ pub(crate) struct Stage {
     cache: u16,
 }
 
-impl Stage {
+impl FaultStage {
     pub(crate) async fn set() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &[u8]| std::fs::write(folder.path().join(name), content).unwrap();
@@ -70,7 +70,7 @@ impl Stage {
         write_certificates(folder.path());
         let tls = |name: &str| {
             let path = |end: &str| folder.path().join(format!("{name}.{end}"));
-            Some(Tls::load(path("crt"), path("key")).unwrap())
+            Some(ListenerTls::load(path("crt"), path("key")).unwrap())
         };
         let telemeter = || telemeter(None, "received=1, kept=1, filtered=0, duplicates=0");
         Self {
@@ -135,8 +135,8 @@ impl Stage {
         servers.into_iter().map(|port| (port, 9003)).chain(others).collect()
     }
 
-    pub(crate) fn faults(&self) -> Vec<Fault> {
-        let client = |name, exit_code, to: String, more: &[&str]| Fault {
+    pub(crate) fn faults(&self) -> Vec<SetupFault> {
+        let client = |name, exit_code, to: String, more: &[&str]| SetupFault {
             name,
             program: &["client", "check"],
             arguments: [
@@ -156,7 +156,7 @@ impl Stage {
         let https = |port: u16| format!("https://localhost:{port}");
         let ca = format!("--to-ca-file={}", self.path("ca.pem"));
         let all = format!("--to-ca-file={}", self.path("all.pem"));
-        let proxied = Fault {
+        let proxied = SetupFault {
             variables: vec![("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.proxy))],
             ..client("proxy-403", 13, "https://telemeter.example".to_owned(), &[])
         };
@@ -170,7 +170,7 @@ impl Stage {
             fault.arguments[3] = format!("--to-token-file={}", self.path(file));
             fault
         };
-        let server = |name, exit_code, more: Vec<String>| Fault {
+        let server = |name, exit_code, more: Vec<String>| SetupFault {
             name,
             program: &["server", "check"],
             arguments: more,
@@ -215,7 +215,7 @@ impl Stage {
             client("unknown-cluster", 21, plain(self.unknown_cluster), &[]),
             client("slow", 21, plain(self.slow), &["--timeout=1s"]),
             client("failing", 21, plain(self.failing), &[]),
-            Fault { is_warning: true, ..client("whitelist", 0, plain(self.filtering), &["--send"]) },
+            SetupFault { is_warning: true, ..client("whitelist", 0, plain(self.filtering), &["--send"]) },
             server(
                 "good-server",
                 0,
@@ -283,13 +283,13 @@ fn write_certificates(folder: &Path) {
     }
 }
 
-async fn serve(router: Router, tls: Option<Tls>) -> u16 {
+async fn serve(router: Router, tls: Option<ListenerTls>) -> u16 {
     let mut listener = listen::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     if let Some(tls) = tls {
         listener = listener.with_tls(tls);
     }
-    tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, ListenLimits::default(), std::future::pending()));
     address.port()
 }
 

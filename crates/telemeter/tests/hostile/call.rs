@@ -33,8 +33,8 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 pub(crate) const SERVER_NAME: &str = "localhost";
 
 /// A socket, with TLS or without.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub(crate) trait CallStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> CallStream for T {}
 
 /// Where a server is, and how to speak to it.
 #[derive(Clone)]
@@ -45,19 +45,19 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// A connection from `source`, an address of 127.0.0.0/8.
-    pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+    pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Box<dyn CallStream>> {
         let socket = TcpSocket::new_v4()?;
         timeout(CONNECT_TIMEOUT, self.connect_by(socket, source)).await?
     }
 
     /// The same, taking few answers before they stand in the server's way.
-    pub(crate) async fn connect_narrow(&self, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+    pub(crate) async fn connect_narrow(&self, source: Ipv4Addr) -> io::Result<Box<dyn CallStream>> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(NARROW_BYTES)?;
         timeout(CONNECT_TIMEOUT, self.connect_by(socket, source)).await?
     }
 
-    async fn connect_by(&self, socket: TcpSocket, source: Ipv4Addr) -> io::Result<Box<dyn Stream>> {
+    async fn connect_by(&self, socket: TcpSocket, source: Ipv4Addr) -> io::Result<Box<dyn CallStream>> {
         socket.set_nodelay(true)?;
         socket.bind(SocketAddr::from((source, 0)))?;
         let stream = socket.connect(self.address).await?;
@@ -80,16 +80,16 @@ pub(crate) fn connector(certificate: CertificateDer<'static>, protocol: &str) ->
 
 /// What was answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallAnswer {
     pub(crate) status: StatusCode,
     pub(crate) retry_after: bool,
     pub(crate) body: Bytes,
 }
 
 /// One connection that takes requests one after the other.
-pub(crate) struct Connection(http1::SendRequest<Full<Bytes>>);
+pub(crate) struct CallConnection(http1::SendRequest<Full<Bytes>>);
 
-impl Connection {
+impl CallConnection {
     pub(crate) async fn open(endpoint: &Endpoint, source: Ipv4Addr) -> Result<Self, String> {
         let stream = endpoint.connect(source).await.map_err(|error| format!("no connection: {error}"))?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
@@ -102,7 +102,7 @@ impl Connection {
         !self.0.is_closed()
     }
 
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<CallAnswer, String> {
         let told = |error: hyper::Error| {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             format!("no answer: {error}{}", source.unwrap_or_default())
@@ -113,7 +113,7 @@ impl Connection {
         let retry_after = answer.headers().contains_key(header::RETRY_AFTER);
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| format!("{status}, but its body: {error}"))?.to_bytes();
-        Ok(Answer { status, retry_after, body })
+        Ok(CallAnswer { status, retry_after, body })
     }
 }
 
@@ -122,6 +122,6 @@ pub(crate) async fn once(
     endpoint: &Endpoint,
     source: Ipv4Addr,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, String> {
-    Connection::open(endpoint, source).await?.send(request).await
+) -> Result<CallAnswer, String> {
+    CallConnection::open(endpoint, source).await?.send(request).await
 }

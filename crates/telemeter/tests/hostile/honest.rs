@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    call::{self, Answer, Connection, Endpoint},
+    call::{self, CallAnswer, CallConnection, Endpoint},
     payload::{self, GOOD_TOKEN},
-    server::Server,
+    server::AttackedServer,
 };
 
 /// Clusters that behave.
@@ -38,7 +38,7 @@ const MAX_COMPLAINTS: usize = 5;
 
 /// What honest callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HonestKind {
     /// `/upload` on a connection that is kept.
     Upload,
     /// `/upload` on a new connection each.
@@ -55,7 +55,7 @@ pub(crate) enum Kind {
     Metrics,
 }
 
-impl Kind {
+impl HonestKind {
     const ALL: [Self; 7] = [
         Self::Upload,
         Self::UploadAnew,
@@ -78,7 +78,7 @@ impl Kind {
 
 /// What is right for a kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub(crate) enum ExpectedAnswer {
     Success,
     /// 503 with Retry-After, and soon: what it needs is not there.
     Unavailable,
@@ -111,7 +111,7 @@ pub(crate) struct Honest {
     /// All callers come from this address, as they do behind a balancer; else each kind has its own.
     pub(crate) behind_one_address: Option<Ipv4Addr>,
     /// Idle connections, by kind.
-    kept: [Mutex<Vec<Connection>>; Kind::ALL.len()],
+    kept: [Mutex<Vec<CallConnection>>; HonestKind::ALL.len()],
     next: AtomicUsize,
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn cluster(number: usize) -> String {
 
 impl Honest {
     /// Fetches their tokens, and makes their clusters known.
-    pub(crate) async fn start(server: &Server) -> Result<Arc<Self>, String> {
+    pub(crate) async fn start(server: &AttackedServer) -> Result<Arc<Self>, String> {
         let mut honest = Self {
             external: server.external.clone(),
             internal: server.internal.clone(),
@@ -130,8 +130,8 @@ impl Honest {
             kept: Default::default(),
             next: AtomicUsize::new(CLUSTERS),
         };
-        let source = Kind::Authorize.source();
-        let mut connection = Connection::open(&honest.external, source).await?;
+        let source = HonestKind::Authorize.source();
+        let mut connection = CallConnection::open(&honest.external, source).await?;
         for number in 0..CLUSTERS {
             let name = cluster(number);
             let answer = connection.send(payload::authorize(GOOD_TOKEN, &name)).await?;
@@ -157,7 +157,7 @@ impl Honest {
         self: &Arc<Self>,
         duration: Duration,
         settle: Duration,
-        expected: fn(Kind) -> Expected,
+        expected: fn(HonestKind) -> ExpectedAnswer,
     ) -> Figures {
         let figures = Arc::new(Mutex::new(Figures {
             latency: Histogram::new(3).expect("three digits"),
@@ -168,11 +168,11 @@ impl Honest {
         }));
         let began = Instant::now();
         let mut callers = JoinSet::new();
-        for (at, kind) in Kind::ALL.into_iter().enumerate() {
+        for (at, kind) in HonestKind::ALL.into_iter().enumerate() {
             let (honest, figures) = (self.clone(), figures.clone());
             callers.spawn(async move {
                 // Kinds take turns, so that they do not all come at once.
-                tokio::time::sleep(PERIOD * at as u32 / Kind::ALL.len() as u32).await;
+                tokio::time::sleep(PERIOD * at as u32 / HonestKind::ALL.len() as u32).await;
                 let (mut ticks, mut requests) = (interval(PERIOD), JoinSet::new());
                 while began.elapsed() < duration {
                     ticks.tick().await;
@@ -193,21 +193,21 @@ impl Honest {
     }
 
     /// One request; whether it had to be repeated, and the answer.
-    async fn one(&self, kind: Kind) -> (bool, Result<Answer, String>) {
+    async fn one(&self, kind: HonestKind) -> (bool, Result<CallAnswer, String>) {
         match timeout(PATIENCE, self.one_without_deadline(kind)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => (false, Err(format!("no answer within {PATIENCE:?}"))),
         }
     }
 
-    async fn one_without_deadline(&self, kind: Kind) -> (bool, Result<Answer, String>) {
+    async fn one_without_deadline(&self, kind: HonestKind) -> (bool, Result<CallAnswer, String>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let source = self.behind_one_address.unwrap_or(kind.source());
-        let endpoint = if kind == Kind::Metrics { &self.internal } else { &self.external };
+        let endpoint = if kind == HonestKind::Metrics { &self.internal } else { &self.external };
         if !kind.keeps_its_connection() {
             return (false, call::once(endpoint, source, self.request(kind, number)).await);
         }
-        let idle = self.kept[kind as usize].lock().pop().filter(Connection::is_open);
+        let idle = self.kept[kind as usize].lock().pop().filter(CallConnection::is_open);
         let repeated = idle.is_some();
         if let Some(mut connection) = idle
             && let Ok(answer) = connection.send(self.request(kind, number)).await
@@ -216,7 +216,7 @@ impl Honest {
             return (false, Ok(answer));
         }
         // As every HTTP client: a connection that was closed while it was idle is no failure.
-        let mut connection = match Connection::open(endpoint, source).await {
+        let mut connection = match CallConnection::open(endpoint, source).await {
             Ok(connection) => connection,
             Err(error) => return (repeated, Err(error)),
         };
@@ -227,15 +227,15 @@ impl Honest {
         (repeated, answer)
     }
 
-    fn request(&self, kind: Kind, number: usize) -> Request<Full<Bytes>> {
+    fn request(&self, kind: HonestKind, number: usize) -> Request<Full<Bytes>> {
         let known = number % CLUSTERS;
         match kind {
-            Kind::Upload | Kind::UploadAnew => payload::upload(&self.tokens[known], &cluster(known)),
-            Kind::Receive => payload::receive(GOOD_TOKEN, &cluster(known)),
-            Kind::ReceiveAnew => payload::receive(GOOD_TOKEN, &cluster(number)),
-            Kind::Authorize => payload::authorize(GOOD_TOKEN, &cluster(number)),
-            Kind::Health => payload::get("/healthz"),
-            Kind::Metrics => payload::get("/metrics"),
+            HonestKind::Upload | HonestKind::UploadAnew => payload::upload(&self.tokens[known], &cluster(known)),
+            HonestKind::Receive => payload::receive(GOOD_TOKEN, &cluster(known)),
+            HonestKind::ReceiveAnew => payload::receive(GOOD_TOKEN, &cluster(number)),
+            HonestKind::Authorize => payload::authorize(GOOD_TOKEN, &cluster(number)),
+            HonestKind::Health => payload::get("/healthz"),
+            HonestKind::Metrics => payload::get("/metrics"),
         }
     }
 }
@@ -243,23 +243,23 @@ impl Honest {
 impl Figures {
     fn record(
         &mut self,
-        kind: Kind,
+        kind: HonestKind,
         sent: Duration,
         took: Duration,
-        (reconnected, outcome): (bool, Result<Answer, String>),
-        expected: Expected,
+        (reconnected, outcome): (bool, Result<CallAnswer, String>),
+        expected: ExpectedAnswer,
     ) {
         let is_right = match expected {
-            Expected::Anything => return,
-            Expected::Success => outcome.as_ref().is_ok_and(|answer| answer.status.is_success()),
-            Expected::Unavailable => outcome.as_ref().is_ok_and(|answer| {
+            ExpectedAnswer::Anything => return,
+            ExpectedAnswer::Success => outcome.as_ref().is_ok_and(|answer| answer.status.is_success()),
+            ExpectedAnswer::Unavailable => outcome.as_ref().is_ok_and(|answer| {
                 answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.retry_after && took <= UNAVAILABLE_WITHIN
             }),
         };
         self.asked += 1;
         self.right += usize::from(is_right);
         self.reconnected += usize::from(reconnected);
-        if expected == Expected::Success {
+        if expected == ExpectedAnswer::Success {
             // Beyond an hour it would not fit.
             let _ = self.latency.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }

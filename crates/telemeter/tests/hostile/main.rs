@@ -36,13 +36,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attacks::{Arena, Pace, Tally};
-use call::Connection;
+use attacks::{AttackContext, AttackTally, ConnectionRate};
+use call::CallConnection;
 use honest::Honest;
-use neighbours::{Authority, Store};
-use report::Row;
+use neighbours::{CountingStore, OneTokenAuthority};
+use report::ScenarioRow;
 use scenario::Scenario;
-use server::{Server, Surroundings};
+use server::{AttackedServer, ServerFiles};
 use tokio::runtime::{Builder, Runtime};
 
 /// Where all come from behind a balancer.
@@ -53,7 +53,7 @@ const SLACK: Duration = Duration::from_secs(40);
 /// File descriptors for all but attackers.
 const KEPT_DESCRIPTORS: usize = 1500;
 
-struct Settings {
+struct HostileSettings {
     full: bool,
     max_connections: usize,
     duration: Duration,
@@ -62,7 +62,7 @@ struct Settings {
     only: Option<String>,
 }
 
-impl Settings {
+impl HostileSettings {
     fn read() -> Self {
         let of = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let full = of("HOSTILE_FORM").is_some_and(|form| form == "full");
@@ -111,7 +111,7 @@ impl Runtimes {
 
 #[test]
 fn honest_callers_are_served_whatever_others_do() {
-    let settings = Settings::read();
+    let settings = HostileSettings::read();
     let runtimes = Runtimes::new();
     let (mut rows, mut not_run) = (Vec::new(), Vec::new());
     for limit_bytes in &settings.limits {
@@ -148,23 +148,24 @@ fn honest_callers_are_served_whatever_others_do() {
 }
 
 impl Runtimes {
-    fn run(&self, settings: &Settings, scenario: &Scenario, limit_bytes: u64) -> Row {
+    fn run(&self, settings: &HostileSettings, scenario: &Scenario, limit_bytes: u64) -> ScenarioRow {
         self.measured.block_on(self.attacked(settings, scenario, limit_bytes))
     }
 
-    async fn attacked(&self, settings: &Settings, scenario: &Scenario, limit_bytes: u64) -> Row {
+    async fn attacked(&self, settings: &HostileSettings, scenario: &Scenario, limit_bytes: u64) -> ScenarioRow {
         let folder = tempfile::tempdir().expect("a folder");
-        let (authority, authority_address) = Authority::start().await;
-        let (store, store_address) = Store::start().await;
-        let around = Surroundings {
+        let (authority, authority_address) = OneTokenAuthority::start().await;
+        let (store, store_address) = CountingStore::start().await;
+        let around = ServerFiles {
             binary: &settings.binary,
             folder: folder.path(),
             authority: authority_address,
             store: store_address,
             limit_bytes,
         };
-        let mut server =
-            Server::start(scenario.server, &around).await.unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+        let mut server = AttackedServer::start(scenario.server, &around)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
         let mut honest = Honest::start(&server).await.unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
         let sources = if scenario.one_address {
             honest = honest.behind(BALANCER);
@@ -173,13 +174,13 @@ impl Runtimes {
             (1..=16).map(|number| Ipv4Addr::new(127, 66, 0, number)).collect()
         };
         let token = token_of(&server, "hostile-0").await;
-        let before = honest.send(settings.baseline(), Duration::ZERO, |_| honest::Expected::Success).await;
+        let before = honest.send(settings.baseline(), Duration::ZERO, |_| honest::ExpectedAnswer::Success).await;
 
         let duration = settings.duration.max(scenario.at_least);
         (*store.on_hostile_data.lock(), *store.on_all.lock()) = scenario.store;
         let mut external = server.external.clone();
         external.tls = server.certificate.clone().map(|certificate| call::connector(certificate, "h2"));
-        let arena = Arc::new(Arena {
+        let arena = Arc::new(AttackContext {
             full: settings.full,
             max_connections: settings.max_connections,
             external,
@@ -189,8 +190,8 @@ impl Runtimes {
             whitelist: server.whitelist.clone(),
             sources,
             until: Instant::now() + duration,
-            tally: Tally::default(),
-            pace: Pace::new(if settings.full { scenario.per_second.0 } else { scenario.per_second.1 }),
+            tally: AttackTally::default(),
+            pace: ConnectionRate::new(if settings.full { scenario.per_second.0 } else { scenario.per_second.1 }),
         });
         let attack = self.attackers.spawn((scenario.attack)(arena.clone()));
         let with = honest.send(duration, scenario.settle, scenario.expected).await;
@@ -220,7 +221,7 @@ impl Runtimes {
             faults.push(format!("{SLOW}: a p99 of {with_ms:.1} ms, {without_ms:.1} ms without"));
         }
         let attackers = format!("{}; {} honest requests had to reconnect", arena.tally, with.reconnected);
-        Row {
+        ScenarioRow {
             name: scenario.name,
             limit_bytes,
             seconds: duration.as_secs(),
@@ -240,15 +241,15 @@ impl Runtimes {
 /// How a fault begins that is about latency alone.
 const SLOW: &str = "slow";
 
-impl Row {
+impl ScenarioRow {
     fn is_slow_alone(&self) -> bool {
         !self.faults.is_empty() && self.faults.iter().all(|fault| fault.starts_with(SLOW))
     }
 }
 
 /// A token for /upload.
-async fn token_of(server: &Server, cluster: &str) -> String {
-    let mut connection = Connection::open(&server.external, BALANCER).await.expect("the server is ready");
+async fn token_of(server: &AttackedServer, cluster: &str) -> String {
+    let mut connection = CallConnection::open(&server.external, BALANCER).await.expect("the server is ready");
     let answer = connection.send(payload::authorize(payload::GOOD_TOKEN, cluster)).await.expect("an answer");
     let granted: serde_json::Value = serde_json::from_slice(&answer.body).expect("a grant");
     granted["token"].as_str().expect("a token").to_owned()

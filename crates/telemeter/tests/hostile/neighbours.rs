@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, 
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use telemeter_wire::{
-    Limits, remote_write,
+    DecodeLimits, remote_write,
     series::{Arena, SeriesSet},
     snappy,
 };
@@ -33,7 +33,7 @@ const HANG: Duration = Duration::from_secs(600);
 
 /// How a store fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum StoreFailure {
     /// It closes the connection without an answer.
     Closes,
     /// It never answers.
@@ -44,16 +44,16 @@ pub(crate) enum Failure {
 
 /// A store that counts what it takes.
 #[derive(Default)]
-pub(crate) struct Store {
+pub(crate) struct CountingStore {
     /// For requests that hold data of a hostile cluster.
-    pub(crate) on_hostile_data: Mutex<Option<Failure>>,
+    pub(crate) on_hostile_data: Mutex<Option<StoreFailure>>,
     /// For all requests.
-    pub(crate) on_all: Mutex<Option<Failure>>,
+    pub(crate) on_all: Mutex<Option<StoreFailure>>,
     pub(crate) taken: AtomicU64,
     pub(crate) failed: AtomicU64,
 }
 
-impl Store {
+impl CountingStore {
     pub(crate) async fn start() -> (Arc<Self>, SocketAddr) {
         let store = Arc::new(Self::default());
         let serving = store.clone();
@@ -74,12 +74,12 @@ impl Store {
         };
         self.failed.fetch_add(1, Ordering::Relaxed);
         match failure {
-            Failure::Closes => Err(io::Error::other("closed on purpose")),
-            Failure::Hangs => {
+            StoreFailure::Closes => Err(io::Error::other("closed on purpose")),
+            StoreFailure::Hangs => {
                 tokio::time::sleep(HANG).await;
                 Err(io::Error::other("nobody waits any more"))
             }
-            Failure::Answers(status) => {
+            StoreFailure::Answers(status) => {
                 let status = StatusCode::from_u16(status).map_err(io::Error::other)?;
                 Ok(answer(status, Bytes::from_static(b"no")))
             }
@@ -95,7 +95,7 @@ fn has_hostile(block: &[u8]) -> bool {
     }
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    if remote_write::decode(&message, &Limits::default(), &mut set).is_err() {
+    if remote_write::decode(&message, &DecodeLimits::default(), &mut set).is_err() {
         return false;
     }
     set.iter().any(|series| series.label("_id").is_some_and(|cluster| cluster.starts_with(HOSTILE)))
@@ -103,7 +103,7 @@ fn has_hostile(block: &[u8]) -> bool {
 
 /// An authority that knows one token.
 #[derive(Default)]
-pub(crate) struct Authority {
+pub(crate) struct OneTokenAuthority {
     /// How long it thinks about a token that it does not know.
     pub(crate) refuses_after: Mutex<Duration>,
     /// Whether it answers nobody.
@@ -112,7 +112,7 @@ pub(crate) struct Authority {
     pub(crate) asked: Mutex<HashMap<String, u64>>,
 }
 
-impl Authority {
+impl OneTokenAuthority {
     pub(crate) async fn start() -> (Arc<Self>, SocketAddr) {
         let authority = Arc::new(Self::default());
         let serving = authority.clone();

@@ -8,11 +8,11 @@ use http_body_util::Full;
 use hyper::Request;
 use telemeter_wire::snappy;
 
-use crate::remote_write::{Series, write_request};
+use crate::remote_write::{QueriedSeries, write_request};
 
 /// The token that the authority knows.
 pub(crate) const GOOD_TOKEN: &str = "good";
-/// Series of one honest request.
+/// QueriedSeries of one honest request.
 const SERIES: usize = 50;
 
 /// Milliseconds since 1970.
@@ -58,8 +58,10 @@ pub(crate) fn receive(token: &str, cluster: &str) -> Request<Full<Bytes>> {
 /// A remote write of a cluster, with any spelling of its token.
 pub(crate) fn receive_with(composite_token: &str, cluster: &str) -> Request<Full<Bytes>> {
     let (pods, now_ms): (Vec<_>, _) = ((0..SERIES).map(|at| format!("pod-{at}")).collect(), now_ms());
-    let series =
-        |pod| Series { labels: vec![("__name__", "up"), ("_id", cluster), ("pod", pod)], samples: vec![(now_ms, 1.0)] };
+    let series = |pod| QueriedSeries {
+        labels: vec![("__name__", "up"), ("_id", cluster), ("pod", pod)],
+        samples: vec![(now_ms, 1.0)],
+    };
     let all: Vec<_> = pods.iter().map(|pod| series(pod.as_str())).collect();
     let mut block = Vec::new();
     snappy::Encoder::new().block(&write_request(&all), &mut block);

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use crate::honest::Figures;
 
 /// One scenario under one limit.
-pub(crate) struct Row {
+pub(crate) struct ScenarioRow {
     pub(crate) name: &'static str,
     pub(crate) limit_bytes: u64,
     pub(crate) seconds: u64,
@@ -30,13 +30,13 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 }
 
 /// The table, what attackers met, and what is wrong.
-pub(crate) fn markdown(rows: &[Row], not_run: &[(&str, &str)]) -> String {
+pub(crate) fn markdown(rows: &[ScenarioRow], not_run: &[(&str, &str)]) -> String {
     let mut text = String::from(
         "| scenario | limit MiB | s | p50 ms without, with | p99 ms without, with | honest success | resident MiB, at most | counted MiB, at most | |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        let Row { name, seconds, before, with, right, asked, .. } = row;
+        let ScenarioRow { name, seconds, before, with, right, asked, .. } = row;
         let counted = row.counted_bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{:.0}", mib(bytes)));
         let _ = writeln!(
             text,

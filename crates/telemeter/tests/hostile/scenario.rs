@@ -3,24 +3,24 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
-    attacks::{Arena, Faults, authority, bodies, connections, data, framing, http2, operator},
-    honest::{Expected, Kind},
-    neighbours::Failure,
-    server::Options,
+    attacks::{AttackContext, Faults, authority, bodies, connections, data, framing, http2, operator},
+    honest::{ExpectedAnswer, HonestKind},
+    neighbours::StoreFailure,
+    server::ServerOptions,
 };
 
 /// What does not hold yet, by name, with the reason. Such scenarios are told as not run.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[];
 
-pub(crate) type Attack = fn(Arc<Arena>) -> Pin<Box<dyn Future<Output = Faults> + Send>>;
+pub(crate) type Attack = fn(Arc<AttackContext>) -> Pin<Box<dyn Future<Output = Faults> + Send>>;
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) attack: Attack,
-    pub(crate) expected: fn(Kind) -> Expected,
-    pub(crate) server: Options,
+    pub(crate) expected: fn(HonestKind) -> ExpectedAnswer,
+    pub(crate) server: ServerOptions,
     /// How the store fails from the beginning of the attack: on hostile clusters' data, on all.
-    pub(crate) store: (Option<Failure>, Option<Failure>),
+    pub(crate) store: (Option<StoreFailure>, Option<StoreFailure>),
     /// Attackers and honest callers have one address, as behind a balancer.
     pub(crate) one_address: bool,
     /// New connections of attackers a second: in full, in short.
@@ -43,8 +43,8 @@ impl Scenario {
         Self {
             name,
             attack,
-            expected: |_| Expected::Success,
-            server: Options::default(),
+            expected: |_| ExpectedAnswer::Success,
+            server: ServerOptions::default(),
             store: (None, None),
             one_address: false,
             per_second: (1000, 400),
@@ -53,7 +53,7 @@ impl Scenario {
         }
     }
 
-    fn on_hostile_data(name: &'static str, failure: Failure) -> Self {
+    fn on_hostile_data(name: &'static str, failure: StoreFailure) -> Self {
         Self {
             store: (Some(failure), None),
             at_least: Duration::from_secs(12),
@@ -70,7 +70,7 @@ impl Scenario {
 
 /// In the order in which they are run.
 pub(crate) fn all() -> Vec<Scenario> {
-    let tls = Options { tls: true, ..Options::default() };
+    let tls = ServerOptions { tls: true, ..ServerOptions::default() };
     let new = Scenario::new;
     vec![
         new("one-byte bodies of one token", attack!(bodies::one_byte_of_one_token)),
@@ -97,10 +97,12 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         new("bodies unread beside a slow authority", attack!(bodies::unread_while_the_authority_is_slow)),
         Scenario {
-            store: (None, Some(Failure::Hangs)),
+            store: (None, Some(StoreFailure::Hangs)),
             expected: |kind| match kind {
-                Kind::Upload | Kind::UploadAnew | Kind::Receive | Kind::ReceiveAnew => Expected::Unavailable,
-                Kind::Authorize | Kind::Health | Kind::Metrics => Expected::Success,
+                HonestKind::Upload | HonestKind::UploadAnew | HonestKind::Receive | HonestKind::ReceiveAnew => {
+                    ExpectedAnswer::Unavailable
+                }
+                HonestKind::Authorize | HonestKind::Health | HonestKind::Metrics => ExpectedAnswer::Success,
             },
             ..new("a store that hangs beside stalled bodies", attack!(bodies::stalled_of_many_clusters))
         },
@@ -114,40 +116,40 @@ pub(crate) fn all() -> Vec<Scenario> {
             ..new("pipelined answers that nobody reads", attack!(connections::pipelining))
         },
         Scenario {
-            server: Options { descriptors: Some((1024, 20_000)), ..Options::default() },
+            server: ServerOptions { descriptors: Some((1024, 20_000)), ..ServerOptions::default() },
             ..new("silent connections, soft limit 1024", attack!(connections::silent))
         },
         Scenario {
-            server: Options { descriptors: Some((1024, 1024)), ..Options::default() },
+            server: ServerOptions { descriptors: Some((1024, 1024)), ..ServerOptions::default() },
             ..new("silent connections, hard limit 1024", attack!(connections::silent))
         },
         Scenario {
-            server: Options { descriptors: Some((1024, 1024)), ..Options::default() },
+            server: ServerOptions { descriptors: Some((1024, 1024)), ..ServerOptions::default() },
             one_address: true,
             ..new("silent connections behind a balancer", attack!(connections::silent))
         },
         new("broken framing", attack!(framing::broken)),
         Scenario { at_least: Duration::from_secs(10), ..new("dripping bodies", attack!(bodies::dripping)) },
         Scenario {
-            store: (Some(Failure::Answers(400)), None),
+            store: (Some(StoreFailure::Answers(400)), None),
             ..new("data that the store refuses, flooded", attack!(data::flood))
         },
-        Scenario::on_hostile_data("a store that closes on one cluster's data", Failure::Closes),
-        Scenario::on_hostile_data("a store that hangs on one cluster's data", Failure::Hangs),
-        Scenario::on_hostile_data("a store that says 403 to one cluster's data", Failure::Answers(403)),
-        Scenario::on_hostile_data("a store that says 502 to one cluster's data", Failure::Answers(502)),
+        Scenario::on_hostile_data("a store that closes on one cluster's data", StoreFailure::Closes),
+        Scenario::on_hostile_data("a store that hangs on one cluster's data", StoreFailure::Hangs),
+        Scenario::on_hostile_data("a store that says 403 to one cluster's data", StoreFailure::Answers(403)),
+        Scenario::on_hostile_data("a store that says 502 to one cluster's data", StoreFailure::Answers(502)),
         Scenario {
             expected: |kind| match kind {
                 // Who is new cannot be known.
-                Kind::ReceiveAnew | Kind::Authorize => Expected::Anything,
-                _ => Expected::Success,
+                HonestKind::ReceiveAnew | HonestKind::Authorize => ExpectedAnswer::Anything,
+                _ => ExpectedAnswer::Success,
             },
             ..new("an authority that hangs", attack!(authority::new_callers_while_it_hangs))
         },
         new("a slow authority and strangers", attack!(authority::strangers)),
         new("one token in many spellings", attack!(authority::spellings)),
         Scenario {
-            server: Options { unread_log: true, ..Options::default() },
+            server: ServerOptions { unread_log: true, ..ServerOptions::default() },
             ..new("a log that nobody reads", attack!(operator::refused_requests))
         },
         new("files that are none, at a reload", attack!(operator::files_that_are_none)),

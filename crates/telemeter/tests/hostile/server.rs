@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// What a scenario wants of its server.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Options {
+pub(crate) struct ServerOptions {
     pub(crate) tls: bool,
     /// Soft and hard limit on file descriptors.
     pub(crate) descriptors: Option<(u32, u32)>,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 }
 
 /// Where it is started.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct ServerFiles<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) folder: &'a Path,
     pub(crate) authority: SocketAddr,
@@ -40,7 +40,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// A running server; dropping it ends it.
-pub(crate) struct Server {
+pub(crate) struct AttackedServer {
     child: Child,
     pub(crate) external: Endpoint,
     pub(crate) internal: Endpoint,
@@ -53,8 +53,8 @@ pub(crate) struct Server {
     _unread: Option<ChildStderr>,
 }
 
-impl Server {
-    pub(crate) async fn start(options: Options, around: &Surroundings<'_>) -> Result<Self, String> {
+impl AttackedServer {
+    pub(crate) async fn start(options: ServerOptions, around: &ServerFiles<'_>) -> Result<Self, String> {
         let whitelist = around.folder.join("whitelist");
         let log = around.folder.join("log");
         fs::write(&whitelist, "{__name__=\"up\"}\n").map_err(|error| error.to_string())?;
@@ -173,7 +173,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for AttackedServer {
     fn drop(&mut self) {
         // Both fail only for a child that has ended already.
         let _ = self.child.kill();

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use answers::{Asked, Shown};
+use answers::{ChosenDashboard, QueryChecker};
 use board::Board;
 use query::{metric_names, regex};
-use stage::{JOB, Stage};
+use stage::{DashboardPrograms, JOB};
 
 use crate::process::until;
-use crate::promql::Store;
+use crate::promql::QueriedStore;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What Prometheus itself makes.
@@ -48,10 +48,10 @@ fn each_is_whole_and_names_metrics_that_exist() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_query_of_each_panel_has_an_answer() {
     let boards = Board::all(&root().join("dashboards"));
-    let stage = Stage::set_up().await;
+    let stage = DashboardPrograms::set_up().await;
     let store = &stage.prometheus.api;
     let count = until("an answer to each query", PATIENCE, || async {
-        let mut asked = Asked { store, count: 0, flaws: Vec::new() };
+        let mut asked = QueryChecker { store, count: 0, flaws: Vec::new() };
         for board in &boards {
             asked.board(board).await;
         }
@@ -67,9 +67,9 @@ async fn each_query_of_each_panel_has_an_answer() {
     stage.end().await;
 }
 
-async fn the_fleet_shows_the_silent_and_the_refused(boards: &[Board], stage: &Stage) {
+async fn the_fleet_shows_the_silent_and_the_refused(boards: &[Board], stage: &DashboardPrograms) {
     let store = &stage.prometheus.api;
-    let fleet = Shown { store, board: board(boards, "telemeter-fleet"), variables: BTreeMap::new() };
+    let fleet = ChosenDashboard { store, board: board(boards, "telemeter-fleet"), variables: BTreeMap::new() };
     fleet.number("Clusters that report", 3.0).await;
     fleet.number("Clusters that are silent", 2.0).await;
     fleet.number("Silent and refused", 1.0).await;
@@ -87,8 +87,8 @@ async fn the_fleet_shows_the_silent_and_the_refused(boards: &[Board], stage: &St
     fleet.values("Refusals without valid credentials", "reason", &[("authority_refused", fleet::STRANGERS)]).await;
 }
 
-async fn a_cluster_shows_its_state(boards: &[Board], store: &Store) {
-    let shown = |cluster: &str| Shown {
+async fn a_cluster_shows_its_state(boards: &[Board], store: &QueriedStore) {
+    let shown = |cluster: &str| ChosenDashboard {
         store,
         board: board(boards, "telemeter-cluster"),
         variables: BTreeMap::from([("_id".to_owned(), cluster.to_owned())]),
@@ -115,9 +115,9 @@ async fn a_cluster_shows_its_state(boards: &[Board], store: &Store) {
     refused.values("Refusals within the last hour", "reason", &[(fleet::REFUSED_FOR, fleet::REFUSALS)]).await;
 }
 
-async fn the_gateway_shows_its_replicas(boards: &[Board], store: &Store) {
+async fn the_gateway_shows_its_replicas(boards: &[Board], store: &QueriedStore) {
     let variables = BTreeMap::from([("job".to_owned(), JOB.to_owned())]);
-    let gateway = Shown { store, board: board(boards, "telemeter-gateway"), variables };
+    let gateway = ChosenDashboard { store, board: board(boards, "telemeter-gateway"), variables };
     gateway.number("Replicas up", 2.0).await;
     gateway.number("Replicas down", 0.0).await;
     gateway.number("Failing share", 0.0).await;
@@ -130,7 +130,7 @@ async fn the_gateway_shows_its_replicas(boards: &[Board], store: &Store) {
     assert_eq!(reasons, ["credentials", "identity"].map(str::to_owned).into());
 }
 
-async fn the_alert_names_the_silent_clusters(store: &Store) {
+async fn the_alert_names_the_silent_clusters(store: &QueriedStore) {
     let rows = store.query(r#"ALERTS{alertname="TelemeterClusterSilent",alertstate="firing"}"#).await;
     let named: BTreeSet<_> =
         rows.expect("Prometheus answers").into_iter().filter_map(|mut row| row.labels.remove("_id")).collect();

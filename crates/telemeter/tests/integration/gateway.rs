@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::{Process, free_port, local, until};
+use crate::process::{RunningProgram, free_port, local, until};
 use crate::promql::http;
-use crate::stores::{AUDIENCE, CLIENT_SECRET, Door, ready, start};
+use crate::stores::{AUDIENCE, CLIENT_SECRET, StoreProxy, ready, start};
 
 /// The token that the authority knows.
 pub(crate) const TOKEN: &str = "an-authorization-token";
@@ -18,7 +18,7 @@ pub(crate) const SCRAPED: &str = "00000000-0000-4000-8000-00000000000a";
 pub(crate) const WRITING: &str = "00000000-0000-4000-8000-00000000000b";
 
 /// What all servers of a fleet share.
-pub(crate) struct Fleet {
+pub(crate) struct GatewayFleet {
     folder: PathBuf,
     shared_key: PathBuf,
     authority: String,
@@ -26,9 +26,9 @@ pub(crate) struct Fleet {
     memcached: u16,
 }
 
-impl Fleet {
+impl GatewayFleet {
     /// Makes the shared key and starts the authority.
-    pub(crate) async fn start(folder: &Path, door: &Door, memcached: u16) -> (Self, Process) {
+    pub(crate) async fn start(folder: &Path, door: &StoreProxy, memcached: u16) -> (Self, RunningProgram) {
         let shared_key = folder.join("shared-key.pem");
         let mut openssl = Command::new("openssl");
         openssl.args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(&shared_key);
@@ -55,8 +55,8 @@ impl Fleet {
         client_id: &'static str,
         ports: Ports,
         forward_url: &str,
-    ) -> Server {
-        let server = Server { name, client_id, ports, forward_url: forward_url.to_owned(), process: None };
+    ) -> GatewayServer {
+        let server = GatewayServer { name, client_id, ports, forward_url: forward_url.to_owned(), process: None };
         server.started(self).await
     }
 
@@ -103,16 +103,16 @@ impl Ports {
 }
 
 /// A server, which can be started again where it was.
-pub(crate) struct Server {
+pub(crate) struct GatewayServer {
     name: &'static str,
     client_id: &'static str,
     pub(crate) ports: Ports,
     forward_url: String,
-    process: Option<Process>,
+    process: Option<RunningProgram>,
 }
 
-impl Server {
-    async fn started(mut self, fleet: &Fleet) -> Self {
+impl GatewayServer {
+    async fn started(mut self, fleet: &GatewayFleet) -> Self {
         let program = OsStr::new(env!("CARGO_BIN_EXE_telemeter-server"));
         let arguments = fleet.server_arguments(self.client_id, self.ports, &self.forward_url);
         self.process = Some(start(&fleet.folder, self.name, program, arguments));
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// SIGTERM, which has to end it well, and a new start on the same ports.
-    pub(crate) async fn restart(mut self, fleet: &Fleet, down: Duration) -> Self {
+    pub(crate) async fn restart(mut self, fleet: &GatewayFleet, down: Duration) -> Self {
         self.terminate().await;
         tokio::time::sleep(down).await;
         self.started(fleet).await
@@ -153,7 +153,7 @@ impl Server {
 }
 
 /// Starts the client: it scrapes `from` and uploads to `to` every two seconds.
-pub(crate) fn client(folder: &Path, port: u16, from: &str, to: &str) -> Process {
+pub(crate) fn client(folder: &Path, port: u16, from: &str, to: &str) -> RunningProgram {
     let flags = [
         ("listen", local(port).to_string()),
         ("from", from.to_owned()),

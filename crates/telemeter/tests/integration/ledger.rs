@@ -52,7 +52,7 @@ pub(crate) struct Ledger {
 
 /// Who sends: a cluster, its token, and the gateway that it sends to.
 #[derive(Clone)]
-pub(crate) struct Sender {
+pub(crate) struct LedgerSender {
     http: Client,
     gateway: String,
     cluster: &'static str,
@@ -62,7 +62,7 @@ pub(crate) struct Sender {
 impl Ledger {
     pub(crate) fn start(gateway: &str, cluster: &'static str, token: &'static str) -> Self {
         let (book, stop) = (Arc::new(Mutex::new(Book::default())), Arc::new(AtomicBool::new(false)));
-        let sender = Sender { http: http(), gateway: gateway.to_owned(), cluster, token };
+        let sender = LedgerSender { http: http(), gateway: gateway.to_owned(), cluster, token };
         let task = tokio::spawn(write_numbers(sender, Arc::clone(&book), Arc::clone(&stop)));
         Self { book, stop, task }
     }
@@ -98,7 +98,7 @@ impl Ledger {
     }
 }
 
-async fn write_numbers(sender: Sender, book: Arc<Mutex<Book>>, stop: Arc<AtomicBool>) {
+async fn write_numbers(sender: LedgerSender, book: Arc<Mutex<Book>>, stop: Arc<AtomicBool>) {
     let mut grant = String::new();
     for number in 1_u64.. {
         if stop.load(Ordering::Relaxed) {
@@ -134,7 +134,7 @@ fn note(book: &Mutex<Book>, entrance: Entrance, status: Option<u16>, reason: Str
     book.lock().unwrap_or_else(PoisonError::into_inner).refused.push((entrance, status, reason));
 }
 
-impl Sender {
+impl LedgerSender {
     async fn authorize(&self) -> Result<String, (Option<u16>, String)> {
         let url = format!("{}/authorize?id={}", self.gateway, self.cluster);
         let body = answer_to(self.http.post(url).bearer_auth(self.token)).await?;

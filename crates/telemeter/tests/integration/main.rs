@@ -23,12 +23,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use gateway::{Fleet, Ports, SCRAPED, Server, TENANT, TOKEN, WRITING};
+use gateway::{GatewayFleet, GatewayServer, Ports, SCRAPED, TENANT, TOKEN, WRITING};
 use ledger::{Entrance, Ledger, composite_token, now_ms};
-use process::{Process, free_port, local, until};
-use promql::Row;
-use proxy::Proxy;
-use stores::{CLIENT_ID, Door, Memcached, POST_CLIENT_ID, Running};
+use process::{RunningProgram, free_port, local, until};
+use promql::QueryResult;
+use proxy::RunningProxy;
+use stores::{CLIENT_ID, POST_CLIENT_ID, RunningMemcached, RunningStore, StoreProxy};
 
 /// How long something that has to happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,26 +43,26 @@ const INSTANCE: &str = "source.example:9090";
 const ANONYMIZED_INSTANCE: &str = "R74cylpXmhET";
 
 /// All programs of the scenario; dropping it ends them.
-struct Stage {
-    client: Process,
-    source: Running,
-    proxy: Proxy,
-    first: Server,
-    second: Server,
-    third: Server,
-    authority: Process,
-    memcached: Option<Memcached>,
-    door: Door,
-    prometheus: Running,
-    victoria: Running,
-    fleet: Fleet,
+struct ScenarioPrograms {
+    client: RunningProgram,
+    source: RunningStore,
+    proxy: RunningProxy,
+    first: GatewayServer,
+    second: GatewayServer,
+    third: GatewayServer,
+    authority: RunningProgram,
+    memcached: Option<RunningMemcached>,
+    door: StoreProxy,
+    prometheus: RunningStore,
+    victoria: RunningStore,
+    fleet: GatewayFleet,
     // Last, so that the folder goes after those who write to it.
     _folder: tempfile::TempDir,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
-    let mut stage = Stage::set_up().await;
+    let mut stage = ScenarioPrograms::set_up().await;
     let ledger = Ledger::start(&stage.proxy.url(), LEDGER, TOKEN);
     let second_ledger = Ledger::start(&stage.third.url(), SECOND_LEDGER, TOKEN);
 
@@ -99,7 +99,7 @@ async fn the_stores_and_their_door_work_by_themselves() {
     let folder = tempfile::tempdir().expect("there is a place for temporary files");
     let prometheus = stores::prometheus_store(folder.path()).await;
     let victoria = stores::victoria_metrics(folder.path()).await;
-    let door = Door::start(folder.path(), &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+    let door = StoreProxy::start(folder.path(), &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
     let (http, token) = (promql::http(), door.token().await);
     let labels = [("__name__", "by_hand"), ("_id", LEDGER), ("long", &"x".repeat(200))];
     let time = now_ms();
@@ -117,18 +117,18 @@ async fn the_stores_and_their_door_work_by_themselves() {
     assert_eq!((&seen["accepted"], &seen["turned_away"]), (&2.into(), &2.into()), "{seen}");
 }
 
-impl Stage {
+impl ScenarioPrograms {
     async fn set_up() -> Self {
         let folder = tempfile::tempdir().expect("there is a place for temporary files");
         let path = folder.path();
         let (prometheus, victoria, memcached) =
-            tokio::join!(stores::prometheus_store(path), stores::victoria_metrics(path), Memcached::start(path));
-        let door = Door::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
-        let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
+            tokio::join!(stores::prometheus_store(path), stores::victoria_metrics(path), RunningMemcached::start(path));
+        let door = StoreProxy::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+        let (fleet, authority) = GatewayFleet::start(path, &door, memcached.port).await;
         let first = fleet.server("first", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
         let second = fleet.server("second", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
         let third = fleet.server("third", POST_CLIENT_ID, Ports::free(), &door.write_url("victoria")).await;
-        let proxy = Proxy::start(vec![local(first.ports.external), local(second.ports.external)]).await;
+        let proxy = RunningProxy::start(vec![local(first.ports.external), local(second.ports.external)]).await;
         let client_port = free_port();
         let internal = [local(first.ports.internal), local(second.ports.internal), local(client_port)];
         let source = source(path, &proxy.url(), &third.url(), &internal.map(|address| address.to_string())).await;
@@ -182,7 +182,7 @@ impl Stage {
 }
 
 /// The Prometheus of a cluster: it scrapes itself and our programs, one alert fires, and it remote-writes to both gateways.
-async fn source(folder: &Path, gateway: &str, other_gateway: &str, internal: &[String]) -> Running {
+async fn source(folder: &Path, gateway: &str, other_gateway: &str, internal: &[String]) -> RunningStore {
     let port = free_port();
     let rules = "groups:\n- name: source\n  rules:\n  - alert: AlwaysFiring\n    expr: vector(1)\n    labels: {severity: critical}\n";
     std::fs::write(folder.join("source-rules.yml"), rules).expect("the test's folder can be written");
@@ -217,7 +217,7 @@ remote_write:{}{}
     stores::prometheus(folder, "source", port, &config, &[]).await
 }
 
-async fn what_the_client_uploads_arrives(stage: &Stage) {
+async fn what_the_client_uploads_arrives(stage: &ScenarioPrograms) {
     let store = &stage.prometheus.api;
     let up = format!(r#"up{{_id="{SCRAPED}",job="self"}}"#);
     let rows = until("the client's upload", PATIENCE, || async { store.some(&up).await }).await;
@@ -239,15 +239,15 @@ async fn what_the_client_uploads_arrives(stage: &Stage) {
     }
 }
 
-async fn what_prometheus_writes_arrives(stage: &Stage) {
+async fn what_prometheus_writes_arrives(stage: &ScenarioPrograms) {
     written_series_arrives(&stage.prometheus).await;
 }
 
-async fn the_other_store_has_it_too(stage: &Stage) {
+async fn the_other_store_has_it_too(stage: &ScenarioPrograms) {
     written_series_arrives(&stage.victoria).await;
 }
 
-async fn written_series_arrives(store: &Running) {
+async fn written_series_arrives(store: &RunningStore) {
     let up = format!(r#"up{{_id="{WRITING}",job="self"}}"#);
     let rows = until("what the source writes", PATIENCE, || async { store.api.some(&up).await }).await;
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
@@ -257,13 +257,13 @@ async fn written_series_arrives(store: &Running) {
     assert!(filtered.expect("the store answers").is_empty(), "not filtered");
 }
 
-fn check_labels(row: &Row, expected: &[(&str, &str)]) {
+fn check_labels(row: &QueryResult, expected: &[(&str, &str)]) {
     for (name, value) in expected {
         assert_eq!(row.labels.get(*name).map(String::as_str), Some(*value), "{name} of {row:?}");
     }
 }
 
-async fn the_door_saw_the_tenant_and_a_cached_token(stage: &Stage) {
+async fn the_door_saw_the_tenant_and_a_cached_token(stage: &ScenarioPrograms) {
     let seen = stage.door.seen().await;
     let tenants: Vec<&String> = seen["tenants"].as_object().expect("a table").keys().collect();
     assert_eq!(tenants, [TENANT], "{seen}");
@@ -280,7 +280,7 @@ async fn the_door_saw_the_tenant_and_a_cached_token(stage: &Stage) {
 }
 
 /// Two servers have a client whose secret is taken from the header, the third one whose secret is not.
-async fn credentials_went_where_the_provider_takes_them(stage: &Stage) {
+async fn credentials_went_where_the_provider_takes_them(stage: &ScenarioPrograms) {
     let seen = stage.door.seen().await;
     for client in [CLIENT_ID, POST_CLIENT_ID] {
         assert!(seen["clients"][client].as_u64() >= Some(2), "no renewed token for {client}: {seen}");
@@ -291,7 +291,7 @@ async fn credentials_went_where_the_provider_takes_them(stage: &Stage) {
     }
 }
 
-async fn the_replicas_share_memcached(stage: &Stage) {
+async fn the_replicas_share_memcached(stage: &ScenarioPrograms) {
     let memcached = stage.memcached.as_ref().expect("it runs");
     for stat in ["cmd_set", "get_hits"] {
         let number = memcached.stat(stat).await.expect("memcached answers");
@@ -299,8 +299,8 @@ async fn the_replicas_share_memcached(stage: &Stage) {
     }
 }
 
-async fn the_client_comes_back_after_an_outage_of_the_store(stage: &Stage) {
-    let counted = async |server: &Server| server.metric("http_requests_total", r#"code="503""#).await;
+async fn the_client_comes_back_after_an_outage_of_the_store(stage: &ScenarioPrograms) {
+    let counted = async |server: &GatewayServer| server.metric("http_requests_total", r#"code="503""#).await;
     let before = counted(&stage.first).await + counted(&stage.second).await;
     stage.door.outage(4).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -316,7 +316,7 @@ async fn the_client_comes_back_after_an_outage_of_the_store(stage: &Stage) {
     .await;
 }
 
-async fn nothing_acknowledged_is_missing(stage: &Stage, ledger: Ledger, second_ledger: Ledger) {
+async fn nothing_acknowledged_is_missing(stage: &ScenarioPrograms, ledger: Ledger, second_ledger: Ledger) {
     let stores = [(ledger, LEDGER, &stage.prometheus), (second_ledger, SECOND_LEDGER, &stage.victoria)];
     for (ledger, cluster, store) in stores {
         let book = ledger.close().await;
@@ -339,7 +339,7 @@ async fn nothing_acknowledged_is_missing(stage: &Stage, ledger: Ledger, second_l
 }
 
 /// Sample by sample: what the source scraped since its first one arrived stands in both stores.
-async fn nothing_that_prometheus_wrote_is_missing(stage: &Stage) {
+async fn nothing_that_prometheus_wrote_is_missing(stage: &ScenarioPrograms) {
     let until_now = now_ms();
     let at_source = r#"up{job="self"}"#;
     let in_store = format!(r#"up{{_id="{WRITING}",job="self"}}"#);

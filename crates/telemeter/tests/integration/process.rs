@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// A running program. Dropping it ends it by its pid; when a test fails, the end of its log is shown.
-pub(crate) struct Process {
+pub(crate) struct RunningProgram {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
 /// What to start: a program with its arguments and its own environment.
-pub(crate) struct Start<'a> {
+pub(crate) struct ProgramStart<'a> {
     pub(crate) name: &'a str,
     pub(crate) program: &'a OsStr,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
 }
 
-impl Process {
+impl RunningProgram {
     /// Starts a program whose output goes to `NAME.log` below `folder`. No proxy of this machine stands in its way.
-    pub(crate) fn start(folder: &Path, start: Start<'_>) -> Self {
+    pub(crate) fn start(folder: &Path, start: ProgramStart<'_>) -> Self {
         let log = folder.join(format!("{}.log", start.name));
         let output = File::options().create(true).append(true).open(&log).expect("the test's folder can be written");
         let mut command = Command::new(start.program);
@@ -78,7 +78,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for RunningProgram {
     #[expect(clippy::print_stderr, reason = "the end of a log explains a failed test better than the failed assertion")]
     fn drop(&mut self) {
         // Both fail only for a child that has ended already.

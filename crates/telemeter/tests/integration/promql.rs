@@ -20,18 +20,18 @@ pub(crate) fn http() -> Client {
 
 /// One series of an answer with its samples, oldest first: milliseconds and value.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct QueryResult {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) samples: Vec<(i64, f64)>,
 }
 
 /// A store that answers `/api/v1/query`.
-pub(crate) struct Store {
+pub(crate) struct QueriedStore {
     http: Client,
     url: String,
 }
 
-impl Store {
+impl QueriedStore {
     pub(crate) fn new(url: String) -> Self {
         Self { http: http(), url }
     }
@@ -41,12 +41,17 @@ impl Store {
     }
 
     /// Evaluates `promql` now.
-    pub(crate) async fn query(&self, promql: &str) -> Result<Vec<Row>, String> {
+    pub(crate) async fn query(&self, promql: &str) -> Result<Vec<QueryResult>, String> {
         self.ask("query", promql, &[]).await
     }
 
     /// Evaluates `promql` at the ends of the steps of `range` that ends now.
-    pub(crate) async fn query_range(&self, promql: &str, range: Duration, step: Duration) -> Result<Vec<Row>, String> {
+    pub(crate) async fn query_range(
+        &self,
+        promql: &str,
+        range: Duration,
+        step: Duration,
+    ) -> Result<Vec<QueryResult>, String> {
         let end = now_ms() / 1000;
         let steps = range.as_secs() / step.as_secs();
         let start = end - i64::try_from(steps * step.as_secs()).expect("a range of days");
@@ -54,7 +59,7 @@ impl Store {
         self.ask("query_range", promql, &times).await
     }
 
-    async fn ask(&self, api: &str, promql: &str, times: &[(&str, String)]) -> Result<Vec<Row>, String> {
+    async fn ask(&self, api: &str, promql: &str, times: &[(&str, String)]) -> Result<Vec<QueryResult>, String> {
         let url = format!("{}/api/v1/{api}", self.url);
         let mut form = vec![("query", promql.to_owned())];
         form.extend_from_slice(times);
@@ -65,7 +70,7 @@ impl Store {
     }
 
     /// The rows of `promql`; an error where there are none, so that [`until`](crate::process::until) asks again.
-    pub(crate) async fn some(&self, promql: &str) -> Result<Vec<Row>, String> {
+    pub(crate) async fn some(&self, promql: &str) -> Result<Vec<QueryResult>, String> {
         let rows = self.query(promql).await?;
         if rows.is_empty() { Err(format!("{promql}: no series")) } else { Ok(rows) }
     }
@@ -88,14 +93,14 @@ impl Store {
     }
 }
 
-fn read_row(row: &Value) -> Option<Row> {
+fn read_row(row: &Value) -> Option<QueryResult> {
     let labels = row["metric"].as_object()?.iter();
     let labels = labels.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
     let samples = match row.get("values") {
         Some(values) => values.as_array()?.iter().map(read_sample).collect::<Option<_>>()?,
         None => vec![read_sample(&row["value"])?],
     };
-    Some(Row { labels, samples })
+    Some(QueryResult { labels, samples })
 }
 
 fn read_sample(sample: &Value) -> Option<(i64, f64)> {

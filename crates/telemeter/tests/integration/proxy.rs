@@ -9,13 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A running proxy; it ends when dropped.
-pub(crate) struct Proxy {
+pub(crate) struct RunningProxy {
     address: SocketAddr,
     served: Arc<[AtomicUsize]>,
     task: JoinHandle<()>,
 }
 
-impl Proxy {
+impl RunningProxy {
     /// Listens on a free port of 127.0.0.1.
     pub(crate) async fn start(replicas: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
@@ -35,7 +35,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for RunningProxy {
     fn drop(&mut self) {
         self.task.abort();
     }

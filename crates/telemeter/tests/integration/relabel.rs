@@ -19,13 +19,13 @@ use axum::{
 use parking_lot::Mutex;
 use telemeter_http::listen;
 use telemeter_wire::{
-    Arena, Limits, SeriesSet,
-    exposition::{self, Format},
+    Arena, DecodeLimits, SeriesSet,
+    exposition::{self, ExpositionFormat},
     remote_write, snappy,
 };
 
 use crate::{
-    process::{Process, Start, free_port, local, until},
+    process::{ProgramStart, RunningProgram, free_port, local, until},
     stores,
 };
 
@@ -110,7 +110,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
         .route("/write", post(write))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BYTES))
         .with_state(sink.clone());
-    tokio::spawn(listen::serve(listener, router, listen::Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()));
 
     let indented: String = relabelling.lines().map(|line| format!("  {line}\n")).collect();
     let config = format!(
@@ -136,8 +136,8 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
     ];
     let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")).collect();
     let program = OsStr::new(env!("CARGO_BIN_EXE_telemeter-client"));
-    let start = Start { name: "telemeter-client", program, arguments, environment: Vec::new() };
-    let _client = Process::start(path, start);
+    let start = ProgramStart { name: "telemeter-client", program, arguments, environment: Vec::new() };
+    let _client = RunningProgram::start(path, start);
 
     until("the same series both ways", PATIENCE, || async {
         let (uploaded, written) = (sink.uploaded.lock().clone(), sink.written.lock().clone());
@@ -173,7 +173,7 @@ async fn upload(State(sink): State<Sink>, body: Bytes) {
     snappy::decode_framed(&body, MAX_BYTES, &mut plain).expect("snappy");
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    exposition::decode(Format::Delimited, &plain, &Limits::default(), &mut set).expect("families");
+    exposition::decode(ExpositionFormat::Delimited, &plain, &DecodeLimits::default(), &mut set).expect("families");
     sink.uploaded.lock().extend(labels(&set));
 }
 
@@ -182,7 +182,7 @@ async fn write(State(sink): State<Sink>, body: Bytes) {
     snappy::decode_block(&body, MAX_BYTES, &mut plain).expect("snappy");
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    remote_write::decode(&plain, &Limits::default(), &mut set).expect("a write request");
+    remote_write::decode(&plain, &DecodeLimits::default(), &mut set).expect("a write request");
     sink.written.lock().extend(labels(&set));
 }
 

@@ -4,18 +4,18 @@ use reqwest::{Client, RequestBuilder};
 
 /// A series with its samples, oldest first: milliseconds since 1970 and value.
 #[derive(Debug)]
-pub(crate) struct Series<'a> {
+pub(crate) struct QueriedSeries<'a> {
     pub(crate) labels: Vec<(&'a str, &'a str)>,
     pub(crate) samples: Vec<(i64, f64)>,
 }
 
 /// A request that writes one sample to `url`; the labels have to be sorted.
 pub(crate) fn request(http: &Client, url: &str, labels: &[(&str, &str)], value: f64, time_ms: i64) -> RequestBuilder {
-    requests(http, url, &[Series { labels: labels.to_vec(), samples: vec![(time_ms, value)] }])
+    requests(http, url, &[QueriedSeries { labels: labels.to_vec(), samples: vec![(time_ms, value)] }])
 }
 
 /// A request that writes all samples of `all` to `url`; the labels of each series have to be sorted.
-pub(crate) fn requests(http: &Client, url: &str, all: &[Series<'_>]) -> RequestBuilder {
+pub(crate) fn requests(http: &Client, url: &str, all: &[QueriedSeries<'_>]) -> RequestBuilder {
     http.post(url)
         .header("Content-Type", "application/x-protobuf")
         .header("Content-Encoding", "snappy")
@@ -24,9 +24,9 @@ pub(crate) fn requests(http: &Client, url: &str, all: &[Series<'_>]) -> RequestB
 }
 
 /// `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`.
-pub(crate) fn write_request(all: &[Series<'_>]) -> Vec<u8> {
+pub(crate) fn write_request(all: &[QueriedSeries<'_>]) -> Vec<u8> {
     let mut request = Vec::new();
-    for Series { labels, samples } in all {
+    for QueriedSeries { labels, samples } in all {
         let mut series = Vec::new();
         for (name, value) in labels {
             let mut label = Vec::new();

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::process::{Process, Start, free_port, local, until};
-use crate::promql::{Store, http};
+use crate::process::{ProgramStart, RunningProgram, free_port, local, until};
+use crate::promql::{QueriedStore, http};
 
 /// How long a program may take to answer for the first time.
 const START: Duration = Duration::from_secs(30);
@@ -23,13 +23,13 @@ pub(crate) const CLIENT_SECRET: &str = "a secret: 100%+";
 pub(crate) const AUDIENCE: &str = "urn:example:store";
 
 /// A program with the API to query it.
-pub(crate) struct Running {
-    pub(crate) process: Process,
-    pub(crate) api: Store,
+pub(crate) struct RunningStore {
+    pub(crate) process: RunningProgram,
+    pub(crate) api: QueriedStore,
 }
 
 /// Starts a Prometheus with this configuration and waits until it is ready.
-pub(crate) async fn prometheus(folder: &Path, name: &str, port: u16, config: &str, arguments: &[&str]) -> Running {
+pub(crate) async fn prometheus(folder: &Path, name: &str, port: u16, config: &str, arguments: &[&str]) -> RunningStore {
     let file = folder.join(format!("{name}.yml"));
     std::fs::write(&file, config).expect("the test's folder can be written");
     let mut all = vec![
@@ -42,17 +42,17 @@ pub(crate) async fn prometheus(folder: &Path, name: &str, port: u16, config: &st
     let process = start(folder, name, OsStr::new("prometheus"), all);
     let url = format!("http://{}", local(port));
     ready(name, &format!("{url}/-/ready")).await;
-    Running { process, api: Store::new(url) }
+    RunningStore { process, api: QueriedStore::new(url) }
 }
 
 /// A Prometheus that accepts remote write.
-pub(crate) async fn prometheus_store(folder: &Path) -> Running {
+pub(crate) async fn prometheus_store(folder: &Path) -> RunningStore {
     let config = "storage:\n  tsdb:\n    out_of_order_time_window: 10m\n";
     prometheus(folder, "prometheus-store", free_port(), config, &["--web.enable-remote-write-receiver"]).await
 }
 
 /// A VictoriaMetrics that answers with the newest samples too.
-pub(crate) async fn victoria_metrics(folder: &Path) -> Running {
+pub(crate) async fn victoria_metrics(folder: &Path) -> RunningStore {
     let port = free_port();
     let arguments = vec![
         format!("-storageDataPath={}", folder.join("victoria-metrics").display()),
@@ -63,20 +63,20 @@ pub(crate) async fn victoria_metrics(folder: &Path) -> Running {
     let process = start(folder, "victoria-metrics", OsStr::new("victoria-metrics"), arguments);
     let url = format!("http://{}", local(port));
     ready("victoria-metrics", &format!("{url}/health")).await;
-    Running { process, api: Store::new(url) }
+    RunningStore { process, api: QueriedStore::new(url) }
 }
 
 /// The stores' door, which lets in who has a token of its OIDC provider.
-pub(crate) struct Door {
-    pub(crate) process: Process,
+pub(crate) struct StoreProxy {
+    pub(crate) process: RunningProgram,
     pub(crate) issuer: String,
     url: String,
     http: Client,
 }
 
-impl Door {
+impl StoreProxy {
     /// Starts `tests/oidc-provider` in front of the stores.
-    pub(crate) async fn start(folder: &Path, stores: &[(&str, &Store)]) -> Self {
+    pub(crate) async fn start(folder: &Path, stores: &[(&str, &QueriedStore)]) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oidc-provider");
         assert!(
             here.join("node_modules").exists(),
@@ -93,8 +93,8 @@ impl Door {
             ("DOOR_AUDIENCE", AUDIENCE.to_owned()),
             ("DOOR_TOKEN_SECONDS", "15".to_owned()),
         ];
-        let start = Start { name: "door", program: OsStr::new("node"), arguments, environment };
-        let process = Process::start(folder, start);
+        let start = ProgramStart { name: "door", program: OsStr::new("node"), arguments, environment };
+        let process = RunningProgram::start(folder, start);
         let (issuer, url) = (format!("http://{}", local(provider)), format!("http://{}", local(door)));
         ready("the provider", &format!("{issuer}/.well-known/openid-configuration")).await;
         ready("the door", &format!("{url}/seen")).await;
@@ -130,12 +130,12 @@ impl Door {
 }
 
 /// A memcached with the port that it listens on.
-pub(crate) struct Memcached {
-    pub(crate) process: Process,
+pub(crate) struct RunningMemcached {
+    pub(crate) process: RunningProgram,
     pub(crate) port: u16,
 }
 
-impl Memcached {
+impl RunningMemcached {
     pub(crate) async fn start(folder: &Path) -> Self {
         let port = free_port();
         // `-u` only counts for root, who has to name somebody else.
@@ -159,8 +159,8 @@ impl Memcached {
 }
 
 /// Starts a program that needs no environment of its own.
-pub(crate) fn start(folder: &Path, name: &str, program: &OsStr, arguments: Vec<String>) -> Process {
-    Process::start(folder, Start { name, program, arguments, environment: Vec::new() })
+pub(crate) fn start(folder: &Path, name: &str, program: &OsStr, arguments: Vec<String>) -> RunningProgram {
+    RunningProgram::start(folder, ProgramStart { name, program, arguments, environment: Vec::new() })
 }
 
 /// Waits until `url` answers 200.

@@ -3,14 +3,14 @@
 use super::*;
 
 /// A data directory with a prometheus in it.
-struct Data {
+struct PrometheusDir {
     flags: [String; 2],
     /// As it stands in the command line of the prometheus.
     argument: String,
     _directory: tempfile::TempDir,
 }
 
-impl Data {
+impl PrometheusDir {
     /// None where no prometheus is installed.
     fn new() -> Option<Self> {
         if !installed("prometheus") {
@@ -62,7 +62,7 @@ fn kill(signal: &str, pid: u32) {
 
 #[test]
 fn a_quickstart_that_is_killed_takes_its_prometheus_along() {
-    let Some(data) = Data::new() else { return };
+    let Some(data) = PrometheusDir::new() else { return };
     let mut first = data.start();
     first.line(&["stored "]);
     let cluster = first.cluster();
@@ -81,7 +81,7 @@ fn a_quickstart_that_is_killed_takes_its_prometheus_along() {
 
 #[test]
 fn a_guard_that_is_killed_is_the_end_of_the_prometheus_alone() {
-    let Some(data) = Data::new() else { return };
+    let Some(data) = PrometheusDir::new() else { return };
     let mut quickstart = data.start();
     quickstart.line(&["stored "]);
     let guard = parent(data.the_prometheus());
@@ -94,7 +94,7 @@ fn a_guard_that_is_killed_is_the_end_of_the_prometheus_alone() {
 
 #[test]
 fn a_prometheus_that_was_left_is_named_and_not_doubled() {
-    let Some(data) = Data::new() else { return };
+    let Some(data) = PrometheusDir::new() else { return };
     let mut quickstart = data.start();
     quickstart.line(&["stored "]);
     let prometheus = data.the_prometheus();
@@ -128,7 +128,7 @@ fn a_prometheus_that_was_left_is_named_and_not_doubled() {
 fn a_ctrl_c_is_not_for_the_prometheus() {
     use std::os::unix::process::CommandExt as _;
 
-    let Some(data) = Data::new() else { return };
+    let Some(data) = PrometheusDir::new() else { return };
     let mut command = command(&data.flags.each_ref().map(String::as_str));
     command.process_group(0);
     let mut quickstart = Quickstart::of(command);

@@ -5,7 +5,7 @@ use telemeter_http::client::Answer;
 use url::Url;
 
 use super::*;
-use crate::oidc::answer::{Words, granted};
+use crate::oidc::answer::{ProviderText, granted};
 
 const JSON: &str = "application/json; charset=utf-8";
 const FORM: &str = "Application/X-WWW-Form-URLEncoded;charset=UTF-8";
@@ -23,7 +23,7 @@ fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<D
     }
     let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned().into());
     let answer = Answer { status, headers, body, redirect: None, through: None };
-    let words = Words::new("me & co", &PASSWORD.into());
+    let words = ProviderText::new("me & co", &PASSWORD.into());
     let granted = granted(&answer, &Url::parse("https://provider.example/token").unwrap(), &words);
     granted.map(|granted| (granted.token.expose().to_owned(), granted.lives))
 }

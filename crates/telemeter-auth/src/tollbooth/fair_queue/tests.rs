@@ -6,12 +6,12 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn client(number: u32) -> Client {
-    Client::Peer(IpAddr::V4(Ipv4Addr::from_bits(number)).into())
+fn client(number: u32) -> QuestionClient {
+    QuestionClient::Peer(IpAddr::V4(Ipv4Addr::from_bits(number)).into())
 }
 
 /// Permits for as many as get one at once.
-async fn open(queue: &Arc<FairQueue>, number: u32, wanted: usize) -> Vec<Permit> {
+async fn open(queue: &Arc<QuestionQueue>, number: u32, wanted: usize) -> Vec<QuestionPermit> {
     let mut permits = Vec::new();
     for _ in 0..wanted {
         permits.extend(queue.acquire(client(number), 0, Duration::ZERO).await);
@@ -19,24 +19,24 @@ async fn open(queue: &Arc<FairQueue>, number: u32, wanted: usize) -> Vec<Permit>
     permits
 }
 
-fn wait(queue: &Arc<FairQueue>, number: u32) -> tokio::task::JoinHandle<Option<Permit>> {
+fn wait(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<Option<QuestionPermit>> {
     let queue = queue.clone();
     tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await })
 }
 
 /// The same; whether it got one.
-fn wait_and_return(queue: &Arc<FairQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
+fn wait_and_return(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
     let queue = queue.clone();
     tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await.is_some() })
 }
 
-async fn settle(queue: &Arc<FairQueue>, waiting: usize) {
+async fn settle(queue: &Arc<QuestionQueue>, waiting: usize) {
     while queue.state.lock().waiting != waiting {
         tokio::task::yield_now().await;
     }
 }
 
-fn is_empty(queue: &FairQueue) -> bool {
+fn is_empty(queue: &QuestionQueue) -> bool {
     let state = queue.state.lock();
     let held = state.open + state.waiting + state.waiting_bytes + state.clients.len() + state.order.len();
     held == 0
@@ -44,7 +44,7 @@ fn is_empty(queue: &FairQueue) -> bool {
 
 #[tokio::test]
 async fn one_client_holds_half_of_the_permits_and_others_get_their_part() {
-    let queue = FairQueue::new(192);
+    let queue = QuestionQueue::new(192);
     let greedy = open(&queue, 1, 500).await;
     assert_eq!(greedy.len(), 96);
     let mut others = Vec::new();
@@ -62,7 +62,7 @@ async fn one_client_holds_half_of_the_permits_and_others_get_their_part() {
 
 #[tokio::test]
 async fn permits_go_round_by_client() {
-    let queue = FairQueue::new(1);
+    let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
     let mut waiting = Vec::new();
     // 20 of one client wait before one of another.
@@ -90,7 +90,7 @@ async fn permits_go_round_by_client() {
 
 #[tokio::test]
 async fn whoever_waits_too_long_or_goes_away_leaves_nothing() {
-    let queue = FairQueue::new(1);
+    let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
     assert!(queue.acquire(client(2), 10, Duration::from_millis(20)).await.is_none());
     let task = wait(&queue, 3);
@@ -103,7 +103,7 @@ async fn whoever_waits_too_long_or_goes_away_leaves_nothing() {
 
 #[tokio::test]
 async fn the_queue_is_bounded_and_whoever_has_most_waiting_gives_way() {
-    let queue = FairQueue::new(1);
+    let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
     let greedy: Vec<_> = (0..MAX_WAITING + 100).map(|_| wait_and_return(&queue, 1)).collect();
     settle(&queue, MAX_WAITING).await;

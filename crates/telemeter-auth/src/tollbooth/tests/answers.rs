@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn asks_in_both_shapes() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, approved("acct", false));
     assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
@@ -21,7 +21,7 @@ async fn asks_in_both_shapes() {
 
 #[tokio::test]
 async fn a_refusal_has_its_status() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     for status in [400, 401, 403, 404, 409, 410, 418, 422] {
         authority.says(ResponseTemplate::new(status)).await;
@@ -40,7 +40,7 @@ async fn a_refusal_has_its_status() {
 
 #[tokio::test]
 async fn everything_else_is_unavailability() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     let json = |body: &str| ResponseTemplate::new(200).set_body_raw(body.to_owned(), "application/json");
     let html = |status| ResponseTemplate::new(status).set_body_raw("<p>{}", "text/HTML; charset=utf-8");
@@ -90,7 +90,7 @@ async fn everything_else_is_unavailability() {
 
 #[tokio::test]
 async fn it_may_leave_out_the_cluster_and_answer_201() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     authority.says(ResponseTemplate::new(201).set_body_string(r#"{"account_id":"a"}"#)).await;
     assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("a", false));
@@ -98,22 +98,22 @@ async fn it_may_leave_out_the_cluster_and_answer_201() {
 
 #[tokio::test]
 async fn slow_or_absent_is_unavailable() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(approval("acct").set_delay(10 * SECOND)).await;
-    let (slow, _) = tollbooth_of(TollboothConfig { deadline: SECOND / 5, ..authority.config() }, None);
+    let (slow, _) = tollbooth_of(AuthorityConfig { deadline: SECOND / 5, ..authority.config() }, None);
     let start = Instant::now();
     let expected = format!("no answer from {}/accounts within 200 ms (reached directly)", authority.0.uri());
     check_unavailable(slow.receive(ASKER, &composite()).await, &expected);
     assert!(start.elapsed() < 3 * SECOND);
 
     let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (absent, _) = tollbooth_of(TollboothConfig::new(format!("http://{unbound}/").parse().unwrap()), None);
+    let (absent, _) = tollbooth_of(AuthorityConfig::new(format!("http://{unbound}/").parse().unwrap()), None);
     check_unavailable(absent.register(ASKER, &token(), "c-1").await, &format!("cannot connect to http://{unbound}/"));
 }
 
 #[tokio::test]
 async fn a_slow_name_server_is_no_lasting_outage() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(approval("acct")).await;
     let address = *authority.0.address();
     let resolver = Resolver::new(move |_, _| async move {
@@ -122,8 +122,8 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     });
     let outbound = OutboundConfig { resolver, connection_wait: SECOND / 5, ..OutboundConfig::new("authorize") };
     let outbound = Outbound::new(outbound, None).unwrap();
-    let config = TollboothConfig::new("http://authority.test/accounts".parse().unwrap());
-    let tollbooth = Tollbooth::new(config, outbound, Clock::fixed(NOW_MS).0, None, None);
+    let config = AuthorityConfig::new("http://authority.test/accounts".parse().unwrap());
+    let tollbooth = Authority::new(config, outbound, Clock::fixed(NOW_MS).0, None, None);
     check_unavailable(tollbooth.receive(ASKER, &composite()).await, "still looking up authority.test, which goes on");
     let mut tries = 0;
     while let Err(error) = tollbooth.receive(ASKER, &composite()).await {
@@ -133,7 +133,7 @@ async fn a_slow_name_server_is_no_lasting_outage() {
 }
 
 /// Reads a request and never answers it; or answers a byte at a time, for ever.
-async fn raw_authority(is_piecemeal: bool) -> TollboothConfig {
+async fn raw_authority(is_piecemeal: bool) -> AuthorityConfig {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -153,7 +153,7 @@ async fn raw_authority(is_piecemeal: bool) -> TollboothConfig {
             });
         }
     });
-    TollboothConfig { deadline: SECOND / 2, ..TollboothConfig::new(format!("http://{address}/").parse().unwrap()) }
+    AuthorityConfig { deadline: SECOND / 2, ..AuthorityConfig::new(format!("http://{address}/").parse().unwrap()) }
 }
 
 #[tokio::test]

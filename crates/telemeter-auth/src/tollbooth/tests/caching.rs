@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn one_token_is_asked_about_once_at_a_time() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(approval("acct").set_delay(SECOND / 4)).await;
     let (tollbooth, _) = tollbooth(&authority);
     let callers: Vec<_> = (0..50)
@@ -28,7 +28,7 @@ async fn one_token_is_asked_about_once_at_a_time() {
 
 #[tokio::test]
 async fn an_approval_is_cached_for_receive_only() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     for _ in 0..3 {
         assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
@@ -47,7 +47,7 @@ async fn an_approval_is_cached_for_receive_only() {
 
 #[tokio::test]
 async fn a_refusal_is_not_cached_and_removes_the_approval() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
     assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, approved("acct", false));
@@ -70,7 +70,7 @@ async fn a_refusal_is_not_cached_and_removes_the_approval() {
 
 #[tokio::test]
 async fn approved_callers_go_on_while_it_is_unavailable_and_new_ones_wait() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
@@ -99,8 +99,8 @@ async fn approved_callers_go_on_while_it_is_unavailable_and_new_ones_wait() {
 
 #[tokio::test]
 async fn without_stale_an_approval_that_ended_makes_its_caller_wait() {
-    let authority = Authority::start().await;
-    let (tollbooth, clock) = tollbooth_of(TollboothConfig { stale: Duration::ZERO, ..authority.config() }, None);
+    let authority = FakeAuthority::start().await;
+    let (tollbooth, clock) = tollbooth_of(AuthorityConfig { stale: Duration::ZERO, ..authority.config() }, None);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     authority.is_unavailable().await;
     clock.advance(5 * MINUTE - Duration::from_millis(1));

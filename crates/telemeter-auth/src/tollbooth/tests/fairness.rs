@@ -1,16 +1,21 @@
 use super::*;
 
-fn from(number: u32) -> Asker {
-    Asker { peer: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number)) }
+fn from(number: u32) -> QuestionOrigin {
+    QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number)) }
 }
 
-fn registers(tollbooth: &Tollbooth, asker: Asker, token: &str, cluster: &str) -> tokio::task::JoinHandle<Resolved> {
+fn registers(
+    tollbooth: &Authority,
+    asker: QuestionOrigin,
+    token: &str,
+    cluster: &str,
+) -> tokio::task::JoinHandle<ApprovalResult> {
     let (tollbooth, token, cluster) = (tollbooth.clone(), Secret::from(token), cluster.to_owned());
     tokio::spawn(async move { tollbooth.register(asker, &token, &cluster).await })
 }
 
 /// Never answers about a token that begins with `bad`; approves the others after a while.
-async fn hangs_for_bad_tokens(authority: &Authority) {
+async fn hangs_for_bad_tokens(authority: &FakeAuthority) {
     authority
         .answers(|request| match String::from_utf8_lossy(&request.body).contains("bad") {
             true => any_approval().set_delay(60 * MINUTE),
@@ -21,9 +26,9 @@ async fn hangs_for_bad_tokens(authority: &Authority) {
 
 #[tokio::test]
 async fn one_peer_without_a_good_token_leaves_room_for_all_others() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     hangs_for_bad_tokens(&authority).await;
-    let config = TollboothConfig { questions: 64, max_wait: 15 * SECOND, ..authority.config() };
+    let config = AuthorityConfig { questions: 64, max_wait: 15 * SECOND, ..authority.config() };
     let (tollbooth, clock) = tollbooth_of(config, None);
     let known = composite_of(500);
     tollbooth.receive(ASKER, &known).await.unwrap();
@@ -46,8 +51,8 @@ async fn one_peer_without_a_good_token_leaves_room_for_all_others() {
 
 #[tokio::test]
 async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
-    let authority = Authority::start().await;
-    let config = TollboothConfig { questions: 1, max_wait: SECOND / 5, ..authority.config() };
+    let authority = FakeAuthority::start().await;
+    let config = AuthorityConfig { questions: 1, max_wait: SECOND / 5, ..authority.config() };
     let (tollbooth, clock) = tollbooth_of(config, None);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
@@ -68,7 +73,7 @@ async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
 
 #[tokio::test]
 async fn questions_of_approved_callers_are_not_counted() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(any_approval()).await;
     let (tollbooth, _) = tollbooth(&authority);
     for number in 0..100 {
@@ -80,7 +85,7 @@ async fn questions_of_approved_callers_are_not_counted() {
 
 #[tokio::test]
 async fn questions_about_one_cluster_from_one_peer_are_limited() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(any_approval()).await;
     let (tollbooth, clock) = tollbooth(&authority);
     let mut limited = 0;
@@ -108,7 +113,7 @@ async fn questions_about_one_cluster_from_one_peer_are_limited() {
 
 #[tokio::test]
 async fn a_neighbour_s_bad_tokens_do_not_keep_a_cluster_out() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority
         .answers(|request| match String::from_utf8_lossy(&request.body).contains("bad") {
             true => ResponseTemplate::new(401),
@@ -135,7 +140,7 @@ async fn a_neighbour_s_bad_tokens_do_not_keep_a_cluster_out() {
 
 #[tokio::test]
 async fn so_many_questions_are_under_way_and_no_more() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(any_approval()).await;
     let (tollbooth, clock) = tollbooth(&authority);
     tollbooth.register(ASKER, &token(), "c-0").await.unwrap();
@@ -156,9 +161,9 @@ async fn so_many_questions_are_under_way_and_no_more() {
 
 #[tokio::test]
 async fn questions_from_one_peer_are_limited_in_all() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(any_approval()).await;
-    let config = TollboothConfig { rate_of_peer: Rate { burst: 20, per_minute: 60 }, ..authority.config() };
+    let config = AuthorityConfig { rate_of_peer: Rate { burst: 20, per_minute: 60 }, ..authority.config() };
     let (tollbooth, _) = tollbooth_of(config, None);
     let mut approved = 0;
     for number in 0..50 {

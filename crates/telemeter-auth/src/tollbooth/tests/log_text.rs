@@ -8,7 +8,7 @@ fn composite_with_secret() -> CompositeToken {
 
 #[tokio::test]
 async fn what_a_failure_says_stands_in_the_error_on_one_line_and_without_secrets() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     let shown = "no such cluster\\r\\ntoken [redacted] of 7";
     for (status, content_type, begin) in [
@@ -28,7 +28,7 @@ async fn what_a_failure_says_stands_in_the_error_on_one_line_and_without_secrets
 
 #[tokio::test]
 async fn our_own_token_is_taken_out_too() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = our_token::with_token(&authority).await;
     authority
         .answers(|request| {

@@ -3,7 +3,7 @@ use super::*;
 #[tokio::test]
 async fn replicas_with_one_key_share_an_approval() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     assert_eq!(first.tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
     eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;
@@ -34,7 +34,7 @@ async fn replicas_with_one_key_share_an_approval() {
 #[tokio::test]
 async fn an_approval_in_memcached_ends() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     first.tollbooth.receive(ASKER, &composite()).await.unwrap();
     eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;
@@ -60,7 +60,7 @@ async fn an_approval_in_memcached_ends() {
 #[tokio::test]
 async fn a_restarted_replica_knows_registered_callers_while_the_authority_is_unavailable() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     first.tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
     eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;
@@ -73,7 +73,7 @@ async fn a_restarted_replica_knows_registered_callers_while_the_authority_is_una
 #[tokio::test]
 async fn a_writer_to_memcached_cannot_forge_an_approval() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     first.tollbooth.receive(ASKER, &composite()).await.unwrap();
     eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;
@@ -91,7 +91,7 @@ async fn a_writer_to_memcached_cannot_forge_an_approval() {
 #[tokio::test]
 async fn a_refusal_takes_the_approval_out_of_memcached() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     first.tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
     eventually(|| fake.values.lock().len() == 1).await;
@@ -106,10 +106,10 @@ async fn a_refusal_takes_the_approval_out_of_memcached() {
 
 #[tokio::test]
 async fn without_memcached_a_request_still_finds_its_way() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let keys = Keys::generate().unwrap();
-    let slow = Fake::start(Manner::Slow(5 * SECOND)).await;
-    let garbage = Fake::start(Manner::Says(b"HTTP/1.1 200 OK\r\n\r\n")).await;
+    let slow = FakeMemcached::start(FakeBehaviour::Slow(5 * SECOND)).await;
+    let garbage = FakeMemcached::start(FakeBehaviour::Says(b"HTTP/1.1 200 OK\r\n\r\n")).await;
     for (memcached, result) in [
         ("127.0.0.1:1", ReadResult::Error),
         (&garbage.address, ReadResult::Error),
@@ -126,7 +126,7 @@ async fn without_memcached_a_request_still_finds_its_way() {
 #[tokio::test]
 async fn callers_without_an_approval_are_counted_before_memcached_is_asked() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     authority.says(ResponseTemplate::new(401)).await;
     let replica = replica(&authority, &fake.address, &keys);
     for number in 0..100 {

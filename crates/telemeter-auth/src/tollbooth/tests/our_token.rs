@@ -5,7 +5,7 @@ use super::*;
 use crate::oidc::OidcConfig;
 
 /// An authority that takes one token of ours, and an OIDC provider that grants `token-1`, `token-2` and so on.
-pub(super) async fn with_token(authority: &Authority) -> (Tollbooth, ClockHandle) {
+pub(super) async fn with_token(authority: &FakeAuthority) -> (Authority, ClockHandle) {
     use wiremock::matchers::{method, path};
     let provider = Box::leak(Box::new(MockServer::start().await));
     let metadata = serde_json::json!({"issuer": provider.uri(), "token_endpoint": format!("{}/token", provider.uri())});
@@ -26,10 +26,10 @@ pub(super) async fn with_token(authority: &Authority) -> (Tollbooth, ClockHandle
     let (clock, handle) = Clock::fixed(NOW_MS);
     let outbound = |name| Outbound::new(OutboundConfig::new(name), None).unwrap();
     let source = TokenSource::new(config, outbound("oidc"), clock.clone());
-    (Tollbooth::new(authority.config(), outbound("authorize"), clock, None, Some(source)), handle)
+    (Authority::new(authority.config(), outbound("authorize"), clock, None, Some(source)), handle)
 }
 
-async fn ask_about_all(tollbooth: &Tollbooth, clusters: std::ops::Range<usize>) -> Vec<Resolved> {
+async fn ask_about_all(tollbooth: &Authority, clusters: std::ops::Range<usize>) -> Vec<ApprovalResult> {
     let asking: Vec<_> = clusters
         .map(|cluster| {
             let tollbooth = tollbooth.clone();
@@ -45,7 +45,7 @@ async fn ask_about_all(tollbooth: &Tollbooth, clusters: std::ops::Range<usize>) 
 
 #[tokio::test]
 async fn callers_hear_nothing_of_our_own_token_s_end_and_keep_their_approvals() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = with_token(&authority).await;
     let good_is = |good: &'static str| {
         move |request: &wiremock::Request| match request.headers["authorization"] == good {
@@ -68,7 +68,7 @@ async fn callers_hear_nothing_of_our_own_token_s_end_and_keep_their_approvals() 
 
 #[tokio::test]
 async fn a_caller_s_own_refusal_is_still_a_refusal() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = with_token(&authority).await;
     authority
         .answers(|request| match String::from_utf8_lossy(&request.body).contains("c-7") {
@@ -84,7 +84,7 @@ async fn a_caller_s_own_refusal_is_still_a_refusal() {
 
 #[tokio::test]
 async fn an_authority_that_calls_our_renewed_token_invalid_is_unavailable() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = with_token(&authority).await;
     authority
         .says(ResponseTemplate::new(401).insert_header("www-authenticate", "Bearer error=\"invalid_token\""))
@@ -94,13 +94,13 @@ async fn an_authority_that_calls_our_renewed_token_invalid_is_unavailable() {
 
 #[tokio::test]
 async fn a_fleet_is_not_refused_within_a_minute() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     authority.says(any_approval()).await;
     assert_eq!(ask_about_all(&tollbooth, 0..20).await, vec![approved("acct", false); 20]);
     clock.advance(5 * MINUTE);
     authority.says(ResponseTemplate::new(401)).await;
-    let refused = |answers: &[Resolved]| answers.iter().filter(|answer| answer.is_err()).count();
+    let refused = |answers: &[ApprovalResult]| answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!(refused(&ask_about_all(&tollbooth, 0..20).await), 0, "each starts a refresh");
     eventually(|| !tollbooth.is_asking()).await;
     let answers = ask_about_all(&tollbooth, 0..20).await;

@@ -1,9 +1,9 @@
 use super::*;
 
 /// Approves, and from then on takes longer than the deadline.
-async fn then_hangs(deadline: Duration) -> (Authority, Tollbooth, ClockHandle) {
-    let authority = Authority::start().await;
-    let (tollbooth, clock) = tollbooth_of(TollboothConfig { deadline, ..authority.config() }, None);
+async fn then_hangs(deadline: Duration) -> (FakeAuthority, Authority, ClockHandle) {
+    let authority = FakeAuthority::start().await;
+    let (tollbooth, clock) = tollbooth_of(AuthorityConfig { deadline, ..authority.config() }, None);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
     authority.says(approval("acct").set_delay(60 * MINUTE)).await;
@@ -45,7 +45,7 @@ async fn a_refresh_that_fails_is_tried_every_30_s() {
 
 #[tokio::test]
 async fn a_refresh_that_succeeds_begins_a_new_life() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     for asked in 2..20 {
@@ -58,7 +58,7 @@ async fn a_refresh_that_succeeds_begins_a_new_life() {
 
 #[tokio::test]
 async fn while_the_authority_limits_us_an_approval_counts_and_waits_as_asked() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, clock) = tollbooth(&authority);
     tollbooth.receive(ASKER, &composite()).await.unwrap();
     authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "120")).await;

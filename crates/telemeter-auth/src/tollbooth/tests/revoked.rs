@@ -1,7 +1,11 @@
 use super::*;
 
 /// The approval as it stands in memcached, before it is refused.
-async fn approved_then_refused(authority: &Authority, fake: &Fake, first: &Replica) -> (String, Vec<u8>) {
+async fn approved_then_refused(
+    authority: &FakeAuthority,
+    fake: &FakeMemcached,
+    first: &AuthorityReplica,
+) -> (String, Vec<u8>) {
     first.tollbooth.receive(ASKER, &composite()).await.unwrap();
     eventually(|| fake.values.lock().len() == 1).await;
     let old = fake.values.lock().iter().next().map(|(key, value)| (key.clone(), value.clone())).unwrap();
@@ -13,14 +17,14 @@ async fn approved_then_refused(authority: &Authority, fake: &Fake, first: &Repli
     old
 }
 
-fn put_back(fake: &Fake, (key, value): &(String, Vec<u8>)) {
+fn put_back(fake: &FakeMemcached, (key, value): &(String, Vec<u8>)) {
     fake.values.lock().insert(key.clone(), value.clone());
 }
 
 #[tokio::test]
 async fn an_approval_that_is_put_back_after_a_refusal_does_not_count() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     let old = approved_then_refused(&authority, &fake, &first).await;
     put_back(&fake, &old);
@@ -44,7 +48,7 @@ async fn an_approval_that_is_put_back_after_a_refusal_does_not_count() {
 #[tokio::test]
 async fn who_heard_the_refusal_goes_by_it_even_if_the_refusal_is_taken_away() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     let old = approved_then_refused(&authority, &fake, &first).await;
     eventually(|| fake.values.lock().len() == 1 && !first.tollbooth.is_asking()).await;
@@ -60,7 +64,7 @@ async fn who_heard_the_refusal_goes_by_it_even_if_the_refusal_is_taken_away() {
 #[tokio::test]
 async fn an_old_approval_counts_for_one_question_at_most_where_no_refusal_is_known() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     let old = approved_then_refused(&authority, &fake, &first).await;
     eventually(|| fake.values.lock().len() == 1).await;
@@ -77,8 +81,11 @@ async fn an_old_approval_counts_for_one_question_at_most_where_no_refusal_is_kno
 #[tokio::test]
 async fn another_replica_s_refusal_removes_an_approval_at_its_refresh() {
     for is_put_back in [false, true] {
-        let (authority, fake, keys) =
-            (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        let (authority, fake, keys) = (
+            FakeAuthority::start().await,
+            FakeMemcached::start(FakeBehaviour::Proper).await,
+            Keys::generate().unwrap(),
+        );
         let second = replica(&authority, &fake.address, &keys);
         let first = replica(&authority, &fake.address, &keys);
         second.tollbooth.receive(ASKER, &composite()).await.unwrap();
@@ -98,7 +105,7 @@ async fn another_replica_s_refusal_removes_an_approval_at_its_refresh() {
 #[tokio::test]
 async fn a_token_that_is_approved_anew_counts_again() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let first = replica(&authority, &fake.address, &keys);
     approved_then_refused(&authority, &fake, &first).await;
     first.clock.advance(2 * MINUTE);
@@ -114,7 +121,7 @@ async fn a_token_that_is_approved_anew_counts_again() {
 #[tokio::test]
 async fn a_refusal_is_remembered_only_of_what_was_approved() {
     let (authority, fake, keys) =
-        (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
     let replica = replica(&authority, &fake.address, &keys);
     let is_remembered = |key: QuestionKey| {
         let now_ms = replica.tollbooth.0.clock.monotonic_ms();
@@ -123,9 +130,9 @@ async fn a_refusal_is_remembered_only_of_what_was_approved() {
     replica.tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
     authority.says(ResponseTemplate::new(403)).await;
     assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-1").await, refused(403));
-    assert!(is_remembered(QuestionKey::new(Kind::Register, "c-1", "hunter2")));
+    assert!(is_remembered(QuestionKey::new(QuestionKind::Register, "c-1", "hunter2")));
     assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-2").await, refused(403));
-    assert!(!is_remembered(QuestionKey::new(Kind::Register, "c-2", "hunter2")));
+    assert!(!is_remembered(QuestionKey::new(QuestionKind::Register, "c-2", "hunter2")));
     assert_eq!(replica.tollbooth.receive(ASKER, &composite_of(3)).await, refused(403));
-    assert!(!is_remembered(QuestionKey::new(Kind::Receive, "c-3", "hunter2")));
+    assert!(!is_remembered(QuestionKey::new(QuestionKind::Receive, "c-3", "hunter2")));
 }

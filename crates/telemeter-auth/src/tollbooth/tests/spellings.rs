@@ -12,7 +12,7 @@ fn spelling(number: usize) -> CompositeToken {
 
 #[tokio::test]
 async fn all_spellings_of_a_token_are_one_question_and_one_approval() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     let (tollbooth, _) = tollbooth(&authority);
     authority.says(approval("acct").set_delay(SECOND / 4)).await;
     let calls: Vec<_> = (0..20)
@@ -34,24 +34,24 @@ async fn all_spellings_of_a_token_are_one_question_and_one_approval() {
 fn cluster_token_and_kind_are_told_apart() {
     let key = |kind, cluster, token| QuestionKey::new(kind, cluster, token).digest;
     let keys = [
-        key(Kind::Receive, "c", "t"),
-        key(Kind::Register, "c", "t"),
-        key(Kind::Receive, "ct", ""),
-        key(Kind::Receive, "", "ct"),
-        key(Kind::Receive, "c", "t2"),
-        key(Kind::Receive, "c2", "t"),
+        key(QuestionKind::Receive, "c", "t"),
+        key(QuestionKind::Register, "c", "t"),
+        key(QuestionKind::Receive, "ct", ""),
+        key(QuestionKind::Receive, "", "ct"),
+        key(QuestionKind::Receive, "c", "t2"),
+        key(QuestionKind::Receive, "c2", "t"),
     ];
     for (at, one) in keys.iter().enumerate() {
         assert!(keys[at + 1..].iter().all(|other| other != one), "{at}");
     }
-    assert_eq!(key(Kind::Receive, "c", "t"), keys[0]);
+    assert_eq!(key(QuestionKind::Receive, "c", "t"), keys[0]);
 }
 
 #[tokio::test]
 async fn a_cluster_with_many_tokens_drives_no_other_out() {
-    let authority = Authority::start().await;
+    let authority = FakeAuthority::start().await;
     authority.says(any_approval()).await;
-    let config = TollboothConfig {
+    let config = AuthorityConfig {
         remember: 1_280,
         rate_of_claim: Rate { burst: 10_000, per_minute: 60 },
         ..authority.config()

@@ -5,7 +5,7 @@ const HOUR_MS: i64 = 60 * 60_000;
 #[tokio::test]
 async fn a_wall_clock_that_is_set_changes_nothing_in_the_process() {
     for offset_ms in [-HOUR_MS, 10 * HOUR_MS] {
-        let authority = Authority::start().await;
+        let authority = FakeAuthority::start().await;
         let (tollbooth, clock) = tollbooth(&authority);
         tollbooth.receive(ASKER, &composite()).await.unwrap();
         clock.set_ms(NOW_MS + offset_ms);
@@ -29,8 +29,11 @@ async fn a_wall_clock_that_is_set_changes_nothing_in_the_process() {
 #[tokio::test]
 async fn the_clocks_of_replicas_may_be_a_minute_apart() {
     for (behind_ms, asked) in [(0, 0), (60_000, 0), (60_001, 1), (HOUR_MS, 1)] {
-        let (authority, fake, keys) =
-            (Authority::start().await, Fake::start(Manner::Proper).await, Keys::generate().unwrap());
+        let (authority, fake, keys) = (
+            FakeAuthority::start().await,
+            FakeMemcached::start(FakeBehaviour::Proper).await,
+            Keys::generate().unwrap(),
+        );
         let first = replica(&authority, &fake.address, &keys);
         first.tollbooth.receive(ASKER, &composite()).await.unwrap();
         eventually(|| first.metrics.writes(WriteResult::Success) == 1).await;

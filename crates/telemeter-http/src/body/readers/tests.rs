@@ -6,7 +6,8 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::*;
 
-const PACE: Pace = Pace { deadline: Duration::from_secs(30), min_bytes_per_second: 0, grace: Duration::from_secs(30) };
+const PACE: BodyPace =
+    BodyPace { deadline: Duration::from_secs(30), min_bytes_per_second: 0, grace: Duration::from_secs(30) };
 
 fn readers(total_bytes: usize) -> (Readers, MemoryBudget) {
     let budget = MemoryBudget::new(total_bytes);
@@ -30,7 +31,7 @@ fn dripped(pieces: usize, bytes: usize, pause: Duration) -> Body {
 /// Starts to read, and waits until all that there is was read.
 async fn start(
     readers: &Readers,
-    client: Client,
+    client: BodyClient,
     body: Body,
     cap_bytes: usize,
 ) -> tokio::task::JoinHandle<Result<Buffer, BodyError>> {
@@ -49,17 +50,17 @@ async fn a_body_counts_until_it_is_dropped() {
     for body in [Body::from(vec![7; 5000]), dripped(5, 1000, Duration::from_millis(1))] {
         let buffer = readers.read(body, client, 5000, &PACE).await.unwrap();
         assert_eq!(buffer[..], vec![7; 5000]);
-        assert_eq!(budget.used_bytes(Share::Bodies), buffer.capacity());
+        assert_eq!(budget.used_bytes(MemoryShare::Bodies), buffer.capacity());
         let bytes = buffer.freeze();
-        assert!(budget.used_bytes(Share::Bodies) >= 5000, "also while it is sent on");
+        assert!(budget.used_bytes(MemoryShare::Bodies) >= 5000, "also while it is sent on");
         drop(bytes);
-        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+        assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0);
     }
     let over = readers.read(Body::from(vec![7; 5001]), client, 5000, &PACE).await;
     assert!(matches!(over, Err(BodyError::TooLarge { cap_bytes: 5000 })));
     let over = readers.read(dripped(6, 1000, Duration::from_millis(1)), client, 5000, &PACE).await;
     assert!(matches!(over, Err(BodyError::TooLarge { cap_bytes: 5000 })));
-    assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0);
     assert!(readers.0.table.lock().reads.is_empty() && readers.0.table.lock().clients.is_empty());
 }
 
@@ -67,17 +68,17 @@ async fn a_body_counts_until_it_is_dropped() {
 async fn a_promise_costs_nothing() {
     let (readers, budget) = readers(1 << 20);
     let task = start(&readers, readers.client("a"), stalled(1), 1 << 20).await;
-    assert!((1..100).contains(&budget.used_bytes(Share::Bodies)), "{}", budget.used_bytes(Share::Bodies));
+    assert!((1..100).contains(&budget.used_bytes(MemoryShare::Bodies)), "{}", budget.used_bytes(MemoryShare::Bodies));
     task.abort();
     assert!(task.await.is_err());
-    assert_eq!(budget.used_bytes(Share::Bodies), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0);
 }
 
 #[tokio::test]
 async fn one_client_holds_a_part_and_others_go_on() {
     let (readers, budget) = readers(1 << 20);
     let greedy = readers.client("greedy");
-    let capacity = budget.capacity_bytes(Share::Bodies);
+    let capacity = budget.capacity_bytes(MemoryShare::Bodies);
     let mut tasks = Vec::new();
     for _ in 0..100 {
         let body =
@@ -85,7 +86,7 @@ async fn one_client_holds_a_part_and_others_go_on() {
         tasks.push(start(&readers, greedy, body, 10_000).await);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(budget.used_bytes(Share::Bodies) <= capacity / CLIENT_PART + 10_000);
+    assert!(budget.used_bytes(MemoryShare::Bodies) <= capacity / CLIENT_PART + 10_000);
     let body = dripped(10, 1000, Duration::from_millis(1));
     assert_eq!(readers.read(body, readers.client("other"), 10_000, &PACE).await.unwrap().len(), 10_000);
     let refused = tasks.iter().filter(|task| task.is_finished()).count();
@@ -98,10 +99,10 @@ async fn one_client_holds_a_part_and_others_go_on() {
 #[tokio::test]
 async fn slow_bodies_make_room_for_others() {
     let (readers, budget) = readers(1 << 20);
-    let capacity = budget.capacity_bytes(Share::Bodies);
+    let capacity = budget.capacity_bytes(MemoryShare::Bodies);
     let mut tasks = Vec::new();
     for client in 0..1000 {
-        if budget.used_bytes(Share::Bodies) + 5000 > capacity {
+        if budget.used_bytes(MemoryShare::Bodies) + 5000 > capacity {
             break;
         }
         tasks.push(start(&readers, readers.client(client), stalled(5000), 50_000).await);
@@ -115,7 +116,7 @@ async fn slow_bodies_make_room_for_others() {
     tokio::time::sleep(SLOW_AFTER).await;
     for _ in 0..5 {
         assert_eq!(honest().await.unwrap().len(), 20_000);
-        assert!(budget.used_bytes(Share::Bodies) <= capacity);
+        assert!(budget.used_bytes(MemoryShare::Bodies) <= capacity);
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let broken_off = tasks.iter().filter(|task| task.is_finished()).count();
@@ -124,7 +125,7 @@ async fn slow_bodies_make_room_for_others() {
         task.abort();
         assert!(!matches!(task.await, Ok(Ok(_))));
     }
-    assert_eq!(budget.used_bytes(Share::Bodies), 0, "what was given to others is not given back twice");
+    assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0, "what was given to others is not given back twice");
 }
 
 /// Bodies of so many bytes, each of a client of its own, that stall and leave less than that of the share.
@@ -134,7 +135,7 @@ async fn fill(
     bytes: usize,
 ) -> Vec<tokio::task::JoinHandle<Result<Buffer, BodyError>>> {
     let mut tasks = Vec::new();
-    while budget.used_bytes(Share::Bodies) + bytes <= budget.capacity_bytes(Share::Bodies) {
+    while budget.used_bytes(MemoryShare::Bodies) + bytes <= budget.capacity_bytes(MemoryShare::Bodies) {
         tasks.push(start(readers, readers.client(tasks.len()), stalled(bytes), 2 * bytes).await);
         assert!(!tasks[tasks.len() - 1].is_finished(), "it fits");
     }
@@ -159,7 +160,7 @@ async fn bodies_of_those_who_hold_far_more_make_room_at_once() {
     let read = async |bytes: usize| {
         readers.read(dripped(5, bytes / 5, Duration::from_millis(1)), readers.client(bytes), 50_000, &PACE).await
     };
-    let left = budget.capacity_bytes(Share::Bodies) - budget.used_bytes(Share::Bodies);
+    let left = budget.capacity_bytes(MemoryShare::Bodies) - budget.used_bytes(MemoryShare::Bodies);
     assert!(left < 20_000, "{left}");
     assert!(matches!(read(30_000).await, Err(BodyError::NoRoom)), "not far more than this one");
     assert_eq!(read(5000).await.unwrap().len(), 5000, "also a moment after room was looked for in vain");
@@ -183,7 +184,7 @@ async fn a_body_that_stops_is_slow_however_quickly_it_began() {
 async fn a_body_has_to_keep_arriving() {
     let (readers, _) = readers(1 << 20);
     let pace =
-        Pace { deadline: Duration::from_secs(20), min_bytes_per_second: 1000, grace: Duration::from_millis(300) };
+        BodyPace { deadline: Duration::from_secs(20), min_bytes_per_second: 1000, grace: Duration::from_millis(300) };
     let read = async |body: Body| readers.read(body, readers.client("a"), 50_000, &pace).await;
     let start = Instant::now();
     let slow = read(dripped(1000, 1, Duration::from_millis(30))).await;
@@ -191,7 +192,7 @@ async fn a_body_has_to_keep_arriving() {
     assert!(start.elapsed() >= pace.grace && start.elapsed() < pace.deadline / 2, "{:?}", start.elapsed());
     assert!(matches!(read(stalled(200)).await, Err(BodyError::TooSlow { .. })));
     assert_eq!(read(dripped(10, 1000, Duration::from_millis(100))).await.unwrap().len(), 10_000, "fast enough");
-    let late = Pace { deadline: Duration::from_millis(200), ..pace };
+    let late = BodyPace { deadline: Duration::from_millis(200), ..pace };
     assert!(matches!(readers.read(stalled(9000), readers.client("a"), 50_000, &late).await, Err(BodyError::Timeout)));
 }
 
@@ -216,13 +217,13 @@ fn a_body_that_was_broken_off_at_its_last_byte_is_not_handed_on_uncounted() {
             let read = table.reads.get_mut(&reading.id.unwrap()).unwrap();
             read.evicted = true;
             let held = std::mem::take(&mut read.held_bytes);
-            budget.release(Share::Bodies, held);
+            budget.release(MemoryShare::Bodies, held);
             table.give_back(readers.client("a"), held);
         }
         let finished = reading.finish();
         assert_eq!(finished.is_err(), is_evicted);
-        assert_eq!(budget.used_bytes(Share::Bodies), finished.as_ref().map_or(0, |buffer| buffer.capacity()));
+        assert_eq!(budget.used_bytes(MemoryShare::Bodies), finished.as_ref().map_or(0, |buffer| buffer.capacity()));
         drop(finished);
-        assert_eq!(budget.used_bytes(Share::Bodies), 0);
+        assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0);
     }
 }

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{ConnectStage, Progress, Resolver};
+use super::{ConnectProgress, ConnectStage, Resolver};
 use crate::client::error::{ConnectError, io_words};
-use crate::client::metrics::{Event, Making};
+use crate::client::metrics::{ConnectEvent, ConnectTimer};
 use crate::client::words::{self, advice};
 
 /// How long one address is tried alone. Source: Go's `net.Dialer`, `FallbackDelay`; RFC 8305 says 250 ms.
@@ -26,8 +26,8 @@ pub(super) async fn dial(
     resolver: &Resolver,
     host: &str,
     port: u16,
-    progress: &Progress,
-    making: &Making<'_>,
+    progress: &ConnectProgress,
+    making: &ConnectTimer<'_>,
 ) -> Result<TcpStream, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let addresses = match bare.parse::<IpAddr>() {
@@ -35,9 +35,9 @@ pub(super) async fn dial(
         Err(_) => {
             progress.set(ConnectStage::Lookup, format!("looking up {bare}"));
             let failed = |cause: &str| ConnectError::new(format!("looking up {bare}: {cause}")).advise(advice::LOOKUP);
-            making.reached(Event::DnsStart);
+            making.reached(ConnectEvent::DnsStart);
             let found = resolver.look_up(bare, port).await;
-            making.reached(Event::DnsDone);
+            making.reached(ConnectEvent::DnsDone);
             let found = found.map_err(|error| failed(&words::of_lookup(&error)))?;
             if found.is_empty() {
                 return Err(failed("it has no address"));
@@ -135,9 +135,9 @@ mod tests {
         let bad = closed.local_addr().expect("its address");
         drop(closed);
         let resolver = |found: Vec<SocketAddr>| Resolver::new(move |_, _| std::future::ready(Ok(found.clone())));
-        let progress = Progress::default();
+        let progress = ConnectProgress::default();
 
-        let stream = dial(&resolver(vec![bad, good]), "store.test", 1, &progress, &Making::begin(None, "test"))
+        let stream = dial(&resolver(vec![bad, good]), "store.test", 1, &progress, &ConnectTimer::begin(None, "test"))
             .await
             .expect("the second");
         assert_eq!(stream.peer_addr().expect("a peer"), good);
@@ -145,19 +145,21 @@ mod tests {
         assert!(SockRef::from(&stream).keepalive().expect("an option"));
         assert_eq!(progress.step(), format!("connecting to {bad} and 1 more"));
 
-        let error = dial(&resolver(vec![bad, bad]), "store.test", 1, &progress, &Making::begin(None, "test"))
+        let error = dial(&resolver(vec![bad, bad]), "store.test", 1, &progress, &ConnectTimer::begin(None, "test"))
             .await
             .expect_err("nobody")
             .text;
         assert_eq!(error, format!("connecting to {bad}: Connection refused; connecting to {bad}: Connection refused"));
-        let error = dial(&resolver(vec![]), "store.test", 1, &progress, &Making::begin(None, "test"))
+        let error = dial(&resolver(vec![]), "store.test", 1, &progress, &ConnectTimer::begin(None, "test"))
             .await
             .expect_err("nobody")
             .text;
         assert_eq!(error, "looking up store.test: it has no address");
         let unknown = Resolver::new(|_, _| std::future::ready(Err(std::io::Error::other("no such name"))));
-        let error =
-            dial(&unknown, "store.test", 1, &progress, &Making::begin(None, "test")).await.expect_err("nobody").text;
+        let error = dial(&unknown, "store.test", 1, &progress, &ConnectTimer::begin(None, "test"))
+            .await
+            .expect_err("nobody")
+            .text;
         assert_eq!(error, "looking up store.test: no such name");
     }
 
@@ -177,8 +179,8 @@ mod tests {
         let good = listener.local_addr().expect("its address");
         let found = vec![silent, good];
         let resolver = Resolver::new(move |_, _| std::future::ready(Ok(found.clone())));
-        let progress = Progress::default();
-        let making = Making::begin(None, "test");
+        let progress = ConnectProgress::default();
+        let making = ConnectTimer::begin(None, "test");
         let dialled = dial(&resolver, "store.test", 1, &progress, &making);
         let stream =
             tokio::time::timeout(Duration::from_secs(20), dialled).await.expect("in time").expect("the second");

@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Progress, Stream, TlsSettings};
+use super::{ConnectProgress, OutboundStream, TlsSettings};
 use crate::certificate::{Signature, subject_alt_names, validity};
 use crate::client::error::{ConnectError, io_words};
 use crate::client::words::advice;
@@ -20,9 +20,9 @@ pub(super) async fn handshake(
     tls: &TlsSettings,
     host: &str,
     port: u16,
-    stream: Stream,
-    progress: &Progress,
-) -> Result<(TlsStream<Stream>, bool), ConnectError> {
+    stream: OutboundStream,
+    progress: &ConnectProgress,
+) -> Result<(TlsStream<OutboundStream>, bool), ConnectError> {
     let failed = |cause: &str| ConnectError::new(format!("TLS handshake with {host}: {cause}"));
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| failed("no certificate can have that name"))?;

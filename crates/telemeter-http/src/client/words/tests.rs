@@ -15,15 +15,15 @@ pub(crate) fn self_signed(names: &[&str]) -> (String, String) {
 }
 
 #[derive(Debug)]
-struct Named(&'static str);
+struct TestSource(&'static str);
 
-impl std::fmt::Display for Named {
+impl std::fmt::Display for TestSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl StdError for Named {}
+impl StdError for TestSource {}
 
 fn at(secs: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(secs))
@@ -32,7 +32,7 @@ fn at(secs: u64) -> UnixTime {
 #[test]
 fn each_failure_is_a_sentence() {
     let name = |name: &'static str| ServerName::try_from(name).unwrap();
-    let other = |name| CertificateError::Other(OtherError(Arc::new(Named(name))));
+    let other = |name| CertificateError::Other(OtherError(Arc::new(TestSource(name))));
     let cases: Vec<(Error, &str)> = vec![
         (
             CertificateError::UnknownIssuer.into(),

@@ -8,34 +8,34 @@ const FIRST_DYNAMIC: usize = 62;
 
 /// Reads one header block after the other, in pieces.
 #[derive(Debug)]
-pub(super) struct Block(Next);
+pub(super) struct HeaderBlockReader(BlockState);
 
 #[derive(Clone, Copy, Debug)]
-enum Next {
+enum BlockState {
     /// The first byte of a field.
     Field,
     /// More bytes of a number, of which so much is known.
-    Number { value: usize, shift: u32, of: Number },
+    Number { value: usize, shift: u32, of: HpackInteger },
     /// The length of a text.
-    Length(Text),
+    Length(TextState),
     /// So many bytes of a text.
-    Text { left: usize, of: Text },
+    Text { left: usize, of: TextState },
 }
 
 /// What a number says.
 #[derive(Clone, Copy, Debug)]
-enum Number {
+enum HpackInteger {
     /// Nothing of interest: a known field, the size of the table.
     Whole,
     /// The index of a name; whether its field is to be remembered.
     Name {
         remembered: bool,
     },
-    Length(Text),
+    Length(TextState),
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Text {
+enum TextState {
     /// A name; whether its field is to be remembered, and whether the text is compressed.
     Name {
         remembered: bool,
@@ -44,9 +44,9 @@ enum Text {
     Value,
 }
 
-impl Block {
+impl HeaderBlockReader {
     pub(super) const fn new() -> Self {
-        Self(Next::Field)
+        Self(BlockState::Field)
     }
 
     /// Reads the next piece: whether something of it is remembered that keeps its buffer.
@@ -55,39 +55,41 @@ impl Block {
         while let Some((&byte, rest)) = bytes.split_first() {
             let mut read = rest;
             self.0 = match self.0 {
-                Next::Field => match byte {
-                    0x80.. => number(byte, 7, Number::Whole, &mut keeps),
-                    0x40.. => number(byte, 6, Number::Name { remembered: true }, &mut keeps),
-                    0x20.. => number(byte, 5, Number::Whole, &mut keeps),
-                    _ => number(byte, 4, Number::Name { remembered: false }, &mut keeps),
+                BlockState::Field => match byte {
+                    0x80.. => number(byte, 7, HpackInteger::Whole, &mut keeps),
+                    0x40.. => number(byte, 6, HpackInteger::Name { remembered: true }, &mut keeps),
+                    0x20.. => number(byte, 5, HpackInteger::Whole, &mut keeps),
+                    _ => number(byte, 4, HpackInteger::Name { remembered: false }, &mut keeps),
                 },
-                Next::Number { value, shift, of } => {
+                BlockState::Number { value, shift, of } => {
                     let value = value.saturating_add(usize::from(byte & 0x7f).checked_shl(shift).unwrap_or(usize::MAX));
                     if byte & 0x80 == 0 {
                         after(value, of, &mut keeps)
                     } else {
-                        Next::Number { value, shift: shift.saturating_add(7), of }
+                        BlockState::Number { value, shift: shift.saturating_add(7), of }
                     }
                 }
-                Next::Length(text) => {
+                BlockState::Length(text) => {
                     let text = match text {
-                        Text::Name { remembered, .. } => Text::Name { remembered, compressed: byte & 0x80 != 0 },
-                        Text::Value => Text::Value,
+                        TextState::Name { remembered, .. } => {
+                            TextState::Name { remembered, compressed: byte & 0x80 != 0 }
+                        }
+                        TextState::Value => TextState::Value,
                     };
-                    number(byte, 7, Number::Length(text), &mut keeps)
+                    number(byte, 7, HpackInteger::Length(text), &mut keeps)
                 }
-                Next::Text { left, of } => {
-                    if let Text::Name { remembered: true, compressed } = of {
+                BlockState::Text { left, of } => {
+                    if let TextState::Name { remembered: true, compressed } = of {
                         // The name of a pseudo-header begins with a colon; of a compressed one that is not seen.
                         keeps |= compressed || byte == b':';
                     }
                     let passed = bytes.len().min(left);
                     read = &bytes[passed..];
                     let of = match of {
-                        Text::Name { .. } => Text::Name { remembered: false, compressed: false },
-                        Text::Value => Text::Value,
+                        TextState::Name { .. } => TextState::Name { remembered: false, compressed: false },
+                        TextState::Value => TextState::Value,
                     };
-                    if passed < left { Next::Text { left: left - passed, of } } else { behind(of) }
+                    if passed < left { BlockState::Text { left: left - passed, of } } else { behind(of) }
                 }
             };
             bytes = read;
@@ -97,31 +99,33 @@ impl Block {
 }
 
 /// A number that begins in the last bits of a byte (RFC 7541, 5.1).
-fn number(byte: u8, bits: u32, of: Number, keeps: &mut bool) -> Next {
+fn number(byte: u8, bits: u32, of: HpackInteger, keeps: &mut bool) -> BlockState {
     let most = (1_usize << bits) - 1;
     match usize::from(byte) & most {
-        value if value == most => Next::Number { value, shift: 0, of },
+        value if value == most => BlockState::Number { value, shift: 0, of },
         value => after(value, of, keeps),
     }
 }
 
-fn after(value: usize, of: Number, keeps: &mut bool) -> Next {
+fn after(value: usize, of: HpackInteger, keeps: &mut bool) -> BlockState {
     match of {
-        Number::Whole => Next::Field,
-        Number::Name { remembered } if value == 0 => Next::Length(Text::Name { remembered, compressed: false }),
-        Number::Name { remembered } => {
-            *keeps |= remembered && (PSEUDO.contains(&value) || value >= FIRST_DYNAMIC);
-            Next::Length(Text::Value)
+        HpackInteger::Whole => BlockState::Field,
+        HpackInteger::Name { remembered } if value == 0 => {
+            BlockState::Length(TextState::Name { remembered, compressed: false })
         }
-        Number::Length(of) if value == 0 => behind(of),
-        Number::Length(of) => Next::Text { left: value, of },
+        HpackInteger::Name { remembered } => {
+            *keeps |= remembered && (PSEUDO.contains(&value) || value >= FIRST_DYNAMIC);
+            BlockState::Length(TextState::Value)
+        }
+        HpackInteger::Length(of) if value == 0 => behind(of),
+        HpackInteger::Length(of) => BlockState::Text { left: value, of },
     }
 }
 
-fn behind(text: Text) -> Next {
+fn behind(text: TextState) -> BlockState {
     match text {
-        Text::Name { .. } => Next::Length(Text::Value),
-        Text::Value => Next::Field,
+        TextState::Name { .. } => BlockState::Length(TextState::Value),
+        TextState::Value => BlockState::Field,
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
         let long = [&[0x7f, 0x99, 0x01][..], &[0x44; 280]].concat();
         let check = |name: &str, block: &[u8], expected: bool| {
             for piece in [1, 2, 3, 5, block.len().max(1)] {
-                let mut reader = Block::new();
+                let mut reader = HeaderBlockReader::new();
                 let mut keeps = false;
                 block.chunks(piece).for_each(|piece| keeps |= reader.keeps(piece));
                 assert_eq!(keeps, expected, "{name}, in pieces of {piece}");

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::metrics::Reason;
+use super::super::metrics::CloseReason;
 use super::forwarded::Forwarded;
-use super::open::Open;
-use super::record::{Held, Record};
-use super::{ClientNetwork, Owner, Table};
+use super::open::OpenConnections;
+use super::record::{ConnectionRecord, HeldBytes};
+use super::{ClientNetwork, ConnectionTable, Owner};
 
 /// What room is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
+pub(super) enum WantedRoom {
     Connections(usize),
     ConnectionBytes(usize),
     RequestBytes(usize),
@@ -21,13 +21,13 @@ pub(super) enum Wanted {
 
 /// For whom room is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asker {
+pub(super) enum RoomFor {
     Client(ClientNetwork),
     /// A trusted proxy, for a client that it has not named yet.
     Proxy,
 }
 
-impl From<Owner> for Asker {
+impl From<Owner> for RoomFor {
     fn from(owner: Owner) -> Self {
         if owner.proxy { Self::Proxy } else { Self::Client(owner.client) }
     }
@@ -43,7 +43,7 @@ enum Holder {
 }
 
 impl Holder {
-    fn of(owner: Owner, held: &Held) -> Self {
+    fn of(owner: Owner, held: &HeldBytes) -> Self {
         match held.only_client() {
             _ if !owner.proxy => Self::Client(owner.client),
             Some(client) => Self::Client(client),
@@ -54,7 +54,7 @@ impl Holder {
 }
 
 /// What may make room: a connection, or one request on it.
-struct Candidate {
+struct EvictionCandidate {
     /// `None`: a proxy, which brings those of many.
     client: Option<ClientNetwork>,
     id: u64,
@@ -64,8 +64,8 @@ struct Candidate {
     held: usize,
 }
 
-impl Candidate {
-    fn connection(client: Option<ClientNetwork>, record: &Record, held: usize) -> Self {
+impl EvictionCandidate {
+    fn connection(client: Option<ClientNetwork>, record: &ConnectionRecord, held: usize) -> Self {
         let (is_worked_for, last_ms) = (record.is_worked_for(), record.last_progress_ms());
         Self { client, id: record.id, request: None, is_worked_for, last_ms, held }
     }
@@ -82,7 +82,7 @@ impl Candidate {
     }
 }
 
-impl Wanted {
+impl WantedRoom {
     const fn amount(self) -> usize {
         match self {
             Self::Connections(amount) | Self::ConnectionBytes(amount) | Self::RequestBytes(amount) => amount,
@@ -98,10 +98,10 @@ impl Wanted {
     }
 
     /// Adds what a connection could give.
-    fn candidates(self, owner: Owner, record: &Record, into: &mut Vec<Candidate>) {
+    fn candidates(self, owner: Owner, record: &ConnectionRecord, into: &mut Vec<EvictionCandidate>) {
         let held = record.held.lock();
         if let Self::RequestBytes(_) = self {
-            into.extend(held.forwarded.iter().map(|request| Candidate::request(record.id, request)));
+            into.extend(held.forwarded.iter().map(|request| EvictionCandidate::request(record.id, request)));
             if !held.forwarded.is_empty() {
                 return;
             }
@@ -113,14 +113,14 @@ impl Wanted {
         };
         match Holder::of(owner, &held) {
             _ if amount == 0 => {}
-            Holder::Client(client) => into.push(Candidate::connection(Some(client), record, amount)),
-            Holder::Proxy => into.push(Candidate::connection(None, record, amount)),
+            Holder::Client(client) => into.push(EvictionCandidate::connection(Some(client), record, amount)),
+            Holder::Proxy => into.push(EvictionCandidate::connection(None, record, amount)),
             Holder::Several => {}
         }
     }
 }
 
-impl Table {
+impl ConnectionTable {
     /// Closes the connections with the least right to what they hold, until what is wanted is given back. Their tasks end
     /// a moment later; what they hold counts as given back at once.
     ///
@@ -132,11 +132,11 @@ impl Table {
     /// The connection of a trusted proxy counts for the client whose request is under way on it. One that carries requests
     /// of several is not closed: where memory for requests is wanted, these requests are ended one by one. One without a
     /// request is its proxy's, which counts as a client that holds little.
-    pub(super) fn evict(&self, open: &mut Open, asker: Asker, asked: usize, wanted: Wanted) {
+    pub(super) fn evict(&self, open: &mut OpenConnections, asker: RoomFor, asked: usize, wanted: WantedRoom) {
         let now_ms = self.now_ms();
         let count = match asker {
-            Asker::Client(client) => open.count(client),
-            Asker::Proxy => 0,
+            RoomFor::Client(client) => open.count(client),
+            RoomFor::Proxy => 0,
         };
         if open.futile[wanted.index()].is_some_and(|(at_ms, least)| at_ms == now_ms && count >= least) {
             return;
@@ -144,7 +144,7 @@ impl Table {
         let mut candidates = Vec::with_capacity(open.len());
         open.all().for_each(|(owner, record)| wanted.candidates(owner, record, &mut candidates));
         let (mut by_client, mut sum) = (HashMap::<ClientNetwork, usize>::new(), 0);
-        for Candidate { client, held, .. } in &candidates {
+        for EvictionCandidate { client, held, .. } in &candidates {
             if let Some(client) = client {
                 *by_client.entry(*client).or_default() += held;
                 sum += held;
@@ -153,9 +153,9 @@ impl Table {
         let held = |client: &ClientNetwork| by_client.get(client).copied().unwrap_or_default();
         let rank = |client: Option<ClientNetwork>| client.map_or(0, |client| held(&client).max(1).ilog2());
         let own = match asker {
-            Asker::Client(client) => held(&client),
+            RoomFor::Client(client) => held(&client),
             // A client that is not known yet holds what others hold on the average.
-            Asker::Proxy => sum / by_client.len().max(1),
+            RoomFor::Proxy => sum / by_client.len().max(1),
         };
         let own = (own + asked).max(1).ilog2();
         candidates.retain(|candidate| !candidate.is_worked_for || rank(candidate.client) > own);
@@ -164,7 +164,7 @@ impl Table {
             (Reverse(rank(candidate.client)), candidate.is_worked_for, candidate.last_ms, candidate.id)
         });
         let (mut freed, mut ended) = (0, 0);
-        for Candidate { id, request, held, .. } in candidates {
+        for EvictionCandidate { id, request, held, .. } in candidates {
             if freed >= wanted.amount() {
                 break;
             }
@@ -176,7 +176,7 @@ impl Table {
                     }
                 }
             }
-            self.metrics.closed(Reason::Room);
+            self.metrics.closed(CloseReason::Room);
             freed += held;
             ended += 1;
         }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use super::ClientNetwork;
-use super::record::Held;
-use crate::budget::{MemoryBudget, Share};
+use super::record::HeldBytes;
+use crate::budget::{MemoryBudget, MemoryShare};
 
 /// A request of a client behind a trusted proxy.
 pub(super) struct Forwarded {
@@ -43,7 +43,7 @@ impl Forwarded {
     }
 }
 
-impl Held {
+impl HeldBytes {
     /// The one client whose requests a connection carries; `None` where there is none, or several.
     pub(super) fn only_client(&self) -> Option<ClientNetwork> {
         let (first, others) = self.forwarded.split_first()?;
@@ -60,7 +60,7 @@ impl Held {
     pub(super) fn end(&mut self, request: &Arc<Forwarded>, budget: &MemoryBudget) {
         if self.forget(request) {
             self.request_bytes -= request.bytes;
-            budget.release(Share::Requests, request.bytes);
+            budget.release(MemoryShare::Requests, request.bytes);
             request.is_ended.store(true, Ordering::Relaxed);
             request.end.notify_one();
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::record::{Ending, Record};
+use super::record::{ConnectionRecord, Ending};
 use super::{ClientNetwork, Owner};
 use crate::budget::MemoryBudget;
 
@@ -12,31 +12,31 @@ use crate::budget::MemoryBudget;
 const CANDIDATES: usize = 32;
 
 #[derive(Default)]
-pub(super) struct Open {
+pub(super) struct OpenConnections {
     next_id: u64,
-    connections: HashMap<u64, Connection>,
-    clients: HashMap<ClientNetwork, OfClient>,
+    connections: HashMap<u64, OpenConnection>,
+    clients: HashMap<ClientNetwork, ClientConnections>,
     /// By what is wanted: when nobody was found to close, and how many connections the client had for whom room was
     /// looked for. Until the clock goes on it is not looked for again for one that has as many.
     pub(super) futile: [Option<(u64, usize)>; 3],
 }
 
-struct Connection {
+struct OpenConnection {
     owner: Owner,
-    record: Arc<Record>,
-    /// Where its number stands in [`OfClient::ids`].
+    record: Arc<ConnectionRecord>,
+    /// Where its number stands in [`ClientConnections::ids`].
     at: usize,
 }
 
 /// The connections of one client, in no order.
 #[derive(Default)]
-struct OfClient {
+struct ClientConnections {
     ids: Vec<u64>,
     /// Where the next search for a quiet one begins.
     next_candidate: usize,
 }
 
-impl Open {
+impl OpenConnections {
     /// The number of the next connection.
     pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
@@ -47,11 +47,11 @@ impl Open {
         self.connections.len()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (Owner, &Arc<Record>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Owner, &Arc<ConnectionRecord>)> {
         self.connections.values().map(|connection| (connection.owner, &connection.record))
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Arc<Record>> {
+    pub(super) fn get(&self, id: u64) -> Option<&Arc<ConnectionRecord>> {
         self.connections.get(&id).map(|connection| &connection.record)
     }
 
@@ -78,15 +78,15 @@ impl Open {
             .map(|record| record.id)
     }
 
-    pub(super) fn insert(&mut self, owner: Owner, record: Arc<Record>) {
+    pub(super) fn insert(&mut self, owner: Owner, record: Arc<ConnectionRecord>) {
         let ids = &mut self.clients.entry(owner.client).or_default().ids;
         let (id, at) = (record.id, ids.len());
         ids.push(id);
-        self.connections.insert(id, Connection { owner, record, at });
+        self.connections.insert(id, OpenConnection { owner, record, at });
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Record>> {
-        let Connection { owner, record, at } = self.connections.remove(&id)?;
+    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<ConnectionRecord>> {
+        let OpenConnection { owner, record, at } = self.connections.remove(&id)?;
         if let Some(of_client) = self.clients.get_mut(&owner.client) {
             of_client.ids.swap_remove(at);
             if let Some(moved) = of_client.ids.get(at).and_then(|moved| self.connections.get_mut(moved)) {

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::super::metrics::Reason;
+use super::super::metrics::CloseReason;
 use super::forwarded::Forwarded;
-use crate::budget::{MemoryBudget, Share};
+use crate::budget::{MemoryBudget, MemoryShare};
 
 /// So much less than this a second is not reading, whatever trickles.
 const MIN_WRITE_RATE: u64 = 512;
 
 /// The deadlines, in milliseconds.
-pub(super) struct Times {
+pub(super) struct DeadlinesMs {
     pub(super) header: u64,
     pub(super) idle: u64,
     pub(super) write: u64,
@@ -32,7 +32,7 @@ pub(in crate::listen) enum Ending {
 }
 
 /// What is known of one connection.
-pub(super) struct Record {
+pub(super) struct ConnectionRecord {
     pub(super) id: u64,
     /// Set once it speaks HTTP/2.
     pub(super) http2: AtomicBool,
@@ -55,7 +55,7 @@ pub(super) struct Record {
     pub(super) waiting: AtomicU32,
     /// Answers that have not been handed to the connection in full.
     pub(super) answers: AtomicU32,
-    pub(super) held: Mutex<Held>,
+    pub(super) held: Mutex<HeldBytes>,
     /// An [`Ending`].
     pub(super) ending: AtomicU8,
     /// When it was first asked to end; 0: it was not.
@@ -102,7 +102,7 @@ impl Stall {
 
 /// What a connection has taken of the budget.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct HeldBytes {
     pub(super) connection_bytes: usize,
     pub(super) request_bytes: usize,
     /// Requests that hold something, from their headers to the end of their answers.
@@ -120,7 +120,7 @@ pub(super) struct Held {
     pub(super) gone: bool,
 }
 
-impl Record {
+impl ConnectionRecord {
     pub(super) fn new(id: u64, now_ms: u64, bytes: usize) -> Self {
         Self {
             id,
@@ -136,7 +136,7 @@ impl Record {
             working: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             answers: AtomicU32::new(0),
-            held: Mutex::new(Held { connection_bytes: bytes, ..Held::default() }),
+            held: Mutex::new(HeldBytes { connection_bytes: bytes, ..HeldBytes::default() }),
             ending: AtomicU8::new(Ending::No as u8),
             ending_ms: AtomicU64::new(0),
             end: Notify::new(),
@@ -170,34 +170,34 @@ impl Record {
         is_new
     }
 
-    pub(super) fn overdue(&self, now_ms: u64, limits: &Times) -> Option<(Ending, Reason)> {
+    pub(super) fn overdue(&self, now_ms: u64, limits: &DeadlinesMs) -> Option<(Ending, CloseReason)> {
         let passed = |since: u64, limit: u64| since != 0 && now_ms.saturating_sub(since) > limit;
         if self.blocked.is_over(now_ms, limits.write, self.written()) {
-            return Some((Ending::Now, Reason::Unread));
+            return Some((Ending::Now, CloseReason::Unread));
         }
         if self.http2.load(Ordering::Relaxed) && self.unread.is_over(now_ms, limits.write, self.written()) {
-            return Some((Ending::Now, Reason::Unread));
+            return Some((Ending::Now, CloseReason::Unread));
         }
         if self.working.load(Ordering::Relaxed) > 0 || self.answers.load(Ordering::Relaxed) > 0 {
             return None;
         }
         if passed(self.header_ms.load(Ordering::Relaxed), limits.header) {
-            return Some((Ending::Now, Reason::Header));
+            return Some((Ending::Now, CloseReason::Header));
         }
         if passed(self.ending_ms.load(Ordering::Relaxed), limits.write) {
-            return Some((Ending::Now, Reason::Idle));
+            return Some((Ending::Now, CloseReason::Idle));
         }
         match self.request_ms.load(Ordering::Relaxed) {
-            0 => passed(self.opened_ms, limits.header).then_some((Ending::Now, Reason::Header)),
-            last => passed(last, limits.idle).then_some((Ending::Graceful, Reason::Idle)),
+            0 => passed(self.opened_ms, limits.header).then_some((Ending::Now, CloseReason::Header)),
+            last => passed(last, limits.idle).then_some((Ending::Graceful, CloseReason::Idle)),
         }
     }
 }
 
-impl Held {
+impl HeldBytes {
     pub(super) fn give_back(&mut self, budget: &MemoryBudget) {
-        budget.release(Share::Connections, self.connection_bytes);
-        budget.release(Share::Requests, self.request_bytes);
+        budget.release(MemoryShare::Connections, self.connection_bytes);
+        budget.release(MemoryShare::Requests, self.request_bytes);
         *self = Self { gone: true, ..Self::default() };
     }
 
@@ -214,7 +214,7 @@ impl Held {
             Some(_) => {}
             None => {
                 self.connection_bytes -= before - bytes;
-                budget.release(Share::Connections, before - bytes);
+                budget.release(MemoryShare::Connections, before - bytes);
             }
         }
         *part(self) = bytes;
@@ -222,7 +222,7 @@ impl Held {
     }
 
     pub(super) fn add_connection(&mut self, budget: &MemoryBudget, bytes: usize) -> bool {
-        let fits = !self.gone && budget.acquire(Share::Connections, bytes);
+        let fits = !self.gone && budget.acquire(MemoryShare::Connections, bytes);
         if fits {
             self.connection_bytes += bytes;
         }

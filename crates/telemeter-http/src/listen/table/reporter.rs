@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::forwarded::Forwarded;
-use super::record::{Held, Record};
-use super::{ClientNetwork, Table};
-use crate::budget::Share;
+use super::record::{ConnectionRecord, HeldBytes};
+use super::{ClientNetwork, ConnectionTable};
+use crate::budget::MemoryShare;
 use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 
 /// The buffer that each connection reads in at first.
@@ -31,8 +31,8 @@ pub(super) const REQUEST_BYTES: usize = 6 << 10;
 /// What the parts of a connection report to. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::listen) struct Reporter {
-    pub(super) table: Arc<Table>,
-    pub(super) record: Arc<Record>,
+    pub(super) table: Arc<ConnectionTable>,
+    pub(super) record: Arc<ConnectionRecord>,
 }
 
 impl Reporter {
@@ -50,8 +50,9 @@ impl Reporter {
         if before + bytes as u64 <= FIRST_HEADER_BYTES {
             return true;
         }
-        let charge = |held: &mut Held| held.long_header || held.add_connection(&self.table.budget, LONG_HEADER_BYTES);
-        let fits = self.charged(None, Share::Connections, LONG_HEADER_BYTES, charge);
+        let charge =
+            |held: &mut HeldBytes| held.long_header || held.add_connection(&self.table.budget, LONG_HEADER_BYTES);
+        let fits = self.charged(None, MemoryShare::Connections, LONG_HEADER_BYTES, charge);
         self.record.held.lock().long_header |= fits;
         fits
     }
@@ -62,8 +63,8 @@ impl Reporter {
         if held.large_buffer || self.record.http2.load(Ordering::Relaxed) {
             return true;
         }
-        let part = budget.capacity_bytes(Share::Connections) / LARGE_BUFFER_PART;
-        let has_room = budget.used_bytes(Share::Connections).saturating_add(LARGE_BUFFER_BYTES) <= part;
+        let part = budget.capacity_bytes(MemoryShare::Connections) / LARGE_BUFFER_PART;
+        let has_room = budget.used_bytes(MemoryShare::Connections).saturating_add(LARGE_BUFFER_BYTES) <= part;
         held.large_buffer = has_room && held.add_connection(budget, LARGE_BUFFER_BYTES);
         held.large_buffer
     }
@@ -77,8 +78,9 @@ impl Reporter {
     /// HTTP/2 may keep so many bytes to remember headers. False where there is no memory for them.
     pub(in crate::listen) fn remembers(&self, bytes: usize) -> bool {
         let budget = &self.table.budget;
-        let charge = |held: &mut Held| held.set_connection_part(budget, |held| &mut held.header_table_bytes, bytes);
-        self.charged(None, Share::Connections, bytes, charge)
+        let charge =
+            |held: &mut HeldBytes| held.set_connection_part(budget, |held| &mut held.header_table_bytes, bytes);
+        self.charged(None, MemoryShare::Connections, bytes, charge)
     }
 
     /// The peer does not take what is to be written. False where there is no memory to keep it in.
@@ -100,46 +102,50 @@ impl Reporter {
 
     fn keeps_unwritten(&self, bytes: usize) -> bool {
         let budget = &self.table.budget;
-        let charge = |held: &mut Held| held.set_connection_part(budget, |held| &mut held.unwritten_bytes, bytes);
-        self.charged(None, Share::Connections, bytes, charge)
+        let charge = |held: &mut HeldBytes| held.set_connection_part(budget, |held| &mut held.unwritten_bytes, bytes);
+        self.charged(None, MemoryShare::Connections, bytes, charge)
     }
 
     /// A request begins whose headers hold so many bytes, of a client that a trusted proxy names where it came over one.
     /// `None` where there is no memory for it.
-    pub(in crate::listen) fn begin(&self, header_bytes: usize, forwarded: Option<ClientNetwork>) -> Option<Working> {
+    pub(in crate::listen) fn begin(
+        &self,
+        header_bytes: usize,
+        forwarded: Option<ClientNetwork>,
+    ) -> Option<HandlerWork> {
         let bytes = header_bytes + REQUEST_BYTES;
         let (record, budget) = (&self.record, &self.table.budget);
         let request = forwarded.map(|client| Arc::new(Forwarded::new(client, bytes, self.table.now_ms())));
         let http2 = record.http2.load(Ordering::Relaxed);
-        let charge = |held: &mut Held| {
+        let charge = |held: &mut HeldBytes| {
             if held.long_header {
                 // The long buffer goes with the header that was in it.
                 held.long_header = false;
                 held.connection_bytes -= LONG_HEADER_BYTES;
-                budget.release(Share::Connections, LONG_HEADER_BYTES);
+                budget.release(MemoryShare::Connections, LONG_HEADER_BYTES);
             }
             if http2 && held.requests == 0 && !held.add_connection(budget, WINDOW_BYTES) {
                 return false;
             }
-            let fits = !held.gone && budget.acquire(Share::Requests, bytes);
+            let fits = !held.gone && budget.acquire(MemoryShare::Requests, bytes);
             if fits {
                 held.request_bytes += bytes;
                 held.requests += 1;
                 held.forwarded.extend(request.clone());
             } else if http2 && held.requests == 0 && !held.gone {
                 held.connection_bytes -= WINDOW_BYTES;
-                budget.release(Share::Connections, WINDOW_BYTES);
+                budget.release(MemoryShare::Connections, WINDOW_BYTES);
             }
             fits
         };
         record.header_ms.store(0, Ordering::Relaxed);
         record.header_bytes.store(0, Ordering::Relaxed);
         record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
-        if !self.charged(forwarded, Share::Requests, bytes, charge) {
+        if !self.charged(forwarded, MemoryShare::Requests, bytes, charge) {
             return None;
         }
         record.working.fetch_add(1, Ordering::Relaxed);
-        Some(Working(Some(Charge { reporter: self.clone(), bytes, http2, forwarded: request })))
+        Some(HandlerWork(Some(RequestCharge { reporter: self.clone(), bytes, http2, forwarded: request })))
     }
 
     /// A handler is done with a request.
@@ -152,9 +158,9 @@ impl Reporter {
     fn charged(
         &self,
         forwarded: Option<ClientNetwork>,
-        share: Share,
+        share: MemoryShare,
         bytes: usize,
-        charge: impl Fn(&mut Held) -> bool,
+        charge: impl Fn(&mut HeldBytes) -> bool,
     ) -> bool {
         if charge(&mut self.record.held.lock()) {
             return true;
@@ -166,23 +172,23 @@ impl Reporter {
         if charge(&mut self.record.held.lock()) {
             return true;
         }
-        if share == Share::Requests {
+        if share == MemoryShare::Requests {
             // The window of an HTTP/2 connection may have been what did not fit.
-            self.table.make_room(&self.record, forwarded, Share::Connections, WINDOW_BYTES);
+            self.table.make_room(&self.record, forwarded, MemoryShare::Connections, WINDOW_BYTES);
         }
         charge(&mut self.record.held.lock())
     }
 }
 
 /// What a request holds of the budget, until its answer is read.
-struct Charge {
+struct RequestCharge {
     reporter: Reporter,
     bytes: usize,
     http2: bool,
     forwarded: Option<Arc<Forwarded>>,
 }
 
-impl Drop for Charge {
+impl Drop for RequestCharge {
     fn drop(&mut self) {
         let Reporter { table, record } = &self.reporter;
         let mut held = record.held.lock();
@@ -192,24 +198,24 @@ impl Drop for Charge {
         // One that made room for others gave its bytes back by then.
         if self.forwarded.as_ref().is_none_or(|request| held.forget(request)) {
             held.request_bytes -= self.bytes;
-            table.budget.release(Share::Requests, self.bytes);
+            table.budget.release(MemoryShare::Requests, self.bytes);
         }
         held.requests -= 1;
         if self.http2 && held.requests == 0 {
             held.connection_bytes -= WINDOW_BYTES;
-            table.budget.release(Share::Connections, WINDOW_BYTES);
+            table.budget.release(MemoryShare::Connections, WINDOW_BYTES);
         }
     }
 }
 
 /// A request that a handler works on.
-pub(in crate::listen) struct Working(Option<Charge>);
+pub(in crate::listen) struct HandlerWork(Option<RequestCharge>);
 
-impl Working {
+impl HandlerWork {
     /// For the body of the request.
-    pub(in crate::listen) fn waiting(&self) -> Option<Waiting> {
+    pub(in crate::listen) fn waiting(&self) -> Option<BodyWait> {
         let charge = self.0.as_ref()?;
-        Some(Waiting { reporter: charge.reporter.clone(), forwarded: charge.forwarded.clone(), waits: false })
+        Some(BodyWait { reporter: charge.reporter.clone(), forwarded: charge.forwarded.clone(), waits: false })
     }
 
     /// Resolves when the request is to make room for others: only where its connection is a trusted proxy's.
@@ -227,18 +233,18 @@ impl Working {
     }
 
     /// The handler has its answer, which is now to be sent.
-    pub(in crate::listen) fn answered(mut self) -> Option<Answering> {
+    pub(in crate::listen) fn answered(mut self) -> Option<AnswerInProgress> {
         let charge = self.0.take()?;
         charge.reporter.worked();
         let Reporter { table, record } = &charge.reporter;
         if record.answers.fetch_add(1, Ordering::Relaxed) == 0 {
             record.unread.begin(table.now_ms(), record.written());
         }
-        Some(Answering(charge))
+        Some(AnswerInProgress(charge))
     }
 }
 
-impl Drop for Working {
+impl Drop for HandlerWork {
     fn drop(&mut self) {
         if let Some(charge) = &self.0 {
             charge.reporter.worked();
@@ -247,13 +253,13 @@ impl Drop for Working {
 }
 
 /// Whether the handler of a request waits for more of its body.
-pub(in crate::listen) struct Waiting {
+pub(in crate::listen) struct BodyWait {
     reporter: Reporter,
     forwarded: Option<Arc<Forwarded>>,
     waits: bool,
 }
 
-impl Waiting {
+impl BodyWait {
     /// Something of the body was asked for, and was not there; or was.
     pub(in crate::listen) fn set(&mut self, waits: bool) {
         if let Some(request) = &self.forwarded {
@@ -274,16 +280,16 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for BodyWait {
     fn drop(&mut self) {
         self.set(false);
     }
 }
 
 /// An answer that is being sent.
-pub(in crate::listen) struct Answering(Charge);
+pub(in crate::listen) struct AnswerInProgress(RequestCharge);
 
-impl Answering {
+impl AnswerInProgress {
     /// The connection asks for the next piece: the one before it went out.
     pub(in crate::listen) fn goes_on(&self) {
         let Reporter { table, record } = &self.0.reporter;
@@ -291,7 +297,7 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerInProgress {
     fn drop(&mut self) {
         let Reporter { table, record } = &self.0.reporter;
         if record.answers.fetch_sub(1, Ordering::Relaxed) == 1 {

@@ -1,29 +1,29 @@
 #![allow(clippy::unwrap_used)]
-use super::reporter::{LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, UNWRITTEN_BYTES, Working};
+use super::reporter::{HandlerWork, LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUEST_BYTES, UNWRITTEN_BYTES};
 use super::*;
 
 mod balancer;
 
-fn table(change: impl FnOnce(&mut Limits)) -> (Arc<Table>, MemoryBudget) {
-    let mut limits = Limits { budget: MemoryBudget::new(10 << 20), ..Limits::default() };
+fn table(change: impl FnOnce(&mut ListenLimits)) -> (Arc<ConnectionTable>, MemoryBudget) {
+    let mut limits = ListenLimits { budget: MemoryBudget::new(10 << 20), ..ListenLimits::default() };
     change(&mut limits);
-    (Table::new(&limits), limits.budget)
+    (ConnectionTable::new(&limits), limits.budget)
 }
 
 fn owner(last: u8) -> Owner {
     Owner { client: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)).into(), proxy: false }
 }
 
-fn is_open(admitted: &Admitted) -> bool {
+fn is_open(admitted: &AdmittedConnection) -> bool {
     admitted.record.ending.load(Ordering::Relaxed) == Ending::No as u8
 }
 
-fn open(all: &[Admitted]) -> usize {
+fn open(all: &[AdmittedConnection]) -> usize {
     all.iter().filter(|admitted| is_open(admitted)).count()
 }
 
 /// Moves the clock on without looking for deadlines.
-fn advance(table: &Table, ms: u64) {
+fn advance(table: &ConnectionTable, ms: u64) {
     table.now_ms.fetch_add(ms, Ordering::Relaxed);
 }
 
@@ -34,11 +34,11 @@ fn who_holds_most_makes_room_and_gives_back_once() {
     let greedy: Vec<_> = (0..200).filter_map(|_| table.admit(owner(99), false)).collect();
     assert_eq!((open(&honest), greedy.len()), (8, 200));
     assert!(open(&greedy) <= 56);
-    assert_eq!(budget.used_bytes(Share::Connections), (8 + open(&greedy)) * CONNECTION_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), (8 + open(&greedy)) * CONNECTION_BYTES);
     drop(greedy);
-    assert_eq!(budget.used_bytes(Share::Connections), 8 * CONNECTION_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), 8 * CONNECTION_BYTES);
     drop(honest);
-    assert_eq!(budget.used_bytes(Share::Connections), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), 0);
     assert!(table.open.lock().clients() == 0);
 }
 
@@ -64,15 +64,15 @@ fn nobody_s_work_is_broken_off_for_another_who_holds_as_much() {
 #[test]
 fn requests_that_wait_for_their_peers_make_room() {
     let (table, budget) = table(|limits| limits.connections = 1000);
-    let capacity = budget.capacity_bytes(Share::Requests);
+    let capacity = budget.capacity_bytes(MemoryShare::Requests);
     let hostile: Vec<_> = (0..4).map(|_| table.admit(owner(9), true).unwrap()).collect();
     let mut answers = Vec::new();
     for _ in 0..100 {
         for admitted in &hostile {
             admitted.speaks_http2();
-            answers.extend(admitted.reporter().begin(1000, None).and_then(Working::answered));
+            answers.extend(admitted.reporter().begin(1000, None).and_then(HandlerWork::answered));
         }
-        assert!(budget.used_bytes(Share::Requests) <= capacity);
+        assert!(budget.used_bytes(MemoryShare::Requests) <= capacity);
     }
     let honest = table.admit(owner(1), true).unwrap();
     for _ in 0..100 {
@@ -81,7 +81,7 @@ fn requests_that_wait_for_their_peers_make_room() {
     }
     assert!(is_open(&honest));
     drop((answers, hostile, honest));
-    assert_eq!((budget.used_bytes(Share::Requests), budget.used_bytes(Share::Connections)), (0, 0));
+    assert_eq!((budget.used_bytes(MemoryShare::Requests), budget.used_bytes(MemoryShare::Connections)), (0, 0));
 }
 
 #[test]
@@ -90,55 +90,55 @@ fn a_long_header_counts_until_its_request_begins() {
     let admitted = table.admit(owner(1), false).unwrap();
     let reporter = admitted.reporter();
     assert!(reporter.read(8 << 10));
-    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES);
     assert!(reporter.read(1) && reporter.read(4000));
-    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + LONG_HEADER_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES + LONG_HEADER_BYTES);
     let working = reporter.begin(12_000, None).unwrap();
     assert!(reporter.read(1 << 20), "what comes now is a body");
-    assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
-    assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES);
+    assert_eq!(budget.used_bytes(MemoryShare::Requests), 12_000 + REQUEST_BYTES);
     let answering = working.answered();
-    assert_eq!(budget.used_bytes(Share::Requests), 12_000 + REQUEST_BYTES, "until the answer is sent");
+    assert_eq!(budget.used_bytes(MemoryShare::Requests), 12_000 + REQUEST_BYTES, "until the answer is sent");
     drop(answering);
-    assert_eq!(budget.used_bytes(Share::Requests), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Requests), 0);
 }
 
 #[test]
 fn a_large_buffer_counts_until_its_connection_ends_and_half_of_the_share_is_for_others() {
     let (table, budget) = table(|_| ());
-    let capacity = budget.capacity_bytes(Share::Connections);
+    let capacity = budget.capacity_bytes(MemoryShare::Connections);
     let all: Vec<_> = (0..20).map(|client| table.admit(owner(client), false).unwrap()).collect();
     let large = all.iter().filter(|admitted| admitted.reporter().may_read_much()).count();
-    let used = budget.used_bytes(Share::Connections);
+    let used = budget.used_bytes(MemoryShare::Connections);
     assert!(large > 0 && large < 20, "{large}");
     assert_eq!(used, 20 * CONNECTION_BYTES + large * LARGE_BUFFER_BYTES);
     assert!(used <= capacity / 2);
     drop(all[0].reporter().begin(100, None).unwrap().answered());
     assert!(all[0].reporter().may_read_much());
-    assert_eq!(budget.used_bytes(Share::Connections), used, "once, and also while it is idle");
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), used, "once, and also while it is idle");
     drop(all);
-    assert_eq!(budget.used_bytes(Share::Connections), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), 0);
 }
 
 #[test]
 fn answers_that_are_not_read_count_until_they_are() {
     let (table, budget) = table(|_| ());
     let admitted = table.admit(owner(1), false).unwrap();
-    let (reporter, capacity) = (admitted.reporter(), budget.capacity_bytes(Share::Connections));
+    let (reporter, capacity) = (admitted.reporter(), budget.capacity_bytes(MemoryShare::Connections));
     for _ in 0..3 {
         assert!(reporter.blocked() && reporter.blocked());
-        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + UNWRITTEN_BYTES);
+        assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES + UNWRITTEN_BYTES);
         reporter.flushed();
-        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES);
+        assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES);
     }
     let many: Vec<_> = (0..50).map(|_| table.admit(owner(2), false).unwrap()).collect();
     for unread in &many {
         unread.reporter().blocked();
-        assert!(budget.used_bytes(Share::Connections) <= capacity);
+        assert!(budget.used_bytes(MemoryShare::Connections) <= capacity);
     }
     assert!(open(&many) < 50 && is_open(&admitted), "they make room for each other");
     drop((admitted, many));
-    assert_eq!(budget.used_bytes(Share::Connections), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), 0);
 }
 
 #[test]
@@ -148,30 +148,31 @@ fn what_is_remembered_of_headers_counts_until_it_is_given_up() {
     let reporter = admitted.reporter();
     for bytes in [64 << 10, 192 << 10, 32 << 10, 0] {
         assert!(reporter.remembers(bytes));
-        assert_eq!(budget.used_bytes(Share::Connections), CONNECTION_BYTES + bytes);
+        assert_eq!(budget.used_bytes(MemoryShare::Connections), CONNECTION_BYTES + bytes);
     }
     assert!(reporter.remembers(64 << 10));
     let other = table.admit(owner(2), false).unwrap();
     assert!(!reporter.remembers(8 << 20), "more than the share: who holds most makes room");
     assert!(!is_open(&admitted));
-    assert_eq!(budget.used_bytes(Share::Connections), if is_open(&other) { CONNECTION_BYTES } else { 0 });
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), if is_open(&other) { CONNECTION_BYTES } else { 0 });
     drop((admitted, other));
-    assert_eq!(budget.used_bytes(Share::Connections), 0);
+    assert_eq!(budget.used_bytes(MemoryShare::Connections), 0);
 }
 
 #[test]
 fn deadlines() {
-    let check = |what: &str, go: &dyn Fn(&Table, &Admitted), after_ms: u64, expected: Option<Ending>| {
-        let (table, _) = table(|_| ());
-        let admitted = table.admit(owner(1), false).unwrap();
-        go(&table, &admitted);
-        let now_ms = table.now_ms() + after_ms;
-        let overdue = admitted.record.overdue(now_ms, &table.limits).map(|(ending, _)| ending);
-        assert_eq!(overdue, expected, "{what}, {after_ms} ms later");
-    };
+    let check =
+        |what: &str, go: &dyn Fn(&ConnectionTable, &AdmittedConnection), after_ms: u64, expected: Option<Ending>| {
+            let (table, _) = table(|_| ());
+            let admitted = table.admit(owner(1), false).unwrap();
+            go(&table, &admitted);
+            let now_ms = table.now_ms() + after_ms;
+            let overdue = admitted.record.overdue(now_ms, &table.limits).map(|(ending, _)| ending);
+            assert_eq!(overdue, expected, "{what}, {after_ms} ms later");
+        };
     check("silent", &|_, _| (), 10_000, None);
     check("silent", &|_, _| (), 10_001, Some(Ending::Now));
-    let half = |table: &Table, admitted: &Admitted| {
+    let half = |table: &ConnectionTable, admitted: &AdmittedConnection| {
         drop(admitted.reporter().begin(0, None).unwrap().answered());
         advance(table, 9_000);
         admitted.reporter().read(1);
@@ -180,12 +181,16 @@ fn deadlines() {
     };
     check("half a header", &half, 1_000, None);
     check("half a header", &half, 1_001, Some(Ending::Now));
-    let idle = |_: &Table, admitted: &Admitted| drop(admitted.reporter().begin(0, None).unwrap().answered());
+    let idle = |_: &ConnectionTable, admitted: &AdmittedConnection| {
+        drop(admitted.reporter().begin(0, None).unwrap().answered())
+    };
     check("idle", &idle, 30_000, None);
     check("idle", &idle, 30_001, Some(Ending::Graceful));
-    let working = |_: &Table, admitted: &Admitted| std::mem::forget(admitted.reporter().begin(0, None).unwrap());
+    let working = |_: &ConnectionTable, admitted: &AdmittedConnection| {
+        std::mem::forget(admitted.reporter().begin(0, None).unwrap())
+    };
     check("worked for", &working, 1_000_000, None);
-    let blocked = |table: &Table, admitted: &Admitted| {
+    let blocked = |table: &ConnectionTable, admitted: &AdmittedConnection| {
         working(table, admitted);
         admitted.reporter().blocked();
         advance(table, 5_000);
@@ -193,22 +198,22 @@ fn deadlines() {
     };
     check("not reading", &blocked, 5_000, None);
     check("not reading", &blocked, 5_001, Some(Ending::Now));
-    let trickling = |table: &Table, admitted: &Admitted| {
+    let trickling = |table: &ConnectionTable, admitted: &AdmittedConnection| {
         blocked(table, admitted);
         admitted.reporter().wrote(5000);
     };
     check("reading next to nothing", &trickling, 5_001, Some(Ending::Now));
-    let slow = |table: &Table, admitted: &Admitted| {
+    let slow = |table: &ConnectionTable, admitted: &AdmittedConnection| {
         blocked(table, admitted);
         admitted.reporter().wrote(6000);
     };
     check("reading slowly", &slow, 5_001, None);
-    let flushed = |table: &Table, admitted: &Admitted| {
+    let flushed = |table: &ConnectionTable, admitted: &AdmittedConnection| {
         blocked(table, admitted);
         admitted.reporter().flushed();
     };
     check("read at last", &flushed, 1_000_000, None);
-    let unread = |_: &Table, admitted: &Admitted| {
+    let unread = |_: &ConnectionTable, admitted: &AdmittedConnection| {
         admitted.speaks_http2();
         std::mem::forget(admitted.reporter().begin(0, None).unwrap().answered());
     };

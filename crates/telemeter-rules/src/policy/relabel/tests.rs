@@ -2,27 +2,27 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Action, RelabelConfig, Steps, configs};
+use super::{RelabelAction, RelabelConfig, RelabelSteps, configs};
 use crate::{
     Selector, Whitelist, go_regex,
     policy::tests::{labels, selector, series},
 };
 
-type Labels = BTreeMap<String, String>;
+type TestLabels = BTreeMap<String, String>;
 
 /// Relabelling as Prometheus does it: an absent label is empty, values are joined by `;`, an expression matches the whole,
 /// an empty result takes the label away.
-fn relabel(configs: &[RelabelConfig], mut labels: Labels) -> Option<Labels> {
+fn relabel(configs: &[RelabelConfig], mut labels: TestLabels) -> Option<TestLabels> {
     for config in configs {
         let regex = go_regex::compile(config.regex.as_deref().unwrap_or("(.*)")).expect("an expression");
         let values: Vec<&str> =
             config.source_labels.iter().map(|name| labels.get(name).map_or("", String::as_str)).collect();
         let joined = values.join(";");
         match &config.action {
-            Action::Keep if !regex.is_match(&joined) => return None,
-            Action::Keep => {}
-            Action::LabelDrop => labels.retain(|name, _| !regex.is_match(name)),
-            Action::Replace { target_label, replacement } if regex.is_match(&joined) => {
+            RelabelAction::Keep if !regex.is_match(&joined) => return None,
+            RelabelAction::Keep => {}
+            RelabelAction::LabelDrop => labels.retain(|name, _| !regex.is_match(name)),
+            RelabelAction::Replace { target_label, replacement } if regex.is_match(&joined) => {
                 let value = match replacement.as_str() {
                     // All that is used of it.
                     "$1" => joined.clone(),
@@ -34,7 +34,7 @@ fn relabel(configs: &[RelabelConfig], mut labels: Labels) -> Option<Labels> {
                     labels.insert(target_label.clone(), value)
                 };
             }
-            Action::Replace { .. } => {}
+            RelabelAction::Replace { .. } => {}
         }
     }
     Some(labels)
@@ -45,7 +45,7 @@ proptest! {
 
     #[test]
     fn relabelling_keeps_what_the_whitelist_allows(rules in prop::collection::vec(selector(), 1..6), all in prop::collection::vec(series(), 30)) {
-        let (configs, inexpressible) = configs(&Steps { selectors: &rules, ..Steps::default() });
+        let (configs, inexpressible) = configs(&RelabelSteps { selectors: &rules, ..RelabelSteps::default() });
         prop_assert!(inexpressible.is_empty());
         let whitelist = Whitelist::new(rules.clone());
         for series in &all {
@@ -65,13 +65,13 @@ fn the_steps_behind_the_rules_come_in_order() {
     let check = |renames: &[(&str, &str)], series: &[(&str, &str)], expected: &[(&str, &str)]| {
         let (renames, elided) = (pairs(renames), ["replica".to_owned()]);
         let (set, identity) = (pairs(&[("region", "e$u"), ("gone", "")]), pairs(&[("_id", "c$1")]));
-        let steps = Steps {
+        let steps = RelabelSteps {
             selectors: &rules,
             renames: &renames,
             labels: &set,
             elided: &elided,
             identity: &identity,
-            ..Steps::default()
+            ..RelabelSteps::default()
         };
         let changed = relabel(&configs(&steps).0, pairs(series).into_iter().collect());
         let expected = pairs(expected).into_iter().chain(pairs(&[("region", "e$u"), ("_id", "c$1")])).collect();
@@ -87,7 +87,7 @@ fn the_steps_behind_the_rules_come_in_order() {
 #[test]
 fn what_relabelling_cannot_say_is_named() {
     let rules = Selector::parse_lines("a\n{\"http.status\"=\"200\"}\nb{c=\"d\",c=\"e\"}").expect("rules");
-    let (configs, inexpressible) = configs(&Steps { selectors: &rules, ..Steps::default() });
+    let (configs, inexpressible) = configs(&RelabelSteps { selectors: &rules, ..RelabelSteps::default() });
     assert_eq!(inexpressible.iter().map(|one| one.rule).collect::<Vec<_>>(), [1]);
     assert!(inexpressible[0].reason.contains("http.status"), "{inexpressible:?}");
     // The last one selects nothing.

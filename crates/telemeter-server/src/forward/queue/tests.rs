@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::*;
 
-fn request(cluster: u64, plain_bytes: usize, number: usize, now: Instant) -> Waiting<usize> {
+fn request(cluster: u64, plain_bytes: usize, number: usize, now: Instant) -> WaitingRequest<usize> {
     let expires = now + Duration::from_secs(5);
-    Waiting { cluster, block_bytes: plain_bytes / 2, plain_bytes, arrived: now, expires, item: number }
+    WaitingRequest { cluster, block_bytes: plain_bytes / 2, plain_bytes, arrived: now, expires, item: number }
 }
 
 /// Takes a batch of at most so many bytes: the cluster and the number of each request.
-fn take(queue: &mut FairQueue<usize>, standing: Standing, max_bytes: usize, now: Instant) -> Vec<(u64, usize)> {
+fn take(queue: &mut ForwardQueue<usize>, standing: Standing, max_bytes: usize, now: Instant) -> Vec<(u64, usize)> {
     let mut expired = Vec::new();
     let batch = queue.take(standing, max_bytes, false, |_| usize::MAX, now, &mut expired);
     assert!(expired.is_empty());
@@ -19,7 +19,7 @@ fn take(queue: &mut FairQueue<usize>, standing: Standing, max_bytes: usize, now:
 
 #[test]
 fn a_cluster_with_thousands_of_requests_delays_others_by_one_turn() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for number in 0..3500 {
         queue.push(request(1, 10_000, number, now), Standing::Good);
     }
@@ -38,7 +38,7 @@ fn a_cluster_with_thousands_of_requests_delays_others_by_one_turn() {
 
 #[test]
 fn a_turn_is_measured_in_bytes_and_debts_are_paid() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for number in 0..4 {
         queue.push(request(1, 640_000, number, now), Standing::Good);
     }
@@ -57,7 +57,7 @@ fn a_turn_is_measured_in_bytes_and_debts_are_paid() {
 
 #[test]
 fn a_batch_ends_where_the_next_does_not_fit() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for cluster in 0..5 {
         queue.push(request(cluster, 400, 0, now), Standing::Good);
     }
@@ -71,7 +71,7 @@ fn a_batch_ends_where_the_next_does_not_fit() {
 
 #[test]
 fn the_smallest_limit_of_those_in_a_batch_holds() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for cluster in 0..6 {
         queue.push(request(cluster, 10, 0, now), Standing::Suspect);
     }
@@ -89,7 +89,7 @@ fn the_smallest_limit_of_those_in_a_batch_holds() {
 
 #[test]
 fn one_of_each_cluster_goes_round_the_ring() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for number in 0..3 {
         queue.push(request(1, 10, number, now), Standing::Suspect);
     }
@@ -105,7 +105,7 @@ fn one_of_each_cluster_goes_round_the_ring() {
 
 #[test]
 fn a_cluster_takes_what_waits_along_to_another_standing() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     for number in 0..3 {
         queue.push(request(1, 10, number, now), Standing::Good);
         queue.push(request(2, 10, number, now), Standing::Good);
@@ -114,9 +114,9 @@ fn a_cluster_takes_what_waits_along_to_another_standing() {
     queue.set_standing(1, Standing::Suspect);
     queue.set_standing(1, Standing::Quarantined);
     queue.set_standing(7, Standing::Quarantined);
-    assert_eq!(queue.totals(Standing::Good), Totals { requests: 3, block_bytes: 15, plain_bytes: 30 });
-    assert_eq!(queue.totals(Standing::Quarantined), Totals { requests: 3, block_bytes: 15, plain_bytes: 30 });
-    assert_eq!(queue.totals(Standing::Suspect), Totals::default());
+    assert_eq!(queue.totals(Standing::Good), QueueTotals { requests: 3, block_bytes: 15, plain_bytes: 30 });
+    assert_eq!(queue.totals(Standing::Quarantined), QueueTotals { requests: 3, block_bytes: 15, plain_bytes: 30 });
+    assert_eq!(queue.totals(Standing::Suspect), QueueTotals::default());
     assert_eq!(take(&mut queue, Standing::Good, 1000, now), [(2, 0), (2, 1), (2, 2)]);
     assert_eq!(take(&mut queue, Standing::Suspect, 1000, now), []);
     queue.push_front(request(1, 10, 9, now), Standing::Quarantined);
@@ -125,7 +125,7 @@ fn a_cluster_takes_what_waits_along_to_another_standing() {
 
 #[test]
 fn what_expires_is_found_wherever_it_waits() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     let later = now + Duration::from_secs(1);
     for cluster in 0..3 {
         // The one that was tried before stands first and may wait longer.
@@ -144,7 +144,7 @@ fn what_expires_is_found_wherever_it_waits() {
 /// Places are used again, and nothing is lost or sent twice, whatever happens in which order.
 #[test]
 fn every_request_leaves_once() {
-    let (mut queue, now) = (FairQueue::default(), Instant::now());
+    let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     let (mut chance, mut pushed, mut left) = (7_u64, 0, Vec::new());
     for _ in 0..20_000 {
         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -171,7 +171,7 @@ fn every_request_leaves_once() {
         let mut all = Vec::new();
         queue.take_all(standing, &mut all);
         left.extend(all.into_iter().map(|request| request.item));
-        assert_eq!(queue.totals(standing), Totals::default());
+        assert_eq!(queue.totals(standing), QueueTotals::default());
         assert!(queue.take(standing, 300, pushed % 2 == 0, |_| 4, now, &mut Vec::new()).is_empty());
     }
     left.sort_unstable();

@@ -14,7 +14,7 @@ const LINGER_MS: u128 = 10;
 
 /// What a store does with a batch in which there is data that it does not stand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+enum StoreFault {
     /// It closes, or answers 403, 500 or 502.
     Fails,
     Hangs,
@@ -28,11 +28,11 @@ struct Simulation {
     scheduler: Scheduler<usize>,
     start: Instant,
     now: Instant,
-    fault: Fault,
+    fault: StoreFault,
     is_bad: fn(u64) -> bool,
     /// The cluster of each connection, and when it writes again; `None` while it waits for an answer.
     connections: Vec<(u64, Option<Instant>)>,
-    in_flight: Vec<(Instant, Attempt, Vec<Waiting<usize>>, Meaning)>,
+    in_flight: Vec<(Instant, BatchAttempt, Vec<WaitingRequest<usize>>, OutcomeKind)>,
     /// How many requests the largest batch held.
     largest: usize,
     waits: [Instant; 3],
@@ -44,7 +44,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(clusters: u64, fault: Fault, is_bad: fn(u64) -> bool) -> Self {
+    fn new(clusters: u64, fault: StoreFault, is_bad: fn(u64) -> bool) -> Self {
         let start = Instant::now();
         Self {
             scheduler: Scheduler::new(4711, usize::MAX),
@@ -85,7 +85,7 @@ impl Simulation {
                 let (cluster, expires) = (*cluster, now + DEADLINE);
                 let (block_bytes, plain_bytes) = (5_000, 10_000);
                 let item = connection;
-                let request = Waiting { cluster, block_bytes, plain_bytes, arrived: now, expires, item };
+                let request = WaitingRequest { cluster, block_bytes, plain_bytes, arrived: now, expires, item };
                 self.scheduler.push(request, now).unwrap();
             }
         }
@@ -97,19 +97,19 @@ impl Simulation {
         };
         while permits(self) < PERMITS[standing as usize] && self.waits[standing as usize] <= self.now {
             match self.scheduler.next(standing, 1 << 20, self.now) {
-                Next::Idle => return,
-                Next::Wait(wait) => self.waits[standing as usize] = self.now + wait,
-                Next::Batch { batch, attempt, .. } => {
+                NextStep::Idle => return,
+                NextStep::Wait(wait) => self.waits[standing as usize] = self.now + wait,
+                NextStep::Batch { batch, attempt, .. } => {
                     self.sent += 1;
                     self.largest = self.largest.max(batch.len());
                     let bad = batch.iter().any(|request| (self.is_bad)(request.cluster));
                     let (took, meaning) = match self.fault {
-                        _ if !bad => (LATENCY, Meaning::Taken),
-                        Fault::Fails => (LATENCY, Meaning::Failed),
-                        Fault::Hangs => (attempt.deadline, Meaning::Failed),
-                        Fault::Refuses => (LATENCY, Meaning::Refused),
-                        Fault::Unreachable => (LATENCY, Meaning::Unreachable),
-                        Fault::Busy => (LATENCY, Meaning::Unrelated),
+                        _ if !bad => (LATENCY, OutcomeKind::Taken),
+                        StoreFault::Fails => (LATENCY, OutcomeKind::Failed),
+                        StoreFault::Hangs => (attempt.deadline, OutcomeKind::Failed),
+                        StoreFault::Refuses => (LATENCY, OutcomeKind::Refused),
+                        StoreFault::Unreachable => (LATENCY, OutcomeKind::Unreachable),
+                        StoreFault::Busy => (LATENCY, OutcomeKind::Unrelated),
                     };
                     self.in_flight.push((self.now + took, attempt, batch, meaning));
                 }
@@ -121,12 +121,12 @@ impl Simulation {
         let now = self.now;
         for (_, attempt, batch, meaning) in self.in_flight.extract_if(.., |(end, ..)| *end <= now).collect::<Vec<_>>() {
             let settled = self.scheduler.settle(attempt, batch, meaning, now);
-            self.answer(settled.done, meaning == Meaning::Taken);
+            self.answer(settled.done, meaning == OutcomeKind::Taken);
             self.answer(settled.late, false);
         }
     }
 
-    fn answer(&mut self, requests: Vec<Waiting<usize>>, is_taken: bool) {
+    fn answer(&mut self, requests: Vec<WaitingRequest<usize>>, is_taken: bool) {
         for request in requests {
             if !(self.is_bad)(request.cluster) {
                 if is_taken { &mut self.taken } else { &mut self.failed }.add_assign(1);
@@ -146,7 +146,7 @@ use std::ops::AddAssign as _;
 
 #[test]
 fn one_bad_cluster_fails_alone_whatever_the_fault() {
-    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+    for fault in [StoreFault::Fails, StoreFault::Hangs, StoreFault::Refuses] {
         let mut simulation = Simulation::new(31, fault, |cluster| cluster == 17);
         simulation.run(8_000);
         assert!(simulation.largest > 20, "{fault:?}: requests are joined: {}", simulation.largest);
@@ -162,7 +162,7 @@ fn one_bad_cluster_fails_alone_whatever_the_fault() {
 
 #[test]
 fn a_flood_of_one_bad_cluster_is_kept_apart_within_seconds() {
-    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+    for fault in [StoreFault::Fails, StoreFault::Hangs, StoreFault::Refuses] {
         let mut simulation = Simulation::new(31, fault, |cluster| cluster == 17);
         simulation.connections.extend((0..2000).map(|_| (17, Some(simulation.start))));
         simulation.run(8_000);
@@ -178,7 +178,7 @@ fn a_flood_of_one_bad_cluster_is_kept_apart_within_seconds() {
 
 #[test]
 fn several_bad_clusters_are_found_at_once() {
-    for fault in [Fault::Fails, Fault::Hangs, Fault::Refuses] {
+    for fault in [StoreFault::Fails, StoreFault::Hangs, StoreFault::Refuses] {
         let mut simulation = Simulation::new(200, fault, |cluster| cluster % 8 == 3);
         simulation.run(15_000);
         simulation.reset_counts();
@@ -191,7 +191,7 @@ fn several_bad_clusters_are_found_at_once() {
 
 #[test]
 fn a_store_that_takes_nothing_gets_little_and_is_back_at_once() {
-    for fault in [Fault::Fails, Fault::Hangs, Fault::Unreachable] {
+    for fault in [StoreFault::Fails, StoreFault::Hangs, StoreFault::Unreachable] {
         let mut simulation = Simulation::new(500, fault, |_| true);
         simulation.run(12_000);
         let begin = simulation.sent;
@@ -210,7 +210,7 @@ fn a_store_that_takes_nothing_gets_little_and_is_back_at_once() {
 
 #[test]
 fn a_busy_store_is_not_asked_more_often_for_it() {
-    let mut simulation = Simulation::new(100, Fault::Busy, |_| true);
+    let mut simulation = Simulation::new(100, StoreFault::Busy, |_| true);
     simulation.run(5_000);
     let sent = simulation.sent;
     simulation.is_bad = |_| false;
@@ -219,8 +219,8 @@ fn a_busy_store_is_not_asked_more_often_for_it() {
     assert!(sent <= simulation.sent * 11 / 10, "{sent} while busy, {} otherwise", simulation.sent);
 }
 
-fn request(cluster: u64, bytes: usize, now: Instant) -> Waiting<()> {
-    Waiting { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
+fn request(cluster: u64, bytes: usize, now: Instant) -> WaitingRequest<()> {
+    WaitingRequest { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
 }
 
 /// What there is room for, and what may wait then, in MiB.

@@ -38,7 +38,7 @@ fn family(name: &str, kind: u64, metrics: &[Vec<u8>]) -> Vec<u8> {
 fn as_text(body: &[u8]) -> Result<String, Error> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(body, &Limits::default(), &mut set)?;
+    decode(body, &DecodeLimits::default(), &mut set)?;
     let mut out = Vec::new();
     text::encode(&set, &mut out);
     Ok(String::from_utf8(out).expect("UTF-8"))
@@ -176,7 +176,7 @@ fn a_value_of_another_type_is_absent() {
         let body = family("m", kind, &[metric]);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        decode(&body, &Limits::default(), &mut set).expect("a body");
+        decode(&body, &DecodeLimits::default(), &mut set).expect("a body");
         let points: Vec<_> = set.iter().map(|series| series.points).collect();
         assert_eq!(points, [Points::Absent]);
     }
@@ -202,7 +202,7 @@ fn expansion_holds_the_limits() {
     let bucket = field(3, &varint(1, 3));
     let histogram = field(7, &bucket.repeat(10));
     let body = family("h", 4, &[histogram]);
-    let limits = Limits { series: 5, ..Limits::default() };
+    let limits = DecodeLimits { series: 5, ..DecodeLimits::default() };
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     assert_eq!(decode(&body, &limits, &mut set), Err(Error::Limit { what: "series", limit: 5 }));
@@ -219,9 +219,9 @@ fn a_short_message_makes_no_long_one() {
         assert!(body.len() < 512_000);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        let limit = Limits::default().text_bytes;
+        let limit = DecodeLimits::default().text_bytes;
         let error = Error::Limit { what: "bytes in all labels", limit };
-        assert_eq!(decode(&body, &Limits::default(), &mut set), Err(error));
+        assert_eq!(decode(&body, &DecodeLimits::default(), &mut set), Err(error));
         drop(set);
         assert!(arena.held_bytes() < 1 << 24, "{}", arena.held_bytes());
     }
@@ -233,7 +233,7 @@ fn a_histogram_s_name_stands_once_in_memory() {
     let body = family(&"n".repeat(1000), 4, &[histogram]);
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let limits = Limits { text_bytes: 1 << 30, ..Limits::default() };
+    let limits = DecodeLimits { text_bytes: 1 << 30, ..DecodeLimits::default() };
     decode(&body, &limits, &mut set).expect("a body");
     drop(set);
     assert!(arena.held_bytes() < 1 << 24, "{}", arena.held_bytes());
@@ -244,7 +244,7 @@ fn writes_what_it_reads() {
     let text = "# TYPE g gauge\ng{a=\"b\",c=\"\"} 1.5 7\ng 2\n# TYPE c counter\nc 3 -1\n# TYPE u untyped\nu NaN 9\n";
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    text::decode(text.as_bytes(), &Limits::default(), &mut set).expect("a text");
+    text::decode(text.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
     let mut body = Vec::new();
     encode(&set, &mut body);
     assert_eq!(as_text(&body).expect("our own body"), text);
@@ -253,7 +253,7 @@ fn writes_what_it_reads() {
 #[test]
 fn the_name_counts_among_the_labels() {
     let metric = |labels: usize| [label("a", "b").repeat(labels), field(5, &double(1, 1.0))].concat();
-    let limits = Limits { labels_per_series: 3, ..Limits::default() };
+    let limits = DecodeLimits { labels_per_series: 3, ..DecodeLimits::default() };
     let (three, four) = (family("up", 3, &[metric(2)]), family("up", 3, &[metric(3)]));
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -268,18 +268,18 @@ fn plain(label_count: usize) -> Vec<u8> {
 
 #[test]
 fn a_plain_metric_is_held_to_the_limits() {
-    let check = |limits: Limits, expected: Result<(), Error>| {
+    let check = |limits: DecodeLimits, expected: Result<(), Error>| {
         let arena = Arena::new();
         let body = family("g", 1, &[plain(1), plain(1)]);
         assert_eq!(decode(&body, &limits, &mut SeriesSet::new_in(&arena)), expected);
     };
-    let (limits, over) = (Limits::default, |what, limit| Err(Error::Limit { what, limit }));
+    let (limits, over) = (DecodeLimits::default, |what, limit| Err(Error::Limit { what, limit }));
     // Each has two: its name is one.
-    check(Limits { labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
-    check(Limits { labels: 3, ..limits() }, over("labels", 3));
-    check(Limits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
-    check(Limits { series: 1, ..limits() }, over("series", 1));
-    check(Limits { text_bytes: 40, ..limits() }, over("bytes in all labels", 40));
+    check(DecodeLimits { labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
+    check(DecodeLimits { labels: 3, ..limits() }, over("labels", 3));
+    check(DecodeLimits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
+    check(DecodeLimits { series: 1, ..limits() }, over("series", 1));
+    check(DecodeLimits { text_bytes: 40, ..limits() }, over("bytes in all labels", 40));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn families_of_any_size_are_read_again_as_they_were_written() {
         let body = family("g", 1, &vec![plain(labels); count]);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        decode(&body, &Limits::default(), &mut set).expect("a body");
+        decode(&body, &DecodeLimits::default(), &mut set).expect("a body");
         let mut out = Vec::new();
         encode(&set, &mut out);
         assert!(out == body, "{count} metrics of {labels} labels");

@@ -1,12 +1,12 @@
 //! Comment lines: the type of a metric family, its help text, or nothing to us.
 
-use super::{BAD_ESCAPE, Families, Flaw, is_blank, plain_name, quoted, skip_blanks, token};
+use super::{BAD_ESCAPE, LineProblem, TextFamilies, is_blank, plain_name, quoted, skip_blanks, token};
 use crate::series::{MetricType, SeriesSet};
 
 /// Reads a comment line, behind its `#`.
 ///
 /// A `TYPE` or `HELP` line without a name, or with nothing behind the name, says nothing, and is no error.
-pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut Families) -> Result<(), Flaw> {
+pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut TextFamilies) -> Result<(), LineProblem> {
     let (keyword, rest) = token(skip_blanks(text));
     let is_type = match keyword {
         "TYPE" => true,
@@ -21,7 +21,7 @@ pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut Famili
     };
     let Some(&behind) = rest.as_bytes().first() else { return Ok(()) };
     if !is_blank(behind) {
-        return Err(Flaw::Reason("a TYPE or HELP line in which no metric name stands"));
+        return Err(LineProblem::Reason("a TYPE or HELP line in which no metric name stands"));
     }
     let family = families.find_or_add(name);
     let rest = skip_blanks(rest);
@@ -30,12 +30,12 @@ pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut Famili
     }
     if is_type {
         if family.kind.is_some() {
-            return Err(Flaw::Reason("a second TYPE line of one metric, or one behind its samples"));
+            return Err(LineProblem::Reason("a second TYPE line of one metric, or one behind its samples"));
         }
-        family.kind = Some(kind(rest).ok_or(Flaw::Reason("a TYPE line with a type that does not exist"))?);
+        family.kind = Some(kind(rest).ok_or(LineProblem::Reason("a TYPE line with a type that does not exist"))?);
     } else {
         if std::mem::replace(&mut family.has_help, true) {
-            return Err(Flaw::Reason("a second HELP line of one metric"));
+            return Err(LineProblem::Reason("a second HELP line of one metric"));
         }
         check_escapes(rest)?;
     }
@@ -65,12 +65,12 @@ fn kind(name: &str) -> Option<MetricType> {
 }
 
 /// A help text is not kept, but its escapes have to exist.
-fn check_escapes(help: &str) -> Result<(), Flaw> {
+fn check_escapes(help: &str) -> Result<(), LineProblem> {
     let mut rest = help.as_bytes();
     while let Some(at) = memchr::memchr(b'\\', rest) {
         match rest.get(at + 1) {
             Some(b'\\' | b'n' | b'"') => rest = &rest[at + 2..],
-            _ => return Err(Flaw::Reason(BAD_ESCAPE)),
+            _ => return Err(LineProblem::Reason(BAD_ESCAPE)),
         }
     }
     Ok(())

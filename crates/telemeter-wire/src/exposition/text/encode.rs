@@ -1,6 +1,6 @@
 //! Writes the text format.
 
-use super::{Families, is_name_byte};
+use super::{TextFamilies, is_name_byte};
 use crate::{
     exposition::{NativeHistogram, put_float},
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
@@ -10,12 +10,12 @@ use crate::{
 /// remote-write series have a form here; each is a line. Of a native histogram of an exposition format, which has none, a
 /// comment says what it is.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
-    encode_part(set, &mut Families::default(), out);
+    encode_part(set, &mut TextFamilies::default(), out);
 }
 
 /// As [`encode`], for a text that is written in parts: `families` holds the names that have their `# TYPE` line in a part
 /// before.
-pub fn encode_part(set: &SeriesSet<'_>, families: &mut Families, out: &mut Vec<u8>) {
+pub fn encode_part(set: &SeriesSet<'_>, families: &mut TextFamilies, out: &mut Vec<u8>) {
     let mut last = None;
     for series in set.iter() {
         let name = series.name();

@@ -12,10 +12,10 @@ use crate::series::MetricType;
 /// remembered until the text ends. It is looked up where a name follows upon another, not for each sample. One name takes
 /// its bytes and about 50 more.
 #[derive(Default)]
-pub struct Families {
+pub struct TextFamilies {
     /// All names, one behind the other.
     names: String,
-    families: Vec<Family>,
+    families: Vec<TextFamily>,
     /// The families by the hash of their names.
     index: HashTable<usize>,
     /// With a seed for each text: nobody can learn one over time.
@@ -23,7 +23,7 @@ pub struct Families {
     pub(super) lines: usize,
 }
 
-pub(super) struct Family {
+pub(super) struct TextFamily {
     hash: u64,
     /// Where its name begins and ends.
     name: (usize, usize),
@@ -33,7 +33,7 @@ pub(super) struct Family {
     pub(super) has_help: bool,
 }
 
-impl Families {
+impl TextFamilies {
     /// Forgets all, for another text; the room stays.
     pub fn clear(&mut self) {
         self.names.clear();
@@ -46,7 +46,7 @@ impl Families {
     /// Bytes of room held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.names.capacity() + self.families.capacity() * size_of::<Family>() + self.index.allocation_size()
+        self.names.capacity() + self.families.capacity() * size_of::<TextFamily>() + self.index.allocation_size()
     }
 
     /// The type of the family that a sample of this name belongs to. Without a `TYPE` line, it is untyped from now on.
@@ -56,7 +56,7 @@ impl Families {
 
     /// The family that a line with this name belongs to: the one of this very name; else, without its suffix, the summary
     /// (`_sum`, `_count`) or histogram (`_bucket`, too) that has it; else a new one.
-    pub(super) fn find_or_add(&mut self, name: &str) -> &mut Family {
+    pub(super) fn find_or_add(&mut self, name: &str) -> &mut TextFamily {
         let at = self.find(name).or_else(|| self.find_whole(name)).unwrap_or_else(|| self.add(name));
         &mut self.families[at]
     }
@@ -91,7 +91,7 @@ impl Families {
         let (at, start) = (self.families.len(), self.names.len());
         self.names.push_str(name);
         let hash = self.hasher.hash_one(name);
-        self.families.push(Family { hash, name: (start, self.names.len()), kind: None, has_help: false });
+        self.families.push(TextFamily { hash, name: (start, self.names.len()), kind: None, has_help: false });
         let families = &self.families;
         self.index.insert_unique(hash, at, |at| families[*at].hash);
         at

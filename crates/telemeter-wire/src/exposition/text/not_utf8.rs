@@ -3,7 +3,7 @@
 use super::{is_blank, is_name_byte};
 use crate::{
     Error,
-    error::{Part, excerpt},
+    error::{TextPart, excerpt},
 };
 
 /// What is wrong with the sample line `line`, of which the byte at `bad` is not UTF-8. All else that may be wrong with it is
@@ -13,13 +13,13 @@ pub(super) fn sample(number: usize, line: &[u8], bad: usize) -> Error {
     Error::not_utf8("text format", Some(number), metric, part)
 }
 
-fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, Part) {
+fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, TextPart) {
     let mut at = line.iter().take_while(|byte| is_blank(**byte)).count();
     // A name goes on with what is not UTF-8: it is what was meant to be one.
     let end = skip_while(line, at, |byte| is_name_byte(byte) || byte >= 0x80);
     let mut metric = (end > at).then(|| &line[at..end]);
     if bad < end {
-        return (metric, Part::MetricName);
+        return (metric, TextPart::MetricName);
     }
     let mut found = None;
     at = skip_while(line, end, is_blank);
@@ -36,7 +36,7 @@ fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, Part) {
                 // A metric name, or what cannot be one.
                 metric = metric.or(Some(name));
                 if (at..name_end).contains(&bad) {
-                    return (metric, Part::MetricName);
+                    return (metric, TextPart::MetricName);
                 }
                 at = name_end.max(at + 1);
                 continue;
@@ -47,14 +47,14 @@ fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, Part) {
                 _ => skip_while(line, quote, |byte| !is_blank(byte) && !matches!(byte, b',' | b'}')),
             };
             if (at..name_end).contains(&bad) {
-                found = Some(Part::LabelName(excerpt(name)));
+                found = Some(TextPart::LabelName(excerpt(name)));
             } else if (name_end..value_end).contains(&bad) {
-                found = Some(Part::LabelValue(excerpt(name)));
+                found = Some(TextPart::LabelValue(excerpt(name)));
             }
             at = value_end.max(at + 1);
         }
     }
-    (metric, found.unwrap_or(Part::Elsewhere))
+    (metric, found.unwrap_or(TextPart::Elsewhere))
 }
 
 fn skip_while(line: &[u8], from: usize, skip: impl Fn(u8) -> bool) -> usize {

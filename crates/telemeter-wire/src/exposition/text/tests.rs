@@ -12,7 +12,7 @@ use crate::series::Arena;
 fn decoded(body: &str) -> Result<Vec<String>, Error> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(body.as_bytes(), &Limits::default(), &mut set)?;
+    decode(body.as_bytes(), &DecodeLimits::default(), &mut set)?;
     Ok(set
         .iter()
         .map(|series| {
@@ -41,14 +41,14 @@ fn check_refused(table: &[(&str, usize, &'static str)]) {
 #[test]
 fn holds_the_limits() {
     fn check(body: &str, what: &'static str, limit: usize) {
-        let limits = Limits {
+        let limits = DecodeLimits {
             series: 2,
             labels: 5,
             text_bytes: 1 << 20,
             labels_per_series: 3,
             label_name_bytes: 8,
             label_value_bytes: 6,
-            ..Limits::default()
+            ..DecodeLimits::default()
         };
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -74,7 +74,7 @@ fn writes_what_it_reads() {
                 # TYPE \"my.metric\" counter\n{\"my.metric\",\"a.b\"=\"c\"} 3\n";
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(body.as_bytes(), &Limits::default(), &mut set).expect("a body");
+    decode(body.as_bytes(), &DecodeLimits::default(), &mut set).expect("a body");
     assert_eq!(encoded(&set), body);
 }
 
@@ -99,7 +99,7 @@ proptest! {
         let text = encoded(&set);
         let again_arena = Arena::new();
         let mut again = SeriesSet::new_in(&again_arena);
-        decode(text.as_bytes(), &Limits::default(), &mut again).expect("our own text");
+        decode(text.as_bytes(), &DecodeLimits::default(), &mut again).expect("our own text");
         prop_assert_eq!(set.len(), again.len());
         for (one, other) in set.iter().zip(again.iter()) {
             prop_assert_eq!(one.labels, other.labels);
@@ -118,7 +118,7 @@ proptest! {
         let whole: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        let expected = decode(whole.as_bytes(), &Limits::default(), &mut set);
+        let expected = decode(whole.as_bytes(), &DecodeLimits::default(), &mut set);
         let mut parts = vec![String::new()];
         for (line, cut) in &lines {
             let part = parts.last_mut().expect("one");
@@ -128,9 +128,9 @@ proptest! {
                 parts.push(String::new());
             }
         }
-        let (other_arena, mut families) = (Arena::new(), Families::default());
+        let (other_arena, mut families) = (Arena::new(), TextFamilies::default());
         let mut other = SeriesSet::new_in(&other_arena);
-        let result = parts.iter().try_for_each(|part| decode_part(part.as_bytes(), &Limits::default(), &mut other, &mut families));
+        let result = parts.iter().try_for_each(|part| decode_part(part.as_bytes(), &DecodeLimits::default(), &mut other, &mut families));
         prop_assert_eq!(result, expected);
         prop_assert!(set.iter().eq(other.iter()));
     }
@@ -140,7 +140,7 @@ proptest! {
         body in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'"'), Just(b'{'), Just(b'\\'), Just(b'='), Just(0xff), Just(0xc3), b'a'..=b'c', any::<u8>()], 0..60)
     ) {
         let arena = Arena::new();
-        let _ = decode(&body, &Limits::default(), &mut SeriesSet::new_in(&arena));
+        let _ = decode(&body, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::{Contents, Keep, payload::references};
 use crate::{
-    error::{Error, Limits, ReferenceError},
-    protobuf::{Reader, Wire, expect},
+    error::{Error, DecodeLimits, ReferenceError},
+    protobuf::{FieldReader, Wire, expect},
     schema,
     series::{Encoded, Label, MetricType, Points, SeriesSet},
 };
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct Decoder<'s, 'a> {
     symbols: &'s [&'a str],
     pub(super) keep: Keep,
-    limits: &'s Limits,
+    limits: &'s DecodeLimits,
     /// How many series came before the one that is being decoded.
     pub index: usize,
     /// What was found so far.
@@ -24,7 +24,7 @@ pub(super) struct Decoder<'s, 'a> {
 
 /// What one series held.
 #[derive(Clone, Copy, Default)]
-struct Found {
+struct SeriesContents {
     samples: u32,
     histograms: u32,
     exemplars: u32,
@@ -38,7 +38,7 @@ struct Found {
 }
 
 impl<'s, 'a> Decoder<'s, 'a> {
-    pub(super) fn new(symbols: &'s [&'a str], keep: Keep, limits: &'s Limits) -> Self {
+    pub(super) fn new(symbols: &'s [&'a str], keep: Keep, limits: &'s DecodeLimits) -> Self {
         Self { symbols, keep, limits, index: 0, contents: Contents::default(), anew: Vec::new(), field: Vec::new() }
     }
 
@@ -46,8 +46,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
     pub(super) fn series(&mut self, message: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), Error> {
         self.limits.check_series(set.len())?;
         let mark = set.mark();
-        let (mut found, mut run, mut pending) = (Found { plain: true, ..Found::default() }, 0..0, None);
-        let mut reader = Reader::new(message);
+        let (mut found, mut run, mut pending) =
+            (SeriesContents { plain: true, ..SeriesContents::default() }, 0..0, None);
+        let mut reader = FieldReader::new(message);
         loop {
             let at = message.len() - reader.remaining();
             let Some((number, wire)) = reader.field()? else { break };
@@ -108,7 +109,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     #[inline]
     fn labels(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
         wire: Wire,
         mark: usize,
         pending: &mut Option<&'a str>,
@@ -126,7 +127,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     #[inline]
     pub(super) fn pairs(
         &self,
-        reader: &mut Reader<'_>,
+        reader: &mut FieldReader<'_>,
         wire: Wire,
         pending: &mut Option<&'a str>,
         mut take: impl FnMut(Label<'a>) -> Result<(), Error>,
@@ -166,8 +167,8 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
     /// Reads a sample; answers whether it goes on as it is.
     #[inline]
-    fn sample(&mut self, message: &[u8], found: &mut Found) -> Result<bool, Error> {
-        let (mut reader, mut timestamp_ms, mut same) = (Reader::new(message), 0, true);
+    fn sample(&mut self, message: &[u8], found: &mut SeriesContents) -> Result<bool, Error> {
+        let (mut reader, mut timestamp_ms, mut same) = (FieldReader::new(message), 0, true);
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => {
@@ -194,9 +195,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(same)
     }
 
-    fn histogram(&mut self, message: &[u8], found: &mut Found) -> Result<(), Error> {
+    fn histogram(&mut self, message: &[u8], found: &mut SeriesContents) -> Result<(), Error> {
         schema::check(message, schema::REMOTE_HISTOGRAM)?;
-        let (mut reader, mut timestamp_ms) = (Reader::new(message), 0);
+        let (mut reader, mut timestamp_ms) = (FieldReader::new(message), 0);
         while let Some((number, wire)) = reader.field()? {
             match number {
                 15 => {
@@ -217,9 +218,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
     }
 
     /// Checks an exemplar; [`put_exemplar`](Self::put_exemplar) writes it.
-    fn exemplar(&self, message: &'a [u8], found: &mut Found, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    fn exemplar(&self, message: &'a [u8], found: &mut SeriesContents, set: &mut SeriesSet<'a>) -> Result<(), Error> {
         let (mut labels, mut name) = (0, None);
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => self.pairs(&mut reader, wire, &mut name, |label| {
@@ -248,7 +249,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
 /// Reads the references of metadata. As protobuf has it, the last of a field counts, in this message or in a later one.
 fn metadata(message: &[u8], [help, unit]: &mut [u32; 2]) -> Result<(), Error> {
-    let (mut reader, mut kind) = (Reader::new(message), 0);
+    let (mut reader, mut kind) = (FieldReader::new(message), 0);
     while let Some((number, wire)) = reader.field()? {
         let into = match number {
             1 => &mut kind,

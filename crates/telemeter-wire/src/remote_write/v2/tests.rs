@@ -52,7 +52,7 @@ fn request(symbols: &[&str], series: &[Vec<u8>]) -> Vec<u8> {
 fn through(message: &[u8]) -> (Result<Contents, Error>, Vec<u8>) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let contents = decode(message, &Limits::default(), &mut set);
+    let contents = decode(message, &DecodeLimits::default(), &mut set);
     let mut out = Vec::new();
     remote_write::encode(&set, &mut out);
     (contents, out)
@@ -146,7 +146,7 @@ fn a_staleness_marker_and_any_other_nan_keep_their_bits() {
             request(&SYMBOLS, &[[packed(&[1, 2]), sample(&[double(1, f64::from_bits(bits)), varint(2, 7)])].concat()]);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        decode(&message, &Limits::default(), &mut set).expect("a request");
+        decode(&message, &DecodeLimits::default(), &mut set).expect("a request");
         let samples: Vec<Sample> = set.at(0).samples().collect();
         assert_eq!(samples[0].value.to_bits(), bits);
     }
@@ -157,7 +157,7 @@ fn labels_are_borrowed_from_the_body() {
     let message = request(&SYMBOLS, &[[packed(&[1, 2, 3, 4]), plain_sample()].concat()]);
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(&message, &Limits::default(), &mut set).expect("a request");
+    decode(&message, &DecodeLimits::default(), &mut set).expect("a request");
     let within = |text: &[u8]| message.as_ptr_range().contains(&text.as_ptr());
     for label in set.at(0).labels {
         assert!(within(label.name.as_bytes()) && within(label.value.as_bytes()), "{label:?}");
@@ -211,7 +211,7 @@ fn a_series_with_bad_references_may_go_alone() {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let mut refused = Vec::new();
-    let contents = decode_partial(&message, &Limits::default(), &mut set, &mut |error| refused.push(error));
+    let contents = decode_partial(&message, &DecodeLimits::default(), &mut set, &mut |error| refused.push(error));
     assert_eq!(contents, Ok(Contents { samples: 2, ..Contents::default() }));
     assert_eq!(set.len(), 2);
     assert_eq!(Contents::of(&set.at(0).points), Contents { samples: 1, ..Contents::default() });
@@ -222,7 +222,7 @@ fn a_series_with_bad_references_may_go_alone() {
     assert_eq!(out, expected(&[plain_sample()]).repeat(2));
     // What is wrong with all of it stays an error.
     let message = request(&["up"], &series);
-    let decoded = decode_partial(&message, &Limits::default(), &mut SeriesSet::new_in(&arena), &mut |_| {
+    let decoded = decode_partial(&message, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena), &mut |_| {
         panic!("no series is to blame")
     });
     assert!(matches!(decoded, Err(Error::Reference(ReferenceError::FirstSymbol { .. }))), "{decoded:?}");
@@ -240,19 +240,19 @@ fn a_request_is_held_to_the_limits() {
     let exemplar = field(4, &packed(&[5, 6]));
     let series = [packed(&[1, 2, 3, 4]), plain_sample(), exemplar].concat();
     let message = request(&SYMBOLS, &[series.clone(), series]);
-    let check = |limits: Limits, expected: Result<(), Error>| {
+    let check = |limits: DecodeLimits, expected: Result<(), Error>| {
         let arena = Arena::new();
         let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
         assert_eq!(decoded.map(drop), expected);
     };
-    let (limits, over) = (Limits::default, |what, limit| Err(Error::Limit { what, limit }));
-    check(Limits { symbols: 7, labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
-    check(Limits { symbols: 6, ..limits() }, over("symbols", 6));
-    check(Limits { series: 1, ..limits() }, over("series", 1));
-    check(Limits { labels: 3, ..limits() }, over("labels", 3));
-    check(Limits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
-    check(Limits { label_name_bytes: 7, ..limits() }, over("bytes in a label name", 7));
-    check(Limits { label_value_bytes: 1, ..limits() }, over("bytes in a label value", 1));
+    let (limits, over) = (DecodeLimits::default, |what, limit| Err(Error::Limit { what, limit }));
+    check(DecodeLimits { symbols: 7, labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
+    check(DecodeLimits { symbols: 6, ..limits() }, over("symbols", 6));
+    check(DecodeLimits { series: 1, ..limits() }, over("series", 1));
+    check(DecodeLimits { labels: 3, ..limits() }, over("labels", 3));
+    check(DecodeLimits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
+    check(DecodeLimits { label_name_bytes: 7, ..limits() }, over("bytes in a label name", 7));
+    check(DecodeLimits { label_value_bytes: 1, ..limits() }, over("bytes in a label value", 1));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_text_counts_as_often_as_it_is_referenced() {
     let many: Vec<_> = (0..100).map(|_| series(&[1, 2])).collect();
     let message = request(&["", "a", &long], &many);
     let arena = Arena::new();
-    let limits = Limits { text_bytes: 50_000, ..Limits::default() };
+    let limits = DecodeLimits { text_bytes: 50_000, ..DecodeLimits::default() };
     let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
     assert_eq!(decoded, Err(Error::Limit { what: "bytes in all labels", limit: 50_000 }));
     // In exemplars, too.
@@ -278,14 +278,14 @@ fn a_used_arena_holds_nothing_of_the_request_before() {
     for symbols in [&SYMBOLS[..], &["", "__name__", "down"]] {
         let message = request(symbols, &[[packed(&[1, 2]), plain_sample()].concat()]);
         let mut set = SeriesSet::new_in(&arena);
-        decode(&message, &Limits::default(), &mut set).expect("a request");
+        decode(&message, &DecodeLimits::default(), &mut set).expect("a request");
         assert_eq!((set.len(), set.at(0).name()), (1, symbols[2]));
         drop(set);
         arena.reset();
     }
     let bad = request(&SYMBOLS, &[packed(&[1, 99])]);
-    assert!(decode(&bad, &Limits::default(), &mut SeriesSet::new_in(&arena)).is_err());
+    assert!(decode(&bad, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena)).is_err());
     let short = request(&["", "__name__"], &[[packed(&[1, 2]), plain_sample()].concat()]);
-    let decoded = decode(&short, &Limits::default(), &mut SeriesSet::new_in(&arena));
+    let decoded = decode(&short, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena));
     assert!(matches!(decoded, Err(Error::Reference(ReferenceError::OutOfRange { symbols: 2, .. }))), "{decoded:?}");
 }

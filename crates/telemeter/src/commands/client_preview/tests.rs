@@ -6,7 +6,7 @@ use telemeter_http::listen;
 
 use super::*;
 use crate::{
-    commands::{Request, of_client},
+    commands::{CommandLine, of_client},
     flags::Program,
 };
 
@@ -27,9 +27,9 @@ const RULES: [&str; 4] =
     ["--label=region=eu", "--anonymize-labels=instance,pod", "--anonymize-salt=a-salt", "--limit-bytes=5000"];
 
 /// A Prometheus, or what stands in its place: answers every request with the same metrics.
-struct Source(SocketAddr);
+struct FakeSource(SocketAddr);
 
-impl Source {
+impl FakeSource {
     async fn of(scrape: &str) -> Self {
         let now_ms = Clock::system().now_ms();
         let body = scrape.replace("NOW", &now_ms.to_string());
@@ -37,7 +37,7 @@ impl Source {
         let listener = listen::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/federate", get(answer));
-        tokio::spawn(listen::serve(listener, router, listen::Limits::default(), std::future::pending()));
+        tokio::spawn(listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()));
         Self(address)
     }
 
@@ -45,8 +45,8 @@ impl Source {
     async fn preview(&self, flags: &[&str]) -> (Result<ExitCode, String>, String) {
         let from = format!("--from=http://user:hunter2@{}", self.0);
         let argv = ["telemeter-client", "preview", &from].into_iter().chain(flags.iter().copied());
-        let request = Request::parse(Some(Program::Client), of_client, argv.map(Into::into)).unwrap();
-        let Request::Command(command) = request else { panic!("{flags:?} is no command") };
+        let request = CommandLine::parse(Some(Program::Client), of_client, argv.map(Into::into)).unwrap();
+        let CommandLine::Command(command) = request else { panic!("{flags:?} is no command") };
         let (mut printer, written) = Printer::to_memory(None, false);
         let ended = command.run(&mut printer).await.map_err(|failure| failure.to_string());
         // How well it is compressed depends on the time in it.
@@ -87,7 +87,7 @@ fn timeless(text: &str) -> String {
 }
 
 /// What the command prints, without the breaks of its lines.
-async fn flowing(source: &Source, flags: &[&str]) -> String {
+async fn flowing(source: &FakeSource, flags: &[&str]) -> String {
     source.preview(flags).await.1.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -97,7 +97,7 @@ fn flags(more: &[&'static str]) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn what_would_leave_is_a_table_by_metric() {
-    let source = Source::of(&scrape()).await;
+    let source = FakeSource::of(&scrape()).await;
     let (ended, text) = source.preview(&flags(&[])).await;
     assert_eq!(ended, Ok(ExitCode::SUCCESS));
     golden("table.txt", &text);
@@ -107,7 +107,7 @@ async fn what_would_leave_is_a_table_by_metric() {
 
 #[tokio::test]
 async fn the_exposition_is_what_an_upload_holds() {
-    let source = Source::of(&scrape()).await;
+    let source = FakeSource::of(&scrape()).await;
     let (ended, text) = source.preview(&flags(&["-o", "text"])).await;
     assert_eq!(ended, Ok(ExitCode::SUCCESS));
     golden("text.txt", &timeless(&text));
@@ -118,7 +118,7 @@ async fn the_exposition_is_what_an_upload_holds() {
 async fn json_is_what_diff_reads() {
     let directory = tempfile::tempdir().unwrap();
     let earlier = directory.path().join("earlier.json");
-    let source = Source::of(&scrape()).await;
+    let source = FakeSource::of(&scrape()).await;
     let (ended, json) = source.preview(&flags(&["-o", "json"])).await;
     assert_eq!(ended, Ok(ExitCode::SUCCESS));
     golden("preview.json", &json);
@@ -134,7 +134,7 @@ async fn json_is_what_diff_reads() {
         .replace("old{instance=\"\"} 1 1000", "old{instance=\"\",pod=\"x\"} 1 NOW")
         .replace("cluster_version{channel=\"stable\",", "cluster_version{");
     let later: String = later.lines().filter(|line| !line.contains("queue_depth")).map(|l| format!("{l}\n")).collect();
-    let source = Source::of(&later).await;
+    let source = FakeSource::of(&later).await;
     let mut changed = flags(&[diff]);
     changed.retain(|flag| !flag.starts_with("--anonymize-labels"));
     changed.push("--anonymize-labels=pod,code");
@@ -153,7 +153,7 @@ async fn json_is_what_diff_reads() {
 
 #[tokio::test]
 async fn warnings_fail_where_a_script_asks_for_it() {
-    let source = Source::of("up{instance=\"10.0.0.7:80\",job=\"a\"} 1 NOW\n").await;
+    let source = FakeSource::of("up{instance=\"10.0.0.7:80\",job=\"a\"} 1 NOW\n").await;
     let (ended, text) = source.preview(&["--match=up", "--fail-on-warning"]).await;
     assert_eq!(ended, Ok(ExitCode::FAILURE), "{text}");
     assert!(text.contains("! label instance names a machine and leaves in clear (\"10.0.0.7:80\"): up\n"), "{text}");
@@ -167,7 +167,7 @@ async fn warnings_fail_where_a_script_asks_for_it() {
 
 #[tokio::test]
 async fn it_says_why_nothing_would_be_sent_and_what_nobody_asked_for() {
-    let source = Source::of("down 1 NOW\nup 1\n").await;
+    let source = FakeSource::of("down 1 NOW\nup 1\n").await;
     let text = flowing(&source, &["--match=none"]).await;
     assert!(
         text.contains("! nothing would be sent: nothing matched: no selector of --match names any of the 2"),
@@ -187,14 +187,14 @@ async fn it_says_why_nothing_would_be_sent_and_what_nobody_asked_for() {
 
 #[tokio::test]
 async fn a_selector_that_an_external_label_hides_is_found() {
-    let source = Source::of("up{job=\"a\",team=\"x\"} 1 NOW\n").await;
+    let source = FakeSource::of("up{job=\"a\",team=\"x\"} 1 NOW\n").await;
     let text = flowing(&source, &["--match=up{team!=\"x\"}"]).await;
     assert!(text.contains("asked for by up{team!=\"x\"} labels:") && !text.contains("matched nothing"), "{text}");
 }
 
 #[tokio::test]
 async fn the_server_is_asked_for_its_labels_only_where_it_is_told_to() {
-    let source = Source::of("up{job=\"a\"} 1 NOW\n").await;
+    let source = FakeSource::of("up{job=\"a\"} 1 NOW\n").await;
     let tokens = axum::routing::post(|| async {
         serde_json::json!({
             "version": 1, "token": "t", "expiresInSeconds": 60, "labels": {"_id": "c1", "account": "me@vendor.example"}
@@ -204,7 +204,7 @@ async fn the_server_is_asked_for_its_labels_only_where_it_is_told_to() {
     let listener = listen::bind("127.0.0.1:0").await.unwrap();
     let to = format!("--to=http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/authorize", tokens);
-    tokio::spawn(listen::serve(listener, router, listen::Limits::default(), std::future::pending()));
+    tokio::spawn(listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()));
 
     let (_, text) = source.preview(&["--match=up", "-o", "text"]).await;
     assert_eq!(timeless(&text), "# TYPE up untyped\nup{_id=\"<set by the server>\",job=\"a\"} 1 NOW\n");
@@ -218,7 +218,7 @@ async fn the_server_is_asked_for_its_labels_only_where_it_is_told_to() {
 
 #[tokio::test]
 async fn what_cannot_be_done_is_an_error() {
-    let source = Source::of("not metrics").await;
+    let source = FakeSource::of("not metrics").await;
     let (ended, text) = source.preview(&["--match=up"]).await;
     assert!(ended.unwrap_err().contains("cannot be read") && text.is_empty(), "{text}");
     let (ended, _) = source.preview(&["--match=up", "-o", "text", "--diff=x"]).await;

@@ -2,7 +2,9 @@
 
 use std::{io, path::Path};
 
-use telemeter_client::preview::{Change, Diff, LabelUse, LeftOutMetrics, Metric, PLACEHOLDER, Preview, Warning};
+use telemeter_client::preview::{
+    Diff, LabelUse, LeftOutMetrics, MetricChange, PLACEHOLDER, Preview, PreviewMetric, Warning,
+};
 
 use crate::output::{Printer, Tone, human};
 
@@ -86,7 +88,7 @@ pub(super) fn diff(earlier: &Path, diff: &Diff, now: &Preview, printer: &mut Pri
 }
 
 /// What stands below the row of a metric.
-fn details(metric: &Metric, preview: &Preview, printer: &mut Printer) -> io::Result<()> {
+fn details(metric: &PreviewMetric, preview: &Preview, printer: &mut Printer) -> io::Result<()> {
     if let Some(old) = &metric.scraped_as {
         paragraph(&format!("scraped as {old}"), 2, printer)?;
     }
@@ -196,9 +198,16 @@ fn label(label: &LabelUse) -> String {
     format!("{}{GLUE}{}{hashed}", label.name, count(label.values))
 }
 
-fn changes(change: &Change) -> Vec<String> {
-    let Change { series: [old, now], new_labels, gone_labels, no_longer_anonymized, newly_anonymized, values, .. } =
-        change;
+fn changes(change: &MetricChange) -> Vec<String> {
+    let MetricChange {
+        series: [old, now],
+        new_labels,
+        gone_labels,
+        no_longer_anonymized,
+        newly_anonymized,
+        values,
+        ..
+    } = change;
     let mut words = Vec::new();
     if old != now {
         words.push(format!("{}, before {}", series(*now), count(*old)));

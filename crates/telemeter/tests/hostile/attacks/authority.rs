@@ -5,28 +5,28 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::task::JoinSet;
 
-use super::{Arena, Faults, Tally};
+use super::{AttackContext, AttackTally, Faults};
 use crate::{
-    call::Connection,
+    call::CallConnection,
     neighbours::HOSTILE,
     payload::{self, GOOD_TOKEN},
 };
 
 /// New clusters, while the authority answers nobody.
-pub(crate) async fn new_callers_while_it_hangs(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn new_callers_while_it_hangs(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.hangs.lock() = true;
     let count = arena.number(600, 300);
     ask(&arena, count, |number| (GOOD_TOKEN.to_owned(), format!("{HOSTILE}-{number}"))).await
 }
 
 /// Tokens of strangers, all different, about which the authority takes its time.
-pub(crate) async fn strangers(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn strangers(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.refuses_after.lock() = Duration::from_secs(10);
     let count = arena.number(600, 300);
     ask(&arena, count, |number| (format!("bad-{number}"), format!("{HOSTILE}-{number}"))).await
 }
 
-async fn ask(arena: &Arc<Arena>, count: usize, who: fn(usize) -> (String, String)) -> Faults {
+async fn ask(arena: &Arc<AttackContext>, count: usize, who: fn(usize) -> (String, String)) -> Faults {
     let mut callers = JoinSet::new();
     for number in 0..count {
         let arena = arena.clone();
@@ -44,23 +44,23 @@ async fn ask(arena: &Arc<Arena>, count: usize, who: fn(usize) -> (String, String
     Faults::new()
 }
 
-async fn send(arena: &Arena, number: usize, request: hyper::Request<http_body_util::Full<bytes::Bytes>>) {
+async fn send(arena: &AttackContext, number: usize, request: hyper::Request<http_body_util::Full<bytes::Bytes>>) {
     arena.pace.wait().await;
     let sent = async {
-        let mut connection = Connection::open(&arena.external, arena.source(number)).await?;
-        Tally::add(&arena.tally.opened);
+        let mut connection = CallConnection::open(&arena.external, arena.source(number)).await?;
+        AttackTally::add(&arena.tally.opened);
         connection.send(request).await
     };
     match tokio::time::timeout_at(arena.until.into(), sent).await {
         Ok(Ok(answer)) => arena.tally.answered(answer.status.as_u16()),
-        Ok(Err(_closed)) => Tally::add(&arena.tally.closed),
+        Ok(Err(_closed)) => AttackTally::add(&arena.tally.closed),
         Err(_over) => {}
     }
 }
 
 /// One composite token in many spellings. The authority is to be asked about it once, or a few times, whatever it looks
 /// like.
-pub(crate) async fn spellings(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn spellings(arena: Arc<AttackContext>) -> Faults {
     const MAX_QUESTIONS: u64 = 20;
     const CLUSTER: &str = "hostile-0";
     let (total, connections) = (arena.number(120_000, 10_000), 16);
@@ -79,14 +79,14 @@ pub(crate) async fn spellings(arena: Arc<Arena>) -> Faults {
                 let request = payload::receive_with(&BASE64_STANDARD.encode(json), CLUSTER);
                 if kept.is_none() {
                     arena.pace.wait().await;
-                    kept = Connection::open(&arena.external, arena.source(number)).await.ok();
-                    Tally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
+                    kept = CallConnection::open(&arena.external, arena.source(number)).await.ok();
+                    AttackTally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
                 }
                 let Some(connection) = &mut kept else { continue };
                 match connection.send(request).await {
                     Ok(answer) => arena.tally.answered(answer.status.as_u16()),
                     Err(_closed) => {
-                        Tally::add(&arena.tally.closed);
+                        AttackTally::add(&arena.tally.closed);
                         kept = None;
                     }
                 }

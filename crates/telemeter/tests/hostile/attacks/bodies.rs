@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Arena, Faults, Tally, hold, status};
+use super::{AttackContext, AttackTally, Faults, hold, status};
 use crate::{
     neighbours::HOSTILE,
     payload::{self, GOOD_TOKEN, composite_token},
@@ -21,36 +21,40 @@ use crate::{
 const MIB: usize = 1 << 20;
 
 /// One byte, and no more, of bodies of one token.
-pub(crate) async fn one_byte_of_one_token(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn one_byte_of_one_token(arena: Arc<AttackContext>) -> Faults {
     let opening = Bytes::from([payload::head("/upload", &arena.token, 1000), b"u".to_vec()].concat());
     hold(&arena, arena.number(8300, 600), Arc::new(move |_| vec![opening.clone()])).await;
     Faults::new()
 }
 
 /// One byte of a form, of callers whom nobody knows.
-pub(crate) async fn one_byte_forms(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn one_byte_forms(arena: Arc<AttackContext>) -> Faults {
     let opening = Bytes::from([payload::head("/authorize", "anything", 100), b"i".to_vec()].concat());
     hold(&arena, arena.number(8300, 600), Arc::new(move |_| vec![opening.clone()])).await;
     Faults::new()
 }
 
 /// Bodies of 1 MiB of one cluster, but for their last byte.
-pub(crate) async fn stalled_of_one_cluster(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn stalled_of_one_cluster(arena: Arc<AttackContext>) -> Faults {
     stalled(&arena, arena.number(700, 150), |_| composite_token(GOOD_TOKEN, "hostile-0")).await
 }
 
 /// The same, each of a cluster of its own.
-pub(crate) async fn stalled_of_many_clusters(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn stalled_of_many_clusters(arena: Arc<AttackContext>) -> Faults {
     stalled(&arena, arena.number(400, 150), |at| composite_token(GOOD_TOKEN, &format!("{HOSTILE}-{at}"))).await
 }
 
 /// Bodies of 1 MiB that nobody reads, since the authority takes its time about their token.
-pub(crate) async fn unread_while_the_authority_is_slow(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn unread_while_the_authority_is_slow(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.refuses_after.lock() = Duration::from_secs(15);
     stalled(&arena, arena.number(784, 200), |_| composite_token("bad", "hostile-0")).await
 }
 
-async fn stalled(arena: &Arc<Arena>, count: usize, token: impl Fn(usize) -> String + Send + Sync + 'static) -> Faults {
+async fn stalled(
+    arena: &Arc<AttackContext>,
+    count: usize,
+    token: impl Fn(usize) -> String + Send + Sync + 'static,
+) -> Faults {
     let body = Bytes::from(vec![b'x'; MIB - 1]);
     let opening = move |at: usize| vec![payload::head("/metrics/v1/receive", &token(at), MIB).into(), body.clone()];
     hold(arena, count, Arc::new(opening)).await;
@@ -58,7 +62,7 @@ async fn stalled(arena: &Arc<Arena>, count: usize, token: impl Fn(usize) -> Stri
 }
 
 /// Bodies that drip at 10 bytes a second. Each has to be over soon after its first 5 s.
-pub(crate) async fn dripping(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn dripping(arena: Arc<AttackContext>) -> Faults {
     const PATIENCE: Duration = Duration::from_secs(9);
     let mut drips = JoinSet::new();
     for number in 0..arena.number(400, 100) {
@@ -87,7 +91,7 @@ pub(crate) async fn dripping(arena: Arc<Arena>) -> Faults {
                     let left = arena.until.saturating_duration_since(Instant::now());
                     match timeout(PATIENCE.min(left), answer).await {
                         Ok(read) => {
-                            Tally::add(&arena.tally.closed);
+                            AttackTally::add(&arena.tally.closed);
                             let told = status(&bytes[..read.unwrap_or(0)]);
                             told.iter().for_each(|status| arena.tally.answered(*status));
                             if told.is_some_and(|status| status != 503) {

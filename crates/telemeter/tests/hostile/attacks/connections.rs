@@ -8,16 +8,16 @@ use std::{
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::timeout};
 
-use super::{Arena, Faults, Tally, hold};
+use super::{AttackContext, AttackTally, Faults, hold};
 
 /// Connections that say nothing.
-pub(crate) async fn silent(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn silent(arena: Arc<AttackContext>) -> Faults {
     hold(&arena, 1100, Arc::new(|_| Vec::new())).await;
     Faults::new()
 }
 
 /// Half a header each: more than a server takes, and a little less.
-pub(crate) async fn half_headers(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn half_headers(arena: Arc<AttackContext>) -> Faults {
     let header = |bytes: usize| {
         let text = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}", "x".repeat(bytes));
         Bytes::from(text)
@@ -29,7 +29,7 @@ pub(crate) async fn half_headers(arena: Arc<Arena>) -> Faults {
 }
 
 /// 40 requests one behind the other with headers of 6 KB each, whose answers are read; then nothing.
-pub(crate) async fn pipelined_long_headers(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn pipelined_long_headers(arena: Arc<AttackContext>) -> Faults {
     let request = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}\r\n\r\n", "x".repeat(6000));
     let requests = Bytes::from(request.repeat(40));
     hold(&arena, arena.number(3000, 150), Arc::new(move |_| vec![requests.clone()])).await;
@@ -37,7 +37,7 @@ pub(crate) async fn pipelined_long_headers(arena: Arc<Arena>) -> Faults {
 }
 
 /// Requests one behind the other, whose answers are not read. Each connection has to be closed within the deadline.
-pub(crate) async fn pipelining(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn pipelining(arena: Arc<AttackContext>) -> Faults {
     /// 10 s for an answer to be read, and what a busy machine needs beyond.
     const PATIENCE: Duration = Duration::from_secs(15);
     let requests = Bytes::from("GET / HTTP/1.1\r\nhost: telemeter\r\n\r\n".repeat(1000));
@@ -47,7 +47,7 @@ pub(crate) async fn pipelining(arena: Arc<Arena>) -> Faults {
         connections.spawn(async move {
             arena.pace.wait().await;
             let mut stream = arena.external.connect_narrow(arena.source(number)).await.ok()?;
-            Tally::add(&arena.tally.opened);
+            AttackTally::add(&arena.tally.opened);
             // Until nothing more is taken: then answers stand in the way.
             while let Ok(Ok(())) = timeout(Duration::from_secs(1), stream.write_all(&requests)).await {}
             let stuck = Instant::now();
@@ -55,7 +55,7 @@ pub(crate) async fn pipelining(arena: Arc<Arena>) -> Faults {
             while stuck.elapsed() < PATIENCE && !arena.is_over() {
                 match timeout(Duration::from_millis(200), stream.write_all(b"G")).await {
                     Ok(Err(_closed)) => {
-                        Tally::add(&arena.tally.closed);
+                        AttackTally::add(&arena.tally.closed);
                         return None;
                     }
                     Ok(Ok(())) => tokio::time::sleep(Duration::from_millis(200)).await,

@@ -4,26 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use super::{Arena, Faults, Tally};
+use super::{AttackContext, AttackTally, Faults};
 use crate::{
-    call::Connection,
+    call::CallConnection,
     payload::{self, GOOD_TOKEN},
 };
 
 /// On many connections, as fast as the answers come, but for a pause.
-pub(crate) async fn flood(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn flood(arena: Arc<AttackContext>) -> Faults {
     let (count, pause) = if arena.full { (3500, Duration::from_secs(2)) } else { (200, Duration::from_millis(250)) };
     send(&arena, count, pause).await;
     Faults::new()
 }
 
 /// So often that most honest requests would be joined with one of these.
-pub(crate) async fn steady(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn steady(arena: Arc<AttackContext>) -> Faults {
     send(&arena, 100, Duration::from_millis(100)).await;
     Faults::new()
 }
 
-async fn send(arena: &Arc<Arena>, connections: usize, pause: Duration) {
+async fn send(arena: &Arc<AttackContext>, connections: usize, pause: Duration) {
     let mut senders = JoinSet::new();
     for number in 0..connections {
         let arena = arena.clone();
@@ -32,8 +32,8 @@ async fn send(arena: &Arc<Arena>, connections: usize, pause: Duration) {
             while !arena.is_over() {
                 if kept.is_none() {
                     arena.pace.wait().await;
-                    kept = Connection::open(&arena.external, arena.source(number)).await.ok();
-                    Tally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
+                    kept = CallConnection::open(&arena.external, arena.source(number)).await.ok();
+                    AttackTally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
                 }
                 if let Some(connection) = &mut kept {
                     let request = payload::receive(GOOD_TOKEN, "hostile-0");
@@ -41,7 +41,7 @@ async fn send(arena: &Arc<Arena>, connections: usize, pause: Duration) {
                     match answer {
                         Ok(Ok(answer)) => arena.tally.answered(answer.status.as_u16()),
                         Ok(Err(_closed)) => {
-                            Tally::add(&arena.tally.closed);
+                            AttackTally::add(&arena.tally.closed);
                             kept = None;
                         }
                         Err(_over) => return,

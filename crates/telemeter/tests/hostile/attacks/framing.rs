@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Arena, Faults, Tally, status};
+use super::{AttackContext, AttackTally, Faults, status};
 
 /// Longer than all deadlines of a body.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -24,7 +24,7 @@ fn bodies() -> [(&'static str, Vec<u8>); 5] {
 }
 
 /// All of them again and again.
-pub(crate) async fn broken(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn broken(arena: Arc<AttackContext>) -> Faults {
     let mut senders = JoinSet::new();
     for number in 0..arena.number(40, 10) {
         let arena = arena.clone();
@@ -59,7 +59,7 @@ pub(crate) async fn broken(arena: Arc<Arena>) -> Faults {
                     };
                     match timeout(PATIENCE, both).await {
                         Ok(answer) => {
-                            Tally::add(&arena.tally.closed);
+                            AttackTally::add(&arena.tally.closed);
                             let status = status(&answer);
                             status.iter().for_each(|status| arena.tally.answered(*status));
                             told.entry(name).or_default().push(status);

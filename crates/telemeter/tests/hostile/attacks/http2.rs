@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Arena, Faults, hold};
+use super::{AttackContext, Faults, hold};
 
 const STREAMS: usize = 250;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -18,7 +18,7 @@ const REMEMBERED: u8 = 0x40;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
 /// One byte on each of 250 streams, and no more.
-pub(crate) async fn one_byte_a_stream(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn one_byte_a_stream(arena: Arc<AttackContext>) -> Faults {
     let mut opening = PREFACE.to_vec();
     frame(&mut opening, SETTINGS, 0, 0, &[]);
     let mut headers = vec![0x83, 0x87]; // POST, https
@@ -36,7 +36,7 @@ pub(crate) async fn one_byte_a_stream(arena: Arc<Arena>) -> Faults {
 }
 
 /// `GET /` on each of 250 streams, and no window for an answer.
-pub(crate) async fn no_window(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn no_window(arena: Arc<AttackContext>) -> Faults {
     let mut opening = PREFACE.to_vec();
     frame(&mut opening, SETTINGS, 0, 0, &[&INITIAL_WINDOW_SIZE[..], &0_u32.to_be_bytes()].concat());
     let mut headers = vec![0x82, 0x84, 0x87]; // GET, /, https
@@ -50,7 +50,7 @@ pub(crate) async fn no_window(arena: Arc<Arena>) -> Faults {
 }
 
 /// Headers that fill a buffer, with a path of a few bytes that is to be remembered until the connection ends.
-pub(crate) async fn headers_to_remember(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn headers_to_remember(arena: Arc<AttackContext>) -> Faults {
     /// The table has 4,096 bytes, and takes 41 for each of these paths.
     const PATHS: usize = 99;
     let mut opening = PREFACE.to_vec();

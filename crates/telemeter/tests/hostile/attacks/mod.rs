@@ -28,15 +28,15 @@ use tokio::{
 };
 
 use crate::{
-    call::{Endpoint, Stream},
-    neighbours::Authority,
+    call::{CallStream, Endpoint},
+    neighbours::OneTokenAuthority,
 };
 
 /// A connection that was closed, or not let in, is not opened again at once.
 const BACKOFF: Duration = Duration::from_millis(500);
 
 /// What an attack knows of the server and of what stands around it.
-pub(crate) struct Arena {
+pub(crate) struct AttackContext {
     /// The numbers that the faults were found with, else smaller ones.
     pub(crate) full: bool,
     /// Connections that this process can have open, beside those of honest callers and neighbours.
@@ -46,17 +46,17 @@ pub(crate) struct Arena {
     pub(crate) internal: Endpoint,
     /// A good token of a hostile cluster, for /upload.
     pub(crate) token: String,
-    pub(crate) authority: Arc<Authority>,
+    pub(crate) authority: Arc<OneTokenAuthority>,
     /// The server's, to be replaced.
     pub(crate) whitelist: PathBuf,
     /// Addresses that attackers come from.
     pub(crate) sources: Vec<Ipv4Addr>,
     pub(crate) until: Instant,
-    pub(crate) tally: Tally,
-    pub(crate) pace: Pace,
+    pub(crate) tally: AttackTally,
+    pub(crate) pace: ConnectionRate,
 }
 
-impl Arena {
+impl AttackContext {
     pub(crate) fn number(&self, full: usize, short: usize) -> usize {
         if self.full { full.min(self.max_connections) } else { short }
     }
@@ -70,18 +70,18 @@ impl Arena {
     }
 
     /// A connection, when it is its turn; `None` where it was not let in, or all is over.
-    pub(crate) async fn connect(&self, number: usize) -> Option<Box<dyn Stream>> {
+    pub(crate) async fn connect(&self, number: usize) -> Option<Box<dyn CallStream>> {
         self.pace.wait().await;
         if self.is_over() {
             return None;
         }
         match self.external.connect(self.source(number)).await {
             Ok(stream) => {
-                Tally::add(&self.tally.opened);
+                AttackTally::add(&self.tally.opened);
                 Some(stream)
             }
             Err(_refused) => {
-                Tally::add(&self.tally.refused);
+                AttackTally::add(&self.tally.refused);
                 None
             }
         }
@@ -94,12 +94,12 @@ impl Arena {
 }
 
 /// New connections come at a steady rate.
-pub(crate) struct Pace {
+pub(crate) struct ConnectionRate {
     period: Duration,
     next: Mutex<Instant>,
 }
 
-impl Pace {
+impl ConnectionRate {
     pub(crate) fn new(per_second: u32) -> Self {
         Self { period: Duration::from_secs(1) / per_second, next: Mutex::new(Instant::now()) }
     }
@@ -117,7 +117,7 @@ impl Pace {
 
 /// What became of the attackers' connections.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct AttackTally {
     pub(crate) opened: AtomicU64,
     /// Not let in.
     pub(crate) refused: AtomicU64,
@@ -127,7 +127,7 @@ pub(crate) struct Tally {
     pub(crate) answers: [AtomicU64; 5],
 }
 
-impl Tally {
+impl AttackTally {
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -144,7 +144,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for AttackTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         write!(f, "{} connections, {} not let in, {} closed", of(&self.opened), of(&self.refused), of(&self.closed))?;
@@ -160,7 +160,7 @@ impl fmt::Display for Tally {
 pub(crate) type Opening = Arc<dyn Fn(usize) -> Vec<Bytes> + Send + Sync>;
 
 /// Keeps so many connections that have sent their opening and wait; one that is closed is opened again.
-pub(crate) async fn hold(arena: &Arc<Arena>, count: usize, opening: Opening) {
+pub(crate) async fn hold(arena: &Arc<AttackContext>, count: usize, opening: Opening) {
     let mut connections = JoinSet::new();
     for number in 0..count {
         let (arena, opening) = (arena.clone(), opening.clone());
@@ -177,7 +177,7 @@ pub(crate) async fn hold(arena: &Arc<Arena>, count: usize, opening: Opening) {
 }
 
 /// Sends the opening, and reads what is answered until the server closes or all is over.
-async fn hold_one(arena: &Arena, stream: Box<dyn Stream>, opening: Vec<Bytes>) {
+async fn hold_one(arena: &AttackContext, stream: Box<dyn CallStream>, opening: Vec<Bytes>) {
     let (mut from, mut to) = tokio::io::split(stream);
     let writing = async {
         for part in opening {
@@ -198,7 +198,7 @@ async fn hold_one(arena: &Arena, stream: Box<dyn Stream>, opening: Vec<Bytes>) {
                 arena.tally.answered(status);
             }
         }
-        Tally::add(&arena.tally.closed);
+        AttackTally::add(&arena.tally.closed);
     };
     let both = async {
         tokio::select! {

@@ -15,14 +15,14 @@ use http_body_util::Full;
 use hyper::Request;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Arena, Faults, Tally};
+use super::{AttackContext, AttackTally, Faults};
 use crate::{
-    call::{self, Connection},
+    call::{self, CallConnection},
     payload,
 };
 
 /// Requests that are refused, each with its line in the log.
-pub(crate) async fn refused_requests(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn refused_requests(arena: Arc<AttackContext>) -> Faults {
     let mut senders = JoinSet::new();
     for number in 0..8 {
         let arena = arena.clone();
@@ -30,8 +30,8 @@ pub(crate) async fn refused_requests(arena: Arc<Arena>) -> Faults {
             let mut kept = None;
             while !arena.is_over() {
                 if kept.is_none() {
-                    kept = Connection::open(&arena.external, arena.source(number)).await.ok();
-                    Tally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
+                    kept = CallConnection::open(&arena.external, arena.source(number)).await.ok();
+                    AttackTally::add(if kept.is_some() { &arena.tally.opened } else { &arena.tally.refused });
                 }
                 if let Some(connection) = &mut kept {
                     let request = payload::upload_of(&arena.token, Bytes::from_static(b"this is no exposition\n"));
@@ -53,7 +53,7 @@ pub(crate) async fn refused_requests(arena: Arc<Arena>) -> Faults {
 type Make = fn(&Path);
 
 /// Reloads while `--whitelist-file` is a FIFO, a directory, or has no end. Each is refused at once.
-pub(crate) async fn files_that_are_none(arena: Arc<Arena>) -> Faults {
+pub(crate) async fn files_that_are_none(arena: Arc<AttackContext>) -> Faults {
     /// A second, and what a busy machine needs beyond.
     const SOON: Duration = Duration::from_secs(4);
     let path = arena.whitelist.clone();
@@ -87,7 +87,7 @@ pub(crate) async fn files_that_are_none(arena: Arc<Arena>) -> Faults {
     faults
 }
 
-async fn reload(arena: &Arena) -> Result<u16, String> {
+async fn reload(arena: &AttackContext) -> Result<u16, String> {
     let request = Request::post("/-/reload").header("host", "localhost").body(Full::default()).expect("a request");
     Ok(call::once(&arena.internal, Ipv4Addr::LOCALHOST, request).await?.status.as_u16())
 }

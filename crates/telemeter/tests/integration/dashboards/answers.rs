@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::board::{Board, Panel, Query, Variable};
+use super::board::{Board, Panel, PanelQuery, Variable};
 use super::fleet;
 use super::query::{regex, substitute};
 use super::stage::JOB;
 use crate::ledger::now_ms;
-use crate::promql::{Row, Store};
+use crate::promql::{QueriedStore, QueryResult};
 
 /// Asks one query after the other and remembers what is wrong.
-pub(crate) struct Asked<'a> {
-    pub(crate) store: &'a Store,
+pub(crate) struct QueryChecker<'a> {
+    pub(crate) store: &'a QueriedStore,
     pub(crate) count: usize,
     pub(crate) flaws: Vec<String>,
 }
 
-impl Asked<'_> {
+impl QueryChecker<'_> {
     pub(crate) async fn board(&mut self, board: &Board) {
         let mut values = BTreeMap::new();
         for variable in board.variables() {
@@ -54,16 +54,16 @@ impl Asked<'_> {
         }
     }
 
-    fn flaw(&mut self, board: &Board, panel: &Panel, query: &Query, flaw: &str) {
+    fn flaw(&mut self, board: &Board, panel: &Panel, query: &PanelQuery, flaw: &str) {
         self.flaws.push(format!("{}, {}, {}: {flaw}", board.uid, panel.title, query.ref_id));
     }
 }
 
 pub(crate) async fn ask(
-    store: &Store,
-    query: &Query,
+    store: &QueriedStore,
+    query: &PanelQuery,
     variables: &BTreeMap<String, String>,
-) -> Result<Vec<Row>, String> {
+) -> Result<Vec<QueryResult>, String> {
     let promql = substitute(&query.expression, query.times, variables)?;
     if query.over_range {
         store.query_range(&promql, query.times.range, query.times.step).await
@@ -73,7 +73,7 @@ pub(crate) async fn ask(
 }
 
 /// The values that Grafana would offer for a variable.
-async fn choices(store: &Store, variable: &Variable) -> Result<BTreeSet<String>, String> {
+async fn choices(store: &QueriedStore, variable: &Variable) -> Result<BTreeSet<String>, String> {
     if let Some(found) = regex(r"^label_values\(([^,]+), (\w+)\)$").captures(&variable.query) {
         let rows = store.query(&format!("count by ({}) ({})", &found[2], &found[1])).await?;
         return Ok(rows.iter().filter_map(|row| row.labels.get(&found[2]).cloned()).collect());
@@ -92,7 +92,7 @@ async fn choices(store: &Store, variable: &Variable) -> Result<BTreeSet<String>,
 }
 
 /// What is wrong with the values and labels of an answer.
-fn flaws_of_answer(panel: &Panel, query: &Query, rows: &[Row]) -> Vec<String> {
+fn flaws_of_answer(panel: &Panel, query: &PanelQuery, rows: &[QueryResult]) -> Vec<String> {
     let mut flaws = Vec::new();
     if panel.kind == "stat" && rows.len() != 1 {
         flaws.push(format!("{} numbers where one is shown", rows.len()));
@@ -129,7 +129,7 @@ fn is_possible(unit: &str, value: f64) -> bool {
 }
 
 /// What is wrong with the columns of a table: each has a name for people, or is hidden, and none is named that does not exist.
-fn flaws_of_columns(panel: &Panel, answers: &[Vec<Row>]) -> Vec<String> {
+fn flaws_of_columns(panel: &Panel, answers: &[Vec<QueryResult>]) -> Vec<String> {
     let labels = answers.iter().flatten().flat_map(|row| row.labels.keys().cloned());
     let mut exist: BTreeSet<String> = labels.filter(|name| name != "__name__").collect();
     if let [_] = answers {
@@ -144,15 +144,15 @@ fn flaws_of_columns(panel: &Panel, answers: &[Vec<Row>]) -> Vec<String> {
 }
 
 /// A dashboard with its variables chosen.
-pub(crate) struct Shown<'a> {
-    pub(crate) store: &'a Store,
+pub(crate) struct ChosenDashboard<'a> {
+    pub(crate) store: &'a QueriedStore,
     pub(crate) board: &'a Board,
     pub(crate) variables: BTreeMap<String, String>,
 }
 
-impl Shown<'_> {
+impl ChosenDashboard<'_> {
     /// The answer to the first query of a panel.
-    pub(crate) async fn rows(&self, title: &str) -> Vec<Row> {
+    pub(crate) async fn rows(&self, title: &str) -> Vec<QueryResult> {
         let panel = self.board.panels().into_iter().find(|panel| panel.title == title);
         let panel = panel.unwrap_or_else(|| panic!("{}: no panel {title}", self.board.uid));
         let answer = ask(self.store, &panel.queries[0], &self.variables).await;
@@ -169,8 +169,8 @@ impl Shown<'_> {
     /// Whether a panel shows these values by this label, and no others; NaN is any value.
     pub(crate) async fn values(&self, title: &str, label: &str, expected: &[(&str, f64)]) {
         let rows = self.rows(title).await;
-        let of_label = |row: &Row| row.labels.get(label).cloned().unwrap_or_default();
-        let value = |row: &Row| row.samples.last().map_or(f64::NAN, |(_, value)| *value);
+        let of_label = |row: &QueryResult| row.labels.get(label).cloned().unwrap_or_default();
+        let value = |row: &QueryResult| row.samples.last().map_or(f64::NAN, |(_, value)| *value);
         let found: BTreeMap<String, f64> = rows.iter().map(|row| (of_label(row), value(row))).collect();
         let names: BTreeSet<&str> = found.keys().map(String::as_str).collect();
         assert_eq!(names, expected.iter().map(|(name, _)| *name).collect(), "{title} for {:?}", self.variables);

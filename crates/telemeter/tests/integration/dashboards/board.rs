@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::query::{Times, duration, regex};
+use super::query::{QueryTimes, duration, regex};
 
 /// Panels that Grafana has without a plugin and that these dashboards use.
 const PANEL_TYPES: [&str; 4] = ["stat", "timeseries", "bargauge", "table"];
@@ -26,19 +26,19 @@ pub(crate) struct Panel {
     pub(crate) title: String,
     pub(crate) kind: String,
     pub(crate) unit: String,
-    pub(crate) queries: Vec<Query>,
+    pub(crate) queries: Vec<PanelQuery>,
     json: Value,
 }
 
 /// One query of a panel.
 #[derive(Clone, Debug)]
-pub(crate) struct Query {
+pub(crate) struct PanelQuery {
     pub(crate) ref_id: String,
     pub(crate) expression: String,
     pub(crate) legend: String,
     /// Whether it is evaluated over the dashboard's time range, or at its end alone.
     pub(crate) over_range: bool,
-    pub(crate) times: Times,
+    pub(crate) times: QueryTimes,
 }
 
 /// A variable whose values are asked of the store.
@@ -75,12 +75,12 @@ impl Board {
     }
 
     fn panel(&self, json: &Value) -> Panel {
-        let query = |target: &Value| Query {
+        let query = |target: &Value| PanelQuery {
             ref_id: text_of(&target["refId"]),
             expression: text_of(&target["expr"]),
             legend: text_of(&target["legendFormat"]),
             over_range: target["range"] == true,
-            times: Times::new(self.range(), target["interval"].as_str().and_then(duration)),
+            times: QueryTimes::new(self.range(), target["interval"].as_str().and_then(duration)),
         };
         Panel {
             title: text_of(&json["title"]),

@@ -6,7 +6,7 @@ mod replica;
 
 use std::time::Duration;
 
-use replica::Replica;
+use replica::FleetReplica;
 use reqwest::StatusCode;
 
 use crate::gateway::TOKEN;
@@ -67,14 +67,14 @@ pub(crate) async fn an_hour(store: &str, authority: &str) -> LastReports {
     // Whole seconds: that is how the registry counts.
     let end_ms = (now_ms() - 30_000) / 1000 * 1000;
     let time_ms = |round: i64| end_ms - (ROUNDS.end() - round) * FIVE_MINUTES_MS;
-    let start = async |name, writes| Replica::start(name, time_ms(0), store, authority, writes).await;
+    let start = async |name, writes| FleetReplica::start(name, time_ms(0), store, authority, writes).await;
     let (mut r0, mut r1) = (start("r0", true).await, start("r1", true).await);
     let mut unwritten = start("r2", false).await;
     for round in ROUNDS {
         if round == 6 {
             // Half an hour ago r0 began anew, and knows nothing of what was before.
             r0.stop().await;
-            r0 = Replica::start("r0", time_ms(round), store, authority, true).await;
+            r0 = FleetReplica::start("r0", time_ms(round), store, authority, true).await;
         }
         r0.set_ms(time_ms(round));
         unwritten.set_ms(time_ms(round));

@@ -12,13 +12,13 @@ const POINTS: u32 = 1000;
 
 /// The time range of a dashboard, and the step of one of its queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
+pub(crate) struct QueryTimes {
     pub(crate) range: Duration,
     pub(crate) step: Duration,
     min_step: Duration,
 }
 
-impl Times {
+impl QueryTimes {
     /// `min_step` is the "Min step" of the query.
     pub(crate) fn new(range: Duration, min_step: Option<Duration>) -> Self {
         let min_step = min_step.unwrap_or(DEFAULT_MIN_STEP);
@@ -38,7 +38,7 @@ impl Times {
 /// A variable that neither Grafana nor `variables` knows.
 pub(crate) fn substitute(
     expression: &str,
-    times: Times,
+    times: QueryTimes,
     variables: &BTreeMap<String, String>,
 ) -> Result<String, String> {
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
@@ -98,7 +98,7 @@ fn variables_are_replaced_as_grafana_does() {
     let variables = BTreeMap::from([("_id".to_owned(), "a".to_owned())]);
     let hour = Duration::from_secs(3_600);
     let check = |expression, min_step, expected: Result<&str, &str>| {
-        let found = substitute(expression, Times::new(hour, min_step), &variables);
+        let found = substitute(expression, QueryTimes::new(hour, min_step), &variables);
         assert_eq!(found.as_deref().map_err(String::as_str), expected, "{expression}");
     };
     check(r#"up{_id="$_id"}"#, None, Ok(r#"up{_id="a"}"#));

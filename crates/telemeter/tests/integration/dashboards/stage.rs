@@ -9,37 +9,37 @@ use std::time::Duration;
 use super::fleet::{LastReports, an_hour};
 use super::query::regex;
 use super::root;
-use crate::gateway::{Fleet, Ports, Server, TOKEN};
+use crate::gateway::{GatewayFleet, GatewayServer, Ports, TOKEN};
 use crate::ledger::{Ledger, composite_token, now_ms};
-use crate::process::{Process, free_port, local};
+use crate::process::{RunningProgram, free_port, local};
 use crate::promql::http;
 use crate::remote_write;
-use crate::stores::{self, CLIENT_ID, Door, Memcached, Running};
+use crate::stores::{self, CLIENT_ID, RunningMemcached, RunningStore, StoreProxy};
 use crate::{LEDGER, SECOND_LEDGER};
 
 /// The job that the servers are scraped under.
 pub(crate) const JOB: &str = "telemeter-server";
 
 /// A Prometheus that scrapes two servers, with the made-up fleet in it and the rules loaded.
-pub(crate) struct Stage {
-    pub(crate) prometheus: Running,
+pub(crate) struct DashboardPrograms {
+    pub(crate) prometheus: RunningStore,
     pub(crate) last_reports: LastReports,
     traffic: (Ledger, Ledger),
     trouble: Trouble,
-    _servers: [Server; 2],
-    _around: (Process, Memcached, Door),
+    _servers: [GatewayServer; 2],
+    _around: (RunningProgram, RunningMemcached, StoreProxy),
     // Last, so that the folder goes after those who write to it.
     _folder: tempfile::TempDir,
 }
 
-impl Stage {
+impl DashboardPrograms {
     pub(crate) async fn set_up() -> Self {
         let folder = tempfile::tempdir().expect("there is a place for temporary files");
         let path = folder.path();
         let ports = [Ports::free(), Ports::free()];
-        let (prometheus, memcached) = tokio::join!(store(path, ports), Memcached::start(path));
-        let door = Door::start(path, &[("prometheus", &prometheus.api)]).await;
-        let (fleet, authority) = Fleet::start(path, &door, memcached.port).await;
+        let (prometheus, memcached) = tokio::join!(store(path, ports), RunningMemcached::start(path));
+        let door = StoreProxy::start(path, &[("prometheus", &prometheus.api)]).await;
+        let (fleet, authority) = GatewayFleet::start(path, &door, memcached.port).await;
         let write = format!("{}/api/v1/write", prometheus.api.url());
         let last_reports = an_hour(&write, fleet.authority()).await;
         let first = fleet.server("first", CLIENT_ID, ports[0], &door.write_url("prometheus")).await;
@@ -66,7 +66,7 @@ impl Stage {
 }
 
 /// Prometheus with `rules/` as they are, but evaluated every two seconds instead of every 30 or 60.
-async fn store(folder: &Path, servers: [Ports; 2]) -> Running {
+async fn store(folder: &Path, servers: [Ports; 2]) -> RunningStore {
     for file in ["fleet.yaml", "gateway.yaml"] {
         let rules = std::fs::read_to_string(root().join("rules").join(file)).expect("the rules are there");
         let quick = regex(r"(?m)^  interval: \w+$").replace_all(&rules, "  interval: 2s").into_owned();

@@ -5,12 +5,12 @@ use rcgen::{
 };
 
 /// An authority under a name of its own.
-pub(super) struct Authority {
+pub(super) struct CertificateAuthority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));

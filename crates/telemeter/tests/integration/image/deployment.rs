@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::certificates::Authority;
-use super::root::{Read, Root};
+use super::certificates::CertificateAuthority;
+use super::root::{ProcessStatus, Root};
 use super::selectors::{Selected, selected};
-use super::source::Source;
+use super::source::ScrapedSource;
 use super::{BUNDLE, bytes};
 use crate::PATIENCE;
 use crate::gateway::{Ports, TOKEN};
-use crate::process::{Process, free_port, local, until};
+use crate::process::{RunningProgram, free_port, local, until};
 use crate::promql::http;
 use crate::stores::ready;
 
@@ -31,13 +31,13 @@ const MEMORY_LIMIT_KIB: u64 = 40 << 10;
 /// The client's surroundings: a Prometheus, a server in the same image, and what is mounted.
 pub(super) struct Deployment {
     root: Root,
-    source: Source,
-    server: Process,
-    authority: Process,
+    source: ScrapedSource,
+    server: RunningProgram,
+    authority: RunningProgram,
     ports: Ports,
     client_port: u16,
-    first_ca: Authority,
-    second_ca: Authority,
+    first_ca: CertificateAuthority,
+    second_ca: CertificateAuthority,
     selected: Vec<Selected>,
 }
 
@@ -45,9 +45,9 @@ impl Deployment {
     /// Starts all of it but the client.
     pub(super) async fn set_up(root: Root) -> Self {
         let [service_ca, metrics_ca, first_ca, second_ca] =
-            ["service", "metrics-client", "first", "second"].map(Authority::new);
+            ["service", "metrics-client", "first", "second"].map(CertificateAuthority::new);
         let selected = selected();
-        let source = Source::start(service_ca.server(FROM), metrics_ca.pem(), &selected).await;
+        let source = ScrapedSource::start(service_ca.server(FROM), metrics_ca.pem(), &selected).await;
 
         root.write("/etc/hosts", &format!("127.0.0.1 localhost {FROM} {TO}\n"));
         let (certificate, key) = metrics_ca.client("system:serviceaccount:openshift-monitoring:telemeter-client");
@@ -89,7 +89,7 @@ impl Deployment {
     }
 
     /// The operator's command, but for the ports and the vendor's address.
-    fn client(&self, id: &str) -> Process {
+    fn client(&self, id: &str) -> RunningProgram {
         let mut arguments = vec![
             format!("--id={id}"),
             format!("--from=https://{FROM}:{}", self.source.port),
@@ -131,7 +131,7 @@ impl Deployment {
         self.reload().await;
 
         self.root.holds_it_in(&client);
-        let peak = Read::of(&client).peak_memory_kib();
+        let peak = ProcessStatus::of(&client).peak_memory_kib();
         assert!(peak < MEMORY_LIMIT_KIB, "the client took {peak} KiB");
         // After the look at the memory: a CPU profile takes far more than the limit is.
         if self.root.has_mounts() {

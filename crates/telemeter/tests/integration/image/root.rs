@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::mounts;
-use crate::process::Process;
+use crate::process::RunningProgram;
 use crate::stores::start;
 
 /// Starts "$@" as the user `USER_ID` in the root `ROOT`, which nothing can be written to, with `/proc` and `/dev/shm`, and with
@@ -89,14 +89,14 @@ impl Root {
     }
 
     /// Starts a program in it; its output goes to `NAME.log`.
-    pub(super) fn start(&self, program: &str, name: &str, arguments: &[String]) -> Process {
+    pub(super) fn start(&self, program: &str, name: &str, arguments: &[String]) -> RunningProgram {
         let enter = if self.mounts { ENTER_READ_ONLY } else { ENTER };
         let command = self.command(&format!("/usr/bin/{program}"), enter);
         let mut words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         words.extend_from_slice(arguments);
-        Process::start(
+        RunningProgram::start(
             self.temporary.path(),
-            crate::process::Start {
+            crate::process::ProgramStart {
                 name,
                 program: command.get_program(),
                 arguments: words,
@@ -106,14 +106,14 @@ impl Root {
     }
 
     /// Starts a program of the image as one of this machine.
-    pub(super) fn start_outside(&self, program: &'static str, arguments: &[String]) -> Process {
+    pub(super) fn start_outside(&self, program: &'static str, arguments: &[String]) -> RunningProgram {
         let path = self.path(&format!("/usr/bin/{program}"));
         start(self.temporary.path(), program, path.as_os_str(), arguments.to_vec())
     }
 
     /// Fails unless `process` is in this root as the random user, and cannot write to it.
-    pub(super) fn holds_it_in(&self, process: &Process) {
-        let read = Read::of(process);
+    pub(super) fn holds_it_in(&self, process: &RunningProgram) {
+        let read = ProcessStatus::of(process);
         let users: Vec<String> = read.status("Uid").split_whitespace().map(str::to_owned).collect();
         assert!(users.iter().all(|user| *user == self.user_id.to_string()), "not {}: {users:?}", self.user_id);
         let root = std::fs::read_link(format!("/proc/{}/root", process.id())).expect("it runs");
@@ -157,10 +157,10 @@ fn mounting(folder: &Path) -> bool {
 }
 
 /// What the kernel says of a running program.
-pub(super) struct Read(u32);
+pub(super) struct ProcessStatus(u32);
 
-impl Read {
-    pub(super) fn of(process: &Process) -> Self {
+impl ProcessStatus {
+    pub(super) fn of(process: &RunningProgram) -> Self {
         Self(process.id())
     }
 

@@ -22,20 +22,20 @@ use crate::ledger::now_ms;
 
 /// What the last scrape held.
 #[derive(Clone)]
-pub(super) struct Seen {
+pub(super) struct LastScrape {
     pub(super) selectors: Vec<String>,
     pub(super) authorization: String,
     pub(super) certificate: bool,
 }
 
 /// Listens until it is dropped.
-pub(super) struct Source {
+pub(super) struct ScrapedSource {
     pub(super) port: u16,
-    seen: Arc<Mutex<Option<Seen>>>,
+    seen: Arc<Mutex<Option<LastScrape>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Source {
+impl ScrapedSource {
     /// `identity` is its certificate and key, `clients` the authority of the certificates that it wants.
     pub(super) async fn start(identity: (String, String), clients: String, selected: &[Selected]) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(tls(&identity, &clients)));
@@ -65,12 +65,12 @@ impl Source {
     }
 
     /// The last scrape.
-    pub(super) fn seen(&self) -> Option<Seen> {
+    pub(super) fn seen(&self) -> Option<LastScrape> {
         self.seen.lock().expect("no panic").clone()
     }
 }
 
-impl Drop for Source {
+impl Drop for ScrapedSource {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -80,14 +80,14 @@ fn answer(
     request: &Request<Incoming>,
     certificate: bool,
     series: &[String],
-    noted: &Mutex<Option<Seen>>,
+    noted: &Mutex<Option<LastScrape>>,
 ) -> Response<String> {
     let query = request.uri().query().unwrap_or_default();
     let pairs = url::form_urlencoded::parse(query.as_bytes());
     let selectors = pairs.filter(|(name, _)| name == "match[]").map(|(_, selector)| selector.into_owned()).collect();
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.map_or("", |value| value.to_str().expect("text")).to_owned();
-    *noted.lock().expect("no panic") = Some(Seen { selectors, authorization, certificate });
+    *noted.lock().expect("no panic") = Some(LastScrape { selectors, authorization, certificate });
     let (mut text, now) = (String::new(), now_ms());
     for (value, series) in series.iter().enumerate() {
         let comma = if series.ends_with('{') { "" } else { "," };

@@ -12,12 +12,12 @@ fn balancer() -> Owner {
 
 /// A connection of the balancer, and the requests on it: of these clients, each waiting for its body.
 struct Carrying {
-    admitted: Admitted,
-    requests: Vec<(u8, Working, Waiting)>,
+    admitted: AdmittedConnection,
+    requests: Vec<(u8, HandlerWork, BodyWait)>,
 }
 
 impl Carrying {
-    fn new(table: &Arc<Table>, clients: impl IntoIterator<Item = u8>) -> Self {
+    fn new(table: &Arc<ConnectionTable>, clients: impl IntoIterator<Item = u8>) -> Self {
         let admitted = table.admit(balancer(), false).expect("room");
         admitted.speaks_http2();
         let requests = clients.into_iter().map(|last| {
@@ -84,7 +84,7 @@ fn strangers_without_a_balancer_make_room_before_its_idle_connections() {
 #[test]
 fn a_request_makes_room_and_not_the_connection_that_it_shares() {
     let (table, budget) = table(|_| ());
-    let fitting = budget.capacity_bytes(Share::Requests) / (100 + REQUEST_BYTES);
+    let fitting = budget.capacity_bytes(MemoryShare::Requests) / (100 + REQUEST_BYTES);
     let clients = (0..fitting).map(|at| if at % 10 == 0 { 1 } else { 9 });
     let shared = Carrying::new(&table, clients);
     let (of_one, of_other) = (shared.going_on(1), shared.going_on(9));
@@ -95,16 +95,20 @@ fn a_request_makes_room_and_not_the_connection_that_it_shares() {
     assert_eq!(shared.going_on(1), of_one, "they are nobody's trouble");
     let ended = of_other - shared.going_on(9);
     assert!((1..of_other).contains(&ended), "{ended}");
-    assert_eq!(budget.used_bytes(Share::Requests), (fitting - ended + 1) * (100 + REQUEST_BYTES));
+    assert_eq!(budget.used_bytes(MemoryShare::Requests), (fitting - ended + 1) * (100 + REQUEST_BYTES));
     drop((shared, other));
-    assert_eq!((budget.used_bytes(Share::Requests), budget.used_bytes(Share::Connections)), (0, 0), "given back once");
+    assert_eq!(
+        (budget.used_bytes(MemoryShare::Requests), budget.used_bytes(MemoryShare::Connections)),
+        (0, 0),
+        "given back once"
+    );
 }
 
 #[test]
 fn behind_a_balancer_that_names_nobody_the_quietest_make_room() {
     let (table, budget) = table(|_| ());
     let header_bytes = 50_000;
-    let fitting = budget.capacity_bytes(Share::Requests) / (header_bytes + REQUEST_BYTES);
+    let fitting = budget.capacity_bytes(MemoryShare::Requests) / (header_bytes + REQUEST_BYTES);
     let all: Vec<_> = (0..fitting).map(|_| table.admit(balancer(), false).unwrap()).collect();
     let working: Vec<_> = all.iter().map(|admitted| admitted.reporter().begin(header_bytes, None).unwrap()).collect();
     let mut waiting: Vec<_> = working.iter().map(|working| working.waiting().unwrap()).collect();
@@ -120,7 +124,7 @@ async fn whoever_works_on_a_request_hears_that_it_is_to_end() {
     let (table, budget) = table(|_| ());
     let shared = Carrying::new(&table, [9]);
     let (_, working, _) = &shared.requests[0];
-    let bytes = budget.capacity_bytes(Share::Requests);
+    let bytes = budget.capacity_bytes(MemoryShare::Requests);
     let admitted = table.admit(owner(1), false).unwrap();
     advance(&table, 1);
     let mut ended = std::pin::pin!(working.ended());

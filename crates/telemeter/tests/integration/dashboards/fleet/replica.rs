@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::{RequestBuilder, StatusCode};
 use telemeter_http::clock::{Clock, ClockHandle};
-use telemeter_server::Server;
-use telemeter_server::config::{Authority, Config, Door, FleetLabel, Forward};
+use telemeter_server::RunningServer;
+use telemeter_server::config::{AuthoritySettings, AuthorizationMode, Config, FleetLabel, ForwardSettings};
 
 use super::{STORED, Said, TOKEN, WRITES_EVERY};
 use crate::ledger::composite_token;
@@ -21,30 +21,30 @@ const ALLOWED: [&str; 5] =
 const LABELS: [&str; 2] =
     [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
 
-pub(crate) struct Replica {
-    server: Server,
+pub(crate) struct FleetReplica {
+    server: RunningServer,
     clock: ClockHandle,
     now_ms: i64,
     tokens: HashMap<&'static str, String>,
 }
 
-impl Replica {
+impl FleetReplica {
     /// Starts one at this time; `writes` what it knows of its fleet to the store, or does not.
     pub(crate) async fn start(name: &str, now_ms: i64, store: &str, authority: &str, writes: bool) -> Self {
         let url = |text: &str| text.parse().expect("a URL");
         let stale = Duration::from_secs(3600);
-        let mut config = Config::new(Door::Authority(Authority { url: url(authority), stale }));
+        let mut config = Config::new(AuthorizationMode::Authority(AuthoritySettings { url: url(authority), stale }));
         config.listen = "127.0.0.1:0".to_owned();
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
         config.limit_bytes = 50_000;
-        config.forward = Some(Forward { url: url(store), tenant: None });
+        config.forward = Some(ForwardSettings { url: url(store), tenant: None });
         config.rules.whitelist = ALLOWED.map(str::to_owned).into();
         config.fleet.metrics = writes.then_some(WRITES_EVERY);
         config.fleet.replica = name.to_owned();
         config.fleet.labels = LABELS.iter().map(|label| FleetLabel::parse(label).expect("a fleet label")).collect();
         let (clock, handle) = Clock::fixed(now_ms);
-        let server = Server::start(config, clock).await.expect("a server");
+        let server = RunningServer::start(config, clock).await.expect("a server");
         Self { server, clock: handle, now_ms, tokens: HashMap::new() }
     }
 
@@ -93,9 +93,9 @@ impl Replica {
             of(&[("__name__", "cluster_version"), ("type", "current"), ("version", version)]),
             of(&[("__name__", "cluster_infrastructure_provider"), ("type", provider)]),
         ];
-        let all: Vec<remote_write::Series<'_>> = all
+        let all: Vec<remote_write::QueriedSeries<'_>> = all
             .iter()
-            .map(|labels| remote_write::Series {
+            .map(|labels| remote_write::QueriedSeries {
                 labels: labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
                 samples: vec![(time_ms, 1.0)],
             })
