@@ -3,6 +3,7 @@
 //! Nothing here knows a metric that a cluster sends, and nothing here answers a caller: [`Error`] says what happened,
 //! the server decides what to say.
 
+pub mod authority;
 pub mod bearer;
 mod bounded;
 pub mod composite_token;
@@ -12,7 +13,6 @@ pub mod jwt;
 pub mod memcached;
 pub mod oidc;
 mod secret;
-pub mod tollbooth;
 
 pub use error::Error;
 pub use secret::Secret;

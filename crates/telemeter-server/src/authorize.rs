@@ -46,9 +46,9 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
         None => id_in(&gateway.read_form(request, MAX_FORM_BYTES).await?), // 413, 400, 503
     };
     let cluster = checked(id).map_err(|error| RequestError::claimed(&claimed, error))?; // 400
-    let account = match &gateway.tollbooth {
-        Some(tollbooth) => {
-            let approval = tollbooth.register(asker, &token, &cluster).await; // its own 4xx, or 503
+    let account = match &gateway.authority {
+        Some(authority) => {
+            let approval = authority.register(asker, &token, &cluster).await; // its own 4xx, or 503
             approval.map_err(|error| RequestError::claimed(&cluster, error))?.account.to_string()
         }
         None => cluster.clone(),

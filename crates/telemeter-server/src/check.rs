@@ -62,11 +62,11 @@ pub async fn check(config: &Config, offline: bool, steps: &mut CheckSteps<'_>) {
     if let (Some(oidc), Some(outbound), Some(token)) = (&config.oidc, outbound("oauth"), &gateway.token) {
         services::oidc(oidc, outbound, token, steps).await;
     }
-    if let (crate::config::AuthorizationMode::Authority(authority), Some(outbound), Some(tollbooth)) =
-        (&config.door, outbound("authorize"), &gateway.tollbooth)
+    if let (crate::config::AuthorizationMode::Authority(settings), Some(outbound), Some(authority)) =
+        (&config.door, outbound("authorize"), &gateway.authority)
     {
-        if services::authority(&authority.url, outbound, tollbooth, steps).await {
-            others.push(("--authorize", check::clock_offset(outbound, &authority.url).await));
+        if services::authority(&settings.url, outbound, authority, steps).await {
+            others.push(("--authorize", check::clock_offset(outbound, &settings.url).await));
         }
     } else {
         let step = CheckStep::warned(AUTHORITY, "--insecure-allow-any-cluster", "nobody is asked: every token is good");

@@ -1,6 +1,6 @@
 //! What this replica knows of its fleet: who reports, who is refused and why, how much, and how well what it depends on is.
 //!
-//! Each request ends in [`FleetSettings::accepted`] or [`FleetSettings::refused`]; pages, the API and the series for the store read.
+//! Each request ends in [`Fleet::accepted`] or [`Fleet::refused`]; pages, the API and the series for the store read.
 
 pub mod dependencies;
 pub mod dropped;
@@ -216,7 +216,7 @@ fn say_left_out(reason: Reason, more: u64) {
     }
 }
 
-/// So long apart are two calls of [`FleetSettings::tick`].
+/// So long apart are two calls of [`Fleet::tick`].
 pub const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

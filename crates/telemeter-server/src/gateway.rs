@@ -14,9 +14,9 @@ use axum::extract::Request;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use telemeter_auth::{
+    authority::{Authority, QuestionOrigin},
     jwt::TokenVerifier,
     oidc::TokenSource,
-    tollbooth::{Authority, QuestionOrigin},
 };
 use telemeter_fleet::{
     ReportRoute,
@@ -85,7 +85,7 @@ pub struct GatewayParts {
     /// Knows our tokens.
     pub verifier: TokenVerifier,
     /// Asks who may send; `None`: everybody may.
-    pub tollbooth: Option<Authority>,
+    pub authority: Option<Authority>,
     /// Holds clusters to their rate; `None`: no limit.
     pub ratelimit: Option<Arc<RateLimit>>,
     /// The operator's rules.
@@ -218,7 +218,7 @@ impl Gateway {
     /// `taken` is the slot that counts as taken where the store takes the message after the caller has left.
     ///
     /// # Errors
-    /// As [`Outcome::into_result`](crate::forward::Outcome::into_result).
+    /// As [`StoreOutcome::into_result`](crate::forward::StoreOutcome::into_result).
     pub async fn deliver(
         &self,
         route: ReportRoute,

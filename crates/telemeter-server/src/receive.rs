@@ -45,8 +45,8 @@ pub(crate) async fn receive(State(gateway): State<Gateway>, request: Request) ->
     gateway.enter()?; // 503
     let token = composite_token::decode(bearer::token(request.headers())?)?; // 401, 400
     let cluster = token.cluster_id();
-    if let Some(tollbooth) = &gateway.tollbooth {
-        let approval = tollbooth.receive(asker(&request), &token).await; // its own 4xx, or 503
+    if let Some(authority) = &gateway.authority {
+        let approval = authority.receive(asker(&request), &token).await; // its own 4xx, or 503
         approval.map_err(|error| RequestError::claimed(cluster, error))?;
     }
     if gateway.log_tenant {

@@ -325,7 +325,7 @@ fn share_sessions(keys: &Keys, tls: &[(&'static str, Tls)]) {
 
 /// Says at start what an operator should know of this configuration.
 fn tell(config: &Config, gateway: &Gateway) {
-    if gateway.tollbooth.is_none() {
+    if gateway.authority.is_none() {
         tracing::warn!("--insecure-allow-any-cluster: every token is good, for a demo only");
     }
     match gateway.rules.load().whitelist_len() {

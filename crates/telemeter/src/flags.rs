@@ -107,7 +107,7 @@ pub enum ProgramFlags {
 
 impl ProgramFlags {
     /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none. The
-    /// subcommands that run once are read by [`crate::commands::Request::parse`].
+    /// subcommands that run once are read by [`crate::commands::CommandLine::parse`].
     ///
     /// # Errors
     /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use telemeter_auth::{Secret, tollbooth::mock};
+use telemeter_auth::{Secret, authority::mock};
 use telemeter_benchmark::ReportOutput;
 use telemeter_http::{file, listen};
 use tokio::signal::unix::{SignalKind, signal};

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use telemeter_auth::tollbooth::mock;
+use telemeter_auth::authority::mock;
 use telemeter_client::{
     BoundClient,
     config::{AnonymizeSettings, Credential, SourceSettings, TargetSettings},

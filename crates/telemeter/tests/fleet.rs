@@ -15,7 +15,7 @@ use telemeter::{
     commands::{self, CommandLine},
     output::{CapturedOutput, Printer},
 };
-use telemeter_auth::tollbooth::mock;
+use telemeter_auth::authority::mock;
 use telemeter_http::{clock::Clock, listen};
 use telemeter_server::{
     Config, RunningServer,

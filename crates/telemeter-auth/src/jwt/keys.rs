@@ -65,7 +65,7 @@ impl Keys {
     /// Reads the files, PEM or DER, each with one private key in PKCS #1, PKCS #8 or SEC 1.
     ///
     /// # Errors
-    /// [`Error::KeyPair`] naming the file, or saying that there is none.
+    /// [`Error::Key`] naming the file, or saying that there is none.
     pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
         let keys = files.iter().map(|file| {
             let path = file.as_ref();
@@ -81,7 +81,7 @@ impl Keys {
     /// The same from bytes at hand.
     ///
     /// # Errors
-    /// [`Error::KeyPair`] for the first that is no usable key, or when there is none.
+    /// [`Error::Key`] for the first that is no usable key, or when there is none.
     pub fn parse<B: AsRef<[u8]>>(keys: &[B]) -> Result<Self, Error> {
         let keys = keys.iter().map(|key| KeyPair::parse(key.as_ref()).map_err(|reason| Error::Key(reason.to_owned())));
         Self::of(keys.collect::<Result<_, _>>()?)
@@ -90,7 +90,7 @@ impl Keys {
     /// A new P-256 key, known to this process alone.
     ///
     /// # Errors
-    /// [`Error::KeyPair`] when the system has no randomness to give.
+    /// [`Error::Key`] when the system has no randomness to give.
     pub fn generate() -> Result<Self, Error> {
         let failed = |_| Error::Key("cannot generate one".to_owned());
         let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;

@@ -12,8 +12,8 @@ use std::{env, error::Error, net::IpAddr, time::Duration};
 
 use prometheus_client::registry::Registry;
 use telemeter_auth::{
+    authority::{QuestionOrigin, mock},
     composite_token,
-    tollbooth::{QuestionOrigin, mock},
 };
 use telemeter_http::{
     clock::Clock,
@@ -137,7 +137,7 @@ async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, List
 
 /// Asks the authority once, and with it memcached.
 async fn ask_authority(gateway: &Gateway) -> Result<(), telemeter_auth::Error> {
-    if let Some(authority) = &gateway.tollbooth {
+    if let Some(authority) = &gateway.authority {
         let asker = QuestionOrigin { peer: IpAddr::from([127, 0, 0, 1]) };
         let token = composite_token::decode(COMPOSITE_TOKEN)?;
         authority.receive(asker, &token).await?;

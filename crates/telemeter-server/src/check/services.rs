@@ -9,9 +9,9 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use telemeter_auth::{
     Error as AuthError, Secret,
+    authority::{Authority, QuestionOrigin},
     memcached::{CacheError, Memcached},
     oidc::TokenSource,
-    tollbooth::{Authority, QuestionOrigin},
 };
 use telemeter_http::{
     check::{self, CheckStep, CheckSteps},
@@ -84,7 +84,7 @@ fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> CheckStep {
 pub(super) async fn authority(
     url: &Url,
     outbound: &Outbound,
-    tollbooth: &Authority,
+    authority: &Authority,
     steps: &mut CheckSteps<'_>,
 ) -> bool {
     let tried = "--authorize: whether a made-up token may report";
@@ -94,7 +94,7 @@ pub(super) async fn authority(
     }
     let start = Instant::now();
     let asker = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
-    let step = match timeout(DEADLINE, tollbooth.register(asker, &Secret::from(NOBODY), NOBODY)).await {
+    let step = match timeout(DEADLINE, authority.register(asker, &Secret::from(NOBODY), NOBODY)).await {
         Err(_) => CheckStep::failed(AUTHORITY, tried, TIMED_OUT),
         Ok(Ok(_)) => CheckStep::warned(AUTHORITY, tried, "it approves: does it approve everything?")
             .advise("look whether the authority tells tokens apart"),

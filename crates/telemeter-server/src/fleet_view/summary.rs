@@ -234,9 +234,9 @@ impl FleetView {
         if gateway.forward.is_some() {
             all.push(dependency("store", records.store.read()));
         }
-        if let Some(tollbooth) = &gateway.tollbooth {
-            all.push(dependency("authority", tollbooth.availability()));
-            all.extend(tollbooth.cache_availability().map(|record| dependency("memcached", record)));
+        if let Some(authority) = &gateway.authority {
+            all.push(dependency("authority", authority.availability()));
+            all.extend(authority.cache_availability().map(|record| dependency("memcached", record)));
         }
         if gateway.token.is_some() {
             all.push(dependency("oidc", records.oidc.read()));

@@ -8,10 +8,10 @@ use std::{
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use telemeter_auth::{
+    authority::{Authority, AuthorityConfig, SharedCache},
     jwt::{Keys, REMEMBERED_BY_DEFAULT, TokenVerifier},
     memcached::{CacheMetrics, Memcached},
     oidc::{OidcConfig, TokenSource},
-    tollbooth::{Authority, AuthorityConfig, SharedCache},
 };
 use telemeter_fleet::recent_store::{RecentStore, RecentStoreConfig};
 use telemeter_http::{
@@ -73,7 +73,7 @@ pub(crate) fn gateway(
         None => Keys::generate().map_err(|error| error.to_string())?,
     };
     let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
-    let tollbooth = match &config.door {
+    let authority = match &config.door {
         AuthorizationMode::AnyCluster => None,
         AuthorizationMode::Authority(authority) => {
             let shared = config.memcached.as_ref().map(|memcached| {
@@ -99,7 +99,7 @@ pub(crate) fn gateway(
         clock: clock.clone(),
         metrics,
         verifier: TokenVerifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
-        tollbooth,
+        authority,
         ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
         rules: ArcSwap::from_pointee(rules),
         forward: forward.transpose()?,

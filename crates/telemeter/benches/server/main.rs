@@ -32,7 +32,7 @@ use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use telemeter_auth::tollbooth::mock;
+use telemeter_auth::authority::mock;
 use telemeter_http::listen;
 use tokio::{
     net::{TcpSocket, TcpStream},

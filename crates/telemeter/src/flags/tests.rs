@@ -148,8 +148,8 @@ fn each_flag_of_the_server_lands() {
         ("token-expire-seconds", &["--token-expire-seconds=60"], |c| c.token_expire == Duration::from_secs(60)),
         (
             "authorize",
-            &["--authorize=https://u:p@other/tollbooth"],
-            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.url.as_str() == "https://u:p@other/tollbooth"),
+            &["--authorize=https://u:p@other/authority"],
+            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.url.as_str() == "https://u:p@other/authority"),
         ),
         ("authorize-ca-file", &["--authorize-ca-file=a"], |c| c.ca_files.authorize.as_deref() == Some(Path::new("a"))),
         ("forward-ca-file", &["--forward-ca-file=f"], |c| c.ca_files.forward.as_deref() == Some(Path::new("f"))),

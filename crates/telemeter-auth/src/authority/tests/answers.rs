@@ -2,12 +2,12 @@ use super::*;
 
 #[tokio::test]
 async fn asks_in_both_shapes() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
-    assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, approved("acct", false));
-    assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
+    assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", false));
+    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
 
-    let requests = authority.0.received_requests().await.unwrap();
+    let requests = fake_authority.0.received_requests().await.unwrap();
     let registration: serde_json::Value = serde_json::from_slice(&requests[0].body).unwrap();
     let expected = serde_json::json!({"cluster_id": "c-1", "authorization_token": "hunter2", "account_id": ""});
     assert_eq!(registration, expected);
@@ -21,30 +21,30 @@ async fn asks_in_both_shapes() {
 
 #[tokio::test]
 async fn a_refusal_has_its_status() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
     for status in [400, 401, 403, 404, 409, 410, 418, 422] {
-        authority.says(ResponseTemplate::new(status)).await;
-        assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, refused(status));
-        assert_eq!(tollbooth.receive(ASKER, &composite()).await, refused(status));
+        fake_authority.says(ResponseTemplate::new(status)).await;
+        assert_eq!(authority.register(ASKER, &token(), "c-1").await, refused(status));
+        assert_eq!(authority.receive(ASKER, &composite()).await, refused(status));
     }
-    authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await;
+    fake_authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await;
     let limited = |seconds| Err(Error::RateLimited { retry_after: Duration::from_secs(seconds) });
-    assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, limited(300));
-    assert_eq!(tollbooth.receive(ASKER, &composite()).await, limited(7));
-    authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "400")).await;
-    assert_eq!(tollbooth.register(ASKER, &token(), "c-1").await, limited(400));
-    authority.says(ResponseTemplate::new(429)).await;
-    assert_eq!(tollbooth.receive(ASKER, &composite()).await, limited(60));
+    assert_eq!(authority.register(ASKER, &token(), "c-1").await, limited(300));
+    assert_eq!(authority.receive(ASKER, &composite()).await, limited(7));
+    fake_authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "400")).await;
+    assert_eq!(authority.register(ASKER, &token(), "c-1").await, limited(400));
+    fake_authority.says(ResponseTemplate::new(429)).await;
+    assert_eq!(authority.receive(ASKER, &composite()).await, limited(60));
 }
 
 #[tokio::test]
 async fn everything_else_is_unavailability() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
     let json = |body: &str| ResponseTemplate::new(200).set_body_raw(body.to_owned(), "application/json");
     let html = |status| ResponseTemplate::new(status).set_body_raw("<p>{}", "text/HTML; charset=utf-8");
-    let redirect = ResponseTemplate::new(302).insert_header("Location", authority.0.uri());
+    let redirect = ResponseTemplate::new(302).insert_header("Location", fake_authority.0.uri());
     for (answer, reason) in [
         (ResponseTemplate::new(500), "status 500"),
         (ResponseTemplate::new(503), "status 503"),
@@ -65,9 +65,9 @@ async fn everything_else_is_unavailability() {
         (json("{\"account_id\":\"a\",\"cluster_id\":\"\"}"), "another cluster"),
         (json(&format!("{{\"account_id\":\"{}\"}}", "a".repeat(MAX_ANSWER_BYTES))), "longer than 32768 bytes"),
     ] {
-        authority.says(answer).await;
-        check_unavailable(tollbooth.register(ASKER, &token(), "c-1").await, reason);
-        check_unavailable(tollbooth.receive(ASKER, &composite()).await, reason);
+        fake_authority.says(answer).await;
+        check_unavailable(authority.register(ASKER, &token(), "c-1").await, reason);
+        check_unavailable(authority.receive(ASKER, &composite()).await, reason);
     }
     let dates = [("Date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("Retry-After", "Sun, 06 Nov 1994 08:49:16 GMT")];
     let as_date = ResponseTemplate::new(500).append_headers(dates);
@@ -81,8 +81,8 @@ async fn everything_else_is_unavailability() {
         (ResponseTemplate::new(302).insert_header("Retry-After", "9"), None),
         (ResponseTemplate::new(502), None),
     ] {
-        authority.says(answer).await;
-        let outcome = tollbooth.receive(ASKER, &composite()).await;
+        fake_authority.says(answer).await;
+        let outcome = authority.receive(ASKER, &composite()).await;
         let Err(Error::AuthorityUnavailable { retry_after, .. }) = outcome else { panic!("{outcome:?}") };
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
@@ -90,32 +90,32 @@ async fn everything_else_is_unavailability() {
 
 #[tokio::test]
 async fn it_may_leave_out_the_cluster_and_answer_201() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
-    authority.says(ResponseTemplate::new(201).set_body_string(r#"{"account_id":"a"}"#)).await;
-    assert_eq!(tollbooth.receive(ASKER, &composite()).await, approved("a", false));
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
+    fake_authority.says(ResponseTemplate::new(201).set_body_string(r#"{"account_id":"a"}"#)).await;
+    assert_eq!(authority.receive(ASKER, &composite()).await, approved("a", false));
 }
 
 #[tokio::test]
 async fn slow_or_absent_is_unavailable() {
-    let authority = FakeAuthority::start().await;
-    authority.says(approval("acct").set_delay(10 * SECOND)).await;
-    let (slow, _) = tollbooth_of(AuthorityConfig { deadline: SECOND / 5, ..authority.config() }, None);
+    let fake_authority = FakeAuthority::start().await;
+    fake_authority.says(approval("acct").set_delay(10 * SECOND)).await;
+    let (slow, _) = authority_of(AuthorityConfig { deadline: SECOND / 5, ..fake_authority.config() }, None);
     let start = Instant::now();
-    let expected = format!("no answer from {}/accounts within 200 ms (reached directly)", authority.0.uri());
+    let expected = format!("no answer from {}/accounts within 200 ms (reached directly)", fake_authority.0.uri());
     check_unavailable(slow.receive(ASKER, &composite()).await, &expected);
     assert!(start.elapsed() < 3 * SECOND);
 
     let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (absent, _) = tollbooth_of(AuthorityConfig::new(format!("http://{unbound}/").parse().unwrap()), None);
+    let (absent, _) = authority_of(AuthorityConfig::new(format!("http://{unbound}/").parse().unwrap()), None);
     check_unavailable(absent.register(ASKER, &token(), "c-1").await, &format!("cannot connect to http://{unbound}/"));
 }
 
 #[tokio::test]
 async fn a_slow_name_server_is_no_lasting_outage() {
-    let authority = FakeAuthority::start().await;
-    authority.says(approval("acct")).await;
-    let address = *authority.0.address();
+    let fake_authority = FakeAuthority::start().await;
+    fake_authority.says(approval("acct")).await;
+    let address = *fake_authority.0.address();
     let resolver = Resolver::new(move |_, _| async move {
         tokio::time::sleep(SECOND / 2).await;
         Ok(vec![address])
@@ -123,10 +123,10 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let outbound = OutboundConfig { resolver, connection_wait: SECOND / 5, ..OutboundConfig::new("authorize") };
     let outbound = Outbound::new(outbound, None).unwrap();
     let config = AuthorityConfig::new("http://authority.test/accounts".parse().unwrap());
-    let tollbooth = Authority::new(config, outbound, Clock::fixed(NOW_MS).0, None, None);
-    check_unavailable(tollbooth.receive(ASKER, &composite()).await, "still looking up authority.test, which goes on");
+    let authority = Authority::new(config, outbound, Clock::fixed(NOW_MS).0, None, None);
+    check_unavailable(authority.receive(ASKER, &composite()).await, "still looking up authority.test, which goes on");
     let mut tries = 0;
-    while let Err(error) = tollbooth.receive(ASKER, &composite()).await {
+    while let Err(error) = authority.receive(ASKER, &composite()).await {
         tries += 1;
         assert!(tries < 50, "{error}");
     }
@@ -159,9 +159,9 @@ async fn raw_authority(is_piecemeal: bool) -> AuthorityConfig {
 #[tokio::test]
 async fn an_authority_that_hangs_or_answers_piecemeal_is_unavailable_at_the_deadline() {
     for is_piecemeal in [false, true] {
-        let (tollbooth, _) = tollbooth_of(raw_authority(is_piecemeal).await, None);
+        let (authority, _) = authority_of(raw_authority(is_piecemeal).await, None);
         let start = Instant::now();
-        check_unavailable(tollbooth.receive(ASKER, &composite()).await, " within 500 ms");
+        check_unavailable(authority.receive(ASKER, &composite()).await, " within 500 ms");
         assert!(start.elapsed() >= SECOND / 2 && start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
     }
 }

@@ -12,22 +12,22 @@ fn spelling(number: usize) -> CompositeToken {
 
 #[tokio::test]
 async fn all_spellings_of_a_token_are_one_question_and_one_approval() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
-    authority.says(approval("acct").set_delay(SECOND / 4)).await;
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
+    fake_authority.says(approval("acct").set_delay(SECOND / 4)).await;
     let calls: Vec<_> = (0..20)
         .map(|number| {
-            let tollbooth = tollbooth.clone();
-            tokio::spawn(async move { tollbooth.receive(ASKER, &spelling(number)).await })
+            let authority = authority.clone();
+            tokio::spawn(async move { authority.receive(ASKER, &spelling(number)).await })
         })
         .collect();
     for call in calls {
         assert_eq!(call.await.unwrap(), approved("acct", false));
     }
     for number in 0..2_000 {
-        assert_eq!(tollbooth.receive(ASKER, &spelling(number)).await, approved("acct", false));
+        assert_eq!(authority.receive(ASKER, &spelling(number)).await, approved("acct", false));
     }
-    assert_eq!(authority.asked().await, 1);
+    assert_eq!(fake_authority.asked().await, 1);
 }
 
 #[test]
@@ -49,26 +49,26 @@ fn cluster_token_and_kind_are_told_apart() {
 
 #[tokio::test]
 async fn a_cluster_with_many_tokens_drives_no_other_out() {
-    let authority = FakeAuthority::start().await;
-    authority.says(any_approval()).await;
+    let fake_authority = FakeAuthority::start().await;
+    fake_authority.says(any_approval()).await;
     let config = AuthorityConfig {
         remember: 1_280,
         rate_of_claim: Rate { burst: 10_000, per_minute: 60 },
-        ..authority.config()
+        ..fake_authority.config()
     };
-    let (tollbooth, clock) = tollbooth_of(config, None);
+    let (authority, clock) = authority_of(config, None);
     for cluster in 0..200 {
-        tollbooth.receive(ASKER, &composite_of(cluster)).await.unwrap();
+        authority.receive(ASKER, &composite_of(cluster)).await.unwrap();
     }
     // What was used longest ago would go first.
     clock.advance(SECOND);
     for number in 0..400 {
         let json = format!(r#"{{"cluster_id":"c-7","authorization_token":"other-{number}"}}"#);
-        tollbooth.receive(ASKER, &composite_json(&json)).await.unwrap();
+        authority.receive(ASKER, &composite_json(&json)).await.unwrap();
     }
-    assert_eq!(authority.asked().await, 600);
+    assert_eq!(fake_authority.asked().await, 600);
     for cluster in (0..200).filter(|cluster| *cluster != 7) {
-        tollbooth.receive(ASKER, &composite_of(cluster)).await.unwrap();
+        authority.receive(ASKER, &composite_of(cluster)).await.unwrap();
     }
-    assert_eq!(authority.asked().await, 600, "all are still there");
+    assert_eq!(fake_authority.asked().await, 600, "all are still there");
 }

@@ -8,18 +8,18 @@ fn composite_with_secret() -> CompositeToken {
 
 #[tokio::test]
 async fn what_a_failure_says_stands_in_the_error_on_one_line_and_without_secrets() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = tollbooth(&authority);
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = authority(&fake_authority);
     let shown = "no such cluster\\r\\ntoken [redacted] of 7";
     for (status, content_type, begin) in [
         (403, "text/plain", "the authority refused with status 403"),
         (500, "text/plain", "the authority is unavailable: it answered with status 500"),
         (200, "text/html", "the authority is unavailable: it answered with a page of HTML and status 200"),
     ] {
-        authority.says(ResponseTemplate::new(status).set_body_raw(SAID, content_type)).await;
+        fake_authority.says(ResponseTemplate::new(status).set_body_raw(SAID, content_type)).await;
         let secret = Secret::from("hunter2-hunter2");
         for answer in
-            [tollbooth.register(ASKER, &secret, "c-1").await, tollbooth.receive(ASKER, &composite_with_secret()).await]
+            [authority.register(ASKER, &secret, "c-1").await, authority.receive(ASKER, &composite_with_secret()).await]
         {
             assert_eq!(answer.unwrap_err().to_string(), format!("{begin}: \"{shown}\""));
         }
@@ -28,14 +28,14 @@ async fn what_a_failure_says_stands_in_the_error_on_one_line_and_without_secrets
 
 #[tokio::test]
 async fn our_own_token_is_taken_out_too() {
-    let authority = FakeAuthority::start().await;
-    let (tollbooth, _) = our_token::with_token(&authority).await;
-    authority
+    let fake_authority = FakeAuthority::start().await;
+    let (authority, _) = our_token::with_token(&fake_authority).await;
+    fake_authority
         .answers(|request| {
             let ours = request.headers["authorization"].to_str().unwrap();
             ResponseTemplate::new(500).set_body_string(format!("who is {ours}?"))
         })
         .await;
-    let error = tollbooth.receive(ASKER, &composite_with_secret()).await.unwrap_err().to_string();
+    let error = authority.receive(ASKER, &composite_with_secret()).await.unwrap_err().to_string();
     assert!(error.ends_with(": \"who is Bearer [redacted]?\""), "{error}");
 }

@@ -39,9 +39,9 @@ struct FakeAuthority(MockServer);
 
 impl FakeAuthority {
     async fn start() -> Self {
-        let authority = Self(MockServer::start().await);
-        authority.approves().await;
-        authority
+        let fake_authority = Self(MockServer::start().await);
+        fake_authority.approves().await;
+        fake_authority
     }
 
     async fn says(&self, answer: ResponseTemplate) {
@@ -91,14 +91,14 @@ fn any_approval() -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(serde_json::json!({"account_id": "acct"}))
 }
 
-fn tollbooth_of(config: AuthorityConfig, shared: Option<SharedCache>) -> (Authority, ClockHandle) {
+fn authority_of(config: AuthorityConfig, shared: Option<SharedCache>) -> (Authority, ClockHandle) {
     let (clock, handle) = Clock::fixed(NOW_MS);
     let outbound = Outbound::new(OutboundConfig::new("authorize"), None).unwrap();
     (Authority::new(config, outbound, clock, shared, None), handle)
 }
 
-fn tollbooth(authority: &FakeAuthority) -> (Authority, ClockHandle) {
-    tollbooth_of(authority.config(), None)
+fn authority(fake_authority: &FakeAuthority) -> (Authority, ClockHandle) {
+    authority_of(fake_authority.config(), None)
 }
 
 fn composite_json(json: &str) -> CompositeToken {
@@ -155,15 +155,15 @@ impl Authority {
 }
 
 struct AuthorityReplica {
-    tollbooth: Authority,
+    authority: Authority,
     clock: ClockHandle,
     metrics: CacheMetrics,
 }
 
-fn replica(authority: &FakeAuthority, memcached: &str, keys: &Keys) -> AuthorityReplica {
+fn replica(fake_authority: &FakeAuthority, memcached: &str, keys: &Keys) -> AuthorityReplica {
     let metrics = CacheMetrics::register(&mut prometheus_client::registry::Registry::default());
     let servers = Memcached::new(&[memcached.to_owned()], 10 * SECOND);
     let shared = SharedCache::new(servers, keys, 60 * MINUTE, metrics.clone());
-    let (tollbooth, clock) = tollbooth_of(authority.config(), Some(shared));
-    AuthorityReplica { tollbooth, clock, metrics }
+    let (authority, clock) = authority_of(fake_authority.config(), Some(shared));
+    AuthorityReplica { authority, clock, metrics }
 }

@@ -2,17 +2,17 @@ use super::*;
 
 /// The approval as it stands in memcached, before it is refused.
 async fn approved_then_refused(
-    authority: &FakeAuthority,
+    fake_authority: &FakeAuthority,
     fake: &FakeMemcached,
     first: &AuthorityReplica,
 ) -> (String, Vec<u8>) {
-    first.tollbooth.receive(ASKER, &composite()).await.unwrap();
+    first.authority.receive(ASKER, &composite()).await.unwrap();
     eventually(|| fake.values.lock().len() == 1).await;
     let old = fake.values.lock().iter().next().map(|(key, value)| (key.clone(), value.clone())).unwrap();
-    authority.says(ResponseTemplate::new(403)).await;
+    fake_authority.says(ResponseTemplate::new(403)).await;
     // Until then the approval in memcached is as good as new.
     first.clock.advance(48 * MINUTE);
-    first.tollbooth.receive(ASKER, &composite()).await.unwrap();
+    first.authority.receive(ASKER, &composite()).await.unwrap();
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
     old
 }
@@ -23,39 +23,39 @@ fn put_back(fake: &FakeMemcached, (key, value): &(String, Vec<u8>)) {
 
 #[tokio::test]
 async fn an_approval_that_is_put_back_after_a_refusal_does_not_count() {
-    let (authority, fake, keys) =
+    let (fake_authority, fake, keys) =
         (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
-    let first = replica(&authority, &fake.address, &keys);
-    let old = approved_then_refused(&authority, &fake, &first).await;
+    let first = replica(&fake_authority, &fake.address, &keys);
+    let old = approved_then_refused(&fake_authority, &fake, &first).await;
     put_back(&fake, &old);
-    assert_eq!(first.tollbooth.receive(ASKER, &composite()).await, refused(403));
+    assert_eq!(first.authority.receive(ASKER, &composite()).await, refused(403));
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
     // Another replica, by the refusal in memcached.
     put_back(&fake, &old);
-    let second = replica(&authority, &fake.address, &keys);
+    let second = replica(&fake_authority, &fake.address, &keys);
     second.clock.advance(48 * MINUTE);
-    assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, refused(403));
+    assert_eq!(second.authority.receive(ASKER, &composite()).await, refused(403));
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
     // While the authority is unavailable, too.
-    authority.is_unavailable().await;
+    fake_authority.is_unavailable().await;
     put_back(&fake, &old);
-    let third = replica(&authority, &fake.address, &keys);
+    let third = replica(&fake_authority, &fake.address, &keys);
     third.clock.advance(49 * MINUTE);
-    check_unavailable(third.tollbooth.receive(ASKER, &composite()).await, "status 500");
-    check_unavailable(first.tollbooth.receive(ASKER, &composite()).await, "status 500");
+    check_unavailable(third.authority.receive(ASKER, &composite()).await, "status 500");
+    check_unavailable(first.authority.receive(ASKER, &composite()).await, "status 500");
 }
 
 #[tokio::test]
 async fn who_heard_the_refusal_goes_by_it_even_if_the_refusal_is_taken_away() {
-    let (authority, fake, keys) =
+    let (fake_authority, fake, keys) =
         (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
-    let first = replica(&authority, &fake.address, &keys);
-    let old = approved_then_refused(&authority, &fake, &first).await;
-    eventually(|| fake.values.lock().len() == 1 && !first.tollbooth.is_asking()).await;
+    let first = replica(&fake_authority, &fake.address, &keys);
+    let old = approved_then_refused(&fake_authority, &fake, &first).await;
+    eventually(|| fake.values.lock().len() == 1 && !first.authority.is_asking()).await;
     for _ in 0..3 {
         fake.values.lock().clear();
         put_back(&fake, &old);
-        assert_eq!(first.tollbooth.receive(ASKER, &composite()).await, refused(403));
+        assert_eq!(first.authority.receive(ASKER, &composite()).await, refused(403));
         first.clock.advance(10 * MINUTE);
     }
 }
@@ -63,76 +63,76 @@ async fn who_heard_the_refusal_goes_by_it_even_if_the_refusal_is_taken_away() {
 /// What remains possible: a replica that knows of no refusal, and a writer who takes the refusal away.
 #[tokio::test]
 async fn an_old_approval_counts_for_one_question_at_most_where_no_refusal_is_known() {
-    let (authority, fake, keys) =
+    let (fake_authority, fake, keys) =
         (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
-    let first = replica(&authority, &fake.address, &keys);
-    let old = approved_then_refused(&authority, &fake, &first).await;
+    let first = replica(&fake_authority, &fake.address, &keys);
+    let old = approved_then_refused(&fake_authority, &fake, &first).await;
     eventually(|| fake.values.lock().len() == 1).await;
-    let second = replica(&authority, &fake.address, &keys);
+    let second = replica(&fake_authority, &fake.address, &keys);
     second.clock.advance(48 * MINUTE);
     for answer in [approved("acct", false), refused(403), refused(403)] {
         fake.values.lock().clear();
         put_back(&fake, &old);
-        assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, answer);
-        eventually(|| !second.tollbooth.is_asking()).await;
+        assert_eq!(second.authority.receive(ASKER, &composite()).await, answer);
+        eventually(|| !second.authority.is_asking()).await;
     }
 }
 
 #[tokio::test]
 async fn another_replica_s_refusal_removes_an_approval_at_its_refresh() {
     for is_put_back in [false, true] {
-        let (authority, fake, keys) = (
+        let (fake_authority, fake, keys) = (
             FakeAuthority::start().await,
             FakeMemcached::start(FakeBehaviour::Proper).await,
             Keys::generate().unwrap(),
         );
-        let second = replica(&authority, &fake.address, &keys);
-        let first = replica(&authority, &fake.address, &keys);
-        second.tollbooth.receive(ASKER, &composite()).await.unwrap();
+        let second = replica(&fake_authority, &fake.address, &keys);
+        let first = replica(&fake_authority, &fake.address, &keys);
+        second.authority.receive(ASKER, &composite()).await.unwrap();
         eventually(|| fake.values.lock().len() == 1).await;
-        let old = approved_then_refused(&authority, &fake, &first).await;
+        let old = approved_then_refused(&fake_authority, &fake, &first).await;
         if is_put_back {
             put_back(&fake, &old);
         }
-        authority.is_unavailable().await;
+        fake_authority.is_unavailable().await;
         second.clock.advance(48 * MINUTE + SECOND);
-        assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, approved("acct", true));
-        eventually(|| !second.tollbooth.is_asking()).await;
-        check_unavailable(second.tollbooth.receive(ASKER, &composite()).await, "status 500");
+        assert_eq!(second.authority.receive(ASKER, &composite()).await, approved("acct", true));
+        eventually(|| !second.authority.is_asking()).await;
+        check_unavailable(second.authority.receive(ASKER, &composite()).await, "status 500");
     }
 }
 
 #[tokio::test]
 async fn a_token_that_is_approved_anew_counts_again() {
-    let (authority, fake, keys) =
+    let (fake_authority, fake, keys) =
         (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
-    let first = replica(&authority, &fake.address, &keys);
-    approved_then_refused(&authority, &fake, &first).await;
+    let first = replica(&fake_authority, &fake.address, &keys);
+    approved_then_refused(&fake_authority, &fake, &first).await;
     first.clock.advance(2 * MINUTE);
-    authority.approves().await;
-    assert_eq!(first.tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+    fake_authority.approves().await;
+    assert_eq!(first.authority.receive(ASKER, &composite()).await, approved("acct", false));
     eventually(|| fake.values.lock().len() == 2).await;
-    authority.is_unavailable().await;
-    let second = replica(&authority, &fake.address, &keys);
+    fake_authority.is_unavailable().await;
+    let second = replica(&fake_authority, &fake.address, &keys);
     second.clock.advance(54 * MINUTE);
-    assert_eq!(second.tollbooth.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(second.authority.receive(ASKER, &composite()).await, approved("acct", false));
 }
 
 #[tokio::test]
 async fn a_refusal_is_remembered_only_of_what_was_approved() {
-    let (authority, fake, keys) =
+    let (fake_authority, fake, keys) =
         (FakeAuthority::start().await, FakeMemcached::start(FakeBehaviour::Proper).await, Keys::generate().unwrap());
-    let replica = replica(&authority, &fake.address, &keys);
+    let replica = replica(&fake_authority, &fake.address, &keys);
     let is_remembered = |key: QuestionKey| {
-        let now_ms = replica.tollbooth.0.clock.monotonic_ms();
-        replica.tollbooth.0.refusals.get(&key.digest, now_ms).is_some()
+        let now_ms = replica.authority.0.clock.monotonic_ms();
+        replica.authority.0.refusals.get(&key.digest, now_ms).is_some()
     };
-    replica.tollbooth.register(ASKER, &token(), "c-1").await.unwrap();
-    authority.says(ResponseTemplate::new(403)).await;
-    assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-1").await, refused(403));
+    replica.authority.register(ASKER, &token(), "c-1").await.unwrap();
+    fake_authority.says(ResponseTemplate::new(403)).await;
+    assert_eq!(replica.authority.register(ASKER, &token(), "c-1").await, refused(403));
     assert!(is_remembered(QuestionKey::new(QuestionKind::Register, "c-1", "hunter2")));
-    assert_eq!(replica.tollbooth.register(ASKER, &token(), "c-2").await, refused(403));
+    assert_eq!(replica.authority.register(ASKER, &token(), "c-2").await, refused(403));
     assert!(!is_remembered(QuestionKey::new(QuestionKind::Register, "c-2", "hunter2")));
-    assert_eq!(replica.tollbooth.receive(ASKER, &composite_of(3)).await, refused(403));
+    assert_eq!(replica.authority.receive(ASKER, &composite_of(3)).await, refused(403));
     assert!(!is_remembered(QuestionKey::new(QuestionKind::Receive, "c-3", "hunter2")));
 }
