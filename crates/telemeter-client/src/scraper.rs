@@ -10,7 +10,7 @@ use crate::{
     federate::{Federate, FederateError, Head},
     matches::Selectors,
     metrics::Metrics,
-    pipeline::{Packed, Packer, ClientRules, SeriesWatch},
+    pipeline::{ClientRules, Packed, Packer, SeriesWatch},
     worker::SetupError,
 };
 

@@ -18,7 +18,7 @@ use crate::{
     outcome::{Reason, ReportRoute, RequestOutcome},
     record::{address_bytes, seconds},
     shard::RegistryShard,
-    symbols::{OVERFLOW, SymbolId, SymbolTable, TableFull},
+    symbols::{OVERFLOW, SymbolId, TableFull, TextTable},
     view::ClusterRef,
 };
 
@@ -106,7 +106,7 @@ pub struct Registry {
     shards: Box<[LockedShard]>,
     clusters: AtomicUsize,
     evicted: AtomicU64,
-    pub(crate) symbols: SymbolTable,
+    pub(crate) symbols: TextTable,
     claimed: Claimed,
     /// Held for reading by whoever stores a symbol, for writing while unused ones are taken out.
     sweeping: RwLock<()>,
@@ -134,7 +134,7 @@ impl Registry {
             shards,
             clusters: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
-            symbols: SymbolTable::default(),
+            symbols: TextTable::default(),
             claimed: Claimed::default(),
             sweeping: RwLock::default(),
             swept_ms: AtomicI64::new(i64::MIN),
@@ -375,7 +375,7 @@ impl Registry {
     }
 
     /// Puts a record back that was written to a file. Call [`Registry::restored`] after the last one.
-    pub(crate) fn restore(&self, cluster: &str, put: impl FnOnce(&mut RegistryShard, u32, &SymbolTable)) {
+    pub(crate) fn restore(&self, cluster: &str, put: impl FnOnce(&mut RegistryShard, u32, &TextTable)) {
         let guarded = self.guarded(cluster);
         self.change(guarded, |shard| {
             let place = shard.touch(cluster, 1);

@@ -11,7 +11,7 @@ use crate::{
     record::{ClusterRecord, RecordedRefusal, RecordedRefusals},
     registry::{Registry, SHARDS},
     shard::RegistryShard,
-    symbols::{MAX_BYTES, OVERFLOW, SymbolId, SymbolTable},
+    symbols::{MAX_BYTES, OVERFLOW, SymbolId, TextTable},
 };
 
 const MAGIC: &[u8; 8] = b"TMFLEET2";
@@ -145,7 +145,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Encodes the records at `places` into `out`, which is cleared first.
-fn encode(shard: &RegistryShard, symbols: &SymbolTable, places: &[u32], out: &mut Vec<u8>) {
+fn encode(shard: &RegistryShard, symbols: &TextTable, places: &[u32], out: &mut Vec<u8>) {
     out.clear();
     if places.is_empty() {
         return;

@@ -16,7 +16,7 @@ pub(crate) const MAX_SYMBOLS: usize = 65_536;
 pub(crate) const OVERFLOW: &str = "(too many different values)";
 
 #[derive(Default)]
-pub(crate) struct SymbolTable(RwLock<SymbolEntries>);
+pub(crate) struct TextTable(RwLock<SymbolEntries>);
 
 #[derive(Default)]
 struct SymbolEntries {
@@ -31,7 +31,7 @@ pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_BYTES)]
 }
 
-impl SymbolTable {
+impl TextTable {
     /// Whether `symbol` stands for `text`, cut.
     pub(crate) fn is(&self, symbol: SymbolId, text: &str) -> bool {
         let text = cut(text);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_text_has_one_symbol() {
-        let symbols = SymbolTable::default();
+        let symbols = TextTable::default();
         let one = symbols.intern("one").unwrap();
         assert_eq!(symbols.intern("one"), Ok(one));
         assert_ne!(symbols.intern("two"), Ok(one));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_makes_room() {
-        let symbols = SymbolTable::default();
+        let symbols = TextTable::default();
         for number in 0..MAX_SYMBOLS {
             symbols.intern(&number.to_string()).unwrap();
         }

@@ -47,7 +47,7 @@ impl ListenerTls {
     /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
     ///
     /// # Errors
-    /// As [`Tls::load_all`].
+    /// As [`ListenerTls::load_all`].
     pub fn load(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Result<Self, TlsError> {
         Self::load_all(vec![CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() }])
     }
@@ -56,7 +56,7 @@ impl ListenerTls {
     /// of these. Of an RSA certificate and another it is shown the other, which costs a tenth.
     ///
     /// A certificate that has expired, or is not valid yet, is shown all the same; the log warns of it, here and at each
-    /// reload. Sessions are resumed by this process alone until [`Tls::share_sessions`].
+    /// reload. Sessions are resumed by this process alone until [`ListenerTls::share_sessions`].
     ///
     /// # Errors
     /// [`TlsError`] naming the file.
@@ -80,7 +80,7 @@ impl ListenerTls {
         server.ticketer = tickets.clone();
         // Each resumed session brings the next ticket with it.
         server.send_tls13_tickets = 1;
-        Ok(Self { shared: Arc::new(Shared { files, provider, current, tickets }), server: Arc::new(server) })
+        Ok(Self { shared: Arc::new(Inner { files, provider, current, tickets }), server: Arc::new(server) })
     }
 
     /// From now on listeners with the same `secret` and the same certificates resume each other's sessions of TLS 1.3;

@@ -78,7 +78,7 @@ impl Newest {
         &mut self,
         set: &SeriesSet<'_>,
         now_ms: i64,
-        report: &mut Report,
+        report: &mut StepCounts,
         request: &mut RequestBuilder,
     ) -> usize {
         request.clear();
@@ -157,7 +157,7 @@ mod tests {
         }
         let mut layout = Layout::default();
         let series = Newest::default().encode(&set, 1000, &mut report, &mut out, Some(&mut layout));
-        let (mut request, mut counted, mut of_2_0) = (RequestBuilder::default(), Report::default(), Vec::new());
+        let (mut request, mut counted, mut of_2_0) = (RequestBuilder::default(), StepCounts::default(), Vec::new());
         assert_eq!(Newest::default().encode_v2(&set, 1000, &mut counted, &mut request), series);
         assert_eq!((counted.doubled, request.contents().samples as usize), (report.doubled, series));
         request.put_message(&mut of_2_0);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(set.len(), series);
         let (other, mut again) = (Arena::new(), Vec::new());
         let mut of_request = SeriesSet::new_in(&other);
-        remote_write::v2::decode(&of_2_0, &Limits::default(), &mut of_request).expect("a request");
+        remote_write::v2::decode(&of_2_0, &DecodeLimits::default(), &mut of_request).expect("a request");
         remote_write::encode(&of_request, &mut again);
         assert_eq!(again, message, "as 2.0, the same is sent");
         let placed: Vec<_> = layout.series(&out).map(|placed| (placed.labels, placed.samples().next())).collect();

@@ -23,7 +23,7 @@ use telemeter_http::{
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
     service_manager::{self, ServiceProgress},
-    tls::{CertificateFiles, Renewal, ListenerTls},
+    tls::{CertificateFiles, ListenerTls, Renewal},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -298,8 +298,8 @@ impl ReloadableFiles {
         // A key that was generated stays: there is no file to read.
         if let Some(keys) = keys {
             share_sessions(&keys, &self.tls);
-            if let Some(tollbooth) = &self.gateway.tollbooth {
-                tollbooth.rekey(&keys);
+            if let Some(authority) = &self.gateway.authority {
+                authority.rekey(&keys);
             }
             self.gateway.verifier.replace(Arc::new(keys));
         }
@@ -307,17 +307,17 @@ impl ReloadableFiles {
     }
 }
 
-async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<Tls>), ServerStartError> {
+async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<ListenerTls>), ServerStartError> {
     let listener = listen::bind(address).await.map_err(|error| ServerStartError(error.to_string()))?;
     if files.is_empty() {
         return Ok((listener, None));
     }
-    let tls = Tls::load_all(files.to_vec()).map_err(|error| ServerStartError(error.to_string()))?;
+    let tls = ListenerTls::load_all(files.to_vec()).map_err(|error| ServerStartError(error.to_string()))?;
     Ok((listener.with_tls(tls.clone()), Some(tls)))
 }
 
 /// Lets replicas with the same `--shared-key` resume each other's TLS sessions.
-fn share_sessions(keys: &Keys, tls: &[(&'static str, Tls)]) {
+fn share_sessions(keys: &Keys, tls: &[(&'static str, ListenerTls)]) {
     for (listener, tls) in tls {
         tls.share_sessions(keys.derive(&format!("telemeter TLS session tickets: {listener}")));
     }

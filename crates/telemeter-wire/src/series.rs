@@ -10,7 +10,7 @@ mod set;
 
 use crate::{
     exposition::NativeHistogram,
-    remote_write::{Samples, sample_points},
+    remote_write::{FloatSamples, sample_points},
 };
 
 pub use self::{arena::Arena, change::SeriesMut, set::SeriesSet};

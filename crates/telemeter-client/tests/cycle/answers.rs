@@ -10,14 +10,14 @@ use wiremock::{
 
 use super::{
     PROTOBUF, TEXT,
-    fake::{ID, NOW_MS, Server, config, prometheus, seen, uploaded},
+    fake::{FakeTelemeter, ID, NOW_MS, config, prometheus, seen, uploaded},
     worker,
 };
 
 #[tokio::test]
 async fn retry_after_comes_through() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let (mut worker, _) = worker(&config(&from, &to));
     let answer = |status| ResponseTemplate::new(status).insert_header("retry-after", "77");
@@ -33,7 +33,7 @@ async fn retry_after_comes_through() {
     let dates = [("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:50:24 GMT")];
     let answer = ResponseTemplate::new(502).append_headers(dates);
     Mock::given(method("GET")).respond_with(answer).mount(&busy).await;
-    let (mut worker, _) = self::worker(&config(&busy, &Server::default().start().await));
+    let (mut worker, _) = self::worker(&config(&busy, &FakeTelemeter::default().start().await));
     assert_eq!(worker.cycle().await.expect_err("busy").retry_after(), told);
 }
 
@@ -52,7 +52,7 @@ async fn a_redirected_scrape_in_gzip_of_several_members_is_read_to_its_end() {
     Mock::given(path("/federate/")).respond_with(metrics).mount(&from).await;
     let redirect = ResponseTemplate::new(301).insert_header("location", "/federate/");
     Mock::given(path("/federate")).respond_with(redirect).mount(&from).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let (mut worker, _) = worker(&config(&from, &to));
     let report = worker.cycle().await.expect("a scrape");
     assert_eq!((report.scraped, report.kept), (3, 3));
@@ -62,7 +62,7 @@ async fn a_redirected_scrape_in_gzip_of_several_members_is_read_to_its_end() {
 #[tokio::test]
 async fn causes_are_in_words() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let (mut worker, _) = worker(&config(&from, &to));
     let mut cause = async || worker.cycle().await.expect_err("refused").to_string();
@@ -95,7 +95,7 @@ async fn causes_are_in_words() {
 #[tokio::test]
 async fn what_is_no_telemeter_server_does_not_blame_the_token() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let (mut worker, _) = worker(&config(&from, &to));
     let mut cause = async || worker.cycle().await.expect_err("refused");
@@ -142,7 +142,7 @@ async fn what_is_no_telemeter_server_does_not_blame_the_token() {
 async fn scrape_error(answer: ResponseTemplate) -> String {
     let from = MockServer::start().await;
     Mock::given(method("GET")).respond_with(answer).mount(&from).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let error = worker(&config(&from, &to)).0.cycle().await.expect_err("no scrape");
     assert_eq!(seen(&to, "/upload").await.len(), 0);
     error.to_string()
@@ -183,7 +183,7 @@ async fn a_scrape_of_another_type_is_read_as_text() {
             None => ResponseTemplate::new(200).set_body_bytes(body),
         };
         Mock::given(method("GET")).respond_with(answer).mount(&from).await;
-        let to = Server::default().start().await;
+        let to = FakeTelemeter::default().start().await;
         worker(&config(&from, &to)).0.cycle().await.expect("uploaded");
         let uploads = seen(&to, "/upload").await;
         let expected = format!("# TYPE up gauge\nup{{_id=\"{ID}\",job=\"a\"}} 1 {NOW_MS}\n");

@@ -7,14 +7,14 @@ use wiremock::{MockServer, ResponseTemplate};
 
 use super::{
     TEXT,
-    fake::{ID, NOW_MS, Server, config, grant, header, prometheus, seen, uploaded},
+    fake::{FakeTelemeter, ID, NOW_MS, config, grant, header, prometheus, seen, uploaded},
     worker,
 };
 
 #[tokio::test]
 async fn a_grant_is_kept_until_15_seconds_before_its_end() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.authorize(grant("first", 100, &[("_id", ID)]));
     let (mut worker, clock) = worker(&config(&from, &to));
@@ -30,7 +30,7 @@ async fn a_grant_is_kept_until_15_seconds_before_its_end() {
 #[tokio::test]
 async fn a_401_on_upload_asks_once_for_another_grant() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.authorize(grant("old", 86_400, &[("_id", ID)]));
     server.upload(ResponseTemplate::new(401));
@@ -55,7 +55,7 @@ async fn a_401_on_upload_asks_once_for_another_grant() {
 #[tokio::test]
 async fn another_grant_with_other_labels_scrapes_again() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.authorize(grant("old", 86_400, &[("_id", ID), ("plan", "gold")]));
     server.upload(ResponseTemplate::new(401));
@@ -76,7 +76,7 @@ async fn token_files_are_read_each_time() {
     };
     write("from-1\n", "to-1\n");
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let mut config = config(&from, &to);
     config.from.token = Some(Credential::File(from_token.clone()));
@@ -103,7 +103,7 @@ async fn token_files_are_read_each_time() {
 #[tokio::test]
 async fn a_grant_ends_though_the_wall_clock_is_set_back() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.authorize(grant("a", 300, &[("_id", ID)]));
     server.authorize(grant("b", 300, &[("_id", ID)]));
@@ -119,7 +119,7 @@ async fn a_grant_ends_though_the_wall_clock_is_set_back() {
 #[tokio::test]
 async fn a_password_in_the_url_is_basic_authentication() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&from, &to);
     config.from.url.set_username("me").expect("a user");
     config.from.url.set_password(Some("secret")).expect("a password");

@@ -7,17 +7,17 @@ mod fake;
 mod native_histograms;
 mod selection;
 
-use fake::{ID, NOW_MS, Server, config, grant, header, prometheus, seen, uploaded};
+use fake::{FakeTelemeter, ID, NOW_MS, config, grant, header, prometheus, seen, uploaded};
 use telemeter_auth::Secret;
 use telemeter_client::{
     Config, Worker,
-    config::{Anonymize, Credential},
+    config::{AnonymizeSettings, Credential},
     metrics::Metrics,
 };
 use telemeter_http::clock::{Clock, ClockHandle};
 use telemeter_wire::{
-    Arena, Limits, SeriesSet,
-    exposition::{self, Format},
+    Arena, DecodeLimits, SeriesSet,
+    exposition::{self, ExpositionFormat},
 };
 use wiremock::ResponseTemplate;
 
@@ -48,13 +48,13 @@ async fn a_whole_cycle() {
         long_ago = at(86_401),
     );
     let from = prometheus(TEXT, body).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     server.authorize(grant("granted", 86_400, &[("_id", ID), ("plan", "gold")]));
     let mut config = config(&from, &to);
     config.matches = vec!["{__name__=\"up\"}".to_owned(), "ALERTS{a=\"1\"}".to_owned()];
     config.labels = vec![("site".to_owned(), "here".to_owned())];
-    config.anonymize = Some(Anonymize {
+    config.anonymize = Some(AnonymizeSettings {
         labels: vec!["instance".to_owned()],
         salt: Credential::Value(Secret::from("a-unique-value")),
     });
@@ -100,7 +100,7 @@ async fn a_whole_cycle() {
 fn delimited(text: &str) -> Vec<u8> {
     let (arena, mut protobuf) = (Arena::new(), Vec::new());
     let mut set = SeriesSet::new_in(&arena);
-    exposition::decode(Format::Text, text.as_bytes(), &Limits::default(), &mut set).expect("text");
+    exposition::decode(ExpositionFormat::Text, text.as_bytes(), &DecodeLimits::default(), &mut set).expect("text");
     exposition::delimited::encode(&set, &mut protobuf);
     protobuf
 }
@@ -112,7 +112,7 @@ async fn protobuf_and_text_come_to_the_same() {
 
     let mut bodies = Vec::new();
     for (content_type, body) in [(TEXT, text.into_bytes()), (PROTOBUF, protobuf)] {
-        let (from, to) = (prometheus(content_type, body).await, Server::default().start().await);
+        let (from, to) = (prometheus(content_type, body).await, FakeTelemeter::default().start().await);
         let (mut worker, _) = worker(&config(&from, &to));
         worker.cycle().await.expect("uploaded");
         bodies.push(uploaded(&seen(&to, "/upload").await[0]));
@@ -132,7 +132,7 @@ async fn a_scrape_of_many_pieces_arrives_whole() {
         }
     }
     let from = prometheus(TEXT, body.clone()).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&from, &to);
     config.limit_bytes = body.len();
     let (mut worker, _) = worker(&config);
@@ -154,7 +154,7 @@ async fn a_scrape_of_many_pieces_arrives_whole() {
 async fn exactly_the_limit_is_within_it() {
     let body = format!("up 1 {NOW_MS}\n");
     let from = prometheus(TEXT, body.clone()).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&from, &to);
     config.limit_bytes = body.len();
     worker(&config).0.cycle().await.expect("within");
@@ -171,7 +171,7 @@ async fn exactly_the_limit_is_within_it() {
 #[tokio::test]
 async fn what_the_server_did_with_the_series_is_told_and_exported() {
     let from = prometheus(TEXT, format!("up{{a=\"1\"}} 1 {NOW_MS}\nup{{a=\"2\"}} 1 {NOW_MS}\n")).await;
-    let server = Server::default();
+    let server = FakeTelemeter::default();
     let to = server.start().await;
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -209,7 +209,7 @@ async fn what_the_server_did_with_the_series_is_told_and_exported() {
 #[tokio::test]
 async fn nothing_left_is_no_failure_and_no_upload() {
     let from = prometheus(TEXT, "up 1\n").await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let report = worker(&config(&from, &to)).0.cycle().await.expect("nothing to upload");
     assert_eq!((report.scraped, report.kept, report.uploaded, report.bytes), (1, 0, 0, 0));
     assert_eq!(seen(&to, "/upload").await.len(), 0);
@@ -221,7 +221,7 @@ async fn a_match_file_is_added_to_the_matches() {
     let file = folder.path().join("matches");
     std::fs::write(&file, "# what we send\n\n  {a=\"1\"}  \nup\n").expect("written");
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
-    let to = Server::default().start().await;
+    let to = FakeTelemeter::default().start().await;
     let mut config = config(&from, &to);
     config.match_file = Some(file.clone());
     worker(&config).0.cycle().await.expect("uploaded");

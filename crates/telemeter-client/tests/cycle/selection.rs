@@ -8,13 +8,13 @@ use wiremock::{
 
 use super::{
     TEXT,
-    fake::{ID, NOW_MS, Server, config, prometheus, seen, uploaded},
+    fake::{FakeTelemeter, ID, NOW_MS, config, prometheus, seen, uploaded},
     worker,
 };
 
 /// What a client with these selectors uploads of `body`, without the lines that say types; nothing where it uploads nothing.
 async fn filtered(matches: &[&str], leave_out: bool, body: &str) -> (CycleReport, Vec<String>) {
-    let (from, to) = (prometheus(TEXT, body).await, Server::default().start().await);
+    let (from, to) = (prometheus(TEXT, body).await, FakeTelemeter::default().start().await);
     let mut config = config(&from, &to);
     config.matches = matches.iter().map(|text| (*text).to_owned()).collect();
     config.leave_out_unrequested = leave_out;
@@ -63,7 +63,7 @@ async fn what_nobody_asked_for_is_not_uploaded_whatever_the_source_answers() {
 
 #[tokio::test]
 async fn a_scrape_that_is_refused_for_a_selector_names_it() {
-    let (from, to) = (MockServer::start().await, Server::default().start().await);
+    let (from, to) = (MockServer::start().await, FakeTelemeter::default().start().await);
     let refusal = ResponseTemplate::new(400).set_body_string("1:6: parse error");
     Mock::given(method("GET")).and(path("/federate")).respond_with(refusal).mount(&from).await;
     let mut config = config(&from, &to);

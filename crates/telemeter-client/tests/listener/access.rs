@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Running, TEXT,
-    fake::{NOW_MS, Server, prometheus},
+    RunningClient, TEXT,
+    fake::{FakeTelemeter, NOW_MS, prometheus},
     quick,
 };
 
 #[tokio::test]
 async fn half_requests_do_not_stop_it_from_telling_its_health() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, Server::default().start().await);
-    let client = Running::start(quick(&from, &to)).await;
+    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, FakeTelemeter::default().start().await);
+    let client = RunningClient::start(quick(&from, &to)).await;
     let address = client.base.strip_prefix("http://").expect("an address").to_owned();
     let socket = || async {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -41,10 +41,10 @@ async fn it_answers_to_loopback_s_names_and_to_a_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, "hunter2\n").expect("written");
-    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, Server::default().start().await);
+    let (from, to) = (prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await, FakeTelemeter::default().start().await);
     let mut config = quick(&from, &to);
     config.internal_token_file = Some(token_file.clone());
-    let client = Running::start(config).await;
+    let client = RunningClient::start(config).await;
     let ask = async |path: &str, host: &str, token: &str| {
         let http = reqwest::Client::builder().build().expect("a client");
         let request = http.get(client.url(path)).header("host", host).bearer_auth(token);

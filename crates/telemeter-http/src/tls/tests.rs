@@ -31,15 +31,15 @@ fn what_is_wrong_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
     let (_, other_key) = write_pair(folder.path(), "two");
-    Tls::load(&cert, &key).expect("a pair");
+    ListenerTls::load(&cert, &key).expect("a pair");
 
     let check = |cert: &Path, key: &Path, expected: &str| {
-        let error = Tls::load(cert, key).expect_err("no pair").to_string();
+        let error = ListenerTls::load(cert, key).expect_err("no pair").to_string();
         assert!(error.contains(expected), "{error}");
         let second = CertificateFiles { cert_file: cert.to_owned(), key_file: key.to_owned() };
         let first =
             CertificateFiles { cert_file: folder.path().join("one.crt"), key_file: folder.path().join("one.key") };
-        let error = Tls::load_all(vec![first, second]).expect_err("no pair").to_string();
+        let error = ListenerTls::load_all(vec![first, second]).expect_err("no pair").to_string();
         assert!(error.contains(expected), "{error}");
     };
     check(&cert, &other_key, "two.key is not the key of ");
@@ -53,7 +53,7 @@ fn what_is_wrong_is_named() {
 fn a_bad_reload_keeps_the_old_pair() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = write_pair(folder.path(), "one");
-    let tls = Tls::load(&cert, &key).unwrap();
+    let tls = ListenerTls::load(&cert, &key).unwrap();
     let shown = || tls.shared.current.load()[0].leaf().cloned();
     let before = shown();
 
@@ -81,7 +81,7 @@ fn client(certificates: &[&CertificateFiles], versions: &[&'static SupportedProt
 }
 
 /// A whole connection between both, to its end: how they shook hands, and the certificate that the client saw.
-fn connect(client: &Arc<ClientConfig>, tls: &Tls, host: &str) -> (HandshakeKind, Vec<u8>) {
+fn connect(client: &Arc<ClientConfig>, tls: &ListenerTls, host: &str) -> (HandshakeKind, Vec<u8>) {
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();
     let mut server = ServerConnection::new(tls.server_config()).unwrap();
@@ -120,7 +120,7 @@ fn connect(client: &Arc<ClientConfig>, tls: &Tls, host: &str) -> (HandshakeKind,
     (client.handshake_kind().unwrap(), client.peer_certificates().unwrap()[0].to_vec())
 }
 
-fn kind(client: &Arc<ClientConfig>, tls: &Tls) -> HandshakeKind {
+fn kind(client: &Arc<ClientConfig>, tls: &ListenerTls) -> HandshakeKind {
     connect(client, tls, "localhost").0
 }
 
@@ -129,8 +129,8 @@ fn secret(byte: u8) -> Zeroizing<[u8; 32]> {
 }
 
 /// A replica with these certificates and this secret.
-fn replica(files: &CertificateFiles, byte: u8) -> Tls {
-    let tls = Tls::load_all(vec![files.clone()]).unwrap();
+fn replica(files: &CertificateFiles, byte: u8) -> ListenerTls {
+    let tls = ListenerTls::load_all(vec![files.clone()]).unwrap();
     tls.share_sessions(secret(byte));
     tls
 }
@@ -149,7 +149,7 @@ fn any_replica_with_the_same_secret_resumes_a_session_of_tls_1_3() {
     assert_eq!(kind(&client, &one), RESUMED, "with the ticket of the resumed session");
     assert_eq!(kind(&client, &other), FULL, "another secret");
     assert_eq!(kind(&client, &one), FULL, "whose ticket is nothing to the first");
-    let unshared = Tls::load_all(vec![files]).unwrap();
+    let unshared = ListenerTls::load_all(vec![files]).unwrap();
     assert_eq!(kind(&client, &unshared), FULL);
     assert_eq!(kind(&client, &unshared), RESUMED, "a secret of its own is one");
 }
@@ -201,7 +201,7 @@ fn an_old_ticket_is_a_full_handshake() {
     let folder = tempfile::tempdir().unwrap();
     let files = write_pair_with(folder.path(), "one", &rcgen::PKCS_ECDSA_P256_SHA256);
     let (clock, handle) = Clock::fixed(1_767_225_600_000);
-    let tls = Tls::load_at(vec![files.clone()], clock).unwrap();
+    let tls = ListenerTls::load_at(vec![files.clone()], clock).unwrap();
     let client = Arc::new(client(&[&files], &[&version::TLS13]));
     assert_eq!(kind(&client, &tls), FULL);
     handle.advance(std::time::Duration::from_secs(12 * 60 * 60));
@@ -234,7 +234,7 @@ fn each_client_is_shown_a_certificate_that_it_can_check() {
     let der = |files: &CertificateFiles| {
         crate::pem::blocks(&std::fs::read(&files.cert_file).unwrap()).remove(0).der.unwrap().to_vec()
     };
-    let shown = |tls: &Tls, host: &str, version, is_ours: fn(rustls::SignatureScheme) -> bool| {
+    let shown = |tls: &ListenerTls, host: &str, version, is_ours: fn(rustls::SignatureScheme) -> bool| {
         let mut config = client(&[&rsa, &ecdsa, &other], &[version]);
         config.resumption = Resumption::disabled();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -244,7 +244,7 @@ fn each_client_is_shown_a_certificate_that_it_can_check() {
     let any: fn(rustls::SignatureScheme) -> bool = |_| true;
     let rsa_only: fn(rustls::SignatureScheme) -> bool = |scheme| format!("{scheme:?}").starts_with("RSA");
     for files in [[rsa.clone(), ecdsa.clone()], [ecdsa.clone(), rsa.clone()]] {
-        let tls = Tls::load_all(files.to_vec()).unwrap();
+        let tls = ListenerTls::load_all(files.to_vec()).unwrap();
         for version in [&version::TLS12, &version::TLS13] {
             assert_eq!(shown(&tls, "localhost", version, any), der(&ecdsa), "it costs less, whatever the order");
             assert_eq!(shown(&tls, "localhost", version, rsa_only), der(&rsa));
@@ -253,7 +253,7 @@ fn each_client_is_shown_a_certificate_that_it_can_check() {
             assert_eq!(shown(&tls, "nobody.test", version, any), der(&ecdsa));
         }
     }
-    let tls = Tls::load_all(vec![other.clone(), ecdsa.clone()]).unwrap();
+    let tls = ListenerTls::load_all(vec![other.clone(), ecdsa.clone()]).unwrap();
     let p256: fn(rustls::SignatureScheme) -> bool = |scheme| scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
     assert_eq!(shown(&tls, "localhost", &version::TLS13, any), der(&other), "the first of two as good");
     assert_eq!(shown(&tls, "localhost", &version::TLS13, p256), der(&ecdsa));
@@ -313,7 +313,7 @@ fn names_and_their_wildcards() {
     let (cert_file, key_file) = (folder.path().join("crt"), folder.path().join("key"));
     std::fs::write(&cert_file, cert.pem()).unwrap();
     std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    let tls = Tls::load(cert_file, key_file).unwrap();
+    let tls = ListenerTls::load(cert_file, key_file).unwrap();
     for (host, expected) in [
         ("exact.test", true),
         ("EXACT.test", true),

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, DecodeLimits, TextPart},
     exposition::native_histogram::{NativeHistogram, NativeHistograms},
     labels,
-    protobuf::{NOT_UTF8, FieldReader, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
+    protobuf::{FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
@@ -70,14 +70,14 @@ fn locate(error: Error, family: &[u8]) -> Error {
 }
 
 /// What stands in a family beside its metrics.
-struct Family<'a> {
+struct FamilyHeader<'a> {
     name: Option<&'a str>,
     kind: MetricType,
     /// What native histograms in it become.
     native: NativeHistograms,
 }
 
-impl<'a> Family<'a> {
+impl<'a> FamilyHeader<'a> {
     /// Looks for name and type in a `MetricFamily`: protobuf lets them stand behind the metrics.
     fn of(message: &'a [u8], native: NativeHistograms) -> Result<Self, Error> {
         // As the schema has it, a family that says no type is of type counter.
@@ -136,7 +136,7 @@ struct MetricFields<'a> {
 
 fn decode_metric<'a>(
     message: &'a [u8],
-    family: &Family<'a>,
+    family: &FamilyHeader<'a>,
     limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
 ) -> Result<(), Error> {

@@ -5,10 +5,10 @@
 //! cut between its metrics. In the delimited format, what it says of itself (name and type) is put in front again; of the text
 //! format, the decoder remembers the types from piece to piece.
 
-use super::{Format, text::heads_family};
+use super::{ExpositionFormat, text::heads_family};
 use crate::{
     error::Error,
-    protobuf::{Reader, put_varint},
+    protobuf::{FieldReader, put_varint},
 };
 
 /// How many bytes to gather before a piece is cut off.
@@ -16,17 +16,17 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 
 /// What has arrived and is not decoded yet.
 pub struct Pieces<'b> {
-    format: Format,
+    format: ExpositionFormat,
     piece_bytes: usize,
     buffer: &'b mut Vec<u8>,
     /// Up to where the buffer holds whole messages, in the delimited format.
     whole: usize,
     /// The family that the buffer begins in the middle of, in the delimited format.
-    family: Option<Family>,
+    family: Option<LargeFamily>,
 }
 
 /// A `MetricFamily` larger than a piece.
-struct Family {
+struct LargeFamily {
     /// Bytes of it that were not handed on yet.
     left: usize,
     /// Its name and its type.
@@ -40,7 +40,7 @@ const METRIC: u32 = 4;
 
 impl<'b> Pieces<'b> {
     /// Gathers into `buffer`, which is emptied first.
-    pub fn new(format: Format, piece_bytes: usize, buffer: &'b mut Vec<u8>) -> Self {
+    pub fn new(format: ExpositionFormat, piece_bytes: usize, buffer: &'b mut Vec<u8>) -> Self {
         buffer.clear();
         Self { format, piece_bytes, buffer, whole: 0, family: None }
     }
@@ -59,8 +59,8 @@ impl<'b> Pieces<'b> {
             return Ok(());
         }
         match self.format {
-            Format::Text => self.cut_text(&mut decode),
-            Format::Delimited => self.cut_delimited(&mut decode),
+            ExpositionFormat::Text => self.cut_text(&mut decode),
+            ExpositionFormat::Delimited => self.cut_delimited(&mut decode),
         }
     }
 
@@ -107,7 +107,7 @@ impl<'b> Pieces<'b> {
             match ahead {
                 Some((length, bytes)) if bytes > self.piece_bytes => {
                     self.buffer.drain(..length);
-                    self.family = Some(Family { left: bytes, head: Vec::new(), begun: false });
+                    self.family = Some(LargeFamily { left: bytes, head: Vec::new(), begun: false });
                 }
                 _ => return Ok(()),
             }
@@ -164,14 +164,14 @@ fn family_starts(lines: &[u8]) -> impl Iterator<Item = usize> {
 /// The length of the message at the front: how many bytes it takes to say it, and what it says. `None` where it is not here in
 /// full, or is none.
 fn message(buffer: &[u8]) -> Option<(usize, usize)> {
-    let mut reader = Reader::new(buffer);
+    let mut reader = FieldReader::new(buffer);
     let bytes = reader.varint().ok()?;
     Some((buffer.len() - reader.remaining(), usize::try_from(bytes).ok()?))
 }
 
 /// The number of the field at the front and its bytes, key included; `None` where it is not here in full, or is none.
 fn field(buffer: &[u8]) -> Option<(u32, usize)> {
-    let mut reader = Reader::new(buffer);
+    let mut reader = FieldReader::new(buffer);
     let (number, wire) = reader.field().ok()??;
     reader.skip(number, wire).ok()?;
     Some((number, buffer.len() - reader.remaining()))

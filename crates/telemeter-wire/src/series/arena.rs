@@ -4,22 +4,22 @@ use std::cell::RefCell;
 
 use bumpalo::Bump;
 
-use super::{Label, set::Entry};
-use crate::exposition::text::Families;
+use super::{Label, set::SeriesEntry};
+use crate::exposition::text::TextFamilies;
 
-/// What one request leaves behind for the next: room for text and for the vectors of a [`SeriesSet`].
+/// What one request leaves behind for the next: room for text and for the vectors of a [`SeriesSet`](super::SeriesSet).
 #[derive(Default)]
 pub struct Arena {
     text: Bump,
-    pub(super) spare: RefCell<Spare>,
+    pub(super) spare: RefCell<SpareVectors>,
     symbols: RefCell<Vec<&'static str>>,
-    families: RefCell<Families>,
+    families: RefCell<TextFamilies>,
 }
 
 #[derive(Default)]
-pub(super) struct Spare {
+pub(super) struct SpareVectors {
     pub(super) labels: Vec<Label<'static>>,
-    pub(super) series: Vec<Entry<'static>>,
+    pub(super) series: Vec<SeriesEntry<'static>>,
 }
 
 impl Arena {
@@ -41,11 +41,11 @@ impl Arena {
     }
 
     /// The room for the metric families of a text, with what the last text left in it; to be brought back.
-    pub(crate) fn take_families(&self) -> Families {
+    pub(crate) fn take_families(&self) -> TextFamilies {
         std::mem::take(&mut *self.families.borrow_mut())
     }
 
-    pub(crate) fn keep_families(&self, families: Families) {
+    pub(crate) fn keep_families(&self, families: TextFamilies) {
         *self.families.borrow_mut() = families;
     }
 
@@ -66,7 +66,7 @@ impl Arena {
             + self.families.borrow().held_bytes()
             + self.symbols.borrow().capacity() * size_of::<&str>()
             + spare.labels.capacity() * size_of::<Label<'_>>()
-            + spare.series.capacity() * size_of::<Entry<'_>>()
+            + spare.series.capacity() * size_of::<SeriesEntry<'_>>()
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{
     Label, Points, Series,
-    set::{Entry, view},
+    set::{SeriesEntry, view},
 };
 
 /// One series, to change.
 pub struct SeriesMut<'s, 'a> {
     pub(super) labels: &'s mut Vec<Label<'a>>,
-    pub(super) entry: &'s mut Entry<'a>,
+    pub(super) entry: &'s mut SeriesEntry<'a>,
 }
 
 impl<'a> SeriesMut<'_, 'a> {

@@ -2,12 +2,12 @@
 
 use super::{
     Label, MetricType, Points, Series, SeriesMut,
-    arena::{Arena, Spare, recycle},
+    arena::{Arena, SpareVectors, recycle},
 };
-use crate::error::{Error, Limits};
+use crate::error::{DecodeLimits, Error};
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct SeriesEntry<'a> {
     pub(super) start: u32,
     pub(super) len: u32,
     pub(super) kind: MetricType,
@@ -23,7 +23,7 @@ pub struct SeriesSet<'a> {
     text_bytes: usize,
     has_start_timestamps: bool,
     labels: Vec<Label<'a>>,
-    series: Vec<Entry<'a>>,
+    series: Vec<SeriesEntry<'a>>,
 }
 
 impl<'a> SeriesSet<'a> {
@@ -43,7 +43,7 @@ impl<'a> SeriesSet<'a> {
 
     /// Counts the bytes of the labels of a series to come.
     #[inline]
-    pub(crate) fn charge(&mut self, bytes: usize, limits: &Limits) -> Result<(), Error> {
+    pub(crate) fn charge(&mut self, bytes: usize, limits: &DecodeLimits) -> Result<(), Error> {
         self.text_bytes += bytes;
         if self.text_bytes <= limits.text_bytes {
             return Ok(());
@@ -107,7 +107,7 @@ impl<'a> SeriesSet<'a> {
     pub(crate) fn finish_decoded(&mut self, mark: usize, kind: MetricType, points: Points<'a>, as_sent: bool) {
         let start = u32::try_from(mark).unwrap_or(u32::MAX);
         let len = u32::try_from(self.labels.len() - mark).unwrap_or(u32::MAX);
-        self.series.push(Entry { start, len, kind, as_sent, points });
+        self.series.push(SeriesEntry { start, len, kind, as_sent, points });
     }
 
     /// Whether the labels of the series at `index` are as [`finish_decoded`](Self::finish_decoded) was told.
@@ -192,11 +192,11 @@ impl Drop for SeriesSet<'_> {
     fn drop(&mut self) {
         let labels = recycle(std::mem::take(&mut self.labels));
         let series = recycle(std::mem::take(&mut self.series));
-        *self.arena.spare.borrow_mut() = Spare { labels, series };
+        *self.arena.spare.borrow_mut() = SpareVectors { labels, series };
     }
 }
 
-pub(super) fn view<'s, 'a>(labels: &'s [Label<'a>], entry: &Entry<'a>) -> Series<'s, 'a> {
+pub(super) fn view<'s, 'a>(labels: &'s [Label<'a>], entry: &SeriesEntry<'a>) -> Series<'s, 'a> {
     let start = entry.start as usize;
     Series { labels: &labels[start..start + entry.len as usize], kind: entry.kind, points: entry.points }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{STREAM_IDENTIFIER, UNCOMPRESSED};
-use crate::protobuf::Reader;
+use crate::protobuf::FieldReader;
 
 /// A chunk of a framed stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
 
 /// Appends the origins of what the block at `at` holds, which is the last of `stream`.
 fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> {
-    let mut reader = Reader::new(&stream[at..]);
+    let mut reader = FieldReader::new(&stream[at..]);
     // Its length.
     reader.varint().ok()?;
     at = stream.len() - reader.remaining();

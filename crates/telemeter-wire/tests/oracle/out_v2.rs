@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use prost::Message;
 use telemeter_wire::{
-    Arena, Limits, SeriesSet,
+    Arena, DecodeLimits, SeriesSet,
     remote_write::{
         self,
         v2::{Contents, Keep, RequestBuilder, decode_keeping},
@@ -16,7 +16,7 @@ use super::{
     messages::{RemoteExemplar, RemoteLabel, WriteRequest},
     messages_v2::{Histogram, Request, Sample, Start},
     mutations,
-    random::Random,
+    random::SplitMix64,
 };
 
 /// A series as a receiver sees it.
@@ -171,12 +171,12 @@ fn what_goes_out_as_2_0_is_what_came_in() {
     let mut all = Vec::new();
     joined.clear();
     for seed in 0..messages() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let context = format!("seed {seed}");
         let (of_1_0, of_2_0) = (random.write_request(), random.request());
         let (arena, message) = (Arena::new(), of_1_0.encode_to_vec());
         let mut set = SeriesSet::new_in(&arena);
-        remote_write::decode(&message, &Limits::default(), &mut set).expect("a message of 1.0");
+        remote_write::decode(&message, &DecodeLimits::default(), &mut set).expect("a message of 1.0");
         builder.clear();
         builder.add(&set);
         all.extend(check(&builder, of_write_request(&of_1_0), &context));
@@ -186,7 +186,7 @@ fn what_goes_out_as_2_0_is_what_came_in() {
         let message = of_2_0.encode_to_vec();
         let mut set = SeriesSet::new_in(&arena);
         let keep = Keep { start_timestamps: true };
-        if decode_keeping(&message, keep, &Limits::default(), &mut set, None).is_ok() {
+        if decode_keeping(&message, keep, &DecodeLimits::default(), &mut set, None).is_ok() {
             builder.clear();
             builder.add(&set);
             let from = of_request(&of_2_0).expect("it was taken");
@@ -221,7 +221,7 @@ pub(crate) fn check_sent(message: &[u8], context: &str) -> Option<Vec<u8>> {
 #[test]
 fn what_goes_out_as_2_0_can_be_read_whatever_came_in() {
     for seed in 0..mutations() {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut message = random.write_request().encode_to_vec();
         random.mutate(&mut message);
         let Some(mut request) = check_sent(&message, &format!("seed {seed}")) else { continue };

@@ -8,8 +8,8 @@ use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
-    AuthoritySettings, CaFiles, Config, AuthorizationMode, FleetSettings, FleetLabel, ForwardSettings, InternalAccess, CallerLimits, MAX_FLEET_LABELS, MemcachedSettings,
-    Oidc, ReceiveIdentity, RecentStoreSettings, RuleSettings,
+    AuthoritySettings, AuthorizationMode, CaFiles, CallerLimits, Config, FleetLabel, FleetSettings, ForwardSettings,
+    InternalAccess, MAX_FLEET_LABELS, MemcachedSettings, Oidc, ReceiveIdentity, RecentStoreSettings, RuleSettings,
 };
 
 use super::{

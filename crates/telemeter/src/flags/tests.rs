@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use telemeter_benchmark::config::Tokens;
 use telemeter_client::config::Credential;
 use telemeter_http::tls::CertificateFiles;
-use telemeter_server::config::{AuthorizationMode, FleetLabel, MemcachedSettings, ReceiveIdentity, RecentStoreSettings};
+use telemeter_server::config::{
+    AuthorizationMode, FleetLabel, MemcachedSettings, ReceiveIdentity, RecentStoreSettings,
+};
 
 use super::*;
 use crate::{

@@ -1,11 +1,11 @@
 //! Summaries and classic histograms, as the series that the text format writes for them; and which histograms are native.
 
-use super::{Metric, fields};
+use super::{MetricFields, fields};
 use crate::{
-    error::{Error, Limits},
+    error::{DecodeLimits, Error},
     exposition::put_float,
     labels,
-    protobuf::{Reader, Wire, expect},
+    protobuf::{FieldReader, Wire, expect},
     schema,
     series::{Label, MetricType, Points, Sample, SeriesSet},
 };
@@ -39,7 +39,7 @@ impl Distribution {
     }
 }
 
-pub(super) fn summary(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+pub(super) fn summary(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
     expect(wire, Wire::Bytes)?;
     fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
         match number {
@@ -61,7 +61,7 @@ pub(super) fn summary(reader: &mut Reader<'_>, wire: Wire, into: &mut Distributi
     })
 }
 
-pub(super) fn histogram(reader: &mut Reader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
+pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
     expect(wire, Wire::Bytes)?;
     fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
         match number {
@@ -150,7 +150,7 @@ fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
     Ok((bound, count_float.unwrap_or(count as f64)))
 }
 
-impl<'a> Metric<'a> {
+impl<'a> MetricFields<'a> {
     /// Writes a summary or histogram as the text format does: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`, `x_count`.
     /// The buckets of a native histogram have no such form: its sum and count remain.
     #[cold]
@@ -159,7 +159,7 @@ impl<'a> Metric<'a> {
         summary: bool,
         distribution: Distribution,
         mark: usize,
-        limits: &Limits,
+        limits: &DecodeLimits,
         set: &mut SeriesSet<'a>,
     ) -> Result<(), Error> {
         let (outer, bound_label) = if summary { (4, "quantile") } else { (HISTOGRAM, "le") };
@@ -172,16 +172,16 @@ impl<'a> Metric<'a> {
             Some(name) if self.named => bumpalo::format!(in text, "{}{suffix}", name.value).into_bump_str(),
             _ => "",
         };
-        let template = |name| Template { labels, name, text_bytes, timestamp_ms: self.timestamp_ms };
+        let template = |name| SeriesTemplate { labels, name, text_bytes, timestamp_ms: self.timestamp_ms };
         let bounded = template(if summary { "" } else { named("_bucket") });
         let (mut any, mut to_infinity) = (false, false);
-        let mut reader = Reader::new(self.message);
+        let mut reader = FieldReader::new(self.message);
         while let Some((number, wire)) = reader.field()? {
             if number != outer {
                 reader.skip(number, wire)?;
                 continue;
             }
-            let mut reader = Reader::new(reader.bytes()?);
+            let mut reader = FieldReader::new(reader.bytes()?);
             while let Some((number, wire)) = reader.field()? {
                 if number != 3 {
                     reader.skip(number, wire)?;
@@ -226,7 +226,7 @@ impl<'a> Metric<'a> {
 }
 
 /// What the series of one summary or histogram share.
-struct Template<'a> {
+struct SeriesTemplate<'a> {
     labels: &'a [Label<'a>],
     /// In place of the family's name, unless it is empty.
     name: &'a str,
@@ -234,12 +234,12 @@ struct Template<'a> {
     timestamp_ms: Option<i64>,
 }
 
-impl<'a> Template<'a> {
+impl<'a> SeriesTemplate<'a> {
     fn push(
         &self,
         bound: Option<(&'static str, f64)>,
         value: f64,
-        limits: &Limits,
+        limits: &DecodeLimits,
         set: &mut SeriesSet<'a>,
     ) -> Result<(), Error> {
         limits.check_series(set.len())?;

@@ -1,12 +1,12 @@
 use super::*;
 use crate::{
-    error::Limits,
+    error::DecodeLimits,
     exposition::{self, NativeHistograms},
     series::{Arena, MetricType, SeriesSet},
 };
 
 /// Feeds `body` in chunks of `chunk` bytes and returns the pieces.
-fn cut(format: Format, body: &[u8], piece: usize, chunk: usize) -> Vec<Vec<u8>> {
+fn cut(format: ExpositionFormat, body: &[u8], piece: usize, chunk: usize) -> Vec<Vec<u8>> {
     let (mut pieces, mut buffer) = (Vec::new(), b"left over".to_vec());
     let mut gather = Pieces::new(format, piece, &mut buffer);
     let mut take = |piece: &[u8]| {
@@ -24,17 +24,17 @@ fn cut(format: Format, body: &[u8], piece: usize, chunk: usize) -> Vec<Vec<u8>> 
 fn text_is_cut_between_families() {
     let body = b"# HELP a one\n# TYPE a gauge\na 1\na 2\n# TYPE b gauge\nb 1\nb 2\n# TYPE c gauge\nc 1\n";
     for chunk in [1, 3, 7, 20, 1000] {
-        let pieces = cut(Format::Text, body, 60, chunk);
+        let pieces = cut(ExpositionFormat::Text, body, 60, chunk);
         assert_eq!(pieces.concat(), body, "chunks of {chunk}");
     }
-    let pieces = cut(Format::Text, body, 60, 60);
+    let pieces = cut(ExpositionFormat::Text, body, 60, 60);
     assert_eq!(pieces[0], b"# HELP a one\n# TYPE a gauge\na 1\na 2\n");
 }
 
 #[test]
 fn a_large_family_is_cut_between_lines() {
     let body = b"# TYPE a gauge\na 1\na 2\na 3\na 4\na 5\na 6\na 7\na 8\na 9\n";
-    let pieces = cut(Format::Text, body, 20, 5);
+    let pieces = cut(ExpositionFormat::Text, body, 20, 5);
     assert!(pieces.len() > 2);
     assert!(pieces.iter().all(|piece| piece.is_empty() || piece.ends_with(b"\n")));
     assert_eq!(pieces.concat(), body);
@@ -42,15 +42,15 @@ fn a_large_family_is_cut_between_lines() {
 
 /// Decodes `body` in pieces, fed in chunks of `chunk` bytes: the types of its series, or what is wrong.
 fn decoded(body: &[u8], chunk: usize) -> Result<Vec<MetricType>, Error> {
-    let (mut buffer, mut kinds, mut families) = (Vec::new(), Vec::new(), exposition::Families::default());
-    let mut gather = Pieces::new(Format::Text, 20, &mut buffer);
+    let (mut buffer, mut kinds, mut families) = (Vec::new(), Vec::new(), exposition::TextFamilies::default());
+    let mut gather = Pieces::new(ExpositionFormat::Text, 20, &mut buffer);
     let mut decode = |piece: &[u8]| {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         exposition::decode_part(
-            Format::Text,
+            ExpositionFormat::Text,
             piece,
-            &Limits::default(),
+            &DecodeLimits::default(),
             &mut set,
             &mut families,
             NativeHistograms::Keep,
@@ -105,17 +105,17 @@ fn family(name: &str, metrics: &[usize]) -> Vec<u8> {
 fn protobuf_is_cut_between_families() {
     let body = [family("a", &[3]), family("b", &[20, 4]), family("c", &[]), family("d", &[30])].concat();
     for chunk in [1, 10, 1000] {
-        let pieces = cut(Format::Delimited, &body, 50, chunk);
+        let pieces = cut(ExpositionFormat::Delimited, &body, 50, chunk);
         assert_eq!(pieces.concat(), body, "chunks of {chunk}");
     }
-    assert!(cut(Format::Delimited, &body, 50, 1).len() > 1);
+    assert!(cut(ExpositionFormat::Delimited, &body, 50, 1).len() > 1);
 }
 
 #[test]
 fn a_large_family_is_cut_between_metrics_and_keeps_its_name_and_type() {
     let body = [family("a", &[3]), family("large", &[30, 200, 30, 30]), family("b", &[4])].concat();
     for chunk in [1, 7, 60] {
-        let pieces = cut(Format::Delimited, &body, 60, chunk).concat();
+        let pieces = cut(ExpositionFormat::Delimited, &body, 60, chunk).concat();
         // Families that say the same of themselves, put together again.
         let (mut rest, mut sizes) = (&pieces[..], Vec::new());
         while let Some((length, bytes)) = message(rest) {
@@ -140,14 +140,14 @@ fn a_large_family_is_cut_between_metrics_and_keeps_its_name_and_type() {
 fn a_large_family_that_breaks_off_is_an_error() {
     let body = family("large", &[30, 200]);
     let mut buffer = Vec::new();
-    let mut gather = Pieces::new(Format::Delimited, 60, &mut buffer);
+    let mut gather = Pieces::new(ExpositionFormat::Delimited, 60, &mut buffer);
     gather.push(&body[..100], |_| Ok(())).expect("so far so good");
     assert_eq!(gather.finish(|_| Ok(())), Err(Error::Protobuf("the body ends in the middle of a family")));
 }
 
 #[test]
 fn what_is_no_message_is_left_to_the_decoder() {
-    assert_eq!(cut(Format::Delimited, &[0xff; 100], 10, 10), [vec![0xff; 100]]);
-    assert_eq!(cut(Format::Text, &[b'a'; 100], 10, 10), [vec![b'a'; 100]]);
-    assert_eq!(cut(Format::Delimited, b"", 10, 10), [b""]);
+    assert_eq!(cut(ExpositionFormat::Delimited, &[0xff; 100], 10, 10), [vec![0xff; 100]]);
+    assert_eq!(cut(ExpositionFormat::Text, &[b'a'; 100], 10, 10), [vec![b'a'; 100]]);
+    assert_eq!(cut(ExpositionFormat::Delimited, b"", 10, 10), [b""]);
 }

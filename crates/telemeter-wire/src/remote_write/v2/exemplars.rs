@@ -8,7 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::writer::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
 use crate::{
     labels::fields,
-    protobuf::{Reader, Wire, key, put_bytes, put_varint},
+    protobuf::{FieldReader, Wire, key, put_bytes, put_varint},
     series::{Encoded, Points, SeriesSet},
 };
 
@@ -96,7 +96,7 @@ impl RequestBuilder {
         let Self { symbols, body, field, packed_exemplar, contents, .. } = self;
         let mut value = 0.0_f64;
         packed_exemplar.clear();
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field().ok()? {
             match (number, wire) {
                 (1, Wire::Bytes) => {

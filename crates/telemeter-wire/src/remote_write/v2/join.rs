@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::Error,
     labels::fields,
-    protobuf::{Reader, Wire, expect, put_bytes, put_varint, utf8},
+    protobuf::{FieldReader, Wire, expect, put_bytes, put_varint, utf8},
 };
 
 impl RequestBuilder {
@@ -27,7 +27,7 @@ impl RequestBuilder {
 
     fn add_with(&mut self, message: &[u8], map: &mut Vec<u32>) -> Result<(), Error> {
         map.clear();
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         let mut behind_symbols = 0;
         while let Some((4, wire)) = reader.field()? {
             expect(wire, Wire::Bytes)?;
@@ -41,7 +41,7 @@ impl RequestBuilder {
             self.len += fields(series).count();
             return Ok(());
         }
-        let mut reader = Reader::new(series);
+        let mut reader = FieldReader::new(series);
         while let Some((number, wire)) = reader.field()? {
             if number != 5 {
                 return Err(CHANGED);
@@ -55,7 +55,7 @@ impl RequestBuilder {
     fn add_series(&mut self, message: &[u8], map: &[u32]) -> Result<(), Error> {
         self.packed.clear();
         self.body.clear();
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         loop {
             let at = message.len() - reader.remaining();
             let Some((number, wire)) = reader.field()? else { break };
@@ -79,7 +79,7 @@ impl RequestBuilder {
         let Self { body, field, packed_exemplar, .. } = self;
         field.clear();
         packed_exemplar.clear();
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         loop {
             let at = message.len() - reader.remaining();
             let Some((number, wire)) = reader.field()? else { break };
@@ -98,7 +98,7 @@ impl RequestBuilder {
 
 /// Appends the references of one field, each as the map has it.
 #[inline]
-fn put_references(reader: &mut Reader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
+fn put_references(reader: &mut FieldReader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
     references(reader, wire, |reference| {
         let mapped = map.get(reference as usize).ok_or(CHANGED)?;
         put_varint(out, u64::from(*mapped));

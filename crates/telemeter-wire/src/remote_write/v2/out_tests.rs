@@ -46,7 +46,7 @@ fn of_1_0(fields: &[Vec<u8>]) -> Vec<u8> {
 fn through(message: &[u8]) -> (Vec<u8>, u64) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    remote_write::decode(message, &Limits::default(), &mut set).expect("a message");
+    remote_write::decode(message, &DecodeLimits::default(), &mut set).expect("a message");
     let mut builder = RequestBuilder::default();
     builder.clear();
     builder.add(&set);
@@ -113,7 +113,7 @@ fn start_timestamps_are_kept_where_they_are_to_be() {
         let message = request(&SYMBOLS, &[[&[field(1, &REFERENCES)], series].concat().concat()]);
         let mut set = SeriesSet::new_in(&arena);
         let keep = Keep { start_timestamps: true };
-        decode_keeping(&message, keep, &Limits::default(), &mut set, None).expect("a request");
+        decode_keeping(&message, keep, &DecodeLimits::default(), &mut set, None).expect("a request");
         let mut builder = RequestBuilder::default();
         builder.clear();
         builder.add(&set);

@@ -4,7 +4,7 @@ use super::series::Decoder;
 use crate::{
     error::Error,
     labels::put_label,
-    protobuf::{Reader, Wire, expect, key, put_varint},
+    protobuf::{FieldReader, Wire, expect, key, put_varint},
     series::SeriesSet,
 };
 
@@ -30,7 +30,7 @@ impl<'a> Decoder<'_, 'a> {
         let (mut out, mut field) = (std::mem::take(&mut self.anew), std::mem::take(&mut self.field));
         out.clear();
         for (number, key) in [(2, SAMPLE), (4, EXEMPLAR), (3, HISTOGRAM)] {
-            let mut reader = Reader::new(message);
+            let mut reader = FieldReader::new(message);
             while let Some((found, wire)) = reader.field()? {
                 if found != number {
                     reader.skip(found, wire)?;
@@ -59,7 +59,7 @@ impl<'a> Decoder<'_, 'a> {
         if !self.keep.start_timestamps {
             return put_known(message, out, |number| number < start);
         }
-        let (mut reader, mut has_start) = (Reader::new(message), false);
+        let (mut reader, mut has_start) = (FieldReader::new(message), false);
         while let Some((number, wire)) = reader.field()? {
             match number == start {
                 true => has_start = reader.varint()? != 0,
@@ -77,7 +77,7 @@ impl<'a> Decoder<'_, 'a> {
 
     fn put_exemplar(&self, message: &'a [u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let (mut value, mut timestamp_ms, mut name) = (0.0_f64, 0, None);
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => self.pairs(&mut reader, wire, &mut name, |label| {
@@ -104,7 +104,7 @@ impl<'a> Decoder<'_, 'a> {
 /// Shows each reference of one field to `take`. As protobuf has it, 32 bits of a varint count.
 #[inline]
 pub(super) fn references(
-    reader: &mut Reader<'_>,
+    reader: &mut FieldReader<'_>,
     wire: Wire,
     mut take: impl FnMut(u32) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -112,7 +112,7 @@ pub(super) fn references(
         expect(wire, Wire::Varint)?;
         return take(reader.varint()? as u32);
     }
-    let mut packed = Reader::new(reader.bytes()?);
+    let mut packed = FieldReader::new(reader.bytes()?);
     while packed.remaining() > 0 {
         take(packed.varint()? as u32)?;
     }
@@ -121,7 +121,7 @@ pub(super) fn references(
 
 /// Appends those fields of a message that `known` says true for, as they came.
 pub(super) fn put_known(message: &[u8], out: &mut Vec<u8>, known: impl Fn(u32) -> bool) -> Result<(), Error> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     loop {
         let from = message.len() - reader.remaining();
         let Some((number, wire)) = reader.field()? else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use super::{Contents, Keep, payload::references};
 use crate::{
-    error::{Error, DecodeLimits, ReferenceError},
+    error::{DecodeLimits, Error, ReferenceError},
     protobuf::{FieldReader, Wire, expect},
     schema,
     series::{Encoded, Label, MetricType, Points, SeriesSet},

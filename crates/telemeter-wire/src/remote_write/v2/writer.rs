@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::{Contents, exemplars::Orphans, symbols::SymbolTable};
 use crate::{
-    protobuf::{Reader, Wire, key, put_bytes, put_varint, varint_len},
+    protobuf::{FieldReader, Wire, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},
     series::{Encoded, Label, MetricType, Points, SeriesSet},
 };
@@ -288,7 +288,7 @@ fn time(message: &[u8], number: u32) -> i64 {
 
 /// The varint in the field of this number; 0 where there is none.
 pub(super) fn integer(message: &[u8], number: u32) -> i64 {
-    let (mut reader, mut value) = (Reader::new(message), 0);
+    let (mut reader, mut value) = (FieldReader::new(message), 0);
     while let Ok(Some((found, wire))) = reader.field() {
         match wire {
             Wire::Varint if found == number => value = reader.varint().unwrap_or_default() as i64,
@@ -318,7 +318,7 @@ fn last_known(number: u32, keeps_start: bool) -> u32 {
 fn is_known(payload: &[u8], number: u32, keeps_start: bool) -> bool {
     let last = last_known(number, keeps_start);
     messages(payload, number).all(|message| {
-        let mut reader = Reader::new(message);
+        let mut reader = FieldReader::new(message);
         while let Ok(Some((found, wire))) = reader.field() {
             if found > last || reader.skip(found, wire).is_err() {
                 return false;

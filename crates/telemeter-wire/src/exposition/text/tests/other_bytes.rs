@@ -1,7 +1,7 @@
 //! Bytes that are not UTF-8.
 
 use crate::{
-    error::{Error, Limits},
+    error::{DecodeLimits, Error},
     exposition::text::decode,
     series::{Arena, SeriesSet},
 };
@@ -11,7 +11,7 @@ fn text_that_is_not_utf_8_is_named() {
     fn check(body: &[u8], expected: &str) {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        let error = decode(body, &Limits::default(), &mut set).expect_err(expected);
+        let error = decode(body, &DecodeLimits::default(), &mut set).expect_err(expected);
         assert_eq!(error.to_string(), expected);
     }
     check(
@@ -62,7 +62,7 @@ fn a_comment_may_hold_any_bytes() {
     fn check(body: &[u8], expected: Result<usize, (usize, &'static str)>) {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        let result = decode(body, &Limits::default(), &mut set).map(|()| set.len());
+        let result = decode(body, &DecodeLimits::default(), &mut set).map(|()| set.len());
         assert_eq!(result, expected.map_err(|(line, reason)| Error::Text { line, reason }), "{}", body.escape_ascii());
     }
     check(b"# \xff\xfe\n # HELP up \xc3 text\n# TYPE up gauge\nup{a=\"\xc3\xbc\"} 1\n", Ok(1));
