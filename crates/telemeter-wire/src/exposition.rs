@@ -199,7 +199,11 @@ mod tests {
         check(DELIMITED_CONTENT_TYPE, ExpositionFormat::Delimited, true);
         check("application/vnd.google.protobuf", ExpositionFormat::Delimited, true);
         check("application/vnd.google.protobuf; encoding=delimited", ExpositionFormat::Delimited, true);
-        check("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", ExpositionFormat::Delimited, true);
+        check(
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily",
+            ExpositionFormat::Delimited,
+            true,
+        );
         check("application/vnd.google.protobuf; proto=another", ExpositionFormat::Text, false);
         check("application/vnd.google.protobuf; encoding=text", ExpositionFormat::Text, false);
         check("application/vnd.google.protobuf; encoding", ExpositionFormat::Text, false);

@@ -7,8 +7,8 @@ mod seeds;
 mod snappy;
 
 use crate::{
-    Arena, Error, Label, Limits, Points, SeriesSet, UploadCounts,
-    exposition::{self, Escaping, Families, Format, Named},
+    Arena, Error, Label, DecodeLimits, Points, SeriesSet, UploadCounts,
+    exposition::{self, Escaping, TextFamilies, ExpositionFormat, NameKind},
     remote_write::{
         self,
         v2::{self, Keep, RequestBuilder},
@@ -33,7 +33,7 @@ pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
 }
 
 /// Limits that a short input can reach.
-const TIGHT: Limits = Limits {
+const TIGHT: DecodeLimits = DecodeLimits {
     series: 12,
     labels: 40,
     text_bytes: 2000,
@@ -83,7 +83,7 @@ fn canonical_bits(value: f64) -> u64 {
 }
 
 /// A set that was taken keeps to the limits that it was taken with.
-fn check_limits(set: &SeriesSet<'_>, limits: &Limits) {
+fn check_limits(set: &SeriesSet<'_>, limits: &DecodeLimits) {
     assert!(set.len() <= limits.series);
     let (mut labels, mut bytes) = (0, 0);
     for series in set.iter() {
@@ -103,7 +103,7 @@ fn check_limits(set: &SeriesSet<'_>, limits: &Limits) {
 /// delimited protobuf and as remote write, and is then read the same.
 pub fn text(body: &[u8]) {
     with_set(
-        |set, body| exposition::decode(Format::Text, body, &TIGHT, set),
+        |set, body| exposition::decode(ExpositionFormat::Text, body, &TIGHT, set),
         body,
         |result, set| {
             if result.is_ok() {
@@ -114,18 +114,18 @@ pub fn text(body: &[u8]) {
     let decode = |set: &mut SeriesSet<'_>| -> Vec<Plain> { plain(set) };
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let result = exposition::decode(Format::Text, body, &Limits::default(), &mut set);
+    let result = exposition::decode(ExpositionFormat::Text, body, &DecodeLimits::default(), &mut set);
     let expected = decode(&mut set);
     let cuts = body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     for cut in cuts.take(3) {
-        let (arena, mut families) = (Arena::new(), Families::default());
+        let (arena, mut families) = (Arena::new(), TextFamilies::default());
         let mut set = SeriesSet::new_in(&arena);
         let (one, other) = body.split_at(cut);
         let parts = [one, other].iter().try_for_each(|part| {
             exposition::decode_part(
-                Format::Text,
+                ExpositionFormat::Text,
                 part,
-                &Limits::default(),
+                &DecodeLimits::default(),
                 &mut set,
                 &mut families,
                 exposition::NativeHistograms::Keep,
@@ -139,17 +139,17 @@ pub fn text(body: &[u8]) {
     }
     let mut text = Vec::new();
     exposition::text::encode(&set, &mut text);
-    read_again(Format::Text, &text, &expected);
+    read_again(ExpositionFormat::Text, &text, &expected);
     let mut delimited = Vec::new();
     exposition::delimited::encode(&set, &mut delimited);
-    read_again(Format::Delimited, &delimited, &expected);
+    read_again(ExpositionFormat::Delimited, &delimited, &expected);
     let mut sent = Vec::new();
     remote_write::encode(&set, &mut sent);
     let mut expected = expected;
     // Remote write has no sample without a time: zero stands for it.
     expected.iter_mut().flat_map(|series| &mut series.samples).for_each(|(_, time)| *time = Some(time.unwrap_or(0)));
     with_set(
-        |set, message| remote_write::decode(message, &Limits::default(), set).map(|_| ()),
+        |set, message| remote_write::decode(message, &DecodeLimits::default(), set).map(|_| ()),
         &sent,
         |result, set| {
             assert_eq!(*result, Ok(()));
@@ -159,9 +159,9 @@ pub fn text(body: &[u8]) {
 }
 
 /// What was written is read as it was.
-fn read_again(format: Format, body: &[u8], expected: &[Plain]) {
+fn read_again(format: ExpositionFormat, body: &[u8], expected: &[Plain]) {
     with_set(
-        |set, body| exposition::decode(format, body, &Limits::default(), set),
+        |set, body| exposition::decode(format, body, &DecodeLimits::default(), set),
         body,
         |result, set| {
             assert_eq!(*result, Ok(()), "{}", body.escape_ascii());
@@ -173,7 +173,7 @@ fn read_again(format: Format, body: &[u8], expected: &[Plain]) {
 /// Delimited protobuf: the limits hold, and what is read and written is read the same.
 pub fn delimited(body: &[u8]) {
     with_set(
-        |set, body| exposition::decode(Format::Delimited, body, &TIGHT, set),
+        |set, body| exposition::decode(ExpositionFormat::Delimited, body, &TIGHT, set),
         body,
         |result, set| {
             if result.is_ok() {
@@ -182,7 +182,7 @@ pub fn delimited(body: &[u8]) {
         },
     );
     with_set(
-        |set, body| exposition::decode(Format::Delimited, body, &Limits::default(), set),
+        |set, body| exposition::decode(ExpositionFormat::Delimited, body, &DecodeLimits::default(), set),
         body,
         |result, set| {
             let mut expected = plain(set);
@@ -196,12 +196,12 @@ pub fn delimited(body: &[u8]) {
             expected.retain(|series| !series.samples.is_empty() || series.histogram.is_some());
             let mut written = Vec::new();
             exposition::delimited::encode(set, &mut written);
-            read_again(Format::Delimited, &written, &expected);
+            read_again(ExpositionFormat::Delimited, &written, &expected);
             // A store reads what is sent of it, and a histogram whose parts belong together or not is looked at.
             let mut sent = Vec::new();
             remote_write::encode(set, &mut sent);
             let arena = Arena::new();
-            assert!(remote_write::decode(&sent, &Limits::default(), &mut SeriesSet::new_in(&arena)).is_ok());
+            assert!(remote_write::decode(&sent, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena)).is_ok());
             set.iter().for_each(|series| {
                 if let Points::Histogram(histogram) = series.points {
                     let _ = histogram.check();
@@ -223,9 +223,9 @@ pub fn remote_write_2_0(message: &[u8]) {
     check_message(message, |message, limits, set| v2::decode(message, limits, set).map(|_| ()));
     let (arena, other) = (Arena::new(), Arena::new());
     let (mut set, mut part) = (SeriesSet::new_in(&arena), SeriesSet::new_in(&other));
-    let whole = v2::decode(message, &Limits::default(), &mut set);
+    let whole = v2::decode(message, &DecodeLimits::default(), &mut set);
     let mut refused = 0;
-    let taken = v2::decode_partial(message, &Limits::default(), &mut part, &mut |_| refused += 1);
+    let taken = v2::decode_partial(message, &DecodeLimits::default(), &mut part, &mut |_| refused += 1);
     match (whole, taken) {
         (Ok(whole), taken) => {
             assert_eq!((taken, refused), (Ok(whole), 0));
@@ -248,7 +248,7 @@ pub fn remote_write_2_0(message: &[u8]) {
 fn written_as_2_0(message: &[u8]) -> Option<Vec<u8>> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    v2::decode_keeping(message, Keep { start_timestamps: true }, &Limits::default(), &mut set, None).ok()?;
+    v2::decode_keeping(message, Keep { start_timestamps: true }, &DecodeLimits::default(), &mut set, None).ok()?;
     let (mut request, mut out) = (RequestBuilder::default(), Vec::new());
     request.clear();
     request.add(&set);
@@ -258,7 +258,7 @@ fn written_as_2_0(message: &[u8]) -> Option<Vec<u8>> {
 
 fn check_message(
     message: &[u8],
-    decode: impl for<'a> Fn(&'a [u8], &Limits, &mut SeriesSet<'a>) -> Result<(), Error> + Copy,
+    decode: impl for<'a> Fn(&'a [u8], &DecodeLimits, &mut SeriesSet<'a>) -> Result<(), Error> + Copy,
 ) {
     with_set(
         |set, message| decode(message, &TIGHT, set),
@@ -271,7 +271,7 @@ fn check_message(
     );
     let (mut sent, mut layout) = (Vec::new(), remote_write::Layout::default());
     let taken = with_set(
-        |set, message| decode(message, &Limits::default(), set),
+        |set, message| decode(message, &DecodeLimits::default(), set),
         message,
         |result, set| {
             if result.is_err() {
@@ -296,7 +296,7 @@ fn check_message(
     );
     let Some(expected) = taken else { return };
     with_set(
-        |set, message| remote_write::decode(message, &Limits::default(), set).map(|_| ()),
+        |set, message| remote_write::decode(message, &DecodeLimits::default(), set).map(|_| ()),
         &sent,
         |result, set| {
             assert_eq!(*result, Ok(()), "our own message");
@@ -312,14 +312,14 @@ fn check_message(
 /// escaping; counts of an upload that are read and written are read the same.
 pub fn headers(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
-    if let Ok(format) = Format::of(Some(text))
+    if let Ok(format) = ExpositionFormat::of(Some(text))
         && !text.split(';').skip(1).any(|part| !part.trim().is_empty() && !part.contains('='))
     {
         let letters_alone = text.to_ascii_lowercase() == text.replace("MetricFamily", "metricfamily");
-        assert!(!letters_alone || Format::of_scrape(Some(text)).0 == format);
+        assert!(!letters_alone || ExpositionFormat::of_scrape(Some(text)).0 == format);
     }
     let escaping = Escaping::accepted(text);
-    for named in [Named::Metric, Named::Label] {
+    for named in [NameKind::Metric, NameKind::Label] {
         let escaped = escaping.escape(text, named);
         if !matches!(escaping, Escaping::AllowUtf8) && !text.is_empty() {
             assert!(exposition::is_known_name(&escaped, named), "{escaped:?}");

@@ -1,8 +1,8 @@
 //! Inputs to begin with. Those of remote write and delimited protobuf are few: the oracle makes random ones.
 
 use crate::{
-    Arena, Limits, SeriesSet,
-    exposition::{self, DELIMITED_CONTENT_TYPE, Format, TEXT_CONTENT_TYPE},
+    Arena, DecodeLimits, SeriesSet,
+    exposition::{self, DELIMITED_CONTENT_TYPE, ExpositionFormat, TEXT_CONTENT_TYPE},
     remote_write,
 };
 
@@ -30,7 +30,7 @@ fn encoded(write: impl Fn(&SeriesSet<'_>, &mut Vec<u8>)) -> Vec<Vec<u8>> {
     let of = |text: &Vec<u8>| {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        exposition::decode(Format::Text, text, &Limits::default(), &mut set).ok()?;
+        exposition::decode(ExpositionFormat::Text, text, &DecodeLimits::default(), &mut set).ok()?;
         let mut out = Vec::new();
         write(&set, &mut out);
         Some(out)

@@ -19,14 +19,14 @@ fn most_seeds_are_taken() {
         let count = seeds.iter().filter(|seed| taken(seed)).count();
         assert!(count > 1 && 2 * count > seeds.len(), "{count} of {}", seeds.len());
     };
-    let limits = Limits::default();
+    let limits = DecodeLimits::default();
     let format = |format| {
         move |body: &[u8]| {
             with_set(|set, body| exposition::decode(format, body, &limits, set), body, |result, _| result.is_ok())
         }
     };
-    check(seeds::text(), &format(Format::Text));
-    check(seeds::delimited(), &format(Format::Delimited));
+    check(seeds::text(), &format(ExpositionFormat::Text));
+    check(seeds::delimited(), &format(ExpositionFormat::Delimited));
     check(seeds::remote_write(), &|message| {
         with_set(
             |set, message| remote_write::decode(message, &limits, set).map(|_| ()),

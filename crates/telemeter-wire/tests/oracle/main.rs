@@ -19,7 +19,7 @@ use telemeter_wire::{
 };
 
 /// The library has none.
-pub(crate) const NO_LIMITS: Limits = Limits {
+pub(crate) const NO_LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     labels: usize::MAX,
     text_bytes: usize::MAX,

@@ -208,7 +208,7 @@ fn what_goes_out_as_2_0_is_what_came_in() {
 pub(crate) fn check_sent(message: &[u8], context: &str) -> Option<Vec<u8>> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    remote_write::decode(message, &Limits::default(), &mut set).ok()?;
+    remote_write::decode(message, &DecodeLimits::default(), &mut set).ok()?;
     let mut builder = RequestBuilder::default();
     builder.clear();
     builder.add(&set);
