@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use support::World;
+use support::TestServer;
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundHandshakes, Request},
+    client::{Outbound, OutboundConfig, OutboundHandshakes, OutboundRequest},
     tls::CertificateFiles,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -74,7 +74,7 @@ impl Client {
     async fn resumes(&self) -> bool {
         let before = [self.count("false"), self.count("true")];
         let url = format!("https://localhost:{}/healthz", self.address.port()).parse().unwrap();
-        let answer = self.outbound.send(Request::get(url), 100).await.unwrap();
+        let answer = self.outbound.send(OutboundRequest::get(url), 100).await.unwrap();
         assert_eq!(answer.status, 200);
         self.cut.notify_waiters();
         // Until the client has seen that its connection is gone.
@@ -100,7 +100,7 @@ async fn any_replica_with_the_same_key_resumes_a_session() {
     let files = write_pair(folder.path(), "served");
     let (key, other) = (write_key(folder.path(), "key"), write_key(folder.path(), "other"));
     let replica = async |key: &Path| {
-        World::with(|config| {
+        TestServer::with(|config| {
             config.tls = vec![files.clone()];
             config.internal_tls = vec![files.clone()];
             config.shared_keys = vec![key.to_owned()];
@@ -140,7 +140,7 @@ async fn a_replica_without_a_shared_key_resumes_its_own_sessions() {
     let folder = tempfile::tempdir().unwrap();
     let files = write_pair(folder.path(), "served");
     let replica = async || {
-        World::with(|config| {
+        TestServer::with(|config| {
             config.tls = vec![files.clone()];
             config.shared_keys = Vec::new();
         })

@@ -29,7 +29,7 @@ use super::metrics::{ConnectEvent, ConnectTimer, OutboundHandshakes, OutboundMet
 use super::probe::ConnectStage;
 use super::sessions::Sessions;
 use super::tls::OutboundTls;
-use super::verifier::Verifier;
+use super::verifier::RecordingVerifier;
 use super::words;
 
 /// A peer on HTTP/2 that is silent for so long while an answer is due is asked for a sign of life.
@@ -125,7 +125,7 @@ impl ConnectProgress {
 #[derive(Debug)]
 struct TlsSettings {
     config: Arc<ClientConfig>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<RecordingVerifier>,
     sessions: Sessions,
     handshakes: OutboundHandshakes,
     client: &'static str,
