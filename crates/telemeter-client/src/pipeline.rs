@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use telemeter_rules::StepCounts;
 use telemeter_wire::{
-    Arena, Error, DecodeLimits, NativeHistograms, Series, SeriesSet,
-    exposition::{self, TextFamilies, ExpositionFormat},
+    Arena, DecodeLimits, Error, NativeHistograms, Series, SeriesSet,
+    exposition::{self, ExpositionFormat, TextFamilies},
     snappy,
 };
 

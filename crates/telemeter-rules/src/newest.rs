@@ -197,7 +197,7 @@ mod tests {
     fn a_histogram_is_stamped_and_stands_against_samples_of_the_same_series() {
         // A sample at 1 against a histogram at this time.
         for (histogram_ms, is_histogram) in [(0, false), (1, true), (2, true)] {
-            let (mut out, mut report, arena) = (Vec::new(), Report::default(), Arena::new());
+            let (mut out, mut report, arena) = (Vec::new(), StepCounts::default(), Arena::new());
             let mut set = SeriesSet::new_in(&arena);
             let labels = [Label::new("__name__", "h")];
             let sample = Sample { value: 1.0, timestamp_ms: Some(1) };
@@ -207,7 +207,7 @@ mod tests {
             Newest::default().encode(&set, 1000, &mut report, &mut out, None);
             drop(set);
             let mut sent = SeriesSet::new_in(&arena);
-            remote_write::decode(&out, &Limits::default(), &mut sent).expect("a message");
+            remote_write::decode(&out, &DecodeLimits::default(), &mut sent).expect("a message");
             assert_eq!((sent.len(), report.doubled, sent.at(0).points.newest_ms()), (1, 1, Some(1000)));
             assert_eq!(sent.at(0).samples().next().is_none(), is_histogram, "{histogram_ms}");
         }

@@ -4,7 +4,7 @@
 mod support;
 
 use support::{
-    CLUSTER, NOW_MS, Told, World,
+    CLUSTER, CallerAnswer, NOW_MS, TestServer,
     body::{self, DELIMITED, TEXT},
 };
 use telemeter_wire::{
@@ -46,13 +46,13 @@ fn families(metrics: &[(&str, MetricType, &[u8], Option<i64>)]) -> Vec<u8> {
     out
 }
 
-async fn upload(world: &World, body: Vec<u8>) -> Told {
+async fn upload(world: &TestServer, body: Vec<u8>) -> CallerAnswer {
     let token = world.token(CLUSTER).await;
     world.send(world.upload_of(&token, DELIMITED, body)).await
 }
 
 /// The messages of the histograms that reached the store, by metric.
-fn stored(world: &World) -> Vec<(String, Vec<u8>)> {
+fn stored(world: &TestServer) -> Vec<(String, Vec<u8>)> {
     let plain = world.store.take().iter().flat_map(|request| body::plain_block(&request.body)).collect::<Vec<u8>>();
     let fields = |message: &[u8]| -> Vec<(u8, Vec<u8>)> {
         let (mut rest, mut all) = (message, Vec::new());
@@ -93,7 +93,7 @@ fn now() -> Vec<u8> {
 
 #[tokio::test]
 async fn they_reach_the_store_with_the_time_of_the_server() {
-    let world = World::with(|config| {
+    let world = TestServer::with(|config| {
         config.rules.elide_labels = vec!["pod".to_owned()];
         config.rules.whitelist = vec!["{__name__=~\"h.*\"}".to_owned()];
     })
@@ -141,7 +141,7 @@ async fn they_reach_the_store_with_the_time_of_the_server() {
 
 #[tokio::test]
 async fn one_that_a_store_would_refuse_is_named() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let bad = |message: &[u8], timestamp_ms| families(&[("h1", MetricType::Histogram, message, timestamp_ms)]);
     let one_more = [INTEGER, &[0x08, 8]].concat();
     let finer = [INTEGER, &[0x28, 18]].concat();
@@ -165,7 +165,7 @@ async fn one_that_a_store_would_refuse_is_named() {
 
 #[tokio::test]
 async fn a_client_is_told_that_they_are_taken_and_its_text_has_none() {
-    let world = World::new().await;
+    let world = TestServer::new().await;
     let told = world.authorize(CLUSTER, "secret").await;
     assert_eq!(told.header("telemeter-upload-accepts"), Some("native-histograms"));
     // The comment that tells of one is no sample.

@@ -7,8 +7,8 @@ mod seeds;
 mod snappy;
 
 use crate::{
-    Arena, Error, Label, DecodeLimits, Points, SeriesSet, UploadCounts,
-    exposition::{self, Escaping, TextFamilies, ExpositionFormat, NameKind},
+    Arena, DecodeLimits, Error, Label, Points, SeriesSet, UploadCounts,
+    exposition::{self, Escaping, ExpositionFormat, NameKind, TextFamilies},
     remote_write::{
         self,
         v2::{self, Keep, RequestBuilder},

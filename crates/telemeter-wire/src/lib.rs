@@ -16,7 +16,7 @@ pub mod snappy;
 mod upload_accepts;
 mod upload_counts;
 
-pub use error::{Error, DecodeLimits, NotUtf8, ReferenceError, excerpt};
+pub use error::{DecodeLimits, Error, NotUtf8, ReferenceError, excerpt};
 pub use exposition::{HistogramFlaw, NativeHistogram, NativeHistograms};
 pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};
 pub use upload_accepts::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER, accepts_native_histograms};

@@ -1,12 +1,13 @@
 //! Native histograms on their way from the source to the server.
 
 use telemeter_wire::{
-    Arena, Label, Limits, MetricType, NativeHistogram, Points, SeriesSet, exposition::delimited, series::NAME_LABEL,
+    Arena, DecodeLimits, Label, MetricType, NativeHistogram, Points, SeriesSet, exposition::delimited,
+    series::NAME_LABEL,
 };
 
 use super::{
     PROTOBUF,
-    fake::{ID, NOW_MS, Server, config, grant, header, plain, prometheus, seen, uploaded},
+    fake::{FakeTelemeter, ID, NOW_MS, config, grant, header, plain, prometheus, seen, uploaded},
     worker,
 };
 
@@ -26,8 +27,8 @@ fn scrape(histograms: &[(&str, MetricType, &[u8])]) -> Vec<u8> {
 }
 
 /// The grant of a server that takes native histograms, or of one that does not say so.
-fn granting(accepts: Option<&str>) -> Server {
-    let server = Server::default();
+fn granting(accepts: Option<&str>) -> FakeTelemeter {
+    let server = FakeTelemeter::default();
     let grant = grant("granted", 86_400, &[("_id", ID)]);
     server.authorize(match accepts {
         Some(accepts) => grant.insert_header("telemeter-upload-accepts", accepts),
@@ -55,7 +56,7 @@ async fn a_native_histogram_is_uploaded_as_it_came() {
     let uploads = seen(&to, "/upload").await;
     let (plain, arena) = (plain(&uploads[0].body), Arena::new());
     let mut set = SeriesSet::new_in(&arena);
-    delimited::decode(&plain, &Limits::default(), &mut set).expect("families");
+    delimited::decode(&plain, &DecodeLimits::default(), &mut set).expect("families");
     let found: Vec<_> =
         set.iter().map(|series| (series.name(), series.label("_id"), series.kind, series.points)).collect();
     let points = Points::Histogram(NativeHistogram { message: GOOD, timestamp_ms: Some(NOW_MS) });

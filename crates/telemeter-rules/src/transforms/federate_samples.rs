@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_native_histogram_that_is_not_valid_stays_here() {
         let check = |message: &[u8], timestamp_ms: Option<i64>, expected: (u64, u64, u64)| {
-            let (step, arena, mut report) = (DropInvalid::new(100), Arena::new(), Report::default());
+            let (step, arena, mut report) = (DropInvalid::new(100), Arena::new(), StepCounts::default());
             let mut set = SeriesSet::new_in(&arena);
             let message = arena.text().alloc_slice_copy(message);
             let points = Points::Histogram(NativeHistogram { message, timestamp_ms });

@@ -93,7 +93,12 @@ impl CheckAhead {
 }
 
 impl Transform for CheckAhead {
-    fn apply<'a>(&'a self, series: &mut SeriesMut<'_, 'a>, _: &'a Arena, _: &mut StepCounts) -> Result<Verdict, Refusal> {
+    fn apply<'a>(
+        &'a self,
+        series: &mut SeriesMut<'_, 'a>,
+        _: &'a Arena,
+        _: &mut StepCounts,
+    ) -> Result<Verdict, Refusal> {
         let newest = series.points().newest_ms();
         newest.map_or(Ok(Verdict::Keep), |newest| is_near(newest, self.now_ms).map(|()| Verdict::Keep))
     }
@@ -174,7 +179,7 @@ mod tests {
             let message = arena.text().alloc_slice_copy(message);
             let histogram = NativeHistogram { message, timestamp_ms: drift.map(|drift| NOW + drift) };
             set.push(&[Label::new("__name__", "h")], MetricType::Histogram, Points::Histogram(histogram));
-            let result = run(&mut set, &[&step], &mut Report::default());
+            let result = run(&mut set, &[&step], &mut StepCounts::default());
             assert_eq!(result.map_err(|refusal| refusal.to_string()), expected.map_err(str::to_owned));
         };
         // A count of 4, all of them in the zero bucket.

@@ -8,7 +8,7 @@ mod encode;
 
 use self::distribution::{Distribution, histogram, summary};
 use crate::{
-    error::{Error, DecodeLimits, TextPart},
+    error::{DecodeLimits, Error, TextPart},
     exposition::native_histogram::{NativeHistogram, NativeHistograms},
     labels,
     protobuf::{FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
@@ -41,7 +41,7 @@ pub fn decode_with<'a>(
     let mut reader = FieldReader::new(body);
     while reader.remaining() > 0 {
         let message = reader.bytes()?;
-        let family = Family::of(message, native).map_err(|error| locate(error, message))?;
+        let family = FamilyHeader::of(message, native).map_err(|error| locate(error, message))?;
         let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
             if number == 4 {
@@ -260,7 +260,13 @@ fn fields<'a>(
 
 impl<'a> MetricFields<'a> {
     /// Makes series of what was read; the labels since `mark` are those of the metric.
-    fn finish(&self, mark: usize, family: &Family<'a>, limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    fn finish(
+        &self,
+        mark: usize,
+        family: &FamilyHeader<'a>,
+        limits: &DecodeLimits,
+        set: &mut SeriesSet<'a>,
+    ) -> Result<(), Error> {
         let kind = family.kind;
         let others = |mine: bool| {
             usize::from(mine)

@@ -11,7 +11,7 @@ mod remote;
 
 use std::fmt;
 
-use crate::protobuf::{Reader, Wire};
+use crate::protobuf::{FieldReader, Wire};
 
 /// One native histogram at one time, as an exposition format has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,7 +112,7 @@ enum Field<'a> {
 
 /// The fields of a checked message, those that nobody knows left out.
 fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
-    let mut reader = Reader::new(message);
+    let mut reader = FieldReader::new(message);
     std::iter::from_fn(move || {
         loop {
             // An error here can only be the end: the message was checked when it was decoded.
@@ -152,12 +152,12 @@ impl Totals {
 
 /// A run of buckets: how far it begins behind the one before, and how many they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+struct BucketSpan {
     offset: i32,
     length: u32,
 }
 
-impl Span {
+impl BucketSpan {
     fn read(message: &[u8]) -> Self {
         let mut span = Self { offset: 0, length: 0 };
         for field in fields(message) {
@@ -282,13 +282,13 @@ impl<'a> NativeHistogram<'a> {
         totals
     }
 
-    fn spans(&self, sign: BucketSign) -> impl Iterator<Item = Span> + use<'a> {
+    fn spans(&self, sign: BucketSign) -> impl Iterator<Item = BucketSpan> + use<'a> {
         let wanted = match sign {
             BucketSign::Negative => 9,
             BucketSign::Positive => 12,
         };
         fields(self.message).filter_map(move |(number, field)| match field {
-            Field::Bytes(span) if number == wanted => Some(Span::read(span)),
+            Field::Bytes(span) if number == wanted => Some(BucketSpan::read(span)),
             _ => None,
         })
     }
@@ -333,16 +333,16 @@ fn repeated<'a, T>(
     message: &'a [u8],
     wanted: u32,
     single: impl Fn(Field<'a>) -> Option<T>,
-    next: impl Fn(&mut Reader<'a>) -> Option<T>,
+    next: impl Fn(&mut FieldReader<'a>) -> Option<T>,
 ) -> impl Iterator<Item = T> {
-    let (mut all, mut packed) = (fields(message), Reader::new(&[]));
+    let (mut all, mut packed) = (fields(message), FieldReader::new(&[]));
     std::iter::from_fn(move || {
         loop {
             if packed.remaining() > 0 {
                 return next(&mut packed);
             }
             match all.next()? {
-                (number, Field::Bytes(bytes)) if number == wanted => packed = Reader::new(bytes),
+                (number, Field::Bytes(bytes)) if number == wanted => packed = FieldReader::new(bytes),
                 (number, field) if number == wanted => return single(field),
                 _ => {}
             }

@@ -200,7 +200,7 @@ impl<'a> MetricFields<'a> {
     }
 }
 
-impl<'a> Metric<'a> {
+impl<'a> MetricFields<'a> {
     /// The message of its histogram, with the fields of native histograms alone.
     #[cold]
     pub(super) fn native_message(&self, distribution: Distribution, set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
@@ -211,7 +211,7 @@ impl<'a> Metric<'a> {
         }
         let mut kept = bumpalo::collections::Vec::new_in(set.arena().text());
         for histogram in histograms() {
-            let mut reader = Reader::new(histogram);
+            let mut reader = FieldReader::new(histogram);
             loop {
                 let at = histogram.len() - reader.remaining();
                 let Some((number, wire)) = reader.field()? else { break };

@@ -103,7 +103,7 @@ fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
             let body = family("n", kind, &[[label("a", "b"), field(7, &message), varint(6, 7)].concat()]);
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
-            decode(&body, &Limits::default(), &mut set).expect("a body");
+            decode(&body, &DecodeLimits::default(), &mut set).expect("a body");
             let first = set.at(0);
             let Points::Histogram(histogram) = first.points else {
                 assert!(!is_native, "{fields:02x?}");
@@ -117,7 +117,7 @@ fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
             assert_eq!(histogram.message, [count.clone(), kept.concat()].concat());
             // To a server that knows none, its sum and count are sent, and its classic buckets.
             let mut classic = SeriesSet::new_in(&arena);
-            decode_with(&body, &Limits::default(), NativeHistograms::AsClassic, &mut classic).expect("a body");
+            decode_with(&body, &DecodeLimits::default(), NativeHistograms::AsClassic, &mut classic).expect("a body");
             let names: Vec<_> = classic.iter().map(|series| series.name()).collect();
             let buckets: &[&str] = if fields.contains(&bucket) { &["n_bucket", "n_bucket"] } else { &[] };
             assert_eq!(names, [buckets, &["n_sum", "n_count"]].concat());
@@ -133,7 +133,7 @@ fn a_histogram_in_two_parts_is_one() {
     let body = family("n", 4, &[metric]);
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    decode(&body, &Limits::default(), &mut set).expect("a body");
+    decode(&body, &DecodeLimits::default(), &mut set).expect("a body");
     let Points::Histogram(histogram) = set.at(0).points else { panic!("native") };
     assert_eq!(histogram.message, [one, two].concat());
 }
@@ -155,7 +155,7 @@ fn families_of_histograms_and_samples_stand_apart() {
     }
     encode(&set, &mut body);
     let mut again = SeriesSet::new_in(&arena);
-    decode(&body, &Limits::default(), &mut again).expect("our own body");
+    decode(&body, &DecodeLimits::default(), &mut again).expect("our own body");
     let found: Vec<_> = again.iter().map(|series| (series.kind, series.points)).collect();
     use MetricType::{GaugeHistogram, Histogram, Untyped};
     assert_eq!(found, [(Histogram, histogram), (Untyped, sample), (GaugeHistogram, histogram), (Histogram, histogram)]);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    error::Limits,
+    error::DecodeLimits,
     exposition::{delimited, text},
     protobuf::{key, put_bytes, put_varint},
     remote_write,
@@ -194,7 +194,7 @@ fn text_tells_of_a_histogram_in_a_comment() {
     assert_eq!(String::from_utf8(out.clone()).expect("text"), expected);
     let other = Arena::new();
     let mut again = SeriesSet::new_in(&other);
-    text::decode(&out, &Limits::default(), &mut again).expect("the text format");
+    text::decode(&out, &DecodeLimits::default(), &mut again).expect("the text format");
     assert_eq!(again.len(), 0);
     let mut out = Vec::new();
     text::encode(&with(&good_float(), MetricType::GaugeHistogram, &arena), &mut out);
@@ -275,13 +275,13 @@ proptest! {
         delimited::encode(&set, &mut families);
         remote_write::encode(&set, &mut expected);
         let mut again = SeriesSet::new_in(&other);
-        delimited::decode(&families, &Limits::default(), &mut again).expect("our own families");
+        delimited::decode(&families, &DecodeLimits::default(), &mut again).expect("our own families");
         prop_assert!(set.iter().eq(again.iter()));
         remote_write::encode(&again, &mut sent);
         prop_assert_eq!(&sent, &expected);
         // A receiver reads it.
         let mut received = SeriesSet::new_in(&last);
-        remote_write::decode(&expected, &Limits::default(), &mut received).expect("our own message");
+        remote_write::decode(&expected, &DecodeLimits::default(), &mut received).expect("our own message");
         let Points::Encoded(encoded) = received.at(0).points else { panic!("encoded") };
         prop_assert_eq!((encoded.samples, encoded.newest_ms), (1, Some(7)));
         // Of 2.0, too.
@@ -291,7 +291,7 @@ proptest! {
         request.put_message(&mut of_2_0);
         prop_assert_eq!(request.contents().histograms, 1);
         let mut received_of_2_0 = SeriesSet::new_in(&again);
-        remote_write::v2::decode(&of_2_0, &Limits::default(), &mut received_of_2_0).expect("our own message");
+        remote_write::v2::decode(&of_2_0, &DecodeLimits::default(), &mut received_of_2_0).expect("our own message");
         let Points::Encoded(other) = received_of_2_0.at(0).points else { panic!("encoded") };
         prop_assert_eq!((other.payload, other.newest_ms), (encoded.payload, encoded.newest_ms));
     }
