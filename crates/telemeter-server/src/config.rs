@@ -206,11 +206,36 @@ pub struct ForwardSettings {
     pub url: Url,
     /// Sent as `THANOS-TENANT`; `None`: no such header.
     pub tenant: Option<String>,
+    /// Which remote write it is sent.
+    pub protocol: ForwardProtocol,
+}
+
+impl ForwardSettings {
+    /// This store, without a tenant, by remote write 1.0.
+    #[must_use]
+    pub const fn new(url: Url) -> Self {
+        Self { url, tenant: None, protocol: ForwardProtocol::V1 }
+    }
+}
+
+/// Which remote write the store is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardProtocol {
+    /// 2.0, and 1.0 for an hour where the store shows that it does not take that.
+    Auto,
+    /// 1.0.
+    V1,
+    /// 2.0.
+    V2,
 }
 
 impl fmt::Debug for ForwardSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forward").field("url", &bare(&self.url)).field("tenant", &self.tenant).finish()
+        f.debug_struct("Forward")
+            .field("url", &bare(&self.url))
+            .field("tenant", &self.tenant)
+            .field("protocol", &self.protocol)
+            .finish()
     }
 }
 
@@ -299,7 +324,7 @@ mod tests {
         let url = || Url::parse("https://hunter2:hunter2@store:1/write?key=hunter2").unwrap();
         let mut config =
             Config::new(AuthorizationMode::Authority(AuthoritySettings { url: url(), stale: Duration::ZERO }));
-        config.forward = Some(ForwardSettings { url: url(), tenant: None });
+        config.forward = Some(ForwardSettings::new(url()));
         config.oidc = Some(Oidc {
             issuer: "https://issuer".to_owned(),
             client_id: "telemeter".to_owned(),

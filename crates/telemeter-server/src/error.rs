@@ -20,7 +20,8 @@ use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
 
 use crate::{
     gateway::Gateway,
-    receive::{is_v2, put_written, say_nothing_written},
+    protocol::{put_written, say_nothing_written},
+    receive::is_v2,
     sender::{ClusterId, Sender},
 };
 

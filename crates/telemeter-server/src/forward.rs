@@ -1,17 +1,21 @@
 //! Sends series on to the store as remote write, and tells each caller what the store said.
 //!
 //! Group commit: what concurrent callers bring within a moment is joined into one request, since `WriteRequest` messages
-//! may be concatenated. What waits is taken in turns by cluster (`queue`). When the store does not take a joined request,
+//! may be concatenated, and requests of 2.0 brought under one table of symbols (`join`). What waits is taken in turns by cluster (`queue`). When the store does not take a joined request,
 //! whatever the failure, it is split until it is known whose data it was, so that one cluster's data never fails another's
 //! (`scheduler`); that cluster is in quarantine for a while (`quarantine`). A store that takes nothing is given a pause
 //! (`circuit`).
 
 mod batch;
 mod circuit;
+mod join;
+mod message;
+mod negotiation;
 mod quarantine;
 mod queue;
 mod scheduler;
 mod store_client;
+mod verdict;
 
 use std::{
     collections::hash_map::RandomState,
@@ -20,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::Mutex;
 use telemeter_auth::oidc::TokenSource;
@@ -28,14 +31,14 @@ use telemeter_http::client::Outbound;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use url::Url;
 
-pub use self::{batch::BatchConfig, scheduler::DEADLINE};
+pub use self::{batch::BatchConfig, message::WriteMessage, negotiation::Negotiation, scheduler::DEADLINE};
 use self::{
     batch::{WaitingCaller, start_batches},
     queue::{Standing, WaitingRequest},
     scheduler::Scheduler,
     store_client::StoreClient,
 };
-use crate::{error::Error, ratelimit::SlotRecord};
+use crate::{error::Error, protocol::Protocol, ratelimit::SlotRecord};
 
 /// The way to the store. Cheap to clone.
 #[derive(Clone)]
@@ -50,15 +53,6 @@ struct Inner {
     full: Notify,
     /// By standing.
     permits: [Arc<Semaphore>; 3],
-}
-
-/// A `WriteRequest` as it is sent.
-#[derive(Clone, Debug)]
-pub struct WriteMessage {
-    /// Its bytes, as a snappy block.
-    pub block: Bytes,
-    /// How many they are, decompressed.
-    pub plain_bytes: usize,
 }
 
 /// What a store said that will never take a message.
@@ -123,7 +117,8 @@ impl StoreOutcome {
 }
 
 impl Forward {
-    /// Sends to `url` through `outbound`, with this tenant, and with a token where there is a source of them.
+    /// Sends to `url` through `outbound`, with this tenant, and with a token where there is a source of them. The version of
+    /// remote write is what `negotiation` says.
     ///
     /// # Errors
     /// Where the tenant cannot stand in a header.
@@ -133,17 +128,24 @@ impl Forward {
         outbound: Outbound,
         token: Option<TokenSource>,
         config: BatchConfig,
+        negotiation: Negotiation,
     ) -> Result<Self, String> {
         let keys = RandomState::new();
         let permits = |permits| Arc::new(Semaphore::new(permits));
         Ok(Self(Arc::new(Inner {
-            store: StoreClient::new(url, tenant, outbound, token)?,
+            store: StoreClient::new(url, tenant, outbound, token, negotiation)?,
             config,
             scheduler: Mutex::new(Scheduler::new(keys.hash_one("seed"), config.room_bytes)),
             keys,
             full: Notify::new(),
             permits: [permits(config.permits), permits(config.suspect_permits), permits(config.quarantine_permits)],
         })))
+    }
+
+    /// The remote write that the store is sent now. A message of the other version is sent as this one.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.0.store.protocol()
     }
 
     /// Sends a message of a cluster, and waits for what the store says of it.
@@ -158,8 +160,8 @@ impl Forward {
         let now = Instant::now();
         let request = WaitingRequest {
             cluster: inner.keys.hash_one(cluster),
-            block_bytes: message.block.len(),
-            plain_bytes: message.plain_bytes,
+            block_bytes: message.held_bytes(),
+            plain_bytes: message.plain_bytes(),
             arrived: now,
             expires: now + DEADLINE,
             item: WaitingCaller { message, span: tracing::Span::current(), answer, taken },

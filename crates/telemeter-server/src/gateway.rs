@@ -31,14 +31,16 @@ use telemeter_http::{
 use telemeter_rules::newest::Newest;
 use telemeter_wire::{
     Arena, DecodeLimits,
-    remote_write::{EncodedSeries, Layout},
+    remote_write::{EncodedSeries, Layout, v2::RequestBuilder},
     snappy,
 };
 
+mod encode;
 mod large;
 #[cfg(test)]
 mod sizing;
 
+pub(crate) use self::encode::EncodeRoom;
 use self::large::LargeRequests;
 use crate::{
     concurrency::{Concurrency, RequestPermit},
@@ -46,6 +48,7 @@ use crate::{
     fleet::{Fleet, ObservedReport},
     forward::{Forward, WriteMessage},
     metrics::{ForwardResult, Metrics, ResultLabel, StatusLabel},
+    protocol::Protocol,
     ratelimit::{RateLimit, Slot, SlotRecord},
     rules::ServerRules,
     sender::Sender,
@@ -245,7 +248,7 @@ impl Gateway {
         let mut status = StatusCode::OK;
         if let Some(forward) = &self.forward {
             let staged_bytes = write.staged.as_ref().map_or(0, Staged::held_bytes);
-            let bytes = write.message.block.len().saturating_mul(FORWARD_FACTOR).saturating_add(staged_bytes);
+            let bytes = write.message.forward_bytes().saturating_add(staged_bytes);
             let _held = self.workspaces.budget.try_reserve(MemoryShare::Forward, bytes).ok_or(Error::Overloaded)?;
             let started = std::time::Instant::now();
             let outcome = forward.send_in_slot(cluster, write.message.clone(), taken).await;
@@ -274,6 +277,12 @@ impl Gateway {
             store.commit(cluster, staged, self.clock.now_ms());
         }
         Ok(status)
+    }
+
+    /// The remote write that goes to the store.
+    #[must_use]
+    pub fn forward_protocol(&self) -> Protocol {
+        self.forward.as_ref().map_or(Protocol::V1, Forward::protocol)
     }
 
     /// Reads what the recent store is to keep of a request once the store has taken it; `None` where there is none.
@@ -346,6 +355,8 @@ pub struct Workspace {
     pub layout: Layout,
     /// Compresses it.
     pub encoder: snappy::Encoder,
+    /// What goes on, where it is of 2.0.
+    pub request: RequestBuilder,
 }
 
 impl Workspace {
@@ -356,6 +367,7 @@ impl Workspace {
             + self.encoded.capacity()
             + self.layout.held_bytes()
             + self.encoder.held_bytes()
+            + self.request.held_bytes()
     }
 }
 
@@ -427,7 +439,7 @@ impl Workspaces {
     pub fn compress(&self, encoder: &mut snappy::Encoder, encoded: &[u8]) -> WriteMessage {
         let mut block = self.buffers.take();
         encoder.block(encoded, &mut block);
-        WriteMessage { block: block.freeze(), plain_bytes: encoded.len() }
+        WriteMessage::V1 { block: block.freeze(), plain_bytes: encoded.len() }
     }
 }
 

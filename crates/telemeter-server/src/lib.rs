@@ -12,6 +12,7 @@ pub mod forward;
 pub mod gateway;
 pub mod metrics;
 pub mod pages;
+pub mod protocol;
 pub mod ratelimit;
 mod read_turns;
 mod receive;

@@ -41,6 +41,12 @@ pub struct Metrics {
     pub receive_metadata: Counter,
     /// Start timestamps of remote write 2.0 that were left out of what went to the store.
     pub receive_start_timestamps_dropped: Counter,
+    /// Which remote write the store is sent: 1 for that version.
+    pub forward_protocol: Family<VersionLabel, Gauge>,
+    /// How often the store showed that it does not take 2.0.
+    pub forward_fallbacks: Counter,
+    /// Exemplars that 2.0 has no place for.
+    pub forward_exemplars_dropped: Counter,
     /// Series that no rule of the whitelist allows, by route.
     pub filtered: Family<RouteLabel, Counter>,
     /// Requests refused, by route and reason.
@@ -109,6 +115,13 @@ pub struct ListenerLabel {
     pub listener: &'static str,
 }
 
+/// A version of remote write.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct VersionLabel {
+    /// `1.0` or `2.0`.
+    pub version: &'static str,
+}
+
 /// A refused request.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RefusedLabels {
@@ -136,6 +149,9 @@ impl Metrics {
             receive_series: Counter::default(),
             receive_metadata: Counter::default(),
             receive_start_timestamps_dropped: Counter::default(),
+            forward_protocol: Family::default(),
+            forward_fallbacks: Counter::default(),
+            forward_exemplars_dropped: Counter::default(),
             filtered: Family::default(),
             refused: Family::default(),
             certificate_expiry: Family::default(),
@@ -202,6 +218,21 @@ impl Metrics {
             "telemeter_receive_start_timestamps_dropped",
             "Start timestamps of remote write 2.0 that remote write 1.0 has no place for",
             metrics.receive_start_timestamps_dropped.clone(),
+        );
+        registry.register(
+            "telemeter_forward_protocol",
+            "Which remote write the store is sent: 1 for that version, 0 for the other",
+            metrics.forward_protocol.clone(),
+        );
+        registry.register(
+            "telemeter_forward_protocol_fallbacks",
+            "How often the store showed that it does not take remote write 2.0, and was sent 1.0 from then on",
+            metrics.forward_fallbacks.clone(),
+        );
+        registry.register(
+            "telemeter_forward_exemplars_dropped",
+            "Exemplars that remote write 2.0 has no place for",
+            metrics.forward_exemplars_dropped.clone(),
         );
         registry.register(
             "telemeter_filtered_series",

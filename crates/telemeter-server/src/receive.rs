@@ -1,6 +1,6 @@
 //! `POST /metrics/v1/receive`: remote write from a cluster's own Prometheus, 1.0 and 2.0.
 
-mod protocol;
+mod content;
 
 use axum::{
     extract::{Request, State},
@@ -8,22 +8,25 @@ use axum::{
 };
 use http::StatusCode;
 use telemeter_auth::{bearer, composite_token};
-use telemeter_fleet::{ReportRoute, recent_store::Staged};
+use telemeter_fleet::ReportRoute;
 use telemeter_http::body::Buffer;
 use telemeter_rules::StepCounts;
 use telemeter_wire::{
-    DecodeLimits, Error as WireError, SeriesSet,
-    remote_write::{self, Layout, v2},
+    DecodeLimits, Error as WireError, ReferenceError, SeriesSet,
+    remote_write::{
+        self,
+        v2::{self, Keep},
+    },
     snappy,
 };
 
-use self::protocol::Protocol;
-pub(crate) use self::protocol::{is_v2, put_written, say_nothing_written};
+pub(crate) use self::content::is_v2;
 use crate::{
     error::{Error, PartialWrite, RequestError},
     fleet::ObservedReport,
     forward::WriteMessage,
-    gateway::{Gateway, Workspace, Write, asker, limits},
+    gateway::{EncodeRoom, Gateway, Workspace, Write, asker, limits},
+    protocol::{Protocol, put_written},
     rules::ServerSteps,
     sender::Sender,
 };
@@ -96,7 +99,8 @@ struct ProcessedBody {
 
 /// One pass over the body: decompress, decode, apply the rules, encode. What no step changed goes on as it came, compressed and all.
 fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: &str) -> Result<ProcessedBody, Error> {
-    let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
+    let protocol = gateway.forward_protocol();
+    let Workspace { arena, plain, encoded, layout, encoder, request, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(&body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
@@ -107,37 +111,19 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
         gateway.metrics.receive_metadata.inc();
     }
     let (seen, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
-    let series = set.len();
-    let placed = gateway.recent_store.is_some().then_some(layout);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
-    if remote_write::is_unchanged(&set) && body.len() <= plain.len() {
-        let staged = placed.and_then(|layout| {
+    if protocol == Protocol::V1 && remote_write::is_unchanged(&set) && body.len() <= plain.len() {
+        let series = set.len();
+        let staged = gateway.recent_store.is_some().then_some(layout).and_then(|layout| {
             layout.of_unchanged(&set);
             gateway.stage(cluster, layout.series(plain))
         });
-        let message = WriteMessage { block: body.freeze(), plain_bytes: plain.len() };
+        let message = WriteMessage::V1 { block: body.freeze(), plain_bytes: plain.len() };
         return Ok(ProcessedBody { write: Write { message, series, seen, staged }, refused });
     }
-    let staged = encode(gateway, cluster, &set, encoded, placed);
-    let message = gateway.workspaces.compress(encoder, encoded);
+    let room = EncodeRoom { encoded, layout, encoder, request };
+    let (message, series, staged) = gateway.encode(cluster, protocol, &set, room);
     Ok(ProcessedBody { write: Write { message, series, seen, staged }, refused })
-}
-
-/// Encodes what goes on, and stages it where there is a recent store, whose `layout` is given then.
-fn encode(
-    gateway: &Gateway,
-    cluster: &str,
-    set: &SeriesSet<'_>,
-    encoded: &mut Vec<u8>,
-    layout: Option<&mut Layout>,
-) -> Option<Staged> {
-    encoded.clear();
-    let Some(layout) = layout else {
-        remote_write::encode(set, encoded);
-        return None;
-    };
-    remote_write::encode_placed(set, encoded, layout);
-    gateway.stage(cluster, layout.series(encoded))
 }
 
 /// As [`process`] for 2.0, in a workspace that has room for its texts as often as they are referenced. How long these are is
@@ -162,7 +148,7 @@ async fn process_v2_in_room(
     Err(WireError::Limit { what: ALL_TEXT, limit: most }.into())
 }
 
-/// One pass over the body: decompress, decode, apply the rules, encode as 1.0.
+/// One pass over the body: decompress, decode, apply the rules, encode. What 2.0 alone has is kept where the store is sent 2.0.
 fn process_v2(
     gateway: &Gateway,
     workspace: &mut Workspace,
@@ -170,26 +156,27 @@ fn process_v2(
     cluster: &str,
     limits: &DecodeLimits,
 ) -> Result<(ProcessedBody, v2::Contents), Error> {
-    let Workspace { arena, plain, encoded, layout, encoder, .. } = workspace;
+    let protocol = gateway.forward_protocol();
+    let keep = Keep { start_timestamps: protocol == Protocol::V2 };
+    let Workspace { arena, plain, encoded, layout, encoder, request, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(body, cap_bytes, plain)?; // 413, 400
     let rules = gateway.rules.load_full();
     let steps = rules.of_receive(cluster, gateway.clock.now_ms()).counting(&gateway.fleet.dropped);
     let mut set = SeriesSet::new_in(arena);
     let mut partial = PartialWrite::default();
-    let contents = match gateway.partial_writes {
-        true => v2::decode_partial(plain, limits, &mut set, &mut |error| partial.refuse_references(&error)),
-        false => v2::decode(plain, limits, &mut set),
-    }?; // 400
+    let mut refuse = |error| partial.refuse_references(&error);
+    let refused = gateway.partial_writes.then_some(&mut refuse as &mut dyn FnMut(ReferenceError));
+    let contents = v2::decode_keeping(plain, keep, limits, &mut set, refused)?; // 400
     if contents.metadata > 0 {
         gateway.metrics.receive_metadata.inc();
     }
-    gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
+    if !keep.start_timestamps {
+        gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
+    }
     let (seen, refused) = apply(gateway, &steps, &mut set, partial, Some(&contents), body.len(), cluster)?; // 400
-    let series = set.len();
-    let placed = gateway.recent_store.is_some().then_some(layout);
-    let staged = encode(gateway, cluster, &set, encoded, placed);
-    let message = gateway.workspaces.compress(encoder, encoded);
+    let room = EncodeRoom { encoded, layout, encoder, request };
+    let (message, series, staged) = gateway.encode(cluster, protocol, &set, room);
     Ok((ProcessedBody { write: Write { message, series, seen, staged }, refused }, contents))
 }
 

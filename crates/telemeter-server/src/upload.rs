@@ -21,6 +21,7 @@ use telemeter_wire::{
 use crate::{
     error::{Error, RequestError},
     gateway::{Gateway, Workspace, Write, limits, single},
+    protocol::Protocol,
     ratelimit::Slot,
     sender::Sender,
 };
@@ -136,7 +137,8 @@ fn judge(
     job: &UploadJob<'_>,
     body: &[u8],
 ) -> Result<(Write, UploadCounts), Error> {
-    let Workspace { arena, plain, newest, encoded, layout, encoder } = workspace;
+    let protocol = gateway.forward_protocol();
+    let Workspace { arena, plain, newest, encoded, layout, encoder, request } = workspace;
     let plain = match job.encoding {
         Encoding::Identity => body,
         Encoding::Snappy => {
@@ -150,19 +152,30 @@ fn judge(
     let mut set = SeriesSet::new_in(arena);
     exposition::decode(job.format, plain, &limits(), &mut set)?; // 400
     let judged = steps.upload(&mut set, &mut report); // 400
-    encoded.clear();
-    let mut placed = gateway.recent_store.is_some().then_some(layout);
-    let series =
-        judged.as_ref().map_or(0, |()| newest.encode(&set, job.now_ms, &mut report, encoded, placed.as_deref_mut()));
+    let is_kept = gateway.recent_store.is_some();
+    let (mut series, mut staged) = (0, None);
+    if judged.is_ok() && (is_kept || protocol == Protocol::V1) {
+        encoded.clear();
+        let mut layout = is_kept.then_some(layout);
+        series = newest.encode(&set, job.now_ms, &mut report, encoded, layout.as_deref_mut());
+        staged = layout.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));
+    }
+    if judged.is_ok() && protocol == Protocol::V2 {
+        report.doubled = 0;
+        series = newest.encode_v2(&set, job.now_ms, &mut report, request);
+    }
     gateway.metrics.add(ReportRoute::Upload, &report);
     judged?;
     let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, plain.len(), job.now_ms);
-    let staged = placed.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));
+    let message = match protocol {
+        Protocol::V1 => gateway.workspaces.compress(encoder, encoded),
+        Protocol::V2 => gateway.request_of(request),
+    };
     let counts = UploadCounts {
         received: report.series,
         kept: series as u64,
         filtered: report.filtered,
         duplicates: report.doubled,
     };
-    Ok((Write { message: gateway.workspaces.compress(encoder, encoded), series, seen, staged }, counts))
+    Ok((Write { message, series, seen, staged }, counts))
 }

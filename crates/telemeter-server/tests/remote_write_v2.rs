@@ -43,7 +43,14 @@ async fn what_the_store_took_is_204_and_counted() {
     expected[2] = "cluster_version,_id=c1 1@0";
     assert_eq!(world.stored(), expected);
 
-    let histogram = body::Histogram { count: 3, sum: 2.5, schema: 3, positive_deltas: vec![1, 2], timestamp: NOW_MS };
+    let histogram = body::Histogram {
+        count: 3,
+        sum: 2.5,
+        schema: 3,
+        positive_deltas: vec![1, 2],
+        timestamp: NOW_MS,
+        ..body::Histogram::default()
+    };
     let exemplar = body::Exemplar {
         labels: vec![body::Label { name: "trace_id".to_owned(), value: "x".to_owned() }],
         value: 0.5,

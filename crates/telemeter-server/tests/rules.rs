@@ -244,7 +244,8 @@ fn rich(labels: &str) -> body::TimeSeries {
     series.exemplars = vec![body::Exemplar { labels, value: 0.5, timestamp: support::NOW_MS }];
     let positive_deltas = vec![1, -2, 3];
     let timestamp = support::NOW_MS;
-    series.histograms = vec![body::Histogram { count: 7, sum: 1.5, schema: 3, positive_deltas, timestamp }];
+    series.histograms =
+        vec![body::Histogram { count: 7, sum: 1.5, schema: 3, positive_deltas, timestamp, ..Default::default() }];
     series
 }
 

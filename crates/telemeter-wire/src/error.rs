@@ -216,6 +216,17 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
+    /// No limit: for what was held to limits before.
+    pub const NONE: Self = Self {
+        series: usize::MAX,
+        labels: usize::MAX,
+        text_bytes: usize::MAX,
+        symbols: usize::MAX,
+        labels_per_series: usize::MAX,
+        label_name_bytes: usize::MAX,
+        label_value_bytes: usize::MAX,
+    };
+
     /// Whether one more series may come behind `held` of them.
     #[inline]
     pub(crate) const fn check_series(&self, held: usize) -> Result<(), Error> {

@@ -226,7 +226,7 @@ async fn server(
     settings.ratelimit = None;
     settings.fleet.labels = FLEET_LABELS.iter().map(|label| FleetLabel::parse(label)).collect::<Result<_, _>>()?;
     settings.fleet.metrics = forward.is_some().then_some(FLEET_METRICS);
-    settings.forward = forward.map(|url| ForwardSettings { url, tenant: None });
+    settings.forward = forward.map(ForwardSettings::new);
     settings.recent_store = Some(RecentStoreSettings { keep: KEEP, max_bytes: KEEP_BYTES });
     settings.limit_bytes = LIMIT_BYTES;
     settings.verbose = config.verbose;

@@ -109,7 +109,7 @@ async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, List
     ));
     let mut config =
         Config::new(AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(3600) }));
-    config.forward = Some(ForwardSettings { url: "http://127.0.0.1:9/api/v1/receive".parse()?, tenant: None });
+    config.forward = Some(ForwardSettings::new("http://127.0.0.1:9/api/v1/receive".parse()?));
     config.memcached = Some(MemcachedSettings {
         servers: vec!["127.0.0.1:9".to_owned()],
         expire: Duration::from_secs(86_400),

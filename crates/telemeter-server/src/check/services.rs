@@ -6,7 +6,6 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use telemeter_auth::{
     Error as AuthError, Secret,
     authority::{Authority, QuestionOrigin},
@@ -17,7 +16,6 @@ use telemeter_http::{
     check::{self, CheckStep, CheckSteps},
     client::Outbound,
 };
-use telemeter_wire::snappy;
 use tokio::time::timeout;
 use url::Url;
 
@@ -154,17 +152,17 @@ pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, ste
         return false;
     }
     let start = Instant::now();
-    let mut block = Vec::new();
-    snappy::Encoder::default().block(&[], &mut block);
-    let message = WriteMessage { block: Bytes::from(block), plain_bytes: 0 };
-    let step = match timeout(DEADLINE, forward.send(NOBODY, message)).await {
+    let sent = timeout(DEADLINE, forward.send(NOBODY, WriteMessage::empty(forward.protocol()))).await;
+    let version = forward.protocol().version();
+    let step = match sent {
         Err(_) => CheckStep::failed(STORE, tried, TIMED_OUT),
         Ok(StoreOutcome::Taken(status)) => {
-            CheckStep::passed(STORE, tried, format!("it takes it ({})", status.as_u16()))
+            CheckStep::passed(STORE, tried, format!("it takes it ({}, remote write {version})", status.as_u16()))
         }
         Ok(StoreOutcome::Refused(refusal)) => {
             let found = format!("it answers {} to nothing at all: {}", refusal.status.as_u16(), refusal.said);
-            CheckStep::warned(STORE, tried, found).advise("does it take remote write 1.0?")
+            CheckStep::warned(STORE, tried, found)
+                .advise(format!("does it take remote write {version} (--forward-protocol)?"))
         }
         Ok(StoreOutcome::Unavailable { cause, .. }) => CheckStep::failed(STORE, tried, cause.to_string())
             .advise("is the path of --forward-url that of its remote write, and is remote write enabled?"),

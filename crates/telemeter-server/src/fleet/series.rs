@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use telemeter_fleet::{ClusterView, ReportRoute};
 use telemeter_rules::canonical::Canonical;
-use telemeter_wire::{Arena, Label, MetricType, Points, Sample, SeriesSet, remote_write, series::NAME_LABEL, snappy};
+use telemeter_wire::{
+    Arena, Label, MetricType, Points, Sample, SeriesSet,
+    remote_write::{self, v2::RequestBuilder},
+    series::NAME_LABEL,
+    snappy,
+};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     forward::{Forward, WriteMessage},
     gateway::Gateway,
     metrics::{ForwardResult, ResultLabel},
+    protocol::Protocol,
 };
 
 /// So many clusters go into one request.
@@ -113,9 +119,19 @@ fn encode(
     if set.is_empty() {
         return Ok(None);
     }
-    let mut encoded = Vec::new();
-    remote_write::encode(&set, &mut encoded);
-    Ok(Some(gateway.workspaces.compress(&mut snappy::Encoder::default(), &encoded)))
+    match gateway.forward_protocol() {
+        Protocol::V1 => {
+            let mut encoded = Vec::new();
+            remote_write::encode(&set, &mut encoded);
+            Ok(Some(gateway.workspaces.compress(&mut snappy::Encoder::default(), &encoded)))
+        }
+        Protocol::V2 => {
+            let mut request = RequestBuilder::default();
+            request.clear();
+            request.add(&set);
+            Ok(Some(gateway.request_of(&request)))
+        }
+    }
 }
 
 fn put_clusters<'a>(gateway: &Gateway, ids: &[String], replica: &str, arena: &'a Arena, set: &mut SeriesSet<'a>) {

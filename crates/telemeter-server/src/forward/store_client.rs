@@ -3,20 +3,26 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 use telemeter_auth::{
     Secret,
     oidc::{SendError, TokenSource},
 };
-use telemeter_http::{
-    body::BufferPool,
-    client::{Answer, Outbound, OutboundError, OutboundRequest, excerpt},
-};
-use telemeter_wire::snappy;
+use telemeter_http::client::{Answer, Outbound, OutboundError, OutboundRequest};
+use telemeter_wire::remote_write::v2::Contents;
 use url::Url;
 
-use super::{StoreOutcome, StoreRefusal, batch::WaitingCaller, queue::WaitingRequest, scheduler::OutcomeKind};
+use super::{
+    StoreOutcome,
+    batch::WaitingCaller,
+    join::Joiner,
+    negotiation::Negotiation,
+    queue::WaitingRequest,
+    scheduler::OutcomeKind,
+    verdict::{Understood, failure_of, outcome_of, outcome_of_v2, understood},
+};
+use crate::protocol::{CONTENT_TYPE_V2, MEDIA_TYPE, Protocol};
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -28,10 +34,12 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Sends batches to the store.
 pub(super) struct StoreClient {
     url: Url,
-    headers: HeaderMap,
+    /// By version.
+    headers: [HeaderMap; 2],
     outbound: Outbound,
     token: Option<TokenSource>,
-    buffers: BufferPool,
+    negotiation: Negotiation,
+    joiner: Joiner,
 }
 
 impl StoreClient {
@@ -44,46 +52,123 @@ impl StoreClient {
         tenant: Option<&str>,
         outbound: Outbound,
         token: Option<TokenSource>,
+        negotiation: Negotiation,
     ) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
         if let Some(tenant) = tenant {
             let tenant =
                 HeaderValue::from_str(tenant).map_err(|_| "--tenant-id cannot stand in a header".to_owned())?;
             headers.insert(TENANT, tenant);
         }
-        Ok(Self { url, headers, outbound, token, buffers: BufferPool::new(8, 4 << 20) })
+        let joiner = Joiner::new(negotiation.metrics().receive_start_timestamps_dropped.clone());
+        Ok(Self {
+            url,
+            headers: Protocol::ALL.map(|protocol| with_version(&headers, protocol)),
+            outbound,
+            token,
+            negotiation,
+            joiner,
+        })
+    }
+
+    /// What the store is sent now.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.negotiation.protocol()
     }
 
     /// Sends these messages as one request. `deadline` is for an answer on a connection: what the making of a connection
-    /// takes says nothing of the data.
+    /// takes says nothing of the data. A store that shows that it does not take 2.0 is sent the same as 1.0, where that is to be.
     pub(super) async fn send(
         &self,
         batch: &[WaitingRequest<WaitingCaller>],
         deadline: Duration,
     ) -> (StoreOutcome, OutcomeKind) {
-        let body = match self.join(batch) {
-            Ok(body) => body,
-            Err(error) => return (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Failed),
+        let protocol = self.protocol();
+        let (answer, sent) = match self.send_as(protocol, batch, deadline).await {
+            Ok(answered) => answered,
+            Err(failed) => return failed,
         };
-        match tokio::time::timeout(CONNECTION_WAIT + deadline, self.send_with_token(body, deadline)).await {
-            Ok(Ok((answer, token))) => outcome_of(&answer, token.as_ref()),
-            Ok(Err(error)) => failure_of(&error),
-            Err(_) => (StoreOutcome::unavailable(None, "no answer within the deadline"), OutcomeKind::Failed),
+        let ((answer, token), is_v2) = (answer, protocol == Protocol::V2);
+        if !is_v2 {
+            return outcome_of(&answer, token.as_ref());
+        }
+        let understood = match understood(&answer) {
+            // A store that was seen to know 2.0 means the data.
+            Understood::Maybe if self.negotiation.is_confirmed() => Understood::Yes,
+            understood => understood,
+        };
+        match understood {
+            Understood::Yes => self.negotiation.confirm(),
+            Understood::Maybe | Understood::No if self.negotiation.falls_back() => {
+                return self.send_again(batch, deadline, &answer, understood).await;
+            }
+            _ => {}
+        }
+        outcome_of_v2(&answer, token.as_ref(), &sent)
+    }
+
+    /// Sends what the store did not take as 2.0 as 1.0. Where it may have been the data, it was that if it is refused again.
+    async fn send_again(
+        &self,
+        batch: &[WaitingRequest<WaitingCaller>],
+        deadline: Duration,
+        answer: &Answer,
+        understood: Understood,
+    ) -> (StoreOutcome, OutcomeKind) {
+        let status = answer.status.as_u16();
+        let cause = match status {
+            400 | 415 => format!("it answered {status}"),
+            _ => format!("it answered {status} without a X-Prometheus-Remote-Write-*-Written header"),
+        };
+        if understood == Understood::No {
+            self.negotiation.fall_back(&cause);
+        }
+        let (outcome, meaning) = match self.send_as(Protocol::V1, batch, deadline).await {
+            Ok(((answer, token), _)) => outcome_of(&answer, token.as_ref()),
+            Err(failed) => failed,
+        };
+        if understood == Understood::Maybe && meaning == OutcomeKind::Taken {
+            self.negotiation.fall_back(&cause);
+        }
+        (outcome, meaning)
+    }
+
+    /// Sends these messages as one request of this version; answers with what the store said, and with what the request held.
+    async fn send_as(
+        &self,
+        protocol: Protocol,
+        batch: &[WaitingRequest<WaitingCaller>],
+        deadline: Duration,
+    ) -> Result<((Answer, Option<Secret>), Contents), (StoreOutcome, OutcomeKind)> {
+        let messages = batch.iter().map(|request| &request.item.message);
+        let (body, sent) = self
+            .joiner
+            .join(messages, protocol)
+            .map_err(|error| (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Failed))?;
+        let sending = self.send_with_token(protocol, body, deadline);
+        match tokio::time::timeout(CONNECTION_WAIT + deadline, sending).await {
+            Ok(Ok(answered)) => Ok((answered, sent)),
+            Ok(Err(error)) => Err(failure_of(&error)),
+            Err(_) => Err((StoreOutcome::unavailable(None, "no answer within the deadline"), OutcomeKind::Failed)),
         }
     }
 
     /// The store's answer, and the token that it was sent with.
-    async fn send_with_token(&self, body: Bytes, deadline: Duration) -> Result<(Answer, Option<Secret>), SendError> {
+    async fn send_with_token(
+        &self,
+        protocol: Protocol,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<(Answer, Option<Secret>), SendError> {
         let Some(source) = &self.token else {
-            return self.post(&body, None, deadline).await.map(|answer| (answer, None)).map_err(SendError::Outbound);
+            let answer = self.post(protocol, &body, None, deadline).await;
+            return answer.map(|answer| (answer, None)).map_err(SendError::Outbound);
         };
         let (body, sent) = (&body, &Mutex::new(None));
         let answer = source
             .send(|token| async move {
-                let answer = self.post(body, Some(&token), deadline).await;
+                let answer = self.post(protocol, body, Some(&token), deadline).await;
                 *sent.lock() = Some(token);
                 answer
             })
@@ -91,19 +176,16 @@ impl StoreClient {
         Ok((answer, sent.lock().take()))
     }
 
-    fn join(&self, batch: &[WaitingRequest<WaitingCaller>]) -> Result<Bytes, telemeter_wire::Error> {
-        if let [single] = batch {
-            return Ok(single.item.message.block.clone());
-        }
-        let mut joined = self.buffers.take();
-        snappy::join_blocks(batch.iter().map(|request| &request.item.message.block[..]), &mut joined)?;
-        Ok(joined.freeze())
-    }
-
-    async fn post(&self, body: &Bytes, token: Option<&Secret>, deadline: Duration) -> Result<Answer, OutboundError> {
+    async fn post(
+        &self,
+        protocol: Protocol,
+        body: &Bytes,
+        token: Option<&Secret>,
+        deadline: Duration,
+    ) -> Result<Answer, OutboundError> {
+        let headers = &self.headers[protocol as usize];
         let request = || {
-            let request =
-                OutboundRequest::post(self.url.clone()).with_headers(self.headers.clone()).with_body(body.clone());
+            let request = OutboundRequest::post(self.url.clone()).with_headers(headers.clone()).with_body(body.clone());
             let request = request.with_timeout(deadline);
             let Some(token) = token else { return Ok(request) };
             let with_token = request.with_bearer(token.expose());
@@ -113,41 +195,15 @@ impl StoreClient {
     }
 }
 
-/// The store's rows of the status table, and what each says of the data. `token` is ours: the store may repeat it, and
-/// nobody is to read it.
-fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutcome, OutcomeKind) {
-    let status = answer.status;
-    let said = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
-    let cause = || match said() {
-        said if said.is_empty() => format!("it answered {}", answer.status_words()),
-        said => format!("it answered {}: {said}", answer.status_words()),
+/// These headers, and those that say which message a request holds. As the specification of 2.0 has it, 1.0 is sent without the
+/// name of its message.
+fn with_version(headers: &HeaderMap, protocol: Protocol) -> HeaderMap {
+    let (content_type, version) = match protocol {
+        Protocol::V1 => (MEDIA_TYPE, "0.1.0"),
+        Protocol::V2 => (CONTENT_TYPE_V2, "2.0.0"),
     };
-    match status.as_u16() {
-        200..=299 => (StoreOutcome::Taken(status), OutcomeKind::Taken),
-        400 | 409 | 413 | 422 => {
-            (StoreOutcome::Refused(StoreRefusal { status, said: said().into() }), OutcomeKind::Refused)
-        }
-        // What asks us to wait is busy. A 503 that does not may come from a proxy whose store broke on the data.
-        429 | 500..=599 => {
-            let retry_after = answer.asks_to_wait();
-            let is_busy = status == StatusCode::TOO_MANY_REQUESTS || retry_after.is_some();
-            let outcome = StoreOutcome::Unavailable { status: Some(status), cause: cause().into(), retry_after };
-            (outcome, if is_busy { OutcomeKind::Unrelated } else { OutcomeKind::Failed })
-        }
-        _ => (StoreOutcome::unavailable(Some(status), cause()), OutcomeKind::Failed),
-    }
-}
-
-fn failure_of(error: &SendError) -> (StoreOutcome, OutcomeKind) {
-    match error {
-        SendError::NoToken(error) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Unrelated),
-        SendError::TokenRefused => (
-            StoreOutcome::unavailable(Some(StatusCode::UNAUTHORIZED), "it refuses our token (401)"),
-            OutcomeKind::Unrelated,
-        ),
-        SendError::Outbound(
-            error @ (OutboundError::Connect(_) | OutboundError::ConnectTimeout(_) | OutboundError::Setup(_)),
-        ) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Unreachable),
-        SendError::Outbound(error) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Failed),
-    }
+    let mut headers = headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VERSION, HeaderValue::from_static(version));
+    headers
 }

@@ -20,7 +20,7 @@ fn message(name: &str) -> WriteMessage {
     remote_write::encode(&set, &mut plain);
     drop(set);
     snappy::Encoder::new().block(&plain, &mut block);
-    WriteMessage { block: block.into(), plain_bytes: plain.len() }
+    WriteMessage::V1 { block: block.into(), plain_bytes: plain.len() }
 }
 
 /// The metric names in the body of a request to the store.
@@ -39,7 +39,8 @@ fn names_of(body: &[u8]) -> Vec<String> {
 
 fn forward(store: &MockServer, config: BatchConfig) -> Forward {
     let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
-    Forward::new(store.uri().parse().unwrap(), Some("tenant"), outbound, None, config).unwrap()
+    Forward::new(store.uri().parse().unwrap(), Some("tenant"), outbound, None, config, Negotiation::fixed(Protocol::V1))
+        .unwrap()
 }
 
 async fn store(answer: impl Fn(&wiremock::Request) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
@@ -110,7 +111,7 @@ async fn a_bad_message_fails_its_own_caller_alone() {
 #[tokio::test]
 async fn no_group_is_over_its_bytes() {
     let store = store(|_| ResponseTemplate::new(200)).await;
-    let max_bytes = 3 * message("m10").plain_bytes;
+    let max_bytes = 3 * message("m10").plain_bytes();
     let forward = forward(
         &store,
         BatchConfig { linger: Duration::from_millis(50), max_bytes, permits: 1, ..BatchConfig::default() },
@@ -274,7 +275,8 @@ impl RawStore {
 
     fn forward(&self) -> Forward {
         let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
-        Forward::new(self.url.clone(), None, outbound, None, BatchConfig::default()).unwrap()
+        Forward::new(self.url.clone(), None, outbound, None, BatchConfig::default(), Negotiation::fixed(Protocol::V1))
+            .unwrap()
     }
 }
 
@@ -431,7 +433,8 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let outbound = Outbound::new(OutboundConfig::new("forward"), None).unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}/").parse().unwrap();
-    let forward = Forward::new(url, None, outbound, None, BatchConfig::default()).unwrap();
+    let forward =
+        Forward::new(url, None, outbound, None, BatchConfig::default(), Negotiation::fixed(Protocol::V1)).unwrap();
     let error = forward.send("a", message("up")).await.into_result().unwrap_err();
     assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!error.body().contains("127.0.0.1"), "{}", error.body());
@@ -463,7 +466,8 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let outbound =
         Outbound::new(OutboundConfig { resolver, connection_wait, ..OutboundConfig::new("forward") }, None).unwrap();
     let url = "http://store.test/write".parse().unwrap();
-    let forward = Forward::new(url, None, outbound, None, BatchConfig::default()).unwrap();
+    let forward =
+        Forward::new(url, None, outbound, None, BatchConfig::default(), Negotiation::fixed(Protocol::V1)).unwrap();
     let first = forward.send("a", message("up")).await;
     let StoreOutcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
     assert!(cause.contains("still looking up store.test, which goes on"), "{cause}");

@@ -272,8 +272,7 @@ async fn the_overview_counts_who_is_how_and_links_there() {
 #[tokio::test]
 async fn the_overview_shows_what_it_depends_on() {
     let site = TestPages::with(|config| {
-        config.forward =
-            Some(crate::config::ForwardSettings { url: "http://127.0.0.1:9/".parse().unwrap(), tenant: None });
+        config.forward = Some(crate::config::ForwardSettings::new("http://127.0.0.1:9/".parse().unwrap()));
     });
     let card = |body: &str| words(between(body, "data-dependency=\"store\"", "</li>").split_once('>').unwrap().1);
     assert_eq!(card(&site.page("/").await), "Store Not asked yet");

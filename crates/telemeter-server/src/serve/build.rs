@@ -24,7 +24,7 @@ use crate::{
     concurrency::Concurrency,
     config::{self, AuthorizationMode, Config},
     fleet::Fleet,
-    forward::{BatchConfig, DEADLINE, Forward},
+    forward::{BatchConfig, DEADLINE, Forward, Negotiation},
     gateway::{FORWARD_FACTOR, Gateway, GatewayParts, Workspaces},
     metrics::Metrics,
     ratelimit::RateLimit,
@@ -89,7 +89,8 @@ pub(crate) fn gateway(
         let room_bytes = budget.capacity_bytes(MemoryShare::Forward) / FORWARD_FACTOR;
         let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
         let outbound = outbounds.add("forward", DEADLINE, forward.url.scheme())?;
-        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches)
+        let negotiation = Negotiation::new(forward.protocol, clock.clone(), metrics.clone());
+        Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches, negotiation)
     });
     let recent_store = config.recent_store.as_ref().map(|store| {
         let settings = RecentStoreConfig { window: store.keep, max_bytes: store.max_bytes };

@@ -60,19 +60,28 @@ pub(crate) struct Exemplar {
     pub(crate) timestamp: i64,
 }
 
-/// Some fields of a native histogram.
+/// Some fields of a native histogram: of an integer one, of a float one, of one with custom buckets.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Histogram {
     #[prost(uint64, tag = "1")]
     pub(crate) count: u64,
+    #[prost(double, optional, tag = "2")]
+    pub(crate) count_float: Option<f64>,
     #[prost(double, tag = "3")]
     pub(crate) sum: f64,
     #[prost(sint32, tag = "4")]
     pub(crate) schema: i32,
     #[prost(sint64, repeated, tag = "12")]
     pub(crate) positive_deltas: Vec<i64>,
+    #[prost(double, repeated, tag = "13")]
+    pub(crate) positive_counts: Vec<f64>,
     #[prost(int64, tag = "15")]
     pub(crate) timestamp: i64,
+    #[prost(double, repeated, tag = "16")]
+    pub(crate) custom_values: Vec<f64>,
+    /// 2.0 alone has it.
+    #[prost(int64, tag = "17")]
+    pub(crate) start_timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use parking_lot::Mutex;
 use telemeter_http::{
     body,
@@ -17,6 +17,7 @@ use telemeter_http::{
 /// One request that came.
 #[derive(Debug)]
 pub(crate) struct ReceivedRequest {
+    pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -26,7 +27,7 @@ pub(crate) struct ReceivedRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct FakeAnswer {
     status: StatusCode,
-    headers: Vec<(&'static str, &'static str)>,
+    headers: Vec<(&'static str, String)>,
     body: String,
     delay: Duration,
 }
@@ -38,8 +39,8 @@ impl FakeAnswer {
         Self { status, headers: Vec::new(), body: "UPSTREAM says so".to_owned(), delay: Duration::ZERO }
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.push((name, value));
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -109,7 +110,12 @@ async fn answer(State(shared): State<Arc<Inner>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let mut bytes = Vec::new();
     body::read(body, 64 << 20, Duration::from_secs(20), &mut bytes).await.expect("a whole body");
-    let asked = ReceivedRequest { path: parts.uri.path().to_owned(), headers: parts.headers, body: bytes };
+    let asked = ReceivedRequest {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        headers: parts.headers,
+        body: bytes,
+    };
     let say = shared.say.lock().clone();
     let answer = say(&asked);
     shared.asked.lock().push(asked);

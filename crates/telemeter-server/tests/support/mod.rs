@@ -6,6 +6,7 @@ pub(crate) mod body_v2;
 pub(crate) mod fake;
 pub(crate) mod gateway;
 pub(crate) mod log;
+pub(crate) mod receiver_v2;
 pub(crate) mod refusal;
 
 use std::{
@@ -18,7 +19,7 @@ use http::{HeaderMap, StatusCode};
 use telemeter_http::clock::{Clock, ClockHandle};
 use telemeter_server::{
     Config, RunningServer,
-    config::{AuthoritySettings, AuthorizationMode, ForwardSettings},
+    config::{AuthoritySettings, AuthorizationMode, ForwardProtocol, ForwardSettings},
 };
 
 use self::{
@@ -67,11 +68,23 @@ impl TestServer {
         config.listen = "127.0.0.1:0".to_owned();
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
-        config.forward = Some(ForwardSettings { url: store.url(), tenant: Some("tenant".to_owned()) });
+        config.forward =
+            Some(ForwardSettings { tenant: Some("tenant".to_owned()), ..ForwardSettings::new(store.url()) });
         change(&mut config);
         let (clock, handle) = Clock::fixed(NOW_MS);
         let server = RunningServer::start(config, clock).await.expect("a server");
         Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: TestClient::new() }
+    }
+
+    /// Between clusters and a receiver of remote write 2.0, which it is sent.
+    pub(crate) async fn forwarding_v2(change: impl FnOnce(&mut Config)) -> Self {
+        let world = Self::with(|config| {
+            config.forward.as_mut().expect("a store").protocol = ForwardProtocol::V2;
+            change(config);
+        })
+        .await;
+        world.store.says(receiver_v2::take);
+        world
     }
 
     /// Sets the clock to this distance to [`NOW_MS`].
@@ -166,6 +179,11 @@ impl TestServer {
     pub(crate) fn stored(&self) -> Vec<String> {
         let requests = self.store.take();
         requests.iter().flat_map(|request| body::shown(&body::of_block(&request.body))).collect()
+    }
+
+    /// As [`stored`](Self::stored), of a store that was sent 2.0; each request has to be what the specification wants.
+    pub(crate) fn stored_v2(&self) -> Vec<String> {
+        body::shown(&self.store.take().iter().flat_map(receiver_v2::series_of).collect::<Vec<_>>())
     }
 
     pub(crate) async fn reload(&self) -> CallerAnswer {

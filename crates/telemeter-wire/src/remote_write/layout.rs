@@ -145,21 +145,12 @@ fn plain(points: &[u8]) -> Option<Sample> {
 /// # Errors
 /// [`Error::Protobuf`] or [`Error::NotUtf8`] for bytes that are no labels.
 pub fn read_labels<'m>(encoded: &'m [u8], into: &mut Vec<Label<'m>>) -> Result<bool, Error> {
-    let no_limits = DecodeLimits {
-        series: usize::MAX,
-        labels: usize::MAX,
-        text_bytes: usize::MAX,
-        symbols: usize::MAX,
-        labels_per_series: usize::MAX,
-        label_name_bytes: usize::MAX,
-        label_value_bytes: usize::MAX,
-    };
     let (mut reader, mut plain) = (FieldReader::new(encoded), true);
     while !reader.rest().is_empty() {
         let before = reader.remaining();
         let Some((1, Wire::Bytes)) = reader.field()? else { return Err(Error::protobuf("a field that is no label")) };
         let message = reader.bytes()?;
-        let (label, is_plain) = labels::decode(message, &no_limits)?;
+        let (label, is_plain) = labels::decode(message, &DecodeLimits::NONE)?;
         plain &= is_plain && before - reader.remaining() == 1 + varint_len(message.len() as u64) + message.len();
         into.push(label);
     }

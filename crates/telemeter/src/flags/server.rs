@@ -8,8 +8,9 @@ use telemeter_http::listen::{Cidr, TrustedProxies};
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
-    AuthoritySettings, AuthorizationMode, CaFiles, CallerLimits, Config, FleetLabel, FleetSettings, ForwardSettings,
-    InternalAccess, MAX_FLEET_LABELS, MemcachedSettings, Oidc, ReceiveIdentity, RecentStoreSettings, RuleSettings,
+    AuthoritySettings, AuthorizationMode, CaFiles, CallerLimits, Config, FleetLabel, FleetSettings, ForwardProtocol,
+    ForwardSettings, InternalAccess, MAX_FLEET_LABELS, MemcachedSettings, Oidc, ReceiveIdentity, RecentStoreSettings,
+    RuleSettings,
 };
 
 use super::{
@@ -137,6 +138,10 @@ pub struct ServerFlags {
     #[arg(long, value_name = "URL")]
     forward_url: Option<String>,
 
+    /// The remote write that the store is sent. `auto`: 2.0, and 1.0 for an hour where the store shows that it does not take 2.0.
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "1.0", requires = "forward_url")]
+    forward_protocol: Version,
+
     /// PEM file with authorities that --forward-url is checked against, beside the system's.
     #[arg(long, value_name = "FILE", requires = "forward_url")]
     forward_ca_file: Option<OsString>,
@@ -235,6 +240,26 @@ pub struct ServerFlags {
     pub(crate) tracing: TracingFlags,
 }
 
+/// See [`ForwardProtocol`].
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Version {
+    Auto,
+    #[value(name = "1.0")]
+    V1,
+    #[value(name = "2.0")]
+    V2,
+}
+
+impl From<Version> for ForwardProtocol {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Auto => Self::Auto,
+            Version::V1 => Self::V1,
+            Version::V2 => Self::V2,
+        }
+    }
+}
+
 /// See [`ReceiveIdentity`].
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum IdentityFlag {
@@ -329,7 +354,7 @@ impl ServerFlags {
             oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
             memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
-            forward: forward.map(|url| ForwardSettings { url, tenant }),
+            forward: forward.map(|url| ForwardSettings { url, tenant, protocol: self.forward_protocol.into() }),
             ca_files: CaFiles {
                 authorize: value::path(self.authorize_ca_file),
                 forward: value::path(self.forward_ca_file),

@@ -5,7 +5,7 @@ use telemeter_benchmark::config::Tokens;
 use telemeter_client::config::Credential;
 use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
-    AuthorizationMode, FleetLabel, MemcachedSettings, ReceiveIdentity, RecentStoreSettings,
+    AuthorizationMode, FleetLabel, ForwardProtocol, MemcachedSettings, ReceiveIdentity, RecentStoreSettings,
 };
 
 use super::*;
@@ -188,6 +188,12 @@ fn each_flag_of_the_server_lands() {
         ("ratelimit", &["--ratelimit", "0s"], |c| c.ratelimit.is_none()),
         ("forward-url", &["--forward-url=http://u:p@other/api?x=y"], |c| {
             c.forward.as_ref().unwrap().url.as_str() == "http://u:p@other/api?x=y"
+        }),
+        ("forward-protocol", &["--forward-protocol=2.0"], |c| {
+            c.forward.as_ref().unwrap().protocol == ForwardProtocol::V2
+        }),
+        ("forward-protocol", &["--forward-protocol=auto"], |c| {
+            c.forward.as_ref().unwrap().protocol == ForwardProtocol::Auto
         }),
         ("recent-store", &["--recent-store=2h"], |c| {
             c.recent_store == Some(RecentStoreSettings { keep: Duration::from_secs(7_200), max_bytes: 256 << 20 })

@@ -38,7 +38,7 @@ impl FleetReplica {
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
         config.limit_bytes = 50_000;
-        config.forward = Some(ForwardSettings { url: url(store), tenant: None });
+        config.forward = Some(ForwardSettings::new(url(store)));
         config.rules.whitelist = ALLOWED.map(str::to_owned).into();
         config.fleet.metrics = writes.then_some(WRITES_EVERY);
         config.fleet.replica = name.to_owned();

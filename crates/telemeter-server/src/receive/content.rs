@@ -1,29 +1,14 @@
-//! Which message of remote write a request holds, and what an answer says was written of it.
+//! Which message of remote write a request holds.
 //!
-//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>, "Content-Type" and "Required Written Response
-//! Headers".
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>, "Content-Type".
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use telemeter_wire::remote_write::v2::Contents;
+use http::{HeaderMap, header};
 
-use crate::{error::Error, gateway::single};
-
-/// The message of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// `prometheus.WriteRequest`, remote write 1.0.
-    V1,
-    /// `io.prometheus.write.v2.Request`, remote write 2.0.
-    V2,
-}
-
-const MEDIA_TYPE: &str = "application/x-protobuf";
-const MESSAGE_V1: &str = "prometheus.WriteRequest";
-const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
-
-const SAMPLES: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
-const HISTOGRAMS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
-const EXEMPLARS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+use crate::{
+    error::Error,
+    gateway::single,
+    protocol::{MEDIA_TYPE, MESSAGE_V1, MESSAGE_V2, Protocol},
+};
 
 impl Protocol {
     /// Reads the Content-Type, and holds the Content-Encoding to snappy. A sender that says neither means 1.0.
@@ -56,24 +41,9 @@ impl Protocol {
     }
 }
 
-/// Says in an answer how much of a 2.0 request was written.
-pub(crate) fn put_written(headers: &mut HeaderMap, written: &Contents) {
-    headers.insert(SAMPLES, HeaderValue::from(written.samples));
-    headers.insert(HISTOGRAMS, HeaderValue::from(written.histograms));
-    headers.insert(EXEMPLARS, HeaderValue::from(written.exemplars));
-}
-
 /// Whether a request is of 2.0, as its headers have it.
 pub(crate) fn is_v2(headers: &HeaderMap) -> bool {
     matches!(Protocol::of(headers), Ok(Protocol::V2))
-}
-
-/// An answer to a 2.0 request that says nothing of what was written says that nothing was, whatever it was answered with: a
-/// sender takes missing headers for a receiver of 1.0.
-pub(crate) fn say_nothing_written(headers: &mut HeaderMap) {
-    if !headers.contains_key(SAMPLES) {
-        put_written(headers, &Contents::default());
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,147 @@
+//! Joins the messages of a batch into the body of one request, in the version that the store is sent. Those that were encoded
+//! in the other one, before that changed, are encoded again.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use telemeter_http::body::BufferPool;
+use telemeter_wire::{
+    Arena, DecodeLimits, Error as WireError, SeriesSet,
+    remote_write::{
+        self,
+        v2::{self, Contents, RequestBuilder},
+    },
+    snappy,
+};
+
+use super::WriteMessage;
+use crate::protocol::Protocol;
+
+/// So many rooms to join in are kept; and none that holds more than this.
+const KEPT_ROOMS: usize = 8;
+const MAX_KEPT_BYTES: usize = 8 << 20;
+
+/// Joins messages.
+pub(super) struct Joiner {
+    buffers: BufferPool,
+    rooms: Mutex<Vec<JoinRoom>>,
+    /// Start timestamps that 1.0 has no place for.
+    start_timestamps_dropped: Counter,
+}
+
+/// What requests are joined and encoded again in; used again for the next batch.
+#[derive(Default)]
+struct JoinRoom {
+    request: RequestBuilder,
+    plain: Vec<u8>,
+    encoded: Vec<u8>,
+    arena: Arena,
+    encoder: snappy::Encoder,
+}
+
+impl Joiner {
+    /// Counts start timestamps that are lost on the way.
+    pub(super) fn new(start_timestamps_dropped: Counter) -> Self {
+        Self { buffers: BufferPool::new(8, 4 << 20), rooms: Mutex::default(), start_timestamps_dropped }
+    }
+
+    /// One body of all of them, compressed, and what it holds where it is of 2.0.
+    ///
+    /// # Errors
+    /// What is wrong with a message: nothing, as all were written here.
+    pub(super) fn join<'m>(
+        &self,
+        messages: impl ExactSizeIterator<Item = &'m WriteMessage> + Clone,
+        protocol: Protocol,
+    ) -> Result<(Bytes, Contents), WireError> {
+        match protocol {
+            Protocol::V1 => Ok((self.join_v1(messages)?, Contents::default())),
+            Protocol::V2 => self.with_room(|room| self.join_v2(messages, room)),
+        }
+    }
+
+    fn join_v1<'m>(
+        &self,
+        messages: impl ExactSizeIterator<Item = &'m WriteMessage> + Clone,
+    ) -> Result<Bytes, WireError> {
+        let mut only = messages.clone();
+        if let (Some(WriteMessage::V1 { block, .. }), None) = (only.next(), only.next()) {
+            return Ok(block.clone());
+        }
+        let mut encoded_again = Vec::new();
+        for message in messages.clone() {
+            if let WriteMessage::V2 { request, .. } = message {
+                encoded_again.push(self.with_room(|room| self.in_v1(request, room))?);
+            }
+        }
+        let mut again = encoded_again.iter();
+        let blocks: Vec<&[u8]> = messages
+            .filter_map(|message| match message {
+                WriteMessage::V1 { block, .. } => Some(&block[..]),
+                WriteMessage::V2 { .. } => again.next().map(Vec::as_slice),
+            })
+            .collect();
+        let mut joined = self.buffers.take();
+        snappy::join_blocks(blocks.into_iter(), &mut joined)?;
+        Ok(joined.freeze())
+    }
+
+    fn join_v2<'m>(
+        &self,
+        messages: impl ExactSizeIterator<Item = &'m WriteMessage>,
+        room: &mut JoinRoom,
+    ) -> Result<(Bytes, Contents), WireError> {
+        let mut block = self.buffers.take();
+        let is_single = messages.len() == 1;
+        room.request.clear();
+        for message in messages {
+            match message {
+                WriteMessage::V2 { request, contents } if is_single => {
+                    room.encoder.block(request, &mut block);
+                    return Ok((block.freeze(), *contents));
+                }
+                WriteMessage::V2 { request, contents } => room.request.add_request(request, contents)?,
+                WriteMessage::V1 { block, .. } => {
+                    let JoinRoom { request, plain, arena, .. } = room;
+                    snappy::decode_block(block, usize::MAX, plain)?;
+                    let mut set = SeriesSet::new_in(arena);
+                    remote_write::decode(plain, &DecodeLimits::NONE, &mut set)?;
+                    request.add(&set);
+                    drop(set);
+                    arena.reset();
+                }
+            }
+        }
+        room.encoded.clear();
+        room.request.put_message(&mut room.encoded);
+        room.encoder.block(&room.encoded, &mut block);
+        Ok((block.freeze(), *room.request.contents()))
+    }
+
+    /// A request of 2.0 as a block of 1.0.
+    fn in_v1(&self, request: &[u8], room: &mut JoinRoom) -> Result<Vec<u8>, WireError> {
+        let JoinRoom { encoded, arena, encoder, .. } = room;
+        let mut set = SeriesSet::new_in(arena);
+        let contents = v2::decode(request, &DecodeLimits::NONE, &mut set)?;
+        self.start_timestamps_dropped.inc_by(contents.start_timestamps);
+        encoded.clear();
+        remote_write::encode(&set, encoded);
+        drop(set);
+        arena.reset();
+        let mut block = Vec::new();
+        encoder.block(encoded, &mut block);
+        Ok(block)
+    }
+
+    fn with_room<T>(&self, work: impl FnOnce(&mut JoinRoom) -> T) -> T {
+        let mut room = self.rooms.lock().pop().unwrap_or_default();
+        let answer = work(&mut room);
+        let held_bytes = room.request.held_bytes() + room.plain.capacity() + room.encoded.capacity();
+        let held_bytes = held_bytes + room.arena.held_bytes() + room.encoder.held_bytes();
+        let mut rooms = self.rooms.lock();
+        if rooms.len() < KEPT_ROOMS && held_bytes <= MAX_KEPT_BYTES {
+            rooms.push(room);
+        }
+        answer
+    }
+}
