@@ -47,6 +47,22 @@ pub enum Refusal {
     /// A metric without the value that its family's type calls for.
     #[error("a metric has no value of its family's type")]
     NoValue,
+    /// Two series, without their values, whose names would be one once they are escaped.
+    #[error("two series would become one with escaped names: {one} and {other}")]
+    SeriesBecomeOne {
+        /// The one that came first.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// Two labels of a series whose names would be one once they are escaped.
+    #[error("two labels of one series would become one with escaped names: {one} and {other}")]
+    LabelsBecomeOne {
+        /// The one that stands first.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// A native histogram that a store would refuse.
     #[error("a native histogram of metric {metric:?} is not valid: {flaw}")]
     Histogram {

@@ -2,6 +2,7 @@
 
 pub mod anonymize;
 pub mod elide;
+pub mod escape;
 pub mod federate_samples;
 pub mod filter;
 pub mod label;

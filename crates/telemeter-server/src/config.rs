@@ -8,6 +8,7 @@ use telemeter_auth::Secret;
 use telemeter_http::listen::TrustedProxies;
 use telemeter_http::metrics::DroppedLogLines;
 use telemeter_http::tls::CertificateFiles;
+use telemeter_wire::exposition::Escaping;
 
 pub use crate::fleet::labels::FleetLabel;
 pub use telemeter_fleet::MAX_LABELS as MAX_FLEET_LABELS;
@@ -307,6 +308,8 @@ pub struct RuleSettings {
     pub whitelist_file: Option<PathBuf>,
     /// Label names taken off every series.
     pub elide_labels: Vec<String>,
+    /// How names outside the old alphabet are written for the store; `None`: as they are.
+    pub escaping: Option<Escaping>,
 }
 
 /// The URL without user, password, query and fragment, fit for a debug print.

@@ -237,7 +237,10 @@ impl Error {
 
 fn refusal_reason(refusal: &Refusal) -> Reason {
     match refusal {
-        Refusal::NoName | Refusal::LabelTwice { .. } => Reason::Labels,
+        Refusal::NoName
+        | Refusal::LabelTwice { .. }
+        | Refusal::SeriesBecomeOne { .. }
+        | Refusal::LabelsBecomeOne { .. } => Reason::Labels,
         Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => Reason::Identity,
         Refusal::NoTimestamp | Refusal::Unsorted | Refusal::TooOld { .. } | Refusal::TooFarAhead { .. } => {
             Reason::Timestamps

@@ -9,13 +9,17 @@ use telemeter_rules::{
     run, run_partial,
     transforms::{
         elide::Elide,
+        escape::EscapeNames,
         filter::Filter,
         label::SetLabels,
         required::Required,
         timestamps::{CheckAhead, CheckUpload},
     },
 };
-use telemeter_wire::{Series, SeriesSet};
+use telemeter_wire::{
+    Series, SeriesSet,
+    exposition::{Escaping, NameKind, is_known_name},
+};
 
 use crate::{
     config::{self, ReceiveIdentity},
@@ -37,6 +41,7 @@ pub struct ServerRules {
     whitelist_duplicates: usize,
     labels: SetLabels,
     elide: Elide,
+    escaping: Option<Escaping>,
     /// Names of labels that `labels` or `elide` change: behind the whitelist they are not what it saw.
     changed_labels: Vec<String>,
 }
@@ -66,6 +71,7 @@ impl ServerRules {
             whitelist: Whitelist::new(selectors),
             labels: SetLabels::new(rules.labels.iter().cloned()),
             elide: Elide::new(rules.elide_labels.iter().cloned()),
+            escaping: rules.escaping,
             changed_labels: rules.labels.iter().map(|(name, _)| name).chain(&rules.elide_labels).cloned().collect(),
         })
     }
@@ -109,7 +115,8 @@ impl ServerRules {
     /// Whether a step behind the whitelist changes labels of this name.
     #[must_use]
     pub fn changes_label(&self, name: &str) -> bool {
-        self.changed_labels.iter().any(|changed| changed == name)
+        let is_escaped = self.escaping.is_some() && !is_known_name(name, NameKind::Label);
+        is_escaped || self.changed_labels.iter().any(|changed| changed == name)
     }
 
     /// The whitelist.
@@ -136,12 +143,13 @@ impl ServerRules {
             filter: CountDropped::new(Filter::new(&self.whitelist).reserving(is_reserved)),
             labels: &self.labels,
             elide: &self.elide,
+            escape: EscapeNames::new(self.escaping),
         }
     }
 }
 
 /// How many steps a remote write's series go through.
-const RECEIVE_STEPS: usize = 6;
+const RECEIVE_STEPS: usize = 7;
 
 /// The steps that the series of one request go through, in order.
 pub struct ServerSteps<'r> {
@@ -152,6 +160,7 @@ pub struct ServerSteps<'r> {
     filter: CountDropped<'r, Filter<'r>>,
     labels: &'r SetLabels,
     elide: &'r Elide,
+    escape: EscapeNames,
 }
 
 impl<'r> ServerSteps<'r> {
@@ -167,8 +176,8 @@ impl<'r> ServerSteps<'r> {
     /// # Errors
     /// Why the request is to be refused.
     pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut StepCounts) -> Result<(), Refusal> {
-        let steps: [&dyn Transform; 6] =
-            [&self.check, &self.canonical, &self.required, &self.filter, self.labels, self.elide];
+        let steps: [&dyn Transform; 7] =
+            [&self.check, &self.canonical, &self.required, &self.filter, self.labels, self.elide, &self.escape];
         run(set, &steps[..steps.len() - self.idle()], report)
     }
 
@@ -192,15 +201,12 @@ impl<'r> ServerSteps<'r> {
 
     /// The steps of a remote write's series.
     fn of_series(&self) -> [&dyn Transform; RECEIVE_STEPS] {
-        [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide]
+        [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide, &self.escape]
     }
 
     /// How many of the last steps have nothing to do.
     fn idle(&self) -> usize {
-        match (self.labels.is_empty(), self.elide.is_empty()) {
-            (true, true) => 2,
-            (false, true) => 1,
-            (_, false) => 0,
-        }
+        let idle = [self.escape.is_idle(), self.elide.is_empty(), self.labels.is_empty()];
+        idle.iter().take_while(|idle| **idle).count()
     }
 }

@@ -327,3 +327,54 @@ async fn a_remote_write_that_no_rule_changes_goes_on_as_it_came() {
     assert!(plain.len() < 0x80 && plain.len() > 60);
     assert_eq!(forwarded(&world, literal).await, body::block(&plain));
 }
+
+#[tokio::test]
+async fn names_are_escaped_for_a_store_of_the_old_alphabet() {
+    use telemeter_wire::exposition::Escaping;
+    // Behind the whitelist, which sees the names that came; and the labels of the operator, too.
+    let rules = |escaping| {
+        move |rules: &mut config::RuleSettings| {
+            rules.escaping = Some(escaping);
+            rules.whitelist = texts(&["up", "{\"http.status\"}"]);
+            rules.elide_labels = texts(&["k8s.node"]);
+        }
+    };
+    let series = ["up,_id=c1 1@0", "http.status,_id=c1,k8s.pod=a.b,k8s.node=n 2@0", "http_status,_id=c1 3@0"];
+    for (escaping, name, label) in [
+        (Escaping::Underscores, "http_status", "k8s_pod"),
+        (Escaping::Dots, "http_dot_status", "k8s_dot_pod"),
+        (Escaping::Values, "U__http_2e_status", "U__k8s_2e_pod"),
+    ] {
+        let world = TestServer::with(|config| rules(escaping)(&mut config.rules)).await;
+        let token = world.token(CLUSTER).await;
+        let mut labels = [name.to_owned(), "_id=c1".to_owned(), format!("{label}=a.b")];
+        // The metric's name stands where `__name__` is sorted.
+        labels.sort_by_key(|label| if label == name { "__name__".to_owned() } else { label.clone() });
+        let expected = ["up,_id=c1 1@0".to_owned(), format!("{} 2@0", labels.join(","))];
+        for way in ["delimited", "receive"] {
+            let told = match way {
+                "delimited" => world.upload_delimited(&token, &series).await,
+                _ => world.receive(CLUSTER, &series).await,
+            };
+            assert_eq!((told.status, world.stored()), (200, expected.to_vec()), "{way}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn series_that_would_become_one_are_refused() {
+    use telemeter_wire::exposition::Escaping;
+    let world = TestServer::with(|config| config.rules.escaping = Some(Escaping::Underscores)).await;
+    let token = world.token(CLUSTER).await;
+    let series = ["a.b,_id=c1 1@0", "a_b,_id=c1 2@0"];
+    for told in [world.upload_delimited(&token, &series).await, world.receive(CLUSTER, &series).await] {
+        assert_eq!(told.status, 400, "{told:?}");
+        let expected = "two series would become one with escaped names: a.b{_id} and a_b{_id}";
+        assert!(told.body.contains(expected), "{told:?}");
+        assert!(world.store.take().is_empty());
+    }
+    // A store that takes UTF-8 names gets both.
+    let world = TestServer::new().await;
+    assert_eq!(world.receive(CLUSTER, &series).await.status, 200);
+    assert_eq!(world.stored(), series);
+}

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod benchmark;
 pub mod client;
 pub mod duration;
+mod escaping;
 pub(crate) mod list;
 pub mod quickstart;
 pub mod server;

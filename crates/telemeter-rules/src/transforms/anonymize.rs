@@ -2,7 +2,10 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use telemeter_wire::{Arena, SeriesMut};
+use telemeter_wire::{
+    Arena, SeriesMut,
+    exposition::{NameKind, is_known_name},
+};
 
 use crate::{
     escaped_name::underscored,
@@ -25,7 +28,8 @@ impl Anonymize {
     /// The names of the labels whose values are hashed, and the salt.
     ///
     /// A name with other characters than letters, digits, `_` and `:` stands for its escaped form as well: a Prometheus
-    /// that was not asked for UTF-8 names writes `http_status` for `http.status`.
+    /// that was not asked for UTF-8 names writes `http_status` for `http.status`. And a name with underscores stands for each
+    /// that has it as its escaped form: whoever wrote it saw that form, from a Prometheus that was not asked for UTF-8 names.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, salt: &[u8]) -> Self {
         let mut salted = Context::new(&SHA256);
@@ -46,7 +50,8 @@ impl Anonymize {
     /// Whether the values of the label `name` are hashed.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
-        self.names.iter().any(|other| other == name)
+        let is_named = |name: &str| self.names.iter().any(|other| other == name);
+        is_named(name) || !is_known_name(name, NameKind::Metric) && is_named(&underscored(name))
     }
 
     /// The hash of one value.
@@ -103,5 +108,13 @@ mod tests {
         let (text, _) = through(body, &[&step]).expect("kept");
         assert_eq!(text.matches("\"x\"").count(), 1, "{text}");
         assert_eq!(text.matches(&step.hash("x")).count(), 3, "{text}");
+    }
+
+    #[test]
+    fn an_escaped_name_stands_for_the_utf8_names_that_it_is_the_form_of() {
+        let step = Anonymize::new(["k8s_pod_name".to_owned()], b"salt");
+        let body = "up{\"k8s.pod.name\"=\"x\",\"k8s.pod_name\"=\"x\",k8s_pod_name=\"x\",\"k8s.pod.names\"=\"x\"} 1";
+        let (text, _) = through(body, &[&step]).expect("kept");
+        assert_eq!((text.matches("\"x\"").count(), text.matches(&step.hash("x")).count()), (1, 3), "{text}");
     }
 }

@@ -15,6 +15,7 @@ use telemeter_server::config::{
 
 use super::{
     duration,
+    escaping::ForwardEscaping,
     list::{self, Separation},
     shared::{AccessFlags, LogFlags, ModeFlags, TracingFlags},
     size,
@@ -145,6 +146,10 @@ pub struct ServerFlags {
     /// PEM file with authorities that --forward-url is checked against, beside the system's.
     #[arg(long, value_name = "FILE", requires = "forward_url")]
     forward_ca_file: Option<OsString>,
+
+    /// How names outside the old alphabet (letters, digits, _, and : in metric names) are written for a store that knows no other. Two series that would become one are refused.
+    #[arg(long, value_name = "SCHEME", default_value = "none", value_enum)]
+    forward_escaping: ForwardEscaping,
 
     /// Keep what was forwarded for this long in memory and show it on the internal listener. May stand in for --forward-url in a demo. Without, or 0s: keep nothing.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -302,6 +307,7 @@ impl ServerFlags {
             whitelist: list::selectors(&self.whitelist),
             whitelist_file: value::path(self.whitelist_file),
             elide_labels,
+            escaping: self.forward_escaping.scheme(),
         };
         let door = door(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;

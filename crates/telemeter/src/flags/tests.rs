@@ -7,6 +7,7 @@ use telemeter_http::tls::CertificateFiles;
 use telemeter_server::config::{
     AuthorizationMode, FleetLabel, ForwardProtocol, MemcachedSettings, ReceiveIdentity, RecentStoreSettings,
 };
+use telemeter_wire::exposition::Escaping;
 
 use super::*;
 use crate::{
@@ -220,6 +221,7 @@ fn each_flag_of_the_server_lands() {
             c.rules.whitelist == [r#"{a="1",b="2"}"#, "up"]
         }),
         ("whitelist-file", &["--whitelist-file=w"], |c| c.rules.whitelist_file.as_deref() == Some(Path::new("w"))),
+        ("forward-escaping", &["--forward-escaping=dots"], |c| c.rules.escaping == Some(Escaping::Dots)),
         ("elide-label", &["--elide-label=a", r#"--elide-label="b,c""#], |c| c.rules.elide_labels == ["a", "b,c"]),
         ("limit-bytes", &["--limit-bytes=7"], |c| c.limit_bytes == 7),
         ("limit-receive-bytes", &["--limit-receive-bytes=8"], |c| c.limit_receive_bytes == 8),
