@@ -1,0 +1,54 @@
+//! The upload that the client makes of a scrape, byte for byte: `testdata/exchange/`, written anew with `UPDATE=1`.
+
+mod fake;
+
+use std::path::PathBuf;
+
+use fake::{FakeTelemeter, NOW_MS, config, prometheus, seen, uploaded};
+use telemeter_auth::Secret;
+use telemeter_client::{
+    Worker,
+    config::{AnonymizeSettings, Credential},
+    metrics::Metrics,
+};
+use telemeter_http::clock::Clock;
+
+/// A file of the exchange.
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../../testdata/exchange", name].iter().collect()
+}
+
+/// The content of a file of the exchange; with `UPDATE=1` it is first replaced by `actual`.
+fn expected(name: &str, actual: &[u8]) -> Vec<u8> {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path(name), actual).expect("a file that can be written");
+    }
+    std::fs::read(path(name)).expect("a file of the exchange")
+}
+
+#[tokio::test]
+async fn a_scrape_becomes_this_upload() {
+    let scraped = std::fs::read(path("scraped.txt")).expect("the scrape");
+    let from = prometheus("text/plain; version=0.0.4; charset=utf-8", scraped).await;
+    let to = FakeTelemeter::default().start().await;
+    let mut config = config(&from, &to);
+    config.matches = vec!["{__name__=~\".+\"}".to_owned()];
+    config.labels = vec![("environment".to_owned(), "test".to_owned())];
+    config.anonymize = Some(AnonymizeSettings {
+        labels: vec!["instance".to_owned(), "namespace".to_owned()],
+        salt: Credential::Value(Secret::from("a-unique-value")),
+    });
+    let (clock, _) = Clock::fixed(NOW_MS);
+    let mut worker = Worker::new(&config, clock, Metrics::default()).expect("a worker");
+
+    let report = worker.cycle().await.expect("a cycle");
+    assert_eq!((report.scraped, report.kept), (20, 19), "the series of two days ago is left out");
+
+    let upload = seen(&to, "/upload").await.remove(0);
+    let text = uploaded(&upload);
+    assert_eq!(text, String::from_utf8(expected("client-upload.txt", text.as_bytes())).expect("text"));
+    assert!(
+        upload.body == expected("client-upload.snappy-framed", &upload.body),
+        "the bytes of the upload differ, and its text does not: the encoding has changed"
+    );
+}

@@ -1,0 +1,66 @@
+//! The remote write that the server makes of an upload, byte for byte: `testdata/exchange/`, written anew with `UPDATE=1`.
+
+mod support;
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use support::{
+    TestServer,
+    body::{self, DELIMITED, TimeSeries},
+};
+
+/// The cluster that the client of the exchange belongs to.
+const CLUSTER: &str = "00000000-0000-4000-8000-000000000001";
+/// When the client of the exchange uploaded, in milliseconds since 1970.
+const UPLOADED_MS: i64 = 1_795_330_870_734;
+
+/// A file of the exchange.
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../../testdata/exchange", name].iter().collect()
+}
+
+/// The content of a file of the exchange; with `UPDATE=1` it is first replaced by `actual`.
+fn expected(name: &str, actual: &[u8]) -> Vec<u8> {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path(name), actual).expect("a file that can be written");
+    }
+    std::fs::read(path(name)).expect("a file of the exchange")
+}
+
+/// A line for each series: its labels in the order in which they are sent, then the bits and the time of each sample.
+fn lines(series: &[TimeSeries]) -> String {
+    let mut lines = String::new();
+    for series in series {
+        let labels: Vec<_> = series.labels.iter().map(|label| format!("{}={:?}", label.name, label.value)).collect();
+        write!(lines, "{{{}}}", labels.join(",")).expect("room");
+        for sample in &series.samples {
+            write!(lines, " {:016x}@{}", sample.value.to_bits(), sample.timestamp).expect("room");
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+#[tokio::test]
+async fn the_upload_becomes_this_remote_write() {
+    let world = TestServer::with(|config| {
+        config.rules.whitelist = vec!["{__name__!=\"nobody_allows_this\"}".to_owned()];
+        config.rules.elide_labels = vec!["prometheus_replica".to_owned()];
+        config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
+    })
+    .await;
+    world.clock.set_ms(UPLOADED_MS);
+    let token = world.token(CLUSTER).await;
+    let upload = std::fs::read(path("client-upload.snappy-framed")).expect("the upload");
+    let answer = world.send(world.upload_of(&token, DELIMITED, upload).header("content-encoding", "snappy")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    let request = world.store.take().remove(0);
+    let text = lines(&body::of_block(&request.body));
+    assert_eq!(text.lines().count(), 18, "all of the upload but what the whitelist drops");
+    assert_eq!(text, String::from_utf8(expected("server-forward.txt", text.as_bytes())).expect("text"));
+    assert!(
+        request.body == expected("server-forward.snappy-block", &request.body),
+        "the bytes of the remote write differ, and its series do not: the encoding has changed"
+    );
+}
