@@ -11,8 +11,16 @@ const RANDOM_SEEDS: u64 = 40;
 
 /// The seeds of each target, by its name.
 pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
-    let targets = telemeter_wire::fuzzing::targets();
-    let mut seeds: Vec<_> = targets.into_iter().map(|(name, _, seeds)| (name, seeds)).collect();
+    let targets = [
+        telemeter_wire::fuzzing::targets(),
+        telemeter_rules::fuzzing::targets(),
+        telemeter_policy::fuzzing::targets(),
+        telemeter_fleet::fuzzing::targets(),
+        telemeter_http::fuzzing::targets(),
+        telemeter_auth::fuzzing::targets(),
+        telemeter::fuzzing::targets(),
+    ];
+    let mut seeds: Vec<_> = targets.into_iter().flatten().map(|(name, _, seeds)| (name, seeds)).collect();
     for (name, seeds) in &mut seeds {
         let random = |make: fn(&mut Random) -> Vec<u8>| (0..RANDOM_SEEDS).map(move |seed| make(&mut Random::new(seed)));
         match *name {

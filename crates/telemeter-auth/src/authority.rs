@@ -14,6 +14,8 @@ mod client;
 mod excerpt;
 mod fair_queue;
 mod fleet_refusal;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod mock;
 mod question;
 mod question_rate;

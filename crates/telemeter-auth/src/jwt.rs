@@ -1,6 +1,8 @@
 //! Our short-lived token: what `/authorize` gives out and `/upload` asks for.
 
 mod claims;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod sign;
 mod verified;

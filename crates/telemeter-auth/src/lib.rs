@@ -9,6 +9,9 @@ mod bounded;
 pub mod composite_token;
 mod error;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod jwt;
 pub mod memcached;
 pub mod oidc;

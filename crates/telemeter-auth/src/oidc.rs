@@ -8,6 +8,8 @@
 
 mod answer;
 mod challenge;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod provider;
 mod rest;
 

@@ -5,6 +5,9 @@
 //! [`recent_store`]: the samples that were forwarded lately.
 
 mod claimed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod outcome;
 pub mod recent_store;

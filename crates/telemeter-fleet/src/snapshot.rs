@@ -358,5 +358,17 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// Makes all checksums right again, so that what lies behind them is put to the test.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    let mut at = MAGIC.len();
+    while let Some((head, behind)) = bytes.get_mut(at..).and_then(|rest| rest.split_first_chunk_mut::<8>()) {
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some(content) = behind.get(..len) else { return };
+        head[4..].copy_from_slice(&crc32c::crc32c(content).to_le_bytes());
+        at += 8 + len;
+    }
+}
+
 #[cfg(test)]
 mod tests;

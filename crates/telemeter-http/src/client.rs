@@ -7,6 +7,8 @@ mod early_answer;
 mod error;
 mod excerpt;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gunzip;
 mod metrics;
 mod opened;

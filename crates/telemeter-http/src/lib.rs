@@ -13,6 +13,9 @@ pub mod clock;
 pub mod descriptors;
 pub mod duration;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod human;
 pub mod instrument;
 pub mod internal;

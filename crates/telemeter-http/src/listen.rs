@@ -6,6 +6,8 @@
 
 mod bind;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header_table;
 mod metrics;
 mod peers;

@@ -9,6 +9,9 @@ mod check;
 mod diff;
 mod explain;
 mod export;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod report;
 mod source;

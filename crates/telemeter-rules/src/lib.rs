@@ -6,6 +6,9 @@ pub mod canonical;
 mod error;
 mod escaped_name;
 mod family;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod go_regex;
 pub mod matcher;
 pub mod newest;

@@ -8,7 +8,7 @@ mod snappy;
 
 use crate::{
     Arena, DecodeLimits, Error, Label, Points, SeriesSet, UploadCounts,
-    exposition::{self, Escaping, ExpositionFormat, NameKind, TextFamilies},
+    exposition::{self, Escaping, ExpositionFormat, NameKind, Pieces, TextFamilies},
     remote_write::{
         self,
         v2::{self, Keep, RequestBuilder},
@@ -24,6 +24,7 @@ pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     vec![
         ("text", text, seeds::text()),
         ("delimited", delimited, seeds::delimited()),
+        ("pieces", pieces, seeds::pieces()),
         ("remote_write_1_0", remote_write_1_0, seeds::remote_write()),
         ("remote_write_2_0", remote_write_2_0, seeds::remote_write()),
         ("snappy_block", snappy_block, snappy::block_seeds()),
@@ -32,7 +33,7 @@ pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     ]
 }
 
-/// Limits that a short input can reach.
+/// DecodeLimits that a short input can reach.
 const TIGHT: DecodeLimits = DecodeLimits {
     series: 12,
     labels: 40,
@@ -168,6 +169,37 @@ fn read_again(format: ExpositionFormat, body: &[u8], expected: &[Plain]) {
             assert_eq!(plain(set), expected, "{}", body.escape_ascii());
         },
     );
+}
+
+/// A body that arrives, cut into pieces as small as can be: it is read as the whole. Of an input the first byte says its format and
+/// how many bytes arrive at once.
+pub fn pieces(input: &[u8]) {
+    let Some((first, body)) = input.split_first() else { return };
+    let format = if first & 1 == 0 { ExpositionFormat::Text } else { ExpositionFormat::Delimited };
+    let (at_once, piece_bytes) = (usize::from(first >> 3) + 1, 1 << (first >> 1 & 3));
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    let whole = exposition::decode(format, body, &DecodeLimits::default(), &mut set).map(|()| plain(&set));
+
+    let (mut families, mut found, mut buffer) = (TextFamilies::default(), Vec::new(), Vec::new());
+    let mut decode = |piece: &[u8]| {
+        let arena = Arena::new();
+        let mut set = SeriesSet::new_in(&arena);
+        let native = exposition::NativeHistograms::Keep;
+        exposition::decode_part(format, piece, &DecodeLimits::default(), &mut set, &mut families, native)?;
+        found.extend(plain(&set));
+        Ok(())
+    };
+    let mut pieces = Pieces::new(format, piece_bytes, &mut buffer);
+    let arrived = body.chunks(at_once).try_for_each(|part| pieces.push(part, &mut decode));
+    let cut = arrived.and_then(|()| pieces.finish(&mut decode)).map(|()| found);
+    match (cut, whole) {
+        // What no piece needs is passed over there: it need not be right. And a name may come too late.
+        (Ok(_), Err(_)) if format == ExpositionFormat::Delimited => {}
+        (Err(Error::Protobuf(late)), Ok(_)) if late.contains("behind its metrics") => {}
+        (Err(cut), Err(whole)) if format == ExpositionFormat::Delimited => drop((cut, whole)),
+        (cut, whole) => assert_eq!(cut, whole, "{}", body.escape_ascii()),
+    }
 }
 
 /// Delimited protobuf: the limits hold, and what is read and written is read the same.

@@ -10,7 +10,7 @@ pub(crate) mod list;
 pub mod quickstart;
 pub mod server;
 pub mod shared;
-mod size;
+pub(crate) mod size;
 pub mod table;
 pub(crate) mod target;
 pub(crate) mod value;

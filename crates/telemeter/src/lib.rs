@@ -4,6 +4,9 @@ pub mod commands;
 mod dry_run;
 pub mod flags;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod logs;
 pub mod output;
 mod policy;

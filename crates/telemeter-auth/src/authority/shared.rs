@@ -179,7 +179,7 @@ fn tagged(key: &str, body: &[u8]) -> Vec<u8> {
     [b"value ", key.as_bytes(), body].concat()
 }
 
-fn sealed(seal: &hmac::Key, key: &str, account: &str, at_unix_ms: i64) -> Vec<u8> {
+pub(super) fn sealed(seal: &hmac::Key, key: &str, account: &str, at_unix_ms: i64) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD_BYTES + account.len() + TAG_BYTES);
     value.push(VERSION);
     value.extend_from_slice(&at_unix_ms.to_be_bytes());
@@ -189,7 +189,7 @@ fn sealed(seal: &hmac::Key, key: &str, account: &str, at_unix_ms: i64) -> Vec<u8
     value
 }
 
-fn open<'v>(seal: &hmac::Key, key: &str, value: &'v [u8]) -> Option<(i64, &'v str)> {
+pub(super) fn open<'v>(seal: &hmac::Key, key: &str, value: &'v [u8]) -> Option<(i64, &'v str)> {
     let (body, tag) = value.split_at_checked(value.len().checked_sub(TAG_BYTES)?)?;
     hmac::verify(seal, &tagged(key, body), tag).ok()?;
     let (head, account) = body.split_at_checked(HEAD_BYTES)?;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use super::{CacheError, MAX_VALUE_BYTES};
@@ -49,13 +49,19 @@ impl<'a> Command<'a> {
 
 /// Whoever holds it drops it after any error: the rest of an answer must not be taken for the next one.
 #[derive(Debug)]
-pub(super) struct MemcachedConnection(BufReader<TcpStream>);
+pub(super) struct MemcachedConnection<S = TcpStream>(BufReader<S>);
 
 impl MemcachedConnection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self, CacheError> {
         let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Out)?;
         let _ = stream.set_nodelay(true);
-        Ok(Self(BufReader::with_capacity(2 * 1024, stream)))
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
+    pub(super) fn over(stream: S) -> Self {
+        Self(BufReader::with_capacity(2 * 1024, stream))
     }
 
     /// One question and its whole answer.

@@ -2,6 +2,8 @@
 //! whoever waits can say what was not done in time.
 
 mod dial;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod proxy;
 mod resolver;

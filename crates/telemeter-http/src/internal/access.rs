@@ -117,6 +117,18 @@ impl Access {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Access {
+    /// Of a listener on loopback, without a token.
+    pub(crate) fn of_loopback() -> Self {
+        Self(Arc::new(AccessRules { restricted: true, ..AccessRules::default() }))
+    }
+
+    pub(crate) fn refuses(&self, request: &Request) -> bool {
+        self.refusal(request).is_some()
+    }
+}
+
 impl TokenRenewal {
     /// Takes it into use.
     pub fn store(self) {

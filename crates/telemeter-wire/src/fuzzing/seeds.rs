@@ -43,6 +43,13 @@ pub(super) fn delimited() -> Vec<Vec<u8>> {
     encoded(exposition::delimited::encode)
 }
 
+/// Texts and delimited protobuf, arriving in parts.
+pub(super) fn pieces() -> Vec<Vec<u8>> {
+    let with = |first: u8| move |body: Vec<u8>| [&[first][..], &body].concat();
+    let texts = text().into_iter().map(with(0x10));
+    texts.chain(delimited().into_iter().map(with(0x2d))).collect()
+}
+
 /// The texts as remote write 1.0, and one request of 2.0.
 pub(super) fn remote_write() -> Vec<Vec<u8>> {
     let mut seeds = encoded(remote_write::encode);

@@ -1,0 +1,114 @@
+//! What holds whatever a caller, the authority, a provider of OIDC or memcached says. For tests, and for the programs below `fuzz/`:
+//! no part of a normal build.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{bearer, composite_token, exchange::TokenResponse};
+
+pub use crate::{
+    authority::fuzzing::{authority_answer, memcached_value},
+    jwt::fuzzing::jwt,
+    memcached::fuzzing::memcached_answer,
+    oidc::fuzzing::oidc_answer,
+};
+
+/// A composite token, as it stands and as the JSON that it is made of, and the header that it comes in: the bounds hold, no name
+/// has a control character, and the JSON that is read, written and read again names the same.
+pub fn composite(input: &[u8]) {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(input) {
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Ok(token) = bearer::token(&headers) {
+        assert!((1..=bearer::MAX_BYTES).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    let as_text = std::str::from_utf8(input).unwrap_or_default();
+    for token in [as_text, &BASE64_STANDARD.encode(input)] {
+        let Ok(token) = composite_token::decode(token) else { continue };
+        let (cluster, secret) = (token.cluster_id(), token.authorization_token().expose());
+        assert!((1..=composite_token::MAX_CLUSTER_ID_BYTES).contains(&cluster.len()));
+        assert!((1..=composite_token::MAX_AUTHORIZATION_TOKEN_BYTES).contains(&secret.len()));
+        assert!(!cluster.contains(char::is_control) && !secret.contains(char::is_control));
+        assert!(!format!("{token:?}").contains(secret) || cluster.contains(secret) || secret.len() < 30);
+        // A reader that takes the last of several fields, as most do, finds the same.
+        let read: serde_json::Value = serde_json::from_str(token.json().expose()).expect("it was read as JSON");
+        assert_eq!((&read["cluster_id"], &read["authorization_token"]), (&cluster.into(), &secret.into()));
+        let written = serde_json::json!({ "cluster_id": cluster, "authorization_token": secret }).to_string();
+        let again = composite_token::decode(&BASE64_STANDARD.encode(written)).expect("our own");
+        assert_eq!((again.cluster_id(), again.authorization_token().expose()), (cluster, secret));
+    }
+}
+
+/// What `/authorize` answers the client with: what is read and written reads the same.
+pub fn token_answer(json: &[u8]) {
+    let Ok(exchange) = TokenResponse::from_json(json) else { return };
+    assert!(!exchange.token.expose().is_empty());
+    assert_eq!(TokenResponse::from_json(&exchange.to_json()).as_ref(), Ok(&exchange));
+}
+
+/// Each target: its name, its check, and inputs to begin with.
+#[expect(clippy::type_complexity)]
+pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    vec![
+        ("composite_token", composite as fn(&[u8]), owned(&COMPOSITE_SEEDS)),
+        ("token_answer", token_answer, owned(&ANSWER_SEEDS)),
+        ("jwt", jwt, owned(&crate::jwt::fuzzing::SEEDS)),
+        ("authority_answer", authority_answer, owned(&crate::authority::fuzzing::ANSWER_SEEDS)),
+        ("memcached_value", memcached_value, crate::authority::fuzzing::value_seeds()),
+        ("memcached_answer", memcached_answer, owned(&crate::memcached::fuzzing::SEEDS)),
+        ("oidc_answer", oidc_answer, owned(&crate::oidc::fuzzing::SEEDS)),
+    ]
+}
+
+const COMPOSITE_SEEDS: [&str; 6] = [
+    r#"{"authorization_token":"a~~>?","cluster_id":"c-1"}"#,
+    r#"{"cluster_id":"c","authorization_token":"\u0061","more":{"cluster_id":[1]}}"#,
+    r#"{"Cluster_ID":"c","cluster_id":"c","authorization_token":"t"}"#,
+    r#"{"authorization_token":"t","cluſter_id":"c"} "#,
+    "eyJhdXRob3JpemF0aW9uX3Rva2VuIjoiYSIsImNsdXN0ZXJfaWQiOiJjIn0=",
+    "Bearer eyJhIjoxfQ",
+];
+
+const ANSWER_SEEDS: [&str; 3] = [
+    r#"{"version":1,"token":"t","expiresInSeconds":86400,"labels":{"_id":"c"}}"#,
+    r#"{"version":1,"token":"\n","expiresInSeconds":-1,"labels":null,"more":[]}"#,
+    r#"{"expiresInSeconds":9223372036854775807,"token":"t","version":1}"#,
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn seeds_and_what_they_begin_with_hold() {
+        for (_, check, seeds) in targets() {
+            for seed in seeds {
+                (0..=seed.len()).for_each(|end| check(&seed[..end]));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_seeds_hold(
+            target in any::<prop::sample::Index>(),
+            seed in any::<prop::sample::Index>(),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let targets = targets();
+            let (_, check, seeds) = &targets[target.index(targets.len())];
+            let mut bytes = seeds[seed.index(seeds.len())].clone();
+            for (at, byte) in damage {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+            check(&bytes);
+        }
+    }
+}

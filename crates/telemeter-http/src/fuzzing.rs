@@ -1,0 +1,153 @@
+//! What holds whatever a peer, a proxy, an environment or a file says: each function takes one input, and panics where its
+//! sentence is not true. For tests, and for the programs below `fuzz/`: no part of a normal build.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+
+use crate::{
+    client::fuzzing as client, instrument::RequestId, internal::Access, listen::fuzzing as listen,
+    metrics::MetricsFormat, pem,
+};
+pub use crate::{
+    client::fuzzing::{excerpts, gunzip, tunnels},
+    listen::fuzzing::{header_table, proxied},
+};
+
+/// A PEM file: each line of a block is in the file, and a block that is read and written reads the same.
+pub fn pem_blocks(file: &[u8]) {
+    use base64::Engine as _;
+    let lines = file.split(|byte| *byte == b'\n').count();
+    let mut before = 0;
+    for block in pem::blocks(file) {
+        assert!(block.line > before && block.line <= lines, "line {} of {lines}", block.line);
+        before = block.line;
+        let Ok(der) = &block.der else { continue };
+        let base64 = base64::prelude::BASE64_STANDARD.encode(der);
+        let written = format!("-----BEGIN {0}-----\n{base64}\n-----END {0}-----\n", block.kind);
+        let again = pem::blocks(written.as_bytes());
+        let [again] = &again[..] else { panic!("{} blocks of {written}", again.len()) };
+        assert_eq!((&again.kind, again.der.as_ref().ok()), (&block.kind, Some(der)));
+        assert_eq!(again.is_private_key(), block.is_private_key());
+    }
+}
+
+/// Headers of a request, one a line: a request ID is short and harmless, a format is one of those that are known, and the internal
+/// listener answers to loopback's names alone, and to no page of another origin.
+pub fn request_headers(lines: &[u8]) {
+    let headers = headers(lines);
+    let id = RequestId::of(&headers);
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    assert!((1..=64).contains(&id.as_str().len()) && id.as_str().bytes().all(harmless), "{id}");
+    assert!(!MetricsFormat::accepted(&headers).content_type().is_empty());
+
+    let access = Access::of_loopback();
+    let mut request = Request::builder().method(Method::POST).uri("/-/reload").body(axum::body::Body::empty());
+    if let Ok(request) = &mut request {
+        *request.headers_mut() = headers.clone();
+    }
+    let Ok(request) = request else { return };
+    if access.refuses(&request) {
+        return;
+    }
+    let one = |name: HeaderName| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    let hosts = one(header::HOST);
+    assert!(hosts.len() < 2, "two hosts");
+    for host in &hosts {
+        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        // A user may stand before the name, a port behind it.
+        let name = host.rsplit('@').next().unwrap_or_default();
+        let name = match name.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => name.split(':').next().unwrap_or_default(),
+        };
+        let is_answered = match name.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback() || headers.contains_key("x-forwarded-for"),
+            Err(_) => name == "localhost",
+        };
+        assert!(is_answered, "answered to {host}");
+    }
+    for origin in one(header::ORIGIN).iter().take(1) {
+        let authority = origin.windows(3).position(|part| part == b"://").map(|at| &origin[at + 3..]);
+        let same = authority.is_some_and(|authority| hosts.iter().any(|host| host.eq_ignore_ascii_case(authority)));
+        assert!(same, "posted by a page of {}", origin.escape_ascii());
+    }
+}
+
+/// Headers, one a line; a line that is none is passed over.
+pub(crate) fn headers(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n').take(40) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// Each target: its name, its check, and inputs to begin with.
+#[expect(clippy::type_complexity)]
+pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    vec![
+        ("proxied", proxied as fn(&[u8]), listen::proxied_seeds()),
+        ("header_table", header_table, listen::header_table_seeds()),
+        ("tunnels", tunnels, client::tunnel_seeds()),
+        ("gunzip", gunzip, client::gunzip_seeds()),
+        ("excerpts", excerpts, owned(&client::EXCERPT_SEEDS)),
+        ("pem_blocks", pem_blocks, owned(&PEM_SEEDS)),
+        ("request_headers", request_headers, owned(&HEADER_SEEDS)),
+    ]
+}
+
+const PEM_SEEDS: [&str; 3] = [
+    "-----BEGIN A-----\r\nAA\r\nEC\r\n-----END A-----\r\n",
+    "text\n-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAEC\n-----END RSA PRIVATE KEY-----\n",
+    "-----BEGIN A-----\nAA==\n-----BEGIN B-----\nA\n-----END B-----\n-----END A-----",
+];
+
+const HEADER_SEEDS: [&str; 5] = [
+    "host: localhost:9004\norigin: http://localhost:9004\nx-request-id: a.b-C_1\n",
+    "host: [::1]:80\nsec-fetch-site: same-origin\naccept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=1\n",
+    "host: 10.0.0.1\nx-forwarded-for: 1.2.3.4\naccept: */*;q=0.1\n",
+    "host: a@127.0.0.1\norigin: null\nauthorization: Bearer x\n",
+    "accept: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\n",
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn seeds_and_what_they_begin_with_hold() {
+        for (_, check, seeds) in targets() {
+            for seed in seeds {
+                (0..=seed.len()).for_each(|end| check(&seed[..end]));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_seeds_hold(
+            target in any::<prop::sample::Index>(),
+            seed in any::<prop::sample::Index>(),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let targets = targets();
+            let (_, check, seeds) = &targets[target.index(targets.len())];
+            let mut bytes = seeds[seed.index(seeds.len())].clone();
+            for (at, byte) in damage {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+            check(&bytes);
+        }
+    }
+}

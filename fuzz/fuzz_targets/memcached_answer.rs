@@ -1,0 +1,4 @@
+//! [`telemeter_auth::fuzzing::memcached_answer`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| telemeter_auth::fuzzing::memcached_answer(data));
