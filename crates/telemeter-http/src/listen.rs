@@ -8,6 +8,7 @@ mod bind;
 mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod handshake;
 mod header_table;
 mod metrics;
 mod peers;

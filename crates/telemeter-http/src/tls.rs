@@ -122,6 +122,11 @@ impl ListenerTls {
         }
     }
 
+    /// Whether one of the certificates in use is for this host.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        self.shared.current.load().iter().any(|one| one.is_for(host))
+    }
+
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
     }

@@ -1,7 +1,6 @@
 //! One connection: whose it is, its handshake, its requests, its end.
 
 use std::convert::Infallible;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,15 +19,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use super::handshake::Handshakes;
 use super::stream::{CountedStream, Socket};
 use super::table::{AdmittedConnection, AnswerInProgress, BodyWait, Ending, Owner, Reporter};
 use super::{ClientNetwork, ListenLimits, Peer, TrustedProxies, proxied};
-use crate::client::words;
 use crate::panics;
 use crate::tls::ListenerTls;
 
@@ -42,8 +39,6 @@ const WINDOW_BYTES: u32 = 128 << 10;
 const SEND_BYTES: usize = 16 << 10;
 /// An HTTP/2 connection may have so many streams reset for what is wrong with them; each waits until it is written.
 const ERROR_RESETS: usize = 64;
-/// What TLS keeps of answers before it writes.
-const TLS_BUFFER_BYTES: usize = 16 << 10;
 /// What one header field holds beside its text.
 const FIELD_BYTES: usize = 100;
 
@@ -59,7 +54,7 @@ pub(super) enum Phase {
 
 pub(super) struct HttpServer {
     responder: Arc<Responder>,
-    tls: Option<TlsAcceptor>,
+    handshakes: Option<Handshakes>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: ListenLimits,
@@ -105,9 +100,9 @@ impl HttpServer {
             .header_table_size(0)
             .max_local_error_reset_streams(ERROR_RESETS)
             .max_concurrent_streams(limits.streams);
-        let tls = tls.map(|tls| TlsAcceptor::from(tls.server_config()));
+        let handshakes = tls.map(|tls| Handshakes::new(tls, limits.metrics.clone()));
         let responder = Arc::new(Responder { router, trusted_proxies: limits.trusted_proxies.clone() });
-        Self { responder, tls, http1, http2, limits }
+        Self { responder, handshakes, http1, http2, limits }
     }
 
     /// Whose a connection from this peer is, until somebody says another.
@@ -116,7 +111,7 @@ impl HttpServer {
     }
 
     pub(super) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.handshakes.is_some()
     }
 
     /// Serves it until one of both sides ends it.
@@ -128,15 +123,12 @@ impl HttpServer {
         mut phase: watch::Receiver<Phase>,
     ) {
         let established = tokio::select! {
-            established = timeout(self.limits.handshake_timeout, self.established(stream, peer, &admitted)) => established,
-            _ = admitted.ending(Ending::No) => return,
+            established = self.established(stream, peer, &admitted) => established,
+            _ = admitted.ending(Ending::No) => return if admitted.is_late() { self.not_in_time(peer) },
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
-        let (peer, stream) = match established {
-            Ok(Ok(established)) => established,
-            Ok(Err(error)) => return tracing::debug!(peer = %peer.0, error = words::of_caller(&error), "no handshake"),
-            Err(_elapsed) => return tracing::debug!(peer = %peer.0, "no handshake in time"),
-        };
+        let Some((peer, stream)) = established else { return };
+        admitted.established();
         let connection = ServedConnection { peer, admitted: &admitted, phase };
         match stream {
             ServedStream::Plain(stream) => self.http1(*stream, connection).await,
@@ -147,16 +139,29 @@ impl HttpServer {
         }
     }
 
-    /// Whose it is, as a trusted proxy says; then the TLS handshake.
+    fn not_in_time(&self, peer: Peer) {
+        match &self.handshakes {
+            Some(handshakes) => handshakes.timed_out(peer.0),
+            None => tracing::debug!(peer = %peer.0, "the proxy's header did not come in time"),
+        }
+    }
+
+    /// Whose it is, as a trusted proxy says; then the TLS handshake. `None` where one of both failed.
     async fn established(
         &self,
         mut stream: TcpStream,
         mut peer: Peer,
         admitted: &AdmittedConnection,
-    ) -> io::Result<(Peer, ServedStream)> {
+    ) -> Option<(Peer, ServedStream)> {
         let mut first = Bytes::new();
         if self.limits.trusted_proxies.contains(peer.0.ip()) {
-            let (client, rest) = proxied::header(&mut stream).await?;
+            let (client, rest) = match proxied::header(&mut stream).await {
+                Ok(header) => header,
+                Err(error) => {
+                    tracing::debug!(peer = %peer.0, %error, "no header of the proxy");
+                    return None;
+                }
+            };
             first = rest;
             if let Some(client) = client {
                 peer = Peer(client);
@@ -164,10 +169,9 @@ impl HttpServer {
             }
         }
         let socket = Socket::new(first, stream);
-        let Some(acceptor) = &self.tls else { return Ok((peer, ServedStream::Plain(Box::new(socket)))) };
-        let mut stream = acceptor.accept(socket).await?;
-        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        Ok((peer, ServedStream::Tls(Box::new(stream))))
+        let Some(handshakes) = &self.handshakes else { return Some((peer, ServedStream::Plain(Box::new(socket)))) };
+        let stream = handshakes.accept(socket, peer.0).await?;
+        Some((peer, ServedStream::Tls(Box::new(stream))))
     }
 
     async fn http1(

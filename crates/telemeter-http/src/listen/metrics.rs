@@ -1,4 +1,4 @@
-//! What a listener counts: connections that it closed or refused, and why.
+//! What a listener counts: connections that it closed or refused, and TLS handshakes, those that failed by reason.
 
 use std::fmt;
 
@@ -6,11 +6,28 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use rustls::HandshakeKind;
 
-/// `telemeter_connections_closed_total{reason}`. Cheap to clone; clones share the counts.
+use super::handshake::HandshakeFault;
+
+/// `telemeter_connections_closed_total{reason}`, `telemeter_tls_handshakes_total{resumed}` and
+/// `telemeter_tls_handshake_failures_total{reason}`. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
     closed: Family<CloseLabels, Counter>,
+    full: Counter,
+    resumed: Counter,
+    failures: Family<FaultLabels, Counter>,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResumedLabels {
+    resumed: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FaultLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -56,13 +73,33 @@ impl fmt::Display for CloseReason {
 impl ConnectionMetrics {
     /// Makes the metric, puts it into `registry`, and begins each reason at 0.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let handshakes = Family::<ResumedLabels, Counter>::default();
+        let of = |resumed| handshakes.get_or_create(&ResumedLabels { resumed }).clone();
+        let metrics = Self { full: of("false"), resumed: of("true"), ..Self::default() };
+        let help = "TLS handshakes of callers, by whether they resumed a session";
+        registry.register("telemeter_tls_handshakes", help, handshakes.clone());
+        let help = "TLS handshakes of callers that failed, by reason";
+        registry.register("telemeter_tls_handshake_failures", help, metrics.failures.clone());
+        for fault in HandshakeFault::ALL {
+            drop(metrics.failures.get_or_create(&FaultLabels { reason: fault.label() }));
+        }
         let help = "Connections of callers that were closed or refused, by reason";
         registry.register("telemeter_connections_closed", help, metrics.closed.clone());
         for reason in CloseReason::ALL {
             drop(metrics.closed.get_or_create(&CloseLabels { reason: reason.label() }));
         }
         metrics
+    }
+
+    pub(super) fn established(&self, kind: Option<HandshakeKind>) {
+        match kind {
+            Some(HandshakeKind::Resumed) => self.resumed.inc(),
+            _ => self.full.inc(),
+        };
+    }
+
+    pub(super) fn failed(&self, fault: HandshakeFault) {
+        self.failures.get_or_create(&FaultLabels { reason: fault.label() }).inc();
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {

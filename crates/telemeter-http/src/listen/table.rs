@@ -82,6 +82,7 @@ impl ConnectionTable {
             budget: limits.budget.clone(),
             metrics: limits.metrics.clone(),
             limits: DeadlinesMs {
+                handshake: ms(limits.handshake_timeout),
                 header: ms(limits.header_timeout),
                 idle: ms(limits.idle_timeout),
                 write: ms(limits.write_timeout),
@@ -170,7 +171,8 @@ impl ConnectionTable {
 
     /// How often deadlines have to be looked at.
     pub(super) fn period(&self) -> Duration {
-        let shortest = self.limits.header.min(self.limits.idle).min(self.limits.write);
+        let DeadlinesMs { handshake, header, idle, write } = self.limits;
+        let shortest = handshake.min(header).min(idle).min(write);
         Duration::from_millis((shortest / 8).max(5)).min(MAX_PERIOD)
     }
 
@@ -180,6 +182,11 @@ impl ConnectionTable {
         self.now_ms.store(now_ms, Ordering::Relaxed);
         let open = self.open.lock();
         for (_, record) in open.all() {
+            if record.is_late(now_ms, &self.limits) {
+                record.late.store(true, Ordering::Relaxed);
+                record.ask_to_end(Ending::Now);
+                continue;
+            }
             let Some((ending, reason)) = record.overdue(now_ms, &self.limits) else { continue };
             let is_first = record.ending.load(Ordering::Relaxed) == Ending::No as u8;
             if record.ask_to_end(ending) && is_first {
@@ -216,6 +223,16 @@ impl AdmittedConnection {
             self.table.make_room_of(&mut open, owner);
             open.insert(owner, record);
         }
+    }
+
+    /// HTTP can be spoken on it: from now on the deadlines of requests count.
+    pub(super) fn established(&self) {
+        self.record.established.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to end since that was not so in time.
+    pub(super) fn is_late(&self) -> bool {
+        self.record.late.load(Ordering::Relaxed)
     }
 
     pub(super) fn speaks_http2(&self) {

@@ -87,6 +87,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             ..new("stalled bodies behind a balancer", attack!(bodies::stalled_of_many_clusters))
         },
         new("half headers", attack!(connections::half_headers)),
+        Scenario { server: tls, ..new("half-open TLS handshakes", attack!(connections::half_handshakes)) },
         // Each connection brings 250 requests.
         Scenario { server: tls, per_second: (100, 10), ..new("HTTP/2 without a window", attack!(http2::no_window)) },
         // Each connection brings 1.6 MB.

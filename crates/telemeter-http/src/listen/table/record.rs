@@ -15,6 +15,7 @@ const MIN_WRITE_RATE: u64 = 512;
 
 /// The deadlines, in milliseconds.
 pub(super) struct DeadlinesMs {
+    pub(super) handshake: u64,
     pub(super) header: u64,
     pub(super) idle: u64,
     pub(super) write: u64,
@@ -37,6 +38,10 @@ pub(super) struct ConnectionRecord {
     /// Set once it speaks HTTP/2.
     pub(super) http2: AtomicBool,
     pub(super) opened_ms: u64,
+    /// Set once HTTP can be spoken on it.
+    pub(super) established: AtomicBool,
+    /// Set where that was not so in time.
+    pub(super) late: AtomicBool,
     /// When bytes last came or went.
     pub(super) last_ms: AtomicU64,
     /// When a request last began or ended; 0 before the first one.
@@ -126,6 +131,8 @@ impl ConnectionRecord {
             id,
             http2: AtomicBool::new(false),
             opened_ms: now_ms,
+            established: AtomicBool::new(false),
+            late: AtomicBool::new(false),
             last_ms: AtomicU64::new(now_ms),
             request_ms: AtomicU64::new(0),
             header_ms: AtomicU64::new(0),
@@ -170,7 +177,15 @@ impl ConnectionRecord {
         is_new
     }
 
+    /// Whether HTTP could not be spoken on it in time.
+    pub(super) fn is_late(&self, now_ms: u64, limits: &DeadlinesMs) -> bool {
+        !self.established.load(Ordering::Relaxed) && now_ms.saturating_sub(self.opened_ms) > limits.handshake
+    }
+
     pub(super) fn overdue(&self, now_ms: u64, limits: &DeadlinesMs) -> Option<(Ending, CloseReason)> {
+        if !self.established.load(Ordering::Relaxed) {
+            return None;
+        }
         let passed = |since: u64, limit: u64| since != 0 && now_ms.saturating_sub(since) > limit;
         if self.blocked.is_over(now_ms, limits.write, self.written()) {
             return Some((Ending::Now, CloseReason::Unread));

@@ -160,11 +160,28 @@ fn what_is_remembered_of_headers_counts_until_it_is_given_up() {
 }
 
 #[test]
+fn a_handshake_has_a_deadline_of_its_own() {
+    let (table, _) = table(|limits| {
+        (limits.handshake_timeout, limits.header_timeout) = (Duration::from_millis(40), Duration::from_millis(1));
+    });
+    let (half, done) = (table.admit(owner(1), true).unwrap(), table.admit(owner(2), true).unwrap());
+    done.established();
+    std::thread::sleep(Duration::from_millis(10));
+    table.sweep();
+    assert!(is_open(&half) && !half.is_late(), "no request is due before it");
+    assert!(!is_open(&done) && !done.is_late(), "the deadline of its first request has passed");
+    std::thread::sleep(Duration::from_millis(50));
+    table.sweep();
+    assert!(!is_open(&half) && half.is_late());
+}
+
+#[test]
 fn deadlines() {
     let check =
         |what: &str, go: &dyn Fn(&ConnectionTable, &AdmittedConnection), after_ms: u64, expected: Option<Ending>| {
             let (table, _) = table(|_| ());
             let admitted = table.admit(owner(1), false).unwrap();
+            admitted.established();
             go(&table, &admitted);
             let now_ms = table.now_ms() + after_ms;
             let overdue = admitted.record.overdue(now_ms, &table.limits).map(|(ending, _)| ending);

@@ -1,4 +1,4 @@
-//! Connections that send nothing, half a header, or requests whose answers they do not read.
+//! Connections that send nothing, half a TLS handshake, half a header, or requests whose answers they do not read.
 
 use std::{
     sync::Arc,
@@ -7,12 +7,32 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::timeout};
+use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 
-use super::{AttackContext, AttackTally, Faults, hold};
+use super::{AttackContext, AttackTally, Faults, hold, hold_unencrypted};
+use crate::call::SERVER_NAME;
 
 /// Connections that say nothing.
 pub(crate) async fn silent(arena: Arc<AttackContext>) -> Faults {
     hold(&arena, 1100, Arc::new(|_| Vec::new())).await;
+    Faults::new()
+}
+
+/// TLS handshakes that stop: before the first message, in the middle of it, and behind it.
+pub(crate) async fn half_handshakes(arena: Arc<AttackContext>) -> Faults {
+    let Some(tls) = &arena.external.tls else { return vec!["the server does not speak TLS".to_owned()] };
+    let name = ServerName::try_from(SERVER_NAME).expect("it is one");
+    let mut client = ClientConnection::new(tls.config().clone(), name).expect("its own configuration");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("there is room");
+    let hello = Bytes::from(hello);
+    let half = hello.slice(..hello.len() / 2);
+    let opening = move |at: usize| match at % 3 {
+        0 => Vec::new(),
+        1 => vec![half.clone()],
+        _ => vec![hello.clone()],
+    };
+    hold_unencrypted(&arena, arena.number(10_000, 900), Arc::new(opening)).await;
     Faults::new()
 }
 

@@ -71,11 +71,15 @@ impl AttackContext {
 
     /// A connection, when it is its turn; `None` where it was not let in, or all is over.
     pub(crate) async fn connect(&self, number: usize) -> Option<Box<dyn CallStream>> {
+        self.connect_to(&self.external, number).await
+    }
+
+    async fn connect_to(&self, endpoint: &Endpoint, number: usize) -> Option<Box<dyn CallStream>> {
         self.pace.wait().await;
         if self.is_over() {
             return None;
         }
-        match self.external.connect(self.source(number)).await {
+        match endpoint.connect(self.source(number)).await {
             Ok(stream) => {
                 AttackTally::add(&self.tally.opened);
                 Some(stream)
@@ -161,12 +165,22 @@ pub(crate) type Opening = Arc<dyn Fn(usize) -> Vec<Bytes> + Send + Sync>;
 
 /// Keeps so many connections that have sent their opening and wait; one that is closed is opened again.
 pub(crate) async fn hold(arena: &Arc<AttackContext>, count: usize, opening: Opening) {
+    hold_at(arena, &arena.external, count, opening).await;
+}
+
+/// The same over TCP alone, where the server wants TLS.
+pub(crate) async fn hold_unencrypted(arena: &Arc<AttackContext>, count: usize, opening: Opening) {
+    let endpoint = Endpoint { tls: None, ..arena.external.clone() };
+    hold_at(arena, &endpoint, count, opening).await;
+}
+
+async fn hold_at(arena: &Arc<AttackContext>, endpoint: &Endpoint, count: usize, opening: Opening) {
     let mut connections = JoinSet::new();
     for number in 0..count {
-        let (arena, opening) = (arena.clone(), opening.clone());
+        let (arena, endpoint, opening) = (arena.clone(), endpoint.clone(), opening.clone());
         connections.spawn(async move {
             while !arena.is_over() {
-                if let Some(stream) = arena.connect(number).await {
+                if let Some(stream) = arena.connect_to(&endpoint, number).await {
                     hold_one(&arena, stream, opening(number)).await;
                 }
                 arena.sleep(BACKOFF).await;
