@@ -32,8 +32,12 @@ pub struct SimulatedFleet {
     pub duration: Duration,
     /// Where tokens come from.
     pub tokens: Tokens,
-    /// Over how many connections; at least one.
+    /// Over how many connections at once; at least one.
     pub connections: usize,
+    /// Each upload makes a connection of its own.
+    pub reconnects: bool,
+    /// A new connection resumes the TLS session of the one before it.
+    pub resumes: bool,
     /// Where the plot is written.
     pub report_svg: Option<PathBuf>,
     /// Where the figures are written.

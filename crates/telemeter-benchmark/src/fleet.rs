@@ -205,7 +205,8 @@ impl FleetShared {
             clock,
             template: UploadTemplate::new(payload, &labels).map_err(BenchmarkError::Metrics)?,
             series: payload.series() as u64,
-            door: ServerAddress::new(&config.to.upload).map_err(BenchmarkError::Fleet)?,
+            door: ServerAddress::new(&config.to.upload, config.to.ca_file.as_deref(), fleet)
+                .map_err(BenchmarkError::Fleet)?,
             target: target(&config.to.upload).map_err(BenchmarkError::Fleet)?,
             headers: [
                 (header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE)),
@@ -273,7 +274,7 @@ impl TokenOrigin {
             }
             Tokens::Exchanged => {
                 let exchanges = TokenExchanges {
-                    door: ServerAddress::new(&config.to.authorize)?,
+                    door: ServerAddress::new(&config.to.authorize, config.to.ca_file.as_deref(), fleet)?,
                     target: target(&config.to.authorize)?,
                     credential: credential::bearer(&config.to.token).map_err(|cause| cause.to_string())?,
                     kept: arrivals.again().map(|clusters| Mutex::new(vec![None; clusters as usize])),

@@ -8,12 +8,15 @@ mod fake;
 use std::{future::pending, path::PathBuf, time::Duration};
 
 use fake::{FakeTelemeter, header, seen, uploaded};
+use prometheus_client::registry::Registry;
 use telemeter_auth::Secret;
 use telemeter_benchmark::{
     BenchmarkError, Config, ReportOutput,
     config::{SimulatedFleet, Tokens},
 };
 use telemeter_client::config::{Credential, TargetSettings};
+use telemeter_http::listen::{self, ConnectionMetrics, ListenLimits};
+use telemeter_http::tls::ListenerTls;
 use url::Url;
 use wiremock::{MockServer, ResponseTemplate};
 
@@ -129,6 +132,8 @@ fn fleet(folder: &tempfile::TempDir) -> SimulatedFleet {
         clusters: 20,
         duration: Duration::from_secs(1),
         tokens: Tokens::Exchanged,
+        reconnects: false,
+        resumes: false,
         connections: 4,
         report_svg: Some(folder.path().join("report.svg")),
         report_json: Some(folder.path().join("report.json")),
@@ -208,6 +213,49 @@ async fn what_a_fleet_had_to_wait_for_a_connection_counts_as_latency() {
 }
 
 #[tokio::test]
+async fn a_fleet_speaks_tls_with_a_connection_for_each_upload_or_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let [cert, key] = ["crt", "key"].map(|name| folder.path().join(name));
+    std::fs::write(&cert, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let server = FakeTelemeter::default();
+    let to = server.start().await;
+    for (reconnects, resumes) in [(false, false), (true, false), (true, true)] {
+        let mut registry = Registry::default();
+        let limits = ListenLimits { metrics: ConnectionMetrics::register(&mut registry), ..ListenLimits::default() };
+        let listener = listen::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let listener = listener.with_tls(ListenerTls::load(&cert, &key).expect("a certificate"));
+        let router = axum::Router::new().route("/upload", axum::routing::post(|| async {}));
+        let serving = tokio::spawn(listen::serve(listener, router, limits, std::future::pending()));
+
+        let mut config = config(&to, &folder);
+        config.to.upload = Url::parse(&format!("https://localhost:{port}/upload")).expect("a URL");
+        config.to.ca_file = Some(cert.clone());
+        let fleet = SimulatedFleet { reconnects, resumes, ..fleet(&folder) };
+        (config.interval, config.fleet) = (Duration::from_millis(500), Some(fleet));
+        assert_eq!(run(config).await.0.expect("all were taken"), 40);
+        serving.abort();
+
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        let count = |resumed: bool| -> u64 {
+            let name = format!("telemeter_tls_handshakes_total{{resumed=\"{resumed}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)).expect("counted").parse().expect("a number")
+        };
+        match (reconnects, resumes) {
+            (false, _) => assert!((1..=4).contains(&count(false)) && count(true) == 0, "4 connections\n{text}"),
+            (true, false) => assert_eq!((count(false), count(true)), (40, 0)),
+            (true, true) => {
+                assert_eq!(count(false) + count(true), 40);
+                assert!((1..=4).contains(&count(false)), "the first of each connection\n{text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fleet_that_is_refused_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = FakeTelemeter::default();
@@ -229,7 +277,8 @@ async fn a_fleet_that_is_refused_says_so() {
     assert!(run(with(keyless)).await.0.expect_err("no key").to_string().starts_with("--shared-key: "));
     let mut config = with(fleet(&folder));
     config.to.upload = Url::parse("https://server/upload").expect("a URL");
-    assert!(run(config).await.0.expect_err("TLS").to_string().contains("plain http only"));
+    config.to.ca_file = Some(PathBuf::from("/nowhere"));
+    assert!(run(config).await.0.expect_err("no bundle").to_string().contains("/nowhere"));
     server.authorize(ResponseTemplate::new(403));
     let refused = run(with(fleet(&folder))).await.0.expect_err("no token").to_string();
     assert_eq!(refused, "the first token cannot be had: authorize 403");

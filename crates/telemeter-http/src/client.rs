@@ -47,7 +47,7 @@ pub use self::{
     renewal::OutboundRenewal,
     renewal::still_trusting,
     request::OutboundRequest,
-    tls::system_tls,
+    tls::{outbound_tls, system_tls},
 };
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;

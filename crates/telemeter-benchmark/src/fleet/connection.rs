@@ -1,15 +1,22 @@
-//! One keep-alive connection to the server, opened when it is needed. Plain HTTP/1.1 over hyper itself: a pool and
-//! redirects would cost the generator more than an upload does.
+//! One connection to the server, opened when it is needed and kept unless each upload is to have its own. HTTP/1.1 over
+//! hyper itself: a pool and redirects would cost the generator more than an upload does.
+
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, client::Resumption};
+use rustls_pki_types::ServerName;
+use telemeter_http::client::{OutboundConfig, outbound_tls};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::tally::UploadFailure;
+use crate::{config::SimulatedFleet, tally::UploadFailure};
 
 /// Cap on an answer.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -18,20 +25,59 @@ const ANSWER_BYTES: usize = 64 * 1024;
 pub(super) struct ServerAddress {
     address: String,
     host: HeaderValue,
+    /// Of https.
+    tls: Option<FleetTls>,
+    reconnects: bool,
+}
+
+struct FleetTls {
+    config: ClientConfig,
+    name: ServerName<'static>,
+    resumes: bool,
 }
 
 impl ServerAddress {
     /// The server of this URL.
-    pub(super) fn new(url: &Url) -> Result<Self, String> {
-        if url.scheme() != "http" {
-            return Err(format!("a fleet is simulated over plain http only, not {}", url.scheme()));
-        }
+    pub(super) fn new(url: &Url, ca_file: Option<&Path>, fleet: &SimulatedFleet) -> Result<Self, String> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err("the URL names no server".to_owned());
         };
         let address = format!("{host}:{port}");
         let host = HeaderValue::try_from(&address).map_err(|_| "the URL names no server".to_owned())?;
-        Ok(Self { address, host })
+        let tls = match url.scheme() {
+            "http" => None,
+            _ => Some(FleetTls::new(host_of(url), ca_file, fleet.resumes)?),
+        };
+        Ok(Self { address, host, tls, reconnects: fleet.reconnects })
+    }
+}
+
+fn host_of(url: &Url) -> &str {
+    let host = url.host_str().unwrap_or_default();
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+impl FleetTls {
+    fn new(host: &str, ca_file: Option<&Path>, resumes: bool) -> Result<Self, String> {
+        let outbound = OutboundConfig {
+            ca_file: ca_file.map(Path::to_owned),
+            ca_flag: Some("--to-ca-file"),
+            ..OutboundConfig::new("federate_to")
+        };
+        let mut config = outbound_tls(&outbound).map_err(|error| error.to_string())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| "no certificate can have that name".to_owned())?;
+        Ok(Self { config, name, resumes })
+    }
+
+    /// One that keeps the last session, or none.
+    fn connector(&self) -> TlsConnector {
+        let mut config = self.config.clone();
+        config.resumption = match self.resumes {
+            true => Resumption::in_memory_sessions(1),
+            false => Resumption::disabled(),
+        };
+        TlsConnector::from(Arc::new(config))
     }
 }
 
@@ -50,12 +96,13 @@ pub(super) struct UploadAnswer {
 /// A connection, or the lack of one.
 pub(super) struct FleetConnection<'d> {
     door: &'d ServerAddress,
+    tls: Option<TlsConnector>,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl<'d> FleetConnection<'d> {
     pub(super) fn new(door: &'d ServerAddress) -> Self {
-        Self { door, open: None }
+        Self { door, tls: door.tls.as_ref().map(FleetTls::connector), open: None }
     }
 
     /// A POST. When its future is dropped, so is the connection.
@@ -83,7 +130,7 @@ impl<'d> FleetConnection<'d> {
             let fresh = kept.is_none();
             let mut open = match kept {
                 Some(open) => open,
-                None => self.door.open().await?,
+                None => self.door.open(self.tls.as_ref()).await?,
             };
             match open.try_send_request(request).await {
                 Ok(response) => {
@@ -98,7 +145,7 @@ impl<'d> FleetConnection<'d> {
                         }
                         answer.body.extend_from_slice(&data);
                     }
-                    self.open = Some(open);
+                    self.open = Some(open).filter(|_| !self.door.reconnects);
                     return Ok(answer);
                 }
                 // The server closed a connection that was idle: nothing of the request has left.
@@ -113,26 +160,56 @@ impl<'d> FleetConnection<'d> {
 }
 
 impl ServerAddress {
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
+    async fn open(&self, tls: Option<&TlsConnector>) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
         let stream = TcpStream::connect(&self.address).await.map_err(|_| UploadFailure::Connection)?;
         stream.set_nodelay(true).map_err(|_| UploadFailure::Connection)?;
-        let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| UploadFailure::Connection)?;
-        // Ends when `open` is dropped, or when the server closes.
-        tokio::spawn(connection);
-        Ok(open)
+        match (tls, &self.tls) {
+            (Some(connector), Some(FleetTls { name, .. })) => {
+                speak(connector.connect(name.clone(), stream).await.map_err(|_| UploadFailure::Connection)?).await
+            }
+            _ => speak(stream).await,
+        }
     }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
+    let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| UploadFailure::Connection)?;
+    // Ends when `open` is dropped, or when the server closes.
+    tokio::spawn(connection);
+    Ok(open)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Tokens;
 
     #[test]
-    fn only_plain_http_is_spoken() {
-        let door = |url: &str| ServerAddress::new(&Url::parse(url).expect("a URL")).map(|door| door.address);
-        assert_eq!(door("http://server/upload").expect("plain"), "server:80");
-        assert_eq!(door("http://[::1]:9003/upload").expect("plain"), "[::1]:9003");
-        assert!(door("https://server/upload").expect_err("TLS").contains("plain http only"));
+    fn a_url_says_where_and_whether_with_tls() {
+        let fleet = SimulatedFleet {
+            clusters: 1,
+            duration: std::time::Duration::from_secs(1),
+            tokens: Tokens::Exchanged,
+            connections: 1,
+            reconnects: false,
+            resumes: false,
+            report_svg: None,
+            report_json: None,
+            server_pid: None,
+        };
+        let door = |url: &str| {
+            let door = ServerAddress::new(&Url::parse(url).expect("a URL"), None, &fleet).expect("a server");
+            (door.address, door.tls.map(|tls| tls.name.to_str().into_owned()))
+        };
+        assert_eq!(door("http://server/upload"), ("server:80".to_owned(), None));
+        assert_eq!(door("http://[::1]:9003/upload"), ("[::1]:9003".to_owned(), None));
+        assert_eq!(door("https://server/upload"), ("server:443".to_owned(), Some("server".to_owned())));
+        assert_eq!(door("https://[::1]:9003/upload"), ("[::1]:9003".to_owned(), Some("::1".to_owned())));
+        let missing =
+            ServerAddress::new(&Url::parse("https://server/").expect("a URL"), Some(Path::new("/nowhere")), &fleet);
+        assert!(missing.err().expect("no such file").contains("/nowhere"));
         let url = Url::parse("http://server/base/authorize?id=a%20b").expect("a URL");
         assert_eq!(target(&url).expect("a target").to_string(), "/base/authorize?id=a%20b");
     }

@@ -58,6 +58,14 @@ pub fn system_tls(name: &'static str) -> Result<ClientConfig, OutboundError> {
     config(&OutboundConfig::new(name)).map(|tls| tls.config)
 }
 
+/// TLS as these calls speak it, for what makes its own connections. Nothing is kept of the files.
+///
+/// # Errors
+/// [`OutboundError::Setup`] naming the file.
+pub fn outbound_tls(outbound: &OutboundConfig) -> Result<ClientConfig, OutboundError> {
+    config(outbound).map(|tls| tls.config)
+}
+
 fn setup(problem: String) -> OutboundError {
     OutboundError::Setup(problem)
 }

@@ -67,9 +67,9 @@ pub struct BenchmarkFlags {
     once: bool,
 
     /// Simulate a fleet of so many clusters in place of workers: each uploads once an --interval, by a schedule that a
-    /// slow server does not slow down. Goes with --shared-key or --authorize-all; over plain http only.
+    /// slow server does not slow down. Goes with --shared-key or --authorize-all.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MOST_CLUSTERS),
-          conflicts_with_all = ["workers", "once", "to_ca_file"])]
+          conflicts_with_all = ["workers", "once"])]
     clusters: Option<u64>,
 
     /// How long a simulated fleet uploads. Shorter than --interval: not every cluster's turn comes, and the table says how many took part.
@@ -86,7 +86,24 @@ pub struct BenchmarkFlags {
           value_name = "BOOL", requires = "clusters")]
     authorize_all: bool,
 
-    /// Over how many connections a simulated fleet uploads.
+    /// Speak TLS with the server, as where its URLs begin with https.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    tls: bool,
+
+    /// Make a new connection for each upload of a simulated fleet.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true,
+          value_name = "BOOL", requires = "clusters")]
+    reconnect: bool,
+
+    /// Resume the TLS session of the last connection with each new one. Goes with --reconnect.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = value::boolean, action = clap::ArgAction::Set, hide_possible_values = true,
+          value_name = "BOOL", requires = "clusters")]
+    resume: bool,
+
+    /// Over how many connections at once a simulated fleet uploads.
     #[arg(long, value_name = "COUNT", default_value = "256", requires = "clusters",
           value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -127,7 +144,17 @@ impl BenchmarkFlags {
     pub fn config(self) -> Result<Config, FlagError> {
         let metrics_file = value::path(self.metrics_file)
             .ok_or(FlagError::Missing("nothing to push: give --metrics-file FILE, in the text format"))?;
-        let Urls { authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
+        let Urls { mut authorize, mut upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
+        if self.tls {
+            for url in [&mut authorize, &mut upload] {
+                url.set_scheme("https").map_err(|()| FlagError::value("--tls", "does not go with these URLs"))?;
+            }
+        }
+        if self.resume && !self.reconnect {
+            return Err(FlagError::Together(
+                "--resume goes with --reconnect: a connection that is kept has one session",
+            ));
+        }
         let shared_key = value::path(self.shared_key);
         let token = match &shared_key {
             Some(_) => Credential::Value(Secret::from("")),
@@ -150,6 +177,8 @@ impl BenchmarkFlags {
                     "no tokens for the fleet: give --shared-key FILE to sign them, or --authorize-all to ask for each",
                 ))?,
                 connections: usize::from(self.connections),
+                reconnects: self.reconnect,
+                resumes: self.resume,
                 report_svg: value::path(self.report_svg),
                 report_json: value::path(self.report_json),
                 server_pid: self.server_pid,

@@ -335,6 +335,15 @@ fn each_flag_of_the_benchmark_lands() {
         ("connections", &["--clusters=7", "--authorize-all", "--connections=3"], |c| {
             fleet(c).is_some_and(|f| f.connections == 3)
         }),
+        ("tls", &["--to=http://s:1", "--tls"], |c| {
+            c.to.upload.as_str() == "https://s:1/upload" && c.to.authorize.as_str().starts_with("https://s:1/")
+        }),
+        ("reconnect", &["--clusters=7", "--authorize-all", "--reconnect"], |c| {
+            fleet(c).is_some_and(|f| f.reconnects && !f.resumes)
+        }),
+        ("resume", &["--clusters=7", "--authorize-all", "--reconnect", "--resume"], |c| {
+            fleet(c).is_some_and(|f| f.reconnects && f.resumes)
+        }),
         ("report-svg", &["--clusters=7", "--authorize-all", "--report-svg=s"], |c| {
             fleet(c).is_some_and(|f| f.report_svg.as_deref() == Some(Path::new("s")))
         }),
