@@ -1,9 +1,11 @@
 //! The real server, as a process of its own, between a stub authority and a counting store: CPU a request (user and
 //! system, of the server alone, from `/proc`), allocations, latency, and peak memory.
 //!
-//! 16 keep-alive connections each send one request after the other; the ways in take turns, and the best round counts
-//! (a neighbour can only add). `TELEMETER_SAMPLE` and `TELEMETER_RULES` name a text exposition and a list of selectors
-//! to use in place of the made-up ones, `BENCH_JSON` a file for the results, `BENCH_SECONDS` how long a round is.
+//! 16 keep-alive connections each send one request after the other, or make a new connection for each; the ways in take
+//! turns, and the best round counts (a neighbour can only add). TLS has a server of its own. With `BENCH_ONLY` only the ways
+//! in are measured whose name holds it; `BENCH_SERVER` is another build of the server. `TELEMETER_SAMPLE` and
+//! `TELEMETER_RULES` name a text exposition and a list of selectors to use in place of the made-up ones, `BENCH_JSON` a file for
+//! the results, `BENCH_SECONDS` how long a round is.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
@@ -12,6 +14,7 @@ mod allocations;
 mod payload;
 mod process;
 mod sink;
+mod tls;
 
 use std::{
     fmt::Write as _,
@@ -32,12 +35,15 @@ use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
 use telemeter_auth::authority::mock;
 use telemeter_http::listen;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
     task::JoinSet,
 };
+use tokio_rustls::TlsConnector;
 
 use self::payload::{BenchBodies, CLUSTER};
 
@@ -77,27 +83,76 @@ async fn main() {
         payload.upload.len(),
         payload.receive.len()
     );
+    let encrypted = MeasuredServer::start_with(&place, &tls::certificates(folder.path()), &[]).await;
     let asks: Vec<Ask> = asks(&server, &payload, &tenfold).await;
+    let ways = ways(&asks);
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
-    let mut best: Vec<Option<RequestRow>> = asks.iter().map(|_| None).collect();
+    let mut best: Vec<Option<RequestRow>> = ways.iter().map(|_| None).collect();
     let mut allocated = Vec::new();
     for _ in 0..ROUNDS {
-        for (ask, best) in asks.iter().zip(&mut best) {
-            server.load(ask, WARM_UP).await;
-            let row = server.load(ask, Duration::from_secs_f64(seconds)).await;
+        for (way, best) in ways.iter().zip(&mut best) {
+            let server = if way.client.is_some() { &encrypted } else { &server };
+            server.load(way, WARM_UP).await;
+            let row = server.load(way, Duration::from_secs_f64(seconds)).await;
             if best.as_ref().is_none_or(|best| row.cpu_micros < best.cpu_micros) {
                 *best = Some(row);
             }
         }
     }
-    for ask in &asks {
-        allocated.push(allocations::of(&place, ask).await);
+    for way in &ways {
+        let is_counted = way.client.is_none() && !way.reconnects;
+        allocated.push(if is_counted { Some(allocations::of(&place, way).await) } else { None });
     }
     let rows: Vec<RequestRow> = best.into_iter().flatten().collect();
     report(&rows, &allocated, &server, &counts);
 }
 
 /// One way in.
+struct MeasuredRequest<'a> {
+    name: String,
+    ask: &'a Ask,
+    /// Speaks TLS so.
+    client: Option<tls::BenchClient>,
+    /// Each request has a connection of its own.
+    reconnects: bool,
+}
+
+fn ways(asks: &[Ask]) -> Vec<MeasuredRequest<'_>> {
+    use tls::BenchClient;
+    let mut ways: Vec<_> = asks
+        .iter()
+        .map(|ask| MeasuredRequest { name: ask.name.to_owned(), ask, client: None, reconnects: false })
+        .collect();
+    let upload = &asks[0];
+    ways.extend([&asks[0], &asks[1], &asks[2]].map(|ask| MeasuredRequest {
+        name: format!("{}, TLS", ask.name),
+        ask,
+        client: Some(BenchClient::PLAIN),
+        reconnects: false,
+    }));
+    let anew = |name: &str, client| MeasuredRequest {
+        name: format!("upload, new {name}"),
+        ask: upload,
+        client,
+        reconnects: true,
+    };
+    ways.extend([
+        anew("connection", None),
+        anew("TLS, ECDSA", Some(BenchClient::PLAIN)),
+        anew("TLS, RSA 2048", Some(BenchClient::RSA)),
+        anew("TLS, resumed", Some(BenchClient::RESUMING)),
+        anew("TLS 1.2, ECDSA", Some(BenchClient::OLD)),
+        anew("TLS 1.2, RSA 2048", Some(BenchClient::OLD_RSA)),
+        anew("TLS, ECDSA, P-256", Some(BenchClient::P256)),
+        anew("TLS, ECDSA, ML-KEM", Some(BenchClient::POST_QUANTUM)),
+    ]);
+    if let Ok(only) = std::env::var("BENCH_ONLY") {
+        ways.retain(|way| way.name.contains(&only));
+    }
+    ways
+}
+
+/// What is asked.
 struct Ask {
     name: &'static str,
     path: &'static str,
@@ -160,7 +215,7 @@ fn composite_token() -> String {
 
 /// What one way in came to.
 struct RequestRow {
-    name: &'static str,
+    name: String,
     requests: u64,
     per_second: f64,
     cpu_micros: f64,
@@ -185,6 +240,11 @@ struct MeasuredServer {
 impl MeasuredServer {
     /// A server that signs with a key of the folder's, so that a token of one is good for the next.
     async fn start(place: &ServerDir<'_>, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(place, &[], environment).await
+    }
+
+    /// The same with more flags.
+    async fn start_with(place: &ServerDir<'_>, flags: &[String], environment: &[(&str, &str)]) -> Self {
         let ServerDir { folder, authority, store } = place;
         let (rules, key, log) = (folder.join("rules.txt"), folder.join("key.der"), folder.join("log"));
         fs::write(&rules, payload::rules()).expect("written");
@@ -193,7 +253,8 @@ impl MeasuredServer {
             fs::write(&key, made.serialize_der()).expect("written");
         }
         let ports = [process::free_port(), process::free_port()];
-        let child = Command::new(env!("CARGO_BIN_EXE_telemeter-server"))
+        let built = env!("CARGO_BIN_EXE_telemeter-server").to_owned();
+        let child = Command::new(std::env::var("BENCH_SERVER").unwrap_or(built))
             .arg(format!("--listen={}", ports[0]))
             .arg(format!("--listen-internal={}", ports[1]))
             .arg(format!("--authorize=http://{authority}/"))
@@ -204,6 +265,7 @@ impl MeasuredServer {
             .args(["--ratelimit=0s", "--limit-bytes=16777216", "--limit-receive-bytes=16777216"])
             .arg("--shared-key")
             .arg(&key)
+            .args(flags)
             .envs(environment.iter().copied())
             .stderr(Stdio::from(fs::File::create(&log).expect("a log")))
             .spawn()
@@ -229,24 +291,28 @@ impl MeasuredServer {
 
     /// One request.
     async fn ask(&self, ask: &Ask) -> Bytes {
-        let mut connection = KeptConnection::open(self.address).await;
+        let mut connection = BenchConnection::open(self.address, None).await;
         connection.ask(ask, 0).await
     }
 
     /// Asks for so long, on all connections.
-    async fn load(&self, ask: &Ask, duration: Duration) -> RequestRow {
+    async fn load(&self, way: &MeasuredRequest<'_>, duration: Duration) -> RequestRow {
         let cpu = process::cpu(&self.child);
         let started = Instant::now();
         let mut connections = JoinSet::new();
         for _ in 0..CONNECTIONS {
             let (address, asked) = (self.address, self.asked.clone());
-            let ask = Ask { authorization: ask.authorization.clone(), body: ask.body.clone(), ..*ask };
+            let ask = Ask { authorization: way.ask.authorization.clone(), body: way.ask.body.clone(), ..*way.ask };
+            let (connector, reconnects) = (way.client.map(tls::BenchClient::connector), way.reconnects);
             connections.spawn(async move {
-                let mut connection = KeptConnection::open(address).await;
+                let mut connection = BenchConnection::open(address, connector.as_ref()).await;
                 let mut latency = Histogram::<u64>::new(3).expect("three digits");
                 while started.elapsed() < duration {
                     let asked = asked.fetch_add(1, Ordering::Relaxed);
                     let began = Instant::now();
+                    if reconnects {
+                        connection = BenchConnection::open(address, connector.as_ref()).await;
+                    }
                     connection.ask(&ask, asked).await;
                     latency.record(began.elapsed().as_micros() as u64).expect("it grows");
                 }
@@ -259,7 +325,13 @@ impl MeasuredServer {
         }
         let (took, requests) = (started.elapsed(), latency.len());
         let cpu_micros = (process::cpu(&self.child) - cpu).as_secs_f64() * 1e6 / requests as f64;
-        RequestRow { name: ask.name, requests, per_second: requests as f64 / took.as_secs_f64(), cpu_micros, latency }
+        RequestRow {
+            name: way.name.clone(),
+            requests,
+            per_second: requests as f64 / took.as_secs_f64(),
+            cpu_micros,
+            latency,
+        }
     }
 }
 
@@ -271,14 +343,14 @@ impl Drop for MeasuredServer {
     }
 }
 
-/// One keep-alive connection to the server.
-struct KeptConnection {
+/// One connection to the server.
+struct BenchConnection {
     open: http1::SendRequest<Full<Bytes>>,
     host: String,
 }
 
-impl KeptConnection {
-    async fn open(address: SocketAddr) -> Self {
+impl BenchConnection {
+    async fn open(address: SocketAddr, tls: Option<&TlsConnector>) -> Self {
         // From an address of its own, as clusters are: of one address only so many new clusters are asked about a second.
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let host = 1 + (OPENED.fetch_add(1, Ordering::Relaxed) % 250) as u8;
@@ -286,6 +358,13 @@ impl KeptConnection {
         socket.bind(SocketAddr::from(([127, 0, 1, host], 0))).expect("all of 127.0.0.0/8 is this machine");
         let stream = socket.connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
+        let stream: Box<dyn BenchStream> = match tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let name = ServerName::try_from("localhost").expect("a name");
+                Box::new(tls.connect(name, stream).await.expect("TLS"))
+            }
+        };
         let (open, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
         Self { open, host: address.to_string() }
@@ -314,7 +393,11 @@ impl KeptConnection {
     }
 }
 
-fn report(rows: &[RequestRow], allocated: &[f64], server: &MeasuredServer, counts: &sink::SinkCounts) {
+/// A socket, with TLS or without.
+trait BenchStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> BenchStream for T {}
+
+fn report(rows: &[RequestRow], allocated: &[Option<f64>], server: &MeasuredServer, counts: &sink::SinkCounts) {
     let millis = |row: &RequestRow, quantile| row.latency.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
         "{:<28} {:>9} {:>9} {:>12} {:>12} {:>7} {:>7} {:>7} {:>7}",
@@ -325,13 +408,15 @@ fn report(rows: &[RequestRow], allocated: &[f64], server: &MeasuredServer, count
         let RequestRow { name, requests, per_second, cpu_micros, latency } = row;
         let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| millis(row, quantile));
         let max = latency.max() as f64 / 1000.0;
+        let allocated = allocated.map_or_else(|| "null".to_owned(), |count| format!("{count:.1}"));
+        let shown = if allocated == "null" { "–" } else { &allocated };
         println!(
-            "{name:<28} {requests:>9} {per_second:>9.0} {cpu_micros:>12.1} {allocated:>12.1} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}"
+            "{name:<28} {requests:>9} {per_second:>9.0} {cpu_micros:>12.1} {shown:>12} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}"
         );
         let separator = if json.len() > 1 { "," } else { "" };
         let _ = write!(
             json,
-            "{separator}{{\"part\":{name:?},\"micros\":{cpu_micros:.2},\"per_second\":{per_second:.1},\"allocations\":{allocated:.1},\
+            "{separator}{{\"part\":{name:?},\"micros\":{cpu_micros:.2},\"per_second\":{per_second:.1},\"allocations\":{allocated},\
              \"p50_ms\":{p50},\"p90_ms\":{p90},\"p99_ms\":{p99},\"max_ms\":{max}}}"
         );
     }
