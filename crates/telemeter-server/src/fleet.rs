@@ -8,6 +8,7 @@ pub mod file;
 pub mod labels;
 pub mod rates;
 pub mod refusal_log;
+pub mod reserved;
 pub mod series;
 
 use std::{
@@ -26,7 +27,7 @@ use self::{
 };
 use crate::{
     config,
-    error::RequestError,
+    error::{RequestError, StatusRow},
     sender::{ClusterId, Sender, cut},
 };
 
@@ -153,7 +154,8 @@ impl Fleet {
 
     /// Notes a request that did not succeed, and writes its line of the log.
     pub fn refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
-        let (reason, status) = (refused.error.reason(), refused.error.status().as_u16());
+        let StatusRow { status, reason, level, .. } = refused.error.row();
+        let status = status.as_u16();
         self.rates.refused(route);
         self.refused.inc(route, reason);
         let (peer, user_agent) = (sender.peer, sender.user_agent());
@@ -175,7 +177,7 @@ impl Fleet {
         let (cluster, claimed_cluster) = (refused.cluster.verified().map(cut), refused.cluster.claimed().map(cut));
         let user_agent = cut(user_agent);
         let cause = &refused.error;
-        if refused.error.is_ours() {
+        if level == tracing::Level::WARN {
             tracing::warn!(route, status, reason, cluster, claimed_cluster, %peer, user_agent, %cause, "request failed");
         } else {
             tracing::info!(route, status, reason, cluster, claimed_cluster, %peer, user_agent, %cause, "request refused");

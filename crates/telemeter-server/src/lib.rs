@@ -6,6 +6,7 @@ pub mod check;
 pub mod concurrency;
 pub mod config;
 pub mod error;
+pub mod explain;
 pub mod fleet;
 pub mod fleet_view;
 pub mod forward;

@@ -15,7 +15,8 @@ use telemeter_http::{
 
 use crate::{
     authorize::authorize,
-    error::{Error, RequestError, explain},
+    error::{Error, RequestError},
+    explain::explain,
     gateway::Gateway,
     receive::receive,
     upload::upload,

@@ -25,7 +25,7 @@ use crate::{
     config::{self, ReceiveIdentity},
     fleet::{
         dropped::{CountDropped, DroppedNames},
-        series::is_reserved,
+        reserved::is_reserved,
     },
 };
 

@@ -25,7 +25,7 @@ use telemeter_server::{
     Config, api,
     concurrency::Concurrency,
     config::AuthorizationMode,
-    error::explain,
+    explain::explain,
     fleet_view::{FleetView, ReplicaInfo},
     gateway::{Gateway, GatewayParts, Workspaces},
     routes,

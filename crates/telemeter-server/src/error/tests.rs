@@ -1,3 +1,5 @@
+use telemeter_fleet::Reason;
+
 use super::*;
 
 #[test]
@@ -5,6 +7,10 @@ fn each_error_has_its_status_and_its_wait() {
     fn check(error: Error, status: u16, retry_after: Option<u64>) {
         assert_eq!(error.status().as_u16(), status, "{error:?}");
         assert_eq!(error.retry_after().map(|wait| wait.as_secs()), retry_after, "{error:?}");
+        let waits = matches!(status, 429 | 503);
+        assert_eq!(error.retry_after().is_some(), waits, "a wait goes with 429 and 503 alone: {error:?}");
+        let level = if status >= 500 { tracing::Level::WARN } else { tracing::Level::INFO };
+        assert_eq!(error.row().level, level, "{error:?}");
         assert!(!error.body().contains('\n') && error.body().len() < 300, "{:?}", error.body());
     }
     check(Error::Method, 405, None);

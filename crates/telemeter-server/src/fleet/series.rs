@@ -14,6 +14,7 @@ use telemeter_wire::{
 };
 use tokio::{sync::watch, time::Instant};
 
+use super::reserved::UNVERIFIED;
 use crate::{
     forward::{Forward, WriteMessage},
     gateway::Gateway,
@@ -25,22 +26,6 @@ use crate::{
 const CLUSTERS_A_REQUEST: usize = 500;
 /// What the forward knows these requests by, in place of a cluster: no cluster has the empty ID.
 const SENDER: &str = "";
-
-/// Series of our own about a cluster begin so.
-pub const PREFIX: &str = "telemeter_cluster_";
-/// Refusals of callers who were not verified.
-pub const UNVERIFIED: &str = "telemeter_unverified_refused_total";
-
-/// Whether a store could take a metric name for one of ours: stores put `_` for what a name may not hold.
-#[must_use]
-pub fn is_reserved(name: &str) -> bool {
-    let begins = |with: &str| {
-        let mut name = name.chars();
-        let same = |have: char, want: char| have == want || want == '_' && !have.is_ascii_alphanumeric() && have != ':';
-        with.chars().all(|want| name.next().is_some_and(|have| same(have, want))).then_some(name)
-    };
-    begins(PREFIX).is_some() || begins(UNVERIFIED).is_some_and(|mut rest| rest.next().is_none())
-}
 
 /// Sends what is known of the clusters that were heard from, every so often, until the server stops.
 pub async fn send_fleet(
@@ -191,38 +176,5 @@ fn put_unverified<'a>(gateway: &Gateway, replica: &str, arena: &'a Arena, set: &
         ];
         let sample = Sample { value: count as f64, timestamp_ms: Some(gateway.clock.now_ms()) };
         set.push(&labels, MetricType::Counter, Points::Sample(sample));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_ours_and_what_a_store_could_take_for_them() {
-        for name in [
-            "telemeter_cluster_series",
-            "telemeter_cluster_",
-            "telemeter_cluster_anything",
-            "telemeter.cluster.series",
-            "telemeter-cluster_info",
-            "telemeterücluster_info",
-            "telemeter_unverified_refused_total",
-            "telemeter.unverified.refused.total",
-        ] {
-            assert!(is_reserved(name), "{name}");
-        }
-        for name in [
-            "",
-            "telemeter_clusters",
-            "telemeter_cluster",
-            "xtelemeter_cluster_series",
-            "telemeter:cluster:series",
-            "telemeter_unverified_refused_total_more",
-            "telemeter_unverified_refused",
-            "cluster_version",
-        ] {
-            assert!(!is_reserved(name), "{name}");
-        }
     }
 }
