@@ -20,6 +20,8 @@ pub struct Metrics {
     pub federate_samples: Gauge,
     /// Series of the last scrape that were not uploaded.
     pub federate_filtered_samples: Gauge,
+    /// Series of the last scrape that were left out because a server would refuse the upload for them.
+    pub federate_invalid_samples: Gauge,
     /// Series of the last scrape that no selector names.
     pub federate_unrequested_samples: Gauge,
     /// Unix time of the last cycle that went through; 0 before the first.
@@ -91,6 +93,11 @@ impl Metrics {
             metrics.federate_filtered_samples.clone(),
         );
         registry.register(
+            "federate_invalid_samples",
+            "Series of the last scrape that a server would refuse the whole upload for, and that were left out",
+            metrics.federate_invalid_samples.clone(),
+        );
+        registry.register(
             "federate_unrequested_samples",
             "Series of the last scrape that no selector names: the source answered with them all the same",
             metrics.federate_unrequested_samples.clone(),
@@ -145,9 +152,10 @@ impl Metrics {
     /// Notes what a scrape came to.
     pub(crate) fn scraped(&self, packed: &Packed) {
         let gauge = |series: usize| i64::try_from(series).unwrap_or(i64::MAX);
-        let LeftOut { unrequested, unrequested_uploaded, .. } = packed.left_out;
+        let LeftOut { unrequested, untimed, outdated, invalid, unrequested_uploaded } = packed.left_out;
         self.federate_samples.set(gauge(packed.scraped));
         self.federate_filtered_samples.set(gauge(packed.scraped - packed.kept));
+        self.federate_invalid_samples.set(gauge(untimed + outdated + invalid));
         self.federate_unrequested_samples.set(gauge(unrequested + unrequested_uploaded));
     }
 

@@ -1,4 +1,4 @@
-//! `POST /authorize`: a cluster's token for a short-lived one of ours.
+//! `POST /authorize`: exchanges a cluster token for an access token.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ use telemeter_wire::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER};
 
 use crate::{
     error::{Error, RequestError},
-    gateway::{Gateway, asker},
-    sender::Sender,
+    gateway::Gateway,
+    sender::{Sender, question_origin},
 };
 
-/// A form holds an ID and nothing else of interest.
+/// The cap on a form: it holds an ID, and fields that are ignored.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// `POST /authorize?id=ID`, or with the ID in a form.
@@ -36,19 +36,19 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     if in_query.is_none() && !is_form(&request) {
         return Err(Error::Form(MISSING).into()); // 400
     }
-    let asker = asker(&request);
+    let origin = question_origin(&request);
     let claimed = in_query.clone().unwrap_or_default();
-    // A form is read only of those who show a token.
+    // A form is read only where the request shows a token.
     let token = bearer::token(request.headers()).map_err(|error| RequestError::claimed(&claimed, error))?; // 401
     let token = Secret::from(token);
     let id = match in_query {
         Some(id) => Some(id),
         None => id_in(&gateway.read_form(request, MAX_FORM_BYTES).await?), // 413, 400, 503
     };
-    let cluster = checked(id).map_err(|error| RequestError::claimed(&claimed, error))?; // 400
+    let cluster = check_id(id).map_err(|error| RequestError::claimed(&claimed, error))?; // 400
     let account = match &gateway.authority {
         Some(authority) => {
-            let approval = authority.register(asker, &token, &cluster).await; // its own 4xx, or 503
+            let approval = authority.register(origin, &token, &cluster).await; // its own 4xx, or 503
             approval.map_err(|error| RequestError::claimed(&cluster, error))?.account.to_string()
         }
         None => cluster.clone(),
@@ -57,7 +57,7 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     labels.insert(gateway.partition_label.clone(), cluster.clone());
     let claims = Claims::new(account, labels, gateway.clock.now_ms(), gateway.token_expire);
     let jwt = sign(&gateway.verifier.keys(), &claims).map_err(|error| RequestError::verified(&cluster, error))?; // 503
-    gateway.accepted(ReportRoute::Authorize, &cluster, &sender, None);
+    gateway.record_accepted(ReportRoute::Authorize, &cluster, &sender, None);
     let expires_in = i64::try_from(gateway.token_expire.as_secs()).unwrap_or(i64::MAX);
     let body = TokenResponse::new(jwt, expires_in, claims.labels).to_json();
     let headers = [
@@ -75,7 +75,7 @@ fn id_in(form: &[u8]) -> Option<String> {
     url::form_urlencoded::parse(form).find(|(name, _)| name == "id").map(|(_, value)| value.into_owned())
 }
 
-fn checked(id: Option<String>) -> Result<String, Error> {
+fn check_id(id: Option<String>) -> Result<String, Error> {
     match id {
         None => Err(Error::Form(MISSING)),
         Some(id) if id.is_empty() => Err(Error::Form("the id is empty: POST /authorize?id=CLUSTER_ID")),

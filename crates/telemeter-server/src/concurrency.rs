@@ -1,4 +1,4 @@
-//! How many requests each cluster has under way, so that none of them takes the place of all.
+//! Limits how many requests each cluster has under way, so that no cluster takes the capacity of the others.
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 /// Counters are spread over so many locks.
 const SHARDS: usize = 64;
 
-/// Counts, by cluster, what is under way. A cluster with nothing under way takes no memory.
+/// Counts the requests that are under way, by cluster. A cluster without any takes no memory.
 pub struct Concurrency {
     limit: usize,
     keys: RandomState,
     shards: Vec<Mutex<HashMap<u64, usize>>>,
 }
 
-/// The right to have one request under way. Its drop gives it back.
+/// The right to have one request under way, until it is dropped.
 pub struct RequestPermit<'a> {
     shard: &'a Mutex<HashMap<u64, usize>>,
     cluster: u64,
@@ -34,16 +34,16 @@ impl Concurrency {
         self.limit
     }
 
-    /// How many of a cluster are under way.
+    /// How many requests of a cluster are under way.
     #[must_use]
     pub fn under_way(&self, cluster: &str) -> usize {
         let cluster = self.keys.hash_one(cluster);
         self.shards[cluster as usize % SHARDS].lock().get(&cluster).copied().unwrap_or(0)
     }
 
-    /// One more of a cluster; `None` where it has as many as it may.
+    /// Counts one more request of a cluster; `None` where it has as many as it may have.
     #[must_use]
-    pub fn begin(&self, cluster: &str) -> Option<RequestPermit<'_>> {
+    pub fn acquire(&self, cluster: &str) -> Option<RequestPermit<'_>> {
         let cluster = self.keys.hash_one(cluster);
         let shard = &self.shards[cluster as usize % SHARDS];
         let mut counts = shard.lock();
@@ -75,15 +75,18 @@ mod tests {
     #[test]
     fn one_cluster_s_limit_is_no_other_s() {
         let concurrency = Concurrency::new(2);
-        let first = concurrency.begin("a").expect("the first");
-        let second = concurrency.begin("a").expect("the second");
-        assert!(concurrency.begin("a").is_none());
+        let first = concurrency.acquire("a").expect("the first");
+        let second = concurrency.acquire("a").expect("the second");
+        assert!(concurrency.acquire("a").is_none());
         assert_eq!((concurrency.under_way("a"), concurrency.under_way("b"), concurrency.limit()), (2, 0, 2));
-        let other = concurrency.begin("b").expect("another cluster");
+        let other = concurrency.acquire("b").expect("another cluster");
         drop(first);
-        let third = concurrency.begin("a").expect("one was given back");
-        assert!(concurrency.begin("a").is_none());
+        let third = concurrency.acquire("a").expect("one was given back");
+        assert!(concurrency.acquire("a").is_none());
         drop((second, third, other));
-        assert!(concurrency.shards.iter().all(|shard| shard.lock().is_empty()), "nothing is left behind");
+        assert!(
+            concurrency.shards.iter().all(|shard| shard.lock().is_empty()),
+            "a cluster without requests takes no memory"
+        );
     }
 }

@@ -42,7 +42,7 @@ async fn explained(gateway: &Gateway, route: ReportRoute, request: Request, next
         None => return response,
     };
     let (error, id) = (&refused.error, id.as_ref().map_or("-", RequestId::as_str));
-    gateway.refused(route, &sender, &refused);
+    gateway.record_refused(route, &sender, &refused);
     *response.body_mut() = Body::from(format!("{} (request {id})\n", error.body()));
     if let Error::PartialWrite(partial) = error
         && let Some(written) = partial.written()

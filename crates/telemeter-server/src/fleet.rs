@@ -108,7 +108,14 @@ impl Fleet {
     }
 
     /// Looks at the series of a report that passed.
-    pub fn seen(&self, cluster: &str, set: &SeriesSet<'_>, filtered: u64, bytes: usize, now_ms: i64) -> ObservedReport {
+    pub fn observe(
+        &self,
+        cluster: &str,
+        set: &SeriesSet<'_>,
+        filtered: u64,
+        bytes: usize,
+        now_ms: i64,
+    ) -> ObservedReport {
         let observed = self.labels.observe(set);
         let labels = &observed.labels[..self.labels.names().len()];
         let is_new = labels.iter().any(Option::is_some) && self.registry.labels_differ(cluster, labels);
@@ -122,7 +129,7 @@ impl Fleet {
     }
 
     /// Notes a request that succeeded; `report` is what it brought, and how many series of it went on.
-    pub fn accepted(
+    pub fn record_accepted(
         &self,
         route: ReportRoute,
         cluster: &str,
@@ -153,7 +160,7 @@ impl Fleet {
     }
 
     /// Notes a request that did not succeed, and writes its line of the log.
-    pub fn refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
+    pub fn record_refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
         let StatusRow { status, reason, level, .. } = refused.error.row();
         let status = status.as_u16();
         self.rates.refused(route);
@@ -169,7 +176,7 @@ impl Fleet {
             self.unverified.inc(route, reason);
         }
         let (may, left_out) = self.log.admit(reason, now_ms);
-        say_left_out(reason, left_out);
+        log_left_out(reason, left_out);
         if !may {
             return;
         }
@@ -187,13 +194,13 @@ impl Fleet {
     /// What is to be done every second: remembers the rates, and says which lines of the log were left out.
     pub fn tick(&self, now_ms: i64) {
         self.rates.tick(now_ms);
-        self.say_what_was_left_out(now_ms);
+        self.log_left_out_counts(now_ms);
     }
 
     /// Says which lines of the log were left out in seconds that are over.
-    pub fn say_what_was_left_out(&self, now_ms: i64) {
+    pub fn log_left_out_counts(&self, now_ms: i64) {
         for (reason, left_out) in self.log.left_out(now_ms) {
-            say_left_out(reason, left_out);
+            log_left_out(reason, left_out);
         }
     }
 
@@ -208,7 +215,7 @@ impl Fleet {
     }
 }
 
-fn say_left_out(reason: Reason, more: u64) {
+fn log_left_out(reason: Reason, more: u64) {
     if more > 0 {
         tracing::warn!(
             reason = reason.name(),

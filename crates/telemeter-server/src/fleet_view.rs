@@ -15,9 +15,9 @@ use serde::{Serialize, Serializer};
 use telemeter_http::tls::ListenerTls;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{gateway::Gateway, pages::human, read_turns::ReadQueue};
+use crate::{gateway::Gateway, pages::human, read_queue::ReadQueue};
 
-/// So many readers walk over the fleet at a time; the others wait for their turn.
+/// So many readers walk over the fleet at a time; the others wait for their permit.
 const READERS: usize = 2;
 
 /// Reads what is known of the fleet. Cheap to clone.
@@ -27,7 +27,7 @@ pub struct FleetView(Arc<Inner>);
 struct Inner {
     gateway: Gateway,
     about: ReplicaInfo,
-    turns: ReadQueue,
+    queue: ReadQueue,
 }
 
 /// Which program and which replica this is.
@@ -106,7 +106,7 @@ impl FleetView {
     /// Of what this gateway knows.
     #[must_use]
     pub fn new(gateway: Gateway, about: ReplicaInfo) -> Self {
-        Self(Arc::new(Inner { gateway, about, turns: ReadQueue::new(READERS) }))
+        Self(Arc::new(Inner { gateway, about, queue: ReadQueue::new(READERS) }))
     }
 
     /// Which program and which replica this is.
@@ -127,19 +127,19 @@ impl FleetView {
         self.0.gateway.clock.now_ms()
     }
 
-    /// Reads on a thread that may take its time, two at a time. What is read gets the turn: it ends when that is dropped.
-    pub async fn read_with_turn<T: Send + 'static>(
+    /// Reads on a thread that may take its time, two at a time. What is read gets the permit: it ends when that is dropped.
+    pub async fn read_with_permit<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Self, OwnedSemaphorePermit) -> T + Send + 'static,
     ) -> T {
         let view = self.clone();
-        self.0.turns.read_with_turn(move |turn| read(&view, turn)).await
+        self.0.queue.read_with_permit(move |permit| read(&view, permit)).await
     }
 
-    /// The same, with a turn that ends when `read` does.
+    /// The same, with a permit that ends when `read` does.
     pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> T {
         let view = self.clone();
-        self.0.turns.read(move || read(&view)).await
+        self.0.queue.read(move || read(&view)).await
     }
 
     fn is_whole(&self) -> bool {

@@ -1,4 +1,4 @@
-//! All metrics that the server exports, beside those of the HTTP layer, the cache and the process.
+//! All metrics that the server exports, besides those of the HTTP layer, the cache and the process.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
@@ -47,14 +47,41 @@ pub struct Metrics {
     pub forward_fallbacks: Counter,
     /// Exemplars that 2.0 has no place for.
     pub forward_exemplars_dropped: Counter,
+    /// Series that requests held, by route.
+    pub received_series: ReceivedSeries,
     /// Series that no rule of the whitelist allows, by route.
     pub filtered: Family<RouteLabel, Counter>,
+    /// Uploaded samples of which the same upload held a newer one.
+    pub upload_duplicates_dropped: Counter,
+    /// Series of remote writes that were refused alone.
+    pub receive_refused_series: Counter,
     /// Requests refused, by route and reason.
     pub refused: Family<RefusedLabels, Counter>,
     /// When our certificates expire, in seconds since 1970.
     pub certificate_expiry: Family<ListenerLabel, Gauge>,
     /// Requests to the store that carry what is known of the fleet.
     pub fleet_forward_requests: Family<ResultLabel, Counter>,
+}
+
+/// Series that requests held, a counter a route: every request adds to one, without a look-up by label.
+#[derive(Clone, Debug, Default)]
+pub struct ReceivedSeries([Counter; ReportRoute::ALL.len()]);
+
+impl ReceivedSeries {
+    fn register(registry: &mut Registry) -> Self {
+        let (family, mut counters) = (Family::<RouteLabel, Counter>::default(), Self::default());
+        for route in [ReportRoute::Upload, ReportRoute::Receive] {
+            counters.0[route as usize] = family.get_or_create(&RouteLabel { handler: route.name() }).clone();
+        }
+        registry.register("telemeter_received_series", "Series that requests held, by route", family);
+        counters
+    }
+
+    /// The counter of a route.
+    #[must_use]
+    pub fn of(&self, route: ReportRoute) -> &Counter {
+        &self.0[route as usize]
+    }
 }
 
 /// How a forward ended.
@@ -152,7 +179,10 @@ impl Metrics {
             forward_protocol: Family::default(),
             forward_fallbacks: Counter::default(),
             forward_exemplars_dropped: Counter::default(),
+            received_series: ReceivedSeries::register(registry),
             filtered: Family::default(),
+            upload_duplicates_dropped: Counter::default(),
+            receive_refused_series: Counter::default(),
             refused: Family::default(),
             certificate_expiry: Family::default(),
             fleet_forward_requests: Family::default(),
@@ -235,6 +265,16 @@ impl Metrics {
             metrics.forward_exemplars_dropped.clone(),
         );
         registry.register(
+            "telemeter_upload_duplicate_samples_dropped",
+            "Uploaded samples of which the same upload held a newer one",
+            metrics.upload_duplicates_dropped.clone(),
+        );
+        registry.register(
+            "telemeter_receive_refused_series",
+            "Series of remote writes that were refused while the others were stored",
+            metrics.receive_refused_series.clone(),
+        );
+        registry.register(
             "telemeter_filtered_series",
             "Series that no rule allows, by route",
             metrics.filtered.clone(),
@@ -269,7 +309,7 @@ impl Metrics {
     }
 
     /// Counts a request that did not succeed.
-    pub fn refused(&self, route: ReportRoute, error: &Error) {
+    pub fn record_refused(&self, route: ReportRoute, error: &Error) {
         let labels = RefusedLabels { handler: route.name(), reason: error.reason().name() };
         self.refused.get_or_create(&labels).inc();
         if route != ReportRoute::Receive {
@@ -289,8 +329,11 @@ impl Metrics {
         }
     }
 
-    /// Adds what the steps of one request counted.
-    pub fn add(&self, route: ReportRoute, report: &StepCounts) {
+    /// Adds what the rules counted in one request; `refused` is how many of its series were refused alone.
+    pub fn add(&self, route: ReportRoute, report: &StepCounts, refused: u64) {
+        self.received_series.of(route).inc_by(report.series);
+        self.upload_duplicates_dropped.inc_by(report.doubled);
+        self.receive_refused_series.inc_by(refused);
         self.elided.inc_by(report.elided_labels);
         if report.filtered > 0 {
             self.filtered.get_or_create(&RouteLabel { handler: route.name() }).inc_by(report.filtered);

@@ -13,7 +13,7 @@ const SHARDS: usize = 64;
 /// So many clusters in one shard; past that, those whose slot comes up soonest are forgotten.
 const MAX_PER_SHARD: usize = 65_536;
 
-/// Holds clusters to one upload per period.
+/// Lets each cluster upload once per period.
 #[derive(Debug)]
 pub struct RateLimit {
     period_ms: i64,
@@ -21,15 +21,15 @@ pub struct RateLimit {
     shards: Box<[Mutex<HashMap<u128, i64, BuildFingerprint>>]>,
 }
 
-/// The slot that an upload took. Its drop gives it back, unless [`keep`](Slot::keep) was called: a caller that left before
-/// there was an outcome may come again at once.
+/// The slot that an upload uses. Its drop gives it back, unless [`keep`](Slot::keep) was called: a caller that left before
+/// there was an outcome may upload again at once.
 #[must_use]
 #[derive(Debug)]
 pub struct Slot {
-    taken: Option<SlotRecord>,
+    record: Option<SlotRecord>,
 }
 
-/// What a [`Slot`] took, to take it once more where the store took the data of a caller that had left.
+/// Which slot a [`Slot`] is, to use it up where the store accepts the data of a caller that has left.
 #[derive(Clone, Debug)]
 pub struct SlotRecord {
     limit: Arc<RateLimit>,
@@ -37,10 +37,10 @@ pub struct SlotRecord {
     next_ms: i64,
 }
 
-/// There is no slot yet.
+/// The cluster has no slot yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limited {
-    /// Until the next slot.
+    /// Time until the next slot.
     pub retry_after: Duration,
 }
 
@@ -75,7 +75,7 @@ impl std::hash::Hasher for FingerprintHasher {
 }
 
 impl RateLimit {
-    /// One upload per `period`.
+    /// Lets each cluster upload once per `period`.
     #[must_use]
     pub fn new(period: Duration) -> Self {
         Self {
@@ -91,11 +91,11 @@ impl RateLimit {
         Duration::from_millis(self.period_ms.unsigned_abs())
     }
 
-    /// Takes the slot of this cluster, where it has one at `now_ms`. A refusal takes nothing.
+    /// Uses the slot of this cluster, where it has one at `now_ms`. A refusal changes nothing.
     ///
     /// # Errors
     /// [`Limited`], with the time until the next slot.
-    pub fn admit(self: &Arc<Self>, cluster: &str, now_ms: i64) -> Result<Slot, Limited> {
+    pub fn acquire(self: &Arc<Self>, cluster: &str, now_ms: i64) -> Result<Slot, Limited> {
         let fingerprint = self.fingerprint(cluster);
         let mut shard = self.shard(fingerprint).lock();
         let next_ms = now_ms.saturating_add(self.period_ms);
@@ -111,7 +111,7 @@ impl RateLimit {
             make_room(&mut shard, now_ms);
         }
         shard.insert(fingerprint, next_ms);
-        Ok(Slot { taken: Some(SlotRecord { limit: self.clone(), fingerprint, next_ms }) })
+        Ok(Slot { record: Some(SlotRecord { limit: self.clone(), fingerprint, next_ms }) })
     }
 
     /// When the next slot of this cluster comes up, in milliseconds; `None` where it may upload at once.
@@ -122,7 +122,7 @@ impl RateLimit {
         slot_ms.filter(|slot_ms| *slot_ms > now_ms && *slot_ms <= now_ms.saturating_add(self.period_ms))
     }
 
-    /// Forgets the slots that have come up by `now_ms`, and gives the room back.
+    /// Forgets the slots that have come up by `now_ms`, and frees their memory.
     pub fn sweep(&self, now_ms: i64) {
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -140,7 +140,7 @@ impl RateLimit {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// Whether none is.
+    /// Whether no cluster is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -168,33 +168,33 @@ fn make_room(shard: &mut HashMap<u128, i64, BuildFingerprint>, now_ms: i64) {
 }
 
 impl Slot {
-    /// A slot of nobody's, where there is no limit.
-    pub const fn free() -> Self {
-        Self { taken: None }
+    /// The slot of any upload where there is no limit.
+    pub const fn unlimited() -> Self {
+        Self { record: None }
     }
 
-    /// What was taken; `None` where there is no limit.
+    /// Which slot it is; `None` where there is no limit.
     #[must_use]
-    pub fn taken(&self) -> Option<SlotRecord> {
-        self.taken.clone()
+    pub fn record(&self) -> Option<SlotRecord> {
+        self.record.clone()
     }
 
-    /// Ends the upload that took it; gives it back where the failure was ours, so that the cluster may try again.
-    pub fn settle(self, ours: bool) {
-        if !ours {
+    /// Ends the upload; gives the slot back where the failure was ours, so that the cluster may try again.
+    pub fn settle(self, failed_by_us: bool) {
+        if !failed_by_us {
             self.keep();
         }
     }
 
-    /// It stays taken.
+    /// Ends the upload; the slot stays used.
     pub fn keep(mut self) {
-        self.taken = None;
+        self.record = None;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(SlotRecord { limit, fingerprint, next_ms }) = self.taken.take() else { return };
+        let Some(SlotRecord { limit, fingerprint, next_ms }) = self.record.take() else { return };
         let mut shard = limit.shard(fingerprint).lock();
         if shard.get(&fingerprint) == Some(&next_ms) {
             shard.remove(&fingerprint);
@@ -204,7 +204,7 @@ impl Drop for Slot {
 
 impl SlotRecord {
     /// Takes the slot once more, where it was given back and no later one was taken since.
-    pub fn take_again(self) {
+    pub fn acquire_again(self) {
         let Self { limit, fingerprint, next_ms } = self;
         let mut shard = limit.shard(fingerprint).lock();
         if shard.len() < MAX_PER_SHARD || shard.contains_key(&fingerprint) {
@@ -225,56 +225,56 @@ mod tests {
     #[test]
     fn one_upload_a_period() {
         let limit = Arc::new(RateLimit::new(PERIOD));
-        limit.admit("a", 0).expect("a first slot").settle(false);
+        limit.acquire("a", 0).expect("a first slot").settle(false);
         let refused = |at: i64, seconds: u64| {
-            let limited = limit.admit("a", at).expect_err("no slot");
+            let limited = limit.acquire("a", at).expect_err("no slot");
             assert_eq!(limited.retry_after, Duration::from_secs(seconds));
         };
         refused(0, 270);
         refused(200_000, 70);
         assert_eq!((limit.next_slot_ms("a", 200_000), limit.next_slot_ms("b", 200_000)), (Some(270_000), None));
-        limit.admit("b", 200_000).expect("another cluster's slot").settle(false);
+        limit.acquire("b", 200_000).expect("another cluster's slot").settle(false);
         refused(269_000, 1);
-        limit.admit("a", 270_000).expect("the next slot").settle(false);
+        limit.acquire("a", 270_000).expect("the next slot").settle(false);
     }
 
     #[test]
     fn a_failure_of_ours_costs_no_slot() {
         let limit = Arc::new(RateLimit::new(PERIOD));
-        limit.admit("a", 0).expect("a slot").settle(true);
+        limit.acquire("a", 0).expect("a slot").settle(true);
         assert!(limit.is_empty());
-        let slot = limit.admit("a", 1).expect("the slot again");
-        let taken = slot.taken().expect("there is a limit");
+        let slot = limit.acquire("a", 1).expect("the slot again");
+        let record = slot.record().expect("there is a limit");
         drop(slot);
         assert!(limit.is_empty(), "nor does a caller that leaves");
-        limit.admit("a", 2).expect("a slot").settle(true);
-        taken.take_again();
+        limit.acquire("a", 2).expect("a slot").settle(true);
+        record.acquire_again();
         assert_eq!(limit.next_slot_ms("a", 2), Some(270_001), "but for data that the store took");
-        limit.admit("a", 300_000).expect("the next slot").keep();
+        limit.acquire("a", 300_000).expect("the next slot").keep();
         assert_eq!(limit.next_slot_ms("a", 300_000), Some(570_000));
     }
 
     #[test]
     fn a_late_failure_gives_no_later_slot_back() {
         let limit = Arc::new(RateLimit::new(PERIOD));
-        let first = limit.admit("a", 0).expect("a slot");
-        limit.admit("a", 270_000).expect("the next slot").settle(false);
+        let first = limit.acquire("a", 0).expect("a slot");
+        limit.acquire("a", 270_000).expect("the next slot").settle(false);
         first.settle(true);
-        assert!(limit.admit("a", 270_001).is_err());
+        assert!(limit.acquire("a", 270_001).is_err());
     }
 
     #[test]
     fn a_clock_that_was_set_back_locks_nobody_out() {
         let limit = Arc::new(RateLimit::new(PERIOD));
-        limit.admit("a", 1_000_000_000).expect("a slot").settle(false);
-        limit.admit("a", 0).expect("a slot").settle(false);
+        limit.acquire("a", 1_000_000_000).expect("a slot").settle(false);
+        limit.acquire("a", 0).expect("a slot").settle(false);
     }
 
     #[test]
     fn what_has_come_up_is_swept_out() {
         let limit = Arc::new(RateLimit::new(PERIOD));
         for cluster in 0..10_000 {
-            limit.admit(&cluster.to_string(), cluster).expect("a slot").settle(false);
+            limit.acquire(&cluster.to_string(), cluster).expect("a slot").settle(false);
         }
         limit.sweep(270_000 + 4_999);
         assert_eq!(limit.len(), 5_000);
@@ -302,7 +302,7 @@ mod tests {
             times.sort_unstable();
             let mut last = None;
             for now in times {
-                let admitted = limit.admit("a", now).map(|slot| slot.settle(false)).is_ok();
+                let admitted = limit.acquire("a", now).map(|slot| slot.settle(false)).is_ok();
                 prop_assert_eq!(admitted, last.is_none_or(|last| now - last >= 270_000));
                 if admitted {
                     last = Some(now);

@@ -1,12 +1,13 @@
 //! Where a request came from, and which cluster it is known or claimed to be of.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::extract::Request;
 use http::{HeaderValue, header};
+use telemeter_auth::authority::QuestionOrigin;
 use telemeter_http::listen::Peer;
 
-/// The connection and the program that a request came from.
+/// The peer and the program that a request came from.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The address of the connection's other end: a load balancer's, where there is one between.
@@ -15,7 +16,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Of a request.
+    /// The sender of a request, from its connection and its `User-Agent`.
     #[must_use]
     pub fn of(request: &Request) -> Self {
         let peer = request.extensions().get::<Peer>();
@@ -33,13 +34,21 @@ impl Sender {
     }
 }
 
+/// Where a question to the authority comes from: the peer of the request that it is about. A request that came over no
+/// connection of ours counts as from the address `::`.
+#[must_use]
+pub fn question_origin(request: &Request) -> QuestionOrigin {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    QuestionOrigin { peer: peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) }
+}
+
 /// Which cluster a request is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClusterId {
-    /// Nobody said it.
+    /// The request named no cluster.
     #[default]
     Unknown,
-    /// It was said, and the credentials that came with it were not accepted: it may be anybody's.
+    /// The request named it, and its credentials were not accepted: the name may be false.
     Claimed(Box<str>),
     /// The credentials were accepted.
     Verified(Box<str>),
@@ -59,7 +68,7 @@ impl ClusterId {
     }
 }
 
-/// A text from outside, as far as a line of the log shows it: 128 bytes.
+/// A text of a caller's, cut to what a line of the log shows: 128 bytes.
 #[must_use]
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(128)]

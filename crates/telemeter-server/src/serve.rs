@@ -259,7 +259,7 @@ impl RunningServer {
         let gateway = self.files.gateway.clone();
         // What was in flight has ended by now.
         let save = move || {
-            gateway.fleet.say_what_was_left_out(i64::MAX);
+            gateway.fleet.log_left_out_counts(i64::MAX);
             if let Some(file) = &self.fleet_file {
                 file.save(&gateway.fleet.registry);
             }

@@ -13,14 +13,15 @@ use telemeter_auth::{
 use telemeter_fleet::ReportRoute;
 use telemeter_rules::StepCounts;
 use telemeter_wire::{
-    SeriesSet, UPLOAD_COUNTS_HEADER, UploadCounts,
+    DecodeLimits, SeriesSet, UPLOAD_COUNTS_HEADER, UploadCounts,
     exposition::{self, ExpositionFormat},
     snappy,
 };
 
 use crate::{
     error::{Error, RequestError},
-    gateway::{Gateway, Workspace, Write, limits, single},
+    gateway::{Gateway, Workspace, Write},
+    headers::single_value,
     protocol::Protocol,
     ratelimit::Slot,
     sender::Sender,
@@ -29,37 +30,38 @@ use crate::{
 /// `POST /upload`. The comment on a step is the status that its failure answers with.
 ///
 /// # Errors
-/// See there.
+/// Those of its steps, with the cluster as far as it is known.
 pub(crate) async fn upload(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
     let now_ms = gateway.clock.now_ms();
     let verified = gateway.verifier.verify(bearer::token(request.headers())?, now_ms);
-    let caller = verified.map_err(|bad| not_good(&gateway, bad))?; // 401
+    let caller = verified.map_err(|bad| token_error(&gateway, bad))?; // 401
     let cluster = caller.label(&gateway.partition_label).ok_or(Error::TokenWithoutCluster)?; // 401
-    if is_question(&request) {
-        return answer_question(&request).map_err(|error| RequestError::verified(cluster, error)); // 415
+    if is_probe(&request) {
+        return answer_probe(&request).map_err(|error| RequestError::verified(cluster, error)); // 415
     }
-    let slot = gateway.admit(cluster, now_ms).map_err(|error| RequestError::verified(cluster, error))?; // 429
-    let answer = take(&gateway, request, &caller, cluster, &slot, now_ms).await;
+    let slot = gateway.acquire_slot(cluster, now_ms).map_err(|error| RequestError::verified(cluster, error))?; // 429
+    let answer = handle_upload(&gateway, request, &caller, cluster, &slot, now_ms).await;
     slot.settle(answer.as_ref().is_err_and(Error::is_ours));
     answer.map_err(|error| RequestError::verified(cluster, error))
 }
 
-/// Whether nothing is uploaded: with an empty body `client check` asks whether an upload would be let in. Real clients send
-/// none: where nothing matched they do not call.
-fn is_question(request: &Request) -> bool {
+/// Whether the body is empty: `client check` sends none to ask whether an upload would be accepted. A client that has nothing to
+/// upload sends no request.
+fn is_probe(request: &Request) -> bool {
     request.body().size_hint().exact() == Some(0)
 }
 
-/// What an upload would be told by now. No slot is taken, nothing is stored, and the cluster does not count as heard from.
-fn answer_question(request: &Request) -> Result<Response, Error> {
-    ExpositionFormat::of(single(request.headers(), &header::CONTENT_TYPE)?)?;
+/// Answers as an upload would be answered so far. No slot is used, nothing is stored, and the cluster does not count as
+/// heard from.
+fn answer_probe(request: &Request) -> Result<Response, Error> {
+    ExpositionFormat::of(single_value(request.headers(), &header::CONTENT_TYPE)?)?;
     Encoding::of(request.headers())?;
-    Ok(accepted(StatusCode::OK, UploadCounts::default()))
+    Ok(success(StatusCode::OK, UploadCounts::default()))
 }
 
-/// A success, and what became of the series.
-fn accepted(status: StatusCode, counts: UploadCounts) -> Response {
+/// A response of success, with a header that counts what became of the series.
+fn success(status: StatusCode, counts: UploadCounts) -> Response {
     const COUNTS: HeaderName = HeaderName::from_static(UPLOAD_COUNTS_HEADER);
     let mut answer = status.into_response();
     if let Ok(value) = HeaderValue::try_from(counts.to_string()) {
@@ -68,13 +70,14 @@ fn accepted(status: StatusCode, counts: UploadCounts) -> Response {
     answer
 }
 
-/// What is wrong with a token, and of whom it was if it was good once.
-fn not_good(gateway: &Gateway, bad: BadToken) -> RequestError {
+/// The error of a token that is not valid, with the cluster that it names where it was valid once.
+fn token_error(gateway: &Gateway, bad: BadToken) -> RequestError {
     let claimed = bad.named.as_ref().and_then(|caller| caller.label(&gateway.partition_label));
     RequestError::claimed(claimed.unwrap_or_default(), AuthError::Token(bad.fault))
 }
 
-async fn take(
+/// Reads, processes and delivers an upload that has a slot.
+async fn handle_upload(
     gateway: &Gateway,
     request: Request,
     caller: &Caller,
@@ -83,17 +86,18 @@ async fn take(
     now_ms: i64,
 ) -> Result<Response, Error> {
     let sender = Sender::of(&request);
-    let format = ExpositionFormat::of(single(request.headers(), &header::CONTENT_TYPE)?)?; // 415
+    let format = ExpositionFormat::of(single_value(request.headers(), &header::CONTENT_TYPE)?)?; // 415
     let encoding = Encoding::of(request.headers())?; // 415
-    let _permit = gateway.begin(cluster)?; // 503
-    let body = gateway.read(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
+    let _permit = gateway.acquire_permit(cluster)?; // 503
+    let body = gateway.read_body(request, cluster, gateway.limit_bytes).await?; // 413, 400, 503
     let plain_bytes = encoding.plain_bytes(body.len(), gateway.limit_bytes);
     let job = UploadJob { encoding, format, caller, cluster, now_ms };
-    let write = gateway.workspaces.with(cluster, plain_bytes, |workspace| judge(gateway, workspace, &job, &body)).await; // 413, 400, 503
+    let processed =
+        gateway.workspaces.with(cluster, plain_bytes, |workspace| process(gateway, workspace, &job, &body)).await; // 413, 400, 503
     drop(body);
-    let (write, counts) = write?;
-    let status = gateway.deliver(ReportRoute::Upload, cluster, slot.taken(), &sender, write).await?; // what the store said, or 503
-    Ok(accepted(status, counts))
+    let (write, counts) = processed?;
+    let status = gateway.deliver(ReportRoute::Upload, cluster, slot.record(), &sender, write).await?; // what the store said, or 503
+    Ok(success(status, counts))
 }
 
 /// How the body of an upload is compressed.
@@ -113,7 +117,7 @@ impl Encoding {
     }
 
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        match single(headers, &header::CONTENT_ENCODING)?.unwrap_or("").trim() {
+        match single_value(headers, &header::CONTENT_ENCODING)?.unwrap_or("").trim() {
             "" | "identity" => Ok(Self::Identity),
             encoding if encoding.eq_ignore_ascii_case("snappy") => Ok(Self::Snappy),
             _ => Err(Error::Unsupported("the Content-Encoding is neither snappy (framed) nor identity")),
@@ -121,7 +125,7 @@ impl Encoding {
     }
 }
 
-/// What an upload is judged by, beside its body.
+/// What [`process`] needs besides the body.
 struct UploadJob<'j> {
     encoding: Encoding,
     format: ExpositionFormat,
@@ -130,8 +134,8 @@ struct UploadJob<'j> {
     now_ms: i64,
 }
 
-/// One pass over the body: decompress, decode, judge, encode.
-fn judge(
+/// One pass over the body: decompress, decode, apply the rules, encode.
+fn process(
     gateway: &Gateway,
     workspace: &mut Workspace,
     job: &UploadJob<'_>,
@@ -148,34 +152,34 @@ fn judge(
     };
     let rules = gateway.rules.load_full();
     let steps = rules.of_upload(job.caller, job.now_ms).counting(&gateway.fleet.dropped);
-    let mut report = StepCounts::default();
+    let mut counts = StepCounts::default();
     let mut set = SeriesSet::new_in(arena);
-    exposition::decode(job.format, plain, &limits(), &mut set)?; // 400
-    let judged = steps.upload(&mut set, &mut report); // 400
-    let is_kept = gateway.recent_store.is_some();
+    exposition::decode(job.format, plain, &DecodeLimits::default(), &mut set)?; // 400
+    let applied = steps.upload(&mut set, &mut counts); // 400
+    let is_staged = gateway.recent_store.is_some();
     let (mut series, mut staged) = (0, None);
-    if judged.is_ok() && (is_kept || protocol == Protocol::V1) {
+    if applied.is_ok() && (is_staged || protocol == Protocol::V1) {
         encoded.clear();
-        let mut layout = is_kept.then_some(layout);
-        series = newest.encode(&set, job.now_ms, &mut report, encoded, layout.as_deref_mut());
+        let mut layout = is_staged.then_some(layout);
+        series = newest.encode(&set, job.now_ms, &mut counts, encoded, layout.as_deref_mut());
         staged = layout.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));
     }
-    if judged.is_ok() && protocol == Protocol::V2 {
-        report.doubled = 0;
-        series = newest.encode_v2(&set, job.now_ms, &mut report, request);
+    if applied.is_ok() && protocol == Protocol::V2 {
+        counts.doubled = 0;
+        series = newest.encode_v2(&set, job.now_ms, &mut counts, request);
     }
-    gateway.metrics.add(ReportRoute::Upload, &report);
-    judged?;
-    let seen = gateway.fleet.seen(job.cluster, &set, report.filtered, plain.len(), job.now_ms);
+    gateway.record_counts(ReportRoute::Upload, job.cluster, &counts, 0);
+    applied?;
+    let observed = gateway.fleet.observe(job.cluster, &set, counts.filtered, plain.len(), job.now_ms);
     let message = match protocol {
         Protocol::V1 => gateway.workspaces.compress(encoder, encoded),
         Protocol::V2 => gateway.request_of(request),
     };
-    let counts = UploadCounts {
-        received: report.series,
+    let upload_counts = UploadCounts {
+        received: counts.series,
         kept: series as u64,
-        filtered: report.filtered,
-        duplicates: report.doubled,
+        filtered: counts.filtered,
+        duplicates: counts.doubled,
     };
-    Ok((Write { message, series, seen, staged }, counts))
+    Ok((Write { message, series, report: observed, staged }, upload_counts))
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::{
     CLUSTER, TestServer,
     fake::{self, FakeAnswer, FakeServer},
+    log::{LogCapture, LoggedLine},
 };
 use telemeter_server::config;
 
@@ -228,6 +229,31 @@ async fn what_the_go_server_exports_is_exported() {
             let found = scrape.lines().filter(of_family).any(|line| line.contains(&pair));
             assert!(found, "no {name} with {pair} in\n{scrape}");
         }
+    }
+}
+
+/// What is dropped besides what the whitelist drops: counted, and in the log at debug.
+#[tokio::test]
+async fn dropped_duplicates_and_series_that_are_refused_alone_are_counted_and_logged() {
+    let log = LogCapture::start_at(tracing::Level::DEBUG);
+    let server = TestServer::with(|config| config.partial_writes = true).await;
+    let token = server.token(CLUSTER).await;
+    let uploaded = server.upload(&token, &["up,_id=c1,a=1 2@-5", "up,_id=c1,a=1 1@0", "up,_id=c1,a=2 3@0"]).await;
+    let received = server.receive(CLUSTER, &["up,_id=c1 1@0", "up,_id=c2 1@0", "up,_id=c3 1@0"]).await;
+    assert_eq!((uploaded.status, received.status), (200, 400), "{uploaded:?} {received:?}");
+    let lines: Vec<_> = log.take().into_iter().filter(|line| line["message"] == "series left out").collect();
+    let fields = |line: &LoggedLine| {
+        ["route", "cluster", "series", "duplicates", "refused"].map(|name| line.get(name).cloned().unwrap_or_default())
+    };
+    let expected = [["upload", "c1", "3", "1", "0"], ["receive", "", "3", "0", "2"]];
+    assert_eq!(lines.iter().map(fields).collect::<Vec<_>>(), expected);
+    for (series, value) in [
+        ("telemeter_received_series_total{handler=\"upload\"}", 3.0),
+        ("telemeter_received_series_total{handler=\"receive\"}", 3.0),
+        ("telemeter_upload_duplicate_samples_dropped_total", 1.0),
+        ("telemeter_receive_refused_series_total", 2.0),
+    ] {
+        assert_eq!(server.metric(series).await, value, "{series}");
     }
 }
 

@@ -134,6 +134,7 @@ async fn it_serves_its_last_upload_its_metrics_and_its_health() {
     for line in [
         "federate_samples 2",
         "federate_filtered_samples 1",
+        "federate_invalid_samples 1",
         "federate_requests_total 1",
         "federate_requests_failed_total 1",
         "federate_unrequested_samples 0",

@@ -181,13 +181,13 @@ pub(crate) fn tell(gateway: &Gateway, clusters: &[DemoCluster], event: &DemoEven
     let Some(cluster) = clusters.get(event.cluster as usize) else { return };
     let (id, fleet, sender) = (cluster.id.as_str(), &gateway.fleet, sender(event.cluster));
     match &event.kind {
-        DemoEventKind::Authorized => fleet.accepted(ReportRoute::Authorize, id, &sender, None, event.ms),
+        DemoEventKind::Authorized => fleet.record_accepted(ReportRoute::Authorize, id, &sender, None, event.ms),
         DemoEventKind::Report(push) => {
             let route = if is_remote_writer(event.cluster) { ReportRoute::Receive } else { ReportRoute::Upload };
             report(gateway, cluster, route, &sender, *push, event.ms);
         }
         DemoEventKind::Refused(route, error) => {
-            fleet.refused(*route, &sender, &RequestError::verified(id, error()), event.ms);
+            fleet.record_refused(*route, &sender, &RequestError::verified(id, error()), event.ms);
             if matches!(error().reason(), telemeter_fleet::Reason::StoreUnavailable) {
                 fleet.dependencies.store.unavailable(&error().to_string(), event.ms);
             }
@@ -197,7 +197,7 @@ pub(crate) fn tell(gateway: &Gateway, clusters: &[DemoCluster], event: &DemoEven
                 "" => RequestError::from(error()),
                 claimed => RequestError::claimed(claimed, error()),
             };
-            fleet.refused(*route, &sender, &refused, event.ms);
+            fleet.record_refused(*route, &sender, &refused, event.ms);
         }
     }
 }
@@ -212,7 +212,13 @@ pub(crate) fn crowd(gateway: &Gateway, clusters: u64, now_ms: i64) {
             ObservedReport { filtered, samples: 1, bytes: 9000, drift_ms: Some(-900), labels: Some(labels.into()) };
         for push in [3, 2, 1, 0] {
             let ms = now_ms - push * INTERVAL_MS - (number % 270) as i64 * 1000;
-            gateway.fleet.accepted(ReportRoute::Upload, &cluster.id, &sender(number % 50), Some((&seen, series)), ms);
+            gateway.fleet.record_accepted(
+                ReportRoute::Upload,
+                &cluster.id,
+                &sender(number % 50),
+                Some((&seen, series)),
+                ms,
+            );
         }
     }
 }
@@ -229,11 +235,11 @@ fn report(gateway: &Gateway, cluster: &DemoCluster, route: ReportRoute, sender: 
     let mut report = StepCounts::default();
     steps.receive(&mut set, &mut report).expect("what the demonstration sends passes");
     let bytes = 110 * set.len();
-    let seen = fleet.seen(&cluster.id, &set, report.filtered, bytes, now_ms);
+    let seen = fleet.observe(&cluster.id, &set, report.filtered, bytes, now_ms);
     if let Some(store) = &gateway.recent_store {
         store.append(&cluster.id, &set, now_ms);
     }
-    fleet.accepted(route, &cluster.id, sender, Some((&seen, set.len())), now_ms);
+    fleet.record_accepted(route, &cluster.id, sender, Some((&seen, set.len())), now_ms);
     let took = Duration::from_millis(4 + now_ms.unsigned_abs() % 9);
     fleet.dependencies.store.available(Some(took), now_ms);
 }

@@ -1,4 +1,4 @@
-//! What of a remote write is not stored where `--partial-writes` lets the rest be.
+//! The refused series of a remote write whose other series are stored (`--partial-writes`).
 
 use std::fmt;
 
@@ -6,63 +6,68 @@ use telemeter_rules::Refusal;
 use telemeter_wire::{ReferenceError, Series, excerpt, remote_write::v2::Contents};
 
 /// How many refused series are named.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// The series of one request that were refused, while the others were stored.
 #[derive(Debug, Default)]
 pub struct PartialWrite {
-    /// How many.
+    /// How many were refused.
     refused: usize,
     /// How many series the request held.
     total: usize,
-    /// How many the rules refused, of those that could be decoded.
+    /// How many of them could be decoded, and were refused by the rules.
     by_rules: usize,
-    /// The first of them, each with its flaw.
+    /// The first of them, each with what is wrong.
     named: Vec<String>,
-    /// The flaw of the first, where it is one of the rules'.
+    /// Why the rules refused the first that they refused.
     first: Option<Refusal>,
-    /// What they held.
+    /// What the refused series held.
     contents: Contents,
     /// What was written, where the request was of 2.0.
     written: Option<Contents>,
 }
 
 impl PartialWrite {
-    /// Notes a series that the rules refused.
+    /// Records a series that the rules refused.
     pub(crate) fn refuse(&mut self, series: &Series<'_, '_>, refusal: Refusal) {
         let name = if series.name().is_empty() { "a series".to_owned() } else { excerpt(series.name().as_bytes()) };
         self.contents.add(&Contents::of(&series.points));
-        self.note(|| format!("{name}: {refusal}"));
+        self.record(|| format!("{name}: {refusal}"));
         self.by_rules += 1;
         self.first.get_or_insert(refusal);
     }
 
-    /// Notes a series that could not be decoded; what it held was not counted.
+    /// Records a series that could not be decoded; what it held was not counted.
     pub(crate) fn refuse_references(&mut self, error: &ReferenceError) {
-        self.note(|| error.to_string());
+        self.record(|| error.to_string());
     }
 
-    fn note(&mut self, flaw: impl FnOnce() -> String) {
+    fn record(&mut self, problem: impl FnOnce() -> String) {
         self.refused += 1;
-        if self.named.len() < NAMED {
-            self.named.push(flaw());
+        if self.named.len() < MAX_NAMED {
+            self.named.push(problem());
         }
     }
 
-    /// Notes how many series could be decoded, and, where the request was of 2.0, what these held. Answers with what there is to
-    /// say, if a series was refused.
+    /// Records how many series could be decoded, and, where the request was of 2.0, what these held. `None` where no series was
+    /// refused.
     pub(crate) fn finish(mut self, decoded: u64, contents: Option<&Contents>) -> Option<Self> {
         self.total = usize::try_from(decoded).unwrap_or(usize::MAX).saturating_add(self.refused - self.by_rules);
         self.written = contents.map(|contents| contents.without(&self.contents));
         (self.refused > 0).then_some(self)
     }
 
-    /// Whether no series was left.
+    /// Whether every series was refused.
     pub(crate) fn is_all(&self) -> bool {
         self.refused == self.total
     }
 
-    /// What the rules said of the first that they refused.
+    /// How many series were refused.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// Why the rules refused the first series that they refused; `None` where all refused ones could not be decoded.
     #[must_use]
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.first.as_ref()

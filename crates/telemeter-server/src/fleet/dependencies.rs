@@ -1,4 +1,4 @@
-//! Whether what we depend on answers.
+//! Whether the services that the server depends on answer.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use telemeter_http::availability::Availability;
 
 use crate::forward::StoreOutcome;
 
-/// The records that are kept here; those of the authority and of memcached are kept by whoever calls them.
+/// The availability of the store and of the OIDC provider; the clients of the authority and of memcached hold their own.
 #[derive(Debug, Default)]
 pub struct Dependencies {
     /// The store.
@@ -16,10 +16,10 @@ pub struct Dependencies {
 }
 
 impl Dependencies {
-    /// Notes what the store said of a request, and how long its sender waited for that.
-    pub fn store_answered(&self, outcome: &StoreOutcome, took: Duration, now_ms: i64) {
+    /// Records what the store answered to a request, and how long its sender waited for the answer.
+    pub fn record_answer(&self, outcome: &StoreOutcome, took: Duration, now_ms: i64) {
         match outcome {
-            // What it refuses, it has answered.
+            // A refusal is an answer, too.
             StoreOutcome::Taken(_) | StoreOutcome::Refused { .. } => _ = self.store.available(Some(took), now_ms),
             StoreOutcome::Unavailable { cause, .. } => _ = self.store.unavailable(cause, now_ms),
             StoreOutcome::Overloaded => {}

@@ -61,8 +61,8 @@ fn counter_and_registry_tell_each_reason_of_each_route_alike() {
                 RequestError::claimed(&cluster, error_of(reason)),
                 RequestError::from(error_of(reason)),
             ] {
-                metrics.refused(route, &refused.error);
-                fleet.refused(route, &sender, &refused, NOW_MS);
+                metrics.record_refused(route, &refused.error);
+                fleet.record_refused(route, &sender, &refused, NOW_MS);
             }
             let labels = crate::metrics::RefusedLabels { handler: route.name(), reason: reason.name() };
             assert_eq!(metrics.refused.get_or_create(&labels).get(), 3, "{cluster}");

@@ -61,7 +61,7 @@ impl WaitingRequest<WaitingCaller> {
     fn respond(self, outcome: StoreOutcome) {
         // A caller that left hears nothing, and that is fine.
         if let (Err(StoreOutcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
-            taken.take_again();
+            taken.acquire_again();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What goes on is encoded, in the version of remote write that the store is sent.
+//! Encodes what passed the rules, in the version of remote write that the store is sent.
 
 use telemeter_fleet::recent_store::Staged;
 use telemeter_wire::{
@@ -10,8 +10,8 @@ use telemeter_wire::{
 use super::{Gateway, Workspaces};
 use crate::{forward::WriteMessage, protocol::Protocol};
 
-/// The parts of a [`Workspace`] that what goes on is written in.
-pub(crate) struct EncodeRoom<'w> {
+/// The buffers of a [`Workspace`](super::Workspace) that a message is encoded in.
+pub(crate) struct EncodeBuffers<'w> {
     pub(crate) encoded: &'w mut Vec<u8>,
     pub(crate) layout: &'w mut Layout,
     pub(crate) encoder: &'w mut snappy::Encoder,
@@ -19,15 +19,16 @@ pub(crate) struct EncodeRoom<'w> {
 }
 
 impl Gateway {
-    /// Encodes what goes on, in this version, and stages it where there is a recent store. Says how many series it is.
+    /// Encodes a message in this version, and stages its series where there is a recent store. Returns the message, how many series
+    /// it holds, and what was staged.
     pub(crate) fn encode(
         &self,
         cluster: &str,
         protocol: Protocol,
         set: &SeriesSet<'_>,
-        room: EncodeRoom<'_>,
+        buffers: EncodeBuffers<'_>,
     ) -> (WriteMessage, usize, Option<Staged>) {
-        let EncodeRoom { encoded, layout, encoder, request } = room;
+        let EncodeBuffers { encoded, layout, encoder, request } = buffers;
         let mut staged = None;
         if self.recent_store.is_some() {
             encoded.clear();
@@ -48,7 +49,7 @@ impl Gateway {
         }
     }
 
-    /// A request of 2.0 that is ready to be sent.
+    /// The message of a 2.0 request; counts the exemplars that 2.0 has no place for.
     pub(crate) fn request_of(&self, request: &RequestBuilder) -> WriteMessage {
         self.metrics.forward_exemplars_dropped.inc_by(request.exemplars_left_out());
         self.workspaces.message_of(request)
@@ -56,7 +57,7 @@ impl Gateway {
 }
 
 impl Workspaces {
-    /// Takes a request of 2.0 out of the room that it was written in.
+    /// Copies a 2.0 request out of the builder that it was written in.
     #[must_use]
     pub fn message_of(&self, request: &RequestBuilder) -> WriteMessage {
         let mut message = self.buffers.take();

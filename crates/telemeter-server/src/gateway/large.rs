@@ -1,7 +1,7 @@
-//! Requests that take much of the workspaces' share: in turns, so that small ones always find room.
+//! Permits for requests that take much of the workspaces' share, so that there is always memory for small ones.
 //!
-//! Large ones hold half of the share together at most; one that is larger than that counts as half and works alone. Of
-//! one cluster one works or waits for room at a time, so that its many do not stand before another's one.
+//! Large requests together hold half of the share at most; a request that is larger than that counts as half and runs alone.
+//! Of one cluster, one runs or waits for memory at a time, so that its many requests do not delay another cluster's one.
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _, time::Duration};
 
@@ -13,27 +13,27 @@ use tokio::{
 
 /// A request that takes more than this part of the share is large.
 const LARGE_PART: usize = 8;
-/// Large ones have this part of the share together.
+/// Large requests have this part of the share together.
 const TOGETHER_PART: usize = 2;
-/// The room of large ones is counted in units of so many bytes.
+/// The memory of large requests is counted in units of so many bytes.
 const UNIT_BYTES: usize = 64 << 10;
-/// How long one waits for its turn.
+/// How long a request waits for its permit.
 const WAIT: Duration = Duration::from_secs(3);
-/// Clusters are told apart by a keyed hash; so many queues there are.
+/// Clusters are spread over so many queues by a keyed hash.
 const QUEUES: usize = 64;
 
-/// Whose turn it is.
+/// The permits of large requests.
 pub(super) struct LargeRequests {
-    /// A request that takes more is large.
+    /// A request that takes more is large, in bytes.
     pub(super) above_bytes: usize,
-    /// What large ones hold together at most.
+    /// What large requests hold together at most, in bytes.
     pub(super) together_bytes: usize,
     keys: RandomState,
     queues: [Semaphore; QUEUES],
-    room: Semaphore,
+    memory: Semaphore,
 }
 
-/// The right of one large request to work, until it is dropped.
+/// The right of one large request to run, until it is dropped.
 pub(super) type LargePermit<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 impl LargeRequests {
@@ -46,17 +46,17 @@ impl LargeRequests {
             together_bytes,
             keys: RandomState::new(),
             queues: std::array::from_fn(|_| Semaphore::new(1)),
-            room: Semaphore::new(units(together_bytes) as usize),
+            memory: Semaphore::new(units(together_bytes) as usize),
         }
     }
 
-    /// Waits until a request of `cluster` that takes `bytes` may work; `None` where that took too long.
-    pub(super) async fn turn(&self, cluster: &str, bytes: usize) -> Option<LargePermit<'_>> {
+    /// Waits until a request of `cluster` that takes `bytes` may run; `None` where that took too long.
+    pub(super) async fn acquire(&self, cluster: &str, bytes: usize) -> Option<LargePermit<'_>> {
         let queue = &self.queues[self.keys.hash_one(cluster) as usize % QUEUES];
         let waiting = async {
             let first = queue.acquire().await.ok()?;
-            let room = self.room.acquire_many(units(bytes.min(self.together_bytes))).await.ok()?;
-            Some((first, room))
+            let memory = self.memory.acquire_many(units(bytes.min(self.together_bytes))).await.ok()?;
+            Some((first, memory))
         };
         timeout(WAIT, waiting).await.ok().flatten()
     }
@@ -64,10 +64,10 @@ impl LargeRequests {
 
 #[cfg(test)]
 impl LargeRequests {
-    /// How many that take so much work at once; `None` for small ones.
+    /// How many requests that take so many bytes run at once; `None` for small ones.
     pub(super) fn at_once(&self, bytes: usize) -> Option<usize> {
         let units = units(bytes.min(self.together_bytes)) as usize;
-        (bytes > self.above_bytes).then(|| self.room.available_permits() / units)
+        (bytes > self.above_bytes).then(|| self.memory.available_permits() / units)
     }
 }
 

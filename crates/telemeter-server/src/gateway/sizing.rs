@@ -5,7 +5,10 @@ use telemeter_http::{
     budget::{MemoryBudget, MemoryShare, Reservation},
 };
 
-use super::{FORWARD_FACTOR, Workspaces, work_bytes};
+use super::{
+    FORWARD_FACTOR,
+    workspaces::{Workspaces, work_bytes},
+};
 
 /// A remote write as Prometheus sends it by default, of 2,000 samples, and a large one: its body, and what it holds
 /// decompressed.

@@ -92,12 +92,12 @@ impl TestPages {
             labels: Some(labels.into()),
         };
         let sender = sender("telemeter/9.8.7");
-        self.gateway().fleet.accepted(ReportRoute::Upload, cluster, &sender, Some((&seen, series)), ms);
+        self.gateway().fleet.record_accepted(ReportRoute::Upload, cluster, &sender, Some((&seen, series)), ms);
     }
 
     /// The same, of a cluster that is known for long and reports every 270 s, the last time so many seconds ago.
     fn reports(&self, cluster: &str, series: usize, labels: [&str; 2], seconds_ago: i64) {
-        self.gateway().fleet.accepted(
+        self.gateway().fleet.record_accepted(
             ReportRoute::Authorize,
             cluster,
             &sender("telemeter/9.8.7"),
@@ -110,7 +110,7 @@ impl TestPages {
     }
 
     fn refuse(&self, refused: &RequestError, route: ReportRoute, ms: i64) {
-        self.gateway().fleet.refused(route, &sender("curl/8"), refused, ms);
+        self.gateway().fleet.record_refused(route, &sender("curl/8"), refused, ms);
     }
 
     /// Puts a series through the whitelist as a request does, and counts what it drops.
@@ -600,7 +600,7 @@ async fn nothing_that_comes_from_outside_is_taken_for_markup() {
         NOW_MS,
     );
     site.report(HOSTILE, 10, [HOSTILE, HOSTILE], NOW_MS);
-    site.gateway().fleet.accepted(ReportRoute::Authorize, HOSTILE, &sender(HOSTILE), None, NOW_MS);
+    site.gateway().fleet.record_accepted(ReportRoute::Authorize, HOSTILE, &sender(HOSTILE), None, NOW_MS);
     site.refuse(&RequestError::verified(HOSTILE, identity()), ReportRoute::Upload, NOW_MS);
     site.refuse(&RequestError::claimed(HOSTILE, unknown_token()), ReportRoute::Authorize, NOW_MS);
     site.refuse(&RequestError::claimed(&format!("{HOSTILE}2"), unknown_token()), ReportRoute::Authorize, NOW_MS);

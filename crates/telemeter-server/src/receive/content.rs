@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 use crate::{
     error::Error,
-    gateway::single,
+    headers::single_value,
     protocol::{MEDIA_TYPE, MESSAGE_V1, MESSAGE_V2, Protocol},
 };
 
@@ -16,9 +16,9 @@ impl Protocol {
     /// # Errors
     /// [`Error::Unsupported`] for any other.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        let content_type = single(headers, &header::CONTENT_TYPE)?.unwrap_or(MEDIA_TYPE);
+        let content_type = single_value(headers, &header::CONTENT_TYPE)?.unwrap_or(MEDIA_TYPE);
         let protocol = Self::of_content_type(content_type)?;
-        let encoding = single(headers, &header::CONTENT_ENCODING)?.unwrap_or("snappy");
+        let encoding = single_value(headers, &header::CONTENT_ENCODING)?.unwrap_or("snappy");
         if !encoding.trim().eq_ignore_ascii_case("snappy") {
             return Err(Error::Unsupported("the Content-Encoding is not snappy"));
         }

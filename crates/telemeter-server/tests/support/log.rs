@@ -1,10 +1,10 @@
-//! What is logged on this thread, as fields.
+//! Captures what is logged on this thread, as fields.
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use parking_lot::Mutex;
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
     span,
 };
@@ -14,35 +14,41 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// One line: its fields, `message` and those of its request's span among them.
+/// The fields of one line, with `message` and those of its request's span.
 pub(crate) type LoggedLine = BTreeMap<String, String>;
 
-/// Keeps what is logged on this thread for as long as it lives.
+/// Captures what is logged on this thread until it is dropped.
 pub(crate) struct LogCapture {
     lines: Arc<Mutex<Vec<LoggedLine>>>,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
 impl LogCapture {
+    /// Lines at info and above.
     pub(crate) fn start() -> Self {
+        Self::start_at(Level::INFO)
+    }
+
+    /// Lines at this level and above.
+    pub(crate) fn start_at(level: Level) -> Self {
         let lines = Arc::<Mutex<Vec<LoggedLine>>>::default();
-        let subscriber = tracing_subscriber::registry().with(KeepLines(lines.clone()));
+        let subscriber = tracing_subscriber::registry().with(KeepLines(lines.clone(), level));
         Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
-    /// The lines since the last time that this was asked, of our own at info or above.
+    /// The lines of our own code since the last call.
     pub(crate) fn take(&self) -> Vec<LoggedLine> {
         std::mem::take(&mut self.lines.lock())
     }
 
-    /// Those of them about requests that did not succeed.
+    /// The lines about requests that did not succeed, since the last call.
     pub(crate) fn refusals(&self) -> Vec<LoggedLine> {
         let is_refusal = |line: &LoggedLine| matches!(line["message"].as_str(), "request refused" | "request failed");
         self.take().into_iter().filter(is_refusal).collect()
     }
 }
 
-struct KeepLines(Arc<Mutex<Vec<LoggedLine>>>);
+struct KeepLines(Arc<Mutex<Vec<LoggedLine>>>, Level);
 
 #[derive(Default)]
 struct LoggedFields(LoggedLine);
@@ -65,7 +71,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for KeepLines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if *event.metadata().level() > tracing::Level::INFO || !event.metadata().target().starts_with("telemeter") {
+        if *event.metadata().level() > self.1 || !event.metadata().target().starts_with("telemeter") {
             return;
         }
         let mut fields = LoggedFields::default();

@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used)]
-use std::sync::atomic::AtomicUsize;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn large_requests_of_one_cluster_take_turns_and_leave_room_for_small_ones() {
+async fn large_requests_of_one_cluster_run_one_by_one_and_leave_memory_for_small_ones() {
     let budget = MemoryBudget::new(256 << 20);
     let capacity = budget.capacity_bytes(MemoryShare::Workspaces);
     let workspaces = Arc::new(Workspaces::new(budget.clone()));
