@@ -209,13 +209,15 @@ pub struct ForwardSettings {
     pub tenant: Option<String>,
     /// Which remote write it is sent.
     pub protocol: ForwardProtocol,
+    /// Whether it is sent metadata.
+    pub metadata: bool,
 }
 
 impl ForwardSettings {
-    /// This store, without a tenant, by remote write 1.0.
+    /// This store, without a tenant, by remote write 1.0, without metadata.
     #[must_use]
     pub const fn new(url: Url) -> Self {
-        Self { url, tenant: None, protocol: ForwardProtocol::V1 }
+        Self { url, tenant: None, protocol: ForwardProtocol::V1, metadata: false }
     }
 }
 
@@ -236,6 +238,7 @@ impl fmt::Debug for ForwardSettings {
             .field("url", &bare(&self.url))
             .field("tenant", &self.tenant)
             .field("protocol", &self.protocol)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }

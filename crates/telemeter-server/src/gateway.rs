@@ -90,6 +90,8 @@ pub struct GatewayParts {
     pub min_body_rate: u64,
     /// Whether the valid series of a remote write are stored where others are refused.
     pub partial_writes: bool,
+    /// Whether metadata goes on to the store.
+    pub forward_metadata: bool,
 }
 
 impl std::ops::Deref for Gateway {

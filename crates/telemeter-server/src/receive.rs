@@ -10,7 +10,7 @@ use http::StatusCode;
 use telemeter_auth::{bearer, composite_token};
 use telemeter_fleet::ReportRoute;
 use telemeter_http::body::Buffer;
-use telemeter_rules::StepCounts;
+use telemeter_rules::{NameVerdict, StepCounts};
 use telemeter_wire::{
     DecodeLimits, Error as WireError, ReferenceError, SeriesSet,
     remote_write::{
@@ -108,11 +108,12 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
     let rules = gateway.rules.load_full();
     let steps = rules.of_receive(cluster, gateway.clock.now_ms()).counting(&gateway.fleet.dropped);
     let mut set = SeriesSet::new_in(arena);
-    let metadata = remote_write::decode(plain, &DecodeLimits::default(), &mut set)?; // 400
+    let metadata = remote_write::decode_keeping(plain, gateway.forward_metadata, &DecodeLimits::default(), &mut set)?; // 400
     if metadata.entries > 0 {
         gateway.metrics.receive_metadata.inc();
     }
     let (report, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
+    set.settle_metadata(|family| rules.whitelist().by_name(family) != NameVerdict::Never);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if protocol == Protocol::V1 && remote_write::is_unchanged(&set) && body.len() <= plain.len() {
         let series = set.len();
@@ -159,7 +160,7 @@ fn process_v2(
     limits: &DecodeLimits,
 ) -> Result<(ProcessedBody, v2::Contents), Error> {
     let protocol = gateway.forward_protocol();
-    let keep = Keep { start_timestamps: protocol == Protocol::V2 };
+    let keep = Keep { start_timestamps: protocol == Protocol::V2, metadata: gateway.forward_metadata };
     let Workspace { arena, plain, encoded, layout, encoder, request, .. } = workspace;
     let cap_bytes = gateway.limit_receive_bytes.saturating_mul(MAX_RATIO);
     snappy::decode_block(body, cap_bytes, plain)?; // 413, 400

@@ -16,7 +16,19 @@ use support::{
     gateway::shared,
 };
 use telemeter_http::{instrument::HttpMetrics, internal::Health};
-use telemeter_server::{Config, config::AuthorizationMode, gateway::Gateway, routes};
+use telemeter_server::{
+    Config,
+    config::AuthorizationMode,
+    gateway::{Gateway, Workspace},
+    routes,
+};
+use telemeter_wire::{
+    DecodeLimits, SeriesSet,
+    remote_write::{
+        self,
+        v2::{Keep, RequestBuilder, decode_keeping},
+    },
+};
 use tower::ServiceExt as _;
 
 #[global_allocator]
@@ -128,5 +140,56 @@ fn the_number_of_allocations_does_not_grow_with_the_number_of_series() {
         });
         assert!(counts.iter().all(|count| *count <= counts[0]), "{way}: {counts:?} for {SIZES:?} series");
         assert!(counts[0] < 150, "{way}: {counts:?}");
+    }
+    for way in ["1.0 in, 2.0 out", "2.0 in, 2.0 out", "2.0 in, 2.0 out, joined"] {
+        let mut room = OutRoom::default();
+        let counts = SIZES.map(|size| {
+            let series = series(size, false);
+            let series: Vec<_> = series.iter().map(String::as_str).collect();
+            let body = match way {
+                "1.0 in, 2.0 out" => body::write_request(&series),
+                _ => prost::Message::encode_to_vec(&body_v2::Request::of(&series)),
+            };
+            let runs = (0..8).map(|_| room.allocations(&body, way));
+            runs.skip(4).min().unwrap()
+        });
+        assert!(counts.iter().all(|count| *count <= counts[0]), "{way}: {counts:?} for {SIZES:?} series");
+        assert!(counts[0] < 50, "{way}: {counts:?}");
+    }
+}
+
+/// What a message goes through that goes on as 2.0, from its decompressed bytes to those that are to be compressed.
+#[derive(Default)]
+struct OutRoom {
+    workspace: Workspace,
+    joined: RequestBuilder,
+    message: Vec<u8>,
+}
+
+impl OutRoom {
+    fn allocations(&mut self, body: &[u8], way: &str) -> usize {
+        let Self { workspace: Workspace { arena, request, .. }, joined, message } = self;
+        let region = Region::new(ALLOCATOR);
+        let mut set = SeriesSet::new_in(arena);
+        if way.starts_with("1.0") {
+            remote_write::decode(body, &DecodeLimits::default(), &mut set).unwrap();
+        } else {
+            let keep = Keep { start_timestamps: true, metadata: true };
+            decode_keeping(body, keep, &DecodeLimits::default(), &mut set, None).unwrap();
+        }
+        request.clear();
+        request.add(&set);
+        message.clear();
+        request.put_message(message);
+        if way.ends_with("joined") {
+            joined.clear();
+            for _ in 0..2 {
+                joined.add_request(message, request.contents()).unwrap();
+            }
+        }
+        drop(set);
+        arena.reset();
+        let change = region.change();
+        change.allocations + change.reallocations
     }
 }

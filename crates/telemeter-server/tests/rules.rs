@@ -267,7 +267,7 @@ async fn histograms_and_exemplars_ride_along_a_change() {
     })
     .await;
     let timeseries = vec![rich("down,_id=c1"), rich("up,_id=c1,pod=p,z=1")];
-    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned() }];
+    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned(), ..body::Metadata::default() }];
     let plain = body::WriteRequest { timeseries, metadata }.encode_to_vec();
     assert_eq!(world.send(world.receive_of(CLUSTER, body::block(&plain))).await.status, 200);
     let stored = body::WriteRequest::decode(&*body::plain_block(&world.store.take()[0].body)).unwrap();

@@ -333,7 +333,7 @@ async fn bodies_that_never_succeed() {
 async fn nothing_to_send_is_fine() {
     let world = TestServer::with(|config| config.rules.whitelist = vec!["wanted".to_owned()]).await;
     let token = world.token(CLUSTER).await;
-    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned() }];
+    let metadata = vec![body::Metadata { kind: 1, family: "up".to_owned(), ..body::Metadata::default() }];
     let metadata = body::WriteRequest { metadata, timeseries: Vec::new() }.encode_to_vec();
     check(&world.upload(&token, &["up,_id=c1 1@0"]).await, 200, None, "all filtered");
     check(&world.upload(&token, &[]).await, 200, None, "empty");

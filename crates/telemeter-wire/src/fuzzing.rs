@@ -280,7 +280,14 @@ pub fn remote_write_2_0(message: &[u8]) {
 fn written_as_2_0(message: &[u8]) -> Option<Vec<u8>> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    v2::decode_keeping(message, Keep { start_timestamps: true }, &DecodeLimits::default(), &mut set, None).ok()?;
+    v2::decode_keeping(
+        message,
+        Keep { start_timestamps: true, metadata: true },
+        &DecodeLimits::default(),
+        &mut set,
+        None,
+    )
+    .ok()?;
     let (mut request, mut out) = (RequestBuilder::default(), Vec::new());
     request.clear();
     request.add(&set);

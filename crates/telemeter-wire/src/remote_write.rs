@@ -3,6 +3,7 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
 mod layout;
+mod metadata;
 mod series_writer;
 #[cfg(test)]
 mod tests;
@@ -32,18 +33,32 @@ const TIMESTAMP: u8 = key(2, Wire::Varint);
 /// What a request held beside series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestMetadata {
-    /// Entries of metadata (type, help, unit of a family). They are not kept.
+    /// Entries of metadata (type, help, unit of a family).
     pub entries: usize,
 }
 
-/// Decodes one `WriteRequest`, decompressed, into `set`. Labels stay as sent, unsorted.
+/// Decodes one `WriteRequest`, decompressed, into `set`. Labels stay as sent, unsorted. Metadata is not kept.
 ///
 /// # Errors
 /// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<RequestMetadata, Error> {
+    decode_keeping(message, false, limits, set)
+}
+
+/// As [`decode`], and keeps the metadata where it is to: what becomes of that of families without series in the message is for
+/// [`SeriesSet::settle_metadata`] to say.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_keeping<'a>(
+    message: &'a [u8],
+    keep_metadata: bool,
+    limits: &DecodeLimits,
+    set: &mut SeriesSet<'a>,
+) -> Result<RequestMetadata, Error> {
     set.set_source(message);
     let mut reader = FieldReader::new(message);
-    let mut metadata = RequestMetadata::default();
+    let mut found = RequestMetadata::default();
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
@@ -55,12 +70,18 @@ pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<
                 expect(wire, Wire::Bytes)?;
                 let entry = reader.bytes()?;
                 schema::check(entry, schema::METADATA).map_err(|error| locate_metadata(error, entry))?;
-                metadata.entries += 1;
+                found.entries += 1;
+                if keep_metadata {
+                    metadata::decode(entry, limits, set)?;
+                }
             }
             _ => reader.skip(number, wire)?,
         }
     }
-    Ok(metadata)
+    if keep_metadata && found.entries > 0 {
+        set.find_metadata();
+    }
+    Ok(found)
 }
 
 /// Says of which metric the metadata is that has text that is not UTF-8.
@@ -200,12 +221,13 @@ fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
     Ok(timestamp_ms)
 }
 
-/// Appends all series of `set` to `out` as one `WriteRequest`. Such messages may be concatenated into one.
+/// Appends all series of `set`, and what it holds of metadata, to `out` as one `WriteRequest`. Such messages may be concatenated into one.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     let mut writer = Writer::new(set, out);
     for (index, series) in set.iter().enumerate() {
         writer.put(index, series.points);
     }
+    metadata::encode(set, out);
 }
 
 /// As [`encode`], and says in `layout` where each series stands in `out`.
@@ -216,6 +238,7 @@ pub fn encode_placed(set: &SeriesSet<'_>, out: &mut Vec<u8>, layout: &mut Layout
         let labels = writer.put(index, series.points);
         layout.push(labels, writer.written().len(), series.kind);
     }
+    metadata::encode(set, out);
 }
 
 /// Whether [`encode`] would write the very message that was decoded into `set`.

@@ -6,6 +6,7 @@
 
 mod arena;
 mod change;
+mod metadata;
 mod set;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     remote_write::{FloatSamples, sample_points},
 };
 
-pub use self::{arena::Arena, change::SeriesMut, set::SeriesSet};
+pub use self::{arena::Arena, change::SeriesMut, metadata::FamilyMetadata, set::SeriesSet};
 
 /// The label that holds a series' metric name.
 pub const NAME_LABEL: &str = "__name__";

@@ -63,6 +63,11 @@ fn main() {
     let of_1_0 = ["receive: whole, one family filtered".to_owned()];
     parts.push(receive_v2("receive: 2.0 in, 1.0 out", of_1_0.to_vec(), &one, &rules));
     parts.push(receive_v2("receive: 2.0 in, 1.0 out, one family filtered", of_1_0.to_vec(), &one, &less));
+    for (suffix, rules) in [("", &rules), (", one family filtered", &less)] {
+        let (name, beside) = (|version: &str| format!("receive: {version} in, 2.0 out{suffix}"), of_1_0.to_vec());
+        parts.push(receive_to_v2(&name("2.0"), beside.clone(), &one.receive_v2, rules, true));
+        parts.push(receive_to_v2(&name("1.0"), beside, &one.receive, rules, false));
+    }
     parts.push(kept::upload("upload: whole, recent store", "upload: whole", &one, &rules));
     for (what, rules) in [("", &rules), (", one family filtered", &less)] {
         let [without, with] = ["", ", recent store"].map(|store| format!("receive: pushes{what}{store}"));
@@ -252,6 +257,34 @@ fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rul
         steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
         encoded.clear();
         remote_write::encode(&set, encoded);
+        out.clear();
+        encoder.block(encoded, &mut out);
+        black_box(&out);
+        drop(set);
+        arena.reset();
+    };
+    MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
+}
+
+/// All of a remote write of either version, as the server does it: 2.0 goes on, and is compressed when it is sent.
+fn receive_to_v2<'p>(name: &str, beside: Vec<String>, body: &'p [u8], rules: &str, is_v2: bool) -> MeasuredPart<'p> {
+    let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
+    let work = move || {
+        let Workspace { arena, plain, encoded, encoder, request, .. } = &mut room;
+        let steps = rules.of_receive(CLUSTER, NOW);
+        snappy::decode_block(black_box(body), CAP, plain).expect("a block");
+        let mut set = SeriesSet::new_in(arena);
+        if is_v2 {
+            let keep = remote_write::v2::Keep { start_timestamps: true, metadata: false };
+            remote_write::v2::decode_keeping(plain, keep, &DecodeLimits::default(), &mut set, None).expect("a request");
+        } else {
+            remote_write::decode(plain, &DecodeLimits::default(), &mut set).expect("a message");
+        }
+        steps.receive(&mut set, &mut StepCounts::default()).expect("good series");
+        request.clear();
+        request.add(&set);
+        encoded.clear();
+        request.put_message(encoded);
         out.clear();
         encoder.block(encoded, &mut out);
         black_box(&out);

@@ -9,7 +9,7 @@ use telemeter_wire::{
     Arena, DecodeLimits, Error as WireError, SeriesSet,
     remote_write::{
         self,
-        v2::{self, Contents, RequestBuilder},
+        v2::{self, Contents, Keep, RequestBuilder},
     },
     snappy,
 };
@@ -105,7 +105,7 @@ impl Joiner {
                     let JoinRoom { request, plain, arena, .. } = room;
                     snappy::decode_block(block, usize::MAX, plain)?;
                     let mut set = SeriesSet::new_in(arena);
-                    remote_write::decode(plain, &DecodeLimits::NONE, &mut set)?;
+                    remote_write::decode_keeping(plain, true, &DecodeLimits::NONE, &mut set)?;
                     request.add(&set);
                     drop(set);
                     arena.reset();
@@ -122,7 +122,8 @@ impl Joiner {
     fn in_v1(&self, request: &[u8], room: &mut JoinRoom) -> Result<Vec<u8>, WireError> {
         let JoinRoom { encoded, arena, encoder, .. } = room;
         let mut set = SeriesSet::new_in(arena);
-        let contents = v2::decode(request, &DecodeLimits::NONE, &mut set)?;
+        let keep = Keep { start_timestamps: false, metadata: true };
+        let contents = v2::decode_keeping(request, keep, &DecodeLimits::NONE, &mut set, None)?;
         self.start_timestamps_dropped.inc_by(contents.start_timestamps);
         encoded.clear();
         remote_write::encode(&set, encoded);

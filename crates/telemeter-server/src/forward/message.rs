@@ -8,6 +8,9 @@ use telemeter_wire::{
 
 use crate::protocol::Protocol;
 
+/// How many bytes a request without series has: its key and length.
+const EMPTY_SYMBOL_BYTES: usize = 2;
+
 /// Series as they are sent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum WriteMessage {
@@ -44,6 +47,16 @@ impl WriteMessage {
                 request.put_message(&mut bytes);
                 Self::V2 { request: bytes.into(), contents: Contents::default() }
             }
+        }
+    }
+
+    /// Whether it holds neither series nor metadata.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::V1 { plain_bytes, .. } => *plain_bytes == 0,
+            // Without series nothing refers to symbols, and only the empty one is there.
+            Self::V2 { request, .. } => request.len() <= EMPTY_SYMBOL_BYTES,
         }
     }
 

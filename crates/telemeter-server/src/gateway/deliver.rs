@@ -54,7 +54,7 @@ impl Gateway {
         slot: Option<SlotRecord>,
         write: &Write,
     ) -> Result<StatusCode, Error> {
-        if write.series == 0 {
+        if write.message.is_empty() {
             return Ok(StatusCode::OK);
         }
         let mut status = StatusCode::OK;

@@ -118,6 +118,7 @@ pub(crate) fn gateway(
         concurrency: Concurrency::new(config.limits.concurrent_per_cluster),
         min_body_rate: config.limits.min_body_rate,
         partial_writes: config.partial_writes,
+        forward_metadata: config.forward.as_ref().is_some_and(|forward| forward.metadata),
     });
     Ok((gateway, outbounds.made))
 }

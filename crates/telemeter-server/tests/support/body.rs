@@ -90,6 +90,10 @@ pub(crate) struct Metadata {
     pub(crate) kind: i32,
     #[prost(string, tag = "2")]
     pub(crate) family: String,
+    #[prost(string, tag = "4")]
+    pub(crate) help: String,
+    #[prost(string, tag = "5")]
+    pub(crate) unit: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -45,6 +45,7 @@ pub(crate) fn shared(config: &Config, registry: &mut Registry) -> (GatewayParts,
         concurrency: Concurrency::new(100),
         min_body_rate: 512,
         partial_writes: false,
+        forward_metadata: false,
     };
     (shared, token)
 }

@@ -34,7 +34,7 @@ pub struct Contents {
     pub histograms: u64,
     /// Exemplars.
     pub exemplars: u64,
-    /// Series with metadata (type, help, unit). It is not kept.
+    /// Series with metadata (type, help, unit). Whether it is kept says [`Keep`].
     pub metadata: u64,
     /// Start timestamps, of samples, histograms and whole series. Whether they are kept says [`Keep`]: 1.0 has none.
     pub start_timestamps: u64,
@@ -46,6 +46,8 @@ pub struct Keep {
     /// Start timestamps: in samples and histograms, as the newest revision has them; that of a whole series goes into each that
     /// has none of its own.
     pub start_timestamps: bool,
+    /// Metadata of series.
+    pub metadata: bool,
 }
 
 /// Decodes one `Request`, decompressed, into `set`. Labels stay as sent, unsorted. A series without samples, histograms and

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bumpalo::Bump;
 
-use super::{Label, set::SeriesEntry};
+use super::{Label, metadata::MetadataEntry, set::SeriesEntry};
 use crate::exposition::text::TextFamilies;
 
 /// What one request leaves behind for the next: room for text and for the vectors of a [`SeriesSet`](super::SeriesSet).
@@ -20,6 +20,7 @@ pub struct Arena {
 pub(super) struct SpareVectors {
     pub(super) labels: Vec<Label<'static>>,
     pub(super) series: Vec<SeriesEntry<'static>>,
+    pub(super) metadata: Vec<MetadataEntry<'static>>,
 }
 
 impl Arena {
@@ -67,6 +68,7 @@ impl Arena {
             + self.symbols.borrow().capacity() * size_of::<&str>()
             + spare.labels.capacity() * size_of::<Label<'_>>()
             + spare.series.capacity() * size_of::<SeriesEntry<'_>>()
+            + spare.metadata.capacity() * size_of::<MetadataEntry<'_>>()
     }
 }
 

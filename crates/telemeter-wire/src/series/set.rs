@@ -3,6 +3,7 @@
 use super::{
     Label, MetricType, Points, Series, SeriesMut,
     arena::{Arena, SpareVectors, recycle},
+    metadata::MetadataEntry,
 };
 use crate::error::{DecodeLimits, Error};
 
@@ -13,6 +14,8 @@ pub(super) struct SeriesEntry<'a> {
     pub(super) kind: MetricType,
     /// Whether each label either stands in the source, as the field that encoders would write, or not there at all.
     pub(super) as_sent: bool,
+    /// The number of its metadata, from 1; 0: there is none.
+    pub(super) metadata: u32,
     pub(super) points: Points<'a>,
 }
 
@@ -23,7 +26,8 @@ pub struct SeriesSet<'a> {
     text_bytes: usize,
     has_start_timestamps: bool,
     labels: Vec<Label<'a>>,
-    series: Vec<SeriesEntry<'a>>,
+    pub(super) series: Vec<SeriesEntry<'a>>,
+    pub(super) metadata: Vec<MetadataEntry<'a>>,
 }
 
 impl<'a> SeriesSet<'a> {
@@ -31,8 +35,8 @@ impl<'a> SeriesSet<'a> {
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
         let spare = std::mem::take(&mut *arena.spare.borrow_mut());
-        let (labels, series) = (recycle(spare.labels), recycle(spare.series));
-        Self { arena, source: &[], text_bytes: 0, has_start_timestamps: false, labels, series }
+        let (labels, series, metadata) = (recycle(spare.labels), recycle(spare.series), recycle(spare.metadata));
+        Self { arena, source: &[], text_bytes: 0, has_start_timestamps: false, labels, series, metadata }
     }
 
     /// The protobuf message that was decoded last: labels of it that did not change are copied from there when they are
@@ -107,7 +111,7 @@ impl<'a> SeriesSet<'a> {
     pub(crate) fn finish_decoded(&mut self, mark: usize, kind: MetricType, points: Points<'a>, as_sent: bool) {
         let start = u32::try_from(mark).unwrap_or(u32::MAX);
         let len = u32::try_from(self.labels.len() - mark).unwrap_or(u32::MAX);
-        self.series.push(SeriesEntry { start, len, kind, as_sent, points });
+        self.series.push(SeriesEntry { start, len, kind, as_sent, metadata: 0, points });
     }
 
     /// Whether the labels of the series at `index` are as [`finish_decoded`](Self::finish_decoded) was told.
@@ -192,7 +196,8 @@ impl Drop for SeriesSet<'_> {
     fn drop(&mut self) {
         let labels = recycle(std::mem::take(&mut self.labels));
         let series = recycle(std::mem::take(&mut self.series));
-        *self.arena.spare.borrow_mut() = SpareVectors { labels, series };
+        let metadata = recycle(std::mem::take(&mut self.metadata));
+        *self.arena.spare.borrow_mut() = SpareVectors { labels, series, metadata };
     }
 }
 

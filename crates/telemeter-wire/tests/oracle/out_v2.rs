@@ -28,6 +28,8 @@ struct Seen {
     histograms: Vec<Vec<u8>>,
     times: Vec<i64>,
     exemplars: Vec<Vec<u8>>,
+    /// Type, help, unit.
+    metadata: (i32, String, String),
 }
 
 fn sample(sample: &Sample) -> (u64, i64, i64) {
@@ -53,6 +55,8 @@ fn of_request(request: &Request) -> Option<Vec<Seen>> {
             Some(RemoteExemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp })
         });
         let exemplars = exemplars.collect::<Option<Vec<_>>>()?;
+        let text = |reference: u32| request.symbols.get(reference as usize).cloned();
+        let metadata = series.metadata.unwrap_or_default();
         Some(Seen {
             labels: labels(&series.labels_refs)?,
             samples: series
@@ -63,6 +67,7 @@ fn of_request(request: &Request) -> Option<Vec<Seen>> {
             histograms: series.histograms.iter().map(histogram).collect(),
             times: series.histograms.iter().map(|histogram| histogram.of_1_0.timestamp).collect(),
             exemplars: exemplars.iter().map(Message::encode_to_vec).collect(),
+            metadata: (metadata.r#type, text(metadata.help_ref)?, text(metadata.unit_ref)?),
         })
     });
     series.collect()
@@ -75,6 +80,7 @@ fn of_write_request(request: &WriteRequest) -> Vec<Seen> {
         histograms: series.histograms.iter().map(Message::encode_to_vec).collect(),
         times: series.histograms.iter().map(|histogram| histogram.timestamp).collect(),
         exemplars: series.exemplars.iter().map(Message::encode_to_vec).collect(),
+        ..Seen::default()
     });
     series.collect()
 }
@@ -109,12 +115,14 @@ fn expected(mut series: Vec<Seen>) -> (Vec<Seen>, u64) {
         let mut exemplars = Some(one.exemplars);
         if !one.samples.is_empty() {
             let exemplars = exemplars.take().unwrap_or_default();
-            sent.push(Seen { labels: one.labels.clone(), samples: one.samples, exemplars, ..Seen::default() });
+            let (labels, metadata) = (one.labels.clone(), one.metadata.clone());
+            sent.push(Seen { labels, samples: one.samples, exemplars, metadata, ..Seen::default() });
         }
         let histograms: Vec<Vec<u8>> = histograms;
         if !histograms.is_empty() {
             let exemplars = exemplars.take().unwrap_or_default();
-            sent.push(Seen { labels: one.labels, histograms, times, exemplars, ..Seen::default() });
+            let (labels, metadata) = (one.labels, one.metadata);
+            sent.push(Seen { labels, histograms, times, exemplars, metadata, ..Seen::default() });
         }
     }
     (sent, left_out)
@@ -128,7 +136,10 @@ fn read(message: &[u8], context: &str) -> Vec<Seen> {
     assert_eq!(symbols.len(), request.symbols.len(), "{context}: a symbol is a duplicate");
     let exemplars = request.timeseries.iter().flat_map(|series| &series.exemplars);
     let references = request.timeseries.iter().flat_map(|series| &series.labels_refs);
-    let used: HashSet<_> = references.chain(exemplars.flat_map(|exemplar| &exemplar.labels_refs)).copied().collect();
+    let mut used: HashSet<_> =
+        references.chain(exemplars.flat_map(|exemplar| &exemplar.labels_refs)).copied().collect();
+    let metadata = request.timeseries.iter().filter_map(|series| series.metadata);
+    used.extend(metadata.flat_map(|metadata| [metadata.help_ref, metadata.unit_ref]));
     for reference in 1..request.symbols.len() {
         assert!(
             used.contains(&u32::try_from(reference).expect("few symbols")),
@@ -185,7 +196,7 @@ fn what_goes_out_as_2_0_is_what_came_in() {
 
         let message = of_2_0.encode_to_vec();
         let mut set = SeriesSet::new_in(&arena);
-        let keep = Keep { start_timestamps: true };
+        let keep = Keep { start_timestamps: true, metadata: true };
         if decode_keeping(&message, keep, &DecodeLimits::default(), &mut set, None).is_ok() {
             builder.clear();
             builder.add(&set);

@@ -143,6 +143,10 @@ pub struct ServerFlags {
     #[arg(long, value_enum, value_name = "VERSION", default_value = "1.0", requires = "forward_url")]
     forward_protocol: Version,
 
+    /// Send the store the metadata of remote write (type, help and unit), too. Without: it is left out.
+    #[arg(long, requires = "forward_url")]
+    forward_metadata: bool,
+
     /// PEM file with authorities that --forward-url is checked against, beside the system's.
     #[arg(long, value_name = "FILE", requires = "forward_url")]
     forward_ca_file: Option<OsString>,
@@ -360,7 +364,12 @@ impl ServerFlags {
             oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
             memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
-            forward: forward.map(|url| ForwardSettings { url, tenant, protocol: self.forward_protocol.into() }),
+            forward: forward.map(|url| ForwardSettings {
+                url,
+                tenant,
+                protocol: self.forward_protocol.into(),
+                metadata: self.forward_metadata,
+            }),
             ca_files: CaFiles {
                 authorize: value::path(self.authorize_ca_file),
                 forward: value::path(self.forward_ca_file),

@@ -193,6 +193,7 @@ fn each_flag_of_the_server_lands() {
         ("forward-protocol", &["--forward-protocol=2.0"], |c| {
             c.forward.as_ref().unwrap().protocol == ForwardProtocol::V2
         }),
+        ("forward-metadata", &["--forward-metadata"], |c| c.forward.as_ref().unwrap().metadata),
         ("forward-protocol", &["--forward-protocol=auto"], |c| {
             c.forward.as_ref().unwrap().protocol == ForwardProtocol::Auto
         }),

@@ -3,12 +3,12 @@
 use super::{
     Contents,
     payload::references,
-    writer::{EXEMPLAR, LABELS, RequestBuilder},
+    writer::{EXEMPLAR, LABELS, METADATA, RequestBuilder},
 };
 use crate::{
     error::Error,
     labels::fields,
-    protobuf::{FieldReader, Wire, expect, put_bytes, put_varint, utf8},
+    protobuf::{FieldReader, Wire, expect, key, put_bytes, put_varint, utf8},
 };
 
 impl RequestBuilder {
@@ -19,6 +19,7 @@ impl RequestBuilder {
     /// [`Error::Protobuf`] or [`Error::NotUtf8`] for another message.
     pub fn add_request(&mut self, message: &[u8], contents: &Contents) -> Result<(), Error> {
         self.contents.add(contents);
+        self.metadata.clear();
         let mut map = std::mem::take(&mut self.map);
         let added = self.add_with(message, &mut map);
         self.map = map;
@@ -65,6 +66,10 @@ impl RequestBuilder {
                     expect(wire, Wire::Bytes)?;
                     self.add_exemplar(reader.bytes()?, map)?;
                 }
+                5 => {
+                    expect(wire, Wire::Bytes)?;
+                    self.add_metadata(reader.bytes()?, map)?;
+                }
                 _ => {
                     reader.skip(number, wire)?;
                     self.body.extend_from_slice(&message[at..message.len() - reader.remaining()]);
@@ -72,6 +77,20 @@ impl RequestBuilder {
             }
         }
         self.put_series_of_body();
+        Ok(())
+    }
+
+    fn add_metadata(&mut self, message: &[u8], map: &[u32]) -> Result<(), Error> {
+        let Self { body, field, .. } = self;
+        field.clear();
+        let mut reader = FieldReader::new(message);
+        while let Some((number @ 1..16, wire)) = reader.field()? {
+            expect(wire, Wire::Varint)?;
+            let value = reader.varint()?;
+            field.push(key(number as u8, Wire::Varint));
+            put_varint(field, if number == 1 { value } else { mapped(value as u32, map)? });
+        }
+        put_bytes(body, METADATA, field);
         Ok(())
     }
 
@@ -96,12 +115,17 @@ impl RequestBuilder {
     }
 }
 
+/// What a reference is here.
+#[inline]
+fn mapped(reference: u32, map: &[u32]) -> Result<u64, Error> {
+    map.get(reference as usize).map(|mapped| u64::from(*mapped)).ok_or(CHANGED)
+}
+
 /// Appends the references of one field, each as the map has it.
 #[inline]
 fn put_references(reader: &mut FieldReader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
     references(reader, wire, |reference| {
-        let mapped = map.get(reference as usize).ok_or(CHANGED)?;
-        put_varint(out, u64::from(*mapped));
+        put_varint(out, mapped(reference, map)?);
         Ok(())
     })
 }

@@ -112,7 +112,7 @@ fn start_timestamps_are_kept_where_they_are_to_be() {
     let check = |series: &[Vec<u8>], expected: &[Vec<u8>]| {
         let message = request(&SYMBOLS, &[[&[field(1, &REFERENCES)], series].concat().concat()]);
         let mut set = SeriesSet::new_in(&arena);
-        let keep = Keep { start_timestamps: true };
+        let keep = Keep { start_timestamps: true, metadata: false };
         decode_keeping(&message, keep, &DecodeLimits::default(), &mut set, None).expect("a request");
         let mut builder = RequestBuilder::default();
         builder.clear();

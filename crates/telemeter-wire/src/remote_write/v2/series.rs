@@ -5,7 +5,7 @@ use crate::{
     error::{DecodeLimits, Error, ReferenceError},
     protobuf::{FieldReader, Wire, expect},
     schema,
-    series::{Encoded, Label, MetricType, Points, SeriesSet},
+    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
 
 /// What is known while the series of one request are decoded.
@@ -17,6 +17,8 @@ pub(super) struct Decoder<'s, 'a> {
     pub index: usize,
     /// What was found so far.
     pub contents: Contents,
+    /// The metadata that was kept last, and its number.
+    kept_metadata: Option<([u32; 3], u32)>,
     /// Where a series is written anew, and one field of it: used again by the next.
     pub(super) anew: Vec<u8>,
     pub(super) field: Vec<u8>,
@@ -31,15 +33,24 @@ struct SeriesContents {
     newest_ms: Option<i64>,
     /// The start timestamp of the whole series; 0: none.
     created_ms: i64,
-    /// The references of its metadata to a help and a unit.
-    metadata: Option<[u32; 2]>,
+    /// The references of its metadata to a help and a unit, and its type.
+    metadata: Option<[u32; 3]>,
     /// Whether all that it holds beside labels is samples, one behind the other, as 1.0 would have them.
     plain: bool,
 }
 
 impl<'s, 'a> Decoder<'s, 'a> {
     pub(super) fn new(symbols: &'s [&'a str], keep: Keep, limits: &'s DecodeLimits) -> Self {
-        Self { symbols, keep, limits, index: 0, contents: Contents::default(), anew: Vec::new(), field: Vec::new() }
+        Self {
+            symbols,
+            keep,
+            limits,
+            index: 0,
+            contents: Contents::default(),
+            kept_metadata: None,
+            anew: Vec::new(),
+            field: Vec::new(),
+        }
     }
 
     /// Decodes one series to the end of `set`.
@@ -85,8 +96,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
             let count = 2 * (set.mark() - mark) + 1;
             return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
         }
-        for reference in found.metadata.into_iter().flatten() {
-            self.symbol(reference)?;
+        if let Some([help, unit, _]) = found.metadata {
+            self.symbol(help)?;
+            self.symbol(unit)?;
         }
         self.contents.metadata += u64::from(found.metadata.is_some());
         self.contents.samples += u64::from(found.samples);
@@ -102,6 +114,24 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let samples = found.samples + found.histograms;
         let points = Points::Encoded(Encoded { payload, whole: None, samples, newest_ms: found.newest_ms });
         set.finish(mark, MetricType::Untyped, points);
+        match found.metadata {
+            Some(metadata) if self.keep.metadata && metadata != [0; 3] => self.keep_metadata(metadata, set),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the metadata of the series that was finished last. Mostly it is that of the one before it.
+    fn keep_metadata(&mut self, metadata: [u32; 3], set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        let number = match self.kept_metadata {
+            Some((kept, number)) if kept == metadata => number,
+            _ => {
+                let [help, unit, kind] = metadata;
+                let (help, unit) = (self.symbol(help)?, self.symbol(unit)?);
+                set.add_metadata(FamilyMetadata { family: "", kind, help, unit }, self.limits)?
+            }
+        };
+        self.kept_metadata = Some((metadata, number));
+        set.refer_last(number);
         Ok(())
     }
 
@@ -247,12 +277,12 @@ impl<'s, 'a> Decoder<'s, 'a> {
     }
 }
 
-/// Reads the references of metadata. As protobuf has it, the last of a field counts, in this message or in a later one.
-fn metadata(message: &[u8], [help, unit]: &mut [u32; 2]) -> Result<(), Error> {
-    let (mut reader, mut kind) = (FieldReader::new(message), 0);
+/// Reads the references and the type of metadata. As protobuf has it, the last of a field counts, in this message or in a later one.
+fn metadata(message: &[u8], [help, unit, kind]: &mut [u32; 3]) -> Result<(), Error> {
+    let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         let into = match number {
-            1 => &mut kind,
+            1 => &mut *kind,
             3 => &mut *help,
             4 => &mut *unit,
             _ => {

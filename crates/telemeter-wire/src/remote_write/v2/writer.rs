@@ -9,7 +9,7 @@ use super::{Contents, exemplars::Orphans, symbols::SymbolTable};
 use crate::{
     protobuf::{FieldReader, Wire, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},
-    series::{Encoded, Label, MetricType, Points, SeriesSet},
+    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
 
 /// A series, as a field of the request; and what it has as fields.
@@ -18,6 +18,10 @@ pub(super) const LABELS: u8 = key(1, Wire::Bytes);
 pub(super) const SAMPLE: u8 = key(2, Wire::Bytes);
 pub(super) const HISTOGRAM: u8 = key(3, Wire::Bytes);
 pub(super) const EXEMPLAR: u8 = key(4, Wire::Bytes);
+pub(super) const METADATA: u8 = key(5, Wire::Bytes);
+const KIND: u8 = key(1, Wire::Varint);
+const HELP: u8 = key(3, Wire::Varint);
+const UNIT: u8 = key(4, Wire::Varint);
 
 /// A request that is being written. Its room is used again for the next one.
 #[derive(Debug, Default)]
@@ -35,6 +39,8 @@ pub struct RequestBuilder {
     pub(super) body: Vec<u8>,
     pub(super) field: Vec<u8>,
     pub(super) packed_exemplar: Vec<u8>,
+    /// Metadata of the series that is being written, as a field; mostly empty.
+    pub(super) metadata: Vec<u8>,
     /// What the symbols of a request that is added are here.
     pub(super) map: Vec<u32>,
 }
@@ -125,21 +131,40 @@ impl RequestBuilder {
             + self.body.capacity()
             + self.field.capacity()
             + self.packed_exemplar.capacity()
+            + self.metadata.capacity()
             + self.map.capacity() * size_of::<u32>()
     }
 
-    /// Appends a series of the references in `packed` and of these other fields. Returns where its references stand.
+    /// Appends a series of the references in `packed`, of these other fields, and of its metadata. Returns where its references
+    /// stand.
     #[inline]
     pub(super) fn put_series(&mut self, body: &[u8]) -> Range<usize> {
-        let Self { series: out, packed, .. } = self;
-        let len = 1 + varint_len(packed.len() as u64) + packed.len() + body.len();
+        let Self { series: out, packed, metadata, .. } = self;
+        let len = 1 + varint_len(packed.len() as u64) + packed.len() + body.len() + metadata.len();
         out.push(SERIES);
         put_varint(out, len as u64);
         put_bytes(out, LABELS, packed);
         let end = out.len();
         out.extend_from_slice(body);
+        out.extend_from_slice(metadata);
         self.len += 1;
         end - self.packed.len()..end
+    }
+
+    /// Encodes the metadata of the series that is being written.
+    #[inline]
+    fn set_metadata(&mut self, metadata: Option<&FamilyMetadata<'_>>) {
+        self.metadata.clear();
+        let Some(FamilyMetadata { kind, help, unit, .. }) = metadata else { return };
+        let Self { symbols, field, metadata: out, .. } = self;
+        field.clear();
+        for (key, value) in [(KIND, *kind), (HELP, symbols.reference(help)), (UNIT, symbols.reference(unit))] {
+            if value != 0 {
+                field.push(key);
+                put_varint(field, u64::from(value));
+            }
+        }
+        put_bytes(out, METADATA, field);
     }
 
     /// As [`put_series`](Self::put_series), of the fields in `body`.
@@ -208,6 +233,7 @@ impl RequestWriter<'_, '_> {
     /// Encodes the references to the labels of a series into `packed`. Most labels of a series are those of the one before it.
     #[inline]
     fn refer(&mut self, index: usize) {
+        self.request.set_metadata(self.set.metadata_of(index));
         let RequestBuilder { symbols, references, packed, .. } = &mut *self.request;
         let before: &[Label<'_>] = self.previous.map_or(&[], |previous| self.set.at(previous).labels);
         let labels = self.set.at(index).labels;

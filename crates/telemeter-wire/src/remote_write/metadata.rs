@@ -1,0 +1,69 @@
+//! `MetricMetadata` of a `WriteRequest`: one entry for each family.
+
+use hashbrown::HashSet;
+
+use crate::{
+    error::{DecodeLimits, Error},
+    protobuf::{FieldReader, Wire, key, put_bytes, put_message, put_varint, utf8},
+    series::{FamilyMetadata, SeriesSet},
+};
+
+/// An entry, as a field of the message, and its fields.
+const ENTRY: u8 = key(3, Wire::Bytes);
+const KIND: u8 = key(1, Wire::Varint);
+const FAMILY: u8 = key(2, Wire::Bytes);
+const HELP: u8 = key(4, Wire::Bytes);
+const UNIT: u8 = key(5, Wire::Bytes);
+
+/// Keeps an entry that was checked.
+pub(super) fn decode<'a>(entry: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
+    let (mut metadata, mut reader) = (FamilyMetadata::default(), FieldReader::new(entry));
+    while let Some((number, wire)) = reader.field()? {
+        match number {
+            1 => metadata.kind = reader.varint()? as u32,
+            2 => metadata.family = utf8(reader.bytes()?)?,
+            4 => metadata.help = utf8(reader.bytes()?)?,
+            5 => metadata.unit = utf8(reader.bytes()?)?,
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    if metadata.family.is_empty() {
+        return Ok(());
+    }
+    set.add_metadata(metadata, limits).map(drop)
+}
+
+/// Appends the metadata of a set: each family once, those of series first.
+pub(super) fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
+    if !set.has_metadata() {
+        return;
+    }
+    let mut told = HashSet::new();
+    for (index, series) in set.iter().enumerate() {
+        let Some(metadata) = set.metadata_of(index) else { continue };
+        let family = metadata.family_of(series.name());
+        if told.insert(family) {
+            put(family, metadata, out);
+        }
+    }
+    for metadata in set.metadata_without_series() {
+        if told.insert(metadata.family) {
+            put(metadata.family, metadata, out);
+        }
+    }
+}
+
+fn put(family: &str, metadata: &FamilyMetadata<'_>, out: &mut Vec<u8>) {
+    out.push(ENTRY);
+    put_message(out, |out| {
+        if metadata.kind != 0 {
+            out.push(KIND);
+            put_varint(out, u64::from(metadata.kind));
+        }
+        for (key, text) in [(FAMILY, family), (HELP, metadata.help), (UNIT, metadata.unit)] {
+            if !text.is_empty() {
+                put_bytes(out, key, text.as_bytes());
+            }
+        }
+    });
+}
