@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use telemeter_http::{
     check::{self, CheckStage, CheckStep, CheckSteps},
+    client::bare_url,
     client::{Outbound, OutboundConfig},
 };
 
 use crate::{
-    config::{Config, bare},
+    config::Config,
     worker::{server_settings, source_settings},
 };
 

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use telemeter_auth::Secret;
-use telemeter_http::metrics::DroppedLogLines;
+use telemeter_http::{client::bare_url, metrics::DroppedLogLines, tls::CertificateFiles};
 use url::Url;
 
 /// How often a client reports unless told otherwise.
@@ -86,7 +86,7 @@ pub struct SourceSettings {
     /// The bearer token.
     pub token: Option<Credential>,
     /// Our certificate and key.
-    pub identity: Option<ClientTlsFiles>,
+    pub identity: Option<CertificateFiles>,
 }
 
 impl SourceSettings {
@@ -99,7 +99,7 @@ impl SourceSettings {
 impl fmt::Debug for SourceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
-            .field("url", &bare(&self.url))
+            .field("url", &bare_url(&self.url))
             .field("ca_file", &self.ca_file)
             .field("token", &self.token)
             .field("identity", &self.identity)
@@ -123,8 +123,8 @@ pub struct TargetSettings {
 impl fmt::Debug for TargetSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("authorize", &bare(&self.authorize))
-            .field("upload", &bare(&self.upload))
+            .field("authorize", &bare_url(&self.authorize))
+            .field("upload", &bare_url(&self.upload))
             .field("ca_file", &self.ca_file)
             .field("token", &self.token)
             .finish()
@@ -140,15 +140,6 @@ pub enum Credential {
     File(PathBuf),
 }
 
-/// A certificate chain and its private key, both PEM files, read again at a reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientTlsFiles {
-    /// The chain, leaf first.
-    pub cert_file: PathBuf,
-    /// The leaf's private key.
-    pub key_file: PathBuf,
-}
-
 /// Which labels' values are hashed, and with what.
 #[derive(Clone, Debug)]
 pub struct AnonymizeSettings {
@@ -156,11 +147,6 @@ pub struct AnonymizeSettings {
     pub labels: Vec<String>,
     /// What keeps the values from being guessed. A salt file that turns out empty is an error.
     pub salt: Credential,
-}
-
-/// The URL without user, password, query and fragment, fit for a debug print.
-pub(crate) fn bare(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 #[cfg(test)]

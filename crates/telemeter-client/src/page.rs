@@ -12,6 +12,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use telemeter_http::{
+    client::bare_url,
     duration::HumanDuration,
     internal::{Internal, paths_json},
     page,
@@ -19,7 +20,7 @@ use telemeter_http::{
 use telemeter_rules::transforms::anonymize::Anonymize;
 
 use crate::{
-    config::{Config, bare},
+    config::Config,
     nothing,
     pipeline::Packed,
     preview::{Warning, label_warnings, series_warning},
@@ -160,8 +161,8 @@ impl Page {
             tone,
             headline,
             id: config.id.clone(),
-            source: bare(&config.from.url),
-            target: bare(&config.to.upload),
+            source: bare_url(&config.from.url),
+            target: bare_url(&config.to.upload),
             tiles: tiles(config, seen, now_ms),
             failure,
             nothing: seen.nothing.clone(),

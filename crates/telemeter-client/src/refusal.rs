@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use telemeter_http::client::Answer;
 use url::Url;
 
-use crate::config::bare;
+use telemeter_http::client::bare_url;
 
 /// How much of an answer's first line is repeated.
 const LINE_CHARS: usize = 200;
@@ -50,7 +50,7 @@ impl ServerRefusal {
 
     /// The same, saying what was asked.
     pub(crate) fn with_asked(self, url: &Url) -> Self {
-        Self { asked: Some(bare(url)), ..self }
+        Self { asked: Some(bare_url(url)), ..self }
     }
 
     /// What stands there in place of a telemeter server, in words: the program, and the page that it shows.

@@ -15,10 +15,10 @@ use telemeter_http::{
     listen::{self, ListenLimits, Listener},
     metrics::Exposition,
     service_manager::{self, ServiceProgress},
+    signals::Signals,
 };
 use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::oneshot,
     task::{JoinHandle, JoinSet},
 };
@@ -72,28 +72,10 @@ pub enum ReloadError {
 /// # Errors
 /// [`ClientStartError`]; once it runs, nothing but a signal ends it.
 pub async fn run(config: Config) -> Result<(), ClientStartError> {
-    let of = |kind| signal(kind).map_err(ClientStartError::Signals);
-    let (mut terminate, mut interrupt) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
-    let mut hangup = of(SignalKind::hangup())?;
+    let signals = Signals::catch().map_err(ClientStartError::Signals)?;
     let client = BoundClient::bind(config, Clock::system()).await?;
     let reloader = client.reloader();
-    let shutdown = async {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    service_manager::notify(ServiceProgress::Reloading);
-                    match reloader.reload().await {
-                        Ok(()) => tracing::info!("reloaded"),
-                        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
-                    }
-                    service_manager::notify(ServiceProgress::Ready);
-                }
-            }
-        }
-        service_manager::notify(ServiceProgress::Stopping);
-    };
+    let shutdown = signals.until_stopped(async move || reloader.reload().await);
     service_manager::notify(ServiceProgress::Ready);
     client.serve(shutdown).await;
     Ok(())

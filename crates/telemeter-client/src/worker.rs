@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{ClientIdentity, Outbound, OutboundConfig, OutboundError, ProxyUse, Redirects, still_trusting},
+    client::{Outbound, OutboundConfig, OutboundError, ProxyUse, Redirects, still_trusting},
     clock::Clock,
     file::FileError,
 };
@@ -235,11 +235,7 @@ pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.from.ca_file.clone(),
         ca_flag: Some("--from-ca-file"),
-        identity: config
-            .from
-            .identity
-            .as_ref()
-            .map(|tls| ClientIdentity { cert_file: tls.cert_file.clone(), key_file: tls.key_file.clone() }),
+        identity: config.from.identity.clone(),
         timeout: config.interval.max(LEAST_DEADLINE),
         connection_wait: CONNECTION_WAIT,
         redirects: Redirects::Follow,

@@ -44,6 +44,7 @@ pub use self::{
     metrics::{OutboundHandshakes, OutboundMetrics},
     opened::OpenAnswer,
     probe::{ConnectStage, Probe, ProbeStep},
+    redact::bare_url,
     renewal::OutboundRenewal,
     renewal::still_trusting,
     request::OutboundRequest,
@@ -51,6 +52,7 @@ pub use self::{
 };
 use crate::clock::{Clock, unix_ms};
 use crate::propagate;
+use crate::tls::CertificateFiles;
 
 /// The longest wait that a `Retry-After` can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -65,7 +67,7 @@ pub struct OutboundConfig {
     /// The flag that names such a bundle: an error says that it would help.
     pub ca_flag: Option<&'static str>,
     /// Our own certificate, for servers that ask for one.
-    pub identity: Option<ClientIdentity>,
+    pub identity: Option<CertificateFiles>,
     /// Whether proxy variables apply.
     pub proxy: ProxyUse,
     /// Who looks names up.
@@ -90,15 +92,6 @@ pub struct OutboundConfig {
     pub verbose: bool,
     /// Where TLS handshakes are counted.
     pub handshakes: OutboundHandshakes,
-}
-
-/// A client certificate and its key, both PEM.
-#[derive(Clone, Debug)]
-pub struct ClientIdentity {
-    /// The certificate, followed by its chain.
-    pub cert_file: PathBuf,
-    /// Its private key: PKCS#8, PKCS#1 or SEC1.
-    pub key_file: PathBuf,
 }
 
 /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or their lower-case forms) apply.

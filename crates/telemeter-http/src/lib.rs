@@ -26,4 +26,5 @@ pub mod panics;
 pub mod pem;
 mod propagate;
 pub mod service_manager;
+pub mod signals;
 pub mod tls;

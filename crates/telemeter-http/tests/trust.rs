@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use telemeter_http::client::{
-    ClientIdentity, ConnectStage, Outbound, OutboundConfig, OutboundError, OutboundRequest, ProxyUse, Resolver,
+    ConnectStage, Outbound, OutboundConfig, OutboundError, OutboundRequest, ProxyUse, Resolver,
 };
 use telemeter_http::listen::ListenLimits;
 use telemeter_http::tls::ListenerTls;
@@ -267,11 +267,11 @@ async fn a_server_that_asks_for_a_certificate_is_said() {
     let without = outbound(|config| config.ca_file = Some(cert.clone()));
     let error = ask(&without, "localhost", port).await.expect_err("no certificate").to_string();
     assert!(error.contains(": the server asks for a client certificate ("), "{error}");
-    let other = ClientIdentity { cert_file: cert.clone(), key_file: key.clone() };
+    let other = telemeter_http::tls::CertificateFiles { cert_file: cert.clone(), key_file: key.clone() };
     let unknown = outbound(|config| (config.ca_file, config.identity) = (Some(cert.clone()), Some(other)));
     let error = ask(&unknown, "localhost", port).await.expect_err("another's certificate").to_string();
     assert!(error.contains("the server refuses our client certificate, or asks for one ("), "{error}");
-    let own = ClientIdentity { cert_file: own_cert, key_file: own_key };
+    let own = telemeter_http::tls::CertificateFiles { cert_file: own_cert, key_file: own_key };
     let known = outbound(|config| (config.ca_file, config.identity) = (Some(cert.clone()), Some(own)));
     assert_eq!(ask(&known, "localhost", port).await.unwrap(), "here");
 }
@@ -300,7 +300,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         assert_eq!(1970 + tls.expires_ms().unwrap() / (year_ms + year_ms / (4 * 365)), year);
 
         // Our own, shown to a server.
-        let identity = ClientIdentity { cert_file: cert.clone(), key_file: key.clone() };
+        let identity = telemeter_http::tls::CertificateFiles { cert_file: cert.clone(), key_file: key.clone() };
         let config = OutboundConfig { identity: Some(identity), ..OutboundConfig::new("test") };
         let (_, log) = logged(|| Outbound::new(config, None).unwrap());
         assert!(warned(&log), "{log}");

@@ -87,8 +87,9 @@ impl fmt::Display for Selector {
     }
 }
 
-/// Whether a label name needs no quotes.
-pub(crate) fn is_label_name(name: &str) -> bool {
+/// Whether a label name is of the old alphabet, `[a-zA-Z_][a-zA-Z0-9_]*`, and so needs no quotes.
+#[must_use]
+pub fn is_label_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -7,7 +7,7 @@ use url::Url;
 use telemeter_auth::Secret;
 use telemeter_http::listen::TrustedProxies;
 use telemeter_http::metrics::DroppedLogLines;
-use telemeter_http::tls::CertificateFiles;
+use telemeter_http::{client::bare_url, tls::CertificateFiles};
 use telemeter_wire::exposition::Escaping;
 
 pub use crate::fleet::labels::FleetLabel;
@@ -163,7 +163,7 @@ pub struct AuthoritySettings {
 
 impl fmt::Debug for AuthoritySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("url", &bare(&self.url)).field("stale", &self.stale).finish()
+        f.debug_struct("Authority").field("url", &bare_url(&self.url)).field("stale", &self.stale).finish()
     }
 }
 
@@ -235,7 +235,7 @@ pub enum ForwardProtocol {
 impl fmt::Debug for ForwardSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forward")
-            .field("url", &bare(&self.url))
+            .field("url", &bare_url(&self.url))
             .field("tenant", &self.tenant)
             .field("protocol", &self.protocol)
             .field("metadata", &self.metadata)
@@ -313,11 +313,6 @@ pub struct RuleSettings {
     pub elide_labels: Vec<String>,
     /// How names outside the old alphabet are written for the store; `None`: as they are.
     pub escaping: Option<Escaping>,
-}
-
-/// The URL without user, password, query and fragment, fit for a debug print.
-fn bare(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 #[cfg(test)]

@@ -23,13 +23,10 @@ use telemeter_http::{
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
     service_manager::{self, ServiceProgress},
+    signals::Signals,
     tls::{CertificateFiles, ListenerTls, Renewal},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use self::{
     background::{keep_fleet, sweep, tick, watch_provider},
@@ -71,27 +68,11 @@ impl From<String> for ServerStartError {
 /// # Errors
 /// Why it does not start.
 pub async fn serve(config: Config) -> Result<(), ServerStartError> {
-    let on = |kind| signal(kind).map_err(|error| ServerStartError(format!("cannot listen for signals: {error}")));
-    let (mut terminate, mut interrupt, mut hangup) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let signals = Signals::catch().map_err(|error| ServerStartError(format!("cannot listen for signals: {error}")))?;
     let server = RunningServer::start(config, Clock::system()).await?;
     tell(&server.files.config, &server.files.gateway);
     service_manager::notify(ServiceProgress::Ready);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                service_manager::notify(ServiceProgress::Reloading);
-                match server.reload().await {
-                    Ok(()) => tracing::info!("reloaded"),
-                    Err(error) => tracing::error!(error, "not reloaded: the old configuration stays"),
-                }
-                service_manager::notify(ServiceProgress::Ready);
-            }
-        }
-    }
-    service_manager::notify(ServiceProgress::Stopping);
+    signals.until_stopped(async || server.reload().await).await;
     tracing::info!("draining");
     server.stop().await;
     tracing::info!("stopped");

@@ -8,8 +8,7 @@ use std::{
 
 use telemeter_auth::{Secret, authority::mock};
 use telemeter_benchmark::ReportOutput;
-use telemeter_http::{file, listen};
-use tokio::signal::unix::{SignalKind, signal};
+use telemeter_http::{file, listen, signals::Signals};
 
 use crate::{
     dry_run::{self, Mode},
@@ -72,13 +71,8 @@ pub(crate) fn authority_tokens(path: &Path) -> Result<Vec<Secret>, RunFailure> {
     Ok(mock::tokens(&json).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-/// Ends with SIGTERM or SIGINT.
+/// Ends with SIGTERM, SIGINT or SIGHUP.
 fn stopped() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+    let mut signals = Signals::catch()?;
+    Ok(async move { signals.any().await })
 }

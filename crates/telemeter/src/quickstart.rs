@@ -24,17 +24,12 @@ use telemeter_client::{
     BoundClient,
     config::{AnonymizeSettings, Credential, SourceSettings, TargetSettings},
 };
-use telemeter_http::{clock::Clock, listen};
+use telemeter_http::{client::bare_url, clock::Clock, listen, signals::Signals};
 use telemeter_server::{
     RunningServer,
     config::{AuthoritySettings, AuthorizationMode, FleetLabel, ForwardSettings, RecentStoreSettings},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use url::Url;
 
 use self::{
@@ -177,7 +172,7 @@ async fn flow(
         from: config
             .from
             .as_ref()
-            .map_or_else(|| "its own metrics and the server's".to_owned(), |from| bare(&from.url)),
+            .map_or_else(|| "its own metrics and the server's".to_owned(), |from| bare_url(&from.url)),
         interval: config.interval,
         clusters: config.clusters,
         store: told(config, prometheus.as_deref()),
@@ -280,7 +275,7 @@ async fn end(stop: &mut Stop, prometheus: Option<&mut Prometheus>, clock: &Clock
 
 fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::GuideStore {
     match (&config.store, prometheus) {
-        (StoreConfig::Url(url), _) => guide::GuideStore::Given(bare(url)),
+        (StoreConfig::Url(url), _) => guide::GuideStore::Given(bare_url(url)),
         (_, Some(prometheus)) => guide::GuideStore::Prometheus {
             url: prometheus.url.to_string(),
             program: prometheus.program.display().to_string(),
@@ -288,11 +283,6 @@ fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::Gu
         },
         _ => guide::GuideStore::Memory,
     }
-}
-
-/// A URL without what may be secret in it.
-fn bare(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// Writes to stdout, piece by piece as it is said. Nobody can be told that it is gone.
@@ -341,16 +331,10 @@ impl Stop {
 
 /// A terminal that is closed ends it as well: nobody would see it, and nothing could end it.
 fn stopped() -> io::Result<Stop> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (mut hangup, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
+    let mut signals = Signals::catch_with_quit()?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-            _ = quit.recv() => {}
-        }
+        signals.any().await;
         let _ = sender.send(true);
     });
     Ok(Stop(receiver))

@@ -38,7 +38,7 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Chec
     let before_ms = clock.now_ms();
     let scraped = scraper.scrape(&[], NativeHistograms::Keep, || clock.now_ms(), None).await;
     let head = scraper.head().cloned();
-    let tried = format!("{tried} of {}", super::bare(&config.from.url));
+    let tried = format!("{tried} of {}", super::bare_url(&config.from.url));
     let step = match scraped {
         Ok(packed) => of_scrape(tried, &packed, head.as_ref().map(|head| head.content_type.as_str()), config, &clock),
         Err(error) => {

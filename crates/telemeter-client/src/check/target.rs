@@ -11,7 +11,7 @@ use telemeter_http::{
 
 use tokio::time::timeout;
 
-use super::{AUTHORIZE, CheckOptions, UPLOAD, bare};
+use super::{AUTHORIZE, CheckOptions, UPLOAD, bare_url};
 use crate::{
     Worker,
     config::Config,
@@ -44,7 +44,7 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     let authorize = config.to.authorize.clone();
     let mut grants =
         AccessTokens::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
-    let (start, tried) = (Instant::now(), format!("--to: the token at {}", bare(&config.to.authorize)));
+    let (start, tried) = (Instant::now(), format!("--to: the token at {}", bare_url(&config.to.authorize)));
     // The client itself waits for longer: the server may have to ask its authority.
     let granted = match timeout(options.timeout, grants.grant()).await {
         Ok(Ok(grant)) => Ok(grant),
@@ -66,7 +66,7 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     let found = format!("200: a token, and the labels that every series gets: {}", labels.join(", "));
     steps.add(CheckStep::passed(AUTHORIZE, tried, found).since(start));
 
-    let (start, url) = (Instant::now(), bare(&config.to.upload));
+    let (start, url) = (Instant::now(), bare_url(&config.to.upload));
     if options.send {
         steps.add(uploaded(config, clock, format!("--to: an upload to {url}")).await.since(start));
         return;

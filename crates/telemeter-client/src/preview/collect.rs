@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use telemeter_http::client::bare_url;
 use telemeter_rules::{
     Selector, StepCounts,
     transforms::{anonymize::Anonymize, requested::Requested},
@@ -17,7 +18,7 @@ use super::{
     SelectorUse, warnings,
 };
 use crate::{
-    config::{Config, bare},
+    config::Config,
     matches::Selectors,
     pipeline::{Packed, SeriesWatch},
     summary::{SummarySettings, UploadSummary},
@@ -154,7 +155,7 @@ impl<'c> PreviewCollector<'c> {
         let added = config.labels.iter().map(added("--label")).chain(granted.iter().map(added("/authorize")));
         let mut preview = Preview {
             version: 1,
-            source: bare(&config.from.url),
+            source: bare_url(&config.from.url),
             metrics,
             totals,
             selectors: uses,

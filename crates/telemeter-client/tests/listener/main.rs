@@ -281,7 +281,7 @@ async fn each_file_is_named_where_it_is_bad() {
     let file = || Credential::File(nowhere());
     type ConfigChange<'c> = &'c dyn Fn(&mut Config);
     let anonymize = || telemeter_client::config::AnonymizeSettings { labels: vec!["a".to_owned()], salt: file() };
-    let tls = || telemeter_client::config::ClientTlsFiles { cert_file: nowhere(), key_file: nowhere() };
+    let tls = || telemeter_http::tls::CertificateFiles { cert_file: nowhere(), key_file: nowhere() };
     let changes: [(ConfigChange<'_>, &str); 6] = [
         (&|config| config.from.ca_file = Some(nowhere()), "the connection to Prometheus cannot be set up: /nowhere"),
         (&|config| config.from.identity = Some(tls()), "the connection to Prometheus cannot be set up: /nowhere"),

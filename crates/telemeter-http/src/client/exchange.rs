@@ -14,7 +14,7 @@ use super::connect::{Origin, OutboundConnection};
 use super::error::seconds;
 use super::gunzip::Gunzip;
 use super::opened::OpenAnswer;
-use super::redact::target;
+use super::redact::bare_url;
 use super::replay::{self, FailedExchange};
 use super::{Outbound, OutboundError, OutboundRequest, words};
 
@@ -76,13 +76,13 @@ impl Outbound {
                 Ok(Err(error)) => match take_unsent(error, &mut request) {
                     Ok(()) if lease.is_reused && tries < MAX_TRIES => continue,
                     Ok(()) => {
-                        let text = format!("{}: the connection was closed before it was used", target(&request.url));
+                        let text = format!("{}: the connection was closed before it was used", bare_url(&request.url));
                         return Err(OutboundError::Broken(about(&text)).into());
                     }
                     Err(error) => {
                         let text = format!(
                             "no answer from {}: {}",
-                            target(&request.url),
+                            bare_url(&request.url),
                             words::of_exchange(&error, lease.origin.is_https)
                         );
                         let closed_unanswered = Some(deadline).filter(|_| lease.is_reused && replay::is_closed(&error));
@@ -90,7 +90,7 @@ impl Outbound {
                     }
                 },
                 Err(_elapsed) => {
-                    let text = format!("no answer from {} within {}", target(&request.url), seconds(limit));
+                    let text = format!("no answer from {} within {}", bare_url(&request.url), seconds(limit));
                     return Err(OutboundError::Timeout(about(&text)).into());
                 }
             };
@@ -98,7 +98,7 @@ impl Outbound {
             let gunzip = if config.gzip { Gunzip::of(&mut parts.headers) } else { None };
             let declared = body.size_hint().exact().filter(|_| gunzip.is_none());
             if declared.is_some_and(|bytes| bytes > cap_bytes as u64) {
-                return Err(OutboundError::TooLarge { cap_bytes, target: target(&request.url) }.into());
+                return Err(OutboundError::TooLarge { cap_bytes, target: bare_url(&request.url) }.into());
             }
             return Ok(OpenAnswer {
                 status: parts.status,
@@ -141,7 +141,7 @@ fn message(request: &mut OutboundRequest, origin: &Origin, is_h2: bool) -> Resul
         Uri::try_from(path).ok()
     };
     let Some(uri) = uri else {
-        return Err(OutboundError::Setup(format!("{} cannot be asked for", target(&request.url))));
+        return Err(OutboundError::Setup(format!("{} cannot be asked for", bare_url(&request.url))));
     };
     let mut message = RequestMessage::new(Full::from(request.body.clone().unwrap_or_default()));
     *message.method_mut() = request.method.clone();

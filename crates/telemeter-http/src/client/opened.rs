@@ -13,7 +13,7 @@ use super::connect::OutboundConnection;
 use super::error::seconds;
 use super::gunzip::{Gunzip, GunzipError};
 use super::pool::PoolLease;
-use super::redact::target;
+use super::redact::bare_url;
 use super::{Answer, Outbound, OutboundError, OutboundRequest, Redirects, redact, words};
 use crate::propagate;
 
@@ -116,7 +116,7 @@ impl OpenAnswer {
                     }
                 }
                 Ok(Some(Err(error))) => {
-                    let (target, bytes, cause) = (target(&self.url), self.received, words::of_any(&error));
+                    let (target, bytes, cause) = (bare_url(&self.url), self.received, words::of_any(&error));
                     let text = format!("the answer of {target} broke off after {bytes} bytes: {cause}");
                     return Err(OutboundError::Broken(self.about(&text)));
                 }
@@ -127,7 +127,7 @@ impl OpenAnswer {
                     return Ok(None);
                 }
                 Err(_elapsed) => {
-                    let (target, limit, bytes) = (target(&self.url), seconds(self.limit), self.received);
+                    let (target, limit, bytes) = (bare_url(&self.url), seconds(self.limit), self.received);
                     let text = format!("the answer of {target} was not complete within {limit}: {bytes} bytes came");
                     return Err(OutboundError::Timeout(self.about(&text)));
                 }
@@ -143,14 +143,14 @@ impl OpenAnswer {
     }
 
     fn too_large(&self) -> OutboundError {
-        OutboundError::TooLarge { cap_bytes: self.cap_bytes, target: target(&self.url) }
+        OutboundError::TooLarge { cap_bytes: self.cap_bytes, target: bare_url(&self.url) }
     }
 
     fn gunzip_failed(&self, error: GunzipError) -> OutboundError {
         match error {
             GunzipError::TooLarge => self.too_large(),
             GunzipError::Corrupt(cause) => {
-                let (target, bytes) = (target(&self.url), self.received);
+                let (target, bytes) = (bare_url(&self.url), self.received);
                 OutboundError::Broken(format!("the gzip of {target} is broken within {bytes} bytes: {cause}"))
             }
         }
@@ -177,6 +177,6 @@ impl OpenAnswer {
             return None;
         }
         let location = self.headers.get(header::LOCATION)?.to_str().ok()?;
-        Some(self.url.join(location).map_or_else(|_| "something that is no URL".to_owned(), |url| target(&url)))
+        Some(self.url.join(location).map_or_else(|_| "something that is no URL".to_owned(), |url| bare_url(&url)))
     }
 }

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::connect::{ConnectProgress, Connector, Origin, OutboundConnection, Proxies};
 use super::error::{ConnectError, OutboundError, seconds};
-use super::redact::target;
+use super::redact::bare_url;
 
 /// An idle connection is closed after so long.
 const IDLE: Duration = Duration::from_secs(90);
@@ -109,7 +109,7 @@ impl Pool {
                 progress.step()
             )),
         };
-        let text = format!("cannot connect to {}: {} ({})", target(url), error.text, origin.path());
+        let text = format!("cannot connect to {}: {} ({})", bare_url(url), error.text, origin.path());
         Err(if error.is_timeout { OutboundError::ConnectTimeout(text) } else { OutboundError::Connect(text) })
     }
 
@@ -149,7 +149,7 @@ impl Pool {
 
 /// Whether a URL is of https, its host and its port.
 fn parts(url: &Url) -> Result<(bool, &str, u16), OutboundError> {
-    let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", target(url)));
+    let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", bare_url(url)));
     let is_https = match url.scheme() {
         "https" => true,
         "http" => false,
@@ -205,7 +205,7 @@ impl Inner {
     }
 
     fn origin(&self, url: &Url, is_https: bool, host: &str, port: u16) -> Result<Origin, OutboundError> {
-        let setup = |cause: &str| OutboundError::Setup(format!("{}: {cause}", target(url)));
+        let setup = |cause: &str| OutboundError::Setup(format!("{}: {cause}", bare_url(url)));
         let proxy = self.proxies.choose(is_https, host, port).map_err(|cause| setup(&cause))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),

@@ -19,7 +19,7 @@ impl RoundTrip {
     pub(super) fn of(request: &OutboundRequest) -> Self {
         Self {
             method: request.method().to_string(),
-            target: target(request.url()),
+            target: bare_url(request.url()),
             headers: headers(request.headers()),
             bytes: request.body.as_ref().map_or(0, bytes::Bytes::len),
         }
@@ -47,8 +47,9 @@ impl RoundTrip {
     }
 }
 
-/// Scheme, host, port and path: no user, no password, no query.
-pub(super) fn target(url: &url::Url) -> String {
+/// Scheme, host, port and path of a URL: without user, password, query and fragment, fit for a log and a page.
+#[must_use]
+pub fn bare_url(url: &url::Url) -> String {
     let mut text = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
         let _ = write!(text, ":{port}");
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn no_user_no_password_no_query_in_a_target() {
         let url = "https://user:hunter2@store.example:8443/api/v1/receive?token=hunter3#hunter4".parse();
-        assert_eq!(target(&url.expect("a URL")), "https://store.example:8443/api/v1/receive");
+        assert_eq!(bare_url(&url.expect("a URL")), "https://store.example:8443/api/v1/receive");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use url::Url;
 use http::{HeaderName, header};
 
 use super::opened::OpenAnswer;
-use super::redact::target;
+use super::redact::bare_url;
 use super::{Outbound, OutboundError, OutboundRequest};
 
 /// As in Go: the answer to the tenth request is not followed.
@@ -29,15 +29,15 @@ impl Outbound {
         let (start, first) = (Instant::now(), request.url.clone());
         for sent in 1.. {
             let opened = self.begin(request.clone(), cap_bytes).await.map_err(|error| {
-                if sent == 1 { error } else { error.with_context(&format!("{} redirected there", target(&first))) }
+                if sent == 1 { error } else { error.with_context(&format!("{} redirected there", bare_url(&first))) }
             })?;
             let Some(next) = next(&opened)? else { return Ok(opened) };
             if sent == MAX_REQUESTS {
-                let (from, to) = (target(&opened.url), target(&next));
+                let (from, to) = (bare_url(&opened.url), bare_url(&next));
                 let text = format!("stopped after {MAX_REQUESTS} redirects: the last led from {from} to {to}");
                 return Err(OutboundError::Redirect(text));
             }
-            tracing::debug!(from = target(&opened.url), to = target(&next), "a redirect is followed");
+            tracing::debug!(from = bare_url(&opened.url), to = bare_url(&next), "a redirect is followed");
             if !may_see_credentials(&first, &opened.url, &next) {
                 for name in CREDENTIALS {
                     request.headers.remove(name);
@@ -59,12 +59,12 @@ fn next(opened: &OpenAnswer) -> Result<Option<Url>, OutboundError> {
     let Some(location) = opened.headers.get(header::LOCATION).filter(|location| !location.is_empty()) else {
         return Ok(None);
     };
-    let from = target(&opened.url);
+    let from = bare_url(&opened.url);
     let next = location.to_str().ok().and_then(|location| opened.url.join(location).ok());
     match next {
         Some(next) if matches!(next.scheme(), "http" | "https") && next.host_str().is_some() => Ok(Some(next)),
         Some(next) => {
-            let text = format!("{from} redirects to {}, which is no URL of http or https", target(&next));
+            let text = format!("{from} redirects to {}, which is no URL of http or https", bare_url(&next));
             Err(OutboundError::Redirect(text))
         }
         None => Err(OutboundError::Redirect(format!("{from} redirects to something that is no URL"))),

@@ -111,7 +111,7 @@ impl OutboundRequest {
 
 impl std::fmt::Debug for OutboundRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method, super::redact::target(&self.url))
+        write!(f, "{} {}", self.method, super::redact::bare_url(&self.url))
     }
 }
 

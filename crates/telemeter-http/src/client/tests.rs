@@ -52,14 +52,14 @@ fn an_identity_must_be_a_pair() {
             (folder.path().join(format!("{name}.crt")), folder.path().join(format!("{name}.key")));
         std::fs::write(&cert_file, made.cert.pem()).expect("written");
         std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("written");
-        ClientIdentity { cert_file, key_file }
+        CertificateFiles { cert_file, key_file }
     };
     let (one, two) = (pair("one"), pair("two"));
     let mut config = OutboundConfig::new("test");
     config.identity = Some(one.clone());
     Outbound::new(config.clone(), None).expect("a pair");
     let (cert_file, key_file) = (one.cert_file.display().to_string(), two.key_file.display().to_string());
-    config.identity = Some(ClientIdentity { cert_file: one.cert_file, key_file: two.key_file });
+    config.identity = Some(CertificateFiles { cert_file: one.cert_file, key_file: two.key_file });
     let error = Outbound::new(config, None).expect_err("no pair").to_string();
     assert_eq!(error, format!("{key_file} is not the key of {cert_file}"));
 }

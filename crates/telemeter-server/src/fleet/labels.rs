@@ -1,7 +1,7 @@
 //! Fleet labels: what a cluster says of itself in a label of one of its series, like its version.
 
 use telemeter_fleet::MAX_LABELS;
-use telemeter_rules::{Op, Selector};
+use telemeter_rules::{Op, Selector, selector::is_label_name};
 use telemeter_wire::{Points, SeriesSet, series::NAME_LABEL};
 
 /// `NAME=SELECTOR/LABEL`: the value of a label of a series as it passes.
@@ -25,7 +25,7 @@ impl FleetLabel {
         let (selector, label) = rest.rsplit_once('/').ok_or_else(|| format!("has no `/`: {FORM}"))?;
         let (name, label) = (name.trim(), label.trim());
         for (what, text) in [("name", name), ("label", label)] {
-            if !is_label_name(text) {
+            if !is_label_name(text) || text.starts_with("__") {
                 return Err(format!("has the {what} {text:?}, which is no label name: {FORM}"));
             }
         }
@@ -42,12 +42,6 @@ impl FleetLabel {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-fn is_label_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !name.starts_with("__")
 }
 
 /// The fleet labels, ready to be looked for.

@@ -5,7 +5,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::Parser;
 use telemeter_auth::Secret;
 use telemeter_client::config::{
-    AnonymizeSettings, ClientTlsFiles, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, SourceSettings, TargetSettings,
+    AnonymizeSettings, Config, DEFAULT_INTERVAL, DEFAULT_MATCH, SourceSettings, TargetSettings,
 };
 use telemeter_http::metrics::DroppedLogLines;
 use url::Url;
@@ -220,7 +220,7 @@ impl ClientFlags {
                 self.tls_private_key_file,
                 "--tls-cert-file and --tls-private-key-file go together",
             )?
-            .map(|(cert_file, key_file)| ClientTlsFiles { cert_file, key_file }),
+            .map(|(cert_file, key_file)| telemeter_http::tls::CertificateFiles { cert_file, key_file }),
         };
         let Urls { mut authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
         let id = identify(&mut authorize, value::given(self.id))?;

@@ -2,6 +2,8 @@
 //!
 //! Every list flag reads its elements here, so that white space, quotes and empty elements mean the same in all of them.
 
+use telemeter_rules::selector::is_label_name;
+
 use super::value::{self, FlagError, shown};
 
 /// How the elements of a list flag are given.
@@ -215,11 +217,6 @@ pub(crate) fn selectors(occurrences: &[String]) -> Vec<String> {
 fn pair(element: &Element) -> Option<(&str, &str)> {
     let (left, right) = element.text.split_once('=')?;
     Some(if element.quoted { (left, right) } else { (left.trim(), right.trim()) })
-}
-
-/// Whether `name` is a label name of the alphabet that every store takes.
-fn is_label_name(name: &str) -> bool {
-    !name.contains(':') && is_metric_name(name)
 }
 
 /// Whether `name` is a metric name of the alphabet that every store takes.

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use telemeter_client::{config::ClientTlsFiles, config::SourceSettings};
+use telemeter_client::config::SourceSettings;
 use url::Url;
 
 use super::{
@@ -162,7 +162,7 @@ impl QuickstartFlags {
             url: client::federate(url),
             ca_file: value::path(self.from_ca_file),
             token: target::credential(None, self.from_token_file),
-            identity: None::<ClientTlsFiles>,
+            identity: None,
         });
         let mut matches = list::selectors(&self.matches);
         let match_file = value::path(self.match_file);

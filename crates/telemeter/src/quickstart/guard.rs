@@ -23,11 +23,11 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use telemeter_http::signals::Signals;
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, ChildStdin, Command},
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
@@ -135,8 +135,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 async fn watch() -> io::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (mut hangup, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
+    let mut signals = Signals::catch_with_quit()?;
     let words = read_words(&mut io::stdin())?;
     let [lock_file, program, arguments @ ..] = &words[..] else {
         return Err(io::Error::other("this is a part of telemeter quickstart, which starts it by itself"));
@@ -155,10 +154,7 @@ async fn watch() -> io::Result<ExitCode> {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
         }
         _ = gone => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-        _ = quit.recv() => {}
+        () = signals.any() => {}
     }
     if let Some(pid) = child.id() {
         send(pid, Signal::TERM);
