@@ -1,22 +1,22 @@
 //! Asks the authority whether a caller may report for a cluster, and caches its approvals.
 //!
-//! The authority is the only one who knows the tokens of clusters, and it is far away: a question about one token is asked
-//! once at a time, and an approval is cached here and in memcached. It is refreshed in the background before it runs out, and
-//! while the authority is unavailable it counts for a while after that: whoever was approved does not wait for the authority.
-//! A refusal is answered anew each time; it removes a cached approval, and no approval from before it counts again.
+//! Only the authority knows the tokens of clusters, and it is far away. So a question about one token is asked once at a
+//! time, and an approval is cached here and in memcached. It is refreshed in the background before it expires. While the
+//! authority is unavailable, an expired approval still counts for a while, so callers that were approved do not wait for
+//! the authority. A refusal is never cached as an answer: it removes a cached approval, and no older approval counts again.
 //!
-//! Questions that callers wait for and refreshes have open questions of their own; both are shared fairly by client. All
-//! waiting and keeping is measured on the monotonic clock.
+//! Questions that callers wait for and questions that refresh an approval have separate limits; both are shared fairly by
+//! client. Waits and lifetimes are measured on the monotonic clock.
 
 mod answer;
 mod approvals;
-mod client;
-mod excerpt;
+mod ask;
 mod fair_queue;
 mod fleet_refusal;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod mock;
+mod origin;
 mod question;
 mod question_rate;
 mod resolve;
@@ -35,91 +35,92 @@ use tracing::Instrument as _;
 use url::Url;
 
 use self::approvals::Approvals;
-pub use self::client::QuestionOrigin;
 use self::fair_queue::QuestionQueue;
 use self::fleet_refusal::FleetRefusal;
+pub use self::origin::QuestionOrigin;
 use self::question::{AuthorityQuestion, QuestionKey, QuestionKind};
 use self::question_rate::QuestionRate;
 pub use self::question_rate::Rate;
-use self::resolve::BUSY;
+use self::resolve::BUSY_RETRY_AFTER;
 pub use self::shared::SharedCache;
 use crate::bounded::{Bounded, Digest};
 use crate::composite_token::CompositeToken;
 use crate::oidc::TokenSource;
 use crate::{Error, Secret};
 
-/// A refresh that did not succeed is tried again after this.
-const REFRESH_AGAIN_MS: i64 = 30_000;
-/// How far the clocks of replicas may be apart.
+/// The wait before a refresh that failed is tried again.
+const REFRESH_RETRY_MS: i64 = 30_000;
+/// The largest difference between the clocks of two replicas.
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
-/// So many questions may be under way, those that wait for memcached or for their turn included.
-const MAX_ASKED: usize = 8_192;
-/// How long `/authorize` waits for an authority that is unavailable, where an earlier approval is there.
+/// The cap on questions under way, including those that wait for memcached or for a permit.
+const MAX_PENDING: usize = 8_192;
+/// How long `/authorize` waits for an authority that is unavailable, where an approval is cached.
 const WAIT_WHILE_UNAVAILABLE: Duration = Duration::from_secs(2);
-/// The part of the open questions that refreshes have to themselves: a quarter.
+/// One in so many open questions is reserved for refreshes.
 const REFRESH_PART: usize = 4;
 
-/// How the authority is asked, and how long its approval lasts.
+/// How the authority is asked, and how long its approvals count.
 #[derive(Clone, Debug)]
 pub struct AuthorityConfig {
-    /// Where it is asked (`--authorize`).
-    pub authorize: Url,
-    /// For the answer, to its last byte, once there is a connection. All of a question, with our own token, the connection
-    /// and a second try, may take three times that.
+    /// The authority's URL (`--authorize`).
+    pub url: Url,
+    /// The timeout for the whole answer, once there is a connection. A whole question, with our own token, the connection
+    /// and a second try, may take three times as long.
     pub deadline: Duration,
-    /// How many questions may be open at a time: three quarters that callers wait for, a quarter to refresh approvals.
-    pub questions: usize,
-    /// How long a caller waits until a question may be opened.
+    /// The cap on open questions: three quarters for questions that callers wait for, a quarter for refreshes.
+    pub max_open_questions: usize,
+    /// How long a caller waits for the permit to open a question.
     pub max_wait: Duration,
-    /// How long this process goes by an approval; after four fifths of it the approval is refreshed.
-    pub fresh: Duration,
-    /// An approval in memcached that is older, or older than four fifths of `--memcached-expire`, is refreshed.
-    pub renew_shared: Duration,
-    /// For how long after its end an approval still counts while it cannot be refreshed (`--authorize-stale`).
-    pub stale: Duration,
-    /// How many approvals this process caches: about 250 bytes each.
-    pub remember: usize,
-    /// Questions about one cluster from one peer, where there is no approval.
-    pub rate_of_claim: Rate,
-    /// Questions from one peer, where there is no approval.
-    pub rate_of_peer: Rate,
+    /// How long an approval counts in this process; after four fifths of it, it is refreshed.
+    pub fresh_for: Duration,
+    /// The age, at most four fifths of `--memcached-expire`, from which an approval in memcached is refreshed.
+    pub refresh_shared_after: Duration,
+    /// How long an expired approval still counts while it cannot be refreshed (`--authorize-stale`).
+    pub stale_for: Duration,
+    /// How many approvals this process caches, at about 250 bytes each.
+    pub max_approvals: usize,
+    /// The limit on questions about one cluster from one peer, where no approval is cached.
+    pub rate_by_cluster: Rate,
+    /// The limit on all questions from one peer, where no approval is cached.
+    pub rate_by_peer: Rate,
 }
 
 impl AuthorityConfig {
-    /// 20 s, 256 questions, 2 s of waiting for one, an approval for 5 minutes and an hour beyond, 65,536 of them, renewed in
-    /// memcached after an hour; 60 questions a minute about a cluster from a peer, 5,000 a second from a peer.
-    pub fn new(authorize: Url) -> Self {
+    /// The defaults: a deadline of 20 s; 256 open questions, 2 s of waiting for one; 65,536 approvals, each fresh for
+    /// 5 minutes and stale for an hour, refreshed in memcached after an hour; 60 questions a minute about one cluster from
+    /// one peer, 5,000 a second from one peer.
+    pub fn new(url: Url) -> Self {
         Self {
-            authorize,
+            url,
             deadline: Duration::from_secs(20),
-            questions: 256,
+            max_open_questions: 256,
             max_wait: Duration::from_secs(2),
-            fresh: Duration::from_secs(5 * 60),
-            renew_shared: Duration::from_secs(60 * 60),
-            stale: Duration::from_secs(60 * 60),
-            remember: 65_536,
-            rate_of_claim: Rate { burst: 60, per_minute: 60 },
-            rate_of_peer: Rate { burst: 10_000, per_minute: 300_000 },
+            fresh_for: Duration::from_secs(5 * 60),
+            refresh_shared_after: Duration::from_secs(60 * 60),
+            stale_for: Duration::from_secs(60 * 60),
+            max_approvals: 65_536,
+            rate_by_cluster: Rate { burst: 60, per_minute: 60 },
+            rate_by_peer: Rate { burst: 10_000, per_minute: 300_000 },
         }
     }
 }
 
-/// The authority approves the caller.
+/// The authority's permission for a caller to report for a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
     /// The account that the cluster belongs to.
     pub account: Arc<str>,
-    /// Whether it has run out, and counts because it could not be refreshed yet.
+    /// Whether it has expired, and counts only because it could not be refreshed yet.
     pub is_stale: bool,
 }
 
-/// Stands between callers and the authority. Cheap to clone; clones share everything.
+/// The client of the authority, with its cache. Cheap to clone; clones share one cache.
 #[derive(Clone)]
 pub struct Authority(Arc<Inner>);
 
 /// How a question ends.
 type ApprovalResult = Result<Approval, Error>;
-/// An answer that is on its way.
+/// Receives the result of a question that is under way.
 type PendingApproval = watch::Receiver<Option<ApprovalResult>>;
 
 /// What a question is asked for.
@@ -127,7 +128,7 @@ type PendingApproval = watch::Receiver<Option<ApprovalResult>>;
 enum Purpose {
     /// A caller waits for the answer.
     Caller(QuestionOrigin),
-    /// Nobody waits: an approval is refreshed.
+    /// A cached approval is refreshed; no caller waits.
     Refresh,
 }
 
@@ -140,16 +141,17 @@ struct Inner {
     approvals: Approvals,
     /// When a question was refused, on the monotonic clock.
     refusals: Bounded<i64>,
-    asked: Mutex<HashMap<Digest, PendingApproval>>,
-    callers: Arc<QuestionQueue>,
-    refreshes: Arc<QuestionQueue>,
+    pending: Mutex<HashMap<Digest, PendingApproval>>,
+    caller_queue: Arc<QuestionQueue>,
+    refresh_queue: Arc<QuestionQueue>,
     rate: QuestionRate,
     availability: Availability,
     fleet_refusal: Mutex<FleetRefusal>,
 }
 
 impl Authority {
-    /// Asks with `outbound`, showing our own `token` where there is a source; `shared` is what replicas remember together.
+    /// A client that asks through `outbound`, with our own `token` where there is a source. Replicas share approvals
+    /// through `shared`.
     pub fn new(
         config: AuthorityConfig,
         outbound: Outbound,
@@ -157,66 +159,58 @@ impl Authority {
         shared: Option<SharedCache>,
         token: Option<TokenSource>,
     ) -> Self {
-        let refreshes = config.questions / REFRESH_PART;
+        let refreshes = config.max_open_questions / REFRESH_PART;
         Self(Arc::new(Inner {
-            approvals: Approvals::new(config.remember),
-            refusals: Bounded::new(config.remember),
-            callers: QuestionQueue::new(config.questions - refreshes),
-            refreshes: QuestionQueue::new(refreshes),
-            rate: QuestionRate::new(config.rate_of_claim, config.rate_of_peer),
+            approvals: Approvals::new(config.max_approvals),
+            refusals: Bounded::new(config.max_approvals),
+            caller_queue: QuestionQueue::new(config.max_open_questions - refreshes),
+            refresh_queue: QuestionQueue::new(refreshes),
+            rate: QuestionRate::new(config.rate_by_cluster, config.rate_by_peer),
             config,
             outbound,
             token,
             clock,
             shared,
-            asked: Mutex::default(),
+            pending: Mutex::default(),
             availability: Availability::default(),
             fleet_refusal: Mutex::default(),
         }))
     }
 
-    /// Whether `cluster` may report with `token`: the question of `/authorize`. The authority is asked each time; only
-    /// while it is unavailable, or too many questions are open, does an earlier approval count.
+    /// Whether `cluster` may report with `token`: the question of `/authorize`. The authority is asked each time; an earlier
+    /// approval counts only while the authority is unavailable or too many questions are open.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
-    pub async fn register(&self, asker: QuestionOrigin, token: &Secret, cluster: &str) -> Result<Approval, Error> {
+    pub async fn register(&self, origin: QuestionOrigin, token: &Secret, cluster: &str) -> Result<Approval, Error> {
         let inner = &self.0;
         let key = QuestionKey::new(QuestionKind::Register, cluster, token.expose());
-        let body = answer::registration(token, cluster);
-        let (cluster, token) = (cluster.to_owned(), token.clone());
-        let question = AuthorityQuestion { kind: QuestionKind::Register, key, body, cluster, token };
-        let coming = self.join(question, Purpose::Caller(asker));
+        let question = AuthorityQuestion::register(key, token, cluster);
+        let pending = self.ask_or_join(question, Purpose::Caller(origin));
         if inner.availability.is_unavailable()
-            && let Some(known) = inner.approvals.get(&key, inner.clock.monotonic_ms())
+            && let Some(cached) = inner.approvals.get(&key, inner.clock.monotonic_ms())
         {
-            let earlier = Approval { is_stale: true, ..known.approval(inner.clock.monotonic_ms()) };
-            return tokio::time::timeout(WAIT_WHILE_UNAVAILABLE, wait_for(coming)).await.unwrap_or(Ok(earlier));
+            let earlier = Approval { is_stale: true, ..cached.approval(inner.clock.monotonic_ms()) };
+            return tokio::time::timeout(WAIT_WHILE_UNAVAILABLE, wait_for(pending)).await.unwrap_or(Ok(earlier));
         }
-        wait_for(coming).await
+        wait_for(pending).await
     }
 
     /// Whether the cluster of a composite token may send: the question of `/metrics/v1/receive`. A cached approval counts;
-    /// where it is due, a refresh begins.
+    /// where its refresh is due, one starts in the background.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::RateLimited`], [`Error::AuthorityUnavailable`], [`Error::TooManyQuestions`].
-    pub async fn receive(&self, asker: QuestionOrigin, token: &CompositeToken) -> Result<Approval, Error> {
+    pub async fn receive(&self, origin: QuestionOrigin, token: &CompositeToken) -> Result<Approval, Error> {
         let key = QuestionKey::new(QuestionKind::Receive, token.cluster_id(), token.authorization_token().expose());
-        let question = || AuthorityQuestion {
-            kind: QuestionKind::Receive,
-            key,
-            body: token.json().clone(),
-            cluster: token.cluster_id().to_owned(),
-            token: token.authorization_token().clone(),
-        };
+        let question = || AuthorityQuestion::receive(key, token);
         if let Some((approval, is_refresh_due)) = self.0.approvals.for_request(&key, self.0.clock.monotonic_ms()) {
             if is_refresh_due {
-                drop(self.join(question(), Purpose::Refresh));
+                drop(self.ask_or_join(question(), Purpose::Refresh));
             }
             return Ok(approval);
         }
-        wait_for(self.join(question(), Purpose::Caller(asker))).await
+        wait_for(self.ask_or_join(question(), Purpose::Caller(origin))).await
     }
 
     /// Whether the authority answers.
@@ -225,41 +219,42 @@ impl Authority {
         self.0.availability.read()
     }
 
-    /// Whether memcached answers, where there is one.
+    /// Whether memcached answers, where it is configured.
     #[must_use]
     pub fn cache_availability(&self) -> Option<AvailabilityRecord> {
         self.0.shared.as_ref().map(SharedCache::availability)
     }
 
-    /// Goes by another key for what memcached holds: what was written with the old one no longer counts.
-    pub fn rekey(&self, keys: &crate::jwt::Keys) {
+    /// Replaces the key that authenticates values in memcached: values written with the old one no longer count.
+    pub fn replace_keys(&self, keys: &crate::jwt::Keys) {
         if let Some(shared) = &self.0.shared {
-            shared.rekey(keys);
+            shared.replace_keys(keys);
         }
     }
 
-    /// The answer to come to this question, which is asked by a task of its own: its first caller may go away.
-    fn join(&self, question: AuthorityQuestion, purpose: Purpose) -> PendingApproval {
+    /// Asks a question, or joins the same question where it is under way. A task of its own asks it, so it goes on when its
+    /// first caller disconnects.
+    fn ask_or_join(&self, question: AuthorityQuestion, purpose: Purpose) -> PendingApproval {
         let digest = question.key.digest;
-        let mut asked = self.0.asked.lock();
-        if let Some(answer) = asked.get(&digest) {
+        let mut pending = self.0.pending.lock();
+        if let Some(answer) = pending.get(&digest) {
             return answer.clone();
         }
         let now_ms = self.0.clock.monotonic_ms();
-        if let Err(error) = self.0.may_ask(&question.key, purpose, asked.len(), now_ms) {
-            let known = self.0.approvals.get(&question.key, now_ms);
-            let earlier = known.map(|known| Approval { is_stale: true, ..known.approval(now_ms) });
+        if let Err(error) = self.0.check_limits(&question.key, purpose, pending.len(), now_ms) {
+            let cached = self.0.approvals.get(&question.key, now_ms);
+            let earlier = cached.map(|cached| Approval { is_stale: true, ..cached.approval(now_ms) });
             return watch::channel(Some(earlier.ok_or(error))).1;
         }
         let (sender, receiver) = watch::channel(None);
-        asked.insert(digest, receiver.clone());
-        // A runtime that is shutting down drops the task at once, and that takes the lock.
-        drop(asked);
-        let asking = OpenQuestion { inner: self.0.clone(), digest };
+        pending.insert(digest, receiver.clone());
+        // A runtime that is shutting down drops the task at once, and dropping the task takes this lock.
+        drop(pending);
+        let open = OpenQuestion { inner: self.0.clone(), digest };
         let task = async move {
-            let inner = asking.inner.clone();
+            let inner = open.inner.clone();
             let update = inner.resolve(&question, purpose, &sender).await;
-            drop(asking);
+            drop(open);
             inner.update_shared(&question, update).await;
         };
         tokio::spawn(task.in_current_span());
@@ -268,14 +263,14 @@ impl Authority {
 }
 
 impl Inner {
-    /// Whether a question may begin where so many are under way: before memcached is asked, and before there is a task.
-    fn may_ask(&self, key: &QuestionKey, purpose: Purpose, under_way: usize, now_ms: i64) -> Result<(), Error> {
-        if under_way >= MAX_ASKED {
-            return Err(Error::TooManyQuestions { reason: "under way", retry_after: BUSY });
+    /// Whether one more question may start. It is checked before memcached is asked and before a task is spawned.
+    fn check_limits(&self, key: &QuestionKey, purpose: Purpose, under_way: usize, now_ms: i64) -> Result<(), Error> {
+        if under_way >= MAX_PENDING {
+            return Err(Error::TooManyQuestions { reason: "under way", retry_after: BUSY_RETRY_AFTER });
         }
         match purpose {
-            Purpose::Caller(asker) if self.approvals.get(key, now_ms).is_none() => {
-                self.rate.admit(asker.into(), key, now_ms).map_err(|retry_after| Error::TooManyQuestions {
+            Purpose::Caller(origin) if self.approvals.get(key, now_ms).is_none() => {
+                self.rate.take(origin.into(), key, now_ms).map_err(|retry_after| Error::TooManyQuestions {
                     reason: "by this caller, within a minute",
                     retry_after,
                 })
@@ -285,14 +280,14 @@ impl Inner {
     }
 }
 
-async fn wait_for(mut coming: PendingApproval) -> ApprovalResult {
-    match coming.wait_for(Option::is_some).await.as_deref() {
-        Ok(Some(resolved)) => resolved.clone(),
+async fn wait_for(mut pending: PendingApproval) -> ApprovalResult {
+    match pending.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(result)) => result.clone(),
         Ok(None) | Err(_) => Err(unavailable("the question was dropped")),
     }
 }
 
-/// A question that is being asked; whatever ends it, nobody joins it any more.
+/// A question under way. However it ends, dropping this removes it, so that no later caller joins it.
 struct OpenQuestion {
     inner: Arc<Inner>,
     digest: Digest,
@@ -300,7 +295,7 @@ struct OpenQuestion {
 
 impl Drop for OpenQuestion {
     fn drop(&mut self) {
-        self.inner.asked.lock().remove(&self.digest);
+        self.inner.pending.lock().remove(&self.digest);
     }
 }
 

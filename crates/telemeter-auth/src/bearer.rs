@@ -4,14 +4,20 @@ use http::{HeaderMap, header};
 
 use crate::Error;
 
-/// The longest bearer token that is looked at.
+/// The longest bearer token that is accepted, in bytes.
 pub const MAX_BYTES: usize = 16 * 1024;
 
 /// The token of `Authorization: Bearer TOKEN`; the scheme in upper or lower case.
 ///
+/// ```
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("authorization", http::HeaderValue::from_static("bearer abc"));
+/// assert_eq!(telemeter_auth::bearer::token(&headers), Ok("abc"));
+/// ```
+///
 /// # Errors
-/// [`Error::CredentialsMissing`] without the header, [`Error::CredentialsMalformed`] when it is there twice, names
-/// another scheme, or holds no token, one longer than [`MAX_BYTES`], or one with anything but visible ASCII.
+/// [`Error::CredentialsMissing`] without the header; [`Error::CredentialsMalformed`] where there are two, another scheme,
+/// no token, a token longer than [`MAX_BYTES`], or one with anything but visible ASCII.
 pub fn token(headers: &HeaderMap) -> Result<&str, Error> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Error::CredentialsMissing)?;
@@ -59,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_scheme_in_any_case() {
+    fn accepts_the_scheme_in_any_case() {
         for value in ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR   abc  "] {
             assert_eq!(token(&headers(&[value.as_bytes()])), Ok("abc"));
         }
     }
 
     #[test]
-    fn nothing_is_missing_and_twice_is_malformed() {
+    fn no_header_is_missing_and_two_are_malformed() {
         assert_eq!(token(&HeaderMap::new()), Err(Error::CredentialsMissing));
         assert_eq!(token(&headers(&[b"Bearer a", b"Bearer a"])), Err(Error::CredentialsMalformed("more than one")));
     }

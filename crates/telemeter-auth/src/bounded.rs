@@ -1,9 +1,9 @@
-//! A map that callers fill and that does not grow beyond its cap.
+//! A map from digests to values, with a cap on its entries: callers can fill it, but not make it grow.
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-/// A SHA-256 digest: what the map goes by.
+/// A SHA-256 digest: the key of the map.
 pub(crate) type Digest = [u8; 32];
 
 /// The SHA-256 of `bytes`.
@@ -11,7 +11,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     sha256_of(&[bytes])
 }
 
-/// The SHA-256 of these parts, one after the other.
+/// The SHA-256 of the concatenated parts.
 pub(crate) fn sha256_of(parts: &[&[u8]]) -> Digest {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     parts.iter().for_each(|part| context.update(part));
@@ -21,11 +21,11 @@ pub(crate) fn sha256_of(parts: &[&[u8]]) -> Digest {
 }
 
 const SHARDS: usize = 64;
-/// A full shard looks for entries past their time at most this often.
+/// A full shard is searched for expired entries at most this often.
 const SWEEP_EVERY_MS: i64 = 10_000;
 
-/// Values by digest, each with the time it ends at. Over the cap an older entry goes for the new one: whoever uses
-/// this must be able to find the value again.
+/// Values by digest, each with the time at which it expires. At the cap, a new entry evicts any other one, so this is only
+/// for values that can be computed or fetched again.
 #[derive(Debug)]
 pub(crate) struct Bounded<V> {
     shards: Box<[Mutex<BoundedShard<V>>]>,
@@ -45,32 +45,32 @@ struct BoundedEntry<V> {
 }
 
 impl<V: Clone> Bounded<V> {
-    /// Room for `entries`; none at all with 0.
+    /// A map of at most `entries`; with 0 it stores nothing.
     pub(crate) fn new(entries: usize) -> Self {
         let shards = entries.clamp(1, SHARDS);
         let shard = || Mutex::new(BoundedShard { entries: HashMap::new(), swept_ms: i64::MIN });
         Self { shards: (0..shards).map(|_| shard()).collect(), per_shard: entries / shards }
     }
 
-    /// The value, unless its time is over.
+    /// The value, unless it has expired.
     pub(crate) fn get(&self, key: &Digest, now_ms: i64) -> Option<V> {
         let shard = self.shard(key).lock();
         shard.entries.get(key).filter(|entry| now_ms < entry.ends_ms).map(|entry| entry.value.clone())
     }
 
-    /// Remembers the value until `ends_ms`.
+    /// Stores the value until `ends_ms`.
     pub(crate) fn insert(&self, key: Digest, value: V, ends_ms: i64, now_ms: i64) {
         if self.per_shard == 0 || ends_ms <= now_ms {
             return;
         }
         let shard = &mut *self.shard(&key).lock();
         if shard.entries.len() >= self.per_shard && !shard.entries.contains_key(&key) {
-            shard.make_room(now_ms);
+            shard.evict_one(now_ms);
         }
         shard.entries.insert(key, BoundedEntry { ends_ms, value });
     }
 
-    /// Forgets the value.
+    /// Removes the value.
     pub(crate) fn remove(&self, key: &Digest) {
         self.shard(key).lock().entries.remove(key);
     }
@@ -86,8 +86,8 @@ impl<V: Clone> Bounded<V> {
 }
 
 impl<V> BoundedShard<V> {
-    /// Drops what is over; when nothing is, some other entry: which one depends on the map's random seed.
-    fn make_room(&mut self, now_ms: i64) {
+    /// Removes the expired entries; where there are none, any one entry, which depends on the map's random seed.
+    fn evict_one(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.swept_ms) >= SWEEP_EVERY_MS {
             self.swept_ms = now_ms;
             let before = self.entries.len();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_lasts_until_its_end() {
+    fn an_entry_lasts_until_it_expires() {
         let map = Bounded::new(10);
         map.insert(key(1), 'a', 100, 0);
         assert_eq!(map.get(&key(1), 99), Some('a'));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_goes_first() {
+    fn expired_entries_are_evicted_first() {
         let map = Bounded::new(1_000);
         for number in 0..2_000 {
             map.insert(key(number), number, 100, 0);

@@ -1,4 +1,4 @@
-//! The composite token: how a Prometheus that remote-writes to us names its cluster and itself.
+//! The composite token: the bearer token of a remote-write request, which holds a cluster ID and that cluster's token.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{Error, Secret};
 
-/// The longest cluster ID.
+/// The longest cluster ID, in bytes.
 pub const MAX_CLUSTER_ID_BYTES: usize = 256;
-/// The longest authorization token.
+/// The longest authorization token, in bytes.
 pub const MAX_AUTHORIZATION_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The two names that a composite token holds, and the JSON that held them.
+/// A decoded composite token: a cluster, the token that the authority knows for it, and the JSON that held both.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CompositeToken {
     authorization_token: Secret,
@@ -22,7 +22,7 @@ pub struct CompositeToken {
 }
 
 impl CompositeToken {
-    /// Who vouches for the cluster.
+    /// The cluster token, by which the authority approves the cluster.
     pub fn authorization_token(&self) -> &Secret {
         &self.authorization_token
     }
@@ -32,7 +32,7 @@ impl CompositeToken {
         &self.cluster_id
     }
 
-    /// The token as decoded, byte for byte: the authority is asked with it.
+    /// The decoded JSON, byte for byte: the authority is asked with it.
     pub fn json(&self) -> &Secret {
         &self.json
     }
@@ -46,11 +46,19 @@ impl fmt::Debug for CompositeToken {
 
 /// Decodes the base64 (either alphabet, padded or not) of `{"authorization_token":…,"cluster_id":…}`.
 ///
-/// Other fields may stand beside the two; the authority sees them. But each of the two stands there exactly once, also
-/// for a reader that ignores case: the authority must not find another cluster in these bytes than we do.
+/// The object may have other fields, which the authority sees. But it must have each of the two exactly once, even for a
+/// reader that ignores case: otherwise the authority could read another cluster from the same bytes than we do.
+///
+/// ```
+/// use base64::{Engine as _, prelude::BASE64_STANDARD};
+/// let sent = BASE64_STANDARD.encode(r#"{"authorization_token":"secret","cluster_id":"c-1"}"#);
+/// let token = telemeter_auth::composite_token::decode(&sent)?;
+/// assert_eq!(token.cluster_id(), "c-1");
+/// # Ok::<(), telemeter_auth::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::CompositeToken`] saying which part is wrong.
+/// [`Error::CompositeToken`] with the part that is wrong.
 pub fn decode(token: &str) -> Result<CompositeToken, Error> {
     if token.len() > crate::bearer::MAX_BYTES {
         return Err(Error::CompositeToken("too long"));
@@ -71,7 +79,7 @@ pub fn decode(token: &str) -> Result<CompositeToken, Error> {
     Ok(CompositeToken { authorization_token: authorization_token.into(), cluster_id, json })
 }
 
-/// What to say of a field.
+/// A field's name, and the error texts for it.
 struct FieldMessage {
     name: &'static str,
     missing: &'static str,
@@ -92,17 +100,17 @@ const CLUSTER_ID: FieldMessage = FieldMessage {
     bad: "cluster_id is too long or holds control characters",
 };
 
-fn check(value: &str, max_bytes: usize, wording: &FieldMessage) -> Result<(), Error> {
+fn check(value: &str, max_bytes: usize, messages: &FieldMessage) -> Result<(), Error> {
     if value.is_empty() {
-        return Err(Error::CompositeToken(wording.empty));
+        return Err(Error::CompositeToken(messages.empty));
     }
     if value.len() > max_bytes || value.chars().any(char::is_control) {
-        return Err(Error::CompositeToken(wording.bad));
+        return Err(Error::CompositeToken(messages.bad));
     }
     Ok(())
 }
 
-/// Reads the object; what JSON cannot say against it comes back as our own error.
+/// Reads the JSON object: token and cluster ID, or our own error where a field is missing.
 struct TokenReader;
 
 impl<'de> Visitor<'de> for TokenReader {
@@ -118,14 +126,14 @@ impl<'de> Visitor<'de> for TokenReader {
             let slot = match key.as_str() {
                 name if name == AUTHORIZATION_TOKEN.name => &mut token,
                 name if name == CLUSTER_ID.name => &mut cluster,
-                name if could_be_read_as_ours(name) => return Err(de::Error::custom("ambiguous")),
+                name if matches_ignoring_case(name) => return Err(de::Error::custom("ambiguous")),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
             };
             if slot.replace(map.next_value::<String>()?).is_some() {
-                return Err(de::Error::custom("doubled"));
+                return Err(de::Error::custom("duplicate"));
             }
         }
         Ok(token
@@ -134,8 +142,9 @@ impl<'de> Visitor<'de> for TokenReader {
     }
 }
 
-/// Go's JSON matches names without regard to case, and folds two characters outside ASCII onto letters.
-fn could_be_read_as_ours(name: &str) -> bool {
+/// Whether Go's JSON decoder reads this name as one of the two fields: it ignores case, and it folds `ſ` onto `s` and the
+/// Kelvin sign onto `k`.
+fn matches_ignoring_case(name: &str) -> bool {
     let folded: String = name.chars().map(|c| if c == 'ſ' { 's' } else { c }).flat_map(char::to_lowercase).collect();
     folded == AUTHORIZATION_TOKEN.name || folded == CLUSTER_ID.name
 }
@@ -169,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_both_alphabets_padded_or_not() {
+    fn accepts_both_alphabets_padded_or_not() {
         for engine in [BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD] {
             for pad in ["", " ", "  "] {
                 let token = decode(&engine.encode(format!("{GOOD}{pad}"))).unwrap();
@@ -181,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn other_fields_may_stand_beside() {
+    fn other_fields_are_ignored() {
         let token = check_json(r#"{"x":{"y":[1,null]},"cluster_id":"c","authorization_token":"a"}"#).unwrap();
         assert_eq!((token.authorization_token().expose(), token.cluster_id()), ("a", "c"));
     }
@@ -207,7 +216,7 @@ mod tests {
         assert!(decode(&"A".repeat(16 * 1024 + 1)).unwrap_err().to_string().contains("too long"));
     }
 
-    /// The authority may read the last of two fields, or ignore case: then it would vouch for another cluster.
+    /// The authority may read the last of two fields, or ignore case: then it would approve another cluster.
     #[test]
     fn refuses_what_two_readers_could_read_differently() {
         for second in ["cluster_id", "Cluster_ID", "CLUSTER_ID", "clu\u{17f}ter_id", r"cluster\u005fid"] {

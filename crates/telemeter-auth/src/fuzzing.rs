@@ -1,10 +1,10 @@
-//! What holds whatever a caller, the authority, a provider of OIDC or memcached says. For tests, and for the programs below `fuzz/`:
-//! no part of a normal build.
+//! Properties that hold for any bytes from a caller, the authority, an OIDC provider or memcached. For tests, and for the programs in `fuzz/`:
+//! not part of a normal build.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::{bearer, composite_token, exchange::TokenResponse};
+use crate::{bearer, composite_token, token_response::TokenResponse};
 
 pub use crate::{
     authority::fuzzing::{authority_answer, memcached_value},
@@ -13,7 +13,7 @@ pub use crate::{
     oidc::fuzzing::oidc_answer,
 };
 
-/// A composite token, as it stands and as the JSON that it is made of, and the header that it comes in: the bounds hold, no name
+/// A composite token, as it is and as the JSON that it encodes, and the header that it comes in: the bounds hold, no name
 /// has a control character, and the JSON that is read, written and read again names the same.
 pub fn composite(input: &[u8]) {
     let mut headers = HeaderMap::new();
@@ -31,7 +31,7 @@ pub fn composite(input: &[u8]) {
         assert!((1..=composite_token::MAX_AUTHORIZATION_TOKEN_BYTES).contains(&secret.len()));
         assert!(!cluster.contains(char::is_control) && !secret.contains(char::is_control));
         assert!(!format!("{token:?}").contains(secret) || cluster.contains(secret) || secret.len() < 30);
-        // A reader that takes the last of several fields, as most do, finds the same.
+        // A reader that takes the last of several fields, as most do, finds the same values.
         let read: serde_json::Value = serde_json::from_str(token.json().expose()).expect("it was read as JSON");
         assert_eq!((&read["cluster_id"], &read["authorization_token"]), (&cluster.into(), &secret.into()));
         let written = serde_json::json!({ "cluster_id": cluster, "authorization_token": secret }).to_string();
@@ -40,11 +40,11 @@ pub fn composite(input: &[u8]) {
     }
 }
 
-/// What `/authorize` answers the client with: what is read and written reads the same.
+/// The answer of `/authorize`: an answer that is read, written and read again is the same.
 pub fn token_answer(json: &[u8]) {
-    let Ok(exchange) = TokenResponse::from_json(json) else { return };
-    assert!(!exchange.token.expose().is_empty());
-    assert_eq!(TokenResponse::from_json(&exchange.to_json()).as_ref(), Ok(&exchange));
+    let Ok(response) = TokenResponse::from_json(json) else { return };
+    assert!(!response.token.expose().is_empty());
+    assert_eq!(TokenResponse::from_json(&response.to_json()).as_ref(), Ok(&response));
 }
 
 /// Each target: its name, its check, and inputs to begin with.

@@ -1,14 +1,13 @@
-//! Who is calling: bearer, composite token, JWT, the authority, caches, OIDC.
+//! Authenticates callers: bearer tokens, composite tokens, our JWTs, the authority and its caches; and gets our own token
+//! from an OIDC provider.
 //!
-//! Nothing here knows a metric that a cluster sends, and nothing here answers a caller: [`Error`] says what happened,
-//! the server decides what to say.
+//! This crate knows no metric that a cluster sends, and no status: the server turns an [`Error`] into an answer.
 
 pub mod authority;
 pub mod bearer;
 mod bounded;
 pub mod composite_token;
 mod error;
-pub mod exchange;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -16,6 +15,7 @@ pub mod jwt;
 pub mod memcached;
 pub mod oidc;
 mod secret;
+pub mod token_response;
 
 pub use error::Error;
 pub use secret::Secret;

@@ -1,6 +1,6 @@
-//! Memcached: a memory that replicas share. It may be out, slow or wrong: whoever asks goes on without it.
+//! A client of memcached, the cache that replicas share. It may be unavailable, slow or wrong: callers go on without it.
 //!
-//! Our own client of three commands: the library for it reaches no IPv6 address and reads answers of any length.
+//! It is our own, with three commands: the existing library reaches no IPv6 address and reads answers of any length.
 
 mod connection;
 #[cfg(test)]
@@ -19,7 +19,7 @@ use self::server::MemcachedServer;
 
 /// The longest value that is written or read.
 pub const MAX_VALUE_BYTES: usize = 4 * 1024;
-/// Beyond 30 days memcached takes a lifetime for a date.
+/// The longest lifetime: memcached reads a larger number as a date.
 const MAX_EXPIRE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why memcached gave no answer.
@@ -28,10 +28,10 @@ pub enum CacheError {
     /// The key's server did not answer within its 100 ms.
     #[error("no answer in time")]
     Timeout,
-    /// The key's server has no address, refused the connection, broke it off, or did so within the last second.
-    #[error("the server is out")]
-    Out,
-    /// The key's server answered something that is no answer to the question.
+    /// The key's server has no address, refused or closed the connection, or failed within the last second.
+    #[error("the server is unavailable")]
+    Unavailable,
+    /// The key's server sent something that is no answer to the command.
     #[error("not an answer to the question")]
     Protocol,
     /// The value is longer than [`MAX_VALUE_BYTES`].
@@ -39,10 +39,10 @@ pub enum CacheError {
     TooLong,
 }
 
-/// Several servers; each key has its one.
+/// A client of several servers; each key belongs to one of them.
 ///
-/// The key's CRC-32 picks the server in list order, as Go's client does. A server that is out is not replaced: its
-/// keys miss, all others stay where they are.
+/// The key's CRC-32 selects the server in list order, as in Go's client. An unavailable server is not replaced: its keys
+/// fail, and all others stay where they are.
 #[derive(Debug)]
 pub struct Memcached {
     servers: Vec<Arc<MemcachedServer>>,
@@ -50,7 +50,8 @@ pub struct Memcached {
 }
 
 impl Memcached {
-    /// Servers as `host:port`; names are looked up now and every `interval`. Runs within a tokio runtime.
+    /// A client of these servers (`host:port`); names are looked up now and every `interval`. Has to be called within a tokio
+    /// runtime.
     pub fn new(servers: &[String], interval: Duration) -> Self {
         let servers: Vec<_> = servers.iter().map(|name| Arc::new(MemcachedServer::new(name))).collect();
         let named: Vec<_> = servers.iter().filter(|server| server.is_named()).cloned().collect();
@@ -71,7 +72,7 @@ impl Memcached {
     /// # Errors
     /// [`CacheError`], after 100 ms at the latest.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CacheError> {
-        match self.ask(Command::Get { key }).await? {
+        match self.run(Command::Get { key }).await? {
             Reply::Value(value) => Ok(Some(value)),
             Reply::Absent => Ok(None),
             Reply::Done => Err(CacheError::Protocol),
@@ -87,27 +88,27 @@ impl Memcached {
             return Err(CacheError::TooLong);
         }
         let expire_seconds = expire.min(MAX_EXPIRE).as_secs().max(1);
-        self.ask(Command::Set { key, value, expire_seconds }).await.map(drop)
+        self.run(Command::Set { key, value, expire_seconds }).await.map(drop)
     }
 
-    /// Takes a key and its value away.
+    /// Removes a key and its value.
     ///
     /// # Errors
     /// [`CacheError`], after 100 ms at the latest.
     pub async fn delete(&self, key: &str) -> Result<(), CacheError> {
-        self.ask(Command::Delete { key }).await.map(drop)
+        self.run(Command::Delete { key }).await.map(drop)
     }
 
-    async fn ask(&self, command: Command<'_>) -> Result<Reply, CacheError> {
+    async fn run(&self, command: Command<'_>) -> Result<Reply, CacheError> {
         let key = command.key();
-        let well_formed = !key.is_empty() && key.len() <= 250 && key.bytes().all(|byte| byte.is_ascii_graphic());
-        if !well_formed {
+        let is_valid_key = !key.is_empty() && key.len() <= 250 && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_valid_key {
             return Err(CacheError::Protocol);
         }
-        self.servers.get(self.place(key)).ok_or(CacheError::Out)?.ask(&command).await
+        self.servers.get(self.server_index(key)).ok_or(CacheError::Unavailable)?.run(&command).await
     }
 
-    fn place(&self, key: &str) -> usize {
+    fn server_index(&self, key: &str) -> usize {
         match self.servers.len() {
             0 | 1 => 0,
             servers => crc32fast::hash(key.as_bytes()) as usize % servers,

@@ -1,17 +1,18 @@
-//! The token that outbound calls carry: OIDC client credentials, cached and renewed ahead of time.
+//! The access token that our outbound calls carry: OIDC client credentials, cached and renewed ahead of time.
 //!
-//! The provider may be out, at start or later: a token that is still good goes on being used, and without one
-//! [`TokenSource::status`] says why.
+//! The provider may be unavailable, at start or later: a token that is still valid is used until it expires, and without
+//! one [`TokenSource::status`] says why.
 //!
-//! [`TokenSource::send`] holds the rule for a 401: whether it is about our token or about the request. How long a token
-//! is kept and when it is renewed is measured on the monotonic clock: a wall clock that is set changes neither.
+//! [`TokenSource::send`] decides whether a 401 is about our token or about the request. Lifetimes are measured on the
+//! monotonic clock, so a change of the wall clock does not affect them.
 
 mod answer;
+mod backoff;
 mod challenge;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod provider;
-mod rest;
+mod state;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,40 +24,39 @@ use telemeter_http::client::{Answer, Outbound, OutboundError};
 use telemeter_http::clock::Clock;
 use tokio::sync::Notify;
 
-use self::answer::Granted;
 use self::provider::Provider;
+use self::state::{TokenFailure, TokenRefusal, TokenState};
 use crate::{Error, Secret};
 
-/// The deadline of everything that one token takes: discovery and one or two questions, each with its own deadline.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// Another reason why there is no token is logged again after this: a provider may put a time into each.
-const BETWEEN_REASONS: Duration = Duration::from_secs(30);
-/// A provider that failed is not asked again on a caller's behalf before this.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The timeout of one renewal: discovery and one or two requests for a token, each with its own timeout.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A failure with another reason than the last one is logged at most this often: a provider may put the time into each.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+/// After a failed renewal, no caller starts another one before this.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait between two tries in the background.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The clock of a machine that sleeps stands still: it is looked at again after this.
+/// The longest sleep of the background task: while a machine is suspended, timers do not advance.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
-/// A token that its target refused is renewed at most this often: a target that refuses all must not make us flood the
-/// provider. For as long after such a renewal, a refusal is not about the token.
-const BETWEEN_REFUSALS_MS: i64 = 10_000;
+/// The shortest sleep of the background task after a renewal, however short a lifetime the provider says.
+const MIN_SLEEP: Duration = Duration::from_secs(1);
 /// How often one request is sent at most, each time with another token.
 const MAX_SENDS: u32 = 4;
 
-/// Who asks whom, for what.
+/// The provider, our credentials there, and the audience of the token.
 #[derive(Clone, Debug)]
 pub struct OidcConfig {
-    /// The provider (`--oidc-issuer`), as it names itself.
+    /// The provider's issuer URL (`--oidc-issuer`), exactly as its metadata has it.
     pub issuer: String,
-    /// Our name there (`--client-id`).
+    /// Our client ID (`--client-id`).
     pub client_id: String,
-    /// Our password there (`--client-secret`).
+    /// Our client secret (`--client-secret`).
     pub client_secret: Secret,
-    /// Whom the token is for (`--oidc-audience`).
+    /// The audience that the token is requested for (`--oidc-audience`).
     pub audience: Option<String>,
 }
 
-/// Gives out the current token. Cheap to clone; clones share everything.
+/// Holds the current token and renews it. Cheap to clone; clones share one token.
 #[derive(Clone)]
 pub struct TokenSource(Arc<Inner>);
 
@@ -64,44 +64,18 @@ struct Inner {
     provider: Provider,
     clock: Clock,
     state: RwLock<TokenState>,
-    /// One renewal at a time; it runs in a task of its own, so that no caller's end breaks it off.
+    /// Held during a renewal, so that there is one at a time. A renewal runs in a task of its own, so it goes on when its
+    /// caller is dropped.
     renewal: tokio::sync::Mutex<()>,
     wake: Arc<Notify>,
-    /// Whether a target called our token invalid although it was new; so that it is logged once.
+    /// Whether a target called our token invalid right after its renewal; set so that this is logged once.
     is_called_invalid: AtomicBool,
 }
 
-#[derive(Default)]
-struct TokenState {
-    current: Option<HeldToken>,
-    failure: Option<TokenFailure>,
-    /// When a refused token was last renewed.
-    refused_ms: Option<i64>,
-    /// How many tokens there have been.
-    grants: u64,
-}
-
-/// A token, and the times of its life, all on the monotonic clock.
-struct HeldToken {
-    token: Secret,
-    /// Which grant it is from: a provider may give the same token again.
-    grant: u64,
-    /// When it was asked for.
-    asked_ms: i64,
-    /// From then on a new one is asked for in the background.
-    renew_ms: i64,
-    /// From then on it is no longer given out.
-    expires_ms: i64,
-    /// Whether a target refused it. It is given out until there is another: the refusal may be about something else.
-    is_refused: bool,
-    /// Whether it took the place of one that was refused.
-    is_after_refusal: bool,
-}
-
-/// Why a request that carries our token brought no answer that is about the request.
+/// Why a request with our token brought no answer that is about the request.
 #[derive(Debug)]
 pub enum SendError {
-    /// There is no token, and the provider gives none.
+    /// There is no token, and the provider issues none.
     NoToken(Error),
     /// The target refuses our token.
     TokenRefused,
@@ -109,29 +83,20 @@ pub enum SendError {
     Outbound(OutboundError),
 }
 
-/// What a 401 to a token calls for.
-#[derive(Debug, PartialEq, Eq)]
-enum TokenRefusal {
-    /// There is another token by now: it is tried.
-    Superseded,
-    /// The token is to be renewed, and then tried.
-    Renew,
-    /// It is being renewed because of another refusal.
-    Renewing,
-    /// The token was renewed a moment ago because of another refusal: this one is about the request.
-    OfRequest,
-    /// A refused token was renewed too short a while ago for another renewal.
-    TooSoon,
-}
-
-struct TokenFailure {
-    error: Error,
-    at: tokio::time::Instant,
-    logged: tokio::time::Instant,
+/// What a renewal is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RenewalPurpose {
+    /// A caller waits for any valid token.
+    Valid,
+    /// The background task renews the token because it is due.
+    Due,
+    /// The token of this number was refused.
+    Refused { number: u64 },
 }
 
 impl TokenSource {
-    /// Starts to fetch a token, and keeps it fresh until the last clone goes. Runs within a tokio runtime.
+    /// A source that starts to request a token at once, and keeps it valid until the last clone is dropped. Has to be called
+    /// within a tokio runtime.
     pub fn new(config: OidcConfig, outbound: Outbound, clock: Clock) -> Self {
         let inner = Arc::new(Inner {
             provider: Provider::new(config, outbound),
@@ -141,38 +106,38 @@ impl TokenSource {
             wake: Arc::default(),
             is_called_invalid: AtomicBool::new(false),
         });
-        tokio::spawn(keep_fresh(Arc::downgrade(&inner), inner.wake.clone()));
+        tokio::spawn(renew_in_background(Arc::downgrade(&inner), inner.wake.clone()));
         Self(inner)
     }
 
-    /// The current token; waits for one when there is none.
+    /// The current token; waits for a renewal where there is none.
     ///
     /// # Errors
-    /// [`Error::ProviderUnavailable`] when there is none and the provider gives none.
+    /// [`Error::ProviderUnavailable`] when there is none and the provider issues none.
     pub async fn token(&self) -> Result<Secret, Error> {
-        self.granted().await.map(|(token, _)| token)
+        self.current().await.map(|(token, _)| token)
     }
 
-    /// The current token, and which grant it is from.
-    async fn granted(&self) -> Result<(Secret, u64), Error> {
-        if let Some(granted) = self.0.valid() {
-            return Ok(granted);
+    /// The current token and its number.
+    async fn current(&self) -> Result<(Secret, u64), Error> {
+        if let Some(current) = self.0.valid() {
+            return Ok(current);
         }
-        self.renewed(RenewalPurpose::Valid).await?;
+        self.renew(RenewalPurpose::Valid).await?;
         self.0.valid().ok_or_else(|| unavailable("the token ended at once"))
     }
 
-    async fn renewed(&self, want: RenewalPurpose) -> Result<(), Error> {
+    async fn renew(&self, purpose: RenewalPurpose) -> Result<(), Error> {
         let inner = self.0.clone();
-        let renewal = tokio::spawn(async move { inner.renew(want).await });
+        let renewal = tokio::spawn(async move { inner.renew(purpose).await });
         renewal.await.unwrap_or_else(|_| Err(unavailable("the question was dropped")))
     }
 
-    /// Sends a request that carries our token, and holds the one rule for a 401.
+    /// Sends a request that carries our token, and decides what a 401 means. This rule is the same for every target.
     ///
     /// `send` sends the request with a token; it is called again with a newer one where the answer is 401 to one from
-    /// before a renewal. An answer of 401 that comes back from here was given to a token that was renewed a moment ago, and
-    /// is not said to be about the token (`invalid_token`): it is about what was asked.
+    /// before a renewal. A 401 that is returned was given to a token that was renewed a moment ago, and does not call that
+    /// token invalid (`invalid_token`): so it is about the request.
     ///
     /// # Errors
     /// [`SendError`].
@@ -182,7 +147,7 @@ impl TokenSource {
     where
         F: Future<Output = Result<Answer, OutboundError>>,
     {
-        let (mut token, mut grant) = self.granted().await.map_err(SendError::NoToken)?;
+        let (mut token, mut number) = self.current().await.map_err(SendError::NoToken)?;
         for _ in 0..MAX_SENDS {
             let answer = send(token).await.map_err(SendError::Outbound)?;
             if answer.status != StatusCode::UNAUTHORIZED {
@@ -191,14 +156,14 @@ impl TokenSource {
                 }
                 return Ok(answer);
             }
-            let refusal = self.0.state.write().on_refusal(grant, self.0.clock.monotonic_ms());
+            let refusal = self.0.state.write().on_refusal(number, self.0.clock.monotonic_ms());
             match refusal {
                 TokenRefusal::Superseded => {}
                 TokenRefusal::Renew | TokenRefusal::Renewing => {
                     if refusal == TokenRefusal::Renew {
                         self.0.wake.notify_one();
                     }
-                    self.renewed(RenewalPurpose::Other { than: grant }).await.map_err(SendError::NoToken)?;
+                    self.renew(RenewalPurpose::Refused { number }).await.map_err(SendError::NoToken)?;
                 }
                 TokenRefusal::OfRequest if !challenge::is_invalid_token(&answer.headers) => return Ok(answer),
                 TokenRefusal::OfRequest => {
@@ -209,15 +174,15 @@ impl TokenSource {
                 }
                 TokenRefusal::TooSoon => return Err(SendError::TokenRefused),
             }
-            (token, grant) = self.granted().await.map_err(SendError::NoToken)?;
+            (token, number) = self.current().await.map_err(SendError::NoToken)?;
         }
         Err(SendError::TokenRefused)
     }
 
-    /// Takes another password; the next token is asked for with it, at once.
+    /// Replaces the client secret. Where it differs from the last one, a token is requested with it at once.
     pub fn replace_secret(&self, client_secret: Secret) {
         if self.0.provider.replace_secret(client_secret) {
-            self.0.provider.rest.end();
+            self.0.provider.backoff.clear();
             if let Some(current) = &mut self.0.state.write().current {
                 current.renew_ms = i64::MIN;
             }
@@ -225,10 +190,10 @@ impl TokenSource {
         }
     }
 
-    /// Ready when there is a good token; else why there is none.
+    /// Whether there is a valid token.
     ///
     /// # Errors
-    /// The reason, fit for a page of the operator's: no secret is in it.
+    /// Why there is none, fit for the operator's pages: it holds no secret.
     pub fn status(&self) -> Result<(), String> {
         if self.0.valid().is_some() {
             return Ok(());
@@ -246,57 +211,19 @@ impl Drop for Inner {
     }
 }
 
-/// What a renewal is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RenewalPurpose {
-    /// A caller waits for any good token.
-    Valid,
-    /// It is time for a new one.
-    Fresh,
-    /// This grant's token was refused.
-    Other {
-        /// Its number.
-        than: u64,
-    },
-}
-
-impl TokenState {
-    /// What a 401 to the token of this grant calls for.
-    fn on_refusal(&mut self, grant: u64, now_ms: i64) -> TokenRefusal {
-        let Some(current) = &mut self.current else { return TokenRefusal::Renewing };
-        if current.grant != grant {
-            return TokenRefusal::Superseded;
-        }
-        if current.is_refused {
-            return TokenRefusal::Renewing;
-        }
-        if current.is_after_refusal && now_ms.saturating_sub(current.asked_ms) < BETWEEN_REFUSALS_MS {
-            return TokenRefusal::OfRequest;
-        }
-        if self.refused_ms.is_some_and(|last_ms| now_ms.saturating_sub(last_ms) < BETWEEN_REFUSALS_MS) {
-            return TokenRefusal::TooSoon;
-        }
-        self.refused_ms = Some(now_ms);
-        current.is_refused = true;
-        // In the background, too, until it has worked.
-        current.renew_ms = i64::MIN;
-        TokenRefusal::Renew
-    }
-}
-
 impl Inner {
     fn valid(&self) -> Option<(Secret, u64)> {
         let now_ms = self.clock.monotonic_ms();
         let state = self.state.read();
         let current = state.current.as_ref().filter(|current| now_ms < current.expires_ms)?;
-        Some((current.token.clone(), current.grant))
+        Some((current.token.clone(), current.number))
     }
 
-    fn has(&self, want: RenewalPurpose) -> bool {
-        match want {
+    fn is_satisfied(&self, purpose: RenewalPurpose) -> bool {
+        match purpose {
             RenewalPurpose::Valid => self.valid().is_some(),
-            RenewalPurpose::Fresh => !self.is_due() && self.valid().is_some(),
-            RenewalPurpose::Other { than } => self.valid().is_some_and(|(_, grant)| grant != than),
+            RenewalPurpose::Due => !self.is_due() && self.valid().is_some(),
+            RenewalPurpose::Refused { number } => self.valid().is_some_and(|(_, current)| current != number),
         }
     }
 
@@ -311,90 +238,72 @@ impl Inner {
         Duration::from_millis(u64::try_from(renew_ms.saturating_sub(now_ms)).unwrap_or(0)).min(MAX_SLEEP)
     }
 
-    /// Fetches a token, unless somebody else just did, or just failed to.
-    async fn renew(&self, want: RenewalPurpose) -> Result<(), Error> {
+    /// Requests a token, unless another renewal satisfied this purpose meanwhile, or failed a moment ago.
+    async fn renew(&self, purpose: RenewalPurpose) -> Result<(), Error> {
         let _one_at_a_time = self.renewal.lock().await;
-        if self.has(want) {
+        if self.is_satisfied(purpose) {
             return Ok(());
         }
-        if want != RenewalPurpose::Fresh
+        if purpose != RenewalPurpose::Due
             && let Some(failure) = &self.state.read().failure
-            && failure.at.elapsed() < AFTER_FAILURE
+            && failure.at.elapsed() < RETRY_INTERVAL
         {
             return Err(failure.error.clone());
         }
-        // The provider asked to be left alone: as long as it said, the failure stands.
-        if self.provider.rest.left().is_some()
+        // The provider's `Retry-After` is not over: the last failure is still the answer.
+        if self.provider.backoff.remaining().is_some()
             && let Some(failure) = &self.state.read().failure
         {
             return Err(failure.error.clone());
         }
         let asked_ms = self.clock.monotonic_ms();
-        let granted = tokio::time::timeout(DEADLINE, self.provider.ask()).await;
-        let granted = granted.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
-        let mut state = self.state.write();
-        match granted {
-            Ok(granted) => {
+        let issued = tokio::time::timeout(RENEWAL_TIMEOUT, self.provider.request_token()).await;
+        match issued.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned())) {
+            Ok(issued) => {
+                let mut state = self.state.write();
                 if state.failure.take().is_some() {
-                    tracing::info!("the OIDC provider is back");
+                    tracing::info!("the OIDC provider is available again");
                 }
-                state.grants += 1;
-                let is_after_refusal = state.current.as_ref().is_some_and(|current| current.is_refused);
-                state.current = Some(HeldToken { is_after_refusal, ..HeldToken::new(granted, state.grants, asked_ms) });
+                state.replace(issued, asked_ms);
                 drop(state);
                 self.wake.notify_one();
                 Ok(())
             }
-            Err(reason) => {
-                let (now, error) = (tokio::time::Instant::now(), unavailable(reason.as_str()));
-                let known = state
-                    .failure
-                    .as_ref()
-                    .filter(|last| last.error == error || now.saturating_duration_since(last.logged) < BETWEEN_REASONS);
-                let logged = known.map_or(now, |last| last.logged);
-                if known.is_none() {
-                    tracing::warn!(%reason, "no token from the OIDC provider");
-                }
-                state.failure = Some(TokenFailure { error: error.clone(), at: now, logged });
-                Err(error)
-            }
+            Err(reason) => Err(self.record_failure(&reason)),
         }
     }
-}
 
-impl HeldToken {
-    /// Renewed at 80 % of its life or 10 s before its end, whichever is earlier; but not before half of its life.
-    fn new(granted: Granted, grant: u64, asked_ms: i64) -> Self {
-        let (renew_ms, expires_ms) = match granted.lives {
-            None => (i64::MAX, i64::MAX),
-            Some(life) => {
-                let life_ms = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
-                let renew_after_ms = (life_ms / 10 * 8).min(life_ms - 10_000).max(life_ms / 2);
-                (asked_ms.saturating_add(renew_after_ms), asked_ms.saturating_add(life_ms))
-            }
-        };
-        let token = granted.token;
-        Self { token, grant, asked_ms, renew_ms, expires_ms, is_refused: false, is_after_refusal: false }
+    /// Records a failed renewal, and logs it unless this reason, or any reason a moment ago, was logged already.
+    fn record_failure(&self, reason: &str) -> Error {
+        let (now, error) = (tokio::time::Instant::now(), unavailable(reason));
+        let mut state = self.state.write();
+        let logged = state
+            .failure
+            .as_ref()
+            .filter(|last| last.error == error || now.saturating_duration_since(last.logged) < LOG_INTERVAL)
+            .map(|last| last.logged);
+        if logged.is_none() {
+            tracing::warn!(%reason, "no token from the OIDC provider");
+        }
+        state.failure = Some(TokenFailure { error: error.clone(), at: now, logged: logged.unwrap_or(now) });
+        error
     }
 }
 
-/// Between two renewals, whatever lifetime a provider says.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-
-/// Renews in the background, and tries again and again while the provider gives no token.
-async fn keep_fresh(source: Weak<Inner>, wake: Arc<Notify>) {
-    let mut backoff = AFTER_FAILURE;
+/// Renews the token before it expires, and tries again with growing waits while the provider issues none.
+async fn renew_in_background(source: Weak<Inner>, wake: Arc<Notify>) {
+    let mut backoff = RETRY_INTERVAL;
     while let Some(inner) = source.upgrade() {
-        let wait = if !inner.is_due() || inner.renew(RenewalPurpose::Fresh).await.is_ok() {
-            backoff = AFTER_FAILURE;
-            inner.until_due().max(SHORTEST_WAIT)
+        let wait = if !inner.is_due() || inner.renew(RenewalPurpose::Due).await.is_ok() {
+            backoff = RETRY_INTERVAL;
+            inner.until_due().max(MIN_SLEEP)
         } else {
-            let wait = inner.provider.rest.left().unwrap_or_default().max(backoff);
+            let wait = inner.provider.backoff.remaining().unwrap_or_default().max(backoff);
             backoff = (backoff * 2).min(MAX_BACKOFF);
             wait
         };
         drop(inner);
-        // Woken by an invalidation, another password, a token that a caller fetched, or the end.
+        // A 401, another client secret, a caller's renewal or the drop of the source wakes it earlier.
         let _ = tokio::time::timeout(wait, wake.notified()).await;
     }
 }

@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use parking_lot::Mutex;
-use telemeter_auth::exchange::TokenResponse;
+use telemeter_auth::token_response::TokenResponse;
 use telemeter_client::{credential, schedule::PseudoRandom};
 use telemeter_http::clock::Clock;
 use telemeter_wire::exposition::DELIMITED_CONTENT_TYPE;

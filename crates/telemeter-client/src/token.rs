@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use telemeter_auth::exchange::TokenResponse;
+use telemeter_auth::token_response::TokenResponse;
 use telemeter_http::{
     client::{Outbound, OutboundError, OutboundRequest},
     clock::Clock,

@@ -40,7 +40,7 @@ use self::replay::FailedExchange;
 pub use self::{
     connect::Resolver,
     error::OutboundError,
-    excerpt::{EXCERPT_BYTES, excerpt, redacted},
+    excerpt::{excerpt, redacted},
     metrics::{OutboundHandshakes, OutboundMetrics},
     opened::OpenAnswer,
     probe::{ConnectStage, Probe, ProbeStep},

@@ -10,8 +10,8 @@ use http::{HeaderName, header};
 use telemeter_auth::{
     Secret, bearer,
     composite_token::MAX_CLUSTER_ID_BYTES,
-    exchange::TokenResponse,
     jwt::{Claims, sign},
+    token_response::TokenResponse,
 };
 use telemeter_fleet::ReportRoute;
 use telemeter_wire::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER};

@@ -280,7 +280,7 @@ impl ReloadableFiles {
         if let Some(keys) = keys {
             share_sessions(&keys, &self.tls);
             if let Some(authority) = &self.gateway.authority {
-                authority.rekey(&keys);
+                authority.replace_keys(&keys);
             }
             self.gateway.verifier.replace(Arc::new(keys));
         }

@@ -72,7 +72,7 @@ fn success(status: StatusCode, counts: UploadCounts) -> Response {
 
 /// The error of a token that is not valid, with the cluster that it names where it was valid once.
 fn token_error(gateway: &Gateway, bad: BadToken) -> RequestError {
-    let claimed = bad.named.as_ref().and_then(|caller| caller.label(&gateway.partition_label));
+    let claimed = bad.caller.as_ref().and_then(|caller| caller.label(&gateway.partition_label));
     RequestError::claimed(claimed.unwrap_or_default(), AuthError::Token(bad.fault))
 }
 

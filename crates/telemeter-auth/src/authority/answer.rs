@@ -1,58 +1,47 @@
-//! The words exchanged with the authority.
+//! Reads the authority's answer: the account of an approval, or the error that a refusal or a failure becomes.
 
 use std::sync::Arc;
 
 use http::header;
-use serde::{Deserialize, Serialize};
-use telemeter_http::client::Answer;
+use serde::Deserialize;
+use telemeter_http::client::{Answer, excerpt};
 
-use super::excerpt::excerpt;
 use super::question::AuthorityQuestion;
 use super::unavailable;
+use crate::Error;
 use crate::error::quoted;
-use crate::{Error, Secret};
 
-#[derive(Serialize)]
-struct RegistrationBody<'a> {
-    cluster_id: &'a str,
-    authorization_token: &'a str,
-    account_id: &'a str,
-}
-
-/// What `/authorize` asks the authority.
-pub(super) fn registration(token: &Secret, cluster: &str) -> Secret {
-    let registration = RegistrationBody { cluster_id: cluster, authorization_token: token.expose(), account_id: "" };
-    serde_json::to_string(&registration).expect("texts always have a JSON form").into()
-}
-
-/// What an approval holds of interest.
+/// The fields of an approval that we use.
 #[derive(Deserialize)]
 struct ApprovalBody {
     account_id: Option<String>,
     cluster_id: Option<String>,
 }
 
-/// The longest account: it stands in every token of ours.
+/// The longest account: every access token of ours contains it.
 const MAX_ACCOUNT_BYTES: usize = 256;
 
-/// The account that an answer names.
+/// The account that the answer names.
 ///
-/// A page of HTML is no word of the authority's, whatever its status: something between us speaks in its place. What the body
-/// of a failure says goes into the error, for our log; `secrets` are taken out of it.
+/// A page of HTML never comes from the authority itself but from a proxy before it, so it counts as unavailable, whatever
+/// its status. The error of a failure holds an excerpt of the body for our log, without any of `secrets`.
+///
+/// # Errors
+/// [`Error::Refused`], [`Error::RateLimited`] or [`Error::AuthorityUnavailable`].
 pub(super) fn read(answer: &Answer, question: &AuthorityQuestion, secrets: &[&str]) -> Result<Arc<str>, Error> {
-    let said = || excerpt(&answer.body, secrets);
+    let body_excerpt = || excerpt(&answer.headers, &answer.body, secrets);
     let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if content_type.trim_ascii_start().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
-        let (status, said) = (answer.status_words(), quoted(&said()));
-        let reason = format!("it answered with a page of HTML and status {status}{said}");
+        let (status, excerpt) = (answer.status_words(), quoted(&body_excerpt()));
+        let reason = format!("it answered with a page of HTML and status {status}{excerpt}");
         return Err(Error::AuthorityUnavailable { reason, retry_after: answer.asks_to_wait() });
     }
     match answer.status.as_u16() {
         200 | 201 => account(&answer.body, question),
         429 => Err(Error::RateLimited { retry_after: question.kind.retry_after(answer.retry_after()) }),
-        status @ 400..=499 => Err(Error::Refused { status, said: said() }),
+        status @ 400..=499 => Err(Error::Refused { status, excerpt: body_excerpt() }),
         _ => Err(Error::AuthorityUnavailable {
-            reason: format!("it answered with status {}{}", answer.status_words(), quoted(&said())),
+            reason: format!("it answered with status {}{}", answer.status_words(), quoted(&body_excerpt())),
             retry_after: answer.asks_to_wait(),
         }),
     }

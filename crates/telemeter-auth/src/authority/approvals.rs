@@ -1,8 +1,8 @@
-//! The approvals that this process keeps: bounded in all, and by cluster.
+//! The approvals that this process caches: bounded in all, and by cluster.
 //!
-//! A cluster with many tokens, or one token in many hands, takes the place of its own approvals only. Where all places are
-//! taken, one of a few goes, which are spread over all: one that has run out, else the one that was used longest ago. So
-//! what a new approval costs does not grow with how many are kept.
+//! A cluster with many tokens replaces its own approvals only. Where the cache is full, 16 candidates spread over all
+//! entries are compared: a stale one is evicted, else the least recently used. So the cost of a new approval does not grow
+//! with the number of cached ones.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::question::QuestionKey;
-use super::{Approval, REFRESH_AGAIN_MS};
+use super::{Approval, REFRESH_RETRY_MS};
 use crate::bounded::Digest;
 
-/// So many approvals of one cluster are kept: for its two questions, while its token is being replaced.
-const MAX_OF_CLUSTER: usize = 4;
+/// The cap on approvals of one cluster: two questions with two tokens, while its token is being replaced.
+const MAX_PER_CLUSTER: usize = 4;
 const SHARDS: usize = 64;
-/// So many approvals are looked at for the one that makes room.
+/// How many approvals are compared to find the one to evict.
 const CANDIDATES: usize = 16;
 
 /// An approval, and for how long it counts. All times are on the monotonic clock.
@@ -25,11 +25,11 @@ pub(super) struct CachedApproval {
     pub(super) account: Arc<str>,
     /// When the authority gave it.
     pub(super) approved_ms: i64,
-    /// From then on a request has it refreshed in the background.
+    /// When a request first starts a refresh in the background.
     pub(super) refresh_ms: i64,
-    /// From then on it is stale.
+    /// When it becomes stale.
     pub(super) fresh_until_ms: i64,
-    /// From then on it does not count.
+    /// When it stops counting.
     pub(super) ends_ms: i64,
 }
 
@@ -38,9 +38,9 @@ impl CachedApproval {
         Approval { account: self.account.clone(), is_stale: now_ms >= self.fresh_until_ms }
     }
 
-    /// The same, as a refresh of it begins.
-    pub(super) fn being_refreshed(self, now_ms: i64) -> Self {
-        Self { refresh_ms: now_ms.saturating_add(REFRESH_AGAIN_MS), ..self }
+    /// The same approval with a refresh under way: the next one is due after [`REFRESH_RETRY_MS`].
+    pub(super) fn with_refresh_started(self, now_ms: i64) -> Self {
+        Self { refresh_ms: now_ms.saturating_add(REFRESH_RETRY_MS), ..self }
     }
 }
 
@@ -55,16 +55,16 @@ pub(super) struct Approvals {
 struct ApprovalShard {
     clusters: HashMap<Digest, Slots>,
     entries: Vec<Option<ApprovalEntry>>,
-    /// Where in `entries` there is none.
+    /// The indexes of the empty entries.
     free: Vec<u32>,
-    /// Where the next search for one that makes room begins.
+    /// The index from which the next eviction chooses its candidates.
     next_candidate: usize,
 }
 
-/// Where the approvals of one cluster are in [`ApprovalShard::entries`], the oldest first.
+/// The indexes of one cluster's approvals in [`ApprovalShard::entries`], the oldest first.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slots {
-    slots: [u32; MAX_OF_CLUSTER],
+    slots: [u32; MAX_PER_CLUSTER],
     len: usize,
 }
 
@@ -76,20 +76,20 @@ struct ApprovalEntry {
 }
 
 impl Approvals {
-    /// Room for `entries`; none at all with 0.
+    /// A cache of at most `entries`; with 0 it stores nothing.
     pub(super) fn new(entries: usize) -> Self {
         let shards = entries.clamp(1, SHARDS);
         Self { shards: (0..shards).map(|_| Mutex::default()).collect(), per_shard: entries / shards }
     }
 
-    /// What a request goes by, and whether it has to start a refresh: of many requests, one.
+    /// The approval that a request uses, and whether this request has to start a refresh: one of many requests has to.
     pub(super) fn for_request(&self, key: &QuestionKey, now_ms: i64) -> Option<(Approval, bool)> {
         let mut shard = self.shard(key).lock();
         let entry = shard.find(key).filter(|entry| now_ms < entry.cached.ends_ms)?;
         entry.used_ms = now_ms;
         let is_refresh_due = now_ms >= entry.cached.refresh_ms;
         if is_refresh_due {
-            entry.cached.refresh_ms = now_ms.saturating_add(REFRESH_AGAIN_MS);
+            entry.cached.refresh_ms = now_ms.saturating_add(REFRESH_RETRY_MS);
         }
         Some((entry.cached.approval(now_ms), is_refresh_due))
     }
@@ -100,7 +100,7 @@ impl Approvals {
         shard.find(key).filter(|entry| now_ms < entry.cached.ends_ms).map(|entry| entry.cached.clone())
     }
 
-    /// Keeps an approval, in place of an older one to the same question.
+    /// Stores an approval, in place of an older one for the same question.
     pub(super) fn insert(&self, key: &QuestionKey, cached: CachedApproval, now_ms: i64) {
         if self.per_shard == 0 || cached.ends_ms <= now_ms {
             return;
@@ -111,7 +111,7 @@ impl Approvals {
             shard.remove_slot(oldest);
         }
         if shard.len() >= self.per_shard {
-            shard.make_room(now_ms);
+            shard.evict_one(now_ms);
         }
         shard.push(ApprovalEntry { key: *key, used_ms: now_ms, cached });
     }
@@ -138,8 +138,8 @@ impl ApprovalShard {
 
     fn slot(&self, key: &QuestionKey) -> Option<u32> {
         let slots = self.clusters.get(&key.cluster)?;
-        let is_it = |slot: &&u32| self.entry(**slot).is_some_and(|entry| entry.key.digest == key.digest);
-        slots.as_slice().iter().find(is_it).copied()
+        let has_digest = |slot: &&u32| self.entry(**slot).is_some_and(|entry| entry.key.digest == key.digest);
+        slots.as_slice().iter().find(has_digest).copied()
     }
 
     fn entry(&self, slot: u32) -> Option<&ApprovalEntry> {
@@ -175,7 +175,7 @@ impl ApprovalShard {
                 self.entries[slot as usize] = Some(entry);
                 slots.push(slot);
             }
-            // A shard holds far fewer than four billion.
+            // A shard holds far fewer than 2^32 entries.
             None => {
                 slots.push(self.entries.len() as u32);
                 self.entries.push(Some(entry));
@@ -183,10 +183,10 @@ impl ApprovalShard {
         }
     }
 
-    fn make_room(&mut self, now_ms: i64) {
+    fn evict_one(&mut self, now_ms: i64) {
         let len = self.entries.len();
         let (first, candidates) = (self.next_candidate, len.min(CANDIDATES));
-        // Those that came one after the other may be alike: they are spread over all.
+        // Entries stored one after the other may all be in use: candidates are spread over the whole shard.
         let candidates = (0..candidates).map(|step| (first + step * len / candidates) % len);
         let rank = |entry: &ApprovalEntry| (now_ms < entry.cached.fresh_until_ms, entry.used_ms);
         let victim = candidates
@@ -206,10 +206,10 @@ impl Slots {
     }
 
     fn oldest_if_full(&self) -> Option<u32> {
-        (self.len == MAX_OF_CLUSTER).then(|| self.slots[0])
+        (self.len == MAX_PER_CLUSTER).then(|| self.slots[0])
     }
 
-    /// There is room for one more: the oldest went before.
+    /// The caller has removed the oldest where the cluster was at its cap.
     fn push(&mut self, slot: u32) {
         self.slots[self.len] = slot;
         self.len += 1;
@@ -250,8 +250,8 @@ mod tests {
         assert_eq!(due(1_000), None);
         approvals.insert(&key, CachedApproval { ends_ms: 90_000, ..cached(100) }, 0);
         assert_eq!(due(200), Some((true, true)));
-        assert_eq!(due(200 + REFRESH_AGAIN_MS - 1), Some((true, false)));
-        assert_eq!(due(200 + REFRESH_AGAIN_MS), Some((true, true)));
+        assert_eq!(due(200 + REFRESH_RETRY_MS - 1), Some((true, false)));
+        assert_eq!(due(200 + REFRESH_RETRY_MS), Some((true, true)));
     }
 
     #[test]
@@ -265,9 +265,9 @@ mod tests {
         }
         assert_eq!(approvals.len(), 304);
         assert!((0..300).all(|other| approvals.get(&key(&format!("other-{other}"), "t"), 1).is_some()));
-        let kept: Vec<u32> =
+        let remaining: Vec<u32> =
             (0..50_000).filter(|token| approvals.get(&key("c", &token.to_string()), 1).is_some()).collect();
-        assert_eq!(kept, [49_996, 49_997, 49_998, 49_999]);
+        assert_eq!(remaining, [49_996, 49_997, 49_998, 49_999]);
     }
 
     #[test]
@@ -286,11 +286,11 @@ mod tests {
         approvals.insert(&same_shard[2], cached(100), 2);
         assert!(approvals.for_request(&same_shard[1], 60).is_some(), "used last, and stale");
         approvals.insert(&same_shard[3], cached(100), 60);
-        let kept = || same_shard.iter().map(|key| approvals.get(key, 60).is_some()).collect::<Vec<_>>();
-        assert_eq!(kept(), [true, false, true, true]);
+        let are_cached = || same_shard.iter().map(|key| approvals.get(key, 60).is_some()).collect::<Vec<_>>();
+        assert_eq!(are_cached(), [true, false, true, true]);
         assert!(approvals.for_request(&same_shard[0], 61).is_some());
         approvals.insert(&same_shard[1], cached(100), 62);
-        assert_eq!(kept(), [true, true, false, true]);
+        assert_eq!(are_cached(), [true, true, false, true]);
     }
 
     #[test]
@@ -310,12 +310,12 @@ mod tests {
                 used.iter().for_each(|key| drop(approvals.for_request(key, number)));
             }
         }
-        let kept = used.iter().filter(|key| approvals.get(key, 60_000).is_some()).count();
-        assert_eq!(kept, used.len());
+        let remaining = used.iter().filter(|key| approvals.get(key, 60_000).is_some()).count();
+        assert_eq!(remaining, used.len());
     }
 
     #[test]
-    fn a_new_approval_costs_as_much_where_many_are_kept() {
+    fn a_new_approval_costs_as_much_where_many_are_cached() {
         let time = |per_shard: usize| {
             let approvals = Approvals { shards: [Mutex::default()].into(), per_shard };
             let keys =
@@ -330,7 +330,7 @@ mod tests {
             times.min().expect("five")
         };
         let (few, many) = (time(16), time(16_384));
-        assert!(many < few * 20, "{many:?} where 16,384 are kept, {few:?} where 16 are");
+        assert!(many < few * 20, "{many:?} where 16,384 are cached, {few:?} where 16 are");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The right to have a question open, shared fairly by client.
+//! Permits to have a question open, shared fairly by client.
 //!
-//! A client may hold a small part of the permits, and up to half of them while the other half is free. Whoever gets none at
-//! once waits; permits go round by client, whoever has how many waiting.
+//! A client may hold a 24th of the permits, and up to half of them while the other half is free. A question that gets none
+//! at once waits; permits are given out round-robin by client, however many questions of a client wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::client::QuestionClient;
+use super::origin::QuestionClient;
 
-/// So many may wait, for all clients together.
+/// The cap on waiting questions of all clients.
 const MAX_WAITING: usize = 4_096;
-/// What the questions that wait may hold together.
+/// The cap on the bytes that waiting questions hold.
 const MAX_WAITING_BYTES: usize = 8 << 20;
-/// The part of the permits that a client may hold however many others want one: 8 of 192.
-const PART: usize = 24;
+/// A client may hold one in so many permits, however many others want one: 8 of 192.
+const MIN_SHARE_DIVISOR: usize = 24;
 
-/// Permits, and those who wait for one.
+/// The permits, and the questions that wait for one.
 #[derive(Debug)]
 pub(super) struct QuestionQueue {
     permits: usize,
@@ -31,7 +31,7 @@ pub(super) struct QuestionQueue {
 struct QueueState {
     open: usize,
     clients: HashMap<QuestionClient, ClientShare>,
-    /// Clients for whom somebody waits, in the order in which they get a permit.
+    /// Clients with waiting questions, in the order in which they get a permit.
     order: VecDeque<QuestionClient>,
     waiting: usize,
     waiting_bytes: usize,
@@ -61,7 +61,7 @@ impl QuestionQueue {
         Arc::new(Self { permits: permits.max(1), state: Mutex::default() })
     }
 
-    /// A permit for a question that holds so many bytes while it waits; `None` after `wait`, or where too many wait.
+    /// A permit for a question that holds `bytes` while it waits; `None` after `wait`, or where too many wait.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         client: QuestionClient,
@@ -71,10 +71,10 @@ impl QuestionQueue {
         let (sender, receiver) = oneshot::channel();
         let waiting = {
             let mut state = self.state.lock();
-            if state.may_open(client, self.permits) {
+            if state.can_open(client, self.permits) {
                 return Some(self.permit(&mut state, client));
             }
-            if !state.make_room_for(client, bytes) {
+            if !state.evict_for(client, bytes) {
                 return None;
             }
             WaitingQuestion { queue: self, client, id: state.push(client, bytes, sender) }
@@ -93,20 +93,20 @@ impl QuestionQueue {
     fn release(self: &Arc<Self>, client: QuestionClient) {
         let mut state = self.state.lock();
         state.close(client);
-        let mut passed_over = 0;
-        while passed_over < state.order.len() {
+        let mut skipped = 0;
+        while skipped < state.order.len() {
             let Some(next) = state.order.pop_front() else { return };
-            if !state.may_open(next, self.permits) {
+            if !state.can_open(next, self.permits) {
                 state.order.push_back(next);
-                passed_over += 1;
+                skipped += 1;
                 continue;
             }
-            passed_over = 0;
+            skipped = 0;
             let Some(waiter) = state.pop(next) else { continue };
             let permit = self.permit(&mut state, next);
-            if let Err(mut unwanted) = waiter.permit.send(permit) {
-                // Dropped in the usual way it would lock the state again.
-                unwanted.0 = None;
+            if let Err(mut undelivered) = waiter.permit.send(permit) {
+                // Dropping it as it is would call `release`, which locks the state again.
+                undelivered.0 = None;
                 state.close(next);
             }
         }
@@ -114,10 +114,10 @@ impl QuestionQueue {
 }
 
 impl QueueState {
-    fn may_open(&self, client: QuestionClient, permits: usize) -> bool {
-        let part = (permits / PART).max(1);
+    fn can_open(&self, client: QuestionClient, permits: usize) -> bool {
+        let min_share = (permits / MIN_SHARE_DIVISOR).max(1);
         let open = self.clients.get(&client).map_or(0, |share| share.open);
-        self.open < permits && (open < part || self.open < permits / 2)
+        self.open < permits && (open < min_share || self.open < permits / 2)
     }
 
     fn close(&mut self, client: QuestionClient) {
@@ -140,7 +140,7 @@ impl QueueState {
         self.last_id
     }
 
-    /// The client's first waiter; the client is taken off the order by then, and goes to its end where more wait.
+    /// The client's first waiter. The caller has removed the client from `order`; it is added at the end where more wait.
     fn pop(&mut self, client: QuestionClient) -> Option<Waiter> {
         let share = self.clients.get_mut(&client)?;
         let waiter = share.waiters.pop_front()?;
@@ -152,9 +152,9 @@ impl QueueState {
         Some(waiter)
     }
 
-    fn remove(&mut self, client: QuestionClient, is_wanted: impl Fn(&Waiter) -> bool) {
+    fn remove(&mut self, client: QuestionClient, matches: impl Fn(&Waiter) -> bool) {
         let Some(share) = self.clients.get_mut(&client) else { return };
-        let Some(at) = share.waiters.iter().rposition(is_wanted) else { return };
+        let Some(at) = share.waiters.iter().rposition(matches) else { return };
         let waiter = share.waiters.remove(at);
         if share.waiters.is_empty() {
             self.order.retain(|other| *other != client);
@@ -164,15 +164,16 @@ impl QueueState {
         self.forget_if_idle(client);
     }
 
-    /// Where too many wait, the last of the client with the most goes, unless that is this client.
-    fn make_room_for(&mut self, client: QuestionClient, bytes: usize) -> bool {
+    /// Makes room for a waiting question: while too many wait, removes the last one of the client with the most, unless
+    /// that is this client. False where there is no room.
+    fn evict_for(&mut self, client: QuestionClient, bytes: usize) -> bool {
         while self.waiting >= MAX_WAITING || self.waiting_bytes.saturating_add(bytes) > MAX_WAITING_BYTES {
             let most = self.clients.iter().max_by_key(|(_, share)| share.waiters.len());
             let Some((most, waiters)) = most.map(|(client, share)| (*client, share.waiters.len())) else {
                 return false;
             };
-            let ours = self.clients.get(&client).map_or(0, |share| share.waiters.len());
-            if waiters <= ours + 1 {
+            let own_waiters = self.clients.get(&client).map_or(0, |share| share.waiters.len());
+            if waiters <= own_waiters + 1 {
                 return false;
             }
             self.remove(most, |_| true);
@@ -195,7 +196,7 @@ impl Drop for QuestionPermit {
     }
 }
 
-/// Somebody who waits; gone from the queue with it.
+/// A waiting question, which leaves the queue when this is dropped.
 struct WaitingQuestion<'q> {
     queue: &'q QuestionQueue,
     client: QuestionClient,

@@ -1,15 +1,15 @@
-//! Whether a whole fleet is refused, which is no word about any of its clusters.
+//! Detects that the authority refuses a whole fleet, which says nothing about any one cluster.
 //!
 //! A fleet does not lose its tokens within a minute. Where the authority answers 401 to one caller after the other that it
-//! approved before, and approves nobody in between, it no longer knows us, or has lost what it knew: it is unavailable.
+//! approved before, and approves no caller in between, it refuses us or has lost its data: it counts as unavailable.
 
 use crate::bounded::Digest;
 
-/// Callers of so many clusters with a cached approval may be refused within the window, with no approval in between. Nobody
-/// can tell those from clusters whose tokens were revoked. One cluster counts once, however often and with however many
-/// tokens it is refused.
+/// So many clusters with a cached approval may be refused within the window, with no approval in between: these cannot be
+/// told from clusters whose tokens were revoked. A cluster counts once, however often and with however many tokens it is
+/// refused.
 const MAX_REFUSED: usize = 2;
-/// How long a refusal counts, from the last of another cluster on.
+/// How long refusals count after the last refusal of another cluster.
 const WINDOW_MS: i64 = 60_000;
 
 /// Counts clusters whose callers have a cached approval and are refused (401).
@@ -18,19 +18,19 @@ pub(super) struct FleetRefusal {
     /// The clusters that were refused; the first `refused` of them count.
     clusters: [Digest; MAX_REFUSED + 1],
     refused: usize,
-    /// When the last of them was refused first.
+    /// When the last of these clusters was first refused.
     last_ms: i64,
 }
 
 impl FleetRefusal {
-    /// The authority approved a caller: it knows us, and what it refuses is refused.
-    pub(super) fn approved(&mut self) {
+    /// Records that the authority approved a caller: from now on its refusals are believed.
+    pub(super) fn record_approval(&mut self) {
         self.refused = 0;
     }
 
-    /// The authority refused a caller of this cluster that has a cached approval. True where that is not to be believed: from then on
-    /// until it approves somebody.
-    pub(super) fn refused(&mut self, cluster: &Digest, now_ms: i64) -> bool {
+    /// Records that the authority refused a caller of this cluster with a cached approval. True where the refusal is not to
+    /// be believed; that lasts until the authority approves a caller.
+    pub(super) fn record_refusal(&mut self, cluster: &Digest, now_ms: i64) -> bool {
         if self.refused <= MAX_REFUSED && now_ms.saturating_sub(self.last_ms) >= WINDOW_MS {
             self.refused = 0;
         }
@@ -62,8 +62,8 @@ mod tests {
             let (kind, seconds) = event.split_at(1);
             now_ms += seconds.parse::<i64>().unwrap_or_default() * 1000;
             match kind {
-                "+" => fleet.approved(),
-                _ => outcome.push(if fleet.refused(&[if kind == "=" { 0 } else { number }; 32], now_ms) {
+                "+" => fleet.record_approval(),
+                _ => outcome.push(if fleet.record_refusal(&[if kind == "=" { 0 } else { number }; 32], now_ms) {
                     "unavailable"
                 } else {
                     "refused"
@@ -77,16 +77,16 @@ mod tests {
     fn single_callers_are_refused_and_a_fleet_is_not() {
         check("-0", "refused");
         check("-0 -1 -1 -1 -1", "refused refused unavailable unavailable unavailable");
-        // It approves others in between: then it means what it says.
+        // It approves others in between: its refusals are believed.
         check("-0 +1 -1 +1 -1 +1 -1 -1", "refused refused refused refused refused");
-        // One now and then.
+        // One refusal a minute.
         check("-0 -60 -60 -60 -60", "refused refused refused refused refused");
         check("-0 -59 -59 -1", "refused refused unavailable unavailable");
         // One cluster is no fleet, with however many tokens and however often.
         check("=0 =1 =1 =1 =1", "refused refused refused refused refused");
         check("=0 =1 -1 =1 -1 =1", "refused refused refused refused unavailable unavailable");
         check("-0 =1 =58 =1 -1 =1", "refused refused refused refused refused refused");
-        // It stays so until somebody is approved, however long nobody asks.
+        // It stays unavailable until it approves a caller, however long no caller asks.
         check("-0 -1 -1 -3600 +0 -1", "refused refused unavailable unavailable refused");
     }
 }

@@ -9,14 +9,14 @@ use telemeter_http::client::Answer;
 use super::{
     answer::read,
     question::{AuthorityQuestion, QuestionKey, QuestionKind},
-    shared::{open, sealed},
+    shared::{decode_value, encode_value},
 };
 use crate::{Error, Secret};
 
 const CLUSTER: &str = "c-1";
 const TOKEN: &str = "hunter2-hunter2.x";
 
-/// An approval names an account of a length that fits a token, and is about our cluster; what a refusal says is short, on one line,
+/// An approval names an account of a length that fits a token, and is about our cluster; the excerpt of a refusal is short, on one line,
 /// and does not show the caller's token. Of an input the first byte says the status, the rest is the body.
 pub fn authority_answer(input: &[u8]) {
     let Some((first, body)) = input.split_first() else { return };
@@ -25,60 +25,55 @@ pub fn authority_answer(input: &[u8]) {
     let kind = if first & 8 == 0 { "application/json" } else { "text/HTML; charset=utf-8" };
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
     let answer = Answer { status, headers, body: body.to_vec().into(), redirect: None, through: None };
-    let question = AuthorityQuestion {
-        kind: QuestionKind::Register,
-        key: QuestionKey::new(QuestionKind::Register, CLUSTER, TOKEN),
-        body: Secret::from("{}"),
-        cluster: CLUSTER.to_owned(),
-        token: Secret::from(TOKEN),
-    };
+    let key = QuestionKey::new(QuestionKind::Register, CLUSTER, TOKEN);
+    let question = AuthorityQuestion::register(key, &Secret::from(TOKEN), CLUSTER);
     match read(&answer, &question, &[TOKEN]) {
         Ok(account) => {
             assert!(status.is_success() && first & 8 == 0);
             assert!((1..=256).contains(&account.len()), "{account}");
-            let said: serde_json::Value = serde_json::from_slice(body).expect("it was read");
-            assert!(said["cluster_id"].is_null() || said["cluster_id"] == CLUSTER);
+            let body: serde_json::Value = serde_json::from_slice(body).expect("it was read");
+            assert!(body["cluster_id"].is_null() || body["cluster_id"] == CLUSTER);
         }
-        Err(Error::Refused { status, said }) => {
+        Err(Error::Refused { status, excerpt }) => {
             assert!((400..500).contains(&status));
-            check_shown(&said);
+            check_shown(&excerpt);
         }
         Err(error) => check_shown(&error.to_string()),
     }
 }
 
-fn check_shown(said: &str) {
-    assert!(!said.contains(char::is_control) && said.len() < 5000, "{said:?}");
-    assert!(!said.contains(TOKEN), "{said}");
+fn check_shown(text: &str) {
+    assert!(!text.contains(char::is_control) && text.len() < 5000, "{text:?}");
+    assert!(!text.contains(TOKEN), "{text}");
 }
 
-fn seal() -> &'static Arc<hmac::Key> {
-    static SEAL: OnceLock<Arc<hmac::Key>> = OnceLock::new();
-    SEAL.get_or_init(|| Arc::new(hmac::Key::new(hmac::HMAC_SHA256, b"a key of tests")))
+fn hmac_key() -> &'static Arc<hmac::Key> {
+    static HMAC_KEY: OnceLock<Arc<hmac::Key>> = OnceLock::new();
+    HMAC_KEY.get_or_init(|| Arc::new(hmac::Key::new(hmac::HMAC_SHA256, b"a key for tests")))
 }
 
-/// A value of memcached: what nobody sealed does not open. Sealed, it opens where it was put, and says what was sealed.
+/// A value of memcached: one without our tag is rejected. One that we wrote is decoded under its own key, to what was written.
 pub fn memcached_value(value: &[u8]) {
     let key = "0123abcd";
-    let opened = open(seal(), key, value);
-    if let Some((at_unix_ms, account)) = opened {
-        // It can only be one of the seeds, or as good: it is the very value that we would write.
-        assert_eq!(sealed(seal(), key, account, at_unix_ms), value);
+    let decoded = decode_value(hmac_key(), key, value);
+    if let Some((at_unix_ms, account)) = decoded {
+        // It is one of the seeds, or the same bytes that we would write.
+        assert_eq!(encode_value(hmac_key(), key, account, at_unix_ms), value);
     }
     let Ok(account) = std::str::from_utf8(value) else { return };
     let at_unix_ms = i64::try_from(value.len()).expect("short") * 1_000_000_007;
-    let mut written = sealed(seal(), key, account, at_unix_ms);
-    assert_eq!(open(seal(), key, &written), Some((at_unix_ms, account)));
-    assert_eq!(open(seal(), "0123abce", &written), None, "under another key");
+    let mut written = encode_value(hmac_key(), key, account, at_unix_ms);
+    assert_eq!(decode_value(hmac_key(), key, &written), Some((at_unix_ms, account)));
+    assert_eq!(decode_value(hmac_key(), "0123abce", &written), None, "under another key");
     let at = value.len() % written.len();
     written[at] ^= 1;
-    assert_eq!(open(seal(), key, &written), None, "changed at {at}");
+    assert_eq!(decode_value(hmac_key(), key, &written), None, "changed at {at}");
 }
 
 pub(crate) fn value_seeds() -> Vec<Vec<u8>> {
     vec![
-        sealed(seal(), "0123abcd", "acct1", 1_795_330_875_000),
-        sealed(seal(), "0123abcd", "", -1),
+        encode_value(hmac_key(), "0123abcd", "acct1", 1_795_330_875_000),
+        encode_value(hmac_key(), "0123abcd", "", -1),
         b"\x02acct".to_vec(),
     ]
 }

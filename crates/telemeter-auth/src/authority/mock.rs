@@ -1,9 +1,9 @@
-//! Plays the authority, for tests, demos and the quickstart: it knows a list of tokens, and each vouches for every
-//! cluster.
+//! A mock of the authority, for tests, demos and the quickstart: it knows a list of tokens and approves each of them for
+//! every cluster.
 //!
 //! As in Go: 405 for another method than POST, 400 for a body that is no JSON object with a cluster, 401 for a token
-//! that is not on the list; else 201 when a token names a cluster for the first time and 200 from then on, with an
-//! account that follows from the cluster's ID alone.
+//! that is not on the list; else 201 for the first question with a token and a cluster, and 200 from then on, with an
+//! account that is computed from the cluster's ID alone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,38 +20,39 @@ use crate::bounded::{Digest, sha256};
 use crate::{Error, Secret};
 
 const MAX_BODY_BYTES: usize = 32 * 1024;
-/// A cluster beyond this many is answered as new each time.
+/// The cap on remembered pairs of token and cluster. A pair beyond it is answered as new (201) each time.
 const MAX_REMEMBERED: usize = 65_536;
 
 /// The tokens of a file like `[{"token":"a"}]`.
 ///
 /// # Errors
-/// [`Error::Tokens`] saying where it is not of that form.
+/// [`Error::Tokens`] with the line and column where it is not of that form.
 pub fn tokens(json: &[u8]) -> Result<Vec<Secret>, Error> {
     #[derive(Deserialize)]
     struct TokenEntry {
         token: String,
     }
-    let place = |error: serde_json::Error| {
+    let position = |error: serde_json::Error| {
         let (line, column) = (error.line(), error.column());
         Error::Tokens(format!("line {line}, column {column} is not part of a list like [{{\"token\":\"a\"}}]"))
     };
-    let entries: Vec<TokenEntry> = serde_json::from_slice(json).map_err(place)?;
+    let entries: Vec<TokenEntry> = serde_json::from_slice(json).map_err(position)?;
     Ok(entries.into_iter().map(|entry| entry.token.into()).collect())
 }
 
-/// Answers the authority's questions, on every path, for those who hold one of the tokens.
+/// A router that answers as the authority does, on every path, and approves these tokens.
 pub fn router(tokens: impl IntoIterator<Item = Secret>) -> Router {
-    let known = tokens.into_iter().map(|token| sha256(token.expose().as_bytes())).collect();
+    let tokens = tokens.into_iter().map(|token| sha256(token.expose().as_bytes())).collect();
     Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Arc::new(MockAuthority { known, claimed: Mutex::default() }))
+        .with_state(Arc::new(MockAuthority { tokens, claims: Mutex::default() }))
 }
 
 struct MockAuthority {
-    known: HashSet<Digest>,
-    claimed: Mutex<HashSet<Digest>>,
+    tokens: HashSet<Digest>,
+    /// The pairs of token and cluster that were approved before.
+    claims: Mutex<HashSet<Digest>>,
 }
 
 #[derive(Deserialize)]
@@ -99,11 +100,11 @@ async fn answer(
         return refuse(StatusCode::BAD_REQUEST, "BadRequest", "No cluster ID provided.");
     }
     let token = sha256(question.authorization_token.as_bytes());
-    if !authority.known.contains(&token) {
+    if !authority.tokens.contains(&token) {
         return refuse(StatusCode::UNAUTHORIZED, "NotAuthorized", "The provided token is not recognized.");
     }
     let claim = sha256(&[&token, question.cluster_id.as_bytes()].concat());
-    let status = if authority.claim(claim) { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if authority.is_first(claim) { StatusCode::CREATED } else { StatusCode::OK };
     let registration = RegistrationParams {
         cluster_id: &question.cluster_id,
         authorization_token: &question.authorization_token,
@@ -113,10 +114,10 @@ async fn answer(
 }
 
 impl MockAuthority {
-    /// Whether it is the first time.
-    fn claim(&self, claim: Digest) -> bool {
-        let mut claimed = self.claimed.lock();
-        if claimed.len() < MAX_REMEMBERED { claimed.insert(claim) } else { !claimed.contains(&claim) }
+    /// Whether this pair of token and cluster is new; remembers it.
+    fn is_first(&self, claim: Digest) -> bool {
+        let mut claims = self.claims.lock();
+        if claims.len() < MAX_REMEMBERED { claims.insert(claim) } else { !claims.contains(&claim) }
     }
 }
 
@@ -129,7 +130,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The FNV-1a hash of a cluster's ID in base 32. As in Go: so that accounts stay the same after a change of program.
+/// The FNV-1a hash of a cluster's ID in base 32. As in Go, so that a cluster's account is the same in both programs.
 fn account(cluster: &str) -> String {
     let mut hash = cluster
         .bytes()

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::question::MAX_ANSWER_BYTES;
+use super::ask::MAX_ANSWER_BYTES;
 use super::*;
 use crate::composite_token;
 use crate::jwt::Keys;
@@ -33,7 +33,7 @@ const NOW_MS: i64 = 1_795_330_875_000;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const COMPOSITE: &str = r#"{"cluster_id":"c-1", "authorization_token":"hunter2", "x":1}"#;
-const ASKER: QuestionOrigin = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+const ORIGIN: QuestionOrigin = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
 struct FakeAuthority(MockServer);
 
@@ -122,7 +122,7 @@ fn approved(account: &str, is_stale: bool) -> ApprovalResult {
 }
 
 fn refused(status: u16) -> ApprovalResult {
-    Err(Error::Refused { status, said: String::new() })
+    Err(Error::Refused { status, excerpt: String::new() })
 }
 
 #[track_caller]
@@ -145,12 +145,12 @@ async fn eventually(condition: impl Fn() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never came to be");
+    panic!("the condition never became true");
 }
 
 impl Authority {
     fn is_asking(&self) -> bool {
-        !self.0.asked.lock().is_empty()
+        !self.0.pending.lock().is_empty()
     }
 }
 

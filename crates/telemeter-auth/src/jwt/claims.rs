@@ -1,4 +1,4 @@
-//! What a token says: who, until when, and with which labels.
+//! The claims of our token: the account, the labels, and the times between which it is valid.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{BadToken, TokenFault};
 
-/// Who issues our tokens.
+/// The issuer of our tokens (`iss`).
 pub const ISSUER: &str = "telemeter.selfsigned";
-/// Whom they are for.
+/// The audience of our tokens (`aud`).
 pub const AUDIENCE: &str = "telemeter-client";
-/// How far another clock may be off.
+/// The largest difference to the clock of another replica.
 const LEEWAY_SECONDS: f64 = 60.0;
 
-/// What a new token is to say.
+/// The claims of a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The account that the authority named.
+    /// The account that the authority caller.
     pub account: String,
     /// The labels that every upload must carry.
     pub labels: BTreeMap<String, String>,
-    /// When it is issued, and from when on it is good; in seconds since 1970.
+    /// When it is issued and becomes valid (`iat`, `nbf`), in seconds since 1970.
     pub issued: i64,
-    /// When it ends, in seconds since 1970.
+    /// When it expires (`exp`), in seconds since 1970.
     pub expires: i64,
 }
 
 impl Claims {
-    /// A token that is good from now on.
+    /// The claims of a token that is valid from `now_ms` (milliseconds since 1970) for `lifetime`.
     pub fn new(account: String, labels: BTreeMap<String, String>, now_ms: i64, lifetime: Duration) -> Self {
         let issued = now_ms.div_euclid(1000);
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         Self { account, labels, issued, expires: issued.saturating_add(lifetime) }
     }
 
-    /// The payload; its fields sorted by name, as Go prints them.
+    /// The payload as JSON, its fields sorted by name as in Go.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let payload = WrittenClaims {
             aud: AUDIENCE,
@@ -68,19 +68,20 @@ struct WrittenLabels<'a> {
     labels: &'a BTreeMap<String, String>,
 }
 
-/// Whom a verified token names. One block of text and one of lengths, because many are remembered.
+/// The caller that a verified token names. It is stored in two allocations, because many callers are cached: with the
+/// account `acct` and the label `a="b"`, `text` is `acctab` and `ends` is `[4, 5, 6]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The account, then name and value of each label, without anything between.
+    /// The account, then the name and value of each label, concatenated.
     text: Box<str>,
-    /// Where each of them ends.
+    /// The end of each part within `text`.
     ends: Box<[u32]>,
     expires_ms: i64,
 }
 
 impl Caller {
-    /// A caller with these labels, who stays one until `expires_ms`. Labels are sorted by name; of two with one name
-    /// the later stays.
+    /// A caller with these labels, valid until `expires_ms` (milliseconds since 1970). Of two labels with one name the later
+    /// counts.
     pub fn new<N, V>(account: &str, labels: impl IntoIterator<Item = (N, V)>, expires_ms: i64) -> Self
     where
         N: Into<String>,
@@ -114,7 +115,7 @@ impl Caller {
         self.labels().find(|label| label.0 == name).map(|label| label.1)
     }
 
-    /// When the token ends, in milliseconds since 1970.
+    /// When the token expires, in milliseconds since 1970.
     pub fn expires_ms(&self) -> i64 {
         self.expires_ms
     }
@@ -136,7 +137,7 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// A payload as it arrives. A field that stands there twice is an error.
+/// A payload as it is read. A duplicate field is an error.
 #[derive(Deserialize)]
 struct ReadClaims {
     aud: Option<Audience>,
@@ -170,7 +171,7 @@ impl Audience {
     }
 }
 
-/// Reads the payload of a token whose signature is ours, and holds it against the time.
+/// Reads the payload of a token with a verified signature, and checks its times.
 pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
     let read: ReadClaims =
         serde_json::from_slice(payload).map_err(|_| TokenFault::Malformed("the claims are not readable"))?;
@@ -188,8 +189,8 @@ pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
         Ok(Caller::new(&account, labels, (expires * 1000.0) as i64))
     };
     if now > expires + LEEWAY_SECONDS {
-        let named = caller().ok().map(Box::new);
-        return Err(BadToken { fault: TokenFault::Expired, named });
+        let caller = caller().ok().map(Box::new);
+        return Err(BadToken { fault: TokenFault::Expired, caller });
     }
     if [read.nbf, read.iat].into_iter().flatten().any(|from| now < from - LEEWAY_SECONDS) {
         return Err(TokenFault::NotYetValid.into());

@@ -1,4 +1,4 @@
-//! Access tokens, as they stand and as claims that are really signed.
+//! Access tokens, as they are and as claims that are really signed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,8 +19,8 @@ fn signed(header: &[u8], payload: &[u8]) -> String {
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A token that we did not make is refused. Of claims that we signed, taken is what names a subject and its labels, and is not
-/// over; asked again, the answer is the same; with one character changed it is refused. An input is the claims, and behind a NUL
+/// A token that we did not sign is refused. Of claims that we signed, accepted are those that name a subject and its labels, and are not
+/// expired; the second answer is the same; with one character changed it is refused. An input is the claims, and after a NUL
 /// the header.
 pub fn jwt(input: &[u8]) {
     let verifier = TokenVerifier::new(keys().clone(), 100);
@@ -50,7 +50,7 @@ fn shown(caller: &Caller) -> String {
     format!("{caller:?}")
 }
 
-/// The caller is whom the claims name.
+/// The caller is the one that the claims name.
 fn check(caller: &Caller, payload: &[u8]) {
     let claims: serde_json::Value = serde_json::from_slice(payload).expect("claims that were read");
     assert_eq!(claims["sub"], caller.account());
@@ -58,7 +58,7 @@ fn check(caller: &Caller, payload: &[u8]) {
     let empty = serde_json::Map::new();
     let labels = claims["telemeter.openshift.io"]["labels"].as_object().unwrap_or(&empty);
     assert_eq!(labels.len(), caller.labels().len());
-    assert!(caller.labels().all(|(name, value)| labels.get(name).is_some_and(|said| said == value)));
+    assert!(caller.labels().all(|(name, value)| labels.get(name).is_some_and(|claimed| claimed == value)));
     assert!(claims["exp"].as_f64().is_some_and(|expires| expires * 1000.0 > (NOW_MS - 61_000) as f64));
 }
 

@@ -1,4 +1,4 @@
-//! The signing keys: which algorithm each has, and how they are read from files.
+//! The signing keys: their algorithms, and how they are read from files.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// How a token is signed. The key decides it, never the token.
+/// The algorithm of a signature. A key has exactly one; a token's header cannot choose another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
@@ -29,7 +29,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Its name in a token's header.
+    /// Its name in a token's header (`alg`).
     pub fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
@@ -55,7 +55,7 @@ const CURVES: [(Algorithm, &EcdsaSigningAlgorithm); 3] = [
     (Algorithm::Es512, &signature::ECDSA_P521_SHA512_FIXED_SIGNING),
 ];
 
-/// Signing keys: the first signs, all verify.
+/// Private keys: the first signs, all verify.
 pub struct Keys {
     signer: KeyPair,
     others: Vec<KeyPair>,
@@ -65,7 +65,7 @@ impl Keys {
     /// Reads the files, PEM or DER, each with one private key in PKCS #1, PKCS #8 or SEC 1.
     ///
     /// # Errors
-    /// [`Error::Key`] naming the file, or saying that there is none.
+    /// [`Error::Key`] with the file that is not usable, or where there is none.
     pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
         let keys = files.iter().map(|file| {
             let path = file.as_ref();
@@ -75,22 +75,22 @@ impl Keys {
                 Error::Key(format!("{name}: {}", reason.replace("FILE", &name)))
             })
         });
-        Self::of(keys.collect::<Result<_, _>>()?)
+        Self::from_pairs(keys.collect::<Result<_, _>>()?)
     }
 
-    /// The same from bytes at hand.
+    /// Reads keys from the bytes of such files.
     ///
     /// # Errors
-    /// [`Error::Key`] for the first that is no usable key, or when there is none.
+    /// [`Error::Key`] for the first that is not usable, or where there is none.
     pub fn parse<B: AsRef<[u8]>>(keys: &[B]) -> Result<Self, Error> {
         let keys = keys.iter().map(|key| KeyPair::parse(key.as_ref()).map_err(|reason| Error::Key(reason.to_owned())));
-        Self::of(keys.collect::<Result<_, _>>()?)
+        Self::from_pairs(keys.collect::<Result<_, _>>()?)
     }
 
-    /// A new P-256 key, known to this process alone.
+    /// A new P-256 key, which no other process has.
     ///
     /// # Errors
-    /// [`Error::Key`] when the system has no randomness to give.
+    /// [`Error::Key`] where the system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
         let failed = |_| Error::Key("cannot generate one".to_owned());
         let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
@@ -103,8 +103,8 @@ impl Keys {
         self.signer.algorithm
     }
 
-    /// 32 bytes that follow from the key that signs and from `purpose`, and tell nothing about the key: what replicas
-    /// with one key share. The key's format does not matter.
+    /// 32 bytes derived (HKDF, then HMAC) from the signing key and `purpose`: a secret that replicas with the same key share,
+    /// from which the key cannot be computed. The format of the key's file makes no difference.
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         let tag = hmac::sign(&self.signer.seed, purpose.as_bytes());
         let mut derived = Zeroizing::new([0; 32]);
@@ -112,7 +112,7 @@ impl Keys {
         derived
     }
 
-    fn of(keys: Vec<KeyPair>) -> Result<Self, Error> {
+    fn from_pairs(keys: Vec<KeyPair>) -> Result<Self, Error> {
         let mut keys = keys.into_iter();
         let signer = keys.next().ok_or_else(|| Error::Key("none given".to_owned()))?;
         Ok(Self { signer, others: keys.collect() })
@@ -202,7 +202,7 @@ impl KeyPair {
         }
     }
 
-    pub(super) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verify_sig(message, signature).is_ok()
     }
 }
@@ -213,7 +213,7 @@ fn parsed(algorithm: Algorithm, public: &[u8]) -> Result<ParsedPublicKey, &'stat
     ParsedPublicKey::new(algorithm.verification(), public).map_err(|_| UNUSABLE)
 }
 
-/// What [`Keys::derive`] starts from; `private` is the key in one format, whatever the file had.
+/// The HMAC key of [`Keys::derive`]; `private` is the private key in one format, whichever the file had.
 fn seed(private: &[u8]) -> Result<hmac::Key, &'static str> {
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"telemeter");
     let prk = salt.extract(private);
@@ -225,7 +225,7 @@ fn seed(private: &[u8]) -> Result<hmac::Key, &'static str> {
 
 const ENCRYPTED: &str = "the key is encrypted: decrypt it first (openssl pkey -in FILE -out PLAIN)";
 
-/// The first private key of a PEM file, or nothing when this is no PEM at all.
+/// The first private key of a PEM file; `None` where the bytes hold no PEM block.
 fn pem_key(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
     let blocks = pem::blocks(bytes);
     if blocks.is_empty() {
@@ -238,8 +238,8 @@ fn pem_key(bytes: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str> {
     block.der.map(Some).map_err(|_| "the private key in the PEM file is broken")
 }
 
-/// Whether this is an encrypted key in PKCS #8: it begins with the name of a cipher of PKCS #5 (1.2.840.113549.1.5) or
-/// PKCS #12 (1.2.840.113549.1.12), where a plain one has its version.
+/// Whether this is an encrypted PKCS #8 key: it starts with the object identifier of a cipher of PKCS #5
+/// (1.2.840.113549.1.5) or PKCS #12 (1.2.840.113549.1.12), where an unencrypted one has its version.
 fn is_encrypted_der(bytes: &[u8]) -> bool {
     const CIPHERS: [&[u8]; 2] = [b"\x2a\x86\x48\x86\xf7\x0d\x01\x05", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01"];
     let head = &bytes[..bytes.len().min(32)];

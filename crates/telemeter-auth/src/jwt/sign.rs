@@ -1,4 +1,4 @@
-//! Gives out a token.
+//! Signs a token.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -6,10 +6,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use super::{Claims, Keys};
 use crate::{Error, Secret};
 
-/// The claims as a compact JWT, signed with the first key.
+/// The claims as a compact JWT (header, payload and signature, separated by dots), signed with the first key.
 ///
 /// # Errors
-/// [`Error::Key`] when the key does not sign: the system is out of randomness.
+/// [`Error::Key`] where signing fails because the system provides no randomness.
 pub fn sign(keys: &Keys, claims: &Claims) -> Result<Secret, Error> {
     let key = keys.signer();
     let mut token = String::with_capacity(512);

@@ -1,4 +1,4 @@
-//! Tells a token of ours from anything else, and remembers it.
+//! Verifies our tokens, and caches the result.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use super::verified::Verified;
 use super::{BadToken, Caller, Keys, TokenFault, claims};
 use crate::bounded::{Bounded, sha256};
 
-/// How many verified tokens are remembered unless told otherwise: two for each cluster of a large fleet, 44 MiB for the
-/// first 1.8 million and twice that for all.
-pub const REMEMBERED_BY_DEFAULT: usize = 2 << 20;
+/// The default number of cached tokens: two for each cluster of a large fleet. They take 44 MiB up to 1.8 million tokens,
+/// twice that for all.
+pub const DEFAULT_CACHED_TOKENS: usize = 2 << 20;
 
-/// Whom a token names is remembered for so many of them, at about 320 bytes each: 5 MiB.
+/// The cap on cached callers, at about 320 bytes each: 5 MiB.
 const MAX_CALLERS: usize = 16_384;
 
-/// Verifies tokens. A cluster uses one token for a day, so that it is remembered (by its SHA-256, until it expires):
-/// a signature costs a hundred times what the lookup does. Of a small fleet it is known, too, whom each token names; of
-/// the others that is read once more.
+/// Verifies tokens. A cluster uses one token for a day, so a verified token is cached by its SHA-256 until it expires:
+/// verifying a signature takes a hundred times as long as a lookup. In a small fleet the caller of each token is cached,
+/// too; beyond 16,384 callers the claims of a cached token are decoded again, without verifying its signature.
 #[derive(Debug)]
 pub struct TokenVerifier {
     current: RwLock<Arc<VerifierState>>,
-    remember: usize,
-    callers: usize,
+    max_tokens: usize,
+    max_callers: usize,
 }
 
-/// Keys, and the tokens that were verified with them. They come and go together.
+/// The keys, and the tokens that were verified with them: both are replaced together.
 #[derive(Debug)]
 struct VerifierState {
     keys: Arc<Keys>,
@@ -38,35 +38,35 @@ struct VerifierState {
 }
 
 impl VerifierState {
-    fn new(keys: Arc<Keys>, remember: usize, callers: usize) -> Arc<Self> {
-        Arc::new(Self { keys, verified: Verified::new(remember), callers: Bounded::new(callers) })
+    fn new(keys: Arc<Keys>, max_tokens: usize, max_callers: usize) -> Arc<Self> {
+        Arc::new(Self { keys, verified: Verified::new(max_tokens), callers: Bounded::new(max_callers) })
     }
 }
 
 impl TokenVerifier {
-    /// Verifies with any of the keys and remembers at most `remember` tokens.
-    pub fn new(keys: Arc<Keys>, remember: usize) -> Self {
-        Self::with(keys, remember, remember.min(MAX_CALLERS))
+    /// A verifier that accepts a signature of any of the keys, and caches at most `max_tokens` tokens.
+    pub fn new(keys: Arc<Keys>, max_tokens: usize) -> Self {
+        Self::with_capacities(keys, max_tokens, max_tokens.min(MAX_CALLERS))
     }
 
-    pub(super) fn with(keys: Arc<Keys>, remember: usize, callers: usize) -> Self {
-        Self { current: RwLock::new(VerifierState::new(keys, remember, callers)), remember, callers }
+    pub(super) fn with_capacities(keys: Arc<Keys>, max_tokens: usize, max_callers: usize) -> Self {
+        Self { current: RwLock::new(VerifierState::new(keys, max_tokens, max_callers)), max_tokens, max_callers }
     }
 
-    /// The keys in use: those to sign with.
+    /// The keys in use, also for signing.
     pub fn keys(&self) -> Arc<Keys> {
         self.current.read().keys.clone()
     }
 
-    /// Takes other keys and forgets all tokens: those that the new keys did not make are refused from now on.
+    /// Replaces the keys and forgets all tokens: a token that none of the new keys signed is refused from now on.
     pub fn replace(&self, keys: Arc<Keys>) {
-        *self.current.write() = VerifierState::new(keys, self.remember, self.callers);
+        *self.current.write() = VerifierState::new(keys, self.max_tokens, self.max_callers);
     }
 
-    /// Whom the token names.
+    /// The caller of the token.
     ///
     /// # Errors
-    /// Why it is not good, and whom it named if its time is over.
+    /// Why it is not valid; for an expired token, with its caller.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Arc<Caller>, BadToken> {
         if token.len() > crate::bearer::MAX_BYTES {
             return Err(TokenFault::Malformed("too long").into());
@@ -76,8 +76,8 @@ impl TokenVerifier {
         if let Some(caller) = current.callers.get(&digest, now_ms) {
             return Ok(caller);
         }
-        let caller = if current.verified.has(&digest, now_ms) {
-            Arc::new(claims::read(&decoded(TokenParts::of(token)?.payload)?, now_ms)?)
+        let caller = if current.verified.contains(&digest, now_ms) {
+            Arc::new(claims::read(&decode(TokenParts::split(token)?.payload)?, now_ms)?)
         } else {
             let caller = Arc::new(check(&current.keys, token, now_ms)?);
             current.verified.insert(&digest, caller.expires_ms(), now_ms);
@@ -94,44 +94,44 @@ struct JwtHeader {
     crit: Option<IgnoredAny>,
 }
 
-/// A token's parts, as they are sent.
+/// The parts of a token, encoded as sent.
 struct TokenParts<'t> {
     header: &'t str,
     payload: &'t str,
     signature: &'t str,
-    /// What is signed: header and payload.
+    /// The signed text: header and payload.
     message: &'t str,
 }
 
 impl<'t> TokenParts<'t> {
-    fn of(token: &'t str) -> Result<Self, TokenFault> {
+    fn split(token: &'t str) -> Result<Self, TokenFault> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed("not three parts"))?;
         let (header, payload) = message.split_once('.').ok_or(TokenFault::Malformed("not three parts"))?;
         Ok(Self { header, payload, signature, message })
     }
 }
 
-/// All of the work, without a memory.
+/// Verifies the signature and reads the claims, without the cache.
 fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, BadToken> {
-    let TokenParts { header, payload, signature, message } = TokenParts::of(token)?;
+    let TokenParts { header, payload, signature, message } = TokenParts::split(token)?;
     let header: JwtHeader =
-        serde_json::from_slice(&decoded(header)?).map_err(|_| TokenFault::Malformed("the header is not readable"))?;
+        serde_json::from_slice(&decode(header)?).map_err(|_| TokenFault::Malformed("the header is not readable"))?;
     if header.crit.is_some() {
         return Err(TokenFault::Malformed("it demands an extension").into());
     }
-    let signature = decoded(signature)?;
-    let payload = decoded(payload)?;
+    let signature = decode(signature)?;
+    let payload = decode(payload)?;
     let mut candidates = keys.all().filter(|key| key.algorithm.name() == header.alg).peekable();
     if candidates.peek().is_none() {
         return Err(TokenFault::Algorithm.into());
     }
-    if !candidates.any(|key| key.made(message.as_bytes(), &signature)) {
+    if !candidates.any(|key| key.verifies(message.as_bytes(), &signature)) {
         return Err(TokenFault::Signature.into());
     }
     claims::read(&payload, now_ms)
 }
 
-/// Strict: no padding, no other alphabet, no stray bits. There is one spelling of each token.
-fn decoded(part: &str) -> Result<Vec<u8>, TokenFault> {
+/// Decodes a part strictly (no padding, no other alphabet, no stray bits), so that each token has one spelling.
+fn decode(part: &str) -> Result<Vec<u8>, TokenFault> {
     BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenFault::Malformed("not base64url"))
 }

@@ -10,7 +10,7 @@ use super::{CacheError, MAX_VALUE_BYTES};
 /// The longest line of an answer: `VALUE`, a key of 250 bytes and three numbers.
 const MAX_LINE_BYTES: u64 = 400;
 
-/// What is asked. Keys and values are checked by then.
+/// A command. Its key and value are valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command<'a> {
     Get { key: &'a str },
@@ -18,7 +18,7 @@ pub(super) enum Command<'a> {
     Delete { key: &'a str },
 }
 
-/// What came back.
+/// The answer to a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Value(Vec<u8>),
@@ -47,13 +47,13 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Whoever holds it drops it after any error: the rest of an answer must not be taken for the next one.
+/// A connection. It has to be dropped after any error, so that the rest of an answer is not read as the next one.
 #[derive(Debug)]
 pub(super) struct MemcachedConnection<S = TcpStream>(BufReader<S>);
 
 impl MemcachedConnection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self, CacheError> {
-        let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Out)?;
+        let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Unavailable)?;
         let _ = stream.set_nodelay(true);
         Ok(Self::over(stream))
     }
@@ -64,9 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
         Self(BufReader::with_capacity(2 * 1024, stream))
     }
 
-    /// One question and its whole answer.
-    pub(super) async fn ask(&mut self, command: &Command<'_>) -> Result<Reply, CacheError> {
-        self.0.get_mut().write_all(&command.encode()).await.map_err(|_| CacheError::Out)?;
+    /// Sends one command and reads its whole answer.
+    pub(super) async fn run(&mut self, command: &Command<'_>) -> Result<Reply, CacheError> {
+        self.0.get_mut().write_all(&command.encode()).await.map_err(|_| CacheError::Unavailable)?;
         let line = self.line().await?;
         let reply = match (command, line.as_str()) {
             (Command::Get { .. }, "END") => Reply::Absent,
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
             (Command::Set { .. }, "STORED") | (Command::Delete { .. }, "DELETED" | "NOT_FOUND") => Reply::Done,
             _ => return Err(CacheError::Protocol),
         };
-        // Nothing was asked that could be answered by more.
+        // More bytes than the answer are a protocol error: no other command was sent.
         if self.0.buffer().is_empty() { Ok(reply) } else { Err(CacheError::Protocol) }
     }
 
@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
             return Err(CacheError::Protocol);
         }
         let mut value = vec![0; length + 2];
-        self.0.read_exact(&mut value).await.map_err(|_| CacheError::Out)?;
+        self.0.read_exact(&mut value).await.map_err(|_| CacheError::Unavailable)?;
         if !value.ends_with(b"\r\n") || self.line().await? != "END" {
             return Err(CacheError::Protocol);
         }
@@ -98,8 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
     async fn line(&mut self) -> Result<String, CacheError> {
         let mut line = Vec::new();
         let read = (&mut self.0).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
-        if read.map_err(|_| CacheError::Out)? == 0 {
-            return Err(CacheError::Out);
+        if read.map_err(|_| CacheError::Unavailable)? == 0 {
+            return Err(CacheError::Unavailable);
         }
         let line = line.strip_suffix(b"\r\n").ok_or(CacheError::Protocol)?;
         String::from_utf8(line.to_vec()).map_err(|_| CacheError::Protocol)

@@ -1,4 +1,4 @@
-//! A memcached of a few lines, for tests: it can be slow, or talk nonsense.
+//! A fake memcached for tests: it can be slow, or send garbage.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -26,18 +26,18 @@ pub(crate) struct FakeMemcached {
     pub(crate) address: String,
     pub(crate) values: Arc<Mutex<HashMap<String, Vec<u8>>>>,
     pub(crate) expires: Arc<Mutex<HashMap<String, u64>>>,
-    pub(crate) manner: Arc<Mutex<FakeBehaviour>>,
+    pub(crate) behaviour: Arc<Mutex<FakeBehaviour>>,
     pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl FakeMemcached {
-    pub(crate) async fn start(manner: FakeBehaviour) -> Self {
+    pub(crate) async fn start(behaviour: FakeBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             address: listener.local_addr().unwrap().to_string(),
             values: Arc::default(),
             expires: Arc::default(),
-            manner: Arc::new(Mutex::new(manner)),
+            behaviour: Arc::new(Mutex::new(behaviour)),
             connections: Arc::default(),
         };
         let server = fake.clone();
@@ -85,8 +85,8 @@ impl FakeMemcached {
                 },
                 _ => answer.extend(b"ERROR\r\n"),
             }
-            let manner = self.manner.lock().clone();
-            match manner {
+            let behaviour = self.behaviour.lock().clone();
+            match behaviour {
                 FakeBehaviour::Proper => stream.write_all(&answer).await?,
                 FakeBehaviour::Slow(wait) => {
                     tokio::time::sleep(wait).await;

@@ -10,19 +10,19 @@ use super::{
     connection::{Command, MemcachedConnection, Reply},
 };
 
-/// The answer to each command: a value is what stands between its line and its end, and no longer than may be; nothing is taken
+/// The answer to each command: a value is what is between its line and its end, within the cap; nothing is read
 /// from an answer that goes on.
 pub fn memcached_answer(answer: &[u8]) {
     let key = "0123abcd";
-    let ask = |command: Command<'_>| {
+    let run = |command: Command<'_>| {
         let mut connection = MemcachedConnection::over(tokio::io::join(answer, Vec::new()));
-        let mut asked = pin!(connection.ask(&command));
-        match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let mut running = pin!(connection.run(&command));
+        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(reply) => reply.ok(),
             Poll::Pending => panic!("it waits for bytes that are there"),
         }
     };
-    match ask(Command::Get { key }) {
+    match run(Command::Get { key }) {
         Some(Reply::Value(value)) => {
             assert!(value.len() <= MAX_VALUE_BYTES);
             let line = answer.iter().position(|byte| *byte == b'\n').expect("a line");
@@ -33,10 +33,10 @@ pub fn memcached_answer(answer: &[u8]) {
         Some(Reply::Done) => panic!("nothing was done"),
         None => {}
     }
-    if ask(Command::Set { key, value: b"v", expire_seconds: 1 }).is_some() {
+    if run(Command::Set { key, value: b"v", expire_seconds: 1 }).is_some() {
         assert_eq!(answer, b"STORED\r\n");
     }
-    if ask(Command::Delete { key }).is_some() {
+    if run(Command::Delete { key }).is_some() {
         assert!([&b"DELETED\r\n"[..], b"NOT_FOUND\r\n"].contains(&answer));
     }
 }

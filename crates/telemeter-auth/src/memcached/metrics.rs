@@ -1,4 +1,4 @@
-//! What is counted of the shared cache.
+//! The metrics of the shared cache: reads and writes, by result.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -12,7 +12,7 @@ pub enum ReadResult {
     Hit,
     /// Nothing was there.
     Miss,
-    /// Memcached was out, or answered something that is none.
+    /// Memcached was unavailable, or its answer was no answer to the command.
     Error,
     /// Memcached did not answer in time.
     Timeout,
@@ -25,7 +25,7 @@ pub enum ReadResult {
 pub enum WriteResult {
     /// It was written.
     Success,
-    /// Memcached was out, or did not take it.
+    /// Memcached was unavailable, or did not store it.
     Error,
     /// Memcached did not answer in time.
     Timeout,
@@ -46,16 +46,16 @@ struct CacheLabels {
 }
 
 impl ReadResult {
-    /// In the order of their declaration.
-    const WORDS: [&str; 5] = ["hit", "miss", "error", "timeout", "forged"];
+    /// The label values, in the order of the variants.
+    const LABEL_VALUES: [&str; 5] = ["hit", "miss", "error", "timeout", "forged"];
 }
 
 impl WriteResult {
-    /// In the order of their declaration.
-    const WORDS: [&str; 3] = ["success", "error", "timeout"];
+    /// The label values, in the order of the variants.
+    const LABEL_VALUES: [&str; 3] = ["success", "error", "timeout"];
 }
 
-/// The counters. Cheap to clone.
+/// The two counters, a child for each result. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CacheMetrics {
     reads: [Counter; 5],
@@ -63,18 +63,18 @@ pub struct CacheMetrics {
 }
 
 impl CacheMetrics {
-    /// Counters with all their results, at zero.
+    /// Registers both counters, with every result at zero.
     pub fn register(registry: &mut Registry) -> Self {
         let reads: Family<CacheLabels, Counter> = Family::default();
         let writes: Family<CacheLabels, Counter> = Family::default();
         registry.register("cache_reads", "Reads of the shared cache of authorizations, by result", reads.clone());
         registry.register("cache_writes", "Writes to the shared cache of authorizations, by result", writes.clone());
-        let child = |family: &Family<CacheLabels, Counter>, word| {
-            family.get_or_create(&CacheLabels { result: CommandLabel(word) }).clone()
+        let child = |family: &Family<CacheLabels, Counter>, value| {
+            family.get_or_create(&CacheLabels { result: CommandLabel(value) }).clone()
         };
         Self {
-            reads: ReadResult::WORDS.map(|word| child(&reads, word)),
-            writes: WriteResult::WORDS.map(|word| child(&writes, word)),
+            reads: ReadResult::LABEL_VALUES.map(|value| child(&reads, value)),
+            writes: WriteResult::LABEL_VALUES.map(|value| child(&writes, value)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! One memcached server: its addresses, its idle connections, and its rest after a failure.
+//! One memcached server: its addresses, its idle connections, and the wait after a failure.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::CacheError;
 use super::connection::{Command, MemcachedConnection, Reply};
 
-/// How long an operation may take in all, connecting included.
-const BUDGET: Duration = Duration::from_millis(100);
-/// How long a server is left alone after it failed, so that not every request pays the budget.
-const REST: Duration = Duration::from_secs(1);
-/// How long a lookup of its name may take. It holds up nobody, and where the first name server is gone it takes 5 s.
-const LOOKUP: Duration = Duration::from_secs(30);
+/// The timeout of a whole operation, including the connection.
+const OPERATION_TIMEOUT: Duration = Duration::from_millis(100);
+/// The time after a failure in which a server is not asked, so that not every request waits for the timeout.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The timeout of a lookup. No request waits for it, and it takes 5 s where the first name server does not answer.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_CONNECTIONS: usize = 32;
-const MAX_IDLE: usize = 8;
+const MAX_IDLE_CONNECTIONS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct MemcachedServer {
@@ -28,10 +28,10 @@ pub(super) struct MemcachedServer {
 
 #[derive(Debug, Default)]
 struct ServerState {
-    /// In the order in which they are tried: the same on every replica.
+    /// Sorted, so that every replica tries them in the same order.
     addresses: Vec<SocketAddr>,
     idle: Vec<MemcachedConnection>,
-    rests_until: Option<Instant>,
+    unavailable_until: Option<Instant>,
     lookup_failed: bool,
 }
 
@@ -42,21 +42,21 @@ impl MemcachedServer {
         Self { name: name.to_owned(), state, connections: Semaphore::new(MAX_CONNECTIONS) }
     }
 
-    /// Whether it goes by a name that has to be looked up.
+    /// Whether it has a name, which has to be looked up, and not an address.
     pub(super) fn is_named(&self) -> bool {
         self.name.parse::<SocketAddr>().is_err()
     }
 
-    /// Looks the name up. When that fails, the addresses from before stay.
+    /// Looks the name up. Where that fails, the earlier addresses stay in use.
     pub(super) async fn look_up(&self) {
-        let found = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(&self.name)).await {
+        let found = match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(&self.name)).await {
             Ok(Ok(found)) => found.collect(),
             Ok(Err(_)) | Err(_) => Vec::new(),
         };
-        self.found(found);
+        self.set_addresses(found);
     }
 
-    fn found(&self, mut addresses: Vec<SocketAddr>) {
+    fn set_addresses(&self, mut addresses: Vec<SocketAddr>) {
         addresses.sort();
         addresses.dedup();
         let failed = addresses.is_empty();
@@ -74,35 +74,36 @@ impl MemcachedServer {
         }
     }
 
-    /// One operation within its budget. An idle connection that turns out to be closed is replaced once.
-    pub(super) async fn ask(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
-        if self.state.lock().rests_until.is_some_and(|until| Instant::now() < until) {
-            return Err(CacheError::Out);
+    /// Runs one command within its timeout. An idle connection that turns out to be closed is replaced once.
+    pub(super) async fn run(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
+        if self.state.lock().unavailable_until.is_some_and(|until| Instant::now() < until) {
+            return Err(CacheError::Unavailable);
         }
-        let outcome = tokio::time::timeout(BUDGET, self.attempt(command)).await.unwrap_or(Err(CacheError::Timeout));
-        if let Err(error @ (CacheError::Timeout | CacheError::Out)) = outcome {
-            tracing::debug!(server = %self.name, %error, "memcached: left alone for a second");
-            self.state.lock().rests_until = Some(Instant::now() + REST);
+        let outcome =
+            tokio::time::timeout(OPERATION_TIMEOUT, self.attempt(command)).await.unwrap_or(Err(CacheError::Timeout));
+        if let Err(error @ (CacheError::Timeout | CacheError::Unavailable)) = outcome {
+            tracing::debug!(server = %self.name, %error, "memcached: not asked for a second");
+            self.state.lock().unavailable_until = Some(Instant::now() + RETRY_AFTER);
         }
         outcome
     }
 
     async fn attempt(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
-        let _permit = self.connections.acquire().await.map_err(|_| CacheError::Out)?;
+        let _permit = self.connections.acquire().await.map_err(|_| CacheError::Unavailable)?;
         let idle = self.state.lock().idle.pop();
         if let Some(mut connection) = idle {
-            match connection.ask(command).await {
-                Err(CacheError::Out) => self.state.lock().idle.clear(),
+            match connection.run(command).await {
+                Err(CacheError::Unavailable) => self.state.lock().idle.clear(),
                 Err(error) => return Err(error),
                 Ok(reply) => {
-                    self.keep(connection);
+                    self.release(connection);
                     return Ok(reply);
                 }
             }
         }
         let mut connection = self.connect().await?;
-        let reply = connection.ask(command).await?;
-        self.keep(connection);
+        let reply = connection.run(command).await?;
+        self.release(connection);
         Ok(reply)
     }
 
@@ -113,13 +114,13 @@ impl MemcachedServer {
                 return Ok(connection);
             }
         }
-        Err(CacheError::Out)
+        Err(CacheError::Unavailable)
     }
 
-    /// Only a connection whose last answer was read to its end comes back here.
-    fn keep(&self, connection: MemcachedConnection) {
+    /// Keeps a connection for the next command. Its last answer has been read to the end.
+    fn release(&self, connection: MemcachedConnection) {
         let mut state = self.state.lock();
-        if state.idle.len() < MAX_IDLE {
+        if state.idle.len() < MAX_IDLE_CONNECTIONS {
             state.idle.push(connection);
         }
     }
@@ -139,13 +140,13 @@ mod tests {
         );
         let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
         let (a, b) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
-        server.found(vec![b, a, b]);
+        server.set_addresses(vec![b, a, b]);
         assert_eq!(server.state.lock().addresses, [a, b]);
-        server.found(vec![]);
+        server.set_addresses(vec![]);
         assert_eq!(server.state.lock().addresses, [a, b]);
-        server.state.lock().rests_until = Some(Instant::now());
-        server.found(vec![b]);
+        server.state.lock().unavailable_until = Some(Instant::now());
+        server.set_addresses(vec![b]);
         assert_eq!(server.state.lock().addresses, [b]);
-        assert_eq!(server.state.lock().rests_until, None, "another server has not failed yet");
+        assert_eq!(server.state.lock().unavailable_until, None, "another server has not failed yet");
     }
 }

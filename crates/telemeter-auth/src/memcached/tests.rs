@@ -54,13 +54,13 @@ async fn refuses_keys_and_values_that_would_break_the_protocol() {
 async fn picks_the_server_by_crc32_in_list_order() {
     // "123456789" has the well-known check value 0xCBF43926 = 3421780262.
     for (servers, place) in [(1, 0), (2, 0), (3, 2), (4, 2), (5, 2), (7, 5)] {
-        assert_eq!(memcached(&vec!["127.0.0.1:1"; servers]).place("123456789"), place, "of {servers}");
+        assert_eq!(memcached(&vec!["127.0.0.1:1"; servers]).server_index("123456789"), place, "of {servers}");
     }
-    assert_eq!(memcached(&[]).get("k").await, Err(CacheError::Out));
+    assert_eq!(memcached(&[]).get("k").await, Err(CacheError::Unavailable));
 }
 
 #[tokio::test]
-async fn one_that_is_out_or_misnamed_harms_only_its_share() {
+async fn a_server_that_is_unavailable_or_misnamed_affects_its_own_keys_only() {
     let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let unbound = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -68,21 +68,21 @@ async fn one_that_is_out_or_misnamed_harms_only_its_share() {
     };
     for bad in [unbound.as_str(), "no port", "name.invalid:11211"] {
         let memcached = memcached(&[bad, &fake.address]);
-        let (mut worked, mut out) = (0, 0);
+        let (mut worked, mut failed) = (0, 0);
         for number in 0..40 {
             let key = format!("key-{number}");
-            match (memcached.place(&key), memcached.set(&key, b"v", LONG).await) {
+            match (memcached.server_index(&key), memcached.set(&key, b"v", LONG).await) {
                 (1, Ok(())) => worked += 1,
-                (0, Err(CacheError::Out)) => out += 1,
+                (0, Err(CacheError::Unavailable)) => failed += 1,
                 other => panic!("{bad}: {other:?}"),
             }
         }
-        assert!(worked > 5 && out > 5, "{worked} {out}");
+        assert!(worked > 5 && failed > 5, "{worked} {failed}");
     }
 }
 
 #[tokio::test]
-async fn a_slow_server_costs_its_budget_once_a_second() {
+async fn a_slow_server_costs_its_timeout_once_a_second() {
     let fake = FakeMemcached::start(FakeBehaviour::Slow(Duration::from_secs(3))).await;
     let memcached = memcached(&[&fake.address]);
     let start = Instant::now();
@@ -90,27 +90,27 @@ async fn a_slow_server_costs_its_budget_once_a_second() {
     let first = start.elapsed();
     assert!(first >= Duration::from_millis(95) && first < Duration::from_secs(2), "{first:?}");
     for _ in 0..100 {
-        assert_eq!(memcached.get("k").await, Err(CacheError::Out));
+        assert_eq!(memcached.get("k").await, Err(CacheError::Unavailable));
     }
     assert!(start.elapsed() < first + Duration::from_millis(800));
-    *fake.manner.lock() = FakeBehaviour::Proper;
+    *fake.behaviour.lock() = FakeBehaviour::Proper;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(memcached.get("k").await, Ok(None), "it is asked again");
 }
 
 /// With an authorization in it, the answer to an abandoned question must never reach the next one.
 #[tokio::test]
-async fn a_late_answer_is_never_taken_for_the_next_one() {
+async fn a_late_answer_is_never_read_as_the_next_one() {
     let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
     let memcached = memcached(&[&fake.address]);
-    memcached.set("a", b"yes to a", LONG).await.unwrap();
-    memcached.set("b", b"yes to b", LONG).await.unwrap();
+    memcached.set("a", b"approval of a", LONG).await.unwrap();
+    memcached.set("b", b"approval of b", LONG).await.unwrap();
     for _ in 0..5 {
-        *fake.manner.lock() = FakeBehaviour::Slow(Duration::from_millis(60));
+        *fake.behaviour.lock() = FakeBehaviour::Slow(Duration::from_millis(60));
         // Cancelled by its caller while the answer is on its way.
         assert!(tokio::time::timeout(Duration::from_millis(30), memcached.get("a")).await.is_err());
-        *fake.manner.lock() = FakeBehaviour::Proper;
-        assert_eq!(memcached.get("b").await, Ok(Some(b"yes to b".to_vec())));
+        *fake.behaviour.lock() = FakeBehaviour::Proper;
+        assert_eq!(memcached.get("b").await, Ok(Some(b"approval of b".to_vec())));
     }
 }
 
@@ -134,7 +134,7 @@ async fn garbage_is_an_error_and_ends_the_connection() {
         let memcached = memcached(&[&fake.address]);
         assert_eq!(memcached.get("k").await, Err(CacheError::Protocol), "{:?}", String::from_utf8_lossy(garbage));
         assert_eq!(memcached.set("k", b"v", LONG).await, Err(CacheError::Protocol));
-        *fake.manner.lock() = FakeBehaviour::Proper;
+        *fake.behaviour.lock() = FakeBehaviour::Proper;
         assert!(memcached.get("k").await.is_ok());
         assert_eq!(fake.connections.load(Ordering::Relaxed), 3, "each error ended its connection");
     }

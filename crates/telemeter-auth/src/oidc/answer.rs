@@ -1,4 +1,4 @@
-//! Reads what a token endpoint answers with: a token, or the provider's own words for why there is none.
+//! Reads the answer of a token endpoint: a token, or the provider's error.
 
 use std::time::Duration;
 
@@ -13,85 +13,85 @@ use zeroize::Zeroizing;
 
 use crate::Secret;
 
-/// The longest token that fits into a header.
+/// The longest token that is accepted, in bytes: it has to fit into a header.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// Characters of the provider's words that are shown: a code, and a sentence.
-const CODE_CHARS: usize = 60;
-const SENTENCE_CHARS: usize = 200;
-/// A lifetime as Go keeps it: 68 years.
+/// How many characters of the provider's error code, and of its description, are shown.
+const ERROR_CODE_CHARS: usize = 60;
+const DESCRIPTION_CHARS: usize = 200;
+/// The longest lifetime, as in Go: 68 years.
 const MAX_SECONDS: f64 = i32::MAX as f64;
-/// A shorter one, or one in the past, counts as this: the token is used, and the provider is not flooded.
+/// The shortest lifetime: a shorter or negative one counts as this, so that the token is used and the provider not flooded.
 const MIN_SECONDS: f64 = 1.0;
 
-/// A token as granted; one without an end never ends.
+/// A token from the provider; without a lifetime it never expires.
 #[derive(Debug)]
-pub(super) struct Granted {
+pub(super) struct IssuedToken {
     pub(super) token: Secret,
-    pub(super) lives: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
 }
 
-/// The token in an answer of the token endpoint at `url`; else why it has none, in words fit for a log.
+/// The token in an answer of the token endpoint at `url`; else why there is none, as a text fit for a log.
 ///
-/// As in Go: any 2xx will do, unless an `error` is in it; the body is a form where its type is
-/// `application/x-www-form-urlencoded` or `text/plain`, and JSON otherwise. Unlike Go: JSON under `text/plain` is read.
+/// As in Go: any 2xx counts, unless the body has an `error`; the body is a form where its type is
+/// `application/x-www-form-urlencoded` or `text/plain`, and JSON otherwise. Unlike Go: JSON of type `text/plain` is read.
 ///
 /// Source: RFC 6749, sections 5.1 and 5.2; Go: `golang.org/x/oauth2/internal/token.go`.
-pub(super) fn granted(answer: &Answer, url: &Url, words: &ProviderText) -> Result<Granted, String> {
+pub(super) fn read_token(answer: &Answer, url: &Url, redactor: &ProviderRedactor) -> Result<IssuedToken, String> {
     let fields = AnswerFields::read(&answer.headers, &answer.body);
     let error = fields.as_ref().ok().filter(|fields| !fields.error.is_empty());
     if !answer.status.is_success() || error.is_some() {
-        let mut reason = status(answer, url, words);
+        let mut reason = status(answer, url, redactor);
         if let Some(fields) = error {
-            reason.push_str(&format!(": {}", words.show(&fields.error, CODE_CHARS)));
+            reason.push_str(&format!(": {}", redactor.show(&fields.error, ERROR_CODE_CHARS)));
             if !fields.error_description.is_empty() {
-                reason.push_str(&format!(" ({})", words.show(&fields.error_description, SENTENCE_CHARS)));
+                reason.push_str(&format!(" ({})", redactor.show(&fields.error_description, DESCRIPTION_CHARS)));
             }
         }
         return Err(reason);
     }
-    let fields = fields.map_err(|wrong| format!("{}, which is no token: {wrong}", status(answer, url, words)))?;
+    let fields = fields.map_err(|wrong| format!("{}, which is no token: {wrong}", status(answer, url, redactor)))?;
     if fields.access_token.is_empty() {
-        return Err(format!("{}, without an access_token", status(answer, url, words)));
+        return Err(format!("{}, without an access_token", status(answer, url, redactor)));
     }
     if !fields.token_type.is_empty() && !fields.token_type.eq_ignore_ascii_case("bearer") {
-        let kind = words.show(&fields.token_type, CODE_CHARS);
+        let kind = redactor.show(&fields.token_type, ERROR_CODE_CHARS);
         return Err(format!("a token of type {kind}: only bearer tokens can be used"));
     }
-    let fits = fields.access_token.len() <= MAX_TOKEN_BYTES;
-    if !fits || !fields.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let is_short_enough = fields.access_token.len() <= MAX_TOKEN_BYTES;
+    if !is_short_enough || !fields.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("a token that does not fit a header".to_owned());
     }
-    let lives = fields.seconds.filter(|seconds| *seconds != 0.0);
-    let lives = lives.map(|seconds| Duration::from_secs_f64(seconds.clamp(MIN_SECONDS, MAX_SECONDS)));
-    Ok(Granted { token: Secret::from(fields.access_token), lives })
+    let lifetime = fields.seconds.filter(|seconds| *seconds != 0.0);
+    let lifetime = lifetime.map(|seconds| Duration::from_secs_f64(seconds.clamp(MIN_SECONDS, MAX_SECONDS)));
+    Ok(IssuedToken { token: Secret::from(fields.access_token), lifetime })
 }
 
-/// The status of an answer, where it redirects to, and what kind of body came where that is neither a form nor JSON.
-pub(super) fn status(answer: &Answer, url: &Url, words: &ProviderText) -> String {
-    let status = status_of(answer, url, words);
-    // The answer may be the proxy's own.
+/// The status of an answer, its redirect target, and the type of its body where that is neither a form nor JSON.
+pub(super) fn status(answer: &Answer, url: &Url, redactor: &ProviderRedactor) -> String {
+    let status = status_without_proxy(answer, url, redactor);
+    // The answer may come from the proxy, so the text names the proxy.
     answer.through.iter().fold(status, |status, through| format!("{status} ({through})"))
 }
 
-fn status_of(answer: &Answer, url: &Url, words: &ProviderText) -> String {
+fn status_without_proxy(answer: &Answer, url: &Url, redactor: &ProviderRedactor) -> String {
     let number = answer.status.as_u16();
     if answer.status.is_redirection()
-        && let Some(target) = target(&answer.headers, url)
+        && let Some(target) = redirect_target(&answer.headers, url)
     {
         return format!(
             "status {number}, a redirect to {}, which is not followed",
-            words.show(&target, SENTENCE_CHARS)
+            redactor.show(&target, DESCRIPTION_CHARS)
         );
     }
     let kind = media_type(&answer.headers);
     if kind.is_empty() || kind == "application/json" || is_form(&kind) {
         return format!("status {number}");
     }
-    format!("status {number} and {}", words.show(&kind, CODE_CHARS))
+    format!("status {number} and {}", redactor.show(&kind, ERROR_CODE_CHARS))
 }
 
-/// Where a redirect leads, without what may be secret in it: a user, a query, a fragment.
-fn target(headers: &HeaderMap, url: &Url) -> Option<String> {
+/// The target of a redirect without its parts that may be secret: user, password, query and fragment.
+fn redirect_target(headers: &HeaderMap, url: &Url) -> Option<String> {
     let location = String::from_utf8_lossy(headers.get(header::LOCATION)?.as_bytes());
     let target = url.join(&location).ok()?;
     Some(match target.has_host() {
@@ -100,12 +100,12 @@ fn target(headers: &HeaderMap, url: &Url) -> Option<String> {
     })
 }
 
-/// The fields that we know, of a form or of a JSON object. One that is absent or null is empty.
+/// The fields that we use, of a form or of a JSON object. One that is absent or null is empty.
 #[derive(Default)]
 struct AnswerFields {
     access_token: String,
     token_type: String,
-    /// None: no lifetime was said.
+    /// `expires_in`, where there is one.
     seconds: Option<f64>,
     error: String,
     error_description: String,
@@ -114,17 +114,17 @@ struct AnswerFields {
 impl AnswerFields {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, String> {
         if is_form(&media_type(headers)) && !body.trim_ascii_start().starts_with(b"{") {
-            return Ok(Self::of_form(body));
+            return Ok(Self::from_form(body));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(object)) => Self::of_json(object),
+            Ok(Value::Object(object)) => Self::from_json(object),
             Ok(_) => Err("not a JSON object".to_owned()),
             Err(_) => Err("not JSON".to_owned()),
         }
     }
 
-    /// As in Go: the first of several fields of one name counts, and a lifetime that is no whole number is none.
-    fn of_form(body: &[u8]) -> Self {
+    /// As in Go: the first of several fields of one name counts, and a lifetime that is no integer is ignored.
+    fn from_form(body: &[u8]) -> Self {
         let field = |name| parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         Self {
             access_token: field("access_token").unwrap_or_default(),
@@ -135,8 +135,8 @@ impl AnswerFields {
         }
     }
 
-    /// As in Go: a lifetime may be a number or a text that holds one. Unlike Go: it may have a fraction.
-    fn of_json(mut object: Map<String, Value>) -> Result<Self, String> {
+    /// As in Go: the lifetime may be a number or a string that holds one. Unlike Go: it may have a fraction.
+    fn from_json(mut object: Map<String, Value>) -> Result<Self, String> {
         let mut text = |name: &str| match object.remove(name) {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
@@ -171,13 +171,13 @@ fn is_form(media_type: &str) -> bool {
     matches!(media_type, "application/x-www-form-urlencoded" | "text/plain")
 }
 
-/// Makes a provider's own words fit for our log and our status page. A provider may repeat what we sent.
-pub(super) struct ProviderText {
-    /// Our secret in each form in which we send it, the longest first.
+/// Makes texts of a provider fit for our log and our status page. A provider may repeat the secret that we sent.
+pub(super) struct ProviderRedactor {
+    /// Our client secret in each form in which it is sent, the longest first.
     secrets: Vec<Zeroizing<String>>,
 }
 
-impl ProviderText {
+impl ProviderRedactor {
     pub(super) fn new(client_id: &str, client_secret: &Secret) -> Self {
         let secret = client_secret.expose();
         if secret.is_empty() {
@@ -199,7 +199,7 @@ impl ProviderText {
         Self { secrets }
     }
 
-    /// `text` without our secret, of at most `limit` characters, in printable ones only.
+    /// `text` without our secret, cut to `limit` characters, with unprintable characters escaped.
     pub(super) fn show(&self, text: &str, limit: usize) -> String {
         let text = redacted(text, self.secrets.iter().map(|secret| secret.as_str()));
         let mut shown = String::new();

@@ -1,17 +1,17 @@
-//! What a refusal says of the token that was shown: the challenges of `WWW-Authenticate`.
+//! Whether a 401 calls our token invalid: the challenges of its `WWW-Authenticate`.
 //!
 //! Source: RFC 6750 3 and 3.1; RFC 9110 11.2, 11.3, 11.6.1 and 5.6.4.
 
 use http::{HeaderMap, header};
 
-/// Whether a challenge of the scheme `Bearer` says `error="invalid_token"`: the token that was shown is expired, revoked
-/// or malformed.
+/// Whether a challenge of the scheme `Bearer` has `error="invalid_token"`: the token that was sent is expired, revoked or
+/// malformed.
 pub(super) fn is_invalid_token(headers: &HeaderMap) -> bool {
     headers.get_all(header::WWW_AUTHENTICATE).iter().any(|value| says_invalid_token(value.as_bytes()))
 }
 
-/// One field may hold several challenges, and commas stand between challenges as between the parameters of one: a part
-/// that begins with two words begins a challenge.
+/// One header field may hold several challenges, and commas separate both challenges and the parameters of one: a part that
+/// begins with two words begins a challenge.
 fn says_invalid_token(field: &[u8]) -> bool {
     let mut is_bearer = false;
     for part in parts(field) {
@@ -43,7 +43,7 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What stands between the commas that are in no quoted string.
+/// The parts between commas that are outside of quoted strings.
 fn parts(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     field.split(move |byte| {

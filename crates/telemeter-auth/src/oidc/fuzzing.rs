@@ -5,14 +5,14 @@ use telemeter_http::client::Answer;
 use url::Url;
 
 use super::{
-    answer::{ProviderText, granted},
+    answer::{ProviderRedactor, read_token},
     challenge::is_invalid_token,
 };
 use crate::Secret;
 
 const SECRET: &str = "hunter2+hunter2/x";
 
-/// A token that is granted fits a header and lives for a second at least; a reason for none is on one line, and shows our secret in
+/// A token that is issued fits a header and has a lifetime of a second at least; a reason for none is on one line, and shows our secret in
 /// no form. Of an input the first byte says status and type, the rest is the body and a challenge.
 pub fn oidc_answer(input: &[u8]) {
     let Some((first, body)) = input.split_first() else { return };
@@ -32,12 +32,12 @@ pub fn oidc_answer(input: &[u8]) {
     let status = statuses[usize::from(first >> 2 & 3)];
     let answer = Answer { status, headers, body: body.to_vec().into(), redirect: None, through: None };
     let url = Url::parse("https://issuer.test/token").expect("a URL");
-    let words = ProviderText::new("id", &Secret::from(SECRET));
-    match granted(&answer, &url, &words) {
-        Ok(granted) => {
-            let token = granted.token.expose();
+    let redactor = ProviderRedactor::new("id", &Secret::from(SECRET));
+    match read_token(&answer, &url, &redactor) {
+        Ok(issued) => {
+            let token = issued.token.expose();
             assert!(!token.is_empty() && HeaderValue::from_str(token).is_ok());
-            assert!(granted.lives.is_none_or(|lives| lives.as_secs() >= 1));
+            assert!(issued.lifetime.is_none_or(|lifetime| lifetime.as_secs() >= 1));
         }
         Err(reason) => {
             assert!(!reason.contains(char::is_control), "{reason:?}");

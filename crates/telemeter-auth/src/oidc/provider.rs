@@ -1,4 +1,4 @@
-//! The conversation with the provider: discovery, and client credentials.
+//! Requests a token from the provider: discovery of its token endpoint, then the client credentials grant.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,40 +12,40 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use super::OidcConfig;
-use super::answer::{Granted, ProviderText, granted, status};
-use super::rest::ProviderBackoff;
+use super::answer::{IssuedToken, ProviderRedactor, read_token, status};
+use super::backoff::ProviderBackoff;
 use crate::Secret;
 
-/// The longest answer of the provider that is read.
+/// The longest answer of the provider, in bytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// Characters of an address in the provider's metadata that an error shows.
-const ADDRESS_CHARS: usize = 200;
+/// How many characters of a URL in the provider's metadata an error shows.
+const URL_CHARS: usize = 200;
 
 pub(super) struct Provider {
     config: OidcConfig,
     client_secret: RwLock<Secret>,
     outbound: Outbound,
-    learned: Mutex<ProviderHistory>,
-    pub(super) rest: ProviderBackoff,
+    history: Mutex<ProviderHistory>,
+    pub(super) backoff: ProviderBackoff,
 }
 
-/// What earlier answers taught us.
+/// What earlier answers showed.
 #[derive(Clone, Default)]
 struct ProviderHistory {
-    /// Looked up again after a failure that is not a timeout.
+    /// From the metadata. It is discovered again after a failure that is not a timeout.
     token_endpoint: Option<Url>,
-    /// What worked, and where. Forgotten only when it is refused there.
-    style: Option<(Url, ClientAuthMethod)>,
+    /// The method that succeeded, and the token endpoint. It is forgotten only where that endpoint refuses it.
+    auth_method: Option<(Url, ClientAuthMethod)>,
 }
 
-/// Where the provider looks for our name and password.
+/// Where our client ID and secret are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientAuthMethod {
     Header,
     Body,
 }
 
-/// Why a question brought no token.
+/// Why a request brought no token.
 enum NoToken {
     /// No answer in time.
     Timeout(String),
@@ -66,45 +66,47 @@ impl NoToken {
 impl Provider {
     pub(super) fn new(config: OidcConfig, outbound: Outbound) -> Self {
         let client_secret = RwLock::new(config.client_secret.clone());
-        Self { config, client_secret, outbound, learned: Mutex::default(), rest: ProviderBackoff::default() }
+        Self { config, client_secret, outbound, history: Mutex::default(), backoff: ProviderBackoff::default() }
     }
 
-    /// True when it is another one.
+    /// Replaces the client secret; true where it differs from the last one.
     pub(super) fn replace_secret(&self, client_secret: Secret) -> bool {
         let mut current = self.client_secret.write();
-        let other = *current != client_secret;
+        let is_changed = *current != client_secret;
         *current = client_secret;
-        other
+        is_changed
     }
 
-    /// Asks for a token; the error is fit for a log.
+    /// Requests a token; the error is fit for a log.
     ///
-    /// As in Go, the credentials go into the header first and, after any failure that is not a timeout, into the body; but
-    /// not where the answer asks us to wait. What worked is used from then on. Unlike Go, a refusal of what worked makes the next question try both again.
-    pub(super) async fn ask(&self) -> Result<Granted, String> {
-        let learned = self.learned.lock().clone();
-        let token_endpoint = match learned.token_endpoint {
+    /// As in Go, the credentials are sent in the header first and, after any failure that is not a timeout, in the body; but
+    /// not where the answer asks us to wait. The method that succeeded is used from then on. Unlike Go, a refusal of that
+    /// method makes the next request try both again.
+    pub(super) async fn request_token(&self) -> Result<IssuedToken, String> {
+        let history = self.history.lock().clone();
+        let token_endpoint = match history.token_endpoint {
             Some(token_endpoint) => token_endpoint,
             None => {
                 let discovered = self.discover().await?;
-                self.learned.lock().token_endpoint = Some(discovered.clone());
+                self.history.lock().token_endpoint = Some(discovered.clone());
                 discovered
             }
         };
-        let worked = learned.style.filter(|(place, _)| *place == token_endpoint).map(|(_, style)| style);
-        let style = worked.unwrap_or(ClientAuthMethod::Header);
-        let failure = match self.ask_with(&token_endpoint, style).await {
-            Ok(granted) => return Ok(self.remember(token_endpoint, style, granted)),
+        let known_method =
+            history.auth_method.filter(|(endpoint, _)| *endpoint == token_endpoint).map(|(_, auth_method)| auth_method);
+        let auth_method = known_method.unwrap_or(ClientAuthMethod::Header);
+        let failure = match self.request_token_with(&token_endpoint, auth_method).await {
+            Ok(issued) => return Ok(self.record_success(token_endpoint, auth_method, issued)),
             Err(failure) => failure,
         };
-        // A provider that asked to be left alone is not asked again before its wait is over, in whatever style.
-        if worked.is_some() || matches!(failure, NoToken::Timeout(_)) || self.rest.left().is_some() {
-            return Err(self.forget(failure));
+        // A provider that asked us to wait is not asked again before that wait is over, with either method.
+        if known_method.is_some() || matches!(failure, NoToken::Timeout(_)) || self.backoff.remaining().is_some() {
+            return Err(self.record_failure(failure));
         }
-        match self.ask_with(&token_endpoint, ClientAuthMethod::Body).await {
-            Ok(granted) => Ok(self.remember(token_endpoint, ClientAuthMethod::Body, granted)),
+        match self.request_token_with(&token_endpoint, ClientAuthMethod::Body).await {
+            Ok(issued) => Ok(self.record_success(token_endpoint, ClientAuthMethod::Body, issued)),
             Err(second) => {
-                let (first, second) = (failure.reason(), self.forget(second));
+                let (first, second) = (failure.reason(), self.record_failure(second));
                 Err(match first == second {
                     true => first,
                     false => format!("{first}; with the credentials in the body: {second}"),
@@ -113,25 +115,29 @@ impl Provider {
         }
     }
 
-    fn remember(&self, token_endpoint: Url, style: ClientAuthMethod, granted: Granted) -> Granted {
-        self.learned.lock().style = Some((token_endpoint, style));
-        granted
+    fn record_success(&self, token_endpoint: Url, auth_method: ClientAuthMethod, issued: IssuedToken) -> IssuedToken {
+        self.history.lock().auth_method = Some((token_endpoint, auth_method));
+        issued
     }
 
-    fn forget(&self, failure: NoToken) -> String {
-        let mut learned = self.learned.lock();
+    fn record_failure(&self, failure: NoToken) -> String {
+        let mut history = self.history.lock();
         match failure {
-            // The way there is slow, not wrong: looking it up again would take longer still.
+            // A slow endpoint is still the right one: a discovery would only take more time.
             NoToken::Timeout(_) => {}
-            NoToken::Refused(_) => *learned = ProviderHistory::default(),
-            NoToken::Other(_) => learned.token_endpoint = None,
+            NoToken::Refused(_) => *history = ProviderHistory::default(),
+            NoToken::Other(_) => history.token_endpoint = None,
         }
         failure.reason()
     }
 
-    async fn ask_with(&self, token_endpoint: &Url, style: ClientAuthMethod) -> Result<Granted, NoToken> {
+    async fn request_token_with(
+        &self,
+        token_endpoint: &Url,
+        auth_method: ClientAuthMethod,
+    ) -> Result<IssuedToken, NoToken> {
         let client_secret = self.client_secret.read().clone();
-        let request = || self.credentials(token_endpoint, style, &client_secret).map_err(OutboundError::Setup);
+        let request = || self.credentials(token_endpoint, auth_method, &client_secret).map_err(OutboundError::Setup);
         let answer = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await.map_err(|error| {
             let reason = format!("the token endpoint: {error}");
             match error.kind() {
@@ -139,9 +145,9 @@ impl Provider {
                 _ => NoToken::Other(reason),
             }
         })?;
-        self.rest.heed(&answer);
-        let words = ProviderText::new(&self.config.client_id, &client_secret);
-        granted(&answer, token_endpoint, &words).map_err(|reason| {
+        self.backoff.record(&answer);
+        let redactor = ProviderRedactor::new(&self.config.client_id, &client_secret);
+        read_token(&answer, token_endpoint, &redactor).map_err(|reason| {
             let reason = format!("the token endpoint answered with {reason}");
             match answer.status.as_u16() {
                 400 | 401 | 403 => NoToken::Refused(reason),
@@ -152,8 +158,8 @@ impl Provider {
 
     /// The token endpoint, from the provider's metadata.
     ///
-    /// As in Go: the provider has to name itself exactly as `--oidc-issuer` does, slash at the end included. Unlike Go:
-    /// a token endpoint without TLS is not taken from an issuer that has it.
+    /// As in Go: the metadata's issuer has to equal `--oidc-issuer`, including a slash at the end. Unlike Go: a token
+    /// endpoint without TLS is rejected where the issuer has TLS.
     ///
     /// Source: OpenID Connect Discovery 1.0, section 4; Go: `github.com/coreos/go-oidc`, `NewProvider`.
     async fn discover(&self) -> Result<Url, String> {
@@ -163,32 +169,34 @@ impl Provider {
             token_endpoint: Option<String>,
         }
         let issuer = &self.config.issuer;
-        let address = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
-        let address = Url::parse(&address).map_err(|error| format!("the issuer is no URL: {error}"))?;
+        let metadata_url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
+        let metadata_url = Url::parse(&metadata_url).map_err(|error| format!("the issuer is no URL: {error}"))?;
         let request = || {
-            let mut request = OutboundRequest::new(Method::GET, address.clone());
+            let mut request = OutboundRequest::new(Method::GET, metadata_url.clone());
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             Ok(request)
         };
         let sent = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await;
         let answer = sent.map_err(|error| format!("discovery: {error}"))?;
-        self.rest.heed(&answer);
-        let words = ProviderText::new(&self.config.client_id, &self.client_secret.read());
-        let status = status(&answer, &address, &words);
+        self.backoff.record(&answer);
+        let redactor = ProviderRedactor::new(&self.config.client_id, &self.client_secret.read());
+        let status = status(&answer, &metadata_url, &redactor);
         if !answer.status.is_success() {
             return Err(format!("discovery answered with {status}"));
         }
         let metadata: ProviderMetadata = serde_json::from_slice(&answer.body)
             .map_err(|_| format!("discovery answered with {status}, which is no provider's metadata"))?;
-        let shown = |text: &str| words.show(text, ADDRESS_CHARS);
+        let shown = |text: &str| redactor.show(text, URL_CHARS);
         if metadata.issuer != *issuer {
-            let (theirs, ours) = (shown(&metadata.issuer), shown(issuer));
-            return Err(format!("the provider names itself {theirs}, but --oidc-issuer is {ours}: they must be equal"));
+            let (named, configured) = (shown(&metadata.issuer), shown(issuer));
+            return Err(format!(
+                "the provider names itself {named}, but --oidc-issuer is {configured}: they must be equal"
+            ));
         }
         let token_endpoint = metadata.token_endpoint.ok_or("the provider's metadata has no token_endpoint")?;
         let parsed = Url::parse(&token_endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let parsed = parsed.ok_or_else(|| format!("the token endpoint is no http URL: {}", shown(&token_endpoint)))?;
-        if address.scheme() == "https" && parsed.scheme() != "https" {
+        if metadata_url.scheme() == "https" && parsed.scheme() != "https" {
             return Err("the issuer has https, but its token endpoint does not".to_owned());
         }
         Ok(parsed)
@@ -197,7 +205,7 @@ impl Provider {
     fn credentials(
         &self,
         token_endpoint: &Url,
-        style: ClientAuthMethod,
+        auth_method: ClientAuthMethod,
         client_secret: &Secret,
     ) -> Result<OutboundRequest, String> {
         let mut form = Serializer::new(String::new());
@@ -206,7 +214,7 @@ impl Provider {
             form.append_pair("audience", audience);
         }
         let mut request = OutboundRequest::new(Method::POST, token_endpoint.clone());
-        match style {
+        match auth_method {
             ClientAuthMethod::Header => {
                 let value = basic(&self.config.client_id, client_secret);
                 let mut value = HeaderValue::from_str(&value).map_err(|_| "the client's name does not fit a header")?;
@@ -229,7 +237,7 @@ impl Provider {
     }
 }
 
-/// Name and password are form-encoded before they are joined (RFC 6749, section 2.3.1).
+/// The `Basic` credentials: ID and secret are form-encoded before they are joined (RFC 6749, section 2.3.1).
 fn basic(client_id: &str, client_secret: &Secret) -> Zeroizing<String> {
     let escape = |text: &str| Zeroizing::new(byte_serialize(text.as_bytes()).collect::<String>());
     let (id, secret) = (escape(client_id), escape(client_secret.expose()));

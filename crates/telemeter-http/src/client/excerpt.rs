@@ -1,99 +1,151 @@
-//! What an upstream says in the body of a failure, fit for a line of our log: short, on one line, without secrets.
+//! A short excerpt of the body of a failed answer, for one line of our log: without line breaks and without secrets.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-/// So many bytes of it are kept.
-pub const EXCERPT_BYTES: usize = 256;
+/// The longest excerpt, in bytes.
+pub(super) const EXCERPT_BYTES: usize = 256;
 
-/// What stands where a secret stood.
+/// The text in place of a secret.
 const REDACTED: &str = "[redacted]";
-/// A word with one of these in it names a secret: what is assigned to it is left out.
-const SECRET_WORDS: [&str; 8] =
+/// A word that contains one of these names a secret: the value assigned to it is redacted.
+const SECRET_NAMES: [&str; 8] =
     ["token", "secret", "password", "passwd", "authorization", "api_key", "apikey", "credential"];
-/// The schemes of an `Authorization` header: the word behind one is left out.
+/// The schemes of an `Authorization` header: the word after one is redacted.
 const SCHEMES: [&str; 2] = ["bearer", "basic"];
-/// So much of a body is looked at: enough for an excerpt, even where most of it is left out.
-const MAX_LOOKED_AT: usize = 16 * 1024;
-/// A word of so many bytes that looks like base64 is left out: texts of people have no such words.
+/// How much of a body is read: enough for an excerpt, even where most of it is redacted.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// A word of at least this many bytes that looks like base64 is redacted: prose has no such words.
 const OPAQUE_BYTES: usize = 40;
+/// A word of at least this many bytes that is a part of a secret is redacted: a server may show a shortened token.
+const MIN_PART_BYTES: usize = 8;
 
-/// The first 256 bytes of a body, on one line. Left out are each of `secrets`, whatever stands behind `Bearer` or `Basic`,
-/// what is assigned to a word like `token` or `password`, and long words that look like a token. Empty where the body is no
-/// text.
+/// The first 256 bytes of a body, on one line; empty where the body is compressed or no text.
+///
+/// Redacted are each of `secrets`, also as JSON escapes it, and longer parts of one; any word after `Bearer` or `Basic`; any
+/// value assigned to a name like `token` or `password`; and long words that look like a token. Invisible characters are
+/// escaped.
 #[must_use]
 pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return String::new();
     }
-    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_LOOKED_AT)]);
-    // A page of HTML, and bytes that are no text, say nothing that a line of a log could show.
+    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY_BYTES)]);
     if text.contains('\0') || text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count() > 1 {
         return String::new();
     }
-    let text = redacted(&text, secrets.iter().copied().filter(|secret| secret.len() >= 4));
-    let mut words = ExcerptText { out: String::new(), hides_next: false, named: false };
+    let in_json: Vec<String> = secrets.iter().map(|secret| json_escaped(secret)).collect();
+    let text = redacted(&text, secrets.iter().copied().chain(in_json.iter().map(String::as_str)));
+    let text = without_parts(&text, secrets);
+    let mut line = ExcerptLine { out: String::new(), is_next_secret: false, is_secret_name: false };
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        words.push(word);
-        if words.out.len() > EXCERPT_BYTES {
+        line.push(word);
+        if line.out.len() > EXCERPT_BYTES {
             break;
         }
     }
-    let mut out = words.out;
-    out.truncate(out.floor_char_boundary(EXCERPT_BYTES));
+    visible(&line.out)
+}
+
+/// `text` with `[redacted]` in place of each of `secrets`; empty secrets are ignored.
+///
+/// A secret may be a part of the word `redacted`. So each occurrence is first replaced by one character of private use, and
+/// those characters by the word at the end: with the secrets `a` and `edict`, `an edict` becomes `[redacted]n [redacted]`.
+#[must_use]
+pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
+    const PLACEHOLDER: &str = "\u{f8ff}";
+    let mut text = text.replace(PLACEHOLDER, "");
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, PLACEHOLDER);
+    }
+    text.replace(PLACEHOLDER, REDACTED)
+}
+
+/// A secret as it is written within a JSON string, without the quotes around it.
+fn json_escaped(secret: &str) -> String {
+    let mut escaped = String::with_capacity(secret.len());
+    for c in secret.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// `text` without words that are a longer part of a secret.
+fn without_parts(text: &str, secrets: &[&str]) -> String {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '~');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let end = match is_of_word(c) {
+            true => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
+            false => c.len_utf8(),
+        };
+        let (word, after) = rest.split_at(end);
+        // The word within `[redacted]` may be a part of a secret, too, and stays.
+        let is_part = word.len() >= MIN_PART_BYTES
+            && !REDACTED.contains(word)
+            && secrets.iter().any(|secret| secret.contains(word));
+        out.push_str(if is_part { REDACTED } else { word });
+        rest = after;
+    }
     out
 }
 
-/// `text` with a word in the place of each of `secrets`, wherever it stands; empty ones are passed over.
-///
-/// What is written in the place of one secret is not looked through for the next: a secret may be a part of that word.
-#[must_use]
-pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
-    // A character of private use stands for what was found until all are.
-    const FOUND: &str = "\u{f8ff}";
-    let mut text = text.replace(FOUND, "");
-    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, FOUND);
+/// The first [`EXCERPT_BYTES`] of `text`, with characters that cannot be seen, or that reorder text, escaped.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(EXCERPT_BYTES));
+    for c in text.chars() {
+        let before = out.len();
+        match c {
+            '"' | '\'' | '\\' => out.push(c),
+            c => out.extend(c.escape_debug()),
+        }
+        if out.len() > EXCERPT_BYTES {
+            out.truncate(before);
+            break;
+        }
     }
-    text.replace(FOUND, REDACTED)
+    out
 }
 
-/// Words on one line, as far as they may be shown.
-struct ExcerptText {
+/// Words joined by single spaces, with secrets redacted by what the words before them say.
+struct ExcerptLine {
     out: String,
     /// Whether the last word says that the next one is a secret.
-    hides_next: bool,
-    /// Whether the last word names a secret: an `=` or `:` may follow.
-    named: bool,
+    is_next_secret: bool,
+    /// Whether the last word names a secret, so that a `=` or `:` may follow before its value.
+    is_secret_name: bool,
 }
 
-impl ExcerptText {
+impl ExcerptLine {
     fn push(&mut self, word: &str) {
         if !self.out.is_empty() {
             self.out.push(' ');
         }
-        let hidden = std::mem::take(&mut self.hides_next);
-        let mut named = std::mem::take(&mut self.named);
-        if hidden && matches!(word, "=" | ":" | "=>") {
+        let is_secret_word = std::mem::take(&mut self.is_next_secret);
+        let mut is_after_name = std::mem::take(&mut self.is_secret_name);
+        if is_secret_word && matches!(word, "=" | ":" | "=>") {
             self.out.push_str(word);
-            self.hides_next = true;
+            self.is_next_secret = true;
             return;
         }
         let lower = word.to_ascii_lowercase();
-        let bare = |text: &str| text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
-        if SCHEMES.contains(&bare(&lower).as_str()) {
-            // `Bearer TOKEN`, also behind `Authorization:`.
+        if SCHEMES.contains(&lower.trim_matches(|c: char| !c.is_ascii_alphanumeric())) {
+            // `Bearer TOKEN`, also after `Authorization:`.
             self.out.push_str(word);
-            self.hides_next = true;
+            self.is_next_secret = true;
             return;
         }
-        if hidden {
+        if is_secret_word {
             self.out.push_str(REDACTED);
             return;
         }
-        // `a=b&token=c`, `{"token":"c"}`: piece by piece.
+        // `a=b&token=c` and `{"token":"c"}` are read piece by piece, each with the mark that ends it.
         let mut rest = word;
-        let mut secret = false;
+        let mut is_next_value_secret = false;
         while !rest.is_empty() {
             let end = rest.find(['=', ':', '&', ',', ';', '{', '}', '(', ')', '[', ']', '<', '>', '?', '/']);
             let (piece, mark) = match end {
@@ -101,26 +153,27 @@ impl ExcerptText {
                 None => (rest, None),
             };
             rest = &rest[piece.len() + mark.map_or(0, char::len_utf8)..];
-            let is_value = std::mem::take(&mut secret);
+            let is_secret_value = std::mem::take(&mut is_next_value_secret);
             let trimmed = piece.trim_matches(['"', '\'']);
-            if !trimmed.is_empty() && (is_value || is_opaque(trimmed)) && trimmed != REDACTED {
+            if !trimmed.is_empty() && (is_secret_value || is_opaque(trimmed)) && trimmed != REDACTED {
                 self.out.push_str(&piece.replace(trimmed, REDACTED));
             } else {
                 self.out.push_str(piece);
             }
-            let names_a_secret = SECRET_WORDS.iter().any(|word| piece.to_ascii_lowercase().contains(word));
-            let was_named = std::mem::take(&mut named) && piece.is_empty();
+            let names_a_secret = SECRET_NAMES.iter().any(|name| piece.to_ascii_lowercase().contains(name));
+            let is_mark_after_name = std::mem::take(&mut is_after_name) && piece.is_empty();
             match mark {
                 Some(mark) => {
                     self.out.push(mark);
-                    // Of what was left out already, the brackets are no value of their own.
-                    secret = matches!(mark, '=' | ':') && (names_a_secret || was_named || is_value && piece.is_empty());
+                    // After `token==` or `token=:` the value is still to come.
+                    is_next_value_secret = matches!(mark, '=' | ':')
+                        && (names_a_secret || is_mark_after_name || is_secret_value && piece.is_empty());
                 }
-                None => self.named = names_a_secret,
+                None => self.is_secret_name = names_a_secret,
             }
         }
         // `token: c`: the value is the next word.
-        self.hides_next = secret;
+        self.is_next_secret = is_next_value_secret;
     }
 }
 
@@ -136,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    fn of(body: &str, secrets: &[&str]) -> String {
+    fn excerpt_of(body: &str, secrets: &[&str]) -> String {
         excerpt(&HeaderMap::new(), &Bytes::copy_from_slice(body.as_bytes()), secrets)
     }
 
@@ -154,7 +207,7 @@ mod tests {
             ("store gateway: no tenant", "store gateway: no tenant"),
             ("\u{0}\u{1}binary", ""),
         ] {
-            assert_eq!(of(body, &[]), shown, "{body:?}");
+            assert_eq!(excerpt_of(body, &[]), shown, "{body:?}");
         }
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -163,7 +216,7 @@ mod tests {
 
     #[test]
     fn it_is_cut_between_two_characters() {
-        let shown = of(&"ä".repeat(500), &[]);
+        let shown = excerpt_of(&"ä".repeat(500), &[]);
         assert_eq!((shown.len(), shown.chars().count()), (256, 128));
     }
 
@@ -188,25 +241,47 @@ mod tests {
             long,
             &format!("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.{long} is not valid"),
         ] {
-            let shown = of(body, &[]);
+            let shown = excerpt_of(body, &[]);
             assert!(!shown.contains("hunter2") && shown.contains(REDACTED), "{body}: {shown}");
         }
-        assert_eq!(of("what is s3cr3t here", &["s3cr3t"]), "what is [redacted] here");
+        assert_eq!(excerpt_of("what is s3cr3t here", &["s3cr3t"]), "what is [redacted] here");
         assert_eq!(
-            of(r#"{"tenant":"a","token":"hunter2","b":1}"#, &[]),
+            excerpt_of(r#"{"tenant":"a","token":"hunter2","b":1}"#, &[]),
             r#"{"tenant":"a","token":"[redacted]","b":1}"#
         );
     }
 
     #[test]
-    fn a_secret_that_is_a_part_of_the_word_for_secrets() {
+    fn a_secret_may_be_a_part_of_the_word_redacted() {
         assert_eq!(redacted("a bad edict", ["a", "", "edict"]), "[redacted] b[redacted]d [redacted]");
-        assert_eq!(of("an edict, redacted", &["edict", "redacted"]), "an [redacted], [redacted]");
+        assert_eq!(excerpt_of("an edict, redacted", &["edict", "redacted"]), "an [redacted], [redacted]");
     }
 
     #[test]
-    fn a_secret_behind_much_that_was_left_out_is_left_out_too() {
+    fn a_secret_after_many_others_is_redacted_too() {
         let body = format!("{} {}", "Bearer hunter2 ".repeat(1000), "token=hunter2");
-        assert!(!of(&body, &[]).contains("hunter2"));
+        assert!(!excerpt_of(&body, &[]).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_longer_part_of_a_secret_and_its_json_form_are_redacted() {
+        let secrets = ["hunter2-hunter2.x", "a\"b\\c", ""];
+        for (body, shown) in [
+            ("token hunter2-hunt... x", "token [redacted]... x"),
+            ("the hunter is 2", "the hunter is 2"),
+            (r#"said a"b\c or a\"b\\c"#, "said [redacted] or [redacted]"),
+            ("{\"is\":\"hunter2-hunter2.x\"}", "{\"is\":\"[redacted]\"}"),
+        ] {
+            assert_eq!(excerpt_of(body, &secrets), shown, "{body}");
+        }
+        let at_the_end = format!("{}hunter2-hunter2.x", "x ".repeat(124));
+        assert!(!excerpt_of(&at_the_end, &secrets).contains("hunter2"));
+    }
+
+    #[test]
+    fn invisible_characters_are_escaped_and_no_escape_is_cut() {
+        assert_eq!(excerpt_of("a\u{202e}b \u{e9} \u{1f980}", &[]), "a\\u{202e}b \u{e9} \u{1f980}");
+        assert_eq!(excerpt_of(&"x".repeat(257), &[]), "x".repeat(256));
+        assert_eq!(excerpt_of(&format!("{}\u{202e}", "x".repeat(250)), &[]), "x".repeat(250));
     }
 }

@@ -7,7 +7,8 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{
-    EXCERPT_BYTES, excerpt,
+    excerpt,
+    excerpt::EXCERPT_BYTES,
     gunzip::{Gunzip, GunzipError},
 };
 

@@ -70,11 +70,11 @@ fn store_unavailable() -> Error {
 }
 
 fn unknown_token() -> Error {
-    AuthError::Refused { status: 401, said: "unknown pull secret".into() }.into()
+    AuthError::Refused { status: 401, excerpt: "unknown pull secret".into() }.into()
 }
 
 fn unknown_cluster() -> Error {
-    AuthError::Refused { status: 404, said: "no such cluster".into() }.into()
+    AuthError::Refused { status: 404, excerpt: "no such cluster".into() }.into()
 }
 
 fn no_credentials() -> Error {

@@ -124,7 +124,7 @@ pub(super) async fn memcached(server: &str) -> CheckStep {
         loop {
             match client.set(NOBODY, b"1", CACHE_EXPIRE).await {
                 // Its name is looked up meanwhile; after a failure it is left alone for a second.
-                Err(CacheError::Out | CacheError::Timeout) if start.elapsed() < CACHE_WAIT => {
+                Err(CacheError::Unavailable | CacheError::Timeout) if start.elapsed() < CACHE_WAIT => {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 written => return written,

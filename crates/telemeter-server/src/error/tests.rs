@@ -20,7 +20,7 @@ fn each_error_has_its_status_and_its_wait() {
     check(auth(AuthError::Token(telemeter_auth::jwt::TokenFault::Expired)), 401, None);
     check(auth(AuthError::CompositeToken("x")), 400, None);
     for status in [401, 403, 404, 409, 418] {
-        check(auth(AuthError::Refused { status, said: "secret".into() }), status, None);
+        check(auth(AuthError::Refused { status, excerpt: "secret".into() }), status, None);
     }
     check(auth(AuthError::RateLimited { retry_after: Duration::from_secs(300) }), 429, Some(300));
     let unavailable = |retry_after| AuthError::AuthorityUnavailable { reason: "secret".into(), retry_after };
@@ -87,14 +87,14 @@ fn a_caller_reads_no_cause_of_ours() {
         Error::Auth(AuthError::Key("secret".into())),
         Error::StoreUnavailable { cause: "secret".into(), retry_after: None },
         Error::Body(BodyError::Aborted("secret".into())),
-        Error::Auth(AuthError::Refused { status: 403, said: "secret".into() }),
+        Error::Auth(AuthError::Refused { status: 403, excerpt: "secret".into() }),
         Error::StoreRefused { status: StatusCode::CONFLICT, said: "secret".into() },
     ] {
         assert!(!error.body().contains("secret"), "{}", error.body());
         assert!(error.to_string().contains("secret"), "the log has it: {error}");
     }
     for status in [400, 401, 403, 404, 409, 418] {
-        let refused = Error::Auth(AuthError::Refused { status, said: "secret".into() });
+        let refused = Error::Auth(AuthError::Refused { status, excerpt: "secret".into() });
         assert!(!refused.body().contains("secret"), "{}", refused.body());
         assert!(refused.to_string().contains("secret"), "the log has it: {refused}");
     }

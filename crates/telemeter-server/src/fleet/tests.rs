@@ -19,7 +19,7 @@ const NOW_MS: i64 = 1_800_000_000_000;
 fn error_of(reason: Reason) -> Error {
     match reason {
         Reason::AuthorityRateLimited => AuthError::RateLimited { retry_after: Duration::from_secs(1) }.into(),
-        Reason::AuthorityRefused => AuthError::Refused { status: 403, said: "".into() }.into(),
+        Reason::AuthorityRefused => AuthError::Refused { status: 403, excerpt: "".into() }.into(),
         Reason::AuthorityUnavailable => {
             AuthError::AuthorityUnavailable { reason: String::new(), retry_after: None }.into()
         }

@@ -165,7 +165,7 @@ fn identity() -> Error {
 }
 
 fn unknown_token() -> Error {
-    AuthError::Refused { status: 401, said: "".into() }.into()
+    AuthError::Refused { status: 401, excerpt: "".into() }.into()
 }
 
 fn encoded(text: &str) -> String {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use telemeter_auth::{
     authority::{Authority, AuthorityConfig, SharedCache},
-    jwt::{Keys, REMEMBERED_BY_DEFAULT, TokenVerifier},
+    jwt::{DEFAULT_CACHED_TOKENS, Keys, TokenVerifier},
     memcached::{CacheMetrics, Memcached},
     oidc::{OidcConfig, TokenSource},
 };
@@ -80,7 +80,8 @@ pub(crate) fn gateway(
                 let client = Memcached::new(&memcached.servers, memcached.interval.unwrap_or(Duration::MAX));
                 SharedCache::new(client, &keys, memcached.expire, cache_metrics)
             });
-            let settings = AuthorityConfig { stale: authority.stale, ..AuthorityConfig::new(authority.url.clone()) };
+            let settings =
+                AuthorityConfig { stale_for: authority.stale, ..AuthorityConfig::new(authority.url.clone()) };
             let outbound = outbounds.add("authorize", settings.deadline, authority.url.scheme())?;
             Some(Authority::new(settings, outbound, clock.clone(), shared, token.clone()))
         }
@@ -99,7 +100,7 @@ pub(crate) fn gateway(
     let gateway = Gateway::new(GatewayParts {
         clock: clock.clone(),
         metrics,
-        verifier: TokenVerifier::new(Arc::new(keys), REMEMBERED_BY_DEFAULT),
+        verifier: TokenVerifier::new(Arc::new(keys), DEFAULT_CACHED_TOKENS),
         authority,
         ratelimit: config.ratelimit.map(|period| Arc::new(RateLimit::new(period))),
         rules: ArcSwap::from_pointee(rules),

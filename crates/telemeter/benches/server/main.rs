@@ -174,7 +174,7 @@ async fn asks(server: &MeasuredServer, payload: &BenchBodies, tenfold: &BenchBod
     };
     let known = authorize("authorize: a known cluster", false);
     let granted = server.ask(&known).await;
-    let exchange = telemeter_auth::exchange::TokenResponse::from_json(&granted).expect("a grant");
+    let exchange = telemeter_auth::token_response::TokenResponse::from_json(&granted).expect("a grant");
     let upload = |name, payload: &BenchBodies| Ask {
         name,
         path: "/upload",

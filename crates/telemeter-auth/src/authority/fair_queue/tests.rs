@@ -25,7 +25,7 @@ fn wait(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<Opti
 }
 
 /// The same; whether it got one.
-fn wait_and_return(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
+fn wait_for_permit(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
     let queue = queue.clone();
     tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await.is_some() })
 }
@@ -89,7 +89,7 @@ async fn permits_go_round_by_client() {
 }
 
 #[tokio::test]
-async fn whoever_waits_too_long_or_goes_away_leaves_nothing() {
+async fn a_waiter_that_times_out_or_is_dropped_leaves_nothing() {
     let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
     assert!(queue.acquire(client(2), 10, Duration::from_millis(20)).await.is_none());
@@ -102,12 +102,12 @@ async fn whoever_waits_too_long_or_goes_away_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_queue_is_bounded_and_whoever_has_most_waiting_gives_way() {
+async fn the_queue_is_bounded_and_the_client_with_the_most_waiters_loses_one() {
     let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
-    let greedy: Vec<_> = (0..MAX_WAITING + 100).map(|_| wait_and_return(&queue, 1)).collect();
+    let greedy: Vec<_> = (0..MAX_WAITING + 100).map(|_| wait_for_permit(&queue, 1)).collect();
     settle(&queue, MAX_WAITING).await;
-    let other = wait_and_return(&queue, 2);
+    let other = wait_for_permit(&queue, 2);
     while !queue.state.lock().clients.contains_key(&client(2)) {
         tokio::task::yield_now().await;
     }
@@ -118,7 +118,7 @@ async fn the_queue_is_bounded_and_whoever_has_most_waiting_gives_way() {
     for task in greedy {
         served += usize::from(task.await.unwrap());
     }
-    assert_eq!(served, MAX_WAITING - 1, "one gave way");
+    assert_eq!(served, MAX_WAITING - 1, "one was removed");
     assert!(is_empty(&queue));
 
     let permit = open(&queue, 1, 1).await;

@@ -4,8 +4,8 @@ use super::*;
 async fn asks_in_both_shapes() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, _) = authority(&fake_authority);
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", false));
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
 
     let requests = fake_authority.0.received_requests().await.unwrap();
     let registration: serde_json::Value = serde_json::from_slice(&requests[0].body).unwrap();
@@ -25,17 +25,17 @@ async fn a_refusal_has_its_status() {
     let (authority, _) = authority(&fake_authority);
     for status in [400, 401, 403, 404, 409, 410, 418, 422] {
         fake_authority.says(ResponseTemplate::new(status)).await;
-        assert_eq!(authority.register(ASKER, &token(), "c-1").await, refused(status));
-        assert_eq!(authority.receive(ASKER, &composite()).await, refused(status));
+        assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, refused(status));
+        assert_eq!(authority.receive(ORIGIN, &composite()).await, refused(status));
     }
     fake_authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await;
     let limited = |seconds| Err(Error::RateLimited { retry_after: Duration::from_secs(seconds) });
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, limited(300));
-    assert_eq!(authority.receive(ASKER, &composite()).await, limited(7));
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, limited(300));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, limited(7));
     fake_authority.says(ResponseTemplate::new(429).insert_header("Retry-After", "400")).await;
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, limited(400));
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, limited(400));
     fake_authority.says(ResponseTemplate::new(429)).await;
-    assert_eq!(authority.receive(ASKER, &composite()).await, limited(60));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, limited(60));
 }
 
 #[tokio::test]
@@ -66,8 +66,8 @@ async fn everything_else_is_unavailability() {
         (json(&format!("{{\"account_id\":\"{}\"}}", "a".repeat(MAX_ANSWER_BYTES))), "longer than 32768 bytes"),
     ] {
         fake_authority.says(answer).await;
-        check_unavailable(authority.register(ASKER, &token(), "c-1").await, reason);
-        check_unavailable(authority.receive(ASKER, &composite()).await, reason);
+        check_unavailable(authority.register(ORIGIN, &token(), "c-1").await, reason);
+        check_unavailable(authority.receive(ORIGIN, &composite()).await, reason);
     }
     let dates = [("Date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("Retry-After", "Sun, 06 Nov 1994 08:49:16 GMT")];
     let as_date = ResponseTemplate::new(500).append_headers(dates);
@@ -82,7 +82,7 @@ async fn everything_else_is_unavailability() {
         (ResponseTemplate::new(502), None),
     ] {
         fake_authority.says(answer).await;
-        let outcome = authority.receive(ASKER, &composite()).await;
+        let outcome = authority.receive(ORIGIN, &composite()).await;
         let Err(Error::AuthorityUnavailable { retry_after, .. }) = outcome else { panic!("{outcome:?}") };
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
@@ -93,7 +93,7 @@ async fn it_may_leave_out_the_cluster_and_answer_201() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, _) = authority(&fake_authority);
     fake_authority.says(ResponseTemplate::new(201).set_body_string(r#"{"account_id":"a"}"#)).await;
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("a", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("a", false));
 }
 
 #[tokio::test]
@@ -103,12 +103,12 @@ async fn slow_or_absent_is_unavailable() {
     let (slow, _) = authority_of(AuthorityConfig { deadline: SECOND / 5, ..fake_authority.config() }, None);
     let start = Instant::now();
     let expected = format!("no answer from {}/accounts within 200 ms (reached directly)", fake_authority.0.uri());
-    check_unavailable(slow.receive(ASKER, &composite()).await, &expected);
+    check_unavailable(slow.receive(ORIGIN, &composite()).await, &expected);
     assert!(start.elapsed() < 3 * SECOND);
 
     let unbound = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (absent, _) = authority_of(AuthorityConfig::new(format!("http://{unbound}/").parse().unwrap()), None);
-    check_unavailable(absent.register(ASKER, &token(), "c-1").await, &format!("cannot connect to http://{unbound}/"));
+    check_unavailable(absent.register(ORIGIN, &token(), "c-1").await, &format!("cannot connect to http://{unbound}/"));
 }
 
 #[tokio::test]
@@ -124,9 +124,9 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let outbound = Outbound::new(outbound, None).unwrap();
     let config = AuthorityConfig::new("http://authority.test/accounts".parse().unwrap());
     let authority = Authority::new(config, outbound, Clock::fixed(NOW_MS).0, None, None);
-    check_unavailable(authority.receive(ASKER, &composite()).await, "still looking up authority.test, which goes on");
+    check_unavailable(authority.receive(ORIGIN, &composite()).await, "still looking up authority.test, which goes on");
     let mut tries = 0;
-    while let Err(error) = authority.receive(ASKER, &composite()).await {
+    while let Err(error) = authority.receive(ORIGIN, &composite()).await {
         tries += 1;
         assert!(tries < 50, "{error}");
     }
@@ -161,7 +161,7 @@ async fn an_authority_that_hangs_or_answers_piecemeal_is_unavailable_at_the_dead
     for is_piecemeal in [false, true] {
         let (authority, _) = authority_of(raw_authority(is_piecemeal).await, None);
         let start = Instant::now();
-        check_unavailable(authority.receive(ASKER, &composite()).await, " within 500 ms");
+        check_unavailable(authority.receive(ORIGIN, &composite()).await, " within 500 ms");
         assert!(start.elapsed() >= SECOND / 2 && start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
     }
 }

@@ -10,8 +10,8 @@ async fn one_token_is_asked_about_once_at_a_time() {
             let authority = authority.clone();
             tokio::spawn(async move {
                 match number % 2 {
-                    0 => authority.register(ASKER, &token(), "c-1").await,
-                    _ => authority.receive(ASKER, &composite()).await,
+                    0 => authority.register(ORIGIN, &token(), "c-1").await,
+                    _ => authority.receive(ORIGIN, &composite()).await,
                 }
             })
         })
@@ -23,7 +23,7 @@ async fn one_token_is_asked_about_once_at_a_time() {
         assert_eq!(caller.await.unwrap(), approved("acct", false), "the first caller's end is not the end");
     }
     assert_eq!(fake_authority.asked().await, 2, "one question of each kind");
-    assert!(authority.0.asked.lock().is_empty());
+    assert!(authority.0.pending.lock().is_empty());
 }
 
 #[tokio::test]
@@ -31,17 +31,17 @@ async fn an_approval_is_cached_for_receive_only() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, clock) = authority(&fake_authority);
     for _ in 0..3 {
-        assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+        assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     }
     clock.advance(4 * MINUTE - SECOND);
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     assert_eq!(fake_authority.asked().await, 1);
     for asked in 2..5 {
-        assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", false));
+        assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", false));
         assert_eq!(fake_authority.asked().await, asked);
     }
     let other = composite_json(&COMPOSITE.replace("hunter2", "hunter3"));
-    authority.receive(ASKER, &other).await.unwrap();
+    authority.receive(ORIGIN, &other).await.unwrap();
     assert_eq!(fake_authority.asked().await, 5, "another token is another question");
 }
 
@@ -49,63 +49,64 @@ async fn an_approval_is_cached_for_receive_only() {
 async fn a_refusal_is_not_cached_and_removes_the_approval() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, clock) = authority(&fake_authority);
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", false));
     clock.advance(4 * MINUTE);
     fake_authority.says(ResponseTemplate::new(403)).await;
     // This one starts the refresh, which is refused.
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     eventually(|| !authority.is_asking()).await;
     for _ in 0..2 {
-        assert_eq!(authority.receive(ASKER, &composite()).await, refused(403));
-        assert_eq!(authority.register(ASKER, &token(), "c-1").await, refused(403));
+        assert_eq!(authority.receive(ORIGIN, &composite()).await, refused(403));
+        assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, refused(403));
     }
     assert_eq!(fake_authority.asked().await, 5);
     fake_authority.is_unavailable().await;
-    check_unavailable(authority.receive(ASKER, &composite()).await, "status 500");
-    check_unavailable(authority.register(ASKER, &token(), "c-1").await, "status 500");
+    check_unavailable(authority.receive(ORIGIN, &composite()).await, "status 500");
+    check_unavailable(authority.register(ORIGIN, &token(), "c-1").await, "status 500");
     fake_authority.approves().await;
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
 }
 
 #[tokio::test]
 async fn approved_callers_go_on_while_it_is_unavailable_and_new_ones_wait() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, clock) = authority(&fake_authority);
-    authority.receive(ASKER, &composite()).await.unwrap();
-    authority.register(ASKER, &token(), "c-1").await.unwrap();
+    authority.receive(ORIGIN, &composite()).await.unwrap();
+    authority.register(ORIGIN, &token(), "c-1").await.unwrap();
     fake_authority.is_unavailable().await;
-    check_unavailable(authority.register(ASKER, &token(), "c-2").await, "status 500");
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", true));
+    check_unavailable(authority.register(ORIGIN, &token(), "c-2").await, "status 500");
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", true));
     fake_authority.was_asked(2).await;
 
     clock.advance(5 * MINUTE);
     for _ in 0..3 {
-        assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", true));
+        assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", true));
     }
     fake_authority.was_asked(3).await;
     eventually(|| !authority.is_asking()).await;
     clock.advance(60 * MINUTE - Duration::from_millis(1));
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", true));
-    assert_eq!(authority.register(ASKER, &token(), "c-1").await, approved("acct", true));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", true));
+    assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", true));
     eventually(|| !authority.is_asking()).await;
     clock.advance(Duration::from_millis(1));
-    check_unavailable(authority.receive(ASKER, &composite()).await, "status 500");
-    check_unavailable(authority.register(ASKER, &token(), "c-1").await, "status 500");
+    check_unavailable(authority.receive(ORIGIN, &composite()).await, "status 500");
+    check_unavailable(authority.register(ORIGIN, &token(), "c-1").await, "status 500");
 
     fake_authority.approves().await;
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
 }
 
 #[tokio::test]
 async fn without_stale_an_approval_that_ended_makes_its_caller_wait() {
     let fake_authority = FakeAuthority::start().await;
-    let (authority, clock) = authority_of(AuthorityConfig { stale: Duration::ZERO, ..fake_authority.config() }, None);
-    authority.receive(ASKER, &composite()).await.unwrap();
+    let (authority, clock) =
+        authority_of(AuthorityConfig { stale_for: Duration::ZERO, ..fake_authority.config() }, None);
+    authority.receive(ORIGIN, &composite()).await.unwrap();
     fake_authority.is_unavailable().await;
     clock.advance(5 * MINUTE - Duration::from_millis(1));
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     eventually(|| !authority.is_asking()).await;
     clock.advance(Duration::from_millis(1));
-    check_unavailable(authority.receive(ASKER, &composite()).await, "status 500");
+    check_unavailable(authority.receive(ORIGIN, &composite()).await, "status 500");
 }

@@ -6,12 +6,12 @@ fn from(number: u32) -> QuestionOrigin {
 
 fn registers(
     authority: &Authority,
-    asker: QuestionOrigin,
+    origin: QuestionOrigin,
     token: &str,
     cluster: &str,
 ) -> tokio::task::JoinHandle<ApprovalResult> {
     let (authority, token, cluster) = (authority.clone(), Secret::from(token), cluster.to_owned());
-    tokio::spawn(async move { authority.register(asker, &token, &cluster).await })
+    tokio::spawn(async move { authority.register(origin, &token, &cluster).await })
 }
 
 /// Never answers about a token that begins with `bad`; approves the others after a while.
@@ -28,10 +28,10 @@ async fn hangs_for_bad_tokens(fake_authority: &FakeAuthority) {
 async fn one_peer_without_a_good_token_leaves_room_for_all_others() {
     let fake_authority = FakeAuthority::start().await;
     hangs_for_bad_tokens(&fake_authority).await;
-    let config = AuthorityConfig { questions: 64, max_wait: 15 * SECOND, ..fake_authority.config() };
+    let config = AuthorityConfig { max_open_questions: 64, max_wait: 15 * SECOND, ..fake_authority.config() };
     let (authority, clock) = authority_of(config, None);
     let known = composite_of(500);
-    authority.receive(ASKER, &known).await.unwrap();
+    authority.receive(ORIGIN, &known).await.unwrap();
     let bad: Vec<_> =
         (0..300).map(|n| registers(&authority, from(0), &format!("bad-{n}"), &format!("c-{n}"))).collect();
     // Half of what callers may have open.
@@ -43,19 +43,19 @@ async fn one_peer_without_a_good_token_leaves_room_for_all_others() {
     }
     // A refresh goes on, too.
     clock.advance(4 * MINUTE);
-    assert_eq!(authority.receive(ASKER, &known).await, approved("acct", false));
+    assert_eq!(authority.receive(ORIGIN, &known).await, approved("acct", false));
     fake_authority.was_asked(1 + 24 + 72 + 1).await;
     assert_eq!(fake_authority.asked().await, 98, "the others of that peer wait");
     bad.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
-async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
+async fn a_question_without_a_permit_in_time_is_answered_to_try_again() {
     let fake_authority = FakeAuthority::start().await;
-    let config = AuthorityConfig { questions: 1, max_wait: SECOND / 5, ..fake_authority.config() };
+    let config = AuthorityConfig { max_open_questions: 1, max_wait: SECOND / 5, ..fake_authority.config() };
     let (authority, clock) = authority_of(config, None);
-    authority.receive(ASKER, &composite()).await.unwrap();
-    authority.register(ASKER, &token(), "c-1").await.unwrap();
+    authority.receive(ORIGIN, &composite()).await.unwrap();
+    authority.register(ORIGIN, &token(), "c-1").await.unwrap();
     clock.advance(6 * MINUTE);
     hangs_for_bad_tokens(&fake_authority).await;
     let first = registers(&authority, from(0), "bad", "c-0");
@@ -65,7 +65,7 @@ async fn whoever_gets_no_turn_in_time_is_told_to_come_again() {
     assert!(!authority.0.availability.is_unavailable(), "that is no outage");
     let earlier = registers(&authority, from(1), "hunter2", "c-1").await.unwrap();
     assert_eq!(earlier, approved("acct", true), "an earlier approval counts");
-    assert_eq!(authority.receive(ASKER, &composite()).await, approved("acct", true));
+    assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", true));
     // Its refresh has a question of its own.
     fake_authority.was_asked(2).await;
     first.abort();
@@ -99,8 +99,8 @@ async fn questions_about_one_cluster_from_one_peer_are_limited() {
         }
     }
     assert_eq!((limited, fake_authority.asked().await), (40, 60));
-    for (asker, cluster) in [(from(2), "c-1"), (from(1), "c-2")] {
-        let other = registers(&authority, asker, "good", cluster).await.unwrap();
+    for (origin, cluster) in [(from(2), "c-1"), (from(1), "c-2")] {
+        let other = registers(&authority, origin, "good", cluster).await.unwrap();
         assert_eq!(other, approved("acct", false), "another peer, another cluster");
     }
     clock.advance(SECOND);
@@ -112,7 +112,7 @@ async fn questions_about_one_cluster_from_one_peer_are_limited() {
 }
 
 #[tokio::test]
-async fn a_neighbour_s_bad_tokens_do_not_keep_a_cluster_out() {
+async fn a_neighbours_bad_tokens_do_not_lock_a_cluster_out() {
     let fake_authority = FakeAuthority::start().await;
     fake_authority
         .answers(|request| match String::from_utf8_lossy(&request.body).contains("bad") {
@@ -135,27 +135,27 @@ async fn a_neighbour_s_bad_tokens_do_not_keep_a_cluster_out() {
         bad(101 + 2 * second).await.unwrap_err();
         clock.advance(SECOND / 2);
     }
-    panic!("the cluster was kept out for ten seconds");
+    panic!("the cluster was locked out for ten seconds");
 }
 
 #[tokio::test]
-async fn so_many_questions_are_under_way_and_no_more() {
+async fn the_number_of_questions_under_way_is_bounded() {
     let fake_authority = FakeAuthority::start().await;
     fake_authority.says(any_approval()).await;
     let (authority, clock) = authority(&fake_authority);
-    authority.register(ASKER, &token(), "c-0").await.unwrap();
+    authority.register(ORIGIN, &token(), "c-0").await.unwrap();
     eventually(|| !authority.is_asking()).await;
-    let (_sender, coming) = watch::channel(None);
-    for number in 0..MAX_ASKED {
-        authority.0.asked.lock().insert(crate::bounded::sha256(&number.to_be_bytes()), coming.clone());
+    let (_sender, pending) = watch::channel(None);
+    for number in 0..MAX_PENDING {
+        authority.0.pending.lock().insert(crate::bounded::sha256(&number.to_be_bytes()), pending.clone());
     }
     let error = registers(&authority, from(1), "good", "c-1").await.unwrap().unwrap_err();
     assert_eq!(error, Error::TooManyQuestions { reason: "under way", retry_after: 5 * SECOND });
     clock.advance(SECOND);
-    assert_eq!(authority.register(ASKER, &token(), "c-0").await, approved("acct", true), "an earlier approval counts");
-    let held = authority.0.asked.lock().len();
-    assert_eq!((held, fake_authority.asked().await), (MAX_ASKED, 1));
-    authority.0.asked.lock().clear();
+    assert_eq!(authority.register(ORIGIN, &token(), "c-0").await, approved("acct", true), "an earlier approval counts");
+    let held = authority.0.pending.lock().len();
+    assert_eq!((held, fake_authority.asked().await), (MAX_PENDING, 1));
+    authority.0.pending.lock().clear();
     assert_eq!(registers(&authority, from(1), "good", "c-1").await.unwrap(), approved("acct", false));
 }
 
@@ -163,7 +163,7 @@ async fn so_many_questions_are_under_way_and_no_more() {
 async fn questions_from_one_peer_are_limited_in_all() {
     let fake_authority = FakeAuthority::start().await;
     fake_authority.says(any_approval()).await;
-    let config = AuthorityConfig { rate_of_peer: Rate { burst: 20, per_minute: 60 }, ..fake_authority.config() };
+    let config = AuthorityConfig { rate_by_peer: Rate { burst: 20, per_minute: 60 }, ..fake_authority.config() };
     let (authority, _) = authority_of(config, None);
     let mut approved = 0;
     for number in 0..50 {

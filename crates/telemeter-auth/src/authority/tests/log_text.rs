@@ -1,41 +1,42 @@
 use super::*;
 
-const SAID: &str = "no such cluster\r\ntoken hunter2-hunter2 of 7";
+const BODY: &str = "no such cluster\r\ntoken hunter2-hunter2 of 7";
 
 fn composite_with_secret() -> CompositeToken {
     composite_json(r#"{"cluster_id":"c-1","authorization_token":"hunter2-hunter2"}"#)
 }
 
 #[tokio::test]
-async fn what_a_failure_says_stands_in_the_error_on_one_line_and_without_secrets() {
+async fn the_error_of_a_failure_holds_an_excerpt_on_one_line_without_secrets() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, _) = authority(&fake_authority);
-    let shown = "no such cluster\\r\\ntoken [redacted] of 7";
+    let shown = "no such cluster token [redacted] of 7";
     for (status, content_type, begin) in [
         (403, "text/plain", "the authority refused with status 403"),
         (500, "text/plain", "the authority is unavailable: it answered with status 500"),
         (200, "text/html", "the authority is unavailable: it answered with a page of HTML and status 200"),
     ] {
-        fake_authority.says(ResponseTemplate::new(status).set_body_raw(SAID, content_type)).await;
+        fake_authority.says(ResponseTemplate::new(status).set_body_raw(BODY, content_type)).await;
         let secret = Secret::from("hunter2-hunter2");
-        for answer in
-            [authority.register(ASKER, &secret, "c-1").await, authority.receive(ASKER, &composite_with_secret()).await]
-        {
+        for answer in [
+            authority.register(ORIGIN, &secret, "c-1").await,
+            authority.receive(ORIGIN, &composite_with_secret()).await,
+        ] {
             assert_eq!(answer.unwrap_err().to_string(), format!("{begin}: \"{shown}\""));
         }
     }
 }
 
 #[tokio::test]
-async fn our_own_token_is_taken_out_too() {
+async fn our_own_token_is_redacted_too() {
     let fake_authority = FakeAuthority::start().await;
     let (authority, _) = our_token::with_token(&fake_authority).await;
     fake_authority
         .answers(|request| {
-            let ours = request.headers["authorization"].to_str().unwrap();
-            ResponseTemplate::new(500).set_body_string(format!("who is {ours}?"))
+            let header = request.headers["authorization"].to_str().unwrap();
+            ResponseTemplate::new(500).set_body_string(format!("who is {header}?"))
         })
         .await;
-    let error = authority.receive(ASKER, &composite_with_secret()).await.unwrap_err().to_string();
-    assert!(error.ends_with(": \"who is Bearer [redacted]?\""), "{error}");
+    let error = authority.receive(ORIGIN, &composite_with_secret()).await.unwrap_err().to_string();
+    assert!(error.ends_with(": \"who is Bearer [redacted]\""), "{error}");
 }

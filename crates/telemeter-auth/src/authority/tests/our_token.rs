@@ -33,7 +33,7 @@ async fn ask_about_all(authority: &Authority, clusters: std::ops::Range<usize>) 
     let asking: Vec<_> = clusters
         .map(|cluster| {
             let authority = authority.clone();
-            tokio::spawn(async move { authority.receive(ASKER, &composite_of(cluster)).await })
+            tokio::spawn(async move { authority.receive(ORIGIN, &composite_of(cluster)).await })
         })
         .collect();
     let mut answers = Vec::new();
@@ -89,7 +89,7 @@ async fn an_authority_that_calls_our_renewed_token_invalid_is_unavailable() {
     fake_authority
         .says(ResponseTemplate::new(401).insert_header("www-authenticate", "Bearer error=\"invalid_token\""))
         .await;
-    check_unavailable(authority.receive(ASKER, &composite()).await, "refuses our own token");
+    check_unavailable(authority.receive(ORIGIN, &composite()).await, "refuses our own token");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_fleet_is_not_refused_within_a_minute() {
     assert_eq!(refused(&answers), 2, "those cannot be told from clusters that were removed: {answers:?}");
     assert_eq!(answers.iter().filter(|answer| **answer == approved("acct", true)).count(), 18);
     // Whoever was never approved is refused as ever.
-    assert_eq!(authority.receive(ASKER, &composite_of(77)).await, super::refused(401));
+    assert_eq!(authority.receive(ORIGIN, &composite_of(77)).await, super::refused(401));
     fake_authority.says(any_approval()).await;
     clock.advance(MINUTE);
     assert_eq!(refused(&ask_about_all(&authority, 0..20).await), 0);

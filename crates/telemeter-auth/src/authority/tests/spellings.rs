@@ -18,14 +18,14 @@ async fn all_spellings_of_a_token_are_one_question_and_one_approval() {
     let calls: Vec<_> = (0..20)
         .map(|number| {
             let authority = authority.clone();
-            tokio::spawn(async move { authority.receive(ASKER, &spelling(number)).await })
+            tokio::spawn(async move { authority.receive(ORIGIN, &spelling(number)).await })
         })
         .collect();
     for call in calls {
         assert_eq!(call.await.unwrap(), approved("acct", false));
     }
     for number in 0..2_000 {
-        assert_eq!(authority.receive(ASKER, &spelling(number)).await, approved("acct", false));
+        assert_eq!(authority.receive(ORIGIN, &spelling(number)).await, approved("acct", false));
     }
     assert_eq!(fake_authority.asked().await, 1);
 }
@@ -48,27 +48,27 @@ fn cluster_token_and_kind_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_cluster_with_many_tokens_drives_no_other_out() {
+async fn a_cluster_with_many_tokens_evicts_no_other() {
     let fake_authority = FakeAuthority::start().await;
     fake_authority.says(any_approval()).await;
     let config = AuthorityConfig {
-        remember: 1_280,
-        rate_of_claim: Rate { burst: 10_000, per_minute: 60 },
+        max_approvals: 1_280,
+        rate_by_cluster: Rate { burst: 10_000, per_minute: 60 },
         ..fake_authority.config()
     };
     let (authority, clock) = authority_of(config, None);
     for cluster in 0..200 {
-        authority.receive(ASKER, &composite_of(cluster)).await.unwrap();
+        authority.receive(ORIGIN, &composite_of(cluster)).await.unwrap();
     }
     // What was used longest ago would go first.
     clock.advance(SECOND);
     for number in 0..400 {
         let json = format!(r#"{{"cluster_id":"c-7","authorization_token":"other-{number}"}}"#);
-        authority.receive(ASKER, &composite_json(&json)).await.unwrap();
+        authority.receive(ORIGIN, &composite_json(&json)).await.unwrap();
     }
     assert_eq!(fake_authority.asked().await, 600);
     for cluster in (0..200).filter(|cluster| *cluster != 7) {
-        authority.receive(ASKER, &composite_of(cluster)).await.unwrap();
+        authority.receive(ORIGIN, &composite_of(cluster)).await.unwrap();
     }
     assert_eq!(fake_authority.asked().await, 600, "all are still there");
 }

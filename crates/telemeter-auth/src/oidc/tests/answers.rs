@@ -1,11 +1,11 @@
-//! What counts as a token, and what is said where there is none: RFC 6749, sections 5.1 and 5.2, as Go reads it.
+//! What is accepted as a token, and the reason shown where there is none: RFC 6749, sections 5.1 and 5.2, as Go reads it.
 
 use http::{HeaderMap, StatusCode, header};
 use telemeter_http::client::Answer;
 use url::Url;
 
 use super::*;
-use crate::oidc::answer::{ProviderText, granted};
+use crate::oidc::answer::{ProviderRedactor, read_token};
 
 const JSON: &str = "application/json; charset=utf-8";
 const FORM: &str = "Application/X-WWW-Form-URLEncoded;charset=UTF-8";
@@ -23,22 +23,22 @@ fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<D
     }
     let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned().into());
     let answer = Answer { status, headers, body, redirect: None, through: None };
-    let words = ProviderText::new("me & co", &PASSWORD.into());
-    let granted = granted(&answer, &Url::parse("https://provider.example/token").unwrap(), &words);
-    granted.map(|granted| (granted.token.expose().to_owned(), granted.lives))
+    let redactor = ProviderRedactor::new("me & co", &SECRET.into());
+    let read = read_token(&answer, &Url::parse("https://provider.example/token").unwrap(), &redactor);
+    read.map(|issued| (issued.token.expose().to_owned(), issued.lifetime))
 }
 
 #[test]
 fn a_token_is_a_token() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
-    for (status, content_type, body, lives) in [
+    for (status, content_type, body, lifetime) in [
         // Any 2xx, any type that is no form.
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":"Bearer","expires_in":300}"#, seconds(300.0)),
         (201, JSON, r#"{"access_token":"leak.t0ken","token_type":"bearer","expires_in":300}"#, seconds(300.0)),
         (206, "", r#"{"access_token":"leak.t0ken","token_type":"BEARER","expires_in":300}"#, seconds(300.0)),
         (299, "text/html", r#"{"access_token":"leak.t0ken","expires_in":300}"#, seconds(300.0)),
         (200, "nonsense", r#" { "access_token" : "leak.t0ken" } "#, None),
-        // Bearer is what it is unless it is said to be something else.
+        // Without a token_type it is a bearer token.
         (200, JSON, r#"{"access_token":"leak.t0ken"}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":""}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":null,"error":"","scope":[1]}"#, None),
@@ -59,7 +59,11 @@ fn a_token_is_a_token() {
         (200, PLAIN, "access_token=leak.t0ken&expires_in=299.5", None),
         (200, PLAIN, r#" {"access_token":"leak.t0ken","expires_in":300}"#, seconds(300.0)),
     ] {
-        assert_eq!(read(status, content_type, body), Ok((TOKEN.to_owned(), lives)), "{status} {content_type} {body}");
+        assert_eq!(
+            read(status, content_type, body),
+            Ok((TOKEN.to_owned(), lifetime)),
+            "{status} {content_type} {body}"
+        );
     }
 }
 
@@ -86,7 +90,7 @@ fn anything_else_is_a_reason() {
         (200, "text/html; x", "<html>leak", "status 200 and text/html, which is no token: not JSON"),
         (200, JSON, r#"{"access_token":"leak\nleak"}"#, "a token that does not fit a header"),
         (200, JSON, &long_token, "a token that does not fit a header"),
-        // The provider's own words. Some answer 200 with them.
+        // The provider's error. Some answer 200 with them.
         (200, JSON, &token(r#""error":"slow_down""#), "status 200: slow_down"),
         (401, JSON, r#"{"error":"invalid_client"}"#, "status 401: invalid_client"),
         (
@@ -115,9 +119,9 @@ fn anything_else_is_a_reason() {
         (503, "", "leak", "status 503"),
         (302, "text/html", "leak", "status 302, a redirect to https://login.example/a%20b/, which is not followed"),
     ] {
-        let said = read(status, content_type, body).unwrap_err();
-        assert!(said.starts_with(reason) && !said.contains("leak"), "{status} {content_type} {body}: {said}");
-        assert!(said.chars().count() < 350, "{said}");
+        let shown = read(status, content_type, body).unwrap_err();
+        assert!(shown.starts_with(reason) && !shown.contains("leak"), "{status} {content_type} {body}: {shown}");
+        assert!(shown.chars().count() < 350, "{shown}");
     }
 }
 
@@ -125,15 +129,15 @@ fn anything_else_is_a_reason() {
 fn a_provider_that_repeats_our_secret_does_not_bring_it_into_the_log() {
     let escaped = "s%2F%26x%3A+%C3%BC";
     for sent in [
-        PASSWORD.to_owned(),
+        SECRET.to_owned(),
         escaped.to_owned(),
         escaped.replace('+', "%20"),
         BASE64_STANDARD.encode(format!("me+%26+co:{escaped}")),
-        BASE64_STANDARD.encode(format!("me & co:{PASSWORD}")),
+        BASE64_STANDARD.encode(format!("me & co:{SECRET}")),
     ] {
         let body = serde_json::json!({"error": sent, "error_description": format!("{}{sent}{sent}", "x".repeat(190))});
-        let said = read(401, JSON, &body.to_string()).unwrap_err();
-        assert_eq!(said, format!("status 401: [redacted] ({}[redacted]…)", "x".repeat(190)), "{sent}");
+        let shown = read(401, JSON, &body.to_string()).unwrap_err();
+        assert_eq!(shown, format!("status 401: [redacted] ({}[redacted]…)", "x".repeat(190)), "{sent}");
         let body = serde_json::json!({"access_token": "t", "token_type": sent});
         assert!(read(200, JSON, &body.to_string()).unwrap_err().contains("of type [redacted]:"), "{sent}");
     }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use super::*;
 
 #[tokio::test]
-async fn then_in_the_body_and_remembers_which() {
+async fn tries_the_body_next_and_remembers_what_succeeded() {
     let issuer = Issuer::start().await;
     issuer
         .answers(|request| match request.headers.contains_key("authorization") {
@@ -23,7 +23,7 @@ async fn then_in_the_body_and_remembers_which() {
         ("grant_type", "client_credentials"),
         ("audience", "the store"),
         ("client_id", "me & co"),
-        ("client_secret", PASSWORD),
+        ("client_secret", SECRET),
     ];
     assert_eq!(form(&questions[1]), pairs(&expected));
     clock.advance(Duration::from_secs(301));
@@ -33,7 +33,7 @@ async fn then_in_the_body_and_remembers_which() {
 }
 
 /// A provider whose token endpoint takes credentials in the body alone, and does `otherwise` with those in the header.
-async fn takes_the_body(otherwise: ResponseTemplate) -> Issuer {
+async fn accepts_the_body(otherwise: ResponseTemplate) -> Issuer {
     let issuer = Issuer::start().await;
     issuer
         .answers(move |request| match request.headers.contains_key("authorization") {
@@ -45,7 +45,7 @@ async fn takes_the_body(otherwise: ResponseTemplate) -> Issuer {
 }
 
 #[tokio::test]
-async fn whatever_is_answered_to_the_header_the_body_is_tried() {
+async fn any_failure_with_the_header_makes_it_try_the_body() {
     let answer = ResponseTemplate::new;
     for otherwise in [
         answer(400).set_body_json(serde_json::json!({"error": "invalid_request"})),
@@ -62,7 +62,7 @@ async fn whatever_is_answered_to_the_header_the_body_is_tried() {
         answer(200).set_body_string("x".repeat(256 * 1024 + 1)),
     ] {
         let shown = format!("{otherwise:?}");
-        let issuer = takes_the_body(otherwise).await;
+        let issuer = accepts_the_body(otherwise).await;
         assert_eq!(issuer.source().0.token().await, Ok("in-the-body".into()), "{shown}");
         assert_eq!(issuer.questions("/token").await.len(), 2, "{shown}");
     }
@@ -71,7 +71,7 @@ async fn whatever_is_answered_to_the_header_the_body_is_tried() {
 #[tokio::test]
 async fn a_provider_that_asks_us_to_wait_is_not_asked_a_second_time() {
     for status in [429, 500, 503] {
-        let issuer = takes_the_body(ResponseTemplate::new(status).insert_header("Retry-After", "30")).await;
+        let issuer = accepts_the_body(ResponseTemplate::new(status).insert_header("Retry-After", "30")).await;
         let error = issuer.source().0.token().await.unwrap_err().to_string();
         assert!(error.contains(&status.to_string()), "{error}");
         assert_eq!(issuer.questions("/token").await.len(), 1, "{status}");
@@ -79,7 +79,7 @@ async fn a_provider_that_asks_us_to_wait_is_not_asked_a_second_time() {
 }
 
 #[tokio::test]
-async fn what_both_were_answered_is_said() {
+async fn both_answers_are_in_the_error() {
     let issuer = Issuer::start().await;
     let refusal =
         |status, error: &str| ResponseTemplate::new(status).set_body_json(serde_json::json!({"error": error}));
@@ -96,9 +96,9 @@ async fn what_both_were_answered_is_said() {
     assert_eq!(error, unavailable(reason));
 }
 
-/// Credentials that were in the header of each question, in their order, and then none any more.
+/// Each entry says whether that request had its credentials in the header.
 #[tokio::test]
-async fn what_worked_outlives_an_outage_but_not_a_refusal() {
+async fn a_method_that_succeeded_outlives_an_outage_but_not_a_refusal() {
     let issuer = Issuer::start().await;
     let next = Arc::new(Mutex::new(None));
     let status = next.clone();
@@ -112,7 +112,7 @@ async fn what_worked_outlives_an_outage_but_not_a_refusal() {
     let provider = Provider::new(config_of(&issuer.name()), outbound());
     let ask = async |status: Option<u16>, expected: bool| {
         *next.lock() = status;
-        assert_eq!(provider.ask().await.is_ok(), expected, "{status:?}");
+        assert_eq!(provider.request_token().await.is_ok(), expected, "{status:?}");
         let questions = issuer.questions("/token").await;
         questions.iter().map(|question| question.headers.contains_key("authorization")).collect::<Vec<_>>()
     };
@@ -123,8 +123,8 @@ async fn what_worked_outlives_an_outage_but_not_a_refusal() {
     assert_eq!(ask(None, true).await, [true, false, false, false, false, true, false], "both are tried again");
 }
 
-/// A provider by hand: `answers` is what it writes for a question with credentials in the header, before it closes.
-async fn by_hand(answers: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
+/// A provider on a raw socket: `answers` is what it writes for a question with credentials in the header, before it closes.
+async fn raw_provider(answers: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("http://{}", listener.local_addr().unwrap());
     let (issuer, questions) = (name.clone(), Arc::new(AtomicUsize::new(0)));
@@ -169,15 +169,15 @@ async fn by_hand(answers: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn a_provider_that_closes_is_asked_in_the_body_and_one_that_is_slow_is_not() {
     for cut_off in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "SSH-2.0-nothing\r\n"] {
-        let (name, questions) = by_hand(Some(cut_off)).await;
-        let granted = Provider::new(config_of(&name), outbound()).ask().await.unwrap();
-        assert_eq!(granted.token, "in-the-body".into(), "{cut_off:?}");
+        let (name, questions) = raw_provider(Some(cut_off)).await;
+        let issued = Provider::new(config_of(&name), outbound()).request_token().await.unwrap();
+        assert_eq!(issued.token, "in-the-body".into(), "{cut_off:?}");
         assert!(questions.load(Ordering::Relaxed) >= 2, "{cut_off:?}");
     }
-    let (name, questions) = by_hand(None).await;
+    let (name, questions) = raw_provider(None).await;
     let settings = OutboundConfig { timeout: Duration::from_secs(2), ..OutboundConfig::new("oauth") };
     let provider = Provider::new(config_of(&name), Outbound::new(settings, None).unwrap());
-    let reason = provider.ask().await.err().unwrap();
+    let reason = provider.request_token().await.err().unwrap();
     assert!(reason.starts_with("the token endpoint: "), "{reason}");
     assert_eq!(questions.load(Ordering::Relaxed), 1);
 }

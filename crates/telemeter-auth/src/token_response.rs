@@ -1,4 +1,4 @@
-//! The JSON that `/authorize` answers with: the server writes it, the client reads it.
+//! The JSON that `/authorize` answers: the server writes it, the client reads it.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Secret;
 
-/// The only version there is.
+/// The only version of the format.
 pub const VERSION: u32 = 1;
 
-/// A token of ours, and the labels that uploads made with it must carry.
+/// An access token of ours, and the labels that uploads with it must carry.
 ///
 /// Source: Go: `pkg/authorize/token_store.go`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,17 +18,17 @@ pub struct TokenResponse {
     /// [`VERSION`].
     pub version: u32,
     /// The JWT.
-    #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
+    #[serde(serialize_with = "expose", deserialize_with = "hide")]
     pub token: Secret,
-    /// How long the token lasts.
+    /// How long the token is valid.
     pub expires_in_seconds: i64,
-    /// Labels by name.
+    /// The values of the labels, by name.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub labels: BTreeMap<String, String>,
 }
 
 impl TokenResponse {
-    /// What the server answers with.
+    /// An answer of the current [`VERSION`].
     pub fn new(token: Secret, expires_in_seconds: i64, labels: BTreeMap<String, String>) -> Self {
         Self { version: VERSION, token, expires_in_seconds, labels }
     }
@@ -41,27 +41,27 @@ impl TokenResponse {
         serde_json::to_vec(self).expect("numbers and texts always have a JSON form")
     }
 
-    /// Reads an answer; fields that it does not know are passed over.
+    /// Reads an answer; unknown fields are ignored.
     ///
     /// # Errors
-    /// What is wrong, in words that hold no byte of the answer.
+    /// What is wrong with the JSON, in a text that holds no byte of it.
     pub fn from_json(json: &[u8]) -> Result<Self, &'static str> {
-        let exchange: Self = serde_json::from_slice(json).map_err(|_| "the answer is not the JSON of a token")?;
-        if exchange.version != VERSION {
+        let response: Self = serde_json::from_slice(json).map_err(|_| "the answer is not the JSON of a token")?;
+        if response.version != VERSION {
             return Err("the answer has an unknown version");
         }
-        if exchange.token.expose().is_empty() {
+        if response.token.expose().is_empty() {
             return Err("the answer holds an empty token");
         }
-        Ok(exchange)
+        Ok(response)
     }
 }
 
-fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
-fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+fn hide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     String::deserialize(deserializer).map(Secret::from)
 }
 
@@ -81,14 +81,14 @@ mod tests {
     #[test]
     fn prints_what_go_prints_and_reads_it_back() {
         let labels = [("x", "y"), ("_id", "c-1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let exchange = TokenResponse::new("a.b.c".into(), 86_400, labels.into());
-        assert_eq!(String::from_utf8(exchange.to_json()).unwrap(), GOLDEN);
-        assert_eq!(TokenResponse::from_json(GOLDEN.as_bytes()), Ok(exchange.clone()));
-        assert!(!format!("{exchange:?}").contains("a.b.c"));
+        let response = TokenResponse::new("a.b.c".into(), 86_400, labels.into());
+        assert_eq!(String::from_utf8(response.to_json()).unwrap(), GOLDEN);
+        assert_eq!(TokenResponse::from_json(GOLDEN.as_bytes()), Ok(response.clone()));
+        assert!(!format!("{response:?}").contains("a.b.c"));
     }
 
     #[test]
-    fn labels_may_be_null_or_absent_and_more_may_stand_beside() {
+    fn labels_may_be_null_or_absent_and_other_fields_are_ignored() {
         for json in [
             r#"{"version":1,"token":"t","expiresInSeconds":1,"labels":null}"#,
             r#"{"version":1,"token":"t","expiresInSeconds":1,"later":[{}]}"#,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_use() {
+    fn rejects_an_answer_without_a_usable_token() {
         for json in [
             "",
             "<html>",
