@@ -93,7 +93,7 @@ impl Selectors {
     /// What an answer is held against.
     pub(crate) fn asked(&self) -> RequestedFilter {
         let parsed: Option<Vec<Selector>> =
-            self.texts().map(|text| Selector::parse(text).ok().filter(Requested::can_judge)).collect();
+            self.texts().map(|text| Selector::parse(text).ok().filter(Requested::is_checkable)).collect();
         RequestedFilter { requested: parsed.map(|selectors| Requested::new(&selectors)), is_enforced: self.is_enforced }
     }
 }
@@ -101,7 +101,7 @@ impl Selectors {
 /// What is wrong with a selector, and a caret in front of the character where it goes wrong.
 fn doubt(selector: &str) -> Option<String> {
     match Selector::parse(selector) {
-        Ok(read) if Requested::can_judge(&read) => None,
+        Ok(read) if Requested::is_checkable(&read) => None,
         Ok(_) => Some(format!(
             "{} may mean metric names that Prometheus writes with underscores: what it selects cannot be told from the \
              answer",
@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_that_cannot_be_judged_by_leaves_the_answer_as_it_is() {
-        let can_judge = |texts: &[&str]| {
+    fn a_selector_that_cannot_be_checked_by_leaves_the_answer_as_it_is() {
+        let is_checkable = |texts: &[&str]| {
             let all = texts.iter().map(|text| SelectorText { flag: "--match", text: (*text).to_owned() }).collect();
             Selectors { all, is_enforced: true }.asked().requested.is_some()
         };
-        assert!(can_judge(&["up", "{job=\"a\"}"]) && can_judge(&[]));
-        assert!(!can_judge(&["up", "{job=a}"]) && !can_judge(&["{__name__=~\"a/b\"}"]));
+        assert!(is_checkable(&["up", "{job=\"a\"}"]) && is_checkable(&[]));
+        assert!(!is_checkable(&["up", "{job=a}"]) && !is_checkable(&["{__name__=~\"a/b\"}"]));
     }
 }

@@ -1,4 +1,5 @@
-//! Refusals of callers whose credentials were not accepted: the ID that they claimed may be anybody's, so they stand apart.
+//! Refusals of callers whose credentials were not accepted. The cluster ID that such a caller claims may belong to another
+//! cluster, so these refusals are kept apart from the clusters' records.
 
 use std::net::IpAddr;
 
@@ -8,16 +9,16 @@ use parking_lot::Mutex;
 use crate::{
     outcome::{Reason, ReportRoute},
     record::{address, address_bytes, milliseconds, seconds},
-    registry::RefusedRequest,
-    symbols::cut,
+    request::RefusedRequest,
+    symbols::truncate,
 };
 
-/// How many of them are kept.
+/// The most entries in the table.
 const MAX: usize = 4096;
 
-/// A bounded table of such refusals; past its bound, the one that is longest ago goes.
+/// A bounded table of refusals by claimed ID, address, route and reason; the oldest entries are removed when it is full.
 #[derive(Default)]
-pub struct Claimed(Mutex<HashMap<ClaimedKey, ClaimedEntry>>);
+pub struct ClaimedRefusals(Mutex<HashMap<ClaimedKey, ClaimedEntry>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ClaimedKey {
@@ -35,32 +36,32 @@ struct ClaimedEntry {
     last_s: u32,
 }
 
-/// Refusals of one kind, from one address, under one claimed ID.
+/// Refusals on one route for one reason, from one address, under one claimed ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedRefusal {
-    /// The ID that was claimed, cut to 128 bytes; empty where none was.
+    /// The claimed ID, truncated to 128 bytes; empty where the caller gave none.
     pub cluster: String,
-    /// Where they came from.
+    /// The address of the caller.
     pub peer: Option<IpAddr>,
-    /// What was asked for.
+    /// The route of the requests.
     pub route: ReportRoute,
-    /// Why it was refused.
+    /// The reason of the refusals.
     pub reason: Reason,
-    /// The status that the last one was answered with.
+    /// The status of the last refusal.
     pub status: u16,
-    /// How many there were.
+    /// The number of refusals.
     pub count: u64,
-    /// The first, in milliseconds since 1970, exact to a second.
+    /// The time of the first refusal, in milliseconds since 1970, exact to a second.
     pub first_ms: i64,
-    /// The last, likewise.
+    /// The time of the last refusal, in milliseconds since 1970, exact to a second.
     pub last_ms: i64,
 }
 
-impl Claimed {
+impl ClaimedRefusals {
     pub(crate) fn add(&self, refused: &RefusedRequest<'_>) {
         let RefusedRequest { cluster, route, reason, status, now_ms, peer, .. } = *refused;
         let now_s = seconds(now_ms);
-        let key = ClaimedKey { cluster: cut(cluster).into(), peer: address_bytes(peer), route, reason };
+        let key = ClaimedKey { cluster: truncate(cluster).into(), peer: address_bytes(peer), route, reason };
         let mut entries = self.0.lock();
         if let Some(entry) = entries.get_mut(&key) {
             entry.count += 1;
@@ -68,21 +69,21 @@ impl Claimed {
             return;
         }
         if entries.len() >= MAX {
-            // A sixteenth goes at once: looking for the oldest each time would cost too much in a flood.
+            // The oldest sixteenth is removed at once: to find the oldest entry each time would cost too much in a flood.
             let mut times: Vec<u32> = entries.values().map(|entry| entry.last_s).collect();
             let (_, limit, _) = times.select_nth_unstable(MAX / 16);
             let limit = *limit;
-            let mut room = MAX / 16;
+            let mut excess = MAX / 16;
             entries.retain(|_, entry| {
-                let goes = entry.last_s <= limit && room > 0;
-                room -= usize::from(goes);
-                !goes
+                let is_removed = entry.last_s <= limit && excess > 0;
+                excess -= usize::from(is_removed);
+                !is_removed
             });
         }
         entries.insert(key, ClaimedEntry { status, count: 1, first_s: now_s, last_s: now_s });
     }
 
-    /// All of them, the last one first.
+    /// All entries, the one with the latest refusal first.
     #[must_use]
     pub fn list(&self) -> Vec<ClaimedRefusal> {
         let mut list: Vec<_> = self
@@ -111,8 +112,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alike_refusals_are_counted_together_and_the_table_is_bounded() {
-        let claimed = Claimed::default();
+    fn refusals_of_one_kind_are_counted_together_and_the_table_is_bounded() {
+        let claimed = ClaimedRefusals::default();
         let add = |cluster: &str, route, reason, now_ms| {
             let peer = "192.0.2.1".parse().unwrap();
             claimed.add(&RefusedRequest { cluster, route, reason, status: 401, now_ms, peer, user_agent: "" });
@@ -130,6 +131,6 @@ mod tests {
         }
         assert!(claimed.list().len() <= MAX);
         assert!(claimed.list().iter().any(|one| one.cluster == "flood 9999"));
-        assert!(claimed.list().iter().all(|one| one.cluster != "a"), "the oldest went");
+        assert!(claimed.list().iter().all(|one| one.cluster != "a"), "the oldest was removed");
     }
 }

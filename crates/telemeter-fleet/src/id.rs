@@ -1,20 +1,21 @@
-//! Cluster IDs in little memory: a UUID, which most are, takes 16 bytes, any other stands in a table.
+//! Compact cluster IDs: a UUID, as most IDs are, takes 16 bytes; any other ID is kept in a table.
 
 use std::fmt;
 
-/// What is kept of a cluster's ID.
+/// The ID of a cluster as its record has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterKey {
     /// A UUID in its usual lower-case form.
     Uuid([u8; 16]),
-    /// A place in the shard's table of names.
+    /// The slot of any other ID in the shard's table of names.
     Name(u32),
 }
 
-/// Where the hyphens of a UUID stand.
+/// The positions of the hyphens in a UUID.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// The bytes of a UUID that is written as it is usually written; `None` for every other text, so that no two IDs become one.
+/// The bytes of a UUID in lower case with hyphens. `None` for every other spelling, so that two different IDs never become
+/// the same key.
 pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
     let digit = |byte: u8| match byte {
@@ -39,9 +40,9 @@ pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-/// Writes a UUID as [`parse_uuid`] reads it.
+/// Writes a UUID in lower case with hyphens.
 pub(crate) fn write_uuid(uuid: &[u8; 16], out: &mut impl fmt::Write) -> fmt::Result {
-    // All lists of clusters come by here: formatting byte by byte would take most of their time.
+    // Every list of clusters calls this: formatting byte by byte would take most of its time.
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 36];
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! What a server knows of each cluster of its fleet: when it last reported, how much, and why it was refused.
+//! The state of a server's fleet: when each cluster last reported, how much, and why it was refused.
 //!
-//! The [`Registry`] answers two questions: which clusters fell silent, and which are refused and why. It is bounded, costs
-//! a request no allocation once its cluster is known, and can be written to a file ([`snapshot`]). Beside it stands the
-//! [`recent_store`]: the samples that were forwarded lately.
+//! The [`Registry`] answers two questions: which clusters are silent, and which are refused and why. Its size is bounded, a
+//! request of a known cluster makes no allocation, and it can be written to a file ([`snapshot`]). The [`recent_store`] has
+//! the samples that were forwarded recently.
 
 mod claimed;
 #[cfg(any(test, fuzzing))]
@@ -13,14 +13,16 @@ mod outcome;
 pub mod recent_store;
 mod record;
 mod registry;
+mod request;
 mod shard;
 pub mod snapshot;
 mod symbols;
 mod view;
 
 pub use self::{
-    claimed::{Claimed, ClaimedRefusal},
+    claimed::{ClaimedRefusal, ClaimedRefusals},
     outcome::{Reason, ReportRoute, RequestOutcome},
-    registry::{AcceptedRequest, MAX_LABELS, RefusedRequest, Registry, RegistryConfig, ReportSummary},
+    registry::{MAX_LABELS, Registry, RegistryConfig},
+    request::{AcceptedRequest, RefusedRequest, ReportSummary},
     view::{ClusterRef, ClusterStatus, ClusterView, LastRefusal, PastExchange, RefusalCount, Thresholds},
 };

@@ -1,6 +1,6 @@
-//! What became of a request: the closed sets of routes and refusal reasons, and one byte that holds both.
+//! The outcome of a request: the closed sets of routes and refusal reasons, and a code of seven bits for both.
 
-/// The routes that clusters send to.
+/// The routes to which clusters send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ReportRoute {
@@ -13,7 +13,7 @@ pub enum ReportRoute {
 }
 
 impl ReportRoute {
-    /// All of them.
+    /// Every route.
     pub const ALL: [Self; 3] = [Self::Authorize, Self::Upload, Self::Receive];
 
     /// As a label value and in logs.
@@ -26,7 +26,7 @@ impl ReportRoute {
         }
     }
 
-    /// The route of a [`ReportRoute::name`].
+    /// The route with this [`ReportRoute::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| route.name() == name)
@@ -35,7 +35,7 @@ impl ReportRoute {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
-        /// Why a request did not succeed: the closed set behind `reason` in metrics, logs, pages and the API.
+        /// Why a request was refused or failed: the closed set of values of `reason` in metrics, logs, pages and the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Reason {
@@ -43,7 +43,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them.
+            /// Every reason, sorted by name.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
             /// As a label value and in logs.
@@ -62,11 +62,11 @@ reasons! {
     AuthorityRateLimited = "authority_rate_limited",
     /// The authority does not let this cluster report with this token.
     AuthorityRefused = "authority_refused",
-    /// The authority could not be asked, and the caller is not known.
+    /// The authority could not be reached, and there is no cached approval.
     AuthorityUnavailable = "authority_unavailable",
-    /// The body came too slowly or broke off.
+    /// The body came too slowly or was cut off.
     Body = "body",
-    /// The cluster has as many requests under way as one may have.
+    /// The cluster has as many concurrent requests as one may have.
     Concurrency = "concurrency",
     /// No bearer token, or a malformed one.
     Credentials = "credentials",
@@ -74,7 +74,7 @@ reasons! {
     Draining = "draining",
     /// The form of `/authorize` names no usable cluster ID.
     Form = "form",
-    /// The chunks of a body cannot be told apart.
+    /// The chunked encoding of the body is not valid.
     Framing = "framing",
     /// The partition label or a required one is missing or has another value.
     Identity = "identity",
@@ -86,13 +86,13 @@ reasons! {
     Limit = "limit",
     /// Another method than POST.
     Method = "method",
-    /// No memory, or too much waits for the store.
+    /// Not enough memory, or too much data waits for the store.
     Overloaded = "overloaded",
-    /// An upload before its time.
+    /// An upload that came too soon after the previous one.
     RateLimited = "rate_limited",
     /// The store refused the data.
     StoreRefused = "store_refused",
-    /// The store did not take the data this time.
+    /// The store is unavailable or did not accept the data this time.
     StoreUnavailable = "store_unavailable",
     /// Samples without a time, unsorted, too old or too far ahead.
     Timestamps = "timestamps",
@@ -107,28 +107,28 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason of a [`Reason::name`].
+    /// The reason with this [`Reason::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It succeeded.
+    /// The request succeeded.
     Accepted(ReportRoute),
-    /// It did not.
+    /// The request was refused or failed.
     Refused(ReportRoute, Reason),
 }
 
-/// Outcomes of one route take so many codes: one for success, one for each reason.
+/// The number of outcomes of one route: success, and each reason.
 const CODES: u8 = 1 + Reason::ALL.len() as u8;
 const _: () = assert!(ReportRoute::ALL.len() * (CODES as usize) <= 128, "an outcome has to fit into seven bits");
 
 impl RequestOutcome {
-    /// Seven bits.
+    /// The outcome as a number of seven bits.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Accepted(route) => route as u8 * CODES,
@@ -136,6 +136,7 @@ impl RequestOutcome {
         }
     }
 
+    /// The outcome with this [`code`](Self::code).
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         let route = *ReportRoute::ALL.get(usize::from(code / CODES))?;
         Some(match code % CODES {

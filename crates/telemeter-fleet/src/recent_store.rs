@@ -80,8 +80,8 @@ pub struct RecentStore {
 #[derive(Default)]
 struct LockedStoreShard {
     shard: Mutex<StoreShard>,
-    /// What `shard.pressure()` says, to be read without the lock.
-    pressure: AtomicU64,
+    /// What `shard.eviction_priority()` says, to be read without the lock.
+    eviction_priority: AtomicU64,
 }
 
 /// What became of one append.
@@ -135,7 +135,7 @@ impl RecentStore {
         let stamp = self.appends.fetch_add(1, Ordering::Relaxed);
         let push = Push { cluster, staged, hasher: &self.hasher, stamp, now_ms, window_ms: self.window_ms };
         let kept = self.with(self.shard_of(cluster), |shard| shard.append(&push));
-        self.relieve();
+        self.evict();
         kept
     }
 
@@ -150,8 +150,8 @@ impl RecentStore {
     /// Drops what is older than the window. To be called every minute; a shard is locked at a time.
     pub fn sweep(&self, now_ms: i64) {
         let cutoff_ms = now_ms.saturating_sub(self.window_ms);
-        for guarded in &self.shards {
-            self.with(guarded, |shard| shard.sweep(cutoff_ms, &self.hasher));
+        for locked in &self.shards {
+            self.with(locked, |shard| shard.sweep(cutoff_ms, &self.hasher));
         }
     }
 
@@ -177,10 +177,10 @@ impl RecentStore {
     ) -> ControlFlow<()> {
         // One that is dropped and comes back meanwhile might stand in a later slot: it is a new one, and left out.
         let begun = self.appends.load(Ordering::Relaxed);
-        for guarded in &self.shards {
+        for locked in &self.shards {
             let mut slot = 0;
             loop {
-                let shard = guarded.shard.lock();
+                let shard = locked.shard.lock();
                 let (mut series, mut end) = (0, true);
                 for (at, cluster) in shard.clusters_from(slot) {
                     if series >= SERIES_PER_LOCK {
@@ -203,13 +203,15 @@ impl RecentStore {
         ControlFlow::Continue(())
     }
 
-    fn relieve(&self) {
+    fn evict(&self) {
         while self.bytes() > self.config.max_bytes {
-            let pressure = |guarded: &&LockedStoreShard| guarded.pressure.load(Ordering::Relaxed);
-            let Some(guarded) = self.shards.iter().max_by_key(pressure).filter(|guarded| pressure(guarded) > 0) else {
+            let eviction_priority = |locked: &&LockedStoreShard| locked.eviction_priority.load(Ordering::Relaxed);
+            let Some(locked) =
+                self.shards.iter().max_by_key(eviction_priority).filter(|locked| eviction_priority(locked) > 0)
+            else {
                 return;
             };
-            self.with(guarded, |shard| shard.relieve(&self.hasher));
+            self.with(locked, |shard| shard.evict(&self.hasher));
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -219,14 +221,14 @@ impl RecentStore {
     }
 
     /// Changes a shard, and adds what changed to the sums.
-    fn with<T>(&self, guarded: &LockedStoreShard, change: impl FnOnce(&mut StoreShard) -> T) -> T {
-        let mut shard = guarded.shard.lock();
+    fn with<T>(&self, locked: &LockedStoreShard, change: impl FnOnce(&mut StoreShard) -> T) -> T {
+        let mut shard = locked.shard.lock();
         let (bytes, clusters) = (shard.heap_bytes(), shard.len());
         let answer = change(&mut shard);
         // A difference below zero wraps, and the sum wraps back.
         self.bytes.fetch_add(shard.heap_bytes().wrapping_sub(bytes), Ordering::Relaxed);
         self.clusters.fetch_add(shard.len().wrapping_sub(clusters), Ordering::Relaxed);
-        guarded.pressure.store(shard.pressure(), Ordering::Relaxed);
+        locked.eviction_priority.store(shard.eviction_priority(), Ordering::Relaxed);
         answer
     }
 }

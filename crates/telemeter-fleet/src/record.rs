@@ -1,4 +1,4 @@
-//! What is kept of one cluster, in few bytes: times in seconds, texts as symbols, exchanges in two bytes each.
+//! The record of one cluster, in few bytes: times in seconds, texts as symbols, exchanges in two bytes each.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,14 +11,14 @@ use crate::{
 /// How many exchanges of a cluster are kept.
 pub(crate) const EXCHANGES: usize = 20;
 
-/// No place in a table.
-pub(crate) const NOWHERE: u32 = u32::MAX;
+/// The slot number that means "no slot".
+pub(crate) const NO_SLOT: u32 = u32::MAX;
 
-/// One cluster. Seconds count from 1970; 0 is never.
+/// The record of one cluster. Times are in seconds since 1970; 0 means never.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClusterRecord {
     pub(crate) id: ClusterKey,
-    /// Place of its refusals in the shard's table; [`NOWHERE`] where it was never refused.
+    /// The slot of its refusals in the shard's table; [`NO_SLOT`] where it was never refused.
     pub(crate) refusals: u32,
     pub(crate) peer: [u8; 16],
     pub(crate) first_seen: u32,
@@ -30,12 +30,12 @@ pub(crate) struct ClusterRecord {
     pub(crate) series: u32,
     pub(crate) filtered: u32,
     pub(crate) bytes: u32,
-    /// Time from one report to the next, in milliseconds; 0 where there was only one.
+    /// The smoothed time between two reports, in milliseconds; 0 where there was only one.
     pub(crate) interval_ms: u32,
-    /// Of the newest sample against our clock, in milliseconds.
+    /// How far the newest sample was ahead of our clock, in milliseconds.
     pub(crate) drift_ms: i32,
     pub(crate) user_agent: SymbolId,
-    /// Neighbours in the order of hearing.
+    /// The neighbours in the list of records by the time of the last request.
     pub(crate) newer: u32,
     pub(crate) older: u32,
     pub(crate) exchanges: ExchangeHistory,
@@ -45,7 +45,7 @@ impl ClusterRecord {
     pub(crate) fn new(id: ClusterKey, now_s: u32) -> Self {
         Self {
             id,
-            refusals: NOWHERE,
+            refusals: NO_SLOT,
             peer: [0; 16],
             first_seen: now_s,
             last_heard: now_s,
@@ -59,8 +59,8 @@ impl ClusterRecord {
             interval_ms: 0,
             drift_ms: 0,
             user_agent: 0,
-            newer: NOWHERE,
-            older: NOWHERE,
+            newer: NO_SLOT,
+            older: NO_SLOT,
             exchanges: ExchangeHistory::default(),
         }
     }
@@ -69,8 +69,8 @@ impl ClusterRecord {
         self.last_upload.max(self.last_receive)
     }
 
-    /// Notes the time of an accepted report. The interval follows slowly: a pause counts as three intervals at most, so
-    /// that a cluster that was silent for a day is not expected once a day from then on.
+    /// Records the time of an accepted report. The interval is smoothed, and a pause counts as three intervals at most, so
+    /// that a cluster which was silent for a day is not expected to report once a day from then on.
     pub(crate) fn reported(&mut self, route: ReportRoute, now_ms: i64) {
         let now_s = seconds(now_ms);
         let last = self.last_report();
@@ -94,7 +94,7 @@ impl ClusterRecord {
     }
 }
 
-/// Milliseconds since 1970 as whole seconds, at least 1: 0 is never.
+/// Milliseconds since 1970 as whole seconds, at least 1, because 0 means never.
 pub(crate) fn seconds(ms: i64) -> u32 {
     u32::try_from(ms.div_euclid(1000).max(1)).unwrap_or(u32::MAX)
 }
@@ -103,7 +103,7 @@ pub(crate) fn milliseconds(seconds: u32) -> Option<i64> {
     (seconds > 0).then_some(i64::from(seconds) * 1000)
 }
 
-/// An address in 16 bytes, IPv4 mapped into IPv6; all zeros is none.
+/// An address in 16 bytes, with IPv4 mapped into IPv6.
 pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -111,22 +111,23 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
+/// The address in these bytes; `None` where all are zero.
 pub(crate) fn address(bytes: [u8; 16]) -> Option<IpAddr> {
     (bytes != [0; 16]).then(|| Ipv6Addr::from(bytes).to_canonical())
 }
 
-/// The last exchanges of a cluster. Each takes two bytes: seven bits for what became of it, nine for the time since the
-/// one before, in steps of about 6 % (exact to 31 s, up to four years).
+/// The last exchanges of a cluster. Each takes two bytes: seven bits for the outcome, nine for the time since the previous
+/// one, in steps of about 6 % (exact up to 31 s, at most four years).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExchangeHistory {
-    /// A ring; `next` is the oldest once it is full.
+    /// A ring buffer; once it is full, `next` is the index of the oldest.
     ring: [u16; EXCHANGES],
     next: u8,
     len: u8,
 }
 
 impl ExchangeHistory {
-    /// `gap_s`: seconds since the exchange before.
+    /// Adds an exchange; `gap_s` is the time since the previous one, in seconds.
     pub(crate) fn push(&mut self, outcome: RequestOutcome, gap_s: u32) {
         self.push_raw(u16::from(outcome.code()) << 9 | pack(gap_s));
     }
@@ -137,13 +138,13 @@ impl ExchangeHistory {
         self.len = (self.len + 1).min(EXCHANGES as u8);
     }
 
-    /// Packed, oldest first.
+    /// The exchanges in packed form, oldest first.
     pub(crate) fn raw(&self) -> impl DoubleEndedIterator<Item = u16> + '_ {
         let first = usize::from(self.next) + EXCHANGES - usize::from(self.len);
         (0..usize::from(self.len)).map(move |at| self.ring[(first + at) % EXCHANGES])
     }
 
-    /// Newest first, each with its time in seconds, the newest of which was `last_s`.
+    /// The exchanges with their times in seconds, newest first; `last_s` is the time of the newest.
     pub(crate) fn newest_first(&self, last_s: u32) -> impl Iterator<Item = (u32, RequestOutcome)> + '_ {
         let mut at_s = last_s;
         self.raw().rev().filter_map(move |packed| {
@@ -154,7 +155,7 @@ impl ExchangeHistory {
     }
 }
 
-/// Nine bits: five of exponent, four of mantissa, rounded down.
+/// Packs a time into nine bits: five of exponent, four of mantissa, rounded down.
 fn pack(seconds: u32) -> u16 {
     let seconds = seconds.min((1 << 27) - 1);
     if seconds < 32 {
@@ -164,6 +165,7 @@ fn pack(seconds: u32) -> u16 {
     ((exponent << 4) + (seconds >> exponent)) as u16
 }
 
+/// The time in seconds that [`pack`] packed, rounded down.
 fn unpack(packed: u16) -> u32 {
     let packed = u32::from(packed);
     if packed < 32 {
@@ -173,17 +175,16 @@ fn unpack(packed: u16) -> u32 {
     ((packed & 0xf) + 16) << exponent
 }
 
-/// What a cluster that was refused costs beside its record: an entry for each route and reason that occurred, that of the
-/// last refusal first.
+/// The refusals of a cluster: an entry for each route and reason that occurred, that of the latest refusal first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordedRefusals(pub(crate) Vec<RecordedRefusal>);
 
-/// Refusals of one kind.
+/// The refusals on one route for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedRefusal {
     pub(crate) route: ReportRoute,
     pub(crate) reason: Reason,
-    /// The status that the last one was answered with.
+    /// The HTTP status of the last response.
     pub(crate) status: u16,
     pub(crate) count: u32,
     pub(crate) first_s: u32,
@@ -220,8 +221,8 @@ mod tests {
     fn gaps_are_kept_to_six_percent() {
         for seconds in (0..32).chain([33, 59, 60, 270, 271, 3600, 86_400, 10_000_000, (1 << 27) - 1]) {
             let packed = pack(seconds);
-            let kept = unpack(packed);
-            assert!(packed < 512 && kept <= seconds && kept >= seconds - seconds / 16, "{seconds}: {kept}");
+            let unpacked = unpack(packed);
+            assert!(packed < 512 && unpacked <= seconds && unpacked >= seconds - seconds / 16, "{seconds}: {unpacked}");
         }
         assert!(pack(u32::MAX) < 512);
         assert!((0..10_000).all(|seconds| pack(seconds) <= pack(seconds + 1)));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_follows_but_a_pause_does_not_spoil_it() {
+    fn the_interval_is_smoothed_and_a_pause_counts_little() {
         let mut record = ClusterRecord::new(ClusterKey::Name(0), 1);
         let mut now_ms = 1_000_000;
         record.reported(ReportRoute::Upload, now_ms);
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_refusal_stands_first() {
+    fn the_latest_refusal_comes_first() {
         let mut refusals = RecordedRefusals::default();
         refusals.add(ReportRoute::Upload, Reason::Identity, 400, 10);
         refusals.add(ReportRoute::Upload, Reason::StoreRefused, 409, 20);

@@ -1,4 +1,5 @@
-//! A part of the registry behind one lock: records in fixed blocks, found by hash, in the order in which they were heard.
+//! A part of the registry behind one lock: records in blocks of fixed size, found by hash, and linked in the order of their
+//! last request.
 
 use std::hash::BuildHasher;
 
@@ -6,25 +7,26 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
     id::{ClusterKey, parse_uuid, write_uuid},
-    record::{ClusterRecord, NOWHERE, RecordedRefusals},
+    record::{ClusterRecord, NO_SLOT, RecordedRefusals},
     symbols::SymbolId,
 };
 
-/// Records are allocated in blocks: a growing vector would hold, and copy, up to twice as much. So many of 140 bytes fill the
-/// 8 KiB that an allocator gives for them; 64 took 10 KiB.
+/// The number of records in a block. Blocks avoid that a growing vector has, and copies, up to twice as much memory as it
+/// needs. 58 records of 140 bytes fill an allocation of 8 KiB; 64 would take 10 KiB.
 const BLOCK: usize = 58;
 
-/// A number of records, and what belongs to them.
+/// Records with their fleet labels and refusals.
 pub(crate) struct RegistryShard {
     hasher: DefaultHashBuilder,
-    /// Places of records by the hash of their ID.
+    /// The slots of records, by the hash of their ID.
     index: HashTable<u32>,
     blocks: Vec<Box<[ClusterRecord]>>,
-    /// Fleet labels, `label_count` to a record.
+    /// The fleet labels, `label_count` for each record.
     labels: Vec<Box<[SymbolId]>>,
     label_count: usize,
-    /// How many places were ever used, and those that are free again.
+    /// How many slots were ever used.
     used: u32,
+    /// The slots below `used` that are free again.
     free: Vec<u32>,
     names: Slab<Box<str>>,
     refusals: Slab<RecordedRefusals>,
@@ -32,7 +34,7 @@ pub(crate) struct RegistryShard {
     oldest: u32,
 }
 
-/// Values by number; a number that was taken out is given again.
+/// Values by slot; the slot of a removed value is used again.
 struct Slab<T> {
     values: Vec<Option<T>>,
     free: Vec<u32>,
@@ -47,9 +49,9 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     fn insert(&mut self, value: T) -> u32 {
         match self.free.pop() {
-            Some(place) => {
-                self.values[place as usize] = Some(value);
-                place
+            Some(slot) => {
+                self.values[slot as usize] = Some(value);
+                slot
             }
             None => {
                 self.values.push(Some(value));
@@ -58,14 +60,14 @@ impl<T> Slab<T> {
         }
     }
 
-    fn remove(&mut self, place: u32) {
-        if self.values.get_mut(place as usize).and_then(Option::take).is_some() {
-            self.free.push(place);
+    fn remove(&mut self, slot: u32) {
+        if self.values.get_mut(slot as usize).and_then(Option::take).is_some() {
+            self.free.push(slot);
         }
     }
 
-    fn get(&self, place: u32) -> Option<&T> {
-        self.values.get(place as usize)?.as_ref()
+    fn get(&self, slot: u32) -> Option<&T> {
+        self.values.get(slot as usize)?.as_ref()
     }
 }
 
@@ -81,8 +83,8 @@ impl RegistryShard {
             free: Vec::new(),
             names: Slab::default(),
             refusals: Slab::default(),
-            newest: NOWHERE,
-            oldest: NOWHERE,
+            newest: NO_SLOT,
+            oldest: NO_SLOT,
         }
     }
 
@@ -90,83 +92,84 @@ impl RegistryShard {
         self.index.len()
     }
 
+    /// The slot of the cluster with this ID.
     pub(crate) fn find(&self, id: &str) -> Option<u32> {
         let uuid = parse_uuid(id);
-        let is_it = |place: &u32| match (self.record(*place).id, uuid) {
+        let has_id = |slot: &u32| match (self.record(*slot).id, uuid) {
             (ClusterKey::Uuid(known), Some(uuid)) => known == uuid,
             (ClusterKey::Name(name), None) => self.names.get(name).is_some_and(|name| **name == *id),
             _ => false,
         };
-        self.index.find(self.hasher.hash_one(id), is_it).copied()
+        self.index.find(self.hasher.hash_one(id), has_id).copied()
     }
 
-    /// The place of `id`, as the newest; a new record where it was not known.
-    pub(crate) fn touch(&mut self, id: &str, now_s: u32) -> u32 {
-        if let Some(place) = self.find(id) {
-            if self.newest != place {
-                self.unlink(place);
-                self.link_newest(place);
+    /// The slot of the cluster with this ID, which becomes the newest; an unknown cluster gets a new record.
+    pub(crate) fn find_or_insert(&mut self, id: &str, now_s: u32) -> u32 {
+        if let Some(slot) = self.find(id) {
+            if self.newest != slot {
+                self.unlink(slot);
+                self.link_newest(slot);
             }
-            return place;
+            return slot;
         }
-        let kept = match parse_uuid(id) {
+        let key = match parse_uuid(id) {
             Some(uuid) => ClusterKey::Uuid(uuid),
             None => ClusterKey::Name(self.names.insert(id.into())),
         };
-        let place = self.allocate(ClusterRecord::new(kept, now_s));
+        let slot = self.allocate(ClusterRecord::new(key, now_s));
         let hash = self.hasher.hash_one(id);
         let Self { index, blocks, names, hasher, .. } = self;
-        index.insert_unique(hash, place, |place| {
-            hash_of(hasher, &blocks[*place as usize / BLOCK][*place as usize % BLOCK], names)
+        index.insert_unique(hash, slot, |slot| {
+            hash_of(hasher, &blocks[*slot as usize / BLOCK][*slot as usize % BLOCK], names)
         });
-        self.link_newest(place);
-        place
+        self.link_newest(slot);
+        slot
     }
 
     fn allocate(&mut self, record: ClusterRecord) -> u32 {
-        let place = self.free.pop().unwrap_or_else(|| {
-            let place = self.used;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = self.used;
             self.used += 1;
-            place
+            slot
         });
-        if place as usize / BLOCK == self.blocks.len() {
+        if slot as usize / BLOCK == self.blocks.len() {
             self.blocks.push(vec![record; BLOCK].into_boxed_slice());
             self.labels.push(vec![0; BLOCK * self.label_count].into_boxed_slice());
         }
-        *self.record_mut(place) = record;
-        self.labels_mut(place).fill(0);
-        place
+        *self.record_mut(slot) = record;
+        self.labels_mut(slot).fill(0);
+        slot
     }
 
-    pub(crate) fn record(&self, place: u32) -> &ClusterRecord {
-        &self.blocks[place as usize / BLOCK][place as usize % BLOCK]
+    pub(crate) fn record(&self, slot: u32) -> &ClusterRecord {
+        &self.blocks[slot as usize / BLOCK][slot as usize % BLOCK]
     }
 
-    pub(crate) fn record_mut(&mut self, place: u32) -> &mut ClusterRecord {
-        &mut self.blocks[place as usize / BLOCK][place as usize % BLOCK]
+    pub(crate) fn record_mut(&mut self, slot: u32) -> &mut ClusterRecord {
+        &mut self.blocks[slot as usize / BLOCK][slot as usize % BLOCK]
     }
 
-    pub(crate) fn labels(&self, place: u32) -> &[SymbolId] {
-        let first = place as usize % BLOCK * self.label_count;
-        &self.labels[place as usize / BLOCK][first..first + self.label_count]
+    pub(crate) fn labels(&self, slot: u32) -> &[SymbolId] {
+        let first = slot as usize % BLOCK * self.label_count;
+        &self.labels[slot as usize / BLOCK][first..first + self.label_count]
     }
 
-    pub(crate) fn labels_mut(&mut self, place: u32) -> &mut [SymbolId] {
-        let first = place as usize % BLOCK * self.label_count;
-        &mut self.labels[place as usize / BLOCK][first..first + self.label_count]
+    pub(crate) fn labels_mut(&mut self, slot: u32) -> &mut [SymbolId] {
+        let first = slot as usize % BLOCK * self.label_count;
+        &mut self.labels[slot as usize / BLOCK][first..first + self.label_count]
     }
 
-    /// The refusals of a record, where it has any.
+    /// The refusals of a record; `None` where it was never refused.
     pub(crate) fn refusals(&self, record: &ClusterRecord) -> Option<&RecordedRefusals> {
         self.refusals.get(record.refusals)
     }
 
-    /// The refusals of a record, made where there were none.
-    pub(crate) fn refusals_mut(&mut self, place: u32) -> &mut RecordedRefusals {
-        let mut at = self.record(place).refusals;
-        if at == NOWHERE {
+    /// The refusals of a record, which are added where there were none.
+    pub(crate) fn refusals_mut(&mut self, slot: u32) -> &mut RecordedRefusals {
+        let mut at = self.record(slot).refusals;
+        if at == NO_SLOT {
             at = self.refusals.insert(RecordedRefusals::default());
-            self.record_mut(place).refusals = at;
+            self.record_mut(slot).refusals = at;
         }
         self.refusals.values[at as usize].get_or_insert_default()
     }
@@ -182,74 +185,74 @@ impl RegistryShard {
         }
     }
 
-    /// When the record that was heard longest ago was heard; `None` where there is none.
+    /// The time of the oldest last request of all records, in seconds since 1970; `None` for an empty shard.
     pub(crate) fn oldest_heard(&self) -> Option<u32> {
-        (self.oldest != NOWHERE).then(|| self.record(self.oldest).last_heard)
+        (self.oldest != NO_SLOT).then(|| self.record(self.oldest).last_heard)
     }
 
-    /// Forgets the record that was heard longest ago.
+    /// Removes the record whose last request is longest ago.
     pub(crate) fn remove_oldest(&mut self) {
-        if self.oldest != NOWHERE {
+        if self.oldest != NO_SLOT {
             self.remove(self.oldest);
         }
     }
 
-    fn remove(&mut self, place: u32) {
-        let record = *self.record(place);
+    fn remove(&mut self, slot: u32) {
+        let record = *self.record(slot);
         let hash = hash_of(&self.hasher, &record, &self.names);
-        if let Ok(entry) = self.index.find_entry(hash, |found| *found == place) {
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == slot) {
             entry.remove();
         }
-        self.unlink(place);
+        self.unlink(slot);
         if let ClusterKey::Name(name) = record.id {
             self.names.remove(name);
         }
         self.refusals.remove(record.refusals);
-        self.free.push(place);
+        self.free.push(slot);
     }
 
-    /// The places of all records, from the one heard longest ago to the newest.
+    /// The slots of all records, those first whose last request is longest ago.
     pub(crate) fn oldest_first(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors((self.oldest != NOWHERE).then_some(self.oldest), |place| {
-            let newer = self.record(*place).newer;
-            (newer != NOWHERE).then_some(newer)
+        std::iter::successors((self.oldest != NO_SLOT).then_some(self.oldest), |slot| {
+            let newer = self.record(*slot).newer;
+            (newer != NO_SLOT).then_some(newer)
         })
     }
 
-    /// Puts the records in the order in which they were heard.
+    /// Links the records in the order of their last requests.
     pub(crate) fn sort(&mut self) {
-        let mut places: Vec<u32> = self.oldest_first().collect();
-        places.sort_by_key(|place| self.record(*place).last_heard);
-        (self.newest, self.oldest) = (NOWHERE, NOWHERE);
-        for place in places {
-            self.link_newest(place);
+        let mut slots: Vec<u32> = self.oldest_first().collect();
+        slots.sort_by_key(|slot| self.record(*slot).last_heard);
+        (self.newest, self.oldest) = (NO_SLOT, NO_SLOT);
+        for slot in slots {
+            self.link_newest(slot);
         }
     }
 
-    fn link_newest(&mut self, place: u32) {
-        let before = std::mem::replace(&mut self.newest, place);
-        let record = self.record_mut(place);
-        (record.newer, record.older) = (NOWHERE, before);
+    fn link_newest(&mut self, slot: u32) {
+        let before = std::mem::replace(&mut self.newest, slot);
+        let record = self.record_mut(slot);
+        (record.newer, record.older) = (NO_SLOT, before);
         match before {
-            NOWHERE => self.oldest = place,
-            before => self.record_mut(before).newer = place,
+            NO_SLOT => self.oldest = slot,
+            before => self.record_mut(before).newer = slot,
         }
     }
 
-    fn unlink(&mut self, place: u32) {
-        let ClusterRecord { newer, older, .. } = *self.record(place);
+    fn unlink(&mut self, slot: u32) {
+        let ClusterRecord { newer, older, .. } = *self.record(slot);
         match newer {
-            NOWHERE => self.newest = older,
+            NO_SLOT => self.newest = older,
             newer => self.record_mut(newer).older = older,
         }
         match older {
-            NOWHERE => self.oldest = newer,
+            NO_SLOT => self.oldest = newer,
             older => self.record_mut(older).newer = newer,
         }
     }
 }
 
-/// The hash of a record's ID, as that of its text.
+/// The hash of a record's ID, the same as that of the ID as text.
 fn hash_of(hasher: &DefaultHashBuilder, record: &ClusterRecord, names: &Slab<Box<str>>) -> u64 {
     match record.id {
         ClusterKey::Uuid(uuid) => {
@@ -261,7 +264,7 @@ fn hash_of(hasher: &DefaultHashBuilder, record: &ClusterRecord, names: &Slab<Box
     }
 }
 
-/// Room for the text of a UUID, without an allocation.
+/// A buffer for a UUID as text, without an allocation.
 struct UuidText {
     bytes: [u8; 36],
     len: usize,
@@ -269,8 +272,8 @@ struct UuidText {
 
 impl std::fmt::Write for UuidText {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
+        let target = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(std::fmt::Error)?;
+        target.copy_from_slice(text.as_bytes());
         self.len += text.len();
         Ok(())
     }
@@ -283,27 +286,27 @@ mod tests {
 
     fn ids(shard: &RegistryShard) -> Vec<String> {
         let mut id = String::new();
-        let ids = shard.oldest_first().map(|place| {
-            shard.write_id(shard.record(place), &mut id);
+        let ids = shard.oldest_first().map(|slot| {
+            shard.write_id(shard.record(slot), &mut id);
             id.clone()
         });
         ids.collect()
     }
 
     #[test]
-    fn heard_last_goes_last() {
+    fn the_oldest_is_removed_first() {
         let mut shard = RegistryShard::new(DefaultHashBuilder::default(), 2);
         let uuid = "01234567-89ab-cdef-0123-456789abcdef";
         for id in ["a", uuid, "b", "a"] {
-            let place = shard.touch(id, 1);
-            shard.labels_mut(place)[1] = 7;
+            let slot = shard.find_or_insert(id, 1);
+            shard.labels_mut(slot)[1] = 7;
         }
         assert_eq!(ids(&shard), [uuid, "b", "a"]);
         shard.remove_oldest();
         assert_eq!((ids(&shard), shard.find(uuid), shard.len()), (vec!["b".to_owned(), "a".to_owned()], None, 2));
-        let place = shard.touch("c", 2);
-        assert_eq!((place, shard.labels(place)), (1, &[0, 0][..]), "the place is used again, and empty");
-        shard.touch("b", 2);
+        let slot = shard.find_or_insert("c", 2);
+        assert_eq!((slot, shard.labels(slot)), (1, &[0, 0][..]), "the slot is used again, and empty");
+        shard.find_or_insert("b", 2);
         assert_eq!(ids(&shard), ["a", "c", "b"]);
     }
 
@@ -315,11 +318,11 @@ mod tests {
             _ => format!("cluster-{number}"),
         };
         for number in 0..5000 {
-            shard.touch(&id(number), number);
+            shard.find_or_insert(&id(number), number);
         }
         for number in 0..5000 {
-            let place = shard.find(&id(number)).unwrap();
-            assert_eq!(shard.record(place).first_seen, number);
+            let slot = shard.find(&id(number)).unwrap();
+            assert_eq!(shard.record(slot).first_seen, number);
         }
         for _ in 0..4000 {
             shard.remove_oldest();

@@ -1,8 +1,9 @@
-//! The registry as bytes, for a file that survives a restart.
+//! Writes the registry to a file and reads it back, so that it survives a restart.
 //!
-//! First a head: the magic word, then the names of routes, reasons and fleet labels, so that a file can be read by a version
-//! that knows others. Then blocks, each with its length and its CRC-32C; each holds the texts that its records refer to,
-//! and some records. The last block is empty: a file without it was cut off. Numbers are little-endian.
+//! The format begins with a magic number. All that follows are blocks, each with its length and its CRC-32C. The first block
+//! has the names of routes, reasons and fleet labels, so that a version that knows other ones can read the file. Each
+//! further block has some records and the texts that these refer to. The last block is empty: a file without it is
+//! truncated. Numbers are little-endian.
 
 use std::io::{self, Read, Write};
 
@@ -15,23 +16,23 @@ use crate::{
 };
 
 const MAGIC: &[u8; 8] = b"TMFLEET2";
-/// So many records stand in a block: a lock is held for as long as one takes to be encoded.
+/// The number of records in a block. A shard is locked while a block is encoded.
 const RECORDS: usize = 1024;
-/// A block is never larger: what a broken length asks for.
+/// The largest block; a larger length is damaged.
 const MAX_BLOCK_BYTES: usize = 16 << 20;
-/// No cluster ID is longer.
+/// The longest cluster ID.
 const MAX_ID_BYTES: usize = 256;
 
-/// Why a file cannot be read to its end.
+/// Why a file cannot be read completely. The messages follow the name of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The system's.
+    /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It does not begin as such a file does.
+    /// The file does not begin with the magic number.
     #[error("it is not a file of the fleet's registry")]
     Foreign,
-    /// It is shorter than it was written.
+    /// The file ends before its last block.
     #[error("it is cut off")]
     CutOff,
     /// A checksum does not match, or a number cannot be right.
@@ -39,54 +40,54 @@ pub enum SnapshotError {
     Damaged,
 }
 
-/// Writes all that is known to `out`. Clusters that report meanwhile may or may not be in it with that report.
+/// Writes all records to `out`. A report that arrives meanwhile may or may not be included.
 ///
 /// # Errors
-/// What `out` says.
+/// The error of writing to `out`.
 pub fn write(registry: &Registry, out: &mut impl Write) -> io::Result<()> {
     let mut head = Vec::new();
-    names(&mut head, ReportRoute::ALL.map(ReportRoute::name));
-    names(&mut head, Reason::ALL.map(Reason::name));
-    names(&mut head, registry.config().labels.iter().map(String::as_str));
+    write_names(&mut head, ReportRoute::ALL.map(ReportRoute::name));
+    write_names(&mut head, Reason::ALL.map(Reason::name));
+    write_names(&mut head, registry.config().labels.iter().map(String::as_str));
     out.write_all(MAGIC)?;
-    block(out, &head)?;
+    write_block(out, &head)?;
     let mut bytes = Vec::new();
     for number in 0..SHARDS {
         let mut first = 0;
         loop {
-            // Between two blocks the lock is given back; a record may then stand in two of them, or move behind the end.
+            // The lock is released between two blocks: a record may then be in both, or move to the end and be in a later one.
             let done = {
                 let shard = registry.shard(number);
-                let places: Vec<u32> = shard.oldest_first().skip(first).take(RECORDS).collect();
-                encode(&shard, &registry.symbols, &places, &mut bytes);
-                places.len() < RECORDS
+                let slots: Vec<u32> = shard.oldest_first().skip(first).take(RECORDS).collect();
+                encode(&shard, &registry.symbols, &slots, &mut bytes);
+                slots.len() < RECORDS
             };
             first += RECORDS;
             if !bytes.is_empty() {
-                block(out, &bytes)?;
+                write_block(out, &bytes)?;
             }
             if done {
                 break;
             }
         }
     }
-    block(out, &[])?;
+    write_block(out, &[])?;
     out.flush()
 }
 
-/// Reads what [`write()`] wrote into an empty registry, and says how many clusters it held.
+/// Reads a file that [`write()`] wrote into an empty registry; returns the number of clusters.
 ///
 /// # Errors
-/// [`SnapshotError`]; what stood before the damage is in the registry then.
+/// [`SnapshotError`]; the registry then has the records before the damage.
 pub fn read(registry: &Registry, input: &mut impl Read) -> Result<usize, SnapshotError> {
     let outcome = read_blocks(registry, input);
-    registry.restored();
+    registry.finish_restore();
     outcome.map(|()| registry.len())
 }
 
 fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), SnapshotError> {
     let mut magic = [0; MAGIC.len()];
-    exactly(input, &mut magic).map_err(|error| match error {
+    read_exact(input, &mut magic).map_err(|error| match error {
         SnapshotError::CutOff => SnapshotError::Foreign,
         other => other,
     })?;
@@ -95,7 +96,7 @@ fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), Snapsho
     }
     let mut bytes = Vec::new();
     next_block(input, &mut bytes)?;
-    let mut head = Bytes(&bytes);
+    let mut head = BlockReader(&bytes);
     let translation = Translation::read(&mut head, registry).ok_or(SnapshotError::Damaged)?;
     loop {
         next_block(input, &mut bytes)?;
@@ -106,7 +107,7 @@ fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), Snapsho
     }
 }
 
-fn block(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+fn write_block(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(&(bytes.len() as u32).to_le_bytes())?;
     out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
     out.write_all(bytes)
@@ -114,46 +115,46 @@ fn block(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 fn next_block(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<(), SnapshotError> {
     let mut head = [0; 8];
-    exactly(input, &mut head)?;
-    let mut head = Bytes(&head);
+    read_exact(input, &mut head)?;
+    let mut head = BlockReader(&head);
     let (len, crc) = (head.u32().unwrap_or(0) as usize, head.u32().unwrap_or(0));
     if len > MAX_BLOCK_BYTES {
         return Err(SnapshotError::Damaged);
     }
     bytes.clear();
     bytes.resize(len, 0);
-    exactly(input, bytes)?;
+    read_exact(input, bytes)?;
     if crc32c::crc32c(bytes) == crc { Ok(()) } else { Err(SnapshotError::Damaged) }
 }
 
-fn exactly(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+fn read_exact(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), SnapshotError> {
     input.read_exact(bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => SnapshotError::CutOff,
         _ => SnapshotError::Io(error),
     })
 }
 
-fn names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>) {
+fn write_names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>) {
     let names = names.into_iter();
     out.push(names.len() as u8);
-    names.for_each(|name| text(out, name));
+    names.for_each(|name| write_text(out, name));
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
+fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Encodes the records at `places` into `out`, which is cleared first.
-fn encode(shard: &RegistryShard, symbols: &TextTable, places: &[u32], out: &mut Vec<u8>) {
+/// Encodes the records in `slots` into `out`, which is cleared first.
+fn encode(shard: &RegistryShard, symbols: &TextTable, slots: &[u32], out: &mut Vec<u8>) {
     out.clear();
-    if places.is_empty() {
+    if slots.is_empty() {
         return;
     }
     // The texts of this block, in the order of their symbols.
-    let mut used: Vec<SymbolId> = places
+    let mut used: Vec<SymbolId> = slots
         .iter()
-        .flat_map(|place| std::iter::once(shard.record(*place).user_agent).chain(shard.labels(*place).iter().copied()))
+        .flat_map(|slot| std::iter::once(shard.record(*slot).user_agent).chain(shard.labels(*slot).iter().copied()))
         .filter(|symbol| *symbol != 0)
         .collect();
     used.sort_unstable();
@@ -163,19 +164,19 @@ fn encode(shard: &RegistryShard, symbols: &TextTable, places: &[u32], out: &mut 
         Err(_) => 0,
     };
     out.extend_from_slice(&(used.len() as u32).to_le_bytes());
-    used.iter().for_each(|symbol| text(out, &symbols.text(*symbol)));
-    out.extend_from_slice(&(places.len() as u32).to_le_bytes());
+    used.iter().for_each(|symbol| write_text(out, &symbols.text(*symbol)));
+    out.extend_from_slice(&(slots.len() as u32).to_le_bytes());
     let mut id = String::new();
-    for place in places {
-        let record = shard.record(*place);
+    for slot in slots {
+        let record = shard.record(*slot);
         shard.write_id(record, &mut id);
-        text(out, &id);
+        write_text(out, &id);
         out.extend_from_slice(&record.peer);
         for value in fields(record) {
             out.extend_from_slice(&value.to_le_bytes());
         }
         out.extend_from_slice(&number(record.user_agent).to_le_bytes());
-        for label in shard.labels(*place) {
+        for label in shard.labels(*slot) {
             out.extend_from_slice(&number(*label).to_le_bytes());
         }
         let exchanges = record.exchanges.raw();
@@ -230,20 +231,20 @@ fn set_fields(record: &mut ClusterRecord, values: [u32; FIELDS]) {
     record.drift_ms = drift_ms.cast_signed();
 }
 
-/// The file's numbers in this version's terms.
+/// The mapping from the file's codes to those of this version and configuration; `None` for what is not known here.
 struct Translation {
-    /// By the file's code.
+    /// Outcomes, by their code in the file.
     outcomes: Vec<Option<RequestOutcome>>,
-    /// Where a label of the file stands here.
+    /// Indices of fleet labels, by their index in the file.
     labels: Vec<Option<usize>>,
 }
 
 impl Translation {
-    fn read(head: &mut Bytes<'_>, registry: &Registry) -> Option<Self> {
+    fn read(head: &mut BlockReader<'_>, registry: &Registry) -> Option<Self> {
         let routes: Vec<_> = head.names()?.map(ReportRoute::from_name).collect();
         let reasons: Vec<_> = head.names()?.map(Reason::from_name).collect();
-        let ours = &registry.config().labels;
-        let labels = head.names()?.map(|name| ours.iter().position(|ours| ours == name)).collect();
+        let known = &registry.config().labels;
+        let labels = head.names()?.map(|name| known.iter().position(|label| label == name)).collect();
         let outcomes = routes.iter().flat_map(|route| {
             let accepted = route.map(RequestOutcome::Accepted);
             let refused = reasons.iter().map(move |reason| Some(RequestOutcome::Refused((*route)?, (*reason)?)));
@@ -264,9 +265,9 @@ impl Translation {
     }
 }
 
-/// Puts the records of one block back; `None` where a number cannot be right.
+/// Adds the records of one block to the registry; `None` where the block is not valid.
 fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Option<()> {
-    let mut bytes = Bytes(bytes);
+    let mut bytes = BlockReader(bytes);
     let texts: Vec<&str> = (0..bytes.u32()?).map(|_| bytes.text(MAX_BYTES)).collect::<Option<_>>()?;
     let text_of = |number: u32| match number.checked_sub(1) {
         None => Some(""),
@@ -296,37 +297,37 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
                 last_s,
             }));
         }
-        registry.restore(id, |shard, place, symbols| {
+        registry.restore_record(id, |shard, slot, symbols| {
             let symbol = |text: &str| symbols.intern(text).or_else(|_| symbols.intern(OVERFLOW)).unwrap_or(0);
-            let record = shard.record_mut(place);
-            let ClusterRecord { id, newer, older, refusals: place_of_refusals, .. } = *record;
-            *record = ClusterRecord { newer, older, refusals: place_of_refusals, ..ClusterRecord::new(id, 1) };
+            let record = shard.record_mut(slot);
+            let ClusterRecord { id, newer, older, refusals: refusals_slot, .. } = *record;
+            *record = ClusterRecord { newer, older, refusals: refusals_slot, ..ClusterRecord::new(id, 1) };
             record.peer = peer;
             set_fields(record, values);
             record.user_agent = symbol(user_agent);
             for packed in exchanges {
-                // An outcome that this version does not know is passed over.
+                // An outcome that this version does not know is left out.
                 if let Some(outcome) = translation.outcome((packed >> 9) as u8) {
                     record.exchanges.push_raw(u16::from(outcome.code()) << 9 | packed & 0x1ff);
                 }
             }
             for (text, at) in labels.iter().zip(&translation.labels) {
                 if let Some(at) = at {
-                    shard.labels_mut(place)[*at] = symbol(text);
+                    shard.labels_mut(slot)[*at] = symbol(text);
                 }
             }
             if refusals != RecordedRefusals::default() {
-                *shard.refusals_mut(place) = refusals;
+                *shard.refusals_mut(slot) = refusals;
             }
         });
     }
     bytes.0.is_empty().then_some(())
 }
 
-/// What is left to be read of a block.
-struct Bytes<'a>(&'a [u8]);
+/// The rest of a block, to be read.
+struct BlockReader<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> BlockReader<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

@@ -1,49 +1,53 @@
-//! Texts that many clusters share, each kept once: user agents and the values of fleet labels.
+//! Interned texts that many clusters share: user agents and the values of fleet labels.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-/// The number of a text. 0 stands for none.
+/// The number of a text; 0 is the number of the empty text.
 pub(crate) type SymbolId = u32;
 
-/// Longer texts are cut to so many bytes.
+/// Longer texts are truncated to so many bytes.
 pub(crate) const MAX_BYTES: usize = 128;
-/// How many texts there may be. One cluster refers to a few, so that those nobody refers to any more can be taken out.
+/// The most texts. A table that is full can be relieved by removing the texts that no cluster refers to.
 pub(crate) const MAX_SYMBOLS: usize = 65_536;
-/// What stands for a text that found no room.
+/// The text that replaces others when the table is full.
 pub(crate) const OVERFLOW: &str = "(too many different values)";
 
+/// A table of texts and their numbers.
 #[derive(Default)]
 pub(crate) struct TextTable(RwLock<SymbolEntries>);
 
 #[derive(Default)]
 struct SymbolEntries {
     numbers: HashMap<Arc<str>, SymbolId>,
-    /// The text of a symbol less one; `None` where it was taken out.
+    /// The texts by their number less one; `None` where a text was removed.
     texts: Vec<Option<Arc<str>>>,
     free: Vec<SymbolId>,
 }
 
-/// Cuts a text to [`MAX_BYTES`], between two characters.
-pub(crate) fn cut(text: &str) -> &str {
+/// The first [`MAX_BYTES`] of a text, truncated between two characters.
+pub(crate) fn truncate(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_BYTES)]
 }
 
 impl TextTable {
-    /// Whether `symbol` stands for `text`, cut.
-    pub(crate) fn is(&self, symbol: SymbolId, text: &str) -> bool {
-        let text = cut(text);
+    /// Whether `symbol` is the number of `text`, truncated.
+    pub(crate) fn is_text_of(&self, symbol: SymbolId, text: &str) -> bool {
+        let text = truncate(text);
         if symbol == 0 {
             return text.is_empty();
         }
         self.0.read().text(symbol) == Some(text)
     }
 
-    /// The symbol of `text`, cut; 0 where it is empty. `Err` where the table is full of other texts.
+    /// The symbol of `text`, truncated, which is added where it is new; 0 for the empty text.
+    ///
+    /// # Errors
+    /// [`TableFull`] where `text` is new and the table is full.
     pub(crate) fn intern(&self, text: &str) -> Result<SymbolId, TableFull> {
-        let text = cut(text);
+        let text = truncate(text);
         if text.is_empty() {
             return Ok(0);
         }
@@ -56,8 +60,8 @@ impl TextTable {
     /// The text of a symbol; empty for 0.
     pub(crate) fn text(&self, symbol: SymbolId) -> Arc<str> {
         let table = self.0.read();
-        let place = (symbol as usize).checked_sub(1);
-        place.and_then(|place| table.texts.get(place)?.clone()).unwrap_or_default()
+        let index = (symbol as usize).checked_sub(1);
+        index.and_then(|index| table.texts.get(index)?.clone()).unwrap_or_default()
     }
 
     #[cfg(test)]
@@ -65,11 +69,11 @@ impl TextTable {
         self.0.read().numbers.len()
     }
 
-    /// Takes out the texts that `is_used` does not know.
+    /// Removes the texts for whose symbol `is_used` returns `false`.
     pub(crate) fn retain(&self, is_used: impl Fn(SymbolId) -> bool) {
         let table = &mut *self.0.write();
-        for (place, text) in table.texts.iter_mut().enumerate() {
-            let symbol = place as SymbolId + 1;
+        for (index, text) in table.texts.iter_mut().enumerate() {
+            let symbol = index as SymbolId + 1;
             if let Some(unused) = text.take_if(|text| !is_used(symbol) && &**text != OVERFLOW) {
                 table.numbers.remove(&unused);
                 table.free.push(symbol);
@@ -78,7 +82,7 @@ impl TextTable {
     }
 }
 
-/// The table holds as many other texts as it may.
+/// The table has [`MAX_SYMBOLS`] other texts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
@@ -91,7 +95,7 @@ impl SymbolEntries {
         if let Some(symbol) = self.numbers.get(text) {
             return Ok(*symbol);
         }
-        // One more than the cap is for the word that stands for all that found no room.
+        // One text more than the bound is allowed: the one that replaces others.
         if self.numbers.len() >= MAX_SYMBOLS && text != OVERFLOW {
             return Err(TableFull);
         }
@@ -123,15 +127,20 @@ mod tests {
         assert_eq!(symbols.intern("one"), Ok(one));
         assert_ne!(symbols.intern("two"), Ok(one));
         assert_eq!((&*symbols.text(one), &*symbols.text(0), symbols.intern("")), ("one", "", Ok(0)));
-        assert!(symbols.is(one, "one") && !symbols.is(one, "two") && symbols.is(0, "") && !symbols.is(0, "one"));
+        assert!(
+            symbols.is_text_of(one, "one")
+                && !symbols.is_text_of(one, "two")
+                && symbols.is_text_of(0, "")
+                && !symbols.is_text_of(0, "one")
+        );
         let long = format!("{}ä", "x".repeat(MAX_BYTES - 1));
         let symbol = symbols.intern(&long).unwrap();
-        assert_eq!(symbols.text(symbol).len(), MAX_BYTES - 1, "cut between two characters");
-        assert!(symbols.is(symbol, &long));
+        assert_eq!(symbols.text(symbol).len(), MAX_BYTES - 1, "truncated between two characters");
+        assert!(symbols.is_text_of(symbol, &long));
     }
 
     #[test]
-    fn what_nobody_uses_makes_room() {
+    fn unused_texts_make_room_for_new_ones() {
         let symbols = TextTable::default();
         for number in 0..MAX_SYMBOLS {
             symbols.intern(&number.to_string()).unwrap();

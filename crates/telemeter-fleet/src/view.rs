@@ -1,24 +1,24 @@
-//! A cluster as people and programs see it, and what its state is called.
+//! The public view of a cluster's record, and its status: silent, refused, new or reporting.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     outcome::{Reason, ReportRoute, RequestOutcome},
     record::{ClusterRecord, RecordedRefusal, RecordedRefusals, address, milliseconds},
-    registry::Registry,
     shard::RegistryShard,
+    symbols::TextTable,
 };
 
 /// When a cluster counts as silent, refused or new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Silent after so many of its own intervals without a report.
+    /// A cluster is silent after so many of its own intervals without a report,
     pub silent_intervals: u32,
-    /// But not before this: a remote writer sends several times a second.
+    /// but not before this time: a remote writer sends several times a second.
     pub silent_at_least: Duration,
-    /// The interval of a cluster that has reported once at most.
+    /// The interval that is assumed for a cluster with less than two reports.
     pub assumed_interval: Duration,
-    /// A cluster is new for so long after it was first seen.
+    /// A cluster is new for so long after its first request.
     pub new_for: Duration,
 }
 
@@ -34,24 +34,24 @@ impl Default for Thresholds {
     }
 }
 
-/// The state of a cluster in one word. Where several hold, the first of these.
+/// The status of a cluster. Where several apply, it is the first of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClusterStatus {
-    /// It was not heard from for some of its intervals.
+    /// No request for [`Thresholds::silent_intervals`] of its intervals.
     Silent,
-    /// It calls, and its last request did not succeed.
+    /// It sends requests, and the last one was refused.
     Refused,
-    /// It was first seen a short while ago, and reports.
+    /// It reports, and its first request was less than [`Thresholds::new_for`] ago.
     New,
     /// It reports.
     Reporting,
 }
 
 impl ClusterStatus {
-    /// All of them.
+    /// Every status, in the order of precedence.
     pub const ALL: [Self; 4] = [Self::Silent, Self::Refused, Self::New, Self::Reporting];
 
-    /// In one word.
+    /// The status in one word, as in the API and on the pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,78 +62,78 @@ impl ClusterStatus {
         }
     }
 
-    /// The status of a [`ClusterStatus::name`].
+    /// The status with this [`ClusterStatus::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 }
 
-/// One exchange of a cluster.
+/// One past request of a cluster, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PastExchange {
-    /// When, in milliseconds since 1970. The older it is, the less exact: to 6 % of the time between two exchanges.
+    /// The time, in milliseconds since 1970. It is less exact for older exchanges: each gap between two is exact to 6 %.
     pub at_ms: i64,
-    /// What became of it.
+    /// The outcome.
     pub outcome: RequestOutcome,
 }
 
 /// The last refusal of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRefusal {
-    /// When, in milliseconds since 1970, exact to a second.
+    /// The time, in milliseconds since 1970, exact to a second.
     pub at_ms: i64,
-    /// What was asked for.
+    /// The route of the request.
     pub route: ReportRoute,
-    /// Why it was refused.
+    /// The reason of the refusal.
     pub reason: Reason,
-    /// The status that it was answered with.
+    /// The HTTP status of the response.
     pub status: u16,
 }
 
-/// How often a cluster was refused for one reason on one route.
+/// The refusals of a cluster for one reason on one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// What was asked for.
+    /// The route of the requests.
     pub route: ReportRoute,
-    /// Why it was refused.
+    /// The reason of the refusals.
     pub reason: Reason,
-    /// The status that the last one was answered with.
+    /// The HTTP status of the last response.
     pub status: u16,
-    /// How often.
+    /// The number of refusals.
     pub count: u32,
-    /// The first, in milliseconds since 1970, exact to a second.
+    /// The time of the first refusal, in milliseconds since 1970, exact to a second.
     pub first_ms: i64,
-    /// The last, likewise.
+    /// The time of the last refusal, in milliseconds since 1970, exact to a second.
     pub last_ms: i64,
 }
 
-/// A cluster in the registry, read where it stands.
+/// A record of the registry, borrowed while its shard is locked.
 #[derive(Clone, Copy)]
 pub struct ClusterRef<'a> {
-    registry: &'a Registry,
+    symbols: &'a TextTable,
     record: &'a ClusterRecord,
     refusals: Option<&'a RecordedRefusals>,
     labels: &'a [u32],
     id: &'a str,
 }
 
-/// All that is known of a cluster. Times are in milliseconds since 1970, exact to a second.
+/// An owned copy of a cluster's record. Times are in milliseconds since 1970, exact to a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterView {
     /// Its ID.
     pub id: String,
-    /// Its first request with good credentials.
+    /// The time of its first request with accepted credentials.
     pub first_seen_ms: i64,
-    /// Its last request, whatever became of it.
+    /// The time of its last request with accepted credentials, whatever the outcome.
     pub last_heard_ms: i64,
-    /// Its last accepted upload.
+    /// The time of its last accepted upload.
     pub last_upload_ms: Option<i64>,
-    /// Its last accepted remote write.
+    /// The time of its last accepted remote write.
     pub last_receive_ms: Option<i64>,
-    /// Accepted uploads.
+    /// The number of accepted uploads.
     pub uploads: u32,
-    /// Accepted remote writes.
+    /// The number of accepted remote writes.
     pub receives: u32,
     /// Series of its last report that were kept.
     pub series: u32,
@@ -141,49 +141,49 @@ pub struct ClusterView {
     pub filtered: u32,
     /// Bytes of its last report.
     pub bytes: u32,
-    /// The time from one report to the next, once there were two.
+    /// The smoothed time between two reports; `None` before the second one.
     pub interval: Option<Duration>,
     /// How far the newest sample of its last report was ahead of our clock, in milliseconds.
     pub drift_ms: i32,
     /// Its `User-Agent`.
     pub user_agent: Arc<str>,
-    /// Where its last request came from.
+    /// The address of its last request.
     pub peer: Option<IpAddr>,
-    /// The values of the fleet labels, in their order; empty where one was not seen.
+    /// The values of the fleet labels, in the order of the configuration; empty where a value is not known.
     pub labels: Vec<Arc<str>>,
     /// Its last refusal.
     pub last_refusal: Option<LastRefusal>,
-    /// Its refusals by route and reason, the last one first.
+    /// Its refusals by route and reason, the latest first.
     pub refusals: Vec<RefusalCount>,
     /// Its last exchanges, newest first.
     pub exchanges: Vec<PastExchange>,
 }
 
 impl<'a> ClusterRef<'a> {
-    pub(crate) fn new(registry: &'a Registry, shard: &'a RegistryShard, place: u32, id: &'a str) -> Self {
-        let record = shard.record(place);
-        Self { registry, record, refusals: shard.refusals(record), labels: shard.labels(place), id }
+    pub(crate) fn new(symbols: &'a TextTable, shard: &'a RegistryShard, slot: u32, id: &'a str) -> Self {
+        let record = shard.record(slot);
+        Self { symbols, record, refusals: shard.refusals(record), labels: shard.labels(slot), id }
     }
 
-    /// Its ID.
+    /// Its ID; empty in [`Registry::for_each_without_id`](crate::Registry::for_each_without_id).
     #[must_use]
     pub const fn id(&self) -> &'a str {
         self.id
     }
 
-    /// Its last accepted report of either kind, in milliseconds since 1970.
+    /// The time of its last accepted report of either kind, in milliseconds since 1970.
     #[must_use]
     pub fn last_report_ms(&self) -> Option<i64> {
         milliseconds(self.record.last_report())
     }
 
-    /// Its last request, likewise.
+    /// The time of its last request, in milliseconds since 1970.
     #[must_use]
     pub fn last_heard_ms(&self) -> i64 {
         i64::from(self.record.last_heard) * 1000
     }
 
-    /// Its first request with good credentials, likewise.
+    /// The time of its first request with accepted credentials, in milliseconds since 1970.
     #[must_use]
     pub fn first_seen_ms(&self) -> i64 {
         i64::from(self.record.first_seen) * 1000
@@ -196,13 +196,13 @@ impl<'a> ClusterRef<'a> {
         Some(LastRefusal { at_ms: milliseconds(last_s)?, route, reason, status })
     }
 
-    /// How often it was refused, for whatever reason.
+    /// The number of its refusals, for any reason.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refusals.map_or(0, |refusals| refusals.0.iter().map(|one| u64::from(one.count)).sum())
     }
 
-    /// How often it was refused, by route and reason; the last refusal stands first.
+    /// Its refusals by route and reason, the latest first.
     pub fn refusals(&self) -> impl Iterator<Item = RefusalCount> + use<'a> {
         self.refusals.map_or(&[][..], |refusals| &refusals.0).iter().map(|one| RefusalCount {
             route: one.route,
@@ -214,25 +214,25 @@ impl<'a> ClusterRef<'a> {
         })
     }
 
-    /// Accepted uploads, and accepted remote writes.
+    /// The number of accepted uploads, and of accepted remote writes.
     #[must_use]
     pub const fn reports(&self) -> (u32, u32) {
         (self.record.uploads, self.record.receives)
     }
 
-    /// Its last accepted upload, in milliseconds since 1970.
+    /// The time of its last accepted upload, in milliseconds since 1970.
     #[must_use]
     pub fn last_upload_ms(&self) -> Option<i64> {
         milliseconds(self.record.last_upload)
     }
 
-    /// Its last accepted remote write, likewise.
+    /// The time of its last accepted remote write, in milliseconds since 1970.
     #[must_use]
     pub fn last_receive_ms(&self) -> Option<i64> {
         milliseconds(self.record.last_receive)
     }
 
-    /// Where its last request came from.
+    /// The address of its last request.
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
         address(self.record.peer)
@@ -250,19 +250,19 @@ impl<'a> ClusterRef<'a> {
         self.record.drift_ms
     }
 
-    /// The value of a fleet label by its place in [`RegistryConfig::labels`](crate::RegistryConfig::labels).
+    /// The value of a fleet label, by its index in [`RegistryConfig::labels`](crate::RegistryConfig::labels).
     #[must_use]
     pub fn label(&self, at: usize) -> Arc<str> {
-        self.registry.symbols.text(self.labels.get(at).copied().unwrap_or(0))
+        self.symbols.text(self.labels.get(at).copied().unwrap_or(0))
     }
 
     /// Its `User-Agent`.
     #[must_use]
     pub fn user_agent(&self) -> Arc<str> {
-        self.registry.symbols.text(self.record.user_agent)
+        self.symbols.text(self.record.user_agent)
     }
 
-    /// So long without a report, it is silent.
+    /// The time without a report after which it is silent.
     #[must_use]
     pub fn silent_after(&self, thresholds: &Thresholds) -> Duration {
         let interval = match self.record.interval_ms {
@@ -272,28 +272,28 @@ impl<'a> ClusterRef<'a> {
         (interval * thresholds.silent_intervals).max(thresholds.silent_at_least)
     }
 
-    /// Whether there was no report for some of its own intervals. One that is refused all the time is silent, too: see
-    /// [`ClusterRef::status`] for the word that says more.
+    /// Whether it sent no accepted report for [`silent_after`](Self::silent_after). This includes clusters that send
+    /// requests which are all refused; [`ClusterRef::status`] distinguishes these.
     #[must_use]
     pub fn is_silent(&self, thresholds: &Thresholds, now_ms: i64) -> bool {
         let since_ms = self.last_report_ms().unwrap_or_else(|| self.first_seen_ms());
         is_past(since_ms, self.silent_after(thresholds), now_ms)
     }
 
-    /// Whether its last request did not succeed.
+    /// Whether its last request was refused.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let last = self.record.exchanges.newest_first(self.record.last_heard).next();
         matches!(last, Some((_, RequestOutcome::Refused(..))))
     }
 
-    /// Whether it was first seen a short while ago.
+    /// Whether its first request was less than [`Thresholds::new_for`] ago.
     #[must_use]
     pub fn is_new(&self, thresholds: &Thresholds, now_ms: i64) -> bool {
         !is_past(self.first_seen_ms(), thresholds.new_for, now_ms)
     }
 
-    /// Its state in one word.
+    /// Its status at `now_ms`.
     #[must_use]
     pub fn status(&self, thresholds: &Thresholds, now_ms: i64) -> ClusterStatus {
         if is_past(self.last_heard_ms(), self.silent_after(thresholds), now_ms) {
@@ -307,7 +307,7 @@ impl<'a> ClusterRef<'a> {
         }
     }
 
-    /// All of it.
+    /// An owned copy of the record.
     #[must_use]
     pub fn to_view(&self) -> ClusterView {
         let record = self.record;

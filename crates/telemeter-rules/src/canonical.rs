@@ -1,4 +1,6 @@
-//! The canonical form: one `__name__`, no empty and no doubled label, sorted by name. What is judged is what is sent.
+//! The canonical form of a series: one `__name__`, no empty and no duplicate label, sorted by name.
+//!
+//! All later steps see this form, and it is also what is sent: so the rules decide about exactly what the store receives.
 
 use std::{cell::RefCell, cmp::Ordering};
 
@@ -9,20 +11,34 @@ use crate::{
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// Brings each series into canonical form. A series that is in it already stays untouched, and so is spliced.
+/// Brings each series into canonical form. A series that has it already is not changed, and so its bytes are copied as
+/// they came.
 ///
-/// A label name that stands twice refuses the request: which value counts would be anybody's guess. An empty value is no
-/// label, as in PromQL.
+/// A duplicate label name refuses the request, because it is undefined which of its values counts. A label with an empty
+/// value is removed: as in PromQL, it is the same as an absent one.
 ///
-/// Senders write the labels of all series in much the same order (sorted, but for what was added last): what sorted a
-/// series of so many labels is tried first on the next of as many.
+/// # How series are sorted
+/// The idea: a sender writes the labels of all its series in much the same order, mostly sorted but for a label that was
+/// added at the end. So the moves that sorted one series are tried first on the next one with as many labels.
+///
+/// An example: `{__name__="up", job="a", _id="c"}` is not sorted, because `_` is before `j`. Insertion sort moves the label
+/// at index 2 to index 1, and the move `(2, 1)` is remembered for series of three labels. The next series,
+/// `{__name__="down", zone="z", _id="c"}`, gets the same move: one copy, and no comparison but those of the check.
+///
+/// Why it is sound: nothing relies on the moves. After they are made, [`LabelForm::of`] compares every label with its
+/// successor; if the result is not sorted, the moves are undone in reverse order, and the series is sorted from the start.
+/// A wrong guess costs time, never a wrong order.
+///
+/// What it gained: a series in the usual order costs a copy for each move and one check in place of a sort. The change came
+/// together with others, which took the pass over one remote write of 232 series from 98 to 55 µs; it was not measured
+/// alone.
 #[derive(Default)]
 pub struct Canonical {
-    orders: RefCell<RememberedMoves>,
+    remembered: RefCell<RememberedMoves>,
 }
 
 impl Canonical {
-    /// With no order to try yet.
+    /// A step that remembers no moves yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -37,35 +53,36 @@ impl Transform for Canonical {
         _: &'a Arena,
         _: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
-        let orders = &mut self.orders.borrow_mut();
-        let form = match series.reorder_if(|labels| orders.of(labels.len()).and_then(|order| order.sort(labels))) {
+        let remembered = &mut self.remembered.borrow_mut();
+        let form = match series.reorder_if(|labels| remembered.of(labels.len()).and_then(|moves| moves.replay(labels)))
+        {
             Some(form) => form,
             None => match LabelForm::of(series.labels()) {
-                LabelForm::Unsorted => sort(series, orders)?,
+                LabelForm::Unsorted => sort(series, remembered)?,
                 form => form,
             },
         };
         if form != LabelForm::Canonical {
             series.retain_labels(|label| !label.value.is_empty() && !label.name.is_empty());
         }
-        // Sorted, so that few names can stand before it.
+        // The labels are sorted, so `__name__` is among the first.
         if series.view().name().is_empty() { Err(Refusal::NoName) } else { Ok(Verdict::Keep) }
     }
 }
 
-/// Whether these labels are sorted, and none is empty or doubled.
+/// Whether these labels are sorted by name, and none of them is empty or a duplicate.
 #[must_use]
 pub fn is_canonical(labels: &[Label<'_>]) -> bool {
     LabelForm::of(labels) == LabelForm::Canonical
 }
 
-/// What is known of a list of labels.
+/// How far a list of labels is from the canonical form.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LabelForm {
     Canonical,
-    /// Canonical but for labels without a value.
+    /// Sorted, without duplicates, and with labels to be removed because their value is empty.
     WithEmpty,
-    /// Not sorted, or with a name that stands twice or is empty.
+    /// Not sorted, or with a duplicate or an empty name.
     Unsorted,
 }
 
@@ -87,10 +104,11 @@ impl LabelForm {
     }
 }
 
-/// A label's name, with its first bytes at hand: mostly they tell which of two comes first.
+/// A label's name, with its first two bytes as a number: mostly that number is enough to compare two names.
 #[derive(Clone, Copy)]
 struct NameKey<'a> {
     text: &'a str,
+    /// 0 for a name of less than two bytes.
     front: u16,
 }
 
@@ -103,18 +121,17 @@ impl<'a> NameKey<'a> {
     #[inline]
     fn is_before(self, other: Self) -> bool {
         match self.front.cmp(&other.front) {
-            // A name of less than two bytes has no front.
             _ if self.front == 0 || other.front == 0 => self.text < other.text,
             Ordering::Equal => self.text < other.text,
-            told => told == Ordering::Less,
+            ordering => ordering == Ordering::Less,
         }
     }
 }
 
-/// Series with more labels than this are sorted anew each time.
+/// The moves of series with more labels than this are not remembered.
 const MAX_REMEMBERED: usize = 32;
 
-/// What sorted the last series of each number of labels.
+/// The moves that sorted the last series, for each number of labels.
 #[derive(Default)]
 struct RememberedMoves {
     by_len: Vec<SortMoves>,
@@ -123,11 +140,11 @@ struct RememberedMoves {
 impl RememberedMoves {
     #[inline]
     fn of(&self, len: usize) -> Option<&SortMoves> {
-        self.by_len.get(len).filter(|order| !order.moves.is_empty())
+        self.by_len.get(len).filter(|remembered| !remembered.moves.is_empty())
     }
 
-    /// The order of so many labels, to be found anew.
-    fn renew(&mut self, len: usize) -> &mut SortMoves {
+    /// The moves for series of `len` labels, to be replaced.
+    fn entry(&mut self, len: usize) -> &mut SortMoves {
         if self.by_len.len() <= len {
             self.by_len.resize_with(len + 1, SortMoves::default);
         }
@@ -135,16 +152,16 @@ impl RememberedMoves {
     }
 }
 
-/// An order, as the moves that bring it about, one after the other.
+/// The moves of one insertion sort, in the order in which they are made.
 #[derive(Default)]
 struct SortMoves {
-    /// Where a label stands, and the place before that where it is to stand.
+    /// The index that a label is taken from, and the lower index that it is put at.
     moves: Vec<(u8, u8)>,
 }
 
 impl SortMoves {
-    /// Sorts these labels by name, and becomes the order that does so.
-    fn find(&mut self, labels: &mut [Label<'_>]) {
+    /// Sorts these labels by name, and remembers the moves.
+    fn record(&mut self, labels: &mut [Label<'_>]) {
         self.moves.clear();
         self.moves.reserve(MAX_REMEMBERED);
         for from in 1..labels.len() {
@@ -156,9 +173,9 @@ impl SortMoves {
         }
     }
 
-    /// Sorts these labels, or leaves them as they are where it is not this order that sorts them.
+    /// Makes the remembered moves. Where these do not sort the labels, undoes them and returns `None`.
     #[inline]
-    fn sort(&self, labels: &mut [Label<'_>]) -> Option<LabelForm> {
+    fn replay(&self, labels: &mut [Label<'_>]) -> Option<LabelForm> {
         for &(from, to) in &self.moves {
             let (from, to) = (usize::from(from), usize::from(to));
             let label = labels[from];
@@ -176,32 +193,32 @@ impl SortMoves {
     }
 }
 
-/// Sorts the labels by name, and remembers how.
+/// Sorts the labels by name, and remembers the moves.
 #[cold]
-fn sort(series: &mut SeriesMut<'_, '_>, orders: &mut RememberedMoves) -> Result<LabelForm, Refusal> {
+fn sort(series: &mut SeriesMut<'_, '_>, remembered: &mut RememberedMoves) -> Result<LabelForm, Refusal> {
     series.reorder_if(|labels| {
         if labels.len() > MAX_REMEMBERED {
             labels.sort_by(|one, other| one.name.cmp(other.name));
         } else {
-            orders.renew(labels.len()).find(labels);
+            remembered.entry(labels.len()).record(labels);
         }
         Some(())
     });
-    if let Some(twice) = series.labels().windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(Refusal::LabelTwice { label: shown(twice[0].name) });
+    if let Some(pair) = series.labels().windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Refusal::DuplicateLabel { label: excerpt(pair[0].name) });
     }
-    // A name that is empty may be among them.
+    // An empty name or an empty value may be among them.
     Ok(LabelForm::WithEmpty)
 }
 
-/// A label's name as an error shows it: not longer than a line.
-pub(crate) fn shown(name: &str) -> String {
+/// The first 64 characters of a label's name, for an error message.
+pub(crate) fn excerpt(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
 /// Whether a label is the metric name.
 #[must_use]
-pub fn is_name(label: &Label<'_>) -> bool {
+pub fn is_metric_name(label: &Label<'_>) -> bool {
     label.name == NAME_LABEL
 }
 
@@ -228,21 +245,21 @@ mod tests {
         check(&[("__name__", "up")], Ok("up"));
         check(&[("b", "2"), ("__name__", "up"), ("a", "1")], Ok("up{a=\"1\",b=\"2\"}"));
         check(&[("B", "2"), ("__name__", "up"), ("a", "")], Ok("up{B=\"2\"}"));
-        check(&[("__name__", "up"), ("a", "1"), ("a", "1")], Err(Refusal::LabelTwice { label: "a".into() }));
+        check(&[("__name__", "up"), ("a", "1"), ("a", "1")], Err(Refusal::DuplicateLabel { label: "a".into() }));
         check(&[("__name__", "up"), ("", "1")], Ok("up"));
         check(
             &[("__name__", "up"), ("a", "1"), ("b", "1"), ("a", "2")],
-            Err(Refusal::LabelTwice { label: "a".into() }),
+            Err(Refusal::DuplicateLabel { label: "a".into() }),
         );
-        check(&[("__name__", "up"), ("a", "1"), ("a", "")], Err(Refusal::LabelTwice { label: "a".into() }));
-        check(&[("__name__", "up"), ("__name__", "down")], Err(Refusal::LabelTwice { label: "__name__".into() }));
+        check(&[("__name__", "up"), ("a", "1"), ("a", "")], Err(Refusal::DuplicateLabel { label: "a".into() }));
+        check(&[("__name__", "up"), ("__name__", "down")], Err(Refusal::DuplicateLabel { label: "__name__".into() }));
         check(&[("a", "1")], Err(Refusal::NoName));
         check(&[("__name__", ""), ("a", "1")], Err(Refusal::NoName));
         check(&[], Err(Refusal::NoName));
     }
 
     #[test]
-    fn an_order_that_sorted_one_series_is_only_tried_on_the_next() {
+    fn remembered_moves_that_do_not_sort_the_next_series_are_undone() {
         let canonical = Canonical::new();
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -262,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_canonical_behind_it(
+        fn the_result_is_always_canonical(
             pairs in proptest::collection::vec(("[a-c_]{0,3}", "[x-z]{0,2}"), 0..12)
         ) {
             let canonical = Canonical::new();
@@ -274,8 +291,8 @@ mod tests {
             if run(&mut set, &[&canonical], &mut StepCounts::default()).is_ok() {
                 prop_assert!(is_canonical(set.at(0).labels));
                 for label in &labels {
-                    let kept = set.at(0).label(label.name);
-                    prop_assert_eq!(kept, Some(label.value).filter(|value| !value.is_empty() && !label.name.is_empty()));
+                    let value = set.at(0).label(label.name);
+                    prop_assert_eq!(value, Some(label.value).filter(|value| !value.is_empty() && !label.name.is_empty()));
                 }
             } else {
                 let mut names: Vec<_> = labels.iter().map(|label| label.name).collect();

@@ -1,21 +1,19 @@
-//! What can be wrong with a rule.
+//! The error of parsing a rule: a selector, a regular expression, or a file of rules.
 
-use crate::selector::MAX_RULE_BYTES;
-
-/// Why a rule is none.
+/// Why a text is not a valid rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not a metric selector.
+    /// The text is not a metric selector.
     #[error("rule {rule}: column {column}: {problem}")]
     Selector {
         /// The rule, quoted, and cut where it is long.
         rule: String,
-        /// The character at which it stops making sense, counted from 1.
+        /// The character at which parsing failed, counted from 1.
         column: usize,
-        /// What was expected, and what is there.
+        /// What was expected, and what was found.
         problem: String,
     },
-    /// Not a regular expression as Go knows them, or one that is too big.
+    /// The text is not a regular expression in Go's syntax, or its program is too big.
     #[error("regular expression {expression}: {problem}")]
     Regex {
         /// The expression, quoted, and cut where it is long.
@@ -23,28 +21,30 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A rule longer than any that makes sense.
-    #[error("a rule of {bytes} bytes, over the limit of {MAX_RULE_BYTES}")]
+    /// The rule is longer than [`MAX_RULE_BYTES`](crate::selector::MAX_RULE_BYTES).
+    #[error("a rule of {bytes} bytes, over the limit of {limit_bytes}")]
     RuleTooLong {
-        /// How long it is.
+        /// The length of the rule.
         bytes: usize,
+        /// The longest length that is accepted.
+        limit_bytes: usize,
     },
-    /// A line of a file of rules.
+    /// A line of a file of rules is not a valid rule.
     #[error("line {line}: {error}")]
     Line {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong in it.
+        /// Why the line is not a valid rule.
         error: Box<Error>,
     },
 }
 
-/// How many characters of a rule an error shows.
-const SHOWN: usize = 120;
+/// How many characters of a rule an error message quotes.
+const MAX_EXCERPT_CHARS: usize = 120;
 
-/// `text` in quotes, cut where it is long.
+/// `text` in quotes, cut after [`MAX_EXCERPT_CHARS`] characters.
 pub(crate) fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_EXCERPT_CHARS) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
     }

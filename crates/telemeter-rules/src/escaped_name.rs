@@ -1,6 +1,7 @@
-//! Names with other characters than letters, digits, `_` and `:`, as a Prometheus writes them that was not asked for UTF-8 names.
+//! Escaping of UTF-8 names: how a Prometheus writes a name with other characters than letters, digits, `_` and `:` for a
+//! client that did not ask for UTF-8 names.
 
-/// A name as the escaping scheme `underscores` writes it: `http_status` for `http.status`.
+/// `name` under the escaping scheme `underscores`: `http_status` for `http.status`.
 ///
 /// Source: Prometheus' escaping schemes.
 pub(crate) fn underscored(name: &str) -> String {

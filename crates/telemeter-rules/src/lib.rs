@@ -1,8 +1,10 @@
-//! What a metric may be: matchers, whitelist, transforms.
+//! Rules for series: matchers, selectors, the whitelist, and the transforms that change or drop series.
 //!
-//! Pure: the same input and the same `now` give the same output; what happened comes back as a [`StepCounts`].
+//! All functions are pure: the same input and the same `now` give the same output. What the steps did comes back as
+//! [`StepCounts`].
 
 pub mod canonical;
+pub mod deduplicate;
 mod error;
 mod escaped_name;
 mod family;
@@ -11,8 +13,8 @@ mod family;
 pub mod fuzzing;
 pub mod go_regex;
 pub mod matcher;
-pub mod newest;
 pub mod policy;
+mod quote;
 mod refusal;
 pub mod selector;
 pub mod sensitive;

@@ -1,16 +1,17 @@
-//! One `name op value`.
+//! Matchers: conditions `name op value` on one label, as in PromQL.
 //!
-//! As in PromQL: an absent label is the empty string, and a regular expression has to match the whole value.
+//! An absent label has the empty value, and a regular expression has to match the whole value.
 
 use std::fmt;
 
 use hashbrown::HashSet;
 use regex::Regex;
 use telemeter_wire::Label;
+use telemeter_wire::series::is_label_name;
 
 use crate::error::Error;
 use crate::go_regex::{Pattern, Shape};
-use crate::selector::{is_label_name, quote};
+use crate::quote::quote;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +27,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// As it is written in a rule.
+    /// The operator as rules spell it: `=`, `!=`, `=~`, `!~`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,18 +43,18 @@ impl Op {
     }
 }
 
-/// One condition on one label. Two are equal if they are written alike.
+/// One condition on one label. Two matchers are equal if their name, operator and value are.
 #[derive(Clone, Debug)]
 pub struct Matcher {
     name: Box<str>,
     op: Op,
     value: Box<str>,
-    test: Test,
+    test: ValueTest,
 }
 
-/// The cheapest way to tell whether a value matches; `!=` and `!~` turn the answer around.
+/// The cheapest test for a value that `=` or `=~` matches; `!=` and `!~` negate its result.
 #[derive(Clone, Debug)]
-enum Test {
+enum ValueTest {
     Any,
     NonEmpty,
     Equals,
@@ -67,11 +68,11 @@ impl Matcher {
     /// A matcher on the label `name`; for `=~` and `!~`, `value` is a regular expression in Go's syntax.
     ///
     /// # Errors
-    /// [`Error::Regex`] if it is none.
+    /// [`Error::Regex`] if that expression is not valid or too big.
     pub fn new(name: &str, op: Op, value: &str) -> Result<Self, Error> {
         let test = match op {
-            Op::Equal | Op::NotEqual => Test::Equals,
-            Op::Matches | Op::NotMatches => Test::of_expression(value)?,
+            Op::Equal | Op::NotEqual => ValueTest::Equals,
+            Op::Matches | Op::NotMatches => ValueTest::of_expression(value)?,
         };
         Ok(Self { name: name.into(), op, value: value.into(), test })
     }
@@ -82,48 +83,48 @@ impl Matcher {
         &self.name
     }
 
-    /// How it compares.
+    /// The operator.
     #[must_use]
     pub const fn op(&self) -> Op {
         self.op
     }
 
-    /// What it compares with, as it was given.
+    /// The value or the expression that the label is compared with, as it was given to [`new`](Self::new).
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Whether a series with these labels, in any order, passes.
+    /// Whether a series with these labels, in any order, meets the condition.
     #[inline]
     #[must_use]
     pub fn matches(&self, labels: &[Label<'_>]) -> bool {
         self.matches_value(value_of(labels, &self.name))
     }
 
-    /// Whether a label with this value passes; an absent one has the empty value.
+    /// Whether a label with this value meets the condition; an absent label has the empty value.
     #[inline]
     #[must_use]
     pub fn matches_value(&self, value: &str) -> bool {
         #[cfg(test)]
         count_evaluation();
-        let passes = match &self.test {
-            Test::Any => true,
-            Test::NonEmpty => !value.is_empty(),
-            Test::Equals => *value == *self.value,
-            Test::OneOf(values) => values.contains(value),
-            Test::Prefix { prefix, more } => {
+        let is_match = match &self.test {
+            ValueTest::Any => true,
+            ValueTest::NonEmpty => !value.is_empty(),
+            ValueTest::Equals => *value == *self.value,
+            ValueTest::OneOf(values) => values.contains(value),
+            ValueTest::Prefix { prefix, more } => {
                 value.strip_prefix(&**prefix).is_some_and(|rest| !more || !rest.is_empty())
             }
-            Test::Suffix { suffix, more } => {
+            ValueTest::Suffix { suffix, more } => {
                 value.strip_suffix(&**suffix).is_some_and(|rest| !more || !rest.is_empty())
             }
-            Test::Regex(regex) => regex.is_match(value),
+            ValueTest::Regex(regex) => regex.is_match(value),
         };
-        passes != self.op.is_negative()
+        is_match != self.op.is_negative()
     }
 
-    /// What the values look like that pass; for `!=` and `!~`, those that do not.
+    /// The form of the values that `=` or `=~` would match; for `!=` and `!~`, the form of those that are excluded.
     pub(crate) fn shape(&self) -> Shape {
         match (self.op, Pattern::parse(&self.value)) {
             (Op::Matches | Op::NotMatches, Ok(pattern)) => pattern.shape(),
@@ -131,7 +132,7 @@ impl Matcher {
         }
     }
 
-    /// The expression of `=~` and `!~` for the `regex` crate, without anchors; empty for the others.
+    /// The expression of `=~` and `!~` in the syntax of the `regex` crate, without anchors; empty for `=` and `!=`.
     pub(crate) fn source(&self) -> String {
         match (self.op, Pattern::parse(&self.value)) {
             (Op::Matches | Op::NotMatches, Ok(pattern)) => pattern.source(),
@@ -144,7 +145,7 @@ impl Matcher {
     }
 }
 
-impl Test {
+impl ValueTest {
     fn of_expression(expression: &str) -> Result<Self, Error> {
         let pattern = Pattern::parse(expression)?;
         Ok(match pattern.shape() {
@@ -185,7 +186,7 @@ impl std::hash::Hash for Matcher {
 }
 
 impl fmt::Display for Matcher {
-    /// `name="value"`, quoted so that it reads back the same.
+    /// `name="value"`, quoted so that [`Selector::parse`](crate::Selector::parse) reads the same matcher.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if is_label_name(&self.name) {
             f.write_str(&self.name)?;
@@ -197,7 +198,7 @@ impl fmt::Display for Matcher {
     }
 }
 
-/// The value of the label `name`, empty if there is none.
+/// The value of the label `name`; empty where there is no such label.
 #[inline]
 pub(crate) fn value_of<'a>(labels: &[Label<'a>], name: &str) -> &'a str {
     labels.iter().find(|label| label.name == name).map_or("", |label| label.value)
@@ -208,13 +209,13 @@ thread_local! {
     static EVALUATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts one value that was looked at, so that tests can compare the work.
+/// Counts the test of one value, so that tests can compare the work of two whitelists.
 #[cfg(test)]
 pub(crate) fn count_evaluation() {
     EVALUATIONS.set(EVALUATIONS.get() + 1);
 }
 
-/// How many values were looked at on this thread since this was last asked.
+/// How many values this thread tested since the last call.
 #[cfg(test)]
 pub(crate) fn take_evaluations() -> usize {
     EVALUATIONS.replace(0)
@@ -269,19 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn the_cheapest_test_is_taken() {
+    fn the_cheapest_test_is_chosen() {
         let test = |expression| Matcher::new("l", Op::Matches, expression).unwrap().test;
-        assert!(matches!(test("abc"), Test::OneOf(_)));
-        assert!(matches!(test("^(abc|d(e|f))$"), Test::OneOf(_)));
-        assert!(matches!(test("abc.*"), Test::Prefix { more: false, .. }));
-        assert!(matches!(test("^abc.+$"), Test::Prefix { more: true, .. }));
-        assert!(matches!(test(".*abc"), Test::Suffix { more: false, .. }));
-        assert!(matches!(test(".+abc"), Test::Suffix { more: true, .. }));
-        assert!(matches!(test(".*"), Test::Any));
-        assert!(matches!(test(".+"), Test::NonEmpty));
+        assert!(matches!(test("abc"), ValueTest::OneOf(_)));
+        assert!(matches!(test("^(abc|d(e|f))$"), ValueTest::OneOf(_)));
+        assert!(matches!(test("abc.*"), ValueTest::Prefix { more: false, .. }));
+        assert!(matches!(test("^abc.+$"), ValueTest::Prefix { more: true, .. }));
+        assert!(matches!(test(".*abc"), ValueTest::Suffix { more: false, .. }));
+        assert!(matches!(test(".+abc"), ValueTest::Suffix { more: true, .. }));
+        assert!(matches!(test(".*"), ValueTest::Any));
+        assert!(matches!(test(".+"), ValueTest::NonEmpty));
         // Only where it means the same.
-        assert!(matches!(test("(?-s)abc.*"), Test::Regex(_)));
-        assert!(matches!(test("(?i)abc"), Test::Regex(_)));
-        assert!(matches!(test("(a|b).*"), Test::Regex(_)));
+        assert!(matches!(test("(?-s)abc.*"), ValueTest::Regex(_)));
+        assert!(matches!(test("(?i)abc"), ValueTest::Regex(_)));
+        assert!(matches!(test("(a|b).*"), ValueTest::Regex(_)));
     }
 }

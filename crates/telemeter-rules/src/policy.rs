@@ -1,8 +1,8 @@
-//! What can be said of a list of selectors without a cluster at hand: which rule is a duplicate, or covered by others; why
-//! a series does not get through; how a Prometheus would do the same by relabelling.
+//! Static analysis of a list of selectors: which rule is a duplicate or covered by others, why a series is dropped, and
+//! which relabelling in Prometheus has the same effect.
 //!
-//! What is said of all series (`covers`, `is_disjoint`, `never`) is only said where it is certain; where it is not, the
-//! answer is no. [`Whitelist`](crate::Whitelist) decides about one series.
+//! Statements about all series (`covers`, `is_disjoint`, `never`) are conservative: they are true only where that is
+//! certain. [`Whitelist`](crate::Whitelist) decides about a single series.
 
 #![allow(clippy::mutable_key_type, reason = "rules are compared by what is written, not by their compiled expressions")]
 

@@ -1,50 +1,51 @@
-//! Why the series of a request make it be refused.
+//! The reasons for which a series makes its whole request invalid.
 
 use telemeter_wire::HistogramFlaw;
 
-/// A flaw that no retry mends. The texts name metrics, labels and limits, never a label's value.
+/// Why a request is refused because of a series; sending it again cannot help. The texts have names of metrics and labels,
+/// and limits, never the value of a label.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A series without `__name__`, or with an empty one.
+    /// A series has no `__name__`, or an empty one.
     #[error("a series has no metric name")]
     NoName,
-    /// A label name stands twice in one series.
-    #[error("label {label:?} stands twice in one series")]
-    LabelTwice {
+    /// A series has two labels of one name.
+    #[error("duplicate label {label:?} in one series")]
+    DuplicateLabel {
         /// Its name.
         label: String,
     },
-    /// A label that must be there is not, or is empty.
+    /// A required label is missing or empty.
     #[error("label {label:?} is missing or empty")]
     LabelMissing {
         /// Its name.
         label: String,
     },
-    /// A label that must have a certain value has another.
+    /// A label that has to have a certain value has another one.
     #[error("label {label:?} does not have the value that these credentials allow")]
     LabelValue {
         /// Its name.
         label: String,
     },
-    /// A sample without a timestamp.
+    /// A sample has no timestamp.
     #[error("a sample has no timestamp")]
     NoTimestamp,
-    /// Samples of one family that do not ascend in time.
+    /// The times of the samples of one family decrease.
     #[error("the samples of a family are not sorted by time")]
     Unsorted,
-    /// A sample that is too old.
+    /// A sample is too old.
     #[error("a sample is over {hours} hours old by the server's clock")]
     TooOld {
-        /// How old it may be.
+        /// The maximum age.
         hours: u64,
     },
-    /// A sample that is too far ahead.
+    /// A sample is too far ahead.
     #[error("a sample is over {minutes} minutes ahead of the server's clock")]
     TooFarAhead {
-        /// How far ahead it may be.
+        /// The maximum.
         minutes: u64,
     },
-    /// A metric without the value that its family's type calls for.
+    /// A metric has no value of its family's type.
     #[error("a metric has no value of its family's type")]
     NoValue,
     /// Two series, without their values, whose names would be one once they are escaped.
@@ -63,10 +64,10 @@ pub enum Refusal {
         /// The other.
         other: String,
     },
-    /// A native histogram that a store would refuse.
+    /// A native histogram is one that a store would refuse.
     #[error("a native histogram of metric {metric:?} is not valid: {flaw}")]
     Histogram {
-        /// The metric.
+        /// The metric name.
         metric: String,
         /// What is wrong with it.
         flaw: HistogramFlaw,

@@ -1,10 +1,9 @@
-//! `name{label op "value", ...}`: all of the matchers have to hold.
+//! Selectors: `name{label op "value", ...}`, of which all matchers have to hold.
 //!
-//! Takes what Prometheus takes where it asks for a metric selector (`match[]` of `/federate`), and nothing more: no
-//! range, no `offset`, no `@`, no `or`. `{}` and `{job!="c"}` are legal.
+//! The syntax is that of `match[]` of Prometheus' `/federate`, and nothing more: no range, no `offset`, no `@`, no `or`.
+//! `{}` and `{job!="c"}` are legal.
 
 mod parse;
-mod quote;
 #[cfg(test)]
 mod tests;
 
@@ -14,36 +13,50 @@ use telemeter_wire::Label;
 
 use crate::error::Error;
 use crate::matcher::Matcher;
-pub(crate) use quote::quote;
 
-/// The longest rule, in bytes.
+/// The longest rule that [`Selector::parse`] accepts, in bytes.
 pub const MAX_RULE_BYTES: usize = 64 << 10;
 
-/// Matchers that all have to hold. Two are equal if they have the same matchers, in the same order.
+/// A list of matchers that all have to hold. Two selectors are equal if they have the same matchers, in the same order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     matchers: Vec<Matcher>,
 }
 
 impl Selector {
-    /// The selector of these; without any, it selects everything.
+    /// A selector of these matchers; an empty list selects every series.
     #[must_use]
     pub const fn new(matchers: Vec<Matcher>) -> Self {
         Self { matchers }
     }
 
-    /// Reads a selector. The metric name in front of the braces becomes the first matcher.
+    /// Parses a selector. The metric name in front of the braces becomes the first matcher.
+    ///
+    /// ```
+    /// use telemeter_rules::Selector;
+    /// use telemeter_wire::Label;
+    ///
+    /// let selector = Selector::parse(r#"up{job=~"node|etcd"}"#)?;
+    /// assert!(selector.matches(&[Label::new("__name__", "up"), Label::new("job", "etcd")]));
+    /// assert!(!selector.matches(&[Label::new("__name__", "up")]));
+    ///
+    /// let error = Selector::parse("up{job=etcd}").unwrap_err();
+    /// assert_eq!(error.to_string(), r#"rule "up{job=etcd}": column 8: expected a value in quotes, found "etcd}""#);
+    /// # Ok::<(), telemeter_rules::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Selector`] with the column at which it goes wrong; [`Error::RuleTooLong`] over [`MAX_RULE_BYTES`].
+    /// [`Error::Selector`] with the column at which parsing failed; [`Error::RuleTooLong`] over [`MAX_RULE_BYTES`].
+    ///
+    /// Source: <https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-vector-selectors>.
     pub fn parse(rule: &str) -> Result<Self, Error> {
         parse::parse(rule).map(Self::new)
     }
 
-    /// Reads one selector a line; blank lines and those that begin with `#` are passed over.
+    /// Parses one selector per line; blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
-    /// [`Error::Line`] for the first line that is none.
+    /// [`Error::Line`] for the first line that is not a selector.
     pub fn parse_lines(text: &str) -> Result<Vec<Self>, Error> {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
         lines
@@ -58,7 +71,7 @@ impl Selector {
         &self.matchers
     }
 
-    /// Whether a series with these labels, in any order, passes.
+    /// Whether all matchers hold for a series with these labels, in any order.
     #[must_use]
     pub fn matches(&self, labels: &[Label<'_>]) -> bool {
         self.matchers.iter().all(|matcher| matcher.matches(labels))
@@ -74,7 +87,7 @@ impl std::str::FromStr for Selector {
 }
 
 impl fmt::Display for Selector {
-    /// `{__name__="up",job="a"}`; reads back the same.
+    /// `{__name__="up",job="a"}`; [`Selector::parse`] reads the same selector from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (index, matcher) in self.matchers.iter().enumerate() {
@@ -85,11 +98,4 @@ impl fmt::Display for Selector {
         }
         f.write_str("}")
     }
-}
-
-/// Whether a label name is of the old alphabet, `[a-zA-Z_][a-zA-Z0-9_]*`, and so needs no quotes.
-#[must_use]
-pub fn is_label_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

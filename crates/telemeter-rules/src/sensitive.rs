@@ -1,7 +1,8 @@
-//! What may tell more of a cluster than its owner wants to tell: labels known by their name, values known by their form,
-//! and metric names that break the form of a recording rule's.
+//! Detects sensitive data in series: labels known by their name, values known by their form, and metric names that look
+//! like a recording rule's but do not have its form.
 //!
-//! For warnings to people, never for a decision: a finding says "look at this", and no finding does not say "harmless".
+//! The findings are warnings for people, not a basis for decisions: a finding means "look at this", and the absence of
+//! findings does not mean "harmless".
 
 #[cfg(test)]
 mod tests;
@@ -13,29 +14,29 @@ use telemeter_wire::series::NAME_LABEL;
 
 pub use value::ValueKind;
 
-/// What a label of this name tells.
+/// What a sensitive label identifies, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SensitiveReason {
-    /// Which machine, by its name or where it is reached (`instance`, `node`).
+    /// A machine, by its name or its address (`instance`, `node`).
     Machine,
-    /// An address in the network (`host_ip`).
+    /// An address in a network (`host_ip`).
     Address,
-    /// An ID of a machine that stays with it (`machine_id`, `serial`).
+    /// A permanent ID of a machine (`machine_id`, `serial`).
     Hardware,
-    /// What runs in the cluster, by its name (`namespace`, `pod`).
+    /// A workload of the cluster, by its name (`namespace`, `pod`).
     Workload,
-    /// Where something is configured or kept (`secret`, `persistentvolumeclaim`).
+    /// An object that holds configuration or data (`secret`, `persistentvolumeclaim`).
     Storage,
-    /// Which image runs (`image`, `image_id`).
+    /// A container image (`image`, `image_id`).
     Image,
-    /// A place in a file system or behind a URL, or the port behind which it is (`path`, `endpoint`).
+    /// A path in a file system or of a URL, or a port (`path`, `endpoint`).
     Path,
     /// A person (`username`).
     Person,
 }
 
 impl SensitiveReason {
-    /// The reason in words, to stand behind "it": `names a machine`.
+    /// The reason as a predicate that follows "it": `names a machine`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +58,7 @@ impl fmt::Display for SensitiveReason {
     }
 }
 
-/// Labels that are sensitive whatever their value, and why.
+/// Names of labels that are sensitive whatever their value, sorted, each with the reason.
 pub const LABEL_NAMES: [(&str, SensitiveReason); 35] = [
     ("address", SensitiveReason::Address),
     ("boot_id", SensitiveReason::Hardware),
@@ -96,40 +97,40 @@ pub const LABEL_NAMES: [(&str, SensitiveReason); 35] = [
     ("workload", SensitiveReason::Workload),
 ];
 
-/// Why a label of this name is sensitive, also behind `exported_`; `None` for a name that tells nothing by itself.
+/// Why a label of this name is sensitive, also with the prefix `exported_`; `None` if it is not in [`LABEL_NAMES`].
 #[must_use]
 pub fn label_name(name: &str) -> Option<SensitiveReason> {
     let mut name = name;
-    while let Some(own) = name.strip_prefix("exported_") {
-        name = own;
+    while let Some(original) = name.strip_prefix("exported_") {
+        name = original;
     }
-    let found = LABEL_NAMES.binary_search_by_key(&name, |(known, _)| known).ok()?;
-    Some(LABEL_NAMES[found].1)
+    let index = LABEL_NAMES.binary_search_by_key(&name, |(known, _)| known).ok()?;
+    Some(LABEL_NAMES[index].1)
 }
 
-/// What the value of a label looks like, where that is sensitive; the first of [`ValueKind`] that is found in it.
+/// What the value of a label looks like, if that is sensitive: the kind of the first word that has one.
 #[must_use]
 pub fn value(value: &str) -> Option<ValueKind> {
     value::kind(value, "")
 }
 
-/// As [`value()`], but for one UUID that may be told: the cluster's own. Empty: none.
+/// As [`value()`], but the UUID `cluster_id`, the cluster's own, is not sensitive. An empty `cluster_id` means none.
 #[must_use]
 pub fn value_in_cluster(value: &str, cluster_id: &str) -> Option<ValueKind> {
     value::kind(value, cluster_id)
 }
 
-/// What a label tells that is sensitive: by its name, or else by its value.
+/// Why a label is sensitive: by its name or, if not by that, by its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SensitiveLabel {
-    /// Its name says so.
+    /// By its name.
     Name(SensitiveReason),
-    /// Its value looks so.
+    /// By the form of its value.
     Value(ValueKind),
 }
 
 impl fmt::Display for SensitiveLabel {
-    /// To stand behind "it": `names a machine`, `looks like an IPv4 address`.
+    /// A predicate that follows "it": `names a machine`, `looks like an IPv4 address`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(reason) => reason.fmt(f),
@@ -138,8 +139,8 @@ impl fmt::Display for SensitiveLabel {
     }
 }
 
-/// What is sensitive about a label of this name and value, in the cluster of this ID (empty: of none). An empty value
-/// and the metric name itself are not.
+/// Why a label of this name and value is sensitive, in the cluster of this ID (empty: in no cluster). An empty value and
+/// the metric name never are.
 #[must_use]
 pub fn label(name: &str, value: &str, cluster_id: &str) -> Option<SensitiveLabel> {
     if value.is_empty() || name == NAME_LABEL {

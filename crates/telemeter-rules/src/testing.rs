@@ -1,4 +1,4 @@
-//! What the unit tests of this crate share.
+//! Helper functions for the unit tests of this crate.
 
 use telemeter_wire::{Arena, DecodeLimits, Label, MetricType, Points, Sample, SeriesSet, exposition::text};
 
@@ -7,7 +7,7 @@ use crate::{
     transform::{StepCounts, Transform, run},
 };
 
-/// The series as text, without the lines that say types.
+/// The series in the text format, without comment lines.
 pub(crate) fn text_of(set: &SeriesSet<'_>) -> String {
     let mut out = Vec::new();
     text::encode(set, &mut out);
@@ -15,17 +15,17 @@ pub(crate) fn text_of(set: &SeriesSet<'_>) -> String {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
 
-/// Takes a text through steps, and writes what is left as text.
+/// Parses a text, applies the steps, and writes the series that are left as text.
 pub(crate) fn through(body: &str, steps: &[&dyn Transform]) -> Result<(String, StepCounts), Refusal> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     text::decode(body.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
-    let mut report = StepCounts::default();
-    run(&mut set, steps, &mut report)?;
-    Ok((text_of(&set), report))
+    let mut counts = StepCounts::default();
+    run(&mut set, steps, &mut counts)?;
+    Ok((text_of(&set), counts))
 }
 
-/// Takes one series through steps. Its labels may be such as the text format does not allow, but remote write does.
+/// Applies the steps to one series. Its labels may be ones that the text format does not allow, but remote write does.
 pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) -> Result<StepCounts, Refusal> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -34,7 +34,7 @@ pub(crate) fn through_labels(labels: &[(&str, &str)], steps: &[&dyn Transform]) 
         set.push_label(Label { name, value });
     }
     set.finish(mark, MetricType::Untyped, Points::Sample(Sample { value: 1.0, timestamp_ms: None }));
-    let mut report = StepCounts::default();
-    run(&mut set, steps, &mut report)?;
-    Ok(report)
+    let mut counts = StepCounts::default();
+    run(&mut set, steps, &mut counts)?;
+    Ok(counts)
 }

@@ -1,4 +1,4 @@
-//! The steps, a file each.
+//! The steps that requests and uploads go through, one file for each step.
 
 pub mod anonymize;
 pub mod elide;

@@ -1,11 +1,11 @@
-//! What a client does to each series before it is uploaded.
+//! The steps that a client applies to each series before it uploads them.
 
 use crate::{
     transform::Transform,
     transforms::{anonymize::Anonymize, federate_samples::DropInvalid, label::SetLabels, rename::Rename},
 };
 
-/// The steps that the configuration asks for.
+/// The steps that the client's configuration defines.
 #[derive(Clone)]
 pub struct UploadSteps {
     labels: SetLabels,
@@ -20,10 +20,10 @@ impl UploadSteps {
         Self { labels: SetLabels::new(labels), rename: Rename::new(renames), anonymize }
     }
 
-    /// All steps, in their order: `--label`, `--rename`, what is invalid, `--anonymize-labels`, and what the grant says of
-    /// the sender. None of them refuses a request.
+    /// All steps, in their order: `--label`, `--rename`, `drop_invalid`, `--anonymize-labels`, and `identity`, the labels
+    /// that `/authorize` returned. None of them refuses a request.
     #[must_use]
-    pub fn steps<'a>(&'a self, invalid: &'a DropInvalid, granted: &'a SetLabels) -> [&'a dyn Transform; 5] {
-        [&self.labels, &self.rename, invalid, &self.anonymize, granted]
+    pub fn steps<'a>(&'a self, drop_invalid: &'a DropInvalid, identity: &'a SetLabels) -> [&'a dyn Transform; 5] {
+        [&self.labels, &self.rename, drop_invalid, &self.anonymize, identity]
     }
 }

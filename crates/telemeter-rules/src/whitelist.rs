@@ -1,10 +1,10 @@
-//! A list of selectors, of which one has to hold.
+//! The whitelist: a list of selectors, of which one has to match.
 //!
-//! The list is compiled once, so that a series meets only the rules that may concern it. Rules are found by what they
-//! say of the metric name: an exact name or each of several by hash, a literal beginning or end in a trie, any other
-//! expression in a joint automaton. Where many rules are found so, and for those that say nothing of the name, the
-//! same is done once more for the most telling of their other labels. An index only leaves out rules that cannot
-//! match; what it finds is still checked in full.
+//! The list is compiled once into an index, so that a series is compared only with rules that may match it. Rules are
+//! indexed by their condition on the metric name: exact names by hash, a literal prefix or suffix in a trie, all other
+//! expressions in one joined automaton. Where one name leads to many rules, and for rules without a condition on the name,
+//! a second index does the same for the most selective of their other labels. An index only leaves out rules that cannot
+//! match; the rules that it finds are still checked in full.
 
 mod group;
 mod index;
@@ -23,22 +23,38 @@ use crate::selector::Selector;
 use group::RuleGroup;
 use index::{IndexCondition, ValueIndex};
 
-/// Compiled rules: a series passes if one of them selects it, or if there are none.
+/// A compiled list of selectors: a series passes if one of them matches it, or if the list is empty.
+///
+/// ```
+/// use telemeter_rules::{NameVerdict, Whitelist};
+/// use telemeter_wire::Label;
+///
+/// let whitelist = Whitelist::parse_lines("# comments are skipped\nup{job=\"node\"}\n{__name__=~\"cluster:.*\"}")?;
+/// assert!(whitelist.allows(&[Label::new("__name__", "up"), Label::new("job", "node")]));
+/// assert!(!whitelist.allows(&[Label::new("__name__", "up"), Label::new("job", "etcd")]));
+///
+/// assert_eq!(whitelist.by_name("cluster:cpu:sum"), NameVerdict::Always);
+/// assert_eq!(whitelist.by_name("up"), NameVerdict::Depends);
+/// # Ok::<(), telemeter_rules::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Whitelist {
     selectors: Vec<Selector>,
     rules: Vec<CompiledRule>,
+    /// The index of metric names.
     names: ValueIndex,
     /// The rules of each slot of `names`.
     named: Vec<RuleGroup>,
-    /// The rules that no name leads to.
+    /// The rules without a usable condition on the metric name.
     unnamed: RuleGroup,
 }
 
-/// A selector, as far as the way to it has not checked it yet.
+/// The matchers of a selector that its index has not checked yet.
 #[derive(Clone, Debug)]
 struct CompiledRule {
+    /// The matchers on the metric name.
     name: Vec<Matcher>,
+    /// The matchers on other labels.
     rest: Vec<Matcher>,
 }
 
@@ -54,12 +70,12 @@ impl CompiledRule {
     }
 }
 
-/// What a metric name alone tells.
+/// The whitelist's decision about all series of one metric name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameVerdict {
     /// Every series of this name passes.
     Always,
-    /// None does.
+    /// No series of this name passes.
     Never,
     /// The other labels decide.
     Depends,
@@ -69,7 +85,7 @@ impl Whitelist {
     /// Compiles `selectors`.
     #[must_use]
     pub fn new(selectors: Vec<Selector>) -> Self {
-        let mut seen = HashSet::new();
+        let mut distinct = HashSet::new();
         let mut rules = Vec::new();
         let mut conditions = Vec::new();
         let mut unnamed = Vec::new();
@@ -77,7 +93,7 @@ impl Whitelist {
             let mut matchers = selector.matchers().to_vec();
             matchers.sort_unstable();
             matchers.dedup();
-            if !seen.insert(matchers.clone()) {
+            if !distinct.insert(matchers.clone()) {
                 continue;
             }
             matchers.retain(|matcher| !index::always_holds(matcher));
@@ -97,7 +113,7 @@ impl Whitelist {
         Self { selectors, rules, names, named, unnamed }
     }
 
-    /// Reads and compiles one selector a line; blank lines and those that begin with `#` are passed over.
+    /// Parses and compiles one selector per line; blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
     /// [`Error::Line`] for the first line that is no selector.
@@ -105,7 +121,7 @@ impl Whitelist {
         Selector::parse_lines(text).map(Self::new)
     }
 
-    /// Whether a series with these labels passes.
+    /// Whether a series with these labels, in any order, passes.
     #[must_use]
     pub fn allows(&self, labels: &[Label<'_>]) -> bool {
         if self.selectors.is_empty() {
@@ -116,7 +132,7 @@ impl Whitelist {
             || self.unnamed.any(&self.rules, name, labels)
     }
 
-    /// What is known of every series of this name, so that a run of them is asked about once.
+    /// The decision about all series of this metric name, so that a family needs only one look-up.
     #[must_use]
     pub fn by_name(&self, name: &str) -> NameVerdict {
         if self.selectors.is_empty() {
@@ -127,7 +143,7 @@ impl Whitelist {
             self.names.any(name, &mut |slot| {
                 match self.named[slot].by_name(&self.rules, name) {
                     NameVerdict::Never => {}
-                    found => verdict = found,
+                    other => verdict = other,
                 }
                 verdict == NameVerdict::Always
             });
@@ -135,26 +151,26 @@ impl Whitelist {
         verdict
     }
 
-    /// The first rule, counted from 0 in the order given, that lets a series with these labels pass. Tries one after
-    /// the other: for explaining, not for every series.
+    /// The index of the first selector that matches a series with these labels. Tries one selector after the other, without
+    /// the index: for explanations, not for the data path.
     #[must_use]
     pub fn rule_for(&self, labels: &[Label<'_>]) -> Option<usize> {
         self.selectors.iter().position(|selector| selector.matches(labels))
     }
 
-    /// The rules, in the order given.
+    /// The selectors, in the order in which they were given.
     #[must_use]
     pub fn selectors(&self) -> &[Selector] {
         &self.selectors
     }
 
-    /// How many rules were given.
+    /// The number of selectors that were given.
     #[must_use]
     pub fn len(&self) -> usize {
         self.selectors.len()
     }
 
-    /// Whether there are none, so that everything passes.
+    /// Whether there are no selectors, so that every series passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.selectors.is_empty()
@@ -167,7 +183,7 @@ impl FromIterator<Selector> for Whitelist {
     }
 }
 
-/// The most telling condition on the name, and `rule` without what it settles.
+/// The most selective condition on the name. Removes from `rule` the matchers that the index then has checked.
 fn name_condition(rule: &mut CompiledRule) -> Option<IndexCondition> {
     let (position, condition) = rule
         .name
@@ -176,7 +192,7 @@ fn name_condition(rule: &mut CompiledRule) -> Option<IndexCondition> {
         .filter_map(|(position, matcher)| Some((position, IndexCondition::of(matcher)?)))
         .min_by_key(|(_, condition)| condition.rank())?;
     match condition {
-        // That there is a name says nothing.
+        // Every series has a name.
         IndexCondition::Present => None,
         IndexCondition::Exact(mut values) => {
             values.retain(|value| rule.name_holds(value));
@@ -184,7 +200,7 @@ fn name_condition(rule: &mut CompiledRule) -> Option<IndexCondition> {
             Some(IndexCondition::Exact(values))
         }
         IndexCondition::Expression { .. } => Some(condition),
-        // Found by it, a name meets it.
+        // A name that is found by its prefix or suffix meets the condition.
         IndexCondition::Prefix(_) | IndexCondition::Suffix(_) => {
             rule.name.remove(position);
             Some(condition)

@@ -142,7 +142,7 @@ impl Gateway {
     /// were refused alone (`--partial-writes`); `refused` is how many these are.
     pub fn record_counts(&self, route: ReportRoute, cluster: &str, counts: &StepCounts, refused: usize) {
         self.metrics.add(route, counts, refused as u64);
-        let duplicates = counts.doubled;
+        let duplicates = counts.duplicates;
         if duplicates > 0 || refused > 0 {
             // Lines about remote writes name the cluster only where the operator asks for that.
             let cluster = (route == ReportRoute::Upload || self.log_tenant).then(|| cut(cluster));

@@ -322,7 +322,7 @@ impl Metrics {
             Error::Refused(Refusal::LabelMissing { .. }) => {
                 self.receive_missing_labels.inc();
             }
-            Error::Refused(Refusal::LabelValue { .. } | Refusal::LabelTwice { .. }) => {
+            Error::Refused(Refusal::LabelValue { .. } | Refusal::DuplicateLabel { .. }) => {
                 self.receive_incorrect_labels.inc();
             }
             _ => {}
@@ -332,7 +332,7 @@ impl Metrics {
     /// Adds what the rules counted in one request; `refused` is how many of its series were refused alone.
     pub fn add(&self, route: ReportRoute, report: &StepCounts, refused: u64) {
         self.received_series.of(route).inc_by(report.series);
-        self.upload_duplicates_dropped.inc_by(report.doubled);
+        self.upload_duplicates_dropped.inc_by(report.duplicates);
         self.receive_refused_series.inc_by(refused);
         self.elided.inc_by(report.elided_labels);
         if report.filtered > 0 {

@@ -93,7 +93,7 @@ impl ServerRules {
     pub fn of_upload<'r>(&'r self, caller: &'r Caller, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
         for (name, value) in caller.labels() {
-            required.value(name, value);
+            required.require_value(name, value);
         }
         self.steps(required, now_ms)
     }
@@ -103,11 +103,11 @@ impl ServerRules {
     pub fn of_receive<'r>(&'r self, cluster: &'r str, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
         match self.receive_identity {
-            ReceiveIdentity::Strict => required.value(&self.partition_label, cluster),
-            ReceiveIdentity::Presence => required.presence(&self.partition_label),
+            ReceiveIdentity::Strict => required.require_value(&self.partition_label, cluster),
+            ReceiveIdentity::Presence => required.require_presence(&self.partition_label),
         }
         for (name, value) in &self.required {
-            required.value(name, value);
+            required.require_value(name, value);
         }
         self.steps(required, now_ms)
     }

@@ -142,7 +142,7 @@ fn process(
     body: &[u8],
 ) -> Result<(Write, UploadCounts), Error> {
     let protocol = gateway.forward_protocol();
-    let Workspace { arena, plain, newest, encoded, layout, encoder, request } = workspace;
+    let Workspace { arena, plain, deduplicator, encoded, layout, encoder, request } = workspace;
     let plain = match job.encoding {
         Encoding::Identity => body,
         Encoding::Snappy => {
@@ -161,12 +161,12 @@ fn process(
     if applied.is_ok() && (is_staged || protocol == Protocol::V1) {
         encoded.clear();
         let mut layout = is_staged.then_some(layout);
-        series = newest.encode(&set, job.now_ms, &mut counts, encoded, layout.as_deref_mut());
+        series = deduplicator.encode(&set, job.now_ms, &mut counts, encoded, layout.as_deref_mut());
         staged = layout.and_then(|layout| gateway.stage(job.cluster, layout.series(encoded)));
     }
     if applied.is_ok() && protocol == Protocol::V2 {
-        counts.doubled = 0;
-        series = newest.encode_v2(&set, job.now_ms, &mut counts, request);
+        counts.duplicates = 0;
+        series = deduplicator.encode_v2(&set, job.now_ms, &mut counts, request);
     }
     gateway.record_counts(ReportRoute::Upload, job.cluster, &counts, 0);
     applied?;
@@ -179,7 +179,7 @@ fn process(
         received: counts.series,
         kept: series as u64,
         filtered: counts.filtered,
-        duplicates: counts.doubled,
+        duplicates: counts.duplicates,
     };
     Ok((Write { message, series, report: observed, staged }, upload_counts))
 }

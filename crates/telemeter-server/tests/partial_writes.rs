@@ -30,7 +30,7 @@ fn written(told: &CallerAnswer) -> Option<&str> {
 const LINE: &str = "5 of 7 series were refused, the others were stored: \
     other_identity: label \"_id\" does not have the value that these credentials allow; \
     no_identity: label \"_id\" is missing or empty; \
-    label_twice: label \"a\" stands twice in one series; and 2 more (request ";
+    label_twice: duplicate label \"a\" in one series; and 2 more (request ";
 
 #[tokio::test]
 async fn the_good_series_are_stored_and_the_others_named() {

@@ -136,6 +136,16 @@ impl<'s, 'a> Series<'s, 'a> {
     }
 }
 
+/// Whether `name` is a label name of Prometheus' first alphabet, `[a-zA-Z_][a-zA-Z0-9_]*`, which needs no quotes and which
+/// every store takes.
+///
+/// Source: <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>.
+#[must_use]
+pub fn is_label_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 /// The value of the first label called `name`.
 #[must_use]
 #[inline]

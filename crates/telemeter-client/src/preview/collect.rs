@@ -180,11 +180,11 @@ impl SeriesWatch for PreviewCollector<'_> {
                 .map(|(at, _)| at)
                 .collect()
         };
-        let selectors = all(Requested::names);
+        let selectors = all(Requested::matches);
         for at in &selectors {
             seen.selector_series[*at] += 1;
         }
-        let maybe = if selectors.is_empty() { all(Requested::may_name) } else { Vec::new() };
+        let maybe = if selectors.is_empty() { all(Requested::may_match) } else { Vec::new() };
         seen.pending = Some(Pending { name: series.name().to_owned(), selectors, maybe, before: *report });
     }
 

@@ -115,7 +115,7 @@ impl StoreShard {
     }
 
     /// How urgently the first one to make room has to: the more, the sooner. 0 where there is none.
-    pub(super) fn pressure(&self) -> u64 {
+    pub(super) fn eviction_priority(&self) -> u64 {
         const WRITTEN_BITS: u32 = 56;
         let of =
             |rank: &Rank| (u64::from(rank.digits) << WRITTEN_BITS) | (u64::MAX >> 8).saturating_sub(rank.written.0);
@@ -124,7 +124,7 @@ impl StoreShard {
 
     /// Makes room: drops some of what the first one to make room holds, or the whole cluster where there is not enough to
     /// choose from.
-    pub(super) fn relieve(&mut self, hasher: &DefaultHashBuilder) {
+    pub(super) fn evict(&mut self, hasher: &DefaultHashBuilder) {
         let Some(&Rank { slot, .. }) = self.order.last() else { return };
         if !self.change(slot, |cluster| cluster.shrink(hasher)) {
             self.remove(slot);

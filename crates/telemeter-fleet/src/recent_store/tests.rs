@@ -432,7 +432,7 @@ proptest! {
             if what == 0 {
                 store.sweep(now);
             }
-            let sum: usize = store.shards.iter().map(|guarded| guarded.shard.lock().heap_bytes()).sum();
+            let sum: usize = store.shards.iter().map(|locked| locked.shard.lock().heap_bytes()).sum();
             prop_assert_eq!(sum, store.bytes());
             prop_assert_eq!(store.totals(now).clusters, store.clusters.load(Ordering::Relaxed));
         }
@@ -463,7 +463,7 @@ fn threads_may_write_read_and_sweep_at_once() {
         }
     });
     assert!(store.bytes() <= 200_000);
-    let sum: usize = store.shards.iter().map(|guarded| guarded.shard.lock().heap_bytes()).sum();
+    let sum: usize = store.shards.iter().map(|locked| locked.shard.lock().heap_bytes()).sum();
     assert_eq!(sum, store.bytes());
 }
 

@@ -1,7 +1,10 @@
+//! Records of clusters, their status, the bounds, and concurrent use.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::{
+    outcome::{Reason, ReportRoute},
+    request::ReportSummary,
     snapshot,
     view::{ClusterStatus, ClusterView, PastExchange, RefusalCount, Thresholds},
 };
@@ -47,7 +50,7 @@ fn view(registry: &Registry, cluster: &str) -> ClusterView {
 }
 
 #[test]
-fn what_is_known_of_a_cluster() {
+fn a_record_has_all_facts_about_a_cluster() {
     let registry = registry(10);
     for (id, number) in [(UUID, 0), ("a b/ü", 1)] {
         let start_ms = NOW_MS + number * 1000;
@@ -83,7 +86,7 @@ fn what_is_known_of_a_cluster() {
 }
 
 impl PastExchange {
-    /// This one, with the time of `other` where that is as near as it is kept.
+    /// This exchange with the time of `other`, if both are equal within the precision of the record.
     fn near(self, other: Self) -> Self {
         let near = (self.at_ms - other.at_ms).abs() <= 20_000;
         Self { at_ms: if near { other.at_ms } else { self.at_ms }, ..self }
@@ -128,7 +131,7 @@ fn a_remote_writer_is_not_silent_after_a_few_seconds() {
 }
 
 #[test]
-fn past_the_bound_the_one_heard_longest_ago_goes() {
+fn over_the_bound_the_cluster_with_the_oldest_request_is_evicted() {
     let registry = registry(100);
     for number in 0..100 {
         upload(&registry, &format!("c-{number}"), NOW_MS + number * 1000, None);
@@ -141,7 +144,7 @@ fn past_the_bound_the_one_heard_longest_ago_goes() {
 }
 
 #[test]
-fn who_is_not_verified_pushes_nobody_out() {
+fn callers_without_accepted_credentials_evict_no_cluster() {
     let registry = registry(2);
     upload(&registry, "a", NOW_MS, None);
     upload(&registry, "b", NOW_MS, None);
@@ -156,11 +159,11 @@ fn who_is_not_verified_pushes_nobody_out() {
     claim("a", NOW_MS + 2);
     assert_eq!((registry.len(), registry.evicted()), (2, 0));
     assert_eq!(view(&registry, "a").refusals, []);
-    assert_eq!(registry.claimed().list()[0].cluster, "a");
+    assert_eq!(registry.claimed_refusals().list()[0].cluster, "a");
 }
 
 #[test]
-fn what_is_not_heard_from_for_long_is_forgotten() {
+fn a_cluster_without_requests_for_long_is_forgotten() {
     let registry = registry(100);
     upload(&registry, "old", NOW_MS, None);
     upload(&registry, "young", NOW_MS + 1000, None);
@@ -172,7 +175,7 @@ fn what_is_not_heard_from_for_long_is_forgotten() {
 }
 
 #[test]
-fn one_cluster_with_many_user_agents_takes_nobody_elses() {
+fn one_cluster_with_many_user_agents_does_not_affect_others() {
     let registry = registry(10);
     let agent = |cluster: &str, user_agent: &str, now_ms| {
         let (route, reason) = (ReportRoute::Upload, Reason::Body);

@@ -1,3 +1,4 @@
+//! Writes registries, reads them back, and damages the file in between.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -44,7 +45,7 @@ fn written(registry: &Registry) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn a_registry_is_read_as_it_was_written() {
     for clusters in [0, 1, 100, 5000] {
         let before = filled(clusters);
         let after = registry(10_000);
@@ -54,7 +55,7 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn the_order_of_hearing_outlives_a_restart() {
+fn the_order_of_last_requests_survives_a_restart() {
     let before = filled(300);
     let after = registry(100);
     read(&after, &mut &written(&before)[..]).unwrap();
@@ -65,7 +66,7 @@ fn the_order_of_hearing_outlives_a_restart() {
 }
 
 #[test]
-fn labels_go_by_their_name() {
+fn labels_are_mapped_by_their_names() {
     let before = filled(3);
     let labels = ["provider", "more", "version"].map(str::to_owned).to_vec();
     let after = Registry::new(RegistryConfig { labels, ..RegistryConfig::default() });
@@ -75,7 +76,7 @@ fn labels_go_by_their_name() {
 }
 
 #[test]
-fn what_stood_before_the_damage_is_kept() {
+fn the_records_before_the_damage_are_read() {
     let bytes = written(&filled(5000));
     assert!(matches!(read(&registry(10), &mut &b"nonsense that is long enough"[..]), Err(SnapshotError::Foreign)));
     assert!(matches!(read(&registry(10), &mut &b""[..]), Err(SnapshotError::Foreign)));

@@ -1,29 +1,30 @@
-//! What can be said of the values that match without running the expression.
+//! Analysis of an expression: the values, prefixes and suffixes that it can match, found without running it.
 
 use super::node::RegexNode;
 
-/// What the values that match look like.
+/// The form of the values that an expression matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// Every value (`.*`).
     Any,
     /// Every value but the empty one (`.+`).
     NonEmpty,
-    /// Exactly these.
+    /// Exactly these values.
     Exact(Vec<String>),
-    /// Everything that begins so (`abc.*`), with at least one character behind it if `more` (`abc.+`).
+    /// Every value with this prefix (`abc.*`), followed by at least one character if `more` (`abc.+`).
     Prefix { prefix: String, more: bool },
-    /// Everything that ends so (`.*abc`), with at least one character before it if `more` (`.+abc`).
+    /// Every value with this suffix (`.*abc`), after at least one character if `more` (`.+abc`).
     Suffix { suffix: String, more: bool },
-    /// All that match begin with one of `prefixes` and end with one of `suffixes`; an empty list says nothing.
+    /// Each matching value begins with one of `prefixes` and ends with one of `suffixes`; an empty list means unknown.
     Other { prefixes: Vec<String>, suffixes: Vec<String> },
 }
 
-/// How many strings a product may come to, and how many bytes they may take.
+/// The most strings that are listed for one expression.
 const MAX_PRODUCT: usize = 128;
+/// The most bytes that these strings may take.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Looks at an expression whose outermost anchors are gone.
+/// The form of the values that `node` matches; its outermost anchors are to be removed before.
 pub(super) fn shape(node: &RegexNode) -> Shape {
     if node.is_any(0) {
         return Shape::Any;
@@ -54,7 +55,7 @@ pub(super) fn shape(node: &RegexNode) -> Shape {
     Shape::Other { prefixes: affixes(node, false), suffixes }
 }
 
-/// All strings that match, where they are few.
+/// All strings that match; `None` where they are too many to be listed.
 fn exact(node: &RegexNode) -> Option<Vec<String>> {
     match node {
         RegexNode::Empty => Some(vec![String::new()]),
@@ -81,6 +82,7 @@ fn exact(node: &RegexNode) -> Option<Vec<String>> {
     }
 }
 
+/// All strings that match these nodes in sequence.
 fn exact_all(nodes: &[RegexNode]) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     for node in nodes {
@@ -91,7 +93,7 @@ fn exact_all(nodes: &[RegexNode]) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// Makes of `front` every one of it followed by every one of `back`; false, and nothing done, where that is too much.
+/// Replaces `front` by each of its strings followed by each of `back`; `false`, and no change, where these are too many.
 fn append(front: &mut Vec<String>, back: &[String]) -> bool {
     let longest = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0);
     let count = front.len().saturating_mul(back.len());
@@ -111,13 +113,13 @@ fn small(texts: &[String]) -> bool {
     texts.iter().map(String::len).sum::<usize>() <= MAX_BYTES
 }
 
-/// What all matches begin with; or end with, written backwards. Empty if that says nothing.
+/// The prefixes of all matching values or, `backwards`, their suffixes, reversed. Empty if they are not known.
 fn affixes(node: &RegexNode, backwards: bool) -> Vec<String> {
     let (affixes, _) = affix(node, backwards);
     if affixes.iter().any(String::is_empty) { Vec::new() } else { affixes }
 }
 
-/// The same, and whether the strings are the whole of what `node` matches.
+/// As [`affixes`], with the empty string for an unknown one; also whether the strings are whole values.
 fn affix(node: &RegexNode, backwards: bool) -> (Vec<String>, bool) {
     let nothing = || (vec![String::new()], false);
     match node {
@@ -126,7 +128,7 @@ fn affix(node: &RegexNode, backwards: bool) -> (Vec<String>, bool) {
             for index in 0..nodes.len() {
                 let node = &nodes[if backwards { nodes.len() - 1 - index } else { index }];
                 let (more, whole) = affix(node, backwards);
-                // What is known so far still holds where the product is too much.
+                // Where the product is too large, the shorter prefixes are still right.
                 if !append(&mut all, &more) || !whole {
                     return (all, false);
                 }

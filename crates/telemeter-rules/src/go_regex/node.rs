@@ -1,8 +1,8 @@
-//! A parsed expression, and how it is written for the `regex` crate.
+//! The syntax tree of a regular expression, and how it is written in the syntax of the `regex` crate.
 
 use std::fmt::Write as _;
 
-/// One expression; flags are resolved, captures are plain groups, greediness is gone: none of them changes whether a
+/// A node of the tree. Flags are resolved; captures and lazy repetitions are not kept, since neither changes whether a
 /// whole value matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RegexNode {
@@ -20,21 +20,21 @@ pub(crate) enum RegexNode {
     TextEnd,
     /// Another empty-width assertion, in the syntax of the `regex` crate.
     Assertion(&'static str),
-    /// One after the other.
+    /// These nodes in sequence.
     Concat(Vec<RegexNode>),
-    /// One of these.
+    /// Any one of these nodes.
     Alternate(Vec<RegexNode>),
-    /// From `min` to `max` times.
+    /// The node, from `min` to `max` times; without a limit where `max` is `None`.
     Repeat { node: Box<RegexNode>, min: u32, max: Option<u32> },
 }
 
 impl RegexNode {
-    /// Whether this is `.*` (`min` 0) or `.+` (`min` 1).
+    /// Whether this is `.*` (`at_least` 0) or `.+` (`at_least` 1).
     pub(crate) fn is_any(&self, at_least: u32) -> bool {
         matches!(self, Self::Repeat { node, min, max: None } if *min == at_least && **node == Self::AnyChar)
     }
 
-    /// Takes away anchors that stand where they always hold: the whole value has to match anyway.
+    /// Removes the anchors at the start and the end, which always hold because the whole value has to match.
     pub(crate) fn trim_anchors(&mut self) {
         self.trim(true);
         self.trim(false);

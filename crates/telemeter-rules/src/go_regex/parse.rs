@@ -1,15 +1,17 @@
-//! The parser: accepts what Go's `regexp/syntax` accepts with its Perl flags, and nothing else.
+//! The parser of regular expressions: accepts what Go's `regexp/syntax` accepts with its Perl flags, and nothing else.
+
+mod class;
 
 use super::node::RegexNode;
 
-/// How deep an expression may nest.
+/// How deep the nodes of an expression may nest.
 pub(crate) const MAX_HEIGHT: u32 = 200;
 /// How many groups may be open at once.
 const MAX_OPEN_GROUPS: usize = 1000;
 /// The largest count of a repetition, and the largest product of nested ones.
 const MAX_REPEAT: u32 = 1000;
 
-/// Why an expression is none.
+/// Why an expression is not valid, in words for the user.
 pub(super) type RegexProblem = String;
 
 /// Parses a whole expression.
@@ -33,14 +35,16 @@ pub(super) struct RegexFlags {
     newline: bool,
 }
 
-/// A node, how deep it nests, and the largest product of its nested repetitions.
-struct Built {
+/// A node with the two figures that are limited.
+struct MeasuredNode {
     node: RegexNode,
+    /// How deep the node nests; 1 for a leaf.
     height: u32,
+    /// The largest product of nested repetition counts.
     repeats: u32,
 }
 
-impl Built {
+impl MeasuredNode {
     const fn leaf(node: RegexNode) -> Self {
         Self { node, height: 1, repeats: 1 }
     }
@@ -52,11 +56,11 @@ impl Built {
     }
 }
 
-/// An open group: the alternatives that are complete, and the one being read.
+/// An open group: the alternatives that are complete, and the one that is being parsed.
 #[derive(Default)]
 struct OpenGroup {
-    alternatives: Vec<Built>,
-    sequence: Vec<Built>,
+    alternatives: Vec<MeasuredNode>,
+    sequence: Vec<MeasuredNode>,
     flags_outside: RegexFlags,
 }
 
@@ -64,19 +68,19 @@ impl OpenGroup {
     fn end_alternative(&mut self) {
         let mut sequence = std::mem::take(&mut self.sequence);
         let built = match sequence.len() {
-            0 => Built::leaf(RegexNode::Empty),
+            0 => MeasuredNode::leaf(RegexNode::Empty),
             1 => sequence.remove(0),
-            _ => Built::of(sequence, RegexNode::Concat),
+            _ => MeasuredNode::of(sequence, RegexNode::Concat),
         };
         self.alternatives.push(built);
     }
 
-    fn finish(mut self) -> Built {
+    fn finish(mut self) -> MeasuredNode {
         self.end_alternative();
         if self.alternatives.len() == 1 {
             self.alternatives.remove(0)
         } else {
-            Built::of(self.alternatives, RegexNode::Alternate)
+            MeasuredNode::of(self.alternatives, RegexNode::Alternate)
         }
     }
 }
@@ -142,17 +146,17 @@ impl RegexParser<'_> {
         Some(char)
     }
 
-    /// Passes over `text` if it comes next.
+    /// Advances over `text` if it comes next; whether it did.
     pub(super) fn skip(&mut self, text: &str) -> bool {
         self.rest.strip_prefix(text).map(|rest| self.rest = rest).is_some()
     }
 
     fn push(&mut self, node: RegexNode) -> Result<(), RegexProblem> {
-        self.push_built(Built::leaf(node))
+        self.push_built(MeasuredNode::leaf(node))
     }
 
-    fn push_built(&mut self, built: Built) -> Result<(), RegexProblem> {
-        // Two more: for the sequence and the alternation that it may stand in.
+    fn push_built(&mut self, built: MeasuredNode) -> Result<(), RegexProblem> {
+        // Two more: for the sequence and the alternation that may enclose it.
         if built.height + 2 > MAX_HEIGHT {
             return Err(format!("nests over {MAX_HEIGHT} deep"));
         }
@@ -161,7 +165,7 @@ impl RegexParser<'_> {
     }
 
     fn literal(&mut self, char: char) -> Result<(), RegexProblem> {
-        // Folding is for what has a case; the rest stays fit for comparison.
+        // Only characters that have a case are folded: the others can still be compared directly.
         let fold = self.flags.fold && (char.is_ascii_alphabetic() || !char.is_ascii());
         self.push(RegexNode::Literal { char, fold })
     }
@@ -170,24 +174,24 @@ impl RegexParser<'_> {
         let flags_outside = self.flags;
         if self.skip("?P<") || self.skip("?<") {
             let Some((name, rest)) = self.rest.split_once('>') else {
-                return Err("a group's name does not end".to_owned());
+                return Err("the name of a group is not closed by >".to_owned());
             };
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                return Err(format!("{name:?} is no name for a group"));
+                return Err(format!("{name:?} is not a valid name for a group"));
             }
             self.rest = rest;
         } else if self.skip("?") && !self.flags()? {
             return Ok(());
         }
         if self.open.len() >= MAX_OPEN_GROUPS {
-            return Err(format!("over {MAX_OPEN_GROUPS} groups in each other"));
+            return Err(format!("over {MAX_OPEN_GROUPS} nested groups"));
         }
         let inner = OpenGroup { flags_outside, ..OpenGroup::default() };
         self.open.push(std::mem::replace(&mut self.frame, inner));
         Ok(())
     }
 
-    /// Reads flags behind `(?`; true if a group begins behind them.
+    /// Parses the flags after `(?`; `true` if a group begins after them (`(?i:`), `false` for flags alone (`(?i)`).
     fn flags(&mut self) -> Result<bool, RegexProblem> {
         let mut flags = self.flags;
         let (mut set, mut seen) = (true, true);
@@ -220,7 +224,7 @@ impl RegexParser<'_> {
     }
 
     fn repeat(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), RegexProblem> {
-        // Greedy or not: the same values match.
+        // Greedy and lazy repetitions match the same values.
         self.skip("?");
         if after_repeat {
             return Err("a repetition of a repetition, as in a**".to_owned());
@@ -228,7 +232,7 @@ impl RegexParser<'_> {
         let Some(built) = self.frame.sequence.pop() else {
             return Err("a repetition of nothing".to_owned());
         };
-        // As in Go: `*`, `+` and `?` do not count, `{0}` takes all below it away.
+        // As in Go: `*`, `+` and `?` do not count, and `{0}` removes the counts of its operand.
         let counted = !matches!((min, max), (0 | 1, None) | (0, Some(1)));
         let repeats = match max {
             _ if !counted => built.repeats,
@@ -239,10 +243,14 @@ impl RegexParser<'_> {
             return Err(format!("repeats over {MAX_REPEAT} times"));
         }
         let height = built.height + 1;
-        self.push_built(Built { node: RegexNode::Repeat { node: Box::new(built.node), min, max }, height, repeats })
+        self.push_built(MeasuredNode {
+            node: RegexNode::Repeat { node: Box::new(built.node), min, max },
+            height,
+            repeats,
+        })
     }
 
-    /// Reads `2}`, `2,}` or `2,5}`; `None`, and nothing read, where something else comes: then the brace is a literal.
+    /// Parses `2}`, `2,}` or `2,5}`. Returns `None`, and reads nothing, for any other text: then the brace is a literal.
     fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, RegexProblem> {
         let Some((inner, rest)) = self.rest.split_once('}') else { return Ok(None) };
         let (min, max) = inner
@@ -252,7 +260,7 @@ impl RegexParser<'_> {
             let plain = !digits.is_empty()
                 && digits.bytes().all(|byte| byte.is_ascii_digit())
                 && (digits.len() == 1 || !digits.starts_with('0'));
-            // A number of too many digits is over the limit, whatever it is.
+            // A number that does not fit is over the limit.
             plain.then(|| digits.parse::<u32>().unwrap_or(u32::MAX))
         };
         let Some(min) = number(min) else { return Ok(None) };
@@ -289,14 +297,14 @@ impl RegexParser<'_> {
                 let code = self.escape()?;
                 match char::from_u32(code) {
                     Some(char) => self.literal(char),
-                    // A surrogate is legal to write, and in no value.
-                    None => self.push(RegexNode::Class(super::class::NOTHING.to_owned())),
+                    // A surrogate is a legal escape, and no value has one.
+                    None => self.push(RegexNode::Class(class::EMPTY_CLASS.to_owned())),
                 }
             }
         }
     }
 
-    /// Reads what stands behind a backslash for one character, in a class or out of it.
+    /// Parses an escape that means one character, of which the backslash was read, in a class or outside of one.
     pub(super) fn escape(&mut self) -> Result<u32, RegexProblem> {
         let Some(char) = self.next() else { return Err(r"a \ at the end".to_owned()) };
         let octal = |rest: &str| rest.bytes().next().is_some_and(|byte| (b'0'..=b'7').contains(&byte));
@@ -323,7 +331,7 @@ impl RegexParser<'_> {
     }
 
     fn hexadecimal(&mut self) -> Result<u32, RegexProblem> {
-        let bad = || Err(r"\x wants two hexadecimal digits, or some in braces".to_owned());
+        let bad = || Err(r"\x needs two hexadecimal digits, or some in braces".to_owned());
         let digits = if self.skip("{") {
             let Some((digits, rest)) = self.rest.split_once('}') else { return bad() };
             self.rest = rest;
@@ -339,7 +347,7 @@ impl RegexParser<'_> {
         match u32::from_str_radix(digits.trim_start_matches('0'), 16) {
             Ok(code) if code <= u32::from(char::MAX) => Ok(code),
             Err(_) if digits.bytes().all(|byte| byte == b'0') => Ok(0),
-            _ => Err(format!(r"\x{{{digits}}} is no character")),
+            _ => Err(format!(r"\x{{{digits}}} is not a character")),
         }
     }
 }

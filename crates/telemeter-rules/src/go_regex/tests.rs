@@ -1,4 +1,4 @@
-//! Tables: what an expression matches, and which are refused.
+//! Tables of regular expressions: which values they match, and which expressions are refused.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -152,7 +152,7 @@ fn repetitions() {
     check("a{1000}", &[&"a".repeat(1000)], &["a"]);
     check("(a{10}){100}", &[&"a".repeat(1000)], &[]);
     check("(a*)*", &["", "aa"], &["b"]);
-    // A brace that begins no repetition is one.
+    // A brace that does not begin a repetition is a literal.
     for literal in ["a{bbb}", "a{}", "a{,2}", "a{1", "a{01}", "a{1,02}", "a{ 1}", "a{1, 2}", "{b", "a{-1}", "a{1,b}"] {
         check(literal, &[literal], &["a"]);
     }
@@ -262,7 +262,7 @@ fn refused_as_in_go() {
         "\\x\u{e9}1",
     ] {
         let error = match compile(expression) {
-            Ok(regex) => panic!("{expression} was taken as {regex}"),
+            Ok(regex) => panic!("{expression} was accepted as {regex}"),
             Err(error) => error.to_string(),
         };
         assert!(error.starts_with("regular expression \""), "{error}");
@@ -274,7 +274,7 @@ fn bounds() {
     let error = compile(r"((\pL{10}){10}){10}").unwrap_err().to_string();
     assert!(error.contains("too big: its program would take over 8388608 bytes"), "{error}");
     let error = compile(&format!("{}a{}", "(".repeat(1001), ")".repeat(1001))).unwrap_err().to_string();
-    assert!(error.contains("groups in each other"), "{error}");
+    assert!(error.contains("nested groups"), "{error}");
     let error = compile(&format!("{}a{}", "(b|".repeat(300), ")".repeat(300))).unwrap_err().to_string();
     assert!(error.contains("deep"), "{error}");
     // As deep as allowed, on a small stack.

@@ -1,4 +1,4 @@
-//! What is odd about the rules of a list.
+//! Finds faults in a list of rules: duplicates, rules that others cover, rules that select nothing.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use crate::{
     selector::Selector,
 };
 
-/// What is odd about a rule. Rules are counted from 0, in the order given.
+/// A fault of a rule. Other rules are given by their index in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleFinding {
-    /// It says the same as this one before it.
+    /// An earlier rule selects the same series.
     Duplicate {
-        /// The one before.
+        /// The earlier rule.
         of: usize,
     },
-    /// All that it selects is selected by these.
+    /// Other rules select all series that this one selects.
     Covered {
-        /// One rule, or several that share its metric names.
+        /// One rule, or several that together have its metric names.
         by: Vec<usize>,
     },
     /// No series can meet all its conditions on this label.
@@ -29,28 +29,29 @@ pub enum RuleFinding {
         /// The label.
         label: String,
     },
-    /// It selects only series without a metric name, and there are none.
+    /// The rule selects only series without a metric name, and there are none.
     Nameless,
-    /// It selects the series without labels too: Prometheus answers such a selector with an error.
+    /// The rule also selects the series without labels: Prometheus answers such a selector with an error.
     SelectsEmpty,
-    /// An expression that only one value matches.
+    /// A matcher has an expression that only one value matches.
     PlainValue {
-        /// As it is written.
+        /// The matcher as it is written.
         matcher: String,
-        /// What says the same without an expression.
+        /// A matcher without an expression that matches the same.
         instead: String,
     },
-    /// An expression that only some metric names match, no others.
+    /// A matcher on the metric name has an expression that is only a list of names.
     PlainNames {
-        /// As it is written.
+        /// The matcher as it is written.
         matcher: String,
         /// The names.
         names: Vec<String>,
     },
 }
 
-/// What is odd about each of these rules, in their order. Without those that are duplicates, covered or select nothing, the
-/// list selects the same: no two rules are each the reason to leave out the other.
+/// The faults of these rules, each with the index of its rule, in the order of the rules. If all rules are removed that are
+/// duplicates, covered or select nothing, the list still selects the same series: two rules are never each the reason to
+/// remove the other.
 #[must_use]
 pub fn findings(selectors: &[Selector]) -> Vec<(usize, RuleFinding)> {
     let rules: Vec<NormalizedSelector> = selectors.iter().map(NormalizedSelector::of).collect();
@@ -85,10 +86,10 @@ pub fn findings(selectors: &[Selector]) -> Vec<(usize, RuleFinding)> {
     found
 }
 
-/// The rules that may cover one, by its metric names.
+/// An index of the rules that may cover another rule, by metric name.
 struct Candidates<'r> {
     by_name: HashMap<&'r str, Vec<usize>>,
-    /// Those that list no names.
+    /// The rules that do not list names.
     others: Vec<usize>,
 }
 
@@ -112,8 +113,8 @@ impl<'r> Candidates<'r> {
     }
 }
 
-/// The rules that cover the one at `index`: one of them, or one for each of its metric names; none that is needless itself.
-/// Of two that cover each other, the first stays.
+/// The rules that cover the one at `index`: a single one, or one for each of its metric names. Rules that are needless
+/// themselves do not count; of two rules that cover each other, the first is kept.
 fn covering(
     rules: &[NormalizedSelector],
     candidates: &Candidates<'_>,
@@ -140,6 +141,7 @@ fn covering(
     Some(all)
 }
 
+/// The finding about an expression that is only a value or a list of names.
 fn plain(matcher: &Matcher) -> Option<RuleFinding> {
     if !matches!(matcher.op(), Op::Matches | Op::NotMatches) {
         return None;

@@ -1,4 +1,4 @@
-//! Why a series does not get through: the rule that it misses by least.
+//! Explains why a series is dropped: finds the rule that the series nearly matches.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use telemeter_wire::{
 use super::normal::NormalizedSelector;
 use crate::{go_regex::Shape, matcher::Matcher, selector::Selector};
 
-/// The rule that a series misses by least, and by what.
+/// The rule that a dropped series is nearest to, and the conditions that the series does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearestRule {
-    /// The rule, counted from 0.
+    /// The index of the rule.
     pub rule: usize,
-    /// Its matchers that do not hold; at least one.
+    /// The matchers of the rule that do not hold; at least one.
     pub misses: Vec<UnmetMatcher>,
 }
 
@@ -24,36 +24,36 @@ pub struct NearestRule {
 pub struct UnmetMatcher {
     /// The matcher.
     pub matcher: Matcher,
-    /// The value that the series has there; empty: no such label.
+    /// The value of the label in the series; empty where the label is absent.
     pub value: String,
 }
 
-/// A metric name that a rule asks for, or what such a name begins with.
+/// A metric name that a rule selects, or a prefix of such names.
 #[derive(Debug)]
 struct RuleName {
     text: String,
-    goes_on: bool,
+    is_prefix: bool,
 }
 
-/// Finds the nearest rules of a list for one series after the other.
+/// Finds the nearest rule of a list for one series after the other.
 #[derive(Debug)]
 pub struct NearestRules<'r> {
     selectors: &'r [Selector],
     names: Vec<Vec<RuleName>>,
-    /// For metric names that no rule selects: the rule with the most similar one.
+    /// A cache for metric names that no rule selects: the rule with the most similar name.
     similar: HashMap<String, Option<usize>>,
 }
 
 impl<'r> NearestRules<'r> {
-    /// For these rules.
+    /// A finder for these rules.
     #[must_use]
     pub fn new(selectors: &'r [Selector]) -> Self {
         Self { selectors, names: selectors.iter().map(names).collect(), similar: HashMap::new() }
     }
 
-    /// The rule that a series with these labels misses by least: of those that select its metric name, the one with
-    /// the fewest matchers that do not hold; else the one with the most similar name. `None` where a rule selects the
-    /// series, and where no name is similar.
+    /// The rule that is nearest to a series with these labels: of the rules that select its metric name, the one with the
+    /// fewest matchers that do not hold; if there are none, the one with the most similar name. `None` where a rule selects
+    /// the series, and where no name is similar.
     pub fn nearest(&mut self, labels: &[Label<'_>]) -> Option<NearestRule> {
         let name = value_of(labels, NAME_LABEL).unwrap_or("");
         let misses = |rule: usize| -> Vec<&Matcher> {
@@ -73,9 +73,9 @@ impl<'r> NearestRules<'r> {
         let (rule, missed) = match best {
             Some(best) => best,
             None => {
-                let found = self.similar.get(name).copied();
-                let rule = found.unwrap_or_else(|| most_similar(&self.names, name));
-                if found.is_none() {
+                let cached = self.similar.get(name).copied();
+                let rule = cached.unwrap_or_else(|| most_similar(&self.names, name));
+                if cached.is_none() {
                     self.similar.insert(name.to_owned(), rule);
                 }
                 let rule = rule?;
@@ -90,23 +90,23 @@ impl<'r> NearestRules<'r> {
     }
 }
 
-/// The metric names that a rule lists, or the beginning that they share.
+/// The metric names that a rule lists, or their common prefix.
 fn names(selector: &Selector) -> Vec<RuleName> {
     if let Some(names) = NormalizedSelector::of(selector).names() {
-        return names.iter().map(|name| RuleName { text: name.clone(), goes_on: false }).collect();
+        return names.iter().map(|name| RuleName { text: name.clone(), is_prefix: false }).collect();
     }
     let name = selector.matchers().iter().find(|matcher| matcher.name() == NAME_LABEL && !matcher.op().is_negative());
     match name.map(Matcher::shape) {
-        Some(Shape::Prefix { prefix, .. }) => vec![RuleName { text: prefix, goes_on: true }],
+        Some(Shape::Prefix { prefix, .. }) => vec![RuleName { text: prefix, is_prefix: true }],
         _ => Vec::new(),
     }
 }
 
-/// The first rule with the name that takes the fewest changes, where these are at most a fourth of it.
+/// The first rule with the least edit distance to `name`, where that is at most a fourth of the rule's name.
 fn most_similar(rules: &[Vec<RuleName>], name: &str) -> Option<usize> {
     let changes = |other: &RuleName| {
         let length = other.text.chars().count();
-        let end = name.char_indices().nth(length).filter(|_| other.goes_on).map_or(name.len(), |(end, _)| end);
+        let end = name.char_indices().nth(length).filter(|_| other.is_prefix).map_or(name.len(), |(end, _)| end);
         distance(&name[..end], &other.text, length / 4)
     };
     let of_rule = |names: &[RuleName]| names.iter().filter_map(changes).min();
@@ -114,7 +114,7 @@ fn most_similar(rules: &[Vec<RuleName>], name: &str) -> Option<usize> {
     distances.min().map(|(_, rule)| rule)
 }
 
-/// How many characters are to be put in, taken out or changed; `None` where it is over `most`.
+/// The edit distance (Levenshtein) in characters; `None` where it is over `most`.
 fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     if one.len().abs_diff(other.len()) > most {

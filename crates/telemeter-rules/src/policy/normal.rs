@@ -1,4 +1,4 @@
-//! A selector without what is only a way of writing it.
+//! The normal form of a selector: equal for two selectors that differ only in how they are written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use telemeter_wire::series::NAME_LABEL;
 use super::values::Values;
 use crate::{matcher::Matcher, selector::Selector};
 
-/// A selector by label: the order of its matchers, their quotes, and the ways to write one and the same condition
-/// (`=~"a"` and `="a"`, `=~".+"` and `!=""`) are gone. Two that are equal select the same series.
+/// A selector as a set of values for each label. The order of matchers, quotes, and different spellings of one condition
+/// (`=~"a"` and `="a"`, `=~".+"` and `!=""`) make no difference. Two that are equal select the same series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NormalizedSelector {
-    /// Labels that every value passes are not here.
+    /// The values of each label that the selector restricts.
     labels: BTreeMap<Box<str>, Values>,
 }
 
@@ -27,25 +27,25 @@ impl NormalizedSelector {
         Self { labels: labels.filter(|(_, values)| !values.is_all()).collect() }
     }
 
-    /// The label that no value of passes, so that certainly no series does.
+    /// A label of which no value passes, so that certainly the selector selects no series.
     #[must_use]
     pub fn never(&self) -> Option<&str> {
         self.labels.iter().find(|(_, values)| values.is_none()).map(|(name, _)| &**name)
     }
 
-    /// Whether certainly every series passes.
+    /// Whether certainly every series is selected.
     #[must_use]
     pub fn covers_all(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Whether it selects only series without a metric name, which no sender has.
+    /// Whether it selects only series without a metric name, which senders do not have.
     #[must_use]
     pub fn is_nameless(&self) -> bool {
         matches!(self.labels.get(NAME_LABEL), Some(Values::OneOf(names)) if names.iter().all(String::is_empty))
     }
 
-    /// Whether it selects the series without any label too.
+    /// Whether it also selects the series without labels.
     #[must_use]
     pub fn selects_empty(&self) -> bool {
         self.labels.values().all(|values| values.contains(""))
@@ -60,7 +60,7 @@ impl NormalizedSelector {
         }
     }
 
-    /// Whether certainly all that `other` selects is selected here too.
+    /// Whether certainly every series that `other` selects is selected by this selector, too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         other.never().is_some() || self.labels.iter().all(|(name, values)| other.values(name).is_within(values))
@@ -74,7 +74,7 @@ impl NormalizedSelector {
             || self.labels.iter().any(|(name, values)| values.is_disjoint(other.values(name)))
     }
 
-    /// The same for series of one metric name alone; `None` where it does not select that name.
+    /// The selector restricted to one metric name; `None` where it does not select that name.
     #[must_use]
     pub fn of_name(&self, name: &str) -> Option<Self> {
         if !self.values(NAME_LABEL).contains(name) {
@@ -85,12 +85,12 @@ impl NormalizedSelector {
         Some(narrowed)
     }
 
-    /// What is left of it where a step gives every series this value of a label; an empty one takes the label away.
+    /// Updates the selector for a step that sets a label of every series to `value`; an empty value removes the label.
     pub fn set_label(&mut self, name: &str, value: &str) {
         self.labels.insert(name.into(), Values::OneOf(BTreeSet::from([value.to_owned()])));
     }
 
-    /// What is left of it where a step replaces the values of a label by others that nobody knows. Empty ones stay.
+    /// Updates the selector for a step that replaces the values of a label by unknown ones; empty values stay.
     pub fn forget_label(&mut self, name: &str) {
         let only_empty = Values::OneOf(BTreeSet::from([String::new()]));
         if self.labels.get(name).is_some_and(|values| *values != only_empty) {
@@ -98,13 +98,13 @@ impl NormalizedSelector {
         }
     }
 
-    /// What is left of it where a step renames metrics, pairs of the old and the new name.
+    /// Updates the selector for a step that renames metrics, given as pairs of the old and the new name.
     pub fn rename(&mut self, renames: &[(String, String)]) {
         let renamed = |name: &String| renames.iter().find(|(old, _)| old == name).map_or(name, |(_, new)| new).clone();
         if let Some(Values::OneOf(names)) = self.labels.get_mut(NAME_LABEL) {
             *names = names.iter().map(renamed).collect();
         } else if renames.iter().any(|(old, _)| self.values(NAME_LABEL).contains(old)) {
-            // Some of the names change: which are left is more than can be written down here.
+            // Some of the names change, and the set of those that result cannot be represented.
             self.labels.remove(NAME_LABEL);
         }
     }

@@ -1,8 +1,8 @@
-//! The same as a whitelist and the steps behind it, as Prometheus' `write_relabel_configs`.
+//! Translates a whitelist and the steps that follow it into Prometheus' `write_relabel_configs`.
 //!
-//! Relabelling has no "or" and no "not", and its expressions see labels joined by a separator that may stand in a value
-//! too. So each rule is a small machine whose state is kept in a label of our own, and each of its steps looks at one
-//! label alone. For the third rule, `{__name__="ALERTS",alertstate="firing",severity!="none"}`:
+//! Relabelling has no "or" and no "not", and its expressions match label values that are joined by a separator, which may
+//! also occur in a value. So each rule becomes a small state machine: its state is kept in a temporary label, and each of its
+//! steps tests one label. For the third rule, `{__name__="ALERTS",alertstate="firing",severity!="none"}`:
 //!
 //! ```text
 //! __name__                   ALERTS            -> __tmp_telemeter_rule="3-1"
@@ -10,94 +10,94 @@
 //! __tmp_telemeter_rule;alertstate  3-1;firing  -> __tmp_telemeter_keep="1"
 //! ```
 //!
-//! The state never holds the separator, so that what stands behind the first one is the label's whole value. An expression
-//! that asks where a value begins (`^`) cannot stand behind the state: it looks at the value alone, and notes in a label
-//! what it met. States and notes name their rule, so that what an earlier one left there counts for none. At the end a series is kept if any rule said
-//! so; rules that are one matcher on the metric name are joined.
+//! The state never has the separator, so that the text after the first separator is the label's whole value. An expression
+//! with an assertion such as `^` cannot be tested together with the state: it is tested on the value alone, and its result
+//! is kept in a second temporary label. States and results have the number of their rule, so that those of an earlier rule
+//! have no effect. At the end, a series is kept if any rule selected it. Rules of one matcher on the metric name are joined.
 //!
 //! Source: <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config>.
 
 use std::fmt;
 
-use telemeter_wire::series::NAME_LABEL;
+use telemeter_wire::series::{NAME_LABEL, is_label_name};
 
 use super::normal::NormalizedSelector;
 use crate::{
     matcher::{Matcher, Op},
-    selector::{Selector, is_label_name},
+    selector::Selector,
 };
 
 #[cfg(test)]
 mod tests;
 
-/// Says that a rule selected the series.
+/// The temporary label that is set once a rule has selected the series.
 const KEEP: &str = "__tmp_telemeter_keep";
-/// How far the last rule got.
+/// The temporary label with the state of the last rule.
 const STATE: &str = "__tmp_telemeter_rule";
-/// Which matcher the last value met that was looked at alone.
+/// The temporary label with the last matcher that was met by a value alone.
 const MET: &str = "__tmp_telemeter_met";
-/// The new metric name, while the old one is looked at.
+/// The temporary label with the new metric name, until all renames were tested.
 const NAME: &str = "__tmp_telemeter_name";
-/// How many metric names stand in one expression.
-const NAMES_A_STEP: usize = 10;
+/// How many metric names are joined in one expression.
+const NAMES_PER_STEP: usize = 10;
 
-/// What is to be said in relabelling. The order is that of the fields.
+/// The steps to be translated, in the order in which they are applied.
 #[derive(Clone, Debug, Default)]
 pub struct RelabelSteps<'a> {
-    /// A series is kept if one of these selects it; at least one.
+    /// The whitelist, with at least one selector.
     pub selectors: &'a [Selector],
-    /// Where each selector is written, for the comments; as many.
+    /// The place where each selector is written, for the comments.
     pub sources: &'a [String],
     /// Old and new metric names.
     pub renames: &'a [(String, String)],
-    /// Labels that every series gets; an empty value takes one away.
+    /// Labels that are set on every series; an empty value removes the label.
     pub labels: &'a [(String, String)],
-    /// Labels that are taken away.
+    /// The names of labels that are removed.
     pub elided: &'a [String],
-    /// Labels that every series gets at last: who sends it.
+    /// Labels that are set at the end: the identity of the sender.
     pub identity: &'a [(String, String)],
 }
 
 /// One element of `write_relabel_configs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelabelConfig {
-    /// What it is for, a line each.
+    /// The lines of the comment above the element.
     pub comment: Vec<String>,
-    /// The labels whose values are joined by `;`.
+    /// The names of the labels whose values are joined by `;`.
     pub source_labels: Vec<String>,
-    /// What they have to match, whole; `None`: the default, which everything matches.
+    /// The expression that has to match the whole joined value; `None` for the default, which matches every value.
     pub regex: Option<String>,
-    /// What is done then.
+    /// What is done where the expression matches.
     pub action: RelabelAction,
 }
 
 /// What a [`RelabelConfig`] does where its expression matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RelabelAction {
-    /// Gives a label a value, in which `$1` is the first group and `$$` a dollar; an empty one takes it away.
+    /// Sets a label; an empty value removes it.
     Replace {
-        /// The label.
+        /// The name of the label.
         target_label: String,
-        /// Its value.
+        /// Its value, in which `$1` is the first group and `$$` a dollar.
         replacement: String,
     },
-    /// Keeps the series; the others are gone.
+    /// Keeps the series; all others are dropped.
     #[default]
     Keep,
-    /// Takes away the labels whose names match.
+    /// Removes the labels whose names match.
     LabelDrop,
 }
 
-/// A selector that relabelling cannot say, counted from 0, and why.
+/// A selector that relabelling cannot express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inexpressible {
-    /// The selector.
+    /// The index of the selector.
     pub rule: usize,
-    /// The reason, to stand behind its text.
+    /// The reason, to be printed after the selector.
     pub reason: String,
 }
 
-/// Says `steps` in relabelling; what cannot be said is left out, and stands in the second list.
+/// Translates `steps`. Selectors that relabelling cannot express are left out, and returned in the second list.
 #[must_use]
 pub fn configs(steps: &RelabelSteps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressible>) {
     let (mut configs, mut inexpressible) = (Vec::new(), Vec::new());
@@ -119,7 +119,7 @@ pub fn configs(steps: &RelabelSteps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressib
             ref matchers => machines.append(&mut machine(index + 1, selector, source, matchers)),
         }
     }
-    for names in names.chunks(NAMES_A_STEP) {
+    for names in names.chunks(NAMES_PER_STEP) {
         let (first, last) = (names[0].1, names[names.len() - 1].1);
         let comment = if names.len() == 1 { first.to_owned() } else { format!("{first} to {last}") };
         let regex = names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("|");
@@ -133,34 +133,34 @@ pub fn configs(steps: &RelabelSteps<'_>) -> (Vec<RelabelConfig>, Vec<Inexpressib
     for (name, value) in steps.labels {
         configs.push(set(name, value));
     }
-    let ours = format!("{KEEP}|{STATE}|{MET}|{NAME}");
-    let dropped = steps.elided.iter().map(|name| quote(name)).chain([ours]).collect::<Vec<_>>().join("|");
+    let temporary = format!("{KEEP}|{STATE}|{MET}|{NAME}");
+    let dropped = steps.elided.iter().map(|name| quote(name)).chain([temporary]).collect::<Vec<_>>().join("|");
     configs.push(RelabelConfig { regex: Some(dropped), action: RelabelAction::LabelDrop, ..RelabelConfig::default() });
     for (name, value) in steps.identity {
-        configs.push(set(name, value).with("Who sends it: the server holds a sender to its own ID.".to_owned()));
+        configs.push(set(name, value).with("The sender: the server requires its own ID.".to_owned()));
     }
     (configs, inexpressible)
 }
 
-/// The matchers that say something, those on the metric name first, then the positive ones.
+/// The matchers that restrict something: the positive ones first, and among these those on the metric name.
 fn rule_matchers(selector: &Selector) -> Vec<&Matcher> {
-    let telling = |matcher: &&Matcher| !NormalizedSelector::of(&Selector::new(vec![(*matcher).clone()])).covers_all();
-    let mut matchers: Vec<&Matcher> = selector.matchers().iter().filter(telling).collect();
+    let restricts = |matcher: &&Matcher| !NormalizedSelector::of(&Selector::new(vec![(*matcher).clone()])).covers_all();
+    let mut matchers: Vec<&Matcher> = selector.matchers().iter().filter(restricts).collect();
     matchers.sort_by_key(|matcher| (matcher.op().is_negative(), matcher.name() != NAME_LABEL));
     matchers
 }
 
-/// The steps of the rule of this number, whose matchers are such as [`rule_matchers`] gives.
+/// The state machine of a rule: `number` is unique for it, and `matchers` are those of [`rule_matchers`].
 fn machine(number: usize, selector: &Selector, source: &str, matchers: &[&Matcher]) -> Vec<RelabelConfig> {
     let comment = if source.is_empty() { selector.to_string() } else { format!("{source}: {selector}") };
     let positive = matchers.iter().filter(|matcher| !matcher.op().is_negative()).count();
-    let (wanted, unwanted) = matchers.split_at(positive);
+    let (positive_matchers, negative_matchers) = matchers.split_at(positive);
     let state = |at: usize| format!("{number}-{at}");
     let mut configs = Vec::new();
     let mut at = 0;
-    let mut wanted = wanted.iter();
-    match wanted.next() {
-        // All that one matcher asks for.
+    let mut remaining = positive_matchers.iter();
+    match remaining.next() {
+        // The rule is this matcher alone.
         Some(matcher) if matchers.len() == 1 => {
             return vec![replace(&[matcher.name()], Some(expression(matcher)), KEEP, "1").with(comment)];
         }
@@ -170,11 +170,11 @@ fn machine(number: usize, selector: &Selector, source: &str, matchers: &[&Matche
         }
         None => configs.push(replace(&[], None, STATE, &state(at))),
     }
-    for (index, matcher) in unwanted.iter().enumerate() {
+    for (index, matcher) in negative_matchers.iter().enumerate() {
         step(&mut configs, &state(at), matcher, &format!("{number}-not-{index}"), STATE, "no");
     }
-    let mut left = wanted.len();
-    for matcher in wanted {
+    let mut left = remaining.len();
+    for matcher in remaining {
         let (before, met) = (state(at), format!("{number}-met-{at}"));
         left -= 1;
         at += 1;
@@ -188,8 +188,8 @@ fn machine(number: usize, selector: &Selector, source: &str, matchers: &[&Matche
     configs
 }
 
-/// Sets `target` where the state is `state` and the value meets a matcher's positive form; `met` is a note that no other step
-/// writes.
+/// Sets `target` where the state is `state` and the value meets the positive form of a matcher; `met` is a value of
+/// [`MET`] that no other step sets.
 fn step(configs: &mut Vec<RelabelConfig>, state: &str, matcher: &Matcher, met: &str, target: &str, replacement: &str) {
     let expression = expression(matcher);
     if ["^", "\\A", "\\b", "\\B"].iter().any(|assertion| expression.contains(assertion)) {
@@ -200,7 +200,7 @@ fn step(configs: &mut Vec<RelabelConfig>, state: &str, matcher: &Matcher, met: &
     }
 }
 
-/// Renames whole names, each once: what one pair made is not changed by the next.
+/// The steps that rename metrics, each once: the new name of one pair is not renamed by the next.
 fn renames(pairs: &[(String, String)]) -> Vec<RelabelConfig> {
     let chained = pairs.iter().any(|(_, new)| pairs.iter().any(|(old, _)| old == new));
     let target = if chained { NAME } else { NAME_LABEL };
@@ -215,7 +215,7 @@ fn renames(pairs: &[(String, String)]) -> Vec<RelabelConfig> {
     configs
 }
 
-/// Gives every series this label.
+/// The step that sets a label of every series.
 fn set(name: &str, value: &str) -> RelabelConfig {
     replace(&[], None, name, &value.replace('$', "$$"))
 }
@@ -229,20 +229,20 @@ fn replace(sources: &[&str], regex: Option<String>, target: &str, replacement: &
     }
 }
 
-/// A label that Prometheus 2 does not take as a source.
+/// Why relabelling cannot express a selector: it has a label name that Prometheus 2 does not accept in `source_labels`.
 fn foreign_label(selector: &Selector) -> Option<String> {
     let foreign = selector.matchers().iter().map(Matcher::name).find(|name| !is_label_name(name))?;
     Some(format!("source_labels take no name like {foreign:?}: letters, digits and _ only"))
 }
 
-/// What a value has to match for the positive form of a matcher, as Go reads it; fit to stand behind other text, and as one
-/// of several.
+/// An expression in Go's syntax for the positive form of a matcher, such that it can follow other text and be joined with
+/// others by `|`.
 fn expression(matcher: &Matcher) -> String {
     match matcher.op() {
-        // An empty expression could be taken for one that is not given.
+        // Prometheus takes an empty expression for an absent one.
         Op::Equal | Op::NotEqual if matcher.value().is_empty() => "(?:)".to_owned(),
         Op::Equal | Op::NotEqual => quote(matcher.value()),
-        // In a selector a dot matches a line break too.
+        // In a selector, a dot also matches a line break.
         Op::Matches | Op::NotMatches => format!("(?s:{})", matcher.value()),
     }
 }
@@ -269,7 +269,7 @@ impl RelabelConfig {
 }
 
 impl fmt::Display for RelabelConfig {
-    /// An element of a YAML list, with its comment in front.
+    /// An element of a YAML list, after its comment.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.comment.iter().flat_map(|comment| comment.lines()) {
             writeln!(f, "# {}", line.replace(char::is_control, " "))?;
@@ -296,7 +296,7 @@ impl fmt::Display for RelabelConfig {
     }
 }
 
-/// A text in YAML: in single quotes where each of its characters may stand there, else in double ones.
+/// A string in YAML: in single quotes where each character is allowed in these, else in double quotes.
 fn yaml(text: &str) -> String {
     let plain = |char: char| !char.is_control() && !matches!(char, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..);
     if text.chars().all(plain) {

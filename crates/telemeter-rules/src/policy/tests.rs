@@ -1,4 +1,4 @@
-//! What is said of all series is tried on series by chance.
+//! Checks statements about all series against random series.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{Selector, Whitelist};
 pub(super) const VALUES: [&str; 12] = ["", "a", "ab", "abc", "b", "ba", "a;b", "a\nb", "1-1", "no", "a.b", "caf\u{e9}"];
 const LABELS: [&str; 4] = ["__name__", "x", "y", "z"];
 
-/// Matchers of all kinds on few labels and values, so that they meet.
+/// Matchers of all kinds on few labels and values, so that they often concern the same series.
 fn matcher() -> impl Strategy<Value = String> {
     let value = prop::sample::select(&VALUES[..]);
     let plain = value.prop_map(|value| value.replace('\n', "\\n"));
@@ -66,7 +66,7 @@ pub(super) fn selector() -> impl Strategy<Value = Selector> {
         .prop_map(|matchers| Selector::parse(&format!("{{{}}}", matchers.join(","))).expect("a selector"))
 }
 
-/// Labels by chance; an empty value stands for an absent label.
+/// Random labels; a label with an empty value is left out.
 pub(super) fn series() -> impl Strategy<Value = BTreeMap<String, String>> {
     let value = || prop::sample::select(&VALUES[..]);
     (prop::sample::select(&VALUES[1..]), value(), value(), value()).prop_map(|(name, x, y, z)| {
@@ -83,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn what_is_said_of_two_rules_holds_for_any_series(one in selector(), other in selector(), all in prop::collection::vec(series(), 40)) {
+    fn statements_about_two_rules_hold_for_every_series(one in selector(), other in selector(), all in prop::collection::vec(series(), 40)) {
         let (a, b) = (NormalizedSelector::of(&one), NormalizedSelector::of(&other));
         for series in &all {
             let labels = labels(series);
@@ -99,15 +99,15 @@ proptest! {
 
     #[test]
     fn a_list_without_its_findings_selects_the_same(rules in prop::collection::vec(selector(), 1..7), all in prop::collection::vec(series(), 40)) {
-        let odd = findings(&rules);
-        let needless = |rule: usize| odd.iter().any(|(index, finding)| *index == rule && matches!(
+        let found = findings(&rules);
+        let needless = |rule: usize| found.iter().any(|(index, finding)| *index == rule && matches!(
             finding, RuleFinding::Duplicate { .. } | RuleFinding::Covered { .. } | RuleFinding::Never { .. } | RuleFinding::Nameless));
         let left: Vec<Selector> =
             rules.iter().enumerate().filter(|(index, _)| !needless(*index)).map(|(_, rule)| rule.clone()).collect();
         for series in &all {
             let labels = labels(series);
             let selects = |rules: &[Selector]| rules.iter().any(|rule| rule.matches(&labels));
-            prop_assert_eq!(selects(&left), selects(&rules), "{:?} {:?}", series, odd);
+            prop_assert_eq!(selects(&left), selects(&rules), "{:?} {:?}", series, found);
         }
     }
 
@@ -135,7 +135,7 @@ fn normal(text: &str) -> NormalizedSelector {
 }
 
 #[test]
-fn two_ways_to_write_one_rule_are_equal() {
+fn two_spellings_of_one_rule_are_equal() {
     for (one, other) in [
         (r#"{__name__="a",b="c"}"#, r#"a{b='c'}"#),
         (r#"{b="c",__name__="a"}"#, r#"{__name__="a", b="c"}"#),
@@ -192,7 +192,7 @@ fn some_rules_cover_others() {
 }
 
 #[test]
-fn findings_are_said_once_and_of_the_later_rule() {
+fn each_finding_is_reported_once_for_the_later_rule() {
     let check = |lines: &str, expected: &[(usize, RuleFinding)]| {
         let selectors = Selector::parse_lines(lines).expect(lines);
         assert_eq!(findings(&selectors), expected, "{lines}");

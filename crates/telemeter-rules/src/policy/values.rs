@@ -1,35 +1,35 @@
-//! The values of one label that matchers let pass, as far as they can be compared without trying values.
+//! Sets of label values: the values that pass all matchers on one label, in a form that can be compared.
 
 use std::collections::BTreeSet;
 
 use crate::{go_regex::Shape, matcher::Matcher};
 
-/// The values that pass all matchers on one label. Two are equal where that is certain.
+/// The values that pass all matchers on one label. If two are equal, they are the same set; the converse is not certain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Values {
-    /// Exactly these; none: no value passes.
+    /// Exactly these values; an empty list means that no value passes.
     OneOf(BTreeSet<String>),
-    /// Every value but `not`, if all of `also` let it pass.
+    /// Every value that is not in `not` and meets all of `also`.
     Every { not: BTreeSet<String>, also: BTreeSet<ValueCondition> },
 }
 
-/// What a value begins or ends with, or an expression that it matches; or the opposite.
+/// A condition on a value: its prefix, its suffix or an expression that it matches; or the negation of that.
 #[derive(Clone, Debug)]
 pub(super) struct ValueCondition {
     negative: bool,
     form: ConditionForm,
-    /// Tells it of a value.
+    /// The matcher of this condition, to test a value.
     matcher: Matcher,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum ConditionForm {
-    /// Begins so, and goes on if `more`.
+    /// The value begins with `prefix`, followed by at least one character if `more`.
     Prefix { prefix: String, more: bool },
-    /// Ends so, and something stands in front if `more`.
+    /// The value ends with `suffix`, after at least one character if `more`.
     Suffix { suffix: String, more: bool },
-    /// Matches this expression, in the syntax of the `regex` crate; all that do begin with one of `prefixes` and end with
-    /// one of `suffixes`, of which an empty list says nothing.
+    /// The value matches this expression, in the syntax of the `regex` crate; each match begins with one of `prefixes` and
+    /// ends with one of `suffixes`, where these lists are not empty.
     Expression { source: String, prefixes: Vec<String>, suffixes: Vec<String> },
 }
 
@@ -37,7 +37,7 @@ impl Values {
     /// Every value, the empty one included.
     pub(super) const ALL: Self = Self::Every { not: BTreeSet::new(), also: BTreeSet::new() };
 
-    /// The values that pass all of these, which are on one label.
+    /// The values that pass all of these matchers, which are on one label.
     pub(super) fn of<'m>(matchers: impl IntoIterator<Item = &'m Matcher> + Clone) -> Self {
         let mut listed: Option<BTreeSet<String>> = None;
         let (mut not, mut also) = (BTreeSet::new(), BTreeSet::new());
@@ -74,7 +74,7 @@ impl Values {
             values.retain(|value| matchers.clone().into_iter().all(|matcher| matcher.matches_value(value)));
             return Self::OneOf(values);
         }
-        // What the others do not let pass need not be named.
+        // A value that another condition excludes need not be listed.
         not.retain(|value| also.iter().all(|condition: &ValueCondition| condition.matcher.matches_value(value)));
         Self::Every { not, also }
     }
@@ -104,32 +104,32 @@ impl Values {
         }
     }
 
-    /// Whether certainly every value that passes here passes there.
+    /// Whether certainly every value of this set is in `other`.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::OneOf(values), _) => values.iter().all(|value| other.contains(value)),
             (Self::Every { .. }, Self::OneOf(_)) => false,
-            (Self::Every { also, .. }, Self::Every { not, also: wanted }) => {
+            (Self::Every { also, .. }, Self::Every { not, also: other_also }) => {
                 not.iter().all(|value| !self.contains(value))
-                    && wanted.iter().all(|wanted| also.iter().any(|own| own.implies(wanted)))
+                    && other_also.iter().all(|other| also.iter().any(|condition| condition.implies(other)))
             }
         }
     }
 
-    /// Whether certainly no value passes both.
+    /// Whether certainly no value is in both sets.
     pub(super) fn is_disjoint(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::OneOf(values), other) | (other, Self::OneOf(values)) => {
                 values.iter().all(|value| !other.contains(value))
             }
-            (Self::Every { also: ours, .. }, Self::Every { also: theirs, .. }) => {
-                ours.iter().any(|our| theirs.iter().any(|their| our.is_disjoint(their)))
+            (Self::Every { also, .. }, Self::Every { also: other_also, .. }) => {
+                also.iter().any(|one| other_also.iter().any(|other| one.is_disjoint(other)))
             }
         }
     }
 }
 
-/// Leaves of the listed values those that stand in this list too.
+/// Intersects the listed values, if there are any yet, with `values`.
 fn restrict(listed: &mut Option<BTreeSet<String>>, values: Vec<String>) {
     let values: BTreeSet<String> = values.into_iter().collect();
     *listed = Some(match listed.take() {
@@ -144,7 +144,7 @@ impl ValueCondition {
             (false, false) => self.form.is_within(&other.form),
             (true, true) => other.form.is_within(&self.form),
             (false, true) => self.form.is_disjoint(&other.form),
-            // All but some values are never only those of a form, as far as can be said.
+            // A negated condition passes more values than a positive one, as far as can be said.
             (true, false) => false,
         }
     }
@@ -169,21 +169,21 @@ impl ConditionForm {
             return true;
         }
         match other {
-            Self::Prefix { prefix: wanted, more } => match self {
+            Self::Prefix { prefix: outer, more } => match self {
                 Self::Prefix { prefix, more: own } => {
-                    prefix.starts_with(&**wanted) && (!more || *own || prefix.len() > wanted.len())
+                    prefix.starts_with(&**outer) && (!more || *own || prefix.len() > outer.len())
                 }
                 Self::Expression { prefixes, .. } => {
-                    says(prefixes, |prefix| prefix.starts_with(&**wanted) && (!more || prefix.len() > wanted.len()))
+                    all_of(prefixes, |prefix| prefix.starts_with(&**outer) && (!more || prefix.len() > outer.len()))
                 }
                 Self::Suffix { .. } => false,
             },
-            Self::Suffix { suffix: wanted, more } => match self {
+            Self::Suffix { suffix: outer, more } => match self {
                 Self::Suffix { suffix, more: own } => {
-                    suffix.ends_with(&**wanted) && (!more || *own || suffix.len() > wanted.len())
+                    suffix.ends_with(&**outer) && (!more || *own || suffix.len() > outer.len())
                 }
                 Self::Expression { suffixes, .. } => {
-                    says(suffixes, |suffix| suffix.ends_with(&**wanted) && (!more || suffix.len() > wanted.len()))
+                    all_of(suffixes, |suffix| suffix.ends_with(&**outer) && (!more || suffix.len() > outer.len()))
                 }
                 Self::Prefix { .. } => false,
             },
@@ -192,14 +192,14 @@ impl ConditionForm {
     }
 
     fn is_disjoint(&self, other: &Self) -> bool {
-        let apart = |ours: &[String], theirs: &[String], meets: fn(&str, &str) -> bool| {
-            says(ours, |our| says(theirs, |their| !meets(our, their) && !meets(their, our)))
+        let exclude_each_other = |own: &[String], others: &[String], contains: fn(&str, &str) -> bool| {
+            all_of(own, |one| all_of(others, |other| !contains(one, other) && !contains(other, one)))
         };
-        apart(self.prefixes(), other.prefixes(), |one, other| one.starts_with(other))
-            || apart(self.suffixes(), other.suffixes(), |one, other| one.ends_with(other))
+        exclude_each_other(self.prefixes(), other.prefixes(), |one, other| one.starts_with(other))
+            || exclude_each_other(self.suffixes(), other.suffixes(), |one, other| one.ends_with(other))
     }
 
-    /// What the values begin with; none: nothing is known.
+    /// The prefixes, one of which each value has; an empty list means that they are not known.
     fn prefixes(&self) -> &[String] {
         match self {
             Self::Prefix { prefix, .. } => std::slice::from_ref(prefix),
@@ -208,7 +208,7 @@ impl ConditionForm {
         }
     }
 
-    /// What the values end with; none: nothing is known.
+    /// The suffixes, one of which each value has; an empty list means that they are not known.
     fn suffixes(&self) -> &[String] {
         match self {
             Self::Prefix { .. } => &[],
@@ -218,9 +218,9 @@ impl ConditionForm {
     }
 }
 
-/// Whether a list says something, and this of all of it.
-fn says(list: &[String], of_each: impl Fn(&str) -> bool) -> bool {
-    !list.is_empty() && list.iter().all(|text| of_each(text))
+/// Whether the list is known (not empty) and `condition` holds for each of its texts.
+fn all_of(list: &[String], condition: impl Fn(&str) -> bool) -> bool {
+    !list.is_empty() && list.iter().all(|text| condition(text))
 }
 
 impl PartialEq for ValueCondition {

@@ -1,24 +1,26 @@
-//! The parser.
+//! The parser of selectors: recursive descent over the text, with the column of each error.
 
 use telemeter_wire::series::NAME_LABEL;
 
-use super::{MAX_RULE_BYTES, quote};
+use super::MAX_RULE_BYTES;
 use crate::error::{Error, excerpt};
 use crate::matcher::{Matcher, Op};
+use crate::quote::unquote;
 
-/// Words that are no metric name, in any case: Prometheus reads them as keywords and numbers.
+/// Words that are not metric names, in lower or upper case: Prometheus parses them as keywords and numbers.
 const RESERVED: [&str; 8] = ["atan2", "bool", "group_left", "group_right", "ignoring", "inf", "nan", "on"];
 
+/// The matchers of a selector, in the order in which they are written.
 pub(super) fn parse(rule: &str) -> Result<Vec<Matcher>, Error> {
     if rule.len() > MAX_RULE_BYTES {
-        return Err(Error::RuleTooLong { bytes: rule.len() });
+        return Err(Error::RuleTooLong { bytes: rule.len(), limit_bytes: MAX_RULE_BYTES });
     }
     SelectorParser { rule, at: 0 }.selector()
 }
 
 struct SelectorParser<'a> {
     rule: &'a str,
-    /// The offset of what comes next.
+    /// The offset of the next byte to be parsed.
     at: usize,
 }
 
@@ -44,7 +46,7 @@ impl<'a> SelectorParser<'a> {
         if self.rest().is_empty() { Ok(matchers) } else { Err(self.expected("the end of the rule")) }
     }
 
-    /// Reads up to and with the closing brace.
+    /// Parses the matchers behind an opening brace, and the closing brace.
     fn matchers(&mut self, matchers: &mut Vec<Matcher>) -> Result<(), Error> {
         self.skip_space();
         while !self.skip("}") {
@@ -94,6 +96,7 @@ impl<'a> SelectorParser<'a> {
         &self.rule[self.at..]
     }
 
+    /// Advances over `token` if it comes next; whether it did.
     fn skip(&mut self, token: &str) -> bool {
         let found = self.rest().starts_with(token);
         if found {
@@ -102,7 +105,7 @@ impl<'a> SelectorParser<'a> {
         found
     }
 
-    /// Passes over white space, and comments up to the end of their line.
+    /// Advances over white space, and over comments up to the end of their line.
     fn skip_space(&mut self) {
         loop {
             let rest = self.rest().trim_start_matches([' ', '\t', '\n', '\r']);
@@ -114,7 +117,7 @@ impl<'a> SelectorParser<'a> {
         }
     }
 
-    /// Reads an identifier, with colons if it is a metric's; empty where none stands.
+    /// Parses an identifier, which may have colons if it is a metric name; empty where none comes next.
     fn word(&mut self, colons: bool) -> &'a str {
         let rest = self.rest();
         let first = |char: char| char.is_ascii_alphabetic() || char == '_' || (colons && char == ':');
@@ -127,8 +130,7 @@ impl<'a> SelectorParser<'a> {
     }
 
     fn quoted(&mut self) -> Result<String, Error> {
-        let (text, used) =
-            quote::unquote(self.rest()).map_err(|(offset, problem)| self.error(self.at + offset, problem))?;
+        let (text, used) = unquote(self.rest()).map_err(|(offset, problem)| self.error(self.at + offset, problem))?;
         self.at += used;
         Ok(text)
     }

@@ -1,4 +1,4 @@
-//! Tables: what a rule means, and where it goes wrong.
+//! Tables of selectors: which matchers they hold, and at which column an invalid one fails.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::matcher::Op;
 
-/// `rule` reads as these matchers, written the one way that `Display` has.
+/// Parses `rule` and compares it with `expected`, its form as `Display` writes it.
 fn check(rule: &str, expected: &str) {
     let selector = Selector::parse(rule).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(selector.to_string(), expected, "{rule}");
@@ -31,7 +31,7 @@ fn accepted() {
     check(r#"up{__name__="x"}"#, r#"{__name__="up",__name__="x"}"#);
     check(r#"up{"x"}"#, r#"{__name__="up",__name__="x"}"#);
     check(r#"{__name__=~"a.*",__name__!="ab"}"#, r#"{__name__=~"a.*",__name__!="ab"}"#);
-    // Keywords that may be names, and all that may be labels.
+    // Keywords that may be metric names, and keywords that may be label names.
     for word in ["sum", "by", "offset", "or", "and", "start", "Count", "e1", "x", "info", "only", "infra"] {
         check(word, &format!(r#"{{__name__="{word}"}}"#));
     }
@@ -128,7 +128,7 @@ fn errors_name_the_column() {
     check(r#"{a="\xff"}"#, 4, "not UTF-8");
     check("{b=\"\",a=~\"(\"}", 10, "a group is not closed");
     check("{a!~\"[\"}", 5, "a class is not closed");
-    // What a query may have and a selector may not.
+    // Parts of queries that are not allowed in selectors.
     check("up offset 5m", 4, "expected the end of the rule, found \"offset 5m\"");
     check("up @ 1", 4, "expected the end of the rule");
     check("up[5m]", 3, "expected the end of the rule");
@@ -161,7 +161,8 @@ fn errors_are_short() {
 fn a_rule_has_a_limit() {
     let rule = |length: usize| format!("{{a=\"{}\"}}", "x".repeat(length - 6));
     assert!(Selector::parse(&rule(MAX_RULE_BYTES)).is_ok());
-    assert_eq!(Selector::parse(&rule(MAX_RULE_BYTES + 1)), Err(Error::RuleTooLong { bytes: MAX_RULE_BYTES + 1 }));
+    let too_long = Error::RuleTooLong { bytes: MAX_RULE_BYTES + 1, limit_bytes: MAX_RULE_BYTES };
+    assert_eq!(Selector::parse(&rule(MAX_RULE_BYTES + 1)), Err(too_long));
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn lines() {
     assert!(error.starts_with("line 3: rule \"{a}\": column 3: expected one of"), "{error}");
 }
 
-/// Text that comes near to a rule.
+/// Random sequences of tokens, most of which are nearly a rule.
 fn nearly_a_rule() -> impl Strategy<Value = String> {
     let token = prop_oneof![
         proptest::sample::select(vec![
@@ -208,7 +209,7 @@ fn matcher() -> impl Strategy<Value = Matcher> {
     (any::<String>(), op, any::<String>()).prop_map(|(name, op, value)| {
         let value = if matches!(op, Op::Matches | Op::NotMatches) { regex::escape(&value) } else { value };
         let written = Matcher::new(&name, op, &value);
-        // What `regex` escapes, Go need not take: letters never are, so this is only a guard.
+        // Go may refuse an escape that `regex` writes; `regex` escapes no letters, so this is only a guard.
         written.unwrap_or_else(|_| Matcher::new(&name, Op::Equal, &value).unwrap())
     })
 }

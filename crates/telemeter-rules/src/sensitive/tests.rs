@@ -1,3 +1,5 @@
+//! Tables of labels and values: which are sensitive, and why.
+
 use super::{
     LABEL_NAMES, SensitiveLabel, SensitiveReason, ValueKind, label, label_name, recording_rule_name, value,
     value_in_cluster,
@@ -5,7 +7,7 @@ use super::{
 
 #[test]
 fn labels_known_by_their_name() {
-    // As the list is given to reviewers.
+    // The list that reviewers receive.
     let listed = "instance node nodename hostname host_ip pod_ip address machine_id system_uuid boot_id provider_id serial \
          namespace pod container container_id uid replicaset deployment statefulset daemonset service service_account \
          secret configmap persistentvolumeclaim volumename workload owner_name created_by_name image image_id path \
@@ -196,7 +198,7 @@ fn values_known_by_their_form() {
 }
 
 #[test]
-fn a_cluster_may_tell_its_own_id() {
+fn a_clusters_own_id_is_not_sensitive() {
     let own = "123e4567-e89b-42d3-a456-426614174000";
     assert_eq!(value(own), Some(ValueKind::Uuid));
     assert_eq!(value_in_cluster(own, own), None);
@@ -205,7 +207,7 @@ fn a_cluster_may_tell_its_own_id() {
 }
 
 #[test]
-fn no_text_is_too_odd_to_look_at() {
+fn no_text_makes_it_panic() {
     let pieces = [
         "10.0.0.1",
         "1",
@@ -242,7 +244,7 @@ fn no_text_is_too_odd_to_look_at() {
 }
 
 #[test]
-fn a_name_goes_before_a_value_and_nothing_is_not_sensitive() {
+fn a_name_has_precedence_over_a_value_and_an_empty_value_is_not_sensitive() {
     assert_eq!(label("instance", "10.0.0.1", ""), Some(SensitiveLabel::Name(SensitiveReason::Machine)));
     assert_eq!(label("target", "10.0.0.1", ""), Some(SensitiveLabel::Value(ValueKind::Ipv4)));
     assert_eq!(label("instance", "", ""), None);

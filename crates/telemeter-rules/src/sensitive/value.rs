@@ -1,4 +1,4 @@
-//! Values known by their form.
+//! Detects sensitive values by their form: addresses, IDs, tokens, host names, paths.
 
 use std::{
     fmt,
@@ -58,15 +58,15 @@ impl fmt::Display for ValueKind {
     }
 }
 
-/// Hexadecimal digits from here on are an ID. A pod's hash has 10, a short commit 7 to 12.
+/// So many hexadecimal digits are an ID. The hash of a pod has 10, a short commit 7 to 12.
 const LONG_HEX: usize = 16;
-/// Where all of them are digits, or all letters, it takes more: times in nanoseconds have 19 digits.
+/// The same for a run of only decimal digits or only letters: times in nanoseconds have 19 digits.
 const LONG_PLAIN_HEX: usize = 32;
-/// Characters of base64 from here on are an ID. Our own hashes of values have 12.
+/// So many characters of base64 are an ID. Our own hashes of values have 12.
 const LONG_BASE64: usize = 24;
-/// Paths that tell nothing: every target has them.
+/// Paths that are not sensitive, because every target has them.
 const USUAL_PATHS: [&str; 6] = ["/metrics", "/federate", "/healthz", "/readyz", "/livez", "/probe"];
-/// What a host name ends with, beside the codes of countries.
+/// Top-level domains of host names, without the country codes.
 const TOP_DOMAINS: [&str; 34] = [
     "app",
     "arpa",
@@ -103,7 +103,7 @@ const TOP_DOMAINS: [&str; 34] = [
     "test",
     "xyz",
 ];
-/// The codes of countries, ISO 3166 as domains, two letters each.
+/// The top-level domains of countries, as in ISO 3166.
 const COUNTRIES: &str = "ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo br bs \
     bt bw by bz ca cc cd cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg er es et eu fi fj \
     fk fm fo fr ga gb gd ge gf gg gh gi gl gm gn gp gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in io iq ir is \
@@ -111,7 +111,7 @@ const COUNTRIES: &str = "ac ad ae af ag ai al am ao aq ar as at au aw ax az ba b
     mp mq mr ms mt mu mv mw mx my mz na nc ne nf ng ni nl no np nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py \
     qa re ro rs ru rw sa sb sc sd se sg sh si sk sl sm sn so sr ss st su sv sx sy sz tc td tf tg th tj tk tl tm tn to \
     tr tt tv tw tz ua ug uk us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw";
-/// Groups of the Kubernetes API and makers of its extensions: named as hosts are, and the same in every cluster.
+/// API groups of Kubernetes and its extensions: they look like host names, and are the same in every cluster.
 const API_GROUPS: [&str; 9] = [
     "coreos.com",
     "istio.io",
@@ -124,14 +124,14 @@ const API_GROUPS: [&str; 9] = [
     "tekton.dev",
 ];
 
-/// The first kind that is found in `value`; the UUID `own` is not one.
+/// The kind of the first word of `value` that has one; the UUID `own` has none.
 pub(super) fn kind(value: &str, own: &str) -> Option<ValueKind> {
     let separator = |char: char| char.is_whitespace() || ",;|=()<>{}\"'`".contains(char);
     let words = || value.split(separator).filter(|word| !word.is_empty());
     words().find_map(|word| of_word(word, own))
 }
 
-/// What a word without white space is, or one of its pieces.
+/// The kind of a word without white space, or of one of its pieces.
 fn of_word(word: &str, own: &str) -> Option<ValueKind> {
     if is_jwt(word) {
         return Some(ValueKind::Jwt);
@@ -154,7 +154,7 @@ fn of_word(word: &str, own: &str) -> Option<ValueKind> {
 
 fn of_piece(piece: &str, own: &str) -> Option<ValueKind> {
     match uuid(piece) {
-        // The digits of our own UUID are no other ID either.
+        // The digits of the cluster's own UUID are not taken for another ID either.
         Some(found) if found.eq_ignore_ascii_case(own) => None,
         Some(found) if found.bytes().all(|byte| matches!(byte, b'0' | b'-')) => None,
         Some(_) => Some(ValueKind::Uuid),
@@ -165,7 +165,7 @@ fn of_piece(piece: &str, own: &str) -> Option<ValueKind> {
     }
 }
 
-/// Three parts of base64url, of which the first is the JSON of a header.
+/// Whether the word is three parts of base64url, of which the first is the JSON of a header.
 fn is_jwt(word: &str) -> bool {
     let mut parts = word.split('.');
     let base64url = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -177,7 +177,7 @@ fn is_jwt(word: &str) -> bool {
 
 fn is_url(word: &str) -> bool {
     let Some((scheme, rest)) = word.split_once("://") else { return false };
-    // It may stand behind other text.
+    // Other text may precede the URL.
     let scheme = scheme.rsplit(|char: char| !char.is_ascii_alphanumeric() && !"+.-".contains(char)).next();
     scheme.is_some_and(|scheme| scheme.starts_with(|first: char| first.is_ascii_alphabetic())) && !rest.is_empty()
 }
@@ -195,7 +195,8 @@ fn is_email(word: &str) -> bool {
         && domain.ends_with(|last: char| last.is_ascii_alphabetic())
 }
 
-/// From the root, a home, a drive or a share of Windows. What is only relative (`namespace/name`) is none.
+/// Whether the word is a path from the root, a home directory, or a drive or share of Windows. A plain relative one
+/// (`namespace/name`) is not.
 fn is_path(word: &str) -> bool {
     if USUAL_PATHS.contains(&word) {
         return false;
@@ -207,7 +208,7 @@ fn is_path(word: &str) -> bool {
     ["/", "~/", "./", "../", "\\\\"].iter().any(|root| word.strip_prefix(root).is_some_and(named)) || drive(word)
 }
 
-/// The first UUID in a text that no hexadecimal digit stands beside.
+/// The first UUID in a text without a hexadecimal digit directly before or after it.
 fn uuid(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let digit = |index: usize| bytes.get(index).is_some_and(u8::is_ascii_hexdigit);
@@ -221,7 +222,7 @@ fn uuid(text: &str) -> Option<&str> {
     text.get(found..found + 36)
 }
 
-/// Six or eight pairs of digits (`02:00:5e:10:00:01`), or three groups of four (`0200.5e10.0001`).
+/// Whether the piece is six or eight pairs of digits (`02:00:5e:10:00:01`), or three groups of four (`0200.5e10.0001`).
 fn is_mac(piece: &str) -> bool {
     let groups = |separator: char, digits: usize, counts: &[usize]| {
         counts.contains(&piece.split(separator).count())
@@ -230,25 +231,25 @@ fn is_mac(piece: &str) -> bool {
                 .all(|group| group.len() == digits && group.bytes().all(|digit| digit.is_ascii_hexdigit()))
     };
     let form = groups(':', 2, &[6, 8]) || groups('-', 2, &[6, 8]) || groups('.', 4, &[3]);
-    // No card has an address of nothing but zeros or ones.
-    let told =
-        |nothing: char| piece.chars().any(|char| char.is_ascii_hexdigit() && !char.eq_ignore_ascii_case(&nothing));
-    form && told('0') && told('f')
+    // No device has the address of all zeros or all ones.
+    let has_other_than =
+        |digit: char| piece.chars().any(|char| char.is_ascii_hexdigit() && !char.eq_ignore_ascii_case(&digit));
+    form && has_other_than('0') && has_other_than('f')
 }
 
-/// Alone, or in brackets and with a port.
+/// Whether the piece is an IPv6 address, alone or in brackets and with a port.
 fn is_ipv6(piece: &str) -> bool {
     let address = match piece.strip_prefix('[') {
         Some(inner) => inner.split(']').next().unwrap_or_default(),
         None => piece,
     };
     address.parse::<Ipv6Addr>().is_ok_and(|address| match address.to_ipv4_mapped() {
-        Some(mapped) => tells(mapped),
+        Some(mapped) => is_sensitive_ipv4(mapped),
         None => !address.is_loopback() && !address.is_unspecified(),
     })
 }
 
-/// An address between anything but letters and digits, or in the name that a cloud gives its machines (`ip-10-0-0-1`).
+/// Whether the piece has an IPv4 address without a letter or digit next to it, or in a machine's name (`ip-10-0-0-1`).
 fn has_ipv4(piece: &str) -> bool {
     let alphanumeric = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
     let mut from = 0;
@@ -256,20 +257,20 @@ fn has_ipv4(piece: &str) -> bool {
         let rest = &piece[start..];
         let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(rest.len());
         let around = alphanumeric(piece[..start].chars().next_back()) || alphanumeric(rest[end..].chars().next());
-        if !around && rest[..end].trim_end_matches('.').parse().is_ok_and(tells) {
+        if !around && rest[..end].trim_end_matches('.').parse().is_ok_and(is_sensitive_ipv4) {
             return true;
         }
         from = start + end;
     }
     let named = |host: &str| {
         let numbers: Vec<u8> = host.splitn(4, '-').map_while(|number| number.parse().ok()).collect();
-        matches!(numbers[..], [a, b, c, d] if tells(Ipv4Addr::new(a, b, c, d)))
+        matches!(numbers[..], [a, b, c, d] if is_sensitive_ipv4(Ipv4Addr::new(a, b, c, d)))
     };
     piece.strip_prefix("ip-").is_some_and(|rest| named(rest.split(['.', ':']).next().unwrap_or_default()))
 }
 
-/// Every machine has the loopback and the unspecified address.
-const fn tells(address: Ipv4Addr) -> bool {
+/// Whether an address is sensitive: all but the loopback and the unspecified address, which every machine has.
+const fn is_sensitive_ipv4(address: Ipv4Addr) -> bool {
     !address.is_loopback() && !address.is_unspecified()
 }
 
@@ -281,9 +282,9 @@ fn has_long_hex(piece: &str) -> bool {
     })
 }
 
-/// A run of base64 that is no text: in text and CamelCase, letters of one kind mostly stand together; in base64, about half
-/// the characters are of another kind (upper case, lower case, digit) than the one before, not counting a lower-case letter
-/// behind an upper-case one. Half of that is asked for.
+/// Whether the word has a run of base64 that is not text. In text and CamelCase, most letters are of the same class (upper
+/// case, lower case, other) as the one before. In base64, about half of the characters are of another class, not counting
+/// a lower-case letter after an upper-case one. Half of that, a quarter of the characters, is required here.
 fn is_base64(word: &str) -> bool {
     let class = |byte: u8| match byte {
         b'A'..=b'Z' => 0,
@@ -301,7 +302,7 @@ fn is_base64(word: &str) -> bool {
         })
 }
 
-/// A name with a domain that there is (`db.example.com`), or any name with a port (`node-1:9100`).
+/// Whether the piece is a name in an existing top-level domain (`db.example.com`), or any name with a port (`node-1:9100`).
 fn is_host_name(piece: &str) -> bool {
     let (host, port) = match piece.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -312,7 +313,7 @@ fn is_host_name(piece: &str) -> bool {
         return false;
     }
     let lettered = host.contains(|char: char| char.is_ascii_alphabetic());
-    // `redis:7` is an image; ports below 22 are nobody's.
+    // `redis:7` is an image with its tag; services have ports from 22 on.
     if port.is_some_and(|port| port.parse().is_ok_and(|port: u16| port >= 22)) {
         return lettered;
     }

@@ -1,4 +1,4 @@
-//! Hashes label values: `--anonymize-labels` with `--anonymize-salt`.
+//! The step that hashes label values: `--anonymize-labels` with `--anonymize-salt`.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -13,23 +13,24 @@ use crate::{
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// How many bytes of the hash are kept: 12 characters of base64.
-const KEPT_BYTES: usize = 9;
+/// How many bytes of the hash are used: 12 characters of base64.
+const HASH_BYTES: usize = 9;
 
-/// Replaces the values of some labels by a hash that only the holder of the salt can redo: base64url, without padding, of
-/// the first nine bytes of SHA-256(salt ‖ value). Empty values stay empty.
+/// Replaces the values of some labels by a salted hash: base64url, without padding, of the first nine bytes of
+/// SHA-256(salt ‖ value). Empty values stay empty. Without the salt, a value cannot be found by hashing guesses.
 #[derive(Clone)]
 pub struct Anonymize {
     names: Vec<String>,
+    /// The state of SHA-256 after the salt.
     salted: Context,
 }
 
 impl Anonymize {
-    /// The names of the labels whose values are hashed, and the salt.
+    /// A step from the names of the labels whose values are hashed, and the salt.
     ///
-    /// A name with other characters than letters, digits, `_` and `:` stands for its escaped form as well: a Prometheus
-    /// that was not asked for UTF-8 names writes `http_status` for `http.status`. And a name with underscores stands for each
-    /// that has it as its escaped form: whoever wrote it saw that form, from a Prometheus that was not asked for UTF-8 names.
+    /// A name with other characters than letters, digits, `_` and `:` also covers its escaped form: a Prometheus that was
+    /// not asked for UTF-8 names writes `http_status` for `http.status`. And a name with underscores also covers every name
+    /// of which it is the escaped form, because the operator may have seen only that form.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, salt: &[u8]) -> Self {
         let mut salted = Context::new(&SHA256);
@@ -54,12 +55,12 @@ impl Anonymize {
         is_named(name) || !is_known_name(name, NameKind::Metric) && is_named(&underscored(name))
     }
 
-    /// The hash of one value.
+    /// The hash that replaces `value`: 12 characters of base64url.
     #[must_use]
     pub fn hash(&self, value: &str) -> String {
         let mut context = self.salted.clone();
         context.update(value.as_bytes());
-        URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..KEPT_BYTES])
+        URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..HASH_BYTES])
     }
 }
 
@@ -92,7 +93,7 @@ mod tests {
     use crate::testing::through;
 
     #[test]
-    fn values_are_hashed_as_ever() {
+    fn values_are_hashed_as_by_the_go_client() {
         let step = Anonymize::new(["instance".to_owned()], b"a-unique-value");
         let body = "up{instance=\"10.0.150.196:9099\",job=\"10.0.150.196:9099\"} 1\nup{instance=\"\"} 2";
         // printf '%s' 'a-unique-value10.0.150.196:9099' | openssl dgst -sha256 -binary | head -c 9 | base64

@@ -1,4 +1,4 @@
-//! Takes labels away: `--elide-label`.
+//! The step that removes labels: `--elide-label`.
 
 use telemeter_wire::{Arena, SeriesMut};
 
@@ -7,20 +7,20 @@ use crate::{
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// Takes labels of these names off every series.
+/// Removes the labels of these names from every series.
 #[derive(Clone, Debug, Default)]
 pub struct Elide {
     names: Vec<String>,
 }
 
 impl Elide {
-    /// The names of the labels to take away.
+    /// A step from the names of the labels to remove.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self { names: names.into_iter().collect() }
     }
 
-    /// Whether there is nothing to take away.
+    /// Whether the step removes no label.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
@@ -32,12 +32,12 @@ impl Transform for Elide {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         if !self.names.is_empty() {
             let before = series.labels().len();
             series.retain_labels(|label| !self.names.iter().any(|name| name == label.name));
-            report.elided_labels += (before - series.labels().len()) as u64;
+            counts.elided_labels += (before - series.labels().len()) as u64;
         }
         Ok(Verdict::Keep)
     }
@@ -52,8 +52,8 @@ mod tests {
     fn elided_labels_are_gone_and_counted() {
         let step = Elide::new(["replica".to_owned(), "pod".to_owned()]);
         let body = "up{a=\"1\",pod=\"p\",replica=\"r\"} 1\nup{replicas=\"2\"} 2\nup{replica=\"r\"} 3";
-        let (text, report) = through(body, &[&step]).expect("kept");
+        let (text, counts) = through(body, &[&step]).expect("kept");
         assert_eq!(text, "up{a=\"1\"} 1\nup{replicas=\"2\"} 2\nup 3\n");
-        assert_eq!(report.elided_labels, 3);
+        assert_eq!(counts.elided_labels, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Lets pass what a rule of the whitelist allows.
+//! The step that drops the series that no rule of the whitelist allows.
 
 use std::cell::RefCell;
 
@@ -11,33 +11,34 @@ use crate::{
     whitelist::{NameVerdict, Whitelist},
 };
 
-/// Drops series that no rule allows. Their labels are to be canonical: to stand behind
-/// [`Canonical`](crate::canonical::Canonical).
+/// Drops series that no rule allows. It expects canonical labels, so [`Canonical`](crate::canonical::Canonical) has to be
+/// an earlier step.
 ///
-/// What the rules say of a metric name alone is remembered until another name comes: the series of a family stand in a row.
+/// The verdict about a metric name is remembered until a series has another name, because the series of a family are
+/// neighbours.
 pub struct Filter<'w> {
     whitelist: &'w Whitelist,
-    /// Names that nothing may pass under, whatever the rules say.
+    /// Whether series of this metric name are dropped, whatever the rules allow.
     is_reserved: fn(&str) -> bool,
     family: RefCell<LastVerdict>,
 }
 
-/// The last name, and what the rules say of it.
+/// The last metric name, and the verdict of the rules about it.
 struct LastVerdict {
     name: LastName,
     verdict: NameVerdict,
 }
 
 impl<'w> Filter<'w> {
-    /// Lets pass what this whitelist allows, for the series of one request.
+    /// A step for the series of one request.
     #[must_use]
     pub fn new(whitelist: &'w Whitelist) -> Self {
-        // True of any name.
+        // `Depends` is right for any name, also for the empty one that `LastName` starts with.
         let family = LastVerdict { name: LastName::new(), verdict: NameVerdict::Depends };
         Self { whitelist, is_reserved: |_| false, family: RefCell::new(family) }
     }
 
-    /// Lets nothing pass whose metric name `is_reserved`, whatever the whitelist says.
+    /// Also drops every series whose metric name `is_reserved`, whatever the whitelist allows.
     #[must_use]
     pub fn reserving(self, is_reserved: fn(&str) -> bool) -> Self {
         Self { is_reserved, ..self }
@@ -45,7 +46,7 @@ impl<'w> Filter<'w> {
 
     fn by_name(&self, name: &str) -> NameVerdict {
         let family = &mut *self.family.borrow_mut();
-        if family.name.begins(name) {
+        if family.name.begins_family(name) {
             family.verdict = if (self.is_reserved)(name) { NameVerdict::Never } else { self.whitelist.by_name(name) };
         }
         family.verdict
@@ -57,7 +58,7 @@ impl Transform for Filter<'_> {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let allowed = match self.by_name(series.view().name()) {
             NameVerdict::Always => true,
@@ -67,7 +68,7 @@ impl Transform for Filter<'_> {
         if allowed {
             return Ok(Verdict::Keep);
         }
-        report.filtered += 1;
+        counts.filtered += 1;
         Ok(Verdict::Drop)
     }
 }
@@ -78,12 +79,12 @@ mod tests {
     use crate::testing::through;
 
     #[test]
-    fn what_no_rule_allows_is_dropped_and_counted() {
+    fn series_that_no_rule_allows_are_dropped_and_counted() {
         let check = |rules: &str, expected: &str, filtered: u64| {
             let whitelist = Whitelist::parse_lines(rules).expect("rules");
             let step = Filter::new(&whitelist);
-            let (text, report) = through("up{a=\"1\"} 1\nup{a=\"2\"} 2\ndown 3\nup 4", &[&step]).expect("kept");
-            assert_eq!((text.as_str(), report.filtered), (expected, filtered));
+            let (text, counts) = through("up{a=\"1\"} 1\nup{a=\"2\"} 2\ndown 3\nup 4", &[&step]).expect("kept");
+            assert_eq!((text.as_str(), counts.filtered), (expected, filtered));
         };
         check("", "up{a=\"1\"} 1\nup{a=\"2\"} 2\ndown 3\nup 4\n", 0);
         check("up{a=\"2\"}\n{__name__=~\"dow.*\"}", "up{a=\"2\"} 2\ndown 3\n", 2);
@@ -96,8 +97,8 @@ mod tests {
         for rules in ["", "up", "{__name__=~\"u.*|d.*\"}"] {
             let whitelist = Whitelist::parse_lines(rules).expect("rules");
             let step = Filter::new(&whitelist).reserving(|name| name.starts_with("do"));
-            let (text, report) = through("up 1\ndown 2\ndown{a=\"b\"} 3\nup 4", &[&step]).expect("kept");
-            assert_eq!((text.as_str(), report.filtered), ("up 1\nup 4\n", 2), "{rules:?}");
+            let (text, counts) = through("up 1\ndown 2\ndown{a=\"b\"} 3\nup 4", &[&step]).expect("kept");
+            assert_eq!((text.as_str(), counts.filtered), ("up 1\nup 4\n", 2), "{rules:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sets labels to fixed values: what `--label` names, and what the grant of `/authorize` does.
+//! The step that sets labels to fixed values: those of `--label`, and those that `/authorize` returned with the token.
 
 use telemeter_wire::{Arena, Label, SeriesMut};
 
@@ -7,20 +7,20 @@ use crate::{
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// Sets these labels on every series, whatever value one had. Canonical labels stay canonical.
+/// Sets these labels on every series, whatever value they had. Canonical labels stay canonical.
 #[derive(Clone, Debug, Default)]
 pub struct SetLabels {
     labels: Vec<(String, String)>,
 }
 
 impl SetLabels {
-    /// Sets these names to these values. An empty value takes the label away, as everywhere.
+    /// A step from names and values. An empty value removes the label.
     #[must_use]
     pub fn new(labels: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { labels: labels.into_iter().collect() }
     }
 
-    /// Whether there is nothing to set.
+    /// Whether the step sets no label.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()

@@ -1,21 +1,21 @@
-//! Renames metrics: `--rename ALERTS=alerts`.
+//! The step that renames metrics: `--rename ALERTS=alerts`.
 
 use telemeter_wire::{Arena, SeriesMut};
 
 use crate::{
-    canonical::is_name,
+    canonical::is_metric_name,
     refusal::Refusal,
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// Gives metrics of an old name a new one; a name is looked up once, so two may change places.
+/// Replaces old metric names by new ones. Each name is looked up once, so that two names can be exchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Rename {
     names: Vec<(String, String)>,
 }
 
 impl Rename {
-    /// Pairs of an old and a new name.
+    /// A step from pairs of an old and a new name.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { names: names.into_iter().collect() }
@@ -31,7 +31,7 @@ impl Transform for Rename {
     ) -> Result<Verdict, Refusal> {
         let name = series.view().name();
         if let Some((_, new)) = self.names.iter().find(|(old, _)| old == name) {
-            for label in series.labels_mut().iter_mut().filter(|label| is_name(label)) {
+            for label in series.labels_mut().iter_mut().filter(|label| is_metric_name(label)) {
                 label.value = new;
             }
         }

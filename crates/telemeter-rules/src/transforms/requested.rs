@@ -1,15 +1,15 @@
-//! Lets pass what the client asked for, whatever the source answered with.
+//! The step that drops scraped series that match no selector of the client, for sources that ignore `match[]`.
 //!
-//! A source selects among the series that it stores, and what it answers with is not quite what it stores: a Prometheus
-//! puts its external labels on each series, adds `instance=""` where there is no instance, and writes names with other
-//! characters than letters, digits, `_` and `:` with underscores. What it selected must still pass here, so:
+//! A source selects among the series that it stores, and its response differs from what it stores: a Prometheus adds its
+//! external labels to each series, adds `instance=""` where there is no instance, and escapes names with other characters
+//! than letters, digits, `_` and `:`. A series that the source selected must pass here all the same, so:
 //!
-//! - a selector that names such a label or metric stands for its escaped form as well;
-//! - an empty label is an absent one, as in PromQL;
-//! - a label that each series of the answer's first part has with one and the same value counts as added behind the
-//!   selectors, where that explains all of the first part. `{team!="x"}` selects a series without `team` of a Prometheus
-//!   whose external label is `team="x"`, and what arrives says `team="x"`. A source that ignores selectors answers with
-//!   series that no such label explains.
+//! - a selector with such a name also matches its escaped form;
+//! - an empty label is the same as an absent one, as in PromQL;
+//! - a label that every series of the response's first part has with the same value is taken for an external label, if all
+//!   of the first part matches without it. An example: the external label is `team="x"`, and `{team!="x"}` selects a stored
+//!   series without `team`; it arrives with `team="x"`. A source that ignores selectors also sends series that do not match
+//!   without such a label.
 
 use std::cell::RefCell;
 
@@ -26,11 +26,11 @@ use crate::{
     whitelist::{NameVerdict, Whitelist},
 };
 
-/// The selectors that the source is asked with, compiled.
+/// The selectors that are sent to the source as `match[]`, compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Requested {
     whitelist: Whitelist,
-    /// Labels that a selector lets be absent, and not just any value: these may be external labels.
+    /// The names of labels on which a matcher accepts the empty value: external labels may hide a match of these.
     may_be_external: Vec<Box<str>>,
 }
 
@@ -49,37 +49,37 @@ impl Requested {
         Self { whitelist: Whitelist::new(all), may_be_external }
     }
 
-    /// Whether what a source selects by this can be told from its answer. Not where an expression on the metric name may
-    /// mean names that are written with underscores: `{__name__=~"a\\.b"}`.
+    /// Whether the series of a response can be checked against `selector`. They cannot where an expression on the metric
+    /// name may match names that the source escapes: `{__name__=~"a\\.b"}`.
     #[must_use]
-    pub fn can_judge(selector: &Selector) -> bool {
+    pub fn is_checkable(selector: &Selector) -> bool {
         !selector.matchers().iter().any(|matcher| {
-            matcher.name() == NAME_LABEL && matcher.op() == Op::Matches && may_mean_other_characters(matcher.value())
+            matcher.name() == NAME_LABEL && matcher.op() == Op::Matches && may_match_escaped_names(matcher.value())
         })
     }
 
-    /// As [`Self::names`], where labels that a selector lets be absent may have been added behind it.
+    /// As [`Self::matches`], but labels that may be external ones may also be absent.
     #[must_use]
-    pub fn may_name(&self, labels: &[Label<'_>]) -> bool {
+    pub fn may_match(&self, labels: &[Label<'_>]) -> bool {
         let external: Vec<&str> = self.may_be_external.iter().map(|name| &**name).collect();
-        self.names(labels) || !external.is_empty() && self.names(without(labels, &external, &Arena::new()))
+        self.matches(labels) || !external.is_empty() && self.matches(without(labels, &external, &Arena::new()))
     }
 
-    /// The step for one answer. Where it does not `drop` what nobody asked for, it counts it.
+    /// The step for one response. With `drop`, series that match no selector are dropped, else they are only counted.
     #[must_use]
     pub fn filter(&self, drop: bool) -> FilterRequested<'_> {
         let family = RefCell::new(LastRequested { name: LastName::new(), verdict: NameVerdict::Depends });
         FilterRequested { requested: self, drop, external: None, family }
     }
 
-    /// Whether a selector names a series with these labels, as it was scraped.
+    /// Whether a selector matches a series with these labels, as it was scraped.
     #[must_use]
-    pub fn names(&self, labels: &[Label<'_>]) -> bool {
+    pub fn matches(&self, labels: &[Label<'_>]) -> bool {
         self.whitelist.allows(labels)
     }
 }
 
-/// The selector as it selects from names that were written with underscores, where that makes a difference.
+/// The selector with escaped names; `None` where escaping changes no name.
 fn escaped(selector: &Selector) -> Option<Selector> {
     let escaped = |matcher: &Matcher| -> Result<Matcher, Error> {
         let (name, op, value) = (matcher.name(), matcher.op(), matcher.value());
@@ -92,8 +92,8 @@ fn escaped(selector: &Selector) -> Option<Selector> {
     (matchers != selector.matchers()).then(|| Selector::new(matchers))
 }
 
-/// Whether an expression has a character that no name without quotes may have.
-fn may_mean_other_characters(expression: &str) -> bool {
+/// Whether an expression has a character that is not allowed in unquoted names, and so may match an escaped name.
+fn may_match_escaped_names(expression: &str) -> bool {
     const SYNTAX: &str = ".*+?()[]{}|^$-,\\";
     let mut characters = expression.chars();
     while let Some(character) = characters.next() {
@@ -107,26 +107,26 @@ fn may_mean_other_characters(expression: &str) -> bool {
     false
 }
 
-/// Drops series that no selector asked for, for one answer. They are to come as they were scraped, before any step changes
-/// them. [`begin_part`](Self::begin_part) goes before each part of the answer.
+/// Drops series that match no selector, for one response. The series have to be as they were scraped, so this is the first
+/// step. [`begin_part`](Self::begin_part) has to be called before each part of the response.
 pub struct FilterRequested<'r> {
     requested: &'r Requested,
     drop: bool,
-    /// The labels that count as added behind the selectors; `None` until the first part has come.
+    /// The names of the external labels; `None` until the first part has come.
     external: Option<Vec<&'r str>>,
     family: RefCell<LastRequested>,
 }
 
-/// The last name, and what the selectors say of it.
+/// The last metric name, and the verdict of the selectors about it.
 struct LastRequested {
     name: LastName,
     verdict: NameVerdict,
 }
 
 impl FilterRequested<'_> {
-    /// Takes note of a part of the answer before its series go through the steps.
+    /// Prepares for a part of the response, before its series go through the steps: finds the external labels in the first.
     pub fn begin_part(&mut self, part: &SeriesSet<'_>) {
-        // Where a name stood in the part before, any name may stand.
+        // The memory of the previous part is used again, so that an equal address is no proof of an equal name.
         self.family.get_mut().name = LastName::new();
         if self.external.is_none() && !part.is_empty() {
             self.external = Some(external(self.requested, part));
@@ -135,7 +135,7 @@ impl FilterRequested<'_> {
 
     fn by_name(&self, name: &str) -> NameVerdict {
         let family = &mut *self.family.borrow_mut();
-        if family.name.begins(name) {
+        if family.name.begins_family(name) {
             family.verdict = self.requested.whitelist.by_name(name);
         }
         family.verdict
@@ -145,27 +145,27 @@ impl FilterRequested<'_> {
     fn allows_without_external(&self, labels: &[Label<'_>], arena: &Arena) -> bool {
         match self.external.as_deref() {
             None | Some([]) => false,
-            Some(external) => self.requested.names(without(labels, external, arena)),
+            Some(external) => self.requested.matches(without(labels, external, arena)),
         }
     }
 }
 
-/// `labels`, of which those named in `taken` are empty.
-fn without<'l>(labels: &[Label<'l>], taken: &[&str], arena: &'l Arena) -> &'l [Label<'l>] {
-    let blank = |label: &Label<'l>| if taken.contains(&label.name) { Label::new(label.name, "") } else { *label };
+/// A copy of `labels` in which those named in `removed` have the empty value.
+fn without<'l>(labels: &[Label<'l>], removed: &[&str], arena: &'l Arena) -> &'l [Label<'l>] {
+    let blank = |label: &Label<'l>| if removed.contains(&label.name) { Label::new(label.name, "") } else { *label };
     arena.text().alloc_slice_fill_iter(labels.iter().map(blank))
 }
 
-/// Which labels were added behind the selectors, judged by the first part of an answer.
+/// The names of the external labels, found in the first part of a response.
 fn external<'r>(requested: &'r Requested, part: &SeriesSet<'_>) -> Vec<&'r str> {
     let is_constant = |name: &str| {
         let value = value_of(part.at(0).labels, name);
         !value.is_empty() && part.iter().all(|series| value_of(series.labels, name) == value)
     };
     let constant: Vec<&str> = requested.may_be_external.iter().map(|name| &**name).filter(|n| is_constant(n)).collect();
-    let explains =
-        |labels: &[Label<'_>]| requested.names(labels) || requested.names(without(labels, &constant, part.arena()));
-    if !constant.is_empty() && part.iter().all(|series| explains(series.labels)) { constant } else { Vec::new() }
+    let is_requested =
+        |labels: &[Label<'_>]| requested.matches(labels) || requested.matches(without(labels, &constant, part.arena()));
+    if !constant.is_empty() && part.iter().all(|series| is_requested(series.labels)) { constant } else { Vec::new() }
 }
 
 impl Transform for FilterRequested<'_> {
@@ -173,19 +173,19 @@ impl Transform for FilterRequested<'_> {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         arena: &'a Arena,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let labels = series.labels();
         let allowed = match self.by_name(series.view().name()) {
             NameVerdict::Always => true,
             NameVerdict::Never => false,
-            NameVerdict::Depends => self.requested.names(labels) || self.allows_without_external(labels, arena),
+            NameVerdict::Depends => self.requested.matches(labels) || self.allows_without_external(labels, arena),
         };
         if allowed {
             return Ok(Verdict::Keep);
         }
-        report.unrequested += 1;
-        report.filtered += u64::from(self.drop);
+        counts.unrequested += 1;
+        counts.filtered += u64::from(self.drop);
         Ok(if self.drop { Verdict::Drop } else { Verdict::Keep })
     }
 }
@@ -197,21 +197,21 @@ mod tests {
     use super::*;
     use crate::{testing::text_of, transform::run};
 
-    /// Takes the parts of an answer through the step; what passes, and how many series did not.
+    /// Applies the step to the parts of a response: the series that pass, and the number of those that do not.
     fn filtered(selectors: &[&str], parts: &[&str]) -> (String, u64) {
         let selectors: Vec<_> = selectors.iter().map(|text| Selector::parse(text).expect("a selector")).collect();
         let requested = Requested::new(&selectors);
         let mut step = requested.filter(true);
-        let (mut passed, mut report) = (String::new(), StepCounts::default());
+        let (mut passed, mut counts) = (String::new(), StepCounts::default());
         for part in parts {
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
             text::decode(part.as_bytes(), &DecodeLimits::default(), &mut set).expect("a text");
             step.begin_part(&set);
-            run(&mut set, &[&step], &mut report).expect("no refusal");
+            run(&mut set, &[&step], &mut counts).expect("no refusal");
             passed += &text_of(&set);
         }
-        (passed, report.filtered)
+        (passed, counts.filtered)
     }
 
     fn check(selectors: &[&str], body: &str, expected: &str) {
@@ -221,23 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_stays() {
+    fn series_that_match_no_selector_are_dropped() {
         let body = "up{job=\"a\"} 1\nup{job=\"b\"} 2\ndown 3\nx_bucket{le=\"1\"} 4\nx_sum 5\nx_count 6\n";
         check(&[], body, body);
         check(&["up"], body, "up{job=\"a\"} 1\nup{job=\"b\"} 2\n");
         check(&["up{job=\"b\"}", "down"], body, "up{job=\"b\"} 2\ndown 3\n");
         check(&["{__name__=~\".*wn\",job=\"\"}"], body, "down 3\n");
-        // As for a Prometheus: a histogram is its series, and each has a name of its own.
+        // As in Prometheus: a histogram is several series, each with a name of its own.
         check(&["x"], body, "");
         check(&["x_bucket", "{__name__=\"x_count\"}"], body, "x_bucket{le=\"1\"} 4\nx_count 6\n");
         check(&["none"], body, "");
     }
 
     #[test]
-    fn what_nobody_asked_for_can_be_counted_alone() {
+    fn series_that_match_no_selector_can_be_counted_only() {
         let requested = Requested::new(&[Selector::parse("up").expect("a selector")]);
-        let (text, report) = crate::testing::through("up 1\ndown 2\n", &[&requested.filter(false)]).expect("kept");
-        assert_eq!((text.as_str(), report.unrequested, report.filtered), ("up 1\ndown 2\n", 1, 0));
+        let (text, counts) = crate::testing::through("up 1\ndown 2\n", &[&requested.filter(false)]).expect("kept");
+        assert_eq!((text.as_str(), counts.unrequested, counts.filtered), ("up 1\ndown 2\n", 1, 0));
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_escaped_is_found() {
+    fn an_escaped_name_matches() {
         let body = "http_requests{http_status=\"200\"} 1\nhttp_requests{http_status=\"500\"} 2\n";
         check(&["{\"http.requests\",\"http.status\"=\"200\"}"], body, "http_requests{http_status=\"200\"} 1\n");
         check(&["{\"http.requests\"}"], body, body);
@@ -257,13 +257,13 @@ mod tests {
             body,
             "http_requests{http_status=\"500\"} 2\n",
         );
-        // As the source sends it to whoever takes such names.
+        // As the source sends it to clients that accept UTF-8 names.
         check(&["{\"a.b\"}"], "{\"a.b\",c=\"1\"} 1\na_b 2\na_c 3\n", "{\"a.b\",c=\"1\"} 1\na_b 2\n");
     }
 
     #[test]
-    fn expressions_that_mean_escaped_names_cannot_be_judged() {
-        let can_judge = |text: &str| Requested::can_judge(&Selector::parse(text).expect("a selector"));
+    fn expressions_that_may_match_escaped_names_cannot_be_checked() {
+        let is_checkable = |text: &str| Requested::is_checkable(&Selector::parse(text).expect("a selector"));
         for text in [
             "up",
             "{}",
@@ -273,27 +273,27 @@ mod tests {
             "{__name__!~\"a\\\\.b\"}",
             "{\"a.b\"}",
         ] {
-            assert!(can_judge(text), "{text}");
+            assert!(is_checkable(text), "{text}");
         }
         for text in ["{__name__=~\"a\\\\.b\"}", "{__name__=~\"a/b\"}", "{__name__=~\"ä.*\"}", "{__name__=~\"a\\\\-b\"}"]
         {
-            assert!(!can_judge(text), "{text}");
+            assert!(!is_checkable(text), "{text}");
         }
     }
 
     #[test]
-    fn an_external_label_does_not_hide_what_was_asked_for() {
+    fn an_external_label_does_not_hide_a_match() {
         let federated = "up{job=\"a\",team=\"x\"} 1\nup{job=\"b\",team=\"x\"} 2\n";
         check(&["up{team!=\"x\"}"], federated, federated);
         check(&["up{team=\"\"}"], federated, federated);
         check(&["up{team!~\"x|y\",job!=\"c\"}"], federated, federated);
-        // A matcher that the label must be there for says nothing of an absent one.
+        // A matcher that requires the label cannot be met by a series without it.
         check(&["up{team=\"y\"}"], federated, "");
         check(&["up{team=~\"y.*\",job!=\"\"}"], federated, "");
-        // It is another label that fails: not each series has it with this value.
+        // Another label fails: not every series has it with this value.
         check(&["up{job!=\"b\"}"], federated, "up{job=\"a\",team=\"x\"} 1\n");
         check(&["up{job!=\"b\",team!=\"x\"}"], federated, "");
-        // A source that ignores selectors answers with more than an external label explains.
+        // A source that ignores selectors sends series that do not match without an external label either.
         check(&["up{team!=\"x\"}"], "up{team=\"x\"} 1\ndown{team=\"x\"} 2\n", "");
         check(&["up{team!=\"x\"}"], "up{team=\"x\"} 1\nup{team=\"y\"} 2\nup 3\n", "up{team=\"y\"} 2\nup 3\n");
         check(
@@ -304,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_part_shows_holds_for_the_others() {
+    fn external_labels_of_the_first_part_hold_for_the_others() {
         let parts = ["up{team=\"x\"} 1\n", "up{team=\"x\"} 2\ndown{team=\"x\"} 3\n", "up{job=\"c\"} 4\n"];
         let (passed, left_out) = filtered(&["up{team!=\"x\"}"], &parts);
         assert_eq!((passed.as_str(), left_out), ("up{team=\"x\"} 1\nup{team=\"x\"} 2\nup{job=\"c\"} 4\n", 1));
         let (passed, left_out) = filtered(&["up{team!=\"x\"}"], &["down{team=\"x\"} 1\n", "up{team=\"x\"} 2\n"]);
         assert_eq!((passed.as_str(), left_out), ("", 2));
-        // Names stand where others stood in the part before.
+        // Names of one part may be at the addresses of other names of the part before.
         let names: Vec<String> = ["up 1\n", "dn 2\n", "up 3\n"].map(str::to_owned).to_vec();
         let parts: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(filtered(&["up"], &parts), ("up 1\nup 3\n".to_owned(), 1));

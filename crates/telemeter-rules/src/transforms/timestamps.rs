@@ -1,11 +1,11 @@
-//! Sample time against ours: what `/upload` and `/metrics/v1/receive` check, and the stamp that an upload gets.
+//! The steps that compare sample times with our clock, for `/upload` and for `/metrics/v1/receive`.
 
 use std::{cell::RefCell, time::Duration};
 
 use telemeter_wire::{Arena, NativeHistogram, Points, SeriesMut};
 
 use crate::{
-    canonical::shown,
+    canonical::excerpt,
     family::LastName,
     refusal::Refusal,
     transform::{StepCounts, Transform, Verdict},
@@ -15,18 +15,18 @@ use crate::{
 pub const MAX_AGE: Duration = Duration::from_hours(24);
 /// How far ahead of our clock a sample may be.
 pub const MAX_AHEAD: Duration = Duration::from_mins(10);
-/// Within this distance to our clock a sample is of the present.
+/// A sample within this distance of our clock is counted as present, any other as past or future.
 pub const PRESENT: Duration = Duration::from_mins(5);
 
-/// Checks the samples of an upload: each has a time, not too old and not too far ahead, and within a family (a run of one
-/// name) time does not go back; the parts of a native histogram belong together. Counts the drift. For the series of one request.
+/// Checks the samples of one upload: each has a time, neither too old nor too far ahead; within a family (a run of series
+/// with one name) times do not decrease; native histograms are valid. Counts the drift.
 #[derive(Debug)]
 pub struct CheckUpload {
     now_ms: i64,
     last: RefCell<LastSeries>,
 }
 
-/// The series before.
+/// The name and the time of the previous series.
 #[derive(Debug)]
 struct LastSeries {
     name: LastName,
@@ -34,7 +34,7 @@ struct LastSeries {
 }
 
 impl CheckUpload {
-    /// Checks against this time, in milliseconds.
+    /// A step that compares with `now_ms`, in milliseconds since 1970.
     #[must_use]
     pub fn new(now_ms: i64) -> Self {
         Self { now_ms, last: RefCell::new(LastSeries { name: LastName::new(), timestamp_ms: i64::MIN }) }
@@ -47,7 +47,7 @@ impl Transform for CheckUpload {
         &'a self,
         series: &mut SeriesMut<'_, 'a>,
         _: &'a Arena,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let timestamp = match series.points() {
             Points::Sample(sample) => sample.timestamp_ms,
@@ -59,33 +59,34 @@ impl Transform for CheckUpload {
         };
         let timestamp = timestamp.ok_or(Refusal::NoTimestamp)?;
         let last = &mut *self.last.borrow_mut();
-        let other_family = last.name.begins(series.view().name());
-        if std::mem::replace(&mut last.timestamp_ms, timestamp) > timestamp && !other_family {
+        let begins_family = last.name.begins_family(series.view().name());
+        if std::mem::replace(&mut last.timestamp_ms, timestamp) > timestamp && !begins_family {
             return Err(Refusal::Unsorted);
         }
         let ahead_ms = timestamp.saturating_sub(self.now_ms);
         if ahead_ms < -millis(MAX_AGE) {
             return Err(Refusal::TooOld { hours: MAX_AGE.as_secs() / 3600 });
         }
-        is_near(timestamp, self.now_ms)?;
-        report.ahead += u64::from(ahead_ms > 0);
+        check_ahead(timestamp, self.now_ms)?;
+        counts.ahead += u64::from(ahead_ms > 0);
         match ahead_ms {
-            drift if drift < -millis(PRESENT) => report.past += 1,
-            drift if drift > millis(PRESENT) => report.future += 1,
-            _ => report.present += 1,
+            drift if drift < -millis(PRESENT) => counts.past += 1,
+            drift if drift > millis(PRESENT) => counts.future += 1,
+            _ => counts.present += 1,
         }
         Ok(Verdict::Keep)
     }
 }
 
-/// Refuses samples of remote write that are so far ahead that a store would refuse everybody else's behind them.
+/// Refuses samples of remote write that are too far ahead of our clock: a store that took one would refuse the following
+/// samples of the same series as out of order.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckAhead {
     now_ms: i64,
 }
 
 impl CheckAhead {
-    /// Checks against this time, in milliseconds.
+    /// A step that compares with `now_ms`, in milliseconds since 1970.
     #[must_use]
     pub const fn new(now_ms: i64) -> Self {
         Self { now_ms }
@@ -100,17 +101,17 @@ impl Transform for CheckAhead {
         _: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let newest = series.points().newest_ms();
-        newest.map_or(Ok(Verdict::Keep), |newest| is_near(newest, self.now_ms).map(|()| Verdict::Keep))
+        newest.map_or(Ok(Verdict::Keep), |newest| check_ahead(newest, self.now_ms).map(|()| Verdict::Keep))
     }
 }
 
-/// A store refuses a batch for one histogram that is none.
+/// Refuses an invalid histogram: a store would refuse the whole batch because of it.
 #[cold]
 fn check_histogram(histogram: &NativeHistogram<'_>, metric: &str) -> Result<(), Refusal> {
-    histogram.check().map_err(|flaw| Refusal::Histogram { metric: shown(metric), flaw })
+    histogram.check().map_err(|flaw| Refusal::Histogram { metric: excerpt(metric), flaw })
 }
 
-fn is_near(timestamp: i64, now_ms: i64) -> Result<(), Refusal> {
+fn check_ahead(timestamp: i64, now_ms: i64) -> Result<(), Refusal> {
     if timestamp.saturating_sub(now_ms) > millis(MAX_AHEAD) {
         return Err(Refusal::TooFarAhead { minutes: MAX_AHEAD.as_secs() / 60 });
     }
@@ -131,7 +132,7 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
     const MINUTE: i64 = 60_000;
 
-    /// Checks samples of these names, at these distances to our clock.
+    /// Checks samples with these names and these distances from our clock, in milliseconds.
     fn checked(times: &[(&str, Option<i64>)]) -> Result<StepCounts, Refusal> {
         let step = CheckUpload::new(NOW);
         let arena = Arena::new();
@@ -140,12 +141,12 @@ mod tests {
             let sample = Sample { value: 1.0, timestamp_ms: drift.map(|drift| NOW.saturating_add(drift)) };
             set.push(&[Label::new("__name__", name)], MetricType::Gauge, Points::Sample(sample));
         }
-        let mut report = StepCounts::default();
-        run(&mut set, &[&step], &mut report).map(|()| report)
+        let mut counts = StepCounts::default();
+        run(&mut set, &[&step], &mut counts).map(|()| counts)
     }
 
     #[test]
-    fn uploads_have_sane_times() {
+    fn the_times_of_an_upload_are_checked() {
         fn check(times: &[(&str, Option<i64>)], expected: Result<(), Refusal>) {
             assert_eq!(checked(times).map(|_| ()), expected, "{times:?}");
         }
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_native_histogram_has_a_time_and_parts_that_belong_together() {
+    fn a_native_histogram_has_a_time_and_is_valid() {
         let check = |message: &[u8], drift: Option<i64>, expected: Result<(), &str>| {
             let (step, arena) = (CheckUpload::new(NOW), Arena::new());
             let mut set = SeriesSet::new_in(&arena);
@@ -196,8 +197,8 @@ mod tests {
     #[test]
     fn drift_is_counted() {
         let drifts = [-5 * MINUTE - 1, -5 * MINUTE, 1, 5 * MINUTE + 1];
-        let report = checked(&drifts.map(|drift| ("a", Some(drift)))).expect("sane");
-        assert_eq!((report.past, report.present, report.future, report.ahead), (1, 2, 1, 2));
+        let counts = checked(&drifts.map(|drift| ("a", Some(drift)))).expect("sane");
+        assert_eq!((counts.past, counts.present, counts.future, counts.ahead), (1, 2, 1, 2));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rules that one name leads to, or none.
+//! The rules of one slot of the name index, indexed once more by another label.
 
 use hashbrown::HashMap;
 use telemeter_wire::Label;
@@ -6,19 +6,19 @@ use telemeter_wire::Label;
 use super::index::{IndexCondition, ValueIndex};
 use super::{CompiledRule, NameVerdict};
 
-/// Up to so many rules are tried one after the other.
-const FEW: usize = 4;
+/// Up to this number, rules are tried one after the other, without an index.
+const MAX_LISTED: usize = 4;
 
-/// Rules by their ids, sorted by what is left to check.
+/// A group of rules, given by their IDs and divided by what remains to be checked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RuleGroup {
-    /// Nothing is: everything that comes here passes, and there is no other rule here.
+    /// A rule of the group has no other condition: every series passes. The group then has no other rules.
     unconditional: bool,
-    /// The name only.
+    /// Rules with other conditions on the name only.
     name_only: Vec<u32>,
-    /// Something that no index can use, or there are few.
+    /// Rules with conditions that an index cannot use, or all rules of a small group.
     listed: Vec<u32>,
-    /// A label that cannot be absent.
+    /// The other rules, by the name of a label that they require.
     labels: HashMap<Box<str>, LabelIndex>,
 }
 
@@ -37,13 +37,13 @@ impl RuleGroup {
         }
         let (name_only, mut listed): (Vec<_>, Vec<_>) = members.iter().partition(|&&id| rule(id).rest.is_empty());
         let mut labels = HashMap::new();
-        if listed.len() > FEW {
+        if listed.len() > MAX_LISTED {
             let usable: Vec<_> = listed.iter().map(|&id| (id, usable(rule(id)))).collect();
             listed.clear();
             let shared = count_values(&usable);
             let mut by_label = HashMap::<Box<str>, Vec<(IndexCondition, u32)>>::new();
             for (id, conditions) in usable {
-                // The most telling one, and of several exact ones that whose value the fewest rules share.
+                // The most selective condition; of several exact ones, the one whose value the fewest rules share.
                 let best = conditions.into_iter().min_by_key(|(label, condition)| match condition {
                     IndexCondition::Exact(values) => {
                         let most = values.iter().filter_map(|value| shared.get(&(label.to_string(), value.clone())));
@@ -64,7 +64,7 @@ impl RuleGroup {
         Self { unconditional: false, name_only, listed, labels }
     }
 
-    /// Whether a rule holds for this name and these labels.
+    /// Whether a rule of the group matches a series with this name and these labels.
     #[inline]
     pub(super) fn any(&self, rules: &[CompiledRule], name: &str, labels: &[Label<'_>]) -> bool {
         let holds = |id: &u32| rules[*id as usize].holds(name, labels);
@@ -79,7 +79,7 @@ impl RuleGroup {
                 }))
     }
 
-    /// What the name alone tells; `Depends` where that would take long to say.
+    /// The decision about all series of this name; `Depends` also where a certain one would take long to find.
     pub(super) fn by_name(&self, rules: &[CompiledRule], name: &str) -> NameVerdict {
         if self.unconditional || self.name_only.iter().any(|&id| rules[id as usize].name_holds(name)) {
             NameVerdict::Always
@@ -91,13 +91,13 @@ impl RuleGroup {
     }
 }
 
-/// What each label has to be like, of those that have to be there.
+/// The conditions that an index can use: those on labels that the rule requires to be present.
 fn usable(rule: &CompiledRule) -> Vec<(&str, IndexCondition)> {
-    let there = rule.rest.iter().filter(|matcher| !matcher.matches_value(""));
-    there.filter_map(|matcher| Some((matcher.name(), IndexCondition::of(matcher)?))).collect()
+    let required = rule.rest.iter().filter(|matcher| !matcher.matches_value(""));
+    required.filter_map(|matcher| Some((matcher.name(), IndexCondition::of(matcher)?))).collect()
 }
 
-/// How many rules name each exact value of each label.
+/// The number of rules with each exact value of each label.
 fn count_values(usable: &[(u32, Vec<(&str, IndexCondition)>)]) -> HashMap<(String, String), usize> {
     let mut counts = HashMap::new();
     for (label, condition) in usable.iter().flat_map(|(_, conditions)| conditions) {

@@ -1,4 +1,4 @@
-//! From a label's value to what may concern it.
+//! An index from the value of a label to the rules that may match it.
 
 use hashbrown::HashMap;
 
@@ -7,26 +7,27 @@ use super::trie::Trie;
 use crate::go_regex::Shape;
 use crate::matcher::{Matcher, Op};
 
-/// How many expressions may share one literal beginning or end before they are joined instead.
-const CROWD: usize = 8;
+/// How many expressions may share one literal prefix or suffix; more are joined into one automaton.
+const MAX_SHARED_AFFIX: usize = 8;
 
-/// What a matcher asks of a value, as far as an index can use it.
+/// The condition of a matcher on a value, in a form that an index can use.
 #[derive(Clone, Debug)]
 pub(super) enum IndexCondition {
-    /// It is one of these.
+    /// The value is one of these.
     Exact(Vec<String>),
-    /// It begins so, and that is all.
+    /// The value begins with this text, and every such value matches.
     Prefix(String),
-    /// It ends so, and that is all.
+    /// The value ends with this text, and every such value matches.
     Suffix(String),
-    /// It matches an expression: begins with one of `prefixes` and ends with one of `suffixes`, where these are known.
+    /// The value matches an expression; each match begins with one of `prefixes` and ends with one of `suffixes`, where
+    /// these lists are not empty.
     Expression { prefixes: Vec<String>, suffixes: Vec<String>, source: String },
-    /// It is not empty.
+    /// The value is not empty.
     Present,
 }
 
 impl IndexCondition {
-    /// `None` where a matcher says nothing that an index can use.
+    /// The condition of `matcher`; `None` where an index cannot use it.
     pub(super) fn of(matcher: &Matcher) -> Option<Self> {
         let shape = matcher.shape();
         if matcher.op().is_negative() {
@@ -51,7 +52,7 @@ impl IndexCondition {
         }
     }
 
-    /// Smaller is more telling.
+    /// How selective the condition is; smaller is more selective.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::Exact(_) => 0,
@@ -63,12 +64,12 @@ impl IndexCondition {
     }
 }
 
-/// Whether every value passes.
+/// Whether the matcher matches every value.
 pub(super) fn always_holds(matcher: &Matcher) -> bool {
     matcher.op() == Op::Matches && matcher.shape() == Shape::Any
 }
 
-/// Finds the slots whose condition a value may meet. What a slot stands for is the caller's.
+/// Finds the slots whose condition a value may meet. A slot is a number to which the caller assigns rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ValueIndex {
     exact: HashMap<Box<str>, u32>,
@@ -78,7 +79,7 @@ pub(super) struct ValueIndex {
     present: Option<u32>,
 }
 
-/// What leads to a slot.
+/// The key under which a slot is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum SlotKey {
     Exact(String),
@@ -89,26 +90,26 @@ enum SlotKey {
 }
 
 impl ValueIndex {
-    /// An index of these conditions, each with an id, and the ids of each slot.
+    /// Builds an index of conditions, each with the ID of its rule; also returns the IDs of each slot.
     pub(super) fn build(conditions: Vec<(IndexCondition, u32)>) -> (Self, Vec<Vec<u32>>) {
-        let mut crowds = HashMap::<SlotKey, usize>::new();
+        let mut shared = HashMap::<SlotKey, usize>::new();
         for (condition, _) in &conditions {
             if let IndexCondition::Expression { prefixes, suffixes, .. } = condition {
                 let prefixes = prefixes.iter().cloned().map(SlotKey::Prefix);
                 let suffixes = suffixes.iter().cloned().map(SlotKey::Suffix);
-                prefixes.chain(suffixes).for_each(|key| *crowds.entry(key).or_default() += 1);
+                prefixes.chain(suffixes).for_each(|key| *shared.entry(key).or_default() += 1);
             }
         }
         let mut slots = Vec::<Vec<u32>>::new();
         let mut slot_of = HashMap::<SlotKey, u32>::new();
         for (condition, id) in conditions {
-            for key in keys(condition, &crowds) {
+            for key in keys(condition, &shared) {
                 let slot = *slot_of.entry(key).or_insert_with(|| {
                     slots.push(Vec::new());
                     u32::try_from(slots.len() - 1).expect("fewer keys than bytes of memory")
                 });
                 let members = &mut slots[slot as usize];
-                // One condition's keys come in a row: an id that is there already stands last.
+                // The keys of one condition come in a row, so an ID that is a member already is the last one.
                 if members.last() != Some(&id) {
                     members.push(id);
                 }
@@ -132,7 +133,7 @@ impl ValueIndex {
         (index, slots)
     }
 
-    /// Calls `visit` with the slots that `value` may concern until it answers true; whether it did.
+    /// Calls `visit` with each slot whose condition `value` may meet, until it returns `true`; whether it did.
     #[inline]
     pub(super) fn any(&self, value: &str, visit: &mut impl FnMut(usize) -> bool) -> bool {
         let bytes = value.as_bytes();
@@ -144,9 +145,10 @@ impl ValueIndex {
     }
 }
 
-fn keys(condition: IndexCondition, crowds: &HashMap<SlotKey, usize>) -> Vec<SlotKey> {
-    let roomy =
-        |keys: &[SlotKey]| !keys.is_empty() && keys.iter().all(|key| crowds.get(key).is_none_or(|&n| n <= CROWD));
+/// The keys under which a condition is found. `shared` has the number of expressions with each prefix and suffix.
+fn keys(condition: IndexCondition, shared: &HashMap<SlotKey, usize>) -> Vec<SlotKey> {
+    let is_rare = |key: &SlotKey| shared.get(key).is_none_or(|&count| count <= MAX_SHARED_AFFIX);
+    let are_usable = |keys: &[SlotKey]| !keys.is_empty() && keys.iter().all(is_rare);
     match condition {
         IndexCondition::Exact(values) => values.into_iter().map(SlotKey::Exact).collect(),
         IndexCondition::Prefix(prefix) => vec![SlotKey::Prefix(prefix)],
@@ -155,9 +157,9 @@ fn keys(condition: IndexCondition, crowds: &HashMap<SlotKey, usize>) -> Vec<Slot
         IndexCondition::Expression { prefixes, suffixes, source } => {
             let prefixes: Vec<_> = prefixes.into_iter().map(SlotKey::Prefix).collect();
             let suffixes: Vec<_> = suffixes.into_iter().map(SlotKey::Suffix).collect();
-            if roomy(&prefixes) {
+            if are_usable(&prefixes) {
                 prefixes
-            } else if roomy(&suffixes) {
+            } else if are_usable(&suffixes) {
                 suffixes
             } else {
                 vec![SlotKey::Pattern(source)]

@@ -1,57 +1,61 @@
-//! Many expressions, asked at once.
+//! Many regular expressions, matched at once.
 
 use regex::Regex;
 
 use crate::go_regex::anchored;
 
-/// How many parts a set is cut into to find out which of them matched.
+/// The number of children of a node in the tree of expressions.
 const FAN_OUT: usize = 16;
-/// What the program and the automaton of a joined expression may take, in bytes.
+/// The largest program of a joined expression, in bytes.
 const MAX_PROGRAM_BYTES: usize = 32 << 20;
+/// The most memory for the lazily built automaton of a joined expression, in bytes.
 const MAX_AUTOMATON_BYTES: usize = 16 << 20;
 
-/// Expressions in a tree: a node's gate is all below it joined to one, so that a value that none of them matches is
-/// told so by the first gate.
+/// A tree of expressions. Each node joins all expressions of its subtree into one, so that a value that none of them
+/// matches costs one match, at the root.
 #[derive(Clone, Debug)]
 pub(super) struct Patterns {
-    /// `None` above a single expression, which the rule itself asks, and where joined they would be too big.
-    gate: Option<Regex>,
-    below: PatternNode,
+    /// All expressions of the subtree; `None` for a single one, which its rule checks anyway, and where the program of the
+    /// joined expression would be too big.
+    joined: Option<Regex>,
+    node: PatternNode,
 }
 
 #[derive(Clone, Debug)]
 enum PatternNode {
+    /// The slot of a single expression.
     Slot(u32),
-    Parts(Vec<Patterns>),
+    Children(Vec<Patterns>),
 }
 
 impl Patterns {
-    /// `None` of no expressions. Each is as [`crate::go_regex::Pattern::source`] writes it.
+    /// Builds the tree of expressions, each with its slot and as [`crate::go_regex::Pattern::source`] writes it; `None` for
+    /// an empty list.
     pub(super) fn build(patterns: &[(String, u32)]) -> Option<Self> {
         match patterns {
             [] => None,
-            [(_, slot)] => Some(Self { gate: None, below: PatternNode::Slot(*slot) }),
+            [(_, slot)] => Some(Self { joined: None, node: PatternNode::Slot(*slot) }),
             _ => {
                 let joined = patterns.iter().map(|(source, _)| format!("(?:{source})")).collect::<Vec<_>>().join("|");
-                let gate = anchored(&joined, MAX_PROGRAM_BYTES, MAX_AUTOMATON_BYTES).ok();
-                let parts = patterns.chunks(patterns.len().div_ceil(FAN_OUT)).filter_map(Self::build).collect();
-                Some(Self { gate, below: PatternNode::Parts(parts) })
+                let joined = anchored(&joined, MAX_PROGRAM_BYTES, MAX_AUTOMATON_BYTES).ok();
+                let children = patterns.chunks(patterns.len().div_ceil(FAN_OUT)).filter_map(Self::build).collect();
+                Some(Self { joined, node: PatternNode::Children(children) })
             }
         }
     }
 
-    /// Calls `visit` with the slots whose expression `value` may match until it answers true; whether it did.
+    /// Calls `visit` with each slot whose expression `value` may match, until it returns `true`; whether it did.
     pub(super) fn any(&self, value: &str, visit: &mut impl FnMut(usize) -> bool) -> bool {
-        if let Some(gate) = &self.gate {
+        if let Some(joined) = &self.joined {
             #[cfg(test)]
             crate::matcher::count_evaluation();
-            if !gate.is_match(value) {
+            if !joined.is_match(value) {
                 return false;
             }
         }
-        match &self.below {
+        match &self.node {
             PatternNode::Slot(slot) => visit(*slot as usize),
-            PatternNode::Parts(parts) => parts.iter().any(|part| part.any(value, visit)),
+            PatternNode::Children(children) => children.iter().any(|child| child.any(value, visit)),
         }
     }
 }

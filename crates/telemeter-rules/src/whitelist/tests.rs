@@ -1,4 +1,4 @@
-//! Against the plain reading of the rules, one after the other, and how much is looked at.
+//! Compares the whitelist with its selectors tried one by one, and counts the values that it tests.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -122,7 +122,7 @@ fn many_rules_cost_what_few_do() {
         assert!(many <= few, "{}: {few} for 20 and {many} for {count}", rule(1));
         assert!(few <= 2 * series.len(), "{}: {few}", rule(1));
         let (few, many) = (cost(rule, 20, true), cost(rule, 200, true));
-        // One that matches is found among the others in parts of parts.
+        // A rule that matches is found among the others by descending the tree.
         assert!(many <= few + 32 * series.len(), "{}: {few} for 20 and {many} for 200", rule(1));
     };
     let check = |rule: &dyn Fn(usize) -> String| compare(rule, 2000);
@@ -139,7 +139,7 @@ fn many_rules_cost_what_few_do() {
     check(&|n| format!("{{job=~\"node-{n}-.*\"}}"));
     check(&|n| format!("{{label_{n}!=\"\"}}"));
     check(&|n| format!("{{__name__!=\"up\",job=~\"a{n}|b{n}\"}}"));
-    // Joined expressions; fewer, as compiling so many takes its time without optimization.
+    // Joined expressions: fewer rules, because compiling many takes long without optimization.
     let check = |rule: &dyn Fn(usize) -> String| compare(rule, 400);
     check(&|n| format!("{{__name__=~\"(cluster|up)_.+_{n}\"}}"));
     check(&|n| format!("{{__name__=~\".*_{n}_.*\"}}"));
@@ -148,7 +148,7 @@ fn many_rules_cost_what_few_do() {
 }
 
 #[test]
-fn a_rule_given_twice_is_asked_once() {
+fn a_duplicate_rule_is_tested_once() {
     let whitelist = Whitelist::parse_lines(&"up{a!=\"b\",c=\"d\"}\nup{c=\"d\",a!=\"b\"}\n".repeat(50)).unwrap();
     assert_eq!(whitelist.len(), 100);
     take_evaluations();
@@ -207,7 +207,7 @@ fn selector() -> impl Strategy<Value = String> {
     proptest::collection::vec(matcher(), 0..4).prop_map(|matchers| format!("{{{}}}", matchers.join(",")))
 }
 
-/// A rule that few series pass, and whose labels have to lead to it.
+/// A rule that few series match, so that it has to be found by its labels.
 fn narrow_selector() -> impl Strategy<Value = String> {
     let name = proptest::sample::select(vec!["", "", "__name__=\"a\",", "__name__=~\"a.*\",", "__name__=~\".*b\","]);
     let label = proptest::sample::select(vec!["a", "b", "c"]);
@@ -245,7 +245,7 @@ fn label_set() -> impl Strategy<Value = Vec<(&'static str, String)>> {
         .prop_map(|(name, a, b, c)| [name.map(|value| ("__name__", value)), a, b, c].into_iter().flatten().collect())
 }
 
-/// Compares the compiled list with its rules: all together, and few at a time, so that no rule hides another.
+/// Compares the whitelist with its selectors: all together, and few at a time, so that no rule hides another.
 fn agrees(rules: &[String], sets: &[Vec<(&'static str, String)>]) -> Result<(), TestCaseError> {
     let selectors: Vec<_> = rules.iter().map(|rule| Selector::parse(rule).unwrap()).collect();
     for selectors in [3, 6, 40].into_iter().flat_map(|size| selectors.chunks(size)) {
@@ -284,13 +284,13 @@ proptest! {
         agrees(&rules, &sets)?;
     }
 
-    /// The matchers' short cuts say what the whole expression says.
+    /// The short cuts of matchers have the same result as the whole expression.
     #[test]
     fn short_cuts_agree_with_the_expression(matcher in matcher(), values in proptest::collection::vec(value(), 1..20)) {
         let selector = Selector::parse(&format!("{{{matcher}}}")).unwrap();
         let matcher = &selector.matchers()[0];
         if matches!(matcher.op(), crate::Op::Matches | crate::Op::NotMatches) {
-            // The one class of Perl's in the samples, as Go has it.
+            // The only Perl class in the samples, as Go defines it.
             let expression = matcher.value().replace(r"\w", "[0-9A-Za-z_]");
             let regex = regex::Regex::new(&format!(r"\A(?s:{expression})\z")).unwrap();
             for value in values.iter().map(String::as_str).chain([""]) {

@@ -1,9 +1,9 @@
-//! Finds all of many strings that another one begins with, in the time that reading it takes.
+//! A radix trie: finds all keys that are a prefix of a text, in one pass over the text.
 
-/// A map from byte strings, in a tree whose edges are the bytes that they share.
+/// A map from byte strings to slots, as a tree whose edges are labelled with the bytes that keys share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trie {
-    /// The root is the first; none at all as long as nothing is in it.
+    /// The first node is the root. Empty as long as there are no keys.
     nodes: Vec<TrieNode>,
 }
 
@@ -11,7 +11,7 @@ pub(super) struct Trie {
 struct TrieNode {
     edge: Vec<u8>,
     slot: Option<u32>,
-    /// By the first byte of their edges, sorted.
+    /// The indices of the child nodes with the first byte of their edges, sorted by that byte.
     children: Vec<(u8, u32)>,
 }
 
@@ -53,8 +53,8 @@ impl Trie {
         u32::try_from(self.nodes.len() - 1).expect("fewer nodes than bytes of memory")
     }
 
-    /// Calls `visit` with the slot of each key that the `len` bytes of `byte` begin with, shortest first, until it
-    /// answers true; whether it did.
+    /// Calls `visit` with the slot of each key that is a prefix of a text, shortest first, until it returns `true`; whether
+    /// it did. The text is given by its length and by a function from an index to a byte.
     #[inline]
     pub(super) fn any(&self, len: usize, byte: impl Fn(usize) -> u8, visit: &mut impl FnMut(usize) -> bool) -> bool {
         let Some(mut node) = self.nodes.first() else { return false };
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_every_key_that_a_text_begins_with() {
+    fn finds_every_key_that_is_a_prefix() {
         let keys = ["a", "abc", "abd", "ab", "b", "abcdef", "", "xyz"];
         let check = |text: &str| {
             let mut trie = Trie::default();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_one_finds_nothing() {
+    fn an_empty_trie_finds_nothing() {
         assert!(!Trie::default().any(0, |_| 0, &mut |_| true));
     }
 }

@@ -66,7 +66,7 @@ impl StoreBench {
 pub(crate) fn upload<'p>(name: &str, beside: &str, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out, mut kept) = (Workspace::default(), compile(rules), vec![], StoreBench::new());
     let work = move || {
-        let Workspace { arena, plain, newest, encoded, layout, encoder, .. } = &mut room;
+        let Workspace { arena, plain, deduplicator, encoded, layout, encoder, .. } = &mut room;
         let push = kept.next();
         let (caller, mut report) = (caller(), StepCounts::default());
         let steps = rules.of_upload(&caller, NOW);
@@ -75,7 +75,7 @@ pub(crate) fn upload<'p>(name: &str, beside: &str, payload: &'p BenchBodies, rul
         exposition::decode(ExpositionFormat::Delimited, plain, &DecodeLimits::default(), &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         encoded.clear();
-        newest.encode(&set, time(push), &mut report, encoded, Some(layout));
+        deduplicator.encode(&set, time(push), &mut report, encoded, Some(layout));
         let staged = kept.store.stage(CLUSTER, layout.series(encoded));
         drop(set);
         arena.reset();

@@ -167,7 +167,7 @@ fn stages<'p>(payload: &'p BenchBodies, rules: &str) -> Vec<MeasuredPart<'p>> {
         exposition::decode(ExpositionFormat::Delimited, black_box(families), &limits, &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         room.encoded.clear();
-        black_box(room.newest.encode(&set, NOW, &mut report, &mut room.encoded, None));
+        black_box(room.deduplicator.encode(&set, NOW, &mut report, &mut room.encoded, None));
         drop(set);
         room.arena.reset();
     };
@@ -202,7 +202,7 @@ fn stages<'p>(payload: &'p BenchBodies, rules: &str) -> Vec<MeasuredPart<'p>> {
 fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
-        let Workspace { arena, plain, newest, encoded, encoder, .. } = &mut room;
+        let Workspace { arena, plain, deduplicator, encoded, encoder, .. } = &mut room;
         let (caller, mut report) = (caller(), StepCounts::default());
         let steps = rules.of_upload(&caller, NOW);
         snappy::decode_framed(black_box(&payload.upload), CAP, plain).expect("frames");
@@ -210,7 +210,7 @@ fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: 
         exposition::decode(ExpositionFormat::Delimited, plain, &DecodeLimits::default(), &mut set).expect("families");
         steps.upload(&mut set, &mut report).expect("good series");
         encoded.clear();
-        newest.encode(&set, NOW, &mut report, encoded, None);
+        deduplicator.encode(&set, NOW, &mut report, encoded, None);
         drop(set);
         arena.reset();
         out.clear();

@@ -201,7 +201,7 @@ fn wire_row(error: &WireError) -> StatusRow {
 fn refusal_reason(refusal: &Refusal) -> Reason {
     match refusal {
         Refusal::NoName
-        | Refusal::LabelTwice { .. }
+        | Refusal::DuplicateLabel { .. }
         | Refusal::SeriesBecomeOne { .. }
         | Refusal::LabelsBecomeOne { .. } => Reason::Labels,
         Refusal::LabelMissing { .. } | Refusal::LabelValue { .. } => Reason::Identity,

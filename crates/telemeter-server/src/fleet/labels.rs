@@ -1,8 +1,11 @@
 //! Fleet labels: what a cluster says of itself in a label of one of its series, like its version.
 
 use telemeter_fleet::MAX_LABELS;
-use telemeter_rules::{Op, Selector, selector::is_label_name};
-use telemeter_wire::{Points, SeriesSet, series::NAME_LABEL};
+use telemeter_rules::{Op, Selector};
+use telemeter_wire::{
+    Points, SeriesSet,
+    series::{NAME_LABEL, is_label_name},
+};
 
 /// `NAME=SELECTOR/LABEL`: the value of a label of a series as it passes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -69,7 +69,7 @@ fn counter_and_registry_tell_each_reason_of_each_route_alike() {
             let last = fleet.registry.get(&cluster, |known| known.last_refusal().unwrap()).unwrap();
             let status = error_of(reason).status().as_u16();
             assert_eq!((last.route, last.reason, last.status), (route, reason, status));
-            let claimed = fleet.registry.claimed().list();
+            let claimed = fleet.registry.claimed_refusals().list();
             for id in [cluster.as_str(), ""] {
                 let of = |one: &&telemeter_fleet::ClaimedRefusal| {
                     one.cluster == id && (one.route, one.reason, one.status) == (route, reason, status)

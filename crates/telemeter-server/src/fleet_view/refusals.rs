@@ -189,7 +189,7 @@ impl FleetView {
                 });
             }
         });
-        for one in registry.claimed().list() {
+        for one in registry.claimed_refusals().list() {
             found.add(&RegistryRefusal {
                 cluster: &one.cluster,
                 is_verified: false,

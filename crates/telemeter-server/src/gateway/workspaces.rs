@@ -5,7 +5,7 @@ use telemeter_http::{
     body::{BufferPool, Readers},
     budget::{MemoryBudget, MemoryShare, Reservation},
 };
-use telemeter_rules::newest::Newest;
+use telemeter_rules::deduplicate::Deduplicator;
 use telemeter_wire::{
     Arena,
     remote_write::{Layout, v2::RequestBuilder},
@@ -73,7 +73,7 @@ pub struct Workspace {
     /// The body, decompressed. It is overwritten, not cleared: clearing costs as much as filling.
     pub plain: Vec<u8>,
     /// Finds duplicate series.
-    pub newest: Newest,
+    pub deduplicator: Deduplicator,
     /// The encoded message, until it is compressed.
     pub encoded: Vec<u8>,
     /// Where each series is in `encoded`, for the recent store.
@@ -88,7 +88,7 @@ impl Workspace {
     fn held_bytes(&self) -> usize {
         self.arena.held_bytes()
             + self.plain.capacity()
-            + self.newest.held_bytes()
+            + self.deduplicator.held_bytes()
             + self.encoded.capacity()
             + self.layout.held_bytes()
             + self.encoder.held_bytes()

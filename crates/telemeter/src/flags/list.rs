@@ -2,7 +2,7 @@
 //!
 //! Every list flag reads its elements here, so that white space, quotes and empty elements mean the same in all of them.
 
-use telemeter_rules::selector::is_label_name;
+use telemeter_wire::series::is_label_name;
 
 use super::value::{self, FlagError, shown};
 

@@ -1,3 +1,5 @@
+//! Compares the translated whitelist with the whitelist itself, under a model of relabelling.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -10,8 +12,8 @@ use crate::{
 
 type TestLabels = BTreeMap<String, String>;
 
-/// Relabelling as Prometheus does it: an absent label is empty, values are joined by `;`, an expression matches the whole,
-/// an empty result takes the label away.
+/// Relabelling as in Prometheus: an absent label is empty, values are joined by `;`, an expression has to match the whole
+/// value, and an empty result removes the label.
 fn relabel(configs: &[RelabelConfig], mut labels: TestLabels) -> Option<TestLabels> {
     for config in configs {
         let regex = go_regex::compile(config.regex.as_deref().unwrap_or("(.*)")).expect("an expression");
@@ -24,7 +26,7 @@ fn relabel(configs: &[RelabelConfig], mut labels: TestLabels) -> Option<TestLabe
             RelabelAction::LabelDrop => labels.retain(|name, _| !regex.is_match(name)),
             RelabelAction::Replace { target_label, replacement } if regex.is_match(&joined) => {
                 let value = match replacement.as_str() {
-                    // All that is used of it.
+                    // The only reference to a group that is used.
                     "$1" => joined.clone(),
                     text => text.replace("$$", "$"),
                 };
@@ -60,7 +62,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_steps_behind_the_rules_come_in_order() {
+fn the_steps_after_the_rules_are_in_order() {
     let rules = Selector::parse_lines("ALERTS\na\nb").expect("rules");
     let check = |renames: &[(&str, &str)], series: &[(&str, &str)], expected: &[(&str, &str)]| {
         let (renames, elided) = (pairs(renames), ["replica".to_owned()]);
@@ -85,12 +87,12 @@ fn the_steps_behind_the_rules_come_in_order() {
 }
 
 #[test]
-fn what_relabelling_cannot_say_is_named() {
+fn rules_that_relabelling_cannot_express_are_returned() {
     let rules = Selector::parse_lines("a\n{\"http.status\"=\"200\"}\nb{c=\"d\",c=\"e\"}").expect("rules");
     let (configs, inexpressible) = configs(&RelabelSteps { selectors: &rules, ..RelabelSteps::default() });
     assert_eq!(inexpressible.iter().map(|one| one.rule).collect::<Vec<_>>(), [1]);
     assert!(inexpressible[0].reason.contains("http.status"), "{inexpressible:?}");
-    // The last one selects nothing.
+    // The last rule selects nothing.
     assert_eq!(configs.len(), 3, "{configs:?}");
 }
 

@@ -1,12 +1,12 @@
-//! Quoted text: Go's escapes, read and written.
+//! Quoted strings in rules: Go's escapes, parsed and written.
 
 use std::fmt::{self, Write};
 
-/// Reads a quoted text from the front of `text`: its value, and how many bytes it takes with its quotes.
+/// Parses the quoted string at the front of `text`: its value, and how many bytes it takes with its quotes.
 ///
 /// # Errors
-/// Where it goes wrong, as an offset in `text`, and what is wrong there.
-pub(super) fn unquote(text: &str) -> Result<(String, usize), (usize, String)> {
+/// The offset in `text` at which parsing failed, and what is wrong there.
+pub(crate) fn unquote(text: &str) -> Result<(String, usize), (usize, String)> {
     let Some(quote) = text.chars().next().filter(|char| matches!(char, '"' | '\'' | '`')) else {
         return Err((0, "expected a quoted text".to_owned()));
     };
@@ -27,7 +27,7 @@ pub(super) fn unquote(text: &str) -> Result<(String, usize), (usize, String)> {
                     Escaped::Byte(byte) => value.push(byte),
                     Escaped::Char(char) => value.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
                 }
-                // Escapes are ASCII: a character a byte.
+                // Escapes are ASCII: each character is one byte.
                 for _ in 0..used {
                     chars.next();
                 }
@@ -48,7 +48,7 @@ enum Escaped {
     Char(char),
 }
 
-/// Reads what stands behind a backslash, and how many bytes that takes.
+/// Parses the escape sequence after a backslash; also returns how many bytes it takes.
 fn escape(text: &str, quote: char) -> Result<(Escaped, usize), String> {
     let Some(kind) = text.chars().next() else { return Err(r"a \ at the end".to_owned()) };
     let byte = |byte| Ok((Escaped::Byte(byte), 1));
@@ -77,14 +77,14 @@ fn escape(text: &str, quote: char) -> Result<(Escaped, usize), String> {
         }
         'u' => number(1, 4, 16)?,
         'U' => number(1, 8, 16)?,
-        // As in Go: the other quote is not escaped.
+        // As in Go: only the quote that encloses the string may be escaped.
         _ => return Err(format!(r"no such escape: \{kind}")),
     };
     let char = char::from_u32(code).ok_or_else(|| format!(r"\{} is no character", &text[..used]))?;
     Ok((Escaped::Char(char), used))
 }
 
-/// Writes `text` in double quotes, so that it reads back the same.
+/// Writes `text` in double quotes, so that [`unquote`] reads the same text.
 pub(crate) fn quote(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char('"')?;
     for char in text.chars() {

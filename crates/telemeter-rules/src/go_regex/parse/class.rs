@@ -1,31 +1,31 @@
-//! Character classes: `[a-z]`, `[[:alpha:]]`, `\d`, `\pL`.
+//! The parser of character classes: `[a-z]`, `[[:alpha:]]`, `\d`, `\pL`.
 
-use super::node::RegexNode;
-use super::parse::{RegexParser, RegexProblem};
+use super::{RegexParser, RegexProblem};
+use crate::go_regex::node::RegexNode;
 
-/// A class that holds nothing, in the syntax of the `regex` crate.
-pub(super) const NOTHING: &str = "[a&&b]";
+/// A class without characters, in the syntax of the `regex` crate.
+pub(super) const EMPTY_CLASS: &str = "[a&&b]";
 
-/// The names that stand between `[:` and `:]`.
+/// The names that are legal between `[:` and `:]`.
 const POSIX: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
     "xdigit",
 ];
 
-/// Unicode's general categories, as Go has them; every other name is a script's.
+/// Unicode's general categories that Go knows; every other name is that of a script.
 const CATEGORIES: [&str; 36] = [
     "C", "Cc", "Cf", "Co", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N", "Nd", "Nl", "No", "P", "Pc",
     "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs", "Any",
 ];
 
 impl RegexParser<'_> {
-    /// Reads a class behind its `[`.
+    /// Parses a class, of which the `[` was read.
     pub(super) fn class(&mut self) -> Result<RegexNode, RegexProblem> {
         let negated = self.skip("^");
         let mut items = String::new();
         let mut first = true;
         loop {
-            // As in Go: a `]` at the front is one of the characters.
+            // As in Go: a `]` right after the `[` is one of the characters.
             if !std::mem::take(&mut first) && self.skip("]") {
                 return Ok(self.class_of(&items, negated));
             }
@@ -47,17 +47,17 @@ impl RegexParser<'_> {
                 self.skip("-");
                 high = self.class_char()?;
                 if high < low {
-                    return Err("a range of characters that runs backwards".to_owned());
+                    return Err("a range of characters whose end is before its start".to_owned());
                 }
             }
             push_range(&mut items, low, high);
         }
     }
 
-    /// The class of these items, under the flags that hold here.
+    /// The class of these items, under the flags that are set at this place.
     pub(super) fn class_of(&self, items: &str, negated: bool) -> RegexNode {
         let text = match (items.is_empty(), negated) {
-            (true, false) => return RegexNode::Class(NOTHING.to_owned()),
+            (true, false) => return RegexNode::Class(EMPTY_CLASS.to_owned()),
             (true, true) => return RegexNode::AnyChar,
             (false, true) => format!("[^{items}]"),
             (false, false) => format!("[{items}]"),
@@ -65,7 +65,8 @@ impl RegexParser<'_> {
         RegexNode::Class(if self.flags.fold { format!("(?i:{text})") } else { text })
     }
 
-    /// Reads what stands for several characters behind a backslash; `None`, and nothing read, where one is meant.
+    /// Parses an escape that means several characters, such as `\d`, of which the backslash was read. Returns `None`, and
+    /// reads nothing, where the escape means one character.
     pub(super) fn class_escape(&mut self) -> Result<Option<String>, RegexProblem> {
         let start = self.rest;
         let item = match self.next() {
@@ -84,7 +85,7 @@ impl RegexParser<'_> {
         Ok(Some(item.to_owned()))
     }
 
-    /// Reads `L`, `{Greek}` or `{^Greek}` behind `\p`.
+    /// Parses `L`, `{Greek}` or `{^Greek}`, of which the `\p` was read.
     fn property(&mut self, mut negated: bool) -> Result<String, RegexProblem> {
         let rest = self.rest;
         let mut name = match self.next() {
@@ -103,8 +104,8 @@ impl RegexParser<'_> {
         }
         let letter = if negated { 'P' } else { 'p' };
         if name == "Cs" {
-            // The surrogates, which are in no value.
-            return Ok(if negated { r"\p{Any}" } else { NOTHING }.to_owned());
+            // No value has surrogates.
+            return Ok(if negated { r"\p{Any}" } else { EMPTY_CLASS }.to_owned());
         }
         if CATEGORIES.contains(&name) {
             return Ok(format!(r"\{letter}{{{name}}}"));
@@ -117,7 +118,7 @@ impl RegexParser<'_> {
         Ok(item)
     }
 
-    /// Reads `[:alpha:]` or `[:^alpha:]`, if one comes next.
+    /// Parses `[:alpha:]` or `[:^alpha:]` and appends it to `items`; `false`, and nothing read, where neither comes next.
     fn posix(&mut self, items: &mut String) -> Result<bool, RegexProblem> {
         let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
             return Ok(false);
@@ -141,7 +142,7 @@ impl RegexParser<'_> {
     }
 }
 
-/// Appends a range; surrogates are left out of it, as no value holds one.
+/// Appends a range without its surrogates, which no value has.
 fn push_range(items: &mut String, low: u32, high: u32) {
     let surrogate = 0xd800..=0xdfff;
     let low = if surrogate.contains(&low) { 0xe000 } else { low };

@@ -1,4 +1,4 @@
-//! Doubled series: of those with the same labels, the newest sample is sent.
+//! Deduplication: of several series with the same labels, only the one with the newest sample is sent.
 
 use std::{hash::BuildHasher as _, ops::Range};
 
@@ -10,19 +10,22 @@ use telemeter_wire::{
 
 use crate::transform::StepCounts;
 
-/// Room to find doubled series in; used again for the next upload.
+/// Encodes uploads without duplicate series. One value serves many uploads: its buffers are used again.
 #[derive(Default)]
-pub struct Newest {
-    seen: HashTable<EncodedPosition>,
-    doubled: Vec<Range<usize>>,
+pub struct Deduplicator {
+    /// The series to be sent, by the hash of their encoded labels.
+    series: HashTable<EncodedPosition>,
+    /// The byte ranges of series that are to be removed from the message.
+    duplicates: Vec<Range<usize>>,
 }
 
-/// A series that was encoded. As small as it can be: a request with many shall not push all else out of the cache.
+/// An encoded series. The type is small so that a large request does not evict the rest from the CPU's cache.
 struct EncodedPosition {
     hash: u64,
     timestamp_ms: i64,
-    /// Where it begins and ends, and its labels. No message has 4 GiB: its bytes are capped far below.
+    /// The byte range of the series. 32 bits are enough: messages are capped far below 4 GiB.
     whole: (u32, u32),
+    /// The byte range of its labels.
     labels: (u32, u32),
 }
 
@@ -41,18 +44,19 @@ impl EncodedPosition {
     }
 }
 
-impl Newest {
-    /// Appends an upload to `out`, as a `WriteRequest`: every sample with `now_ms`, our time in milliseconds, in place of
-    /// its own; of series with the same labels only the one with the newest sample, of equally new ones the last. Returns
-    /// how many series these are.
+impl Deduplicator {
+    /// Appends an upload to `out` as a `WriteRequest` of remote write 1.0, and returns how many series it has.
     ///
-    /// The labels are to be canonical: then two series are the same where they are encoded the same.
-    /// `layout`, where it is given, says afterwards where each of them stands in `out`.
+    /// Every sample gets the time `now_ms` (our clock, in milliseconds) in place of its own. Of series with the same labels,
+    /// only the one with the newest sample is encoded; of equally new ones, the last.
+    ///
+    /// The labels have to be canonical, so that two series are the same exactly where their encoded labels are.
+    /// `layout`, where it is given, receives the position of each series in `out`.
     pub fn encode(
         &mut self,
         set: &SeriesSet<'_>,
         now_ms: i64,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
         out: &mut Vec<u8>,
         mut layout: Option<&mut Layout>,
     ) -> usize {
@@ -64,32 +68,32 @@ impl Newest {
                 layout.push(labels, end, set.at(index).kind);
             }
         });
-        report.doubled += self.doubled.len() as u64;
+        counts.duplicates += self.duplicates.len() as u64;
         if let Some(layout) = layout {
-            layout.take_out(&self.doubled);
+            layout.take_out(&self.duplicates);
         }
-        take_out(out, &self.doubled);
-        self.seen.len()
+        take_out(out, &self.duplicates);
+        self.series.len()
     }
 
-    /// As [`encode`](Self::encode), as a request of remote write 2.0. Returns how many series that holds: those without a value
-    /// are not among them.
+    /// As [`encode`](Self::encode), as a request of remote write 2.0. Returns how many series the request has; series
+    /// without a value are left out.
     pub fn encode_v2(
         &mut self,
         set: &SeriesSet<'_>,
         now_ms: i64,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
         request: &mut RequestBuilder,
     ) -> usize {
         request.clear();
         self.write(set, now_ms, &mut request.writer(set), |_, _, _| ());
-        report.doubled += self.doubled.len() as u64;
-        request.take_out(&self.doubled);
+        counts.duplicates += self.duplicates.len() as u64;
+        request.take_out(&self.duplicates);
         request.len()
     }
 
-    /// Writes all series, each with our time, and finds those that are to be taken out again. `placed` is told of each where its
-    /// labels stand, where it ends, and its index.
+    /// Writes all series, each with the time `now_ms`, and lists the duplicates that are to be removed again. `placed` is
+    /// called for each series with the byte range of its labels, its end, and its index in `set`.
     #[inline]
     fn write(
         &mut self,
@@ -98,11 +102,11 @@ impl Newest {
         writer: &mut impl SeriesWriter,
         mut placed: impl FnMut(Range<usize>, usize, usize),
     ) {
-        // A seed for each upload: nobody can learn one over time.
+        // A new seed for each upload, so that a sender cannot learn it over time.
         let hasher = DefaultHashBuilder::default();
-        let Self { seen, doubled } = self;
-        seen.clear();
-        doubled.clear();
+        let Self { series: encoded, duplicates } = self;
+        encoded.clear();
+        duplicates.clear();
         for (index, series) in set.iter().enumerate() {
             let from = writer.written().len();
             let timestamp_ms = series.points.newest_ms();
@@ -117,25 +121,25 @@ impl Newest {
             let written = writer.written();
             placed(labels.clone(), written.len(), index);
             let text = &written[labels.clone()];
-            // All bytes of them: whoever knows what is left out could make every series collide.
+            // All bytes are hashed: if some were left out, a sender could choose labels that make every series collide.
             let hash = hasher.hash_one(text);
             let same = |other: &EncodedPosition| other.hash == hash && other.labels(written) == text;
             let this = EncodedPosition::new(hash, timestamp_ms, from..written.len(), labels.clone());
-            match seen.entry(hash, same, |other| other.hash) {
+            match encoded.entry(hash, same, |other| other.hash) {
                 Entry::Vacant(entry) => drop(entry.insert(this)),
                 Entry::Occupied(mut entry) if this.timestamp_ms >= entry.get().timestamp_ms => {
-                    doubled.push(std::mem::replace(entry.get_mut(), this).whole());
+                    duplicates.push(std::mem::replace(entry.get_mut(), this).whole());
                 }
-                Entry::Occupied(_) => doubled.push(this.whole()),
+                Entry::Occupied(_) => duplicates.push(this.whole()),
             }
         }
-        doubled.sort_unstable_by_key(|range| range.start);
+        duplicates.sort_unstable_by_key(|range| range.start);
     }
 
-    /// Bytes of room held.
+    /// The size of its buffers on the heap, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.seen.allocation_size() + self.doubled.capacity() * size_of::<Range<usize>>()
+        self.series.allocation_size() + self.duplicates.capacity() * size_of::<Range<usize>>()
     }
 }
 
@@ -146,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    /// What is sent of these samples, each of a name, a value and a time, and how many were doubled.
+    /// Encodes these samples, each with a name, a value and a time: the samples that are sent, and the number of duplicates.
     fn sent(samples: &[(&str, f64, i64)]) -> (String, u64) {
-        let (mut out, mut report) = (b"before".to_vec(), StepCounts::default());
+        let (mut out, mut counts) = (b"before".to_vec(), StepCounts::default());
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         for &(name, value, timestamp_ms) in samples {
@@ -156,14 +160,14 @@ mod tests {
             set.push(&[Label::new("__name__", name), Label::new("a", "b")], MetricType::Gauge, Points::Sample(sample));
         }
         let mut layout = Layout::default();
-        let series = Newest::default().encode(&set, 1000, &mut report, &mut out, Some(&mut layout));
+        let series = Deduplicator::default().encode(&set, 1000, &mut counts, &mut out, Some(&mut layout));
         let (mut request, mut counted, mut of_2_0) = (RequestBuilder::default(), StepCounts::default(), Vec::new());
-        assert_eq!(Newest::default().encode_v2(&set, 1000, &mut counted, &mut request), series);
-        assert_eq!((counted.doubled, request.contents().samples as usize), (report.doubled, series));
+        assert_eq!(Deduplicator::default().encode_v2(&set, 1000, &mut counted, &mut request), series);
+        assert_eq!((counted.duplicates, request.contents().samples as usize), (counts.duplicates, series));
         request.put_message(&mut of_2_0);
         drop(set);
         let mut set = SeriesSet::new_in(&arena);
-        let message = out.strip_prefix(b"before").expect("what stood there stays");
+        let message = out.strip_prefix(b"before").expect("the bytes that were there before");
         remote_write::decode(message, &DecodeLimits::default(), &mut set).expect("a message");
         assert_eq!(set.len(), series);
         let (other, mut again) = (Arena::new(), Vec::new());
@@ -176,17 +180,17 @@ mod tests {
             let Points::Encoded(Encoded { payload, whole: Some(whole), .. }) = series.points else { panic!("spliced") };
             (&whole[..whole.len() - payload.len()], series.samples().next())
         });
-        assert_eq!(placed, decoded.collect::<Vec<_>>(), "the layout says where they stand");
+        assert_eq!(placed, decoded.collect::<Vec<_>>(), "the layout has the position of each series");
         let samples = set.iter().map(|series| {
             let sample = series.samples().next().expect("a sample");
             assert_eq!(sample.timestamp_ms, Some(1000));
             format!("{} {}\n", series.name(), sample.value)
         });
-        (samples.collect(), report.doubled)
+        (samples.collect(), counts.duplicates)
     }
 
     #[test]
-    fn of_doubled_series_the_newest_stays() {
+    fn of_duplicate_series_the_newest_is_sent() {
         let samples = [("one", 1.0, 10), ("two", 2.0, 10), ("one", 3.0, 9), ("one", 4.0, 11), ("two", 5.0, 10)];
         assert_eq!(sent(&samples), ("one 4\ntwo 5\n".to_owned(), 3));
         assert_eq!(sent(&samples[..2]), ("one 1\ntwo 2\n".to_owned(), 0));
@@ -194,21 +198,21 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_is_stamped_and_stands_against_samples_of_the_same_series() {
-        // A sample at 1 against a histogram at this time.
+    fn a_histogram_gets_our_time_and_is_compared_with_samples_of_the_same_series() {
+        // A sample at time 1, and a histogram at this time.
         for (histogram_ms, is_histogram) in [(0, false), (1, true), (2, true)] {
-            let (mut out, mut report, arena) = (Vec::new(), StepCounts::default(), Arena::new());
+            let (mut out, mut counts, arena) = (Vec::new(), StepCounts::default(), Arena::new());
             let mut set = SeriesSet::new_in(&arena);
             let labels = [Label::new("__name__", "h")];
             let sample = Sample { value: 1.0, timestamp_ms: Some(1) };
             let histogram = NativeHistogram { message: &[1 << 3, 4], timestamp_ms: Some(histogram_ms) };
             set.push(&labels, MetricType::Untyped, Points::Sample(sample));
             set.push(&labels, MetricType::Histogram, Points::Histogram(histogram));
-            Newest::default().encode(&set, 1000, &mut report, &mut out, None);
+            Deduplicator::default().encode(&set, 1000, &mut counts, &mut out, None);
             drop(set);
             let mut sent = SeriesSet::new_in(&arena);
             remote_write::decode(&out, &DecodeLimits::default(), &mut sent).expect("a message");
-            assert_eq!((sent.len(), report.doubled, sent.at(0).points.newest_ms()), (1, 1, Some(1000)));
+            assert_eq!((sent.len(), counts.duplicates, sent.at(0).points.newest_ms()), (1, 1, Some(1000)));
             assert_eq!(sent.at(0).samples().next().is_none(), is_histogram, "{histogram_ms}");
         }
     }
@@ -231,9 +235,9 @@ mod tests {
             }
             newest.sort_by(|one, other| one.1.total_cmp(&other.1));
             let expected: String = newest.iter().map(|(name, value, _)| format!("{name} {value}\n")).collect();
-            let (text, doubled) = sent(&samples);
+            let (text, duplicates) = sent(&samples);
             prop_assert_eq!(text, expected);
-            prop_assert_eq!(doubled as usize, samples.len() - newest.len());
+            prop_assert_eq!(duplicates as usize, samples.len() - newest.len());
         }
     }
 }
