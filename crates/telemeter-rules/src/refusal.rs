@@ -48,20 +48,20 @@ pub enum Refusal {
     /// A metric has no value of its family's type.
     #[error("a metric has no value of its family's type")]
     NoValue,
-    /// Two series, without their values, whose names would be one once they are escaped.
+    /// Two series would be the same after escaping. The descriptions are without label values.
     #[error("two series would become one with escaped names: {one} and {other}")]
     SeriesBecomeOne {
-        /// The one that came first.
+        /// The first one.
         one: String,
-        /// The other.
+        /// The second one.
         other: String,
     },
-    /// Two labels of a series whose names would be one once they are escaped.
+    /// Two labels of a series would have the same name after escaping.
     #[error("two labels of one series would become one with escaped names: {one} and {other}")]
     LabelsBecomeOne {
-        /// The one that stands first.
+        /// The first one.
         one: String,
-        /// The other.
+        /// The second one.
         other: String,
     },
     /// A native histogram is one that a store would refuse.

@@ -1,7 +1,7 @@
-//! Writes names for a store that knows only the old alphabet: letters, digits, `_` and, in metric names, `:`.
+//! The step that escapes UTF-8 names for a store that only accepts letters, digits, `_` and, in metric names, `:`.
 //!
-//! Two names may become one (`http.status` and `http_status`, with `underscores`). Series that would so become one are refused:
-//! merged, each would be wrong.
+//! Escaping may make two names equal (`http.status` and `http_status`, with `underscores`). A request is refused if two of
+//! its series would become the same one, because the merged series would be wrong.
 
 use std::{
     cell::RefCell,
@@ -15,48 +15,48 @@ use telemeter_wire::{
 };
 
 use crate::{
-    canonical::is_name,
+    canonical::is_metric_name,
     refusal::Refusal,
     transform::{StepCounts, Transform, Verdict},
 };
 
-/// How much of a series is shown in an error, in characters.
-const SHOWN_CHARS: usize = 128;
+/// How much of a series an error message quotes, in characters.
+const MAX_EXCERPT_CHARS: usize = 128;
 
-/// Escapes metric names and label names. For the series of one request; each canonical, and left canonical. The labels of
-/// exemplars stay as they are.
+/// Escapes metric names and label names of the series of one request. Canonical series stay canonical. The labels of
+/// exemplars are not changed.
 pub struct EscapeNames {
     escaping: Option<Escaping>,
-    seen: RefCell<Seen>,
+    previous: RefCell<EscapedSeries>,
 }
 
-/// The series of the request that went through.
+/// The series of the request that were escaped already.
 #[derive(Default)]
-struct Seen {
-    /// With a seed for each request: nobody can learn one over time.
+struct EscapedSeries {
+    /// Has a new seed for each request, so that a sender cannot learn it over time.
     hasher: DefaultHashBuilder,
-    series: HashTable<SeenSeries>,
-    /// What those that were changed are called in an error, one behind the other.
-    shown: String,
+    series: HashTable<SeriesHashes>,
+    /// The descriptions of changed series for error messages, one after the other.
+    descriptions: String,
 }
 
-struct SeenSeries {
-    /// Of its labels as they are sent.
+struct SeriesHashes {
+    /// The hash of the labels that are sent.
     hash: u64,
-    /// Of its labels as they came.
+    /// The hash of the labels that came.
     original: u64,
-    /// Where in `shown` it stands; `None` for one that was not changed.
-    shown: Option<(usize, usize)>,
+    /// The range of its description; `None` for a series that was not changed.
+    description: Option<(usize, usize)>,
 }
 
 impl EscapeNames {
-    /// Without an escaping, all names stay as they are.
+    /// A step with this escaping; with `None`, it changes no names.
     #[must_use]
     pub fn new(escaping: Option<Escaping>) -> Self {
-        Self { escaping: escaping.filter(|escaping| *escaping != Escaping::AllowUtf8), seen: RefCell::default() }
+        Self { escaping: escaping.filter(|escaping| *escaping != Escaping::AllowUtf8), previous: RefCell::default() }
     }
 
-    /// Whether it has nothing to do.
+    /// Whether it changes no names.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.escaping.is_none()
@@ -71,10 +71,10 @@ impl Transform for EscapeNames {
         _: &mut StepCounts,
     ) -> Result<Verdict, Refusal> {
         let Some(escaping) = self.escaping else { return Ok(Verdict::Keep) };
-        let seen = &mut *self.seen.borrow_mut();
+        let previous = &mut *self.previous.borrow_mut();
         if series.labels().iter().all(is_known) {
-            let hash = seen.hash(series.labels());
-            seen.take(hash, hash, series.labels(), None)?;
+            let hash = previous.hash(series.labels());
+            previous.add(hash, hash, series.labels(), None)?;
             return Ok(Verdict::Keep);
         }
         let originals = &*arena.text().alloc_slice_copy(series.labels());
@@ -86,13 +86,13 @@ impl Transform for EscapeNames {
         if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(labels_become_one(originals, pair[0].name, escaping));
         }
-        let (hash, original) = (seen.hash(labels), seen.hash(originals));
-        seen.take(hash, original, series.labels(), Some(originals))?;
+        let (hash, original) = (previous.hash(labels), previous.hash(originals));
+        previous.add(hash, original, series.labels(), Some(originals))?;
         Ok(Verdict::Keep)
     }
 }
 
-impl Seen {
+impl EscapedSeries {
     fn hash(&self, labels: &[Label<'_>]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for label in labels {
@@ -105,36 +105,40 @@ impl Seen {
         hasher.finish()
     }
 
-    /// Takes note of a series with these labels; `originals` are those that it came with, where they are others.
-    fn take(
+    /// Adds a series with these labels; `originals` are the labels that came, where they are different.
+    ///
+    /// # Errors
+    /// [`Refusal::SeriesBecomeOne`] where a series with other original labels has the same labels now.
+    fn add(
         &mut self,
         hash: u64,
         original: u64,
         labels: &[Label<'_>],
         originals: Option<&[Label<'_>]>,
     ) -> Result<(), Refusal> {
-        let Self { series, shown, .. } = self;
+        let Self { series, descriptions, .. } = self;
         if let Some(other) = series.find(hash, |other| other.hash == hash) {
             if other.original == original {
                 return Ok(());
             }
-            // One that was not changed has the labels of this one.
-            let other =
-                other.shown.and_then(|(from, to)| shown.get(from..to)).map_or_else(|| show(labels), str::to_owned);
-            return Err(Refusal::SeriesBecomeOne { one: other, other: show(originals.unwrap_or(labels)) });
+            // A series that was not changed has the same labels as this one.
+            let description = other.description.and_then(|(from, to)| descriptions.get(from..to));
+            let one = description.map_or_else(|| describe(labels), str::to_owned);
+            return Err(Refusal::SeriesBecomeOne { one, other: describe(originals.unwrap_or(labels)) });
         }
-        let shown = originals.map(|originals| {
-            let from = shown.len();
-            shown.push_str(&show(originals));
-            (from, shown.len())
+        let description = originals.map(|originals| {
+            let from = descriptions.len();
+            descriptions.push_str(&describe(originals));
+            (from, descriptions.len())
         });
-        series.insert_unique(hash, SeenSeries { hash, original, shown }, |other| other.hash);
+        series.insert_unique(hash, SeriesHashes { hash, original, description }, |other| other.hash);
         Ok(())
     }
 }
 
+/// Whether the name needs no escaping: for `__name__` the metric name, for other labels the label name.
 fn is_known(label: &Label<'_>) -> bool {
-    if is_name(label) {
+    if is_metric_name(label) {
         return is_known_name(label.value, NameKind::Metric);
     }
     is_known_name(label.name, NameKind::Label)
@@ -144,7 +148,7 @@ fn escape<'a>(label: Label<'a>, escaping: Escaping, arena: &'a Arena) -> Label<'
     if is_known(&label) {
         return label;
     }
-    if is_name(&label) {
+    if is_metric_name(&label) {
         return Label { value: arena.text().alloc_str(&escaping.escape(label.value, NameKind::Metric)), ..label };
     }
     Label { name: arena.text().alloc_str(&escaping.escape(label.name, NameKind::Label)), ..label }
@@ -153,22 +157,22 @@ fn escape<'a>(label: Label<'a>, escaping: Escaping, arena: &'a Arena) -> Label<'
 #[cold]
 fn labels_become_one(originals: &[Label<'_>], name: &str, escaping: Escaping) -> Refusal {
     let becomes = |label: &&Label<'_>| {
-        !is_name(label) && (label.name == name || escaping.escape(label.name, NameKind::Label) == name)
+        !is_metric_name(label) && (label.name == name || escaping.escape(label.name, NameKind::Label) == name)
     };
-    let mut both = originals.iter().filter(becomes).map(|label| cut(label.name));
-    let mut next = || both.next().unwrap_or_else(|| cut(name));
+    let mut both = originals.iter().filter(becomes).map(|label| truncate(label.name));
+    let mut next = || both.next().unwrap_or_else(|| truncate(name));
     Refusal::LabelsBecomeOne { one: next(), other: next() }
 }
 
-/// A series without its values: `http.status{code,pod}`.
-fn show(labels: &[Label<'_>]) -> String {
-    let name = labels.iter().find(|label| is_name(label)).map_or("", |label| label.value);
-    let names: Vec<&str> = labels.iter().filter(|label| !is_name(label)).map(|label| label.name).collect();
-    cut(&format!("{name}{{{}}}", names.join(",")))
+/// A description of a series without label values: `http.status{code,pod}`.
+fn describe(labels: &[Label<'_>]) -> String {
+    let name = labels.iter().find(|label| is_metric_name(label)).map_or("", |label| label.value);
+    let names: Vec<&str> = labels.iter().filter(|label| !is_metric_name(label)).map(|label| label.name).collect();
+    truncate(&format!("{name}{{{}}}", names.join(",")))
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS).collect()
+fn truncate(text: &str) -> String {
+    text.chars().take(MAX_EXCERPT_CHARS).collect()
 }
 
 #[cfg(test)]
