@@ -1,4 +1,4 @@
-//! What the registry and the recent store add to a request, and what a walk over all clusters takes.
+//! Measures the time that the registry and the recent store add to a request, and the time of a walk over all clusters.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -36,7 +36,7 @@ fn main() {
             registry.accept(&AcceptedRequest { cluster, route, now_ms, peer, user_agent, report });
         };
         ids.iter().for_each(|id| accept(id, NOW_MS));
-        // Those that follow find memory that this one left behind.
+        // Only for the first round: the others use memory again that this one has freed.
         let resident = (clusters == 1_000_000).then(|| resident_mib() - before);
         let steady = best(&ids, |id| {
             let _ = black_box(registry.labels_differ(id, &labels));
@@ -68,7 +68,7 @@ fn main() {
     }
 }
 
-/// What this process has in memory.
+/// The resident memory of this process, in MiB.
 fn resident_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib =
@@ -76,11 +76,11 @@ fn resident_mib() -> f64 {
     kib.unwrap_or_default() / 1024.0
 }
 
-/// Series of a cluster that sends as many as most do.
+/// The number of series of a typical cluster.
 const SERIES: usize = 232;
 const INTERVAL_MS: i64 = 270_000;
 
-/// A push of a cluster, and where its series stand in it.
+/// A push of a cluster as a message, and the positions of its series.
 fn push(cluster: usize, now_ms: i64) -> (Vec<u8>, Layout) {
     let (id, arena) = (format!("00000000-0000-4000-8000-{cluster:012}"), Arena::new());
     let names: Vec<[String; 3]> = (0..SERIES)
@@ -113,7 +113,7 @@ fn push(cluster: usize, now_ms: i64) -> (Vec<u8>, Layout) {
     (message, layout)
 }
 
-/// What the recent store adds to a push, in the steady state: beside it, what it takes to decode the push.
+/// Measures the time that the recent store adds to a push in the steady state, next to the time of decoding the push.
 fn recent_store(clusters: usize) {
     let store = RecentStore::new(RecentStoreConfig { window: Duration::from_secs(7200), max_bytes: 1 << 30 });
     let mut arena = Arena::new();

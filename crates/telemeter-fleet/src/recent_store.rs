@@ -1,15 +1,16 @@
-//! The recent store: what was forwarded, in memory, for a window of time and within a bound of bytes.
+//! The recent store: the forwarded samples of a window of time, in memory, within a bound of bytes.
 //!
-//! Clusters are spread over shards, each behind its own lock. The labels of a cluster share texts, and samples are compressed. What is held is counted as it is asked of the allocator. Over the bound, the clusters that hold
-//! most make room: they lose their older samples, then all but the newest of each series, then they go. Among those that
-//! hold about as much (less than twice as much) it is the one that wrote longest ago. So one that holds less than half of
-//! its share of the room keeps all of it, whatever the others send.
+//! Clusters are divided among shards, each with its own lock. Within a cluster, labels share their texts, and samples are
+//! compressed. The size is counted as it is requested from the allocator. Over the bound, the largest clusters are reduced:
+//! they lose their older samples, then all but the newest sample of each series, then they are removed. Among clusters of
+//! about the same size (less than twice as large) it is the one whose last write is longest ago. So a cluster with less
+//! than half of its share of the memory loses nothing, whatever the others send.
 //!
-//! A request is kept in two steps: [`stage`](RecentStore::stage) reads it while its bytes are there, and
-//! [`commit`](RecentStore::commit) keeps it once the store has taken it. Nothing is decoded for it again: a series that is
-//! known is told by a hash of its labels as they stand encoded, and only the labels of new ones are read.
+//! A request is added in two steps: [`stage`](RecentStore::stage) reads it while its bytes are in memory, and
+//! [`commit`](RecentStore::commit) adds it once the store behind us has accepted it. Nothing is decoded again for this: a
+//! known series is found by a hash of its encoded labels, and only the labels of new series are decoded.
 //!
-//! It is no database: it answers with the newest samples ([`select`](RecentStore::select)) and with what the pages show.
+//! It is not a database: it has the newest samples ([`select`](RecentStore::select)) and the rows of the pages.
 
 mod activity;
 mod cluster;
@@ -40,32 +41,29 @@ use telemeter_wire::{
 pub use activity::PARTS as ACTIVITY_PARTS;
 pub use samples::StoredPoint;
 pub use staged::Staged;
-pub use view::{
-    ClusterDetail, ClusterOrder, FamilyOrder, FamilyRow, FoundPage, SeriesRow, SortOrder, StoreTotals,
-    StoredClusterRow, is_reporting,
-};
+pub use view::{ClusterDetail, FoundPage, SeriesRow, StoreTotals, StoredClusterRow, is_reporting};
 
 use cluster::StoredCluster;
 use shard::{Push, StoreShard};
 
-/// How much the store keeps.
+/// The bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecentStoreConfig {
     /// For how long a sample is kept.
     pub window: Duration,
-    /// How many bytes all that is kept may take.
+    /// The most memory for all clusters, in bytes.
     pub max_bytes: usize,
 }
 
-/// A series whose newest sample is older than this has no current value: two pushes of a client, and a little.
+/// A series whose newest sample is older than this has no current value: a little more than two intervals of a client.
 pub const LOOKBACK: Duration = Duration::from_millis(activity::GAP_MS.unsigned_abs());
 
 const SHARDS: usize = 16;
 
-/// How many series are looked at before a lock is given back; a cluster is always looked at as a whole.
+/// How many series are visited before a lock is released; the series of one cluster are always visited together.
 const SERIES_PER_LOCK: usize = 2048;
 
-/// Recent series of all clusters. See the [module](self).
+/// The recent series of all clusters, within the bounds that the [module](self) describes.
 pub struct RecentStore {
     config: RecentStoreConfig,
     window_ms: i64,
@@ -80,20 +78,20 @@ pub struct RecentStore {
 #[derive(Default)]
 struct LockedStoreShard {
     shard: Mutex<StoreShard>,
-    /// What `shard.eviction_priority()` says, to be read without the lock.
+    /// The value of `shard.eviction_priority()`, readable without the lock.
     eviction_priority: AtomicU64,
 }
 
-/// What became of one append.
+/// What one append added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppendCounts {
-    /// Series with at least one sample that was kept or was known already.
+    /// Series of which at least one sample was added, or that were known already.
     pub series: usize,
-    /// Samples kept.
+    /// Samples that were added.
     pub samples: usize,
-    /// Samples not kept: not newer than what the series has, or older than the window.
+    /// Samples that were not added: not newer than the newest of the series, or older than the window.
     pub late: usize,
-    /// Series seen without a float sample: native histograms, which are not kept.
+    /// Series without a float sample: native histograms, which are not stored.
     pub histograms: usize,
 }
 
@@ -113,33 +111,33 @@ impl RecentStore {
         }
     }
 
-    /// What it was made with.
+    /// The bounds of the store.
     #[must_use]
     pub const fn config(&self) -> RecentStoreConfig {
         self.config
     }
 
-    /// Reads series of `cluster` as they stand encoded in a request, to be kept once the store has taken it. Nothing is
-    /// kept by this.
+    /// Reads the encoded series of a request of `cluster`, to be added by [`commit`](Self::commit). The store is not changed.
     #[must_use]
     pub fn stage<'m>(&self, cluster: &str, series: impl ExactSizeIterator<Item = EncodedSeries<'m>>) -> Staged {
         let shard = self.shard_of(cluster).shard.lock();
-        Staged::of(series, shard.cluster(cluster), &self.hasher)
+        let known = shard.cluster(cluster);
+        Staged::read(series, |hash, hint| known?.index_of(hash, hint), &self.hasher)
     }
 
-    /// Keeps the float samples that [`stage`](Self::stage) read of a request of `cluster`.
+    /// Adds the float samples that [`stage`](Self::stage) read from a request of `cluster`.
     ///
-    /// While it runs, the store may be over its bound by what the request holds; when it returns, it is not. A series that
-    /// was known when it was staged and made room since waits for the next request.
+    /// While it runs, the store may exceed its bound by the size of the request; afterwards it does not. A series that was
+    /// known when it was staged, and was evicted since, is added by the next request only.
     pub fn commit(&self, cluster: &str, staged: &Staged, now_ms: i64) -> AppendCounts {
         let stamp = self.appends.fetch_add(1, Ordering::Relaxed);
         let push = Push { cluster, staged, hasher: &self.hasher, stamp, now_ms, window_ms: self.window_ms };
-        let kept = self.with(self.shard_of(cluster), |shard| shard.append(&push));
-        self.evict();
-        kept
+        let counts = self.update_shard(self.shard_of(cluster), |shard| shard.append(&push));
+        self.evict_excess();
+        counts
     }
 
-    /// Keeps the float samples of `set`, series in canonical form that `cluster` sent: encodes, stages and commits them.
+    /// Encodes, stages and commits the series of `set`, which `cluster` sent and which have canonical form.
     pub fn append(&self, cluster: &str, set: &SeriesSet<'_>, now_ms: i64) -> AppendCounts {
         let (mut message, mut layout) = (Vec::new(), Layout::default());
         remote_write::encode_placed(set, &mut message, &mut layout);
@@ -147,55 +145,55 @@ impl RecentStore {
         self.commit(cluster, &staged, now_ms)
     }
 
-    /// Drops what is older than the window. To be called every minute; a shard is locked at a time.
+    /// Removes the samples that are older than the window. To be called every minute; it locks one shard at a time.
     pub fn sweep(&self, now_ms: i64) {
         let cutoff_ms = now_ms.saturating_sub(self.window_ms);
         for locked in &self.shards {
-            self.with(locked, |shard| shard.sweep(cutoff_ms, &self.hasher));
+            self.update_shard(locked, |shard| shard.sweep(cutoff_ms, &self.hasher));
         }
     }
 
-    /// Bytes held.
+    /// The size of all clusters, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How often a cluster was dropped, or cut short, for want of room.
+    /// How often a cluster was reduced or removed because the store was over its bound.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Shows every cluster that is there when it begins to `visit`, at most once; `between` runs now and then, without
-    /// a lock, and may end it.
+    /// Calls `visit` at most once with every cluster that exists when the walk begins. `between` is called now and then,
+    /// without a lock, and may end the walk.
     fn walk<S>(
         &self,
         state: &mut S,
         mut visit: impl FnMut(&mut S, &StoredCluster),
         mut between: impl FnMut(&mut S) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        // One that is dropped and comes back meanwhile might stand in a later slot: it is a new one, and left out.
-        let begun = self.appends.load(Ordering::Relaxed);
+        // A cluster that is removed and added again meanwhile may get a later slot: it counts as new, and is left out.
+        let appends_at_start = self.appends.load(Ordering::Relaxed);
         for locked in &self.shards {
             let mut slot = 0;
             loop {
                 let shard = locked.shard.lock();
-                let (mut series, mut end) = (0, true);
+                let (mut series, mut is_complete) = (0, true);
                 for (at, cluster) in shard.clusters_from(slot) {
                     if series >= SERIES_PER_LOCK {
-                        end = false;
+                        is_complete = false;
                         break;
                     }
                     slot = at + 1;
                     series += cluster.series.len() + 1;
-                    if cluster.created < begun {
+                    if cluster.created < appends_at_start {
                         visit(state, cluster);
                     }
                 }
                 drop(shard);
                 between(state)?;
-                if end {
+                if is_complete {
                     break;
                 }
             }
@@ -203,7 +201,8 @@ impl RecentStore {
         ControlFlow::Continue(())
     }
 
-    fn evict(&self) {
+    /// Reduces or removes clusters until the store is within its bound.
+    fn evict_excess(&self) {
         while self.bytes() > self.config.max_bytes {
             let eviction_priority = |locked: &&LockedStoreShard| locked.eviction_priority.load(Ordering::Relaxed);
             let Some(locked) =
@@ -211,7 +210,7 @@ impl RecentStore {
             else {
                 return;
             };
-            self.with(locked, |shard| shard.evict(&self.hasher));
+            self.update_shard(locked, |shard| shard.evict(&self.hasher));
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -220,15 +219,15 @@ impl RecentStore {
         &self.shards[self.hasher.hash_one(cluster) as usize % SHARDS]
     }
 
-    /// Changes a shard, and adds what changed to the sums.
-    fn with<T>(&self, locked: &LockedStoreShard, change: impl FnOnce(&mut StoreShard) -> T) -> T {
+    /// Changes a shard, and adds the differences to the sums over all shards.
+    fn update_shard<T>(&self, locked: &LockedStoreShard, change: impl FnOnce(&mut StoreShard) -> T) -> T {
         let mut shard = locked.shard.lock();
         let (bytes, clusters) = (shard.heap_bytes(), shard.len());
-        let answer = change(&mut shard);
+        let result = change(&mut shard);
         // A difference below zero wraps, and the sum wraps back.
         self.bytes.fetch_add(shard.heap_bytes().wrapping_sub(bytes), Ordering::Relaxed);
         self.clusters.fetch_add(shard.len().wrapping_sub(clusters), Ordering::Relaxed);
         locked.eviction_priority.store(shard.eviction_priority(), Ordering::Relaxed);
-        answer
+        result
     }
 }

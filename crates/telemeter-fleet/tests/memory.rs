@@ -1,4 +1,4 @@
-//! What a cluster costs: bytes once, and no allocation with each request.
+//! The memory of the registry: few bytes for each cluster, and no allocation for a request of a known one.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -29,7 +29,7 @@ fn accept(registry: &Registry, id: &str, now_ms: i64) {
     });
 }
 
-// One test: others would allocate beside it.
+// The only test of this file: another one would allocate at the same time.
 #[test]
 fn a_cluster_takes_160_bytes_and_a_request_no_allocation() {
     let ids: Vec<String> = (0..CLUSTERS).map(|number| format!("{number:08x}-0000-4000-8000-000000000000")).collect();

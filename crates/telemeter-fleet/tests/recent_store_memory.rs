@@ -1,4 +1,4 @@
-//! What the recent store says that it holds, against what the allocator saw.
+//! Compares the size that the recent store counts with the bytes that were allocated.
 
 use std::{alloc::System, time::Duration};
 
@@ -11,7 +11,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
-/// A push of one cluster, as a client makes it: `series` series of eight labels.
+/// Appends a push as a client makes it: `series` series of eight labels.
 fn push(store: &RecentStore, cluster: usize, series: usize, ms: i64) {
     let arena = Arena::new();
     let id = format!("00000000-0000-4000-8000-{cluster:012}");
@@ -30,7 +30,7 @@ fn push(store: &RecentStore, cluster: usize, series: usize, ms: i64) {
             Label::new("pod", pod),
             Label::new("prometheus", "openshift-monitoring/k8s"),
         ];
-        // A third stands still, a third counts, a third is noise.
+        // A third of the values is constant, a third increases, a third is noise.
         let value = match at % 3 {
             0 => 1.0,
             1 => (ms / 1000) as f64,
@@ -41,7 +41,7 @@ fn push(store: &RecentStore, cluster: usize, series: usize, ms: i64) {
     store.append(&id, &set, ms);
 }
 
-/// Bytes that are held more than when `region` began.
+/// Bytes that were allocated since `region` began, and are not freed.
 fn held(region: &Region<'_, System>) -> f64 {
     let change = region.change();
     change.bytes_allocated as f64 - change.bytes_deallocated as f64

@@ -1,29 +1,31 @@
-//! How many samples a cluster sent, over the window: a ring of a few sums.
+//! The number of samples that a cluster sent, over the window, as a ring of sums.
 
-/// How many parts the window is cut into.
+/// The number of parts into which the window is divided.
 pub const PARTS: usize = 24;
 
-/// What a push covers when nothing came shortly before it: the interval that clients push at.
+/// The time that a push covers when there was no other shortly before it: the interval at which clients push.
 const USUAL_INTERVAL_MS: i64 = 270_000;
 
-/// A push covers at least this where the next one came sooner: requests of one scrape come close together.
+/// The least time that the first push covers: the requests of one scrape come in quick succession.
 const SHORTEST_INTERVAL_MS: i64 = 15_000;
 
-/// Above this, the time since the last push is a gap and not an interval.
+/// A longer time between two pushes is a gap, not an interval.
 pub(super) const GAP_MS: i64 = 600_000;
 
-/// Sums of samples, each of one part of the window.
+/// Sums of samples, one for each part of the window.
 ///
-/// The samples of a push are spread over the time since the push before it: they stand for that time. So one that
-/// pushes every 4m30s shows a level line, whatever part its pushes fall into.
+/// The samples of a push are distributed over the time since the previous push, which they cover. So a cluster that pushes
+/// every 4m30s has an even rate, whatever the parts into which its pushes fall.
 pub(super) struct Activity {
     sums: [f32; PARTS],
-    /// The number of the newest part that `sums` has.
+    /// The number of the newest part in `sums`, counted from 1970.
     newest: i64,
     part_ms: i64,
+    /// The begin of the time for which samples are known.
     covered_from_ms: i64,
+    /// The time of the last push.
     last_ms: i64,
-    /// The samples of the first push: what time they stand for, the second one tells.
+    /// The samples of the first push, until the second one shows which time they cover.
     first: Option<f32>,
 }
 
@@ -41,7 +43,7 @@ impl Activity {
         }
     }
 
-    /// Notes a push.
+    /// Records a push of `samples` samples.
     pub(super) fn add(&mut self, now_ms: i64, samples: usize) {
         let gap = now_ms.saturating_sub(self.last_ms);
         if self.last_ms == i64::MIN {
@@ -49,18 +51,18 @@ impl Activity {
         } else if let Some(first) = self.first.take()
             && (0..USUAL_INTERVAL_MS).contains(&gap)
         {
-            // It does not push as seldom as was assumed: its rate is that of the time that was seen.
+            // The interval is shorter than was assumed for the first push, which therefore covers less time.
             self.sums = [0.0; PARTS];
             self.covered_from_ms = self.covered_from_ms.max(self.last_ms - gap.max(SHORTEST_INTERVAL_MS));
             self.spread(self.covered_from_ms, self.last_ms, first);
         }
         let covers = if (0..=GAP_MS).contains(&gap) { gap } else { USUAL_INTERVAL_MS.min(self.part_ms * PARTS as i64) };
         self.last_ms = self.last_ms.max(now_ms);
-        self.turn_to(now_ms.div_euclid(self.part_ms));
+        self.advance_to(now_ms.div_euclid(self.part_ms));
         self.spread(now_ms - covers, now_ms, samples as f32);
     }
 
-    /// Adds samples that stand for the time between these two.
+    /// Distributes samples over the time between these two.
     fn spread(&mut self, from_ms: i64, to_ms: i64, samples: f32) {
         if from_ms >= to_ms {
             self.add_at(to_ms, samples);
@@ -80,7 +82,8 @@ impl Activity {
         }
     }
 
-    fn turn_to(&mut self, part: i64) {
+    /// Makes `part` the newest one, and clears the parts between.
+    fn advance_to(&mut self, part: i64) {
         let first = (self.newest + 1).max(part - PARTS as i64 + 1);
         for passed in first..=part {
             self.sums[passed.rem_euclid(PARTS as i64) as usize] = 0.0;
@@ -88,20 +91,19 @@ impl Activity {
         self.newest = self.newest.max(part);
     }
 
-    /// Samples a minute in each whole part of the window, oldest first; at most [`PARTS`] less one, fewer where less is
-    /// known.
+    /// Samples per minute in each complete part of the window for which they are known, oldest first; at most [`PARTS`] - 1.
     ///
-    /// It ends at the last push as long as the next one is not overdue, so that a steady sender has no dip at the end.
+    /// The list ends at the last push as long as the next one is not overdue, so that a steady sender has no dip at the end.
     pub(super) fn per_minute_by_part(&self, now_ms: i64) -> Vec<f64> {
         let end = self.end(now_ms).div_euclid(self.part_ms);
-        // The part in which it was first seen is left out where there is another: it began in its middle.
+        // The first part is left out where there is another one, because the cluster did not report during all of it.
         let covered = (self.covered_from_ms + self.part_ms - 1).div_euclid(self.part_ms).min(end - 1);
         let first = covered.max(end - PARTS as i64 + 1);
         let minutes = self.part_ms as f64 / 60_000.0;
         (first..end).map(|part| f64::from(self.sum(part)) / minutes).collect()
     }
 
-    /// Samples a minute, over as much of the window as is known.
+    /// Samples per minute, over the part of the window for which they are known.
     pub(super) fn per_minute(&self, now_ms: i64) -> f64 {
         let end = self.end(now_ms);
         let last = end.div_euclid(self.part_ms);
@@ -116,8 +118,8 @@ impl Activity {
     }
 
     fn sum(&self, part: i64) -> f32 {
-        let held = part <= self.newest && part > self.newest - PARTS as i64;
-        if held { self.sums[part.rem_euclid(PARTS as i64) as usize] } else { 0.0 }
+        let is_known = part <= self.newest && part > self.newest - PARTS as i64;
+        if is_known { self.sums[part.rem_euclid(PARTS as i64) as usize] } else { 0.0 }
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_that_of_the_time_that_was_seen() {
+    fn the_rate_is_that_of_the_observed_intervals() {
         for (every_ms, pushes) in [(15_000, 2), (15_000, 5), (30_000, 3), (60_000, 2), (120_000, 10), (270_000, 4)] {
             let mut activity = Activity::new(WINDOW_MS, START_MS);
             for push in 0..pushes {
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_shows_as_nothing() {
+    fn silence_has_a_rate_of_zero() {
         let activity = pushed(60);
         let now = START_MS + 59 * 270_000 + WINDOW_MS / 2;
         let parts = activity.per_minute_by_part(now);

@@ -1,4 +1,4 @@
-//! What is held of one cluster: its series, and when it wrote.
+//! One cluster in the recent store: its series, and when it wrote.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use super::{
     AppendCounts,
     activity::{Activity, GAP_MS},
     samples::{StoredPoint, StoredSamples},
-    staged::{NOWHERE, Staged, StagedSample, hash_of},
+    staged::{NO_INDEX, Staged, StagedSample, hash_of},
     symbols::{ClusterTexts, TextId},
 };
 
-/// A series: which, and its samples.
+/// A series with its samples.
 pub(super) struct StoredSeries {
-    /// Of its labels as an encoder writes them: see `staged.rs`.
+    /// The keyed hash of its encoded labels, which identifies it: `staged.rs` says why that is enough.
     hash: u64,
     labels: Box<[(TextId, TextId)]>,
-    /// The type of its family, as its sender said it.
+    /// The type of its family, as its sender declared it.
     pub(super) kind: MetricType,
-    /// Never empty outside of a trim.
+    /// Never empty, but while the cluster is being trimmed.
     pub(super) samples: StoredSamples,
 }
 
 impl StoredSeries {
-    /// The number of its metric name, or of its first label's value where it has none.
+    /// Its metric name; empty where it has none.
     pub(super) fn name<'s>(&self, symbols: &'s ClusterTexts) -> &'s str {
         self.labels(symbols).find(|label| label.name == NAME_LABEL).map_or("", |label| label.value)
     }
 
-    /// Its labels, in the order they came in.
+    /// Its labels, in the order in which they came.
     pub(super) fn labels<'s>(&self, symbols: &'s ClusterTexts) -> impl ExactSizeIterator<Item = Label<'s>> {
         self.labels.iter().map(|(name, value)| Label::new(symbols.text(*name), symbols.text(*value)))
     }
@@ -44,32 +44,33 @@ impl StoredSeries {
     }
 }
 
-/// A cluster.
+/// The series of one cluster, and figures about its writes.
 pub(super) struct StoredCluster {
-    /// Its ID.
     pub(super) id: Arc<str>,
-    /// The count of appends when it was made; tells it from a later one of the same ID.
+    /// The number of appends to the store before it was created; distinguishes it from a later one of the same ID.
     pub(super) created: u64,
-    /// The count of appends when it last wrote.
+    /// The number of appends to the store before its last write.
     pub(super) written: u64,
-    /// When its oldest sample or push that we know of was.
+    /// The time at which it was created, in milliseconds since 1970.
     pub(super) since_ms: i64,
-    /// When it last wrote.
+    /// The time of its last write, in milliseconds since 1970.
     pub(super) seen_ms: i64,
     /// Its series, in no order.
     pub(super) series: Vec<StoredSeries>,
-    /// Samples of all series.
+    /// The number of samples of all series.
     pub(super) samples: usize,
-    /// Series with native histograms only that were seen, and not kept, with the last push.
+    /// The number of series with native histograms only in the last push; they are not stored.
     pub(super) histograms: usize,
-    /// When it sent how much.
+    /// The number of samples that it sent, over time.
     pub(super) activity: Activity,
-    /// The texts of their labels.
+    /// The texts of the labels.
     pub(super) symbols: ClusterTexts,
+    /// The indices of `series`, by hash.
     index: HashTable<u32>,
+    /// The heap size of all series, in bytes.
     series_bytes: usize,
-    /// How many series went since texts that no other has went.
-    gone: usize,
+    /// How many series were removed since unused texts were last removed.
+    removed: usize,
 }
 
 impl StoredCluster {
@@ -87,72 +88,74 @@ impl StoredCluster {
             symbols: ClusterTexts::default(),
             index: HashTable::new(),
             series_bytes: 0,
-            gone: 0,
+            removed: 0,
         }
     }
 
-    /// Keeps the samples of `staged` that are not before `cutoff_ms`.
+    /// Adds the samples of `staged` that are not before `cutoff_ms`.
     pub(super) fn append(&mut self, staged: &Staged, cutoff_ms: i64, hasher: &DefaultHashBuilder) -> AppendCounts {
-        let mut kept = AppendCounts { histograms: staged.histograms, ..AppendCounts::default() };
+        let mut counts = AppendCounts { histograms: staged.histograms, ..AppendCounts::default() };
         if self.series.is_empty() {
             self.series.reserve_exact(staged.series);
         }
         let mut last = None;
         for sample in staged.samples() {
             if sample.point.ms < cutoff_ms {
-                kept.late += 1;
+                counts.late += 1;
                 continue;
             }
-            let place = self.place_of(sample.hash, sample.at);
-            let taken = match place {
+            let index = self.index_of(sample.hash, sample.at);
+            let is_added = match index {
                 Some(at) => self.push(at as usize, sample.point),
                 None => self.insert(staged, sample, hasher),
             };
-            // The samples of a series stand side by side.
-            if (taken || place.is_some()) && last != Some(sample.hash) {
-                kept.series += 1;
+            // The samples of a series are neighbours.
+            if (is_added || index.is_some()) && last != Some(sample.hash) {
+                counts.series += 1;
                 last = Some(sample.hash);
             }
-            kept.samples += usize::from(taken);
-            kept.late += usize::from(!taken);
+            counts.samples += usize::from(is_added);
+            counts.late += usize::from(!is_added);
         }
-        self.histograms = kept.histograms;
-        kept
+        self.histograms = counts.histograms;
+        counts
     }
 
-    /// Where the series of this hash is. It is looked for at `hint` first: series come in the order that they came in before.
-    pub(super) fn place_of(&self, hash: u64, hint: u32) -> Option<u32> {
+    /// The index of the series with this hash. The index `hint` is tried first, because the series of a cluster mostly come
+    /// in the same order.
+    pub(super) fn index_of(&self, hash: u64, hint: u32) -> Option<u32> {
         if self.series.get(hint as usize).is_some_and(|series| series.hash == hash) {
             return Some(hint);
         }
         self.index.find(hash, |at| self.series[*at as usize].hash == hash).copied()
     }
 
+    /// Adds a sample to a series; `false` where it is not newer than the newest one.
     fn push(&mut self, index: usize, point: StoredPoint) -> bool {
         let samples = &mut self.series[index].samples;
         let before = samples.heap_bytes();
-        let taken = samples.push(point);
+        let is_added = samples.push(point);
         self.series_bytes += samples.heap_bytes() - before;
-        self.samples += usize::from(taken);
-        taken
+        self.samples += usize::from(is_added);
+        is_added
     }
 
-    /// Begins a series with its first sample, if it was new when it was staged. Answers whether the sample was kept.
+    /// Creates a series with its first sample, if it was new when it was staged; whether the sample was added.
     fn insert(&mut self, staged: &Staged, sample: &StagedSample, hasher: &DefaultHashBuilder) -> bool {
         let Some((encoded, kind)) = staged.labels_of(sample) else { return false };
         let (mut labels, mut hash) = (Vec::new(), sample.hash);
         match read_labels(encoded, &mut labels) {
             Ok(true) => {}
             Ok(false) => {
-                // Another spelling of labels that may be known already.
+                // Another encoding of labels that may be known already.
                 let mut plain = Vec::new();
                 put_labels(&labels, &mut plain);
                 hash = hash_of(&plain, hasher);
-                if let Some(at) = self.place_of(hash, NOWHERE) {
+                if let Some(at) = self.index_of(hash, NO_INDEX) {
                     return self.push(at as usize, sample.point);
                 }
             }
-            // It was decoded before it was staged.
+            // Cannot happen: the message was decoded before it was staged.
             Err(_) => return false,
         }
         let mut intern = |text| self.symbols.intern(text, hasher);
@@ -170,14 +173,14 @@ impl StoredCluster {
         true
     }
 
-    /// Drops the samples before `cutoff_ms`, and the series that have none left.
+    /// Removes the samples before `cutoff_ms`, and the series without samples.
     pub(super) fn trim(&mut self, cutoff_ms: i64, hasher: &DefaultHashBuilder) {
         self.trim_each(|series| series.samples.trim(cutoff_ms), hasher);
     }
 
-    /// Drops of each series as many samples as `trim` answers that it dropped, and the series that have none left.
+    /// Calls `trim` with each series, which returns how many samples it removed; removes the series without samples.
     fn trim_each(&mut self, mut trim: impl FnMut(&mut StoredSeries) -> usize, hasher: &DefaultHashBuilder) {
-        let held = self.series.len();
+        let before_trim = self.series.len();
         self.series.retain_mut(|series| {
             let before = series.heap_bytes();
             self.samples -= trim(series);
@@ -188,14 +191,14 @@ impl StoredCluster {
             self.series_bytes -= before;
             false
         });
-        if self.series.len() == held {
+        if self.series.len() == before_trim {
             return;
         }
         if self.series.capacity() > 2 * self.series.len() + 16 {
             self.series.shrink_to_fit();
         }
-        self.gone += held - self.series.len();
-        self.forget_texts(hasher);
+        self.removed += before_trim - self.series.len();
+        self.remove_unused_texts(hasher);
         self.index.clear();
         self.index.shrink_to(self.series.len(), |_| 0);
         for (at, series) in self.series.iter().enumerate() {
@@ -203,17 +206,17 @@ impl StoredCluster {
         }
     }
 
-    /// Drops some of what it holds, the oldest first: the older half of the time that its samples span, else all but the
-    /// newest sample of each series that still reports. Answers whether that was much, and something is left.
+    /// Removes old samples: those of the older half of the time that its samples span; if that is not enough, all but the
+    /// newest sample of each series that still reports. Whether at least an eighth was freed and some series are left.
     pub(super) fn shrink(&mut self, hasher: &DefaultHashBuilder) -> bool {
         let before = self.bytes();
-        // Less than an eighth is not worth a walk over all of it.
-        let enough = |cluster: &Self| cluster.bytes() <= before - before / 8 && !cluster.series.is_empty();
+        // Less than an eighth is not worth the walk over all series.
+        let is_enough = |cluster: &Self| cluster.bytes() <= before - before / 8 && !cluster.series.is_empty();
         let oldest = self.series.iter().map(|series| series.samples.oldest().ms).min().unwrap_or(0);
         let newest = self.series.iter().map(|series| series.samples.newest().ms).max().unwrap_or(0);
-        // Halfway, rounded up: at least the oldest millisecond goes.
+        // The middle, rounded up, so that at least the samples of the oldest millisecond are removed.
         self.trim(newest.saturating_sub(newest.saturating_sub(oldest) / 2), hasher);
-        if enough(self) {
+        if is_enough(self) {
             return true;
         }
         let reports_since = newest.saturating_sub(GAP_MS);
@@ -222,15 +225,15 @@ impl StoredCluster {
             series.samples.trim(if newest < reports_since { i64::MAX } else { newest })
         };
         self.trim_each(all_but_newest, hasher);
-        enough(self)
+        is_enough(self)
     }
 
-    /// Forgets the texts that no series has any more, where many may be such.
-    fn forget_texts(&mut self, hasher: &DefaultHashBuilder) {
-        if self.gone <= self.series.len() / 2 {
+    /// Removes the texts that no series has any more, if there may be many of them.
+    fn remove_unused_texts(&mut self, hasher: &DefaultHashBuilder) {
+        if self.removed <= self.series.len() / 2 {
             return;
         }
-        self.gone = 0;
+        self.removed = 0;
         let old = std::mem::take(&mut self.symbols);
         let mut numbers: Vec<Option<TextId>> = vec![None; old.len()];
         let symbols = &mut self.symbols;
@@ -238,7 +241,7 @@ impl StoredCluster {
             let number = &mut numbers[*symbol as usize];
             let new = number.or_else(|| symbols.intern(old.text(*symbol), hasher));
             *number = new;
-            // There are no more of them than there were.
+            // Cannot be `None`: there are not more texts than before.
             *symbol = new.unwrap_or(0);
         };
         for series in &mut self.series {
@@ -249,9 +252,9 @@ impl StoredCluster {
         }
     }
 
-    /// Bytes held, itself included.
+    /// The size of the cluster, in bytes, including this value itself.
     pub(super) fn bytes(&self) -> usize {
-        // The two counts of an `Arc` stand before its text.
+        // An `Arc` has two counts before its text.
         let id = self.id.len() + 2 * size_of::<usize>();
         let series = self.series.capacity() * size_of::<StoredSeries>() + self.series_bytes;
         size_of::<Self>() + id + series + self.symbols.heap_bytes() + self.index.allocation_size()

@@ -1,9 +1,9 @@
-//! How names are written for a reader that may know only the old alphabet, so that no two become one.
+//! Escaped names for readers that may not accept UTF-8 names, such that different names stay different.
 //!
-//! A name of the old alphabet is always written as it is. Where escaping makes another name the same as that of somebody
-//! else, it is written with `escaping=values` instead, which no other shares; all of those that would have become one are.
-//! A name that cannot be told apart even so, since another is spelled like its escaped form, has none: its series are left
-//! out.
+//! A name of the first alphabet (letters, digits, `_`, and `:` in metric names) is never changed. Where escaping makes two
+//! names equal, each of them is escaped by `escaping=values` instead, which is reversible. An example: under `underscores`,
+//! `a.b` becomes `a_b`, but if there is also a label `a_b`, it becomes `U__a_2e_b`. A name for which even that is taken, by
+//! another name with the same spelling, cannot be written: its series are left out.
 
 use std::{
     borrow::Cow,
@@ -12,33 +12,35 @@ use std::{
 
 use telemeter_wire::exposition::{Escaping, NameKind, is_known_name};
 
-/// The names that are written for those of the other alphabet.
+/// The escaped forms of a set of names.
 pub(super) struct Names {
     escaping: Escaping,
     named: NameKind,
+    /// The escaped form of each UTF-8 name; `None` where there is none.
     written: HashMap<String, Option<String>>,
-    /// What they are written as: no other may be.
-    taken: HashSet<String>,
+    /// All escaped forms: no other name may be equal to one of them.
+    escaped: HashSet<String>,
 }
 
 impl Names {
-    /// Finds a name for each of `all`, under which there are to be all that will be asked for.
+    /// Finds an escaped form for each of `all`, which has to include every name that [`written`](Self::written) is called
+    /// with.
     pub(super) fn new(escaping: Escaping, named: NameKind, all: &BTreeSet<String>) -> Self {
-        let mut names = Self { escaping, named, written: HashMap::new(), taken: HashSet::new() };
+        let mut names = Self { escaping, named, written: HashMap::new(), escaped: HashSet::new() };
         if escaping == Escaping::AllowUtf8 {
             return names;
         }
         let others = || all.iter().filter(|name| !is_known_name(name, named));
-        let mut wanted = HashMap::<Cow<'_, str>, usize>::new();
+        let mut unique = HashMap::<Cow<'_, str>, usize>::new();
         for name in others() {
-            *wanted.entry(escaping.escape(name, named)).or_default() += 1;
+            *unique.entry(escaping.escape(name, named)).or_default() += 1;
         }
-        wanted.retain(|name, count| *count == 1 && !all.contains(&**name));
+        unique.retain(|name, count| *count == 1 && !all.contains(&**name));
         let mut rest = Vec::new();
         for name in others() {
             let escaped = escaping.escape(name, named);
-            if wanted.contains_key(&escaped) {
-                names.taken.insert(escaped.clone().into_owned());
+            if unique.contains_key(&escaped) {
+                names.escaped.insert(escaped.clone().into_owned());
                 names.written.insert(name.clone(), Some(escaped.into_owned()));
             } else {
                 rest.push(name);
@@ -46,19 +48,19 @@ impl Names {
         }
         for name in rest {
             let escaped = Escaping::Values.escape(name, named).into_owned();
-            let is_free = !all.contains(&escaped) && names.taken.insert(escaped.clone());
+            let is_free = !all.contains(&escaped) && names.escaped.insert(escaped.clone());
             names.written.insert(name.clone(), is_free.then_some(escaped));
         }
         names
     }
 
-    /// How `name` is written; `None` where it cannot be told apart, or came too late to be.
+    /// The escaped form of `name`; `None` where it has none, and for a name that was not in the set and could be confused.
     pub(super) fn written<'n>(&'n self, name: &'n str) -> Option<&'n str> {
         if self.escaping == Escaping::AllowUtf8 {
             return Some(name);
         }
         if is_known_name(name, self.named) {
-            return (self.taken.is_empty() || !self.taken.contains(name)).then_some(name);
+            return (self.escaped.is_empty() || !self.escaped.contains(name)).then_some(name);
         }
         self.written.get(name)?.as_deref()
     }
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_too_late_is_not_mistaken_for_another() {
+    fn a_name_that_was_not_in_the_set_is_not_confused_with_another() {
         let names = Names::new(Escaping::Underscores, NameKind::Label, &BTreeSet::from(["a.b".to_owned()]));
         assert_eq!(names.written("a.b"), Some("a_b"));
         assert_eq!(names.written("a_b"), None);

@@ -1,34 +1,36 @@
-//! The samples of one series, compressed: each holds what changed since the one before it.
+//! The compressed samples of one series: each sample is encoded as the difference from the previous one.
 //!
-//! A sample is a varint and up to nine bytes: the milliseconds since its predecessor with one bit for "same value"
-//! below them; then, where the value changed, a byte that says which bytes of the XOR of both values are not zero,
-//! and those bytes. A gauge that stands still costs three bytes a sample, a counter about six.
+//! A sample is a varint and up to nine bytes. The varint is the time since the previous sample in milliseconds, shifted
+//! left by one bit, which is 1 for the same value. If the value changed, a byte follows with the position and the number
+//! of the bytes of the XOR of both values that are not zero, and then these bytes. A gauge that does not change takes three
+//! bytes for each sample, a counter about six.
 
-/// One value at one time.
+/// A stored sample: one value at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoredPoint {
-    /// Milliseconds since the Unix epoch.
+    /// The time, in milliseconds since 1970.
     pub ms: i64,
     /// The value; any float.
     pub value: f64,
 }
 
-/// What a remote-write sender marks the end of a series with.
+/// The NaN by which a remote-write sender marks the end of a series.
 const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 impl StoredPoint {
-    /// Whether it is the marker that says that its series ended.
+    /// Whether it is a stale marker: the end of the series.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.value.to_bits() == STALE_BITS
     }
 }
 
-/// Samples in ascending order of time; at least one until [`trim`](Self::trim) says otherwise.
+/// Samples in ascending order of time; at least one, except after a [`trim`](Self::trim) that removed all.
 pub(super) struct StoredSamples {
     first: StoredPoint,
     last: StoredPoint,
     count: u32,
+    /// All samples after the first, encoded.
     tail: Vec<u8>,
 }
 
@@ -49,12 +51,12 @@ impl StoredSamples {
         self.first
     }
 
-    /// Bytes held on the heap.
+    /// The size on the heap, in bytes.
     pub(super) const fn heap_bytes(&self) -> usize {
         self.tail.capacity()
     }
 
-    /// Adds a sample; answers `false`, and changes nothing, where it is not newer than the newest.
+    /// Adds a sample. Returns `false`, and changes nothing, if it is not newer than the newest one.
     pub(super) fn push(&mut self, point: StoredPoint) -> bool {
         if point.ms <= self.last.ms {
             return false;
@@ -70,7 +72,7 @@ impl StoredSamples {
         true
     }
 
-    /// Drops the samples before `cutoff_ms`; answers how many. Where all went, the series is to be dropped.
+    /// Removes the samples before `cutoff_ms`; returns how many. If none is left, the series has to be removed.
     pub(super) fn trim(&mut self, cutoff_ms: i64) -> usize {
         if self.first.ms >= cutoff_ms {
             return 0;
@@ -106,15 +108,16 @@ impl StoredSamples {
     }
 }
 
-/// The longest step: a varint of 66 bits, the byte of positions, all bytes of the XOR.
+/// The longest encoding of a sample: a varint of 66 bits, the byte of positions, all bytes of the XOR.
 const STEP_BYTES: usize = 10 + 1 + 8;
 
+/// Encodes the sample `to` as its difference from `from`; returns the number of bytes.
 fn encode(from: StoredPoint, to: StoredPoint, out: &mut [u8; STEP_BYTES]) -> usize {
     let xor = from.value.to_bits() ^ to.value.to_bits();
-    // Times of a millisecond grid are far from 2^63 apart; where hostile ones are, the difference still wraps back.
+    // Even if two times are more than 2^63 apart, the difference wraps, and decoding wraps back.
     let gap = to.ms.wrapping_sub(from.ms).cast_unsigned();
     let same = u64::from(xor == 0);
-    // Six of its bits and the flag are the first byte: so it fits, however wide the gap is.
+    // The first byte has six bits of the gap and the flag, so that a gap of 64 bits fits, too.
     let (mut rest, mut len) = (gap >> 6, 1);
     out[0] = ((gap << 1 | same) & 0x7f) as u8 | if rest > 0 { 0x80 } else { 0 };
     while rest > 0 {
@@ -132,7 +135,7 @@ fn encode(from: StoredPoint, to: StoredPoint, out: &mut [u8; STEP_BYTES]) -> usi
     len
 }
 
-/// The sample behind `from`, and how many bytes it took; `None` at the end.
+/// Decodes the sample after `from`; also returns its number of bytes. `None` at the end.
 fn decode(from: StoredPoint, bytes: &[u8]) -> Option<(StoredPoint, usize)> {
     let first = *bytes.first()?;
     let (mut gap, mut len) = (u64::from(first & 0x7f) >> 1, 1);
@@ -174,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_stands_still_costs_three_bytes() {
+    fn an_unchanged_value_takes_three_bytes() {
         let points: Vec<_> =
             (0..27).map(|at| StoredPoint { ms: 1_700_000_000_000 + at * 270_000, value: 1.0 }).collect();
         assert_eq!(filled(&points).tail.len(), 26 * 3);
     }
 
     #[test]
-    fn what_is_not_newer_is_refused() {
+    fn a_sample_that_is_not_newer_is_refused() {
         let mut samples = StoredSamples::new(StoredPoint { ms: 10, value: 1.0 });
         assert!(!samples.push(StoredPoint { ms: 10, value: 2.0 }));
         assert!(!samples.push(StoredPoint { ms: 9, value: 2.0 }));
@@ -200,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(first in any::<i64>(), steps in prop::collection::vec((1..400_000_i64, value()), 1..80)) {
+        fn samples_are_decoded_as_they_were_encoded(first in any::<i64>(), steps in prop::collection::vec((1..400_000_i64, value()), 1..80)) {
             let mut ms = first.min(i64::MAX - 100_000_000);
             let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; StoredPoint { ms, value: *value } }).collect();
             prop_assert_eq!(bits(filled(&points).iter()), bits(points));
@@ -213,15 +216,15 @@ mod tests {
         }
 
         #[test]
-        fn trimming_leaves_what_is_not_older(
+        fn trimming_leaves_the_samples_that_are_not_older(
             steps in prop::collection::vec((1..400_000_i64, value()), 1..80), cutoff in 0..20_000_000_i64,
         ) {
             let mut ms = 0;
             let points: Vec<_> = steps.iter().map(|(step, value)| { ms += step; StoredPoint { ms, value: *value } }).collect();
             let mut samples = filled(&points);
-            let gone = samples.trim(cutoff);
+            let removed = samples.trim(cutoff);
             let left: Vec<_> = points.iter().copied().filter(|point| point.ms >= cutoff).collect();
-            prop_assert_eq!(gone + left.len(), points.len());
+            prop_assert_eq!(removed + left.len(), points.len());
             prop_assert_eq!(samples.len(), left.len());
             prop_assert_eq!(bits(samples.iter()), bits(left));
         }

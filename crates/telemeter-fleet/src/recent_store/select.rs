@@ -1,4 +1,4 @@
-//! `/federate`: the newest sample of each series that was asked for, as text, in pieces.
+//! Selection for `/federate`: the newest sample of each matching series, as text, in pieces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,19 +12,20 @@ use telemeter_wire::{
 
 use super::{LOOKBACK, RecentStore, cluster::StoredSeries, names::Names, samples::StoredPoint};
 
-/// A piece that is handed out has about so many bytes.
+/// The largest piece, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Families are written so many bytes at a time; larger ones are handed out while they are written.
+/// The size of a batch of families that are written together, in bytes. A larger family is emitted while it is written.
 const BATCH_BYTES: usize = 4 << 20;
 
 impl RecentStore {
-    /// Writes the newest sample of each series that `matches` answers `true` for, as text exposition sorted by metric
-    /// name, and hands it to `emit` in pieces of about 64 KiB. A series whose newest sample is older than [`LOOKBACK`],
-    /// or marks its end, is left out. Names are written under `escaping`; no two become one: see `names.rs`.
-    /// How many series that leaves out, a comment at the end says.
+    /// Writes the newest sample of each series for whose labels `matches` returns `true`, in the text format, sorted by
+    /// metric name, and calls `emit` with pieces of at most 64 KiB. A series is left out if its newest sample is older than
+    /// [`LOOKBACK`] or is a stale marker. Names are escaped by `escaping` such that different names stay different; a series
+    /// for which that is impossible is left out, and a comment at the end has the number of these.
     ///
-    /// No lock is held while `emit` runs; `Break` ends it. About 4 MiB are in memory at a time, however much matches.
+    /// No lock is held during `emit`; a `Break` from it ends the selection. About 4 MiB are in memory at a time, whatever
+    /// the size of the result.
     pub fn select(
         &self,
         now_ms: i64,
@@ -40,41 +41,41 @@ impl RecentStore {
         let (families, labels) = self.families_of(escaping, &is_current, &matches);
         let mut left_out = 0;
         for batch in batches(&families) {
-            let (texts, begun) = (vec![Vec::new(); batch.len()], vec![false; batch.len()]);
-            let mut written = WrittenName { families: batch, labels: &labels, texts, begun, left_out: 0 };
-            let alone = batch.len() == 1;
+            let (texts, has_type) = (vec![Vec::new(); batch.len()], vec![false; batch.len()]);
+            let mut writer = FamilyWriter { families: batch, labels: &labels, texts, has_type, left_out: 0 };
+            let is_single = batch.len() == 1;
             self.walk(
-                &mut written,
-                |written, cluster| {
+                &mut writer,
+                |writer, cluster| {
                     let (symbols, mut labels) = (&cluster.symbols, Vec::new());
                     for series in cluster.series.iter().filter(|series| is_current(series)) {
-                        let Some(at) = written.position(series.name(symbols)) else { continue };
+                        let Some(at) = writer.position(series.name(symbols)) else { continue };
                         labels.clear();
                         labels.extend(series.labels(symbols));
                         if matches(&labels) {
-                            written.line(at, &mut labels, series.samples.newest());
+                            writer.write_sample(at, &mut labels, series.samples.newest());
                         }
                     }
                 },
-                |written| match &mut written.texts[..] {
-                    [text] if alone && text.len() >= PIECE_BYTES => hand_out(&std::mem::take(text), &mut emit),
+                |writer| match &mut writer.texts[..] {
+                    [text] if is_single && text.len() >= PIECE_BYTES => emit_pieces(&std::mem::take(text), &mut emit),
                     _ => ControlFlow::Continue(()),
                 },
             )?;
-            left_out += written.left_out;
-            hand_out(&written.texts.concat(), &mut emit)?;
+            left_out += writer.left_out;
+            emit_pieces(&writer.texts.concat(), &mut emit)?;
         }
         if left_out > 0 {
             let escaping = escaping.as_str();
             let note = format!(
                 "# {left_out} series are left out: under escaping={escaping}, their names are those of others\n"
             );
-            hand_out(note.as_bytes(), &mut emit)?;
+            emit_pieces(note.as_bytes(), &mut emit)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// The metric families to be written, sorted by name, and how labels are to be called in them.
+    /// The families of all matching series, sorted by name, and the escaped names of their labels.
     fn families_of(
         &self,
         escaping: Escaping,
@@ -82,18 +83,18 @@ impl RecentStore {
         matches: &impl Fn(&[Label<'_>]) -> bool,
     ) -> (Vec<SelectedFamily>, Names) {
         let mut families = BTreeMap::<String, usize>::new();
-        let mut has_others = false;
+        let mut has_utf8_names = false;
         self.each_match(is_current, matches, |labels, name| {
             let bytes = labels.iter().map(|label| label.name.len() + label.value.len() + 4).sum::<usize>() + 40;
-            has_others |= !labels.iter().all(|label| is_known_name(label.name, NameKind::Label));
+            has_utf8_names |= !labels.iter().all(|label| is_known_name(label.name, NameKind::Label));
             match families.get_mut(name) {
                 Some(sum) => *sum += bytes,
                 None => drop(families.insert(name.to_owned(), bytes)),
             }
         });
-        // Mostly all labels are of the old alphabet, and none of them has to be known beforehand.
+        // Mostly no label name needs escaping: then the second walk is not necessary.
         let mut labels = BTreeSet::new();
-        if has_others && escaping != Escaping::AllowUtf8 {
+        if has_utf8_names && escaping != Escaping::AllowUtf8 {
             self.each_match(is_current, matches, |series, _| {
                 for label in series {
                     if !labels.contains(label.name) {
@@ -110,7 +111,7 @@ impl RecentStore {
         (families.into_iter().map(family).collect(), Names::new(escaping, NameKind::Label, &labels))
     }
 
-    /// Shows the labels of each series that matches, and its metric name, to `visit`.
+    /// Calls `visit` with the labels and the metric name of each matching series.
     fn each_match(
         &self,
         is_current: &impl Fn(&StoredSeries) -> bool,
@@ -134,16 +135,16 @@ impl RecentStore {
     }
 }
 
-/// The series of one metric name.
+/// All series of one metric name.
 struct SelectedFamily {
     name: String,
-    /// Its name as it is written; `None` where it cannot be told apart from another's.
+    /// The escaped name; `None` where no escaping distinguishes it from another name.
     written: Option<String>,
-    /// About how many bytes its lines take.
+    /// The approximate size of its lines, in bytes.
     bytes: usize,
 }
 
-/// Neighbours that are written in one go.
+/// Divides families into batches of neighbours, each of at most [`BATCH_BYTES`] or of a single family.
 fn batches(families: &[SelectedFamily]) -> impl Iterator<Item = &[SelectedFamily]> {
     let mut rest = families;
     std::iter::from_fn(move || {
@@ -158,21 +159,27 @@ fn batches(families: &[SelectedFamily]) -> impl Iterator<Item = &[SelectedFamily
     })
 }
 
-struct WrittenName<'f> {
+/// Writes the samples of a batch of families in the text format.
+struct FamilyWriter<'f> {
     families: &'f [SelectedFamily],
+    /// The escaped label names.
     labels: &'f Names,
+    /// The text of each family.
     texts: Vec<Vec<u8>>,
-    begun: Vec<bool>,
+    /// Whether the `# TYPE` line of each family was written.
+    has_type: Vec<bool>,
+    /// The number of series that were left out because of their names.
     left_out: usize,
 }
 
-impl<'f> WrittenName<'f> {
+impl<'f> FamilyWriter<'f> {
+    /// The index of the family with this name in the batch.
     fn position(&self, name: &str) -> Option<usize> {
         self.families.binary_search_by(|family| (*family.name).cmp(name)).ok()
     }
 
-    /// Writes a series, whose labels are renamed, unless it cannot be told apart from another.
-    fn line<'l>(&mut self, at: usize, labels: &mut [Label<'l>], point: StoredPoint)
+    /// Writes a sample with escaped names, and escapes `labels` in place; leaves out a series whose names have none.
+    fn write_sample<'l>(&mut self, at: usize, labels: &mut [Label<'l>], point: StoredPoint)
     where
         'f: 'l,
     {
@@ -189,14 +196,14 @@ impl<'f> WrittenName<'f> {
             return;
         };
         let out = &mut self.texts[at];
-        if !std::mem::replace(&mut self.begun[at], true) {
+        if !std::mem::replace(&mut self.has_type[at], true) {
             text::put_type(name, MetricType::Untyped, out);
         }
         text::put_sample(name, labels, Sample { value: point.value, timestamp_ms: Some(point.ms) }, out);
     }
 }
 
-/// Hands `text` out in pieces.
-fn hand_out(text: &[u8], emit: &mut impl FnMut(Vec<u8>) -> ControlFlow<()>) -> ControlFlow<()> {
+/// Calls `emit` with pieces of `text`.
+fn emit_pieces(text: &[u8], emit: &mut impl FnMut(Vec<u8>) -> ControlFlow<()>) -> ControlFlow<()> {
     text.chunks(PIECE_BYTES).try_for_each(|piece| emit(piece.to_vec()))
 }

@@ -1,4 +1,4 @@
-//! The clusters behind one lock, in the order in which they have to make room.
+//! The clusters behind one lock, sorted by the order in which they are evicted.
 
 use std::{cmp::Reverse, collections::BTreeSet, hash::BuildHasher as _};
 
@@ -6,11 +6,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{AppendCounts, cluster::StoredCluster, staged::Staged};
 
-/// Where a cluster stands in the order. The last is the first to make room: of those that hold about as much as the one
-/// that holds most, the one that wrote longest ago.
+/// The rank of a cluster in the order of eviction. The greatest is evicted first: of the clusters that are about as large
+/// as the largest, the one whose last write is longest ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// How many binary digits the number of its bytes has: what holds less than half as much comes later.
+    /// The number of binary digits of its size in bytes, so that clusters of about the same size compare equal.
     digits: u8,
     written: Reverse<u64>,
     slot: u32,
@@ -23,7 +23,7 @@ impl Rank {
     }
 }
 
-/// Clusters.
+/// Clusters in slots, with an index by ID and their order of eviction.
 #[derive(Default)]
 pub(super) struct StoreShard {
     hasher: DefaultHashBuilder,
@@ -34,13 +34,13 @@ pub(super) struct StoreShard {
     clusters_bytes: usize,
 }
 
-/// One push.
+/// A staged push, to be appended to its cluster.
 pub(super) struct Push<'p> {
     pub(super) cluster: &'p str,
     pub(super) staged: &'p Staged,
-    /// What labels are hashed with.
+    /// The hasher of labels.
     pub(super) hasher: &'p DefaultHashBuilder,
-    /// How many appends there were before.
+    /// The number of appends to the store before this one.
     pub(super) stamp: u64,
     pub(super) now_ms: i64,
     pub(super) window_ms: i64,
@@ -50,14 +50,15 @@ impl StoreShard {
     pub(super) fn append(&mut self, push: &Push<'_>) -> AppendCounts {
         let slot = self.slot_of(push);
         self.change(slot, |cluster| {
-            let kept = cluster.append(push.staged, push.now_ms.saturating_sub(push.window_ms), push.hasher);
+            let counts = cluster.append(push.staged, push.now_ms.saturating_sub(push.window_ms), push.hasher);
             cluster.written = push.stamp;
             cluster.seen_ms = cluster.seen_ms.max(push.now_ms);
-            cluster.activity.add(push.now_ms, kept.samples);
-            kept
+            cluster.activity.add(push.now_ms, counts.samples);
+            counts
         })
     }
 
+    /// The slot of the push's cluster, which is added where it is new.
     fn slot_of(&mut self, push: &Push<'_>) -> u32 {
         if let Some(at) = self.find(push.cluster) {
             return at;
@@ -80,31 +81,31 @@ impl StoreShard {
         at
     }
 
-    /// Changes a cluster, and counts what it holds then.
+    /// Changes a cluster, and updates the sum of bytes and its rank.
     fn change<T>(&mut self, slot: u32, change: impl FnOnce(&mut StoredCluster) -> T) -> T {
         let cluster = self.slots[slot as usize].as_mut().expect("a slot in the table is taken");
         let (bytes, rank) = (cluster.bytes(), Rank::of(cluster, slot));
-        let answer = change(cluster);
+        let result = change(cluster);
         // A difference below zero wraps, and the sum wraps back.
         self.clusters_bytes = self.clusters_bytes.wrapping_add(cluster.bytes()).wrapping_sub(bytes);
-        let now = Rank::of(cluster, slot);
-        if now != rank {
+        let new_rank = Rank::of(cluster, slot);
+        if new_rank != rank {
             self.order.remove(&rank);
-            self.order.insert(now);
+            self.order.insert(new_rank);
         }
-        answer
+        result
     }
 
     fn find(&self, id: &str) -> Option<u32> {
-        let is = |at: &u32| self.slots[*at as usize].as_ref().is_some_and(|cluster| *cluster.id == *id);
-        self.table.find(self.hasher.hash_one(id), is).copied()
+        let has_id = |at: &u32| self.slots[*at as usize].as_ref().is_some_and(|cluster| *cluster.id == *id);
+        self.table.find(self.hasher.hash_one(id), has_id).copied()
     }
 
     pub(super) fn cluster(&self, id: &str) -> Option<&StoredCluster> {
         self.slots[self.find(id)? as usize].as_deref()
     }
 
-    /// All clusters, from a slot on; a cluster stays in its slot for as long as it is held.
+    /// All clusters from a slot on; a cluster stays in its slot until it is removed.
     pub(super) fn clusters_from(&self, slot: usize) -> impl Iterator<Item = (usize, &StoredCluster)> {
         let slots = self.slots.iter().enumerate().skip(slot);
         slots.filter_map(|(at, cluster)| cluster.as_deref().map(|cluster| (at, cluster)))
@@ -114,7 +115,7 @@ impl StoreShard {
         self.table.len()
     }
 
-    /// How urgently the first one to make room has to: the more, the sooner. 0 where there is none.
+    /// The priority for eviction of the cluster that is evicted first, comparable among shards; 0 for an empty shard.
     pub(super) fn eviction_priority(&self) -> u64 {
         const WRITTEN_BITS: u32 = 56;
         let of =
@@ -122,8 +123,7 @@ impl StoreShard {
         self.order.last().map_or(0, of)
     }
 
-    /// Makes room: drops some of what the first one to make room holds, or the whole cluster where there is not enough to
-    /// choose from.
+    /// Removes old samples of the cluster that is evicted first, or the whole cluster where that frees too little.
     pub(super) fn evict(&mut self, hasher: &DefaultHashBuilder) {
         let Some(&Rank { slot, .. }) = self.order.last() else { return };
         if !self.change(slot, |cluster| cluster.shrink(hasher)) {
@@ -131,18 +131,18 @@ impl StoreShard {
         }
     }
 
-    /// Drops the samples before `cutoff_ms`, then the series without one, then the clusters without one that have not
-    /// written since.
+    /// Removes the samples before `cutoff_ms`, series without samples, and clusters without series that have not written
+    /// since then.
     pub(super) fn sweep(&mut self, cutoff_ms: i64, hasher: &DefaultHashBuilder) {
         for at in 0..self.slots.len() {
             if self.slots[at].is_none() {
                 continue;
             }
-            let is_gone = self.change(at as u32, |cluster| {
+            let is_empty = self.change(at as u32, |cluster| {
                 cluster.trim(cutoff_ms, hasher);
                 cluster.series.is_empty() && cluster.seen_ms < cutoff_ms
             });
-            if is_gone {
+            if is_empty {
                 self.remove(at as u32);
             }
             if self.slots.is_empty() {
@@ -154,25 +154,25 @@ impl StoreShard {
     fn remove(&mut self, at: u32) {
         let Some(cluster) = self.slots[at as usize].take() else { return };
         let hash = self.hasher.hash_one(&*cluster.id);
-        if let Ok(entry) = self.table.find_entry(hash, |held| *held == at) {
+        if let Ok(entry) = self.table.find_entry(hash, |slot| *slot == at) {
             entry.remove();
         }
         self.order.remove(&Rank::of(&cluster, at));
         self.free.push(at);
         self.clusters_bytes -= cluster.bytes();
         if self.table.is_empty() {
-            // Gives back the room of the tables, too.
+            // Frees the memory of the tables, too.
             *self = Self::default();
         }
     }
 
-    /// Bytes held on the heap.
+    /// The size on the heap, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.clusters_bytes
             + self.slots.capacity() * size_of::<Option<Box<StoredCluster>>>()
             + self.free.capacity() * size_of::<u32>()
             + self.table.allocation_size()
-            // The nodes of a tree are two thirds full.
+            // On average, the nodes of a B-tree are two thirds full.
             + self.order.len() * size_of::<Rank>() * 3 / 2
     }
 }

@@ -1,51 +1,54 @@
-//! What a request brought, while the store has not answered yet: samples, and the labels of series that are new.
+//! The samples of a request that wait until the store has accepted the request, and the labels of its new series.
 //!
-//! A series is told from the others of its cluster by 64 bits of a keyed hash of its encoded labels. The labels themselves
-//! are not compared: that would read a third of a kilobyte of each, from many places. That two of 100,000 series have the
-//! same hash has a chance of one in four billion; these two would be shown as one, and no other cluster's are touched.
+//! Within its cluster, a series is identified by 64 bits of a keyed hash of its encoded labels. The labels themselves are
+//! not compared: that would read a third of a kilobyte for each series, from many places in memory. The probability that
+//! two of 100,000 series have the same hash is one in four billion; these two would be shown as one series, and no other
+//! cluster is affected.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use hashbrown::DefaultHashBuilder;
 use telemeter_wire::{MetricType, Sample, remote_write::EncodedSeries};
 
-use super::{cluster::StoredCluster, samples::StoredPoint};
+use super::samples::StoredPoint;
 
-/// Samples of one request that wait for the store's answer. Dropped, they were never there.
+/// The samples of one request, to be committed once the store has accepted it. Dropping the value discards them.
 #[derive(Debug, Default)]
 pub struct Staged {
+    /// All samples; those of one series are neighbours.
     samples: Vec<StagedSample>,
-    /// The labels of series that are new, as they stood in the message, and where those of each end.
+    /// The encoded labels of all new series, copied from the message.
     labels: Vec<u8>,
     new: Vec<NewSeries>,
-    /// How many series have a sample.
+    /// The number of series with a float sample.
     pub(super) series: usize,
-    /// Series without a float sample.
+    /// The number of series without a float sample.
     pub(super) histograms: usize,
 }
 
-/// A sample of a series; those of one series stand side by side.
+/// A sample, and which series it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StagedSample {
-    /// Of the labels of its series.
+    /// The keyed hash of the encoded labels of its series.
     pub(super) hash: u64,
     pub(super) point: StoredPoint,
-    /// Where its series was among those of its cluster; `NOWHERE` where it was new.
+    /// The index that its series had in its cluster; [`NO_INDEX`] for a new series.
     pub(super) at: u32,
-    /// Which of the new ones it is, counted from 1; 0 where it was known.
+    /// The number of the new series, counted from 1; 0 for a known series.
     new: u32,
 }
 
-/// No place: see [`StagedSample::at`].
-pub(super) const NOWHERE: u32 = u32::MAX;
+/// The value of [`StagedSample::at`] for a new series.
+pub(super) const NO_INDEX: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct NewSeries {
+    /// The end of its labels in [`Staged::labels`].
     end: usize,
     kind: MetricType,
 }
 
-/// The keyed hash that a series is told by.
+/// The keyed hash that identifies a series.
 pub(super) fn hash_of(encoded_labels: &[u8], hasher: &DefaultHashBuilder) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(encoded_labels);
@@ -53,10 +56,11 @@ pub(super) fn hash_of(encoded_labels: &[u8], hasher: &DefaultHashBuilder) -> u64
 }
 
 impl Staged {
-    /// Reads `series` of a cluster, of which `known` is what is held.
-    pub(super) fn of<'m>(
+    /// Reads the encoded series of a request. `index_of` returns the index of a known series by its hash, and a hint where
+    /// to find it.
+    pub(super) fn read<'m>(
         series: impl ExactSizeIterator<Item = EncodedSeries<'m>>,
-        known: Option<&StoredCluster>,
+        index_of: impl Fn(u64, u32) -> Option<u32>,
         hasher: &DefaultHashBuilder,
     ) -> Self {
         let mut staged = Self { samples: Vec::with_capacity(series.len()), ..Self::default() };
@@ -68,12 +72,12 @@ impl Staged {
                 continue;
             };
             let hash = hash_of(series.labels, hasher);
-            let (at, new) = match known.and_then(|known| known.place_of(hash, next)) {
+            let (at, new) = match index_of(hash, next) {
                 Some(at) => {
                     next = at + 1;
                     (at, 0)
                 }
-                None => (NOWHERE, staged.add_new(&series)),
+                None => (NO_INDEX, staged.add_new(&series)),
             };
             let of = |sample: Sample| {
                 let point = StoredPoint { ms: sample.timestamp_ms.unwrap_or(i64::MIN), value: sample.value };
@@ -88,13 +92,14 @@ impl Staged {
         staged
     }
 
+    /// Copies the labels of a new series; returns its number, counted from 1.
     fn add_new(&mut self, series: &EncodedSeries<'_>) -> u32 {
         self.labels.extend_from_slice(series.labels);
         self.new.push(NewSeries { end: self.labels.len(), kind: series.kind });
         self.new.len() as u32
     }
 
-    /// Bytes held on the heap.
+    /// The size on the heap, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.samples.capacity() * size_of::<StagedSample>()
@@ -102,12 +107,12 @@ impl Staged {
             + self.new.capacity() * size_of::<NewSeries>()
     }
 
-    /// All samples, in their order.
+    /// All samples, in the order of the request.
     pub(super) fn samples(&self) -> &[StagedSample] {
         &self.samples
     }
 
-    /// The encoded labels of a series that was new, and the type of its family.
+    /// The encoded labels of a new series, and the type of its family; `None` for a known series.
     pub(super) fn labels_of(&self, sample: &StagedSample) -> Option<(&[u8], MetricType)> {
         let at = (sample.new as usize).checked_sub(1)?;
         let start = at.checked_sub(1).map_or(0, |before| self.new[before].end);

@@ -1,24 +1,25 @@
-//! Text that many labels of a cluster share: held once, named by a number. None of it is shared with another cluster, so that
-//! what a cluster holds is its own, to the byte, and goes with it.
+//! Interned texts of the labels of one cluster. Clusters share no texts, so that the size of a cluster is exact, and its
+//! memory is freed with it.
 
 use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// A text in a [`ClusterTexts`].
+/// The number of a text in a [`ClusterTexts`].
 pub(super) type TextId = u32;
 
-/// The texts of one cluster, one behind the other.
+/// The texts of one cluster.
 #[derive(Default)]
 pub(super) struct ClusterTexts {
+    /// All texts, one after the other.
     text: String,
-    /// Where each of them ends.
+    /// The end of each text.
     ends: Vec<u32>,
     table: HashTable<TextId>,
 }
 
 impl ClusterTexts {
-    /// The number of `text`; `None` where there are 4 GiB of others.
+    /// The number of `text`, which is added where it is new; `None` where all texts together would exceed 4 GiB.
     pub(super) fn intern(&mut self, text: &str, hasher: &DefaultHashBuilder) -> Option<TextId> {
         let hash = hasher.hash_one(text);
         if let Some(symbol) = self.table.find(hash, |symbol| self.text(*symbol) == text) {
@@ -39,17 +40,17 @@ impl ClusterTexts {
         Some(symbol)
     }
 
-    /// The text of a number that [`intern`](Self::intern) gave.
+    /// The text with a number that [`intern`](Self::intern) returned.
     pub(super) fn text(&self, symbol: TextId) -> &str {
         text_of(&self.text, &self.ends, symbol)
     }
 
-    /// How many texts.
+    /// The number of texts.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Bytes held on the heap.
+    /// The size on the heap, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * size_of::<u32>() + self.table.allocation_size()
     }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_text_is_held_once() {
+    fn a_text_is_stored_once() {
         let (mut symbols, hasher) = (ClusterTexts::default(), DefaultHashBuilder::default());
         let texts = ["up", "", "job", "ü"];
         let numbers = texts.map(|text| symbols.intern(text, &hasher).unwrap());

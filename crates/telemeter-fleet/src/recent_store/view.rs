@@ -1,8 +1,6 @@
-//! What the pages show of the store: owned copies, one page at a time.
+//! The rows of the pages: owned copies of clusters and series, one page at a time.
 
 use std::{
-    cmp::Ordering,
-    collections::HashMap,
     ops::{ControlFlow, Range},
     sync::Arc,
     time::Duration,
@@ -17,76 +15,52 @@ use super::{
     symbols::ClusterTexts,
 };
 
-/// All that is held, in numbers.
+/// Figures about the whole store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreTotals {
-    /// Clusters.
+    /// The number of clusters.
     pub clusters: usize,
-    /// Those of them that wrote within [`LOOKBACK`](super::LOOKBACK).
+    /// The number of clusters that wrote within [`LOOKBACK`](super::LOOKBACK).
     pub reporting: usize,
-    /// Series.
+    /// The number of series.
     pub series: usize,
-    /// Samples.
+    /// The number of samples.
     pub samples: usize,
-    /// Bytes.
+    /// The size, in bytes.
     pub bytes: usize,
-    /// As many bytes it may become.
+    /// The bound of the size, in bytes.
     pub max_bytes: usize,
     /// For how long a sample is kept.
     pub window: Duration,
-    /// How often something was dropped for want of room.
+    /// How often a cluster was reduced or removed because the store was over its bound.
     pub evictions: u64,
-}
-
-/// Which way a list is sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SortOrder {
-    /// Smallest, oldest, A first.
-    #[default]
-    Ascending,
-    /// Largest, newest, Z first.
-    Descending,
 }
 
 /// One page of a longer list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundPage<T> {
-    /// What stands on the page.
+    /// The rows of the page.
     pub rows: Vec<T>,
-    /// How many there are on all pages.
+    /// The number of rows on all pages.
     pub matched: usize,
 }
 
-/// What clusters are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClusterOrder {
-    /// Its ID.
-    #[default]
-    Id,
-    /// When it last wrote.
-    Seen,
-    /// How many series it has.
-    Series,
-    /// How many samples a minute it sends.
-    Rate,
-}
-
-/// A cluster.
+/// Figures about one cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredClusterRow {
     /// Its ID.
     pub id: Arc<str>,
-    /// When it was first seen, as far as is still known.
+    /// The time since which it is in the store without interruption, in milliseconds since 1970.
     pub since_ms: i64,
-    /// When it last wrote.
+    /// The time of its last write, in milliseconds since 1970.
     pub seen_ms: i64,
-    /// Series held.
+    /// The number of its series.
     pub series: usize,
-    /// Samples held.
+    /// The number of its samples.
     pub samples: usize,
-    /// Samples a minute, on average.
+    /// Samples per minute, on average.
     pub per_minute: f64,
-    /// The same for each part of the window that it is known for, oldest first.
+    /// Samples per minute for each part of the window for which they are known, oldest first.
     pub activity: Vec<f64>,
 }
 
@@ -95,17 +69,17 @@ pub struct StoredClusterRow {
 pub struct ClusterDetail {
     /// The cluster.
     pub cluster: StoredClusterRow,
-    /// How many metric names it has.
+    /// The number of its metric names.
     pub families: usize,
-    /// Series with native histograms only in its last push: seen, and not kept.
+    /// The number of series with native histograms only in its last push; they are not stored.
     pub histograms: usize,
-    /// Bytes that it takes.
+    /// Its size, in bytes.
     pub bytes: usize,
-    /// Its series, sorted by name, then by labels.
+    /// A page of its series, sorted by name, then by labels.
     pub found: FoundPage<SeriesRow>,
 }
 
-/// A series.
+/// A series with all its samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesRow {
     /// Its metric name.
@@ -118,31 +92,8 @@ pub struct SeriesRow {
     pub points: Vec<StoredPoint>,
 }
 
-/// What families are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FamilyOrder {
-    /// The metric name.
-    #[default]
-    Name,
-    /// How many clusters send it.
-    Clusters,
-    /// How many series it has.
-    Series,
-}
-
-/// All series of one metric name, in all clusters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FamilyRow {
-    /// The metric name.
-    pub name: String,
-    /// How many clusters send it.
-    pub clusters: usize,
-    /// How many series it has.
-    pub series: usize,
-}
-
 impl RecentStore {
-    /// The numbers.
+    /// Figures about the whole store. Walks over all clusters.
     #[must_use]
     pub fn totals(&self, now_ms: i64) -> StoreTotals {
         let config = self.config();
@@ -156,7 +107,7 @@ impl RecentStore {
             window: config.window,
             evictions: self.evictions(),
         };
-        self.look(&mut totals, |totals, cluster| {
+        self.for_each_cluster(&mut totals, |totals, cluster| {
             totals.clusters += 1;
             totals.reporting += usize::from(is_reporting(cluster.seen_ms, now_ms));
             totals.series += cluster.series.len();
@@ -165,43 +116,7 @@ impl RecentStore {
         totals
     }
 
-    /// A page of the clusters whose ID `matches` answers `true` for.
-    #[must_use]
-    pub fn clusters(
-        &self,
-        now_ms: i64,
-        matches: impl Fn(&str) -> bool,
-        by: ClusterOrder,
-        order: SortOrder,
-        page: Range<usize>,
-    ) -> FoundPage<StoredClusterRow> {
-        // Light ones of all first: a page needs the rest of a hundred only.
-        let mut all: Vec<(f64, Arc<str>)> = Vec::new();
-        self.look(&mut all, |all, cluster| {
-            if matches(&cluster.id) {
-                let key = match by {
-                    ClusterOrder::Id => 0.0,
-                    ClusterOrder::Seen => cluster.seen_ms as f64,
-                    ClusterOrder::Series => cluster.series.len() as f64,
-                    ClusterOrder::Rate => cluster.activity.per_minute(now_ms),
-                };
-                all.push((key, Arc::clone(&cluster.id)));
-            }
-        });
-        let matched = all.len();
-        let by_id = |a: &(f64, Arc<str>), b: &(f64, Arc<str>)| a.1.cmp(&b.1);
-        let rows = match by {
-            ClusterOrder::Id => page_of(all, order, page, by_id, by_id),
-            _ => page_of(all, order, page, |a, b| a.0.total_cmp(&b.0), by_id),
-        };
-        let rows = rows.into_iter().filter_map(|(_, id)| {
-            let shard = self.shard_of(&id).shard.lock();
-            shard.cluster(&id).map(|cluster| row(cluster, now_ms))
-        });
-        FoundPage { rows: rows.collect(), matched }
-    }
-
-    /// A cluster, with a page of the series that `matches` answers `true` for; `None` where it is not held.
+    /// A cluster with a page of the series for whose labels `matches` returns `true`; `None` where it is not in the store.
     #[must_use]
     pub fn cluster(
         &self,
@@ -220,69 +135,35 @@ impl RecentStore {
             labels.extend(series.labels(symbols));
             matches(&labels)
         });
-        let all: Vec<&StoredSeries> = all.collect();
+        let mut all: Vec<&StoredSeries> = all.collect();
         let matched = all.len();
-        let by_name = |a: &&StoredSeries, b: &&StoredSeries| a.name(symbols).cmp(b.name(symbols));
-        let by_labels = |a: &&StoredSeries, b: &&StoredSeries| a.labels(symbols).cmp(b.labels(symbols));
-        let rows = page_of(all, SortOrder::Ascending, page, by_name, by_labels);
+        all.sort_unstable_by(|a, b| {
+            a.name(symbols).cmp(b.name(symbols)).then_with(|| a.labels(symbols).cmp(b.labels(symbols)))
+        });
+        let rows = all.into_iter().skip(page.start).take(page.len());
         names.sort_unstable();
         names.dedup();
         Some(ClusterDetail {
-            cluster: row(cluster, now_ms),
+            cluster: cluster_row(cluster, now_ms),
             families: names.len(),
             histograms: cluster.histograms,
             bytes: cluster.bytes(),
-            found: FoundPage { rows: rows.into_iter().map(|series| series_row(series, symbols)).collect(), matched },
+            found: FoundPage { rows: rows.map(|series| series_row(series, symbols)).collect(), matched },
         })
     }
 
-    /// A page of the metric names that `matches` answers `true` for.
-    #[must_use]
-    pub fn families(
-        &self,
-        matches: impl Fn(&str) -> bool,
-        by: FamilyOrder,
-        order: SortOrder,
-        page: Range<usize>,
-    ) -> FoundPage<FamilyRow> {
-        let mut all = HashMap::<String, (usize, usize)>::new();
-        self.look(&mut all, |all, cluster| {
-            let mut names: Vec<&str> = cluster.series.iter().map(|series| series.name(&cluster.symbols)).collect();
-            names.sort_unstable();
-            for same in names.chunk_by(|a, b| a == b) {
-                if !matches(same[0]) {
-                    continue;
-                }
-                match all.get_mut(same[0]) {
-                    Some(counts) => *counts = (counts.0 + 1, counts.1 + same.len()),
-                    None => drop(all.insert(same[0].to_owned(), (1, same.len()))),
-                }
-            }
-        });
-        let rows: Vec<_> =
-            all.into_iter().map(|(name, (clusters, series))| FamilyRow { name, clusters, series }).collect();
-        let matched = rows.len();
-        let key = |a: &FamilyRow, b: &FamilyRow| match by {
-            FamilyOrder::Name => a.name.cmp(&b.name),
-            FamilyOrder::Clusters => a.clusters.cmp(&b.clusters),
-            FamilyOrder::Series => a.series.cmp(&b.series),
-        };
-        let rows = page_of(rows, order, page, key, |a, b| a.name.cmp(&b.name));
-        FoundPage { rows, matched }
-    }
-
-    /// Shows every series that is held, those of a cluster one after the other: first its cluster's ID and its metric name
-    /// to `wants`, then, where that answers `true`, the ID and all labels, the name among them, to `visit`.
+    /// Visits every series, one cluster after the other. `select` is called with the cluster's ID and the metric name; where
+    /// it returns `true`, `visit` is called with the ID and all labels, `__name__` included.
     pub fn for_each_series<S>(
         &self,
         state: &mut S,
-        mut wants: impl FnMut(&mut S, &str, &str) -> bool,
+        mut select: impl FnMut(&mut S, &str, &str) -> bool,
         mut visit: impl FnMut(&mut S, &str, &[Label<'_>]),
     ) {
-        self.look(state, |state, cluster| {
+        self.for_each_cluster(state, |state, cluster| {
             let (symbols, mut labels) = (&cluster.symbols, Vec::new());
             for series in &cluster.series {
-                if wants(state, &cluster.id, series.name(symbols)) {
+                if select(state, &cluster.id, series.name(symbols)) {
                     labels.clear();
                     labels.extend(series.labels(symbols));
                     visit(state, &cluster.id, &labels);
@@ -291,39 +172,18 @@ impl RecentStore {
         });
     }
 
-    fn look<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &StoredCluster)) {
+    fn for_each_cluster<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &StoredCluster)) {
         let _ = self.walk(state, visit, |_| ControlFlow::Continue(()));
     }
 }
 
-/// Whether a cluster that last wrote at `seen_ms` is still to be called reporting.
+/// Whether a cluster whose last write was at `seen_ms` counts as reporting.
 #[must_use]
 pub const fn is_reporting(seen_ms: i64, now_ms: i64) -> bool {
     now_ms.saturating_sub(seen_ms) <= super::activity::GAP_MS
 }
 
-/// Sorts by `key` in `order`, equal ones by `name` from A on, and takes a page of that.
-fn page_of<T>(
-    mut all: Vec<T>,
-    order: SortOrder,
-    page: Range<usize>,
-    key: impl Fn(&T, &T) -> Ordering,
-    name: impl Fn(&T, &T) -> Ordering,
-) -> Vec<T> {
-    all.sort_unstable_by(|a, b| {
-        let by_key = match order {
-            SortOrder::Ascending => key(a, b),
-            SortOrder::Descending => key(b, a),
-        };
-        by_key.then_with(|| name(a, b))
-    });
-    let from = page.start.min(all.len());
-    all.drain(..from);
-    all.truncate(page.end.saturating_sub(page.start));
-    all
-}
-
-fn row(cluster: &StoredCluster, now_ms: i64) -> StoredClusterRow {
+fn cluster_row(cluster: &StoredCluster, now_ms: i64) -> StoredClusterRow {
     StoredClusterRow {
         id: Arc::clone(&cluster.id),
         since_ms: cluster.since_ms,

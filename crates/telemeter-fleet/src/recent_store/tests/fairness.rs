@@ -1,8 +1,8 @@
-//! Clusters that send much make room for those that send little.
+//! Eviction is fair: clusters that send much lose data before those that send little.
 
 use super::*;
 
-/// So many series of a cluster, one sample each; names of their own from `first` on.
+/// Appends `series` series of a cluster with one sample each; their names are numbered from `first` on.
 fn push(store: &RecentStore, cluster: &str, first: usize, series: usize, ms: i64) {
     let names: Vec<String> = (first..first + series).map(|at| format!("metric_number_{at}")).collect();
     let labels = [("_id", cluster), ("namespace", "openshift-monitoring")];
@@ -10,12 +10,12 @@ fn push(store: &RecentStore, cluster: &str, first: usize, series: usize, ms: i64
     append(store, cluster, &all, ms);
 }
 
-fn weight(store: &RecentStore, cluster: &str) -> usize {
+fn bytes_of(store: &RecentStore, cluster: &str) -> usize {
     store.cluster(cluster, NOW_MS, everything, 0..1).map_or(0, |detail| detail.bytes)
 }
 
 #[test]
-fn one_that_sends_much_drives_no_quiet_one_out() {
+fn a_cluster_that_sends_much_does_not_evict_quiet_ones() {
     let store = store(400_000);
     let quiet: Vec<String> = (0..20).map(|at| format!("quiet-{at}")).collect();
     for (at, cluster) in quiet.iter().enumerate() {
@@ -25,24 +25,24 @@ fn one_that_sends_much_drives_no_quiet_one_out() {
     }
     let before: Vec<_> = quiet.iter().map(|cluster| points(&store, cluster, NOW_MS)).collect();
     assert_eq!(store.evictions(), 0);
-    // All series of each push are new, as those of pods that come and go.
+    // All series of each push are new, like those of short-lived pods.
     for round in 0..200 {
         push(&store, "loud", round * 100, 100, NOW_MS + 600_000 + round as i64 * 15_000);
         assert!(store.bytes() <= 400_000);
     }
     assert!(store.evictions() > 3, "{}", store.evictions());
     let after: Vec<_> = quiet.iter().map(|cluster| points(&store, cluster, NOW_MS)).collect();
-    assert_eq!(before, after, "the quiet ones have all that they sent");
+    assert_eq!(before, after, "the quiet clusters have all samples that they sent");
     let loud = points(&store, "loud", NOW_MS);
     assert!(
         loud.contains_key("metric_number_19999") && !loud.contains_key("metric_number_0"),
-        "it has what it sent last"
+        "it has the series that it sent last"
     );
-    assert!(weight(&store, "loud") > 100_000, "it has the room that nobody else takes");
+    assert!(bytes_of(&store, "loud") > 100_000, "it has the memory that the others do not use");
 }
 
 #[test]
-fn long_texts_count_for_whoever_brings_them() {
+fn long_texts_count_for_the_cluster_that_sends_them() {
     let store = store(400_000);
     for at in 0..10 {
         push(&store, &format!("quiet-{at}"), 0, 20, NOW_MS);
@@ -58,7 +58,7 @@ fn long_texts_count_for_whoever_brings_them() {
 }
 
 #[test]
-fn whoever_holds_most_keeps_its_newest_samples() {
+fn the_largest_cluster_keeps_its_newest_samples() {
     let store = store(300_000);
     push(&store, "quiet", 0, 5, NOW_MS);
     for round in 0..2000 {
@@ -74,13 +74,13 @@ fn whoever_holds_most_keeps_its_newest_samples() {
 }
 
 #[test]
-fn of_many_alike_those_that_wrote_longest_ago_make_room() {
+fn of_many_equal_clusters_those_with_the_oldest_write_are_evicted() {
     let store = store(200_000);
     for at in 0..200_i64 {
         push(&store, &format!("c{at:03}"), 0, 40, NOW_MS + at);
         assert!(store.bytes() <= 200_000);
     }
-    let held: Vec<bool> = (0..200).map(|at| weight(&store, &format!("c{at:03}")) > 0).collect();
+    let held: Vec<bool> = (0..200).map(|at| bytes_of(&store, &format!("c{at:03}")) > 0).collect();
     let first = held.iter().position(|held| *held).unwrap();
     assert!((100..199).contains(&first), "{first}");
     assert!(held[first..].iter().all(|held| *held), "{held:?}");
@@ -89,9 +89,10 @@ fn of_many_alike_those_that_wrote_longest_ago_make_room() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
-    /// Beside a store that has room for all: one that holds less than a quarter of its share there has lost nothing here.
+    /// Compares a bounded store with one that is large enough for all samples: a cluster with less than a quarter of its
+    /// share in the large one has lost nothing in the bounded one.
     #[test]
-    fn whoever_holds_little_keeps_it_all(
+    fn a_small_cluster_keeps_all_samples(
         max_bytes in 100_000..400_000_usize,
         pushes in prop::collection::vec((0..12_usize, 0..40_usize, 1..500_usize, 0..30_000_i64), 50..200),
         loud in prop::collection::vec(any::<bool>(), 12),
@@ -108,7 +109,7 @@ proptest! {
         }
         for cluster in 0..12 {
             let id = format!("c{cluster}");
-            if weight(&roomy, &id) <= max_bytes / 12 / 4 {
+            if bytes_of(&roomy, &id) <= max_bytes / 12 / 4 {
                 prop_assert_eq!(points(&bounded, &id, now), points(&roomy, &id, now), "{}", id);
             }
         }
