@@ -1,4 +1,5 @@
-//! What holds whatever the file of the registry holds. For tests, and for the programs below `fuzz/`: no part of a normal build.
+//! Fuzz target: properties that hold for every file of the registry. For tests and for the programs below `fuzz/`; not part
+//! of a normal build.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,7 +23,8 @@ fn all(registry: &Registry) -> Vec<ClusterView> {
     all
 }
 
-/// A file, as it is and with its checksums made right: the bound holds, and what is read of it is written and read the same.
+/// Reads a file, as it is and with corrected checksums: the bound holds, and the records that were read are written and read
+/// the same.
 pub fn snapshot(file: &[u8]) {
     let mut sealed = file.to_vec();
     reseal(&mut sealed);
@@ -38,7 +40,7 @@ pub fn snapshot(file: &[u8]) {
     }
 }
 
-/// The target: its name, its check, and inputs to begin with.
+/// Each target: its name, its function, and its seeds.
 #[expect(clippy::type_complexity)]
 pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     vec![("snapshot", snapshot, (0..4).map(seed).collect())]
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_and_what_they_begin_with_hold() {
+    fn the_properties_hold_for_prefixes_of_the_seeds() {
         for (_, check, seeds) in targets() {
             for seed in seeds {
                 (0..seed.len()).step_by(3).for_each(|end| check(&seed[..end]));

@@ -359,7 +359,7 @@ impl<'a> BlockReader<'a> {
     }
 }
 
-/// Makes all checksums right again, so that what lies behind them is put to the test.
+/// Makes all checksums right again, so that the code that decodes the blocks is tested.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn reseal(bytes: &mut [u8]) {
     let mut at = MAGIC.len();

@@ -23,7 +23,7 @@ pub struct Thresholds {
 }
 
 impl Default for Thresholds {
-    /// 3 intervals, at least 3 minutes; 4m30s until an interval was seen; new for a day.
+    /// 3 intervals, at least 3 minutes; an assumed interval of 4m30s; new for a day.
     fn default() -> Self {
         Self {
             silent_intervals: 3,

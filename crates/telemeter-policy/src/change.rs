@@ -1,4 +1,4 @@
-//! What becomes of a series that the rules let pass: the client's own steps, and the server's `--elide-label`.
+//! The changes to a series that the rules allow: the client's steps, and the server's `--elide-label`.
 
 use telemeter_rules::{
     StepCounts, Transform,
@@ -8,7 +8,7 @@ use telemeter_rules::{
 };
 use telemeter_wire::{Arena, Points, Sample, Series, SeriesSet};
 
-/// What is changed on the way, as the flags say it.
+/// The changes, as the flags define them.
 #[derive(Clone, Debug, Default)]
 pub struct ClientChanges {
     /// `--label`: names and values.
@@ -19,16 +19,16 @@ pub struct ClientChanges {
     pub anonymized: Anonymized,
     /// `--elide-label`.
     pub elided: Vec<String>,
-    /// What the grant says of the sender: names and values.
+    /// The labels that `/authorize` returns with the access token: names and values.
     pub identity: Vec<(String, String)>,
 }
 
 /// Labels whose values are hashed.
 #[derive(Clone, Default)]
 pub struct Anonymized {
-    /// Their names.
+    /// The names of the labels.
     pub labels: Vec<String>,
-    /// What keeps the values from being guessed. Empty: the hashes are only an example.
+    /// The salt, without which values could be guessed. If it is empty, the hashes are only examples.
     pub salt: Vec<u8>,
 }
 
@@ -38,11 +38,11 @@ impl std::fmt::Debug for Anonymized {
     }
 }
 
-/// The steps, ready to be taken.
+/// The steps for these changes.
 pub(crate) struct ClientSteps {
     upload: UploadSteps,
-    invalid: DropInvalid,
-    granted: SetLabels,
+    drop_invalid: DropInvalid,
+    identity: SetLabels,
     elide: Elide,
 }
 
@@ -51,30 +51,30 @@ impl ClientSteps {
         let anonymize = Anonymize::new(changes.anonymized.labels.clone(), &changes.anonymized.salt);
         Self {
             upload: UploadSteps::new(changes.labels.clone(), changes.renames.clone(), anonymize),
-            // Times are not looked at: metrics at hand may have none, or old ones.
-            invalid: DropInvalid::new(i64::MIN),
-            granted: SetLabels::new(changes.identity.iter().cloned()),
+            // The time of samples is not checked: metrics in a file may have none, or old ones.
+            drop_invalid: DropInvalid::new(i64::MIN),
+            identity: SetLabels::new(changes.identity.iter().cloned()),
             elide: Elide::new(changes.elided.iter().cloned()),
         }
     }
 
-    /// Takes one series through the client's steps; `None` where it is left out.
-    pub(crate) fn sent<T>(&self, series: &Series<'_, '_>, look: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
-        self.through(series, &self.upload.steps(&self.invalid, &self.granted), look)
+    /// Calls `read` with the series as the client sends it; `None` where the client drops it.
+    pub(crate) fn sent<T>(&self, series: &Series<'_, '_>, read: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
+        self.apply(series, &self.upload.steps(&self.drop_invalid, &self.identity), read)
     }
 
-    /// The same, and what the server takes away.
-    pub(crate) fn stored<T>(&self, series: &Series<'_, '_>, look: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
-        let upload = self.upload.steps(&self.invalid, &self.granted);
+    /// Calls `read` with the series as the server stores it, without elided labels; `None` where the client drops it.
+    pub(crate) fn stored<T>(&self, series: &Series<'_, '_>, read: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
+        let upload = self.upload.steps(&self.drop_invalid, &self.identity);
         let steps: Vec<&dyn Transform> = upload.into_iter().chain([&self.elide as &dyn Transform]).collect();
-        self.through(series, &steps, look)
+        self.apply(series, &steps, read)
     }
 
-    fn through<T>(
+    fn apply<T>(
         &self,
         series: &Series<'_, '_>,
         steps: &[&dyn Transform],
-        look: impl FnOnce(&Series<'_, '_>) -> T,
+        read: impl FnOnce(&Series<'_, '_>) -> T,
     ) -> Option<T> {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -82,12 +82,12 @@ impl ClientSteps {
         set.push(series.labels, series.kind, points);
         telemeter_rules::run(&mut set, steps, &mut StepCounts::default())
             .expect("none of these steps refuses a request");
-        (!set.is_empty()).then(|| look(&set.at(0)))
+        (!set.is_empty()).then(|| read(&set.at(0)))
     }
 }
 
-/// What a selector is worth behind the client's steps: it selects at least what is left of its series.
-pub(crate) fn of_rule(rule: &mut NormalizedSelector, changes: &ClientChanges) {
+/// Updates a selector for the client's steps: afterwards it selects at least all series that it selected, as they are sent.
+pub(crate) fn apply_to_rule(rule: &mut NormalizedSelector, changes: &ClientChanges) {
     for (name, value) in &changes.labels {
         rule.set_label(name, value);
     }

@@ -1,34 +1,35 @@
-//! What is wrong or odd in lists of rules.
+//! Checks lists of rules: errors, and findings that are worth a warning or a note.
 
 use telemeter_rules::policy::findings::{RuleFinding, findings};
 
 use crate::source::{RuleFile, SourcePosition};
 
-/// How much a remark weighs.
+/// The severity of a remark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It could be written more plainly.
+    /// A rule could be written more plainly.
     Note,
-    /// A rule does not do what its author may think.
+    /// A rule may not do what its author expects.
     Warning,
-    /// It cannot be read.
+    /// A rule cannot be parsed.
     Error,
 }
 
-/// What is wrong or odd at one place.
+/// An error or a finding at one position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// How much it weighs.
+    /// The severity.
     pub severity: Severity,
-    /// The file, as counted from 0 in the order given.
+    /// The index of the file.
     pub file: usize,
-    /// Where in it.
-    pub place: SourcePosition,
-    /// What is wrong, in words.
+    /// The position in the file.
+    pub position: SourcePosition,
+    /// A description of the problem.
     pub problem: String,
 }
 
-/// Checks each file by itself; or, `together`, as one list. In the order of files and places.
+/// Checks each file as a list of its own or, `together`, all files as one list. The remarks are in the order of files and
+/// positions.
 #[must_use]
 pub fn check(files: &[RuleFile], together: bool) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -37,7 +38,7 @@ pub fn check(files: &[RuleFile], together: bool) -> Vec<Remark> {
             remarks.push(Remark {
                 severity: Severity::Error,
                 file,
-                place: fault.place,
+                position: fault.position,
                 problem: fault.problem.clone(),
             });
         }
@@ -53,17 +54,18 @@ pub fn check(files: &[RuleFile], together: bool) -> Vec<Remark> {
             let named = |index: usize| {
                 let (file, rule) = rules[index];
                 let rule = &files[file].rules[rule];
-                format!("{}: {}", files[file].at(rule.place), rule.text)
+                format!("{}: {}", files[file].at(rule.position), rule.text)
             };
-            let (severity, problem) = words(&finding, named);
-            remarks.push(Remark { severity, file, place: files[file].rules[rule].place, problem });
+            let (severity, problem) = describe(&finding, named);
+            remarks.push(Remark { severity, file, position: files[file].rules[rule].position, problem });
         }
     }
-    remarks.sort_by_key(|remark| (remark.file, remark.place));
+    remarks.sort_by_key(|remark| (remark.file, remark.position));
     remarks
 }
 
-fn words(finding: &RuleFinding, named: impl Fn(usize) -> String) -> (Severity, String) {
+/// The severity and the description of a finding; `named` describes another rule by its index.
+fn describe(finding: &RuleFinding, named: impl Fn(usize) -> String) -> (Severity, String) {
     use Severity::{Note, Warning};
     match finding {
         RuleFinding::Duplicate { of } => (Warning, format!("a duplicate: it selects the same as {}", named(*of))),

@@ -1,4 +1,4 @@
-//! What one end lets out and the other does not take.
+//! Compares the client's list with the server's: which series are sent and not accepted.
 
 use std::collections::BTreeMap;
 
@@ -9,46 +9,46 @@ use telemeter_rules::{
 use telemeter_wire::{Arena, Label, SeriesSet, series::NAME_LABEL};
 
 use crate::{
-    change::{self, ClientChanges, ClientSteps},
+    change::{ClientChanges, ClientSteps, apply_to_rule},
     explain::{no_rule, why},
     metrics::{self, MetricsError},
     source::RuleFile,
 };
 
-/// What becomes of real series.
+/// The difference of two lists for given series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesDifference {
-    /// How many there are.
+    /// The number of series.
     pub series: usize,
-    /// How many the client lets out.
+    /// The number of series that the client sends.
     pub sent: usize,
-    /// How many of these the server takes.
-    pub taken: usize,
-    /// What it does not take, by metric.
-    pub lost: Vec<UnusedSeries>,
+    /// The number of sent series that the server accepts.
+    pub accepted: usize,
+    /// The sent series that the server does not accept, by metric.
+    pub unused: Vec<UnusedSeries>,
 }
 
-/// Series of one metric that are sent for nothing.
+/// Series of one metric that are sent and not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnusedSeries {
-    /// The metric's name as it is sent.
+    /// The metric name as it is sent.
     pub metric: String,
-    /// How many series.
+    /// The number of series.
     pub series: usize,
-    /// One of them, as it is sent.
+    /// One of the series, as it is sent.
     pub example: String,
-    /// The client's rule that lets it out, counted from 0; `None` without any rule.
+    /// The index of the client's rule that selects the example; `None` if the client has no rules.
     pub sent_by: Option<usize>,
-    /// The server's rule that it misses by least.
+    /// The index of the server's rule that is nearest to the example.
     pub nearest: Option<usize>,
-    /// Why it is not taken.
+    /// Why the example is not accepted.
     pub reason: String,
 }
 
-/// Compares two lists on the series in `body`, as the client sends them.
+/// Compares two lists for the series in `body` (text or delimited protobuf), as the client sends them.
 ///
 /// # Errors
-/// [`MetricsError`].
+/// [`MetricsError`] where `body` cannot be decoded.
 pub fn by_series(
     client: &RuleFile,
     server: &RuleFile,
@@ -58,122 +58,124 @@ pub fn by_series(
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     metrics::decode(body, &mut set)?;
-    let (asked, taken) = (Whitelist::new(client.selectors()), Whitelist::new(server.selectors()));
+    let (requested, accepted) = (Whitelist::new(client.selectors()), Whitelist::new(server.selectors()));
     let selectors = server.selectors();
     let mut nearest = NearestRules::new(&selectors);
     let steps = ClientSteps::new(changes);
     let mut difference = SeriesDifference { series: set.len(), ..SeriesDifference::default() };
-    let mut lost: BTreeMap<String, UnusedSeries> = BTreeMap::new();
-    for series in set.iter().filter(|series| asked.allows(series.labels)) {
+    let mut unused: BTreeMap<String, UnusedSeries> = BTreeMap::new();
+    for series in set.iter().filter(|series| requested.allows(series.labels)) {
         steps.sent(&series, |sent| {
             difference.sent += 1;
-            if taken.allows(sent.labels) {
-                difference.taken += 1;
+            if accepted.allows(sent.labels) {
+                difference.accepted += 1;
                 return;
             }
-            let entry = lost.entry(sent.name().to_owned()).or_insert_with(|| {
+            let entry = unused.entry(sent.name().to_owned()).or_insert_with(|| {
                 let found = nearest.nearest(sent.labels);
                 UnusedSeries {
                     metric: sent.name().to_owned(),
                     series: 0,
                     example: metrics::text(sent.labels),
-                    sent_by: asked.rule_for(series.labels),
+                    sent_by: requested.rule_for(series.labels),
                     nearest: found.as_ref().map(|found| found.rule),
                     reason: found.as_ref().map_or_else(|| no_rule(sent.labels), why)
-                        + &renamed(series.name(), sent.name(), taken.allows(series.labels)),
+                        + &renamed(series.name(), sent.name(), accepted.allows(series.labels)),
                 }
             });
             entry.series += 1;
         });
     }
-    difference.lost = lost.into_values().collect();
+    difference.unused = unused.into_values().collect();
     Ok(difference)
 }
 
-/// What can be said without series.
+/// The difference of two lists by their rules alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleDifference {
-    /// For each of the client's rules, in their order, what the server takes of it.
+    /// For each of the client's rules, in their order, how much of it the server accepts.
     pub rules: Vec<ServerCoverage>,
-    /// The server's rules that certainly nothing of the client reaches, counted from 0.
+    /// The indices of the server's rules that certainly match no series that the client sends.
     pub unreached: Vec<usize>,
 }
 
-/// What the server takes of what a rule lets out.
+/// How much the server accepts of the series that one of the client's rules selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerCoverage {
-    /// All of it, certainly.
+    /// Certainly all.
     All,
-    /// Nothing, certainly; why, and the server's rule that is nearest.
+    /// Certainly none.
     Nothing {
-        /// The rule, counted from 0.
+        /// The index of the server's rule that is nearest.
         nearest: Option<usize>,
-        /// What keeps it from that rule.
+        /// Why that rule does not match.
         reason: String,
     },
-    /// A part of it, or all in a way that rules alone do not tell: the server's rules that may take some, counted from 0.
+    /// Some, or all without certainty.
     Some {
-        /// The rules.
+        /// The indices of the server's rules that may match.
         by: Vec<usize>,
     },
 }
 
-/// Compares two lists by their rules alone. A server without rules takes everything.
+/// Compares two lists by their rules alone. A server without rules accepts every series.
 #[must_use]
 pub fn by_rules(client: &RuleFile, server: &RuleFile, changes: &ClientChanges) -> RuleDifference {
     let selectors = server.selectors();
-    let theirs: Vec<NormalizedSelector> = selectors.iter().map(NormalizedSelector::of).collect();
+    let server_rules: Vec<NormalizedSelector> = selectors.iter().map(NormalizedSelector::of).collect();
     let mut nearest = NearestRules::new(&selectors);
-    let ours: Vec<NormalizedSelector> = client
+    let client_rules: Vec<NormalizedSelector> = client
         .selectors()
         .iter()
         .map(|selector| {
             let mut rule = NormalizedSelector::of(selector);
-            // What is changed of nothing is nothing.
+            // A rule that selects no series still selects none after the changes.
             if rule.never().is_none() {
-                change::of_rule(&mut rule, changes);
+                apply_to_rule(&mut rule, changes);
             }
             rule
         })
         .collect();
-    let rules = ours.iter().zip(client.selectors()).map(|(rule, selector)| {
-        if theirs.is_empty() || covered(rule, &theirs) {
+    let rules = client_rules.iter().zip(client.selectors()).map(|(rule, selector)| {
+        if server_rules.is_empty() || is_covered(rule, &server_rules) {
             return ServerCoverage::All;
         }
-        let by: Vec<usize> = (0..theirs.len()).filter(|their| !theirs[*their].is_disjoint(rule)).collect();
+        let by: Vec<usize> = (0..server_rules.len()).filter(|index| !server_rules[*index].is_disjoint(rule)).collect();
         if !by.is_empty() {
             return ServerCoverage::Some { by };
         }
-        let (found, reason) = example(&selector, changes, &theirs, &mut nearest);
+        let (found, reason) = nearest_to_example(&selector, changes, &server_rules, &mut nearest);
         ServerCoverage::Nothing { nearest: found, reason }
     });
     let rules = rules.collect();
-    let reaches = |their: &NormalizedSelector| ours.is_empty() || ours.iter().any(|our| !our.is_disjoint(their));
-    let unreached = (0..theirs.len()).filter(|their| !reaches(&theirs[*their])).collect();
+    let is_reached = |server_rule: &NormalizedSelector| {
+        client_rules.is_empty() || client_rules.iter().any(|rule| !rule.is_disjoint(server_rule))
+    };
+    let unreached = (0..server_rules.len()).filter(|index| !is_reached(&server_rules[*index])).collect();
     RuleDifference { rules, unreached }
 }
 
-/// Whether one rule covers this one, or one for each of its metric names.
-fn covered(rule: &NormalizedSelector, by: &[NormalizedSelector]) -> bool {
+/// Whether a single rule covers `rule`, or for each of its metric names a rule covers that part.
+fn is_covered(rule: &NormalizedSelector, by: &[NormalizedSelector]) -> bool {
     let one = |part: &NormalizedSelector| by.iter().any(|other| other.covers(part));
     one(rule)
         || rule.names().is_some_and(|names| names.iter().all(|name| rule.of_name(name).is_some_and(|part| one(&part))))
 }
 
-/// What to add where a metric is not taken under its new name; `was_taken` is whether it would be under the old one.
-fn renamed(old: &str, new: &str, was_taken: bool) -> String {
+/// An addition to the reason, for a renamed metric; `was_accepted` is whether it would be accepted under the old name.
+fn renamed(old: &str, new: &str, was_accepted: bool) -> String {
     if old == new {
         return String::new();
     }
-    let taken = if was_taken { ", which the server would take" } else { "" };
-    format!("; the client renames it (--rename): it was {old}{taken}")
+    let note = if was_accepted { ", which the server would take" } else { "" };
+    format!("; the client renames it (--rename): it was {old}{note}")
 }
 
-/// The nearest rule to a series such as `selector` selects, and why it is not that.
-fn example(
+/// The server's rule that is nearest to an example of a series that `selector` selects, and why that rule does not match.
+fn nearest_to_example(
     selector: &Selector,
     changes: &ClientChanges,
-    theirs: &[NormalizedSelector],
+    server_rules: &[NormalizedSelector],
     nearest: &mut NearestRules<'_>,
 ) -> (Option<usize>, String) {
     let rule = &NormalizedSelector::of(selector);
@@ -195,5 +197,6 @@ fn example(
     }
     let found = nearest.nearest(&labels);
     let reason = found.as_ref().map_or_else(|| no_rule(&labels), why);
-    (found.map(|found| found.rule), reason + &renamed(old, new, theirs.iter().any(|their| !their.is_disjoint(rule))))
+    let was_accepted = server_rules.iter().any(|server_rule| !server_rule.is_disjoint(rule));
+    (found.map(|found| found.rule), reason + &renamed(old, new, was_accepted))
 }

@@ -1,4 +1,4 @@
-//! What becomes of each series, and why.
+//! Explains for each series whether it is kept or dropped, and why.
 
 use telemeter_rules::{
     Whitelist,
@@ -12,24 +12,24 @@ use crate::{
     source::RuleFile,
 };
 
-/// What becomes of a series.
+/// The explanation for one series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesExplanation {
     /// The series as it came, in the text format.
     pub series: String,
-    /// The rule that decided, counted from 0: the first that selects it, or the nearest one that does not.
+    /// The index of the rule that decided: the first one that selects the series, or the nearest one that does not.
     pub rule: Option<usize>,
-    /// What it is sent as; `None`: it is dropped.
+    /// The series as it is stored; `None` where it is dropped.
     pub becomes: Option<String>,
-    /// Why it is dropped, in words; empty where it is kept.
+    /// Why it is dropped; empty where it is kept.
     pub reason: String,
 }
 
-/// Says of each series in `body` (text or delimited protobuf) what the rules and then `changes` make of it. Without any rule
-/// everything passes, as at the server.
+/// Explains for each series in `body` (text or delimited protobuf) whether the rules keep it, and how `changes` change it.
+/// Without rules every series is kept, as at the server.
 ///
 /// # Errors
-/// [`MetricsError`].
+/// [`MetricsError`] where `body` cannot be decoded.
 pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result<Vec<SeriesExplanation>, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -53,7 +53,7 @@ pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result
     Ok(explained.collect())
 }
 
-/// What keeps a series from its nearest rule.
+/// Why a series does not match its nearest rule.
 pub(crate) fn why(nearest: &NearestRule) -> String {
     let miss = |miss: &telemeter_rules::policy::nearest::UnmetMatcher| {
         let name = miss.matcher.name();
@@ -67,6 +67,7 @@ pub(crate) fn why(nearest: &NearestRule) -> String {
     nearest.misses.iter().map(miss).collect::<Vec<_>>().join("; ")
 }
 
+/// The reason for a series without a nearest rule.
 pub(crate) fn no_rule(labels: &[Label<'_>]) -> String {
     let name = labels.iter().find(|label| label.name == NAME_LABEL).map_or("", |label| label.value);
     format!("no rule names {name}, nor anything like it")

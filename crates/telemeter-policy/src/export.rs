@@ -1,4 +1,4 @@
-//! The list as `write_relabel_configs`, for a Prometheus that remote-writes by itself.
+//! Exports a list as `write_relabel_configs`, for a Prometheus that sends remote write itself.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,21 @@ use telemeter_rules::policy::relabel::{RelabelSteps, configs};
 
 use crate::{change::ClientChanges, source::RuleFile};
 
-/// What stands in a Prometheus' configuration.
+/// A part of a Prometheus' configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// A list in YAML, below `write_relabel_configs`.
+    /// The key `write_relabel_configs` with its list, in YAML.
     pub yaml: String,
-    /// What cannot be said in it, each a sentence.
+    /// What relabelling cannot express, as sentences.
     pub inexpressible: Vec<String>,
 }
 
-/// Writes the rules and the changes as relabelling, equal in effect; what cannot be said so is left out and named.
+/// Translates the rules and the changes into relabelling of the same effect. What relabelling cannot express is left out of
+/// the list, and described.
 #[must_use]
 pub fn export(rules: &RuleFile, changes: &ClientChanges) -> Export {
     let selectors = rules.selectors();
-    let sources: Vec<String> = rules.rules.iter().map(|rule| rules.at(rule.place)).collect();
+    let sources: Vec<String> = rules.rules.iter().map(|rule| rules.at(rule.position)).collect();
     let steps = RelabelSteps {
         selectors: &selectors,
         sources: &sources,

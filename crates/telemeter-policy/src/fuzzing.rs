@@ -1,10 +1,10 @@
-//! What holds whatever a file of rules, or metrics given by hand, hold. For tests, and for the programs below `fuzz/`: no part of a
-//! normal build.
+//! Fuzz targets: properties that hold for every file of rules and for all metrics. For tests and for the programs below
+//! `fuzz/`; not part of a normal build.
 
 use crate::{ClientChanges, RuleFile, SourcePosition, by_rules, by_series, check, explain, export, report};
 
-/// Rules in a file of each form: places are in the file, and each rule, written on a line of its own, is read the same. An
-/// input is the file, and behind a NUL metrics to try it on: what is kept of them is what the rules select.
+/// Parses a file of rules in each form: positions are in the file, and each rule, written on a line of its own, is parsed
+/// the same. The input is the file and, after a NUL, metrics: those that are kept are those that the rules select.
 pub fn rule_file(input: &[u8]) {
     let mut parts = input.splitn(2, |byte| *byte == 0);
     let (file, metrics) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -12,15 +12,16 @@ pub fn rule_file(input: &[u8]) {
     for name in ["f", "f.yaml"] {
         let file = RuleFile::parse(name, text);
         let last = text.matches('\n').count() + 1;
-        let check_place = |place: SourcePosition| {
-            assert!((1..=last).contains(&place.line), "{place:?} in {text:?}");
-            // One behind the last character, and where a line ends by CR and LF, one more.
-            assert!((1..=file.line(place.line).chars().count() + 2).contains(&place.column), "{place:?} in {text:?}");
+        let check_position = |position: SourcePosition| {
+            assert!((1..=last).contains(&position.line), "{position:?} in {text:?}");
+            // The column may be one more than the last character, and yet one more where a line ends with CR and LF.
+            let columns = file.line(position.line).chars().count() + 2;
+            assert!((1..=columns).contains(&position.column), "{position:?} in {text:?}");
         };
-        file.rules.iter().for_each(|rule| check_place(rule.place));
-        file.faults.iter().for_each(|fault| check_place(fault.place));
+        file.rules.iter().for_each(|rule| check_position(rule.position));
+        file.faults.iter().for_each(|fault| check_position(fault.position));
         for remark in check(std::slice::from_ref(&file), true) {
-            check_place(remark.place);
+            check_position(remark.position);
         }
         let selectors = file.selectors();
         let lines: String = selectors.iter().map(|selector| format!("{selector}\n")).collect();
@@ -36,12 +37,12 @@ pub fn rule_file(input: &[u8]) {
             }
             assert!(report(metrics, "").is_ok());
             let difference = by_series(&file, &again, metrics, &changes).expect("they were read before");
-            assert!(difference.taken <= difference.sent && difference.sent <= difference.series, "{difference:?}");
+            assert!(difference.accepted <= difference.sent && difference.sent <= difference.series, "{difference:?}");
         }
     }
 }
 
-/// The target: its name, its check, and inputs to begin with.
+/// Each target: its name, its function, and its seeds.
 #[expect(clippy::type_complexity)]
 pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     vec![("rule_file", rule_file, SEEDS.iter().map(|seed| seed.as_bytes().to_vec()).collect())]
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_and_what_they_begin_with_hold() {
+    fn the_properties_hold_for_all_prefixes_of_the_seeds() {
         for (_, check, seeds) in targets() {
             for seed in seeds {
                 (0..=seed.len()).for_each(|end| check(&seed[..end]));

@@ -1,8 +1,8 @@
-//! What leaves a cluster is a list of selectors, at both ends. This reads it from the files that people keep it in, and says
-//! what is wrong with it, what becomes of a series, what one end lets out and the other does not take, and how a Prometheus
-//! would do the same.
+//! Analysis of the lists of selectors by which the client sends series and the server accepts them.
 //!
-//! Reads no file and prints nothing: texts come in, data goes out.
+//! The crate parses such lists from the files in which people write them, finds faults in them, explains why a series is
+//! kept or dropped, compares the client's list with the server's, and translates a list into relabelling of Prometheus.
+//! It does no I/O: the input is text, and the output is data.
 
 mod change;
 mod check;

@@ -1,4 +1,4 @@
-//! Metrics as a person has them at hand: the answer of an exporter, of `/federate`, or an upload.
+//! Decodes metrics from a file: the response of an exporter or of `/federate`, or an upload.
 
 use telemeter_wire::{
     DecodeLimits, Error, Label, SeriesSet,
@@ -6,7 +6,7 @@ use telemeter_wire::{
     series::NAME_LABEL,
 };
 
-/// Whoever gives us metrics by hand decides how many.
+/// Practically no limits: the user chooses the input.
 const LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     symbols: usize::MAX,
@@ -16,20 +16,20 @@ const LIMITS: DecodeLimits = DecodeLimits {
     label_name_bytes: usize::MAX,
     label_value_bytes: usize::MAX,
 };
-/// How much of the input is looked at to tell its format.
-const LOOKED_AT: usize = 4096;
+/// How many bytes of the input are examined to detect its format.
+const EXAMINED_BYTES: usize = 4096;
 
-/// Why metrics cannot be read.
+/// The metrics cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("the metrics cannot be read: {0}")]
 pub struct MetricsError(#[from] Error);
 
-/// Decodes text, or delimited protobuf where the bytes cannot be text.
+/// Decodes delimited protobuf if the bytes have control characters, else text.
 pub(crate) fn decode<'a>(body: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), MetricsError> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !b"\t\n\r".contains(byte);
-    // The first field of the first message is its name, behind a length.
+    // The first field of the first message is its name, after the length of the message.
     let is_message = matches!(body, [_, 0x0a, ..] | [_, _, 0x0a, ..] | [_, _, _, 0x0a, ..]);
-    let format = if is_message && body.iter().take(LOOKED_AT).any(is_control) {
+    let format = if is_message && body.iter().take(EXAMINED_BYTES).any(is_control) {
         ExpositionFormat::Delimited
     } else {
         ExpositionFormat::Text
@@ -37,7 +37,7 @@ pub(crate) fn decode<'a>(body: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), 
     Ok(exposition::decode(format, body, &LIMITS, set)?)
 }
 
-/// A series as the text format writes it, without its value. Empty labels are none.
+/// A series in the text format, without its value and without labels that have an empty value.
 pub(crate) fn text(labels: &[Label<'_>]) -> String {
     let name = labels.iter().find(|label| label.name == NAME_LABEL).map_or("", |label| label.value);
     let pairs: Vec<String> = labels

@@ -1,4 +1,4 @@
-//! What a reviewer wants to know of metrics that are to be sent.
+//! A report on metrics for the person who reviews whether they may be sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use telemeter_wire::{Arena, MetricType, Series, SeriesSet, series::NAME_LABEL};
 
 use crate::metrics::{self, MetricsError};
 
-/// A metric with more series than this, or a label with more values, is asked about.
+/// A metric with more series than this, or a label with more values, gets a remark.
 const MANY: usize = 10;
-/// How many values are shown.
+/// How many values of a label are listed.
 const EXAMPLES: usize = 3;
-/// Units that Prometheus' naming asks to convert.
+/// Suffixes of units that are not base units, and those of the base units that Prometheus recommends.
 const OTHER_UNITS: [(&str, &str); 10] = [
     ("_milliseconds", "_seconds"),
     ("_ms", "_seconds"),
@@ -25,63 +25,64 @@ const OTHER_UNITS: [(&str, &str); 10] = [
     ("_celcius", "_celsius"),
 ];
 
-/// One metric.
+/// The report on one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricReport {
-    /// Its name; of a histogram or summary, without what is behind it.
+    /// Its name; for a histogram or summary without `_bucket`, `_sum` and `_count`.
     pub name: String,
-    /// `counter`, `gauge` and so on; `untyped` where its source does not say.
+    /// `counter`, `gauge` and so on; `untyped` where the source declares no type.
     pub kind: &'static str,
-    /// How many series.
+    /// The number of its series.
     pub series: usize,
-    /// Its labels, by name.
+    /// Its labels, sorted by name.
     pub labels: Vec<LabelReport>,
-    /// What to ask its author.
+    /// Questions to its author.
     pub remarks: Vec<MetricRemark>,
 }
 
-/// One label of a metric.
+/// The report on one label of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelReport {
     /// Its name.
     pub name: String,
-    /// How many values it has; an absent one is none.
+    /// The number of its different values, without the empty one.
     pub values: usize,
-    /// The first of them, in their order.
+    /// The first values, sorted.
     pub examples: Vec<String>,
-    /// Why it may tell too much, to stand behind "it".
+    /// Why it may be sensitive, as a predicate that follows "it"; `None` where it is not.
     pub sensitive: Option<String>,
 }
 
-/// What to ask the author of a metric.
+/// A question to the author of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricRemark {
-    /// The question's short name, for scripts: `sensitive`, `many-series`, `many-values`, `raw-counter`, `name`.
+    /// The kind of question, for scripts: `sensitive`, `many-series`, `many-values`, `raw-counter`, `name`.
     pub kind: &'static str,
-    /// A sentence.
+    /// The question, as a sentence.
     pub text: String,
 }
 
-/// Reports the metrics in `body` (text or delimited protobuf), by name. The UUID `cluster_id` may be told.
+/// Reports on the metrics in `body` (text or delimited protobuf), sorted by name. The UUID `cluster_id`, the cluster's own,
+/// is not sensitive.
 ///
 /// # Errors
-/// [`MetricsError`].
+/// [`MetricsError`] where `body` cannot be decoded.
 pub fn report(body: &[u8], cluster_id: &str) -> Result<Vec<MetricReport>, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     metrics::decode(body, &mut set)?;
     let mut metrics: BTreeMap<&str, MetricUse<'_>> = BTreeMap::new();
     for series in set.iter() {
-        let gathered = metrics.entry(family(&series)).or_insert_with(|| MetricUse::new(series.kind));
-        gathered.series += 1;
+        let usage = metrics.entry(family(&series)).or_insert_with(|| MetricUse::new(series.kind));
+        usage.series += 1;
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
-            gathered.labels.entry(label.name).or_default().insert(label.value);
+            usage.labels.entry(label.name).or_default().insert(label.value);
         }
     }
-    Ok(metrics.into_iter().map(|(name, gathered)| gathered.report(name, cluster_id)).collect())
+    Ok(metrics.into_iter().map(|(name, usage)| usage.report(name, cluster_id)).collect())
 }
 
-/// What is seen of a metric.
+/// The series and label values of one metric.
 struct MetricUse<'a> {
     kind: MetricType,
     series: usize,
@@ -110,9 +111,9 @@ impl MetricUse<'_> {
                 }
             })
             .collect();
-        let told: Vec<&LabelReport> = labels.iter().filter(|label| label.sensitive.is_some()).collect();
-        if !told.is_empty() {
-            let names: Vec<&str> = told.iter().map(|label| label.name.as_str()).collect();
+        let sensitive: Vec<&LabelReport> = labels.iter().filter(|label| label.sensitive.is_some()).collect();
+        if !sensitive.is_empty() {
+            let names: Vec<&str> = sensitive.iter().map(|label| label.name.as_str()).collect();
             remark(
                 "sensitive",
                 format!(
@@ -140,7 +141,7 @@ impl MetricUse<'_> {
     }
 }
 
-/// The name that the series of one metric share.
+/// The name of the metric that a series belongs to.
 fn family<'a>(series: &Series<'_, 'a>) -> &'a str {
     let name = series.name();
     let ends: &[&str] = match series.kind {
@@ -162,7 +163,7 @@ const fn kind(kind: MetricType) -> &'static str {
     }
 }
 
-/// What a name promises and does not keep.
+/// Remarks on a metric name that does not follow the conventions.
 ///
 /// Source: <https://prometheus.io/docs/practices/naming/>, <https://prometheus.io/docs/practices/rules/>.
 fn naming(name: &str, kind: &str) -> Vec<MetricRemark> {

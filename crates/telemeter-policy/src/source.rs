@@ -1,7 +1,8 @@
-//! The files that rules are kept in, read with their places.
+//! Parses files of rules, and keeps the position of each rule.
 //!
-//! Three forms are told apart by what is in them: YAML (`matches:` bare or in a `ConfigMap`, `match[]` of a scrape, the
-//! arguments of a container), flags (`--match`, `--whitelist`, as typed or as in a script), and one selector a line.
+//! There are three forms, which are detected by the content: YAML (`matches:` alone or in a `ConfigMap`, `match[]` of a
+//! scrape, the arguments of a container), flags (`--match`, `--whitelist`, as typed or in a script), and one selector per
+//! line.
 
 mod flags;
 mod piece;
@@ -13,48 +14,48 @@ use telemeter_rules::{Error, Selector};
 
 use self::piece::Piece;
 
-/// A place in a file, counted from 1; columns are characters.
+/// A position in a file, counted from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourcePosition {
-    /// The line.
+    /// The number of the line.
     pub line: usize,
-    /// The character in it; one behind the last where something is missing at the end.
+    /// The number of the character in the line; one more than the last where something is missing at the end.
     pub column: usize,
 }
 
-/// A rule and where it is written.
+/// A rule in a file.
 #[derive(Clone, Debug)]
 pub struct RuleSource {
-    /// What it selects.
+    /// The parsed rule.
     pub selector: Selector,
-    /// As it is written, without the quotes of a script or of YAML.
+    /// The rule as it is written, without the quotes of a script or of YAML.
     pub text: String,
-    /// Where it begins.
-    pub place: SourcePosition,
+    /// The position of its first character.
+    pub position: SourcePosition,
 }
 
-/// What cannot be read, and where.
+/// A part of a file that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceError {
-    /// Where it goes wrong.
-    pub place: SourcePosition,
-    /// What was expected, and what is there.
+    /// The position at which parsing failed.
+    pub position: SourcePosition,
+    /// What was expected, and what was found.
     pub problem: String,
 }
 
 /// A file of rules.
 #[derive(Clone, Debug)]
 pub struct RuleFile {
-    /// As it is named in messages.
+    /// The name for messages.
     pub name: String,
-    /// Its rules, in their order.
+    /// The rules, in their order.
     pub rules: Vec<RuleSource>,
-    /// What is no rule, in its order.
+    /// The parts that cannot be parsed, in their order.
     pub faults: Vec<SourceError>,
     lines: Vec<String>,
 }
 
-/// How a file is written.
+/// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SourceForm {
     Yaml,
@@ -62,7 +63,7 @@ enum SourceForm {
     Lines,
 }
 
-/// What is found while a file is read; places are offsets in characters.
+/// The rules and faults of a file, with their offsets in characters.
 #[derive(Default)]
 struct SourceParts {
     rules: Vec<(usize, String, Selector)>,
@@ -70,7 +71,7 @@ struct SourceParts {
 }
 
 impl RuleFile {
-    /// Reads the text of a file. Its name counts too: what ends with `.yaml`, `.yml` or `.json` is YAML.
+    /// Parses the text of a file. A file whose name ends with `.yaml`, `.yml` or `.json` is YAML, whatever its content.
     #[must_use]
     pub fn parse(name: &str, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -84,7 +85,7 @@ impl RuleFile {
         let starts: Vec<usize> = std::iter::once(0)
             .chain(text.chars().enumerate().filter(|(_, char)| *char == '\n').map(|(at, _)| at + 1))
             .collect();
-        let place = |offset: usize| {
+        let position_of = |offset: usize| {
             let line = starts.partition_point(|start| *start <= offset).max(1);
             SourcePosition { line, column: offset - starts[line - 1] + 1 }
         };
@@ -92,22 +93,22 @@ impl RuleFile {
         let faults = found.faults.into_iter();
         Self {
             name: name.to_owned(),
-            rules: rules.map(|(at, text, selector)| RuleSource { selector, text, place: place(at) }).collect(),
-            faults: faults.map(|(at, problem)| SourceError { place: place(at), problem }).collect(),
+            rules: rules.map(|(at, text, selector)| RuleSource { selector, text, position: position_of(at) }).collect(),
+            faults: faults.map(|(at, problem)| SourceError { position: position_of(at), problem }).collect(),
             lines: text.lines().map(str::to_owned).collect(),
         }
     }
 
-    /// The text of a line, counted from 1; empty behind the last.
+    /// The text of a line, counted from 1; empty where there is no such line.
     #[must_use]
     pub fn line(&self, line: usize) -> &str {
         self.lines.get(line.wrapping_sub(1)).map_or("", String::as_str)
     }
 
-    /// A place in it, as `FILE:LINE`.
+    /// A position in the file, as `FILE:LINE`.
     #[must_use]
-    pub fn at(&self, place: SourcePosition) -> String {
-        format!("{}:{}", self.name, place.line)
+    pub fn at(&self, position: SourcePosition) -> String {
+        format!("{}:{}", self.name, position.line)
     }
 
     /// The selectors of its rules, in their order.
@@ -117,27 +118,28 @@ impl RuleFile {
     }
 }
 
+/// Detects the form of a file.
 fn form(name: &str, text: &str) -> SourceForm {
     if [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) {
         return SourceForm::Yaml;
     }
-    let telling = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    // A selector has no blank behind a colon, and does not begin with a bracket or a dash.
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    // A selector has no blank after a colon, and does not begin with a bracket or a dash.
     let is_key = |line: &str| {
         let key = line.split_once(": ").map(|(key, _)| key).or_else(|| line.strip_suffix(':'));
         let word = |key: &str| key.chars().all(|char| char.is_ascii_alphanumeric() || "_.-[]'\"/".contains(char));
         key.is_some_and(|key| !key.is_empty() && word(key))
     };
     let is_yaml = |line: &str| line.starts_with("- ") || line == "---" || line.starts_with('[') || is_key(line);
-    if telling().any(flags::has_flag) {
-        // A list of arguments in YAML begins with its dash or its key.
-        return if telling().next().is_some_and(is_yaml) { SourceForm::Yaml } else { SourceForm::Flags };
+    if lines().any(flags::has_flag) {
+        // A list of arguments in YAML begins with a dash or a key.
+        return if lines().next().is_some_and(is_yaml) { SourceForm::Yaml } else { SourceForm::Flags };
     }
-    if telling().any(is_yaml) { SourceForm::Yaml } else { SourceForm::Lines }
+    if lines().any(is_yaml) { SourceForm::Yaml } else { SourceForm::Lines }
 }
 
 impl SourceParts {
-    /// One selector a line; blank lines and those that begin with `#` are passed over.
+    /// Parses one selector per line; blank lines and lines that begin with `#` are skipped.
     fn lines(&mut self, piece: &Piece) {
         for line in piece.lines() {
             if !line.starts_with("#") && !line.is_empty() {
@@ -146,7 +148,7 @@ impl SourceParts {
         }
     }
 
-    /// Reads a selector.
+    /// Parses a selector.
     fn rule(&mut self, piece: &Piece) {
         let piece = piece.trimmed();
         let text = piece.text();

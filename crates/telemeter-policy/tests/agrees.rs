@@ -1,12 +1,12 @@
-//! What is explained is what the whitelist does, on rules and series by chance; and what rules alone tell of two ends holds
-//! for any series.
+//! On random rules and series: explanations agree with the whitelist, and the comparison of two lists by their rules agrees
+//! with the comparison by series.
 
 use proptest::prelude::*;
 use telemeter_policy::{ClientChanges, RuleFile, ServerCoverage, by_rules, by_series, explain};
 use telemeter_rules::Whitelist;
 use telemeter_wire::{Arena, DecodeLimits, SeriesSet, exposition::text};
 
-/// A list of rules, one a line.
+/// A list of rules, one per line.
 fn rules() -> impl Strategy<Value = String> {
     let name = prop::sample::select(
         &["a", "{__name__=~\"a.*\"", "{__name__=~\"b|ALERTS\"", "ALERTS", "alerts", "{__name__!=\"a\""][..],
@@ -33,7 +33,7 @@ fn rules() -> impl Strategy<Value = String> {
     prop::collection::vec(rule, 1..6).prop_map(|rules| rules.join("\n"))
 }
 
-/// Metrics in the text format; one that stands twice does no harm.
+/// Metrics in the text format; duplicates are harmless here.
 fn metrics() -> impl Strategy<Value = String> {
     let value = || prop::sample::select(&["", "1", "2", "11"][..]);
     let series = (prop::sample::select(&["a", "ab", "b", "ALERTS", "alerts", "c"][..]), value(), value())
@@ -45,7 +45,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn what_is_explained_is_what_the_whitelist_does(rules in rules(), metrics in metrics()) {
+    fn explanations_agree_with_the_whitelist(rules in rules(), metrics in metrics()) {
         let file = RuleFile::parse("rules", &rules);
         prop_assert!(file.faults.is_empty(), "{:?}", file.faults);
         let explained = explain(&file, metrics.as_bytes(), &ClientChanges::default()).expect("metrics");
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn what_rules_tell_of_two_ends_holds_for_series(client in rules(), server in rules(), metrics in metrics()) {
+    fn the_comparison_by_rules_agrees_with_the_comparison_by_series(client in rules(), server in rules(), metrics in metrics()) {
         let changes = ClientChanges {
             labels: vec![("r".to_owned(), "eu".to_owned())],
             renames: vec![("ALERTS".to_owned(), "alerts".to_owned())],
@@ -74,11 +74,11 @@ proptest! {
         for rule in 0..client.rules.len() {
             let mut one = client.clone();
             one.rules = vec![client.rules[rule].clone()];
-            let told = &by_rules(&client, &server, &changes).rules[rule];
+            let coverage = &by_rules(&client, &server, &changes).rules[rule];
             let found = by_series(&one, &server, metrics.as_bytes(), &changes).expect("metrics");
-            match told {
-                ServerCoverage::All => prop_assert_eq!(found.taken, found.sent, "{:?}", one.rules),
-                ServerCoverage::Nothing { .. } => prop_assert_eq!(found.taken, 0, "{:?}", one.rules),
+            match coverage {
+                ServerCoverage::All => prop_assert_eq!(found.accepted, found.sent, "{:?}", one.rules),
+                ServerCoverage::Nothing { .. } => prop_assert_eq!(found.accepted, 0, "{:?}", one.rules),
                 ServerCoverage::Some { .. } => {}
             }
         }
@@ -86,7 +86,7 @@ proptest! {
             let mut one = server.clone();
             one.rules = vec![server.rules[rule].clone()];
             let found = by_series(&client, &one, metrics.as_bytes(), &changes).expect("metrics");
-            prop_assert_eq!(found.taken, 0, "{:?}", one.rules);
+            prop_assert_eq!(found.accepted, 0, "{:?}", one.rules);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// at index 2 to index 1, and the move `(2, 1)` is remembered for series of three labels. The next series,
 /// `{__name__="down", zone="z", _id="c"}`, gets the same move: one copy, and no comparison but those of the check.
 ///
-/// Why it is sound: nothing relies on the moves. After they are made, [`LabelForm::of`] compares every label with its
+/// Why it is sound: nothing relies on the moves. After they are made, `LabelForm::of` compares every label with its
 /// successor; if the result is not sorted, the moves are undone in reverse order, and the series is sorted from the start.
 /// A wrong guess costs time, never a wrong order.
 ///

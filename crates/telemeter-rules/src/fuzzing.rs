@@ -1,5 +1,5 @@
-//! What holds whatever an operator, or the configuration that a cluster is given, has for a rule. For tests, and for the programs
-//! below `fuzz/`: no part of a normal build.
+//! Fuzz targets: properties that hold for every regular expression and for every list of selectors. For tests and for the
+//! programs below `fuzz/`; not part of a normal build.
 
 use regex::RegexBuilder;
 use telemeter_wire::{Label, series::NAME_LABEL};
@@ -9,14 +9,14 @@ use crate::{
     go_regex::{self, Pattern, Shape},
 };
 
-/// What stands behind the first NUL of an input is a value to try an expression on.
+/// Splits an input into an expression and, after the first NUL, a value to match.
 fn split(input: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(input).ok()?;
     Some(text.split_once('\0').unwrap_or((text, "")))
 }
 
-/// An expression of Go's: what is known of its matches without running it is true, and where the `regex` crate has the same
-/// syntax it finds the same. An input is the expression, and behind a NUL a value.
+/// Compiles an expression in Go's syntax: its analysis agrees with its matches, and where the `regex` crate has the same
+/// syntax, it has the same matches. The input is the expression and, after a NUL, a value.
 pub fn go_regex(input: &[u8]) {
     let Some((expression, value)) = split(input).filter(|(expression, _)| expression.len() <= 300) else { return };
     let (Ok(pattern), Ok(regex)) = (Pattern::parse(expression), go_regex::compile(expression)) else { return };
@@ -65,7 +65,7 @@ pub fn go_regex(input: &[u8]) {
     }
 }
 
-/// Whether an expression that Go takes means the same to the `regex` crate: no class, no escape, no braces, no flags.
+/// Whether an expression that Go accepts has the same meaning in the `regex` crate: no class, escape, braces or flags.
 fn is_common(expression: &str) -> bool {
     let is_common = |c: char| c.is_ascii_lowercase() || ".|()?+*: _".contains(c);
     expression.chars().all(is_common) && !expression.contains("(?")
@@ -75,8 +75,8 @@ fn is_common(expression: &str) -> bool {
         }
 }
 
-/// Rules, one a line: what is read and written reads the same; the compiled list lets pass what its rules select, one by one; and
-/// what it says of a name alone is true.
+/// Parses rules, one per line: each is written and parsed the same, the whitelist allows what the rules select one by one,
+/// and its decision about a metric name is right.
 pub fn selectors(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(selectors) = Selector::parse_lines(text) else {
@@ -103,7 +103,7 @@ pub fn selectors(input: &[u8]) {
     }
 }
 
-/// Labels that the rules may select, or nearly.
+/// Labels that match the rules, or nearly match them.
 fn label_sets(selectors: &[Selector]) -> Vec<Vec<(String, String)>> {
     let mut sets = vec![Vec::new(), vec![(NAME_LABEL.to_owned(), "up".to_owned())]];
     for selector in selectors.iter().take(12) {
@@ -122,7 +122,7 @@ fn label_sets(selectors: &[Selector]) -> Vec<Vec<(String, String)>> {
     sets
 }
 
-/// A value that the matcher looks at: what it compares with, what its expression begins or ends with, another, or none.
+/// A value for the label of a matcher: one that it compares with, one with its prefix or suffix, another one, or none.
 fn value_for(matcher: &Matcher, variant: usize) -> String {
     let value = match matcher.op() {
         Op::Equal | Op::NotEqual => matcher.value().to_owned(),
@@ -144,7 +144,7 @@ fn value_for(matcher: &Matcher, variant: usize) -> String {
     }
 }
 
-/// Each target: its name, its check, and inputs to begin with.
+/// Each target: its name, its function, and its seeds.
 #[expect(clippy::type_complexity)]
 pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     let owned = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_and_what_they_begin_with_hold() {
+    fn the_properties_hold_for_all_prefixes_of_the_seeds() {
         for (_, check, seeds) in targets() {
             for seed in seeds {
                 (0..=seed.len()).for_each(|end| check(&seed[..end]));

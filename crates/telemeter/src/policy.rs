@@ -66,9 +66,9 @@ fn print_remark(printer: &mut Printer, file: &RuleFile, remark: &Remark) -> Resu
         Severity::Note => ("note", Tone::Plain),
     };
     let word = printer.toned(tone, word);
-    let at = format!("{}:{}", file.at(remark.place), remark.place.column);
+    let at = format!("{}:{}", file.at(remark.position), remark.position.column);
     printer.line(&format!("{}: {word}: {}", human::safe(&at), human::safe(&remark.problem)))?;
-    let (line, caret) = marked(file.line(remark.place.line), remark.place.column);
+    let (line, caret) = marked(file.line(remark.position.line), remark.position.column);
     printer.line(&format!("    {line}"))?;
     printer.line(&format!("    {caret}"))?;
     Ok(())
@@ -102,7 +102,8 @@ fn readable(file: RuleFile, printer: &mut Printer) -> Result<Option<RuleFile>, R
         return Ok(Some(file));
     }
     for fault in &file.faults {
-        let remark = Remark { severity: Severity::Error, file: 0, place: fault.place, problem: fault.problem.clone() };
+        let remark =
+            Remark { severity: Severity::Error, file: 0, position: fault.position, problem: fault.problem.clone() };
         print_remark(printer, &file, &remark)?;
     }
     Ok(None)

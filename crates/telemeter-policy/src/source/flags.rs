@@ -1,10 +1,10 @@
-//! `--match` and `--whitelist`, as typed in a shell, as in a script, or as the arguments of a manifest, copied out.
+//! Parses the values of `--match` and `--whitelist` in a shell command, a script, or copied arguments of a manifest.
 
 use super::{SourceParts, piece::Piece};
 
 const FLAGS: [&str; 2] = ["--match", "--whitelist"];
 
-/// Whether a line has one of our flags as a word, or as the beginning of a word in quotes.
+/// Whether a line has one of these flags as a word, or at the beginning of a word in quotes.
 pub(super) fn has_flag(line: &str) -> bool {
     let begins = |before: &str| {
         let before = before.strip_suffix(['"', '\'']).unwrap_or(before);
@@ -16,18 +16,18 @@ pub(super) fn has_flag(line: &str) -> bool {
         .any(|flag| line.match_indices(flag).any(|(at, _)| begins(&line[..at]) && ends(&line[at + flag.len()..])))
 }
 
-/// The flag and its value, where `text` is one of ours with its value.
+/// The value of `--match=VALUE` or `--whitelist=VALUE`; `None` for other words.
 pub(super) fn value_of(piece: &Piece) -> Option<Piece> {
     let flag = FLAGS.iter().find(|flag| piece.starts_with(&format!("{flag}=")))?;
     Some(piece.part(flag.len() + 1..piece.chars().len()))
 }
 
-/// Whether this is one of our flags, whose value stands behind it.
+/// Whether the word is one of these flags alone, so that the next word is its value.
 pub(super) fn is_bare_flag(piece: &Piece) -> bool {
     FLAGS.contains(&piece.text().as_str())
 }
 
-/// Reads all values of our flags; other words are passed over.
+/// Parses all values of these flags; other words are skipped.
 pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     let mut words = ShellWords { piece, at: 0 };
     while let Some(word) = words.next() {
@@ -42,8 +42,8 @@ pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     }
 }
 
-/// Words as a shell has them, but for one thing: a selector that is not in quotes is taken to the letter, up to the first
-/// blank that is outside of its braces. Without a shell there is nobody to take its own quotes away.
+/// Splits a text into words as a shell does, with one exception: a selector without quotes around it is taken literally, up
+/// to the first blank outside of its braces, because outside of a shell its own quotes are not removed.
 struct ShellWords<'p> {
     piece: &'p Piece,
     at: usize,
@@ -70,7 +70,7 @@ impl ShellWords<'_> {
                 text.push(char);
                 positions.push(at);
             };
-            // Inside of braces everything is the selector's own, up to the end of the line.
+            // Inside of braces, all characters up to the end of the line belong to the selector.
             if braces > 0 {
                 match char {
                     '\n' => break,
@@ -122,16 +122,16 @@ impl ShellWords<'_> {
             }
         }
         self.at = self.at.min(chars.len());
-        // What is missing at the end is missing in front of the quote.
+        // The end of the word is before its closing quote.
         positions.push(positions.last().map_or(self.at, |last| last + 1));
         Some(self.piece.decoded(&text, &positions))
     }
 }
 
-/// Where this character comes next; the end where it does not.
-fn position(chars: &[char], from: usize, wanted: char) -> usize {
+/// The next position of `expected`; the end where there is none.
+fn position(chars: &[char], from: usize, expected: char) -> usize {
     let from = from.min(chars.len());
-    chars[from..].iter().position(|char| *char == wanted).map_or(chars.len(), |at| from + at)
+    chars[from..].iter().position(|char| *char == expected).map_or(chars.len(), |at| from + at)
 }
 
 fn ends_line(chars: &[char], at: usize) -> bool {

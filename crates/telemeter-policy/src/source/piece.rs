@@ -1,4 +1,4 @@
-//! A part of a file, or what its quotes and escapes stand for, that knows where in the file each of its characters is.
+//! A part of a file with the position of each of its characters, also after quotes and escapes were decoded.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     chars: Vec<char>,
-    /// One more than characters: what is behind the last.
+    /// The offset of each character, and of the end.
     offsets: Vec<usize>,
 }
 
@@ -18,7 +18,7 @@ impl Piece {
         Self { chars, offsets }
     }
 
-    /// A text of characters that stand at these positions of `self`, one position more than characters.
+    /// A text that was decoded from `self`: `positions` are the positions of its characters in `self`, and of the end.
     pub(super) fn decoded(&self, text: &str, positions: &[usize]) -> Self {
         let chars: Vec<char> = text.chars().collect();
         let at = |index: usize| self.offset(positions.get(index).or(positions.last()).copied().unwrap_or(0));
@@ -26,6 +26,7 @@ impl Piece {
         Self { chars, offsets }
     }
 
+    /// The characters in this range, as far as they exist.
     pub(super) fn part(&self, range: Range<usize>) -> Self {
         let end = range.end.min(self.chars.len());
         let start = range.start.min(end);
@@ -40,7 +41,7 @@ impl Piece {
         self.chars.iter().collect()
     }
 
-    /// Where a character is in the file; of one behind the last, where it would be.
+    /// The offset of a character in the file; for a position after the last character, the offset of the end.
     pub(super) fn offset(&self, position: usize) -> usize {
         self.offsets[position.min(self.chars.len())]
     }
@@ -51,18 +52,18 @@ impl Piece {
 
     pub(super) fn starts_with(&self, text: &str) -> bool {
         let mut chars = self.chars.iter();
-        text.chars().all(|wanted| chars.next() == Some(&wanted))
+        text.chars().all(|expected| chars.next() == Some(&expected))
     }
 
-    /// Without the white space around it.
+    /// The piece without white space at both ends.
     pub(super) fn trimmed(&self) -> Self {
-        let told = |char: &char| !char.is_whitespace();
-        let start = self.chars.iter().position(told).unwrap_or(self.chars.len());
-        let end = self.chars.iter().rposition(told).map_or(start, |last| last + 1);
+        let is_visible = |char: &char| !char.is_whitespace();
+        let start = self.chars.iter().position(is_visible).unwrap_or(self.chars.len());
+        let end = self.chars.iter().rposition(is_visible).map_or(start, |last| last + 1);
         self.part(start..end)
     }
 
-    /// Its lines, each trimmed.
+    /// The lines, each trimmed.
     pub(super) fn lines(&self) -> Vec<Self> {
         let mut lines = Vec::new();
         let mut start = 0;

@@ -1,22 +1,24 @@
+//! Files of all forms: the rules, their positions, and faults.
+
 use proptest::prelude::*;
 
 use super::{RuleFile, SourceForm, form};
 
 /// The rules of a file as `LINE:COLUMN TEXT`, then its faults as `LINE:COLUMN: PROBLEM`.
-fn shown(name: &str, text: &str) -> Vec<String> {
+fn describe(name: &str, text: &str) -> Vec<String> {
     let file = RuleFile::parse(name, text);
-    let rules = file.rules.iter().map(|rule| format!("{}:{} {}", rule.place.line, rule.place.column, rule.text));
+    let rules = file.rules.iter().map(|rule| format!("{}:{} {}", rule.position.line, rule.position.column, rule.text));
     let faults =
-        file.faults.iter().map(|fault| format!("{}:{}: {}", fault.place.line, fault.place.column, fault.problem));
+        file.faults.iter().map(|fault| format!("{}:{}: {}", fault.position.line, fault.position.column, fault.problem));
     rules.chain(faults).collect()
 }
 
 fn check(name: &str, text: &str, expected: &[&str]) {
-    assert_eq!(shown(name, text), expected, "{text}");
+    assert_eq!(describe(name, text), expected, "{text}");
 }
 
 #[test]
-fn the_form_is_told_by_the_content() {
+fn the_form_is_detected_by_the_content() {
     let check = |name: &str, text: &str, expected: SourceForm| assert_eq!(form(name, text), expected, "{text}");
     check("a", "up\n{a=\"b\"}", SourceForm::Lines);
     check("a", "# matches:\nup", SourceForm::Lines);
@@ -37,7 +39,7 @@ fn the_form_is_told_by_the_content() {
 }
 
 #[test]
-fn one_selector_a_line() {
+fn one_selector_per_line() {
     check("f", "up\n\n# no\n  {a=\"b\", c=~\"d\"}  \r\nx", &["1:1 up", "4:3 {a=\"b\", c=~\"d\"}", "5:1 x"]);
     check("f", "\u{feff}up", &["1:1 up"]);
     check(
@@ -56,7 +58,7 @@ fn one_selector_a_line() {
 }
 
 #[test]
-fn flags_of_any_shell_and_of_none() {
+fn flags_with_and_without_a_shell() {
     check("f", "--match=up", &["1:9 up"]);
     check("f", "--match {__name__=\"up\", b=\"c\"} --match=x", &["1:9 {__name__=\"up\", b=\"c\"}", "1:40 x"]);
     check(
@@ -106,16 +108,16 @@ fn rules_within_manifests() {
 }
 
 #[test]
-fn yaml_that_is_none_or_holds_nothing() {
+fn yaml_that_is_invalid_or_without_rules() {
     let [fault] = &RuleFile::parse("f.yaml", "matches:\n- 'up\n").faults[..] else { panic!("one fault") };
     assert!(fault.problem.starts_with("not YAML: "), "{fault:?}");
     let [fault] = &RuleFile::parse("f.yaml", "kind: Pod\n").faults[..] else { panic!("one fault") };
     assert!(fault.problem.starts_with("no rules in this YAML"), "{fault:?}");
     let [fault] = &RuleFile::parse("f.yaml", "a: &x up\nmatches: [*x]\n").faults[..] else { panic!("one fault") };
-    assert!(fault.problem.contains("alias") && fault.place.line == 2, "{fault:?}");
+    assert!(fault.problem.contains("alias") && fault.position.line == 2, "{fault:?}");
 }
 
-/// Selectors, and what is nearly one.
+/// Random selectors, some of them with a fault.
 fn rule() -> impl Strategy<Value = String> {
     let value = prop::sample::select(
         &["a", "b c", "it's", "q\\\"q", "{x}", "é", "a|b", "#", "--match=no", "$x", "back\\\\s"][..],
@@ -132,7 +134,7 @@ fn rule() -> impl Strategy<Value = String> {
     })
 }
 
-/// A rule as each form writes it.
+/// A rule written in each form: the name of the file, its text, and the line of the rule.
 fn written(rule: &str) -> Vec<(&'static str, String, usize)> {
     let double = format!("\"{}\"", rule.replace('\\', "\\\\").replace('"', "\\\""));
     let single = rule.replace('\'', "''");
@@ -165,15 +167,15 @@ proptest! {
                     let [found] = &file.rules[..] else { return Err(TestCaseError::fail(text)) };
                     prop_assert_eq!(&found.selector, selector, "{}", text);
                     prop_assert_eq!(&found.text, &rule);
-                    prop_assert_eq!(found.place.line, line, "{}", text);
-                    prop_assert_eq!(source[found.place.column - 1], '{', "{}", text);
+                    prop_assert_eq!(found.position.line, line, "{}", text);
+                    prop_assert_eq!(source[found.position.column - 1], '{', "{}", text);
                 }
                 Err(telemeter_rules::Error::Selector { column, problem, .. }) => {
                     let [fault] = &file.faults[..] else { return Err(TestCaseError::fail(text)) };
                     prop_assert_eq!(&fault.problem, problem, "{}", text);
-                    prop_assert_eq!(fault.place.line, line, "{}", text);
-                    let wanted = rule.chars().nth(column - 1).expect("a character");
-                    prop_assert_eq!(source[fault.place.column - 1], wanted, "{} at {:?}", text, fault.place);
+                    prop_assert_eq!(fault.position.line, line, "{}", text);
+                    let expected = rule.chars().nth(column - 1).expect("a character");
+                    prop_assert_eq!(source[fault.position.column - 1], expected, "{} at {:?}", text, fault.position);
                 }
                 Err(other) => return Err(TestCaseError::fail(other.to_string())),
             }
@@ -181,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd_to_read(
+    fn every_text_can_be_parsed(
         pieces in prop::collection::vec(prop::sample::select(&[
             "--match", "--match=", "--whitelist ", "{", "}", "\"", "'", "`", "\\", "\n", "  ", "- ", "matches:", "a: |\n  ", "up",
             "a=\"b\"", ",", "#", "é", "\u{feff}", "\r\n", "[", "]", "&a ", "*a", "!!str ", "? ", "---\n", "\t", ">-\n   ", "%",
@@ -191,10 +193,10 @@ proptest! {
         let text = pieces.concat();
         let file = RuleFile::parse(name, &text);
         let lines = text.matches('\n').count() + 1;
-        for place in file.rules.iter().map(|rule| rule.place).chain(file.faults.iter().map(|fault| fault.place)) {
-            prop_assert!((1..=lines).contains(&place.line), "{:?} {}", place, text);
-            // One behind the last character, and where a line ends by CR and LF, one more.
-            prop_assert!(place.column >= 1 && place.column <= file.line(place.line).chars().count() + 2, "{:?} {:?}", place, text);
+        for position in file.rules.iter().map(|rule| rule.position).chain(file.faults.iter().map(|fault| fault.position)) {
+            prop_assert!((1..=lines).contains(&position.line), "{:?} {}", position, text);
+            // The column may be one more than the last character, and yet one more where a line ends with CR and LF.
+            prop_assert!(position.column >= 1 && position.column <= file.line(position.line).chars().count() + 2, "{:?} {:?}", position, text);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Rules in YAML: in a list below `matches`, `match[]` or `whitelist`, as a list by itself, as a container's arguments, or
-//! as any of these (or one selector a line) in a block of a `ConfigMap`.
+//! Parses rules in YAML: a list below `matches`, `match[]` or `whitelist`, a list alone, a container's arguments, or any of
+//! these (or one selector per line) in a block of a `ConfigMap`.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -7,9 +7,10 @@ use super::{SourceParts, flags, piece::Piece};
 
 /// Keys whose lists hold selectors.
 const KEYS: [&str; 5] = ["matches", "match", "match[]", "whitelist", "--match"];
-/// How deep YAML in a block of YAML is looked at.
+/// The deepest nesting of YAML documents in blocks of other YAML documents.
 const MAX_DEPTH: usize = 4;
 
+/// Parses all rules of a document; it is a fault if there are none.
 pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     let before = found.rules.len() + found.faults.len();
     document(piece, 0, found);
@@ -20,9 +21,9 @@ pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     }
 }
 
-/// What stands around a value.
+/// A collection that is being parsed.
 enum YamlFrame {
-    /// A list, the key it stands below, and whether its last value was a flag that waits for its own.
+    /// A list, the key whose value it is, and whether its last element was a flag whose value comes next.
     List { below: Option<String>, after_flag: bool },
     /// A map, and the key whose value comes next.
     Map { key: Option<String> },
@@ -69,14 +70,14 @@ fn document(piece: &Piece, depth: usize, found: &mut SourceParts) {
     }
 }
 
-/// Notes that a key or a value is over.
+/// Updates the innermost frame after a key or a value.
 fn complete(frames: &mut [YamlFrame], text: &str) {
     if let Some(YamlFrame::Map { key }) = frames.last_mut() {
         *key = if key.is_none() { Some(text.to_owned()) } else { None };
     }
 }
 
-/// Whether the values of a list are selectors; of one that stands alone, too.
+/// Whether the elements of a list are selectors. This includes a list that is the whole document.
 fn holds_rules(frame: &YamlFrame, depth: usize) -> bool {
     match frame {
         YamlFrame::List { below: Some(key), .. } => KEYS.contains(&key.as_str()),
@@ -85,7 +86,7 @@ fn holds_rules(frame: &YamlFrame, depth: usize) -> bool {
     }
 }
 
-/// Looks at one scalar, which may be a key.
+/// Parses one scalar, which may be a key.
 fn one(scalar: &Piece, frames: &mut [YamlFrame], depth: usize, found: &mut SourceParts) {
     let nesting = frames.len();
     let Some(frame) = frames.last_mut() else { return };
@@ -104,14 +105,14 @@ fn one(scalar: &Piece, frames: &mut [YamlFrame], depth: usize, found: &mut Sourc
                 found.rule(scalar);
             }
         }
-        // A key.
+        // The scalar is a key.
         YamlFrame::Map { key: None } => {}
         YamlFrame::Map { key: Some(key) } if KEYS.contains(&key.as_str()) => found.lines(scalar),
         YamlFrame::Map { key: Some(key) } => block(key, scalar, depth, found),
     }
 }
 
-/// A file in a `ConfigMap`, or any other text of several lines.
+/// Parses a file in a `ConfigMap`, or any other value of several lines.
 fn block(key: &str, scalar: &Piece, depth: usize, found: &mut SourceParts) {
     let text = scalar.text();
     if !text.trim_end().contains('\n') && !key.contains('.') {
@@ -131,7 +132,7 @@ fn block(key: &str, scalar: &Piece, depth: usize, found: &mut SourceParts) {
     }
 }
 
-/// What a scalar says, with the place of each character.
+/// The value of a scalar, with the position of each character.
 fn scalar(piece: &Piece, value: &str, style: ScalarStyle, span: Span) -> Piece {
     let source = piece.chars();
     let is_space = |at: usize| source.get(at).is_some_and(|char| char.is_whitespace());
@@ -139,7 +140,7 @@ fn scalar(piece: &Piece, value: &str, style: ScalarStyle, span: Span) -> Piece {
     let mut at = span.start.index() + usize::from(quotes);
     let mut positions = Vec::with_capacity(value.len() + 1);
     for char in value.chars() {
-        // Lines are folded and indented: what is no white space in the value comes behind all of the source's.
+        // Lines may be folded and indented: a visible character of the value comes after all white space of the source.
         if !char.is_whitespace() {
             loop {
                 match (style, source.get(at), source.get(at + 1)) {

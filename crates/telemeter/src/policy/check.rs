@@ -83,11 +83,11 @@ fn table(files: &[RuleFile], remarks: &[Remark]) -> Table {
         let file = &files[remark.file];
         table.row([
             TableCell::text(&file.name),
-            TableCell::count(remark.place.line as u64),
-            TableCell::count(remark.place.column as u64),
+            TableCell::count(remark.position.line as u64),
+            TableCell::count(remark.position.column as u64),
             TableCell::text(severity).tone(tone),
             TableCell::text(&remark.problem),
-            TableCell::text(file.line(remark.place.line).trim()),
+            TableCell::text(file.line(remark.position.line).trim()),
         ]);
     }
     table

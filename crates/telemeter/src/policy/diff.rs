@@ -69,10 +69,10 @@ fn series(
 ) -> Result<bool, RunFailure> {
     let found = by_series(client, server, body, changes)?;
     if format != OutputFormat::Table {
-        printer.print(format, &table(client, server, &found.lost))?;
-        return Ok(!found.lost.is_empty());
+        printer.print(format, &table(client, server, &found.unused))?;
+        return Ok(!found.unused.is_empty());
     }
-    for lost in &found.lost {
+    for lost in &found.unused {
         let word = printer.toned(Tone::Bad, "not taken");
         let of = if lost.series > 1 { format!(", one of {}", counted(lost.series, "series")) } else { String::new() };
         printer.line(&format!("{word}  {}{of}", human::safe(&lost.example)))?;
@@ -89,9 +89,9 @@ fn series(
         "{}: the client lets out {}, the server takes {} of these",
         counted(found.series, "series"),
         number(found.sent),
-        number(found.taken)
+        number(found.accepted)
     ))?;
-    Ok(!found.lost.is_empty())
+    Ok(!found.unused.is_empty())
 }
 
 fn table(client: &RuleFile, server: &RuleFile, lost: &[UnusedSeries]) -> Table {

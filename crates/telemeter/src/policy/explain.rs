@@ -118,7 +118,7 @@ fn print(printer: &mut Printer, rules: &RuleFile, series: &SeriesExplanation) ->
 
 /// `FILE:LINE RULE`.
 pub(super) fn rule_text(rules: &RuleFile, rule: usize) -> String {
-    rules.rules.get(rule).map_or_else(String::new, |rule| format!("{} {}", rules.at(rule.place), rule.text))
+    rules.rules.get(rule).map_or_else(String::new, |rule| format!("{} {}", rules.at(rule.position), rule.text))
 }
 
 fn table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e SeriesExplanation>) -> Table {
