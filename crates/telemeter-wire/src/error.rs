@@ -1,50 +1,50 @@
-//! What can be wrong with bytes.
+//! Errors of decoding, and the limits that decoders check.
 
 use std::fmt;
 
-/// Why bytes are not what their format says.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// More decompressed bytes than the cap allows.
+    /// There are more decompressed bytes than the cap allows.
     #[error("over {cap_bytes} bytes when decompressed")]
     TooLong {
         /// The cap that the caller set.
         cap_bytes: usize,
     },
-    /// Not snappy.
+    /// The bytes are not valid snappy.
     #[error("not valid snappy: {0}")]
     Snappy(&'static str),
-    /// Not protobuf, or not this message.
+    /// The bytes are not valid protobuf, or not the expected message.
     #[error("not valid protobuf: {0}")]
     Protobuf(&'static str),
-    /// Not the text format.
+    /// The bytes are not valid in the text format.
     #[error("not valid text format: line {line}: {reason}")]
     Text {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         reason: &'static str,
     },
-    /// A sample of the text format in which two labels have the same name.
+    /// A sample of the text format has two labels with the same name.
     #[error("not valid text format: line {line}: label \"{label}\" is a duplicate")]
     DuplicateLabel {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// The name, as [`excerpt`] has it.
+        /// An [`excerpt`] of the name.
         label: String,
     },
-    /// Text that is not UTF-8.
+    /// A text is not UTF-8.
     #[error("{0}")]
     NotUtf8(Box<NotUtf8>),
-    /// Symbols of remote write 2.0, or references to them, that cannot be.
+    /// The symbols of remote write 2.0, or references to them, are not valid.
     #[error("not valid remote write 2.0: {0}")]
     Reference(ReferenceError),
-    /// More than a [`DecodeLimits`] field allows.
+    /// There is more than one of the [`DecodeLimits`] allows.
     #[error("over the limit of {limit} {what}")]
     Limit {
-        /// What there is too much of, as a person says it: `series`, `labels in one series`.
+        /// The plural of what is limited: `series`, `labels in one series`.
         what: &'static str,
-        /// How many are allowed.
+        /// The limit.
         limit: usize,
     },
 }
@@ -54,63 +54,63 @@ impl Error {
         Self::Protobuf(reason)
     }
 
-    /// Text that is not UTF-8, in a metric whose name has these bytes, as far as is known.
+    /// The error for a text that is not UTF-8; `metric` is the name of its metric, where that is known.
     #[cold]
     pub(crate) fn not_utf8(format: &'static str, line: Option<usize>, metric: Option<&[u8]>, part: TextPart) -> Self {
         Self::NotUtf8(Box::new(NotUtf8 { format, line, metric: metric.map(excerpt), part }))
     }
 }
 
-/// What is wrong with the symbols of a remote write 2.0 request, or with references to them. Series are counted from 0, in the
-/// order they came in; texts are shown as [`excerpt`] has them.
+/// What is wrong with the symbols of a remote write 2.0 request, or with references to them. Series are given by their index
+/// in the request, and texts as an [`excerpt`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// The first symbol has to be the empty text, for references that mean nothing.
+    /// The first symbol is not the empty text, as it has to be for references to nothing.
     #[error("the first symbol is \"{symbol}\", and not the empty text")]
     FirstSymbol {
-        /// What it is.
+        /// The first symbol.
         symbol: String,
     },
-    /// There is something in the message, and no symbol.
+    /// The message is not empty, but has no symbols.
     #[error("there are no symbols: is this a prometheus.WriteRequest?")]
     NoSymbols,
-    /// A symbol is no text.
+    /// A symbol is not UTF-8.
     #[error("symbol {index} (\"{symbol}\") is not UTF-8")]
     NotUtf8 {
-        /// Its place in the table, from 0.
+        /// The index of the symbol.
         index: usize,
-        /// What it is.
+        /// The symbol.
         symbol: String,
     },
-    /// A reference of a series, of its exemplars or of its metadata points behind the table.
+    /// A reference of a series, of its exemplars or of its metadata is not below the number of symbols.
     #[error("series {series} has the reference {reference}, and there are {symbols} symbols")]
     OutOfRange {
-        /// Which series.
+        /// The index of the series.
         series: usize,
         /// The reference.
         reference: u32,
-        /// How many symbols there are.
+        /// The number of symbols.
         symbols: usize,
     },
-    /// A label without a value.
+    /// A series has an odd number of references to labels, so that a label has no value.
     #[error("series {series} has {count} references to labels: a name has no value")]
     Odd {
-        /// Which series.
+        /// The index of the series.
         series: usize,
-        /// How many references.
+        /// The number of references.
         count: usize,
     },
-    /// A label of an exemplar without a value.
+    /// An exemplar has an odd number of references to labels, so that a label has no value.
     #[error("an exemplar of series {series} has {count} references to labels: a name has no value")]
     OddOfExemplar {
-        /// Which series.
+        /// The index of the series.
         series: usize,
-        /// How many references.
+        /// The number of references.
         count: usize,
     },
 }
 
-/// Where text stands that is not UTF-8. Names are shown as [`excerpt`] has them.
+/// The position of a text that is not UTF-8; names are given as an [`excerpt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotUtf8 {
     format: &'static str,
@@ -119,18 +119,18 @@ pub struct NotUtf8 {
     part: TextPart,
 }
 
-/// Which text of a metric it is.
+/// The part of a metric that has the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TextPart {
-    /// Its name.
+    /// The metric name.
     MetricName,
-    /// The name of a label; this is it.
+    /// The name of a label, given as an excerpt.
     LabelName(String),
-    /// The value of the label of this name.
+    /// The value of the label with this name.
     LabelValue(String),
-    /// Something beside its name and its labels, where more is known: `an exemplar`.
+    /// Another part, with its description: `an exemplar`.
     Named(&'static str),
-    /// Something beside its name and its labels.
+    /// Another part.
     Elsewhere,
 }
 
@@ -155,17 +155,17 @@ impl fmt::Display for NotUtf8 {
     }
 }
 
-/// How many bytes an excerpt has, before its dots.
+/// The length of an excerpt without its dots, in bytes.
 const EXCERPT_BYTES: usize = 128;
 
-/// Bytes from outside as a person may be shown them: quotes, backslashes, control characters and what is not UTF-8 (`\xff`) are
-/// escaped, and what is over 128 bytes long is cut and ends with three dots.
+/// A safe excerpt of bytes from a peer, for messages: quotes, backslashes, control characters and bytes that are not UTF-8
+/// (`\xff`) are escaped, and after 128 bytes the text is cut and ends with three dots.
 #[must_use]
 pub fn excerpt(bytes: &[u8]) -> String {
-    let mut shown = String::new();
+    let mut text = String::new();
     let mut add = |piece: &str| {
-        let fits = shown.len() + piece.len() <= EXCERPT_BYTES;
-        shown.push_str(if fits { piece } else { "..." });
+        let fits = text.len() + piece.len() <= EXCERPT_BYTES;
+        text.push_str(if fits { piece } else { "..." });
         fits
     };
     for chunk in bytes.utf8_chunks() {
@@ -173,35 +173,35 @@ pub fn excerpt(bytes: &[u8]) -> String {
         let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
         for piece in valid.chain(invalid) {
             if !add(&piece) {
-                return shown;
+                return text;
             }
         }
     }
-    shown
+    text
 }
 
-/// How much one request may hold. Each is checked before anything is kept.
+/// The limits for one request; a decoder checks each of them before it stores anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Series.
+    /// The most series.
     pub series: usize,
-    /// Labels of all series together.
+    /// The most labels of all series together.
     pub labels: usize,
-    /// Bytes of all label names and values together, told as often as they stand in a series: a short message can repeat
-    /// one long text in many series.
+    /// The most bytes of all label names and values together. A text counts as often as it occurs in a series: a short
+    /// message can repeat one long text in many series.
     pub text_bytes: usize,
-    /// Symbols of a remote write 2.0 request.
+    /// The most symbols of a remote write 2.0 request.
     pub symbols: usize,
-    /// Labels of one series, `__name__` included.
+    /// The most labels of one series, `__name__` included.
     pub labels_per_series: usize,
-    /// Bytes of a label's name.
+    /// The most bytes of a label's name.
     pub label_name_bytes: usize,
-    /// Bytes of a label's value.
+    /// The most bytes of a label's value.
     pub label_value_bytes: usize,
 }
 
 impl Default for DecodeLimits {
-    /// Room for a production sender's largest batch, ten times over.
+    /// Ten times the largest batch of a production sender.
     fn default() -> Self {
         Self {
             series: 100_000,
@@ -216,7 +216,7 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
-    /// No limit: for what was held to limits before.
+    /// No limits: for bytes that were decoded with limits before.
     pub const NONE: Self = Self {
         series: usize::MAX,
         labels: usize::MAX,
@@ -227,13 +227,13 @@ impl DecodeLimits {
         label_value_bytes: usize::MAX,
     };
 
-    /// Whether one more series may come behind `held` of them.
+    /// Fails if `count` series are the most, so that no further one is allowed.
     #[inline]
-    pub(crate) const fn check_series(&self, held: usize) -> Result<(), Error> {
-        if held < self.series { Ok(()) } else { Err(Error::Limit { what: "series", limit: self.series }) }
+    pub(crate) const fn check_series(&self, count: usize) -> Result<(), Error> {
+        if count < self.series { Ok(()) } else { Err(Error::Limit { what: "series", limit: self.series }) }
     }
 
-    /// Whether a series may have `count` labels.
+    /// Fails if a series must not have `count` labels.
     #[inline]
     pub(crate) const fn check_labels(&self, count: usize) -> Result<(), Error> {
         if count <= self.labels_per_series {
@@ -243,13 +243,13 @@ impl DecodeLimits {
         }
     }
 
-    /// Whether all series together may have `count` labels.
+    /// Fails if all series together must not have `count` labels.
     #[inline]
-    pub(crate) const fn check_held(&self, count: usize) -> Result<(), Error> {
+    pub(crate) const fn check_all_labels(&self, count: usize) -> Result<(), Error> {
         if count <= self.labels { Ok(()) } else { Err(Error::Limit { what: "labels", limit: self.labels }) }
     }
 
-    /// Whether a label may be this long.
+    /// Fails if the name or the value of a label is too long.
     #[inline]
     pub(crate) const fn check_label(&self, name: &[u8], value: &[u8]) -> Result<(), Error> {
         if name.len() > self.label_name_bytes {

@@ -1,4 +1,4 @@
-//! The exposition formats: what a `/federate` answers with, and what `/upload` takes.
+//! The exposition formats: the formats of `/federate` responses and of `/upload` bodies.
 
 pub mod delimited;
 mod escaping;
@@ -25,16 +25,16 @@ pub const DELIMITED_CONTENT_TYPE: &str =
 /// The Content-Type of the text format.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How a body is laid out.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// The text format, version 0.0.4.
     Text,
-    /// `io.prometheus.client.MetricFamily` messages, each behind its length.
+    /// `io.prometheus.client.MetricFamily` messages, each after its length.
     Delimited,
 }
 
-/// A Content-Type that is neither.
+/// The Content-Type is that of neither format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the Content-Type is neither text/plain (version 0.0.4) nor application/vnd.google.protobuf \
@@ -43,10 +43,10 @@ pub enum ExpositionFormat {
 pub struct UnknownFormat;
 
 impl ExpositionFormat {
-    /// How the answer to a scrape is read, and whether its Content-Type says so: one that is not there, or says something
-    /// else, is read as text.
+    /// The format of a scrape's response, and whether its Content-Type names that format. A missing or unknown Content-Type
+    /// means text.
     ///
-    /// As in Go: protobuf without parameters is the delimited form, and a parameter without a value makes a type unknown.
+    /// As in Go: protobuf without parameters is the delimited format, and a parameter without a value makes a type unknown.
     ///
     /// Source: Go: `github.com/prometheus/common/expfmt`, `ResponseFormat` and `NewDecoder`.
     #[must_use]
@@ -71,12 +71,11 @@ impl ExpositionFormat {
         (Self::Text, media.eq_ignore_ascii_case("text/plain") && version)
     }
 
-    /// The format that a Content-Type names.
+    /// The format of an upload, by its Content-Type.
     ///
     /// # Errors
-    /// [`UnknownFormat`] for none and for any other, the compact forms of protobuf and OpenMetrics among them.
+    /// [`UnknownFormat`] for a missing Content-Type and for any other, including other forms of protobuf and OpenMetrics.
     pub fn of(content_type: Option<&str>) -> Result<Self, UnknownFormat> {
-        // The media type stands first, its parameters behind it.
         let mut parts = content_type.ok_or(UnknownFormat)?.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
         let mut parameters = parts.filter_map(|part| {
@@ -90,13 +89,13 @@ impl ExpositionFormat {
         if media.eq_ignore_ascii_case("application/vnd.google.protobuf") {
             let (mut proto, mut encoding) = (None, None);
             for (name, value) in parameters {
-                // Of a parameter that stands twice, both have to be right.
-                let (is_right, wanted) = match name.as_str() {
+                // If a parameter occurs more than once, each has to be right.
+                let (is_right, expected) = match name.as_str() {
                     "proto" => (&mut proto, "io.prometheus.client.metricfamily"),
                     "encoding" => (&mut encoding, "delimited"),
                     _ => continue,
                 };
-                *is_right = Some(is_right.unwrap_or(true) && value == wanted);
+                *is_right = Some(is_right.unwrap_or(true) && value == expected);
             }
             return if (proto, encoding) == (Some(true), Some(true)) {
                 Ok(Self::Delimited)
@@ -108,14 +107,28 @@ impl ExpositionFormat {
     }
 }
 
-/// Decodes a whole body into `set`. `__name__` is the first label of each series, but for a family of the delimited format
-/// without a name: its metrics have the labels that stand in them, and no other. Classic histograms and summaries come
-/// as the series that the text format writes for them, native histograms as they are. The series of one family share one and
-/// the same text as their name.
+/// Decodes a whole body into `set`.
+///
+/// `__name__` is the first label of each series; a family of the delimited format without a name has no such label. Classic
+/// histograms and summaries become the series that the text format has for them; native histograms are kept as they are. The
+/// names of all series of one family are the same text in memory.
+///
+/// ```
+/// use telemeter_wire::{Arena, DecodeLimits, SeriesSet, exposition::{self, ExpositionFormat}};
+///
+/// let body = b"# TYPE up gauge\nup{job=\"node\"} 1 1700000000000\n";
+/// let arena = Arena::new();
+/// let mut set = SeriesSet::new_in(&arena);
+/// exposition::decode(ExpositionFormat::Text, body, &DecodeLimits::default(), &mut set)?;
+/// let series = set.at(0);
+/// assert_eq!((series.name(), series.label("job")), ("up", Some("node")));
+/// assert_eq!(series.points.newest_ms(), Some(1_700_000_000_000));
+/// # Ok::<(), telemeter_wire::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Text`] or [`Error::Protobuf`] for bytes of neither format; [`Error::NotUtf8`] for a text in it that is not;
-/// [`Error::Limit`] above one of `limits`.
+/// [`Error::Text`], [`Error::DuplicateLabel`] or [`Error::Protobuf`] for bytes that are not valid in the format;
+/// [`Error::NotUtf8`] for a text that is not UTF-8; [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(
     format: ExpositionFormat,
     body: &'a [u8],
@@ -128,12 +141,12 @@ pub fn decode<'a>(
     }
 }
 
-/// Decodes a part of a body, as [`decode`] the whole: the text format cut between lines, the delimited one between messages.
-/// `families` holds what of the parts before counts for those behind; it is to be cleared between bodies. `native` says what
-/// native histograms become.
+/// Decodes a part of a body; the text format has to be cut between lines, the delimited format between messages. `families`
+/// keeps what later parts need to know of earlier ones; it has to be cleared between bodies. `native` is how native histograms
+/// are decoded.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_part<'a>(
     format: ExpositionFormat,
     part: &'a [u8],
@@ -153,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_type_says_the_format() {
+    fn the_content_type_determines_the_format() {
         fn check(content_type: &str, expected: Option<ExpositionFormat>) {
             assert_eq!(ExpositionFormat::of(Some(content_type)).ok(), expected, "{content_type}");
         }

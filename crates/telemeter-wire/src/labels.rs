@@ -1,4 +1,24 @@
-//! Labels in protobuf: a remote-write `Label` and an exposition `LabelPair` look the same on the wire.
+//! Labels in protobuf: a remote-write `Label` and an exposition `LabelPair` have the same encoding.
+//!
+//! # How unchanged labels are encoded: by addresses
+//! The idea: a decoded label borrows its name and value from the message that it was decoded from. If a label still lies in
+//! that message, the bytes around it are already its encoding, and can be copied. Its offset is the difference of two
+//! addresses: that of the text and that of the message. Neighbours are copied together, in one run.
+//!
+//! An example: the message has the field `0a 09 0a 03 "job" 12 02 "ab"` at offset 100. The decoded label is
+//! `job="ab"`, and the address of `job` minus that of the message is 104. So the field begins at 104 - 4 = 100, and ends after
+//! `ab`, at 111. If the next label to be encoded has its field at 111, both are copied as the run 100 to 111 + its length.
+//! A label that a step set, such as `_id="c"`, has its texts elsewhere: its offset is not within the message, and so
+//! it is encoded from its texts.
+//!
+//! Why it is sound: addresses are only compared and subtracted, never dereferenced; all bytes are read through checked indices
+//! of the message's slice. [`put_labels`] also compares the framing bytes (keys, lengths, and that the value follows the
+//! name), so that a wrong guess can only mean that a label is encoded from its texts. [`put_sent_labels`] leaves that
+//! comparison out, for series whose labels are either unchanged fields of the message or lie outside of it. The set keeps
+//! that as `as_sent`, every change of a label in place clears it, and debug builds compare all the same.
+//!
+//! What it gained: together with reading labels in one run (see [`front`]), decoding an upload of 232 series took 22 µs
+//! where it had taken 37, a remote write 23 where it had taken 33. The copy was not measured alone.
 
 use std::ops::Range;
 
@@ -15,34 +35,35 @@ pub(crate) const FIRST: u8 = 0x0a;
 /// Field 2, bytes: the value in a label.
 const SECOND: u8 = 0x12;
 
-/// Reads the labels that stand at the front of `message` in the form that encoders write: each with name and value, in
-/// this order, of ASCII, shorter than 128 bytes. Returns how many bytes they take; all else is left to the caller.
+/// Decodes the labels at the front of `message` as long as they have the form that encoders write: a name and a value, in
+/// this order, of ASCII, and less than 128 bytes in all. Returns the number of bytes that were decoded; the caller decodes
+/// the rest field by field.
 pub(crate) fn front<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<usize, Error> {
     let (mut end, mut count) = (0, 0);
     while let Some(len) = plain_len(&message[end..]) {
         end += len;
         count += 1;
     }
-    // Also of those that are no text, and so are read one by one: too many is what is wrong with them first.
+    // The limit is checked first, so that it is the error also for labels that are not ASCII and are decoded one by one.
     limits.check_labels(count)?;
     Ok(if whole(&message[..end], limits, set)? { end } else { 0 })
 }
 
-/// As [`front`], of labels that are all of `run`. Answers whether they were; none is read where they are not.
+/// Decodes `run` as labels of the same form as for [`front`]. Returns `false`, and adds no label, if it has other bytes.
 #[inline]
 pub(crate) fn whole<'a>(run: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<bool, Error> {
-    // All of it is known to be text at once.
+    // One check proves that all texts in the run are UTF-8.
     let Ok(text) = AsciiStr::from_ascii(run) else { return Ok(false) };
     let mark = set.mark();
     let mut rest = text.as_slice();
     while !rest.is_empty() {
-        let Some((label, behind)) = split(rest) else {
+        let Some((label, after)) = split(rest) else {
             set.abandon(mark);
             return Ok(false);
         };
         limits.check_labels(set.mark() - mark + 1)?;
         set.push_label(label);
-        rest = behind;
+        rest = after;
     }
     if limits.label_name_bytes.min(limits.label_value_bytes) < MAX_PLAIN {
         set.pushed(mark)
@@ -52,10 +73,10 @@ pub(crate) fn whole<'a>(run: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSe
     Ok(true)
 }
 
-/// Fields of fewer bytes than this have their length in one byte, which is ASCII, too.
+/// Fields of fewer bytes than this have a length of one byte, which is ASCII, too.
 const MAX_PLAIN: usize = 0x80;
 
-/// How many bytes the label at the front of `fields` takes, where it is a field of a name, a value and nothing else.
+/// The length of the label field at the front of `fields`, if it is a name and a value and nothing else.
 #[inline]
 fn plain_len(fields: &[u8]) -> Option<usize> {
     let &[FIRST, len, FIRST, name_len, ..] = fields else { return None };
@@ -65,11 +86,11 @@ fn plain_len(fields: &[u8]) -> Option<usize> {
     plain.then_some(end)
 }
 
-/// The label at the front of `fields`, where it is a field of a name, a value and nothing else, and what stands behind it.
+/// Splits `fields` into the label at the front, if it is a name and a value and nothing else, and the rest.
 #[inline]
 fn split(fields: &[AsciiChar]) -> Option<(Label<'_>, &[AsciiChar])> {
     let &[first, len, name_first, name_len, ..] = fields else { return None };
-    let (field, behind) = fields.split_at_checked(2 + usize::from(len.as_byte()))?;
+    let (field, after) = fields.split_at_checked(2 + usize::from(len.as_byte()))?;
     let (name, value) = field.get(4..)?.split_at_checked(usize::from(name_len.as_byte()))?;
     let &[second, value_len, ref value @ ..] = value else { return None };
     let plain = first.as_byte() == FIRST
@@ -77,11 +98,11 @@ fn split(fields: &[AsciiChar]) -> Option<(Label<'_>, &[AsciiChar])> {
         && second.as_byte() == SECOND
         && usize::from(value_len.as_byte()) == value.len();
     let label = Label { name: <&AsciiStr>::from(name).as_str(), value: <&AsciiStr>::from(value).as_str() };
-    plain.then_some((label, behind))
+    plain.then_some((label, after))
 }
 
-/// Decodes any label message; absent fields are empty, the last of several wins. The flag says whether the bytes are
-/// what [`put_label`] would write.
+/// Decodes any label message; absent fields are empty, and of several equal fields the last counts. The flag is whether
+/// [`put_label`] would write the same bytes.
 pub(crate) fn decode<'a>(message: &'a [u8], limits: &DecodeLimits) -> Result<(Label<'a>, bool), Error> {
     let mut reader = FieldReader::new(message);
     let mut label = Label { name: "", value: "" };
@@ -103,8 +124,8 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &DecodeLimits) -> Result<(La
     Ok((label, plain))
 }
 
-/// Says in which of its labels a series or metric (`message`) that could not be decoded has text that is not UTF-8. `metric` is the
-/// name of its family, where it has one: else a label says its name. Any other `error` stays as it is.
+/// Adds to a [`NOT_UTF8`] error which text of a series or metric (`message`) is not UTF-8. `metric` is the name of its family;
+/// where it is `None`, the name is that of the label `__name__`. Any other error is returned as it is.
 #[cold]
 pub(crate) fn locate(error: Error, message: &[u8], metric: Option<&[u8]>) -> Error {
     if error != NOT_UTF8 {
@@ -123,11 +144,11 @@ pub(crate) fn locate(error: Error, message: &[u8], metric: Option<&[u8]>) -> Err
             part = Some(if is_name { TextPart::MetricName } else { TextPart::LabelValue(excerpt(name)) });
         }
     }
-    // Beside labels, only exemplars hold text.
+    // Apart from labels, only exemplars have text.
     Error::not_utf8("protobuf", None, metric, part.unwrap_or(TextPart::Named("an exemplar")))
 }
 
-/// The labels of a message that has them as field 1, up to where it cannot be read: names and values as bytes.
+/// The names and values, as bytes, of the labels in field 1 of a message, up to the first byte that cannot be decoded.
 fn raw(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields(message).filter(|(number, _)| *number == 1).map(|(_, label)| {
         let last = |number| fields(label).filter(|field| field.0 == number).last().map_or(&[][..], |field| field.1);
@@ -135,7 +156,7 @@ fn raw(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The fields of bytes of a message, with their numbers, up to where it cannot be read.
+/// The length-delimited fields of a message with their numbers, up to the first byte that cannot be decoded.
 pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut reader = FieldReader::new(message);
     std::iter::from_fn(move || {
@@ -148,7 +169,7 @@ pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-/// How many bytes a label takes as a message.
+/// The length of a label as a message, in bytes.
 #[inline]
 pub(crate) fn label_len(label: Label<'_>) -> usize {
     let (name, value) = (label.name.len(), label.value.len());
@@ -171,8 +192,8 @@ pub(crate) fn put_label(out: &mut Vec<u8>, label: Label<'_>) {
     put_bytes(out, SECOND, label.value.as_bytes());
 }
 
-/// Where in `source` this label stands as a field, encoded as [`put_label`] would: told by the addresses of its texts, and
-/// checked byte by byte between them. `None` for a label from elsewhere, or one that was changed.
+/// The range in `source` of the field of this label, if the label lies there as [`put_label`] would encode it. It is found by
+/// the addresses of the label's texts, and its framing bytes are compared. `None` for any other label.
 #[inline]
 fn field_of(source: &[u8], label: Label<'_>) -> Option<Range<usize>> {
     let (name, value) = (label.name.len(), label.value.len());
@@ -181,7 +202,7 @@ fn field_of(source: &[u8], label: Label<'_>) -> Option<Range<usize>> {
     let bytes = source.get(field.clone())?;
     let &[FIRST, len, FIRST, name_len, ..] = bytes else { return None };
     let adjacent = label.name.as_ptr().addr() + name + 2 == label.value.as_ptr().addr();
-    // Lengths of one byte: a longer one has its high bit set, and is not equal.
+    // Only lengths of one byte can be equal: the first byte of a longer one has its high bit set.
     let framed = usize::from(len) == bytes.len() - 2
         && len < 0x80
         && usize::from(name_len) == name
@@ -190,7 +211,8 @@ fn field_of(source: &[u8], label: Label<'_>) -> Option<Range<usize>> {
     (adjacent && framed).then_some(field)
 }
 
-/// Appends labels as fields of a message; what stands in `source` as it is to be is copied from there, neighbours together.
+/// Appends labels as fields of a message. Those that lie in `source` in the same encoding are copied from there, neighbours in
+/// one run.
 #[inline]
 pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &[u8]) {
     let mut run = 0..0;
@@ -207,7 +229,8 @@ pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &[u8])
     out.extend_from_slice(&source[run]);
 }
 
-/// As [`put_labels`], for labels of which each either stands in `source` as the field that it is to be, or not at all.
+/// As [`put_labels`], without comparing bytes: each label either lies in `source` as the field that [`put_label`] would
+/// write, or does not lie in `source`.
 #[inline]
 pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &[u8]) {
     let at = |text: &str| text.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
@@ -215,9 +238,9 @@ pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &
     for &label in labels {
         let name_at = at(label.name);
         if name_at < source.len() {
-            // Before a name stand two keys and two lengths.
+            // There are two keys and two lengths before the name.
             let field = name_at - 4..at(label.value) + label.value.len();
-            debug_assert_eq!(field_of(source, label).as_ref(), Some(&field), "it stands there as it is to be");
+            debug_assert_eq!(field_of(source, label).as_ref(), Some(&field), "the field has the encoding of put_label");
             if field.start == run.end {
                 run.end = field.end;
                 continue;
@@ -250,7 +273,7 @@ mod tests {
         field(FIRST, &[field(FIRST, name), field(SECOND, value)].concat())
     }
 
-    /// What [`whole`] answers, and the labels that it leaves.
+    /// Compares the result of [`whole`], and the labels that it adds.
     fn check(run: &[u8], limits: &DecodeLimits, expected: Result<bool, Error>, labels: &[(&str, &str)]) {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -260,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_read_as_a_whole_or_not_at_all() {
+    fn a_run_is_decoded_as_a_whole_or_not_at_all() {
         let good = label(b"a", b"b");
         let check = |run: &[u8], expected: bool, labels: &[(&str, &str)]| {
             check(run, &DecodeLimits::default(), Ok(expected), labels);
@@ -286,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn no_label_is_kept_above_the_limits() {
+    fn the_limits_are_checked_for_a_run() {
         let limits = DecodeLimits { labels_per_series: 2, ..DecodeLimits::default() };
         let too_many = Err(Error::Limit { what: "labels in one series", limit: 2 });
         check(&label(b"a", b"b").repeat(1000), &limits, too_many.clone(), &[("a", "b"), ("a", "b")]);
-        // Whatever is wrong with one of them.
+        // Also if one of the labels is not UTF-8.
         let run = [label(b"a", &[0xff]), label(b"a", b"b").repeat(2)].concat();
         let arena = Arena::new();
         assert_eq!(front(&run, &limits, &mut SeriesSet::new_in(&arena)).map(|_| true), too_many);

@@ -1,6 +1,6 @@
-//! Bytes to values and back: the exposition formats, remote write, snappy.
+//! Wire formats: decodes and encodes the exposition formats, remote write and snappy.
 //!
-//! No clock, no file, no socket, no log; no input makes it panic.
+//! The crate does no I/O, reads no clock and writes no log. No input makes it panic.
 
 mod error;
 pub mod exposition;

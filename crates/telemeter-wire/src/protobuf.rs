@@ -1,7 +1,7 @@
-//! The few protobuf primitives that the formats need: a reader over borrowed bytes, and writers into a `Vec`.
+//! Protobuf primitives: a reader of fields over borrowed bytes, and functions that append fields to a `Vec`.
 //!
-//! As strict as a generated decoder: field number 0, wrong wire types, varints over 64 bits and text that is not
-//! UTF-8 are errors. Unknown fields are skipped, groups included.
+//! The reader is as strict as a generated decoder: field number 0, wrong wire types, varints over 64 bits and text that is
+//! not UTF-8 are errors. Unknown fields are skipped, groups included.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// How a field's value is laid out.
+/// The wire type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Wire {
@@ -21,10 +21,10 @@ pub(crate) enum Wire {
     Fixed32 = 5,
 }
 
-/// How many bytes a time of our days takes as a varint, in milliseconds: from 1971 to 2109.
+/// The length of a time in milliseconds as a varint, for times from 1971 to 2109.
 pub(crate) const TIMESTAMP_LEN: usize = 6;
 
-/// What a varint of just so many bytes says.
+/// The value of a varint of exactly six bytes; `None` where the varint is shorter or longer.
 #[inline]
 pub(crate) fn timestamp(varint: [u8; TIMESTAMP_LEN]) -> Option<i64> {
     let [a, b, c, d, e, f] = varint;
@@ -33,7 +33,7 @@ pub(crate) fn timestamp(varint: [u8; TIMESTAMP_LEN]) -> Option<i64> {
     ends_here.then_some(low(a, 0) | low(b, 1) | low(c, 2) | low(d, 3) | low(e, 4) | low(f, 5))
 }
 
-/// A time in milliseconds as just so many bytes, which [`timestamp`] reads. Its bits above them are lost.
+/// A time in milliseconds as a varint of exactly six bytes, which [`timestamp`] reads; higher bits are lost.
 pub(crate) fn timestamp_varint(timestamp_ms: i64) -> [u8; TIMESTAMP_LEN] {
     std::array::from_fn(|group| {
         let more = if group + 1 < TIMESTAMP_LEN { 0x80 } else { 0 };
@@ -55,13 +55,13 @@ impl<'a> FieldReader<'a> {
         Self { rest: message }
     }
 
-    /// How many bytes are not read yet.
+    /// The number of bytes that are not read yet.
     #[inline]
     pub(crate) const fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// What is not read yet.
+    /// The bytes that are not read yet.
     #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
@@ -124,7 +124,7 @@ impl<'a> FieldReader<'a> {
         Err(Error::protobuf("varint does not end"))
     }
 
-    /// A length and as many bytes.
+    /// A length, and as many bytes.
     #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Error> {
         let len = self.varint()?;
@@ -151,7 +151,7 @@ impl<'a> FieldReader<'a> {
         Ok(*bytes)
     }
 
-    /// Passes over the value of an unknown field.
+    /// Skips the value of an unknown field.
     pub(crate) fn skip(&mut self, number: u32, wire: Wire) -> Result<(), Error> {
         self.skip_nested(number, wire, 0)
     }
@@ -177,23 +177,23 @@ impl<'a> FieldReader<'a> {
 
 /// Fails where a known field has another wire type than its declaration.
 #[inline]
-pub(crate) fn expect(wire: Wire, wanted: Wire) -> Result<(), Error> {
-    if wire == wanted { Ok(()) } else { Err(Error::protobuf("a field has the wrong wire type")) }
+pub(crate) fn expect(wire: Wire, declared: Wire) -> Result<(), Error> {
+    if wire == declared { Ok(()) } else { Err(Error::protobuf("a field has the wrong wire type")) }
 }
 
-/// What [`utf8`] answers with. Who knows the metric makes an [`Error::NotUtf8`] of it, which names it.
+/// The error of [`utf8`]. A caller that knows the metric replaces it by an [`Error::NotUtf8`] with the metric's name.
 pub(crate) const NOT_UTF8: Error = Error::protobuf("text that is not UTF-8");
 
-/// These bytes as text. Most labels are ASCII, and short: they are told so eight bytes at a time.
+/// These bytes as text. The standard library checks ASCII, which most labels are, eight bytes at a time.
 #[inline]
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)
 }
 
-/// How many bytes `value` takes as a varint.
+/// The length of `value` as a varint, in bytes.
 #[inline]
 pub(crate) const fn varint_len(value: u64) -> usize {
-    // 9/64 is a little more than 1/7: exact for every bit length.
+    // 9/64 is slightly more than 1/7, which gives the exact result for every bit length.
     ((64 - (value | 1).leading_zeros()) as usize * 9 + 64) / 64
 }
 
@@ -220,16 +220,16 @@ pub(crate) const fn key(number: u8, wire: Wire) -> u8 {
     number << 3 | wire as u8
 }
 
-/// How many bytes the length of a message mostly takes.
+/// The most common length of a message's length, in bytes.
 const LENGTH_BYTES: usize = 2;
 
-/// Appends a message that `fill` writes, behind its length. Returns where it stands, and what `fill` answered: its length is
-/// known behind it, and [`LENGTH_BYTES`] are left free for it.
+/// Appends a length and the message that `fill` appends. Returns the range of the message, and the result of `fill`. The
+/// length is only known afterwards: [`LENGTH_BYTES`] are reserved, and the message is moved if its length takes more or less.
 #[inline]
 pub(crate) fn put_message<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> T) -> (Range<usize>, T) {
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     let from = out.len();
-    let answer = fill(out);
+    let result = fill(out);
     let len = out.len() - from;
     let takes = varint_len(len as u64);
     match takes {
@@ -246,7 +246,7 @@ pub(crate) fn put_message<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) 
     }
     out[at] = rest as u8;
     let from = from - LENGTH_BYTES + takes;
-    (from..from + len, answer)
+    (from..from + len, result)
 }
 
 #[cfg(test)]
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_our_days_takes_six_bytes() {
+    fn a_present_time_takes_six_bytes() {
         for time_ms in [1 << 35, 1_795_330_870_734, (1 << 42) - 1] {
             let bytes = timestamp_varint(time_ms);
             let mut out = Vec::new();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_message() {
+    fn invalid_messages_are_refused() {
         fn check(bytes: &[u8], reason: &'static str) {
             let mut reader = FieldReader::new(bytes);
             let result = reader.field().and_then(|field| match field {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_a_group_with_all_it_holds() {
+    fn a_group_is_skipped_with_all_its_fields() {
         let mut reader = FieldReader::new(&[0x0b, 0x10, 0x01, 0x13, 0x14, 0x1a, 0x01, 0x00, 0x0c, 0x28, 0x07]);
         let (number, wire) = reader.field().expect("a key").expect("a field");
         assert_eq!(reader.skip(number, wire), Ok(()));

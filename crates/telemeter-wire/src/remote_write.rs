@@ -1,4 +1,4 @@
-//! Remote write 1.0: `WriteRequest` in and out; an unchanged series is spliced, its bytes copied as they came.
+//! Remote write 1.0: decodes and encodes `WriteRequest`. The bytes of an unchanged series are copied as they came ("spliced").
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, `prometheus/prompb/{remote,types}.proto`.
 
@@ -18,9 +18,10 @@ use crate::{
         FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len,
     },
     schema,
-    series::{Encoded, MetricType, Points, Sample, Series, SeriesSet},
+    series::{Encoded, MetricType, Points, Sample, Series, SeriesSet, decode_sample},
 };
 
+pub use crate::series::FloatSamples;
 pub use layout::{EncodedSeries, Layout, put_labels, read_labels};
 pub use series_writer::{SeriesWriter, take_out};
 
@@ -30,26 +31,45 @@ const HISTOGRAM: u8 = key(4, Wire::Bytes);
 const VALUE: u8 = key(1, Wire::Fixed64);
 const TIMESTAMP: u8 = key(2, Wire::Varint);
 
-/// What a request held beside series.
+/// The metadata of a request, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestMetadata {
-    /// Entries of metadata (type, help, unit of a family).
+    /// The number of entries (type, help and unit of a family).
     pub entries: usize,
 }
 
-/// Decodes one `WriteRequest`, decompressed, into `set`. Labels stay as sent, unsorted. Metadata is not kept.
+/// Decodes one decompressed `WriteRequest` into `set`. The labels keep their order, and borrow from `message`. Metadata is
+/// not kept.
+///
+/// ```
+/// use telemeter_wire::{Arena, DecodeLimits, Label, MetricType, Points, Sample, SeriesSet, remote_write};
+///
+/// let arena = Arena::new();
+/// let mut sent = SeriesSet::new_in(&arena);
+/// let sample = Sample { value: 1.0, timestamp_ms: Some(1_700_000_000_000) };
+/// sent.push(&[Label::new("__name__", "up"), Label::new("job", "node")], MetricType::Untyped, Points::Sample(sample));
+/// let mut message = Vec::new();
+/// remote_write::encode(&sent, &mut message);
+///
+/// let mut received = SeriesSet::new_in(&arena);
+/// remote_write::decode(&message, &DecodeLimits::default(), &mut received)?;
+/// assert_eq!(received.at(0).name(), "up");
+/// assert_eq!(received.at(0).samples().collect::<Vec<_>>(), [sample]);
+/// # Ok::<(), telemeter_wire::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Limit`] above one of `limits`.
+/// [`Error::Protobuf`] for bytes that are not such a message; [`Error::NotUtf8`] for a text that is not UTF-8;
+/// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<RequestMetadata, Error> {
     decode_keeping(message, false, limits, set)
 }
 
-/// As [`decode`], and keeps the metadata where it is to: what becomes of that of families without series in the message is for
-/// [`SeriesSet::settle_metadata`] to say.
+/// As [`decode`]; with `keep_metadata`, also keeps the metadata. [`SeriesSet::settle_metadata`] decides about the metadata of
+/// families without series in the message.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_keeping<'a>(
     message: &'a [u8],
     keep_metadata: bool,
@@ -84,7 +104,7 @@ pub fn decode_keeping<'a>(
     Ok(found)
 }
 
-/// Says of which metric the metadata is that has text that is not UTF-8.
+/// Adds to a [`NOT_UTF8`] error the name of the metric whose metadata has the text.
 #[cold]
 fn locate_metadata(error: Error, entry: &[u8]) -> Error {
     if error != NOT_UTF8 {
@@ -94,15 +114,15 @@ fn locate_metadata(error: Error, entry: &[u8]) -> Error {
     Error::not_utf8("protobuf", None, metric, TextPart::Named("the metadata"))
 }
 
-/// Decodes one `TimeSeries`. It can be spliced where all labels stand at its front and nothing in it is unknown.
+/// Decodes one `TimeSeries`. It can be spliced if all labels are at its front and it has no unknown fields.
 fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     limits.check_series(set.len())?;
     let mark = set.mark();
-    // The one form that is mostly seen: labels, and one sample.
+    // The most common form: labels and one sample.
     if let Some((timestamp_ms, run)) = plain_sample(message)
         && labels::whole(run, limits, set)?
     {
-        limits.check_held(set.mark())?;
+        limits.check_all_labels(set.mark())?;
         set.charge(message.len(), limits)?;
         let (payload, whole) = (&message[run.len()..], Some(message));
         let points = Points::Encoded(Encoded { payload, whole, samples: 1, newest_ms: Some(timestamp_ms) });
@@ -111,7 +131,7 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     }
     let mut front = labels::front(message, limits, set)?;
     let mut reader = FieldReader::new(&message[front..]);
-    let (mut spliced, mut behind_labels) = (true, false);
+    let (mut spliced, mut after_labels) = (true, false);
     let (mut samples, mut newest_ms) = (0, None);
     while let Some((number, wire)) = reader.field()? {
         match number {
@@ -120,13 +140,13 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
                 let (label, plain) = labels::decode(reader.bytes()?, limits)?;
                 limits.check_labels(set.mark() - mark + 1)?;
                 set.push_label(label);
-                spliced &= plain && !behind_labels;
+                spliced &= plain && !after_labels;
                 front = message.len() - reader.remaining();
                 continue;
             }
             2 => {
                 expect(wire, Wire::Bytes)?;
-                newest_ms = newest_ms.max(sample(reader.bytes()?)?.timestamp_ms);
+                newest_ms = newest_ms.max(decode_sample(reader.bytes()?)?.timestamp_ms);
                 samples += 1;
             }
             3 => schema::check_field(&mut reader, wire, schema::FieldKind::Message(schema::REMOTE_EXEMPLAR))?,
@@ -140,9 +160,9 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
                 spliced = false;
             }
         }
-        behind_labels = true;
+        after_labels = true;
     }
-    limits.check_held(set.mark())?;
+    limits.check_all_labels(set.mark())?;
     set.charge(message.len(), limits)?;
     let payload = if spliced { &message[front..] } else { known_fields(message, set)? };
     let whole = spliced.then_some(message);
@@ -151,15 +171,15 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     Ok(())
 }
 
-/// The time of the sample at the end of a series, where it looks like one with a value and a timestamp of our days, and what
-/// stands before it: if these are labels, it is what it looks like.
+/// If the end of a series looks like a sample with a value and a timestamp of six bytes: that timestamp, and the bytes before
+/// the sample. If those bytes are labels, the end is indeed such a sample.
 #[inline]
 fn plain_sample(series: &[u8]) -> Option<(i64, &[u8])> {
     let (before, &[TIMESTAMP, t0, t1, t2, t3, t4, t5]) = series.split_last_chunk::<{ 1 + TIMESTAMP_LEN }>()? else {
         return None;
     };
     let timestamp_ms = timestamp([t0, t1, t2, t3, t4, t5])?;
-    // A value of zero is left out.
+    // A value of zero is not encoded.
     let run = match before {
         [run @ .., SAMPLE, 7] => run,
         [run @ .., SAMPLE, 16, VALUE, _, _, _, _, _, _, _, _] => run,
@@ -168,44 +188,23 @@ fn plain_sample(series: &[u8]) -> Option<(i64, &[u8])> {
     Some((timestamp_ms, run))
 }
 
-/// Copies samples, exemplars and histograms out of a series in which they stand between other fields.
+/// Copies samples, exemplars and histograms out of a series that also has other fields between them.
 #[cold]
 fn known_fields<'a>(message: &'a [u8], set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
-    let mut kept = bumpalo::collections::Vec::new_in(set.arena().text());
+    let mut fields = bumpalo::collections::Vec::new_in(set.arena().text());
     let mut reader = FieldReader::new(message);
     loop {
         let before = reader.remaining();
         let Some((number, wire)) = reader.field()? else { break };
         reader.skip(number, wire)?;
         if matches!(number, 2..=4) {
-            kept.extend_from_slice(&message[message.len() - before..message.len() - reader.remaining()]);
+            fields.extend_from_slice(&message[message.len() - before..message.len() - reader.remaining()]);
         }
     }
-    Ok(kept.into_bump_slice())
+    Ok(fields.into_bump_slice())
 }
 
-/// Decodes a `Sample`; absent fields are zero, as in proto3.
-#[inline]
-fn sample(message: &[u8]) -> Result<Sample, Error> {
-    let mut reader = FieldReader::new(message);
-    let (mut value, mut timestamp_ms) = (0.0, 0);
-    while let Some((number, wire)) = reader.field()? {
-        match number {
-            1 => {
-                expect(wire, Wire::Fixed64)?;
-                value = reader.double()?;
-            }
-            2 => {
-                expect(wire, Wire::Varint)?;
-                timestamp_ms = reader.varint()? as i64;
-            }
-            _ => reader.skip(number, wire)?,
-        }
-    }
-    Ok(Sample { value, timestamp_ms: Some(timestamp_ms) })
-}
-
-/// Checks a native histogram, and says its time.
+/// Checks the fields of a native histogram, and returns its time in milliseconds since 1970.
 fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
     schema::check(message, schema::REMOTE_HISTOGRAM)?;
     let mut reader = FieldReader::new(message);
@@ -221,7 +220,8 @@ fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
     Ok(timestamp_ms)
 }
 
-/// Appends all series of `set`, and what it holds of metadata, to `out` as one `WriteRequest`. Such messages may be concatenated into one.
+/// Appends all series of `set`, and its metadata, to `out` as one `WriteRequest`. Several such messages can be concatenated to
+/// one.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     let mut writer = Writer::new(set, out);
     for (index, series) in set.iter().enumerate() {
@@ -230,7 +230,7 @@ pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     metadata::encode(set, out);
 }
 
-/// As [`encode`], and says in `layout` where each series stands in `out`.
+/// As [`encode`]; `layout` receives the position of each series in `out`.
 pub fn encode_placed(set: &SeriesSet<'_>, out: &mut Vec<u8>, layout: &mut Layout) {
     layout.clear();
     let mut writer = Writer::new(set, out);
@@ -241,10 +241,11 @@ pub fn encode_placed(set: &SeriesSet<'_>, out: &mut Vec<u8>, layout: &mut Layout
     metadata::encode(set, out);
 }
 
-/// Whether [`encode`] would write the very message that was decoded into `set`.
+/// Whether [`encode`] would write the same bytes as the message that was decoded into `set`.
 #[must_use]
 pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
-    // Spliced series are parts of the message, in their order, that do not overlap: as long as it, they are all of it.
+    // Spliced series are disjoint parts of the message, in their order. If they are together as long as the message, they are
+    // all of it.
     let field_len = |series: Series<'_, '_>| match series.points {
         Points::Encoded(Encoded { whole: Some(whole), .. }) => Some(1 + varint_len(whole.len() as u64) + whole.len()),
         _ => None,
@@ -252,27 +253,27 @@ pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
     set.iter().map(field_len).sum::<Option<usize>>() == Some(set.source().len())
 }
 
-/// Writes series of one set, one by one.
+/// Encodes series of one set, one by one.
 pub struct Writer<'w, 'a> {
     set: &'w SeriesSet<'a>,
     out: &'w mut Vec<u8>,
 }
 
 impl<'w, 'a> Writer<'w, 'a> {
-    /// Writes to the end of `out`.
+    /// A writer that appends to `out`.
     pub fn new(set: &'w SeriesSet<'a>, out: &'w mut Vec<u8>) -> Self {
         Self { set, out }
     }
 
-    /// What was written so far, and what stood before it.
+    /// All bytes of the output, including those before the first series.
     #[must_use]
     #[inline]
     pub fn written(&self) -> &[u8] {
         self.out
     }
 
-    /// Appends the series at `index`, with these points in place of its own. Returns where its labels stand: two series
-    /// have the same labels, in the same order, where the same bytes stand there.
+    /// Appends the series at `index`, with `points` in place of its own. Returns the range of its encoded labels: two series
+    /// have the same labels, in the same order, exactly if these bytes are the same.
     #[inline]
     pub fn put(&mut self, index: usize, points: Points<'_>) -> Range<usize> {
         let Self { set, out } = self;
@@ -304,7 +305,7 @@ impl<'w, 'a> Writer<'w, 'a> {
     }
 }
 
-/// A sample as a field takes no more: its key, its length, a value, and a time.
+/// The longest field of a sample, in bytes: its key, its length, a value, and a time.
 const MAX_SAMPLE: usize = 2 + 9 + 11;
 
 /// Appends a sample as a field of its series.
@@ -332,36 +333,4 @@ fn put_sample(sample: Sample, out: &mut Vec<u8>) {
     field[0] = SAMPLE;
     field[1] = (end - 2) as u8;
     out.extend_from_slice(&field[..end]);
-}
-
-/// The float samples of a series, in order.
-#[derive(Clone)]
-pub struct FloatSamples<'a> {
-    single: Option<Sample>,
-    fields: FieldReader<'a>,
-}
-
-pub(crate) const fn sample_points<'a>(points: &Points<'a>) -> FloatSamples<'a> {
-    match *points {
-        Points::Sample(sample) => FloatSamples { single: Some(sample), fields: FieldReader::new(&[]) },
-        Points::Encoded(encoded) => FloatSamples { single: None, fields: FieldReader::new(encoded.payload) },
-        Points::Histogram(_) | Points::Absent => FloatSamples { single: None, fields: FieldReader::new(&[]) },
-    }
-}
-
-impl Iterator for FloatSamples<'_> {
-    type Item = Sample;
-
-    fn next(&mut self) -> Option<Sample> {
-        if let Some(sample) = self.single.take() {
-            return Some(sample);
-        }
-        loop {
-            // The payload was checked when it was decoded: an error here can only be its end.
-            match self.fields.field().ok()?? {
-                (2, Wire::Bytes) => return sample(self.fields.bytes().ok()?).ok(),
-                (number, wire) => self.fields.skip(number, wire).ok()?,
-            }
-        }
-    }
 }

@@ -1,21 +1,21 @@
-//! Checks messages that are passed on unread: each known field has its declared wire type, and text is UTF-8.
+//! Checks messages that are forwarded without being decoded: each known field has its declared wire type, and text is UTF-8.
 //!
-//! So we take what a generated decoder takes, and what we pass on is what the store's decoder takes.
+//! So the server accepts the same messages as a generated decoder, and the store's decoder accepts what it forwards.
 
 use crate::{
     error::Error,
     protobuf::{FieldReader, Wire, expect, utf8},
 };
 
-/// What a field holds.
+/// The declared type of a field.
 #[derive(Clone, Copy)]
 pub(crate) enum FieldKind {
     Varint,
     Double,
     Text,
-    /// Varints, one a field or many in a packed field.
+    /// Varints, each in a field of its own or all in a packed field.
     Varints,
-    /// Doubles, one a field or many in a packed field.
+    /// Doubles, each in a field of its own or all in a packed field.
     Doubles,
     Message(&'static [(u32, FieldKind)]),
 }
@@ -70,7 +70,7 @@ pub(crate) const REMOTE_EXEMPLAR: &[(u32, FieldKind)] =
 pub(crate) const METADATA: &[(u32, FieldKind)] =
     &[(1, FieldKind::Varint), (2, FieldKind::Text), (4, FieldKind::Text), (5, FieldKind::Text)];
 
-/// `prometheus.Histogram`, but its timestamp.
+/// `prometheus.Histogram` without its timestamp.
 pub(crate) const REMOTE_HISTOGRAM: &[(u32, FieldKind)] = &[
     (1, FieldKind::Varint),
     (2, FieldKind::Double),
@@ -93,17 +93,17 @@ pub(crate) const REMOTE_HISTOGRAM: &[(u32, FieldKind)] = &[
 const EXEMPLAR: &[(u32, FieldKind)] =
     &[(1, FieldKind::Message(LABEL)), (2, FieldKind::Double), (3, FieldKind::Message(TIMESTAMP))];
 
-/// `io.prometheus.client.Counter`, but its value.
+/// `io.prometheus.client.Counter` without its value.
 pub(crate) const COUNTER: &[(u32, FieldKind)] =
     &[(2, FieldKind::Message(EXEMPLAR)), (3, FieldKind::Message(TIMESTAMP))];
 
-/// `io.prometheus.client.Summary`, but its count, sum and quantiles.
+/// `io.prometheus.client.Summary` without its count, sum and quantiles.
 pub(crate) const SUMMARY: &[(u32, FieldKind)] = &[(4, FieldKind::Message(TIMESTAMP))];
 
-/// `io.prometheus.client.Bucket`, but its counts and bound.
+/// `io.prometheus.client.Bucket` without its counts and bound.
 pub(crate) const BUCKET: &[(u32, FieldKind)] = &[(3, FieldKind::Message(EXEMPLAR))];
 
-/// `io.prometheus.client.Histogram`, but its counts, sum and buckets.
+/// `io.prometheus.client.Histogram` without its counts, sum and buckets.
 pub(crate) const HISTOGRAM: &[(u32, FieldKind)] = &[
     (5, FieldKind::Varint),
     (6, FieldKind::Double),

@@ -1,20 +1,22 @@
-//! Series as both entrances speak them: labels borrowed from the request's body, kept in flat arenas.
+//! Decoded series, the same for uploads and remote writes: labels borrow from the request's body.
 //!
-//! A [`SeriesSet`] is a list of series; the labels of all of them stand in one `Vec`, and a series holds the range
-//! that is its own. Text that is not in the body (an unescaped value, a hash) is put into the [`Arena`]. An `Arena`
-//! is used again for the next request, so in steady state a request allocates nothing here, whatever its size.
+//! A [`SeriesSet`] is a list of series. The labels of all series are in one `Vec`, and a series has a range of it. Text that
+//! is not in the body (an unescaped value, a hash) is put into the [`Arena`]. An `Arena` is used again for the next request,
+//! so that in the steady state a request of any size makes no allocation here.
 
 mod arena;
 mod change;
+mod entry;
+mod float_samples;
 mod metadata;
 mod set;
 
-use crate::{
-    exposition::NativeHistogram,
-    remote_write::{FloatSamples, sample_points},
-};
+use crate::exposition::native_histogram::NativeHistogram;
 
-pub use self::{arena::Arena, change::SeriesMut, metadata::FamilyMetadata, set::SeriesSet};
+pub(crate) use self::float_samples::decode_sample;
+pub use self::{
+    arena::Arena, change::SeriesMut, float_samples::FloatSamples, metadata::FamilyMetadata, set::SeriesSet,
+};
 
 /// The label that holds a series' metric name.
 pub const NAME_LABEL: &str = "__name__";
@@ -29,7 +31,7 @@ pub struct Label<'a> {
 }
 
 impl<'a> Label<'a> {
-    /// A label of these two.
+    /// A label with this name and value.
     #[must_use]
     pub const fn new(name: &'a str, value: &'a str) -> Self {
         Self { name, value }
@@ -46,7 +48,7 @@ pub enum MetricType {
     Gauge = 1,
     /// Quantiles, a sum and a count.
     Summary = 2,
-    /// Not said; what a federation endpoint answers with, and what remote write knows.
+    /// No declared type: the type in responses of `/federate` and in remote write.
     #[default]
     Untyped = 3,
     /// Buckets, a sum and a count.
@@ -55,30 +57,30 @@ pub enum MetricType {
     GaugeHistogram = 5,
 }
 
-/// One value at one time.
+/// A sample: one value at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The value; any float, NaN included.
     pub value: f64,
-    /// Milliseconds since the Unix epoch; `None` where the sender gave none.
+    /// The time in milliseconds since 1970; `None` where the sender gave none.
     pub timestamp_ms: Option<i64>,
 }
 
-/// What a series carries beside its labels.
+/// The samples or histograms of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Points<'a> {
-    /// The one sample of an exposition format.
+    /// The single sample of a series in an exposition format.
     Sample(Sample),
-    /// The one native histogram of an exposition format. The type of its family says whether it is a gauge.
+    /// The single native histogram of a series in an exposition format. It is a gauge if the type of its family is.
     Histogram(NativeHistogram<'a>),
-    /// What a remote-write sender sent.
+    /// The encoded fields of a remote-write series.
     Encoded(Encoded<'a>),
-    /// Nothing: a metric without the value that its family's type calls for.
+    /// None: the metric has no value of its family's type.
     Absent,
 }
 
 impl Points<'_> {
-    /// The newest time among them, in milliseconds; `None` where none has a time.
+    /// The newest time of all points, in milliseconds since 1970; `None` where no point has a time.
     #[must_use]
     #[inline]
     pub const fn newest_ms(&self) -> Option<i64> {
@@ -91,27 +93,27 @@ impl Points<'_> {
     }
 }
 
-/// The fields of a remote-write `TimeSeries` as they came: samples, exemplars, native histograms.
+/// The samples, exemplars and native histograms of a remote-write `TimeSeries`, encoded as they came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoded<'a> {
-    /// Every field but the labels, encoded as protobuf fields.
+    /// All fields of the message but the labels.
     pub payload: &'a [u8],
-    /// The whole message, labels included, as long as these labels are those of the series.
+    /// The whole message, labels included; `None` once a label of the series was changed.
     pub whole: Option<&'a [u8]>,
-    /// How many samples and histograms.
+    /// The number of samples and histograms.
     pub samples: u32,
-    /// The newest timestamp among them, in milliseconds; `None` where there is none of either.
+    /// The newest time of the samples and histograms, in milliseconds since 1970; `None` where there are none.
     pub newest_ms: Option<i64>,
 }
 
-/// One series, to read.
+/// One series of a set, to be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Series<'s, 'a> {
-    /// Its labels, `__name__` among them, in the order they stand in.
+    /// Its labels, `__name__` included, in their order.
     pub labels: &'s [Label<'a>],
     /// The type of its family.
     pub kind: MetricType,
-    /// What it carries.
+    /// Its samples or histograms.
     pub points: Points<'a>,
 }
 
@@ -129,10 +131,10 @@ impl<'s, 'a> Series<'s, 'a> {
         value_of(self.labels, name)
     }
 
-    /// Its float samples, in order; those of native histograms are not among them.
+    /// Its float samples, in their order; native histograms are left out.
     #[must_use]
     pub fn samples(&self) -> FloatSamples<'a> {
-        sample_points(&self.points)
+        FloatSamples::of(&self.points)
     }
 }
 

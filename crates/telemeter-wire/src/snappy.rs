@@ -1,5 +1,5 @@
-//! Snappy in both its forms, each with a cap on decompressed bytes: the raw *block* that remote write carries, and the
-//! *framed* stream that `/upload` carries. They are not interchangeable.
+//! Snappy in its two forms, each with a cap on decompressed bytes: the raw *block* of remote write, and the *framed* stream
+//! of `/upload`. They are not interchangeable.
 //!
 //! Source: <https://github.com/google/snappy/blob/main/format_description.txt> and `framing_format.txt` beside it.
 
@@ -12,38 +12,38 @@ use crate::{
     protobuf::{FieldReader, put_varint},
 };
 
-/// A block that decompresses to more than this many times its size is no snappy: three bytes copy at most 64.
+/// The largest possible ratio of decompressed to compressed bytes: three bytes copy at most 64.
 pub const MAX_RATIO: usize = 22;
-/// What a chunk of the framed form may hold, decompressed.
+/// The most decompressed bytes of a chunk of the framed form.
 const MAX_CHUNK: usize = 65_536;
 const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 
 const COMPRESSED: u8 = 0x00;
 const UNCOMPRESSED: u8 = 0x01;
 
-/// Decompresses a block. `out` is overwritten; what it held before only saves the cost of making room.
+/// Decompresses a block. The content of `out` is replaced; its length before only saves the cost of filling new bytes.
 ///
 /// # Errors
-/// [`Error::TooLong`] where the block says that it holds over `cap_bytes`, before any are allocated; [`Error::Snappy`]
-/// for bytes that are no block.
+/// [`Error::TooLong`] where the block declares more than `cap_bytes`, before any are allocated; [`Error::Snappy`] for bytes
+/// that are not a block.
 pub fn decode_block(block: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     let len = block_len(block, cap_bytes)?;
-    make_room(out, len);
+    set_len(out, len);
     decompress(block, out)?;
     Ok(())
 }
 
-/// How many bytes a block says that it holds; 0 where it is no block, or says more than it can hold.
+/// The number of decompressed bytes that a block declares; 0 where it is not a block, or declares more than it can have.
 #[must_use]
 pub fn announced_len(block: &[u8]) -> usize {
     block_len(block, usize::MAX).unwrap_or(0)
 }
 
-/// Decompresses a framed stream. `out` is overwritten; what it held before only saves the cost of making room.
+/// Decompresses a framed stream. The content of `out` is replaced; its length before only saves the cost of filling new bytes.
 ///
 /// # Errors
-/// [`Error::TooLong`] as soon as the chunks hold over `cap_bytes`; [`Error::Snappy`] for bytes that are no such stream,
-/// a truncated one and a wrong checksum among them.
+/// [`Error::TooLong`] as soon as the chunks have more than `cap_bytes`; [`Error::Snappy`] for bytes that are not such a
+/// stream, also for a truncated one and for a wrong checksum.
 pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     let mut rest = stream;
     let mut len = 0;
@@ -51,29 +51,29 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
         return Err(Error::Snappy("the stream does not begin with its identifier"));
     }
     while !rest.is_empty() {
-        let Some((&[kind, a, b, c], behind)) = rest.split_first_chunk::<4>() else {
+        let Some((&[kind, a, b, c], after)) = rest.split_first_chunk::<4>() else {
             return Err(Error::Snappy("a chunk header is cut off"));
         };
-        let Some((chunk, behind)) = behind.split_at_checked(u32::from_le_bytes([a, b, c, 0]) as usize) else {
+        let Some((chunk, after)) = after.split_at_checked(u32::from_le_bytes([a, b, c, 0]) as usize) else {
             return Err(Error::Snappy("a chunk is cut off"));
         };
-        rest = behind;
+        rest = after;
         match kind {
             COMPRESSED | UNCOMPRESSED => {
                 let Some((&checksum, data)) = chunk.split_first_chunk::<4>() else {
                     return Err(Error::Snappy("a chunk is shorter than its checksum"));
                 };
-                let holds = if kind == COMPRESSED { block_len(data, MAX_CHUNK)? } else { data.len() };
-                if holds > MAX_CHUNK {
+                let plain_len = if kind == COMPRESSED { block_len(data, MAX_CHUNK)? } else { data.len() };
+                if plain_len > MAX_CHUNK {
                     return Err(Error::Snappy("a chunk holds over 65536 bytes"));
                 }
-                if holds > cap_bytes - len {
+                if plain_len > cap_bytes - len {
                     return Err(Error::TooLong { cap_bytes });
                 }
-                if out.len() < len + holds {
-                    out.resize(len + holds, 0);
+                if out.len() < len + plain_len {
+                    out.resize(len + plain_len, 0);
                 }
-                let into = &mut out[len..len + holds];
+                let into = &mut out[len..len + plain_len];
                 if kind == COMPRESSED {
                     decompress(data, into)?;
                 } else {
@@ -82,11 +82,11 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
                 if chunk_checksum(into) != u32::from_le_bytes(checksum) {
                     return Err(Error::Snappy("a checksum is wrong"));
                 }
-                len += holds;
+                len += plain_len;
             }
             0xff if chunk == &STREAM_IDENTIFIER[4..] => {}
             0xff => return Err(Error::Snappy("a stream identifier is wrong")),
-            // Padding, and what readers are to pass over.
+            // Padding, and chunks that readers have to skip.
             0x80..=0xfe => {}
             0x02..=0x7f => return Err(Error::Snappy("a chunk of an unknown kind")),
         }
@@ -95,11 +95,12 @@ pub fn decode_framed(stream: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// Appends one block to `out` that holds what these hold, one behind the other: a copy reaches back from where it stands,
-/// so what follows the header of a block means the same behind others.
+/// Appends to `out` one block that decompresses to the concatenation of what these blocks decompress to. They are not
+/// decompressed for this: the offset of a copy is relative to its position, so the elements of a block mean the same after
+/// those of others, and only the lengths in the headers have to be added.
 ///
 /// # Errors
-/// [`Error::Snappy`] for what does not begin as a block. What follows is not looked at.
+/// [`Error::Snappy`] for bytes that do not begin with a block's header. The elements are not checked.
 pub fn join_blocks<'b>(blocks: impl Iterator<Item = &'b [u8]> + Clone, out: &mut Vec<u8>) -> Result<(), Error> {
     let split = |block| {
         let mut reader = FieldReader::new(block);
@@ -117,7 +118,7 @@ pub fn join_blocks<'b>(blocks: impl Iterator<Item = &'b [u8]> + Clone, out: &mut
     Ok(())
 }
 
-/// What the header of a block says that it holds, checked against the cap and against what can be true.
+/// The number of decompressed bytes in the header of a block, checked against the cap and against [`MAX_RATIO`].
 fn block_len(block: &[u8], cap_bytes: usize) -> Result<usize, Error> {
     let len = snap::raw::decompress_len(block).map_err(|_| Error::Snappy("the block's length is no number"))?;
     if len > cap_bytes {
@@ -134,7 +135,7 @@ fn decompress(block: &[u8], out: &mut [u8]) -> Result<(), Error> {
     if len == out.len() { Ok(()) } else { Err(Error::Snappy("the block is shorter than it says")) }
 }
 
-fn make_room(out: &mut Vec<u8>, len: usize) {
+fn set_len(out: &mut Vec<u8>, len: usize) {
     if out.len() < len {
         out.resize(len, 0);
     } else {
@@ -142,16 +143,16 @@ fn make_room(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// The checksum that a chunk of the framed form carries, of the bytes that it holds decompressed: a masked CRC-32C.
+/// The checksum of a chunk of the framed form: the masked CRC-32C of its decompressed bytes.
 #[must_use]
 pub fn chunk_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Compresses; keeps its tables and its room for the next time.
+/// A compressor, which uses its tables and its buffer again.
 pub struct Encoder {
     raw: snap::raw::Encoder,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Default for Encoder {
@@ -161,10 +162,10 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// An encoder without room yet.
+    /// An encoder with an empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Self { raw: snap::raw::Encoder::new(), room: Vec::new() }
+        Self { raw: snap::raw::Encoder::new(), buffer: Vec::new() }
     }
 
     /// Appends `bytes` to `out` as one block.
@@ -178,7 +179,7 @@ impl Encoder {
         for chunk in bytes.chunks(MAX_CHUNK) {
             let checksum = chunk_checksum(chunk).to_le_bytes();
             let compressed = self.compress(chunk);
-            // As every encoder: what gains less than an eighth is left as it is.
+            // As other encoders do: a chunk that shrinks by less than an eighth is not compressed.
             let (kind, data) = if compressed.len() < chunk.len() - chunk.len() / 8 {
                 (COMPRESSED, compressed)
             } else {
@@ -193,18 +194,18 @@ impl Encoder {
 
     fn compress(&mut self, bytes: &[u8]) -> &[u8] {
         let most = snap::raw::max_compress_len(bytes.len());
-        if self.room.len() < most {
-            self.room.resize(most, 0);
+        if self.buffer.len() < most {
+            self.buffer.resize(most, 0);
         }
-        // There is room for the longest result, and no request is near 4 GiB: the two errors that compress() knows.
-        let len = self.raw.compress(bytes, &mut self.room).expect("room for the longest result");
-        &self.room[..len]
+        // compress() has two errors: a buffer that is too small, and an input of 4 GiB, which no request has.
+        let len = self.raw.compress(bytes, &mut self.buffer).expect("the buffer has the maximum length");
+        &self.buffer[..len]
     }
 
-    /// Bytes of room held.
+    /// The size of its buffer, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.room.capacity()
+        self.buffer.capacity()
     }
 }
 
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_is_within_itself() {
+    fn exactly_the_cap_is_allowed() {
         let mut out = Vec::new();
         assert_eq!(decode_block(&block(&[7; 1000]), 1000, &mut out), Ok(()));
         assert_eq!(out, [7; 1000]);
@@ -253,9 +254,10 @@ mod tests {
         assert_eq!(out.capacity(), 0);
     }
 
-    /// What goes on as a sender compressed it is read by decoders that are not ours: no block may mean two things.
+    /// A block may be forwarded as the sender compressed it, and the store has another decoder: so a block with two possible
+    /// meanings has to be refused.
     #[test]
-    fn refuses_copies_that_reach_nowhere() {
+    fn copies_from_outside_of_the_output_are_refused() {
         let check = |elements: &[u8], expected: Result<&[u8], Error>| {
             let mut out = vec![9; 3];
             let decoded = decode_block(&[&[5, 0, b'a'], elements].concat(), 100, &mut out);
@@ -263,7 +265,7 @@ mod tests {
         };
         let corrupt = || Err(Error::Snappy("the block is corrupt"));
         check(&[0x01, 0x01], Ok(b"aaaaa"));
-        // Offset 0, which a dialect of snappy takes for "as before"; before the block's start; behind its end.
+        // Offset 0, which some decoders take for the previous offset; before the start of the output; past its end.
         check(&[0x01, 0x00], corrupt());
         check(&[0x0e, 0x00, 0x00], corrupt());
         check(&[0x01, 0x02], corrupt());
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_stream() {
+    fn invalid_streams_are_refused() {
         fn check(stream: &[u8], reason: &'static str) {
             assert_eq!(decode_framed(stream, 1 << 20, &mut Vec::new()), Err(Error::Snappy(reason)), "{stream:02x?}");
         }
@@ -294,14 +296,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joined_blocks_hold_what_each_held(
+        fn a_joined_block_decompresses_to_the_concatenation(
             parts in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..300), 0_usize..9), 0..8)
         ) {
             let parts: Vec<_> = parts.into_iter().map(|(bytes, repeat)| bytes.repeat(repeat)).collect();
             let blocks: Vec<_> = parts.iter().map(|bytes| block(bytes)).collect();
             let (mut joined, mut out) = (b"before".to_vec(), Vec::new());
             join_blocks(blocks.iter().map(Vec::as_slice), &mut joined).expect("blocks");
-            decode_block(joined.strip_prefix(b"before").expect("what stood there"), 1 << 20, &mut out).expect("a block");
+            decode_block(joined.strip_prefix(b"before").expect("the bytes that were there before"), 1 << 20, &mut out).expect("a block");
             prop_assert_eq!(out, parts.concat());
             prop_assert!(join_blocks([&[0x80][..]].into_iter(), &mut joined).is_err());
         }
@@ -314,12 +316,12 @@ mod tests {
             prop_assert_eq!(&out, &bytes);
             decode_framed(&framed(&bytes), bytes.len(), &mut out).expect("our own stream");
             prop_assert_eq!(&out, &bytes);
-            let mut theirs = Vec::new();
-            std::io::copy(&mut snap::read::FrameDecoder::new(&framed(&bytes)[..]), &mut theirs).expect("a stream");
-            prop_assert_eq!(&theirs, &bytes);
-            theirs.clear();
-            std::io::copy(&mut snap::read::FrameEncoder::new(&bytes[..]), &mut theirs).expect("a stream");
-            decode_framed(&theirs, bytes.len(), &mut out).expect("the library's stream");
+            let mut library = Vec::new();
+            std::io::copy(&mut snap::read::FrameDecoder::new(&framed(&bytes)[..]), &mut library).expect("a stream");
+            prop_assert_eq!(&library, &bytes);
+            library.clear();
+            std::io::copy(&mut snap::read::FrameEncoder::new(&bytes[..]), &mut library).expect("a stream");
+            decode_framed(&library, bytes.len(), &mut out).expect("the library's stream");
             prop_assert_eq!(&out, &bytes);
         }
 

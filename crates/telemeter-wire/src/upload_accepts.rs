@@ -1,13 +1,13 @@
-//! What `/upload` takes beyond what the Go server takes: the header of the answer of `/authorize` that says so.
+//! The response header of `/authorize` with the features of `/upload` that the Go server does not have.
 
-/// The response header of `/authorize` that lists what `/upload` of this server takes beside samples. Programs that do not know
-/// it pass it over; a Go server does not send it, and answers a whole upload with 500 for one native histogram.
+/// The response header of `/authorize` that lists what `/upload` of this server accepts besides samples. Programs that do not
+/// know it ignore it. A Go server does not send it, and answers an upload with one native histogram with 500.
 pub const UPLOAD_ACCEPTS_HEADER: &str = "telemeter-upload-accepts";
 
-/// The word of [`UPLOAD_ACCEPTS_HEADER`] for native histograms.
+/// The word for native histograms in [`UPLOAD_ACCEPTS_HEADER`].
 pub const ACCEPTS_NATIVE_HISTOGRAMS: &str = "native-histograms";
 
-/// Whether a value of [`UPLOAD_ACCEPTS_HEADER`], words between commas, has native histograms among them.
+/// Whether a value of [`UPLOAD_ACCEPTS_HEADER`], a list of words separated by commas, includes native histograms.
 #[must_use]
 pub fn accepts_native_histograms(value: &str) -> bool {
     value.split(',').any(|word| word.trim().eq_ignore_ascii_case(ACCEPTS_NATIVE_HISTOGRAMS))

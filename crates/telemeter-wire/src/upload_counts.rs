@@ -1,35 +1,35 @@
-//! What became of an upload's series: the header of the answer that says so, and its value.
+//! The response header of `/upload` with the counts of received, kept, filtered and duplicate series.
 
 use std::fmt;
 
-/// The response header of `/upload` that carries [`UploadCounts`]. Programs that do not know it pass it over.
+/// The response header of `/upload` with [`UploadCounts`]. Programs that do not know it ignore it.
 pub const UPLOAD_COUNTS_HEADER: &str = "telemeter-series";
 
-/// How many series of one upload the server received, and what it did with them.
+/// The number of series of one upload, and what the server did with them.
 ///
-/// As text a dictionary of structured fields: `received=4, kept=1, filtered=3, duplicates=0`.
+/// The text form is a dictionary of structured fields: `received=4, kept=1, filtered=3, duplicates=0`.
 ///
 /// Source: RFC 9651, 3.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadCounts {
-    /// Series that came.
+    /// Series in the body.
     pub received: u64,
     /// Series that were forwarded.
     pub kept: u64,
-    /// Series that no rule of the whitelist allows.
+    /// Series that were dropped because no rule of the whitelist allows them.
     pub filtered: u64,
-    /// Series that came more than once, of which the newest sample was kept.
+    /// Series that were dropped because another one with the same labels has a newer sample.
     pub duplicates: u64,
 }
 
 impl UploadCounts {
-    /// Reads the header's value; `None` where one of the four numbers is missing or none. What stands beside them, from a
-    /// later version, is passed over.
+    /// Parses the value of the header; `None` where one of the four numbers is missing or not a number. Other members, of a
+    /// later version, are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = |name: &str| {
             let mut members = text.split(',').filter_map(|member| member.trim().split_once('='));
-            // The last of a name counts.
+            // Of several members with one name, the last counts.
             members.rfind(|(key, _)| *key == name)?.1.parse().ok()
         };
         Some(Self {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn counts_are_parsed_as_they_were_written() {
         let counts = UploadCounts { received: 4, kept: 1, filtered: 2, duplicates: 1 };
         assert_eq!(counts.to_string(), "received=4, kept=1, filtered=2, duplicates=1");
         assert_eq!(UploadCounts::parse(&counts.to_string()), Some(counts));
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_write() {
+    fn other_forms_of_the_header() {
         let counts = UploadCounts { received: 4, kept: 1, filtered: 3, duplicates: 0 };
         for (text, expected) in [
             ("received=4,kept=1,filtered=3,duplicates=0", Some(counts)),

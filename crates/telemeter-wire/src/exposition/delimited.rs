@@ -154,7 +154,7 @@ fn decode_metric<'a>(
         && labels::whole(run, limits, set)?
     {
         limits.check_labels(set.mark() - mark)?;
-        limits.check_held(set.mark())?;
+        limits.check_all_labels(set.mark())?;
         set.finish_decoded(mark, family.kind, Points::Sample(sample), true);
         return Ok(());
     }
@@ -182,7 +182,7 @@ fn decode_metric<'a>(
             _ => reader.skip(number, wire)?,
         }
     }
-    limits.check_held(set.mark())?;
+    limits.check_all_labels(set.mark())?;
     metric.finish(mark, family, limits, set)
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 mod comment;
 mod encode;
-mod families;
+pub(crate) mod families;
 mod not_utf8;
 mod number;
 
@@ -219,7 +219,7 @@ fn sample<'a>(
     let value = number::parse(value).map_err(LineProblem::Reason)?;
     let timestamp_ms =
         if rest.is_empty() { None } else { Some(timestamp(skip_blanks(rest)).map_err(LineProblem::Reason)?) };
-    limits.check_held(set.mark())?;
+    limits.check_all_labels(set.mark())?;
     set.finish(mark, kind, Points::Sample(Sample { value, timestamp_ms }));
     Ok(())
 }

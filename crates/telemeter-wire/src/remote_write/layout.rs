@@ -1,4 +1,4 @@
-//! Where the series of a message stand in it, so that whoever looks at them once more need not decode them again.
+//! The positions of the series in an encoded message, so that they can be read again without decoding it.
 
 use std::ops::Range;
 
@@ -10,22 +10,25 @@ use crate::{
     series::{Encoded, Label, MetricType, Points, Sample, SeriesSet},
 };
 
-/// The places of the series of one message, in its order. Its room is used again for the next message.
+/// The positions of the series of one message, in their order. One value serves many messages: its buffer is used again.
 #[derive(Debug, Default)]
 pub struct Layout {
     series: Vec<SeriesLayout>,
 }
 
-/// Where a series stands: its labels, and behind them its points. No message has 4 GiB: its bytes are capped far below.
+/// The position of a series. 32 bits are enough: messages are capped far below 4 GiB.
 #[derive(Clone, Copy, Debug)]
 struct SeriesLayout {
+    /// The begin of its labels.
     labels: u32,
+    /// The begin of its points, which is the end of its labels.
     points: u32,
+    /// The end of its points.
     end: u32,
     kind: MetricType,
 }
 
-/// A series as it stands in a message.
+/// A series in its encoded form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EncodedSeries<'m> {
     /// The type of its family.
@@ -37,55 +40,56 @@ pub struct EncodedSeries<'m> {
 }
 
 impl Layout {
-    /// How many series.
+    /// The number of series.
     #[must_use]
     pub fn len(&self) -> usize {
         self.series.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no series.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
     }
 
-    /// Forgets all series; the room stays.
+    /// Removes all series, and keeps the buffer.
     pub fn clear(&mut self) {
         self.series.clear();
     }
 
-    /// Bytes of room held.
+    /// The size of its buffer, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.series.capacity() * size_of::<SeriesLayout>()
     }
 
-    /// Adds a series: where its labels stand, and where its points end, which begin behind them.
+    /// Adds a series: the range of its labels, and the end of its points, which follow the labels.
     #[inline]
     pub fn push(&mut self, labels: Range<usize>, end: usize, kind: MetricType) {
         let (start, points, end) = (labels.start as u32, labels.end as u32, end as u32);
         self.series.push(SeriesLayout { labels: start, points, end, kind });
     }
 
-    /// Follows bytes that are taken out of the message: `ranges`, in ascending order, each of whole series.
+    /// Updates the positions for bytes that are removed from the message: `ranges`, in ascending order, each of whole series.
     pub fn take_out(&mut self, ranges: &[Range<usize>]) {
-        let (mut next, mut gone) = (0, 0);
+        let (mut next, mut removed) = (0, 0);
         self.series.retain_mut(|placed| {
             let end = placed.end as usize;
             while let Some(range) = ranges.get(next).filter(|range| range.end < end) {
-                gone += range.len() as u32;
+                removed += range.len() as u32;
                 next += 1;
             }
             if ranges.get(next).is_some_and(|range| range.start < end) {
                 return false;
             }
             (placed.labels, placed.points, placed.end) =
-                (placed.labels - gone, placed.points - gone, placed.end - gone);
+                (placed.labels - removed, placed.points - removed, placed.end - removed);
             true
         });
     }
 
-    /// Takes the series of a message that no step changed: see [`is_unchanged`](super::is_unchanged).
+    /// Replaces all positions by those in the message that was decoded into `set`, which has to be
+    /// [unchanged](super::is_unchanged).
     pub fn of_unchanged(&mut self, set: &SeriesSet<'_>) {
         self.clear();
         let mut from = 0;
@@ -98,7 +102,7 @@ impl Layout {
         }
     }
 
-    /// The series of `message`, which is the one that this was made of.
+    /// The encoded series of `message`, which has to be the one of these positions.
     pub fn series<'m>(&self, message: &'m [u8]) -> impl ExactSizeIterator<Item = EncodedSeries<'m>> {
         let part = |from: u32, to: u32| message.get(from as usize..to as usize).unwrap_or_default();
         self.series.iter().map(move |&SeriesLayout { labels, points, end, kind }| EncodedSeries {
@@ -110,18 +114,18 @@ impl Layout {
 }
 
 impl<'m> EncodedSeries<'m> {
-    /// Its float samples, in order; those of native histograms are not among them.
+    /// Its float samples, in their order; native histograms are left out.
     #[must_use]
     #[inline]
     pub fn samples(&self) -> FloatSamples<'m> {
         match plain(self.points) {
-            Some(sample) => FloatSamples { single: Some(sample), fields: FieldReader::new(&[]) },
-            None => FloatSamples { single: None, fields: FieldReader::new(self.points) },
+            Some(sample) => FloatSamples::single(sample),
+            None => FloatSamples::encoded(self.points),
         }
     }
 }
 
-/// The sample where `points` are one with a value and a timestamp of our days, and nothing else: mostly they are.
+/// The sample, if `points` are a single one with a timestamp of six bytes, which is the most common form.
 #[inline]
 fn plain(points: &[u8]) -> Option<Sample> {
     let (value, &[TIMESTAMP, t0, t1, t2, t3, t4, t5]) = points.split_last_chunk::<{ 1 + TIMESTAMP_LEN }>()? else {
@@ -129,7 +133,7 @@ fn plain(points: &[u8]) -> Option<Sample> {
     };
     let timestamp_ms = Some(timestamp([t0, t1, t2, t3, t4, t5])?);
     let value = match *value {
-        // A value of zero is left out.
+        // A value of zero is not encoded.
         [SAMPLE, 7] => 0.0,
         [SAMPLE, 16, VALUE, v0, v1, v2, v3, v4, v5, v6, v7] => f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]),
         _ => return None,
@@ -137,13 +141,13 @@ fn plain(points: &[u8]) -> Option<Sample> {
     Some(Sample { value, timestamp_ms })
 }
 
-/// Reads labels that stand encoded in a message which was decoded before.
+/// Decodes the encoded labels of a series, and appends them to `into`.
 ///
-/// The answer says whether they are encoded as [`encode`](super::encode) writes them. Then other labels are other bytes, and
-/// the same labels the same.
+/// Returns whether they are encoded as [`encode`](super::encode) writes them. In that encoding, labels are the same exactly
+/// if their bytes are.
 ///
 /// # Errors
-/// [`Error::Protobuf`] or [`Error::NotUtf8`] for bytes that are no labels.
+/// [`Error::Protobuf`] or [`Error::NotUtf8`] for bytes that are not labels.
 pub fn read_labels<'m>(encoded: &'m [u8], into: &mut Vec<Label<'m>>) -> Result<bool, Error> {
     let (mut reader, mut plain) = (FieldReader::new(encoded), true);
     while !reader.rest().is_empty() {
@@ -176,7 +180,7 @@ mod tests {
 
     type OwnedLayout = (Vec<(String, String)>, Vec<(Option<i64>, u64)>);
 
-    /// The series of a message, read through a layout, and decoded.
+    /// The series of a message, read through a layout, and the same series decoded from the whole message.
     fn both(layout: &Layout, message: &[u8]) -> (Vec<OwnedLayout>, Vec<OwnedLayout>) {
         let own = |labels: &[Label<'_>], samples: FloatSamples<'_>| {
             let labels = labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
@@ -184,7 +188,7 @@ mod tests {
         };
         let placed = layout.series(message).map(|series| {
             let mut labels = Vec::new();
-            assert_eq!(read_labels(series.labels, &mut labels), Ok(true), "as the encoder writes them");
+            assert_eq!(read_labels(series.labels, &mut labels), Ok(true), "the encoding is that of encode()");
             own(&labels, series.samples())
         });
         let placed = placed.collect();
@@ -202,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stands_there_is_what_a_decoder_reads(
+        fn series_read_through_a_layout_are_those_that_a_decoder_reads(
             series in prop::collection::vec((prop::collection::vec(("[a-z]{0,3}|ü", "[a-z]{0,200}"), 0..4), any_points()), 0..12),
         ) {
             let arena = Arena::new();
@@ -228,36 +232,36 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_out_is_no_more(names in prop::collection::vec(("[a-z]{1,9}", any::<bool>()), 1..20)) {
+        fn removed_series_are_not_in_the_layout(names in prop::collection::vec(("[a-z]{1,9}", any::<bool>()), 1..20)) {
             let arena = Arena::new();
             let mut set = SeriesSet::new_in(&arena);
-            let (mut message, mut layout, mut gone) = (Vec::new(), Layout::default(), Vec::new());
+            let (mut message, mut layout, mut removed) = (Vec::new(), Layout::default(), Vec::new());
             for (name, _) in &names {
                 let labels = [Label::new("__name__", name)];
                 set.push(&labels, MetricType::Untyped, Points::Sample(Sample { value: 1.0, timestamp_ms: Some(1) }));
             }
             encode_placed(&set, &mut message, &mut layout);
             let mut from = 0;
-            for (placed, (_, goes)) in layout.series.iter().zip(&names) {
+            for (placed, (_, is_removed)) in layout.series.iter().zip(&names) {
                 let range = from..placed.end as usize;
                 from = range.end;
-                if *goes {
-                    gone.push(range);
+                if *is_removed {
+                    removed.push(range);
                 }
             }
-            layout.take_out(&gone);
-            for range in gone.iter().rev() {
+            layout.take_out(&removed);
+            for range in removed.iter().rev() {
                 message.drain(range.clone());
             }
             let (placed, decoded) = both(&layout, &message);
             prop_assert_eq!(&placed, &decoded);
-            let left: Vec<&str> = names.iter().filter(|(_, goes)| !goes).map(|(name, _)| name.as_str()).collect();
+            let left: Vec<&str> = names.iter().filter(|(_, is_removed)| !is_removed).map(|(name, _)| name.as_str()).collect();
             prop_assert_eq!(placed.iter().map(|(labels, _)| labels[0].1.as_str()).collect::<Vec<_>>(), left);
         }
     }
 
     #[test]
-    fn another_spelling_of_labels_is_known_as_one() {
+    fn another_encoding_of_labels_is_detected() {
         let mut labels = Vec::new();
         // The length of the label takes two bytes where one is enough.
         let long = [0x0a, 0x86, 0x00, 0x0a, 1, b'a', 0x12, 1, b'b'];

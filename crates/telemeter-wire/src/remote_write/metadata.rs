@@ -8,14 +8,14 @@ use crate::{
     series::{FamilyMetadata, SeriesSet},
 };
 
-/// An entry, as a field of the message, and its fields.
+/// The keys of an entry in the message, and of the fields of an entry.
 const ENTRY: u8 = key(3, Wire::Bytes);
 const KIND: u8 = key(1, Wire::Varint);
 const FAMILY: u8 = key(2, Wire::Bytes);
 const HELP: u8 = key(4, Wire::Bytes);
 const UNIT: u8 = key(5, Wire::Bytes);
 
-/// Keeps an entry that was checked.
+/// Adds an entry that was checked to the set.
 pub(super) fn decode<'a>(entry: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     let (mut metadata, mut reader) = (FamilyMetadata::default(), FieldReader::new(entry));
     while let Some((number, wire)) = reader.field()? {
@@ -33,21 +33,21 @@ pub(super) fn decode<'a>(entry: &'a [u8], limits: &DecodeLimits, set: &mut Serie
     set.add_metadata(metadata, limits).map(drop)
 }
 
-/// Appends the metadata of a set: each family once, those of series first.
+/// Appends the metadata of a set: each family once, first the families of series.
 pub(super) fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     if !set.has_metadata() {
         return;
     }
-    let mut told = HashSet::new();
+    let mut encoded = HashSet::new();
     for (index, series) in set.iter().enumerate() {
         let Some(metadata) = set.metadata_of(index) else { continue };
         let family = metadata.family_of(series.name());
-        if told.insert(family) {
+        if encoded.insert(family) {
             put(family, metadata, out);
         }
     }
     for metadata in set.metadata_without_series() {
-        if told.insert(metadata.family) {
+        if encoded.insert(metadata.family) {
             put(metadata.family, metadata, out);
         }
     }

@@ -1,18 +1,18 @@
-//! What writers of 1.0 and of 2.0 have in common, for whoever writes series one by one.
+//! The interface of the writers of remote write 1.0 and 2.0, to encode series one by one.
 
 use std::ops::Range;
 
 use super::Writer;
 use crate::series::Points;
 
-/// Writes series of one set, one by one.
+/// Encodes series of one set, one by one.
 pub trait SeriesWriter {
-    /// What was written so far, and what stood before it.
+    /// All bytes of the output, including those before the first series.
     fn written(&self) -> &[u8];
 
-    /// Appends the series at `index`, with these points in place of its own. Returns where its labels stand: two series have the
-    /// same labels, in the same order, where the same bytes stand there. `None` where these points have no place in the version
-    /// that is written, and nothing was.
+    /// Appends the series at `index`, with `points` in place of its own. Returns the range of its encoded labels: two series
+    /// have the same labels, in the same order, exactly if these bytes are the same. Returns `None`, and appends nothing, if
+    /// the version of the format cannot express these points.
     fn put(&mut self, index: usize, points: Points<'_>) -> Option<Range<usize>>;
 }
 
@@ -28,13 +28,13 @@ impl SeriesWriter for Writer<'_, '_> {
     }
 }
 
-/// Takes these ranges, in ascending order, out of `bytes`.
+/// Removes these ranges, in ascending order, from `bytes`.
 pub fn take_out(bytes: &mut Vec<u8>, ranges: &[Range<usize>]) {
-    let mut kept = ranges.first().map_or(bytes.len(), |first| first.start);
+    let mut len = ranges.first().map_or(bytes.len(), |first| first.start);
     for (at, range) in ranges.iter().enumerate() {
         let next = ranges.get(at + 1).map_or(bytes.len(), |next| next.start);
-        bytes.copy_within(range.end..next, kept);
-        kept += next - range.end;
+        bytes.copy_within(range.end..next, len);
+        len += next - range.end;
     }
-    bytes.truncate(kept);
+    bytes.truncate(len);
 }

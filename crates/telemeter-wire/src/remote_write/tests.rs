@@ -61,7 +61,7 @@ fn an_unchanged_series_is_spliced() {
 }
 
 #[test]
-fn samples_exemplars_and_histograms_ride_along_when_labels_change() {
+fn samples_exemplars_and_histograms_are_copied_when_labels_change() {
     let rest = [sample_at(7), field(3, &label("trace_id", "x")), histogram_at(9)].concat();
     let out = through(&[label("__name__", "up"), label("replica", "1"), rest.clone()].concat(), |set| {
         set.retain_mut(|series| {
@@ -74,7 +74,7 @@ fn samples_exemplars_and_histograms_ride_along_when_labels_change() {
 }
 
 #[test]
-fn odd_bytes_are_written_anew() {
+fn unusual_encodings_are_encoded_again() {
     let unknown = [key(9, Wire::Varint), 1];
     let check = |series: &[u8], expected: &[u8]| assert_eq!(through(series, |_| ()), field(1, expected));
     let plain = [label("__name__", "up"), label("a", "b"), sample_at(7), histogram_at(9)].concat();
@@ -83,7 +83,7 @@ fn odd_bytes_are_written_anew() {
         &[label("__name__", "up"), label("a", "b"), sample_at(7), unknown.to_vec(), histogram_at(9)].concat(),
         &plain,
     );
-    // Value before name; a name twice, of which the last counts; a length in more bytes than it needs.
+    // The value before the name; two names, of which the last counts; a length in more bytes than necessary.
     let swapped = field(1, &[field(2, b"b"), field(1, b"a")].concat());
     check(&[label("__name__", "up"), swapped, sample_at(7), histogram_at(9)].concat(), &plain);
     let twice = field(1, &[field(1, b"x"), field(1, b"a"), field(2, b"b")].concat());
@@ -102,7 +102,7 @@ fn metadata_is_counted() {
 }
 
 #[test]
-fn holds_the_limits() {
+fn the_limits_are_checked() {
     fn check(message: &[u8], what: &'static str, limit: usize) {
         let limits = DecodeLimits {
             series: 2,
@@ -127,7 +127,7 @@ fn holds_the_limits() {
 }
 
 #[test]
-fn a_sample_is_written_as_proto3_has_it() {
+fn a_sample_is_encoded_as_in_proto3() {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let push = |set: &mut SeriesSet<'_>, value, timestamp_ms| {
@@ -142,7 +142,7 @@ fn a_sample_is_written_as_proto3_has_it() {
 }
 
 #[test]
-fn a_message_that_nobody_changed_is_known() {
+fn an_unchanged_message_is_detected() {
     let one = [label("__name__", "up"), label("a", "b"), sample_at(7)].concat();
     let odd = [sample_at(7), label("__name__", "up")].concat();
     let check = |message: &[u8], change: fn(&mut SeriesSet<'_>), unchanged: bool| {
@@ -155,12 +155,12 @@ fn a_message_that_nobody_changed_is_known() {
         encode(&set, &mut out);
         assert_eq!(out == message, unchanged);
     };
-    /// Drops the first series that it sees.
-    fn first_goes() -> impl FnMut(&mut crate::SeriesMut<'_, '_>) -> bool {
-        let mut seen = 0;
+    /// A filter that drops the first series.
+    fn without_first() -> impl FnMut(&mut crate::SeriesMut<'_, '_>) -> bool {
+        let mut count = 0;
         move |_| {
-            seen += 1;
-            seen > 1
+            count += 1;
+            count > 1
         }
     }
     let two = field(1, &one).repeat(2);
@@ -170,9 +170,9 @@ fn a_message_that_nobody_changed_is_known() {
     check(&[&two[..], &field(3, b"")].concat(), nothing, false);
     check(&[&two[..], &field(9, b"")].concat(), nothing, false);
     check(&[&two[..], &field(1, &odd)].concat(), nothing, false);
-    // The same, but for a length in more bytes than it needs.
+    // The same message with a length in more bytes than necessary.
     check(&[&[TIMESERIES, one.len() as u8 | 0x80, 0][..], &one].concat(), nothing, false);
-    check(&two, |set| set.retain_mut(first_goes()), false);
+    check(&two, |set| set.retain_mut(without_first()), false);
     check(
         &two,
         |set| {
@@ -201,7 +201,7 @@ mod what_was_sent {
     use super::*;
     use crate::exposition::delimited;
 
-    /// What is done to each series between its decoding and its encoding.
+    /// A change to a series between decoding and encoding.
     #[derive(Clone, Debug)]
     enum SeriesChange {
         Reverse,
@@ -246,9 +246,9 @@ mod what_was_sent {
     }
 
     proptest! {
-        /// Labels are copied in runs from where they stood: none may be lost, doubled or torn, whatever was done to them.
+        /// Labels are copied in runs from the message: after any changes, none may be lost, duplicated or truncated.
         #[test]
-        fn labels_arrive_as_they_are(
+        fn labels_are_encoded_as_they_are(
             families in proptest::collection::vec(
                 (
                     "[a-z]{0,4}|[a-z]{120,130}",
@@ -292,7 +292,7 @@ mod what_was_sent {
 }
 
 #[test]
-fn a_plain_series_is_held_to_the_limits() {
+fn the_limits_are_checked_for_a_plain_series() {
     let series = [label("__name__", "up"), label("a", "b"), sample_at(1_795_330_870_734)].concat();
     let message = field(1, &series).repeat(2);
     let check = |limits: DecodeLimits, expected: Result<(), Error>| {
@@ -330,7 +330,7 @@ fn text_that_is_not_utf_8_is_named() {
     let exemplar = field(3, &raw(b"trace_id", b"\xff"));
     check(&series(&[name, exemplar]), "an exemplar of metric \"up\"");
     check(&field(3, &[field(2, b"up"), field(4, b"\xff")].concat()), "the metadata of metric \"up\"");
-    // Names are cut.
+    // Long names are truncated.
     let long = series(&[raw(&[b'n'; 500], b"\xff"), raw(b"__name__", &[0xff; 500])]);
     let (label, metric) = ("n".repeat(128), "\\xff".repeat(32));
     check(&long, &format!("the value of label \"{label}...\" of metric \"{metric}...\""));

@@ -8,7 +8,6 @@
 //! `prometheus/prompb/io/prometheus/write/v2/types.proto`. A `start_timestamp` stands in samples and histograms in its newest
 //! revision, and was `created_timestamp` of the series before: both are read.
 
-mod exemplars;
 mod join;
 mod payload;
 mod series;

@@ -1,13 +1,13 @@
-//! The room that one request leaves behind for the next.
+//! The memory of a request that the next request uses again.
 
 use std::cell::RefCell;
 
 use bumpalo::Bump;
 
-use super::{Label, metadata::MetadataEntry, set::SeriesEntry};
-use crate::exposition::text::TextFamilies;
+use super::{Label, entry::SeriesEntry, metadata::MetadataEntry};
+use crate::exposition::text::families::TextFamilies;
 
-/// What one request leaves behind for the next: room for text and for the vectors of a [`SeriesSet`](super::SeriesSet).
+/// Memory for the texts and vectors of one request after the other; a [`SeriesSet`](super::SeriesSet) takes its vectors from it.
 #[derive(Default)]
 pub struct Arena {
     text: Bump,
@@ -30,18 +30,18 @@ impl Arena {
         Self::default()
     }
 
-    /// Room for text and bytes that live as long as the request.
+    /// The allocator for texts and bytes that live until [`reset`](Self::reset).
     #[must_use]
     pub fn text(&self) -> &Bump {
         &self.text
     }
 
-    /// Forgets all text; the room stays, in one piece. To be called between requests.
+    /// Frees all texts, and keeps the largest block of memory. To be called between requests.
     pub fn reset(&mut self) {
         self.text.reset();
     }
 
-    /// The room for the metric families of a text, with what the last text left in it; to be brought back.
+    /// The table of metric families, with its last content; to be returned by [`keep_families`](Self::keep_families).
     pub(crate) fn take_families(&self) -> TextFamilies {
         std::mem::take(&mut *self.families.borrow_mut())
     }
@@ -50,7 +50,7 @@ impl Arena {
         *self.families.borrow_mut() = families;
     }
 
-    /// An empty table for the symbols of a remote write 2.0 request; to be brought back.
+    /// An empty vector for the symbols of a remote write 2.0 request; to be returned by [`keep_symbols`](Self::keep_symbols).
     pub(crate) fn take_symbols<'a>(&self) -> Vec<&'a str> {
         recycle(std::mem::take(&mut *self.symbols.borrow_mut()))
     }
@@ -59,7 +59,7 @@ impl Arena {
         *self.symbols.borrow_mut() = recycle(symbols);
     }
 
-    /// Bytes that this arena holds on to, used or not.
+    /// The size of all its memory in bytes, used or not.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let spare = self.spare.borrow();
@@ -72,7 +72,8 @@ impl Arena {
     }
 }
 
-/// Empties a vector and gives its room to elements of another lifetime, without `unsafe`: an in-place `collect`.
+/// Empties a vector, and uses its allocation for elements of another lifetime. No `unsafe` is needed, because `collect`
+/// works in place.
 pub(super) fn recycle<T, U>(mut vec: Vec<T>) -> Vec<U> {
     vec.clear();
     vec.into_iter().map(|_| unreachable!("the vector is empty")).collect()

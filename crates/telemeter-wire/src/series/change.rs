@@ -1,11 +1,8 @@
-//! One series of a set, to be changed in place.
+//! Changes to one series of a set, in place.
 
-use super::{
-    Label, Points, Series,
-    set::{SeriesEntry, view},
-};
+use super::{Label, Points, Series, entry::SeriesEntry};
 
-/// One series, to change.
+/// One series of a set, to be changed.
 pub struct SeriesMut<'s, 'a> {
     pub(super) labels: &'s mut Vec<Label<'a>>,
     pub(super) entry: &'s mut SeriesEntry<'a>,
@@ -15,7 +12,7 @@ impl<'a> SeriesMut<'_, 'a> {
     /// The series as it is now.
     #[must_use]
     pub fn view(&self) -> Series<'_, 'a> {
-        view(self.labels, self.entry)
+        self.entry.view(self.labels)
     }
 
     /// Its labels.
@@ -24,60 +21,60 @@ impl<'a> SeriesMut<'_, 'a> {
         self.view().labels
     }
 
-    /// What it carries.
+    /// Its samples or histograms.
     #[must_use]
     pub fn points(&self) -> Points<'a> {
         self.entry.points
     }
 
-    /// Replaces what it carries.
+    /// Replaces its samples or histograms.
     pub fn set_points(&mut self, points: Points<'a>) {
         self.entry.points = points;
     }
 
-    /// Its labels, to change in place. The series counts as changed, and is no longer spliced.
+    /// Its labels, to be changed in place. From then on the series counts as changed, and is encoded from its labels.
     pub fn labels_mut(&mut self) -> &mut [Label<'a>] {
         self.entry.as_sent = false;
-        self.touch();
+        self.mark_changed();
         let start = self.entry.start as usize;
         &mut self.labels[start..start + self.entry.len as usize]
     }
 
-    /// Its labels, to be put in another order, or left as they are with `None`; each is to stay what it is. In another
-    /// order the series is no longer spliced as a whole, but its labels still are.
+    /// Its labels, to be put in another order: `order` must not change a label. If it returns `None`, it must leave the order
+    /// as it was. In another order, the series is no longer copied as a whole when it is encoded, but its labels still are.
     #[inline]
     pub fn reorder_if<T>(&mut self, order: impl FnOnce(&mut [Label<'a>]) -> Option<T>) -> Option<T> {
         let start = self.entry.start as usize;
-        let done = order(&mut self.labels[start..start + self.entry.len as usize]);
-        if done.is_some() {
-            self.touch();
+        let result = order(&mut self.labels[start..start + self.entry.len as usize]);
+        if result.is_some() {
+            self.mark_changed();
         }
-        done
+        result
     }
 
-    /// Keeps the labels that `keep` answers `true` for; the series counts as changed only where one went.
+    /// Keeps the labels for which `keep` returns `true`. The series counts as changed only if a label was removed.
     pub fn retain_labels(&mut self, mut keep: impl FnMut(&Label<'a>) -> bool) {
         let start = self.entry.start as usize;
         let labels = &mut self.labels[start..start + self.entry.len as usize];
         let Some(first) = labels.iter().position(|label| !keep(label)) else { return };
-        let mut kept = first;
+        let mut len = first;
         for from in first + 1..labels.len() {
             if keep(&labels[from]) {
-                labels[kept] = labels[from];
-                kept += 1;
+                labels[len] = labels[from];
+                len += 1;
             }
         }
-        self.entry.len = u32::try_from(kept).unwrap_or(0);
-        self.touch();
+        self.entry.len = u32::try_from(len).unwrap_or(0);
+        self.mark_changed();
     }
 
-    /// Puts a label at `position` (0 is the front; past the end is the end).
+    /// Inserts a label at `position`; a position past the end means the end.
     pub fn insert_label(&mut self, position: usize, label: Label<'a>) {
         self.entry.as_sent = false;
-        self.touch();
+        self.mark_changed();
         let (start, len) = (self.entry.start as usize, self.entry.len as usize);
         if start + len != self.labels.len() {
-            // Its neighbour begins where it ends: it moves to the end of the arena.
+            // There is no space before the labels of the next series: these labels move to the end of the vector.
             let moved = self.labels.len();
             self.labels.reserve(len + 1);
             self.labels.extend_from_within(start..start + len);
@@ -88,13 +85,13 @@ impl<'a> SeriesMut<'_, 'a> {
         self.entry.len += 1;
     }
 
-    /// Adds a label behind the last.
+    /// Adds a label at the end.
     pub fn push_label(&mut self, label: Label<'a>) {
         self.insert_label(usize::MAX, label);
     }
 
-    /// Notes that the labels are no longer those that came.
-    fn touch(&mut self) {
+    /// Records that the labels are no longer those of the message, so that the message is not copied as a whole.
+    fn mark_changed(&mut self) {
         if let Points::Encoded(encoded) = &mut self.entry.points {
             encoded.whole = None;
         }

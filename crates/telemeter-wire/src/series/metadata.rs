@@ -1,4 +1,4 @@
-//! What remote write says of metric families beside their series: type, help and unit.
+//! The metadata of metric families in remote write: type, help and unit.
 
 use hashbrown::HashMap;
 
@@ -8,9 +8,9 @@ use crate::error::{DecodeLimits, Error};
 /// The type, help and unit of a metric family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FamilyMetadata<'a> {
-    /// The name of the family. Empty where it came with a series (2.0), whose name it is then.
+    /// The name of the family. Empty if the metadata came with a series (2.0), which then has the name.
     pub family: &'a str,
-    /// The type, numbered alike in both versions of remote write: 0 where it is not said, 1 for a counter.
+    /// The type, with the same numbers in both versions of remote write: 0 for unknown, 1 for a counter.
     pub kind: u32,
     /// The help; may be empty.
     pub help: &'a str,
@@ -22,7 +22,7 @@ const HISTOGRAM: u32 = 3;
 const GAUGE_HISTOGRAM: u32 = 4;
 const SUMMARY: u32 = 5;
 
-/// The endings that names of series have beside that of a family of this type.
+/// The suffixes that the series of a family of this type add to the family's name.
 const fn endings(kind: u32) -> &'static [&'static str] {
     match kind {
         1 => &["_total", "_created"],
@@ -35,14 +35,14 @@ const fn endings(kind: u32) -> &'static [&'static str] {
 }
 
 impl<'a> FamilyMetadata<'a> {
-    /// The name of the family, of which a series is called `name`.
+    /// The name of the family to which a series with the metric name `name` belongs.
     #[must_use]
     pub fn family_of(&self, name: &'a str) -> &'a str {
         if !self.family.is_empty() {
             return self.family;
         }
         match self.kind {
-            // Of a counter, the text format has the ending in the name of the family.
+            // In the text format, the name of a counter's family includes the suffix.
             HISTOGRAM | GAUGE_HISTOGRAM | SUMMARY => {
                 endings(self.kind).iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
             }
@@ -51,28 +51,28 @@ impl<'a> FamilyMetadata<'a> {
     }
 }
 
-/// Metadata in a set.
+/// The metadata of one family in a set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MetadataEntry<'a> {
     metadata: FamilyMetadata<'a>,
-    /// Whether the request held series of the family.
+    /// Whether the request had series of the family.
     had_series: bool,
-    /// Whether it goes on without series.
-    goes_on: bool,
+    /// Whether the metadata is forwarded without series.
+    is_allowed: bool,
 }
 
 impl<'a> SeriesSet<'a> {
-    /// Keeps metadata. The number that comes back is for [`refer_last`](Self::refer_last).
+    /// Adds metadata; returns its number for [`refer_last`](Self::refer_last).
     pub(crate) fn add_metadata(&mut self, metadata: FamilyMetadata<'a>, limits: &DecodeLimits) -> Result<u32, Error> {
         if self.metadata.len() >= limits.series {
             return Err(Error::Limit { what: "entries of metadata", limit: limits.series });
         }
         self.charge(metadata.family.len() + metadata.help.len() + metadata.unit.len(), limits)?;
-        self.metadata.push(MetadataEntry { metadata, had_series: false, goes_on: false });
+        self.metadata.push(MetadataEntry { metadata, had_series: false, is_allowed: false });
         Ok(self.metadata.len() as u32)
     }
 
-    /// Says which metadata is that of the series that was finished last.
+    /// Sets the metadata of the series that was finished last.
     pub(crate) fn refer_last(&mut self, number: u32) {
         if let Some(entry) = self.series.last_mut() {
             entry.metadata = number;
@@ -96,12 +96,12 @@ impl<'a> SeriesSet<'a> {
         }
     }
 
-    /// Decides about metadata of families of which the request held no series: it goes on where `allows` says so of the name. Of
-    /// a family that had series it goes on with those that are left.
+    /// Decides about the metadata of families without series in the request: it is forwarded if `allows` returns `true` for the
+    /// name. The metadata of a family with series is forwarded with those that are left.
     pub fn settle_metadata(&mut self, allows: impl Fn(&str) -> bool) {
         for entry in &mut self.metadata {
             let family = entry.metadata.family;
-            entry.goes_on = !entry.had_series && !family.is_empty() && allows(family);
+            entry.is_allowed = !entry.had_series && !family.is_empty() && allows(family);
         }
     }
 
@@ -121,9 +121,9 @@ impl<'a> SeriesSet<'a> {
         !self.metadata.is_empty()
     }
 
-    /// Metadata that goes on without series.
+    /// The metadata that is forwarded without series.
     pub(crate) fn metadata_without_series(&self) -> impl Iterator<Item = &FamilyMetadata<'a>> {
-        self.metadata.iter().filter(|entry| entry.goes_on).map(|entry| &entry.metadata)
+        self.metadata.iter().filter(|entry| entry.is_allowed).map(|entry| &entry.metadata)
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_held_to_the_limits() {
+    fn the_limits_are_checked_for_metadata() {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
         let metadata = FamilyMetadata { family: "up", help: "0123456789", ..FamilyMetadata::default() };

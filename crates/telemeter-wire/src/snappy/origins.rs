@@ -1,5 +1,5 @@
-//! Where in a framed stream each byte stands that it decompresses to: for whoever exchanges bytes in it without compressing
-//! anew.
+//! Maps each decompressed byte of a framed stream to its position in the stream, so that bytes can be replaced in place
+//! without compressing the stream again.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use crate::protobuf::FieldReader;
 /// A chunk of a framed stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkOrigin {
-    /// Where its checksum stands in the stream.
+    /// The range of its checksum in the stream.
     pub checksum: Range<usize>,
-    /// Which of the decompressed bytes it holds.
+    /// The range of its decompressed bytes.
     pub plain: Range<usize>,
 }
 
-/// For each byte that `stream` decompresses to, where in the stream it stands: itself, or the one that it is a copy of; and the
-/// chunks. `None` for a stream that [`framed`](super::Encoder::framed) did not write.
+/// For each decompressed byte of `stream`, the position in the stream of that byte, or of the byte of which it is a copy;
+/// also the chunks. `None` for a stream that [`framed`](super::Encoder::framed) did not write.
 #[must_use]
 pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
     let (mut origins, mut chunks) = (Vec::new(), Vec::new());
@@ -37,10 +37,10 @@ pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
     Some((origins, chunks))
 }
 
-/// Appends the origins of what the block at `at` holds, which is the last of `stream`.
+/// Appends the origins of the decompressed bytes of the block that begins at `at` and ends with `stream`.
 fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> {
     let mut reader = FieldReader::new(&stream[at..]);
-    // Its length.
+    // The length of the block.
     reader.varint().ok()?;
     at = stream.len() - reader.remaining();
     while at < stream.len() {
@@ -51,20 +51,20 @@ fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> 
             2 => 2,
             _ => 4,
         };
-        let behind = number(stream.get(at + 1..at + 1 + more)?);
+        let extra = number(stream.get(at + 1..at + 1 + more)?);
         at += 1 + more;
         let (len, back) = match kind {
             0 => {
-                let literal = at..at + 1 + if more == 0 { high } else { behind };
+                let literal = at..at + 1 + if more == 0 { high } else { extra };
                 stream.get(literal.clone())?;
                 at = literal.end;
                 origins.extend(literal);
                 continue;
             }
-            1 => (4 + (high & 7), (high >> 3) << 8 | behind),
-            _ => (1 + high, behind),
+            1 => (4 + (high & 7), (high >> 3) << 8 | extra),
+            _ => (1 + high, extra),
         };
-        // One by one: a copy may reach into what it writes itself.
+        // One by one, because a copy may overlap its own output.
         for _ in 0..len {
             let from = origins.len().checked_sub(back)?;
             origins.push(*origins.get(from)?);
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_byte_stands_where_it_is_said_to(parts in proptest::collection::vec(
+        fn each_byte_is_at_its_origin(parts in proptest::collection::vec(
             (proptest::collection::vec(any::<u8>(), 0..80), 1_usize..900), 0..8,
         )) {
             let plain: Vec<u8> = parts.iter().flat_map(|(part, repeat)| part.repeat(*repeat)).collect();

@@ -1,7 +1,7 @@
-//! The decoders against a library's: the same messages are taken, with the same values, random or mutated.
+//! Compares the decoders with those of a library: they accept the same random and mutated messages, with the same values.
 //!
-//! `ORACLE_MESSAGES` and `ORACLE_MUTATIONS` say how many; `make fuzz` runs the whole number. The fuzz targets of `fuzz/` make
-//! the same comparisons.
+//! `ORACLE_MESSAGES` and `ORACLE_MUTATIONS` are the numbers of messages and mutations; `make fuzz` runs many. The fuzz targets
+//! of `fuzz/` make the same comparisons.
 
 mod messages;
 mod messages_v2;
@@ -18,7 +18,7 @@ use telemeter_wire::{
     remote_write, snappy,
 };
 
-/// The library has none.
+/// No limits, as in the library.
 pub(crate) const NO_LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     labels: usize::MAX,
@@ -41,7 +41,7 @@ fn mutations() -> u64 {
     count("ORACLE_MUTATIONS", 50_000)
 }
 
-/// Ours and the library's agree on one remote-write message.
+/// Compares our decoder with the library's on one remote-write message.
 pub(crate) fn check_write_request(message: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -65,7 +65,7 @@ pub(crate) fn check_write_request(message: &[u8], context: &str) {
                 assert_eq!(encoded.newest_ms, newest, "{context}");
                 assert_eq!(encoded.samples as usize, theirs.samples.len() + theirs.histograms.len(), "{context}");
             }
-            // What we send on is what came, whether spliced or written anew; metadata aside.
+            // The encoded message is the same as the one that came, without metadata, whether it is spliced or encoded again.
             let mut sent = Vec::new();
             remote_write::encode(&set, &mut sent);
             theirs.metadata.clear();
@@ -77,7 +77,7 @@ pub(crate) fn check_write_request(message: &[u8], context: &str) {
     }
 }
 
-/// Ours and the library's agree on one message of remote write 2.0: what we make of it for a store of 1.0 is the same.
+/// Compares our decoder with the library's on one message of remote write 2.0: its conversion to 1.0 is the same.
 pub(crate) fn check_request(message: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -104,11 +104,11 @@ pub(crate) fn check_request(message: &[u8], context: &str) {
         }
         (Err(Error::Reference(telemeter_wire::ReferenceError::NotUtf8 { .. })), Err(_)) => {}
         (Err(Error::Reference(error)), Ok(theirs)) => {
-            // Symbols have to be there, also where no series needs one.
+            // Symbols are required, even if no series refers to one.
             let without_symbols = theirs.symbols.is_empty() && !message.is_empty();
             assert!(without_symbols || theirs.in_1_0().is_none(), "{context}: {error}, of {message:02x?}");
         }
-        // Of two flaws either may be told.
+        // If there are two errors, either may be returned.
         (Err(Error::Protobuf(_) | Error::NotUtf8(_) | Error::Reference(_)), Err(_)) => {}
         (ours, theirs) => panic!("{context}: ours {ours:?}, theirs {theirs:?}, of {message:02x?}"),
     }
@@ -145,7 +145,7 @@ pub(crate) fn check_families(body: &[u8], context: &str) {
                 })
                 .collect();
             assert_eq!(ours, expected, "{context}");
-            // What a client sends on says the same.
+            // The message that a client forwards means the same.
             let mut passed_on = Vec::new();
             exposition::delimited::encode(&set, &mut passed_on);
             let passed_on = library_families(&passed_on).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -202,7 +202,7 @@ fn remote_write_2_0_agrees_with_the_library_on_mutated_messages() {
     }
 }
 
-/// The same series, sent as 1.0 and as 2.0, are the same to the store.
+/// Series that are sent as 1.0 and as 2.0 reach the store as the same message.
 #[test]
 fn both_versions_are_equal_in_what_the_store_gets() {
     for seed in 0..messages() {

@@ -1,4 +1,4 @@
-//! The messages as a library knows them, and what their series are, said a second time.
+//! The messages as a library defines them, and an independent conversion of them into series.
 
 use prost::Message;
 
@@ -267,7 +267,7 @@ impl Histogram {
             || self.zero_count() > 0
     }
 
-    /// What Prometheus makes of it when it scrapes it and writes it on.
+    /// The remote-write histogram that Prometheus makes of it.
     fn in_remote_write(&self, is_gauge: bool, timestamp_ms: Option<i64>) -> RemoteHistogram {
         use remote_histogram::{Count, ZeroCount};
         let is_float = self.sample_count_float() > 0.0 || self.zero_count_float() > 0.0;
@@ -300,13 +300,13 @@ impl Histogram {
     }
 }
 
-/// A series as both sides are compared.
+/// A series in the form in which both decoders are compared.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Flat {
     pub labels: Vec<(String, String)>,
     pub kind: i32,
     pub sample: Option<(u64, Option<i64>)>,
-    /// A native histogram as remote write has it, encoded: so that NaN is equal to itself.
+    /// A native histogram of remote write, encoded, so that NaN is equal to itself.
     pub histogram: Option<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! The messages of remote write 2.0 as a library knows them, and what they are in 1.0, said a second time.
+//! The messages of remote write 2.0 as a library defines them, and an independent conversion of them to 1.0.
 
 use prost::Message;
 
@@ -38,7 +38,7 @@ pub(crate) struct Sample {
     pub start_timestamp: i64,
 }
 
-/// A histogram of 1.0 with the one field that 2.0 has beside: encoded, both stand one behind the other.
+/// A histogram of 1.0 and the additional field of 2.0: their encodings are concatenated.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(crate) struct Histogram {
     pub of_1_0: RemoteHistogram,
@@ -101,8 +101,8 @@ pub(crate) struct Metadata {
 }
 
 impl Request {
-    /// The same in 1.0; `None` where symbols or references are not as they should be. What has no place there is gone, and with
-    /// it each series that has nothing else.
+    /// The request as 1.0; `None` where symbols or references are not valid. What 1.0 cannot express is left out, also series
+    /// that have nothing else.
     pub(crate) fn in_1_0(&self) -> Option<WriteRequest> {
         if self.symbols.first().is_some_and(|first| !first.is_empty()) {
             return None;

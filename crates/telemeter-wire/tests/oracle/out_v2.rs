@@ -1,4 +1,4 @@
-//! What goes out as 2.0, against the library: the rules of what is sent, said a second time over its messages.
+//! Compares requests that are encoded as 2.0 with an independent conversion over the library's messages.
 
 use std::collections::HashSet;
 
@@ -19,11 +19,11 @@ use super::{
     random::SplitMix64,
 };
 
-/// A series as a receiver sees it.
+/// A series as a receiver decodes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     labels: Vec<RemoteLabel>,
-    /// Value (its bits), time, start.
+    /// The bits of the value, the time, and the start time.
     samples: Vec<(u64, i64, i64)>,
     histograms: Vec<Vec<u8>>,
     times: Vec<i64>,
@@ -36,7 +36,7 @@ fn sample(sample: &Sample) -> (u64, i64, i64) {
     (sample.value.to_bits(), sample.timestamp, sample.start_timestamp)
 }
 
-/// The series of a request, with the start timestamp of an earlier revision where the newest has it.
+/// The series of a request; a start timestamp of the earlier revision is moved to where the newest has it.
 fn of_request(request: &Request) -> Option<Vec<Seen>> {
     let labels = |references: &[u32]| -> Option<Vec<RemoteLabel>> {
         let symbol = |reference: u32| request.symbols.get(reference as usize).cloned();
@@ -85,7 +85,7 @@ fn of_write_request(request: &WriteRequest) -> Vec<Seen> {
     series.collect()
 }
 
-/// What is to be sent of such series, and how many exemplars are not.
+/// The series that have to be sent, and the number of exemplars that are left out.
 fn expected(mut series: Vec<Seen>) -> (Vec<Seen>, u64) {
     let mut left_out = 0;
     for one in &mut series {
@@ -128,7 +128,7 @@ fn expected(mut series: Vec<Seen>) -> (Vec<Seen>, u64) {
     (sent, left_out)
 }
 
-/// Reads what we wrote, as a receiver that keeps to the specification.
+/// Decodes a request that we encoded, as a receiver that follows the specification.
 fn read(message: &[u8], context: &str) -> Vec<Seen> {
     let request = Request::decode(message).unwrap_or_else(|error| panic!("{context}: {error}"));
     assert_eq!(request.symbols.first().map(String::as_str), Some(""), "{context}");
@@ -175,7 +175,7 @@ fn check(builder: &RequestBuilder, from: Vec<Seen>, context: &str) -> Vec<Seen> 
     expected
 }
 
-/// A message of 1.0 and one of 2.0, each written as 2.0; and several of them joined.
+/// A message of 1.0 and one of 2.0, each encoded as 2.0; and several of them joined.
 #[test]
 fn what_goes_out_as_2_0_is_what_came_in() {
     let (mut builder, mut joined) = (RequestBuilder::default(), RequestBuilder::default());
@@ -215,7 +215,7 @@ fn what_goes_out_as_2_0_is_what_came_in() {
     }
 }
 
-/// What is made of one message of 1.0 that is taken, as 2.0; answers with it.
+/// Encodes a valid message of 1.0 as 2.0, checks it, and returns it.
 pub(crate) fn check_sent(message: &[u8], context: &str) -> Option<Vec<u8>> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -228,7 +228,7 @@ pub(crate) fn check_sent(message: &[u8], context: &str) -> Option<Vec<u8>> {
     Some(written(&builder))
 }
 
-/// Whatever 1.0 lets pass unread: what we send as 2.0 can be read by a library, and holds what it has to.
+/// For mutated messages of 1.0 that are accepted: the library can decode the 2.0 request, and its content is right.
 #[test]
 fn what_goes_out_as_2_0_can_be_read_whatever_came_in() {
     for seed in 0..mutations() {
@@ -236,7 +236,7 @@ fn what_goes_out_as_2_0_can_be_read_whatever_came_in() {
         let mut message = random.write_request().encode_to_vec();
         random.mutate(&mut message);
         let Some(mut request) = check_sent(&message, &format!("seed {seed}")) else { continue };
-        // No request that we did not write is joined, and none makes it panic.
+        // A request that we did not encode is not joined, and none makes it panic.
         random.mutate(&mut request);
         let mut builder = RequestBuilder::default();
         builder.clear();

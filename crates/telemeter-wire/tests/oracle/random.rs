@@ -1,10 +1,10 @@
-//! Random messages from a seed, and random damage.
+//! Random messages from a seed, and random mutations.
 
 use prost::Message;
 
 use super::messages::*;
 
-/// `SplitMix64`: small, and the same everywhere.
+/// `SplitMix64`: a small generator with the same results on every platform.
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -59,7 +59,7 @@ impl SplitMix64 {
         self.next() >> shift
     }
 
-    /// A time, often one of our days.
+    /// A time, often one of the present.
     fn milliseconds(&mut self) -> i64 {
         if self.below(2) == 0 { self.integer() as i64 } else { self.below(1 << 42) as i64 }
     }
@@ -130,7 +130,7 @@ impl SplitMix64 {
         }
     }
 
-    /// A request of remote write 2.0. Most have good references; a few do not.
+    /// A request of remote write 2.0. Most have valid references; a few do not.
     pub(crate) fn request(&mut self) -> super::messages_v2::Request {
         use super::messages_v2::{Exemplar, Histogram, Metadata, Request, Sample, Series, Start};
         let mut symbols = vec![String::new()];
@@ -229,7 +229,7 @@ impl SplitMix64 {
     }
 
     fn metric(&mut self, kind: u64) -> Metric {
-        // Mostly the value that the type calls for; at times another, or several.
+        // Mostly the value of the family's type; sometimes another, or several.
         let shown =
             |random: &mut Self, wanted: u64| if wanted == kind { random.below(10) > 0 } else { random.below(30) == 0 };
         Metric {
@@ -270,7 +270,7 @@ impl SplitMix64 {
         families.iter().flat_map(Message::encode_length_delimited_to_vec).collect()
     }
 
-    /// Flips, drops, doubles and moves a few bytes.
+    /// Flips, drops, duplicates and moves a few bytes.
     pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(3) {
             if bytes.is_empty() {

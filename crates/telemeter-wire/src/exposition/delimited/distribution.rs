@@ -244,7 +244,7 @@ impl<'a> SeriesTemplate<'a> {
     ) -> Result<(), Error> {
         limits.check_series(set.len())?;
         limits.check_labels(self.labels.len() + 1)?;
-        limits.check_held(set.mark() + self.labels.len() + 1)?;
+        limits.check_all_labels(set.mark() + self.labels.len() + 1)?;
         set.charge(self.text_bytes, limits)?;
         let mark = set.mark();
         for &label in self.labels {

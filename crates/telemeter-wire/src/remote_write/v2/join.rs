@@ -2,7 +2,7 @@
 
 use super::{
     Contents,
-    payload::references,
+    series::references,
     writer::{EXEMPLAR, LABELS, METADATA, RequestBuilder},
 };
 use crate::{

@@ -4,7 +4,7 @@ use super::series::Decoder;
 use crate::{
     error::Error,
     labels::put_label,
-    protobuf::{FieldReader, Wire, expect, key, put_varint},
+    protobuf::{FieldReader, Wire, key, put_varint},
     series::SeriesSet,
 };
 
@@ -99,24 +99,6 @@ impl<'a> Decoder<'_, 'a> {
         }
         Ok(())
     }
-}
-
-/// Shows each reference of one field to `take`. As protobuf has it, 32 bits of a varint count.
-#[inline]
-pub(super) fn references(
-    reader: &mut FieldReader<'_>,
-    wire: Wire,
-    mut take: impl FnMut(u32) -> Result<(), Error>,
-) -> Result<(), Error> {
-    if wire != Wire::Bytes {
-        expect(wire, Wire::Varint)?;
-        return take(reader.varint()? as u32);
-    }
-    let mut packed = FieldReader::new(reader.bytes()?);
-    while packed.remaining() > 0 {
-        take(packed.varint()? as u32)?;
-    }
-    Ok(())
 }
 
 /// Appends those fields of a message that `known` says true for, as they came.

@@ -1,6 +1,6 @@
 //! One `TimeSeries` of remote write 2.0, and what is in it.
 
-use super::{Contents, Keep, payload::references};
+use super::{Contents, Keep};
 use crate::{
     error::{DecodeLimits, Error, ReferenceError},
     protobuf::{FieldReader, Wire, expect},
@@ -108,7 +108,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             set.abandon(mark);
             return Ok(());
         }
-        self.limits.check_held(set.mark())?;
+        self.limits.check_all_labels(set.mark())?;
         let payload = if found.plain { &message[run] } else { self.payload_of_1_0(message, found.created_ms, set)? };
         set.charge(payload.len(), self.limits)?;
         let samples = found.samples + found.histograms;
@@ -292,6 +292,24 @@ fn metadata(message: &[u8], [help, unit, kind]: &mut [u32; 3]) -> Result<(), Err
         };
         expect(wire, Wire::Varint)?;
         *into = reader.varint()? as u32;
+    }
+    Ok(())
+}
+
+/// Calls `take` with each reference of one field, packed or not. As in protobuf, only 32 bits of a varint count.
+#[inline]
+pub(super) fn references(
+    reader: &mut FieldReader<'_>,
+    wire: Wire,
+    mut take: impl FnMut(u32) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if wire != Wire::Bytes {
+        expect(wire, Wire::Varint)?;
+        return take(reader.varint()? as u32);
+    }
+    let mut packed = FieldReader::new(reader.bytes()?);
+    while packed.remaining() > 0 {
+        take(packed.varint()? as u32)?;
     }
     Ok(())
 }

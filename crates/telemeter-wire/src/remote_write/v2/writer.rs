@@ -3,9 +3,12 @@
 //! What a series holds stands here as 1.0 has it, but that samples and histograms may carry a start timestamp (see
 //! [`Keep`](super::Keep)). Samples and histograms have the same bytes in both versions; labels and exemplars become references.
 
+mod exemplars;
+
 use std::ops::Range;
 
-use super::{Contents, exemplars::Orphans, symbols::SymbolTable};
+use self::exemplars::Orphans;
+use super::{Contents, symbols::SymbolTable};
 use crate::{
     protobuf::{FieldReader, Wire, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},

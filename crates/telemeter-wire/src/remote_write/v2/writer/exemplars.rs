@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::writer::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
+use super::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
 use crate::{
     labels::fields,
     protobuf::{FieldReader, Wire, key, put_bytes, put_varint},
