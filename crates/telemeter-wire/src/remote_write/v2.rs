@@ -1,12 +1,12 @@
-//! Remote write 2.0: `io.prometheus.write.v2.Request` in and out. Its series become what those of 1.0 are, and the other way.
+//! Remote write 2.0: decodes and encodes `io.prometheus.write.v2.Request`. Decoded series have the form of 1.0.
 //!
-//! All text stands once in a table of symbols, and labels are pairs of references to it. They are resolved without a copy: a
-//! label borrows its texts from the request's body. Samples, native histograms and exemplars become fields of a 1.0
-//! `TimeSeries`. A run of samples has the same bytes in both, and stays where it is; all else is written anew.
+//! A request has each text once, in a table of symbols, and labels are pairs of references to it. References are resolved
+//! without a copy: a label borrows its texts from the request's body. Samples, native histograms and exemplars become fields
+//! of a 1.0 `TimeSeries`. A run of samples has the same bytes in both versions, and is borrowed; all else is encoded again.
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>,
-//! `prometheus/prompb/io/prometheus/write/v2/types.proto`. A `start_timestamp` stands in samples and histograms in its newest
-//! revision, and was `created_timestamp` of the series before: both are read.
+//! `prometheus/prompb/io/prometheus/write/v2/types.proto`. In the newest revision, samples and histograms have a
+//! `start_timestamp`; in an earlier one, series had a `created_timestamp`. Both are decoded.
 
 mod join;
 mod payload;
@@ -23,7 +23,7 @@ use crate::{
     series::{Points, SeriesSet},
 };
 
-/// How many of each thing a request held, whatever becomes of them later. The `Written` headers of an answer count the first
+/// The content of a request in numbers, before any step drops something. The `Written` headers of a response have the first
 /// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -33,37 +33,38 @@ pub struct Contents {
     pub histograms: u64,
     /// Exemplars.
     pub exemplars: u64,
-    /// Series with metadata (type, help, unit). Whether it is kept says [`Keep`].
+    /// Series with metadata (type, help, unit). It is kept only with [`Keep`].
     pub metadata: u64,
-    /// Start timestamps, of samples, histograms and whole series. Whether they are kept says [`Keep`]: 1.0 has none.
+    /// Start timestamps of samples, histograms and whole series. They are kept only with [`Keep`], since 1.0 has none.
     pub start_timestamps: u64,
 }
 
-/// What is kept of a request beside what 1.0 has a place for.
+/// The parts of a request that are kept although 1.0 cannot express them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Start timestamps: in samples and histograms, as the newest revision has them; that of a whole series goes into each that
-    /// has none of its own.
+    /// Start timestamps of samples and histograms. The start timestamp of a whole series is copied into each sample and
+    /// histogram that has none of its own.
     pub start_timestamps: bool,
     /// Metadata of series.
     pub metadata: bool,
 }
 
-/// Decodes one `Request`, decompressed, into `set`. Labels stay as sent, unsorted. A series without samples, histograms and
-/// exemplars (Prometheus sends metadata so) is checked, counted and left out.
+/// Decodes one decompressed `Request` into `set`. The labels keep their order. A series without samples, histograms and
+/// exemplars (Prometheus sends metadata that way) is checked, counted and left out.
 ///
 /// # Errors
-/// [`Error::Protobuf`] for bytes that are no such message; [`Error::NotUtf8`] for other text in it; [`Error::Reference`] for
-/// symbols or references that are not as the specification wants them; [`Error::Limit`] above one of `limits`.
+/// [`Error::Protobuf`] for bytes that are not such a message; [`Error::NotUtf8`] for a text that is not UTF-8;
+/// [`Error::Reference`] for symbols or references that the specification does not allow; [`Error::Limit`] above one of
+/// `limits`.
 pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<Contents, Error> {
     decode_keeping(message, Keep::default(), limits, set, None)
 }
 
-/// As [`decode`], but a series whose references cannot be is left out and shown to `refused`; the others go on. What such a
-/// series held is not in the [`Contents`].
+/// As [`decode`], but a series with invalid references is left out, and `refused` is called with its error. The content of
+/// such a series is not counted in [`Contents`].
 ///
 /// # Errors
-/// As [`decode`]; [`Error::Reference`] only for what is wrong with the symbols themselves.
+/// The errors of [`decode`]; [`Error::Reference`] only for invalid symbols.
 pub fn decode_partial<'a>(
     message: &'a [u8],
     limits: &DecodeLimits,
@@ -73,10 +74,10 @@ pub fn decode_partial<'a>(
     decode_keeping(message, Keep::default(), limits, set, Some(refused))
 }
 
-/// As [`decode`], or as [`decode_partial`] where series are shown to `refused`, and keeps more of the request.
+/// As [`decode_partial`] or, without `refused`, as [`decode`]; also keeps the parts of the request that `keep` selects.
 ///
 /// # Errors
-/// As those two.
+/// The errors of these two.
 pub fn decode_keeping<'a>(
     message: &'a [u8],
     keep: Keep,
@@ -84,7 +85,7 @@ pub fn decode_keeping<'a>(
     set: &mut SeriesSet<'a>,
     refused: Option<&mut dyn FnMut(ReferenceError)>,
 ) -> Result<Contents, Error> {
-    // No label of it is a field that could be copied.
+    // Labels of 2.0 are not fields that could be copied from the message.
     set.set_source(&[]);
     set.set_start_timestamps(keep.start_timestamps);
     let arena = set.arena();
@@ -98,7 +99,7 @@ pub fn decode_keeping<'a>(
     decoded
 }
 
-/// The table of symbols, wherever in the message its entries stand.
+/// Decodes the table of symbols, whose entries may be anywhere in the message.
 fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<&'a str>) -> Result<(), Error> {
     let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
@@ -116,13 +117,13 @@ fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<
     match symbols.first() {
         Some(&"") => Ok(()),
         Some(first) => Err(Error::Reference(ReferenceError::FirstSymbol { symbol: excerpt(first.as_bytes()) })),
-        // A message of 1.0 reads as one without symbols and without series.
+        // A message of 1.0 is decoded as one without symbols and series.
         None if message.is_empty() => Ok(()),
         None => Err(Error::Reference(ReferenceError::NoSymbols)),
     }
 }
 
-/// Says which symbol is not UTF-8.
+/// Adds to a [`NOT_UTF8`] error the symbol that is not UTF-8.
 #[cold]
 fn locate(error: Error, index: usize, symbol: &[u8]) -> Error {
     if error == NOT_UTF8 { Error::Reference(ReferenceError::NotUtf8 { index, symbol: excerpt(symbol) }) } else { error }
@@ -156,7 +157,7 @@ fn read_series<'a>(
 }
 
 impl Contents {
-    /// What one decoded series holds: samples, histograms, exemplars.
+    /// The samples, histograms and exemplars of one series.
     #[must_use]
     pub fn of(points: &Points<'_>) -> Self {
         match points {
@@ -167,7 +168,7 @@ impl Contents {
         }
     }
 
-    /// What the payload of a series holds, as 1.0 has it: samples, histograms, exemplars.
+    /// The samples, histograms and exemplars of a series, given by its fields of 1.0.
     fn of_payload(payload: &[u8]) -> Self {
         let mut contents = Self::default();
         for (number, _) in fields(payload) {
@@ -181,7 +182,7 @@ impl Contents {
         contents
     }
 
-    /// What is left of these samples, histograms and exemplars without those of `other`.
+    /// The samples, histograms and exemplars less those of `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {

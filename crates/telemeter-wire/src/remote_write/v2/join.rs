@@ -1,4 +1,4 @@
-//! Joins requests of 2.0 into one: one table of symbols, in which each text stands once, and series that refer to it.
+//! Joins requests of 2.0 into one: a single table of symbols with each text once, and series that refer to it.
 
 use super::{
     Contents,
@@ -12,11 +12,11 @@ use crate::{
 };
 
 impl RequestBuilder {
-    /// Adds all series of a request that a builder wrote, and what they hold. Its references are those to its own table: for each
-    /// symbol of that it is looked up once which one it is in ours.
+    /// Adds all series of a request that another builder encoded; `contents` is its content. References are translated: for
+    /// each symbol of the other request, the reference in this one is looked up once.
     ///
     /// # Errors
-    /// [`Error::Protobuf`] or [`Error::NotUtf8`] for another message.
+    /// [`Error::Protobuf`] or [`Error::NotUtf8`] for any other message.
     pub fn add_request(&mut self, message: &[u8], contents: &Contents) -> Result<(), Error> {
         self.contents.add(contents);
         self.metadata.clear();
@@ -29,15 +29,15 @@ impl RequestBuilder {
     fn add_with(&mut self, message: &[u8], map: &mut Vec<u32>) -> Result<(), Error> {
         map.clear();
         let mut reader = FieldReader::new(message);
-        let mut behind_symbols = 0;
+        let mut symbols_end = 0;
         while let Some((4, wire)) = reader.field()? {
             expect(wire, Wire::Bytes)?;
             map.push(self.symbols.find_or_add(utf8(reader.bytes()?)?));
-            behind_symbols = message.len() - reader.remaining();
+            symbols_end = message.len() - reader.remaining();
         }
-        let series = &message[behind_symbols..];
+        let series = &message[symbols_end..];
         if map.iter().zip(0..).all(|(reference, at)| *reference == at) {
-            // Each reference is what it was. The first request of several is always one of these.
+            // All references stay the same, as always for the first request that is added.
             self.series.extend_from_slice(series);
             self.len += fields(series).count();
             return Ok(());
@@ -115,13 +115,13 @@ impl RequestBuilder {
     }
 }
 
-/// What a reference is here.
+/// The reference in this request of a reference in the request that is being added.
 #[inline]
 fn mapped(reference: u32, map: &[u32]) -> Result<u64, Error> {
     map.get(reference as usize).map(|mapped| u64::from(*mapped)).ok_or(CHANGED)
 }
 
-/// Appends the references of one field, each as the map has it.
+/// Appends the references of one field, translated by the map.
 #[inline]
 fn put_references(reader: &mut FieldReader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
     references(reader, wire, |reference| {
@@ -130,5 +130,5 @@ fn put_references(reader: &mut FieldReader<'_>, wire: Wire, map: &[u32], out: &m
     })
 }
 
-/// Only what a builder wrote is joined.
+/// The error for a message that no builder encoded.
 const CHANGED: Error = Error::protobuf("a request that is no longer as it was written");

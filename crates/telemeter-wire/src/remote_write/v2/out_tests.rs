@@ -42,7 +42,7 @@ fn of_1_0(fields: &[Vec<u8>]) -> Vec<u8> {
     field(1, &[label("__name__", "up"), label("job", "a"), fields.concat()].concat())
 }
 
-/// What 2.0 makes of a message of 1.0, and how many exemplars it has no place for.
+/// A message of 1.0 encoded as 2.0, and the number of exemplars that are left out.
 fn through(message: &[u8]) -> (Vec<u8>, u64) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -89,12 +89,12 @@ fn exemplars_go_with_samples() {
     let labels = field(1, &REFERENCES);
     let one = [labels.clone(), sample(1.5, 7), written(8)].concat();
     assert_eq!(through(&of_1_0(&[exemplar(8), sample(1.5, 7)])), (request(&symbols, &[one]), 0));
-    // In a series of their own, before and behind that with the samples.
+    // In a series of their own, before and after the one with the samples.
     let apart = [of_1_0(&[exemplar(8)]), of_1_0(&[sample(1.5, 7)]), of_1_0(&[exemplar(9)]), of_1_0(&[sample(2.5, 9)])];
     let both = [labels.clone(), sample(1.5, 7), written(8), written(9)].concat();
     let other = [labels.clone(), sample(2.5, 9)].concat();
     assert_eq!(through(&apart.concat()), (request(&symbols, &[both, other]), 0));
-    // Nothing takes them.
+    // There is no series with samples.
     let alone = [of_1_0(&[exemplar(8), exemplar(9)]), field(1, &[label("__name__", "up"), sample(1.5, 7)].concat())];
     let up = [field(1, &[1, 2]), sample(1.5, 7)].concat();
     assert_eq!(through(&alone.concat()), (request(&SYMBOLS[..3], &[up]), 2));
@@ -127,7 +127,7 @@ fn start_timestamps_are_kept_where_they_are_to_be() {
     check(&[sample(1.5, 7), started(6), varint(6, 5)], &[[started(5), started(6)].concat()]);
     check(&[started(0), varint(6, 5)], &[started(5)]);
     check(&[histogram(&[]), varint(6, 5)], &[histogram(&[0x88, 0x01, 5])]);
-    // A field that nobody knows does not go on.
+    // An unknown field is left out.
     let unknown = field(2, &[double(1, 1.5), varint(2, 7), varint(3, 5), varint(9, 1)].concat());
     check(&[unknown], &[started(5)]);
 }
@@ -150,7 +150,7 @@ fn joined_requests_share_their_symbols() {
     let expected = [series([1, 2, 3, 4]), series([1, 2, 3, 5]), series([1, 2, 3, 6]), series([1, 2, 3, 5])];
     assert_eq!(written(&joined), request(&["", "__name__", "up", "job", "a", "b", "c"], &expected));
     assert_eq!((joined.len(), joined.contents().samples), (4, 4));
-    // What is no request of ours.
+    // Messages that no builder encoded.
     let odd = request(&["", "x"], &[field(1, &[1, 9])]);
     assert!(joined.add_request(&odd, &Contents::default()).is_err());
     assert!(

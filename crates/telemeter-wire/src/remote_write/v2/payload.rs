@@ -1,4 +1,4 @@
-//! What a series of 2.0 holds beside labels, written as 1.0 has it.
+//! Converts the samples, histograms and exemplars of a 2.0 series to fields of 1.0.
 
 use super::series::Decoder;
 use crate::{
@@ -8,19 +8,19 @@ use crate::{
     series::SeriesSet,
 };
 
-/// What 1.0 has: the fields of its `TimeSeries`, and of its `Exemplar`.
+/// The keys of the fields of `TimeSeries` and `Exemplar` in 1.0.
 const SAMPLE: u8 = key(2, Wire::Bytes);
 const EXEMPLAR: u8 = key(3, Wire::Bytes);
 const HISTOGRAM: u8 = key(4, Wire::Bytes);
 const EXEMPLAR_VALUE: u8 = key(2, Wire::Fixed64);
 const EXEMPLAR_TIMESTAMP: u8 = key(3, Wire::Varint);
-/// The numbers of the start timestamps in samples and histograms of 2.0; of 1.0, all lower ones are known.
+/// The numbers of the start timestamps in samples and histograms of 2.0. All fields with lower numbers also exist in 1.0.
 const SAMPLE_START: u32 = 3;
 const HISTOGRAM_START: u32 = 17;
 
 impl<'a> Decoder<'_, 'a> {
-    /// Writes samples, exemplars and histograms of a series that was checked as 1.0 has them, in its order. `created_ms` is the
-    /// start timestamp of the whole series.
+    /// Encodes the samples, exemplars and histograms of a checked series as 1.0, in the order of 1.0. `created_ms` is the start
+    /// timestamp of the whole series.
     pub(super) fn payload_of_1_0(
         &mut self,
         message: &'a [u8],
@@ -53,8 +53,8 @@ impl<'a> Decoder<'_, 'a> {
         Ok(payload)
     }
 
-    /// Appends what goes on of a sample or histogram, whose start timestamp stands in field `start`. Where that is kept and there
-    /// is none, the series' own is put there.
+    /// Appends the kept fields of a sample or histogram, whose start timestamp is field `start`. If start timestamps are kept
+    /// and it has none, it gets that of the series.
     fn put_point(&self, message: &[u8], start: u32, created_ms: i64, out: &mut Vec<u8>) -> Result<(), Error> {
         if !self.keep.start_timestamps {
             return put_known(message, out, |number| number < start);
@@ -101,7 +101,7 @@ impl<'a> Decoder<'_, 'a> {
     }
 }
 
-/// Appends those fields of a message that `known` says true for, as they came.
+/// Appends the fields of a message for whose number `known` returns `true`, as they came.
 pub(super) fn put_known(message: &[u8], out: &mut Vec<u8>, known: impl Fn(u32) -> bool) -> Result<(), Error> {
     let mut reader = FieldReader::new(message);
     loop {

@@ -1,4 +1,4 @@
-//! One `TimeSeries` of remote write 2.0, and what is in it.
+//! The decoder of one `TimeSeries` of remote write 2.0.
 
 use super::{Contents, Keep};
 use crate::{
@@ -8,34 +8,34 @@ use crate::{
     series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
 
-/// What is known while the series of one request are decoded.
+/// The state while the series of one request are decoded.
 pub(super) struct Decoder<'s, 'a> {
     symbols: &'s [&'a str],
     pub(super) keep: Keep,
     limits: &'s DecodeLimits,
-    /// How many series came before the one that is being decoded.
+    /// The index of the series that is being decoded.
     pub index: usize,
-    /// What was found so far.
+    /// The content of the series that were decoded.
     pub contents: Contents,
-    /// The metadata that was kept last, and its number.
+    /// The references of the metadata that was kept last, and its number in the set.
     kept_metadata: Option<([u32; 3], u32)>,
-    /// Where a series is written anew, and one field of it: used again by the next.
+    /// Buffers for a series that is encoded again, and for one field of it.
     pub(super) anew: Vec<u8>,
     pub(super) field: Vec<u8>,
 }
 
-/// What one series held.
+/// The content of one series.
 #[derive(Clone, Copy, Default)]
 struct SeriesContents {
     samples: u32,
     histograms: u32,
     exemplars: u32,
     newest_ms: Option<i64>,
-    /// The start timestamp of the whole series; 0: none.
+    /// The start timestamp of the whole series; 0 means none.
     created_ms: i64,
     /// The references of its metadata to a help and a unit, and its type.
     metadata: Option<[u32; 3]>,
-    /// Whether all that it holds beside labels is samples, one behind the other, as 1.0 would have them.
+    /// Whether its fields other than labels are one run of samples, in the encoding of 1.0.
     plain: bool,
 }
 
@@ -53,7 +53,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
     }
 
-    /// Decodes one series to the end of `set`.
+    /// Decodes one series, and appends it to `set`.
     pub(super) fn series(&mut self, message: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), Error> {
         self.limits.check_series(set.len())?;
         let mark = set.mark();
@@ -135,7 +135,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(())
     }
 
-    /// Reads references to labels of the series.
+    /// Decodes the labels of the series.
     #[inline]
     fn labels(
         &self,
@@ -152,8 +152,8 @@ impl<'s, 'a> Decoder<'s, 'a> {
         })
     }
 
-    /// Reads references to labels, packed, as encoders write them, or one by one, and shows each label to `take`. A name is
-    /// remembered in `pending` until its value comes, which may be in another field.
+    /// Decodes references to labels, packed, as encoders write them, or one by one, and calls `take` with each label. A name
+    /// waits in `pending` for its value, which may be in another field.
     #[inline]
     pub(super) fn pairs(
         &self,
@@ -172,7 +172,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         })
     }
 
-    /// Holds a label to the limits, as the `count`th of its series or exemplar, and counts its bytes.
+    /// Checks the limits for a label, which is the `count`th of its series or exemplar, and counts its bytes.
     #[inline]
     fn check(&self, label: Label<'a>, count: usize, set: &mut SeriesSet<'a>) -> Result<(), Error> {
         self.limits.check_labels(count)?;
@@ -195,7 +195,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Error::Reference(error(self.index))
     }
 
-    /// Reads a sample; answers whether it goes on as it is.
+    /// Decodes a sample; whether its bytes can be kept as they are.
     #[inline]
     fn sample(&mut self, message: &[u8], found: &mut SeriesContents) -> Result<bool, Error> {
         let (mut reader, mut timestamp_ms, mut same) = (FieldReader::new(message), 0, true);
@@ -277,7 +277,8 @@ impl<'s, 'a> Decoder<'s, 'a> {
     }
 }
 
-/// Reads the references and the type of metadata. As protobuf has it, the last of a field counts, in this message or in a later one.
+/// Decodes the references and the type of metadata. As in protobuf, of several equal fields the last counts, in this message or
+/// in a later one.
 fn metadata(message: &[u8], [help, unit, kind]: &mut [u32; 3]) -> Result<(), Error> {
     let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {

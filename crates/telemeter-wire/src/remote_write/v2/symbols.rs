@@ -1,4 +1,4 @@
-//! The table of symbols of a request that is written: each text stands in it once, however often it is referenced.
+//! The table of symbols of a request that is being encoded: it has each text once, however often it is referenced.
 
 use std::hash::BuildHasher as _;
 
@@ -8,22 +8,22 @@ use crate::protobuf::{Wire, key, put_bytes};
 
 /// An entry of the table, as a field of the request.
 const SYMBOL: u8 = key(4, Wire::Bytes);
-/// Texts that were referenced lately are found by their address: so many places there are for that.
+/// The number of entries in the cache of recently referenced texts, which are found by their address.
 const RECENT: usize = 1024;
 
-/// The symbols of one request, from the empty one on; its room is used again for the next.
+/// The symbols of one request, of which the first is the empty one. One value serves many requests: its buffers are used again.
 #[derive(Debug, Default)]
 pub(super) struct SymbolTable {
     /// The symbols, encoded as fields.
     fields: Vec<u8>,
     known: HashTable<Symbol>,
-    /// A seed for each request: nobody can learn one over time.
+    /// Has a new seed for each request, so that a sender cannot learn it over time.
     hasher: DefaultHashBuilder,
     len: u32,
     recent: Vec<Recent>,
 }
 
-/// Where a symbol stands in the fields. No request has 4 GiB: its bytes are capped far below.
+/// The position of a symbol in the fields. 32 bits are enough: requests are capped far below 4 GiB.
 #[derive(Debug)]
 struct Symbol {
     hash: u64,
@@ -32,8 +32,8 @@ struct Symbol {
     reference: u32,
 }
 
-/// A text that was referenced: labels that were decoded from a 2.0 request share their texts, so that most are met again at
-/// the same address, and need no hash.
+/// A recently referenced text. Labels that were decoded from a 2.0 request share their texts, so that most texts occur again at
+/// the same address, and are found without a hash.
 #[derive(Clone, Copy, Debug, Default)]
 struct Recent {
     address: usize,
@@ -42,7 +42,7 @@ struct Recent {
 }
 
 impl SymbolTable {
-    /// Forgets all symbols but the empty one, which is the first.
+    /// Removes all symbols but the empty one, which is the first.
     pub(super) fn clear(&mut self) {
         self.fields.clear();
         put_bytes(&mut self.fields, SYMBOL, &[]);
@@ -52,7 +52,7 @@ impl SymbolTable {
         self.forget_addresses();
     }
 
-    /// Forgets where the texts of the symbols stood: other texts may stand there from now on.
+    /// Clears the cache of addresses, because other texts may have the same addresses from now on.
     pub(super) fn forget_addresses(&mut self) {
         self.recent.clear();
         self.recent.resize(RECENT, Recent::default());
@@ -63,8 +63,8 @@ impl SymbolTable {
         &self.fields
     }
 
-    /// The reference to a text, which is put into the table where it is new. The text is to stay as it is, where it is,
-    /// until the addresses are forgotten.
+    /// The reference to a text, which is added where it is new. The text must neither move nor change until
+    /// [`forget_addresses`](Self::forget_addresses).
     #[inline]
     pub(super) fn reference(&mut self, text: &str) -> u32 {
         if text.is_empty() {

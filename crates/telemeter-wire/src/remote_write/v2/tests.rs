@@ -48,7 +48,7 @@ fn request(symbols: &[&str], series: &[Vec<u8>]) -> Vec<u8> {
     symbols.chain(series.iter().map(|series| field(5, series))).collect::<Vec<_>>().concat()
 }
 
-/// Decodes a request; answers with what it held, and with what 1.0 makes of it.
+/// Decodes a request; returns its content, and its series encoded as 1.0.
 fn through(message: &[u8]) -> (Result<Contents, Error>, Vec<u8>) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -81,13 +81,13 @@ fn a_series_becomes_one_of_1_0() {
         Contents { samples: 2, ..one },
         &[plain_sample(), plain_sample()],
     );
-    // What stands between two samples is not theirs.
+    // A field between two samples.
     check(
         &[labels.clone(), plain_sample(), varint(6, 5), plain_sample()],
         Contents { samples: 2, start_timestamps: 1, ..one },
         &[plain_sample(), plain_sample()],
     );
-    // 1.0 has no start timestamps. Zero is none.
+    // 1.0 has no start timestamps. Zero means none.
     check(
         &[labels.clone(), sample(&[double(1, 1.5), varint(2, 7), varint(3, 5)])],
         Contents { start_timestamps: 1, ..one },
@@ -120,9 +120,9 @@ fn a_series_becomes_one_of_1_0() {
     check(&[labels, field(5, &varint(1, 1))], Contents { metadata: 1, ..Contents::default() }, &[]);
 }
 
-/// As protobuf has it, the last of a field counts: a reference before it means nothing, and messages of one field are one.
+/// As in protobuf, of several equal fields the last counts, and several messages of one field are merged.
 #[test]
-fn of_metadata_that_stands_twice_the_last_counts() {
+fn of_duplicate_metadata_the_last_counts() {
     let check = |metadata: &[Vec<u8>], expected: Result<u64, Error>| {
         let series = [&[packed(&[1, 2]), plain_sample()], metadata].concat().concat();
         let (result, _) = through(&request(&["", "a", "b"], &[series]));
@@ -192,7 +192,7 @@ fn what_is_wrong_with_references_is_named() {
     check(&of_1_0, "there are no symbols: is this a prometheus.WriteRequest?");
     let not_text = [request(&["", "a"], &[]), field(4, b"b\xff")].concat();
     check(&not_text, "symbol 2 (\"b\\xff\") is not UTF-8");
-    // Nothing at all is a request of nothing.
+    // An empty message is an empty request.
     assert_eq!(through(&[]), (Ok(Contents::default()), Vec::new()));
 }
 
@@ -220,7 +220,7 @@ fn a_series_with_bad_references_may_go_alone() {
     let mut out = Vec::new();
     remote_write::encode(&set, &mut out);
     assert_eq!(out, expected(&[plain_sample()]).repeat(2));
-    // What is wrong with all of it stays an error.
+    // An error of the whole request remains an error.
     let message = request(&["up"], &series);
     let decoded = decode_partial(&message, &DecodeLimits::default(), &mut SeriesSet::new_in(&arena), &mut |_| {
         panic!("no series is to blame")
@@ -229,7 +229,7 @@ fn a_series_with_bad_references_may_go_alone() {
 }
 
 #[test]
-fn symbols_may_stand_behind_the_series() {
+fn symbols_may_follow_the_series() {
     let series = field(5, &[packed(&[1, 2, 3, 4]), plain_sample()].concat());
     let symbols = request(&SYMBOLS, &[]);
     assert_eq!(through(&[series, symbols].concat()).1, expected(&[plain_sample()]));
@@ -265,7 +265,7 @@ fn a_text_counts_as_often_as_it_is_referenced() {
     let limits = DecodeLimits { text_bytes: 50_000, ..DecodeLimits::default() };
     let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
     assert_eq!(decoded, Err(Error::Limit { what: "bytes in all labels", limit: 50_000 }));
-    // In exemplars, too.
+    // Also in exemplars.
     let exemplars: Vec<_> = (0..100).map(|_| [series(&[1, 1]), field(4, &packed(&[1, 2]))].concat()).collect();
     let message = request(&["", "a", &long], &exemplars);
     let decoded = decode(&message, &limits, &mut SeriesSet::new_in(&arena));
@@ -273,7 +273,7 @@ fn a_text_counts_as_often_as_it_is_referenced() {
 }
 
 #[test]
-fn a_used_arena_holds_nothing_of_the_request_before() {
+fn a_used_arena_has_no_symbols_of_the_previous_request() {
     let mut arena = Arena::new();
     for symbols in [&SYMBOLS[..], &["", "__name__", "down"]] {
         let message = request(symbols, &[[packed(&[1, 2]), plain_sample()].concat()]);

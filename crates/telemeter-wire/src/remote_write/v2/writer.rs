@@ -1,6 +1,6 @@
-//! Writes requests of 2.0: from series, whatever they came as, and from other requests that are joined.
+//! Encodes requests of 2.0 from series of any origin, and from other requests that are joined.
 //!
-//! What a series holds stands here as 1.0 has it, but that samples and histograms may carry a start timestamp (see
+//! The points of a series have the form of 1.0, except that samples and histograms may have a start timestamp (see
 //! [`Keep`](super::Keep)). Samples and histograms have the same bytes in both versions; labels and exemplars become references.
 
 mod exemplars;
@@ -15,7 +15,7 @@ use crate::{
     series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
 
-/// A series, as a field of the request; and what it has as fields.
+/// The keys of a series in a request, and of the fields of a series.
 pub(super) const SERIES: u8 = key(5, Wire::Bytes);
 pub(super) const LABELS: u8 = key(1, Wire::Bytes);
 pub(super) const SAMPLE: u8 = key(2, Wire::Bytes);
@@ -26,7 +26,7 @@ const KIND: u8 = key(1, Wire::Varint);
 const HELP: u8 = key(3, Wire::Varint);
 const UNIT: u8 = key(4, Wire::Varint);
 
-/// A request that is being written. Its room is used again for the next one.
+/// A request that is being encoded. One value serves many requests: its buffers are used again.
 #[derive(Debug, Default)]
 pub struct RequestBuilder {
     pub(super) symbols: SymbolTable,
@@ -35,21 +35,21 @@ pub struct RequestBuilder {
     pub(super) len: usize,
     pub(super) contents: Contents,
     pub(super) exemplars_left_out: u64,
-    /// The references of the series that was written last.
+    /// The references of the series that was encoded last.
     references: Vec<u32>,
-    /// These of the series that is being written, encoded; and what it has beside labels, where that is written anew.
+    /// The encoded references of the series that is being encoded; and its other fields, where these are encoded again.
     pub(super) packed: Vec<u8>,
     pub(super) body: Vec<u8>,
     pub(super) field: Vec<u8>,
     pub(super) packed_exemplar: Vec<u8>,
-    /// Metadata of the series that is being written, as a field; mostly empty.
+    /// The metadata of the series that is being encoded, as a field; mostly empty.
     pub(super) metadata: Vec<u8>,
-    /// What the symbols of a request that is added are here.
+    /// The references in this request of the symbols of the request that is being added.
     pub(super) map: Vec<u32>,
 }
 
 impl RequestBuilder {
-    /// Forgets what was written.
+    /// Removes all series and symbols.
     pub fn clear(&mut self) {
         self.symbols.clear();
         self.series.clear();
@@ -59,32 +59,32 @@ impl RequestBuilder {
         self.exemplars_left_out = 0;
     }
 
-    /// How many series were written.
+    /// The number of series.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no series.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What these hold.
+    /// The content of the series.
     #[must_use]
     pub fn contents(&self) -> &Contents {
         &self.contents
     }
 
-    /// Exemplars that could not be written: those without a timestamp, and those of series that have neither samples nor
-    /// histograms in the same request.
+    /// The number of exemplars that could not be encoded: those without a timestamp, and those of series that have neither
+    /// samples nor histograms in the same request.
     #[must_use]
     pub fn exemplars_left_out(&self) -> u64 {
         self.exemplars_left_out
     }
 
-    /// How many bytes the request has.
+    /// The length of the request, in bytes.
     #[must_use]
     pub fn message_len(&self) -> usize {
         self.symbols.fields().len() + self.series.len()
@@ -97,8 +97,8 @@ impl RequestBuilder {
         out.extend_from_slice(&self.series);
     }
 
-    /// Writes all series of `set`. One without samples and histograms has no place in 2.0: its exemplars go to another series
-    /// of the same labels.
+    /// Adds all series of `set`. 2.0 has no series without samples and histograms: the exemplars of such a series are moved to
+    /// another series with the same labels.
     pub fn add(&mut self, set: &SeriesSet<'_>) {
         let mut orphans = Orphans::of(set);
         self.exemplars_left_out += orphans.left_out();
@@ -108,14 +108,14 @@ impl RequestBuilder {
         }
     }
 
-    /// Writes series of one set, one by one.
+    /// A writer that adds series of `set`, one by one.
     pub fn writer<'w, 'a>(&'w mut self, set: &'w SeriesSet<'a>) -> RequestWriter<'w, 'a> {
-        // Texts of another set may have stood where these do.
+        // Texts of another set may have had the same addresses.
         self.symbols.forget_addresses();
         RequestWriter { set, request: self, previous: None }
     }
 
-    /// Takes series out that were written: `ranges`, in ascending order, each of whole series as [`SeriesWriter::put`] left them.
+    /// Removes series that were added: `ranges`, in ascending order, each of whole series in [`SeriesWriter::written`].
     pub fn take_out(&mut self, ranges: &[Range<usize>]) {
         for range in ranges {
             self.contents = self.contents.without(&Contents::of_request(&self.series[range.clone()]));
@@ -124,7 +124,7 @@ impl RequestBuilder {
         crate::remote_write::take_out(&mut self.series, ranges);
     }
 
-    /// Bytes of room held.
+    /// The size of its buffers, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.symbols.held_bytes()
@@ -138,8 +138,8 @@ impl RequestBuilder {
             + self.map.capacity() * size_of::<u32>()
     }
 
-    /// Appends a series of the references in `packed`, of these other fields, and of its metadata. Returns where its references
-    /// stand.
+    /// Appends a series of the references in `packed`, of the fields in `body`, and of its metadata. Returns the range of its
+    /// references.
     #[inline]
     pub(super) fn put_series(&mut self, body: &[u8]) -> Range<usize> {
         let Self { series: out, packed, metadata, .. } = self;
@@ -154,7 +154,7 @@ impl RequestBuilder {
         end - self.packed.len()..end
     }
 
-    /// Encodes the metadata of the series that is being written.
+    /// Encodes the metadata of the series that is being encoded.
     #[inline]
     fn set_metadata(&mut self, metadata: Option<&FamilyMetadata<'_>>) {
         self.metadata.clear();
@@ -170,7 +170,7 @@ impl RequestBuilder {
         put_bytes(out, METADATA, field);
     }
 
-    /// As [`put_series`](Self::put_series), of the fields in `body`.
+    /// As [`put_series`](Self::put_series), with the fields in `self.body`.
     pub(super) fn put_series_of_body(&mut self) -> Range<usize> {
         let body = std::mem::take(&mut self.body);
         let labels = self.put_series(&body);
@@ -179,11 +179,11 @@ impl RequestBuilder {
     }
 }
 
-/// Writes series of one set, one by one.
+/// Adds series of one set to a request, one by one.
 pub struct RequestWriter<'w, 'a> {
     set: &'w SeriesSet<'a>,
     request: &'w mut RequestBuilder,
-    /// The series that was written last.
+    /// The index of the series that was added last.
     previous: Option<usize>,
 }
 
@@ -199,7 +199,7 @@ impl SeriesWriter for RequestWriter<'_, '_> {
 }
 
 impl RequestWriter<'_, '_> {
-    /// Appends the series at `index` with these points, and with exemplars that came apart from them.
+    /// Appends the series at `index` with these points, and with the exemplars of another series with the same labels.
     fn put_with(&mut self, index: usize, points: Points<'_>, orphans: &mut Orphans<'_>) -> Option<Range<usize>> {
         let exemplars = orphans.take(index);
         match points {
@@ -233,7 +233,8 @@ impl RequestWriter<'_, '_> {
         }
     }
 
-    /// Encodes the references to the labels of a series into `packed`. Most labels of a series are those of the one before it.
+    /// Encodes the references to the labels of a series into `packed`. Most labels are the same as those of the previous series,
+    /// whose references are used again.
     #[inline]
     fn refer(&mut self, index: usize) {
         self.request.set_metadata(self.set.metadata_of(index));
@@ -257,8 +258,8 @@ impl RequestWriter<'_, '_> {
         }
     }
 
-    /// Appends a series of these points, whatever is among them: samples and histograms each in a series of their own, in the
-    /// order of their times; exemplars with the first of both. Returns where the references of the first stand.
+    /// Appends series with these points: samples and histograms each in a series of their own, sorted by time, and exemplars
+    /// with the first of both. Returns the range of the references of the first series.
     fn put_points(&mut self, payload: &[u8], exemplars: &[&[u8]]) -> Range<usize> {
         let keeps_start = self.set.has_start_timestamps();
         let held = Contents::of_payload(payload);
@@ -305,7 +306,7 @@ impl RequestWriter<'_, '_> {
     }
 }
 
-/// The messages of a payload that stand in fields of this number. It was checked when it was decoded.
+/// The messages in the fields of this number, in a payload that was checked when it was decoded.
 pub(super) fn messages(payload: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     crate::labels::fields(payload).filter(move |(found, _)| *found == number).map(|(_, message)| message)
 }
@@ -328,12 +329,12 @@ pub(super) fn integer(message: &[u8], number: u32) -> i64 {
     value
 }
 
-/// Whether no sample, or histogram, is older than the one before it.
+/// Whether the samples (2) or histograms (4) are sorted by time.
 fn is_in_order(payload: &[u8], number: u32) -> bool {
     messages(payload, number).map(|message| time(message, number)).is_sorted()
 }
 
-/// The last field of a sample or histogram that goes on. What 1.0 does not know may be anything there.
+/// The number of the last field of a sample or histogram that is kept. In 1.0, higher numbers may have any meaning.
 fn last_known(number: u32, keeps_start: bool) -> u32 {
     match (number, keeps_start) {
         (2, false) => 2,
@@ -343,7 +344,7 @@ fn last_known(number: u32, keeps_start: bool) -> u32 {
     }
 }
 
-/// Whether all fields of all samples, or histograms, go on.
+/// Whether all fields of all samples (2) or histograms (4) are kept.
 fn is_known(payload: &[u8], number: u32, keeps_start: bool) -> bool {
     let last = last_known(number, keeps_start);
     messages(payload, number).all(|message| {
@@ -357,15 +358,15 @@ fn is_known(payload: &[u8], number: u32, keeps_start: bool) -> bool {
     })
 }
 
-/// Appends the fields of a sample, or histogram, that go on.
+/// Appends the kept fields of a sample (2) or histogram (4).
 fn put_known(message: &[u8], number: u32, keeps_start: bool, out: &mut Vec<u8>) {
     let last = last_known(number, keeps_start);
-    // It was checked when it was decoded.
+    // The message was checked when it was decoded, so there is no error.
     let _ = super::payload::put_known(message, out, |found| found <= last);
 }
 
 impl Contents {
-    /// What series hold that were written as fields of a request.
+    /// The content of series that are encoded as fields of a request.
     fn of_request(series: &[u8]) -> Self {
         let mut contents = Self::default();
         for (number, _) in messages(series, 5).flat_map(crate::labels::fields) {

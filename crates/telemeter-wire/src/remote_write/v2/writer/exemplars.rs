@@ -1,5 +1,5 @@
-//! Exemplars on their way into a request of 2.0: their labels become references, and those that came in a series of their own
-//! go to one that has samples.
+//! Encodes exemplars in a request of 2.0: their labels become references, and exemplars of a series without samples are moved to
+//! a series that has samples.
 
 use std::hash::BuildHasher as _;
 
@@ -15,19 +15,19 @@ use crate::{
 const VALUE: u8 = key(2, Wire::Fixed64);
 const TIMESTAMP: u8 = key(3, Wire::Varint);
 
-/// Exemplars in series of their own, as Prometheus sends them, and the series in which they go on: 2.0 wants samples or
-/// histograms in each.
+/// The exemplars of series without samples, as Prometheus sends them, and the series to which they are moved: in 2.0, each
+/// series needs samples or histograms.
 #[derive(Debug, Default)]
 pub(super) struct Orphans<'a> {
-    /// The payloads of such series, by the index of the series that takes them; from the last one on.
+    /// The payloads of such series with the index of the series to which they are moved, in descending order of the index.
     payloads: Vec<(usize, &'a [u8])>,
-    /// The payloads that were taken last.
+    /// The payloads that [`take`](Self::take) returned last.
     taken: Vec<&'a [u8]>,
     left_out: u64,
 }
 
 impl<'a> Orphans<'a> {
-    /// Finds them in a set.
+    /// Finds the exemplars of such series in a set.
     pub(super) fn of(set: &SeriesSet<'a>) -> Self {
         let alone = |points: &Points<'a>| match *points {
             Points::Encoded(Encoded { samples: 0, payload, .. }) => Some(payload),
@@ -64,12 +64,12 @@ impl<'a> Orphans<'a> {
         orphans
     }
 
-    /// Exemplars that no series takes.
+    /// The number of exemplars without a series to which they could be moved.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// The payloads with exemplars that the series at `index` takes. Series are to be asked about in order.
+    /// The payloads with exemplars that are moved to the series at `index`. The calls have to be in the order of the indices.
     #[inline]
     pub(super) fn take(&mut self, index: usize) -> &[&'a [u8]] {
         self.taken.clear();
@@ -81,7 +81,7 @@ impl<'a> Orphans<'a> {
 }
 
 impl RequestBuilder {
-    /// Appends the exemplars of a payload to `body`. One without a timestamp has no place in 2.0.
+    /// Appends the exemplars of a payload to `body`. Those without a timestamp are not allowed in 2.0, and are left out.
     pub(super) fn put_exemplars(&mut self, payload: &[u8]) {
         for message in messages(payload, 3) {
             if self.put_exemplar(message).is_none() {
@@ -103,7 +103,7 @@ impl RequestBuilder {
                     let label = reader.bytes().ok()?;
                     for part in [1, 2] {
                         let text = fields(label).filter(|(number, _)| *number == part).last().map(|(_, text)| text);
-                        // It was checked when it was decoded.
+                        // The text was checked when it was decoded.
                         let text = std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default();
                         put_varint(packed_exemplar, u64::from(symbols.find_or_add(text)));
                     }
