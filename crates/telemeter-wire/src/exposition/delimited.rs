@@ -1,4 +1,4 @@
-//! `io.prometheus.client.MetricFamily` messages, each behind its length as a varint.
+//! The decoder of the delimited format: `io.prometheus.client.MetricFamily` messages, each after its length as a varint.
 //!
 //! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto> (proto2: whether
 //! a field is there matters).
@@ -21,16 +21,16 @@ pub use encode::encode;
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
-/// [`Error::Protobuf`] for other bytes, a message that is cut off among them; [`Error::NotUtf8`] for other text in it;
+/// [`Error::Protobuf`] for other bytes, also for a truncated message; [`Error::NotUtf8`] for a text that is not UTF-8;
 /// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     decode_with(body, limits, NativeHistograms::Keep, set)
 }
 
-/// As [`decode`]; `native` says what native histograms become.
+/// As [`decode`]; `native` is how native histograms are decoded.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_with<'a>(
     body: &'a [u8],
     limits: &DecodeLimits,
@@ -56,7 +56,7 @@ pub fn decode_with<'a>(
     Ok(())
 }
 
-/// Says which text of a family, beside its metrics, is not UTF-8.
+/// Adds to a [`NOT_UTF8`] error which text of a family, outside of its metrics, is not UTF-8.
 #[cold]
 fn locate(error: Error, family: &[u8]) -> Error {
     if error != NOT_UTF8 {
@@ -69,18 +69,18 @@ fn locate(error: Error, family: &[u8]) -> Error {
     Error::not_utf8("protobuf", None, name, part)
 }
 
-/// What stands in a family beside its metrics.
+/// The fields of a family other than its metrics.
 struct FamilyHeader<'a> {
     name: Option<&'a str>,
     kind: MetricType,
-    /// What native histograms in it become.
+    /// How native histograms in it are decoded.
     native: NativeHistograms,
 }
 
 impl<'a> FamilyHeader<'a> {
-    /// Looks for name and type in a `MetricFamily`: protobuf lets them stand behind the metrics.
+    /// Finds the name and the type of a `MetricFamily`, which may also follow its metrics.
     fn of(message: &'a [u8], native: NativeHistograms) -> Result<Self, Error> {
-        // As the schema has it, a family that says no type is of type counter.
+        // As in the schema, the default type is counter.
         let (mut name, mut kind) = (None, 0);
         let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field()? {
@@ -117,10 +117,10 @@ fn metric_type(number: i32) -> Result<MetricType, Error> {
     })
 }
 
-/// A value that is there or not, of a message that is there or not.
+/// An optional value of an optional message.
 type OptionalValue = Option<Option<f64>>;
 
-/// What one `MetricFields` holds, until all of it is read.
+/// The fields of one metric, until all of them are decoded.
 #[derive(Default)]
 struct MetricFields<'a> {
     gauge: OptionalValue,
@@ -141,15 +141,14 @@ fn decode_metric<'a>(
     set: &mut SeriesSet<'a>,
 ) -> Result<(), Error> {
     limits.check_series(set.len())?;
-    // Its labels are no longer than itself; the name stands once in the family, and once in each of its series.
+    // The labels are not longer than the metric; the family's name is added to each of its series.
     set.charge(family.name.map_or(0, str::len) + message.len(), limits)?;
     let mark = set.mark();
     if let Some(name) = family.name {
         limits.check_label(NAME_LABEL.as_bytes(), name.as_bytes())?;
         set.push_label(Label { name: NAME_LABEL, value: name });
     }
-    // The one form that is ever seen: labels, a value of the family's type, and its time. With the name of the family they
-    // are one label more than was counted.
+    // The most common form: labels, a value of the family's type, and its time. The family's name is one more label.
     if let Some((sample, run)) = plain_sample(message, family.kind)
         && labels::whole(run, limits, set)?
     {
@@ -186,8 +185,8 @@ fn decode_metric<'a>(
     metric.finish(mark, family, limits, set)
 }
 
-/// The sample at the end of a metric, where it looks like the value of a `Gauge`, `Counter` or `Untyped` and a timestamp of
-/// our days, and what stands before it: if these are labels, it is what it looks like.
+/// If the end of a metric looks like the value of a `Gauge`, `Counter` or `Untyped` and a timestamp of six bytes: that sample,
+/// and the bytes before it. If those bytes are labels, the end is indeed such a sample.
 #[inline]
 fn plain_sample(metric: &[u8], kind: MetricType) -> Option<(Sample, &[u8])> {
     let (run, &[wrapper, len, VALUE, ref value @ .., TIMESTAMP, t0, t1, t2, t3, t4, t5]) =
@@ -201,7 +200,7 @@ fn plain_sample(metric: &[u8], kind: MetricType) -> Option<(Sample, &[u8])> {
     plain.then_some((Sample { value: f64::from_le_bytes(value), timestamp_ms }, run))
 }
 
-/// The key of the field that holds the value of a metric of this type, where it has a single one.
+/// The key of the field with the value of a metric of this type; `None` for types with more than one value.
 #[inline]
 const fn value_key(kind: MetricType) -> Option<u8> {
     match kind {
@@ -212,7 +211,7 @@ const fn value_key(kind: MetricType) -> Option<u8> {
     }
 }
 
-/// Reads a `Gauge`, `Counter` or `Untyped`, of which field 1 is the value.
+/// Decodes a `Gauge`, `Counter` or `Untyped`, whose value is field 1.
 fn value(
     reader: &mut FieldReader<'_>,
     wire: Wire,
@@ -222,7 +221,7 @@ fn value(
     expect(wire, Wire::Bytes)?;
     let value = value.get_or_insert(None);
     let message = reader.bytes()?;
-    // The one form that is ever seen: the value alone.
+    // The most common form: only the value.
     if let Some((&[0x09], bits)) = message.split_first_chunk::<1>()
         && let Ok(bits) = <[u8; 8]>::try_from(bits)
     {
@@ -239,7 +238,7 @@ fn value(
     })
 }
 
-/// Shows each field of a message to `read`; checks those that it does not read.
+/// Calls `read` with each field of a message, and checks those that it does not read.
 fn fields<'a>(
     message: &'a [u8],
     others: &'static [(u32, schema::FieldKind)],
@@ -259,7 +258,7 @@ fn fields<'a>(
 }
 
 impl<'a> MetricFields<'a> {
-    /// Makes series of what was read; the labels since `mark` are those of the metric.
+    /// Creates series from the decoded fields; the labels since `mark` are those of the metric.
     fn finish(
         &self,
         mark: usize,
@@ -309,10 +308,10 @@ impl<'a> MetricFields<'a> {
     }
 }
 
-/// How many bytes the time of a sample takes in a family, from 1971 to 2109.
+/// The length of the time of a sample in a family, for times from 1971 to 2109.
 pub const TIMESTAMP_BYTES: usize = TIMESTAMP_LEN;
 
-/// The bytes of the time of a sample in a family, in milliseconds. Of a time before 1971 or after 2109 they say another one.
+/// The encoded time of a sample in a family, in milliseconds. It is wrong for times before 1971 and after 2109.
 #[must_use]
 pub fn timestamp_bytes(timestamp_ms: i64) -> [u8; TIMESTAMP_BYTES] {
     timestamp_varint(timestamp_ms)

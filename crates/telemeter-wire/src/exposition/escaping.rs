@@ -1,25 +1,25 @@
-//! Names for readers that know only the old alphabet: letters, digits, `_` and, in metric names, `:`.
+//! Escaping of names for readers that only accept the first alphabet: letters, digits, `_` and, in metric names, `:`.
 //!
 //! Source: <https://prometheus.io/docs/instrumenting/escaping_schemes/>; Go: `github.com/prometheus/common/model`,
 //! `EscapeName`, and `expfmt`, `Negotiate`.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// How a name that the old alphabet does not know is written, as `escaping=` of a Content-Type says it.
+/// How a name outside of the first alphabet is written: the parameter `escaping` of a Content-Type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Escaping {
-    /// `allow-utf-8`: as it is, in quotes.
+    /// `allow-utf-8`: unchanged, in quotes.
     AllowUtf8,
-    /// `underscores`: with `_` for each character that is not known.
+    /// `underscores`: with `_` for each character outside of the alphabet.
     #[default]
     Underscores,
-    /// `dots`: with `_dot_` for a dot, `__` for an underscore and for each character that is not known.
+    /// `dots`: with `_dot_` for a dot, `__` for an underscore and for each character outside of the alphabet.
     Dots,
-    /// `values`: behind `U__`, with `_2e_` for a dot (its code, in hexadecimal), and `__` for an underscore.
+    /// `values`: with the prefix `U__`, `_2e_` for a dot (its code, in hexadecimal), and `__` for an underscore.
     Values,
 }
 
-/// What a name names: the old alphabet of metric names has a colon, that of label names has none.
+/// The kind of a name: the first alphabet of metric names has a colon, that of label names has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameKind {
     /// A metric.
@@ -29,8 +29,8 @@ pub enum NameKind {
 }
 
 impl Escaping {
-    /// What the headers `Accept` of a request ask for. Of the ranges, the one with the highest `q` first, each that says
-    /// `escaping=` takes the place of those before it, up to the first that asks for the text format.
+    /// The escaping that the `Accept` headers of a request ask for. The ranges are considered by descending `q`, up to the first
+    /// one for the text format; of these, the last one with `escaping=` counts.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let mut ranges: Vec<_> = accept.split(',').map(Range::of).collect();
@@ -39,7 +39,7 @@ impl Escaping {
         ranges[..end].iter().rev().find_map(|range| range.escaping).unwrap_or_default()
     }
 
-    /// As `escaping=` says it.
+    /// The value of the parameter `escaping`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,10 +50,10 @@ impl Escaping {
         }
     }
 
-    /// The name as it is to be written. One of the old alphabet stays as it is.
+    /// The escaped name. A name of the first alphabet is not changed.
     ///
-    /// Unlike Go: a label name with a colon counts as one of another alphabet, since the text format has no place for it
-    /// without quotes; and an empty name becomes one underscore.
+    /// Unlike Go: a label name with a colon is escaped, since the text format does not allow it without quotes; and an empty
+    /// name becomes one underscore.
     #[must_use]
     pub fn escape(self, name: &str, named: NameKind) -> Cow<'_, str> {
         if self == Self::AllowUtf8 || is_known_name(name, named) {
@@ -79,7 +79,7 @@ impl Escaping {
     }
 }
 
-/// Whether the old alphabet knows the name.
+/// Whether the name is of the first alphabet.
 #[must_use]
 pub fn is_known_name(name: &str, named: NameKind) -> bool {
     !name.is_empty() && name.char_indices().all(|(at, c)| is_known(at, c, named))
@@ -168,14 +168,14 @@ mod tests {
             ("text/plain;escaping=DOTS", Underscores),
             ("*/*;escaping=dots", Dots),
             ("application/json;escaping=values", Values),
-            // The best range that asks for the text format ends the search, and what stood before it counts.
+            // The best range for the text format ends the search, and those before it count.
             ("text/plain;q=0.5;escaping=dots,text/plain;q=0.9;escaping=values", Values),
             ("text/plain;q=0.9,text/plain;q=0.5;escaping=dots", Underscores),
             ("application/openmetrics-text;escaping=dots;q=0.9,text/plain;q=0.5", Dots),
             ("application/openmetrics-text;escaping=dots;q=0.9,text/plain;q=0.5;escaping=values", Values),
             ("text/plain;version=1.0.0;escaping=dots;q=0.9,text/plain;q=0.5", Dots),
             ("text/plain;escaping=dots,text/plain;escaping=values", Dots),
-            // What Prometheus 3 asks for, and Prometheus 2.
+            // The headers of Prometheus 3 and of Prometheus 2.
             (
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                  application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
@@ -204,7 +204,7 @@ mod tests {
             }
         }
 
-        /// Of names that have to be escaped, no two become one.
+        /// Different names that have to be escaped stay different.
         #[test]
         fn values_keep_names_apart(names in proptest::collection::vec("[a_.2e]{0,5}|.{0,3}", 2)) {
             let [one, other] = &names[..] else { unreachable!("two") };

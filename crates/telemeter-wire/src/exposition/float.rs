@@ -1,7 +1,7 @@
-//! Numbers as Go, and so Prometheus, writes them.
+//! Formats numbers as Go, and so Prometheus, does.
 
-/// Appends `value` as Go's `strconv.FormatFloat(value, 'g', -1, 64)`: the shortest digits that read back the same, with
-/// an exponent where it is below -4 or above 5.
+/// Appends `value` as Go's `strconv.FormatFloat(value, 'g', -1, 64)`: the shortest digits that are parsed as the same value,
+/// with an exponent if that is below -4 or above 5.
 pub fn put_float(out: &mut impl Extend<u8>, value: f64) {
     let mut put = |bytes: &[u8]| out.extend(bytes.iter().copied());
     if value.is_nan() {
@@ -69,7 +69,7 @@ fn shortest(value: f64, digits: &mut [u8; 24]) -> (usize, i32) {
         count -= 1;
     }
     let (first, point) = (first.unwrap_or(0) as i32, point.unwrap_or(mantissa.len()) as i32);
-    // Behind the point, the point itself is one place too many.
+    // The point itself is not a digit.
     let place = if first < point { point - 1 - first } else { point - first };
     (count, exponent + place)
 }

@@ -1,7 +1,7 @@
-//! Native histograms of the delimited format: read, checked, and written as remote write has them.
+//! Native histograms of the delimited format: decodes and checks them, and encodes them for remote write.
 //!
-//! A series holds the `io.prometheus.client.Histogram` message as it came, so that a client can pass it on; it is read where it
-//! is checked and where it is written for a store.
+//! A series has the `io.prometheus.client.Histogram` message as it came, so that a client can forward it; the message is decoded
+//! when it is checked, and when it is encoded for a store.
 //!
 //! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>; Go:
 //! `prometheus/model/textparse/protobufparse.go` and `prometheus/model/histogram`, `Validate`; the exponential schemas:
@@ -13,16 +13,16 @@ use std::fmt;
 
 use crate::protobuf::{FieldReader, Wire};
 
-/// One native histogram at one time, as an exposition format has it.
+/// One native histogram at one time, in the encoding of the delimited format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NativeHistogram<'a> {
-    /// An `io.prometheus.client.Histogram`, decoded once already. Its classic buckets and exemplars count for nothing.
+    /// An `io.prometheus.client.Histogram` that was checked when it was decoded. Its classic buckets and exemplars are ignored.
     pub message: &'a [u8],
-    /// Milliseconds since the Unix epoch; `None` where the sender gave none.
+    /// The time in milliseconds since 1970; `None` where the sender gave none.
     pub timestamp_ms: Option<i64>,
 }
 
-/// What becomes of native histograms when a body is decoded.
+/// How native histograms are decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NativeHistograms {
     /// They become [`Points::Histogram`](crate::Points::Histogram).
@@ -32,12 +32,12 @@ pub enum NativeHistograms {
     AsClassic,
 }
 
-/// Which half of the buckets.
+/// The sign of the values in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketSign {
-    /// Those of values below the zero bucket.
+    /// The buckets of values below the zero bucket.
     Negative,
-    /// Those of values above it.
+    /// The buckets of values above the zero bucket.
     Positive,
 }
 
@@ -50,16 +50,16 @@ impl fmt::Display for BucketSign {
     }
 }
 
-/// Why a native histogram is not one that a store takes.
+/// Why a store would refuse a native histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistogramFlaw {
-    /// A schema of which no store knows the bounds of buckets.
+    /// The schema is unknown, so that the bounds of buckets are, too.
     #[error("its schema is {schema}, which is not within -4 and 8")]
     Schema {
         /// What it says.
         schema: i32,
     },
-    /// Spans and buckets that do not belong together.
+    /// The spans and the buckets have different numbers.
     #[error("its {sign} spans need {needed} buckets, and it has {buckets}")]
     Spans {
         /// Of which buckets.
@@ -69,7 +69,7 @@ pub enum HistogramFlaw {
         /// How many there are.
         buckets: u64,
     },
-    /// A span that begins before the one before it has ended.
+    /// A span begins before the end of the previous one.
     #[error("its {sign} span {span} has the negative offset {offset}")]
     Offset {
         /// Of which buckets.
@@ -79,7 +79,7 @@ pub enum HistogramFlaw {
         /// The offset.
         offset: i32,
     },
-    /// A bucket that holds less than nothing, or more than can be counted.
+    /// The count of a bucket is negative or too large.
     #[error("its {sign} bucket {bucket} has a count that is below zero or too large")]
     Bucket {
         /// Of which buckets.
@@ -87,15 +87,15 @@ pub enum HistogramFlaw {
         /// Which bucket, from 1.
         bucket: usize,
     },
-    /// A count below zero, of all observations or of those in the zero bucket.
+    /// The count of all observations, or of those in the zero bucket, is negative.
     #[error("one of its counts is below zero")]
     NegativeCount,
-    /// Integer buckets that do not add up.
+    /// The counts of integer buckets do not add up to the count of observations.
     #[error("its count is {count}, and its buckets hold {buckets} observations")]
     Count {
         /// What it says.
         count: u64,
-        /// What its buckets hold, the zero bucket among them.
+        /// The sum of its buckets, including the zero bucket.
         buckets: u128,
     },
 }
@@ -110,12 +110,12 @@ enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a checked message, those that nobody knows left out.
+/// The known fields of a checked message.
 fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
     let mut reader = FieldReader::new(message);
     std::iter::from_fn(move || {
         loop {
-            // An error here can only be the end: the message was checked when it was decoded.
+            // An error can only be the end: the message was checked when it was decoded.
             let (number, wire) = reader.field().ok()??;
             let field = match wire {
                 Wire::Varint => Field::Varint(reader.varint().ok()?),
@@ -131,7 +131,7 @@ fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
     })
 }
 
-/// What a histogram says beside its buckets.
+/// The fields of a histogram other than its buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Totals {
     count: u64,
@@ -144,13 +144,13 @@ struct Totals {
 }
 
 impl Totals {
-    /// As Prometheus tells integer and float histograms apart.
+    /// Whether it is a float histogram, by the rule of Prometheus.
     fn is_float(&self) -> bool {
         self.count_float > 0.0 || self.zero_count_float > 0.0
     }
 }
 
-/// A run of buckets: how far it begins behind the one before, and how many they are.
+/// A run of buckets: its distance from the end of the previous run, and the number of its buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct BucketSpan {
     offset: i32,
@@ -171,13 +171,13 @@ impl BucketSpan {
     }
 }
 
-/// A signed number that was written with its sign in the lowest bit.
+/// Decodes the zigzag encoding of a signed number, which has the sign in the lowest bit.
 const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 impl<'a> NativeHistogram<'a> {
-    /// How many observations it counts, and their sum.
+    /// The number of observations, and their sum.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
     pub fn count_and_sum(&self) -> (f64, f64) {
@@ -185,7 +185,7 @@ impl<'a> NativeHistogram<'a> {
         (if totals.is_float() { totals.count_float } else { totals.count as f64 }, totals.sum)
     }
 
-    /// How many buckets it has beside the zero bucket.
+    /// The number of its buckets without the zero bucket.
     #[must_use]
     pub fn buckets(&self) -> usize {
         [BucketSign::Negative, BucketSign::Positive]
@@ -200,10 +200,10 @@ impl<'a> NativeHistogram<'a> {
         self.totals().schema
     }
 
-    /// Checks it as a store does that would refuse it.
+    /// Checks whether a store would accept the histogram.
     ///
     /// # Errors
-    /// The first [`HistogramFlaw`].
+    /// The first [`HistogramFlaw`] for which a store would refuse it.
     pub fn check(&self) -> Result<(), HistogramFlaw> {
         let totals = self.totals();
         if !SCHEMAS.contains(&totals.schema) {
@@ -219,7 +219,7 @@ impl<'a> NativeHistogram<'a> {
             }
         }
         if totals.is_float() {
-            // Sums of floats are not exact: nobody holds the count of a float histogram against them.
+            // Sums of floats are not exact, so the count of a float histogram is not compared with them.
             let is_negative = totals.count_float < 0.0 || totals.zero_count_float < 0.0;
             return if is_negative { Err(HistogramFlaw::NegativeCount) } else { Ok(()) };
         }
@@ -229,7 +229,7 @@ impl<'a> NativeHistogram<'a> {
         if adds_up { Ok(()) } else { Err(HistogramFlaw::Count { count: totals.count, buckets: observations }) }
     }
 
-    /// Answers how many buckets the spans cover.
+    /// Returns how many buckets the spans cover.
     fn check_spans(&self, sign: BucketSign) -> Result<u64, HistogramFlaw> {
         let mut needed = 0;
         for (at, span) in self.spans(sign).enumerate() {
@@ -241,7 +241,7 @@ impl<'a> NativeHistogram<'a> {
         Ok(needed)
     }
 
-    /// Answers how many buckets there are.
+    /// Returns how many buckets there are.
     fn check_counts(&self, sign: BucketSign) -> Result<u64, HistogramFlaw> {
         let mut buckets = 0;
         for count in self.counts(sign) {
@@ -253,7 +253,7 @@ impl<'a> NativeHistogram<'a> {
         Ok(buckets as u64)
     }
 
-    /// Answers how many buckets there are, and adds what they hold.
+    /// Returns how many buckets there are, and adds up their counts.
     fn check_deltas(&self, sign: BucketSign, observations: &mut u128) -> Result<u64, HistogramFlaw> {
         let (mut buckets, mut count) = (0, 0_i64);
         for delta in self.deltas(sign) {
@@ -293,7 +293,7 @@ impl<'a> NativeHistogram<'a> {
         })
     }
 
-    /// What each bucket of an integer histogram holds more than the one before it.
+    /// The difference of each bucket's count from the previous one, in an integer histogram.
     fn deltas(&self, sign: BucketSign) -> impl Iterator<Item = i64> + use<'a> {
         let wanted = match sign {
             BucketSign::Negative => 10,
@@ -310,7 +310,7 @@ impl<'a> NativeHistogram<'a> {
         )
     }
 
-    /// What each bucket of a float histogram holds.
+    /// The count of each bucket of a float histogram.
     fn counts(&self, sign: BucketSign) -> impl Iterator<Item = f64> + use<'a> {
         let wanted = match sign {
             BucketSign::Negative => 11,
@@ -328,7 +328,7 @@ impl<'a> NativeHistogram<'a> {
     }
 }
 
-/// The values of a repeated field: one a field, or many in a packed one.
+/// The values of a repeated field, each in a field of its own or all in a packed field.
 fn repeated<'a, T>(
     message: &'a [u8],
     wanted: u32,

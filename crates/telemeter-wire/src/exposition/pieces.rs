@@ -1,9 +1,8 @@
 //! Cuts a body, as it arrives, into pieces that can be decoded on their own.
 //!
-//! Whoever reads a large exposition so never holds all of it: what came is decoded and worked on piece by piece, and memory
-//! does not follow the size of the body. A cut falls between families; one that is larger than a piece is
-//! cut between its metrics. In the delimited format, what it says of itself (name and type) is put in front again; of the text
-//! format, the decoder remembers the types from piece to piece.
+//! So a reader of a large exposition never has all of it in memory: it decodes and processes piece by piece. Cuts are between
+//! families; a family that is larger than a piece is cut between its metrics. In the delimited format, its name and type are
+//! then repeated at the front of the next piece; in the text format, the decoder remembers the types from piece to piece.
 
 use super::{ExpositionFormat, text::heads_family};
 use crate::{
@@ -11,27 +10,27 @@ use crate::{
     protobuf::{FieldReader, put_varint},
 };
 
-/// How many bytes to gather before a piece is cut off.
+/// How many bytes are collected before a piece is cut off.
 pub const PIECE_BYTES: usize = 256 * 1024;
 
-/// What has arrived and is not decoded yet.
+/// The bytes that have arrived and are not decoded yet.
 pub struct Pieces<'b> {
     format: ExpositionFormat,
     piece_bytes: usize,
     buffer: &'b mut Vec<u8>,
-    /// Up to where the buffer holds whole messages, in the delimited format.
+    /// The end of the last whole message in the buffer, in the delimited format.
     whole: usize,
-    /// The family that the buffer begins in the middle of, in the delimited format.
+    /// The family in whose middle the buffer begins, in the delimited format.
     family: Option<LargeFamily>,
 }
 
 /// A `MetricFamily` larger than a piece.
 struct LargeFamily {
-    /// Bytes of it that were not handed on yet.
+    /// The number of its bytes that were not passed on yet.
     left: usize,
     /// Its name and its type.
     head: Vec<u8>,
-    /// Whether metrics of it were handed on.
+    /// Whether metrics of it were passed on.
     begun: bool,
 }
 
@@ -39,18 +38,18 @@ struct LargeFamily {
 const METRIC: u32 = 4;
 
 impl<'b> Pieces<'b> {
-    /// Gathers into `buffer`, which is emptied first.
+    /// Collects bytes in `buffer`, which is emptied first.
     pub fn new(format: ExpositionFormat, piece_bytes: usize, buffer: &'b mut Vec<u8>) -> Self {
         buffer.clear();
         Self { format, piece_bytes, buffer, whole: 0, family: None }
     }
 
-    /// Takes what arrived; gives a piece to `decode` where there is enough for one.
+    /// Adds bytes that arrived; calls `decode` with a piece if there are enough for one.
     ///
     /// # Errors
-    /// Those of `decode`; [`Error::Protobuf`] for a large family that says its name behind its metrics.
+    /// The errors of `decode`; [`Error::Protobuf`] for a large family whose name follows its metrics.
     pub fn push(&mut self, bytes: &[u8], mut decode: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        // Room grows with what came, not by doubling: a large body would leave half of it unused.
+        // The buffer grows by what arrives, not to twice its size: of a large body, half of it would be unused.
         if self.buffer.capacity() - self.buffer.len() < bytes.len() {
             self.buffer.reserve_exact(bytes.len().max(self.piece_bytes).max(self.buffer.len() / 4));
         }
@@ -64,10 +63,10 @@ impl<'b> Pieces<'b> {
         }
     }
 
-    /// Gives what is left to `decode`.
+    /// Calls `decode` with the rest.
     ///
     /// # Errors
-    /// As [`push`](Self::push); [`Error::Protobuf`] where the body ends in the middle of a large family.
+    /// The errors of [`push`](Self::push); [`Error::Protobuf`] where the body ends in the middle of a large family.
     pub fn finish(mut self, mut decode: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         if self.family.is_some() && !self.cut_family(&mut decode)? {
             return Err(Error::Protobuf("the body ends in the middle of a family"));
@@ -114,7 +113,7 @@ impl<'b> Pieces<'b> {
         }
     }
 
-    /// Hands on the metrics of the family that are here, as a family of their own. Answers whether it has ended.
+    /// Passes on the metrics of the family that have arrived, as a family of their own. Whether the family has ended.
     fn cut_family(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
         let Some(family) = &mut self.family else { return Ok(true) };
         let here = &self.buffer[..family.left.min(self.buffer.len())];
@@ -147,7 +146,7 @@ impl<'b> Pieces<'b> {
     }
 }
 
-/// Where the comment lines that begin a family stand.
+/// The position of the comment lines with which a family begins.
 fn family_starts(lines: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     let mut in_header = false;
@@ -161,15 +160,15 @@ fn family_starts(lines: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The length of the message at the front: how many bytes it takes to say it, and what it says. `None` where it is not here in
-/// full, or is none.
+/// The length of the message at the front: the number of bytes of the length itself, and its value. `None` where the length has
+/// not arrived completely, or is not valid.
 fn message(buffer: &[u8]) -> Option<(usize, usize)> {
     let mut reader = FieldReader::new(buffer);
     let bytes = reader.varint().ok()?;
     Some((buffer.len() - reader.remaining(), usize::try_from(bytes).ok()?))
 }
 
-/// The number of the field at the front and its bytes, key included; `None` where it is not here in full, or is none.
+/// The number of the field at the front and its bytes, key included; `None` where it has not arrived completely, or is not valid.
 fn field(buffer: &[u8]) -> Option<(u32, usize)> {
     let mut reader = FieldReader::new(buffer);
     let (number, wire) = reader.field().ok()??;

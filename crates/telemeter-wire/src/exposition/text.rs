@@ -1,7 +1,7 @@
-//! The text format, version 0.0.4: a sample a line.
+//! The decoder of the text format, version 0.0.4: one sample per line.
 //!
-//! What Go's `expfmt` reads is read, and what it refuses is refused: the table in `text/tests.rs` has the rules. Two things
-//! are taken beyond it: lines that end with CR and LF, and a last line without its line feed.
+//! It accepts what Go's `expfmt` accepts, and refuses what that refuses; the tables in `text/tests.rs` have the rules. There
+//! are two exceptions: lines that end with CR and LF, and a last line without a line feed, are accepted.
 //!
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>; Go:
 //! `github.com/prometheus/common/expfmt/text_parse.go` (v0.45; names in quotes and gauge histograms as in later ones).
@@ -28,7 +28,7 @@ pub use families::TextFamilies;
 /// Decodes a whole body into `set`; see [`decode`](super::decode).
 ///
 /// # Errors
-/// [`Error::Text`] with the line for what is not of this format, [`Error::DuplicateLabel`] and [`Error::NotUtf8`] among it;
+/// [`Error::Text`], [`Error::DuplicateLabel`] or [`Error::NotUtf8`] with the number of the first invalid line;
 /// [`Error::Limit`] above one of `limits`.
 pub fn decode<'a>(body: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     let arena = set.arena();
@@ -39,11 +39,11 @@ pub fn decode<'a>(body: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>
     result
 }
 
-/// Decodes a part of a body that was cut between lines: `families` is what the parts before it said, and is kept for those
-/// behind it.
+/// Decodes a part of a body that was cut between lines: `families` has the families of earlier parts, and receives those of
+/// this part.
 ///
 /// # Errors
-/// As [`decode`]; lines are counted from the beginning of the body.
+/// The errors of [`decode`]; lines are counted from the beginning of the body.
 pub fn decode_part<'a>(
     part: &'a [u8],
     limits: &DecodeLimits,
@@ -86,7 +86,7 @@ fn lines<'a>(
     Ok(())
 }
 
-/// As [`lines`], for a part that is not UTF-8 as a whole. As in Go, a comment may hold any bytes.
+/// As [`lines`], for a part that is not UTF-8 as a whole. As in Go, a comment may have any bytes.
 #[cold]
 fn lines_with_other_bytes<'a>(
     part: &'a [u8],
@@ -104,7 +104,7 @@ fn lines_with_other_bytes<'a>(
     lines(text.into_bump_str(), limits, set, families)
 }
 
-/// Adds a line to `text`; in a comment, a question mark stands for what is not UTF-8.
+/// Adds a line to `text`; in a comment, bytes that are not UTF-8 are replaced by question marks.
 fn add_line(line: &[u8], text: &mut bumpalo::collections::String<'_>) -> Result<(), Utf8Error> {
     match std::str::from_utf8(line) {
         Ok(line) => text.push_str(line),
@@ -119,7 +119,7 @@ fn add_line(line: &[u8], text: &mut bumpalo::collections::String<'_>) -> Result<
     Ok(())
 }
 
-/// Samples of one name, one behind the other.
+/// A run of samples with one name.
 struct Run<'a> {
     name: &'a str,
     /// The type of the family that they belong to.
@@ -152,13 +152,13 @@ fn skip_blanks(text: &str) -> &str {
     }
 }
 
-/// Splits off what stands before the first blank.
+/// Splits off the text before the first blank.
 #[inline]
 fn token(text: &str) -> (&str, &str) {
     text.split_at(memchr2(b' ', b'\t', text.as_bytes()).unwrap_or(text.len()))
 }
 
-/// Splits off what may stand in a name without quotes, at the front.
+/// Splits off the characters at the front that are allowed in a name without quotes.
 #[inline]
 fn plain_name(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(text.len()))
@@ -183,7 +183,7 @@ fn sample<'a>(
             return Err(LineProblem::Reason("a metric name was expected"));
         };
         rest = labels(inside, true, limits, mark, set)?;
-        // The name stands among the labels; it moves to the front.
+        // The metric name is one of the labels: it is moved to the front.
         let pushed = set.pushed_mut(mark);
         let at = pushed.iter().position(|label| label.name == NAME_LABEL);
         let at = at.ok_or(LineProblem::Reason("a sample without a metric name"))?;
@@ -197,7 +197,7 @@ fn sample<'a>(
             rest = labels(inside, false, limits, mark, set)?;
         }
     }
-    // One text for the name of a whole run.
+    // All series of a run share the same text as their name.
     if run.name == name {
         set.pushed_mut(mark)[0].value = run.name;
     } else {
@@ -224,7 +224,7 @@ fn sample<'a>(
     Ok(())
 }
 
-/// The time at the end of a line; a blank behind it, or in its place, is too much.
+/// Parses the time at the end of a line; a blank after it, or in its place, is an error.
 fn timestamp(text: &str) -> Result<i64, &'static str> {
     let (timestamp, behind) = token(text);
     if !behind.is_empty() {
@@ -233,7 +233,7 @@ fn timestamp(text: &str) -> Result<i64, &'static str> {
     timestamp.parse().map_err(|_| "a timestamp that is no whole number of milliseconds in 64 bits")
 }
 
-/// The label that says a bucket's bound or a quantile, where there is one, has to be a number.
+/// Checks that the label of a bucket's bound or of a quantile, if there is one, is a number.
 fn check_bound(label: &str, reason: &'static str, labels: &[Label<'_>]) -> Result<(), LineProblem> {
     let mut bounds = labels.iter().filter(|other| other.name == label);
     let is_number = bounds.all(|bound| number::parse(bound.value).is_ok());
@@ -255,8 +255,8 @@ const fn is_name_byte(byte: u8) -> bool {
     NAME_BYTES[byte as usize]
 }
 
-/// The labels between the braces; returns what stands behind the closing one. Where no metric name stands before them
-/// (`nameless`), one stands in them, and becomes the label `__name__`.
+/// Parses the labels between the braces; returns the text after the closing one. If there is no metric name before them
+/// (`nameless`), it is in the braces, and becomes the label `__name__`.
 fn labels<'a>(
     mut rest: &'a str,
     mut nameless: bool,
@@ -304,7 +304,7 @@ fn labels<'a>(
     if ascending { Ok(rest) } else { check_duplicates(set.pushed(mark)).map(|()| rest) }
 }
 
-/// The name of a label, or of a metric in braces.
+/// Parses the name of a label, or of a metric in braces.
 #[inline]
 fn label_name<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), LineProblem> {
     let (name, behind) = match text.strip_prefix('"') {
@@ -318,14 +318,14 @@ fn label_name<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a st
     Ok((name, behind))
 }
 
-/// `one < other`: mostly the first bytes tell.
+/// `one < other`; mostly the first bytes are different.
 #[inline]
 fn is_before(one: &str, other: &str) -> bool {
     let (first, other_first) = (one.as_bytes().first(), other.as_bytes().first());
     if first == other_first { one < other } else { first < other_first }
 }
 
-/// No two labels may have the same name. Asked only of labels that are not sorted.
+/// Checks that no two labels have the same name. Only called for labels that are not sorted.
 #[cold]
 fn check_duplicates(labels: &[Label<'_>]) -> Result<(), LineProblem> {
     let mut names: Vec<&str> = labels.iter().map(|label| label.name).collect();
@@ -336,14 +336,14 @@ fn check_duplicates(labels: &[Label<'_>]) -> Result<(), LineProblem> {
     }
 }
 
-/// The text up to the closing quote, and what stands behind that. It is copied only where something is escaped.
+/// Parses the text up to the closing quote; also returns the text after it. The text is copied only if it has escapes.
 fn quoted<'a>(text: &'a str, set: &SeriesSet<'a>) -> Result<(&'a str, &'a str), LineProblem> {
     const OPEN: LineProblem = LineProblem::Reason("a quote that is not closed");
     let first = memchr2(b'"', b'\\', text.as_bytes()).ok_or(OPEN)?;
     if text.as_bytes()[first] == b'"' {
         return Ok((&text[..first], &text[first + 1..]));
     }
-    // As long as what is quoted: each escape makes it shorter.
+    // The length of the quoted text is enough, since unescaping makes it shorter.
     let mut end = first;
     while text.as_bytes()[end] == b'\\' {
         let behind = text.as_bytes().get(end + 2..).ok_or(OPEN)?;

@@ -1,4 +1,4 @@
-//! Summaries and classic histograms, as the series that the text format writes for them; and which histograms are native.
+//! Converts summaries and classic histograms to the series that the text format has for them, and detects native histograms.
 
 use super::{MetricFields, fields};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 /// `Metric.histogram`.
 const HISTOGRAM: u32 = 7;
 
-/// The count and the sum of a summary or histogram, and what says whether it is a native one.
+/// The count and the sum of a summary or histogram, and the marks of a native one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Distribution {
     count: u64,
@@ -22,7 +22,7 @@ pub(super) struct Distribution {
     zero_threshold: f64,
     zero_count: u64,
     has_spans: bool,
-    /// Whether there is more in it than a native histogram needs.
+    /// Whether it has fields that a native histogram does not need.
     has_others: bool,
 }
 
@@ -32,8 +32,8 @@ impl Distribution {
         self.count_float.unwrap_or(self.count as f64)
     }
 
-    /// As Prometheus tells native histograms from classic ones: one that nothing was observed in yet has an empty span to say
-    /// that it is native.
+    /// Whether it is a native histogram, by the rule of Prometheus: one without observations has an empty span to mark it as
+    /// native.
     pub(super) fn is_native(self) -> bool {
         self.has_spans || self.zero_threshold > 0.0 || self.zero_count > 0
     }
@@ -103,13 +103,13 @@ pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Dis
     })
 }
 
-/// Whether a field of a histogram is one of native histograms: not the classic buckets, and no exemplar, of which the labels
-/// are nobody's to anonymize.
+/// Whether a field of a histogram belongs to native histograms. Classic buckets do not, nor exemplars, whose labels would not be
+/// anonymized.
 const fn is_of_native(number: u32) -> bool {
     matches!(number, 1..=2 | 4..=15)
 }
 
-/// A `Quantile`: which one, and its value.
+/// Decodes a `Quantile`: the quantile, and its value.
 fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
     let (mut quantile, mut value) = (0.0, 0.0);
     fields(message, &[], |number, wire, reader| {
@@ -125,7 +125,7 @@ fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
     Ok((quantile, value))
 }
 
-/// A `Bucket`: its upper bound, and how many are in it and below.
+/// Decodes a `Bucket`: its upper bound, and the number of observations in it and below.
 #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
 fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
     let (mut bound, mut count, mut count_float) = (0.0, 0, None);
@@ -151,8 +151,8 @@ fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
 }
 
 impl<'a> MetricFields<'a> {
-    /// Writes a summary or histogram as the text format does: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`, `x_count`.
-    /// The buckets of a native histogram have no such form: its sum and count remain.
+    /// Adds the series of a summary or histogram as in the text format: `x{quantile=..}` or `x_bucket{le=..}`, `x_sum`,
+    /// `x_count`. The buckets of a native histogram have no such series: only its sum and count are added.
     #[cold]
     pub(super) fn expand(
         &self,
@@ -163,7 +163,7 @@ impl<'a> MetricFields<'a> {
         set: &mut SeriesSet<'a>,
     ) -> Result<(), Error> {
         let (outer, bound_label) = if summary { (4, "quantile") } else { (HISTOGRAM, "le") };
-        // The labels of the metric move into the arena's text, so that each series can have its own copy.
+        // The labels of the metric are moved to the arena, because each series needs a copy of them.
         let text = set.arena().text();
         let labels = &*text.alloc_slice_copy(set.pushed(mark));
         set.abandon(mark);
@@ -201,7 +201,7 @@ impl<'a> MetricFields<'a> {
 }
 
 impl<'a> MetricFields<'a> {
-    /// The message of its histogram, with the fields of native histograms alone.
+    /// The message of the histogram, with only the fields of native histograms.
     #[cold]
     pub(super) fn native_message(&self, distribution: Distribution, set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
         let histograms =
@@ -225,10 +225,10 @@ impl<'a> MetricFields<'a> {
     }
 }
 
-/// What the series of one summary or histogram share.
+/// The common parts of all series of one summary or histogram.
 struct SeriesTemplate<'a> {
     labels: &'a [Label<'a>],
-    /// In place of the family's name, unless it is empty.
+    /// Replaces the family's name, unless it is empty.
     name: &'a str,
     text_bytes: usize,
     timestamp_ms: Option<i64>,

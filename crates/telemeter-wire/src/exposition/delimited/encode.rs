@@ -1,4 +1,4 @@
-//! Writes families.
+//! The encoder of the delimited format.
 
 use super::{TIMESTAMP, VALUE, VALUE_LEN, value_key};
 use crate::{
@@ -13,8 +13,8 @@ const METRIC: u8 = key(4, Wire::Bytes);
 const UNTYPED: u8 = key(5, Wire::Bytes);
 const HISTOGRAM: u8 = key(7, Wire::Bytes);
 
-/// Appends all series of `set` to `out`, a family for each run of series of one name and type. The message of a native
-/// histogram is copied as it came. Series of remote write, and those without a value, have no form here and are left out.
+/// Appends all series of `set` to `out`, with a family for each run of series of one name and type. The message of a native
+/// histogram is copied as it came. Series of remote write, and those without a value, are left out.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     let mut index = 0;
     while index < set.len() {
@@ -49,7 +49,7 @@ pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// A single value cannot be a summary or histogram.
+/// The type for a single value, which cannot be a summary or histogram.
 const fn scalar(kind: MetricType) -> MetricType {
     match kind {
         MetricType::Counter | MetricType::Gauge | MetricType::Untyped => kind,
@@ -57,7 +57,7 @@ const fn scalar(kind: MetricType) -> MetricType {
     }
 }
 
-/// A native histogram is none of the other types.
+/// The type for a native histogram, which cannot be one of the other types.
 const fn native(kind: MetricType) -> MetricType {
     match kind {
         MetricType::GaugeHistogram => kind,
@@ -80,7 +80,7 @@ fn put_sample(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends a metric: its labels, what `put_value` writes, its time.
+/// Appends a metric: its labels, the value that `put_value` appends, and its time.
 #[inline]
 fn put_metric(
     series: &Series<'_, '_>,

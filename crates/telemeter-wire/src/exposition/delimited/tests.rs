@@ -5,7 +5,7 @@ use crate::{
     series::Arena,
 };
 
-/// Encodes the fields of a message: key, then what `bytes` are.
+/// Encodes a field of a message: its key, then `bytes`.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes(&mut out, key(number, Wire::Bytes), bytes);
@@ -91,7 +91,7 @@ fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
         (vec![varint(7, 1)], true),
         (vec![double(8, 1.0)], false),
         (vec![varint(13, 1)], false),
-        // An empty span is there to say that it is native.
+        // An empty span marks it as native.
         (vec![field(12, b"")], true),
         (vec![field(9, b"")], true),
         (vec![span.clone()], true),
@@ -111,11 +111,11 @@ fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
             };
             assert!(is_native && set.len() == 1, "{fields:02x?}");
             assert_eq!((first.name(), first.kind as u64, histogram.timestamp_ms), ("n", kind, Some(7)));
-            // Neither classic buckets nor exemplars remain.
+            // Classic buckets and exemplars are removed.
             let others = [bucket.clone(), exemplar.clone()];
             let kept: Vec<_> = fields.iter().filter(|field| !others.contains(field)).cloned().collect();
             assert_eq!(histogram.message, [count.clone(), kept.concat()].concat());
-            // To a server that knows none, its sum and count are sent, and its classic buckets.
+            // For a server without native histograms, its sum, count and classic buckets are decoded.
             let mut classic = SeriesSet::new_in(&arena);
             decode_with(&body, &DecodeLimits::default(), NativeHistograms::AsClassic, &mut classic).expect("a body");
             let names: Vec<_> = classic.iter().map(|series| series.name()).collect();
@@ -127,7 +127,7 @@ fn a_native_histogram_is_told_from_a_classic_one_as_prometheus_does() {
 
 #[test]
 fn a_histogram_in_two_parts_is_one() {
-    // As protobuf has it, the fields of both parts are fields of one message.
+    // As in protobuf, two messages of one field are merged.
     let (one, two) = ([varint(1, 4), varint(7, 3)].concat(), [varint(1, 5), field(12, b"")].concat());
     let metric = [field(7, &one), label("a", "b"), field(7, &two)].concat();
     let body = family("n", 4, &[metric]);
@@ -210,7 +210,7 @@ fn expansion_holds_the_limits() {
 
 #[test]
 fn a_short_message_makes_no_long_one() {
-    // One long label, and as many quantiles as there is room for.
+    // One long label, and as many quantiles as possible.
     let quantile = field(3, &double(1, 0.5));
     let summary = field(4, &quantile.repeat(20_000));
     let body = family("s", 2, &[[label("a", &"b".repeat(16_000)), summary].concat()]);
@@ -274,7 +274,7 @@ fn a_plain_metric_is_held_to_the_limits() {
         assert_eq!(decode(&body, &limits, &mut SeriesSet::new_in(&arena)), expected);
     };
     let (limits, over) = (DecodeLimits::default, |what, limit| Err(Error::Limit { what, limit }));
-    // Each has two: its name is one.
+    // Each has two labels, of which one is its name.
     check(DecodeLimits { labels: 4, labels_per_series: 2, series: 2, ..limits() }, Ok(()));
     check(DecodeLimits { labels: 3, ..limits() }, over("labels", 3));
     check(DecodeLimits { labels_per_series: 1, ..limits() }, over("labels in one series", 1));
@@ -316,7 +316,7 @@ fn text_that_is_not_utf_8_is_named() {
     let with = |label: Vec<u8>| family("up", 1, &[[self::label("x", "y"), label, gauge.clone()].concat()]);
     check(&with(raw(b"job", b"a\xff")), "the value of label \"job\" of metric \"up\"");
     check(&with(raw(b"j\xe9", b"a")), "the name of label \"j\\xe9\" of metric \"up\"");
-    // In the form that is read at once, too.
+    // Also in the form that is decoded as one run.
     let plain = [raw(b"job", b"a\xff"), gauge.clone(), varint(6, 1_700_000_000_000)].concat();
     check(&family("up", 1, &[plain]), "the value of label \"job\" of metric \"up\"");
     let exemplar = field(2, &raw(b"trace_id", b"\xff"));

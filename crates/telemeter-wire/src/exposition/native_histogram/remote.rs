@@ -1,13 +1,13 @@
-//! A native histogram as remote write has it: `prometheus.Histogram` of 1.0, and `io.prometheus.write.v2.Histogram`, whose
-//! fields have the same numbers.
+//! Encodes a native histogram for remote write: as `prometheus.Histogram` of 1.0, whose fields have the same numbers in
+//! `io.prometheus.write.v2.Histogram`.
 
 use super::{BucketSign, NativeHistogram};
 use crate::protobuf::{Wire, key, put_message, put_varint};
 
-/// `Histogram.ResetHint.GAUGE`: its buckets may shrink, and that is no reset.
+/// `Histogram.ResetHint.GAUGE`: buckets may shrink without a reset.
 const GAUGE: u8 = 3;
 
-/// A signed number with its sign in the lowest bit.
+/// The zigzag encoding of a signed number, which has the sign in the lowest bit.
 const fn zigzag(value: i64) -> u64 {
     (value << 1) as u64 ^ (value >> 63) as u64
 }
@@ -23,13 +23,14 @@ fn put_number(out: &mut Vec<u8>, number: u8, value: u64) {
 }
 
 impl NativeHistogram<'_> {
-    /// Appends it as a field with this key. `is_gauge` says whether its buckets may shrink. Its start timestamp is left out.
+    /// Appends the histogram as a field with this key. `is_gauge` is whether its buckets may shrink. Its start timestamp is left
+    /// out.
     pub(crate) fn put_remote(&self, key_of_field: u8, is_gauge: bool, out: &mut Vec<u8>) {
         let totals = self.totals();
         let is_float = totals.is_float();
         out.push(key_of_field);
         put_message(out, |out| {
-            // These two say which kind it is, also where they are zero.
+            // These two fields determine the kind of histogram, also if they are zero.
             if is_float {
                 put_double(out, 2, totals.count_float);
             } else {
@@ -60,7 +61,7 @@ impl NativeHistogram<'_> {
         });
     }
 
-    /// Appends spans, and behind them deltas or counts, as fields of these numbers.
+    /// Appends spans, and then deltas or counts, as fields of these numbers.
     fn put_buckets(&self, sign: BucketSign, is_float: bool, [spans, deltas, counts]: [u8; 3], out: &mut Vec<u8>) {
         for span in self.spans(sign) {
             out.push(key(spans, Wire::Bytes));

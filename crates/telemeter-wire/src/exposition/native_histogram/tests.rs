@@ -9,7 +9,7 @@ use crate::{
     series::{Arena, Label, MetricType, NAME_LABEL, Points, SeriesSet},
 };
 
-/// A histogram as a person says it. `positive` and `negative` are spans (offset, length) and what stands in the buckets.
+/// A histogram in a form for tests. `positive` and `negative` are spans (offset, length) and the counts of the buckets.
 #[derive(Clone, Debug, Default)]
 struct Told {
     count: u64,
@@ -57,7 +57,7 @@ impl Told {
         out
     }
 
-    /// The deltas and counts packed, as an encoder of proto3 would.
+    /// With packed deltas and counts, as in proto3.
     fn packed(&self) -> Vec<u8> {
         let mut bare = self.clone();
         for (_, deltas, counts) in [&mut bare.negative, &mut bare.positive] {
@@ -107,7 +107,7 @@ fn good_float() -> Told {
     }
 }
 
-/// What Prometheus checks before it appends a histogram: `Histogram.Validate` and `FloatHistogram.Validate`.
+/// The checks of Prometheus before it appends a histogram: `Histogram.Validate` and `FloatHistogram.Validate`.
 #[test]
 fn a_histogram_is_checked_as_a_store_checks_it() {
     use BucketSign::{Negative, Positive};
@@ -121,7 +121,7 @@ fn a_histogram_is_checked_as_a_store_checks_it() {
         check(&Told { schema, ..good() }, Err(HistogramFlaw::Schema { schema }));
         check(&Told { schema, ..good_float() }, Err(HistogramFlaw::Schema { schema }));
     }
-    // Empty spans say nothing of buckets.
+    // Empty spans have no buckets.
     check(&Told { positive: (vec![(0, 0)], vec![], vec![]), ..Told::default() }, Ok(()));
     check(
         &Told { positive: (vec![(0, 3)], vec![3, -2], vec![]), ..good() },
@@ -161,7 +161,7 @@ fn a_histogram_is_checked_as_a_store_checks_it() {
     // Observations that are NaN are in no bucket.
     check(&Told { count: 8, sum: f64::NAN, ..good() }, Ok(()));
     check(&Told { count: 6, sum: f64::NAN, ..good() }, Err(HistogramFlaw::Count { count: 6, buckets: 7 }));
-    // Floats do not add up exactly.
+    // Sums of floats are not exact.
     check(&Told { count_float: 7.0, ..good_float() }, Ok(()));
     check(&Told { count_float: -1.0, ..good_float() }, Err(HistogramFlaw::NegativeCount));
     check(&Told { zero: (0.0, 0, -1.0), ..good_float() }, Err(HistogramFlaw::NegativeCount));
@@ -229,7 +229,7 @@ fn any_told() -> impl Strategy<Value = Told> {
         })
 }
 
-/// A histogram whose parts belong together, of these observations in each bucket.
+/// A valid histogram with these observations in each bucket.
 fn consistent(counts: &[u32], zero: u32, schema: i32) -> Told {
     let mut before = 0;
     let deltas = counts.iter().map(|&count| {
@@ -265,7 +265,7 @@ proptest! {
         prop_assert!(is_bad(&other));
     }
 
-    /// Encoded as families and read again, a histogram is the same to a store.
+    /// A histogram that is encoded as a family and decoded again reaches the store as the same message.
     #[test]
     fn a_histogram_passes_through_families_unchanged(told in any_told(), is_gauge in any::<bool>()) {
         let kind = if is_gauge { MetricType::GaugeHistogram } else { MetricType::Histogram };
@@ -279,12 +279,12 @@ proptest! {
         prop_assert!(set.iter().eq(again.iter()));
         remote_write::encode(&again, &mut sent);
         prop_assert_eq!(&sent, &expected);
-        // A receiver reads it.
+        // A receiver of 1.0 decodes it.
         let mut received = SeriesSet::new_in(&last);
         remote_write::decode(&expected, &DecodeLimits::default(), &mut received).expect("our own message");
         let Points::Encoded(encoded) = received.at(0).points else { panic!("encoded") };
         prop_assert_eq!((encoded.samples, encoded.newest_ms), (1, Some(7)));
-        // Of 2.0, too.
+        // A receiver of 2.0, too.
         let (mut request, mut of_2_0, again) = (remote_write::v2::RequestBuilder::default(), Vec::new(), Arena::new());
         request.clear();
         request.add(&set);

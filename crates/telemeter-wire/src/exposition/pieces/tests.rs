@@ -40,7 +40,7 @@ fn a_large_family_is_cut_between_lines() {
     assert_eq!(pieces.concat(), body);
 }
 
-/// Decodes `body` in pieces, fed in chunks of `chunk` bytes: the types of its series, or what is wrong.
+/// Decodes `body` in pieces, fed in chunks of `chunk` bytes: the types of its series, or the error.
 fn decoded(body: &[u8], chunk: usize) -> Result<Vec<MetricType>, Error> {
     let (mut buffer, mut kinds, mut families) = (Vec::new(), Vec::new(), exposition::TextFamilies::default());
     let mut gather = Pieces::new(ExpositionFormat::Text, 20, &mut buffer);
@@ -92,7 +92,7 @@ fn bytes_field(number: u8, content: &[u8]) -> Vec<u8> {
     [out, content.to_vec()].concat()
 }
 
-/// A family behind its length: a name, a type and metrics of these sizes.
+/// A family after its length: a name, a type and metrics of these sizes.
 fn family(name: &str, metrics: &[usize]) -> Vec<u8> {
     let mut inner = [bytes_field(1, name.as_bytes()), vec![3 << 3, 3]].concat();
     inner.extend(metrics.iter().flat_map(|size| bytes_field(4, &vec![0xee; *size])));
@@ -116,7 +116,7 @@ fn a_large_family_is_cut_between_metrics_and_keeps_its_name_and_type() {
     let body = [family("a", &[3]), family("large", &[30, 200, 30, 30]), family("b", &[4])].concat();
     for chunk in [1, 7, 60] {
         let pieces = cut(ExpositionFormat::Delimited, &body, 60, chunk).concat();
-        // Families that say the same of themselves, put together again.
+        // Families with the same name and type are merged again.
         let (mut rest, mut sizes) = (&pieces[..], Vec::new());
         while let Some((length, bytes)) = message(rest) {
             let mut inner = &rest[length..length + bytes];

@@ -1,11 +1,11 @@
-//! Comment lines: the type of a metric family, its help text, or nothing to us.
+//! Parses comment lines: the type of a metric family, its help text, or any other comment.
 
 use super::{BAD_ESCAPE, LineProblem, TextFamilies, is_blank, plain_name, quoted, skip_blanks, token};
 use crate::series::{MetricType, SeriesSet};
 
-/// Reads a comment line, behind its `#`.
+/// Parses a comment line, of which the `#` was read.
 ///
-/// A `TYPE` or `HELP` line without a name, or with nothing behind the name, says nothing, and is no error.
+/// A `TYPE` or `HELP` line without a name, or with nothing after the name, is ignored, and is not an error.
 pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut TextFamilies) -> Result<(), LineProblem> {
     let (keyword, rest) = token(skip_blanks(text));
     let is_type = match keyword {
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(text: &'a str, set: &SeriesSet<'a>, families: &mut TextFa
     Ok(())
 }
 
-/// Whether a line says the type or the help text of a metric family.
+/// Whether a line is the type or the help text of a metric family.
 pub(crate) fn heads_family(line: &[u8]) -> bool {
     let Some(text) = line.trim_ascii_start().strip_prefix(b"#") else { return false };
     let text = text.trim_ascii_start();
@@ -50,7 +50,7 @@ pub(crate) fn heads_family(line: &[u8]) -> bool {
     behind.and_then(|behind| behind.first()).is_some_and(|byte| is_blank(*byte))
 }
 
-/// The type of this name: in any case, and all of the rest of the line.
+/// The type with this name, in lower or upper case; `name` is all of the rest of the line.
 fn kind(name: &str) -> Option<MetricType> {
     const KINDS: [(&str, MetricType); 7] = [
         ("counter", MetricType::Counter),
@@ -64,7 +64,7 @@ fn kind(name: &str) -> Option<MetricType> {
     KINDS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
 }
 
-/// A help text is not kept, but its escapes have to exist.
+/// Checks the escapes of a help text, which is not kept.
 fn check_escapes(help: &str) -> Result<(), LineProblem> {
     let mut rest = help.as_bytes();
     while let Some(at) = memchr::memchr(b'\\', rest) {

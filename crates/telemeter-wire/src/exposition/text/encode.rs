@@ -1,4 +1,4 @@
-//! Writes the text format.
+//! The encoder of the text format.
 
 use super::{TextFamilies, is_name_byte};
 use crate::{
@@ -6,15 +6,13 @@ use crate::{
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
 
-/// Appends all series of `set` to `out`, a `# TYPE` line before the first of each name. Only the float samples of
-/// remote-write series have a form here; each is a line. Of a native histogram of an exposition format, which has none, a
-/// comment says what it is.
+/// Appends all series of `set` to `out`, with a `# TYPE` line before the first of each name. Of remote-write series, only the
+/// float samples can be written, each as a line. A native histogram of an exposition format is described by a comment.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     encode_part(set, &mut TextFamilies::default(), out);
 }
 
-/// As [`encode`], for a text that is written in parts: `families` holds the names that have their `# TYPE` line in a part
-/// before.
+/// As [`encode`], for a text that is written in parts: `families` has the names whose `# TYPE` line is in an earlier part.
 pub fn encode_part(set: &SeriesSet<'_>, families: &mut TextFamilies, out: &mut Vec<u8>) {
     let mut last = None;
     for series in set.iter() {
@@ -43,7 +41,7 @@ pub fn put_type(name: &str, kind: MetricType, out: &mut Vec<u8>) {
     out.extend_from_slice(match kind {
         MetricType::Counter => b" counter\n",
         MetricType::Gauge => b" gauge\n",
-        // A series has a single value, whatever its family is.
+        // Each series has a single value, also those of histograms and summaries.
         MetricType::Summary | MetricType::Untyped | MetricType::Histogram | MetricType::GaugeHistogram => b" untyped\n",
     });
 }
@@ -56,7 +54,7 @@ pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Ve
     put_timestamp(sample.timestamp_ms, out);
 }
 
-/// Appends a comment that tells of a native histogram: `# native histogram x{a="b"} count=4 sum=8.5 buckets=2 schema=3 TIME`.
+/// Appends a comment that describes a native histogram: `# native histogram x{a="b"} count=4 sum=8.5 buckets=2 schema=3 TIME`.
 /// `labels` may hold `__name__`: it is not written twice.
 pub fn put_histogram(name: &str, labels: &[Label<'_>], histogram: NativeHistogram<'_>, out: &mut Vec<u8>) {
     let (count, sum) = histogram.count_and_sum();
@@ -103,7 +101,7 @@ fn put_series(name: &str, labels: &[Label<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a time, where there is one, and the end of the line.
+/// Appends the time, if there is one, and the end of the line.
 #[inline]
 fn put_timestamp(timestamp_ms: Option<i64>, out: &mut Vec<u8>) {
     if let Some(timestamp_ms) = timestamp_ms {
@@ -113,7 +111,7 @@ fn put_timestamp(timestamp_ms: Option<i64>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Whether a name can stand without quotes.
+/// Whether a name needs no quotes.
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_name_byte)
 }

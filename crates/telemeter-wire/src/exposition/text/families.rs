@@ -1,4 +1,4 @@
-//! What a text has said of its metric families.
+//! The metric families of a text, with their types.
 
 use std::hash::BuildHasher as _;
 
@@ -8,33 +8,33 @@ use crate::series::MetricType;
 
 /// The metric families that a text has named so far, each with its type, and how many lines were read.
 ///
-/// A type holds for all samples of a name, wherever they stand, and a second `TYPE` line is an error: so each name is
-/// remembered until the text ends. It is looked up where a name follows upon another, not for each sample. One name takes
-/// its bytes and about 50 more.
+/// A type applies to all samples of a name, anywhere in the text, and a second `TYPE` line is an error: so each name is
+/// remembered until the end of the text. It is looked up for each run of samples with one name. A name takes its own bytes
+/// and about 50 more.
 #[derive(Default)]
 pub struct TextFamilies {
-    /// All names, one behind the other.
+    /// All names, one after the other.
     names: String,
     families: Vec<TextFamily>,
     /// The families by the hash of their names.
     index: HashTable<usize>,
-    /// With a seed for each text: nobody can learn one over time.
+    /// Has a new seed for each text, so that a sender cannot learn it over time.
     hasher: DefaultHashBuilder,
     pub(super) lines: usize,
 }
 
 pub(super) struct TextFamily {
     hash: u64,
-    /// Where its name begins and ends.
+    /// The range of its name.
     name: (usize, usize),
-    /// As a `TYPE` line has it; untyped when a sample came first.
+    /// The type of its `TYPE` line; untyped if a sample came first.
     pub(super) kind: Option<MetricType>,
     /// Whether there was a `HELP` line.
     pub(super) has_help: bool,
 }
 
 impl TextFamilies {
-    /// Forgets all, for another text; the room stays.
+    /// Removes all families, for another text, and keeps the buffers.
     pub fn clear(&mut self) {
         self.names.clear();
         self.families.clear();
@@ -43,7 +43,7 @@ impl TextFamilies {
         self.lines = 0;
     }
 
-    /// Bytes of room held.
+    /// The size of the buffers, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.names.capacity() + self.families.capacity() * size_of::<TextFamily>() + self.index.allocation_size()
@@ -54,15 +54,15 @@ impl TextFamilies {
         *self.find_or_add(name).kind.get_or_insert(MetricType::Untyped)
     }
 
-    /// The family that a line with this name belongs to: the one of this very name; else, without its suffix, the summary
-    /// (`_sum`, `_count`) or histogram (`_bucket`, too) that has it; else a new one.
+    /// The family that a line with this name belongs to: the family with this name; else the summary (`_sum`, `_count`) or
+    /// histogram (also `_bucket`) with this name without its suffix; else a new one.
     pub(super) fn find_or_add(&mut self, name: &str) -> &mut TextFamily {
         let at = self.find(name).or_else(|| self.find_whole(name)).unwrap_or_else(|| self.add(name));
         &mut self.families[at]
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        // Mostly it is the one that the line before named.
+        // Mostly it is the family of the previous line.
         let last = self.families.len().checked_sub(1)?;
         if self.name(last) == name {
             return Some(last);

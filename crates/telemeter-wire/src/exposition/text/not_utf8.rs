@@ -1,4 +1,4 @@
-//! Where in a line text stands that is not UTF-8.
+//! Finds the part of a sample line that is not UTF-8, for the error.
 
 use super::{is_blank, is_name_byte};
 use crate::{
@@ -6,8 +6,7 @@ use crate::{
     error::{TextPart, excerpt},
 };
 
-/// What is wrong with the sample line `line`, of which the byte at `bad` is not UTF-8. All else that may be wrong with it is
-/// passed over.
+/// The error for the sample line `line`, of which the byte at `bad` is not UTF-8. Other errors of the line are ignored.
 pub(super) fn sample(number: usize, line: &[u8], bad: usize) -> Error {
     let (metric, part) = place(line, bad);
     Error::not_utf8("text format", Some(number), metric, part)
@@ -15,7 +14,7 @@ pub(super) fn sample(number: usize, line: &[u8], bad: usize) -> Error {
 
 fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, TextPart) {
     let mut at = line.iter().take_while(|byte| is_blank(**byte)).count();
-    // A name goes on with what is not UTF-8: it is what was meant to be one.
+    // Bytes that are not UTF-8 count as part of a name.
     let end = skip_while(line, at, |byte| is_name_byte(byte) || byte >= 0x80);
     let mut metric = (end > at).then(|| &line[at..end]);
     if bad < end {
@@ -33,7 +32,7 @@ fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, TextPart) {
             let (name, name_end) = name(line, at);
             let equals = skip_while(line, name_end, is_blank);
             if line.get(equals) != Some(&b'=') {
-                // A metric name, or what cannot be one.
+                // A metric name, or bytes that cannot be one.
                 metric = metric.or(Some(name));
                 if (at..name_end).contains(&bad) {
                     return (metric, TextPart::MetricName);
@@ -62,7 +61,7 @@ fn skip_while(line: &[u8], from: usize, skip: impl Fn(u8) -> bool) -> usize {
     from.min(line.len()) + rest.iter().take_while(|byte| skip(**byte)).count()
 }
 
-/// A name, with or without quotes, and where it ends.
+/// A name, with or without quotes, and its end.
 fn name(line: &[u8], at: usize) -> (&[u8], usize) {
     if line[at] == b'"' {
         let end = quoted_end(line, at);
@@ -72,7 +71,7 @@ fn name(line: &[u8], at: usize) -> (&[u8], usize) {
     (&line[at..end], end)
 }
 
-/// Behind the quote that closes the one at `at`, or the end of the line.
+/// The position after the quote that closes the one at `at`; the end of the line if there is none.
 fn quoted_end(line: &[u8], at: usize) -> usize {
     let mut end = at + 1;
     while let Some(byte) = line.get(end) {

@@ -1,9 +1,9 @@
-//! Numbers as Go reads them.
+//! Parses numbers as Go does.
 
-/// A float in decimal, `inf`, `infinity` (each with or without a sign) or `nan`, in any case. One that is over the range of a
-/// float is an error; one too small for it is zero.
+/// Parses a decimal float, `inf`, `infinity` (each with or without a sign) or `nan`, in lower or upper case. A number above
+/// the range of a float is an error; one too small for it is zero.
 ///
-/// Source: Go: `strconv.ParseFloat`, of which `expfmt` takes neither hexadecimal numbers nor underscores.
+/// Source: Go: `strconv.ParseFloat`, of which `expfmt` accepts neither hexadecimal numbers nor underscores.
 pub(super) fn parse(text: &str) -> Result<f64, &'static str> {
     const NO_NUMBER: &str = "a value that is no number";
     let value: f64 = fast_float2::parse(text).map_err(|_| NO_NUMBER)?;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::series::Arena;
 
-/// What a body decodes to, a line a series: type, labels, value, timestamp.
+/// The series of a body, one per line: type, labels, value, timestamp.
 fn decoded(body: &str) -> Result<Vec<String>, Error> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -24,14 +24,14 @@ fn decoded(body: &str) -> Result<Vec<String>, Error> {
         .collect())
 }
 
-/// Each body, and what it decodes to: a line a series.
+/// Each body, and its series, one per line.
 fn check_taken(table: &[(&str, &[&str])]) {
     for (body, expected) in table {
         assert_eq!(decoded(body).as_deref().unwrap_or_else(|error| panic!("{body:?}: {error}")), *expected, "{body:?}");
     }
 }
 
-/// Each body, with the line that it is refused for, and why.
+/// Each body, with the number of the line for which it is refused, and the reason.
 fn check_refused(table: &[(&str, usize, &'static str)]) {
     for &(body, line, reason) in table {
         assert_eq!(decoded(body), Err(Error::Text { line, reason }), "{body:?}");
@@ -109,7 +109,7 @@ proptest! {
         }
     }
 
-    /// A body that is cut between any lines is read as if it had not been cut.
+    /// A body that is cut between any lines is decoded like the whole.
     #[test]
     fn parts_are_read_as_the_whole(
         lines in proptest::collection::vec(

@@ -1,11 +1,11 @@
-//! Comment lines: types and help texts, and what a type asks of samples.
+//! Comment lines: types and help texts, and the samples that a type allows.
 
 use super::{check_refused, check_taken, decoded};
 use crate::error::Error;
 
 #[test]
 fn takes_the_types_that_go_takes() {
-    // The type of a family, and what a sample of that very name then is.
+    // The type of a family, and that of a sample with the same name.
     for (kind, expected) in [
         ("counter", "Counter"),
         ("gauge", "Gauge"),
@@ -47,12 +47,12 @@ fn a_type_counts_for_its_metric_wherever_it_stands() {
             "# TYPE a gauge\n# TYPE b counter\na 1\nb 2\na 3",
             &["Gauge __name__=\"a\" 1 None", "Counter __name__=\"b\" 2 None", "Gauge __name__=\"a\" 3 None"],
         ),
-        // In the middle of another's samples.
+        // In the middle of the samples of another family.
         (
             "a 1\n# TYPE b counter\na 2\nb 3",
             &["Untyped __name__=\"a\" 1 None", "Untyped __name__=\"a\" 2 None", "Counter __name__=\"b\" 3 None"],
         ),
-        // Beside a gauge, its suffixes are names like others.
+        // The suffixes have no meaning for a gauge.
         (
             "# TYPE a gauge\na_sum 1\na_bucket{le=\"x\"} 2\n# TYPE a_count counter\na_count 3",
             &[
@@ -61,7 +61,7 @@ fn a_type_counts_for_its_metric_wherever_it_stands() {
                 "Counter __name__=\"a_count\" 3 None",
             ],
         ),
-        // A suffix alone is a name, and one that was there before its summary keeps its own type.
+        // A suffix alone is a name; a name that came before its summary keeps its own type.
         (
             "# TYPE s_sum gauge\n# TYPE s summary\n# TYPE _sum counter\ns_sum 1\n_sum 2",
             &["Gauge __name__=\"s_sum\" 1 None", "Counter __name__=\"_sum\" 2 None"],
@@ -92,10 +92,10 @@ fn a_type_counts_for_its_metric_wherever_it_stands() {
 fn takes_the_comments_that_go_takes() {
     check_taken(&[
         ("# a comment\n#\n#  \n# EOF\n#TYPE\n# TYPEs a b c\n# type up x\n# UNIT a b\n## TYPE a x", &[]),
-        // Without a name, or without anything behind it, they say nothing.
+        // Without a name, or without anything after it, they are ignored.
         ("# TYPE\n# TYPE \n# TYPE up\n# TYPE up\n# TYPE up \n# TYPE up\t\nup 1", &["Untyped __name__=\"up\" 1 None"]),
         ("# HELP\n# HELP \n# HELP up\n# HELP up\n# HELP up \nup 1", &["Untyped __name__=\"up\" 1 None"]),
-        // A help text may stand behind samples, and twice for two metrics.
+        // A help text may follow samples, and two metrics may have the same one.
         ("up 1\n# HELP up text\n# HELP down text \\\\ \\n \\\" \"x\" \n", &["Untyped __name__=\"up\" 1 None"]),
         ("# HELP s a\n# TYPE s summary\n# HELP t b\ns 1", &["Untyped __name__=\"s\" 1 None"]),
     ]);
@@ -131,7 +131,7 @@ fn bounds_and_quantiles_are_numbers() {
             "# TYPE s summary\ns{quantile=\"NaN\",le=\"x\"} 1\ns_sum 2",
             &["Untyped __name__=\"s\",quantile=\"NaN\",le=\"x\" 1 None", "Untyped __name__=\"s_sum\" 2 None"],
         ),
-        // They are labels like others elsewhere.
+        // Elsewhere they are ordinary labels.
         ("# TYPE g gauge\ng{le=\"x\",quantile=\"y\"} 1", &["Gauge __name__=\"g\",le=\"x\",quantile=\"y\" 1 None"]),
         ("h_bucket{le=\"x\"} 1", &["Untyped __name__=\"h_bucket\",le=\"x\" 1 None"]),
     ]);

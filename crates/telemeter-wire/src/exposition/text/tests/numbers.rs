@@ -21,7 +21,7 @@ fn reads_numbers_as_go_does() {
         ("0e99999999999999999999999", 0.0),
         ("4.9e-324", 5e-324),
         ("1.7976931348623157e308", f64::MAX),
-        // The last that is rounded down to the largest.
+        // The largest number that is rounded down to the largest float.
         ("1.797693134862315807e308", f64::MAX),
         ("inf", f64::INFINITY),
         ("Inf", f64::INFINITY),

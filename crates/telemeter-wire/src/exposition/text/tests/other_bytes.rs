@@ -44,7 +44,7 @@ fn text_that_is_not_utf_8_is_named() {
         b"up{l=\xff} 1",
         "not valid text format: line 1: text that is not UTF-8 in the value of label \"l\" of metric \"up\"",
     );
-    // Long ones are cut.
+    // Long names are truncated.
     let long = [&b"u"[..], &[b'p'; 200], &b"{a=\"\xff\"} 1"[..]].concat();
     let cut = format!("u{}...", "p".repeat(127));
     check(
@@ -53,7 +53,7 @@ fn text_that_is_not_utf_8_is_named() {
             "not valid text format: line 1: text that is not UTF-8 in the value of label \"a\" of metric \"{cut}\""
         ),
     );
-    // What is wrong before it is said first.
+    // An earlier error comes first.
     check(b"up x\nup{a=\"\xff\"} 1", "not valid text format: line 1: a value that is no number");
 }
 

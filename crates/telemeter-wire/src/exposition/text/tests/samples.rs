@@ -20,7 +20,7 @@ fn takes_the_samples_that_go_takes() {
             " \tup \t {\ta=\"b\" , c = \"d\" , }\t-2.5e3  \t-7",
             &["Untyped __name__=\"up\",a=\"b\",c=\"d\" -2500 Some(-7)"],
         ),
-        // Nothing has to stand between a name, or a brace, and the value.
+        // No blank is needed between a brace, or a name, and the value.
         ("up-1", &["Untyped __name__=\"up\" -1 None"]),
         ("up{a=\"b\"}-Inf", &["Untyped __name__=\"up\",a=\"b\" -inf None"]),
         ("up.5 7", &["Untyped __name__=\"up\" 0.5 Some(7)"]),
@@ -33,7 +33,7 @@ fn takes_the_samples_that_go_takes() {
             "up{c=\"1\",b=\"2\",bb=\"3\",a=\"4\"} 1",
             &["Untyped __name__=\"up\",c=\"1\",b=\"2\",bb=\"3\",a=\"4\" 1 None"],
         ),
-        // Escapes in a value; a tab or a carriage return may stand in it.
+        // Escapes in a value; it may also have a tab or a carriage return.
         (r#"a{p="C:\\d\n\"q\"",q="}, "} 1"#, &[r#"Untyped __name__="a",p="C:\\d\n\"q\"",q="}, " 1 None"#]),
         ("a{p=\"1\t\r2\"} 1", &["Untyped __name__=\"a\",p=\"1\\t\\r2\" 1 None"]),
         ("a{p=\"#\"} 1", &["Untyped __name__=\"a\",p=\"#\" 1 None"]),
@@ -48,7 +48,7 @@ fn takes_names_in_quotes() {
         ("{ \"my.metric\" , } 1", &["Untyped __name__=\"my.metric\" 1 None"]),
         ("  {\"my.metric\"}1 2", &["Untyped __name__=\"my.metric\" 1 Some(2)"]),
         (r#"{"m\"\\\n","l\"\\\n"="v"} 1"#, &["Untyped __name__=\"m\\\"\\\\\\n\",l\"\\\n=\"v\" 1 None"]),
-        // A plain name may have quotes, and stand in the braces.
+        // A plain name may also be quoted in the braces.
         ("up{\"a\"=\"b\"} 1", &["Untyped __name__=\"up\",a=\"b\" 1 None"]),
         ("{\"up\"} 1", &["Untyped __name__=\"up\" 1 None"]),
         ("{up,a=\"b\"} 1", &["Untyped __name__=\"up\",a=\"b\" 1 None"]),
@@ -85,7 +85,7 @@ fn refuses_what_go_refuses() {
         ("up ", 1, "a value that is no number"),
         ("up{} ", 1, "a value that is no number"),
         ("\n\nup x", 3, "a value that is no number"),
-        // No blank behind the last word.
+        // No blank after the last word.
         ("up 1 ", 1, "a timestamp that is no whole number of milliseconds in 64 bits"),
         ("up 1\t\r\n", 1, "a timestamp that is no whole number of milliseconds in 64 bits"),
         ("up 1 2 ", 1, "more than a value and a timestamp"),
