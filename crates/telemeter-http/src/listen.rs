@@ -248,7 +248,6 @@ async fn next(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
                 return Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())));
             }
             Err(error) => match error.kind() {

@@ -81,15 +81,17 @@ impl Listening {
         );
     }
 
-    /// Sends bytes, and closes or waits for the other side to close.
-    async fn send(&self, bytes: &[u8], then: Then) {
+    /// Sends bytes, and closes or waits for the other side to close: what it answered.
+    async fn send(&self, bytes: &[u8], then: Then) -> Vec<u8> {
         let mut stream = self.serving.connect().await;
         stream.write_all(bytes).await.unwrap();
         match then {
             Then::Close => stream.shutdown().await.unwrap(),
             Then::Wait => {}
         }
-        let _ = timeout(SOON, stream.read_to_end(&mut Vec::new())).await.expect("closed soon");
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("closed soon");
+        answer
     }
 
     /// A handshake of a client that trusts this certificate, for this name.
@@ -159,8 +161,12 @@ async fn each_failure_has_its_reason() {
         ("an alert", &[21, 3, 1, 0, 2, 2, 40], Then::Wait, "no_shared_algorithm"),
     ] {
         let before = listening.failures();
-        listening.send(bytes, then).await;
+        let answer = listening.send(bytes, then).await;
         listening.expect(&before, reason, what).await;
+        if bytes.starts_with(&[22]) && ["unsupported_version", "no_shared_algorithm"].contains(&reason) {
+            // A fatal alert of TLS: protocol_version or handshake_failure.
+            assert!(matches!(answer[..], [21, 3, _, 0, 2, 2, 70 | 40]), "{what}: {answer:?}");
+        }
     }
 
     let (stranger, _) = write_pair(listening.folder.path(), "stranger");

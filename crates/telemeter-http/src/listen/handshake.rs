@@ -1,5 +1,6 @@
 //! The TLS handshake of a connection; where it fails, the reason, counted and logged.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustls::server::Acceptor;
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::metrics::ConnectionMetrics;
+use super::stream::Socket;
 use crate::client::words;
 use crate::clock::Clock;
 use crate::tls::ListenerTls;
@@ -147,22 +148,25 @@ impl Handshakes {
     }
 
     /// Shakes hands with a caller; `None` where that failed, which is counted and logged by then.
-    pub(super) async fn accept<S>(&self, stream: S, peer: SocketAddr) -> Option<TlsStream<S>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let hello = match LazyConfigAcceptor::new(Acceptor::default(), stream).await {
+    pub(super) async fn accept(&self, socket: Socket, peer: SocketAddr) -> Option<TlsStream<Socket>> {
+        let mut hello = match LazyConfigAcceptor::new(Acceptor::default(), socket).await {
             Ok(hello) => hello,
             Err(error) => return self.failed(&error, true, false, peer),
         };
         let is_name_known = hello.client_hello().server_name().is_none_or(|name| self.tls.is_for(name));
         let limit = |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        match hello.into_stream_with(self.config.clone(), limit).await {
-            Ok(stream) => {
+        hello.io.hold();
+        match hello.into_stream_with(self.config.clone(), limit).into_fallible().await {
+            Ok(mut stream) => {
+                stream.get_mut().0.hold_no_more();
                 self.metrics.established(stream.get_ref().1.handshake_kind());
                 Some(stream)
             }
-            Err(error) => self.failed(&error, is_name_known, true, peer),
+            Err((error, mut socket)) => {
+                // The alert that tells the caller why.
+                let _ = poll_fn(|context| socket.poll_held(context)).await;
+                self.failed(&error, is_name_known, true, peer)
+            }
         }
     }
 

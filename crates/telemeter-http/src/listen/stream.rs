@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -18,6 +18,8 @@ pub(super) struct CountedStream<S> {
     reads: ReadSizes,
     /// While HTTP/2 may remember headers.
     header_table: Option<HeaderTable>,
+    /// The peer sends no more.
+    has_ended: bool,
 }
 
 /// How much is read at once.
@@ -47,7 +49,7 @@ impl ReadSizes {
 
 impl<S> CountedStream<S> {
     pub(super) fn new(stream: S, reporter: Reporter) -> Self {
-        Self { stream, reporter, reads: ReadSizes::First, header_table: None }
+        Self { stream, reporter, reads: ReadSizes::First, header_table: None, has_ended: false }
     }
 
     /// The same for HTTP/2.
@@ -93,7 +95,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
             ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
         }
         let read = &into.filled()[before..];
-        Poll::Ready(if read.is_empty() { Ok(()) } else { self.count(read) })
+        if read.is_empty() {
+            self.has_ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.count(read))
     }
 }
 
@@ -127,6 +133,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_ended {
+            // Nobody is there to read a farewell; closing the socket is enough.
+            return Poll::Ready(Ok(()));
+        }
         let closed = Pin::new(&mut self.stream).poll_shutdown(context);
         self.report(closed, |()| 0)
     }
@@ -139,19 +149,60 @@ fn no_memory(why: &'static str) -> io::Error {
 }
 
 /// A socket, before which stands what was read of it already.
+///
+/// What TLS writes to end a handshake, such as a session ticket, can be held until the first answer is written, or until
+/// there is nothing more to read: one call of the system for both.
 pub(super) struct Socket {
     first: Bytes,
     stream: TcpStream,
+    held: BytesMut,
+    is_holding: bool,
 }
 
 impl Socket {
     pub(super) fn new(first: Bytes, stream: TcpStream) -> Self {
-        Self { first, stream }
+        Self { first, stream, held: BytesMut::new(), is_holding: false }
+    }
+
+    /// From now on what is written is held until the next read.
+    pub(super) fn hold(&mut self) {
+        self.is_holding = true;
+    }
+
+    /// From now on it is written. What is held goes with the next write, or before the next read.
+    pub(super) fn hold_no_more(&mut self) {
+        self.is_holding = false;
+    }
+
+    /// Writes what is held.
+    pub(super) fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.held))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is held and then these: how many bytes of these.
+    fn poll_with_held(&mut self, context: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let held = self.held.len();
+        let all: Vec<_> = std::iter::once(io::IoSlice::new(&self.held)).chain(pieces.iter().copied()).collect();
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &all))?;
+        self.held.advance(written.min(held));
+        if let Some(written) = written.checked_sub(held).filter(|written| *written > 0) {
+            return Poll::Ready(Ok(written));
+        }
+        ready!(self.poll_held(context))?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context))?;
         if self.first.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, into);
         }
@@ -164,6 +215,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_holding || !self.held.is_empty() {
+            return self.poll_write_vectored(context, &[io::IoSlice::new(bytes)]);
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -172,6 +226,13 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_holding {
+            pieces.iter().for_each(|piece| self.held.extend_from_slice(piece));
+            return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
+        }
+        if !self.held.is_empty() {
+            return self.poll_with_held(context, pieces);
+        }
         Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
     }
 
@@ -180,10 +241,81 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_holding {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_held(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn both() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Socket::new(Bytes::new(), listener.accept().await.unwrap().0), peer)
+    }
+
+    async fn arrives(peer: &mut TcpStream, expected: &str) {
+        let mut bytes = vec![0; expected.len()];
+        timeout(Duration::from_secs(10), peer.read_exact(&mut bytes)).await.expect("it comes").unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    }
+
+    async fn nothing_arrives(peer: &mut TcpStream) {
+        let waited = timeout(Duration::from_millis(50), peer.read(&mut [0])).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_with_the_next_write_or_before_the_next_read() {
+        let (mut socket, mut peer) = both().await;
+        socket.hold();
+        socket.write_all(b"ticket ").await.unwrap();
+        socket.flush().await.unwrap();
+        nothing_arrives(&mut peer).await;
+        socket.hold_no_more();
+        nothing_arrives(&mut peer).await;
+        socket.write_all(b"answer ").await.unwrap();
+        arrives(&mut peer, "ticket answer ").await;
+        socket.write_all(b"more ").await.unwrap();
+        arrives(&mut peer, "more ").await;
+
+        socket.hold();
+        socket.write_all(b"hello").await.unwrap();
+        assert!(timeout(Duration::from_millis(50), socket.read(&mut [0])).await.is_err(), "there is nothing to read");
+        arrives(&mut peer, "hello").await;
+    }
+
+    #[tokio::test]
+    async fn much_is_held_and_written_in_order_to_a_peer_that_reads_slowly() {
+        let (mut socket, mut peer) = both().await;
+        let text = |letter: char| letter.to_string().repeat(3 << 20);
+        let (first, second) = (text('a'), text('b'));
+        socket.hold();
+        socket.write_all(first.as_bytes()).await.unwrap();
+        socket.hold_no_more();
+        let expected = format!("{first}{second}");
+        let writing = async {
+            socket.write_all(second.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+        };
+        tokio::join!(writing, arrives(&mut peer, &expected));
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the end");
     }
 }

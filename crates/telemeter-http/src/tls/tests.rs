@@ -211,6 +211,34 @@ fn an_old_ticket_is_a_full_handshake() {
 }
 
 #[test]
+fn the_cipher_suite_is_the_one_that_costs_least_and_the_key_exchange_x25519() {
+    let folder = tempfile::tempdir().unwrap();
+    let ecdsa = write_pair_with(folder.path(), "ecdsa", &rcgen::PKCS_ECDSA_P256_SHA256);
+    let rsa = write_pair_with(folder.path(), "rsa", &rcgen::PKCS_RSA_SHA256);
+    for (files, version, expected) in [
+        (&ecdsa, &version::TLS13, CipherSuite::TLS13_AES_128_GCM_SHA256),
+        (&ecdsa, &version::TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        (&rsa, &version::TLS12, CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    ] {
+        let server = ListenerTls::load_all(vec![files.clone()]).unwrap().server_config();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client(&[files], &[version])), name).unwrap();
+        let mut server = ServerConnection::new(server).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        server.read_tls(&mut &hello[..]).unwrap();
+        server.process_new_packets().unwrap();
+        assert_eq!(server.negotiated_cipher_suite().unwrap().suite(), expected);
+        // In TLS 1.2 it is known once the client has answered.
+        if let Some(group) = server.negotiated_key_exchange_group() {
+            assert_eq!(group.name(), rustls::NamedGroup::X25519);
+        } else {
+            assert_eq!(version.version, rustls::ProtocolVersion::TLSv1_2);
+        }
+    }
+}
+
+#[test]
 fn no_early_data_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let files = write_pair_with(folder.path(), "one", &rcgen::PKCS_ECDSA_P256_SHA256);
