@@ -23,7 +23,7 @@ use crate::fleet_view::{
     refusals::RefusalQuery,
 };
 
-/// Its paths, for the list of all paths.
+/// The paths of the API, for the list of all paths of the listener.
 pub(crate) const PATHS: [&str; 7] = [
     "/api/v1/clusters",
     "/api/v1/clusters/{id}",
@@ -36,7 +36,7 @@ pub(crate) const PATHS: [&str; 7] = [
 
 const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
-/// All of it.
+/// The routes of the API.
 pub fn router(view: FleetView) -> Router {
     let not_found = || async { ProblemJson(StatusCode::NOT_FOUND, "no such path; docs/api.md lists them".to_owned()) };
     let not_get = || async { ProblemJson(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here".to_owned()) };
@@ -53,7 +53,7 @@ pub fn router(view: FleetView) -> Router {
     Router::new().nest("/api/v1", api)
 }
 
-/// Why there is no answer, in words.
+/// A response of failure: a status, and `{"error": TEXT}`.
 struct ProblemJson(StatusCode, String);
 
 impl From<String> for ProblemJson {

@@ -25,10 +25,10 @@ use crate::{
 /// The cap on a form: it holds an ID, and fields that are ignored.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
-/// `POST /authorize?id=ID`, or with the ID in a form.
+/// `POST /authorize?id=ID`, or with the ID in a form. The comment on a step is the status that its failure answers with.
 ///
 /// # Errors
-/// The comment on a step is the status that its failure answers with.
+/// Those of its steps, with the cluster as far as it is known.
 pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) -> Result<Response, RequestError> {
     gateway.enter()?; // 503
     let sender = Sender::of(&request);

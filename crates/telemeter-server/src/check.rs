@@ -1,4 +1,4 @@
-//! `server check`: would this server work? Each step from its files to the store, with the real calls.
+//! `server check`: tries each step of a server, from its files to the store, with the same calls as the server makes.
 
 mod files;
 mod services;
@@ -14,26 +14,25 @@ use telemeter_http::{
 
 use crate::{config::Config, serve::build};
 
-/// The keys of our tokens.
+/// The stage of the keys that sign our tokens.
 pub const KEYS: CheckStage = CheckStage { name: "keys", exit_code: 30 };
-/// The certificates of our listeners.
+/// The stage of the listeners' certificates.
 pub const CERTIFICATE: CheckStage = CheckStage { name: "certificate", exit_code: 31 };
-/// The rules.
+/// The stage of the whitelist and the other rules.
 pub const WHITELIST: CheckStage = CheckStage { name: "whitelist", exit_code: 32 };
-/// The OpenID provider.
+/// The stage of the OpenID provider.
 pub const OIDC: CheckStage = CheckStage { name: "oidc", exit_code: 33 };
-/// The authority.
+/// The stage of the authority.
 pub const AUTHORITY: CheckStage = CheckStage { name: "authority", exit_code: 34 };
-/// The servers of memcached.
+/// The stage of the memcached servers.
 pub const MEMCACHED: CheckStage = CheckStage { name: "memcached", exit_code: 35 };
-/// The store.
+/// The stage of the store.
 pub const STORE: CheckStage = CheckStage { name: "store", exit_code: 36 };
 
-/// What one of the steps may take.
+/// The deadline of one step.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs the steps one after the other. What fails does not keep the others from being tried. `offline` looks at flags and
-/// files only.
+/// Runs the steps one after the other, and goes on after a step that fails. `offline` checks flags and files only.
 pub async fn check(config: &Config, offline: bool, steps: &mut CheckSteps<'_>) {
     files::check(config, steps);
     if offline {
@@ -63,7 +62,7 @@ pub async fn check(config: &Config, offline: bool, steps: &mut CheckSteps<'_>) {
         services::oidc(oidc, outbound, token, steps).await;
     }
     if let (crate::config::AuthorizationMode::Authority(settings), Some(outbound), Some(authority)) =
-        (&config.door, outbound("authorize"), &gateway.authority)
+        (&config.authorization, outbound("authorize"), &gateway.authority)
     {
         if services::authority(&settings.url, outbound, authority, steps).await {
             others.push(("--authorize", check::clock_offset(outbound, &settings.url).await));

@@ -1,4 +1,4 @@
-//! What the server is told: plain data, already checked, without argv.
+//! The configuration of the server: plain, checked data, without argv.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use telemeter_wire::exposition::Escaping;
 pub use crate::fleet::labels::FleetLabel;
 pub use telemeter_fleet::MAX_LABELS as MAX_FLEET_LABELS;
 
-/// Everything `telemeter-server` needs to know. Built by the flags, or by a test from [`Config::new`].
+/// Everything that `telemeter-server` can be configured with. Built from the flags, or in a test from [`Config::new`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `host:port` of the external listener.
@@ -30,11 +30,11 @@ pub struct Config {
     pub shared_keys: Vec<PathBuf>,
     /// How long a token of ours is good.
     pub token_expire: Duration,
-    /// Who decides which cluster may report.
-    pub door: AuthorizationMode,
-    /// How a receive request's identity label is held against its token.
+    /// What decides which cluster a token may report for.
+    pub authorization: AuthorizationMode,
+    /// How the identity label of a receive request is checked against its token.
     pub receive_identity: ReceiveIdentity,
-    /// Whether the good series of a remote write are stored where others are refused; the answer is 400 all the same.
+    /// Whether the valid series of a remote write are stored where others are refused; the answer is 400 all the same.
     pub partial_writes: bool,
     /// Whether the debug lines of a receive request carry `tenant=` with the cluster's ID.
     pub log_tenant: bool,
@@ -46,13 +46,13 @@ pub struct Config {
     pub ratelimit: Option<Duration>,
     /// The store. `None` only where [`Config::recent_store`] stands in for it.
     pub forward: Option<ForwardSettings>,
-    /// Whom outbound calls trust beside the system's authorities.
+    /// Certificate authorities that outbound calls trust besides the system's.
     pub ca_files: CaFiles,
     /// What was forwarded lately, kept in memory and shown on the internal listener.
     pub recent_store: Option<RecentStoreSettings>,
-    /// What is known of each cluster, and where that goes.
+    /// What is known of each cluster, and where it is kept and sent.
     pub fleet: FleetSettings,
-    /// So many lines a second about refused requests are logged for each reason; 0: all.
+    /// How many lines a second about refused requests are logged for each reason; 0: all.
     pub log_refusals_per_second: u32,
     /// What may pass and how it is changed.
     pub rules: RuleSettings,
@@ -64,7 +64,7 @@ pub struct Config {
     pub dropped_log_lines: DroppedLogLines,
     /// What callers may make us hold, and how fast they have to be.
     pub limits: CallerLimits,
-    /// Whose requests the internal listener answers.
+    /// Which requests the internal listener answers.
     pub internal_access: InternalAccess,
     /// The revision of the source that this program was built from.
     pub revision: &'static str,
@@ -73,8 +73,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// The contract's defaults behind a given door: no TLS, no store, no rules, a rate limit of 4m30s.
-    pub fn new(door: AuthorizationMode) -> Self {
+    /// The defaults, with the given authorization: no TLS, no store, no rules, a rate limit of 4m30s.
+    ///
+    /// ```
+    /// use telemeter_server::{Config, config::AuthorizationMode};
+    ///
+    /// let config = Config::new(AuthorizationMode::AnyCluster);
+    /// assert_eq!(config.partition_label, "_id");
+    /// assert_eq!(config.limit_bytes, 512_000);
+    /// assert!(config.forward.is_none() && config.rules.whitelist.is_empty());
+    /// ```
+    pub fn new(authorization: AuthorizationMode) -> Self {
         Self {
             listen: "0.0.0.0:9003".to_owned(),
             listen_internal: "localhost:9004".to_owned(),
@@ -83,7 +92,7 @@ impl Config {
             partition_label: "_id".to_owned(),
             shared_keys: Vec::new(),
             token_expire: Duration::from_secs(86_400),
-            door,
+            authorization,
             receive_identity: ReceiveIdentity::Strict,
             partial_writes: false,
             log_tenant: false,
@@ -116,9 +125,9 @@ pub struct CallerLimits {
     pub concurrent_per_cluster: usize,
     /// Connections of one client at once; 0: half of what there may be.
     pub connections_per_peer: usize,
-    /// Who is believed about whose a connection or a request is.
+    /// Proxies that may name the client of a connection or of a request.
     pub trusted_proxies: TrustedProxies,
-    /// The least that a body has to arrive at after 5 s, in bytes a second; 0: nothing.
+    /// The slowest that a body may arrive after its first 5 s, in bytes a second; 0: no limit.
     pub min_body_rate: u64,
 }
 
@@ -134,25 +143,25 @@ impl Default for CallerLimits {
     }
 }
 
-/// Whose requests the internal listener answers.
+/// Which requests the internal listener answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InternalAccess {
-    /// Host names that it answers to beside loopback's. None: where it listens wider than loopback, to every name.
+    /// Host names that it answers to besides those of loopback. Empty: every name, where it listens wider than on loopback.
     pub allowed_hosts: Vec<String>,
-    /// The bearer token that all but health wants; read again at a reload.
+    /// The file of the bearer token that every path but health requires; read again at a reload.
     pub token_file: Option<PathBuf>,
 }
 
-/// Who decides which cluster may report.
+/// What decides which cluster a token may report for.
 #[derive(Clone, Debug)]
 pub enum AuthorizationMode {
-    /// An authority is asked.
+    /// The authority decides.
     Authority(AuthoritySettings),
-    /// Nobody is asked and every token is good. For a demo; logged as a warning.
+    /// Every token may report for every cluster. For a demo; logged as a warning.
     AnyCluster,
 }
 
-/// The authority and how long we go on without it.
+/// The authority, and how long cached approvals count while it is unavailable.
 #[derive(Clone)]
 pub struct AuthoritySettings {
     /// Where to `POST` the question. May hold user and password.
@@ -167,12 +176,12 @@ impl fmt::Debug for AuthoritySettings {
     }
 }
 
-/// How a receive request's identity label is held against its token.
+/// How the identity label of a receive request is checked against its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveIdentity {
-    /// It must be the token's cluster.
+    /// It must hold the token's cluster.
     Strict,
-    /// It must be there: for delegates that send for others.
+    /// It must be there, with any value: for delegates that send for other clusters.
     Presence,
 }
 
@@ -263,20 +272,20 @@ pub struct RecentStoreSettings {
     pub max_bytes: usize,
 }
 
-/// What is known of each cluster, and where that goes.
+/// What is known of each cluster, and where it is kept and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetSettings {
     /// Labels of passing series whose values are kept; at most [`telemeter_fleet::MAX_LABELS`], of distinct names.
     pub labels: Vec<FleetLabel>,
     /// How many clusters are kept.
     pub max_clusters: usize,
-    /// For how long a cluster that is not heard from is kept.
+    /// After which time a cluster that is not heard from is forgotten.
     pub forget_after: Duration,
-    /// Where it is kept over a restart; `None`: nowhere.
+    /// The file that keeps it over a restart; `None`: it is not kept.
     pub file: Option<PathBuf>,
     /// How often it is sent to the store as series; `None`: not at all.
     pub metrics: Option<Duration>,
-    /// Which replica says so.
+    /// The name of this replica, in these series.
     pub replica: String,
 }
 
@@ -290,7 +299,7 @@ impl Default for FleetSettings {
     }
 }
 
-/// The name of this host, of a container its own.
+/// The name of this host; in a container, of the container.
 fn host_name() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = kernel.or_else(|| std::env::var("HOSTNAME").ok());
@@ -301,15 +310,15 @@ fn host_name() -> String {
 /// What may pass and how it is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleSettings {
-    /// Added to every series, over what it says itself: valid, distinct names, never `__name__` or the partition label.
+    /// Set on every series, in place of its own values: valid, distinct names, never `__name__` or the partition label.
     pub labels: Vec<(String, String)>,
-    /// Must stand on every uploaded series, and are told to clients: names as in `labels`.
+    /// Required on every uploaded series; clients read them in the answer of `/authorize`. Names as in `labels`.
     pub required_labels: Vec<(String, String)>,
     /// Selectors of which one must match, trimmed and not empty.
     pub whitelist: Vec<String>,
-    /// More of them, one a line; read again at a reload.
+    /// A file of more selectors, one a line; read again at a reload.
     pub whitelist_file: Option<PathBuf>,
-    /// Label names taken off every series.
+    /// Names of labels that are dropped from every series.
     pub elide_labels: Vec<String>,
     /// How names outside the old alphabet are written for the store; `None`: as they are.
     pub escaping: Option<Escaping>,

@@ -1,4 +1,4 @@
-//! The errors that end a request. `error/status.rs` says how each is answered.
+//! The errors that end a request. `error/status.rs` is the table of how each is answered.
 
 mod partial;
 mod status;
@@ -15,25 +15,25 @@ use telemeter_wire::{Error as WireError, exposition::UnknownFormat};
 pub use self::{partial::PartialWrite, status::StatusRow};
 use crate::sender::ClusterId;
 
-/// Why a request is not answered with success.
+/// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another method than a route takes.
+    /// The method is not the one of the route.
     #[error("the method is not POST")]
     Method,
-    /// Who is calling could not be told, or may not call.
+    /// The caller could not be verified, or may not report.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// A token of ours without the label that names a cluster.
+    /// An access token without the partition label.
     #[error("the token names no cluster")]
     TokenWithoutCluster,
-    /// `/authorize` without a usable `id`.
+    /// The `id` of `/authorize` is missing or not valid.
     #[error("{0}")]
     Form(&'static str),
-    /// A Content-Type of neither exposition format.
+    /// The Content-Type is of neither exposition format.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
-    /// Another Content-Type or Content-Encoding than a route takes.
+    /// The route does not accept the Content-Type or the Content-Encoding.
     #[error("{0}")]
     Unsupported(&'static str),
     /// The body could not be read.
@@ -42,51 +42,51 @@ pub enum Error {
     /// The body could not be decoded.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The series make the request be refused.
+    /// The rules refuse a series, and with it the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Some series make the request be refused; the others were stored (`--partial-writes`).
+    /// The rules refuse some series; the others were stored (`--partial-writes`).
     #[error("{0}")]
     PartialWrite(Box<PartialWrite>),
-    /// This cluster uploaded a moment ago.
+    /// The cluster uploaded less than `--ratelimit` ago.
     #[error("one upload every {} seconds; the next in {}", .period.as_secs(), seconds(*.retry_after))]
     RateLimited {
         /// Time from one upload to the next.
         period: Duration,
-        /// Until the next.
+        /// Time until the next upload.
         retry_after: Duration,
     },
     /// The store refused the data for good.
     #[error("the store refused the data with status {status}{}{said}", if .said.is_empty() { "" } else { ": " })]
     StoreRefused {
-        /// The store's own: 400, 409, 413 or 422.
+        /// The store's status: 400, 409, 413 or 422.
         status: StatusCode,
-        /// An excerpt of its words; goes to the log alone.
+        /// An excerpt of the store's response, for the log alone.
         said: Arc<str>,
     },
     /// The store did not take the data this time.
     #[error("the store did not take the data: {cause}")]
     StoreUnavailable {
-        /// What was seen; goes to the log alone.
+        /// What happened, for the log alone.
         cause: String,
-        /// What the store asked for, if it did.
+        /// The wait that the store asked for; `None` where it asked for none.
         retry_after: Option<Duration>,
     },
-    /// Too much waits for the store.
+    /// Too much waits for the store, or there is no memory left.
     #[error("too many requests at once")]
     Overloaded,
-    /// This cluster has as many requests under way as it may (`--limit-concurrent-per-cluster`).
+    /// The cluster has as many requests under way as it may have (`--limit-concurrent-per-cluster`).
     #[error("too many requests of this cluster at once")]
     ManyAtOnce,
-    /// On the way out.
+    /// The server shuts down.
     #[error("shutting down")]
     Draining,
-    /// A bug of ours; the log has a line about it already.
+    /// The handler panicked; the panic is in the log already.
     #[error("a panic")]
     Panic,
 }
 
-/// Whole seconds, rounded up, at least one: what `Retry-After` can say.
+/// A duration as `Retry-After` writes it: whole seconds, rounded up, at least one.
 fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
@@ -96,17 +96,17 @@ fn seconds(duration: Duration) -> u64 {
 pub struct RequestError {
     /// What went wrong.
     pub error: Error,
-    /// As far as it is known by then.
+    /// The cluster, as far as it was known when the request failed.
     pub cluster: ClusterId,
 }
 
 impl RequestError {
-    /// Of a cluster whose credentials were accepted.
+    /// The error of a request whose credentials were accepted.
     pub fn verified(cluster: &str, error: impl Into<Error>) -> Self {
         Self { error: error.into(), cluster: ClusterId::Verified(cluster.into()) }
     }
 
-    /// Of a caller who gave this ID, with credentials that were not accepted; an empty one is none.
+    /// The error of a request that claimed this cluster, and whose credentials were not accepted; an empty ID is none.
     pub fn claimed(cluster: &str, error: impl Into<Error>) -> Self {
         let cluster = if cluster.is_empty() { ClusterId::Unknown } else { ClusterId::Claimed(cluster.into()) };
         Self { error: error.into(), cluster }
@@ -114,7 +114,7 @@ impl RequestError {
 }
 
 impl<E: Into<Error>> From<E> for RequestError {
-    /// Of nobody who is known.
+    /// The error of a request that named no cluster.
     fn from(error: E) -> Self {
         Self { error: error.into(), cluster: ClusterId::Unknown }
     }

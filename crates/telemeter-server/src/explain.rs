@@ -1,4 +1,4 @@
-//! The layer that every route has: it writes the line that a caller reads of an error, and records the refusal.
+//! The layer of every route that turns an error into the response that the caller reads, and records the refusal.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ use crate::{
     sender::Sender,
 };
 
-/// A layer around the handler of a route: writes the line of each error that it answered with, and notes the refusal. An answer
-/// to remote write 2.0 says what was written.
+/// A layer around the handler of a route. Where the handler failed, it writes the body of the response (one line, with the ID of
+/// the request) and records the refusal; a panic becomes 500. A response to remote write 2.0 always says how much was written.
 pub async fn explain(State((gateway, route)): State<(Gateway, ReportRoute)>, request: Request, next: Next) -> Response {
     let is_v2 = route == ReportRoute::Receive && is_v2(request.headers());
-    let mut response = explained(&gateway, route, request, next).await;
+    let mut response = explain_error(&gateway, route, request, next).await;
     if is_v2 {
         say_nothing_written(response.headers_mut());
     }
     response
 }
 
-async fn explained(gateway: &Gateway, route: ReportRoute, request: Request, next: Next) -> Response {
+async fn explain_error(gateway: &Gateway, route: ReportRoute, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
     let sender = Sender::of(&request);
     let mut response = panics::caught(next.run(request)).await;

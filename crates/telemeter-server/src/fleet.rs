@@ -1,6 +1,7 @@
-//! What this replica knows of its fleet: who reports, who is refused and why, how much, and how well what it depends on is.
+//! What this replica knows of its fleet: which clusters report, which are refused and why, how much they send, and whether the
+//! services that it depends on answer.
 //!
-//! Each request ends in [`Fleet::accepted`] or [`Fleet::refused`]; pages, the API and the series for the store read.
+//! Each request ends in [`Fleet::record_accepted`] or [`Fleet::record_refused`]; pages, the API and the series for the store read.
 
 pub mod dependencies;
 pub mod dropped;
@@ -31,26 +32,27 @@ use crate::{
     sender::{ClusterId, Sender, cut},
 };
 
-/// See the [module](self).
+/// What this replica knows of its fleet, and the counts that go with it. Bounded, and shared by all requests.
 pub struct Fleet {
     /// What is known of each cluster.
     pub registry: Registry,
-    /// When a cluster counts as silent or new.
+    /// After which time a cluster counts as silent, or no longer as new.
     pub thresholds: Thresholds,
     /// Requests and samples a second.
     pub rates: Rates,
-    /// Names that the whitelist drops.
+    /// Metric names that the whitelist drops.
     pub dropped: DroppedNames,
-    /// Whether what we depend on answers.
+    /// Whether the services that the server depends on answer.
     pub dependencies: Dependencies,
     labels: FleetLabels,
     log: RefusalLog,
-    /// Refusals since the start, by route and reason: all of them, and those of callers who were not verified.
+    /// Refusals since the start, by route and reason.
     refused: RefusalCounters,
+    /// Refusals of requests whose credentials were not accepted.
     unverified: RefusalCounters,
 }
 
-/// By route and reason.
+/// Counters of refusals, by route and reason.
 #[derive(Default)]
 struct RefusalCounters([[AtomicU64; Reason::ALL.len()]; ReportRoute::ALL.len()]);
 
@@ -69,7 +71,7 @@ impl RefusalCounters {
     }
 }
 
-/// What was seen of a report while it passed, for when the store has taken it.
+/// What the registry records of a report once the store has accepted it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedReport {
     /// Series that no rule of the whitelist allows.
@@ -85,7 +87,7 @@ pub struct ObservedReport {
 }
 
 impl Fleet {
-    /// Knows nobody yet.
+    /// A fleet without clusters.
     #[must_use]
     pub fn new(config: &config::FleetSettings, log_refusals_per_second: u32) -> Self {
         let labels = FleetLabels::new(config.labels.clone());
@@ -107,7 +109,8 @@ impl Fleet {
         }
     }
 
-    /// Looks at the series of a report that passed.
+    /// Observes the series of a report that passed the rules; `filtered` is how many series the whitelist dropped, `bytes` the size of
+    /// the body as its cap counts it.
     pub fn observe(
         &self,
         cluster: &str,
@@ -128,7 +131,7 @@ impl Fleet {
         }
     }
 
-    /// Notes a request that succeeded; `report` is what it brought, and how many series of it went on.
+    /// Records a request that succeeded; `report` is what it held, and how many of its series were delivered.
     pub fn record_accepted(
         &self,
         route: ReportRoute,
@@ -137,9 +140,9 @@ impl Fleet {
         report: Option<(&ObservedReport, usize)>,
         now_ms: i64,
     ) {
-        self.rates.accepted(route, report.map_or(0, |(seen, _)| seen.samples));
+        self.rates.count_accepted(route, report.map_or(0, |(observed, _)| observed.samples));
         let mut labels = [None; MAX_LABELS];
-        let changed = report.and_then(|(seen, _)| seen.labels.as_deref()).unwrap_or_default();
+        let changed = report.and_then(|(observed, _)| observed.labels.as_deref()).unwrap_or_default();
         for (label, changed) in labels.iter_mut().zip(changed) {
             *label = changed.as_deref();
         }
@@ -149,35 +152,35 @@ impl Fleet {
             now_ms,
             peer: sender.peer,
             user_agent: sender.user_agent(),
-            report: report.map(|(seen, series)| ReportSummary {
+            report: report.map(|(observed, series)| ReportSummary {
                 series,
-                filtered: seen.filtered,
-                bytes: seen.bytes,
-                drift_ms: seen.drift_ms,
+                filtered: observed.filtered,
+                bytes: observed.bytes,
+                drift_ms: observed.drift_ms,
                 labels: &labels[..changed.len()],
             }),
         });
     }
 
-    /// Notes a request that did not succeed, and writes its line of the log.
+    /// Records a request that did not succeed, and writes its line of the log.
     pub fn record_refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
         let StatusRow { status, reason, level, .. } = refused.error.row();
         let status = status.as_u16();
-        self.rates.refused(route);
+        self.rates.count_refused(route);
         self.refused.inc(route, reason);
         let (peer, user_agent) = (sender.peer, sender.user_agent());
-        let note = |cluster| RefusedRequest { cluster, route, reason, status, now_ms, peer, user_agent };
+        let refusal = |cluster| RefusedRequest { cluster, route, reason, status, now_ms, peer, user_agent };
         match &refused.cluster {
-            ClusterId::Verified(cluster) => self.registry.refuse(&note(cluster)),
-            ClusterId::Claimed(cluster) => self.registry.refuse_claimed(&note(cluster)),
-            ClusterId::Unknown => self.registry.refuse_claimed(&note("")),
+            ClusterId::Verified(cluster) => self.registry.refuse(&refusal(cluster)),
+            ClusterId::Claimed(cluster) => self.registry.refuse_claimed(&refusal(cluster)),
+            ClusterId::Unknown => self.registry.refuse_claimed(&refusal("")),
         }
         if refused.cluster.verified().is_none() {
             self.unverified.inc(route, reason);
         }
-        let (may, left_out) = self.log.admit(reason, now_ms);
+        let (is_allowed, left_out) = self.log.allow(reason, now_ms);
         log_left_out(reason, left_out);
-        if !may {
+        if !is_allowed {
             return;
         }
         let (route, reason) = (route.name(), reason.name());
@@ -191,13 +194,13 @@ impl Fleet {
         }
     }
 
-    /// What is to be done every second: remembers the rates, and says which lines of the log were left out.
+    /// Runs every second: records the rates, and logs how many lines about refusals were left out.
     pub fn tick(&self, now_ms: i64) {
         self.rates.tick(now_ms);
         self.log_left_out_counts(now_ms);
     }
 
-    /// Says which lines of the log were left out in seconds that are over.
+    /// Logs how many lines about refusals were left out in seconds that are over.
     pub fn log_left_out_counts(&self, now_ms: i64) {
         for (reason, left_out) in self.log.left_out(now_ms) {
             log_left_out(reason, left_out);
@@ -209,7 +212,7 @@ impl Fleet {
         self.refused.list()
     }
 
-    /// Those of them whose sender was not verified.
+    /// Refusals of requests whose credentials were not accepted, likewise.
     pub fn unverified_refusals(&self) -> impl Iterator<Item = (ReportRoute, Reason, u64)> {
         self.unverified.list()
     }
@@ -225,7 +228,7 @@ fn log_left_out(reason: Reason, more: u64) {
     }
 }
 
-/// So long apart are two calls of [`Fleet::tick`].
+/// The time between two calls of [`Fleet::tick`].
 pub const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

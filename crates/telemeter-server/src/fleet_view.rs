@@ -1,4 +1,4 @@
-//! What is known of the fleet, as pages and the API show it: owned copies, read on threads that serve nobody.
+//! Reads what is known of the fleet, for pages and the API: owned copies, made on threads that answer no requests.
 
 pub mod cluster;
 pub mod clusters;
@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{gateway::Gateway, pages::human, read_queue::ReadQueue};
 
-/// So many readers walk over the fleet at a time; the others wait for their permit.
+/// So many readers walk over the fleet at a time; the others wait for a permit.
 const READERS: usize = 2;
 
 /// Reads what is known of the fleet. Cheap to clone.
@@ -66,44 +66,44 @@ impl Serialize for Time {
 pub struct Listed<T> {
     /// How many there are in all.
     pub total: usize,
-    /// How many were passed over.
+    /// How many come before `items`.
     pub offset: usize,
-    /// Whether the whole fleet was looked at: not where clusters were forgotten because there were too many.
+    /// Whether the whole fleet was searched; false where clusters were forgotten because there were too many.
     pub whole: bool,
-    /// The rest, up to a limit.
+    /// The next ones, up to a limit.
     pub items: Vec<T>,
 }
 
-/// Which part of a list.
+/// Which part of a list is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListPart {
-    /// So many are passed over.
+    /// How many come before it.
     pub offset: usize,
-    /// So many at most; `usize::MAX`: all.
+    /// How many it has at most; `usize::MAX`: all.
     pub limit: usize,
 }
 
 impl ListPart {
-    /// The part of these, of which there are `all`.
-    fn of<T>(self, all: &mut Vec<T>) {
+    /// Leaves this part of `all`.
+    fn keep<T>(self, all: &mut Vec<T>) {
         all.drain(..self.offset.min(all.len()));
         all.truncate(self.limit);
     }
 
-    /// Sorts as much as this part needs of it, and leaves the part.
-    fn sorted<T>(self, all: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> std::cmp::Ordering) {
+    /// Leaves this part of `all` as it would be sorted; sorts no more than that needs.
+    fn sort<T>(self, all: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> std::cmp::Ordering) {
         let end = self.offset.saturating_add(self.limit);
         if end < all.len() {
             all.select_nth_unstable_by(end, &mut compare);
             all.truncate(end);
         }
         all.sort_unstable_by(compare);
-        self.of(all);
+        self.keep(all);
     }
 }
 
 impl FleetView {
-    /// Of what this gateway knows.
+    /// Reads what this gateway knows.
     #[must_use]
     pub fn new(gateway: Gateway, about: ReplicaInfo) -> Self {
         Self(Arc::new(Inner { gateway, about, queue: ReadQueue::new(READERS) }))
@@ -115,7 +115,7 @@ impl FleetView {
         &self.0.about
     }
 
-    /// What it reads from.
+    /// The gateway that it reads.
     #[must_use]
     pub fn gateway(&self) -> &Gateway {
         &self.0.gateway
@@ -127,7 +127,7 @@ impl FleetView {
         self.0.gateway.clock.now_ms()
     }
 
-    /// Reads on a thread that may take its time, two at a time. What is read gets the permit: it ends when that is dropped.
+    /// Runs `read` on a thread that may block; two run at a time. `read` gets the permit: the next one waits until it is dropped.
     pub async fn read_with_permit<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Self, OwnedSemaphorePermit) -> T + Send + 'static,
@@ -158,7 +158,7 @@ mod tests {
         sorted.sort_unstable();
         for (offset, limit) in [(0, 10), (990, 100), (5, 0), (2000, 10), (0, usize::MAX), (10, usize::MAX), (0, 1000)] {
             let mut part = all.clone();
-            ListPart { offset, limit }.sorted(&mut part, Ord::cmp);
+            ListPart { offset, limit }.sort(&mut part, Ord::cmp);
             let expected: Vec<u32> = sorted.iter().copied().skip(offset).take(limit).collect();
             assert_eq!(part, expected, "{offset} {limit}");
         }

@@ -1,4 +1,4 @@
-//! The server: finds out who is calling, holds each cluster to its identity, limits and whitelist, and forwards.
+//! The server: verifies each caller, applies its limits and the whitelist, and forwards the series to the store.
 
 pub mod api;
 mod authorize;

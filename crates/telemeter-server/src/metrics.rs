@@ -12,20 +12,20 @@ use telemeter_wire::Error as WireError;
 
 use crate::error::Error;
 
-/// A metric a field.
+/// One field for each metric.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Samples of uploads that the store took.
+    /// Samples of uploads that the store accepted.
     pub forward_samples: Counter,
     /// Uploads sent to the store.
     pub forward_requests: Family<ResultLabel, Counter>,
-    /// How long the store took for an upload.
+    /// How long the store took to answer an upload.
     pub forward_duration: Family<StatusLabel, Histogram, fn() -> Histogram>,
     /// Uploaded samples that were ahead of our clock and got our time.
     pub forward_overwritten: Counter,
     /// Uploaded samples by the drift of their time.
     pub overwritten: Family<DriftDirectionLabel, Counter>,
-    /// Labels elided.
+    /// Labels that were elided.
     pub elided: Counter,
     /// Remote-write requests sent to the store.
     pub receive_forward_requests: Family<ResultLabel, Counter>,
@@ -33,17 +33,17 @@ pub struct Metrics {
     pub receive_size_limited: Counter,
     /// Remote-write requests without the identity label or a required one.
     pub receive_missing_labels: Counter,
-    /// Remote-write requests with another value in one of them.
+    /// Remote-write requests with a wrong value in one of these labels, or with a duplicate of one.
     pub receive_incorrect_labels: Counter,
-    /// Series of remote-write requests that the store took.
+    /// Series of remote-write requests that the store accepted.
     pub receive_series: Counter,
     /// Remote-write requests that held metadata.
     pub receive_metadata: Counter,
     /// Start timestamps of remote write 2.0 that were left out of what went to the store.
     pub receive_start_timestamps_dropped: Counter,
-    /// Which remote write the store is sent: 1 for that version.
+    /// 1 for the version of remote write that the store is sent, 0 for the other.
     pub forward_protocol: Family<VersionLabel, Gauge>,
-    /// How often the store showed that it does not take 2.0.
+    /// How often 1.0 was sent from then on, because the store does not accept 2.0.
     pub forward_fallbacks: Counter,
     /// Exemplars that 2.0 has no place for.
     pub forward_exemplars_dropped: Counter,
@@ -55,11 +55,11 @@ pub struct Metrics {
     pub upload_duplicates_dropped: Counter,
     /// Series of remote writes that were refused alone.
     pub receive_refused_series: Counter,
-    /// Requests refused, by route and reason.
+    /// Requests that did not succeed, by route and reason.
     pub refused: Family<RefusedLabels, Counter>,
-    /// When our certificates expire, in seconds since 1970.
+    /// When the certificate of each listener expires, in seconds since 1970.
     pub certificate_expiry: Family<ListenerLabel, Gauge>,
-    /// Requests to the store that carry what is known of the fleet.
+    /// Requests to the store with the series of `--fleet-metrics`.
     pub fleet_forward_requests: Family<ResultLabel, Counter>,
 }
 
@@ -84,39 +84,39 @@ impl ReceivedSeries {
     }
 }
 
-/// How a forward ended.
+/// The label `result`: how a request to the store ended.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ResultLabel {
     /// `success` or `error`.
     pub result: ForwardResult,
 }
 
-/// How a forward ended.
+/// How a request to the store ended.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 pub enum ForwardResult {
-    /// The store took it.
+    /// The store accepted it.
     #[allow(non_camel_case_types, reason = "the label's value")]
     success,
-    /// It did not.
+    /// The store did not accept it.
     #[allow(non_camel_case_types, reason = "the label's value")]
     error,
 }
 
-/// What the store answered.
+/// The label `status_code`: the status of the store's response.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct StatusLabel {
-    /// Its number, 0 where there was no answer.
+    /// The status, 0 where there was no response.
     pub status_code: u16,
 }
 
-/// Sample time against ours.
+/// The label `tense`: the time of a sample compared with ours.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct DriftDirectionLabel {
     /// `past`, `present` or `future`.
     pub tense: DriftDirection,
 }
 
-/// Sample time against ours.
+/// The time of a sample compared with ours.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label's values")]
 pub enum DriftDirection {
@@ -128,14 +128,14 @@ pub enum DriftDirection {
     future,
 }
 
-/// A route that takes metrics.
+/// The label `handler`: a route that metrics are sent to.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RouteLabel {
     /// Its name.
     pub handler: &'static str,
 }
 
-/// One of our listeners.
+/// The label `listener`.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ListenerLabel {
     /// `external` or `internal`.
@@ -149,7 +149,7 @@ pub struct VersionLabel {
     pub version: &'static str,
 }
 
-/// A refused request.
+/// The labels of a request that did not succeed.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RefusedLabels {
     /// The route.
@@ -159,7 +159,7 @@ pub struct RefusedLabels {
 }
 
 impl Metrics {
-    /// Puts all of them into `registry`.
+    /// Registers all metrics.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {

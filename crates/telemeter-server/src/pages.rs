@@ -1,8 +1,8 @@
-//! The pages of the internal listener: who reports, who is silent, who is refused and why. And `/federate`, what was forwarded
-//! lately for a Prometheus.
+//! The pages of the internal listener: which clusters report, which are silent, which are refused and why. And `/federate`, which
+//! shows a Prometheus what was forwarded lately.
 //!
-//! They are made from the same reads as the JSON API ([`FleetView`]). They work without JavaScript and load nothing from
-//! elsewhere; whatever came from a cluster is escaped.
+//! They show what the JSON API shows ([`FleetView`]). They work without JavaScript and load nothing from other hosts; every text
+//! of a cluster is escaped.
 
 mod assets;
 mod chart;
@@ -38,10 +38,10 @@ use tokio::sync::Semaphore;
 
 use crate::{api, fleet_view::FleetView};
 
-/// The paths of the pages, for the list that machines read. A `{…}` stands for what is filled in.
+/// The paths of the pages, for the list that machines read. A `{…}` is a parameter.
 const PATHS: [&str; 5] = ["/clusters", "/clusters/{id}", "/families", "/families/{name}", "/refused"];
 
-/// What the pages read.
+/// The state that the handlers of the pages share.
 #[derive(Clone)]
 struct Pages {
     view: FleetView,
@@ -54,8 +54,7 @@ impl Pages {
     }
 }
 
-/// The internal listener with the pages and the API on it; `/` answers browsers with the overview, and machines with the
-/// paths.
+/// Adds the pages and the API to the internal listener; `/` answers browsers with the overview, and machines with the paths.
 pub fn attach(internal: Internal, view: FleetView) -> Router {
     let federate = view.gateway().recent_store.is_some().then_some("/federate");
     let internal = api::PATHS.into_iter().chain(PATHS).chain(federate).fold(internal, Internal::list);
@@ -71,7 +70,7 @@ pub fn attach(internal: Internal, view: FleetView) -> Router {
     internal.root(root).with(api::router(view)).with(router(pages)).router()
 }
 
-/// All paths of the pages but `/`, which machines have a share in: see [`attach`].
+/// The routes of the pages but `/`, which [`attach`] adds: it answers machines, too.
 fn router(pages: Pages) -> Router {
     Router::new()
         .route("/federate", get(federate::federate))
@@ -85,11 +84,11 @@ fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-/// What every page has beside its own.
+/// What every page shows: its head, the navigation, the foot.
 struct PageFrame {
     style: &'static str,
     script: &'static str,
-    /// Which link of the navigation leads here.
+    /// Which link of the navigation leads to this page.
     here: &'static str,
     /// When the page was made.
     now: human::ShownTime,
@@ -136,7 +135,7 @@ struct NotFound {
     path: String,
 }
 
-/// The answer where nothing is.
+/// Answers requests for a path that does not exist.
 async fn not_found(State(pages): State<Pages>, headers: HeaderMap, uri: Uri) -> Response {
     if wants_html(&headers) {
         let path = uri.path()[..uri.path().floor_char_boundary(256)].to_owned();

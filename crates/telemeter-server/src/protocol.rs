@@ -16,10 +16,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Both.
+    /// Both versions.
     pub const ALL: [Self; 2] = [Self::V1, Self::V2];
 
-    /// Its number.
+    /// The number of the version.
     #[must_use]
     pub const fn version(self) -> &'static str {
         match self {
@@ -38,15 +38,15 @@ const SAMPLES: HeaderName = HeaderName::from_static("x-prometheus-remote-write-s
 const HISTOGRAMS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
 const EXEMPLARS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
-/// Says in an answer how much of a 2.0 request was written.
+/// Sets the headers that say how much of a 2.0 request was written.
 pub(crate) fn put_written(headers: &mut HeaderMap, written: &Contents) {
     headers.insert(SAMPLES, HeaderValue::from(written.samples));
     headers.insert(HISTOGRAMS, HeaderValue::from(written.histograms));
     headers.insert(EXEMPLARS, HeaderValue::from(written.exemplars));
 }
 
-/// What an answer to a 2.0 request says was written; `None` where it says nothing of that, as from a receiver of 1.0. A header
-/// that is missing beside others, or is no number, says 0.
+/// How much of a 2.0 request was written, as the headers of the response say; `None` without these headers, as from a receiver of
+/// 1.0. A header that is missing while others are there, or is not a number, counts as 0.
 pub(crate) fn written(headers: &HeaderMap) -> Option<Contents> {
     let count = |name: &HeaderName| {
         let value = headers.get(name)?.to_str().unwrap_or_default();
@@ -63,8 +63,8 @@ pub(crate) fn written(headers: &HeaderMap) -> Option<Contents> {
     }
 }
 
-/// An answer to a 2.0 request that says nothing of what was written says that nothing was, whatever it was answered with: a
-/// sender takes missing headers for a receiver of 1.0.
+/// Sets the headers to 0 where a response to a 2.0 request does not have them, whatever its status: a sender takes a response
+/// without them for one of a receiver of 1.0.
 pub(crate) fn say_nothing_written(headers: &mut HeaderMap) {
     if !headers.contains_key(SAMPLES) {
         put_written(headers, &Contents::default());

@@ -5,9 +5,9 @@ use telemeter_fleet::Reason;
 /// What a reason means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasonExplanation {
-    /// The statuses that it is answered with.
+    /// The statuses of the responses.
     pub statuses: &'static str,
-    /// What happened: a clause that can stand behind a colon.
+    /// What happened, as a clause that can follow a colon.
     pub meaning: &'static str,
     /// What to do about it.
     pub action: &'static str,
@@ -132,9 +132,9 @@ pub const fn explain(reason: Reason) -> ReasonExplanation {
     ReasonExplanation { statuses, meaning, action }
 }
 
-/// Why a request was refused, for people: `the authority does not know this token (401)`.
+/// Why a request was refused, as a short text for people: `the authority does not know this token (401)`.
 #[must_use]
-pub fn in_words(reason: Reason, status: u16) -> String {
+pub fn describe(reason: Reason, status: u16) -> String {
     let text = match (reason, status) {
         (Reason::AuthorityRefused, 401) => "the token is not known to the authority",
         (Reason::AuthorityRefused, 403) => "the authority does not allow this cluster to report",

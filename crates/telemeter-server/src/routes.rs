@@ -1,4 +1,4 @@
-//! The routes of both listeners, on one page.
+//! The routes of the external listener.
 
 use std::convert::Infallible;
 
@@ -22,12 +22,12 @@ use crate::{
     upload::upload,
 };
 
-/// What the external listener serves.
+/// The paths that the external listener serves.
 pub const EXTERNAL: [&str; 6] = ["/", "/authorize", "/healthz", "/healthz/ready", "/metrics/v1/receive", "/upload"];
 
-/// The external listener's router.
+/// The router of the external listener.
 pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router {
-    // What every route shares, innermost first: errors are explained, requests counted and logged.
+    // The layers that every route has, innermost first: errors are explained, requests are counted and logged.
     let shared = |route: ReportRoute, handler: MethodRouter<Gateway>| {
         let handler = handler.fallback(|| async { RequestError::from(Error::Method) });
         let explain = middleware::from_fn_with_state((gateway.clone(), route), explain);

@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// What to add to the error of a selector.
-const RIGHT: &str = r#"a selector is up, or {__name__="up",job=~"a|b"}, one a flag and one a line"#;
+/// Added to the error of a selector that cannot be parsed.
+const SELECTOR_FORM: &str = r#"a selector is up, or {__name__="up",job=~"a|b"}, one a flag and one a line"#;
 
-/// What may pass, and how it is changed.
+/// The operator's rules: which series pass, and how they are changed.
 pub struct ServerRules {
     partition_label: String,
     receive_identity: ReceiveIdentity,
@@ -42,12 +42,24 @@ pub struct ServerRules {
     labels: SetLabels,
     elide: Elide,
     escaping: Option<Escaping>,
-    /// Names of labels that `labels` or `elide` change: behind the whitelist they are not what it saw.
+    /// Names of labels that `labels` or `elide` change: after them a label has another value than the whitelist saw.
     changed_labels: Vec<String>,
 }
 
 impl ServerRules {
     /// Compiles the rules, reading the whitelist's file.
+    ///
+    /// ```
+    /// use telemeter_server::{Config, config::AuthorizationMode, rules::ServerRules};
+    ///
+    /// let mut config = Config::new(AuthorizationMode::AnyCluster);
+    /// config.rules.whitelist = vec!["up".to_owned(), r#"{__name__="alerts",alertstate="firing"}"#.to_owned()];
+    /// assert_eq!(ServerRules::load(&config)?.whitelist_len(), 2);
+    ///
+    /// config.rules.whitelist.push("{".to_owned());
+    /// assert!(ServerRules::load(&config).is_err());
+    /// # Ok::<(), String>(())
+    /// ```
     ///
     /// # Errors
     /// Which rule or file is wrong, and how.
@@ -55,13 +67,15 @@ impl ServerRules {
         let rules = &config.rules;
         let mut selectors = Vec::new();
         for rule in &rules.whitelist {
-            selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}; {RIGHT}"))?);
+            selectors.push(Selector::parse(rule).map_err(|error| format!("--whitelist: {error}; {SELECTOR_FORM}"))?);
         }
         if let Some(file) = &rules.whitelist_file {
             let text = telemeter_http::file::read_text(file, telemeter_http::file::LARGE)
                 .map_err(|error| format!("--whitelist-file: {error}"))?;
             let more = Selector::parse_lines(&text);
-            selectors.extend(more.map_err(|error| format!("--whitelist-file {}: {error}; {RIGHT}", file.display()))?);
+            selectors.extend(
+                more.map_err(|error| format!("--whitelist-file {}: {error}; {SELECTOR_FORM}", file.display()))?,
+            );
         }
         Ok(Self {
             partition_label: config.partition_label.clone(),
@@ -76,19 +90,19 @@ impl ServerRules {
         })
     }
 
-    /// How many rules the whitelist has; none lets everything pass.
+    /// How many rules the whitelist has; with 0 everything passes.
     #[must_use]
     pub fn whitelist_len(&self) -> usize {
         self.whitelist.len()
     }
 
-    /// How many of them say the same as another one.
+    /// How many rules of the whitelist are duplicates.
     #[must_use]
     pub const fn whitelist_duplicates(&self) -> usize {
         self.whitelist_duplicates
     }
 
-    /// The steps of one upload: on every series stand the labels of the caller's token.
+    /// The steps of one upload: every series has to carry the labels of the caller's token.
     #[must_use]
     pub fn of_upload<'r>(&'r self, caller: &'r Caller, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
@@ -98,7 +112,7 @@ impl ServerRules {
         self.steps(required, now_ms)
     }
 
-    /// The steps of one remote-write request: on every series stands the cluster's own ID, and what the operator requires.
+    /// The steps of one remote write: every series has to carry the cluster's own ID, and the labels that the operator requires.
     #[must_use]
     pub fn of_receive<'r>(&'r self, cluster: &'r str, now_ms: i64) -> ServerSteps<'r> {
         let mut required = Required::new();
@@ -112,7 +126,7 @@ impl ServerRules {
         self.steps(required, now_ms)
     }
 
-    /// Whether a step behind the whitelist changes labels of this name.
+    /// Whether a step after the whitelist changes labels of this name.
     #[must_use]
     pub fn changes_label(&self, name: &str) -> bool {
         let is_escaped = self.escaping.is_some() && !is_known_name(name, NameKind::Label);
@@ -125,12 +139,12 @@ impl ServerRules {
         &self.whitelist
     }
 
-    /// The steps of series of our own: they get the operator's labels as others do. Nothing is elided: without its
-    /// `replica` label a series would be another replica's, too.
+    /// Applies the rules to series of our own: they get the operator's labels as others do. No label is elided: without its
+    /// `replica` label a series would be the same as another replica's.
     ///
     /// # Errors
-    /// Why they cannot be sent: a label that the operator gave is one of theirs.
-    pub fn own<'a>(&'a self, canonical: &'a Canonical, set: &mut SeriesSet<'a>) -> Result<(), Refusal> {
+    /// Why they cannot be sent: the operator sets a label that they have already.
+    pub fn apply_to_own<'a>(&'a self, canonical: &'a Canonical, set: &mut SeriesSet<'a>) -> Result<(), Refusal> {
         run(set, &[canonical, &self.labels], &mut StepCounts::default())
     }
 
@@ -148,7 +162,7 @@ impl ServerRules {
     }
 }
 
-/// How many steps a remote write's series go through.
+/// How many steps the series of a remote write go through.
 const RECEIVE_STEPS: usize = 7;
 
 /// The steps that the series of one request go through, in order.
@@ -171,36 +185,36 @@ impl<'r> ServerSteps<'r> {
         self
     }
 
-    /// Takes an upload through all steps.
+    /// Applies all steps to an upload.
     ///
     /// # Errors
-    /// Why the request is to be refused.
-    pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut StepCounts) -> Result<(), Refusal> {
+    /// Why the whole request is refused.
+    pub fn upload<'a>(&'a self, set: &mut SeriesSet<'a>, counts: &mut StepCounts) -> Result<(), Refusal> {
         let steps: [&dyn Transform; 7] =
             [&self.check, &self.canonical, &self.required, &self.filter, self.labels, self.elide, &self.escape];
-        run(set, &steps[..steps.len() - self.idle()], report)
+        run(set, &steps[..steps.len() - self.idle()], counts)
     }
 
-    /// Takes a remote-write request through all steps.
+    /// Applies all steps to a remote write.
     ///
     /// # Errors
-    /// Why the request is to be refused.
-    pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, report: &mut StepCounts) -> Result<(), Refusal> {
-        run(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report)
+    /// Why the whole request is refused.
+    pub fn receive<'a>(&'a self, set: &mut SeriesSet<'a>, counts: &mut StepCounts) -> Result<(), Refusal> {
+        run(set, &self.receive_steps()[..RECEIVE_STEPS - self.idle()], counts)
     }
 
-    /// As [`receive`](Self::receive), but a series that a step refuses is left out and shown to `refused`; the others go on.
+    /// As [`receive`](Self::receive), but a series that a step refuses is left out and passed to `refused`; the others go on.
     pub fn receive_partial<'a>(
         &'a self,
         set: &mut SeriesSet<'a>,
-        report: &mut StepCounts,
+        counts: &mut StepCounts,
         refused: impl FnMut(&Series<'_, 'a>, Refusal),
     ) {
-        run_partial(set, &self.of_series()[..RECEIVE_STEPS - self.idle()], report, refused);
+        run_partial(set, &self.receive_steps()[..RECEIVE_STEPS - self.idle()], counts, refused);
     }
 
-    /// The steps of a remote write's series.
-    fn of_series(&self) -> [&dyn Transform; RECEIVE_STEPS] {
+    /// The steps of a remote write, in order.
+    fn receive_steps(&self) -> [&dyn Transform; RECEIVE_STEPS] {
         [&self.canonical, &self.required, &self.ahead, &self.filter, self.labels, self.elide, &self.escape]
     }
 

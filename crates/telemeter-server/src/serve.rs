@@ -1,4 +1,4 @@
-//! Starts the server, re-reads its files, and ends it.
+//! Starts the server, reloads its files, and stops it.
 
 mod background;
 pub(crate) mod build;
@@ -29,7 +29,7 @@ use telemeter_http::{
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
-    background::{keep_fleet, sweep, tick, watch_provider},
+    background::{maintain_fleet, sweep, tick, watch_provider},
     build::{gateway, keys, memory_budget},
 };
 use crate::{
@@ -42,14 +42,14 @@ use crate::{
     rules::ServerRules,
 };
 
-/// How long new requests are answered that we are on our way out, before connections are closed.
+/// How long new requests are still answered with 503 at shutdown, before connections are closed.
 const GRACE: Duration = Duration::from_millis(500);
-/// Connections of callers at once, where there are as many file descriptors.
+/// The most connections of callers at once; fewer where there are fewer file descriptors.
 const EXTERNAL_CONNECTIONS: usize = 20_000;
-/// Connections to the internal listener at once.
+/// The most connections to the internal listener at once.
 const INTERNAL_CONNECTIONS: usize = 64;
 
-/// All programs have one.
+/// The version, which all programs of the workspace share.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the server does not start.
@@ -63,14 +63,14 @@ impl From<String> for ServerStartError {
     }
 }
 
-/// Runs the server until SIGTERM or SIGINT, and drains it. SIGHUP re-reads its files.
+/// Runs the server until SIGTERM or SIGINT, then drains it. SIGHUP reloads its files.
 ///
 /// # Errors
 /// Why it does not start.
 pub async fn serve(config: Config) -> Result<(), ServerStartError> {
     let signals = Signals::catch().map_err(|error| ServerStartError(format!("cannot listen for signals: {error}")))?;
     let server = RunningServer::start(config, Clock::system()).await?;
-    tell(&server.files.config, &server.files.gateway);
+    log_configuration(&server.files.config, &server.files.gateway);
     service_manager::notify(ServiceProgress::Ready);
     signals.until_stopped(async || server.reload().await).await;
     tracing::info!("draining");
@@ -79,8 +79,7 @@ pub async fn serve(config: Config) -> Result<(), ServerStartError> {
     Ok(())
 }
 
-/// A gateway of this configuration without a listener in front of it: for tests, and to show the pages with a made-up
-/// fleet.
+/// A gateway of this configuration without a listener, for tests and for the example that shows the pages with a made-up fleet.
 ///
 /// # Errors
 /// What of the configuration is wrong.
@@ -100,14 +99,14 @@ pub struct RunningServer {
     fleet_file: Option<Arc<FleetFile>>,
 }
 
-/// What is read from files, and read again at a reload.
+/// What is read from files, at the start and again at a reload.
 struct ReloadableFiles {
-    /// One reload at a time.
-    turn: Mutex<()>,
+    /// Held by a reload, so that one runs at a time.
+    reloading: Mutex<()>,
     access: Access,
     config: Config,
     gateway: Gateway,
-    /// By the name of its listener.
+    /// The certificates of the listeners, by the listener's name.
     tls: Vec<(&'static str, ListenerTls)>,
     outbounds: Vec<Outbound>,
 }
@@ -155,7 +154,8 @@ impl RunningServer {
             metrics: connection_metrics,
             ..listen::ListenLimits::default()
         };
-        // What it needs is kept from the external one: descriptors by their cap, memory since no budget is shared.
+        // The external listener cannot use up what the internal one needs: its connections are capped below the limit of file
+        // descriptors, and the internal one shares no memory budget.
         let internal_limits =
             listen::ListenLimits { connections: INTERNAL_CONNECTIONS, ..listen::ListenLimits::default() };
 
@@ -163,7 +163,7 @@ impl RunningServer {
         let mut tasks = JoinSet::new();
         tasks.spawn(sweep(gateway.clone(), stopped.clone()));
         tasks.spawn(tick(gateway.clone(), stopped.clone()));
-        tasks.spawn(keep_fleet(gateway.clone(), fleet_file.clone(), tls.clone(), stopped.clone()));
+        tasks.spawn(maintain_fleet(gateway.clone(), fleet_file.clone(), tls.clone(), stopped.clone()));
         if let (Some(every), Some(forward)) = (config.fleet.metrics, gateway.forward.clone()) {
             let replica = config.fleet.replica.clone();
             tasks.spawn(send_fleet(gateway.clone(), forward, replica, every, stopped.clone()));
@@ -179,9 +179,9 @@ impl RunningServer {
             certificates: tls.clone(),
         };
         let view = FleetView::new(gateway.clone(), about);
-        let (turn, access_of_files) = (Mutex::default(), access.clone());
+        let (reloading, access_of_files) = (Mutex::default(), access.clone());
         let files = Arc::new(ReloadableFiles {
-            turn,
+            reloading,
             access: access_of_files,
             config,
             gateway: gateway.clone(),
@@ -209,13 +209,13 @@ impl RunningServer {
         Ok(Self { external: external_address, internal: internal_address, health, files, stop, tasks, fleet_file })
     }
 
-    /// Where clusters send to.
+    /// The address that clusters send to.
     #[must_use]
     pub const fn external(&self) -> SocketAddr {
         self.external
     }
 
-    /// Where health, metrics and the pages are.
+    /// The address of health, metrics, the pages and the API.
     #[must_use]
     pub const fn internal(&self) -> SocketAddr {
         self.internal
@@ -224,21 +224,21 @@ impl RunningServer {
     /// Reads keys, certificates, trusted roots and rules again.
     ///
     /// # Errors
-    /// What is wrong; nothing has changed then.
+    /// What is wrong; in that case nothing has changed.
     pub async fn reload(&self) -> Result<(), String> {
         self.files.clone().reload_apart().await
     }
 
-    /// Not ready any more; finishes what is in flight, and ends.
+    /// Drains the server: it is not ready any more, finishes the requests in flight, and saves the registry.
     pub async fn stop(mut self) {
         self.health.drain();
         self.files.gateway.draining.store(true, Ordering::Relaxed);
-        // Those who send on a connection that stands are told so, until it is closed.
+        // Requests on open connections are answered with 503 until the connections are closed.
         tokio::time::sleep(GRACE).await;
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
         let gateway = self.files.gateway.clone();
-        // What was in flight has ended by now.
+        // All requests have ended by now.
         let save = move || {
             gateway.fleet.log_left_out_counts(i64::MAX);
             if let Some(file) = &self.fleet_file {
@@ -250,7 +250,7 @@ impl RunningServer {
 }
 
 impl ReloadableFiles {
-    /// Reloads on a thread that serves nobody: files may be slow to read, and rules to compile.
+    /// Reloads on a thread that answers no requests: files may be slow to read, and rules to compile.
     async fn reload_apart(self: Arc<Self>) -> Result<(), String> {
         tokio::task::spawn_blocking(move || self.reload())
             .await
@@ -259,7 +259,7 @@ impl ReloadableFiles {
 
     /// All or nothing: what can be wrong is read before anything is swapped.
     fn reload(&self) -> Result<(), String> {
-        let _turn = self.turn.lock();
+        let _reloading = self.reloading.lock();
         let rules = ServerRules::load(&self.config)?;
         let keys = keys(&self.config)?;
         let token = self.access.read()?;
@@ -276,7 +276,7 @@ impl ReloadableFiles {
         outbounds.into_iter().for_each(OutboundRenewal::store);
         token.store();
         self.gateway.rules.store(Arc::new(rules));
-        // A key that was generated stays: there is no file to read.
+        // A generated key stays: there is no file to read.
         if let Some(keys) = keys {
             share_sessions(&keys, &self.tls);
             if let Some(authority) = &self.gateway.authority {
@@ -304,8 +304,8 @@ fn share_sessions(keys: &Keys, tls: &[(&'static str, ListenerTls)]) {
     }
 }
 
-/// Says at start what an operator should know of this configuration.
-fn tell(config: &Config, gateway: &Gateway) {
+/// Logs at start what an operator should know of this configuration.
+fn log_configuration(config: &Config, gateway: &Gateway) {
     if gateway.authority.is_none() {
         tracing::warn!("--insecure-allow-any-cluster: every token is good, for a demo only");
     }
@@ -328,7 +328,7 @@ async fn open_fleet_file(path: PathBuf, gateway: Gateway) -> Result<FleetFile, S
         .map_err(ServerStartError)
 }
 
-/// Shows when the certificates of the listeners expire.
+/// Exports when the certificates of the listeners expire.
 fn show_expiry(gateway: &Gateway, tls: &[(&'static str, ListenerTls)]) {
     for (listener, tls) in tls {
         if let Some(expires_ms) = tls.expires_ms() {

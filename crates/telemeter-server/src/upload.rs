@@ -1,4 +1,4 @@
-//! `POST /upload`: families of metrics from a client.
+//! `POST /upload`: metric families from a client.
 
 use axum::{
     body::HttpBody as _,
@@ -108,7 +108,7 @@ enum Encoding {
 }
 
 impl Encoding {
-    /// How many bytes a body of so many has at most when decompressed.
+    /// The most bytes that a body of `body_bytes` can have when decompressed.
     fn plain_bytes(self, body_bytes: usize, limit_bytes: usize) -> usize {
         match self {
             Self::Identity => body_bytes,

@@ -1,5 +1,5 @@
-//! The number of allocations of a request does not grow with its number of series: on both entrances, from the request
-//! line to the message that is ready to be sent.
+//! The number of allocations of a request does not grow with its number of series, on both routes, from the request line to the
+//! message that is ready to be sent.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +36,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const SIZES: [usize; 5] = [10, 100, 1000, 5000, 10_000];
 
-/// The external listener's router, before a store that costs nothing; and a token for it.
+/// The external listener's router, before a store that allocates nothing; and a token for it.
 fn router() -> (Router, String) {
     let mut config = Config::new(AuthorizationMode::AnyCluster);
     config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
@@ -52,7 +52,7 @@ fn router() -> (Router, String) {
     (routes::external(Gateway::new(shared), &Health::new(), &http), token)
 }
 
-/// Series of eleven labels; every tenth is filtered, every seventh stands twice, every third has a label to elide.
+/// Series of eleven labels; every tenth is filtered, every seventh is a duplicate, every third has a label to elide.
 fn series(count: usize, sorted: bool) -> Vec<String> {
     let one = |at: usize| {
         let name = if at % 10 == 9 { format!("{at}_filtered") } else { format!("metric_{at}") };
@@ -69,7 +69,7 @@ fn series(count: usize, sorted: bool) -> Vec<String> {
     (0..count).map(one).collect()
 }
 
-/// How many allocations a request costs once such requests were seen: the fewest of some runs.
+/// How many allocations a request makes after others of its kind: the fewest of some runs.
 fn allocations(runtime: &tokio::runtime::Runtime, router: &Router, request: impl Fn() -> Request) -> usize {
     let mut fewest = usize::MAX;
     for run in 0..8 {

@@ -1,5 +1,5 @@
-//! Whatever bytes come with good credentials: never a 5xx, never the end of the server, and what is forwarded is
-//! canonical and the caller's own.
+//! Random bodies with valid credentials: never a 5xx, never a panic, and what is forwarded is canonical and carries the caller's
+//! cluster ID.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -30,7 +30,7 @@ impl Xorshift {
         (0..self.below(most + 1)).map(|_| self.next() as u8).collect()
     }
 
-    /// A few bytes changed, cut out, put in or doubled.
+    /// A few bytes changed, cut out, added or repeated.
     fn mutate(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(3) {
             let at = self.below(bytes.len());
@@ -45,7 +45,7 @@ impl Xorshift {
         }
     }
 
-    /// Something like a good body, or nothing like one.
+    /// A body that is almost valid, or random.
     fn body(&mut self, good: &[Vec<u8>]) -> Vec<u8> {
         if self.below(10) == 0 {
             return self.bytes(400);
@@ -65,10 +65,10 @@ const SERIES: [&[&str]; 4] = [
     &[],
 ];
 
-/// What went to the store, since this was last asked, was in order. Says how many series it was.
-fn forwarded(world: &TestServer, what: &str) -> usize {
+/// Checks what reached the store since the last call. Returns how many series it was.
+fn forwarded(server: &TestServer, what: &str) -> usize {
     let mut series = 0;
-    for request in world.store.take() {
+    for request in server.store.take() {
         for one in body::of_block(&request.body) {
             let names: Vec<_> = one.labels.iter().map(|label| &label.name).collect();
             assert!(names.is_sorted_by(|one, other| one < other), "{what}: {one:?}");
@@ -87,8 +87,8 @@ fn forwarded(world: &TestServer, what: &str) -> usize {
 
 #[tokio::test]
 async fn anything_may_be_uploaded() {
-    let world = TestServer::new().await;
-    let token = world.token(CLUSTER).await;
+    let server = TestServer::new().await;
+    let token = server.token(CLUSTER).await;
     let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
     let texts = SERIES.map(body::text);
     let protobufs = SERIES.map(body::delimited);
@@ -105,17 +105,17 @@ async fn anything_may_be_uploaded() {
                 (framed, "snappy")
             }
         };
-        let told = world.send(world.upload_of(&token, format, body).header("content-encoding", encoding)).await;
+        let answer = server.send(server.upload_of(&token, format, body).header("content-encoding", encoding)).await;
         let what = format!("case {case}: {format}, {encoding}, {plain:02x?}");
-        assert!([200, 400, 413].contains(&told.status), "{what}: {told:?}");
-        series += forwarded(&world, &what);
+        assert!([200, 400, 413].contains(&answer.status), "{what}: {answer:?}");
+        series += forwarded(&server, &what);
     }
     assert!(series > 100, "some are good: {series}");
 }
 
 #[tokio::test]
 async fn anything_may_be_remote_written() {
-    let world = TestServer::new().await;
+    let server = TestServer::new().await;
     let mut random = Xorshift(0x2545_f491_4f6c_dd1d);
     let good = SERIES.map(body::write_request);
     let mut series = 0;
@@ -125,28 +125,29 @@ async fn anything_may_be_remote_written() {
         if random.below(3) == 0 {
             random.mutate(&mut block);
         }
-        let told = world.send(world.receive_of(CLUSTER, block)).await;
+        let answer = server.send(server.receive_of(CLUSTER, block)).await;
         let what = format!("case {case}: {plain:02x?}");
-        assert!([200, 400, 413].contains(&told.status), "{what}: {told:?}");
-        series += forwarded(&world, &what);
+        assert!([200, 400, 413].contains(&answer.status), "{what}: {answer:?}");
+        series += forwarded(&server, &what);
     }
     assert!(series > 100, "some are good: {series}");
 }
 
 #[tokio::test]
 async fn any_credentials_may_be_shown() {
-    let world = TestServer::new().await;
+    let server = TestServer::new().await;
     let mut random = Xorshift(0x1234_5678_9abc_def1);
-    let (jwt, composite) = (world.token(CLUSTER).await, support::composite(CLUSTER));
+    let (jwt, composite) = (server.token(CLUSTER).await, support::composite(CLUSTER));
     for case in 0..CASES / 3 {
         // Questions about one cluster are limited: one a second.
-        world.clock.advance(std::time::Duration::from_secs(1));
+        server.clock.advance(std::time::Duration::from_secs(1));
         for (path, good) in [("/upload", &jwt), ("/metrics/v1/receive", &composite), ("/authorize?id=x", &jwt)] {
             let mut bytes = format!("Bearer {good}").into_bytes();
             random.mutate(&mut bytes);
             let Ok(value) = http::HeaderValue::from_bytes(&bytes) else { continue };
-            let told = world.send(world.post(path).header("authorization", value).header("content-type", TEXT)).await;
-            assert!(told.status < 500, "case {case}: {path}: {bytes:02x?}: {told:?}");
+            let answer =
+                server.send(server.post(path).header("authorization", value).header("content-type", TEXT)).await;
+            assert!(answer.status < 500, "case {case}: {path}: {bytes:02x?}: {answer:?}");
         }
     }
 }

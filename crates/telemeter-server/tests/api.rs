@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use support::{CLUSTER, CallerAnswer, TestServer, body, fake::FakeAnswer};
 use telemeter_server::config::{FleetLabel, RecentStoreSettings};
 
-async fn get(world: &TestServer, path: &str) -> CallerAnswer {
-    world.get(world.internal(&format!("/api/v1/{path}"))).await
+async fn get(server: &TestServer, path: &str) -> CallerAnswer {
+    server.get(server.internal(&format!("/api/v1/{path}"))).await
 }
 
-async fn ok(world: &TestServer, path: &str) -> Value {
-    let told = get(world, path).await;
-    assert_eq!((told.status, told.header("content-type")), (200, Some("application/json")), "{path}: {told:?}");
-    assert_eq!(told.header("cache-control"), Some("no-store"), "{path}");
-    told.json()
+async fn ok(server: &TestServer, path: &str) -> Value {
+    let answer = get(server, path).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{path}: {answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    answer.json()
 }
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -32,27 +32,27 @@ fn with_labels(config: &mut telemeter_server::Config) {
 }
 
 /// Uploads of a cluster of this version and this provider.
-async fn report(world: &TestServer, cluster: &str, version: &str, provider: &str) {
-    let token = world.token(cluster).await;
+async fn report(server: &TestServer, cluster: &str, version: &str, provider: &str) {
+    let token = server.token(cluster).await;
     let series = [
         format!("cluster_version,_id={cluster},type=current,version={version} 1@0"),
         format!("cluster_version,_id={cluster},type=failure,version=old 1@0"),
         format!("cluster_infrastructure_provider,_id={cluster},type={provider} 1@0"),
     ];
     let series: Vec<&str> = series.iter().map(String::as_str).collect();
-    assert_eq!(world.upload(&token, &series).await.status, 200);
+    assert_eq!(server.upload(&token, &series).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_cluster_as_it_is_known() {
-    let world = TestServer::with(with_labels).await;
-    report(&world, "c1", "4.16.9", "AWS").await;
-    world.set_offset_ms(270_000);
-    let token = world.token("c1").await;
+    let server = TestServer::with(with_labels).await;
+    report(&server, "c1", "4.16.9", "AWS").await;
+    server.set_offset_ms(270_000);
+    let token = server.token("c1").await;
     let text = body::text(&["up,_id=c1 1@1500", "down,_id=c1 1@1500"]);
-    let upload = world.upload_of(&token, body::TEXT, text).header("user-agent", "telemeter/9.8.7");
-    assert_eq!(world.send(upload).await.status, 200);
-    let cluster = ok(&world, "clusters/c1").await;
+    let upload = server.upload_of(&token, body::TEXT, text).header("user-agent", "telemeter/9.8.7");
+    assert_eq!(server.send(upload).await.status, 200);
+    let cluster = ok(&server, "clusters/c1").await;
     for (field, expected) in [
         ("id", json!("c1")),
         ("status", json!("new")),
@@ -76,32 +76,32 @@ async fn a_cluster_as_it_is_known() {
     let outcomes: Vec<_> =
         cluster["exchanges"].as_array().unwrap().iter().map(|one| one["route"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["upload", "authorize", "upload", "authorize"]);
-    report(&world, "c1", "4.17.0", "AWS").await;
-    assert_eq!(ok(&world, "clusters/c1").await["labels"]["version"], "4.17.0");
-    world.set_offset_ms(270_000 * 10);
+    report(&server, "c1", "4.17.0", "AWS").await;
+    assert_eq!(ok(&server, "clusters/c1").await["labels"]["version"], "4.17.0");
+    server.set_offset_ms(270_000 * 10);
     assert!(
-        ok(&world, "clusters/c1").await["state"].as_str().unwrap().starts_with("silent for 40 min: it reported every")
+        ok(&server, "clusters/c1").await["state"].as_str().unwrap().starts_with("silent for 40 min: it reported every")
     );
 
-    let told = get(&world, "clusters/unknown").await;
-    assert_eq!(told.status, 404);
-    assert!(told.json()["error"].as_str().unwrap().contains("--fleet-file"), "{told:?}");
+    let answer = get(&server, "clusters/unknown").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.json()["error"].as_str().unwrap().contains("--fleet-file"), "{answer:?}");
 }
 
 #[tokio::test]
 async fn clusters_are_searched_filtered_sorted_and_paged() {
-    let world = TestServer::with(with_labels).await;
+    let server = TestServer::with(with_labels).await;
     for (cluster, version, provider) in
         [("a-1", "4.9.2", "AWS"), ("a-2", "4.16.9", "GCP"), ("b-1", "4.16.10", "AWS"), ("b-2", "4.16.9", "Azure")]
     {
-        report(&world, cluster, version, provider).await;
-        world.set_offset_ms(world.offset_ms() + 1000);
+        report(&server, cluster, version, provider).await;
+        server.set_offset_ms(server.offset_ms() + 1000);
     }
-    world.set_offset_ms(2_000_000);
-    report(&world, "b-1", "4.16.10", "AWS").await;
-    report(&world, "b-2", "4.16.9", "Azure").await;
-    let token = world.token("b-2").await;
-    world.upload(&token, &["up,_id=other 1@0"]).await;
+    server.set_offset_ms(2_000_000);
+    report(&server, "b-1", "4.16.10", "AWS").await;
+    report(&server, "b-2", "4.16.9", "Azure").await;
+    let token = server.token("b-2").await;
+    server.upload(&token, &["up,_id=other 1@0"]).await;
     for (query, expected) in [
         ("", &["a-2", "a-1", "b-2", "b-1"][..]),
         ("status=silent", &["a-2", "a-1"]),
@@ -122,14 +122,14 @@ async fn clusters_are_searched_filtered_sorted_and_paged() {
         ("sort=id&limit=2&offset=1", &["a-2", "b-1"]),
         ("sort=id&limit=2&offset=9", &[]),
     ] {
-        let list = ok(&world, &format!("clusters?{query}")).await;
+        let list = ok(&server, &format!("clusters?{query}")).await;
         assert_eq!(ids(&list), expected, "{query}: {list}");
         assert_eq!(list["whole"], true);
     }
-    let list = ok(&world, "clusters?sort=id&limit=1&offset=2").await;
+    let list = ok(&server, "clusters?sort=id&limit=1&offset=2").await;
     assert_eq!((&list["total"], &list["offset"]), (&json!(4), &json!(2)));
 
-    let csv = get(&world, "clusters?sort=id&format=csv&limit=2").await;
+    let csv = get(&server, "clusters?sort=id&format=csv&limit=2").await;
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     let lines: Vec<_> = csv.body.split("\r\n").collect();
     assert!(
@@ -142,23 +142,23 @@ async fn clusters_are_searched_filtered_sorted_and_paged() {
 
 #[tokio::test]
 async fn a_long_list_is_written_piece_by_piece() {
-    let world = TestServer::with(|config| config.fleet.max_clusters = 250).await;
+    let server = TestServer::with(|config| config.fleet.max_clusters = 250).await;
     for number in 0..300 {
-        world.receive(&format!("c-{number:03}"), &[&format!("up,_id=c-{number:03} 1@0")]).await;
-        world.set_offset_ms(world.offset_ms() + 1000);
+        server.receive(&format!("c-{number:03}"), &[&format!("up,_id=c-{number:03} 1@0")]).await;
+        server.set_offset_ms(server.offset_ms() + 1000);
     }
     for (limit, expected) in [(0, 250), (200, 200), (64, 64), (65, 65)] {
-        let list = ok(&world, &format!("clusters?sort=id&limit={limit}")).await;
+        let list = ok(&server, &format!("clusters?sort=id&limit={limit}")).await;
         assert_eq!((ids(&list).len(), &list["total"], &list["whole"]), (expected, &json!(250), &json!(false)));
         assert!(ids(&list).is_sorted());
     }
-    assert_eq!(get(&world, "clusters?limit=0&format=csv").await.body.lines().count(), 251);
-    assert_eq!(ok(&world, "summary").await["clusters"]["evicted"], 50);
+    assert_eq!(get(&server, "clusters?limit=0&format=csv").await.body.lines().count(), 251);
+    assert_eq!(ok(&server, "summary").await["clusters"]["evicted"], 50);
 }
 
 #[tokio::test]
 async fn what_cannot_be_asked() {
-    let world = TestServer::new().await;
+    let server = TestServer::new().await;
     for (path, status, text) in [
         ("clusters?sort=size", 400, "sort"),
         ("clusters?order=up", 400, "order"),
@@ -175,33 +175,37 @@ async fn what_cannot_be_asked() {
         ("metrics?sort=age", 400, "sort"),
         ("nothing", 404, "docs/api.md"),
     ] {
-        let told = get(&world, path).await;
-        assert_eq!((told.status, told.header("content-type")), (status, Some("application/json")), "{path}: {told:?}");
-        assert!(told.json()["error"].as_str().unwrap().contains(text), "{path}: {told:?}");
+        let answer = get(&server, path).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, Some("application/json")),
+            "{path}: {answer:?}"
+        );
+        assert!(answer.json()["error"].as_str().unwrap().contains(text), "{path}: {answer:?}");
     }
-    let told = world.send(world.outbound.http().post(world.internal("/api/v1/summary"))).await;
-    assert_eq!(told.status, 405);
-    let paths = world.get(world.internal("/")).await.json();
+    let answer = server.send(server.outbound.http().post(server.internal("/api/v1/summary"))).await;
+    assert_eq!(answer.status, 405);
+    let paths = server.get(server.internal("/")).await.json();
     assert!(paths["paths"].as_array().unwrap().contains(&json!("/api/v1/clusters/{id}")), "{paths}");
-    let told = world.get(world.external("/api/v1/summary")).await;
-    assert_eq!(told.status, 404, "not for the outside");
+    let answer = server.get(server.external("/api/v1/summary")).await;
+    assert_eq!(answer.status, 404, "not for the outside");
 }
 
 #[tokio::test]
 async fn the_summary() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         with_labels(config);
         config.revision = "abc123";
         config.rules.whitelist = vec!["up".to_owned(), "{__name__=~\"cluster_.*\"}".to_owned()];
     })
     .await;
-    report(&world, "c1", "4.16.9", "AWS").await;
-    let token = world.token("c1").await;
-    world.upload(&token, &["up,_id=c1 1@0", "noise,_id=c1 1@0", "noise,_id=c1,a=b 1@0"]).await;
-    world.store.answers(FakeAnswer::of(500).body("it broke"));
-    world.upload(&token, &["up,_id=c1 1@0"]).await;
-    world.receive("c2", &["up,_id=c1 1@0"]).await;
-    let summary = ok(&world, "summary").await;
+    report(&server, "c1", "4.16.9", "AWS").await;
+    let token = server.token("c1").await;
+    server.upload(&token, &["up,_id=c1 1@0", "noise,_id=c1 1@0", "noise,_id=c1,a=b 1@0"]).await;
+    server.store.answers(FakeAnswer::of(500).body("it broke"));
+    server.upload(&token, &["up,_id=c1 1@0"]).await;
+    server.receive("c2", &["up,_id=c1 1@0"]).await;
+    let summary = ok(&server, "summary").await;
     assert_eq!((&summary["replica"], &summary["revision"]), (&json!("replica-1"), &json!("abc123")));
     assert_eq!(
         (&summary["now"], &summary["started_at"]),
@@ -228,13 +232,13 @@ async fn the_summary() {
 
 #[tokio::test]
 async fn metrics_with_their_rules() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.recent_store = Some(RecentStoreSettings { keep: Duration::from_secs(3600), max_bytes: 64 << 20 });
         config.rules.whitelist =
             vec!["up{a!=\"b\"}".to_owned(), "down".to_owned(), "{__name__=~\"alerts\"}".to_owned()];
     })
     .await;
-    world
+    server
         .receive(
             CLUSTER,
             &[
@@ -246,12 +250,12 @@ async fn metrics_with_their_rules() {
             ],
         )
         .await;
-    let metrics = ok(&world, "metrics").await;
+    let metrics = ok(&server, "metrics").await;
     let up = json!({"name": "up", "series": 2, "clusters": 1, "rule": "{__name__=\"up\",a!=\"b\"}"});
     assert_eq!(metrics["items"][1], up, "{metrics}");
     assert_eq!((&metrics["total"], &metrics["whole"]), (&json!(2), &json!(true)));
     assert_eq!(metrics["dropped"], json!([{"name": "noise", "series_total": 1}]));
     assert_eq!(metrics["unmatched_rules"], json!(["{__name__=\"down\"}"]));
-    let alerts = ok(&world, "clusters/c1").await["alerts"].clone();
+    let alerts = ok(&server, "clusters/c1").await["alerts"].clone();
     assert_eq!(alerts, json!([{"name": "Bad", "severity": "critical", "since": "2027-01-15T08:00:00Z"}]));
 }

@@ -43,19 +43,19 @@ fn lines(series: &[TimeSeries]) -> String {
 
 #[tokio::test]
 async fn the_upload_becomes_this_remote_write() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.rules.whitelist = vec!["{__name__!=\"nobody_allows_this\"}".to_owned()];
         config.rules.elide_labels = vec!["prometheus_replica".to_owned()];
         config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
     })
     .await;
-    world.clock.set_ms(UPLOADED_MS);
-    let token = world.token(CLUSTER).await;
+    server.clock.set_ms(UPLOADED_MS);
+    let token = server.token(CLUSTER).await;
     let upload = std::fs::read(path("client-upload.snappy-framed")).expect("the upload");
-    let answer = world.send(world.upload_of(&token, DELIMITED, upload).header("content-encoding", "snappy")).await;
+    let answer = server.send(server.upload_of(&token, DELIMITED, upload).header("content-encoding", "snappy")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    let request = world.store.take().remove(0);
+    let request = server.store.take().remove(0);
     let text = lines(&body::of_block(&request.body));
     assert_eq!(text.lines().count(), 18, "all of the upload but what the whitelist drops");
     assert_eq!(text, String::from_utf8(expected("server-forward.txt", text.as_bytes())).expect("text"));

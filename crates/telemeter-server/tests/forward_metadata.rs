@@ -20,7 +20,7 @@ async fn server(protocol: ForwardProtocol) -> TestServer {
     })
     .await;
     if protocol == ForwardProtocol::V2 {
-        server.store.says(receiver_v2::take);
+        server.store.says(receiver_v2::receive);
     }
     server
 }
@@ -123,11 +123,11 @@ async fn from_2_0_to_2_0() {
     assert_eq!(server.receive_v2(CLUSTER, &of_2_0()).await.status, 204);
     assert_eq!(of_series(&server.store.take()[0]), up_and_http_of_series());
     // Joined with others, it is still theirs.
-    server.store.says(|asked| receiver_v2::take(asked).after(std::time::Duration::from_millis(300)));
+    server.store.says(|asked| receiver_v2::receive(asked).after(std::time::Duration::from_millis(300)));
     let request = of_2_0();
     let send = async || tokio::join!(server.receive_v2(CLUSTER, &request), server.receive("c2", &["up,_id=c2 1@0"]));
-    let told = futures_util::future::join_all((0..8).map(|_| send())).await;
-    assert!(told.iter().all(|(one, other)| (one.status, other.status) == (204, 204)), "{told:?}");
+    let reply = futures_util::future::join_all((0..8).map(|_| send())).await;
+    assert!(reply.iter().all(|(one, other)| (one.status, other.status) == (204, 204)), "{reply:?}");
     let asked = server.store.take();
     assert!(asked.len() < 16, "{} requests", asked.len());
     let mut all: Vec<_> = asked.iter().flat_map(of_series).filter(|metadata| metadata.0 != 0).collect();
@@ -155,7 +155,7 @@ async fn without_the_flag() {
     for protocol in [ForwardProtocol::V1, ForwardProtocol::V2] {
         let server = TestServer::with(|config| config.forward.as_mut().unwrap().protocol = protocol).await;
         if protocol == ForwardProtocol::V2 {
-            server.store.says(receiver_v2::take);
+            server.store.says(receiver_v2::receive);
         }
         assert!(server.send(server.receive_of(CLUSTER, of_1_0(&SERIES))).await.status < 300);
         assert!(server.receive_v2(CLUSTER, &of_2_0()).await.status < 300);

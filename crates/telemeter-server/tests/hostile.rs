@@ -1,5 +1,5 @@
-//! Callers that take all they can get, beside one that behaves and is to notice nothing. Hostile ones come from an address
-//! of their own.
+//! Hostile callers that use up what they can, next to a well-behaved one that must not notice. Hostile callers have an address of
+//! their own.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,7 +11,7 @@ use std::{
 
 use support::{
     CLUSTER, SOON, TestServer, body, composite,
-    fake::{FakeAnswer, vouch},
+    fake::{FakeAnswer, approve},
 };
 use telemeter_http::budget::{MemoryBudget, MemoryShare};
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
 /// Little enough for a test to use it up.
 const MEMORY_BYTES: usize = 32 << 20;
 
-async fn world(change: impl FnOnce(&mut telemeter_server::Config)) -> TestServer {
+async fn server(change: impl FnOnce(&mut telemeter_server::Config)) -> TestServer {
     TestServer::with(|config| {
         config.limits.memory_bytes = Some(MEMORY_BYTES);
         change(config);
@@ -36,7 +36,7 @@ async fn connect(to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// A connection that has sent this, and says no more.
+/// A connection that has sent this, and sends no more.
 async fn stalled(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = connect(to).await;
     // One that is refused may be closed already.
@@ -44,7 +44,7 @@ async fn stalled(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// The beginning of an answer; nothing where the connection is closed.
+/// The beginning of a response; empty where the connection is closed.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut bytes = [0; 1024];
     let read = tokio::time::timeout(SOON, stream.read(&mut bytes)).await.expect("an answer soon").unwrap_or(0);
@@ -66,155 +66,155 @@ fn receive_head(cluster: &str, length: usize) -> String {
     head("/metrics/v1/receive", &composite(cluster), "application/x-protobuf", length)
 }
 
-async fn share_is_kept(world: &TestServer) {
+async fn share_is_kept(server: &TestServer) {
     let budget = MemoryBudget::new(MEMORY_BYTES);
     for share in MemoryShare::ALL {
-        let used = world.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
-        let capacity = world.metric(&format!("telemeter_memory_budget_bytes{{share=\"{}\"}}", share.label())).await;
+        let used = server.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
+        let capacity = server.metric(&format!("telemeter_memory_budget_bytes{{share=\"{}\"}}", share.label())).await;
         assert_eq!(capacity, budget.capacity_bytes(share) as f64);
         assert!(used <= capacity, "{share:?}: {used} of {capacity}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_bodies_of_one_token_take_nobody_s_place() {
-    let world = world(|config| config.limits.concurrent_per_cluster = 8).await;
-    let (token, hostile) = (world.token(CLUSTER).await, world.token("hostile").await);
+async fn one_byte_bodies_of_one_token_take_no_other_cluster_s_memory() {
+    let server = server(|config| config.limits.concurrent_per_cluster = 8).await;
+    let (token, hostile) = (server.token(CLUSTER).await, server.token("hostile").await);
     let mut held = Vec::new();
     for _ in 0..40 {
-        held.push(stalled(world.server.external(), (upload_head(&hostile, 1000) + "u").as_bytes()).await);
-        assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+        held.push(stalled(server.server.external(), (upload_head(&hostile, 1000) + "u").as_bytes()).await);
+        assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
     }
-    let told = world.upload(&hostile, &["up,_id=hostile 1@0"]).await;
-    assert_eq!((told.status, told.header("retry-after")), (503, Some("5")), "{told:?}");
-    assert_eq!(world.receive("hostile", &["up,_id=hostile 1@0"]).await.status, 503, "over both entrances");
-    assert_eq!(world.receive(CLUSTER, &["up,_id=c1 1@0"]).await.status, 200);
+    let answer = server.upload(&hostile, &["up,_id=hostile 1@0"]).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
+    assert_eq!(server.receive("hostile", &["up,_id=hostile 1@0"]).await.status, 503, "over both entrances");
+    assert_eq!(server.receive(CLUSTER, &["up,_id=c1 1@0"]).await.status, 200);
     let refused = r#"telemeter_refused_requests_total{handler="upload",reason="concurrency"}"#;
-    assert_eq!(world.metric(refused).await, 33.0);
+    assert_eq!(server.metric(refused).await, 33.0);
     drop(held);
     let start = Instant::now();
-    while world.upload(&hostile, &["up,_id=hostile 1@0"]).await.status != 200 {
+    while server.upload(&hostile, &["up,_id=hostile 1@0"]).await.status != 200 {
         assert!(start.elapsed() < SOON, "what is over is given back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forms_of_strangers_shut_nobody_out() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
+async fn forms_of_unverified_callers_shut_no_cluster_out() {
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
     let form = "POST /authorize HTTP/1.1\r\nhost: x\r\nauthorization: Bearer any\r\n\
                 content-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\ni";
     let start = Instant::now();
     let mut held = Vec::new();
     for _ in 0..15 {
         for _ in 0..50 {
-            held.push(stalled(world.server.external(), form.as_bytes()).await);
+            held.push(stalled(server.server.external(), form.as_bytes()).await);
         }
-        assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
-        assert_eq!(world.authorize("new", "secret").await.status, 200);
-        share_is_kept(&world).await;
+        assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+        assert_eq!(server.authorize("new", "secret").await.status, 200);
+        share_is_kept(&server).await;
     }
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     let last = held.last_mut().unwrap();
-    let told = answer(last).await;
-    assert!(told.is_empty() || told.starts_with("HTTP/1.1 503 "), "a form has 5 s: {told}");
+    let answer = answer(last).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "a form has 5 s: {answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_bodies_of_one_cluster_hold_a_part() {
-    let world = world(|config| config.limits.concurrent_per_cluster = 1000).await;
-    let token = world.token(CLUSTER).await;
+    let server = server(|config| config.limits.concurrent_per_cluster = 1000).await;
+    let token = server.token(CLUSTER).await;
     let part = (receive_head("hostile", 200_000).into_bytes(), vec![b'x'; 100_000]);
     let mut held = Vec::new();
     for _ in 0..100 {
-        held.push(stalled(world.server.external(), &[&part.0[..], &part.1].concat()).await);
-        assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+        held.push(stalled(server.server.external(), &[&part.0[..], &part.1].concat()).await);
+        assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
     }
-    share_is_kept(&world).await;
-    let used = world.metric(r#"telemeter_memory_used_bytes{share="bodies"}"#).await;
+    share_is_kept(&server).await;
+    let used = server.metric(r#"telemeter_memory_used_bytes{share="bodies"}"#).await;
     let capacity = MemoryBudget::new(MEMORY_BYTES).capacity_bytes(MemoryShare::Bodies) as f64;
     assert!(used > 0.0 && used < capacity / 3.0, "{used} of {capacity}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_bodies_of_many_clusters_make_room() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
     let mut held = Vec::new();
     for cluster in 0..100 {
         let head = receive_head(&format!("hostile{cluster}"), 200_000).into_bytes();
-        held.push(stalled(world.server.external(), &[&head[..], &vec![b'x'; 100_000]].concat()).await);
+        held.push(stalled(server.server.external(), &[&head[..], &vec![b'x'; 100_000]].concat()).await);
     }
     // Those that began a moment ago are not slow.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     for _ in 0..20 {
         let series: Vec<String> = (0..500).map(|at| format!("up,_id=c1,pod=pod-number-{at} 1@0")).collect();
         let series: Vec<&str> = series.iter().map(String::as_str).collect();
-        assert_eq!(world.upload(&token, &series).await.status, 200);
+        assert_eq!(server.upload(&token, &series).await.status, 200);
     }
-    share_is_kept(&world).await;
+    share_is_kept(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_to_the_authority_holds_no_body() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
-    world.authority.says(|asked| vouch(asked).after(Duration::from_secs(3)));
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
+    server.authority.says(|asked| approve(asked).after(Duration::from_secs(3)));
     let mut held = Vec::new();
     for _ in 0..20 {
         let head = receive_head("slow", 1_000_000).into_bytes();
-        let mut stream = connect(world.server.external()).await;
+        let mut stream = connect(server.server.external()).await;
         held.push(tokio::spawn(async move {
             let _ = stream.write_all(&[&head[..], &vec![b'x'; 1_000_000]].concat()).await;
             stream
         }));
     }
-    while world.authority.count() < 2 {
+    while server.authority.count() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let budget = MemoryBudget::new(MEMORY_BYTES);
     for share in [MemoryShare::Bodies, MemoryShare::Workspaces, MemoryShare::Forward] {
-        let used = world.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
+        let used = server.metric(&format!("telemeter_memory_used_bytes{{share=\"{}\"}}", share.label())).await;
         // What is left of an earlier request is an idle workspace.
         assert!(share == MemoryShare::Workspaces || used == 0.0, "{share:?}: {used}");
     }
-    let connections = world.metric(r#"telemeter_memory_used_bytes{share="connections"}"#).await;
+    let connections = server.metric(r#"telemeter_memory_used_bytes{share="connections"}"#).await;
     assert!(connections < budget.capacity_bytes(MemoryShare::Connections) as f64 / 4.0, "{connections}");
-    assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+    assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
     for task in held {
         task.abort();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_connections_shut_nobody_out() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
+async fn silent_connections_shut_no_cluster_out() {
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
     let mut held = Vec::new();
     for _ in 0..5 {
         for _ in 0..120 {
-            held.push(connect(world.server.external()).await);
+            held.push(connect(server.server.external()).await);
         }
         // Each on a connection of its own.
         for path in ["/healthz", "/healthz/ready"] {
-            let mut stream = TcpStream::connect(world.server.external()).await.unwrap();
+            let mut stream = TcpStream::connect(server.server.external()).await.unwrap();
             stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
-            let told = answer(&mut stream).await;
-            assert!(told.starts_with("HTTP/1.0 200 ") || told.starts_with("HTTP/1.1 200 "), "{told}");
+            let answer = answer(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
         }
-        assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
-        share_is_kept(&world).await;
+        assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+        share_is_kept(&server).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dripping_body_has_seconds() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
     let start = Instant::now();
-    let (from, mut to) = stalled(world.server.external(), upload_head(&token, 1000).as_bytes()).await.into_split();
+    let (from, mut to) = stalled(server.server.external(), upload_head(&token, 1000).as_bytes()).await.into_split();
     let drip = tokio::spawn(async move {
         while to.write_all(b"u").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -230,28 +230,28 @@ async fn a_dripping_body_has_seconds() {
 
 #[tokio::test]
 async fn broken_framing_is_a_400() {
-    let world = world(|_| ()).await;
-    let token = world.token(CLUSTER).await;
+    let server = server(|_| ()).await;
+    let token = server.token(CLUSTER).await;
     let request = format!(
         "POST /upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: text/plain\r\n\
          transfer-encoding: chunked\r\n\r\nnonsense\r\n"
     );
-    let mut stream = stalled(world.server.external(), request.as_bytes()).await;
-    let mut told = String::new();
-    tokio::time::timeout(SOON, stream.read_to_string(&mut told)).await.expect("closed").unwrap();
-    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("the framing of the body is malformed"), "{told}");
-    assert!(!told.contains("retry-after"), "{told}");
+    let mut stream = stalled(server.server.external(), request.as_bytes()).await;
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.expect("closed").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("the framing of the body is malformed"), "{answer}");
+    assert!(!answer.contains("retry-after"), "{answer}");
     let refused = r#"telemeter_refused_requests_total{handler="upload",reason="framing"}"#;
-    assert_eq!(world.metric(refused).await, 1.0);
+    assert_eq!(server.metric(refused).await, 1.0);
 }
 
 #[tokio::test]
 async fn the_internal_listener_answers_to_loopback_s_names_alone() {
-    let world = world(|_| ()).await;
+    let server = server(|_| ()).await;
     let ask = async |method: &str, path: &str, header: (&str, &str)| {
-        let url = world.internal(path);
-        let request = world.outbound.http().request(method.parse().unwrap(), url).header(header.0, header.1);
-        world.send(request).await.status
+        let url = server.internal(path);
+        let request = server.outbound.http().request(method.parse().unwrap(), url).header(header.0, header.1);
+        server.send(request).await.status
     };
     for path in ["/", "/metrics", "/healthz", "/healthz/ready", "/debug/pprof/", "/nothing"] {
         assert_eq!(ask("GET", path, ("host", "page.example")).await, 421, "{path}");
@@ -260,9 +260,9 @@ async fn the_internal_listener_answers_to_loopback_s_names_alone() {
     assert_eq!(ask("POST", "/-/reload", ("host", "localhost:9004")).await, 200, "a reloader in the same pod");
     assert_eq!(ask("POST", "/-/reload", ("origin", "https://page.example")).await, 403);
     assert_eq!(ask("POST", "/-/reload", ("sec-fetch-site", "cross-site")).await, 403);
-    assert_eq!(world.get(world.external("/healthz")).await.status, 200);
-    let external = world.outbound.http().get(world.external("/healthz")).header("host", "anything.example");
-    assert_eq!(world.send(external).await.status, 200, "the external one has any name");
+    assert_eq!(server.get(server.external("/healthz")).await.status, 200);
+    let external = server.outbound.http().get(server.external("/healthz")).header("host", "anything.example");
+    assert_eq!(server.send(external).await.status, 200, "the external one has any name");
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "one\n").unwrap();
-    let world = world(|config| {
+    let server = server(|config| {
         config.listen_internal = "0.0.0.0:0".to_owned();
         config.internal_access.allowed_hosts = vec!["telemeter.svc".to_owned()];
         config.internal_access.token_file = Some(path.clone());
@@ -278,10 +278,10 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
         config.recent_store = Some(telemeter_server::config::RecentStoreSettings { keep, max_bytes: 1 << 20 });
     })
     .await;
-    let url = |path: &str| format!("http://127.0.0.1:{}{path}", world.server.internal().port());
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", server.server.internal().port());
     let ask = async |path: &str, host: &str, token: &str| {
-        let request = world.outbound.http().get(url(path)).header("host", host).bearer_auth(token);
-        world.send(request).await.status
+        let request = server.outbound.http().get(url(path)).header("host", host).bearer_auth(token);
+        server.send(request).await.status
     };
     assert_eq!(ask("/metrics", "telemeter.svc:9004", "one").await, 200);
     assert_eq!(ask("/metrics", "127.0.0.1", "one").await, 200);
@@ -294,19 +294,19 @@ async fn where_it_listens_wider_names_and_a_token_can_be_wanted() {
     }
     assert_eq!(ask("/healthz", "telemeter.svc", "other").await, 200, "health wants none");
     std::fs::write(&path, "other\n").unwrap();
-    world.server.reload().await.unwrap();
+    server.server.reload().await.unwrap();
     assert_eq!(ask("/metrics", "telemeter.svc", "one").await, 401);
     assert_eq!(ask("/metrics", "telemeter.svc", "other").await, 200);
     std::fs::remove_file(&path).unwrap();
-    let error = world.server.reload().await.unwrap_err();
+    let error = server.server.reload().await.unwrap_err();
     assert!(error.contains("--internal-token-file"), "{error}");
     assert_eq!(ask("/metrics", "telemeter.svc", "other").await, 200, "the old one stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
-    let world = world(|config| config.limits.concurrent_per_cluster = 1000).await;
-    world.store.answers(FakeAnswer::of(200).after(Duration::from_secs(2)));
+    let server = server(|config| config.limits.concurrent_per_cluster = 1000).await;
+    server.store.answers(FakeAnswer::of(200).after(Duration::from_secs(2)));
     // Text that snappy cannot make much shorter.
     let mut state = 1_u64;
     let noise: String = (0..150_000)
@@ -326,14 +326,15 @@ async fn what_waits_for_a_slow_store_holds_no_more_than_its_share() {
         let cluster = format!("c{}", number % 12);
         let block = body::block(&body::write_request(&[&format!("up,_id={cluster}{labels} 1@0")]));
         assert!(block.len() > 60_000, "{}", block.len());
-        let world = &world;
-        async move { world.send(world.receive_of(&cluster, block)).await }
+        let server = &server;
+        async move { server.send(server.receive_of(&cluster, block)).await }
     };
     let all: Vec<_> = (0..60).map(send).collect();
-    let told = futures_util::future::join_all(all).await;
-    let taken = told.iter().filter(|told| told.status == 200).count();
-    let refused = told.iter().filter(|told| told.status == 503 && told.header("retry-after") == Some("5")).count();
-    assert_eq!(taken + refused, 60, "{told:?}");
+    let answer = futures_util::future::join_all(all).await;
+    let taken = answer.iter().filter(|answer| answer.status == 200).count();
+    let refused =
+        answer.iter().filter(|answer| answer.status == 503 && answer.header("retry-after") == Some("5")).count();
+    assert_eq!(taken + refused, 60, "{answer:?}");
     assert!(taken > 5 && refused > 5, "{taken} taken, {refused} refused at once");
-    share_is_kept(&world).await;
+    share_is_kept(&server).await;
 }

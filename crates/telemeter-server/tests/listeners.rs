@@ -17,14 +17,14 @@ use telemeter_server::config;
 
 #[tokio::test]
 async fn both_list_their_paths() {
-    let world = TestServer::new().await;
-    let external = world.get(world.external("/")).await;
+    let server = TestServer::new().await;
+    let external = server.get(server.external("/")).await;
     assert_eq!(external.header("content-type"), Some("application/json"));
     assert_eq!(
         external.body,
         r#"{"paths":["/","/authorize","/healthz","/healthz/ready","/metrics/v1/receive","/upload"]}"#
     );
-    let internal = world.get(world.internal("/")).await;
+    let internal = server.get(server.internal("/")).await;
     assert_eq!(internal.header("content-type"), Some("application/json"));
     let paths = [
         "/",
@@ -50,26 +50,26 @@ async fn both_list_their_paths() {
     ];
     assert_eq!(internal.body, serde_json::json!({ "paths": paths }).to_string());
     for path in paths {
-        let told = match path {
-            "/-/reload" => world.reload().await,
+        let reply = match path {
+            "/-/reload" => server.reload().await,
             "/debug/pprof/profile" | "/debug/pprof/heap" => continue,
             path if path.contains('{') => continue,
-            path => world.get(world.internal(path)).await,
+            path => server.get(server.internal(path)).await,
         };
-        assert_eq!(told.status, 200, "{path}");
+        assert_eq!(reply.status, 200, "{path}");
     }
     for path in ["/metrics", "/-/reload", "/debug/pprof/"] {
-        assert_eq!(world.get(world.external(path)).await.status, 404, "{path} is not for everybody");
+        assert_eq!(server.get(server.external(path)).await.status, 404, "{path} is not for everybody");
     }
 }
 
 #[tokio::test]
 async fn both_tell_their_health() {
-    let world = TestServer::new().await;
-    for url in [world.external(""), world.internal("")] {
+    let server = TestServer::new().await;
+    for url in [server.external(""), server.internal("")] {
         for path in ["/healthz", "/healthz/ready"] {
-            let told = world.get(format!("{url}{path}")).await;
-            assert_eq!((told.status, &*told.body), (200, "ok"), "{url}{path}");
+            let reply = server.get(format!("{url}{path}")).await;
+            assert_eq!((reply.status, &*reply.body), (200, "ok"), "{url}{path}");
         }
     }
 }
@@ -83,7 +83,7 @@ fn write_pair(folder: &Path, name: &str) -> CertificateFiles {
     CertificateFiles { cert_file, key_file }
 }
 
-/// Whether a `GET /healthz` succeeds for one who trusts this certificate.
+/// Whether `GET /healthz` succeeds for a client that trusts this certificate.
 async fn trusted(address: std::net::SocketAddr, cert: &Path) -> bool {
     let ca_file = Some(cert.to_owned());
     let outbound = Outbound::new(OutboundConfig { ca_file, ..OutboundConfig::new("test") }, None).unwrap();
@@ -95,21 +95,21 @@ async fn trusted(address: std::net::SocketAddr, cert: &Path) -> bool {
 async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let (external, internal) = (write_pair(folder.path(), "external"), write_pair(folder.path(), "internal"));
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.tls = vec![external.clone()];
         config.internal_tls = vec![internal.clone()];
     })
     .await;
     let old = folder.path().join("old.crt");
     std::fs::copy(&external.cert_file, &old).unwrap();
-    assert!(trusted(world.server.external(), &old).await);
-    assert!(trusted(world.server.internal(), &internal.cert_file).await);
-    assert!(!trusted(world.server.external(), &internal.cert_file).await);
+    assert!(trusted(server.server.external(), &old).await);
+    assert!(trusted(server.server.internal(), &internal.cert_file).await);
+    assert!(!trusted(server.server.external(), &internal.cert_file).await);
     let scraping = Outbound::new(
         OutboundConfig { ca_file: Some(internal.cert_file.clone()), ..OutboundConfig::new("test") },
         None,
     );
-    let address = world.server.internal();
+    let address = server.server.internal();
     for listener in ["external", "internal"] {
         let scraping = scraping.as_ref().unwrap();
         let get = async |path: &str| {
@@ -128,24 +128,24 @@ async fn both_speak_tls_with_a_certificate_each_that_is_read_again() {
         let certificate = dependencies.iter().find(|one| one["name"] == name).unwrap();
         assert_eq!(certificate["state"], "ok", "{certificate}");
     }
-    for plain in [world.external("/healthz"), world.internal("/healthz")] {
-        let request = world.outbound.http().get(plain);
-        assert!(world.outbound.send(request).await.is_err(), "no plain HTTP beside TLS");
+    for plain in [server.external("/healthz"), server.internal("/healthz")] {
+        let request = server.outbound.http().get(plain);
+        assert!(server.outbound.send(request).await.is_err(), "no plain HTTP beside TLS");
     }
 
     let new = write_pair(folder.path(), "new");
     std::fs::copy(&new.cert_file, &external.cert_file).unwrap();
-    let error = world.server.reload().await.unwrap_err();
+    let error = server.server.reload().await.unwrap_err();
     assert!(error.contains("external.key is not the key of "), "{error}");
-    assert!(trusted(world.server.external(), &old).await, "a bad pair keeps the old one");
+    assert!(trusted(server.server.external(), &old).await, "a bad pair keeps the old one");
     std::fs::copy(&new.key_file, &external.key_file).unwrap();
-    world.server.reload().await.unwrap();
-    assert!(trusted(world.server.external(), &new.cert_file).await);
-    assert!(!trusted(world.server.external(), &old).await);
+    server.server.reload().await.unwrap();
+    assert!(trusted(server.server.external(), &new.cert_file).await);
+    assert!(!trusted(server.server.external(), &old).await);
 }
 
 #[tokio::test]
-async fn a_missing_certificate_and_a_taken_port_are_no_start() {
+async fn a_missing_certificate_and_a_used_port_fail_the_start() {
     let blocker = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = blocker.local_addr().unwrap().to_string();
     let start = async |change: &dyn Fn(&mut config::Config)| {
@@ -165,17 +165,17 @@ async fn a_missing_certificate_and_a_taken_port_are_no_start() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_is_in_flight() {
-    let world = TestServer::new().await;
-    let token = world.token(CLUSTER).await;
-    world.store.answers(FakeAnswer::of(200).after(Duration::from_millis(800)));
-    let upload = world.upload_of(&token, body::TEXT, body::text(&["up,_id=c1 1@0"]));
-    let receive = world.receive_of(CLUSTER, body::block(&body::write_request(&["up,_id=c1 1@0"])));
-    let outbound = world.outbound.clone();
+    let server = TestServer::new().await;
+    let token = server.token(CLUSTER).await;
+    server.store.answers(FakeAnswer::of(200).after(Duration::from_millis(800)));
+    let upload = server.upload_of(&token, body::TEXT, body::text(&["up,_id=c1 1@0"]));
+    let receive = server.receive_of(CLUSTER, body::block(&body::write_request(&["up,_id=c1 1@0"])));
+    let outbound = server.outbound.clone();
     let in_flight = tokio::spawn(async move { tokio::join!(send(&outbound, upload), send(&outbound, receive)) });
-    while world.store.count() == 0 {
+    while server.store.count() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let TestServer { server, outbound, store, .. } = world;
+    let TestServer { server, outbound, store, .. } = server;
     let (external, internal) = (server.external(), server.internal());
     tokio::time::timeout(SOON, server.stop()).await.expect("it ends");
     let (upload, receive) = tokio::time::timeout(SOON, in_flight).await.expect("at once").unwrap();
@@ -210,12 +210,12 @@ async fn the_store_is_sent_the_provider_s_token() {
         };
         FakeAnswer::of(200).header("content-type", "application/json").body(json.to_string())
     });
-    let world = TestServer::with(|config| config.oidc = Some(oidc(&provider.url()))).await;
-    let token = world.token(CLUSTER).await;
+    let server = TestServer::with(|config| config.oidc = Some(oidc(&provider.url()))).await;
+    let token = server.token(CLUSTER).await;
     for _ in 0..3 {
-        assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
+        assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 200);
     }
-    let asked = world.store.take();
+    let asked = server.store.take();
     assert!(asked.iter().all(|asked| asked.headers["authorization"] == "Bearer of-the-provider"));
     let questions = provider.take();
     let questions: Vec<_> = questions.iter().filter(|asked| asked.path == "/token").collect();
@@ -224,29 +224,30 @@ async fn the_store_is_sent_the_provider_s_token() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_out_is_not_ready_but_no_exit() {
-    let without = |door: Option<config::AuthorizationMode>| {
+async fn an_unavailable_provider_makes_the_server_not_ready_and_does_not_end_it() {
+    let without = |authorization: Option<config::AuthorizationMode>| {
         TestServer::with(|config| {
             config.oidc = Some(oidc(&nowhere()));
-            config.door = door.unwrap_or_else(|| config.door.clone());
+            config.authorization = authorization.unwrap_or_else(|| config.authorization.clone());
         })
     };
     // The authority is asked with that token, too.
-    let told = without(None).await.authorize(CLUSTER, "token").await;
-    assert_eq!((told.status, told.header("retry-after")), (503, Some("30")), "{told:?}");
-    let world = without(Some(config::AuthorizationMode::AnyCluster)).await;
-    let token = world.token(CLUSTER).await;
-    let told = world.upload(&token, &["up,_id=c1 1@0"]).await;
-    assert_eq!((told.status, told.header("retry-after")), (503, Some("30")), "{told:?}");
-    assert_eq!(world.store.count(), 0, "nothing is sent without a token");
-    for (url, says) in [(world.external("/healthz/ready"), "not ready\n"), (world.internal("/healthz/ready"), "oidc: ")]
+    let reply = without(None).await.authorize(CLUSTER, "token").await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")), "{reply:?}");
+    let server = without(Some(config::AuthorizationMode::AnyCluster)).await;
+    let token = server.token(CLUSTER).await;
+    let reply = server.upload(&token, &["up,_id=c1 1@0"]).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")), "{reply:?}");
+    assert_eq!(server.store.count(), 0, "nothing is sent without a token");
+    for (url, says) in
+        [(server.external("/healthz/ready"), "not ready\n"), (server.internal("/healthz/ready"), "oidc: ")]
     {
-        let told = world.get(url).await;
-        assert_eq!(told.status, 503);
-        assert!(told.body.starts_with(says) && told.header("retry-after").is_some(), "{told:?}");
-        assert!(!told.body.contains("hunter2"));
+        let reply = server.get(url).await;
+        assert_eq!(reply.status, 503);
+        assert!(reply.body.starts_with(says) && reply.header("retry-after").is_some(), "{reply:?}");
+        assert!(!reply.body.contains("hunter2"));
     }
-    assert_eq!(world.get(world.external("/healthz")).await.status, 200);
+    assert_eq!(server.get(server.external("/healthz")).await.status, 200);
 }
 
 fn recent() -> Option<config::RecentStoreSettings> {
@@ -256,73 +257,73 @@ fn recent() -> Option<config::RecentStoreSettings> {
 #[tokio::test]
 async fn the_recent_store_holds_what_was_acknowledged() {
     for alone in [false, true] {
-        let world = TestServer::with(|config| {
+        let server = TestServer::with(|config| {
             config.recent_store = recent();
             if alone {
                 config.forward = None;
             }
         })
         .await;
-        let token = world.token(CLUSTER).await;
-        assert_eq!(world.upload(&token, &["up,_id=c1 3@0"]).await.status, 200);
-        assert_eq!(world.receive("c2", &["up,_id=c2 4@0"]).await.status, 200);
-        world.store.answers(FakeAnswer::of(500));
-        let lost = world.upload(&token, &["lost,_id=c1 5@0"]).await.status;
+        let token = server.token(CLUSTER).await;
+        assert_eq!(server.upload(&token, &["up,_id=c1 3@0"]).await.status, 200);
+        assert_eq!(server.receive("c2", &["up,_id=c2 4@0"]).await.status, 200);
+        server.store.answers(FakeAnswer::of(500));
+        let lost = server.upload(&token, &["lost,_id=c1 5@0"]).await.status;
         assert_eq!(lost, if alone { 200 } else { 503 });
         let held = async |name: &str| {
-            let told = world.get(world.internal(&format!("/federate?match[]={name}"))).await;
-            assert_eq!(told.status, 200);
-            told.body
+            let reply = server.get(server.internal(&format!("/federate?match[]={name}"))).await;
+            assert_eq!(reply.status, 200);
+            reply.body
         };
         let now = support::NOW_MS;
         let up = held("up").await;
         assert!(up.contains(&format!("up{{_id=\"c1\"}} 3 {now}")), "{up}");
         assert!(up.contains(&format!("up{{_id=\"c2\"}} 4 {now}")), "{up}");
         assert_eq!(held("lost").await.contains("lost"), alone, "what the store did not take is not held");
-        let paths = world.get(world.internal("/")).await.body;
+        let paths = server.get(server.internal("/")).await.body;
         assert!(["/federate", "/families", "/clusters/{id}"].iter().all(|path| paths.contains(path)), "{paths}");
-        assert_eq!(world.get(world.external("/federate")).await.status, 404);
+        assert_eq!(server.get(server.external("/federate")).await.status, 404);
     }
 }
 
 #[tokio::test]
 async fn the_recent_store_holds_what_went_on_whatever_way_it_came() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.recent_store = recent();
         config.rules.elide_labels = vec!["replica".to_owned()];
     })
     .await;
-    let token = world.token(CLUSTER).await;
+    let token = server.token(CLUSTER).await;
     let v2 = |series: &str| {
-        let request = world.receive_of(CLUSTER, body_v2::Request::of(&[series]).block());
+        let request = server.receive_of(CLUSTER, body_v2::Request::of(&[series]).block());
         request.header("content-type", body_v2::CONTENT_TYPE)
     };
     for push in 0..3 {
         let ms = push * 60_000;
-        world.set_offset_ms(ms);
+        server.set_offset_ms(ms);
         let sample = |labels: &str| format!("{labels},_id=c1 {push}@{ms}");
-        // One that goes on as it came, one that loses a label, duplicates of which the newer is sent, and remote write 2.0.
-        assert_eq!(world.receive(CLUSTER, &[&sample("spliced")]).await.status, 200);
-        assert_eq!(world.receive(CLUSTER, &[&sample("changed,replica=a")]).await.status, 200);
+        // A remote write that is not changed, one that loses a label, duplicates of which the newer is sent, and remote write 2.0.
+        assert_eq!(server.receive(CLUSTER, &[&sample("spliced")]).await.status, 200);
+        assert_eq!(server.receive(CLUSTER, &[&sample("changed,replica=a")]).await.status, 200);
         let duplicates = [format!("uploaded,replica=a,_id=c1 9@{}", ms - 2), sample("uploaded,replica=b")];
         let duplicates = [duplicates[0].as_str(), duplicates[1].as_str()];
-        assert_eq!(world.upload_delimited(&token, &duplicates).await.status, 200);
-        assert_eq!(world.send(v2(&sample("second"))).await.status, 204);
-        let told = world.get(world.internal("/federate?match[]={_id=\"c1\"}")).await.body;
-        let lines: Vec<_> = told.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(server.upload_delimited(&token, &duplicates).await.status, 200);
+        assert_eq!(server.send(v2(&sample("second"))).await.status, 204);
+        let reply = server.get(server.internal("/federate?match[]={_id=\"c1\"}")).await.body;
+        let lines: Vec<_> = reply.lines().filter(|line| !line.starts_with('#')).collect();
         let now = support::NOW_MS + ms;
         let expected = ["changed", "second", "spliced", "uploaded"];
-        assert_eq!(lines, expected.map(|name| format!("{name}{{_id=\"c1\"}} {push} {now}")), "{told}");
+        assert_eq!(lines, expected.map(|name| format!("{name}{{_id=\"c1\"}} {push} {now}")), "{reply}");
     }
-    // Whatever the store says but 2xx, of series that are known and of new ones.
-    world.set_offset_ms(200_000);
+    // Every status but 2xx, for known series and for new ones.
+    server.set_offset_ms(200_000);
     for status in [400, 409, 500] {
-        world.store.answers(FakeAnswer::of(status));
+        server.store.answers(FakeAnswer::of(status));
         for name in ["spliced", "changed,replica=a", "new"] {
-            assert_ne!(world.receive(CLUSTER, &[&format!("{name},_id=c1 8@200000")]).await.status, 200);
+            assert_ne!(server.receive(CLUSTER, &[&format!("{name},_id=c1 8@200000")]).await.status, 200);
         }
-        assert_ne!(world.upload(&token, &["uploaded,_id=c1 8@200000"]).await.status, 200);
+        assert_ne!(server.upload(&token, &["uploaded,_id=c1 8@200000"]).await.status, 200);
     }
-    let told = world.get(world.internal("/federate?match[]={_id=\"c1\"}")).await.body;
-    assert!(!told.contains(" 8 ") && !told.contains("new"), "{told}");
+    let reply = server.get(server.internal("/federate?match[]={_id=\"c1\"}")).await.body;
+    assert!(!reply.contains(" 8 ") && !reply.contains("new"), "{reply}");
 }

@@ -13,7 +13,7 @@ use support::{
 use telemeter_server::config;
 
 /// A metric that the Go server exports: its name, its type, and of each of its labels the values that it can have there
-/// and that dashboards ask for. Of numbers, some.
+/// and that dashboards use; some, where they are numbers.
 type GoMetric = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
 
 const HANDLERS: &[&str] = &["authorize", "upload", "receive"];
@@ -54,7 +54,7 @@ const GO: [GoMetric; 20] = [
     ("telemeter_v1_forward_samples_total", "counter", &[]),
 ];
 
-/// Of every process, in both programs.
+/// The metrics of every process, in both programs.
 const PROCESS: [(&str, &str); 9] = [
     ("process_cpu_seconds_total", "counter"),
     ("process_max_fds", "gauge"),
@@ -67,7 +67,7 @@ const PROCESS: [(&str, &str); 9] = [
     ("process_virtual_memory_max_bytes", "gauge"),
 ];
 
-/// Of a family: its type, and the names of its labels.
+/// The type of a family, and the names of its labels.
 type ScrapedFamily = (String, BTreeSet<String>);
 
 /// The families of a scrape.
@@ -103,14 +103,14 @@ fn documented(heading: &str) -> BTreeMap<String, ScrapedFamily> {
     .collect()
 }
 
-/// A server that did each of its things once.
+/// A server that has answered one request on each route.
 async fn used() -> TestServer {
-    let world = TestServer::new().await;
-    let token = world.token(CLUSTER).await;
-    world.upload(&token, &["up,_id=c1 1@0"]).await;
-    world.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
-    world.receive(CLUSTER, &["up,_id=c2 1@0"]).await;
-    world
+    let server = TestServer::new().await;
+    let token = server.token(CLUSTER).await;
+    server.upload(&token, &["up,_id=c1 1@0"]).await;
+    server.receive(CLUSTER, &["up,_id=c1 1@0"]).await;
+    server.receive(CLUSTER, &["up,_id=c2 1@0"]).await;
+    server
 }
 
 /// A server with TLS on its external listener.
@@ -123,17 +123,17 @@ async fn with_a_certificate() -> TestServer {
     TestServer::with(|config| config.tls = vec![telemeter_http::tls::CertificateFiles { cert_file, key_file }]).await
 }
 
-/// A server whose store has a name, and is said to speak TLS; an upload of it was tried.
+/// A server whose store has a host name and an `https` URL; one upload was tried.
 async fn with_a_named_store() -> TestServer {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         let forward = config.forward.as_mut().unwrap();
         forward.url.set_host(Some("localhost")).unwrap();
         forward.url.set_scheme("https").unwrap();
     })
     .await;
-    let token = world.token(CLUSTER).await;
-    assert_eq!(world.upload(&token, &["up,_id=c1 1@0"]).await.status, 503);
-    world
+    let token = server.token(CLUSTER).await;
+    assert_eq!(server.upload(&token, &["up,_id=c1 1@0"]).await.status, 503);
+    server
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn the_making_of_a_connection_is_timed_as_in_go() {
 
 #[tokio::test]
 async fn a_scrape_is_what_the_page_says() {
-    let world = used().await;
-    let (mut exported, documented) = (exported(&world.scrape().await), documented("telemeter-server"));
+    let server = used().await;
+    let (mut exported, documented) = (exported(&server.scrape().await), documented("telemeter-server"));
     exported.extend(
         self::exported(&with_a_certificate().await.scrape().await)
             .into_iter()
@@ -189,7 +189,7 @@ async fn what_the_go_server_exports_is_exported() {
                 .to_string(),
         ),
     });
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.oidc = Some(config::Oidc {
             issuer: provider.url().to_string(),
             client_id: "telemeter".to_owned(),
@@ -199,23 +199,23 @@ async fn what_the_go_server_exports_is_exported() {
     })
     .await;
     // Each handler and each client succeeds once and fails once.
-    world.authority.says(|asked| fake::vouch(asked).with_status(200));
-    let token = world.token(CLUSTER).await;
-    let told = [
-        world.authorize("", "secret").await,
-        world.upload(&token, &["up,_id=c1 1@0"]).await,
-        world.upload(&token, &["up,_id=other 1@0"]).await,
-        world.receive(CLUSTER, &["up,_id=c1 1@0"]).await,
-        world.receive(CLUSTER, &["up,_id=other 1@0"]).await,
+    server.authority.says(|asked| fake::approve(asked).with_status(200));
+    let token = server.token(CLUSTER).await;
+    let answer = [
+        server.authorize("", "secret").await,
+        server.upload(&token, &["up,_id=c1 1@0"]).await,
+        server.upload(&token, &["up,_id=other 1@0"]).await,
+        server.receive(CLUSTER, &["up,_id=c1 1@0"]).await,
+        server.receive(CLUSTER, &["up,_id=other 1@0"]).await,
     ];
-    assert_eq!(told.each_ref().map(|told| told.status), [400, 200, 400, 200, 400], "{told:?}");
-    for outage in [&world.authority, &world.store] {
+    assert_eq!(answer.each_ref().map(|answer| answer.status), [400, 200, 400, 200, 400], "{answer:?}");
+    for outage in [&server.authority, &server.store] {
         outage.answers(FakeAnswer::of(503));
     }
-    let told = [world.authorize("another", "unknown").await, world.upload(&token, &["up,_id=c1 1@0"]).await];
-    assert_eq!(told.each_ref().map(|told| told.status), [503, 503], "{told:?}");
+    let answer = [server.authorize("another", "unknown").await, server.upload(&token, &["up,_id=c1 1@0"]).await];
+    assert_eq!(answer.each_ref().map(|answer| answer.status), [503, 503], "{answer:?}");
 
-    let scrape = world.scrape().await;
+    let scrape = server.scrape().await;
     let families = exported(&scrape);
     for (name, kind) in PROCESS {
         assert_eq!(families.get(name), Some(&(kind.to_owned(), BTreeSet::new())), "{name}");
@@ -232,7 +232,7 @@ async fn what_the_go_server_exports_is_exported() {
     }
 }
 
-/// What is dropped besides what the whitelist drops: counted, and in the log at debug.
+/// What is dropped for another reason than the whitelist is counted, and logged at debug.
 #[tokio::test]
 async fn dropped_duplicates_and_series_that_are_refused_alone_are_counted_and_logged() {
     let log = LogCapture::start_at(tracing::Level::DEBUG);
@@ -259,27 +259,27 @@ async fn dropped_duplicates_and_series_that_are_refused_alone_are_counted_and_lo
 
 #[tokio::test]
 async fn no_label_value_is_a_cluster_s() {
-    let world = TestServer::new().await;
-    let token = world.token("cluster-of-somebody").await;
-    world.upload(&token, &["up,_id=cluster-of-somebody 1@0"]).await;
-    world.receive("cluster-of-somebody", &["up,_id=cluster-of-somebody 1@0"]).await;
-    world.get(world.external("/cluster-of-somebody")).await;
+    let server = TestServer::new().await;
+    let token = server.token("cluster-of-somebody").await;
+    server.upload(&token, &["up,_id=cluster-of-somebody 1@0"]).await;
+    server.receive("cluster-of-somebody", &["up,_id=cluster-of-somebody 1@0"]).await;
+    server.get(server.external("/cluster-of-somebody")).await;
     let method = "CLUSTER-OF-SOMEBODY".parse().unwrap();
-    world.send(world.outbound.http().request(method, world.external("/upload"))).await;
-    let scrape = world.scrape().await.to_lowercase();
+    server.send(server.outbound.http().request(method, server.external("/upload"))).await;
+    let scrape = server.scrape().await.to_lowercase();
     assert!(!scrape.contains("somebody"), "{scrape}");
 }
 
 #[tokio::test]
 async fn every_format_is_spoken() {
-    let world = used().await;
+    let server = used().await;
     for (accept, content_type) in [
         ("*/*", "text/plain; version=0.0.4"),
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0"),
     ] {
-        let request = world.outbound.http().get(world.internal("/metrics")).header("accept", accept);
-        let told = world.send(request).await;
-        assert!(told.header("content-type").unwrap().starts_with(content_type), "{told:?}");
-        assert!(told.body.contains("\nhttp_requests_total{"), "{accept}");
+        let request = server.outbound.http().get(server.internal("/metrics")).header("accept", accept);
+        let answer = server.send(request).await;
+        assert!(answer.header("content-type").unwrap().starts_with(content_type), "{answer:?}");
+        assert!(answer.body.contains("\nhttp_requests_total{"), "{accept}");
     }
 }

@@ -25,7 +25,7 @@ const INTEGER: &[u8] = &[
     0x68, 6, 0x68, 3, 0x68, 1, // positive_delta: 3, -2, -1
 ];
 
-/// As Prometheus' `/federate` has it: a count of 1.5 in one negative bucket.
+/// As Prometheus' `/federate` writes it: a count of 1.5 in one negative bucket.
 const FLOAT: &[u8] = &[
     0x11, 0, 0, 0, 0, 0, 0, 0xf8, 0xbf, // sample_sum: -1.5
     0x21, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, // sample_count_float: 1.5
@@ -47,14 +47,14 @@ fn families(metrics: &[(&str, MetricType, &[u8], Option<i64>)]) -> Vec<u8> {
     out
 }
 
-async fn upload(world: &TestServer, body: Vec<u8>) -> CallerAnswer {
-    let token = world.token(CLUSTER).await;
-    world.send(world.upload_of(&token, DELIMITED, body)).await
+async fn upload(server: &TestServer, body: Vec<u8>) -> CallerAnswer {
+    let token = server.token(CLUSTER).await;
+    server.send(server.upload_of(&token, DELIMITED, body)).await
 }
 
 /// The messages of the histograms that reached the store, by metric.
-fn stored(world: &TestServer) -> Vec<(String, Vec<u8>)> {
-    let plain = world.store.take().iter().flat_map(|request| body::plain_block(&request.body)).collect::<Vec<u8>>();
+fn stored(server: &TestServer) -> Vec<(String, Vec<u8>)> {
+    let plain = server.store.take().iter().flat_map(|request| body::plain_block(&request.body)).collect::<Vec<u8>>();
     let fields = |message: &[u8]| -> Vec<(u8, Vec<u8>)> {
         let (mut rest, mut all) = (message, Vec::new());
         while let [key, len, behind @ ..] = rest {
@@ -94,14 +94,14 @@ fn now() -> Vec<u8> {
 
 #[tokio::test]
 async fn they_reach_the_store_with_the_time_of_the_server() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.rules.elide_labels = vec!["pod".to_owned()];
         config.rules.whitelist = vec!["{__name__=~\"h.*\"}".to_owned()];
     })
     .await;
     let earlier = Some(NOW_MS - 60_000);
-    let told = upload(
-        &world,
+    let answer = upload(
+        &server,
         families(&[
             ("h1", MetricType::Histogram, INTEGER, earlier),
             ("h2", MetricType::GaugeHistogram, FLOAT, earlier),
@@ -112,8 +112,8 @@ async fn they_reach_the_store_with_the_time_of_the_server() {
         ]),
     )
     .await;
-    assert_eq!(told.status, 200, "{told:?}");
-    assert_eq!(told.header("telemeter-series"), Some("received=5, kept=3, filtered=1, duplicates=1"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("telemeter-series"), Some("received=5, kept=3, filtered=1, duplicates=1"));
     let integer = [
         &[0x08, 6][..],                                          // count_int
         &[0x19, 0, 0, 0, 0, 0, 0, 0x29, 0x40],                   // sum
@@ -137,12 +137,12 @@ async fn they_reach_the_store_with_the_time_of_the_server() {
     ]
     .concat();
     let expected = [("h1", integer.clone()), ("h2", float), ("h3", integer)];
-    assert_eq!(stored(&world), expected.map(|(name, message)| (name.to_owned(), message)));
+    assert_eq!(stored(&server), expected.map(|(name, message)| (name.to_owned(), message)));
 }
 
 #[tokio::test]
 async fn one_that_a_store_would_refuse_is_named() {
-    let world = TestServer::new().await;
+    let server = TestServer::new().await;
     let bad = |message: &[u8], timestamp_ms| families(&[("h1", MetricType::Histogram, message, timestamp_ms)]);
     let one_more = [INTEGER, &[0x08, 8]].concat();
     let finer = [INTEGER, &[0x28, 18]].concat();
@@ -157,21 +157,21 @@ async fn one_that_a_store_would_refuse_is_named() {
         (bad(INTEGER, Some(NOW_MS - 86_400_001)), "a sample is over 24 hours old"),
         (bad(INTEGER, Some(NOW_MS + 600_001)), "a sample is over 10 minutes ahead"),
     ] {
-        let told = upload(&world, body).await;
-        assert_eq!(told.status, 400, "{told:?}");
-        assert!(told.body.contains(expected), "{told:?}, not {expected}");
+        let answer = upload(&server, body).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains(expected), "{answer:?}, not {expected}");
     }
-    assert!(world.store.take().is_empty());
+    assert!(server.store.take().is_empty());
 }
 
 #[tokio::test]
 async fn a_client_is_told_that_they_are_taken_and_its_text_has_none() {
-    let world = TestServer::new().await;
-    let told = world.authorize(CLUSTER, "secret").await;
-    assert_eq!(told.header("telemeter-upload-accepts"), Some("native-histograms"));
+    let server = TestServer::new().await;
+    let answer = server.authorize(CLUSTER, "secret").await;
+    assert_eq!(answer.header("telemeter-upload-accepts"), Some("native-histograms"));
     // The comment that tells of one is no sample.
-    let token = world.token(CLUSTER).await;
+    let token = server.token(CLUSTER).await;
     let text = format!("# native histogram h{{_id=\"c1\"}} count=7 sum=1 buckets=3 schema=3 {NOW_MS}\n");
-    let told = world.send(world.upload_of(&token, TEXT, text)).await;
-    assert_eq!((told.status, world.store.take().len()), (200, 0));
+    let answer = server.send(server.upload_of(&token, TEXT, text)).await;
+    assert_eq!((answer.status, server.store.take().len()), (200, 0));
 }

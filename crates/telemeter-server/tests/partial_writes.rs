@@ -1,4 +1,4 @@
-//! `--partial-writes`: the good series of a remote write are stored, and the answer is 400 all the same.
+//! `--partial-writes`: the valid series of a remote write are stored, and the answer is 400 all the same.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,17 +14,17 @@ const BAD: [&str; 5] = [
     "_id=c1,without=name 1@0",
 ];
 
-async fn world(partial_writes: bool) -> TestServer {
+async fn server(partial_writes: bool) -> TestServer {
     TestServer::with(|config| config.partial_writes = partial_writes).await
 }
 
-/// Good series with a bad one before, between and behind them.
+/// Valid series with an invalid one before, between and after them.
 fn mixed() -> Vec<&'static str> {
     vec![BAD[0], GOOD[0], BAD[1], BAD[2], GOOD[1], BAD[3], BAD[4]]
 }
 
-fn written(told: &CallerAnswer) -> Option<&str> {
-    told.header("x-prometheus-remote-write-samples-written")
+fn written(answer: &CallerAnswer) -> Option<&str> {
+    answer.header("x-prometheus-remote-write-samples-written")
 }
 
 const LINE: &str = "5 of 7 series were refused, the others were stored: \
@@ -34,16 +34,16 @@ const LINE: &str = "5 of 7 series were refused, the others were stored: \
 
 #[tokio::test]
 async fn the_good_series_are_stored_and_the_others_named() {
-    let world = world(true).await;
-    let told = world.receive(CLUSTER, &mixed()).await;
-    assert_eq!((told.status, written(&told)), (400, None), "{told:?}");
-    assert!(told.body.starts_with(LINE), "{}", told.body);
-    assert_eq!(world.stored(), GOOD);
-    let told = world.receive_v2(CLUSTER, &Request::of(&mixed())).await;
-    assert_eq!((told.status, written(&told)), (400, Some("3")), "{told:?}");
-    assert!(told.body.starts_with(LINE), "{}", told.body);
-    assert_eq!(world.stored(), GOOD);
-    let metrics = world.scrape().await;
+    let server = server(true).await;
+    let answer = server.receive(CLUSTER, &mixed()).await;
+    assert_eq!((answer.status, written(&answer)), (400, None), "{answer:?}");
+    assert!(answer.body.starts_with(LINE), "{}", answer.body);
+    assert_eq!(server.stored(), GOOD);
+    let answer = server.receive_v2(CLUSTER, &Request::of(&mixed())).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("3")), "{answer:?}");
+    assert!(answer.body.starts_with(LINE), "{}", answer.body);
+    assert_eq!(server.stored(), GOOD);
+    let metrics = server.scrape().await;
     let line = "telemeter_refused_requests_total{handler=\"receive\",reason=\"identity\"} 2";
     assert!(metrics.lines().any(|found| found == line), "the reason is that of the first");
     assert!(metrics.lines().any(|found| found == "telemeter_receive_series_processed_total 4"));
@@ -51,68 +51,68 @@ async fn the_good_series_are_stored_and_the_others_named() {
 
 #[tokio::test]
 async fn nothing_changes_for_a_good_request() {
-    let world = world(true).await;
-    assert_eq!(world.receive(CLUSTER, &GOOD).await.status, 200);
-    let told = world.receive_v2(CLUSTER, &Request::of(&GOOD)).await;
-    assert_eq!((told.status, written(&told)), (204, Some("3")), "{told:?}");
-    assert_eq!(world.stored().len(), 2 * GOOD.len());
+    let server = server(true).await;
+    assert_eq!(server.receive(CLUSTER, &GOOD).await.status, 200);
+    let answer = server.receive_v2(CLUSTER, &Request::of(&GOOD)).await;
+    assert_eq!((answer.status, written(&answer)), (204, Some("3")), "{answer:?}");
+    assert_eq!(server.stored().len(), 2 * GOOD.len());
 }
 
 #[tokio::test]
 async fn without_the_flag_one_bad_series_refuses_the_request() {
-    let world = world(false).await;
-    let told = world.receive(CLUSTER, &mixed()).await;
-    assert_eq!(told.status, 400, "{told:?}");
-    let told = world.receive_v2(CLUSTER, &Request::of(&mixed())).await;
-    assert_eq!((told.status, written(&told)), (400, Some("0")), "{told:?}");
-    assert!(world.store.take().is_empty());
+    let server = server(false).await;
+    let answer = server.receive(CLUSTER, &mixed()).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let answer = server.receive_v2(CLUSTER, &Request::of(&mixed())).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("0")), "{answer:?}");
+    assert!(server.store.take().is_empty());
 }
 
 #[tokio::test]
 async fn where_all_are_bad_the_store_is_not_asked() {
-    let world = world(true).await;
-    let told = world.receive(CLUSTER, &BAD).await;
-    assert_eq!(told.status, 400, "{told:?}");
-    assert!(told.body.starts_with("all 5 series were refused: other_identity: "), "{}", told.body);
-    let told = world.receive_v2(CLUSTER, &Request::of(&BAD)).await;
-    assert_eq!((told.status, written(&told)), (400, Some("0")), "{told:?}");
-    assert!(world.store.take().is_empty());
+    let server = server(true).await;
+    let answer = server.receive(CLUSTER, &BAD).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.starts_with("all 5 series were refused: other_identity: "), "{}", answer.body);
+    let answer = server.receive_v2(CLUSTER, &Request::of(&BAD)).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("0")), "{answer:?}");
+    assert!(server.store.take().is_empty());
 }
 
-/// What the store does not take is told as ever: the sender has to send all of it again.
+/// Where the store accepts nothing, the answer is as without the flag: the sender has to send all of it again.
 #[tokio::test]
 async fn a_store_that_is_unavailable_is_503() {
-    let world = world(true).await;
-    world.store.answers(FakeAnswer::of(503));
-    let told = world.receive_v2(CLUSTER, &Request::of(&mixed())).await;
-    assert_eq!((told.status, written(&told)), (503, Some("0")), "{told:?}");
+    let server = server(true).await;
+    server.store.answers(FakeAnswer::of(503));
+    let answer = server.receive_v2(CLUSTER, &Request::of(&mixed())).await;
+    assert_eq!((answer.status, written(&answer)), (503, Some("0")), "{answer:?}");
 }
 
 #[tokio::test]
 async fn references_that_cannot_be_are_of_their_series_alone() {
-    let world = world(true).await;
+    let server = server(true).await;
     let mut request = Request::of(&[GOOD[0], "broken,_id=c1 1@0", GOOD[1], "no_identity 1@0"]);
     request.timeseries[1].labels_refs[1] = 99;
-    let told = world.receive_v2(CLUSTER, &request).await;
-    assert_eq!((told.status, written(&told)), (400, Some("3")), "{told:?}");
+    let answer = server.receive_v2(CLUSTER, &request).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("3")), "{answer:?}");
     let line = "2 of 4 series were refused, the others were stored: series 1 has the reference 99, and there are";
-    assert!(told.body.starts_with(line), "{}", told.body);
-    assert_eq!(world.stored(), GOOD);
-    // Bytes that are no message are nobody's series.
-    let told = world.send(world.receive_v2_of(CLUSTER, body::block(b"no message"))).await;
-    assert_eq!((told.status, written(&told)), (400, Some("0")), "{told:?}");
+    assert!(answer.body.starts_with(line), "{}", answer.body);
+    assert_eq!(server.stored(), GOOD);
+    // Bytes that are no message have no series to refuse.
+    let answer = server.send(server.receive_v2_of(CLUSTER, body::block(b"no message"))).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("0")), "{answer:?}");
 }
 
 /// What the whitelist leaves out is not refused.
 #[tokio::test]
 async fn what_the_whitelist_leaves_out_is_written() {
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.partial_writes = true;
         config.rules.whitelist = vec!["nothing_at_all".to_owned()];
     })
     .await;
-    let told = world.receive_v2(CLUSTER, &Request::of(&[GOOD[0], BAD[0]])).await;
-    assert_eq!((told.status, written(&told)), (400, Some("1")), "{told:?}");
-    assert!(told.body.starts_with("1 of 2 series were refused, the others were stored: "), "{}", told.body);
-    assert!(world.store.take().is_empty());
+    let answer = server.receive_v2(CLUSTER, &Request::of(&[GOOD[0], BAD[0]])).await;
+    assert_eq!((answer.status, written(&answer)), (400, Some("1")), "{answer:?}");
+    assert!(answer.body.starts_with("1 of 2 series were refused, the others were stored: "), "{}", answer.body);
+    assert!(server.store.take().is_empty());
 }

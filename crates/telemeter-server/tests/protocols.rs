@@ -20,7 +20,7 @@ async fn servers() -> [TestServer; 2] {
 
 /// Sends these series as 1.0 or as 2.0, and reads what the store got.
 async fn through(server: &TestServer, series: &[TimeSeries], in_v2: bool) -> Vec<TimeSeries> {
-    let told = if in_v2 {
+    let reply = if in_v2 {
         let mut request = Request::new();
         series.iter().for_each(|series| request.push(series));
         server.receive_v2(CLUSTER, &request).await
@@ -28,7 +28,7 @@ async fn through(server: &TestServer, series: &[TimeSeries], in_v2: bool) -> Vec
         let message = WriteRequest { timeseries: series.to_vec(), metadata: Vec::new() };
         server.send(server.receive_of(CLUSTER, body::block(&message.encode_to_vec()))).await
     };
-    assert!(told.status == 200 || told.status == 204, "{told:?}");
+    assert!(reply.status == 200 || reply.status == 204, "{reply:?}");
     let is_v2 =
         |request: &support::fake::ReceivedRequest| request.headers["x-prometheus-remote-write-version"] == "2.0.0";
     let taken = server.store.take();

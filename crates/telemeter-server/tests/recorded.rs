@@ -42,7 +42,7 @@ fn comparable(series: &[TimeSeries]) -> BTreeMap<Vec<(String, String)>, Vec<u64>
 #[tokio::test]
 async fn the_recorded_upload_is_forwarded_as_recorded() {
     let Some(folder) = folder() else { return };
-    let world = TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.rules.whitelist_file = Some(folder.join("../whitelist-bench.txt"));
         config.rules.elide_labels = vec!["prometheus_replica".to_owned()];
         config.rules.labels = vec![("received_by".to_owned(), "gateway".to_owned())];
@@ -55,14 +55,14 @@ async fn the_recorded_upload_is_forwarded_as_recorded() {
     let claims = exchange["token"].as_str().unwrap().split('.').nth(1).unwrap();
     let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
     let issued = serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["iat"].as_i64().unwrap();
-    world.clock.set_ms(issued * 1000);
+    server.clock.set_ms(issued * 1000);
 
-    let token = world.token(CLUSTER).await;
+    let token = server.token(CLUSTER).await;
     let upload = std::fs::read(folder.join("client-upload.snappy-framed")).unwrap();
-    let request = world.upload_of(&token, DELIMITED, upload).header("content-encoding", "snappy");
-    let told = world.send(request).await;
-    assert_eq!(told.status, 200, "{told:?}");
-    let requests = world.store.take();
+    let request = server.upload_of(&token, DELIMITED, upload).header("content-encoding", "snappy");
+    let answer = server.send(request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let requests = server.store.take();
     assert_eq!(requests.len(), 1);
     let ours = body::of_block(&requests[0].body);
     let theirs = body::of_block(&std::fs::read(folder.join("server-forward.snappy-block")).unwrap());
@@ -75,16 +75,16 @@ async fn the_recorded_upload_is_forwarded_as_recorded() {
 #[tokio::test]
 async fn every_name_that_they_exported_is_exported() {
     let Some(folder) = folder() else { return };
-    let world = TestServer::new().await;
-    let token = world.token(support::CLUSTER).await;
-    world.upload(&token, &["up,_id=c1 1@0"]).await;
+    let server = TestServer::new().await;
+    let token = server.token(support::CLUSTER).await;
+    server.upload(&token, &["up,_id=c1 1@0"]).await;
     let types = |text: &str| -> BTreeSet<String> {
         let lines = text.lines().filter(|line| line.starts_with("# TYPE ") && !line.starts_with("# TYPE go_"));
         lines.map(str::to_owned).collect()
     };
     let theirs = types(&std::fs::read_to_string(folder.join("server-metric-names.txt")).unwrap());
     assert!(theirs.len() > 20);
-    let ours = types(&world.scrape().await);
+    let ours = types(&server.scrape().await);
     let missing: Vec<_> = theirs.difference(&ours).collect();
     assert!(missing.is_empty(), "{missing:#?}");
 }

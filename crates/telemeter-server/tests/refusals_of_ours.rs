@@ -1,4 +1,4 @@
-//! Requests that do not succeed because of us: too much under way, on the way out, a panic. The line of the log, the counter,
+//! Requests that fail because of us: too many under way, a shutdown, a panic. The line of the log, the counter,
 //! the registry and the JSON name the same cluster and the same reason; for the other reasons see `refusals.rs`.
 #![allow(clippy::unwrap_used)]
 
@@ -32,7 +32,7 @@ use telemeter_server::{
 };
 use tower::ServiceExt as _;
 
-/// Both routers over one gateway, and what it logs and counts.
+/// Both routers over one gateway, its log and its metrics.
 struct GatewayWatch {
     log: LogCapture,
     registry: Registry,
@@ -50,7 +50,7 @@ impl GatewayWatch {
         let gateway = Gateway::new(shared);
         let http = HttpMetrics::register(&mut registry);
         let external = routes::external(gateway.clone(), &Health::new(), &http);
-        // As the route is, but for its handler.
+        // The same layers as a route has, around another handler.
         let panics = post(panics)
             .layer::<_, Infallible>(middleware::from_fn_with_state((gateway.clone(), ReportRoute::Upload), explain))
             .layer::<_, Infallible>(http.layer("upload"));
@@ -72,7 +72,7 @@ impl GatewayWatch {
         builder.body(Body::from(body::block(&body::write_request(&["up,_id=c1 1@0"])))).unwrap()
     }
 
-    /// Sends a request, and holds what is told of it to what is expected.
+    /// Sends a request, and checks its refusal.
     async fn check(&self, mut request: Request, expected: ExpectedRefusal) {
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         request.extensions_mut().insert(Peer(peer));
@@ -117,7 +117,7 @@ async fn no_memory_left() {
 }
 
 #[tokio::test]
-async fn on_the_way_out() {
+async fn shutting_down() {
     let watch = GatewayWatch::new(|_| ());
     watch.gateway.draining.store(true, Ordering::Relaxed);
     let (status, reason, of, cause) = (503, "draining", RefusedCaller::Nobody, "");

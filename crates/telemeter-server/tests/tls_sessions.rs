@@ -31,7 +31,7 @@ fn write_key(folder: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// Passes its connections on, to each of these in turns, until it is told to cut them.
+/// Passes its connections on, to each of these addresses in turn, until it has to cut them.
 async fn balancer(to: Vec<SocketAddr>) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, cut) = (listener.local_addr().unwrap(), Arc::new(Notify::new()));

@@ -212,8 +212,8 @@ async fn server(
     clock: &Clock,
 ) -> Result<RunningServer, RunFailure> {
     let url = Url::parse(&format!("http://{authority}/"))?;
-    let door = AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(60 * 60) });
-    let mut settings = telemeter_server::Config::new(door);
+    let authorization = AuthorizationMode::Authority(AuthoritySettings { url, stale: Duration::from_secs(60 * 60) });
+    let mut settings = telemeter_server::Config::new(authorization);
     settings.listen.clone_from(&external.address);
     settings.listen_internal.clone_from(&internal.address);
     settings.shared_keys = vec![home.key_file.clone()];

@@ -1,4 +1,4 @@
-//! The pure pipeline, bytes in to bytes out, on one core: each part and all together, beside snappy alone over the same
+//! The pure pipeline, bytes in to bytes out, on one core: each part and all together, compared with snappy alone over the same
 //! body in the same run (decompressed and compressed again, and nothing else: by the library's own reader of frames, and by
 //! ours). Compare ratios, not absolutes.
 //!
@@ -57,7 +57,7 @@ fn main() {
     framed.push("upload: snappy, library, framed both ways".to_owned());
     parts.push(upload("upload: whole", framed, &one, &rules));
     parts.push(receive("receive: whole", snappy("receive"), &one, &rules));
-    // One family less, so that it cannot go on as it came.
+    // One family less, so that it has to be encoded again.
     let less = rules_without_a_family(&rules, &one);
     parts.push(receive("receive: whole, one family filtered", snappy("receive"), &one, &less));
     let of_1_0 = ["receive: whole, one family filtered".to_owned()];
@@ -136,7 +136,7 @@ fn floors(payload: &BenchBodies) -> Vec<MeasuredPart<'_>> {
     ]
 }
 
-/// The way from the decompressed body on, stage by stage: each row holds those before it.
+/// The stages after decompression: each row holds those before it.
 fn stages<'p>(payload: &'p BenchBodies, rules: &str) -> Vec<MeasuredPart<'p>> {
     let BenchBodies { families, message, .. } = payload;
     let limits = DecodeLimits::default();
@@ -198,7 +198,7 @@ fn stages<'p>(payload: &'p BenchBodies, rules: &str) -> Vec<MeasuredPart<'p>> {
     ]
 }
 
-/// All of an upload, as the server does it.
+/// A whole upload, as the server processes it.
 fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
@@ -220,7 +220,7 @@ fn upload<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: 
     MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }
 
-/// All of a remote write, as the server does it: what no rule changed goes on as it came.
+/// A whole remote write, as the server processes it: one that no rule changed is forwarded as it came.
 fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {
@@ -245,7 +245,7 @@ fn receive<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules:
     MeasuredPart { name: name.to_owned(), beside, work: Box::new(work) }
 }
 
-/// All of a remote write of 2.0, as the server does it: 1.0 goes on.
+/// A whole remote write of 2.0, as the server processes it: 1.0 is forwarded.
 fn receive_v2<'p>(name: &str, beside: Vec<String>, payload: &'p BenchBodies, rules: &str) -> MeasuredPart<'p> {
     let (mut room, rules, mut out) = (Workspace::default(), compile(rules), vec![]);
     let work = move || {

@@ -1,11 +1,11 @@
-//! Times parts in turns, so that a noisy neighbour meets all alike, and reports them side by side.
+//! Times parts alternately, so that other load on the machine affects all alike, and reports them next to each other.
 
 use std::{
     fmt::Write as _,
     time::{Duration, Instant},
 };
 
-/// Something to be run again and again.
+/// A part that is run again and again.
 pub(crate) struct MeasuredPart<'p> {
     pub(crate) name: String,
     /// The names of parts that it is to be compared with.

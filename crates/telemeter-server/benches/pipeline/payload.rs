@@ -1,4 +1,4 @@
-//! What one cluster sends, in every form that it takes on its way, and the rules that it meets. Both benches use it.
+//! What one cluster sends, in each format, and the rules that are applied to it. Both benches use it.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -19,11 +19,11 @@ pub(crate) struct BenchBodies {
     pub(crate) series: usize,
     /// Delimited families, and these as framed snappy: an upload.
     pub(crate) families: Vec<u8>,
-    /// See there.
+    /// The same, compressed.
     pub(crate) upload: Vec<u8>,
     /// A remote-write request, and it as a snappy block.
     pub(crate) message: Vec<u8>,
-    /// See there.
+    /// The same, compressed.
     pub(crate) receive: Vec<u8>,
     /// The same series as a request of remote write 2.0, in a snappy block.
     pub(crate) receive_v2: Vec<u8>,

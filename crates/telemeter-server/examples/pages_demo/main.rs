@@ -96,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A gateway that depends on much: a store that nobody asks here, an authority, and a memcached that does not answer.
+/// A gateway with many dependencies: a store that is not called here, an authority, and a memcached that does not answer.
 async fn made_up(clock: &Clock, has_recent_store: bool) -> Result<(Gateway, ListenerTls), Box<dyn Error>> {
     let authority = listen::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/", authority.local_addr()?).parse()?;
@@ -145,7 +145,7 @@ async fn ask_authority(gateway: &Gateway) -> Result<(), telemeter_auth::Error> {
     Ok(())
 }
 
-/// Goes on with the story while the pages are looked at.
+/// Goes on with the story while the example runs.
 async fn go_on(gateway: Gateway, clusters: Vec<DemoCluster>, events: Vec<DemoEvent>) {
     let mut events = events.into_iter().peekable();
     loop {

@@ -1,4 +1,4 @@
-//! What happens in the made-up fleet: who reports when, and what goes wrong.
+//! What happens in the made-up fleet: which cluster reports when, and what goes wrong.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,7 +23,7 @@ use crate::cluster::{DemoCluster, noise};
 
 pub(crate) const CLUSTERS: u64 = 50;
 const INTERVAL_MS: i64 = 270_000;
-/// The story begins so many intervals ago, and ends in as many.
+/// The story begins so many intervals before now, and ends as many after.
 const PUSHES: i64 = 40;
 
 /// One request of the story.
@@ -36,12 +36,12 @@ pub(crate) struct DemoEvent {
 
 #[derive(Clone)]
 enum DemoEventKind {
-    /// It asked for a token, and got one.
+    /// It was given an access token.
     Authorized,
     /// A report, the so-manyeth; of a remote writer or a client.
     Report(i64),
     Refused(ReportRoute, fn() -> Error),
-    /// A caller without accepted credentials who claims to be the cluster, or an ID that nobody knows.
+    /// A caller whose credentials are not accepted claims to be the cluster, or claims an unknown ID.
     Claimed(ReportRoute, Option<&'static str>, fn() -> Error),
 }
 
@@ -176,7 +176,7 @@ fn sender(cluster: u64) -> Sender {
     Sender::of(&request)
 }
 
-/// Lets it happen.
+/// Makes one event happen.
 pub(crate) fn tell(gateway: &Gateway, clusters: &[DemoCluster], event: &DemoEvent) {
     let Some(cluster) = clusters.get(event.cluster as usize) else { return };
     let (id, fleet, sender) = (cluster.id.as_str(), &gateway.fleet, sender(event.cluster));

@@ -1,4 +1,4 @@
-//! `/api/v1/clusters`: the list, as JSON or CSV. However long it is, it is written piece by piece.
+//! `/api/v1/clusters`: the list, as JSON or CSV, streamed a few rows at a time.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ use crate::fleet_view::{
     clusters::{ClusterQuery, ClusterRow, ClusterSort},
 };
 
-/// So many rows are written at a time, between which others are served.
+/// How many rows are written at a time; other requests run in between.
 const ROWS: usize = 64;
 
 const PARAMETERS: [&str; 8] = ["search", "status", "silent_for", "sort", "order", "limit", "offset", "format"];
@@ -72,7 +72,7 @@ impl ListFormat {
     }
 }
 
-/// What is left to be written.
+/// The rows that are left to be written.
 struct ListStream {
     view: FleetView,
     rest: std::vec::IntoIter<Box<str>>,
@@ -101,10 +101,10 @@ impl ListStream {
         }
     }
 
-    /// Writes the next rows; whether they were the last ones.
+    /// Writes the next rows; returns whether they were the last ones.
     fn rows(&mut self, out: &mut Vec<u8>) -> bool {
         for id in self.rest.by_ref().take(ROWS) {
-            // Who was forgotten meanwhile is left out.
+            // A cluster that was forgotten meanwhile is left out.
             let Some(row) = self.view.cluster_row(&id) else { continue };
             match self.format {
                 ListFormat::Json => {

@@ -1,23 +1,23 @@
-//! The query of a request: only what is known may stand in it, each once.
+//! Reads the query of a request: only known parameters, each at most once.
 
 use http::Uri;
 use url::form_urlencoded;
 
 use crate::fleet_view::ListPart;
 
-/// So many items are in an answer that does not say how many.
+/// How many items an answer holds where the request has no `limit`.
 const LIMIT: usize = 100;
-/// And at most so many in one that does; 0 is all.
+/// The largest `limit`; 0 is all.
 const MAX_LIMIT: u64 = 10_000;
 
 /// The parameters of a request.
 pub(super) struct QueryParameters(Vec<(String, String)>);
 
 impl QueryParameters {
-    /// Reads it.
+    /// Reads the query of a URI.
     ///
     /// # Errors
-    /// Which parameter is not known, or a duplicate.
+    /// Which parameter is not known or a duplicate.
     pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, String> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or("").as_bytes()) {
@@ -34,18 +34,18 @@ impl QueryParameters {
         Ok(Self(parameters))
     }
 
-    /// A parameter, where it is there.
+    /// The value of a parameter; `None` where it is missing.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
-    /// A number that is not negative.
+    /// The value of a parameter that is a number and not negative.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| format!("{name} is {text:?}, which is no whole number"))
     }
 
-    /// A word of a closed set.
+    /// The value of a parameter that is a word of a closed set.
     pub(super) fn name<T>(&self, name: &str, known: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, String> {
         let Some(text) = self.text(name) else { return Ok(None) };
         known(text).map(Some).ok_or_else(|| format!("{name} cannot be {text:?}"))
@@ -60,7 +60,7 @@ impl QueryParameters {
         Ok(self.name("order", known)?.unwrap_or(false))
     }
 
-    /// `limit` and `offset`.
+    /// The part that `limit` and `offset` ask for.
     pub(super) fn part(&self) -> Result<ListPart, String> {
         let limit = match self.number("limit")? {
             None => LIMIT,

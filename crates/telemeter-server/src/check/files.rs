@@ -1,4 +1,4 @@
-//! Keys, certificates, rules, and the other files that the flags name.
+//! Checks keys, certificates, rules, and the other files that the flags name.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) {
     ] {
         let Some(path) = file else { continue };
         let step = check::file(flag, path, true);
-        // Read as the calls read it; proxies are another step.
+        // The file is read as the calls read it; proxies are a step of their own.
         let settings = build::outbound_settings(config, name, Duration::from_secs(1));
         let settings =
             telemeter_http::client::OutboundConfig { proxy: telemeter_http::client::ProxyUse::None, ..settings };

@@ -1,4 +1,4 @@
-//! The programs that the server calls: each is connected to, and asked what the server asks it.
+//! Checks the services that the server calls, with the requests that the server sends them.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -25,16 +25,16 @@ use crate::{
     forward::{Forward, StoreOutcome, WriteMessage},
 };
 
-/// Nobody is named so.
-const NOBODY: &str = "telemeter-server-check";
-/// What is written to memcached is gone after this.
+/// A cluster ID and token that no real cluster has.
+const MADE_UP: &str = "telemeter-server-check";
+/// What is written to memcached expires after this.
 const CACHE_EXPIRE: Duration = Duration::from_secs(10);
-/// A name of memcached has to be found within this.
+/// How long the name of a memcached server may take to be resolved.
 const CACHE_WAIT: Duration = Duration::from_secs(5);
 
 const TIMED_OUT: &str = "no answer within 30 s";
 
-/// Asks the provider for a token.
+/// Checks the provider: requests a token.
 pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &TokenSource, steps: &mut CheckSteps<'_>) {
     let tried = format!("--oidc-issuer: discovery at {}, and a token for {}", oidc.issuer, oidc.client_id);
     if let Ok(url) = oidc.issuer.parse::<Url>()
@@ -49,13 +49,13 @@ pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &Toke
         Ok(Err(error)) => CheckStep::failed(OIDC, tried, error.to_string()).advise(
             "see --oidc-issuer (as the provider names itself), --client-id, --client-secret and --oidc-audience",
         ),
-        Ok(Ok(token)) => of_token(tried, &token, oidc.audience.as_deref()),
+        Ok(Ok(token)) => check_audience(tried, &token, oidc.audience.as_deref()),
     };
     steps.add(step.since(start));
 }
 
-/// Whom a token is for, where it says so: others read it, and nothing here depends on it.
-fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> CheckStep {
+/// Checks the audience of a token, where the token names one: the store and the authority read it.
+fn check_audience(tried: String, token: &Secret, expected: Option<&str>) -> CheckStep {
     let payload = token.expose().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims = payload.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
     let audiences: Vec<String> = match claims.as_ref().map(|claims| &claims["aud"]) {
@@ -69,16 +69,16 @@ fn of_token(tried: String, token: &Secret, wanted: Option<&str>) -> CheckStep {
         true => "a token, which does not say for whom".to_owned(),
         false => format!("a token for {}", shown.collect::<Vec<_>>().join(", ")),
     };
-    match wanted {
-        Some(wanted) if !audiences.is_empty() && !audiences.iter().any(|audience| audience == wanted) => {
-            CheckStep::warned(OIDC, tried, format!("{found}, and not for {wanted}"))
+    match expected {
+        Some(expected) if !audiences.is_empty() && !audiences.iter().any(|audience| audience == expected) => {
+            CheckStep::warned(OIDC, tried, format!("{found}, and not for {expected}"))
                 .advise("does the provider know the audience of --oidc-audience?")
         }
         _ => CheckStep::passed(OIDC, tried, found),
     }
 }
 
-/// Asks the authority about a token that nobody has; whether it was reached.
+/// Checks the authority: asks it about a made-up token. Returns whether it was reached.
 pub(super) async fn authority(
     url: &Url,
     outbound: &Outbound,
@@ -91,8 +91,8 @@ pub(super) async fn authority(
         return false;
     }
     let start = Instant::now();
-    let asker = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
-    let step = match timeout(DEADLINE, authority.register(asker, &Secret::from(NOBODY), NOBODY)).await {
+    let origin = QuestionOrigin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let step = match timeout(DEADLINE, authority.register(origin, &Secret::from(MADE_UP), MADE_UP)).await {
         Err(_) => CheckStep::failed(AUTHORITY, tried, TIMED_OUT),
         Ok(Ok(_)) => CheckStep::warned(AUTHORITY, tried, "it approves: does it approve everything?")
             .advise("look whether the authority tells tokens apart"),
@@ -116,14 +116,14 @@ pub(super) async fn authority(
     true
 }
 
-/// Writes something to one server of memcached, and reads it back.
+/// Checks one memcached server: writes a value and reads it back.
 pub(super) async fn memcached(server: &str) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("--memcached {server}: a value, written and read"));
     let client = Memcached::new(&[server.to_owned()], Duration::MAX);
     let write = async {
         loop {
-            match client.set(NOBODY, b"1", CACHE_EXPIRE).await {
-                // Its name is looked up meanwhile; after a failure it is left alone for a second.
+            match client.set(MADE_UP, b"1", CACHE_EXPIRE).await {
+                // Its name may not be resolved yet; after a failure the client waits for a second before it connects again.
                 Err(CacheError::Unavailable | CacheError::Timeout) if start.elapsed() < CACHE_WAIT => {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
@@ -134,17 +134,17 @@ pub(super) async fn memcached(server: &str) -> CheckStep {
     let step = match write.await {
         Err(error) => CheckStep::failed(MEMCACHED, tried, error.to_string())
             .advise("does it run at this address? without it, each replica caches its own approvals"),
-        Ok(()) => match client.get(NOBODY).await {
+        Ok(()) => match client.get(MADE_UP).await {
             Ok(Some(_)) => CheckStep::passed(MEMCACHED, tried, "it keeps it"),
             Ok(None) => CheckStep::warned(MEMCACHED, tried, "it does not keep it").advise("has it any memory (-m)?"),
             Err(error) => CheckStep::failed(MEMCACHED, tried, error.to_string()).advise("see its log"),
         },
     };
-    let _ = client.delete(NOBODY).await;
+    let _ = client.delete(MADE_UP).await;
     step.since(start)
 }
 
-/// Writes nothing to the store; whether it was reached.
+/// Checks the store: sends a remote write without series. Returns whether the store was reached.
 pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, steps: &mut CheckSteps<'_>) -> bool {
     let tried = "--forward-url: a remote write without series";
     if !check::connection(steps, outbound, "--forward-url", url).await {
@@ -152,7 +152,7 @@ pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, ste
         return false;
     }
     let start = Instant::now();
-    let sent = timeout(DEADLINE, forward.send(NOBODY, WriteMessage::empty(forward.protocol()))).await;
+    let sent = timeout(DEADLINE, forward.send(MADE_UP, WriteMessage::empty(forward.protocol()))).await;
     let version = forward.protocol().version();
     let step = match sent {
         Err(_) => CheckStep::failed(STORE, tried, TIMED_OUT),

@@ -13,9 +13,9 @@ use parking_lot::RwLock;
 use telemeter_rules::{Refusal, StepCounts, Transform, Verdict};
 use telemeter_wire::{Arena, SeriesMut};
 
-/// How many names are counted. Past that, the half with the lowest counts goes.
+/// How many names are counted. Past that, the half with the lowest counts is forgotten.
 const MAX_NAMES: usize = 4096;
-/// So many names of one request are counted.
+/// How many names of one request are counted.
 const MAX_OF_A_REQUEST: u32 = 64;
 /// Longer names are cut to so many bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -25,8 +25,8 @@ const MAX_NAME_BYTES: usize = 128;
 pub struct DroppedNames(RwLock<HashMap<Box<str>, Arc<AtomicU64>>>);
 
 impl DroppedNames {
-    /// The counter of a name.
-    fn of(&self, name: &str) -> Arc<AtomicU64> {
+    /// The counter of a name; makes one where there is none.
+    fn counter(&self, name: &str) -> Arc<AtomicU64> {
         let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
         if let Some(count) = self.0.read().get(name) {
             return Arc::clone(count);
@@ -36,17 +36,17 @@ impl DroppedNames {
             let mut counts: Vec<u64> = names.values().map(|count| count.load(Ordering::Relaxed)).collect();
             let (_, median, _) = counts.select_nth_unstable(MAX_NAMES / 2);
             let median = *median;
-            let mut room = MAX_NAMES / 2;
+            let mut to_forget = MAX_NAMES / 2;
             names.retain(|_, count| {
-                let goes = count.load(Ordering::Relaxed) <= median && room > 0;
-                room -= usize::from(goes);
-                !goes
+                let is_forgotten = count.load(Ordering::Relaxed) <= median && to_forget > 0;
+                to_forget -= usize::from(is_forgotten);
+                !is_forgotten
             });
         }
         Arc::clone(names.entry(name.into()).or_default())
     }
 
-    /// How many series of this name were dropped, as far as it is counted.
+    /// How many series of this name were dropped; 0 where the name is not counted.
     #[must_use]
     pub fn count_of(&self, name: &str) -> u64 {
         let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
@@ -64,7 +64,7 @@ impl DroppedNames {
     }
 }
 
-/// A step that counts by name what the step in it drops.
+/// A step around another one: counts, by metric name, the series that the inner step drops.
 pub struct CountDropped<'n, T> {
     step: T,
     names: Option<&'n DroppedNames>,
@@ -74,13 +74,13 @@ pub struct CountDropped<'n, T> {
 }
 
 impl<'n, T: Transform> CountDropped<'n, T> {
-    /// Around this step, for the series of one request. Nothing is counted yet.
+    /// Around this step, for the series of one request. Without [`counting`](Self::counting) nothing is counted.
     #[must_use]
     pub fn new(step: T) -> Self {
         Self { step, names: None, last: RefCell::default(), counted: Cell::new(0) }
     }
 
-    /// Counts here.
+    /// Counts the dropped series in `names`.
     #[must_use]
     pub fn counting(self, names: &'n DroppedNames) -> Self {
         Self { names: Some(names), ..self }
@@ -95,7 +95,7 @@ impl<'n, T: Transform> CountDropped<'n, T> {
             }
             self.counted.set(self.counted.get() + 1);
             name.clone_into(last);
-            *counter = names.of(name);
+            *counter = names.counter(name);
         }
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -125,15 +125,15 @@ mod tests {
     #[test]
     fn the_most_dropped_stay() {
         let names = DroppedNames::default();
-        names.of("often").fetch_add(50, Ordering::Relaxed);
-        names.of("mostly").fetch_add(70, Ordering::Relaxed);
+        names.counter("often").fetch_add(50, Ordering::Relaxed);
+        names.counter("mostly").fetch_add(70, Ordering::Relaxed);
         for number in 0..3 * MAX_NAMES {
-            names.of(&format!("once_{number}")).fetch_add(1, Ordering::Relaxed);
+            names.counter(&format!("once_{number}")).fetch_add(1, Ordering::Relaxed);
         }
         assert!(names.0.read().len() <= MAX_NAMES);
         assert_eq!((names.count_of("often"), names.count_of("never")), (50, 0));
         assert_eq!(names.most(2), [("mostly".to_owned(), 70), ("often".to_owned(), 50)]);
-        names.of(&"ü".repeat(200)).fetch_add(100, Ordering::Relaxed);
+        names.counter(&"ü".repeat(200)).fetch_add(100, Ordering::Relaxed);
         assert_eq!(names.most(1)[0].0.len(), MAX_NAME_BYTES);
     }
 }

@@ -1,4 +1,4 @@
-//! The registry in a file, so that a restart does not forget which clusters are silent.
+//! Keeps the registry in a file, so that a silent cluster is still known after a restart.
 
 use std::{
     fs::{self, File},
@@ -16,14 +16,14 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct FleetFile {
     path: PathBuf,
-    /// Whether the last write failed: said once, and once when it is over.
+    /// Whether the last write failed: a failure is logged once, and so is the next success.
     failed: AtomicBool,
 }
 
 impl FleetFile {
-    /// Reads what stands at `path` into an empty registry, and writes it once: what cannot be written is better known now.
+    /// Reads the file at `path` into an empty registry, and writes it once, so that a file that cannot be written fails the start.
     ///
-    /// A file that cannot be read to its end is set aside as `PATH.broken`; what stood before the damage is kept.
+    /// A file that cannot be read to its end is renamed to `PATH.broken`; the clusters before the damage are kept.
     ///
     /// # Errors
     /// Why there can be no such file, with its name.
@@ -38,7 +38,7 @@ impl FleetFile {
                 match snapshot::read(registry, &mut BufReader::with_capacity(BUFFER_BYTES, file)) {
                     Ok(clusters) => tracing::info!(file = %path.display(), clusters, "the fleet is known from before"),
                     Err(error) => {
-                        let aside = beside(&path, "broken");
+                        let aside = with_suffix(&path, "broken");
                         let kept = registry.len();
                         let file = path.display();
                         tracing::warn!(%file, %error, kept, aside = %aside.display(), "the file of the fleet is set aside");
@@ -53,7 +53,7 @@ impl FleetFile {
         Ok(Self { path, failed: AtomicBool::new(false) })
     }
 
-    /// Writes the registry. The file holds the old one until the new one is on the disk, whole.
+    /// Writes the registry. The old file stays until the new one is complete on the disk.
     pub fn save(&self, registry: &Registry) {
         let file = self.path.display();
         match write(&self.path, registry) {
@@ -72,7 +72,7 @@ impl FleetFile {
 }
 
 fn write(path: &Path, registry: &Registry) -> io::Result<()> {
-    let temporary = beside(path, "new");
+    let temporary = with_suffix(path, "new");
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, create(&temporary)?);
     let written =
         snapshot::write(registry, &mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
@@ -81,7 +81,7 @@ fn write(path: &Path, registry: &Registry) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // The new name is on the disk once its folder is; not every file system lets a folder be written out.
+    // The new name is on the disk once its folder is synced; not every file system can sync a folder.
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -89,13 +89,13 @@ fn write(path: &Path, registry: &Registry) -> io::Result<()> {
     Ok(())
 }
 
-/// For our own user alone: cluster IDs and addresses are nobody else's business.
+/// Creates a file that only our own user may read: it holds cluster IDs and addresses.
 fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-fn beside(path: &Path, extension: &str) -> PathBuf {
+fn with_suffix(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(extension);
@@ -135,7 +135,7 @@ mod tests {
         FleetFile::open(path.clone(), &again).unwrap();
         assert_eq!(again.len(), 3000);
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, ["fleet"], "nothing is left behind");
+        assert_eq!(names, ["fleet"], "no temporary file is left");
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -150,7 +150,7 @@ mod tests {
         let again = registry(0);
         FleetFile::open(path.clone(), &again).unwrap();
         assert!((1..=3000).contains(&again.len()), "what could be read is kept: {}", again.len());
-        assert_eq!(fs::metadata(beside(&path, "broken")).unwrap().len(), whole - 20);
+        assert_eq!(fs::metadata(with_suffix(&path, "broken")).unwrap().len(), whole - 20);
         file.save(&again);
         let third = registry(0);
         FleetFile::open(path, &third).unwrap();
@@ -174,13 +174,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet");
         let file = FleetFile::open(path.clone(), &registry(10)).unwrap();
-        fs::create_dir(beside(&path, "new")).unwrap();
+        fs::create_dir(with_suffix(&path, "new")).unwrap();
         file.save(&registry(20));
         assert!(file.failed.load(Ordering::Relaxed));
         let again = registry(0);
         snapshot::read(&again, &mut File::open(&path).unwrap()).unwrap();
         assert_eq!(again.len(), 10);
-        fs::remove_dir(beside(&path, "new")).unwrap();
+        fs::remove_dir(with_suffix(&path, "new")).unwrap();
         file.save(&registry(20));
         assert!(!file.failed.load(Ordering::Relaxed));
     }

@@ -1,4 +1,4 @@
-//! Fleet labels: what a cluster says of itself in a label of one of its series, like its version.
+//! Fleet labels: the values of chosen labels of a cluster's own series, like its version.
 
 use telemeter_fleet::MAX_LABELS;
 use telemeter_rules::{Op, Selector};
@@ -7,7 +7,7 @@ use telemeter_wire::{
     series::{NAME_LABEL, is_label_name},
 };
 
-/// `NAME=SELECTOR/LABEL`: the value of a label of a series as it passes.
+/// `NAME=SELECTOR/LABEL`: under a name, the value of a label of the series that a selector matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetLabel {
     name: String,
@@ -40,34 +40,34 @@ impl FleetLabel {
         Ok(Self { name: name.to_owned(), metric, selector, label: label.to_owned() })
     }
 
-    /// What its value is called.
+    /// The name that its value is shown under.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// The fleet labels, ready to be looked for.
+/// Finds the values of all fleet labels in the series of a report.
 #[derive(Debug, Default)]
 pub struct FleetLabels {
     labels: Vec<FleetLabel>,
-    /// A bit for each length of their metric names: most series are passed over by it.
+    /// A bit for each length of their metric names: most series have a name of another length, and need no comparison.
     lengths: u128,
 }
 
-/// What was seen of a report while it passed.
+/// What the series of a report hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed<'a> {
     /// Samples, native histograms among them.
     pub samples: u64,
-    /// The time of the newest, in milliseconds.
+    /// The time of the newest sample, in milliseconds since 1970.
     pub newest_ms: Option<i64>,
     /// The values of the fleet labels, in their order.
     pub labels: [Option<&'a str>; MAX_LABELS],
 }
 
 impl FleetLabels {
-    /// These; more than [`MAX_LABELS`] are ignored.
+    /// Finds these labels; more than [`MAX_LABELS`] are ignored.
     #[must_use]
     pub fn new(mut labels: Vec<FleetLabel>) -> Self {
         labels.truncate(MAX_LABELS);
@@ -80,7 +80,7 @@ impl FleetLabels {
         self.labels.iter().map(FleetLabel::name)
     }
 
-    /// Looks at series that passed. Of a label that several series have, the last value counts.
+    /// Observes series that passed the rules. Of a label that several series have, the last value counts.
     #[must_use]
     pub fn observe<'a>(&self, set: &SeriesSet<'a>) -> Observed<'a> {
         let mut observed = Observed::default();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_of_a_report() {
+    fn samples_times_and_labels_of_a_report() {
         let texts = [
             r#"version=cluster_version{type="current"}/version"#,
             "provider=cluster_infrastructure_provider/type",

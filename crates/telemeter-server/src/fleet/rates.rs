@@ -1,4 +1,4 @@
-//! How many requests and samples a second there are, by route: counted where a request ends, looked at every ten seconds.
+//! How many requests and samples a second there are, by route: counted where a request ends, recorded every ten seconds.
 
 use std::{
     collections::VecDeque,
@@ -12,12 +12,12 @@ use telemeter_fleet::ReportRoute;
 const STEP_MS: i64 = 10_000;
 /// For how long points are kept.
 const KEPT_MS: i64 = 3_600_000;
-/// Rates are those of this last time.
+/// The rates are those of the last so many milliseconds.
 const LAST_MS: i64 = 60_000;
 
 const ROUTES: usize = ReportRoute::ALL.len();
 
-/// Counts requests, and remembers the counts of the last hour.
+/// Counts requests and samples, and keeps the counts of the last hour.
 #[derive(Debug, Default)]
 pub struct Rates {
     accepted: [AtomicU64; ROUTES],
@@ -31,7 +31,7 @@ pub struct Rates {
 pub struct RequestTotals {
     /// Requests that succeeded.
     pub accepted: [u64; ROUTES],
-    /// Requests that did not.
+    /// Requests that did not succeed.
     pub refused: [u64; ROUTES],
     /// Samples of those that succeeded.
     pub samples: [u64; ROUTES],
@@ -43,14 +43,14 @@ struct RatePoint {
     counts: RequestTotals,
 }
 
-/// What happened within a minute.
+/// The counts of one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Minute {
     /// When it began, in milliseconds since 1970.
     pub from_ms: i64,
-    /// How much of it was looked at, in milliseconds: less of the first and of the last one.
+    /// How much of it the counts cover, in milliseconds: less than a minute in the first and in the last one.
     pub covered_ms: i64,
-    /// What was counted in that time.
+    /// What was counted in that time, by route.
     pub counts: RequestTotals,
 }
 
@@ -59,7 +59,7 @@ pub struct Minute {
 pub struct PerSecond {
     /// Requests that succeeded, by route.
     pub accepted: [f64; ROUTES],
-    /// Requests that did not, by route.
+    /// Requests that did not succeed, by route.
     pub refused: [f64; ROUTES],
     /// Samples of those that succeeded, by route.
     pub samples: [f64; ROUTES],
@@ -67,15 +67,15 @@ pub struct PerSecond {
 
 impl Rates {
     /// Counts a request that succeeded.
-    pub fn accepted(&self, route: ReportRoute, samples: u64) {
+    pub fn count_accepted(&self, route: ReportRoute, samples: u64) {
         self.accepted[route as usize].fetch_add(1, Ordering::Relaxed);
         if samples > 0 {
             self.samples[route as usize].fetch_add(samples, Ordering::Relaxed);
         }
     }
 
-    /// Counts a request that did not.
-    pub fn refused(&self, route: ReportRoute) {
+    /// Counts a request that did not succeed.
+    pub fn count_refused(&self, route: ReportRoute) {
         self.refused[route as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -86,18 +86,18 @@ impl Rates {
         RequestTotals { accepted: read(&self.accepted), refused: read(&self.refused), samples: read(&self.samples) }
     }
 
-    /// Remembers the counts of now. To be called every few seconds.
+    /// Records the counts of now, at most every ten seconds.
     pub fn tick(&self, now_ms: i64) {
         let counts = self.counts();
         let mut points = self.points.lock();
-        // Where the clock was set back, what lies ahead of it is no past.
+        // Where the clock was set back, points ahead of it are dropped.
         points.retain(|point| (0..=KEPT_MS + STEP_MS).contains(&(now_ms - point.at_ms)));
         if points.back().is_none_or(|last| now_ms - last.at_ms >= STEP_MS) {
             points.push_back(RatePoint { at_ms: now_ms, counts });
         }
     }
 
-    /// The rates of the last minute, or of as much of it as there was; zero before anything was remembered.
+    /// The rates of the last minute, or of as much of it as there was; zero before anything was recorded.
     #[must_use]
     pub fn per_second(&self, now_ms: i64) -> PerSecond {
         let points = self.points.lock();
@@ -147,15 +147,15 @@ impl RequestTotals {
     }
 
     fn since(&self, before: &Self) -> Self {
-        self.with(before, u64::saturating_sub)
+        self.combine(before, u64::saturating_sub)
     }
 
     fn plus(&self, more: &Self) -> Self {
-        self.with(more, u64::saturating_add)
+        self.combine(more, u64::saturating_add)
     }
 
-    fn with(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
-        let each = |a: [u64; ROUTES], b: [u64; ROUTES]| std::array::from_fn(|at| of(a[at], b[at]));
+    fn combine(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
+        let each = |a: [u64; ROUTES], b: [u64; ROUTES]| std::array::from_fn(|at| with(a[at], b[at]));
         Self {
             accepted: each(self.accepted, other.accepted),
             refused: each(self.refused, other.refused),
@@ -176,9 +176,9 @@ mod tests {
         assert_eq!(rates.per_second(START_MS), PerSecond::default());
         for second in 0..300 {
             rates.tick(START_MS + second * 1000);
-            rates.accepted(ReportRoute::Upload, if second < 200 { 10 } else { 100 });
+            rates.count_accepted(ReportRoute::Upload, if second < 200 { 10 } else { 100 });
             if second % 2 == 0 {
-                rates.refused(ReportRoute::Receive);
+                rates.count_refused(ReportRoute::Receive);
             }
         }
         let now = rates.per_second(START_MS + 300_000);
@@ -196,7 +196,7 @@ mod tests {
         let rates = Rates::default();
         for second in 0..5000 {
             rates.tick(START_MS + second * 1000);
-            rates.accepted(ReportRoute::Upload, 2);
+            rates.count_accepted(ReportRoute::Upload, 2);
         }
         let minutes = rates.last_hour();
         assert!((59..=62).contains(&minutes.len()), "{}", minutes.len());
@@ -206,7 +206,7 @@ mod tests {
                 .all(|minute| minute.counts.samples[ReportRoute::Upload as usize] == 120)
         );
         assert!(minutes.windows(2).all(|pair| pair[1].from_ms - pair[0].from_ms == 60_000));
-        // Also of the minutes that were not seen whole, the rate is what it was.
+        // The rate is right in minutes, too, that the counts do not cover whole.
         let rates_of = |minute: &Minute| minute.per_second().samples[ReportRoute::Upload as usize];
         assert!(minutes.iter().all(|minute| (rates_of(minute) - 2.0).abs() < 1e-9), "{minutes:?}");
         assert!(minutes.iter().any(|minute| minute.covered_ms < 60_000), "{minutes:?}");

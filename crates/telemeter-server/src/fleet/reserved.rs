@@ -1,11 +1,11 @@
 //! The metric names of the series that we send about the fleet: no cluster can send series of these names.
 
-/// Series of our own about a cluster begin so.
+/// The beginning of the name of each series about one cluster.
 pub const PREFIX: &str = "telemeter_cluster_";
-/// Refusals of callers who were not verified.
+/// The series of refusals of callers that were not verified.
 pub const UNVERIFIED: &str = "telemeter_unverified_refused_total";
 
-/// Whether a store could take a metric name for one of ours: stores put `_` for what a name may not hold.
+/// Whether a store could read a metric name as one of these: stores put `_` for each character that a name may not hold.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     let begins = |with: &str| {
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_ours_and_what_a_store_could_take_for_them() {
+    fn reserved_names_and_what_a_store_could_read_as_one() {
         for name in [
             "telemeter_cluster_series",
             "telemeter_cluster_",

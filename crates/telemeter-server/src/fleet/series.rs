@@ -1,6 +1,6 @@
-//! The fleet as series: what this replica knows of each cluster, for the store that is there already.
+//! Sends what this replica knows of each cluster to the store, as series (`--fleet-metrics`).
 //!
-//! They go the way of all series, under the cluster's own partition label. No cluster can send series of these names.
+//! They carry the cluster's own partition label. No cluster can send series of these names.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ use crate::{
     protocol::Protocol,
 };
 
-/// So many clusters go into one request.
+/// How many clusters go into one request.
 const CLUSTERS_A_REQUEST: usize = 500;
-/// What the forward knows these requests by, in place of a cluster: no cluster has the empty ID.
+/// The cluster ID of these requests in the forward: no cluster has the empty ID.
 const SENDER: &str = "";
 
-/// Sends what is known of the clusters that were heard from, every so often, until the server stops.
+/// Sends what is known of the clusters that were heard from, every `every`, until the server stops.
 pub async fn send_fleet(
     gateway: Gateway,
     forward: Forward,
@@ -46,7 +46,7 @@ pub async fn send_fleet(
         let heard = gateway.clone();
         let Ok(ids) = tokio::task::spawn_blocking(move || heard_within(&heard, every)).await else { continue };
         let requests = ids.chunks(CLUSTERS_A_REQUEST).map(Some).chain([None]);
-        // Spread over the interval: the store sees no peak, whatever the size of the fleet.
+        // The requests are spread over the interval, so that a large fleet makes no peak at the store.
         let pause = every.div_f64(requests.clone().count() as f64 + 1.0);
         for ids in requests {
             let message = match ids {
@@ -78,9 +78,9 @@ pub async fn send_fleet(
     }
 }
 
-/// The clusters that were heard from lately.
+/// The clusters that were heard from within this time.
 fn heard_within(gateway: &Gateway, within: Duration) -> Vec<String> {
-    // A second more: the registry keeps whole seconds.
+    // One second is added: the registry keeps whole seconds.
     let within_ms = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).saturating_add(1000);
     let from_ms = gateway.clock.now_ms().saturating_sub(within_ms);
     let mut ids = Vec::new();
@@ -92,7 +92,7 @@ fn heard_within(gateway: &Gateway, within: Duration) -> Vec<String> {
     ids
 }
 
-/// A message of the series that `put` puts; `None` where there are none.
+/// Encodes the series that `put` adds; `None` where there are none.
 fn encode(
     gateway: &Gateway,
     put: impl for<'a> FnOnce(&'a Arena, &mut SeriesSet<'a>),
@@ -100,7 +100,7 @@ fn encode(
     let (arena, canonical, rules) = (Arena::new(), Canonical::new(), gateway.rules.load_full());
     let mut set = SeriesSet::new_in(&arena);
     put(&arena, &mut set);
-    rules.own(&canonical, &mut set).map_err(|refusal| refusal.to_string())?;
+    rules.apply_to_own(&canonical, &mut set).map_err(|refusal| refusal.to_string())?;
     if set.is_empty() {
         return Ok(None);
     }
@@ -141,7 +141,7 @@ fn put_clusters<'a>(gateway: &Gateway, ids: &[String], replica: &str, arena: &'a
     }
 }
 
-/// All series of a cluster but those with texts of its own.
+/// Adds all series of a cluster but `telemeter_cluster_info`.
 fn put_cluster<'a>(cluster: &ClusterView, put: &mut impl FnMut(&'static str, MetricType, &[Label<'a>], f64)) {
     let reports = [
         (ReportRoute::Upload, cluster.last_upload_ms, cluster.uploads),

@@ -1,4 +1,4 @@
-//! One cluster: its state in words, its last exchanges, its limits, its alerts.
+//! One cluster: its state as a sentence, its last requests, its limits, its alerts.
 
 use serde::Serialize;
 use telemeter_fleet::{ClusterStatus, ClusterView, RequestOutcome};
@@ -6,49 +6,49 @@ use telemeter_fleet::{ClusterStatus, ClusterView, RequestOutcome};
 use super::{FleetView, Time, clusters::ClusterRow};
 use crate::{pages::human, refusals};
 
-/// All that is known of a cluster.
+/// What a cluster's page and the API show of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClusterDetails {
-    /// As the list has it.
+    /// Its row of the list.
     #[serde(flatten)]
     pub row: ClusterRow,
-    /// Its state, in words.
+    /// Its state, as a sentence.
     pub state: String,
-    /// Its last exchanges, newest first.
+    /// Its last requests, newest first.
     pub exchanges: Vec<ExchangeRow>,
-    /// What it is held to.
+    /// The limits on its requests.
     pub limits: ClusterLimits,
-    /// Its firing alerts, where the recent store holds them; without a recent store it is not known.
+    /// Its firing alerts in the recent store; `null` without a recent store.
     pub alerts: Option<Vec<FiringAlert>>,
 }
 
-/// One exchange.
+/// One request of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExchangeRow {
-    /// When; the older, the less exact.
+    /// When it came; the older, the less exact.
     pub at: Time,
-    /// What was asked for.
+    /// The route, by its name.
     pub route: &'static str,
     /// `accepted`, or the reason of the refusal.
     pub outcome: &'static str,
 }
 
-/// What a cluster is held to.
+/// The limits on a cluster's requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClusterLimits {
-    /// Before then, an upload is refused.
+    /// An upload before this time is refused; `null`: it may come at once.
     pub next_upload_at: Option<Time>,
-    /// From one upload to the next, in seconds; `null`: no limit.
+    /// The least time from one upload to the next, in seconds; `null`: no limit.
     pub rate_limit_seconds: Option<u64>,
-    /// Bytes of an upload, decompressed.
+    /// Cap on the body of an upload, in decompressed bytes.
     pub limit_bytes: usize,
-    /// Bytes of a remote write, compressed.
+    /// Cap on the body of a remote write, in compressed bytes.
     pub limit_receive_bytes: usize,
     /// How much of the byte cap of its route its last report took: 1 is all of it; `null` before there was a report.
     pub last_report_share: Option<f64>,
-    /// Its requests that are under way.
+    /// How many of its requests are under way.
     pub requests_under_way: usize,
-    /// As many may be under way at once.
+    /// How many may be under way at once.
     pub limit_concurrent: usize,
 }
 
@@ -59,11 +59,11 @@ pub struct FiringAlert {
     pub name: String,
     /// Its severity; may be empty.
     pub severity: String,
-    /// The oldest sample of it that is held.
+    /// The time of its oldest sample in the recent store.
     pub since: Time,
 }
 
-/// What it can mean that a cluster is not known, and what to do.
+/// Why a cluster may not be known, and what to do: shown in place of its details.
 pub const UNKNOWN: &str = "this replica has never accepted a request of this cluster, or has forgotten it \
     (--fleet-forget-after, --fleet-max-clusters, a restart without --fleet-file). Look at the refusals for this ID as a \
     claimed cluster, compare the ID with what the cluster sends, and ask the other replicas or the store";
@@ -80,7 +80,11 @@ impl FleetView {
         let cap_bytes = if is_upload { gateway.limit_bytes } else { gateway.limit_receive_bytes };
         let has_reported = view.last_upload_ms.or(view.last_receive_ms).is_some();
         Some(ClusterDetails {
-            state: state(&view, ClusterStatus::from_name(row.status).unwrap_or(ClusterStatus::Reporting), now_ms),
+            state: describe_state(
+                &view,
+                ClusterStatus::from_name(row.status).unwrap_or(ClusterStatus::Reporting),
+                now_ms,
+            ),
             row,
             exchanges: view.exchanges.iter().map(|exchange| exchange_row(exchange.at_ms, exchange.outcome)).collect(),
             limits: ClusterLimits {
@@ -122,12 +126,12 @@ fn exchange_row(at_ms: i64, outcome: RequestOutcome) -> ExchangeRow {
     ExchangeRow { at: Time(at_ms), route: route.name(), outcome }
 }
 
-/// The state of a cluster in words.
-fn state(view: &ClusterView, status: ClusterStatus, now_ms: i64) -> String {
+/// The state of a cluster, as a sentence.
+fn describe_state(view: &ClusterView, status: ClusterStatus, now_ms: i64) -> String {
     let last_report_ms = view.last_upload_ms.max(view.last_receive_ms);
     let interval =
         view.interval.map(|interval| human::duration_exact(interval.as_secs().try_into().unwrap_or(i64::MAX)));
-    let why = view.last_refusal.map(|last| refusals::in_words(last.reason, last.status)).unwrap_or_default();
+    let why = view.last_refusal.map(|last| refusals::describe(last.reason, last.status)).unwrap_or_default();
     match status {
         ClusterStatus::Silent => {
             let silent = human::duration((now_ms - view.last_heard_ms).max(0) / 1000);

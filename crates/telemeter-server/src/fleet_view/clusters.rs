@@ -8,25 +8,25 @@ use telemeter_fleet::{ClusterRef, ClusterStatus};
 use super::{FleetView, ListPart, Listed, Time, summary::ClusterCounts};
 use crate::refusals;
 
-/// What is asked of the list.
+/// What a list is searched and sorted by.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterQuery {
-    /// Part of the ID, or the beginning of any fleet label; empty: all. Lower and upper case are one.
+    /// Part of the ID, or the beginning of any fleet label; empty: all. Case does not matter.
     pub search: String,
-    /// Only those of this status.
+    /// Only clusters of this status.
     pub status: Option<ClusterStatus>,
-    /// Only those that are silent, and have not reported for so many seconds.
+    /// Only silent clusters that have not reported for so many seconds.
     pub silent_for: Option<u64>,
     /// What they are sorted by.
     pub sort: ClusterSort,
-    /// The other way around.
+    /// Whether the order is reversed.
     pub descending: bool,
 }
 
 /// What clusters are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClusterSort {
-    /// Silent first, then refused; each the one that reported last first.
+    /// Silent clusters first, then refused ones; of the same status the one that reported last comes first.
     #[default]
     Attention,
     /// The ID.
@@ -46,7 +46,7 @@ pub enum ClusterSort {
 }
 
 impl ClusterSort {
-    /// By the name that the API has for it.
+    /// Finds one by its name in the API.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -69,19 +69,19 @@ pub struct ClusterRow {
     pub id: String,
     /// `silent`, `refused`, `new` or `reporting`.
     pub status: &'static str,
-    /// Its first request with good credentials.
+    /// When its first request with accepted credentials came.
     pub first_seen: Time,
-    /// Its last request, whatever became of it.
+    /// When its last request came, accepted or not.
     pub last_heard: Time,
-    /// Its last accepted report.
+    /// When its last accepted report came.
     pub last_report: Option<Time>,
-    /// Its last accepted upload.
+    /// When its last accepted upload came.
     pub last_upload: Option<Time>,
-    /// Its last accepted remote write.
+    /// When its last accepted remote write came.
     pub last_receive: Option<Time>,
-    /// Accepted uploads.
+    /// How many uploads were accepted.
     pub uploads_total: u32,
-    /// Accepted remote writes.
+    /// How many remote writes were accepted.
     pub receives_total: u32,
     /// Series of its last report that passed.
     pub series: u32,
@@ -89,62 +89,62 @@ pub struct ClusterRow {
     pub filtered: u32,
     /// Bytes of its last report, as its cap counts them: of an upload decompressed, of a remote write compressed.
     pub bytes: u32,
-    /// From one report to the next.
+    /// The usual time from one report to the next.
     pub interval_seconds: Option<f64>,
     /// How far its clock is ahead of ours.
     pub drift_seconds: f64,
     /// Its `User-Agent`.
     pub client: String,
-    /// Where its last request came from.
+    /// The address that its last request came from.
     pub peer: Option<IpAddr>,
-    /// The fleet labels that were seen.
+    /// The values of its fleet labels, by name.
     pub labels: BTreeMap<String, String>,
     /// Its last refusal.
     pub last_refusal: Option<LastRefusalRow>,
     /// How often it was refused.
     pub refused_total: u64,
-    /// By route and reason, the last one first.
+    /// How often, by route and reason; the last one first.
     pub refusals: Vec<RefusalCountRow>,
 }
 
 /// The last refusal of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastRefusalRow {
-    /// When.
+    /// When it happened.
     pub at: Time,
-    /// What was asked for.
+    /// The route, by its name.
     pub route: &'static str,
-    /// The status that it was answered with.
+    /// The status of the response.
     pub status: u16,
-    /// Why.
+    /// The reason, by its name.
     pub reason: &'static str,
-    /// Why, in words.
+    /// The reason, as a sentence.
     pub text: String,
 }
 
 /// How often a cluster was refused for one reason on one route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RefusalCountRow {
-    /// What was asked for.
+    /// The route, by its name.
     pub route: &'static str,
-    /// Why it was refused.
+    /// The reason, by its name.
     pub reason: &'static str,
     /// How often.
     pub count: u32,
 }
 
-/// Which clusters a part of the list holds.
+/// A part of a list of clusters, by their IDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundClusters {
-    /// How many there are in all that were asked for.
+    /// How many clusters the query finds in all.
     pub total: usize,
-    /// How many of each status the search finds, whatever status was asked for.
+    /// How many clusters of each status the search finds, without the filter by status.
     pub counts: ClusterCounts,
-    /// Their IDs, in order.
+    /// The IDs of this part, in order.
     pub ids: Vec<Box<str>>,
 }
 
-/// What one cluster is sorted by, and its ID.
+/// The ID of a cluster, and what it is sorted by.
 struct SortKey {
     id: Box<str>,
     number: (u8, i64),
@@ -152,7 +152,7 @@ struct SortKey {
 }
 
 impl FleetView {
-    /// The IDs of a part of the list, in its order; and how many there are in all.
+    /// Finds the IDs of a part of the list, in its order, and how many there are in all.
     #[must_use]
     pub fn find_clusters(&self, query: &ClusterQuery, part: ListPart) -> FoundClusters {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
@@ -168,19 +168,19 @@ impl FleetView {
             counts.add(status);
             let since_ms = cluster.last_report_ms().unwrap_or_else(|| cluster.first_seen_ms());
             let silent_s = now_ms.saturating_sub(since_ms) / 1000;
-            let wanted = query.status.is_none_or(|wanted| wanted == status)
-                && query.silent_for.is_none_or(|wanted| {
-                    status == ClusterStatus::Silent && u64::try_from(silent_s).unwrap_or(0) >= wanted
+            let matches = query.status.is_none_or(|asked| asked == status)
+                && query.silent_for.is_none_or(|seconds| {
+                    status == ClusterStatus::Silent && u64::try_from(silent_s).unwrap_or(0) >= seconds
                 });
-            if wanted {
-                let (number, text) = key(&cluster, query.sort, status);
+            if matches {
+                let (number, text) = sort_key(&cluster, query.sort, status);
                 found.push(SortKey { id: cluster.id().into(), number, text });
             }
         });
         let total = found.len();
-        part.sorted(&mut found, |a, b| {
+        part.sort(&mut found, |a, b| {
             let by_key = a.number.cmp(&b.number).then_with(|| match (&a.text, &b.text) {
-                (Some(a), Some(b)) => natural(a, b),
+                (Some(a), Some(b)) => compare_natural(a, b),
                 _ => Ordering::Equal,
             });
             let by_key = by_key.then_with(|| a.id.cmp(&b.id));
@@ -189,11 +189,11 @@ impl FleetView {
         FoundClusters { total, counts, ids: found.into_iter().map(|found| found.id).collect() }
     }
 
-    /// A part of the list.
+    /// Reads a part of the list.
     #[must_use]
     pub fn clusters(&self, query: &ClusterQuery, part: ListPart) -> Listed<ClusterRow> {
         let found = self.find_clusters(query, part);
-        // Who is forgotten meanwhile is left out.
+        // A cluster that is forgotten meanwhile is left out.
         let items = found.ids.iter().filter_map(|id| self.cluster_row(id)).collect();
         Listed { total: found.total, offset: part.offset, whole: self.is_whole(), items }
     }
@@ -228,7 +228,7 @@ impl FleetView {
                     route: last.route.name(),
                     status: last.status,
                     reason: last.reason.name(),
-                    text: refusals::in_words(last.reason, last.status),
+                    text: refusals::describe(last.reason, last.status),
                 }),
                 refused_total: cluster.refused(),
                 refusals: (view.refusals.iter())
@@ -240,7 +240,7 @@ impl FleetView {
     }
 }
 
-/// `search` is in lower case.
+/// Whether a search finds a cluster. `search` is in lower case.
 fn is_found(cluster: &ClusterRef<'_>, search: &str, label_count: usize) -> bool {
     contains(cluster.id(), search) || (0..label_count).any(|at| begins(&cluster.label(at), search))
 }
@@ -257,7 +257,8 @@ fn begins(text: &str, search: &str) -> bool {
         || !text.is_ascii() && text.to_lowercase().starts_with(search)
 }
 
-fn key(cluster: &ClusterRef<'_>, sort: ClusterSort, status: ClusterStatus) -> ((u8, i64), Option<Arc<str>>) {
+/// What a cluster is sorted by: numbers, and a text that [`compare_natural`] compares.
+fn sort_key(cluster: &ClusterRef<'_>, sort: ClusterSort, status: ClusterStatus) -> ((u8, i64), Option<Arc<str>>) {
     let last_ms = cluster.last_report_ms().unwrap_or(0);
     let number = match sort {
         ClusterSort::Attention => {
@@ -280,7 +281,7 @@ fn key(cluster: &ClusterRef<'_>, sort: ClusterSort, status: ClusterStatus) -> ((
 }
 
 /// Compares texts so that `4.9` comes before `4.10`.
-fn natural(a: &str, b: &str) -> Ordering {
+fn compare_natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
         let number = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -310,12 +311,12 @@ mod tests {
     #[test]
     fn versions_are_compared_by_their_numbers() {
         let mut versions = ["4.10.1", "4.9", "", "4.9.12", "4.9.2", "4.9.2-rc.1", "5", "4.09.3", "abc"];
-        versions.sort_by(|a, b| natural(a, b));
+        versions.sort_by(|a, b| compare_natural(a, b));
         assert_eq!(versions, ["", "4.9", "4.9.2", "4.9.2-rc.1", "4.09.3", "4.9.12", "4.10.1", "5", "abc"]);
     }
 
     #[test]
-    fn what_is_found() {
+    fn a_search_finds_part_of_the_id_and_the_beginning_of_a_label() {
         assert!(contains("aBcd", "bc") && !contains("abcd", "bd") && contains("Ärger", "är") && contains("a", "a"));
         assert!(begins("AWS", "aws") && begins("4.16.9", "4.16") && !begins("4.16.9", "16") && begins("Ära", "är"));
     }

@@ -7,16 +7,16 @@ use telemeter_fleet::ReportRoute;
 
 use super::{FleetView, Time};
 
-/// The last hour.
+/// The rates of the last hour.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct History {
-    /// How long each of its steps is.
+    /// The length of a step, in seconds.
     pub step_seconds: u32,
-    /// At most 60 whole minutes and the one that is under way, oldest first. Those before the start are not there.
+    /// At most 60 whole minutes and the one that is under way, oldest first. There are none from before the start.
     pub minutes: Vec<MinuteRow>,
 }
 
-/// One minute.
+/// The rates of one minute.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MinuteRow {
     /// When it began.
@@ -25,25 +25,25 @@ pub struct MinuteRow {
     pub routes: BTreeMap<&'static str, MinuteRates>,
 }
 
-/// What happened on one route in a minute.
+/// The rates of one route in a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MinuteRates {
-    /// Requests that succeeded.
+    /// Accepted requests.
     pub accepted_per_second: f64,
-    /// Requests that did not.
+    /// Refused requests.
     pub refused_per_second: f64,
-    /// Samples of those that succeeded.
+    /// Samples of accepted requests.
     pub samples_per_second: f64,
 }
 
 /// How long a step is, in seconds.
 const STEP_SECONDS: u32 = 60;
 
-/// So many steps are shown: an hour, and the minute that is under way.
+/// How many steps are shown: an hour, and the minute that is under way.
 const STEPS: usize = 61;
 
 impl FleetView {
-    /// The last hour.
+    /// Reads the rates of the last hour.
     #[must_use]
     pub fn last_hour(&self) -> History {
         let minutes = self.gateway().fleet.rates.last_hour();

@@ -12,22 +12,22 @@ use telemeter_wire::{Label, series::NAME_LABEL};
 
 use super::{
     FleetView,
-    rule_hits::{first_of, rules_of_name},
+    rule_hits::{first_match, rules_of_name},
 };
 use crate::rules::ServerRules;
 
-/// So many clusters that send a metric are named.
+/// How many clusters that send a metric are listed.
 const CLUSTERS: usize = 20;
-/// So many values of a label are shown.
+/// How many values of a label are shown.
 const EXAMPLES: usize = 3;
-/// Longer ones are cut to so many bytes.
+/// Longer values are cut to so many bytes.
 const EXAMPLE_BYTES: usize = 64;
 
-/// What it can mean that a metric is not known.
+/// Why a metric may not be known: shown in place of its details.
 pub const UNKNOWN_METRIC: &str = "no series of this metric is held, and none was dropped since the start: no cluster sends \
     it to this replica, its name is another, or there is no recent store (--recent-store)";
 
-/// All that is known of a metric.
+/// What a metric's page and the API show of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MetricDetails {
     /// Its name.
@@ -42,10 +42,10 @@ pub struct MetricDetails {
     pub clusters_total: usize,
     /// Whether the whitelist has rules; without, everything passes.
     pub has_whitelist: bool,
-    /// The rules that say nothing against its name, in the order of the whitelist, each with the series that it lets in
-    /// before another does.
+    /// The rules that its name does not rule out, in the order of the whitelist, each with the series that it is the first to
+    /// let in.
     pub rules: Vec<RuleRow>,
-    /// Series that no rule lets in any more: they came before the rules were changed.
+    /// Series that no rule lets in now: they came before the rules were changed.
     pub series_without_rule: usize,
     /// Its labels, by name.
     pub labels: Vec<LabelRow>,
@@ -82,7 +82,7 @@ pub struct LabelRow {
 pub struct ClusterSeries {
     /// Its ID.
     pub id: String,
-    /// How many series of it.
+    /// How many series of the metric it sends.
     pub series: usize,
 }
 
@@ -101,12 +101,13 @@ struct MetricCounter<'r> {
 #[derive(Default)]
 struct LabelValues {
     series: usize,
-    /// Fingerprints of its values: there may be a million of them.
-    seen: HashSet<u64>,
+    /// Hashes of its values: there may be a million of them.
+    value_hashes: HashSet<u64>,
     examples: Vec<String>,
 }
 
 impl MetricCounter<'_> {
+    /// Counts the cluster of a series; returns whether the series is of the metric, so that its labels are counted, too.
     fn count(&mut self, cluster: &str, name: &str) -> bool {
         if self.current != cluster {
             cluster.clone_into(&mut self.current);
@@ -115,19 +116,19 @@ impl MetricCounter<'_> {
         name == self.name
     }
 
-    fn look(&mut self, cluster: &str, labels: &[Label<'_>]) {
+    fn count_labels(&mut self, cluster: &str, labels: &[Label<'_>]) {
         match self.clusters.last_mut() {
             Some(last) if last.id == cluster => last.series += 1,
             _ => self.clusters.push(ClusterSeries { id: cluster.to_owned(), series: 1 }),
         }
-        *self.by_rule.entry(first_of(self.rules, self.rules_of_name, labels)).or_default() += 1;
+        *self.by_rule.entry(first_match(self.rules, self.rules_of_name, labels)).or_default() += 1;
         for label in labels.iter().filter(|label| label.name != NAME_LABEL) {
             if !self.labels.contains_key(label.name) {
                 self.labels.insert(label.name.to_owned(), LabelValues::default());
             }
             let Some(values) = self.labels.get_mut(label.name) else { continue };
             values.series += 1;
-            if values.seen.insert(self.hasher.hash_one(label.value)) && values.examples.len() < EXAMPLES {
+            if values.value_hashes.insert(self.hasher.hash_one(label.value)) && values.examples.len() < EXAMPLES {
                 let end = label.value.floor_char_boundary(EXAMPLE_BYTES);
                 let more = if end < label.value.len() { "…" } else { "" };
                 values.examples.push(format!("{}{more}", &label.value[..end]));
@@ -152,13 +153,13 @@ impl FleetView {
         details.is_known().then_some(details)
     }
 
-    /// The same, of a metric of which nothing is known, too: what the whitelist says of its name.
+    /// As [`metric`](Self::metric); for a metric of which nothing is known it has the rules that its name does not rule out.
     #[must_use]
     pub fn metric_or_empty(&self, name: &str) -> MetricDetails {
         let gateway = self.gateway();
         let rules = gateway.rules.load_full();
         let rules_of_name = rules_of_name(&rules, name);
-        let mut counting = MetricCounter {
+        let mut counter = MetricCounter {
             rules: &rules,
             name,
             rules_of_name: &rules_of_name,
@@ -170,10 +171,10 @@ impl FleetView {
             by_rule: HashMap::new(),
         };
         if let Some(store) = &gateway.recent_store {
-            store.for_each_series(&mut counting, MetricCounter::count, MetricCounter::look);
+            store.for_each_series(&mut counter, MetricCounter::count, MetricCounter::count_labels);
         }
-        let MetricCounter { clusters_total, mut clusters, labels, by_rule, .. } = counting;
-        let found = clusters.len();
+        let MetricCounter { clusters_total, mut clusters, labels, by_rule, .. } = counter;
+        let cluster_count = clusters.len();
         let series = clusters.iter().map(|cluster| cluster.series).sum();
         clusters.sort_unstable_by(|a, b| (Reverse(a.series), &a.id).cmp(&(Reverse(b.series), &b.id)));
         clusters.truncate(CLUSTERS);
@@ -187,7 +188,7 @@ impl FleetView {
             name: name.to_owned(),
             whole: gateway.recent_store.is_some(),
             series,
-            clusters: found,
+            clusters: cluster_count,
             clusters_total,
             has_whitelist,
             rules: named.collect(),
@@ -195,7 +196,7 @@ impl FleetView {
             labels: (labels.into_iter())
                 .map(|(name, values)| LabelRow {
                     name,
-                    values: values.seen.len(),
+                    values: values.value_hashes.len(),
                     series: values.series,
                     examples: values.examples,
                 })

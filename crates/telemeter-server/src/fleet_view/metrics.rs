@@ -9,17 +9,17 @@ use telemeter_wire::Label;
 use super::{FleetView, ListPart, rule_hits::RuleHits, summary::FilteredMetric};
 use crate::rules::ServerRules;
 
-/// So many dropped names are shown.
+/// How many dropped names are shown.
 const DROPPED: usize = 100;
 
-/// What is asked of the list.
+/// What a list is searched and sorted by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricQuery {
     /// Part of the name; empty: all.
     pub search: String,
     /// What they are sorted by.
     pub sort: MetricSort,
-    /// The other way around.
+    /// Whether the order is reversed.
     pub descending: bool,
 }
 
@@ -33,12 +33,12 @@ pub enum MetricSort {
     Series,
     /// How many clusters send it.
     Clusters,
-    /// Not the metrics that pass, but those that are dropped, most dropped first.
+    /// How many series of it are dropped: lists dropped metrics in place of those that pass.
     Filtered,
 }
 
 impl MetricSort {
-    /// By the name that the API has for it.
+    /// Finds one by its name in the API.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -51,12 +51,12 @@ impl MetricSort {
     }
 }
 
-/// A part of the metrics, and what stands beside them.
+/// A part of the list of metrics, and what is shown next to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MetricList {
-    /// How many metrics pass, as far as the recent store knows.
+    /// How many metrics the recent store holds.
     pub total: usize,
-    /// How many of them were passed over.
+    /// How many come before `items`.
     pub offset: usize,
     /// Whether there is a recent store: without one, only what is dropped is known.
     pub whole: bool,
@@ -81,12 +81,12 @@ pub struct MetricRow {
     pub series: usize,
     /// Clusters that send it.
     pub clusters: usize,
-    /// The first rule of the whitelist that lets a series of it in; `null` where there is no whitelist, or where none does
-    /// any more.
+    /// The first rule of the whitelist that lets a series of it in; `null` where there is no whitelist, or where no rule does
+    /// now.
     pub rule: Option<String>,
 }
 
-/// What is counted of one name.
+/// The counts of one metric name.
 pub(super) struct NameCounts {
     series: usize,
     clusters: usize,
@@ -103,7 +103,7 @@ struct MetricsCounter<'r> {
 }
 
 impl MetricsCounter<'_> {
-    /// Counts one series; whether its labels are wanted, too.
+    /// Counts one series; returns whether its labels are needed, too.
     fn count(&mut self, cluster: &str, name: &str) -> bool {
         if self.cluster != cluster {
             cluster.clone_into(&mut self.cluster);
@@ -126,25 +126,25 @@ impl MetricsCounter<'_> {
         counts.hits.is_open()
     }
 
-    fn look(&mut self, labels: &[Label<'_>]) {
+    fn match_rules(&mut self, labels: &[Label<'_>]) {
         let name = telemeter_wire::series::value_of(labels, telemeter_wire::series::NAME_LABEL).unwrap_or("");
         if let Some(counts) = self.names.get_mut(name) {
-            counts.hits.look(self.rules, labels);
+            counts.hits.match_series(self.rules, labels);
         }
     }
 }
 
 impl FleetView {
-    /// A part of the metrics.
+    /// Reads a part of the list of metrics.
     #[must_use]
     pub fn metrics(&self, query: &MetricQuery, part: ListPart) -> MetricList {
         let gateway = self.gateway();
         let rules = gateway.rules.load_full();
         let selectors = rules.whitelist().selectors();
         let search = query.search.trim().to_lowercase();
-        let is_wanted = |name: &str| search.is_empty() || name.to_lowercase().contains(&search);
+        let is_searched = |name: &str| search.is_empty() || name.to_lowercase().contains(&search);
         let mut dropped = self.filtered_metrics(usize::MAX);
-        dropped.retain(|metric| is_wanted(&metric.name));
+        dropped.retain(|metric| is_searched(&metric.name));
         dropped.truncate(DROPPED);
         let mut metrics = MetricList {
             total: 0,
@@ -157,18 +157,18 @@ impl FleetView {
             unmatched_rules: Vec::new(),
         };
         let Some(store) = &gateway.recent_store else { return metrics };
-        let mut counting = MetricsCounter { rules: &rules, cluster: String::new(), clusters: 0, names: HashMap::new() };
-        store.for_each_series(&mut counting, MetricsCounter::count, |counting, _, labels| counting.look(labels));
+        let mut counter = MetricsCounter { rules: &rules, cluster: String::new(), clusters: 0, names: HashMap::new() };
+        store.for_each_series(&mut counter, MetricsCounter::count, |counter, _, labels| counter.match_rules(labels));
         let mut is_matched = vec![false; selectors.len()];
-        for counts in counting.names.values() {
+        for counts in counter.names.values() {
             counts.hits.matched().for_each(|rule| is_matched[rule] = true);
         }
         let unmatched = selectors.iter().zip(&is_matched).filter(|(_, is_matched)| !**is_matched);
         metrics.unmatched_rules = unmatched.map(|(selector, _)| selector.to_string()).collect();
-        metrics.clusters = counting.clusters;
-        let mut found: Vec<_> = counting.names.into_iter().filter(|(name, _)| is_wanted(name)).collect();
+        metrics.clusters = counter.clusters;
+        let mut found: Vec<_> = counter.names.into_iter().filter(|(name, _)| is_searched(name)).collect();
         metrics.total = found.len();
-        part.sorted(&mut found, |(a_name, a), (b_name, b)| {
+        part.sort(&mut found, |(a_name, a), (b_name, b)| {
             let by_key = match query.sort {
                 MetricSort::Name | MetricSort::Filtered => Ordering::Equal,
                 MetricSort::Series => a.series.cmp(&b.series),

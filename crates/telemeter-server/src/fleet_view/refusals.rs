@@ -1,4 +1,4 @@
-//! Who is refused, and why: verified clusters, and callers who only claimed to be one.
+//! Which callers are refused, and why: verified clusters, and callers whose credentials were not accepted.
 
 use std::{cmp::Reverse, net::IpAddr};
 
@@ -8,19 +8,18 @@ use telemeter_fleet::{Reason, ReportRoute};
 use super::{FleetView, ListPart, Time};
 use crate::refusals::explain;
 
-/// What is asked of the list.
+/// What a list is searched and sorted by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusalQuery {
     /// Only for this reason.
     pub reason: Option<Reason>,
     /// Only on this route.
     pub route: Option<ReportRoute>,
-    /// Only those whose last is at most so many seconds ago.
+    /// Only refusals whose last one is at most so many seconds ago.
     pub since: Option<u64>,
-    /// Only those of this cluster, verified or claimed.
+    /// Only refusals of this cluster, verified or claimed.
     pub cluster: Option<String>,
-    /// Only those of whose cluster, verified or claimed, or address this is a part; empty: all. Lower and upper case are
-    /// one.
+    /// Part of the ID of the cluster, verified or claimed, or of the address; empty: all. Case does not matter.
     pub search: String,
 }
 
@@ -29,30 +28,30 @@ pub struct RefusalQuery {
 pub struct RefusalList {
     /// How many rows there are in all.
     pub total: usize,
-    /// How many were passed over.
+    /// How many rows come before `items`.
     pub offset: usize,
-    /// Whether the whole fleet was looked at: not where clusters were forgotten because there were too many.
+    /// Whether the whole fleet was searched; false where clusters were forgotten because there were too many.
     pub whole: bool,
     /// The rows.
     pub items: Vec<RefusalRow>,
-    /// All of them by reason, whatever reason was asked for; most frequent first.
+    /// Their counts by reason, without the filter by reason; most frequent first.
     pub reasons: Vec<ReasonRow>,
 }
 
 /// Refusals for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReasonRow {
-    /// Why.
+    /// The reason, by its name.
     pub reason: &'static str,
-    /// How many requests.
+    /// How many requests were refused.
     pub count: u64,
     /// How many verified clusters, by route.
     pub clusters: usize,
     /// How many callers without accepted credentials, by ID, address and route.
     pub unverified: usize,
-    /// The last one.
+    /// When the last one was.
     pub last: Time,
-    /// The statuses that it is answered with.
+    /// The statuses of the responses.
     pub statuses: &'static str,
     /// What it means.
     pub meaning: &'static str,
@@ -66,24 +65,24 @@ pub struct RefusalRow {
     /// The cluster, where its credentials were accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The cluster that was claimed, where they were not; neither where none was.
+    /// The cluster that the request claimed, where its credentials were not accepted; missing where it named none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_cluster: Option<String>,
     /// Whether the credentials were accepted.
     pub verified: bool,
-    /// Where the last request came from.
+    /// The address that the last request came from.
     pub peer: Option<IpAddr>,
-    /// What was asked for.
+    /// The route, by its name.
     pub route: &'static str,
-    /// Why it was refused.
+    /// The reason, by its name.
     pub reason: &'static str,
-    /// The status that the last one was answered with.
+    /// The status of the last response.
     pub status: u16,
-    /// How many there were.
+    /// How many requests were refused.
     pub count: u64,
-    /// The first.
+    /// When the first one was.
     pub first: Time,
-    /// The last.
+    /// When the last one was.
     pub last: Time,
     /// What the reason means.
     pub meaning: &'static str,
@@ -91,7 +90,7 @@ pub struct RefusalRow {
     pub action: &'static str,
 }
 
-/// Collects what is asked for.
+/// Collects the rows that a query finds.
 struct RefusalCollector<'q> {
     query: &'q RefusalQuery,
     search: String,
@@ -204,7 +203,7 @@ impl FleetView {
         }
         let RefusalCollector { mut rows, reasons, .. } = found;
         let total = rows.len();
-        part.sorted(&mut rows, |a, b| {
+        part.sort(&mut rows, |a, b| {
             let key = |row: &RefusalRow| (row.last, row.count);
             let names =
                 |row: &RefusalRow| (row.cluster.clone(), row.claimed_cluster.clone(), row.route, row.reason, row.peer);

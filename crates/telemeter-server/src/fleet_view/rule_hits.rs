@@ -1,43 +1,44 @@
 //! Which rules of the whitelist let the series of one metric name in.
 //!
-//! Most rules name a metric and nothing else: those are decided by the name. Of the others, each series is asked about the
-//! rules of which none has matched so far, so that after a few series there is nothing left to ask. A label that `--label`
-//! or `--elide-label` changes behind the whitelist is not what the rule saw: its matchers are passed over.
+//! Most rules name a metric and nothing else: the name decides them. The others are matched against each series until one
+//! matches, so that after a few series no rule is left. A label that `--label` or `--elide-label` changes after the whitelist has
+//! another value in the recent store than the rule saw: matchers on it are ignored.
 
 use telemeter_rules::{Matcher, Selector};
 use telemeter_wire::{Label, series::NAME_LABEL};
 
 use crate::rules::ServerRules;
 
-/// What is known of one name.
+/// Which rules let series of one metric name in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RuleHits {
-    /// Rules that matched a series, by their place in the list.
+    /// Rules that matched a series, by index.
     matched: Vec<usize>,
-    /// Rules that say nothing against the name, and have matched none of the series that were looked at.
+    /// Rules that the name does not rule out, and that have matched no series so far.
     open: Vec<usize>,
 }
 
 impl RuleHits {
-    /// What the name alone tells.
+    /// Matches the rules against the name alone.
     pub(super) fn of_name(rules: &ServerRules, name: &str) -> Self {
         let selectors = rules.whitelist().selectors();
-        let (matched, open) =
-            rules_of_name(rules, name).into_iter().partition(|at| judged(rules, &selectors[*at]).next().is_none());
+        let (matched, open) = rules_of_name(rules, name)
+            .into_iter()
+            .partition(|at| label_matchers(rules, &selectors[*at]).next().is_none());
         Self { matched, open }
     }
 
-    /// Whether more series can tell more.
+    /// Whether a rule is left to match against more series.
     pub(super) const fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Looks at the labels of one series.
-    pub(super) fn look(&mut self, rules: &ServerRules, labels: &[Label<'_>]) {
+    /// Matches the rules that are left against the labels of one series.
+    pub(super) fn match_series(&mut self, rules: &ServerRules, labels: &[Label<'_>]) {
         let selectors = rules.whitelist().selectors();
         let matched = &mut self.matched;
         self.open.retain(|at| {
-            let is_match = judged(rules, &selectors[*at]).all(|matcher| matcher.matches(labels));
+            let is_match = label_matchers(rules, &selectors[*at]).all(|matcher| matcher.matches(labels));
             if is_match {
                 matched.push(*at);
             }
@@ -56,25 +57,25 @@ impl RuleHits {
     }
 }
 
-/// Whether a selector says nothing against this metric name.
+/// Whether this metric name does not rule a selector out.
 fn lets_name_in(selector: &Selector, name: &str) -> bool {
     selector.matchers().iter().filter(|matcher| matcher.name() == NAME_LABEL).all(|matcher| matcher.matches_value(name))
 }
 
-/// The rules that say nothing against a name, by their place in the list.
+/// The rules that a name does not rule out, by index.
 pub(super) fn rules_of_name(rules: &ServerRules, name: &str) -> Vec<usize> {
     let selectors = rules.whitelist().selectors().iter().enumerate();
     selectors.filter(|(_, selector)| lets_name_in(selector, name)).map(|(at, _)| at).collect()
 }
 
-/// The first of these rules that matches the labels of a series, but for those that were changed behind the whitelist.
-pub(super) fn first_of(rules: &ServerRules, of_name: &[usize], labels: &[Label<'_>]) -> Option<usize> {
+/// The first of these rules that matches a series, without matchers on labels that are changed after the whitelist.
+pub(super) fn first_match(rules: &ServerRules, of_name: &[usize], labels: &[Label<'_>]) -> Option<usize> {
     let selectors = rules.whitelist().selectors();
-    of_name.iter().copied().find(|at| judged(rules, &selectors[*at]).all(|matcher| matcher.matches(labels)))
+    of_name.iter().copied().find(|at| label_matchers(rules, &selectors[*at]).all(|matcher| matcher.matches(labels)))
 }
 
-/// The matchers of a selector that are judged by the labels of a series: those on other labels than the name, and that
-/// nothing behind the whitelist changes.
-fn judged<'r>(rules: &'r ServerRules, selector: &'r Selector) -> impl Iterator<Item = &'r Matcher> {
+/// The matchers of a selector that the labels of a series decide: those on other labels than the name that no step after the
+/// whitelist changes.
+fn label_matchers<'r>(rules: &'r ServerRules, selector: &'r Selector) -> impl Iterator<Item = &'r Matcher> {
     selector.matchers().iter().filter(|matcher| matcher.name() != NAME_LABEL && !rules.changes_label(matcher.name()))
 }

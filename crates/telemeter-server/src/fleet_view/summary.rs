@@ -1,4 +1,4 @@
-//! The fleet on one page: how many clusters are how well, how much there is to do, and how well what we depend on is.
+//! The fleet on one page: clusters by status, requests by route, and the services that the server depends on.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use telemeter_http::{availability::AvailabilityRecord, tls::EXPIRES_SOON};
 
 use super::{FleetView, Time};
 
-/// So many names of dropped metrics are shown.
+/// How many names of dropped metrics are shown.
 const FILTERED: usize = 20;
 
-/// The summary.
+/// What the overview and the API show of the fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FleetSummary {
     /// The program's version.
@@ -24,17 +24,17 @@ pub struct FleetSummary {
     pub now: Time,
     /// The name of this replica.
     pub replica: String,
-    /// How many clusters are how well.
+    /// How many clusters have which status.
     pub clusters: ClusterCounts,
     /// Requests by route.
     pub requests: BTreeMap<&'static str, RouteRates>,
-    /// Samples of all routes, in the last minute.
+    /// Samples a second of all routes, in the last minute.
     pub samples_per_second: f64,
     /// Refusals since the start, by reason and route, most frequent first.
     pub refusals: Vec<ReasonCount>,
-    /// What we depend on.
+    /// The services that the server depends on.
     pub dependencies: Vec<Dependency>,
-    /// The names of metrics that the whitelist drops most.
+    /// The metric names that the whitelist drops most.
     pub filtered_metrics: Vec<FilteredMetric>,
     /// What the recent store holds, where there is one.
     pub recent_store: Option<RecentStoreSummary>,
@@ -43,36 +43,36 @@ pub struct FleetSummary {
 /// What the recent store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RecentStoreSummary {
-    /// Clusters that something is held of.
+    /// How many clusters have series in it.
     pub clusters: usize,
-    /// Their series.
+    /// How many series it holds.
     pub series: usize,
-    /// Their samples.
+    /// How many samples it holds.
     pub samples: usize,
-    /// Bytes of it all.
+    /// How many bytes it holds.
     pub bytes: usize,
-    /// As many it may become.
+    /// How many bytes it may hold.
     pub max_bytes: usize,
     /// For how long a sample is kept.
     pub window_seconds: u64,
-    /// How often a cluster was dropped, or cut short, for want of room.
+    /// How often a cluster was dropped, or cut short, because there was no memory left.
     pub evictions: u64,
 }
 
-/// How many clusters are how well; each is counted once.
+/// How many clusters have which status; each is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClusterCounts {
-    /// All that are known.
+    /// All known clusters.
     pub total: usize,
-    /// They report.
+    /// Clusters that report.
     pub reporting: usize,
-    /// They report, and were first seen within a day.
+    /// Clusters that report and were first seen within the last day.
     pub new: usize,
-    /// They were not heard from for three of their intervals.
+    /// Clusters that were not heard from for three of their intervals.
     pub silent: usize,
-    /// Their last request did not succeed.
+    /// Clusters whose last request did not succeed.
     pub refused: usize,
-    /// They were forgotten because there were too many.
+    /// Clusters that were forgotten because there were too many.
     pub evicted: u64,
 }
 
@@ -103,59 +103,59 @@ impl ClusterCounts {
 /// Requests on one route.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RouteRates {
-    /// They succeeded, since the start.
+    /// Accepted requests since the start.
     pub accepted_total: u64,
-    /// They did not.
+    /// Refused requests since the start.
     pub refused_total: u64,
-    /// They succeeded, in the last minute.
+    /// Accepted requests a second, in the last minute.
     pub accepted_per_second: f64,
-    /// They did not.
+    /// Refused requests a second, in the last minute.
     pub refused_per_second: f64,
-    /// Samples of those that succeeded, in the last minute.
+    /// Samples of accepted requests a second, in the last minute.
     pub samples_per_second: f64,
 }
 
 /// Refusals for one reason on one route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReasonCount {
-    /// Why.
+    /// The reason, by its name.
     pub reason: &'static str,
-    /// What was asked for.
+    /// The route, by its name.
     pub route: &'static str,
-    /// How many.
+    /// How many requests were refused.
     pub count: u64,
 }
 
-/// Something we depend on.
+/// A service that the server depends on, or a certificate of a listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Dependency {
     /// `store`, `authority`, `memcached`, `oidc`, `certificate:external` or `certificate:internal`.
     pub name: String,
-    /// `ok`, `failing`, `unknown` (not asked yet) or `warning` (a certificate that expires within 7 days).
+    /// `ok`, `failing`, `unknown` (not called yet) or `warning` (a certificate that expires within 7 days).
     pub state: &'static str,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: Option<Time>,
-    /// What was wrong the last time.
+    /// Its last failure.
     pub last_error: Option<String>,
-    /// When that was.
+    /// When that happened.
     pub last_error_at: Option<Time>,
     /// How long its last answer took.
     pub latency_seconds: Option<f64>,
-    /// When a certificate expires.
+    /// When the certificate expires; `null` for a service.
     pub expires_at: Option<Time>,
 }
 
-/// A name of metrics that the whitelist drops.
+/// A metric name that the whitelist drops.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FilteredMetric {
     /// The name.
     pub name: String,
-    /// Series that were dropped.
+    /// How many series of it were dropped since the start.
     pub series_total: u64,
 }
 
 impl FleetView {
-    /// The summary.
+    /// Reads the summary.
     #[must_use]
     pub fn summary(&self) -> FleetSummary {
         let (fleet, now_ms, about) = (&self.gateway().fleet, self.now_ms(), self.about());
@@ -207,7 +207,7 @@ impl FleetView {
         })
     }
 
-    /// How many clusters are how well.
+    /// Counts the clusters by status.
     #[must_use]
     pub fn cluster_counts(&self) -> ClusterCounts {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
@@ -218,14 +218,14 @@ impl FleetView {
         counts
     }
 
-    /// The names that the whitelist drops most.
+    /// Reads the metric names that the whitelist drops most, highest count first.
     #[must_use]
     pub fn filtered_metrics(&self, limit: usize) -> Vec<FilteredMetric> {
         let most = self.gateway().fleet.dropped.most(limit);
         most.into_iter().map(|(name, series_total)| FilteredMetric { name, series_total }).collect()
     }
 
-    /// What we depend on, as far as it is configured.
+    /// Reads the state of the services that are configured, and of the listeners' certificates.
     #[must_use]
     pub fn dependencies(&self) -> Vec<Dependency> {
         let gateway = self.gateway();

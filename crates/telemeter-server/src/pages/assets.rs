@@ -1,4 +1,4 @@
-//! The style sheet and the script: both stand in the program, under names that hold a hash of their content.
+//! The style sheet and the script: part of the program, under names that hold a hash of their content.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ pub(super) fn script_name() -> &'static str {
     &SCRIPT_NAME
 }
 
-/// `/assets/{name}`. What is there may be kept for ever: another content has another name.
+/// `/assets/{name}`. Browsers may cache an asset for ever: changed content has another name.
 pub(super) async fn asset(Path(name): Path<String>) -> Response {
     match name {
         name if name == *STYLE_NAME => page::asset(page::STYLE_TYPE, STYLE),

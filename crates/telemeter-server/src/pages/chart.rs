@@ -1,5 +1,5 @@
-//! The last hour as a chart: inline SVG without text, so that it may be drawn as wide as there is room; what the axes say
-//! stands beside it. Numbers only, so that it can stand in a page as it is.
+//! Draws the last hour as a chart: inline SVG without text, so that it may be drawn at any width; the page writes the labels of
+//! the axis next to it. The SVG holds numbers only, and needs no escaping.
 
 use std::fmt::Write;
 
@@ -8,17 +8,17 @@ use crate::fleet_view::history::{History, MinuteRates, MinuteRow};
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
-/// What a chart shows, in milliseconds.
+/// The time that a chart shows, in milliseconds.
 const SPAN_MS: f64 = 3_600_000.0;
 
-/// A chart, and what its axis says.
+/// A chart, and the labels of its axis.
 pub(super) struct Chart {
     pub(super) svg: String,
     /// The value at the upper end.
     pub(super) top: String,
     /// The value in the middle.
     pub(super) middle: String,
-    /// Whether there is anything to be seen.
+    /// Whether it has nothing to show.
     pub(super) is_empty: bool,
 }
 
@@ -30,11 +30,11 @@ struct ChartLine {
     is_filled: bool,
 }
 
-fn of(minute: &MinuteRow, route: &str, value: fn(&MinuteRates) -> f64) -> f64 {
+fn rate_of(minute: &MinuteRow, route: &str, value: fn(&MinuteRates) -> f64) -> f64 {
     minute.routes.get(route).map_or(0.0, value)
 }
 
-/// Requests a second: those accepted by route, and all that were refused.
+/// Draws requests a second: accepted ones by route, and all refused ones.
 pub(super) fn requests(history: &History, now_ms: i64) -> Chart {
     let refused = |minute: &MinuteRow| minute.routes.values().map(|rates| rates.refused_per_second).sum();
     let lines = [
@@ -42,38 +42,38 @@ pub(super) fn requests(history: &History, now_ms: i64) -> Chart {
         ChartLine {
             class: "authorize",
             name: "authorize",
-            value: |minute| of(minute, "authorize", |rates| rates.accepted_per_second),
+            value: |minute| rate_of(minute, "authorize", |rates| rates.accepted_per_second),
             is_filled: false,
         },
         ChartLine {
             class: "receive",
             name: "receive",
-            value: |minute| of(minute, "receive", |rates| rates.accepted_per_second),
+            value: |minute| rate_of(minute, "receive", |rates| rates.accepted_per_second),
             is_filled: false,
         },
         ChartLine {
             class: "upload",
             name: "upload",
-            value: |minute| of(minute, "upload", |rates| rates.accepted_per_second),
+            value: |minute| rate_of(minute, "upload", |rates| rates.accepted_per_second),
             is_filled: false,
         },
     ];
     draw(history, now_ms, "Requests a second in the last hour", &lines)
 }
 
-/// Samples a second, by route.
+/// Draws samples a second, by route.
 pub(super) fn samples(history: &History, now_ms: i64) -> Chart {
     let lines = [
         ChartLine {
             class: "receive",
             name: "receive",
-            value: |minute| of(minute, "receive", |rates| rates.samples_per_second),
+            value: |minute| rate_of(minute, "receive", |rates| rates.samples_per_second),
             is_filled: true,
         },
         ChartLine {
             class: "upload",
             name: "upload",
-            value: |minute| of(minute, "upload", |rates| rates.samples_per_second),
+            value: |minute| rate_of(minute, "upload", |rates| rates.samples_per_second),
             is_filled: true,
         },
     ];
@@ -98,7 +98,7 @@ fn draw(history: &History, now_ms: i64, title: &str, lines: &[ChartLine]) -> Cha
         let _ = write!(svg, r#"<line class="grid" x1="0" y1="{y}" x2="{WIDTH}" y2="{y}"/>"#);
     }
     for line in lines {
-        // A minute stands for all of it: a step, not a point.
+        // A minute is drawn as a step, not as a point.
         let mut path = String::new();
         for (at, minute) in minutes.iter().enumerate() {
             let ms = minute.at.0;
@@ -116,7 +116,7 @@ fn draw(history: &History, now_ms: i64, title: &str, lines: &[ChartLine]) -> Cha
         }
         let _ = write!(svg, r#"<path class="line {}" d="{path}"/>"#, line.class);
     }
-    // What a pointer that rests on a minute is told.
+    // The title of a minute, which a browser shows under the pointer.
     for minute in minutes {
         let (from, to) = (x_of(minute.at.0), x_of(minute.at.0.saturating_add(step_ms)));
         let utc = human::ShownTime::new(minute.at.0, now_ms).utc;
@@ -136,7 +136,7 @@ fn axis(value: f64) -> String {
     if value < 1000.0 { value.to_string() } else { human::short(value) }
 }
 
-/// The next number that begins with 1, 2, 2.5 or 5 and then has zeros; 1 for nothing.
+/// The next number that begins with 1, 2, 2.5 or 5 and then has zeros; 1 for 0.
 fn round_up(value: f64) -> f64 {
     if !(value.is_finite() && value > 0.0) {
         return 1.0;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_is_a_gap() {
+    fn minutes_without_counts_are_a_gap() {
         let minutes = vec![minute(NOW_MS - 300_000, 1.0, 0.0), minute(NOW_MS - 60_000, 1.0, 0.0)];
         let chart = requests(&History { step_seconds: 60, minutes }, NOW_MS);
         assert!(

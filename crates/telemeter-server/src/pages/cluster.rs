@@ -1,4 +1,4 @@
-//! `/clusters/{id}`: one cluster. Its state in words, its last exchanges, its limits, its alerts, its series.
+//! `/clusters/{id}`: one cluster, with its state, its last requests, its limits, its alerts and its series.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ use super::{
     human::{self, ShownTime},
     listing::{Listing, cluster_link, refused_link},
     page,
-    refused::{PageText, parts},
+    refused::{PageText, split_code},
     series::{Search, SeriesSection, section},
 };
 use crate::{
@@ -35,7 +35,7 @@ struct ClusterPage {
     listing: Listing,
     id: String,
     status: StatusWord,
-    /// The state in words: what it is, and what is to be said of it.
+    /// The state as a sentence: the status, and the rest of the sentence.
     verdict: String,
     state: Vec<PageText>,
     labels: Vec<(String, String)>,
@@ -61,14 +61,14 @@ struct ClusterPage {
     section: Option<SeriesSection>,
 }
 
-/// A limit, and how near the cluster is.
+/// A limit, and how much of it the cluster uses.
 struct LimitRow {
     id: &'static str,
     name: &'static str,
-    /// Where it is now.
+    /// How much the cluster uses now.
     now: String,
     limit: String,
-    /// From 0 to 100.
+    /// The same as a share of the limit, from 0 to 100.
     percent: Option<u8>,
 }
 
@@ -108,7 +108,7 @@ struct UnknownCluster {
     search: String,
 }
 
-/// A refusal of somebody who claimed to be the cluster.
+/// A refusal of a caller that claimed to be the cluster.
 struct Claim {
     peer: String,
     route: &'static str,
@@ -129,15 +129,15 @@ pub(super) async fn cluster(State(pages): State<Pages>, Path(id): Path<String>, 
     };
     let status = if wrong.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let read = move |view: &FleetView| {
-        let Some(details) = view.cluster(&id) else { return page(StatusCode::NOT_FOUND, &unknown(view, id)) };
+        let Some(details) = view.cluster(&id) else { return page(StatusCode::NOT_FOUND, &unknown_cluster(view, id)) };
         let store = view.gateway().recent_store.as_deref();
         let section = store.and_then(|store| section(store, &id, &search, wrong, &listing, view.now_ms()));
-        page(status, &made(view, details, listing, section))
+        page(status, &cluster_page(view, details, listing, section))
     };
     pages.view.read(read).await
 }
 
-fn unknown(view: &FleetView, id: String) -> UnknownCluster {
+fn unknown_cluster(view: &FleetView, id: String) -> UnknownCluster {
     let query = RefusalQuery { cluster: Some(id.clone()), ..RefusalQuery::default() };
     let claims = view.refusals(&query, ListPart { offset: 0, limit: 20 });
     UnknownCluster {
@@ -164,7 +164,12 @@ impl Claim {
     }
 }
 
-fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Option<SeriesSection>) -> ClusterPage {
+fn cluster_page(
+    view: &FleetView,
+    details: ClusterDetails,
+    listing: Listing,
+    section: Option<SeriesSection>,
+) -> ClusterPage {
     let now_ms = view.now_ms();
     let limits = limits(&details, now_ms);
     let (verdict, said) = details.state.split_at(details.state.find([':', ',']).unwrap_or(details.state.len()));
@@ -185,7 +190,7 @@ fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Op
         listing,
         status: StatusWord::of(row.status),
         verdict: capitalized(verdict),
-        state: parts(said),
+        state: split_code(said),
         labels,
         client: row.client.clone(),
         peer: row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
@@ -199,13 +204,13 @@ fn made(view: &FleetView, details: ClusterDetails, listing: Listing, section: Op
         drift: human::drift(row.drift_seconds),
         reports: human::count(u64::from(row.uploads_total) + u64::from(row.receives_total)),
         limits,
-        alerts: alerts.as_ref().map(|alerts| grouped(alerts.clone(), now_ms)),
+        alerts: alerts.as_ref().map(|alerts| group_alerts(alerts.clone(), now_ms)),
         has_store: view.gateway().recent_store.is_some(),
         refusals: lines.collect(),
         refused_link: refused_link(&[("cluster", &row.id)]),
         timeline: timeline(exchanges, now_ms),
         timeline_span: exchanges.last().map(|first| human::ago(first.at.0, now_ms)).unwrap_or_default(),
-        exchanges: exchanges.iter().map(|one| exchange(one, &row.id, now_ms)).collect(),
+        exchanges: exchanges.iter().map(|one| exchange_mark(one, &row.id, now_ms)).collect(),
         section,
         id: row.id.clone(),
     }
@@ -215,7 +220,7 @@ fn meaning(reason: &str) -> &'static str {
     Reason::from_name(reason).map_or("", |reason| explain(reason).meaning)
 }
 
-fn exchange(one: &ExchangeRow, id: &str, now_ms: i64) -> ExchangeMark {
+fn exchange_mark(one: &ExchangeRow, id: &str, now_ms: i64) -> ExchangeMark {
     let is_accepted = one.outcome == "accepted";
     ExchangeMark {
         at: ShownTime::new(one.at.0, now_ms),
@@ -270,8 +275,8 @@ fn limits(details: &ClusterDetails, now_ms: i64) -> Vec<LimitRow> {
     rows
 }
 
-/// Alerts of one name and severity as one, the most severe first.
-fn grouped(mut alerts: Vec<FiringAlert>, now_ms: i64) -> Vec<AlertRow> {
+/// Groups alerts by name and severity, the most severe first.
+fn group_alerts(mut alerts: Vec<FiringAlert>, now_ms: i64) -> Vec<AlertRow> {
     let rank = |severity: &str| match severity {
         "critical" => 0,
         "warning" => 1,
@@ -302,7 +307,7 @@ fn grouped(mut alerts: Vec<FiringAlert>, now_ms: i64) -> Vec<AlertRow> {
     rows.collect()
 }
 
-/// The exchanges on a line of time, as SVG: numbers and words of ours only, so that it can stand in a page as it is.
+/// Draws the last requests on a line of time, as SVG. It holds numbers and words of ours only, and needs no escaping.
 fn timeline(exchanges: &[ExchangeRow], now_ms: i64) -> String {
     const WIDTH: f64 = 600.0;
     const HEIGHT: f64 = 28.0;

@@ -25,9 +25,9 @@ struct Clusters {
     hint: String,
     choices: Vec<Choice>,
     headings: Vec<Heading>,
-    /// Whether the last column is not a fleet label, which can be sorted by.
+    /// Whether there are no fleet labels, so that the last column cannot be sorted by.
     has_no_labels: bool,
-    /// What stands above the last column.
+    /// The heading of the last column.
     first_label: String,
     rows: Vec<ClusterPageRow>,
     matched: String,
@@ -60,7 +60,7 @@ struct ClusterRefusal {
     link: String,
 }
 
-/// A status as a word and a colour.
+/// A status as a page shows it: a word and a colour.
 #[derive(Clone, Copy)]
 pub(super) struct StatusWord {
     pub(super) name: &'static str,
@@ -82,7 +82,7 @@ impl StatusWord {
     }
 }
 
-/// A clock that is off by more than this is worth a look.
+/// A clock that is off by more than this is marked.
 const ADRIFT_SECONDS: f64 = 300.0;
 
 impl ClusterPageRow {
@@ -117,7 +117,7 @@ impl ClusterPageRow {
     }
 }
 
-/// The columns that can be sorted by; the status is what sorts them where nothing is said.
+/// The columns that the list can be sorted by; without `sort` it is sorted by status.
 fn columns(first_label: &str) -> [SortColumn; 8] {
     let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
         sort,
@@ -141,10 +141,10 @@ fn columns(first_label: &str) -> [SortColumn; 8] {
 /// Shows a part of the clusters.
 pub(super) async fn clusters(State(pages): State<Pages>, uri: Uri) -> Response {
     let listing = Listing::of("/clusters", uri.query(), &["status"]);
-    page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
+    page(StatusCode::OK, &pages.view.read(move |view| clusters_page(view, listing)).await)
 }
 
-fn made(view: &FleetView, listing: Listing) -> Clusters {
+fn clusters_page(view: &FleetView, listing: Listing) -> Clusters {
     let now_ms = view.now_ms();
     let label_names = &view.gateway().fleet.registry.config().labels;
     let status = ClusterStatus::from_name(listing.filter("status"));
@@ -157,7 +157,7 @@ fn made(view: &FleetView, listing: Listing) -> Clusters {
         descending: listing.is_descending,
     };
     let found = view.find_clusters(&query, listing.part());
-    // Who is forgotten meanwhile is left out.
+    // A cluster that is forgotten meanwhile is left out.
     let rows = found.ids.iter().filter_map(|id| view.cluster_row(id));
     let rows = rows.map(|row| ClusterPageRow::new(row, label_names, now_ms)).collect();
     let first_label = label_names.first().map_or_else(|| "Client".to_owned(), |name| capitalized(name));
@@ -165,7 +165,7 @@ fn made(view: &FleetView, listing: Listing) -> Clusters {
     if label_names.is_empty() {
         headings.pop();
     }
-    // What the API does not take as an order is left out of its links.
+    // An order that the API does not know is left out of the links to it.
     let api = Listing { path: "/api/v1/clusters".to_owned(), ..listing.clone() };
     let api = if ClusterSort::from_name(&api.sort).is_some() { api } else { Listing { sort: String::new(), ..api } };
     let api_link = |more: &[(&str, &str)]| format!("{}?{}", api.path, api.query(more));

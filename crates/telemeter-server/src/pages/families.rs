@@ -15,7 +15,7 @@ use crate::fleet_view::{
     metrics::{MetricList, MetricQuery, MetricSort},
 };
 
-/// So many dropped names are shown where nobody searches.
+/// How many dropped names are shown without a search.
 const DROPPED: usize = 20;
 
 #[derive(Template)]
@@ -28,7 +28,7 @@ struct FamiliesPage {
     headings: [Heading; 3],
     rows: Vec<FamilyPageRow>,
     matched: String,
-    /// What stands where there is no rule.
+    /// Shown in place of the rule where there is none.
     without_rule: &'static str,
     rules: String,
     has_whitelist: bool,
@@ -67,10 +67,10 @@ fn columns() -> [SortColumn; 3] {
 /// Shows the metric names of all clusters.
 pub(super) async fn families(State(pages): State<Pages>, uri: Uri) -> Response {
     let listing = Listing::of("/families", uri.query(), &[]);
-    page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
+    page(StatusCode::OK, &pages.view.read(move |view| families_page(view, listing)).await)
 }
 
-fn made(view: &FleetView, listing: Listing) -> FamiliesPage {
+fn families_page(view: &FleetView, listing: Listing) -> FamiliesPage {
     let sort = match listing.sort.as_str() {
         "clusters" => MetricSort::Clusters,
         "series" => MetricSort::Series,

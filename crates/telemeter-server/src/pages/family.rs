@@ -1,4 +1,4 @@
-//! `/families/{name}`: one metric. Who sends it, with which labels, and which rule lets it in.
+//! `/families/{name}`: one metric, with the clusters that send it, its labels and the rules that let it in.
 
 use askama::Template;
 use axum::{
@@ -59,13 +59,13 @@ struct Top {
     series: String,
 }
 
-/// Shows a metric; 404 where nothing is known of it, with what the whitelist says of its name.
+/// Shows a metric; 404 where nothing is known of it, with the rules that its name does not rule out.
 pub(super) async fn family(State(pages): State<Pages>, Path(name): Path<String>) -> Response {
-    let family = pages.view.read(move |view| made(view, &name)).await;
+    let family = pages.view.read(move |view| family_page(view, &name)).await;
     page(if family.is_known { StatusCode::OK } else { StatusCode::NOT_FOUND }, &family)
 }
 
-fn made(view: &FleetView, name: &str) -> FamilyPage {
+fn family_page(view: &FleetView, name: &str) -> FamilyPage {
     let details = view.metric_or_empty(name);
     let is_known = details.is_known();
     let MetricDetails { series, clusters, clusters_total, labels, top_clusters, rules, dropped_total, .. } = details;

@@ -25,21 +25,21 @@ use tokio::sync::mpsc;
 
 use super::Pages;
 
-/// As many `match[]` as a request may have, each of so many bytes.
+/// How many `match[]` a request may have, and how many bytes each.
 const SELECTORS: usize = 1000;
 const SELECTOR_BYTES: usize = 4096;
 
-/// So many requests are answered at a time; more are told to come again.
+/// How many requests are answered at a time; others are answered with 503.
 pub(super) const AT_A_TIME: usize = 4;
 
-/// Pieces that wait for a reader.
+/// How many pieces wait for a reader.
 const PIECES: usize = 4;
 
-/// A reader that takes nothing for so long is given up.
+/// How long a reader may read nothing before its request ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers with the newest sample of each series that at least one `match[]` selects, as text exposition, with names as
-/// `escaping=` of the request's `Accept` has them.
+/// Answers with the newest sample of each series that at least one `match[]` selects, in the text format; names are escaped as
+/// `escaping=` of the request's `Accept` asks.
 pub(super) async fn federate(State(pages): State<Pages>, uri: Uri, request: HeaderMap) -> Response {
     let accept: Vec<_> = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let escaping = Escaping::accepted(&accept.join(","));
@@ -78,7 +78,7 @@ pub(super) async fn federate(State(pages): State<Pages>, uri: Uri, request: Head
     (headers, body(receiver, is_whole)).into_response()
 }
 
-/// What comes out of `pieces`. It ends with an error where it is not the whole: a cut-off text would look complete.
+/// The body made of `pieces`. It ends with an error where pieces are missing: a text that is cut off would look complete.
 fn body(pieces: mpsc::Receiver<Bytes>, is_whole: Arc<AtomicBool>) -> Body {
     Body::from_stream(futures_util::stream::unfold(Some((pieces, is_whole)), |state| async {
         let (mut pieces, is_whole) = state?;

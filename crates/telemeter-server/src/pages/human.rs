@@ -1,11 +1,11 @@
-//! Numbers and times as people read them: each kind is written in one way on all pages.
+//! Writes numbers and times for people: each kind in one way on all pages.
 
 use telemeter_http::human;
 
-/// A moment, as a page shows it.
+/// A time, as a page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShownTime {
-    /// How long ago that is.
+    /// How long ago it is.
     pub(crate) ago: String,
     /// For people: `2026-11-22 08:12:09 UTC`.
     pub(crate) utc: String,
@@ -24,7 +24,7 @@ impl ShownTime {
     }
 }
 
-/// How long ago, in the largest units that tell it well.
+/// How long ago a time is, in its largest units.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) / 1000;
     match seconds {
@@ -62,14 +62,14 @@ pub(crate) fn rfc3339(ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The same, as people read it: `2026-11-22 08:12:09 UTC`.
+/// A time of UTC for people: `2026-11-22 08:12:09 UTC`.
 pub(crate) fn utc(ms: i64) -> String {
     rfc3339(ms).replace('T', " ").replace('Z', " UTC")
 }
 
 /// The day of the Gregorian calendar that is so many days from 1970-01-01.
 const fn civil(days: i64) -> (i64, i64, i64) {
-    // Years are counted from March here: the day that leaps comes last.
+    // Years are counted from March here, so that a leap day comes last.
     let days = days.saturating_add(719_468);
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,4 +1,4 @@
-//! What a list shows: the search, the filters, the order and the page that stand in an address, and links to others.
+//! A list's query: reads search, filters, order and page from a URI, and writes links to other pages of the list.
 
 use url::form_urlencoded::{Serializer, parse};
 
@@ -10,7 +10,7 @@ pub(super) const ROWS: usize = 100;
 
 /// A longer search is cut.
 const SEARCH_BYTES: usize = 1024;
-/// What a filter is set to is a word.
+/// A longer value of a filter is ignored.
 const FILTER_BYTES: usize = 256;
 
 /// The query of a list.
@@ -20,14 +20,14 @@ pub(super) struct Listing {
     pub(super) search: String,
     pub(super) sort: String,
     pub(super) is_descending: bool,
-    /// Counted from 1.
+    /// The page, counted from 1.
     pub(super) page: usize,
-    /// What else the list is narrowed to, by the parameter's name.
+    /// The values of the filters, by the parameter's name.
     pub(super) filters: Vec<(&'static str, String)>,
 }
 
 impl Listing {
-    /// Reads `?search=&sort=&order=&page=` and these filters; what it does not understand is as if it was not there.
+    /// Reads `?search=&sort=&order=&page=` and these filters; values that are not valid are ignored.
     pub(super) fn of(path: &str, query: Option<&str>, filters: &[&'static str]) -> Self {
         let mut listing = Self { path: path.to_owned(), page: 1, ..Self::default() };
         for (key, value) in parse(query.unwrap_or("").as_bytes()) {
@@ -56,18 +56,18 @@ impl Listing {
         }
     }
 
-    /// What a filter is set to; empty where it is not.
+    /// The value of a filter; empty where it is not set.
     pub(super) fn filter(&self, name: &str) -> &str {
         self.filters.iter().find(|(have, _)| *have == name).map_or("", |(_, value)| value)
     }
 
-    /// Takes a filter out that is set to what it cannot be.
+    /// This list without a filter whose value is not valid.
     pub(super) fn without(mut self, name: &'static str) -> Self {
         self.set(name, "");
         self
     }
 
-    /// The link to the first page of this list with a filter set; an empty value takes it out.
+    /// The link to the first page of this list with a filter set; an empty value removes it.
     pub(super) fn link_with(&self, name: &'static str, value: &str) -> String {
         let mut other = Self { page: 1, ..self.clone() };
         other.set(name, value);
@@ -79,24 +79,24 @@ impl Listing {
         Self { search: String::new(), filters: Vec::new(), page: 1, ..self.clone() }.link()
     }
 
-    /// Whether the list is narrowed.
+    /// Whether there is a search or a filter.
     pub(super) fn is_narrowed(&self) -> bool {
         !self.search.is_empty() || !self.filters.is_empty()
     }
 
-    /// The rows of this page.
+    /// The part of the list that this page shows.
     pub(super) const fn part(&self) -> ListPart {
         ListPart { offset: (self.page - 1) * ROWS, limit: ROWS }
     }
 
-    /// Which columns can be sorted by, each with its link. Where nothing is said, the list is sorted by `default`, in
+    /// The headings of the columns, each with the link that sorts by it. Without `sort` the list is sorted by `default`, in
     /// ascending order.
     pub(super) fn columns<const N: usize>(&self, columns: [SortColumn; N], default: &str) -> [Heading; N] {
         let is_known = columns.iter().any(|column| column.sort == self.sort);
         let sorted = if is_known { &self.sort } else { default };
         columns.map(|column| {
             let is_sorted = column.sort == sorted;
-            // A first click shows the largest of what is a number, and A of what is a name; a second turns it around.
+            // The first click sorts numbers from the largest and names from A; the second click reverses the order.
             let descending = if is_sorted { !self.is_descending } else { column.largest_first };
             let direction = match (is_sorted, self.is_descending) {
                 (false, _) => "",
@@ -108,14 +108,14 @@ impl Listing {
         })
     }
 
-    /// Where this list is.
+    /// The link to this page of the list.
     fn link(&self) -> String {
         let query = self.query(&[]);
         let query = if self.page > 1 { self.query(&[("page", &self.page.to_string())]) } else { query };
         if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
     }
 
-    /// The query of this list, and more behind it.
+    /// The query of this list, followed by more parameters.
     pub(super) fn query(&self, more: &[(&str, &str)]) -> String {
         let mut query = Serializer::new(String::new());
         if !self.search.is_empty() {
@@ -134,7 +134,7 @@ impl Listing {
         query.finish()
     }
 
-    /// Where one stands among `matched` rows, and how to go on; `None` where one page holds all.
+    /// Which of the `matched` rows this page shows, and links to other pages; `None` where one page holds all.
     pub(super) fn pager(&self, matched: usize) -> Option<Pager> {
         let pages = matched.div_ceil(ROWS);
         let to = |page| Self { page, ..self.clone() }.link();
@@ -157,11 +157,11 @@ pub(super) struct SortColumn {
     pub(super) text: String,
     pub(super) hint: &'static str,
     pub(super) is_number: bool,
-    /// What a first click shows.
+    /// Whether the first click sorts from the largest.
     pub(super) largest_first: bool,
 }
 
-/// The head of such a column.
+/// The heading of such a column.
 pub(super) struct Heading {
     pub(super) text: String,
     pub(super) hint: &'static str,
@@ -182,10 +182,10 @@ pub(super) struct Pager {
     pub(super) next: Option<String>,
 }
 
-/// One choice among several, each a link.
+/// One value of a filter, as a link.
 pub(super) struct Choice {
     pub(super) text: String,
-    /// How many it shows; may be empty.
+    /// How many rows it finds; may be empty.
     pub(super) count: String,
     pub(super) link: String,
     pub(super) is_chosen: bool,
@@ -193,7 +193,7 @@ pub(super) struct Choice {
     pub(super) name: &'static str,
 }
 
-/// An ID as one piece of a path: all but letters, digits, `-` and `_` is percent-encoded.
+/// A text as one segment of a path: all but letters, digits, `-` and `_` is percent-encoded.
 pub(super) fn path_segment(text: &str) -> String {
     use std::fmt::Write;
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
@@ -207,17 +207,17 @@ pub(super) fn path_segment(text: &str) -> String {
     })
 }
 
-/// The page of a cluster.
+/// The link to the page of a cluster.
 pub(super) fn cluster_link(id: &str) -> String {
     format!("/clusters/{}", path_segment(id))
 }
 
-/// The page of a metric.
+/// The link to the page of a metric.
 pub(super) fn family_link(name: &str) -> String {
     format!("/families/{}", path_segment(name))
 }
 
-/// The page of refusals, narrowed to these parameters.
+/// The link to the page of refusals, with these filters.
 pub(super) fn refused_link(parameters: &[(&str, &str)]) -> String {
     format!("/refused?{}", Serializer::new(String::new()).extend_pairs(parameters).finish())
 }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pager_knows_where_one_stands() {
+    fn the_pager_shows_which_rows_a_page_has() {
         let pager = |page, matched| {
             let pager = Listing { page, ..Listing::of("/", None, &[]) }.pager(matched)?;
             Some((pager.first, pager.last, pager.pages, pager.previous, pager.next))
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_segment_has_no_way_out() {
+    fn a_path_segment_stays_one_segment() {
         assert_eq!(path_segment("a-1_B"), "a-1_B");
         assert_eq!(path_segment("../\"é?"), "%2E%2E%2F%22%C3%A9%3F");
         assert_eq!(refused_link(&[("cluster", "a&b")]), "/refused?cluster=a%26b");

@@ -1,4 +1,4 @@
-//! `/` for a browser: the fleet at a glance, what this replica depends on, and what there is to look after.
+//! `/` for a browser: clusters by status, rates, refusals, and the services that this replica depends on.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -19,7 +19,7 @@ use crate::{
     refusals,
 };
 
-/// So many reasons and so many dropped names are shown.
+/// How many reasons and how many dropped names are shown.
 const ROWS: usize = 10;
 
 #[derive(Template)]
@@ -50,7 +50,7 @@ struct LinkedNumber {
     count: String,
     note: &'static str,
     link: &'static str,
-    /// `bad` or `warn` where somebody has to look after it, else empty.
+    /// `bad` or `warn` where the operator has to act, else empty.
     state: &'static str,
 }
 
@@ -61,11 +61,11 @@ struct DependencyCard {
     state: &'static str,
     text: String,
     since: Option<ShownTime>,
-    /// When a certificate expires.
+    /// When the certificate expires.
     expires: Option<String>,
     latency: Option<String>,
     error: Option<String>,
-    /// When the error was, where all is well again.
+    /// When the last error was, where the service answers again.
     error_ago: Option<String>,
 }
 
@@ -86,7 +86,7 @@ struct RefusalBar {
     route: &'static str,
     meaning: &'static str,
     count: String,
-    /// Of the most frequent one, from 0 to 100.
+    /// The length of the bar: its share of the most frequent one, from 0 to 100.
     width: u64,
     link: String,
 }
@@ -116,7 +116,7 @@ pub(super) async fn overview(State(pages): State<Pages>) -> Response {
     let page_of = |view: &FleetView| {
         let (summary, now_ms) = (view.summary(), view.now_ms());
         let history = view.last_hour();
-        made(
+        overview_page(
             PageFrame::new("overview", view),
             &summary,
             chart::requests(&history, now_ms),
@@ -126,7 +126,7 @@ pub(super) async fn overview(State(pages): State<Pages>) -> Response {
     page(StatusCode::OK, &pages.view.read(page_of).await)
 }
 
-fn made(frame: PageFrame, summary: &FleetSummary, requests: Chart, samples: Chart) -> Overview {
+fn overview_page(frame: PageFrame, summary: &FleetSummary, requests: Chart, samples: Chart) -> Overview {
     let (now_ms, started_ms) = (summary.now.0, summary.started_at.0);
     let most = summary.refusals.first().map_or(0, |one| one.count);
     let refusals = summary.refusals.iter().take(ROWS).map(|one| RefusalBar {
@@ -158,7 +158,7 @@ fn made(frame: PageFrame, summary: &FleetSummary, requests: Chart, samples: Char
     }
 }
 
-/// How long a bar is beside the longest one; what is there is seen.
+/// The length of a bar as a share of the longest one, from 0 to 100, rounded up so that a small one is visible.
 fn width(count: u64, most: u64) -> u64 {
     (u128::from(count) * 100).div_ceil(u128::from(most.max(1))).min(100) as u64
 }
@@ -217,7 +217,7 @@ fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
         _ => ("unknown", "Not asked yet".to_owned()),
     };
     let is_well = state == "good";
-    // Of a certificate, the state says it all.
+    // A certificate has no error text: its state says what is wrong.
     let error = dependency.last_error.clone().filter(|_| expires_in.is_none());
     DependencyCard {
         id: dependency.name.replace(':', "-"),

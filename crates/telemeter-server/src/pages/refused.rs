@@ -1,4 +1,4 @@
-//! `/refused`: who is refused, for which reason, since when, and what to do about it.
+//! `/refused`: which callers are refused, for which reason, since when, and what to do about it.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -60,15 +60,15 @@ struct RefusedPageRow {
     last: ShownTime,
 }
 
-/// Part of a text of `refusals.rs`, which is written for Markdown, too.
+/// Part of a text of `refusals.rs`, in which code is between backticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PageText {
     pub(super) text: String,
     pub(super) is_code: bool,
 }
 
-/// The parts of a text that has code between backticks.
-pub(super) fn parts(text: &str) -> Vec<PageText> {
+/// Splits a text at its backticks into plain text and code.
+pub(super) fn split_code(text: &str) -> Vec<PageText> {
     let parts = text.split('`').enumerate().map(|(at, text)| PageText { text: text.to_owned(), is_code: at % 2 == 1 });
     parts.filter(|part| !part.text.is_empty()).collect()
 }
@@ -78,15 +78,15 @@ const TIMES: [(&str, &str); 4] = [("3600", "Last hour"), ("86400", "Last day"), 
 /// Shows a part of the refusals.
 pub(super) async fn refused(State(pages): State<Pages>, uri: Uri) -> Response {
     let listing = Listing::of("/refused", uri.query(), &["reason", "route", "since", "cluster"]);
-    page(StatusCode::OK, &pages.view.read(move |view| made(view, listing)).await)
+    page(StatusCode::OK, &pages.view.read(move |view| refused_page(view, listing)).await)
 }
 
-fn made(view: &FleetView, listing: Listing) -> RefusedPage {
+fn refused_page(view: &FleetView, listing: Listing) -> RefusedPage {
     let now_ms = view.now_ms();
     let reason = Reason::from_name(listing.filter("reason"));
     let route = ReportRoute::from_name(listing.filter("route"));
     let since = listing.filter("since").parse().ok();
-    // What cannot be asked for is not asked for, nor handed on.
+    // A filter whose value is not valid is ignored, and left out of links.
     let listing = if reason.is_none() { listing.without("reason") } else { listing };
     let listing = if route.is_none() { listing.without("route") } else { listing };
     let listing = if since.is_none() { listing.without("since") } else { listing };
@@ -140,8 +140,8 @@ fn card(reason: &ReasonRow, listing: &Listing, now_ms: i64) -> ReasonCard {
         count: human::count(reason.count),
         callers: [clusters, unverified].into_iter().flatten().collect::<Vec<_>>().join(", "),
         last: ShownTime::new(reason.last.0, now_ms),
-        meaning: parts(reason.meaning),
-        action: parts(reason.action),
+        meaning: split_code(reason.meaning),
+        action: split_code(reason.action),
         link: listing.link_with("reason", if is_chosen { "" } else { reason.reason }),
         is_chosen,
     }
@@ -171,10 +171,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_stands_between_backticks() {
+    fn code_is_between_backticks() {
         let text = |text: &str, is_code| PageText { text: text.to_owned(), is_code };
-        assert_eq!(parts("set `--a` to 1"), [text("set ", false), text("--a", true), text(" to 1", false)]);
-        assert_eq!(parts("`--b`"), [text("--b", true)]);
+        assert_eq!(split_code("set `--a` to 1"), [text("set ", false), text("--a", true), text(" to 1", false)]);
+        assert_eq!(split_code("`--b`"), [text("--b", true)]);
         for reason in Reason::ALL {
             let explanation = crate::refusals::explain(reason);
             for text in [explanation.meaning, explanation.action] {

@@ -1,4 +1,4 @@
-//! The series of one cluster, as far as the recent store holds them: a part of the cluster's page.
+//! The series of one cluster in the recent store: a section of the cluster's page.
 
 use telemeter_fleet::recent_store::{RecentStore, SeriesRow, is_reporting};
 use telemeter_rules::Selector;
@@ -10,16 +10,16 @@ use super::{
     sparkline,
 };
 
-/// What the page shows of the series.
+/// The section of the page.
 pub(super) struct SeriesSection {
     pub(super) series: String,
     pub(super) families: String,
     pub(super) per_minute: String,
-    /// Over how long that was measured.
+    /// The time that the rate was measured over.
     pub(super) seen: String,
     pub(super) samples: String,
     pub(super) bytes: String,
-    /// Series that were seen and are not held; may be empty.
+    /// How many series were native histograms, which the recent store does not keep.
     pub(super) histograms: Option<String>,
     pub(super) window: String,
     pub(super) chart: String,
@@ -44,7 +44,7 @@ pub(super) struct SeriesPageRow {
     pub(super) labels: Vec<(String, String)>,
     pub(super) is_current: bool,
     pub(super) is_ended: bool,
-    /// As it was sent.
+    /// Its name and labels, as it was sent.
     pub(super) exact: String,
     pub(super) value: String,
     pub(super) at: ShownTime,
@@ -55,7 +55,7 @@ impl SeriesPageRow {
     fn new(row: SeriesRow, id: &str, since_ms: i64, now_ms: i64) -> Option<Self> {
         let newest = row.points.last().copied()?;
         Some(Self {
-            // The label that names the cluster is the same all over the page.
+            // The partition label is the same in every row.
             labels: row.labels.into_iter().filter(|(_, value)| value != id).collect(),
             is_current: is_reporting(newest.ms, now_ms),
             is_ended: newest.is_stale(),
@@ -67,7 +67,7 @@ impl SeriesPageRow {
     }
 }
 
-/// What a search of series means: a selector where it has braces, else a part of the metric name.
+/// A search for series: a selector where it has braces, else part of the metric name.
 pub(super) enum Search {
     Name(String),
     Selector(Selector),
@@ -91,7 +91,7 @@ impl Search {
     }
 }
 
-/// The series of a cluster; `None` where none are held.
+/// Reads the series of a cluster; `None` where the store has none.
 pub(super) fn section(
     store: &RecentStore,
     id: &str,
@@ -136,7 +136,7 @@ pub(super) fn section(
     })
 }
 
-/// The address that a Prometheus finds the series at whose label `name` is `value`.
+/// The link to `/federate` for the series whose label `name` has this value.
 pub(super) fn federate_link(name: &str, value: &str) -> String {
     let value = value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -144,7 +144,7 @@ pub(super) fn federate_link(name: &str, value: &str) -> String {
     format!("/federate?{}", query.finish())
 }
 
-/// What a type is called; nothing for what nobody said.
+/// The name of a type; empty where the type is not known.
 const fn kind(kind: MetricType) -> &'static str {
     match kind {
         MetricType::Counter => "counter",

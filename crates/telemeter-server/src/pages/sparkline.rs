@@ -1,4 +1,4 @@
-//! Small line charts as inline SVG: numbers only, so that they can stand in a page as they are.
+//! Draws small line charts as inline SVG. It holds numbers only, and needs no escaping.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 28.0;
 const MARGIN: f64 = 3.0;
 
-/// More points than this are thinned: each stretch keeps its lowest and its highest.
+/// A line is divided into so many stretches, of which each keeps its lowest and its highest point.
 const STRETCHES: usize = 60;
 
-/// The values of a series between two times.
+/// Draws the values of a series between two times.
 pub(super) fn of_points(points: &[StoredPoint], from_ms: i64, to_ms: i64) -> String {
     let span = to_ms.saturating_sub(from_ms).max(1) as f64;
     let finite: Vec<(f64, f64)> = points
@@ -32,7 +32,7 @@ pub(super) fn of_points(points: &[StoredPoint], from_ms: i64, to_ms: i64) -> Str
     draw(&thin(&finite), low, high, false, &title)
 }
 
-/// What a cluster sent, from zero up; one that is known for less than the window is drawn at the right.
+/// Draws the samples of a cluster by minute, from zero up; those of a cluster that is known for a shorter time are at the right.
 pub(super) fn of_rates(rates: &[f64]) -> String {
     let (last, skipped) = (ACTIVITY_PARTS - 2, (ACTIVITY_PARTS - 1).saturating_sub(rates.len()));
     let points = rates.iter().zip(skipped..).map(|(rate, at)| (at as f64 / last as f64, *rate));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_for_a_short_time_stands_at_the_right() {
+    fn a_short_history_is_at_the_right() {
         let svg = of_rates(&[60.0, 60.0]);
         assert!(svg.contains(r#"<polyline points="111.8,3.0 117.0,3.0"/>"#), "{svg}");
         assert!(of_rates(&[1.0; 23]).contains(r#"<polyline points="3.0,3.0 8.2,3.0"#));

@@ -1,4 +1,4 @@
-//! Which message of remote write a request holds.
+//! Reads from its headers which message of remote write a request holds.
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>, "Content-Type".
 
@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl Protocol {
-    /// Reads the Content-Type, and holds the Content-Encoding to snappy. A sender that says neither means 1.0.
+    /// Reads the Content-Type, and requires snappy as the Content-Encoding. Without either header it is 1.0.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for any other.
+    /// [`Error::Unsupported`] for any other value.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let content_type = single_value(headers, &header::CONTENT_TYPE)?.unwrap_or(MEDIA_TYPE);
         let protocol = Self::of_content_type(content_type)?;
@@ -41,7 +41,7 @@ impl Protocol {
     }
 }
 
-/// Whether a request is of 2.0, as its headers have it.
+/// Whether the headers say that a request is of 2.0.
 pub(crate) fn is_v2(headers: &HeaderMap) -> bool {
     matches!(Protocol::of(headers), Ok(Protocol::V2))
 }

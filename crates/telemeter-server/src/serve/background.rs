@@ -1,4 +1,4 @@
-//! What a server does beside its requests: sweeping, saving, watching.
+//! Background tasks of the server: sweeping, saving, watching.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +11,18 @@ use crate::{
     gateway::Gateway,
 };
 
-/// How often what has ended is swept out: rate-limit slots, samples of the recent store.
+/// How often expired rate-limit slots and samples of the recent store are removed.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How often the readiness of dependencies is looked at.
+/// How often the readiness of the OIDC provider is checked.
 const WATCH: Duration = Duration::from_millis(500);
 /// How often the registry is written to its file.
 const SAVE: Duration = Duration::from_secs(60);
 /// How often clusters that were not heard from for long are forgotten.
 const FORGET: Duration = Duration::from_secs(60 * 60);
-/// How often certificates that do not last are warned of.
+/// How often a certificate that expires soon is logged.
 const WARN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Sweeps out what has ended.
+/// Removes what has expired, every minute.
 pub(super) async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -39,7 +39,7 @@ pub(super) async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) 
     }
 }
 
-/// What is to be done every second.
+/// Runs [`Fleet::tick`](crate::fleet::Fleet::tick) every second.
 pub(super) async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
     loop {
         gateway.fleet.tick(gateway.clock.now_ms());
@@ -50,8 +50,8 @@ pub(super) async fn tick(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Writes the registry to its file, forgets who was not heard from for long, and warns of certificates that do not last.
-pub(super) async fn keep_fleet(
+/// Writes the registry to its file, forgets clusters that were not heard from for long, and warns of certificates that expire soon.
+pub(super) async fn maintain_fleet(
     gateway: Gateway,
     file: Option<Arc<FleetFile>>,
     tls: Vec<(&'static str, ListenerTls)>,
@@ -74,7 +74,7 @@ pub(super) async fn keep_fleet(
     }
 }
 
-/// Ready only while there is a token for the store.
+/// Makes the server ready only while there is a token for the store.
 pub(super) async fn watch_provider(
     gateway: Gateway,
     token: TokenSource,

@@ -31,10 +31,10 @@ use crate::{
     rules::ServerRules,
 };
 
-/// About what the program takes where nobody calls.
+/// About how many bytes the program takes without requests.
 const PROGRAM_BYTES: usize = 24 << 20;
 
-/// The budget of all that callers can make us hold, told at start.
+/// The budget of all memory that callers can make us hold; logs it.
 pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
     let (bytes, source) = match config.limits.memory_bytes {
         Some(bytes) => (bytes, budget::LimitSource::Flag),
@@ -45,8 +45,8 @@ pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryB
     let shares: usize = MemoryShare::ALL.iter().map(|share| budget.capacity_bytes(*share)).sum();
     tracing::info!(bytes, %source, callers = shares, "memory limit");
     let recent_store = config.recent_store.as_ref().map_or(0, |store| store.max_bytes);
-    let wanted = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
-    if wanted > bytes {
+    let needed_bytes = shares.saturating_add(recent_store).saturating_add(PROGRAM_BYTES);
+    if needed_bytes > bytes {
         tracing::warn!(
             bytes,
             callers = shares,
@@ -57,7 +57,7 @@ pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryB
     budget
 }
 
-/// The gateway, and what calls others for it: their roots are read again at a reload.
+/// Makes the gateway and its outbound clients, whose trusted roots are read again at a reload.
 pub(crate) fn gateway(
     config: &Config,
     clock: &Clock,
@@ -73,7 +73,7 @@ pub(crate) fn gateway(
         None => Keys::generate().map_err(|error| error.to_string())?,
     };
     let token = config.oidc.as_ref().map(|oidc| token_source(oidc, clock, &mut outbounds)).transpose()?;
-    let authority = match &config.door {
+    let authority = match &config.authorization {
         AuthorizationMode::AnyCluster => None,
         AuthorizationMode::Authority(authority) => {
             let shared = config.memcached.as_ref().map(|memcached| {
@@ -124,7 +124,7 @@ pub(crate) fn gateway(
     Ok((gateway, outbounds.made))
 }
 
-/// The keys from files; `None` where one is to be generated.
+/// Loads the keys from their files; `None` where one is to be generated.
 pub(crate) fn keys(config: &Config) -> Result<Option<Keys>, String> {
     if config.shared_keys.is_empty() {
         return Ok(None);
@@ -132,7 +132,7 @@ pub(crate) fn keys(config: &Config) -> Result<Option<Keys>, String> {
     Keys::load(&config.shared_keys).map(Some).map_err(|error| format!("--shared-key: {error}"))
 }
 
-/// Makes what calls others, and keeps it: its roots are read again at a reload.
+/// Makes the outbound clients, and keeps them for the reload of their trusted roots.
 struct Outbounds<'a> {
     config: &'a Config,
     metrics: OutboundMetrics,
@@ -140,7 +140,7 @@ struct Outbounds<'a> {
 }
 
 impl Outbounds<'_> {
-    /// For calls that are counted under this name.
+    /// Makes a client for calls that are counted under this name.
     fn add(&mut self, name: &'static str, timeout: Duration, scheme: &str) -> Result<Outbound, String> {
         let settings = outbound_settings(self.config, name, timeout);
         let settings = OutboundConfig { handshakes: self.metrics.handshakes(), ..settings };
@@ -159,7 +159,7 @@ impl Outbounds<'_> {
     }
 }
 
-/// How calls are made that are counted under this name: `authorize`, `forward`, `oauth`.
+/// The settings of calls that are counted under this name: `authorize`, `forward`, `oauth`.
 pub(crate) fn outbound_settings(config: &Config, name: &'static str, timeout: Duration) -> OutboundConfig {
     let files = &config.ca_files;
     let (ca_flag, ca_file) = match name {

@@ -1,4 +1,4 @@
-//! A fake of whatever the server calls: says what it is told to say, and keeps what it was asked.
+//! A fake of a service that the server calls: it gives the answers that a test sets, and records the requests.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use telemeter_http::{
     listen::{self, ListenLimits},
 };
 
-/// One request that came.
+/// One request that it received.
 #[derive(Debug)]
 pub(crate) struct ReceivedRequest {
     pub(crate) method: Method,
@@ -23,7 +23,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) body: Vec<u8>,
 }
 
-/// What it is answered.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeAnswer {
     status: StatusCode,
@@ -33,7 +33,7 @@ pub(crate) struct FakeAnswer {
 }
 
 impl FakeAnswer {
-    /// This status, with a body that nobody else is to see.
+    /// A response with this status, and a body that no caller of the server may read.
     pub(crate) fn of(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
         Self { status, headers: Vec::new(), body: "UPSTREAM says so".to_owned(), delay: Duration::ZERO }
@@ -59,7 +59,7 @@ impl FakeAnswer {
 
 type AnswerFn = Arc<dyn Fn(&ReceivedRequest) -> FakeAnswer + Send + Sync>;
 
-/// A server that answers every request alike. Cheap to clone.
+/// A server that answers every request with one function. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct FakeServer {
     shared: Arc<Inner>,
@@ -85,22 +85,22 @@ impl FakeServer {
         format!("http://{}/asked", self.address).parse().expect("a URL")
     }
 
-    /// From now on answers so.
+    /// Sets the function that answers requests from now on.
     pub(crate) fn says(&self, say: impl Fn(&ReceivedRequest) -> FakeAnswer + Send + Sync + 'static) {
         *self.shared.say.lock() = Arc::new(say);
     }
 
-    /// From now on answers each request with this.
+    /// Sets one response for all requests from now on.
     pub(crate) fn answers(&self, answer: FakeAnswer) {
         self.says(move |_| answer.clone());
     }
 
-    /// What it was asked since the last time.
+    /// The requests since the last call.
     pub(crate) fn take(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.shared.asked.lock())
     }
 
-    /// How often it was asked since then.
+    /// How many requests it received since the last call of `take`.
     pub(crate) fn count(&self) -> usize {
         self.shared.asked.lock().len()
     }
@@ -127,8 +127,8 @@ async fn answer(State(shared): State<Arc<Inner>>, request: Request) -> Response 
     response
 }
 
-/// What an authority answers that vouches for everybody.
-pub(crate) fn vouch(asked: &ReceivedRequest) -> FakeAnswer {
+/// The answer of an authority that approves every token.
+pub(crate) fn approve(asked: &ReceivedRequest) -> FakeAnswer {
     let question: serde_json::Value = serde_json::from_slice(&asked.body).expect("JSON");
     let cluster = question["cluster_id"].as_str().expect("a cluster");
     let body = serde_json::json!({"cluster_id": cluster, "account_id": format!("account of {cluster}")});

@@ -1,4 +1,4 @@
-//! The parts of a gateway without a server around it, to be changed.
+//! The parts of a gateway without a server, for tests that change one of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use telemeter_server::{
 
 use super::NOW_MS;
 
-/// Parts that let everybody in and need nothing else: what passes goes nowhere. And a token of cluster `c1`.
+/// Parts that accept every token and have no store. And an access token of cluster `c1`.
 pub(crate) fn shared(config: &Config, registry: &mut Registry) -> (GatewayParts, String) {
     let labels = [("_id", "c1"), ("env", "prod")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let claims = Claims::new("account".to_owned(), labels.into(), NOW_MS, Duration::from_secs(600));

@@ -27,14 +27,14 @@ use self::{
     fake::{FakeAnswer, FakeServer},
 };
 
-/// What the fixed clock says unless a test moves it.
+/// The time of the fixed clock, until a test moves it.
 pub(crate) const NOW_MS: i64 = 1_800_000_000_000;
 /// Long enough for anything that should happen, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// The cluster that sends where it does not matter who does.
+/// The cluster of tests that need no particular one.
 pub(crate) const CLUSTER: &str = "c1";
 
-/// A server, what stands around it, and a way to talk to it.
+/// A server, its fake authority and store, and a client that calls it.
 pub(crate) struct TestServer {
     pub(crate) server: RunningServer,
     pub(crate) clock: ClockHandle,
@@ -44,7 +44,7 @@ pub(crate) struct TestServer {
     pub(crate) outbound: TestClient,
 }
 
-/// What a caller was told.
+/// The response that a caller got.
 #[derive(Debug)]
 pub(crate) struct CallerAnswer {
     pub(crate) status: u16,
@@ -53,18 +53,18 @@ pub(crate) struct CallerAnswer {
 }
 
 impl TestServer {
-    /// With the contract's defaults, but no rate limit.
+    /// Starts a server with the default configuration, but without a rate limit.
     pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
     }
 
-    /// The same, changed.
+    /// The same, with a changed configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let authority = FakeServer::start(fake::vouch).await;
+        let authority = FakeServer::start(fake::approve).await;
         let store = FakeServer::start(|_| FakeAnswer::of(200)).await;
-        let door =
+        let authorization =
             AuthorizationMode::Authority(AuthoritySettings { url: authority.url(), stale: Duration::from_secs(3600) });
-        let mut config = Config::new(door);
+        let mut config = Config::new(authorization);
         config.listen = "127.0.0.1:0".to_owned();
         config.listen_internal = "127.0.0.1:0".to_owned();
         config.ratelimit = None;
@@ -76,15 +76,15 @@ impl TestServer {
         Self { server, clock: handle, offset_ms: AtomicI64::new(0), authority, store, outbound: TestClient::new() }
     }
 
-    /// Between clusters and a receiver of remote write 2.0, which it is sent.
+    /// A server whose store is a receiver of remote write 2.0.
     pub(crate) async fn forwarding_v2(change: impl FnOnce(&mut Config)) -> Self {
-        let world = Self::with(|config| {
+        let server = Self::with(|config| {
             config.forward.as_mut().expect("a store").protocol = ForwardProtocol::V2;
             change(config);
         })
         .await;
-        world.store.says(receiver_v2::take);
-        world
+        server.store.says(receiver_v2::receive);
+        server
     }
 
     /// Sets the clock to this distance to [`NOW_MS`].
@@ -99,7 +99,7 @@ impl TestServer {
         self.clock.advance(Duration::from_millis(offset_ms.saturating_sub(before_ms).unsigned_abs()));
     }
 
-    /// What it was set to last.
+    /// The distance that it was set to last.
     pub(crate) fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::Relaxed)
     }
@@ -131,9 +131,9 @@ impl TestServer {
 
     /// A token of ours for this cluster.
     pub(crate) async fn token(&self, cluster: &str) -> String {
-        let told = self.authorize(cluster, "secret").await;
-        assert_eq!(told.status, 200, "{told:?}");
-        told.json()["token"].as_str().expect("a token").to_owned()
+        let answer = self.authorize(cluster, "secret").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["token"].as_str().expect("a token").to_owned()
     }
 
     /// Uploads these series (see [`body`]) as text.
@@ -175,13 +175,13 @@ impl TestServer {
         request.header("content-encoding", "snappy").header("x-prometheus-remote-write-version", "2.0.0")
     }
 
-    /// What reached the store since the last time that this was asked, as [`body`] writes series.
+    /// The series that reached the store since the last call, as [`body`] writes them.
     pub(crate) fn stored(&self) -> Vec<String> {
         let requests = self.store.take();
         requests.iter().flat_map(|request| body::shown(&body::of_block(&request.body))).collect()
     }
 
-    /// As [`stored`](Self::stored), of a store that was sent 2.0; each request has to be what the specification wants.
+    /// As [`stored`](Self::stored), of a store that was sent 2.0; each request has to be valid by the specification.
     pub(crate) fn stored_v2(&self) -> Vec<String> {
         body::shown(&self.store.take().iter().flat_map(receiver_v2::series_of).collect::<Vec<_>>())
     }
@@ -217,7 +217,7 @@ pub(crate) async fn send(client: &TestClient, request: reqwest::RequestBuilder) 
     CallerAnswer { status: status.as_u16(), headers, body: String::from_utf8(body).expect("text") }
 }
 
-/// Whoever asks a server: another library than the one under test.
+/// A client of the server: another HTTP library than the one under test.
 #[derive(Clone)]
 pub(crate) struct TestClient(reqwest::Client);
 
@@ -250,7 +250,7 @@ pub(crate) fn composite(cluster: &str) -> String {
     BASE64_STANDARD.encode(json.to_string())
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 pub(crate) fn nowhere() -> url::Url {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     format!("http://{}/", listener.local_addr().expect("its address")).parse().expect("a URL")

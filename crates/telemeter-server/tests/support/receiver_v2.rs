@@ -1,4 +1,4 @@
-//! A receiver of remote write 2.0 that keeps to the specification: it takes what its protobuf has, and nothing else.
+//! A receiver of remote write 2.0 that keeps to the specification: it accepts what its protobuf allows, and nothing else.
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
 
@@ -12,8 +12,8 @@ use super::{
     fake::{FakeAnswer, ReceivedRequest},
 };
 
-/// Takes a request, or says what is wrong with it.
-pub(crate) fn take(asked: &ReceivedRequest) -> FakeAnswer {
+/// Accepts a request, or answers what is wrong with it.
+pub(crate) fn receive(asked: &ReceivedRequest) -> FakeAnswer {
     match request_of(asked) {
         Ok(request) => wrote(204, counts(&request)),
         Err(violation) => wrote(400, [0; 3]).body(violation),
@@ -40,7 +40,7 @@ pub(crate) fn series_of(asked: &ReceivedRequest) -> Vec<TimeSeries> {
     in_1_0(&request_of(asked).unwrap_or_else(|violation| panic!("{violation}: {asked:?}")))
 }
 
-/// The same in 1.0.
+/// The series of a request, as 1.0 has them.
 pub(crate) fn in_1_0(request: &Request) -> Vec<TimeSeries> {
     let labels = |references: &[u32]| labels_of(request, references).expect("it was checked");
     let series = request.timeseries.iter().map(|series| TimeSeries {
@@ -71,7 +71,7 @@ fn labels_of(request: &Request, references: &[u32]) -> Option<Vec<Label>> {
     rest.is_empty().then(|| pairs.iter().map(label).collect()).flatten()
 }
 
-/// What a sender MUST do, each with the section that it stands in; the first that it does not.
+/// Checks what a sender MUST do, each rule with its section; the first rule that the request breaks.
 pub(crate) fn request_of(asked: &ReceivedRequest) -> Result<Request, String> {
     let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let must = |holds: bool, violation: &str| if holds { Ok(()) } else { Err(violation.to_owned()) };

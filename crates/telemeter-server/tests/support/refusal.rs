@@ -1,8 +1,8 @@
-//! What is told of a request that did not succeed: in the log, by the counter, by the registry, in the JSON.
+//! Checks that the log, the counter, the registry and the JSON say the same of a request that did not succeed.
 
 use super::log::LoggedLine;
 
-/// Whose request it was.
+/// The cluster of the request, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RefusedCaller {
     Nobody,
@@ -16,18 +16,17 @@ pub(crate) struct ExpectedRefusal {
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
     pub(crate) of: RefusedCaller,
-    /// Stands in the log's cause.
+    /// Part of the cause in the log.
     pub(crate) cause: &'static str,
 }
 
 impl ExpectedRefusal {
-    /// The counter's series.
+    /// The series of the counter.
     pub(crate) fn counter(&self) -> String {
         format!("telemeter_refused_requests_total{{handler=\"{}\",reason=\"{}\"}}", self.route, self.reason)
     }
 
-    /// Holds one refusal to what is expected: the `lines` of the log about it, what its counter says, and what the JSON API,
-    /// which `get` asks, tells.
+    /// Checks one refusal: the `lines` of the log about it, its counter, and the JSON API, which `get` reads.
     pub(crate) async fn check(
         &self,
         lines: &[LoggedLine],
@@ -54,9 +53,10 @@ impl ExpectedRefusal {
 
         let list =
             format!("/api/v1/refusals?reason={reason}&route={route}&cluster={}", cluster.or(claimed).unwrap_or(""));
-        let told = get(list).await;
-        let mut items = told["items"].as_array().expect("a list").iter();
-        let item = items.find(|item| item["verified"] == cluster.is_some()).unwrap_or_else(|| panic!("{what}: {told}"));
+        let answer = get(list).await;
+        let mut items = answer["items"].as_array().expect("a list").iter();
+        let item =
+            items.find(|item| item["verified"] == cluster.is_some()).unwrap_or_else(|| panic!("{what}: {answer}"));
         let text = |value: Option<&str>| value.map_or(serde_json::Value::Null, Into::into);
         assert_eq!((&item["cluster"], &item["claimed_cluster"]), (&text(cluster), &text(claimed)), "{what}: {item}");
         assert_eq!((&item["status"], &item["peer"]), (&status.into(), &"127.0.0.1".into()), "{what}: {item}");
@@ -65,15 +65,15 @@ impl ExpectedRefusal {
         assert_eq!((&item["meaning"], &item["action"]), (&explanation.meaning.into(), &explanation.action.into()));
 
         if let Some(cluster) = cluster {
-            let told = get(format!("/api/v1/clusters/{cluster}")).await;
+            let answer = get(format!("/api/v1/clusters/{cluster}")).await;
             assert_eq!(
-                (&told["status"], &told["last_refusal"]["reason"]),
+                (&answer["status"], &answer["last_refusal"]["reason"]),
                 (&"refused".into(), &reason.into()),
-                "{told}"
+                "{answer}"
             );
-            assert_eq!(told["last_refusal"]["status"], status, "{told}");
-            assert_eq!(told["exchanges"][0]["outcome"], reason, "{told}");
-            assert!(told["state"].as_str().expect("words").contains(&format!("({status})")), "{told}");
+            assert_eq!(answer["last_refusal"]["status"], status, "{answer}");
+            assert_eq!(answer["exchanges"][0]["outcome"], reason, "{answer}");
+            assert!(answer["state"].as_str().expect("words").contains(&format!("({status})")), "{answer}");
         }
     }
 }

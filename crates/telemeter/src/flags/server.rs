@@ -313,7 +313,8 @@ impl ServerFlags {
             elide_labels,
             escaping: self.forward_escaping.scheme(),
         };
-        let door = door(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
+        let authorization =
+            authorization_mode(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
         let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
         let max_bytes = bytes(self.recent_store_max_bytes);
         let recent_store =
@@ -354,7 +355,7 @@ impl ServerFlags {
             )?,
             shared_keys: self.shared_key.into_iter().filter(|key| !key.is_empty()).map(PathBuf::from).collect(),
             token_expire: Duration::from_secs(self.token_expire_seconds.into()),
-            door,
+            authorization,
             receive_identity: match self.receive_identity {
                 IdentityFlag::Strict => ReceiveIdentity::Strict,
                 IdentityFlag::Presence => ReceiveIdentity::Presence,
@@ -431,7 +432,7 @@ fn fleet_labels(texts: &[String], partition_label: &str) -> Result<Vec<FleetLabe
     Ok(labels)
 }
 
-fn door(authorize: Option<String>, stale: Duration, any: bool) -> Result<AuthorizationMode, FlagError> {
+fn authorization_mode(authorize: Option<String>, stale: Duration, any: bool) -> Result<AuthorizationMode, FlagError> {
     match (authorize, any) {
         (Some(text), false) => {
             Ok(AuthorizationMode::Authority(AuthoritySettings { url: value::http_url("--authorize", &text)?, stale }))

@@ -152,7 +152,7 @@ fn each_flag_of_the_server_lands() {
         (
             "authorize",
             &["--authorize=https://u:p@other/authority"],
-            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.url.as_str() == "https://u:p@other/authority"),
+            |c| matches!(&c.authorization, AuthorizationMode::Authority(a) if a.url.as_str() == "https://u:p@other/authority"),
         ),
         ("authorize-ca-file", &["--authorize-ca-file=a"], |c| c.ca_files.authorize.as_deref() == Some(Path::new("a"))),
         ("forward-ca-file", &["--forward-ca-file=f"], |c| c.ca_files.forward.as_deref() == Some(Path::new("f"))),
@@ -162,10 +162,10 @@ fn each_flag_of_the_server_lands() {
         (
             "authorize-stale",
             &["--authorize-stale=5m"],
-            |c| matches!(&c.door, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(300)),
+            |c| matches!(&c.authorization, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(300)),
         ),
         ("insecure-allow-any-cluster", &["--authorize=", "--insecure-allow-any-cluster"], |c| {
-            matches!(c.door, AuthorizationMode::AnyCluster)
+            matches!(c.authorization, AuthorizationMode::AnyCluster)
         }),
         ("receive-identity", &["--receive-identity=presence"], |c| c.receive_identity == ReceiveIdentity::Presence),
         ("partial-writes", &["--partial-writes"], |c| c.partial_writes),
@@ -499,10 +499,10 @@ fn fleet_labels_that_cannot_be() {
 #[test]
 fn defaults_are_the_contract_s() {
     let flags = server(&[]);
-    let mut config = telemeter_server::Config::new(flags.door.clone());
+    let mut config = telemeter_server::Config::new(flags.authorization.clone());
     config.forward = flags.forward.clone();
     assert_eq!(flags.forward.as_ref().unwrap().tenant.as_deref(), Some("FB870BF3-9F3A-44FF-9BF7-D7A047A52F43"));
-    assert!(matches!(&flags.door, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(3_600)));
+    assert!(matches!(&flags.authorization, AuthorizationMode::Authority(a) if a.stale == Duration::from_secs(3_600)));
     assert_eq!(format!("{flags:?}"), format!("{config:?}"));
     let memcached = MemcachedSettings {
         servers: vec!["m:1".into()],
