@@ -1,10 +1,10 @@
-//! What the benchmark is told: plain data, already checked, without argv.
+//! The configuration of the benchmark: plain data, checked already, independent of argv.
 
 use std::{path::PathBuf, time::Duration};
 
 use telemeter_client::config::TargetSettings;
 
-/// Everything `telemeter-benchmark` needs to know.
+/// The configuration of `telemeter-benchmark`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `host:port` of the benchmark's own listener; `None`: it has none.
@@ -15,22 +15,22 @@ pub struct Config {
     pub metrics_file: PathBuf,
     /// Time between two uploads of one worker, which start spread over it; never zero.
     pub interval: Duration,
-    /// How many clusters are played at once; at least one.
+    /// How many clients are simulated at the same time; at least one.
     pub workers: usize,
-    /// One upload per worker, then the end; a failed one fails the run.
+    /// Each worker uploads once, and then the run ends; a failed upload makes it fail.
     pub once: bool,
-    /// A fleet is simulated in place of the workers.
+    /// Simulate a fleet in place of the workers.
     pub fleet: Option<SimulatedFleet>,
 }
 
-/// A simulated fleet: uploads arrive by a schedule that a slow server does not slow down.
+/// A simulated fleet: uploads start at fixed times, however slow the server is.
 #[derive(Clone, Debug)]
 pub struct SimulatedFleet {
     /// How many clusters there are: each uploads once in an interval. At least one.
     pub clusters: u64,
-    /// How long uploads arrive; never zero.
+    /// How long uploads are sent; never zero.
     pub duration: Duration,
-    /// Where tokens come from.
+    /// How the clusters get their access tokens.
     pub tokens: Tokens,
     /// Over how many connections at once; at least one.
     pub connections: usize,
@@ -38,19 +38,19 @@ pub struct SimulatedFleet {
     pub reconnects: bool,
     /// A new connection resumes the TLS session of the one before it.
     pub resumes: bool,
-    /// Where the plot is written.
+    /// The file that the plot is written to.
     pub report_svg: Option<PathBuf>,
-    /// Where the figures are written.
+    /// The file that the figures are written to.
     pub report_json: Option<PathBuf>,
-    /// The process whose CPU and memory are watched.
+    /// The process ID of the server, whose CPU and memory are measured.
     pub server_pid: Option<u32>,
 }
 
-/// Where the tokens of a simulated fleet come from.
+/// How a simulated fleet gets its access tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tokens {
-    /// Signed with the server's own key, read from this file.
+    /// Signed here, with the server's key from this file.
     Minted(PathBuf),
-    /// Asked for at `/authorize`.
+    /// Requested from `/authorize`.
     Exchanged,
 }

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     BenchmarkError, BenchmarkMetrics, DEADLINE, FAILURES_LOGGED, ReportOutput,
-    load::{UploadPayload, made_up_id},
+    load::{UploadPayload, random_id},
     progress::RunProgress,
     tally::{UploadFailure, UploadTally},
 };
@@ -333,7 +333,7 @@ impl TokenExchanges {
 
 /// The ID of a cluster: always the same in one run, another in the next.
 fn id(seed: i64, cluster: u64) -> GeneratedId {
-    let id = made_up_id(&mut PseudoRandom::seeded(&format!("{seed} {cluster}")));
+    let id = random_id(&mut PseudoRandom::seeded(&format!("{seed} {cluster}")));
     id.into_bytes().try_into().expect("an ID has the form of a UUID")
 }
 

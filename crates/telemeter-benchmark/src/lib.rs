@@ -1,6 +1,7 @@
-//! `telemeter-benchmark`: many played clusters upload the same metrics; at the end there is a table.
+//! `telemeter-benchmark`: a load generator. It uploads the same metrics as many clusters and ends with a table.
 //!
-//! Workers each behave as a client does. A fleet is simulated: its uploads arrive by a schedule fixed in advance.
+//! There are two kinds of run. With workers, each simulates a client: it waits for the answer, then for the interval. With a
+//! fleet (`--clusters`), uploads start at times that are fixed in advance, however slow the server is.
 
 pub mod config;
 mod fleet;
@@ -13,8 +14,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use telemeter_client::{
-    metrics_only,
     schedule::{CycleOutcome, PseudoRandom, Schedule},
+    serve_metrics,
 };
 use telemeter_http::{
     client::{Outbound, OutboundConfig, OutboundError, ProxyUse},
@@ -28,18 +29,18 @@ pub use self::{
     tally::{UploadFailure, UploadTally},
 };
 use self::{
-    load::{PlayedCluster, UploadPayload},
+    load::{SimulatedClient, UploadPayload},
     progress::{RunProgress, TICK},
 };
 
-/// How many clusters upload at once in a run of one upload each.
-const AT_ONCE: usize = 64;
-/// How long the server may take to answer; without `--clusters` the interval, where that is longer.
+/// How many clusters upload at the same time with `--once`.
+const MAX_CONCURRENT_UPLOADS: usize = 64;
+/// How long the server may take to answer. Workers wait as long as the interval, where that is longer.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How many failures are logged one by one; a broken server would fill the disk.
+/// How many failures are logged; a broken server would fill the disk.
 const FAILURES_LOGGED: u64 = 10;
 
-/// Why a benchmark did not run, or did not go through.
+/// Why a benchmark did not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchmarkError {
     /// The metrics cannot be read.
@@ -48,13 +49,13 @@ pub enum BenchmarkError {
     /// The certificates or the proxy cannot be used.
     #[error("{0}")]
     Outbound(#[from] OutboundError),
-    /// There is nothing to listen on.
+    /// The address of `--listen` cannot be bound.
     #[error("--listen: {0}")]
     Listen(std::io::Error),
-    /// The output is gone.
+    /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
-    /// With `--once` or a fleet: not every upload was taken.
+    /// With `--once` or a fleet: the server did not accept every upload.
     #[error("{failed} of {uploads} uploads failed")]
     Failed {
         /// How many failed.
@@ -62,12 +63,12 @@ pub enum BenchmarkError {
         /// How many there were.
         uploads: u64,
     },
-    /// The simulated fleet cannot set out.
+    /// The simulated fleet cannot start.
     #[error("{0}")]
     Fleet(String),
 }
 
-/// What a benchmark exports: names of the Go program's, which do not end in `_total`.
+/// The metrics of a benchmark, as the Go program names them: without `_total`.
 #[derive(Clone, Default)]
 struct BenchmarkMetrics {
     errors: Gauge,
@@ -76,23 +77,23 @@ struct BenchmarkMetrics {
 
 impl BenchmarkMetrics {
     fn register(registry: &mut Registry) -> Self {
-        let exported = Self::default();
-        registry.register("forward_errors", "Uploads that failed", exported.errors.clone());
-        registry.register("forwarded_samples", "Samples of the uploads that were taken", exported.samples.clone());
-        exported
+        let metrics = Self::default();
+        registry.register("forward_errors", "Uploads that failed", metrics.errors.clone());
+        registry.register("forwarded_samples", "Samples of the uploads that were taken", metrics.samples.clone());
+        metrics
     }
 }
 
-/// What the tasks of a run share.
+/// State that the tasks of a run share.
 #[derive(Clone)]
 struct RunShared {
     tally: Arc<Mutex<UploadTally>>,
-    exported: BenchmarkMetrics,
+    metrics: BenchmarkMetrics,
     series: usize,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// Runs until `shutdown`, or with `once` until every cluster has uploaded; then writes the table.
+/// Runs until `shutdown` completes, or with `once` until every cluster has uploaded; then writes the table.
 ///
 /// # Errors
 /// [`BenchmarkError`]; [`BenchmarkError::Failed`] comes after the table.
@@ -103,13 +104,13 @@ pub async fn run(
 ) -> Result<UploadTally, BenchmarkError> {
     let payload = Arc::new(UploadPayload::read(&config.metrics_file).map_err(BenchmarkError::Metrics)?);
     let mut registry = Registry::default();
-    let exported = BenchmarkMetrics::register(&mut registry);
+    let metrics = BenchmarkMetrics::register(&mut registry);
     let _listening = match &config.listen {
-        Some(listen) => Some(metrics_only(listen, registry).await.map_err(BenchmarkError::Listen)?),
+        Some(listen) => Some(serve_metrics(listen, registry).await.map_err(BenchmarkError::Listen)?),
         None => None,
     };
     if let Some(fleet) = &config.fleet {
-        return fleet::run(&config, fleet, &payload, exported, output, shutdown).await;
+        return fleet::run(&config, fleet, &payload, metrics, output, shutdown).await;
     }
     let mut outbound = OutboundConfig::new("federate_to");
     outbound.ca_file = config.to.ca_file.clone();
@@ -120,23 +121,23 @@ pub async fn run(
 
     let shared = RunShared {
         tally: Arc::default(),
-        exported,
+        metrics,
         series: payload.series(),
-        turns: Arc::new(Semaphore::new(if config.once { AT_ONCE } else { Semaphore::MAX_PERMITS })),
+        permits: Arc::new(Semaphore::new(if config.once { MAX_CONCURRENT_UPLOADS } else { Semaphore::MAX_PERMITS })),
     };
 
     let clock = Clock::system();
     let mut random = PseudoRandom::seeded(&format!("{} {}", clock.now_ms(), std::process::id()));
     let mut tasks = JoinSet::new();
     for index in 0..config.workers {
-        let id = load::made_up_id(&mut random);
-        let cluster = PlayedCluster::new(id, &config.to, &outbound, &clock, &payload);
+        let id = load::random_id(&mut random);
+        let cluster = SimulatedClient::new(id, &config.to, &outbound, &clock, &payload);
         if config.once {
-            tasks.spawn(once(cluster, shared.clone()));
+            tasks.spawn(upload_once(cluster, shared.clone()));
         } else {
-            // Spread evenly: a fleet's uploads do not come in one burst.
+            // The starts are spread over the interval, as those of real clients are.
             let start = config.interval.mul_f64(index as f64 / config.workers as f64);
-            tasks.spawn(for_ever(cluster, shared.clone(), start, config.interval));
+            tasks.spawn(upload_repeatedly(cluster, shared.clone(), start, config.interval));
         }
     }
 
@@ -151,12 +152,12 @@ pub async fn run(
                 _ => break,
             },
             _ = tick.tick() => {
-                let tally = shared.ran(start);
+                let tally = shared.tally(start);
                 progress.show(&tally, &mut output)?;
             }
         }
     }
-    let tally = shared.ran(start);
+    let tally = shared.tally(start);
     tasks.shutdown().await;
     progress.end(&tally, &mut output)?;
     let uploads = config.workers as u64;
@@ -167,13 +168,13 @@ pub async fn run(
     Ok(tally)
 }
 
-/// One upload.
-async fn once(mut cluster: PlayedCluster, shared: RunShared) {
+/// Uploads once.
+async fn upload_once(mut cluster: SimulatedClient, shared: RunShared) {
     let _ = shared.upload(&mut cluster).await;
 }
 
 /// Uploads every interval, as a client does.
-async fn for_ever(mut cluster: PlayedCluster, shared: RunShared, start: Duration, interval: Duration) {
+async fn upload_repeatedly(mut cluster: SimulatedClient, shared: RunShared, start: Duration, interval: Duration) {
     let mut schedule = Schedule::new(interval, &cluster.id);
     tokio::time::sleep(start).await;
     loop {
@@ -183,12 +184,12 @@ async fn for_ever(mut cluster: PlayedCluster, shared: RunShared, start: Duration
 }
 
 impl RunShared {
-    async fn upload(&self, cluster: &mut PlayedCluster) -> CycleOutcome {
-        let _turn = self.turns.acquire().await;
+    async fn upload(&self, cluster: &mut SimulatedClient) -> CycleOutcome {
+        let _permit = self.permits.acquire().await;
         match cluster.upload().await {
-            Ok(taken) => {
-                self.tally.lock().sent(self.series as u64, taken.bytes as u64, taken.took);
-                self.exported.samples.inc_by(i64::try_from(self.series).unwrap_or(i64::MAX));
+            Ok(upload) => {
+                self.tally.lock().sent(self.series as u64, upload.bytes as u64, upload.took);
+                self.metrics.samples.inc_by(i64::try_from(self.series).unwrap_or(i64::MAX));
                 CycleOutcome::Done
             }
             Err(failed) => {
@@ -199,14 +200,14 @@ impl RunShared {
                     tracing::warn!("more uploads fail; they are counted and no longer logged");
                 }
                 self.tally.lock().failed(failed.failure);
-                self.exported.errors.inc();
+                self.metrics.errors.inc();
                 CycleOutcome::Failed { retry_after: failed.retry_after }
             }
         }
     }
 
-    /// The tally so far.
-    fn ran(&self, start: Instant) -> UploadTally {
+    /// The tally so far of a run that began at `start`.
+    fn tally(&self, start: Instant) -> UploadTally {
         let mut tally = self.tally.lock();
         tally.set_ran(start.elapsed());
         tally.clone()

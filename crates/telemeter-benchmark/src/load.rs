@@ -1,4 +1,4 @@
-//! One played cluster: it exchanges the token under an id of its own and uploads the same metrics, stamped anew.
+//! One simulated client: it exchanges the token under an ID of its own, and uploads the same metrics with new timestamps.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -26,15 +26,15 @@ use tokio::time::Instant;
 
 use super::tally::UploadFailure;
 
-/// The longest file of metrics that is read.
+/// Cap on the file of metrics.
 const MAX_FILE_BYTES: usize = 1024 * 1024 * 1024;
 
-/// What every played cluster uploads, and the room to prepare it in.
+/// The metrics that every client uploads, and buffers in which uploads are prepared.
 pub(super) struct UploadPayload {
-    /// The metrics as delimited protobuf: quicker to read than the text they came in.
+    /// The metrics as delimited protobuf, which is quicker to decode than the text of the file.
     families: Vec<u8>,
     series: usize,
-    rooms: Mutex<Vec<UploadBuffers>>,
+    buffers: Mutex<Vec<UploadBuffers>>,
 }
 
 #[derive(Default)]
@@ -47,17 +47,17 @@ struct UploadBuffers {
 impl UploadPayload {
     /// Reads a file in the text format.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let said = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
+        let describe = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
         let text = file::read(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
         let (arena, mut families) = (Arena::new(), Vec::new());
         let mut set = SeriesSet::new_in(&arena);
         exposition::decode(ExpositionFormat::Text, &text, &DecodeLimits::default(), &mut set)
-            .map_err(|cause| said(&cause))?;
+            .map_err(|cause| describe(&cause))?;
         if set.is_empty() {
-            return Err(said(&"holds no metrics"));
+            return Err(describe(&"holds no metrics"));
         }
         exposition::delimited::encode(&set, &mut families);
-        Ok(Self { families, series: set.len(), rooms: Mutex::default() })
+        Ok(Self { families, series: set.len(), buffers: Mutex::default() })
     }
 
     /// How many series an upload holds.
@@ -65,20 +65,20 @@ impl UploadPayload {
         self.series
     }
 
-    /// The body of an upload: every sample at `now_ms`, every series with the labels of the grant.
+    /// The compressed body of an upload: each sample at `now_ms` (Unix milliseconds), each series with `labels`.
     fn body(&self, labels: &[(String, String)], now_ms: i64) -> Result<Bytes, telemeter_wire::Error> {
-        let mut room = self.rooms.lock().pop().unwrap_or_default();
-        let UploadBuffers { arena, encoded, snappy } = &mut room;
+        let mut buffers = self.buffers.lock().pop().unwrap_or_default();
+        let UploadBuffers { arena, encoded, snappy } = &mut buffers;
         arena.reset();
         encoded.clear();
         self.stamp(labels, now_ms, arena, encoded)?;
         let mut body = Vec::with_capacity(encoded.len() / 4);
         snappy.framed(encoded, &mut body);
-        self.rooms.lock().push(room);
+        self.buffers.lock().push(buffers);
         Ok(body.into())
     }
 
-    /// The same as it is before it is compressed.
+    /// The body before compression.
     pub(super) fn plain(&self, labels: &[(String, String)], now_ms: i64) -> Result<Vec<u8>, telemeter_wire::Error> {
         let mut plain = Vec::new();
         self.stamp(labels, now_ms, &Arena::new(), &mut plain)?;
@@ -99,7 +99,7 @@ impl UploadPayload {
                 series.set_points(Points::Sample(Sample { timestamp_ms: Some(now_ms), ..sample }));
             }
             for (name, value) in labels {
-                // A metrics file may have been recorded from another cluster.
+                // The file may have been recorded from another cluster, with labels of the same names.
                 series.retain_labels(|label| label.name != name);
                 series.push_label(telemeter_wire::Label::new(name, arena.text().alloc_str(value)));
             }
@@ -110,29 +110,29 @@ impl UploadPayload {
     }
 }
 
-/// One played cluster.
-pub(super) struct PlayedCluster {
+/// A client with an ID of its own.
+pub(super) struct SimulatedClient {
     pub(super) id: String,
-    grants: AccessTokens,
+    access_tokens: AccessTokens,
     uploads: Uploads,
     clock: Clock,
     payload: Arc<UploadPayload>,
 }
 
-/// An upload that the server took.
+/// An upload that the server accepted.
 pub(super) struct AcceptedUpload {
     pub(super) bytes: usize,
     pub(super) took: Duration,
 }
 
-/// An upload that failed: how, and when to come again.
+/// An upload that failed: how, why, and how long the server asks to wait.
 pub(super) struct FailedUpload {
     pub(super) failure: UploadFailure,
     pub(super) cause: String,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl PlayedCluster {
+impl SimulatedClient {
     pub(super) fn new(
         id: String,
         to: &TargetSettings,
@@ -142,10 +142,16 @@ impl PlayedCluster {
     ) -> Self {
         let mut authorize = to.authorize.clone();
         authorize.query_pairs_mut().append_pair("id", &id);
-        // The counts of outbound calls are the client's; a benchmark has its own.
+        // Not registered: they count outbound requests of a client; a benchmark has its own metrics.
         let metrics = Metrics::default();
         Self {
-            grants: AccessTokens::new(outbound.clone(), authorize, to.token.clone(), clock.clone(), metrics.clone()),
+            access_tokens: AccessTokens::new(
+                outbound.clone(),
+                authorize,
+                to.token.clone(),
+                clock.clone(),
+                metrics.clone(),
+            ),
             uploads: Uploads::new(outbound.clone(), to.upload.clone(), metrics),
             clock: clock.clone(),
             payload: payload.clone(),
@@ -153,24 +159,24 @@ impl PlayedCluster {
         }
     }
 
-    /// One upload, with a new grant where the old one is no longer good.
+    /// Uploads once, with a new access token where the server refuses the cached one.
     pub(super) async fn upload(&mut self) -> Result<AcceptedUpload, FailedUpload> {
-        let grant = self.grants.grant().await.map_err(FailedUpload::from)?;
-        match self.try_upload(&grant).await {
+        let token = self.access_tokens.current().await.map_err(FailedUpload::from)?;
+        match self.try_upload(&token).await {
             Err(UploadError::Unauthorized(_)) => {
-                self.grants.forget();
-                let grant = self.grants.grant().await.map_err(FailedUpload::from)?;
-                self.try_upload(&grant).await.map_err(FailedUpload::from)
+                self.access_tokens.discard();
+                let token = self.access_tokens.current().await.map_err(FailedUpload::from)?;
+                self.try_upload(&token).await.map_err(FailedUpload::from)
             }
             outcome => outcome.map_err(FailedUpload::from),
         }
     }
 
-    async fn try_upload(&self, grant: &AccessToken) -> Result<AcceptedUpload, UploadError> {
-        let body = self.payload.body(&grant.labels, self.clock.now_ms());
+    async fn try_upload(&self, token: &AccessToken) -> Result<AcceptedUpload, UploadError> {
+        let body = self.payload.body(&token.labels, self.clock.now_ms());
         let body = body.expect("the payload is what our own encoder wrote");
         let (bytes, start) = (body.len(), Instant::now());
-        self.uploads.send(grant, body).await?;
+        self.uploads.send(token, body).await?;
         Ok(AcceptedUpload { bytes, took: start.elapsed() })
     }
 }
@@ -178,7 +184,7 @@ impl PlayedCluster {
 impl From<TokenError> for FailedUpload {
     fn from(error: TokenError) -> Self {
         let failure = match &error {
-            TokenError::Unreachable(cause) => unreachable(cause),
+            TokenError::Unreachable(cause) => outbound_failure(cause),
             TokenError::Refused(ServerRefusal { status, .. })
             | TokenError::Failed(ServerRefusal { status, .. })
             | TokenError::NotAServer(ServerRefusal { status, .. })
@@ -192,7 +198,7 @@ impl From<TokenError> for FailedUpload {
 impl From<UploadError> for FailedUpload {
     fn from(error: UploadError) -> Self {
         let failure = match &error {
-            UploadError::Unreachable(cause) => unreachable(cause),
+            UploadError::Unreachable(cause) => outbound_failure(cause),
             UploadError::Unauthorized(refusal)
             | UploadError::TooOften(refusal)
             | UploadError::TooLarge { refusal, .. }
@@ -204,7 +210,7 @@ impl From<UploadError> for FailedUpload {
     }
 }
 
-fn unreachable(cause: &OutboundError) -> UploadFailure {
+fn outbound_failure(cause: &OutboundError) -> UploadFailure {
     match cause {
         OutboundError::Timeout(_) | OutboundError::ConnectTimeout(_) => UploadFailure::Timeout,
         OutboundError::Connect(_) | OutboundError::Broken(_) => UploadFailure::Connection,
@@ -212,8 +218,8 @@ fn unreachable(cause: &OutboundError) -> UploadFailure {
     }
 }
 
-/// A made-up id in the form of a random UUID.
-pub(super) fn made_up_id(random: &mut PseudoRandom) -> String {
+/// A random ID in the form of a UUID, version 4.
+pub(super) fn random_id(random: &mut PseudoRandom) -> String {
     let (high, low) = (random.next_number(), random.next_number());
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -232,7 +238,7 @@ mod tests {
     #[test]
     fn ids_are_uuids_and_differ() {
         let mut random = PseudoRandom::seeded("a");
-        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| made_up_id(&mut random)).collect();
+        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| random_id(&mut random)).collect();
         assert_eq!(ids.len(), 1000);
         for id in ids {
             let parts: Vec<_> = id.split('-').collect();

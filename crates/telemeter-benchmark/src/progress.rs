@@ -1,4 +1,4 @@
-//! How a run under way is shown: a bar on a terminal, a line now and then elsewhere.
+//! Shows the progress of a run: as a bar on a terminal, else as a line every five seconds.
 
 use std::{io::Write, time::Duration};
 
@@ -12,9 +12,9 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where a benchmark writes.
+/// Where a benchmark writes its progress and its table.
 pub struct ReportOutput<'w> {
-    /// Takes the lines of a run without a terminal, and the table at its end.
+    /// Gets the progress lines of a run without a terminal, and the table at the end.
     pub writer: &'w mut (dyn Write + Send),
     /// Whether progress is drawn as a bar, on the terminal that is stderr.
     pub terminal: bool,
@@ -27,7 +27,7 @@ pub(super) struct RunProgress {
 }
 
 impl RunProgress {
-    /// `uploads` is how many there will be; `None`: until told to stop.
+    /// `uploads`: how many uploads there will be; `None` for a run that a signal ends.
     pub(super) fn new(output: &ReportOutput<'_>, uploads: Option<u64>) -> Self {
         let bar = output.terminal.then(|| {
             let (bar, template) = match uploads {
@@ -39,7 +39,7 @@ impl RunProgress {
         Self { bar, next_line: Instant::now() + LINE_EVERY }
     }
 
-    /// Shows how far the run is.
+    /// Shows the tally so far.
     pub(super) fn show(&mut self, tally: &UploadTally, output: &mut ReportOutput<'_>) -> std::io::Result<()> {
         if let Some(bar) = &self.bar {
             bar.set_position(tally.total_sent() + tally.total_failed());
@@ -53,7 +53,7 @@ impl RunProgress {
         Ok(())
     }
 
-    /// Takes the bar away and writes the table.
+    /// Removes the bar and writes the table.
     pub(super) fn end(self, tally: &UploadTally, output: &mut ReportOutput<'_>) -> std::io::Result<()> {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();

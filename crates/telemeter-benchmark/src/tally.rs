@@ -1,4 +1,4 @@
-//! What a run came to: counts by status, throughput, how long an upload took.
+//! The results of a run: counts by status, throughput, latency.
 
 use std::{
     collections::BTreeMap,
@@ -48,17 +48,17 @@ pub struct UploadTally {
 
 impl Default for UploadTally {
     fn default() -> Self {
-        let micros = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3)
+        let micros = Histogram::new_with_bounds(1, MAX_LATENCY.as_micros() as u64, 3)
             .expect("1 µs to 10 min in three digits is within what a histogram can hold");
         Self { sent: 0, series: 0, bytes: 0, failed: BTreeMap::new(), micros, ran: Duration::ZERO }
     }
 }
 
-/// What takes longer is counted as this.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Cap on a latency: a longer one is counted as this.
+const MAX_LATENCY: Duration = Duration::from_secs(600);
 
 impl UploadTally {
-    /// Counts an upload that the server took.
+    /// Counts an upload that the server accepted.
     pub fn sent(&mut self, series: u64, bytes: u64, took: Duration) {
         self.sent += 1;
         self.series += series;
@@ -71,24 +71,24 @@ impl UploadTally {
         *self.failed.entry(failure).or_default() += 1;
     }
 
-    /// Notes how long the run took so far.
+    /// Sets how long the run has lasted so far.
     pub fn set_ran(&mut self, ran: Duration) {
         self.ran = ran;
     }
 
-    /// Uploads that the server took.
+    /// How many uploads the server accepted.
     #[must_use]
     pub fn total_sent(&self) -> u64 {
         self.sent
     }
 
-    /// Uploads that failed.
+    /// How many uploads failed.
     #[must_use]
     pub fn total_failed(&self) -> u64 {
         self.failed.values().sum()
     }
 
-    /// Adds what another tally counted; how long it ran stays.
+    /// Adds the counts of another tally; the duration of the run stays.
     pub(super) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.series += other.series;
@@ -99,7 +99,7 @@ impl UploadTally {
         self.micros.add(&other.micros).expect("histograms of one shape add up");
     }
 
-    /// How long the run took so far.
+    /// How long the run has lasted so far.
     pub(super) fn ran(&self) -> Duration {
         self.ran
     }
@@ -109,17 +109,17 @@ impl UploadTally {
         &self.failed
     }
 
-    /// The longest.
+    /// The highest latency.
     pub(super) fn longest(&self) -> Duration {
         Duration::from_micros(self.micros.max())
     }
 
-    /// Uploads that the server took, a second.
+    /// Accepted uploads per second.
     pub(super) fn throughput(&self) -> f64 {
         self.per_second(self.sent)
     }
 
-    /// One line for a run under way.
+    /// The counts as one line, shown while the run lasts.
     #[must_use]
     pub fn line(&self) -> String {
         format!(
@@ -132,7 +132,7 @@ impl UploadTally {
         )
     }
 
-    /// What this share of the uploads took at most.
+    /// The latency that this share of the uploads did not exceed: 0.99 is p99.
     pub(super) fn quantile(&self, quantile: f64) -> Duration {
         if self.micros.is_empty() {
             return Duration::ZERO;

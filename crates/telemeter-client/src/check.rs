@@ -1,7 +1,7 @@
-//! `client check`: why does a push fail? Each step from the files to the upload, with the real calls.
+//! `client check`: finds why a client cannot upload, by real calls, step by step from the files to the upload.
 //!
-//! What a step needs is what the program itself uses: the outbound client, the readers of tokens and selectors, the scrape
-//! and the rules. Only the deadlines are shorter.
+//! The steps use the client's own code: its outbound client, its readers of tokens and selectors, its scrape and rules. Only
+//! the deadlines are shorter.
 
 mod files;
 mod source;
@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use telemeter_http::{
     check::{self, CheckStage, CheckStep, CheckSteps},
-    client::bare_url,
-    client::{Outbound, OutboundConfig},
+    client::{Outbound, OutboundConfig, bare_url},
 };
 
 use crate::{
@@ -27,21 +26,21 @@ pub const AUTHORIZE: CheckStage = CheckStage { name: "authorize", exit_code: 21 
 /// The upload.
 pub const UPLOAD: CheckStage = CheckStage { name: "upload", exit_code: 22 };
 
-/// A connection has to be made within this, at most.
+/// Cap on the time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How far a check goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// Uploads for real, where else the server is asked whether it would take an upload.
+    /// Upload for real; else an empty upload shows whether the server would accept one.
     pub send: bool,
-    /// Looks at flags and files only.
+    /// Check flags and files only.
     pub offline: bool,
     /// How long a connection (10 s at most) or an answer may take.
     pub timeout: Duration,
 }
 
-/// Runs the steps one after the other. A step that fails ends its side; the other side is tried all the same.
+/// Runs the steps in order. A step that fails for Prometheus does not end those for the server, and the other way round.
 pub async fn check(config: &Config, options: CheckOptions, steps: &mut CheckSteps<'_>) {
     let are_files_good = files::check(config, steps);
     if options.offline {
@@ -71,7 +70,7 @@ pub async fn check(config: &Config, options: CheckOptions, steps: &mut CheckStep
     }
 }
 
-/// The client's own caller of one side, with the deadlines of a check.
+/// The outbound client of `--from` or `--to`, with the deadlines of a check.
 fn outbound(steps: &mut CheckSteps<'_>, flag: &str, settings: OutboundConfig, timeout: Duration) -> Option<Outbound> {
     let settings = OutboundConfig {
         connect_timeout: timeout.min(CONNECT_TIMEOUT),

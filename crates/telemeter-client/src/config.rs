@@ -1,4 +1,4 @@
-//! What the client is told: plain data, already checked, without argv.
+//! The configuration of the client: plain data, checked already, independent of argv.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -6,25 +6,25 @@ use telemeter_auth::Secret;
 use telemeter_http::{client::bare_url, metrics::DroppedLogLines, tls::CertificateFiles};
 use url::Url;
 
-/// How often a client reports unless told otherwise.
+/// The default time between two uploads.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(270);
-/// The selector that is scraped when none is named.
+/// The selector that is used where none is given.
 pub const DEFAULT_MATCH: &str = r#"{__name__="up"}"#;
 
-/// Everything `telemeter-client` needs to know. Built by the flags, or by a test from [`Config::new`].
+/// The configuration of `telemeter-client`. The flags make it; tests start from [`Config::new`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `host:port` of the client's own listener; `None`: it has none.
     pub listen: Option<String>,
     /// Host names that the listener answers to beside loopback's. None: where it listens wider than loopback, to every name.
     pub internal_allowed_hosts: Vec<String>,
-    /// The bearer token that all but health of the listener wants; read again at a reload.
+    /// The file of the bearer token that every route of the listener but health requires; read again at a reload.
     pub internal_token_file: Option<PathBuf>,
     /// The Prometheus to scrape.
     pub from: SourceSettings,
     /// The server to push to.
     pub to: TargetSettings,
-    /// The cluster's ID; the query of `to.authorize` carries it already.
+    /// The cluster's ID; the query of `to.authorize` has it too.
     pub id: String,
     /// Time between two reports; never zero.
     pub interval: Duration,
@@ -32,14 +32,15 @@ pub struct Config {
     pub limit_bytes: usize,
     /// Selectors, each sent as `match[]`; trimmed and not empty.
     pub matches: Vec<String>,
-    /// More of them, one a line; read again at a reload.
+    /// A file with more selectors, one a line; read again at a reload.
     pub match_file: Option<PathBuf>,
-    /// Whether series that no selector names are left out, where a source answers with them all the same; else they are
-    /// uploaded, and counted.
+    /// Whether series are left out that Prometheus answers with though no selector names them; else they are uploaded, and
+    /// counted.
     pub leave_out_unrequested: bool,
-    /// Added to every series, over what it says itself: valid, distinct names, never `__name__`.
+    /// Labels, name and value, that every series gets, in place of its own of that name. Names are valid and distinct, and
+    /// none is `__name__`.
     pub labels: Vec<(String, String)>,
-    /// Old and new metric names; the old ones are distinct.
+    /// Metrics that are renamed: old and new name; the old ones are distinct.
     pub renames: Vec<(String, String)>,
     /// Labels whose values are hashed; `None`: none.
     pub anonymize: Option<AnonymizeSettings>,
@@ -52,7 +53,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The contract's defaults between a source and a target: `up` every 4m30s, `ALERTS` renamed to `alerts`.
+    /// The defaults between a source and a target: `up` every 4m30s, `ALERTS` renamed to `alerts`.
     pub fn new(from: SourceSettings, to: TargetSettings, id: impl Into<String>) -> Self {
         Self {
             listen: Some("localhost:9002".to_owned()),
@@ -79,13 +80,13 @@ impl Config {
 /// The Prometheus to scrape. Proxy variables do not apply to it.
 #[derive(Clone)]
 pub struct SourceSettings {
-    /// The whole URL but its `match[]`: with `/federate` where no other path was given. May hold user and password.
+    /// The URL without `match[]`; its path is `/federate` unless another was given. May hold user and password.
     pub url: Url,
-    /// A PEM file of authorities trusted beside the system's.
+    /// A PEM file of certificate authorities that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// The bearer token.
     pub token: Option<Credential>,
-    /// Our certificate and key.
+    /// The client's certificate and key.
     pub identity: Option<CertificateFiles>,
 }
 
@@ -110,11 +111,11 @@ impl fmt::Debug for SourceSettings {
 /// The server to push to. Proxy variables apply to it.
 #[derive(Clone)]
 pub struct TargetSettings {
-    /// Where the token is exchanged. The client's has `?id=`; the benchmark adds one per worker. May hold user and password.
+    /// The URL of the exchange of the token. The client's has `?id=`; the benchmark adds one per worker. May hold user and password.
     pub authorize: Url,
-    /// Where metrics are pushed to. May hold user and password.
+    /// The URL of uploads. May hold user and password.
     pub upload: Url,
-    /// A PEM file of authorities trusted beside the system's.
+    /// A PEM file of certificate authorities that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// The token that is exchanged.
     pub token: Credential,
@@ -134,9 +135,9 @@ impl fmt::Debug for TargetSettings {
 /// A token or a salt.
 #[derive(Clone, Debug)]
 pub enum Credential {
-    /// Given as it is; not empty.
+    /// The text itself; not empty.
     Value(Secret),
-    /// In a file, without the white space around it; read again at a reload.
+    /// A file whose content, without white space around it, is the text. A token is read for each request, a salt at a reload.
     File(PathBuf),
 }
 
@@ -145,7 +146,7 @@ pub enum Credential {
 pub struct AnonymizeSettings {
     /// Label names, at least one.
     pub labels: Vec<String>,
-    /// What keeps the values from being guessed. A salt file that turns out empty is an error.
+    /// The salt, which keeps the values from being guessed. An empty salt file is an error.
     pub salt: Credential,
 }
 

@@ -1,4 +1,4 @@
-//! Tokens and salts, as they are used: a file is read again each time.
+//! Reads tokens and salts: a file is read each time.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,21 @@ use telemeter_http::file::{self, FileError};
 
 use crate::config::Credential;
 
-/// Why a credential cannot be used. Names the file, never what it holds.
+/// Why a credential cannot be used. The text names the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file holds nothing but white space.
+    /// The file is empty, or has only white space.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
-    /// It holds what no header may: a line break, or a control character.
+    /// The token has a character that is not allowed in a header: a line break or another control character.
     #[error("the token holds a character that no header may hold")]
-    Unfit,
+    NotAHeaderValue,
 }
 
-/// The credential as it stands now, without white space around it.
+/// The text of the credential, without white space around the content of a file.
 pub fn read(credential: &Credential) -> Result<Secret, CredentialError> {
     let path = match credential {
         Credential::Value(secret) => return Ok(secret.clone()),
@@ -42,7 +42,8 @@ pub fn bearer(credential: &Credential) -> Result<HeaderValue, CredentialError> {
 
 /// The value of an `Authorization` header that bears `token`.
 pub fn bearer_of(token: &str) -> Result<HeaderValue, CredentialError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_hidden| CredentialError::Unfit)?;
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_hidden| CredentialError::NotAHeaderValue)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -74,7 +75,7 @@ mod tests {
         std::fs::write(&file, " \n").expect("written");
         assert_eq!(bearer(&credential).expect_err("empty").to_string(), format!("{} is empty", file.display()));
         std::fs::write(&file, "two\nlines").expect("written");
-        let unfit = bearer(&credential).expect_err("no header").to_string();
-        assert!(!unfit.contains("two"), "{unfit}");
+        let refused = bearer(&credential).expect_err("no header").to_string();
+        assert!(!refused.contains("two"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! The loop: cycle after cycle, with the waits of the schedule, and a new worker where a reload built one.
+//! The loop of cycles: waits as the schedule says, and takes the new worker where a reload made one.
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
@@ -8,18 +8,19 @@ use telemeter_wire::UploadCounts;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    nothing,
+    explain,
+    outcome::{CycleError, CycleReport},
     schedule::{CycleOutcome, Schedule},
     status::ClientStatus,
-    worker::{CycleError, CycleReport, Worker},
+    worker::Worker,
 };
 
-/// Is shown how each cycle ended; the log then leaves it out.
+/// Is called with the outcome of each cycle; the outcome is then not logged.
 pub type Observer = Arc<dyn Fn(&Result<CycleReport, CycleError>) + Send + Sync>;
 
-/// What the loop runs.
+/// What the loop runs: a [`Worker`], or a fake in tests.
 pub(crate) trait Cycle {
-    /// Once.
+    /// Runs one cycle.
     fn cycle(&mut self) -> impl Future<Output = Result<CycleReport, CycleError>> + Send;
 }
 
@@ -29,7 +30,7 @@ impl Cycle for Worker {
     }
 }
 
-/// Where a reload leaves the worker that it built; the loop takes it up between two cycles.
+/// Passes the worker that a reload made to the loop, which takes it between two cycles.
 pub(crate) struct Handover<W> {
     next: Mutex<Option<W>>,
     arrived: Notify,
@@ -42,8 +43,8 @@ impl<W> Default for Handover<W> {
 }
 
 impl<W> Handover<W> {
-    /// Leaves a worker; one that was left before and not taken up yet is forgotten.
-    pub(crate) fn leave(&self, worker: W) {
+    /// Passes a worker on. It replaces one that the loop has not taken yet.
+    pub(crate) fn hand_over(&self, worker: W) {
         *self.next.lock() = Some(worker);
         self.arrived.notify_one();
     }
@@ -58,32 +59,32 @@ impl<W> Handover<W> {
     }
 }
 
-/// Who is told about the cycles.
+/// Where the loop reports its cycles.
 #[derive(Clone, Default)]
-pub(crate) struct Listeners {
-    /// Is shown how each ended.
+pub(crate) struct CycleReporting {
+    /// Called with the outcome of each cycle.
     pub(crate) observer: Option<Observer>,
-    /// Is told when the next one begins.
+    /// Records when the next cycle begins.
     pub(crate) status: Arc<ClientStatus>,
-    /// Says what time that is.
+    /// The wall clock for that.
     pub(crate) clock: Clock,
 }
 
-/// Never ends. A reload after a failure tries again at once; after a success the next cycle keeps its time, since
-/// the server would refuse one that comes early.
+/// Runs cycles for ever. A new worker runs at once where the last cycle failed; else the next cycle keeps its time, since
+/// the server would refuse an early upload (429).
 pub(crate) async fn run<W: Cycle>(
     mut worker: W,
     mut schedule: Schedule,
     handover: Arc<Handover<W>>,
-    listeners: Listeners,
+    reporting: CycleReporting,
 ) -> Infallible {
-    let Listeners { observer, status, clock } = listeners;
-    let announce = |wait: Duration| status.next(clock.now_ms().saturating_add(wait.as_millis() as i64));
+    let CycleReporting { observer, status, clock } = reporting;
+    let record_next = |wait: Duration| status.set_next(clock.now_ms().saturating_add(wait.as_millis() as i64));
     let first = schedule.first();
-    announce(first);
+    record_next(first);
     let mut due = Instant::now() + first;
     let mut failed = false;
-    let mut told = None;
+    let mut last_warning = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
@@ -102,16 +103,17 @@ pub(crate) async fn run<W: Cycle>(
         failed = ended.is_err();
         let wait = schedule.after(outcome);
         due = Instant::now() + wait;
-        announce(wait);
+        record_next(wait);
         match &observer {
             Some(observer) => observer(&ended),
-            None => log(&ended, wait, &mut told),
+            None => log(&ended, wait, &mut last_warning),
         }
     }
 }
 
-/// `told` is what was last said about series that nobody asked for: it is said again only when it changes.
-fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Option<String>) {
+/// Logs the outcome of a cycle. `last_warning` is the last warning about series that no selector names: it is logged
+/// again only when it changes.
+fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, last_warning: &mut Option<String>) {
     let report = match ended {
         Ok(report) => report,
         Err(error) => {
@@ -119,22 +121,22 @@ fn log(ended: &Result<CycleReport, CycleError>, wait: Duration, told: &mut Optio
             return;
         }
     };
-    if let Some(reason) = nothing::uploaded(report) {
+    if let Some(reason) = explain::no_upload_reason(report) {
         tracing::warn!(scraped = report.scraped, next = %HumanDuration(wait), "nothing to upload: {reason}");
         return;
     }
-    let unrequested = nothing::unrequested(&report.left_out);
-    if *told != unrequested {
-        if let Some(words) = &unrequested {
-            tracing::warn!("{words}");
+    let unrequested = explain::unrequested_warning(&report.left_out);
+    if *last_warning != unrequested {
+        if let Some(warning) = &unrequested {
+            tracing::warn!("{warning}");
         }
-        *told = unrequested;
+        *last_warning = unrequested;
     }
-    let left_out = nothing::reasons(&report.left_out);
+    let left_out = explain::left_out_counts(&report.left_out);
     let left_out = (!left_out.is_empty()).then_some(left_out);
     let CycleReport { scraped, uploaded, counts, bytes, took, .. } = *report;
     let took = HumanDuration(took);
-    // Without counts the server is another one, which does not say what it did.
+    // A server without counts is another one, such as the Go server.
     let (kept, filtered) = (counts.map(|counts| counts.kept), counts.map(|counts| counts.filtered));
     let duplicates = counts.map(|counts| counts.duplicates).filter(|duplicates| *duplicates > 0);
     if let Some(UploadCounts { kept: 0, .. }) = counts {
@@ -161,7 +163,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(270);
 
-    /// Notes when it is run, and fails as told: the server's status and its `Retry-After`.
+    /// Records when it runs, and fails with the given statuses and `Retry-After`s of the server.
     struct FakeCycle {
         name: &'static str,
         log: Arc<Mutex<Vec<(&'static str, Duration)>>>,
@@ -194,17 +196,17 @@ mod tests {
         let start = Instant::now();
         let fake = |name, fails| FakeCycle { name, log: log.clone(), start, fails };
         let handover = Arc::new(Handover::default());
-        let seen = Arc::new(Mutex::new(0));
+        let observed = Arc::new(Mutex::new(0));
         let observer: Observer = Arc::new({
-            let seen = seen.clone();
-            move |_| *seen.lock() += 1
+            let observed = observed.clone();
+            move |_| *observed.lock() += 1
         });
-        let listeners = Listeners { observer: Some(observer), ..Listeners::default() };
-        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), handover.clone(), listeners);
+        let reporting = CycleReporting { observer: Some(observer), ..CycleReporting::default() };
+        let looped = run(fake("first", fails), Schedule::new(INTERVAL, "id"), handover.clone(), reporting);
         let reload = async {
             if let Some(at) = reload_at {
                 tokio::time::sleep(Duration::from_secs(at)).await;
-                handover.leave(fake("second", Vec::new()));
+                handover.hand_over(fake("second", Vec::new()));
             }
             std::future::pending::<()>().await;
         };
@@ -214,7 +216,7 @@ mod tests {
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
         }
         let log = log.lock().clone();
-        assert_eq!(*seen.lock(), log.len(), "each cycle is observed");
+        assert_eq!(*observed.lock(), log.len(), "each cycle is observed");
         log
     }
 

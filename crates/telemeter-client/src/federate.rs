@@ -1,4 +1,4 @@
-//! `GET /federate` of a Prometheus, handed on as it arrives.
+//! The scrape: `GET /federate` of a Prometheus, whose answer is read in chunks as it arrives.
 
 use http::{HeaderValue, StatusCode, header};
 use telemeter_http::client::{OpenAnswer, Outbound, OutboundError, OutboundRequest};
@@ -13,19 +13,19 @@ use crate::{
     refusal::ServerRefusal,
 };
 
-/// Both formats, protobuf first: it is the cheaper one to read.
+/// Both formats, protobuf first: it is cheaper to decode.
 const ACCEPT: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
                       text/plain;version=0.0.4;q=0.3";
-/// Cap on an answer that is no scrape, of which a line is shown.
+/// How many bytes of an answer other than 200 are read, to show its first line.
 const REFUSAL_BYTES: usize = 4096;
 
-/// Why a scrape failed.
+/// Why a scrape failed. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FederateError {
     /// The bearer token cannot be read.
     #[error("the token for Prometheus cannot be used: {0}")]
     Credential(#[from] CredentialError),
-    /// No answer, or one that broke off.
+    /// No answer came, or it broke off.
     #[error("Prometheus was not reached: {0}")]
     Unreachable(OutboundError),
     /// The answer is over `--limit-bytes`.
@@ -34,27 +34,27 @@ pub enum FederateError {
         /// The cap.
         limit_bytes: usize,
     },
-    /// Prometheus, or a proxy in front of it, does not let us in.
+    /// Prometheus, or a proxy in front of it, refused the credentials.
     #[error("Prometheus did not let us in {0}; see --from-token-file and --tls-cert-file")]
     Refused(ServerRefusal),
-    /// Prometheus answered with something else.
+    /// Prometheus answered with another status.
     #[error("Prometheus did not answer the scrape {0}")]
     Failed(ServerRefusal),
-    /// An answer that is not what its Content-Type says.
+    /// The answer is not in the format that its Content-Type says.
     #[error("the metrics of Prometheus cannot be read: {0}")]
     Decode(telemeter_wire::Error),
-    /// An answer whose Content-Type is none of metrics, or is missing; it is no text exposition, either.
+    /// The answer has no Content-Type of metrics, and cannot be read as the text format.
     #[error("the answer is no metrics: {content_type}, and read as text: {error} (is --from a Prometheus?)")]
     NoMetrics {
-        /// What came: `Content-Type: text/html`.
+        /// `Content-Type: text/html`, or `no Content-Type`.
         content_type: String,
-        /// Why it is none.
+        /// Why it cannot be read as text.
         error: telemeter_wire::Error,
     },
 }
 
 impl FederateError {
-    /// When Prometheus, or what stands in front of it, wants to see us again.
+    /// How long Prometheus, or a proxy in front of it, asks to wait before the next try.
     pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             Self::Failed(refusal) | Self::Refused(refusal) => refusal.retry_after,
@@ -83,30 +83,30 @@ pub(crate) struct Federate {
     token: Option<Credential>,
     limit_bytes: usize,
     metrics: Metrics,
-    /// What is wrong with the first selector that we cannot read.
-    doubt: Option<String>,
+    /// The problem with the first selector that cannot be parsed.
+    selector_problem: Option<String>,
 }
 
-/// An answer under way.
+/// An answer whose body is being read.
 pub(crate) struct Scrape {
-    /// How it is laid out.
+    /// The format of the body.
     pub(crate) format: ExpositionFormat,
-    /// The Content-Type that came, where it is none that says the format.
-    other_type: Option<String>,
+    /// The Content-Type, where it does not name a known format.
+    unknown_type: Option<String>,
     opened: OpenAnswer,
 }
 
-/// What the head of the last answer said.
+/// The head of an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    /// `no Content-Type` where it had none.
+    /// The Content-Type as text; `no Content-Type` where there is none.
     pub(crate) content_type: String,
-    /// The clock of the host that answered, to the second.
+    /// The `Date` of the answer, in Unix milliseconds.
     pub(crate) date_ms: Option<i64>,
 }
 
 impl Scrape {
-    /// What its head said.
+    /// Its head.
     pub(crate) fn head(&self) -> Head {
         let header = |name| self.opened.headers.get(name);
         let date = header(header::DATE).and_then(|date| date.to_str().ok());
@@ -117,14 +117,14 @@ impl Scrape {
         }
     }
 
-    /// What arrived next; `None` at the end.
+    /// The next chunk of the body; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<bytes::Bytes>, FederateError> {
         Ok(self.opened.chunk().await?)
     }
 
-    /// Why the scrape fails where what came cannot be decoded.
+    /// The error of a scrape whose body cannot be decoded.
     pub(crate) fn undecodable(&self, error: telemeter_wire::Error) -> FederateError {
-        match self.other_type.clone() {
+        match self.unknown_type.clone() {
             Some(content_type) => FederateError::NoMetrics { content_type, error },
             None => FederateError::Decode(error),
         }
@@ -132,15 +132,18 @@ impl Scrape {
 }
 
 impl Federate {
-    /// Asks for what `selectors` select.
+    /// A scrape of the series that `selectors` select.
     pub(crate) fn new(config: &Config, selectors: &Selectors, outbound: Outbound, metrics: Metrics) -> Self {
         let mut url = config.from.url.clone();
         url.query_pairs_mut().extend_pairs(selectors.texts().map(|selector| ("match[]", selector)));
         let (token, limit_bytes) = (config.from.token.clone(), config.limit_bytes);
-        Self { outbound, url, token, limit_bytes, metrics, doubt: selectors.first_doubt() }
+        Self { outbound, url, token, limit_bytes, metrics, selector_problem: selectors.first_problem() }
     }
 
-    /// Asks; the body is still to come.
+    /// Sends the request and reads the head of the answer.
+    ///
+    /// # Errors
+    /// [`FederateError`] where no answer comes, or one other than 200.
     pub(crate) async fn open(&self) -> Result<Scrape, FederateError> {
         let mut request = OutboundRequest::get(self.url.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
@@ -153,22 +156,22 @@ impl Federate {
         if opened.status == StatusCode::OK {
             let content_type = opened.headers.get(header::CONTENT_TYPE);
             let (format, is_known) = ExpositionFormat::of_scrape(content_type.and_then(|value| value.to_str().ok()));
-            let other_type = (!is_known).then(|| match content_type {
+            let unknown_type = (!is_known).then(|| match content_type {
                 Some(value) => format!("Content-Type: {}", excerpt(value.as_bytes())),
                 None => "no Content-Type".to_owned(),
             });
-            return Ok(Scrape { format, other_type, opened });
+            return Ok(Scrape { format, unknown_type, opened });
         }
-        let mut said = Vec::new();
+        let mut body = Vec::new();
         while let Ok(Some(chunk)) = opened.chunk().await {
-            said.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - said.len())]);
-            if said.len() == REFUSAL_BYTES {
+            body.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - body.len())]);
+            if body.len() == REFUSAL_BYTES {
                 break;
             }
         }
-        let mut refusal = ServerRefusal::new(opened.status, &said, opened.retry_after());
-        if let Some(doubt) = self.doubt.as_ref().filter(|_| opened.status == StatusCode::BAD_REQUEST) {
-            refusal.line = format!("{}; {doubt}", refusal.line);
+        let mut refusal = ServerRefusal::new(opened.status, &body, opened.retry_after());
+        if let Some(problem) = self.selector_problem.as_ref().filter(|_| opened.status == StatusCode::BAD_REQUEST) {
+            refusal.line = format!("{}; {problem}", refusal.line);
         }
         let refusal = refusal.with_redirect(opened.redirect_target().as_deref()).with_path(opened.through());
         Err(match opened.status {

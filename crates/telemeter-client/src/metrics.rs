@@ -1,4 +1,4 @@
-//! What the client exports about itself.
+//! The client's own metrics.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +13,7 @@ use telemeter_wire::UploadCounts;
 
 use crate::pipeline::{LeftOut, Packed};
 
-/// Everything the client counts. Cheap to clone; clones share the counts.
+/// The metrics of the client. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Series of the last scrape.
@@ -24,9 +24,9 @@ pub struct Metrics {
     pub federate_invalid_samples: Gauge,
     /// Series of the last scrape that no selector names.
     pub federate_unrequested_samples: Gauge,
-    /// Unix time of the last cycle that went through; 0 before the first.
+    /// Unix time of the last cycle that did not fail, in seconds; 0 before the first.
     pub federate_last_success_timestamp_seconds: Gauge<f64, AtomicU64>,
-    /// Cycles that failed since then.
+    /// Cycles that failed since the last one that did not.
     pub federate_consecutive_failures: Gauge,
     /// Cycles begun.
     pub federate_requests: Counter,
@@ -44,7 +44,7 @@ pub struct Metrics {
     pub(crate) handshakes: OutboundHandshakes,
 }
 
-/// The two sides of the client: a metric's `client` label.
+/// The peer of an outbound request: the value of the label `client`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerLabel {
     /// Prometheus.
@@ -62,7 +62,7 @@ impl PeerLabel {
     }
 }
 
-/// `sent`, then what the server says: `kept`, `filtered`, `duplicates`.
+/// `result`: `sent`, or what the server did: `kept`, `filtered`, `duplicates`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UploadLabels {
     result: &'static str,
@@ -83,7 +83,7 @@ impl CallLabels {
 }
 
 impl Metrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Registers all metrics of the client with `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self { handshakes: OutboundHandshakes::register(registry), ..Self::default() };
         registry.register("federate_samples", "Series of the last scrape", metrics.federate_samples.clone());
@@ -138,7 +138,7 @@ impl Metrics {
             "Series of the last upload: sent, and what the server did with them where it says so (kept, filtered, duplicates)",
             metrics.upload_series.clone(),
         );
-        // As in Go: counters of the server's that the client exports too, and never moves.
+        // As in Go: counters of the server that the client exports too; they stay 0.
         for (name, help) in [
             ("telemeter_elide_transform_dropped", "Labels elided; the client elides none"),
             ("telemeter_v1_forward_samples", "Samples forwarded; the client forwards none"),
@@ -149,7 +149,7 @@ impl Metrics {
         metrics
     }
 
-    /// Notes what a scrape came to.
+    /// Records a scrape.
     pub(crate) fn scraped(&self, packed: &Packed) {
         let gauge = |series: usize| i64::try_from(series).unwrap_or(i64::MAX);
         let LeftOut { unrequested, untimed, outdated, invalid, unrequested_uploaded } = packed.left_out;
@@ -159,20 +159,20 @@ impl Metrics {
         self.federate_unrequested_samples.set(gauge(unrequested + unrequested_uploaded));
     }
 
-    /// Notes that a cycle went through.
+    /// Records a cycle that did not fail.
     pub(crate) fn succeeded(&self, now_ms: i64) {
         #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
         self.federate_last_success_timestamp_seconds.set(now_ms as f64 / 1000.0);
         self.federate_consecutive_failures.set(0);
     }
 
-    /// Notes that a cycle failed.
+    /// Records a cycle that failed.
     pub(crate) fn failed(&self) {
         self.federate_requests_failed.inc();
         self.federate_consecutive_failures.inc();
     }
 
-    /// Counts the answer to a scrape, or that none came.
+    /// Counts a scrape by the status of the answer; `None` where no answer came.
     pub(crate) fn retrieved(&self, status: Option<StatusCode>) {
         let call = CallLabels::new(PeerLabel::From, status);
         self.http_requests.get_or_create(&call).inc();
@@ -181,12 +181,12 @@ impl Metrics {
         }
     }
 
-    /// Counts the answer to the exchange of the token, or that none came.
+    /// Counts an exchange of the token, as [`Self::retrieved`] does.
     pub(crate) fn authorized(&self, status: Option<StatusCode>) {
         self.http_requests.get_or_create(&CallLabels::new(PeerLabel::To, status)).inc();
     }
 
-    /// Notes what the last upload held, and what the server did with it where it said so.
+    /// Records the last upload, `sent` series, and what the server did with them where its answer says so.
     pub(crate) fn uploaded(&self, sent: usize, counts: Option<UploadCounts>) {
         self.upload_series.clear();
         let set = |result, series: u64| {
@@ -201,7 +201,7 @@ impl Metrics {
         }
     }
 
-    /// Counts the answer to an upload, or that none came.
+    /// Counts an upload, as [`Self::retrieved`] does.
     pub(crate) fn sent(&self, status: Option<StatusCode>) {
         let call = CallLabels::new(PeerLabel::To, status);
         self.http_requests.get_or_create(&call).inc();

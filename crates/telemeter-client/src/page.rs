@@ -1,6 +1,6 @@
-//! `/` of the client's listener, for a browser: how the last cycles ended, what to do, and what leaves, by metric.
+//! The page `/` of the client's listener: how the last cycles ended, what to do, and which metrics are uploaded.
 //!
-//! It is made of the last upload as it was packed, one slice after the other, when somebody asks for it.
+//! It is made from the last upload as it was packed, slice by slice, when a browser requests it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use telemeter_rules::transforms::anonymize::Anonymize;
 
 use crate::{
     config::Config,
-    nothing,
+    explain,
     pipeline::Packed,
     preview::{Warning, label_warnings, series_warning},
     status::StatusSnapshot,
@@ -33,33 +33,33 @@ use crate::{
 mod tests;
 
 const STYLE: &str = include_str!("../templates/style.css");
-/// No more different values of a label are counted.
-const MOST_VALUES: usize = 100;
-/// No more metrics are shown.
-const MOST_METRICS: usize = 500;
-/// So many names of metrics are shown behind a warning.
+/// Cap on the distinct values of a label that are counted.
+const MAX_VALUES: usize = 100;
+/// Cap on the metrics that are shown.
+const MAX_METRICS: usize = 500;
+/// How many names of metrics a warning shows.
 const NAMES: usize = 4;
 
 /// Answers browsers at `/` with the page, and machines with the list of paths as before.
-pub(crate) fn attach(internal: Internal, config: Arc<Config>, around: WorkerContext) -> Internal {
+pub(crate) fn attach(internal: Internal, config: Arc<Config>, context: WorkerContext) -> Internal {
     let json = paths_json(&internal.paths());
     let root = get(move |headers: HeaderMap| {
-        let (json, config, around) = (json.clone(), config.clone(), around.clone());
+        let (json, config, context) = (json.clone(), config.clone(), context.clone());
         async move {
             if !page::wants_html(&headers) {
                 return ([(header::CONTENT_TYPE, "application/json"), (header::VARY, "accept")], json).into_response();
             }
-            // On a thread of its own: the client's one other thread goes on with its cycle.
-            let made = tokio::task::spawn_blocking(move || render(&config, &around)).await;
-            made.unwrap_or_else(|_panic| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            // On a thread of its own: the runtime's only thread goes on with the cycle.
+            let response = tokio::task::spawn_blocking(move || render(&config, &context)).await;
+            response.unwrap_or_else(|_panic| StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
     });
     internal.root(root).with(Router::new().route("/assets/{name}", page::style_route(STYLE)))
 }
 
-fn render(config: &Config, around: &WorkerContext) -> Response {
-    let (seen, last, now_ms) = (around.status.seen(), around.last.load_full(), around.clock.now_ms());
-    match Page::new(config, &seen, last.as_deref(), now_ms).render() {
+fn render(config: &Config, context: &WorkerContext) -> Response {
+    let (status, last, now_ms) = (context.status.snapshot(), context.last.load_full(), context.clock.now_ms());
+    match Page::new(config, &status, last.as_deref(), now_ms).render() {
         Ok(text) => (page::HEADERS, text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the page did not render");
@@ -79,10 +79,10 @@ struct Page {
     source: String,
     target: String,
     tiles: [Tile; 4],
-    /// The last failure: when, in words, and whether it still stands.
+    /// The last failure: when, its text, and whether no cycle has succeeded since.
     failure: Option<(String, String, bool)>,
-    nothing: Option<String>,
-    /// Words about what came and did not leave.
+    no_upload_reason: Option<String>,
+    /// A sentence about series of the last scrape that were not uploaded.
     left_out: Option<String>,
     warnings: Vec<PageWarning>,
     metrics: Vec<MetricPageRow>,
@@ -90,21 +90,21 @@ struct Page {
     all: usize,
 }
 
-/// A fact in large letters.
+/// A figure in large letters, with a name and a note.
 struct Tile {
     name: &'static str,
     value: String,
     note: String,
 }
 
-/// A warning.
+/// A warning, with its metrics as one text.
 struct PageWarning {
     message: String,
     advice: String,
     metrics: String,
 }
 
-/// A metric.
+/// A row of the table of metrics.
 struct MetricPageRow {
     name: String,
     series: usize,
@@ -112,6 +112,7 @@ struct MetricPageRow {
     labels: Vec<PageLabel>,
 }
 
+/// A label of a metric; `values` is the number of its distinct values.
 struct PageLabel {
     name: String,
     values: String,
@@ -120,16 +121,16 @@ struct PageLabel {
 }
 
 impl Page {
-    fn new(config: &Config, seen: &StatusSnapshot, last: Option<&Packed>, now_ms: i64) -> Self {
-        let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
-        // The salt is of no use here: what was packed is hashed already.
+    fn new(config: &Config, status: &StatusSnapshot, last: Option<&Packed>, now_ms: i64) -> Self {
+        let hashed = config.anonymize.as_ref().map(|anonymize| anonymize.labels.clone()).unwrap_or_default();
+        // No salt is needed: the packed values are hashed already.
         let anonymize = Anonymize::new(hashed, b"");
-        let granted = ["_id".to_owned()];
+        let server_labels = ["_id".to_owned()];
         let settings = SummarySettings {
             anonymize: &anonymize,
             cluster_id: &config.id,
-            granted: &granted,
-            most_values: MOST_VALUES,
+            server_labels: &server_labels,
+            max_values: MAX_VALUES,
         };
         let mut summary = UploadSummary::new(settings);
         if let Some(error) = last.and_then(|packed| packed.for_each(|series| summary.add(series)).err()) {
@@ -137,23 +138,23 @@ impl Page {
         }
         let all = summary.metrics.len();
         let warnings = label_warnings(&summary, &[]).into_iter().chain(series_warning(&summary));
-        let (tone, headline) = match seen {
+        let (tone, headline) = match status {
             StatusSnapshot { failures_in_a_row: 1.., .. } => ("bad", "Reports do not get through"),
-            StatusSnapshot { nothing: Some(_), .. } => ("bad", "There is nothing to report"),
+            StatusSnapshot { no_upload_reason: Some(_), .. } => ("bad", "There is nothing to report"),
             StatusSnapshot { upload: Some(_), .. } => ("good", "Reports get through"),
             _ => ("idle", "Nothing was reported yet"),
         };
-        let failure = seen
+        let failure = status
             .failure
             .as_ref()
-            .map(|failed| (ago(failed.at_ms, now_ms), failed.words.clone(), seen.failures_in_a_row > 0));
-        let left_out = seen.scrape.as_ref().filter(|scrape| scrape.left_out.total() > 0);
-        let unrequested = seen.scrape.as_ref().and_then(|scrape| nothing::unrequested(&scrape.left_out));
+            .map(|failed| (ago(failed.at_ms, now_ms), failed.text.clone(), status.failures_in_a_row > 0));
+        let left_out = status.scrape.as_ref().filter(|scrape| scrape.left_out.total() > 0);
+        let unrequested = status.scrape.as_ref().and_then(|scrape| explain::unrequested_warning(&scrape.left_out));
         let left_out = left_out.map(|scrape| {
             format!(
                 "Of the last scrape, {} series did not leave: {}.",
                 scrape.left_out.total(),
-                nothing::reasons(&scrape.left_out)
+                explain::left_out_counts(&scrape.left_out)
             )
         });
         Self {
@@ -163,29 +164,29 @@ impl Page {
             id: config.id.clone(),
             source: bare_url(&config.from.url),
             target: bare_url(&config.to.upload),
-            tiles: tiles(config, seen, now_ms),
+            tiles: tiles(config, status, now_ms),
             failure,
-            nothing: seen.nothing.clone(),
+            no_upload_reason: status.no_upload_reason.clone(),
             left_out: left_out.or(unrequested),
             warnings: warnings.map(PageWarning::of).collect(),
             metrics: summary
                 .metrics
                 .iter()
-                .take(MOST_METRICS)
+                .take(MAX_METRICS)
                 .map(|(name, metric)| MetricPageRow::of(name, metric))
                 .collect(),
-            more: all.saturating_sub(MOST_METRICS),
+            more: all.saturating_sub(MAX_METRICS),
             all,
         }
     }
 }
 
-fn tiles(config: &Config, seen: &StatusSnapshot, now_ms: i64) -> [Tile; 4] {
+fn tiles(config: &Config, status: &StatusSnapshot, now_ms: i64) -> [Tile; 4] {
     let never = || "never".to_owned();
-    let scrape = seen.scrape.as_ref();
+    let scrape = status.scrape.as_ref();
     let percent = |bytes: usize| bytes.saturating_mul(100) / config.limit_bytes.max(1);
-    let upload = seen.upload.as_ref();
-    let next = seen.next_ms.map(|at_ms| match at_ms.saturating_sub(now_ms) {
+    let upload = status.upload.as_ref();
+    let next = status.next_ms.map(|at_ms| match at_ms.saturating_sub(now_ms) {
         ..=0 => "now".to_owned(),
         wait => format!("in {}", HumanDuration(millis(wait))),
     });
@@ -210,7 +211,7 @@ fn tiles(config: &Config, seen: &StatusSnapshot, now_ms: i64) -> [Tile; 4] {
             value: next.unwrap_or_else(never),
             note: format!("every {}, a minute after a failure", HumanDuration(config.interval)),
         },
-        Tile { name: "Failures in a row", value: seen.failures_in_a_row.to_string(), note: String::new() },
+        Tile { name: "Failures in a row", value: status.failures_in_a_row.to_string(), note: String::new() },
     ]
 }
 
@@ -231,7 +232,7 @@ impl MetricPageRow {
             .labels
             .iter()
             .map(|label| {
-                let over = if label.values() >= MOST_VALUES { "+" } else { "" };
+                let over = if label.values() >= MAX_VALUES { "+" } else { "" };
                 PageLabel {
                     name: label.name.to_string(),
                     values: format!("{}{over}", label.values()),

@@ -1,4 +1,4 @@
-//! What would leave: one scrape taken through everything that a cycle does to it, looked at, and sent to nobody.
+//! A preview: what a cycle would upload, by metric and label, with warnings. It runs a whole cycle but for the upload.
 
 mod collect;
 mod diff;
@@ -18,24 +18,25 @@ pub use self::{
 };
 use crate::{
     config::Config,
+    explain,
     matches::Selectors,
     metrics::Metrics,
-    nothing,
+    outcome::{CycleError, CycleReport, SetupError},
     pipeline::{LeftOut, Packed},
     scraper::Scraper,
     token::AccessTokens,
-    worker::{CycleError, CycleReport, SetupError, server_settings, source_settings},
+    worker::{server_settings, source_settings},
 };
 
-/// What stands in for the value of a label that the server sets, where it was not asked.
+/// The value shown for a label that the server sets, where the server was not asked.
 pub const PLACEHOLDER: &str = "<set by the server>";
 
-/// What to look for, beside the client's own configuration.
+/// What a preview does beyond the client's configuration.
 #[derive(Clone, Debug, Default)]
 pub struct PreviewOptions {
-    /// The server is asked which labels it wants; else `_id` stands for them, with [`PLACEHOLDER`] as its value.
+    /// Request the labels that the server requires; else they are shown as `_id` with the value [`PLACEHOLDER`].
     pub with_authorize: bool,
-    /// Labels that may leave in clear, whatever their name and values.
+    /// Labels without a warning, whatever their name and values.
     pub allowed_labels: Vec<String>,
 }
 
@@ -50,7 +51,7 @@ pub enum PreviewError {
     Cycle(#[from] CycleError),
 }
 
-/// What would leave. Its JSON is what `--diff` reads: fields may be added, none goes or changes its meaning while
+/// What a cycle would upload. Its JSON is what `--diff` reads: fields may be added, none goes or changes its meaning while
 /// `version` stays.
 #[derive(Clone, Debug, Serialize)]
 pub struct Preview {
@@ -58,17 +59,17 @@ pub struct Preview {
     pub version: u32,
     /// What was scraped: the URL without user, password and query.
     pub source: String,
-    /// What would be sent, by the name that it is sent under.
+    /// Metrics that would be sent, by the name that they are sent under.
     pub metrics: Vec<PreviewMetric>,
-    /// All of it.
+    /// Sums over all metrics.
     pub totals: PreviewTotals,
     /// Every selector, in the order in which they are sent.
     pub selectors: Vec<SelectorUse>,
-    /// What came and would not be sent, by reason, each with how many series of which metric.
+    /// Series of the scrape that would not be sent, by reason and metric.
     pub left_out: Vec<LeftOutMetrics>,
     /// Labels that every series gets.
     pub added_labels: Vec<AddedLabel>,
-    /// What somebody should look at.
+    /// What may be wrong, or may tell more than it should; the most important first.
     pub warnings: Vec<Warning>,
     #[serde(skip)]
     packed: Packed,
@@ -103,14 +104,14 @@ pub struct LabelUse {
     pub anonymized: bool,
 }
 
-/// The sums.
+/// Sums over a preview.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PreviewTotals {
-    /// Series that came.
+    /// Series that Prometheus answered with.
     pub scraped_series: usize,
     /// Size of the scrape, decompressed, in bytes.
     pub scraped_bytes: usize,
-    /// The cap on that: `--limit-bytes`.
+    /// The cap on `scraped_bytes`: `--limit-bytes`.
     pub limit_bytes: usize,
     /// Metrics that would be sent.
     pub metrics: usize,
@@ -124,16 +125,16 @@ pub struct PreviewTotals {
     pub duplicates: usize,
 }
 
-/// What a selector did.
+/// A selector, and how many series it selects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SelectorUse {
     /// The flag that it comes from: `--match` or `--match-file`.
     pub flag: &'static str,
     /// As it was written.
     pub selector: String,
-    /// How many series of the scrape it names.
+    /// How many series of the scrape it selects.
     pub series: usize,
-    /// Why it cannot be read, or held against an answer.
+    /// Why it cannot be parsed, or cannot be applied to an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -164,7 +165,7 @@ pub enum LeftOutReason {
 }
 
 impl LeftOutReason {
-    /// In words, to stand behind "series".
+    /// The reason as the end of a sentence: `3 series without a time`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -183,46 +184,45 @@ pub struct AddedLabel {
     pub name: String,
     /// Its value; [`PLACEHOLDER`] where the server was not asked.
     pub value: String,
-    /// Who adds it: `--label`, or `/authorize`.
+    /// Where it comes from: `--label`, or `/authorize`.
     pub by: &'static str,
 }
 
 impl Preview {
-    /// Scrapes once, does all that a cycle does, and sends nothing.
+    /// Scrapes once and does everything that a cycle does but the upload.
     ///
     /// # Errors
-    /// [`PreviewError`]: what a client would fail for, as far as the source and, where it is asked, the server's
-    /// `/authorize` are concerned.
+    /// [`PreviewError`]: a file that cannot be used, the scrape, or the exchange of the token.
     pub async fn take(config: &Config, options: &PreviewOptions, clock: Clock) -> Result<Self, PreviewError> {
         let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
         let mut scraper = Scraper::new(config, from, Metrics::default())?;
-        let (granted, native) = if options.with_authorize {
-            ask(config, clock.clone()).await?
+        let (server_labels, native) = if options.with_authorize {
+            request_labels(config, clock.clone()).await?
         } else {
             (vec![("_id".to_owned(), PLACEHOLDER.to_owned())], NativeHistograms::Keep)
         };
         let selectors = Selectors::read(config).map_err(SetupError::MatchFile)?;
-        let collector = PreviewCollector::new(config, &selectors, &granted);
-        let scraped = scraper.scrape(&granted, native, || clock.now_ms(), Some(&collector)).await;
+        let collector = PreviewCollector::new(config, &selectors, &server_labels);
+        let scraped = scraper.scrape(&server_labels, native, || clock.now_ms(), Some(&collector)).await;
         let packed = scraped.map_err(CycleError::from)?;
         let now_ms = clock.now_ms();
-        Ok(collector.finish(config, options, &granted, packed, now_ms))
+        Ok(collector.finish(config, options, &server_labels, packed, now_ms))
     }
 
     /// What would be sent, in the text format, part by part.
     ///
     /// # Errors
-    /// Never, unless what was packed cannot be unpacked.
+    /// None in practice: it decodes what this program encoded.
     pub fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, telemeter_wire::Error>> {
         self.packed.text()
     }
 
-    /// Why nothing would be sent, in words; `None` where something would.
+    /// Why nothing would be sent; `None` where something would.
     #[must_use]
     fn why_nothing(packed: &Packed, now_ms: i64) -> Option<String> {
         let Packed { scraped, kept, left_out, newest_ms, .. } = *packed;
         let newest_age_ms = newest_ms.map(|newest_ms| now_ms.saturating_sub(newest_ms));
-        nothing::uploaded(&CycleReport {
+        explain::no_upload_reason(&CycleReport {
             scraped,
             kept,
             uploaded: kept,
@@ -232,17 +232,20 @@ impl Preview {
         })
     }
 
-    /// Words about series that no selector names and that would be sent all the same.
+    /// A warning about series that would be sent though no selector names them.
     fn unrequested(left_out: &LeftOut) -> Option<String> {
-        (left_out.unrequested_uploaded > 0).then(|| nothing::unrequested(left_out)).flatten()
+        (left_out.unrequested_uploaded > 0).then(|| explain::unrequested_warning(left_out)).flatten()
     }
 }
 
-/// The labels that the server wants, and what native histograms become for it.
-async fn ask(config: &Config, clock: Clock) -> Result<(Vec<(String, String)>, NativeHistograms), PreviewError> {
+/// Requests an access token: the labels that the server requires, and what native histograms become.
+async fn request_labels(
+    config: &Config,
+    clock: Clock,
+) -> Result<(Vec<(String, String)>, NativeHistograms), PreviewError> {
     let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
     let (url, credential) = (config.to.authorize.clone(), config.to.token.clone());
-    let mut grants = AccessTokens::new(to, url, credential, clock, Metrics::default());
-    let grant = grants.grant().await.map_err(CycleError::from)?;
-    Ok((grant.labels, grant.native))
+    let mut access_tokens = AccessTokens::new(to, url, credential, clock, Metrics::default());
+    let token = access_tokens.current().await.map_err(CycleError::from)?;
+    Ok((token.labels, token.native))
 }

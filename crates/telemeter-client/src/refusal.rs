@@ -1,4 +1,4 @@
-//! An answer that is not the one we hoped for, in words for a log.
+//! An answer with another status than the expected one, as a text for the log.
 
 use std::{fmt, time::Duration};
 
@@ -8,32 +8,32 @@ use url::Url;
 
 use telemeter_http::client::bare_url;
 
-/// How much of an answer's first line is repeated.
+/// How many characters of an answer's first line are shown.
 const LINE_CHARS: usize = 200;
 
-/// The status of an answer, the first line of what it says, and when to come again.
+/// The status of an answer, the first line of its body, and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerRefusal {
     /// The status.
     pub status: StatusCode,
-    /// The first line of the body, cut and without control characters; may be empty.
+    /// The first line of the body, cut and without control characters, or the title of a page of HTML; may be empty.
     pub line: String,
     /// `Retry-After`, where the answer is one that may carry it: 429, and every 5xx.
     pub retry_after: Option<Duration>,
-    /// Through which proxy it came, in words; the answer may be the proxy's own.
+    /// The proxy that it came through, as a text; the answer may be the proxy's own.
     pub through: Option<String>,
-    /// What was asked, without user, password and query.
+    /// The URL of the request, without user, password and query.
     pub asked: Option<String>,
 }
 
 impl ServerRefusal {
-    /// Of an answer. A redirect's line says where it points.
+    /// The refusal that an answer is. The line of a redirect says where it points.
     pub(crate) fn of(answer: &Answer) -> Self {
         let refusal = Self::new(answer.status, &answer.body, answer.retry_after());
         refusal.with_redirect(answer.redirect.as_deref()).with_path(answer.through.clone())
     }
 
-    /// The same, saying where a redirect points that is not followed.
+    /// Adds where a redirect points that is not followed.
     pub(crate) fn with_redirect(self, target: Option<&str>) -> Self {
         match target {
             None => self,
@@ -41,29 +41,29 @@ impl ServerRefusal {
         }
     }
 
-    /// The same, saying through which proxy it came. A proxy that wants a password is no server that refuses a token.
+    /// Adds the proxy that it came through. 407 means that the proxy requires a password, not that the server refuses a token.
     pub(crate) fn with_path(self, through: Option<String>) -> Self {
         let wants_login = through.is_some() && self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
         let line = if wants_login { "the proxy wants another user and password".to_owned() } else { self.line };
         Self { line, through, ..self }
     }
 
-    /// The same, saying what was asked.
+    /// Adds the URL of the request.
     pub(crate) fn with_asked(self, url: &Url) -> Self {
         Self { asked: Some(bare_url(url)), ..self }
     }
 
-    /// What stands there in place of a telemeter server, in words: the program, and the page that it shows.
+    /// Adds which program answered in place of a telemeter server, by its `Server` header, and whether with a page of HTML.
     pub(crate) fn with_what_is_there(self, answer: &Answer) -> Self {
         let program = answer.headers.get(header::SERVER).and_then(|value| value.to_str().ok());
         let program = program.map(|program| program.chars().filter(|c| !c.is_control()).take(60).collect::<String>());
         let page = if is_html(answer) { "a page of HTML" } else { "" };
-        let said = [program.as_deref().unwrap_or_default(), page, &self.line];
-        let said: Vec<_> = said.into_iter().filter(|part| !part.is_empty()).collect();
-        Self { line: said.join(", "), ..self }
+        let parts = [program.as_deref().unwrap_or_default(), page, &self.line];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Self { line: parts.join(", "), ..self }
     }
 
-    /// Of an answer's parts.
+    /// The refusal that an answer with this status, body and `Retry-After` is.
     pub(crate) fn new(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let text = String::from_utf8_lossy(&body[..body.len().min(4 * LINE_CHARS)]);
         let first = || text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
@@ -85,7 +85,7 @@ impl fmt::Display for ServerRefusal {
     }
 }
 
-/// Whether an answer is a page for people: no program of ours answers with one.
+/// Whether an answer is a page of HTML. A telemeter server answers machines with none.
 pub(crate) fn is_html(answer: &Answer) -> bool {
     let content_type = answer.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let is = |text: &[u8], start: &[u8]| {
@@ -94,8 +94,8 @@ pub(crate) fn is_html(answer: &Answer) -> bool {
     is(content_type, b"text/html") || is(&answer.body, b"<!doctype html") || is(&answer.body, b"<html")
 }
 
-/// Whether an answer says that nothing of telemeter is at that address: a page of HTML, or a status that a telemeter server
-/// gives only with its own words there. A 404 of the authority comes with those of our server, or of the Go server.
+/// Whether an answer comes from another program than a telemeter server: a page of HTML, or a status that a telemeter
+/// server gives only with known texts. A 404 of the authority comes with the text of our server, or of the Go server.
 pub(crate) fn is_of_another_program(answer: &Answer) -> bool {
     const KNOWN: [&str; 2] = ["the authority does not know this cluster", "not found"];
     let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(4 * LINE_CHARS)]);
@@ -104,7 +104,7 @@ pub(crate) fn is_of_another_program(answer: &Answer) -> bool {
     match answer.status {
         StatusCode::NOT_FOUND | StatusCode::GONE => !is_known,
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => true,
-        // Neither server redirects: it is a login page, or another address of the same one.
+        // Neither server redirects: it is a login page, or the server has another address.
         status if status.is_redirection() => true,
         _ => is_html(answer),
     }
@@ -140,21 +140,21 @@ mod tests {
     fn a_proxy_is_named() {
         let through = || Some("through the proxy http://proxy:3128 of HTTP_PROXY".to_owned());
         let refusal = |status| ServerRefusal::new(status, b"denied", None);
-        let told = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED).with_path(through()).to_string();
+        let text = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED).with_path(through()).to_string();
         let path = "(through the proxy http://proxy:3128 of HTTP_PROXY)";
-        assert_eq!(told, format!("(407): the proxy wants another user and password {path}"));
+        assert_eq!(text, format!("(407): the proxy wants another user and password {path}"));
         assert_eq!(refusal(StatusCode::FORBIDDEN).with_path(through()).to_string(), format!("(403): denied {path}"));
         assert_eq!(refusal(StatusCode::FORBIDDEN).with_path(None).to_string(), "(403): denied");
     }
 
     #[test]
-    fn only_429_and_5xx_say_when_to_come_again() {
-        let told = Some(Duration::from_secs(7));
+    fn only_429_and_5xx_have_a_retry_after() {
+        let wait = Some(Duration::from_secs(7));
         for (status, expected) in
-            [(429, told), (503, told), (500, told), (502, told), (504, told), (401, None), (302, None), (400, None)]
+            [(429, wait), (503, wait), (500, wait), (502, wait), (504, wait), (401, None), (302, None), (400, None)]
         {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(ServerRefusal::new(status, b"", told).retry_after, expected, "{status}");
+            assert_eq!(ServerRefusal::new(status, b"", wait).retry_after, expected, "{status}");
         }
     }
 }

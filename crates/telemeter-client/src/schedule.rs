@@ -1,26 +1,26 @@
-//! When the next cycle is due: after the interval, a minute after a failure, or when the server said.
+//! When the next cycle is due: after the interval, a minute after a failure, or after the server's `Retry-After`.
 //!
-//! Every wait is stretched by up to a twentieth, and the first cycle comes up to a twentieth of the interval late,
-//! so that a fleet that was started together drifts apart. A wait is never shortened: the server's rate limit is as
-//! long as the default interval, and whoever comes early is turned away.
+//! Each wait is up to 5 % longer, and the first cycle starts up to 5 % of the interval late, so that clusters that were
+//! started together do not upload together for ever. A wait is never shortened: the server's rate limit is as long as the
+//! default interval, and it refuses an upload that comes earlier.
 
 use std::time::Duration;
 
-/// How long to wait after a failure, where the server said nothing.
+/// The wait after a failure without `Retry-After`.
 pub const AFTER_FAILURE: Duration = Duration::from_secs(60);
-/// A `Retry-After` above this is cut: an hour without a try is long enough.
+/// The longest wait: a longer `Retry-After` is shortened to it.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
-/// A `Retry-After` below this is stretched, so that `0` does not become a busy loop.
+/// The shortest wait after a failure: with a `Retry-After` of 0 the client would never pause.
 pub const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
-/// How a cycle ended, as far as the next one cares.
+/// How a cycle ended, as far as the next wait depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CycleOutcome {
-    /// It went through.
+    /// It did not fail.
     Done,
-    /// It failed; the server may have said when to come again.
+    /// It failed.
     Failed {
-        /// The server's `Retry-After`.
+        /// The `Retry-After` of the answer, where it had one.
         retry_after: Option<Duration>,
     },
 }
@@ -30,45 +30,45 @@ pub enum CycleOutcome {
 pub struct Schedule {
     interval: Duration,
     random: PseudoRandom,
-    at_once: bool,
+    starts_immediately: bool,
 }
 
 impl Schedule {
     /// The schedule of the cluster `id`; the same id always gets the same sequence.
     pub fn new(interval: Duration, id: &str) -> Self {
-        Self { interval, random: PseudoRandom::seeded(id), at_once: false }
+        Self { interval, random: PseudoRandom::seeded(id), starts_immediately: false }
     }
 
-    /// The same, with no wait before the first cycle.
-    pub fn at_once(self) -> Self {
-        Self { at_once: true, ..self }
+    /// The same schedule without a wait before the first cycle.
+    pub fn start_immediately(self) -> Self {
+        Self { starts_immediately: true, ..self }
     }
 
-    /// How long to wait before the first cycle.
+    /// The wait before the first cycle.
     pub fn first(&mut self) -> Duration {
         let spread = self.random.next_unit() / 20.0;
-        if self.at_once { Duration::ZERO } else { self.interval.mul_f64(spread) }
+        if self.starts_immediately { Duration::ZERO } else { self.interval.mul_f64(spread) }
     }
 
-    /// How long to wait after a cycle that ended this way.
+    /// The wait after a cycle with this outcome.
     pub fn after(&mut self, outcome: CycleOutcome) -> Duration {
         let wait = match outcome {
             CycleOutcome::Done => self.interval,
             CycleOutcome::Failed { retry_after: None } => AFTER_FAILURE,
-            CycleOutcome::Failed { retry_after: Some(told) } => told.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+            CycleOutcome::Failed { retry_after: Some(wait) } => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
         };
         wait.mul_f64(1.0 + self.random.next_unit() / 20.0)
     }
 }
 
-/// Numbers that need not be secret, only different from cluster to cluster.
+/// Pseudo-random numbers, which are not secret: they only differ from cluster to cluster.
 ///
 /// Source: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>; the seed is FNV-1a of the text.
 #[derive(Clone, Debug)]
 pub struct PseudoRandom(u64);
 
 impl PseudoRandom {
-    /// The sequence that belongs to this text.
+    /// The sequence of this seed; the same text gives the same sequence.
     pub fn seeded(text: &str) -> Self {
         Self(
             text.bytes()
@@ -76,7 +76,7 @@ impl PseudoRandom {
         )
     }
 
-    /// Any number.
+    /// The next number, of all 64-bit numbers.
     pub fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -85,7 +85,7 @@ impl PseudoRandom {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to, but not including, 1.
+    /// The next number in [0, 1).
     pub fn next_unit(&mut self) -> f64 {
         (self.next_number() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -97,27 +97,27 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(270);
 
-    /// Every wait of a hundred clusters lies between `least` and a twentieth more, and they differ.
+    /// The waits of a hundred clusters are between `least` and 5 % more, and they differ.
     fn check(outcome: CycleOutcome, least: Duration) {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut waits = std::collections::BTreeSet::new();
         for cluster in 0..100 {
             let mut schedule = Schedule::new(INTERVAL, &format!("cluster-{cluster}"));
             let wait = schedule.after(outcome);
             assert!(wait >= least && wait < least.mul_f64(1.05), "{wait:?} for {outcome:?}");
-            seen.insert(wait);
+            waits.insert(wait);
         }
-        assert!(seen.len() > 90, "only {} different waits", seen.len());
+        assert!(waits.len() > 90, "only {} different waits", waits.len());
     }
 
     #[test]
     fn waits() {
-        let told = |seconds| CycleOutcome::Failed { retry_after: Some(Duration::from_secs(seconds)) };
+        let retry_after = |seconds| CycleOutcome::Failed { retry_after: Some(Duration::from_secs(seconds)) };
         check(CycleOutcome::Done, INTERVAL);
         check(CycleOutcome::Failed { retry_after: None }, AFTER_FAILURE);
-        check(told(0), SHORTEST_WAIT);
-        check(told(30), Duration::from_secs(30));
-        check(told(300), Duration::from_secs(300));
-        check(told(86_400), LONGEST_WAIT);
+        check(retry_after(0), SHORTEST_WAIT);
+        check(retry_after(30), Duration::from_secs(30));
+        check(retry_after(300), Duration::from_secs(300));
+        check(retry_after(86_400), LONGEST_WAIT);
     }
 
     #[test]
@@ -130,11 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn at_once_is_at_once_and_changes_nothing_else() {
-        let (mut usual, mut hasty) = (Schedule::new(INTERVAL, "a"), Schedule::new(INTERVAL, "a").at_once());
+    fn an_immediate_start_changes_only_the_first_wait() {
+        let (mut usual, mut immediate) =
+            (Schedule::new(INTERVAL, "a"), Schedule::new(INTERVAL, "a").start_immediately());
         assert!(usual.first() > Duration::ZERO);
-        assert_eq!(hasty.first(), Duration::ZERO);
-        assert_eq!(usual.after(CycleOutcome::Done), hasty.after(CycleOutcome::Done));
+        assert_eq!(immediate.first(), Duration::ZERO);
+        assert_eq!(usual.after(CycleOutcome::Done), immediate.after(CycleOutcome::Done));
     }
 
     #[test]

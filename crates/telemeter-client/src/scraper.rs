@@ -1,6 +1,6 @@
-//! A scrape on its way to an upload: asked for, cut into pieces as it arrives, taken through the rules, packed.
+//! From a scrape to an upload: requests it, cuts it into pieces as it arrives, applies the rules to each piece, packs.
 //!
-//! A cycle and a preview both run this; a preview watches the series on their way, and sends nothing.
+//! A cycle, a check and a preview run this. A preview also watches each series before and after the rules.
 
 use telemeter_http::client::Outbound;
 use telemeter_wire::exposition::{NativeHistograms, PIECE_BYTES, Pieces};
@@ -10,11 +10,11 @@ use crate::{
     federate::{Federate, FederateError, Head},
     matches::Selectors,
     metrics::Metrics,
+    outcome::SetupError,
     pipeline::{ClientRules, Packed, Packer, SeriesWatch},
-    worker::SetupError,
 };
 
-/// Scrapes and packs. Holds what it read from its files.
+/// Scrapes and packs, by the rules that it read from the files of the configuration.
 pub(crate) struct Scraper {
     federate: Federate,
     rules: ClientRules,
@@ -24,7 +24,7 @@ pub(crate) struct Scraper {
 }
 
 impl Scraper {
-    /// Reads the files of the side of Prometheus and of the rules, and warns of selectors that we cannot read.
+    /// Reads the files of selectors and of the salt, and logs a warning for each selector that cannot be read.
     pub(crate) fn new(config: &Config, from: Outbound, metrics: Metrics) -> Result<Self, SetupError> {
         let selectors = Selectors::read(config)?;
         selectors.warn();
@@ -33,18 +33,20 @@ impl Scraper {
         Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new(), head: None })
     }
 
-    /// Scrapes, applies the rules to each piece as it arrives, and packs what they leave. `granted` are the labels that the
-    /// server wants on each series, `native` says what native histograms become, and `now_ms` the time, asked for once Prometheus has answered.
+    /// Scrapes, applies the rules to each piece as it arrives, and packs what they keep.
+    ///
+    /// `server_labels` are set on each series, as the server requires. `native` says what native histograms become.
+    /// `now_ms` gives the Unix time in milliseconds; it is called once, when Prometheus has answered.
     pub(crate) async fn scrape(
         &mut self,
-        granted: &[(String, String)],
+        server_labels: &[(String, String)],
         native: NativeHistograms,
         now_ms: impl Fn() -> i64,
         watch: Option<&dyn SeriesWatch>,
     ) -> Result<Packed, FederateError> {
         let mut scrape = self.federate.open().await?;
         self.head = Some(scrape.head());
-        let mut packing = self.packer.begin(&self.rules, granted, native, now_ms(), watch);
+        let mut packing = self.packer.begin(&self.rules, server_labels, native, now_ms(), watch);
         let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
         let format = scrape.format;
         while let Some(chunk) = scrape.next().await? {
@@ -55,13 +57,13 @@ impl Scraper {
         Ok(packing.end())
     }
 
-    /// What the head of the last scrape's answer said.
+    /// The head of the last answer of Prometheus.
     pub(crate) fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    /// Lets go of the room of a large scrape, or of one that broke off.
-    pub(crate) fn forget(&mut self) {
+    /// Clears the buffer of the scrape, and returns its memory where the scrape was large.
+    pub(crate) fn release_buffer(&mut self) {
         self.buffer.clear();
         self.buffer.shrink_to(2 * PIECE_BYTES);
     }

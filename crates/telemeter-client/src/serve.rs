@@ -1,4 +1,4 @@
-//! The program: a listener beside the loop, and what reloads and ends both.
+//! The client as a program: its listener, the loop of cycles, reloads and the shutdown.
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,15 +25,16 @@ use tokio::{
 
 use crate::{
     config::Config,
-    cycles::{self, Handover, Listeners, Observer},
+    cycles::{self, CycleReporting, Handover, Observer},
     metrics::Metrics,
+    outcome::SetupError,
     page,
     pipeline::Packed,
     schedule::Schedule,
-    worker::{SetupError, Worker, WorkerContext},
+    worker::{Worker, WorkerContext},
 };
 
-/// How long the listener may take to finish what is in flight; with the rest, a SIGTERM takes under a second.
+/// How long the listener waits for requests in flight at the end: the client ends within a second of SIGTERM.
 const DRAIN: Duration = Duration::from_millis(300);
 
 /// Why the client did not start.
@@ -62,7 +63,7 @@ pub enum ReloadError {
     /// `--internal-token-file` cannot be read.
     #[error("{0}")]
     Access(String),
-    /// The reload panicked; the log has the place.
+    /// The reload panicked; the log says where.
     #[error("the reload broke off; see the log")]
     BrokeOff,
 }
@@ -70,7 +71,7 @@ pub enum ReloadError {
 /// Runs the client until SIGTERM or SIGINT; reloads on SIGHUP.
 ///
 /// # Errors
-/// [`ClientStartError`]; once it runs, nothing but a signal ends it.
+/// [`ClientStartError`] at the start. Afterwards only a signal ends the client.
 pub async fn run(config: Config) -> Result<(), ClientStartError> {
     let signals = Signals::catch().map_err(ClientStartError::Signals)?;
     let client = BoundClient::bind(config, Clock::system()).await?;
@@ -81,7 +82,7 @@ pub async fn run(config: Config) -> Result<(), ClientStartError> {
     Ok(())
 }
 
-/// A client that is set up and bound, and does nothing yet.
+/// A client whose files are read and whose listener is bound; [`BoundClient::serve`] starts it.
 pub struct BoundClient {
     worker: Worker,
     schedule: Schedule,
@@ -91,30 +92,30 @@ pub struct BoundClient {
     reloader: Reloader,
 }
 
-/// Builds a new worker from the configuration that the client was started with: its files are read again. Cheap to
-/// clone.
+/// Reloads the client: reads the files of its configuration again and makes a new worker from them. Cheap to clone.
 #[derive(Clone)]
 pub struct Reloader {
     config: Arc<Config>,
-    around: WorkerContext,
+    context: WorkerContext,
     handover: Arc<Handover<Worker>>,
     access: Access,
 }
 
 impl Reloader {
-    /// Swaps a new worker in. It takes over between two cycles: at once after a failure, else with the next one.
+    /// Replaces the worker between two cycles. After a failed cycle the new worker runs at once, else when the next cycle
+    /// is due.
     ///
     /// # Errors
-    /// [`ReloadError`]; the old worker then goes on.
+    /// [`ReloadError`]; the old worker then continues.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let (config, around, access) = (self.config.clone(), self.around.clone(), self.access.clone());
-        // On a thread of its own: the client's one other thread answers its listener.
+        let (config, context, access) = (self.config.clone(), self.context.clone(), self.access.clone());
+        // On a thread of its own: the runtime's only thread serves the listener.
         let read = move || {
             let token = access.read().map_err(ReloadError::Access)?;
-            Ok::<_, ReloadError>((token, Worker::within(&config, around)?))
+            Ok::<_, ReloadError>((token, Worker::with_context(&config, context)?))
         };
         let (token, worker) = tokio::task::spawn_blocking(read).await.map_err(|_| ReloadError::BrokeOff)??;
-        self.handover.leave(worker);
+        self.handover.hand_over(worker);
         token.store();
         Ok(())
     }
@@ -129,8 +130,8 @@ impl BoundClient {
         let mut registry = Registry::default();
         config.dropped_log_lines.register(&mut registry);
         telemeter_http::metrics::register_build_info(&mut registry, env!("CARGO_PKG_VERSION"), config.revision);
-        let around = WorkerContext { clock, metrics: Metrics::register(&mut registry), ..WorkerContext::default() };
-        let worker = Worker::within(&config, around.clone())?;
+        let context = WorkerContext { clock, metrics: Metrics::register(&mut registry), ..WorkerContext::default() };
+        let worker = Worker::with_context(&config, context.clone())?;
         let listener = match &config.listen {
             Some(address) => Some(listen::bind(address).await.map_err(ClientStartError::Listen)?),
             None => None,
@@ -143,35 +144,35 @@ impl BoundClient {
             None => Access::default(),
         };
         let schedule = Schedule::new(config.interval, &config.id);
-        let reloader = Reloader { config: Arc::new(config), around, handover: Arc::default(), access };
+        let reloader = Reloader { config: Arc::new(config), context, handover: Arc::default(), access };
         Ok(Self { worker, schedule, listener, registry, observer: None, reloader })
     }
 
-    /// Shows `observer` how each cycle ends.
+    /// Calls `observer` with the outcome of each cycle, which is then not logged.
     #[must_use]
     pub fn observe(self, observer: Observer) -> Self {
         Self { observer: Some(observer), ..self }
     }
 
-    /// Runs the first cycle at once, where else a fleet spreads its starts.
+    /// Runs the first cycle without the wait that spreads the starts of a fleet.
     #[must_use]
-    pub fn at_once(self) -> Self {
-        Self { schedule: self.schedule.at_once(), ..self }
+    pub fn start_immediately(self) -> Self {
+        Self { schedule: self.schedule.start_immediately(), ..self }
     }
 
-    /// Where it listens; `None` where it does not.
+    /// The address of its listener; `None` without `--listen`.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()
     }
 
-    /// What reloads it while it runs.
+    /// A handle that reloads the client while it runs.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 
-    /// Scrapes and uploads until `shutdown`, and then ends within a second, also in the middle of a request.
+    /// Scrapes and uploads until `shutdown` completes; then it ends within a second, also in the middle of a request.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { worker, schedule, listener, registry, observer, reloader } = self;
         let listening = listener.map(|listener| {
@@ -180,20 +181,20 @@ impl BoundClient {
             }
             Listening::start(listener, internal(&reloader, registry))
         });
-        // Not in this future: of a runtime's first one, each waking is written to a file descriptor and read again.
-        let mut looping = JoinSet::new();
-        let (status, clock) = (reloader.around.status.clone(), reloader.around.clock.clone());
-        let listeners = Listeners { observer, status, clock };
-        looping.spawn(cycles::run(worker, schedule, reloader.handover.clone(), listeners));
+        // A task of its own: each wake-up of the future of `block_on` costs a write and a read of a file descriptor.
+        let mut cycle_task = JoinSet::new();
+        let (status, clock) = (reloader.context.status.clone(), reloader.context.clock.clone());
+        let reporting = CycleReporting { observer, status, clock };
+        cycle_task.spawn(cycles::run(worker, schedule, reloader.handover.clone(), reporting));
         tokio::select! {
-            Some(ended) = looping.join_next() => match ended {
+            Some(ended) = cycle_task.join_next() => match ended {
                 Ok(never) => match never {},
-                // It is not aborted before the line below: it panicked.
+                // The task was not aborted yet, so it panicked.
                 Err(ended) => std::panic::resume_unwind(ended.into_panic()),
             },
             () = shutdown => {}
         }
-        looping.shutdown().await;
+        cycle_task.shutdown().await;
         tracing::info!("ending");
         if let Some(listening) = listening {
             listening.end().await;
@@ -203,29 +204,29 @@ impl BoundClient {
 
 /// The routes of the client's listener.
 fn internal(reloader: &Reloader, registry: Registry) -> Internal {
-    let last = reloader.around.last.clone();
+    let last = reloader.context.last.clone();
     let federate = get(move || {
         let answer = federate(last.load_full());
         async move { answer }
     });
     let (access, reloader) = (reloader.access.clone(), reloader.clone());
     let internal = Internal::new(&Health::new(), Exposition::new(registry)).access(access);
-    let (config, around) = (reloader.config.clone(), reloader.around.clone());
+    let (config, context) = (reloader.config.clone(), reloader.context.clone());
     let internal = internal.route("/federate", federate).reload(move || {
         let reloader = reloader.clone();
         async move { reloader.reload().await.map_err(|error| error.to_string()) }
     });
-    page::attach(internal, config, around)
+    page::attach(internal, config, context)
 }
 
-/// `GET /federate`: the metrics of the last upload, in the text format, slice by slice.
+/// `GET /federate`: the series of the last upload in the text format, slice by slice.
 fn federate(last: Option<Arc<Packed>>) -> Response {
     let slices = last.map(|packed| packed.text()).into_iter().flatten();
     let body = Body::from_stream(futures_util::stream::iter(slices));
     ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
 }
 
-/// A listener at work; its end is in its own hands, or comes with its drop.
+/// A listener that serves in a task, which ends when this is dropped.
 pub struct Listening {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -256,11 +257,11 @@ impl Drop for Listening {
     }
 }
 
-/// Serves `registry` and health on `address`, until what comes back is dropped.
+/// Serves `/metrics` with `registry`, and health, on `address` until the returned listener is dropped.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub async fn metrics_only(address: &str, registry: Registry) -> std::io::Result<Listening> {
+/// The address cannot be bound.
+pub async fn serve_metrics(address: &str, registry: Registry) -> std::io::Result<Listening> {
     let listener = listen::bind(address).await?;
     let access = Access::new(&listener, &[], None).map_err(std::io::Error::other)?;
     Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry)).access(access)))

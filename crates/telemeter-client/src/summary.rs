@@ -1,6 +1,6 @@
-//! What an upload holds, by metric: how many series, which labels, and what of it may tell more than it should.
+//! A summary of an upload by metric: how many series, which labels, and which labels may tell more than they should.
 //!
-//! Of values only hashes are kept, and of those no more than asked for: the client's page is made in little memory.
+//! It keeps hashes of values, and at most [`SummarySettings::max_values`] of each label, so that it needs little memory.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,17 +27,17 @@ pub(crate) struct UploadSummary<'c> {
     pub(crate) metrics: BTreeMap<Box<str>, MetricSummary>,
 }
 
-/// How series are looked at.
+/// How series are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct SummarySettings<'c> {
     /// Which labels were hashed.
     pub(crate) anonymize: &'c Anonymize,
-    /// The cluster's ID, which may be told.
+    /// The cluster's ID, a value that is not sensitive.
     pub(crate) cluster_id: &'c str,
-    /// Labels that the server asks for: they are not looked at.
-    pub(crate) granted: &'c [String],
-    /// No more different values of one label of one metric are counted, or looked at.
-    pub(crate) most_values: usize,
+    /// Labels that the server requires: they are not checked for sensitive values.
+    pub(crate) server_labels: &'c [String],
+    /// Cap on the distinct values of one label of one metric that are counted and checked.
+    pub(crate) max_values: usize,
 }
 
 /// One metric.
@@ -45,9 +45,9 @@ pub(crate) struct SummarySettings<'c> {
 pub(crate) struct MetricSummary {
     /// How many series.
     pub(crate) series: usize,
-    /// Their lines in the text format.
+    /// The size of their lines in the text format.
     pub(crate) bytes: usize,
-    /// Its labels, in the order in which they were seen.
+    /// Its labels, in the order of their first occurrence.
     pub(crate) labels: Vec<LabelSummary>,
 }
 
@@ -58,14 +58,14 @@ pub(crate) struct LabelSummary {
     values: HashSet<u64>,
     /// Whether its values are hashes.
     pub(crate) is_anonymized: bool,
-    /// What it tells that is sensitive.
+    /// Why it is sensitive; `None` where it is not.
     pub(crate) finding: Option<SensitiveLabel>,
-    /// A value that the finding is about.
+    /// The start of a value that is sensitive.
     pub(crate) example: Option<Box<str>>,
 }
 
 impl LabelSummary {
-    /// How many different values, up to the most that are counted.
+    /// The number of distinct values, up to the cap.
     pub(crate) fn values(&self) -> usize {
         self.values.len()
     }
@@ -98,27 +98,27 @@ impl<'c> UploadSummary<'c> {
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
             let at = metric.labels.iter().position(|known| *known.name == *label.name);
             let at = at.unwrap_or_else(|| {
-                metric.labels.push(settings.begin(label));
+                metric.labels.push(settings.new_label(label));
                 metric.labels.len() - 1
             });
             let known = &mut metric.labels[at];
-            let is_new = known.values.len() < settings.most_values && known.values.insert(hasher.hash_one(label.value));
+            let is_new = known.values.len() < settings.max_values && known.values.insert(hasher.hash_one(label.value));
             if is_new && known.finding.is_none() && !known.is_anonymized {
-                settings.look_at(label, known);
+                settings.check(label, known);
             }
         }
     }
 }
 
 impl SummarySettings<'_> {
-    fn begin(&self, label: &Label<'_>) -> LabelSummary {
+    fn new_label(&self, label: &Label<'_>) -> LabelSummary {
         let is_anonymized = self.anonymize.covers(label.name);
         let name = label.name.into();
         LabelSummary { name, values: HashSet::new(), is_anonymized, finding: None, example: None }
     }
 
-    fn look_at(&self, label: &Label<'_>, known: &mut LabelSummary) {
-        if self.granted.iter().any(|granted| granted == label.name) {
+    fn check(&self, label: &Label<'_>, known: &mut LabelSummary) {
+        if self.server_labels.iter().any(|server_labels| server_labels == label.name) {
             return;
         }
         known.finding = sensitive::label(label.name, label.value, self.cluster_id);
@@ -138,9 +138,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_counted_and_looked_at() {
-        let (anonymize, granted) = (Anonymize::new(["pod".to_owned()], b"salt"), ["_id".to_owned()]);
-        let settings = SummarySettings { anonymize: &anonymize, cluster_id: "c1", granted: &granted, most_values: 2 };
+    fn labels_are_counted_and_checked() {
+        let (anonymize, server_labels) = (Anonymize::new(["pod".to_owned()], b"salt"), ["_id".to_owned()]);
+        let settings =
+            SummarySettings { anonymize: &anonymize, cluster_id: "c1", server_labels: &server_labels, max_values: 2 };
         let mut summary = UploadSummary::new(settings);
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);

@@ -1,4 +1,4 @@
-//! The grant: our token exchanged for a short-lived one, and the labels that uploads must carry.
+//! The exchange of the cluster token for an access token, and for the labels that every upload must have.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use crate::{
     refusal::{ServerRefusal, is_of_another_program},
 };
 
-/// The labels of a grant, together.
+/// Cap on names and values of all labels of an answer, in bytes.
 const MAX_LABEL_BYTES: usize = 4096;
-/// A grant is not used in its last seconds: it would end under way.
-const SPARE: Duration = Duration::from_secs(15);
-/// How long the server may take to answer; it may wait as long for its authority itself.
+/// An access token is replaced this long before it expires, so that it does not expire during an upload.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(15);
+/// How long the server may take to answer: it asks its authority meanwhile.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Cap on the answer to `/authorize`.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Why there is no grant.
+/// Why there is no access token. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The token that is exchanged cannot be read.
@@ -36,25 +36,25 @@ pub enum TokenError {
     /// No answer.
     #[error("the server (--to) was not reached to exchange the token: {0}")]
     Unreachable(#[from] OutboundError),
-    /// The server does not know the token, or not for this cluster.
+    /// The authority does not know the token, or does not allow it for this cluster.
     #[error("the server refused this cluster's token {0}")]
     Refused(ServerRefusal),
-    /// What answered is no telemeter server.
+    /// Another program answers at that address.
     #[error("nothing at that address is a telemeter server {0} (is --to right?)")]
     NotAServer(ServerRefusal),
-    /// The port speaks TLS, and was asked in plain HTTP.
+    /// The port expects TLS, and the URL says `http://`.
     #[error("the server speaks TLS on this port: write https:// in --to {0}")]
     WantsHttps(ServerRefusal),
-    /// The server answered with something else.
+    /// The server answered with another status.
     #[error("the server could not exchange the token {0}")]
     Failed(ServerRefusal),
-    /// The answer is not a grant.
+    /// The answer is not that of `/authorize`.
     #[error("the server's answer to the exchange of the token makes no sense: {0} (is --to a telemeter server?)")]
     Answer(&'static str),
 }
 
 impl TokenError {
-    /// When the server wants to see us again.
+    /// How long the server asks to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) | Self::Failed(refusal) | Self::NotAServer(refusal) | Self::WantsHttps(refusal) => {
@@ -65,20 +65,21 @@ impl TokenError {
     }
 }
 
-/// What the server granted.
+/// What `/authorize` answered: the token of uploads, and what they must look like.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
-    /// The `Authorization` header of uploads.
+    /// The value of the `Authorization` header of uploads.
     pub authorization: HeaderValue,
-    /// What uploads must carry.
+    /// Labels, name and value, that the server requires on every series.
     pub labels: Vec<(String, String)>,
     /// What native histograms become for this server.
     pub native: NativeHistograms,
-    /// On the monotonic clock: a wall clock that is set back must not keep a grant that has ended.
-    until_ms: i64,
+    /// When it is no longer used, in milliseconds of the monotonic clock: a wall clock that is set back must not keep an
+    /// expired token.
+    expires_ms: i64,
 }
 
-/// Asks for grants, and keeps the last.
+/// Requests access tokens, and caches the last one.
 pub struct AccessTokens {
     outbound: Outbound,
     url: Url,
@@ -94,27 +95,30 @@ impl AccessTokens {
         Self { outbound, url, credential, clock, metrics, current: None }
     }
 
-    /// The grant that is kept, or a new one.
-    pub async fn grant(&mut self) -> Result<AccessToken, TokenError> {
+    /// The cached access token, or a new one where there is none or it expires within 15 s.
+    ///
+    /// # Errors
+    /// [`TokenError`] where a new one is needed and the server gives none.
+    pub async fn current(&mut self) -> Result<AccessToken, TokenError> {
         let now_ms = self.clock.monotonic_ms();
-        if let Some(grant) = self.current.as_ref().filter(|grant| now_ms < grant.until_ms) {
-            return Ok(grant.clone());
+        if let Some(token) = self.current.as_ref().filter(|token| now_ms < token.expires_ms) {
+            return Ok(token.clone());
         }
         self.current = None;
-        let grant = self.ask(now_ms).await?;
-        Ok(self.current.insert(grant).clone())
+        let token = self.request(now_ms).await?;
+        Ok(self.current.insert(token).clone())
     }
 
-    /// Forgets the grant that is kept: the server no longer takes it.
-    pub fn forget(&mut self) {
+    /// Drops the cached access token, after the server refused it.
+    pub fn discard(&mut self) {
         self.current = None;
     }
 
-    async fn ask(&self, now_ms: i64) -> Result<AccessToken, TokenError> {
+    async fn request(&self, now_ms: i64) -> Result<AccessToken, TokenError> {
         let mut request = OutboundRequest::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        // It may arrive twice: the server asks its authority again, and nothing else comes of it.
+        // Safe to send twice: the server only asks its authority again.
         let request = request.with_timeout(DEADLINE);
         let answer = self.outbound.send_idempotent(|| Ok(request.clone()), ANSWER_BYTES).await;
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
@@ -131,7 +135,7 @@ impl AccessTokens {
             });
         }
         let exchange = TokenResponse::from_json(&answer.body).map_err(TokenError::Answer)?;
-        // They stand on every series: a few long ones would make an upload of any size.
+        // They are set on every series: long ones would make an upload much larger.
         let label_bytes: usize = exchange.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
         if label_bytes > MAX_LABEL_BYTES {
             return Err(TokenError::Answer("its labels are longer than 4 KiB"));
@@ -141,12 +145,12 @@ impl AccessTokens {
             Some(accepts) if accepts_native_histograms(accepts) => NativeHistograms::Keep,
             _ => NativeHistograms::AsClassic,
         };
-        let lasts_ms = exchange.expires_in_seconds.saturating_mul(1000);
+        let lifetime_ms = exchange.expires_in_seconds.saturating_mul(1000);
         Ok(AccessToken {
             authorization: credential::bearer_of(exchange.token.expose())?,
             labels: exchange.labels.into_iter().collect(),
             native,
-            until_ms: now_ms.saturating_add(lasts_ms).saturating_sub(SPARE.as_millis() as i64),
+            expires_ms: now_ms.saturating_add(lifetime_ms).saturating_sub(EXPIRY_MARGIN.as_millis() as i64),
         })
     }
 }

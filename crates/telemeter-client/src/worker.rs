@@ -1,4 +1,5 @@
-//! One cycle: federate, the rules, upload. A worker holds what it read from its files; a reload makes a new one.
+//! One cycle: exchange the token, scrape, apply the rules, upload. A worker keeps what it read from its files; a reload
+//! makes a new worker.
 
 use std::{
     sync::{
@@ -10,176 +11,105 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, OutboundError, ProxyUse, Redirects, still_trusting},
+    client::{Outbound, OutboundConfig, ProxyUse, Redirects, still_trusting},
     clock::Clock,
-    file::FileError,
 };
 use telemeter_wire::UploadCounts;
 use tokio::time::Instant;
 
 use crate::{
     config::Config,
-    credential::CredentialError,
-    federate::FederateError,
+    explain,
     metrics::{Metrics, PeerLabel},
-    nothing,
-    pipeline::{LeftOut, Packed},
+    outcome::{CycleError, CycleReport, SetupError},
+    pipeline::Packed,
     scraper::Scraper,
     status::ClientStatus,
-    token::{AccessToken, AccessTokens, TokenError},
+    token::{AccessToken, AccessTokens},
     upload::{UploadError, Uploads},
 };
 
-/// A scrape and an upload may take as long as the interval, but never less than this.
-const LEAST_DEADLINE: Duration = Duration::from_secs(30);
-/// A cycle has the time to wait for a connection for as long as it may take to be made.
+/// A scrape and an upload each have as long as the interval, but at least this long.
+const MIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a request waits for a connection: as long as a connection may take to be made.
 const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
-/// What one cycle came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CycleReport {
-    /// Series that Prometheus answered with.
-    pub scraped: usize,
-    /// Series that the rules left.
-    pub kept: usize,
-    /// The others, by why they are not uploaded.
-    pub left_out: LeftOut,
-    /// How old the newest sample of the scrape was; negative where it lay ahead of the client's clock.
-    pub newest_age_ms: Option<i64>,
-    /// Series that the server took: all that were kept.
-    pub uploaded: usize,
-    /// What the server did with them, where it says so.
-    pub counts: Option<UploadCounts>,
-    /// Bytes uploaded, compressed.
-    pub bytes: usize,
-    /// How long it all took.
-    pub took: Duration,
-}
-
-/// Why a cycle failed, in words for whoever runs the client.
-#[derive(Debug, thiserror::Error)]
-pub enum CycleError {
-    /// The scrape.
-    #[error(transparent)]
-    Federate(#[from] FederateError),
-    /// The exchange of the token.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The upload.
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-}
-
-impl CycleError {
-    /// When the server, or Prometheus, wants to see us again.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Federate(error) => error.retry_after(),
-            Self::Token(error) => error.retry_after(),
-            Self::Upload(error) => error.retry_after(),
-        }
-    }
-}
-
-/// Why a worker cannot be built: a file that its configuration names is missing or wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// On the side of Prometheus: `--from-ca-file`, `--tls-cert-file`, `--tls-private-key-file`.
-    #[error("the connection to Prometheus cannot be set up: {0}")]
-    From(#[source] OutboundError),
-    /// On the side of the server: `--to-ca-file`.
-    #[error("the connection to the server cannot be set up: {0}")]
-    To(#[source] OutboundError),
-    /// `--match-file`.
-    #[error("--match-file: {0}")]
-    MatchFile(#[from] FileError),
-    /// `--from-token-file`.
-    #[error("--from-token-file: {0}")]
-    FromToken(#[source] CredentialError),
-    /// `--to-token-file`.
-    #[error("--to-token-file: {0}")]
-    ToToken(#[source] CredentialError),
-    /// `--anonymize-salt-file`.
-    #[error("--anonymize-salt-file: {0}")]
-    Salt(#[source] CredentialError),
-}
-
-/// What outlives a worker: the clock, the counts, and what was last prepared for upload.
+/// What one worker hands to the next at a reload: clock, metrics, status and the last upload.
 #[derive(Clone, Default)]
 pub(crate) struct WorkerContext {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    /// The last upload as it was packed, whether or not the server accepted it; `/federate` and the page show it.
     pub(crate) last: Arc<ArcSwapOption<Packed>>,
     pub(crate) status: Arc<ClientStatus>,
-    /// How many roots the last worker trusted, on the side of the source and of the server.
+    /// How many root certificates the last worker trusted: for Prometheus, and for the server.
     pub(crate) roots: Arc<[AtomicUsize; 2]>,
 }
 
 /// Scrapes, transforms and uploads.
 pub struct Worker {
     scraper: Scraper,
-    grants: AccessTokens,
+    access_tokens: AccessTokens,
     uploads: Uploads,
-    around: WorkerContext,
+    context: WorkerContext,
 }
 
 impl Worker {
-    /// A worker on its own, without a listener.
+    /// A worker without a listener.
     ///
     /// # Errors
     /// [`SetupError`] naming the file that is missing or wrong.
     pub fn new(config: &Config, clock: Clock, metrics: Metrics) -> Result<Self, SetupError> {
-        Self::within(config, WorkerContext { clock, metrics, ..WorkerContext::default() })
+        Self::with_context(config, WorkerContext { clock, metrics, ..WorkerContext::default() })
     }
 
-    /// A worker that leaves what it prepares where others see it.
-    pub(crate) fn within(config: &Config, around: WorkerContext) -> Result<Self, SetupError> {
-        let counted = |settings| OutboundConfig { handshakes: around.metrics.handshakes.clone(), ..settings };
+    /// A worker that shares its metrics, status and last upload through `context`.
+    pub(crate) fn with_context(config: &Config, context: WorkerContext) -> Result<Self, SetupError> {
+        let counted = |settings| OutboundConfig { handshakes: context.metrics.handshakes.clone(), ..settings };
         let from = Outbound::new(counted(source_settings(config)), None).map_err(SetupError::From)?;
         let to = Outbound::new(counted(server_settings(config)), None).map_err(SetupError::To)?;
         for (outbound, failed, known) in [
-            (&from, SetupError::From as fn(_) -> _, &around.roots[0]),
-            (&to, SetupError::To as fn(_) -> _, &around.roots[1]),
+            (&from, SetupError::From as fn(_) -> _, &context.roots[0]),
+            (&to, SetupError::To as fn(_) -> _, &context.roots[1]),
         ] {
             still_trusting(known.load(Ordering::Relaxed), outbound.roots()).map_err(failed)?;
         }
         from.warn_without_roots("--from", config.from.url.scheme());
         to.warn_without_roots("--to", config.to.upload.scheme());
-        // A token that cannot be read is found at a start and at a reload, not minutes later.
+        // An unreadable token makes the start or the reload fail, not a cycle minutes later.
         if let Some(token) = &config.from.token {
             crate::credential::bearer(token).map_err(SetupError::FromToken)?;
         }
         crate::credential::bearer(&config.to.token).map_err(SetupError::ToToken)?;
-        around.roots[0].store(from.roots(), Ordering::Relaxed);
-        around.roots[1].store(to.roots(), Ordering::Relaxed);
-        let (clock, metrics) = (around.clock.clone(), around.metrics.clone());
+        context.roots[0].store(from.roots(), Ordering::Relaxed);
+        context.roots[1].store(to.roots(), Ordering::Relaxed);
+        let (clock, metrics) = (context.clock.clone(), context.metrics.clone());
         let authorize = config.to.authorize.clone();
         Ok(Self {
             scraper: Scraper::new(config, from, metrics.clone())?,
-            grants: AccessTokens::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
+            access_tokens: AccessTokens::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
             uploads: Uploads::new(to, config.to.upload.clone(), metrics),
-            around,
+            context,
         })
     }
 
-    /// Scrapes once and uploads what the rules leave.
+    /// Runs one cycle: scrapes once and uploads what the rules keep.
     ///
     /// # Errors
-    /// [`CycleError`] with the cause, and with the server's `Retry-After` where it gave one.
+    /// [`CycleError`] with the cause and, where the server gave one, its `Retry-After`.
     pub async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
-        let metrics = self.around.metrics.clone();
+        let metrics = self.context.metrics.clone();
         metrics.federate_requests.inc();
         let outcome = self.run().await;
-        self.scraper.forget();
+        self.scraper.release_buffer();
         match &outcome {
             Ok(report) => {
-                metrics.succeeded(self.around.clock.now_ms());
-                self.around.status.succeeded(report, self.around.clock.now_ms());
+                metrics.succeeded(self.context.clock.now_ms());
+                self.context.status.succeeded(report, self.context.clock.now_ms());
             }
             Err(error) => {
                 metrics.failed();
-                self.around.status.failed(error, self.around.clock.now_ms());
+                self.context.status.failed(error, self.context.clock.now_ms());
             }
         }
         outcome
@@ -187,15 +117,15 @@ impl Worker {
 
     async fn run(&mut self) -> Result<CycleReport, CycleError> {
         let start = Instant::now();
-        // The grant comes first: its labels are part of every piece of the scrape.
-        let grant = self.grants.grant().await?;
-        let packed = self.scrape(&grant).await?;
-        let outcome = match send(&self.uploads, &grant, &packed).await {
+        // The access token comes first: its labels are set on each series while the scrape arrives.
+        let token = self.access_tokens.current().await?;
+        let packed = self.scrape(&token).await?;
+        let outcome = match send(&self.uploads, &token, &packed).await {
             Err(UploadError::Unauthorized(refusal)) => {
-                tracing::info!(%refusal, "the server no longer takes its token: asking for another");
-                self.grants.forget();
-                let fresh = self.grants.grant().await?;
-                let is_same = (&fresh.labels, fresh.native) == (&grant.labels, grant.native);
+                tracing::info!(%refusal, "the server no longer accepts its token: asking for another");
+                self.access_tokens.discard();
+                let fresh = self.access_tokens.current().await?;
+                let is_same = (&fresh.labels, fresh.native) == (&token.labels, token.native);
                 let packed = if is_same { packed.clone() } else { self.scrape(&fresh).await? };
                 send(&self.uploads, &fresh, &packed).await.map(|counts| (packed, counts))
             }
@@ -203,19 +133,19 @@ impl Worker {
         };
         let (packed, counts) = outcome?;
         let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *packed;
-        self.around.metrics.uploaded(kept, counts);
-        let newest_age_ms = newest_ms.map(|newest_ms| self.around.clock.now_ms().saturating_sub(newest_ms));
+        self.context.metrics.uploaded(kept, counts);
+        let newest_age_ms = newest_ms.map(|newest_ms| self.context.clock.now_ms().saturating_sub(newest_ms));
         let (bytes, took) = (body.len(), start.elapsed());
         Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, counts, bytes, took })
     }
 
-    /// Scrapes and packs what the rules leave.
-    async fn scrape(&mut self, grant: &AccessToken) -> Result<Arc<Packed>, CycleError> {
-        let WorkerContext { clock, metrics, status, last, .. } = &self.around;
-        let packed = Arc::new(self.scraper.scrape(&grant.labels, grant.native, || clock.now_ms(), None).await?);
+    /// Scrapes, applies the rules and packs what they keep.
+    async fn scrape(&mut self, token: &AccessToken) -> Result<Arc<Packed>, CycleError> {
+        let WorkerContext { clock, metrics, status, last, .. } = &self.context;
+        let packed = Arc::new(self.scraper.scrape(&token.labels, token.native, || clock.now_ms(), None).await?);
         metrics.scraped(&packed);
-        if let Some(words) = nothing::clocks(packed.newest_ms, clock.now_ms()) {
-            tracing::warn!("{words}");
+        if let Some(warning) = explain::clock_warning(packed.newest_ms, clock.now_ms()) {
+            tracing::warn!("{warning}");
         }
         status.scraped(&packed, clock.now_ms());
         last.store(Some(packed.clone()));
@@ -223,20 +153,20 @@ impl Worker {
     }
 }
 
-async fn send(uploads: &Uploads, grant: &AccessToken, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
+async fn send(uploads: &Uploads, token: &AccessToken, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
     if packed.kept == 0 {
         return Ok(None);
     }
-    uploads.send(grant, packed.body.clone()).await
+    uploads.send(token, packed.body.clone()).await
 }
 
-/// How Prometheus is called.
+/// The settings of the connection to Prometheus.
 pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.from.ca_file.clone(),
         ca_flag: Some("--from-ca-file"),
         identity: config.from.identity.clone(),
-        timeout: config.interval.max(LEAST_DEADLINE),
+        timeout: config.interval.max(MIN_DEADLINE),
         connection_wait: CONNECTION_WAIT,
         redirects: Redirects::Follow,
         // As in Go: a scrape every few minutes keeps no connection open.
@@ -247,15 +177,15 @@ pub(crate) fn source_settings(config: &Config) -> OutboundConfig {
     }
 }
 
-/// How the server is called.
+/// The settings of the connection to the server.
 pub(crate) fn server_settings(config: &Config) -> OutboundConfig {
     OutboundConfig {
         ca_file: config.to.ca_file.clone(),
         ca_flag: Some("--to-ca-file"),
         proxy: ProxyUse::FromEnvironment,
-        timeout: config.interval.max(LEAST_DEADLINE),
+        timeout: config.interval.max(MIN_DEADLINE),
         connection_wait: CONNECTION_WAIT,
-        // Kept from the exchange to the upload behind it, and gone before the next cycle.
+        // Kept open from the exchange of the token to the upload; it is closed before the next cycle.
         keep_alive: true,
         verbose: config.verbose,
         ..OutboundConfig::new(PeerLabel::To.name())

@@ -1,4 +1,4 @@
-//! Counts and sizes as people read them, on pages and in a terminal.
+//! Counts, sizes and text from outside as people read them, on pages, in logs and in a terminal.
 
 /// A count, in groups of three digits: `1,234,567`.
 #[must_use]
@@ -26,4 +26,24 @@ pub fn bytes(number: u64) -> String {
     }
     let decimals = usize::from(unit > 0 && size < 99.95 && size.fract() != 0.0);
     format!("{size:.decimals$} {}", UNITS[unit])
+}
+
+/// Whether a character would break a line, control the terminal that shows it, or make two texts look alike: control
+/// characters, line and paragraph separators, marks of writing direction, characters without width.
+#[must_use]
+pub fn must_escape(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Text from outside on one line of a terminal: each character that [`must_escape`] is written as `\n`, `\u{1b}` and the
+/// like.
+#[must_use]
+pub fn safe(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if must_escape(character) { safe.extend(character.escape_default()) } else { safe.push(character) }
+    }
+    safe
 }

@@ -10,6 +10,7 @@ mod certificate;
 pub mod check;
 pub mod client;
 pub mod clock;
+pub mod date;
 pub mod descriptors;
 pub mod duration;
 pub mod file;

@@ -12,10 +12,10 @@ pub mod summary;
 use std::{fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
-use telemeter_http::tls::ListenerTls;
+use telemeter_http::{date, tls::ListenerTls};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{gateway::Gateway, pages::human, read_queue::ReadQueue};
+use crate::{gateway::Gateway, read_queue::ReadQueue};
 
 /// So many readers walk over the fleet at a time; the others wait for a permit.
 const READERS: usize = 2;
@@ -51,7 +51,7 @@ pub struct Time(pub i64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&human::rfc3339(self.0))
+        f.write_str(&date::rfc3339(self.0))
     }
 }
 

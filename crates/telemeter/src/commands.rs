@@ -1,30 +1,31 @@
-//! The subcommands that run once, print and exit: `telemeter fleet`, `telemeter client preview` and their like.
+//! The subcommands that run once, print and exit, such as `telemeter fleet` and `telemeter client preview`.
 //!
-//! Each is a struct of flags that implements [`RunOnce`], in a module of its own, and one line of `TELEMETER` or
-//! `CLIENT`; its help, its part of docs/flags.md and its golden help follow from that. It prints by the [`Printer`]
-//! that it is given and is run on a runtime of one thread. It logs only where [`RunOnce::log`] says so.
+//! Each is a struct of flags that implements [`RunOnce`], in a module of its own, and an entry of `TELEMETER`, `CLIENT` or
+//! `SERVER`. Its help, its part of docs/flags.md and its golden help text are made from the struct. It prints with the
+//! [`Printer`] that it gets, and runs on a runtime of one thread. It logs only where [`RunOnce::log`] returns a config.
 //!
-//! The exit code (`check` has its own, by stage): 0 for done; 1 for an answer that a script asked to hear of (`--fail`, a check that found something);
-//! 2 where it could not be done, with one line on stderr, as for flags that are not known.
+//! The exit code (`check` has its own, by stage): 0 for success; 1 for a result that a script wants to detect (`--fail`, a check that found
+//! something); 2 for a failure, with one line on stderr, as for unknown flags.
 //!
-//! A binary names the commands that it holds: those of [`all`] or, for the client alone, of [`of_client`], so that
-//! nothing of the other programs is in it.
+//! A binary passes the commands that it has, [`all`] or those of its program ([`of_client`], [`of_server`], [`none`]), so
+//! that the linker leaves the code of the others out.
 
 mod check;
 mod client_preview;
 mod completions;
+pub mod fleet;
 mod man;
+mod policy;
 
 use std::{ffi::OsString, pin::Pin, process::ExitCode};
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::{
+    failure::RunFailure,
     flags::{self, Program, ProgramFlags},
-    fleet, logs,
+    logs,
     output::Printer,
-    policy::PolicyCommand,
-    run::RunFailure,
 };
 
 /// Commands of `telemeter` itself.
@@ -32,7 +33,7 @@ const TELEMETER: &[CommandEntry] = &[
     CommandEntry::of::<fleet::FleetFlags>(),
     CommandEntry::of::<completions::Completions>(),
     CommandEntry::of::<man::Man>(),
-    CommandEntry::of::<PolicyCommand>(),
+    CommandEntry::of::<policy::PolicyCommand>(),
 ];
 
 /// Commands of the client: `telemeter client NAME` and `telemeter-client NAME`.
@@ -42,7 +43,7 @@ const CLIENT: &[CommandEntry] =
 /// Commands of the server: `telemeter server NAME` and `telemeter-server NAME`.
 const SERVER: &[CommandEntry] = &[CommandEntry::of::<check::ServerCheck>()];
 
-/// Every command of `telemeter` (`None`) or of a program.
+/// The commands of `telemeter` (`None`) or of a program.
 pub fn all(of: Option<Program>) -> &'static [CommandEntry] {
     match of {
         None => TELEMETER,
@@ -52,17 +53,17 @@ pub fn all(of: Option<Program>) -> &'static [CommandEntry] {
     }
 }
 
-/// The commands of the client, for the binary that holds it alone.
+/// The commands of the client, for the binary that is only the client.
 pub fn of_client(of: Option<Program>) -> &'static [CommandEntry] {
     if of == Some(Program::Client) { CLIENT } else { &[] }
 }
 
-/// The commands of the server, for the binary that holds it alone.
+/// The commands of the server, for the binary that is only the server.
 pub fn of_server(of: Option<Program>) -> &'static [CommandEntry] {
     if of == Some(Program::Server) { SERVER } else { &[] }
 }
 
-/// No command, for a binary that is one program.
+/// No command, for a binary whose program has none.
 pub fn none(_: Option<Program>) -> &'static [CommandEntry] {
     &[]
 }
@@ -72,19 +73,19 @@ pub type Commands = fn(Option<Program>) -> &'static [CommandEntry];
 
 /// A subcommand that runs once. The struct holds its flags (`#[derive(clap::Parser)]`, `#[command(name = "…")]`).
 pub trait RunOnce: CommandFactory + FromArgMatches + 'static {
-    /// Does it, and says how it went.
+    /// Runs the command and returns its exit code.
     ///
     /// # Errors
-    /// Why it could not be done, in words for the one who typed it: printed on stderr with its causes.
+    /// The text says what the user can do; it is printed on stderr with its causes.
     fn run(self, printer: &mut Printer) -> impl Future<Output = Result<ExitCode, RunFailure>>;
 
-    /// What is logged to stderr meanwhile; `None`: nothing.
+    /// How the command logs to stderr; `None`: it logs nothing.
     fn log(&self) -> Option<logs::Config> {
         None
     }
 }
 
-/// A line of the tables above.
+/// A command of the tables above: how its flags are declared, and how they are read.
 #[derive(Clone, Copy)]
 pub struct CommandEntry {
     command: fn() -> Command,
@@ -92,44 +93,44 @@ pub struct CommandEntry {
 }
 
 impl CommandEntry {
-    /// The entry of a command.
+    /// The entry of the command `C`.
     pub const fn of<C: RunOnce>() -> Self {
         Self { command: C::command, read: |matches| Ok(ReadyCommand(Box::new(C::from_arg_matches(matches)?))) }
     }
 
-    /// Its flags, for parsing and for printing.
+    /// Its clap command, for parsing and for the help.
     pub fn command(&self) -> Command {
         (self.command)()
     }
 }
 
-/// A command whose flags were read.
-pub struct ReadyCommand(Box<dyn Erased>);
+/// A command whose flags have been parsed.
+pub struct ReadyCommand(Box<dyn AnyCommand>);
 
 impl ReadyCommand {
-    /// See [`RunOnce::log`].
+    /// As [`RunOnce::log`].
     pub fn log(&self) -> Option<logs::Config> {
         self.0.log()
     }
 
-    /// See [`RunOnce::run`].
+    /// As [`RunOnce::run`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the command.
     pub async fn run(self, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
         self.0.run(printer).await
     }
 }
 
-/// [`RunOnce`] without its type.
-trait Erased {
+/// [`RunOnce`] as an object: any command behind one type.
+trait AnyCommand {
     fn log(&self) -> Option<logs::Config>;
     fn run<'p>(self: Box<Self>, printer: &'p mut Printer) -> RunningCommand<'p>;
 }
 
 type RunningCommand<'p> = Pin<Box<dyn Future<Output = Result<ExitCode, RunFailure>> + 'p>>;
 
-impl<C: RunOnce> Erased for C {
+impl<C: RunOnce> AnyCommand for C {
     fn log(&self) -> Option<logs::Config> {
         RunOnce::log(self)
     }
@@ -139,19 +140,20 @@ impl<C: RunOnce> Erased for C {
     }
 }
 
-/// What argv asks for.
+/// What argv names: a program or a command, with its flags.
 pub enum CommandLine {
-    /// A program, which runs until it is ended.
+    /// A program, which runs until a signal ends it.
     Program(ProgramFlags),
     /// A command, which runs once.
     Command(ReadyCommand),
 }
 
 impl CommandLine {
-    /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none.
+    /// Parses argv, whose first element is the name of the binary. `program` is the program of the binary; `None` for
+    /// `telemeter`, which has all of them as subcommands.
     ///
     /// # Errors
-    /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.
+    /// Flags that clap refuses; also `--help` and `--version`, with the text to print.
     pub fn parse(
         program: Option<Program>,
         commands: Commands,
@@ -177,7 +179,7 @@ fn find(entries: &'static [CommandEntry], name: &str) -> Option<&'static Command
     entries.iter().find(|entry| entry.command().get_name() == name)
 }
 
-/// `telemeter` or one program, with the commands below it.
+/// The clap command of a program, or of `telemeter`, with the run-once commands as subcommands.
 pub fn command(program: Option<Program>, commands: Commands) -> Command {
     let with = |command: Command, entries: &[CommandEntry]| {
         if entries.is_empty() {
@@ -192,7 +194,7 @@ pub fn command(program: Option<Program>, commands: Commands) -> Command {
             command.mut_subcommand(program.subcommand(), |inner| with(inner, commands(Some(program))))
         }),
     };
-    flags::loosen(command)
+    flags::parse_as_go(command)
 }
 
 #[cfg(test)]

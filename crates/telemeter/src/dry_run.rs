@@ -1,53 +1,44 @@
-//! `--dry-run`: reads and checks all flags and files of a program, says so in one line, and ends.
+//! `--dry-run`: reads and checks all flags and files of a program, prints one line, and ends.
 
 use std::{io::Write as _, path::Path, process::ExitCode, time::Duration};
 
 use telemeter_client::config::Credential;
 use telemeter_http::check::{self, CheckStep, CheckSteps, StepOutcome};
 
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
-/// Whether a program is run, or only what it was told is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It runs.
-    Run,
-    /// `--dry-run`.
-    DryRun,
-}
-
-/// The files of the client.
+/// Checks the files of the client.
 ///
 /// # Errors
-/// The first that cannot be used.
+/// The first file that cannot be used.
 pub(crate) async fn client(config: &telemeter_client::Config) -> Result<ExitCode, RunFailure> {
     let options = telemeter_client::check::CheckOptions { send: false, offline: true, timeout: Duration::from_secs(1) };
-    ended("telemeter-client", async |steps| telemeter_client::check::check(config, options, steps).await).await
+    run_checks("telemeter-client", async |steps| telemeter_client::check::check(config, options, steps).await).await
 }
 
-/// The files of the server.
+/// Checks the files of the server.
 ///
 /// # Errors
 /// As [`client`].
 pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode, RunFailure> {
-    ended("telemeter-server", async |steps| telemeter_server::check::check(config, true, steps).await).await
+    run_checks("telemeter-server", async |steps| telemeter_server::check::check(config, true, steps).await).await
 }
 
-/// The tokens of the authority.
+/// Checks the tokens of the authority.
 ///
 /// # Errors
 /// As [`client`].
 pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, RunFailure> {
-    crate::programs::authority_tokens(tokens_file)?;
-    said("authorization-server", 0)
+    crate::authority::tokens(tokens_file)?;
+    report("authorization-server", 0)
 }
 
-/// The files of the benchmark.
+/// Checks the files of the benchmark.
 ///
 /// # Errors
 /// As [`client`].
 pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<ExitCode, RunFailure> {
-    ended("telemeter-benchmark", async |steps| {
+    run_checks("telemeter-benchmark", async |steps| {
         steps.add(check::file("--metrics-file", &config.metrics_file, true));
         if let Some(path) = &config.to.ca_file {
             steps.add(check::file("--to-ca-file", path, true));
@@ -64,12 +55,12 @@ pub(crate) async fn benchmark(config: &telemeter_benchmark::Config) -> Result<Ex
     .await
 }
 
-/// The files of the quickstart.
+/// Checks the files of the quickstart.
 ///
 /// # Errors
 /// As [`client`].
 pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConfig) -> Result<ExitCode, RunFailure> {
-    ended("telemeter quickstart", async |steps| {
+    run_checks("telemeter quickstart", async |steps| {
         if let Some(path) = &config.match_file {
             steps.add(check::file("--match-file", path, true));
         }
@@ -84,17 +75,17 @@ pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConf
     .await
 }
 
-async fn ended(program: &str, run: impl AsyncFnOnce(&mut CheckSteps<'_>)) -> Result<ExitCode, RunFailure> {
+async fn run_checks(program: &str, run: impl AsyncFnOnce(&mut CheckSteps<'_>)) -> Result<ExitCode, RunFailure> {
     let mut steps = CheckSteps::new(|_| ());
     run(&mut steps).await;
     let steps = steps.into_all();
     if let Some(CheckStep { tried, found, .. }) = steps.iter().find(|step| step.outcome == StepOutcome::Failed) {
         return Err(format!("{tried}: {found}").into());
     }
-    said(program, steps.iter().filter(|step| step.outcome == StepOutcome::Warned).count())
+    report(program, steps.iter().filter(|step| step.outcome == StepOutcome::Warned).count())
 }
 
-fn said(program: &str, warnings: usize) -> Result<ExitCode, RunFailure> {
+fn report(program: &str, warnings: usize) -> Result<ExitCode, RunFailure> {
     let with = match warnings {
         0 => String::new(),
         1 => "; 1 of them with a warning, see the command check".to_owned(),

@@ -1,4 +1,4 @@
-//! What was typed, for each program; `config(self)` of each is the one door to what is meant.
+//! The flags of each program, parsed by clap; the method `config` of each makes the program's `Config` from them.
 
 mod argv;
 pub mod authority;
@@ -8,10 +8,10 @@ pub mod duration;
 mod escaping;
 pub(crate) mod list;
 pub mod quickstart;
+pub(crate) mod relabel;
 pub mod server;
 pub mod shared;
 pub(crate) mod size;
-pub mod table;
 pub(crate) mod target;
 pub(crate) mod value;
 
@@ -32,9 +32,9 @@ use self::{
     server::ServerFlags,
     shared::LogFlags,
 };
-use crate::{dry_run::Mode, traces};
+use crate::traces;
 
-/// The programs, each a subcommand of `telemeter` and, but for the quickstart, a binary of its own.
+/// The programs. Each is a subcommand of `telemeter`, and each but the quickstart is a binary of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `telemeter server`, `telemeter-server`.
@@ -50,14 +50,21 @@ pub enum Program {
 }
 
 impl Program {
-    /// All of them, in the order in which they are told about.
+    /// All programs, in the order of the help and of docs/flags.md.
     pub const ALL: [Self; 5] =
         [Self::Server, Self::Client, Self::AuthorizationServer, Self::Benchmark, Self::Quickstart];
 
-    /// The program that `telemeter` plays when it is started under another name, as through the links of the image:
-    /// `None` under its own name and under any other that no program has.
+    /// The program whose name `telemeter` was started by, for example through a link of the image; `None` for its own name
+    /// and for other names.
     ///
     /// `argv0` is the first element of argv, a path or a name.
+    ///
+    /// ```
+    /// use telemeter::Program;
+    ///
+    /// assert_eq!(Program::called_as("/usr/bin/telemeter-server".as_ref()), Some(Program::Server));
+    /// assert_eq!(Program::called_as("telemeter".as_ref()), None);
+    /// ```
     pub fn called_as(argv0: &OsStr) -> Option<Self> {
         match Path::new(argv0).file_name()?.to_str()? {
             "telemeter-server" => Some(Self::Server),
@@ -68,9 +75,9 @@ impl Program {
         }
     }
 
-    /// Its flags, for parsing and for printing; named as its own binary.
+    /// Its clap command, with the name of its own binary: for parsing and for the help.
     pub fn command(self) -> Command {
-        loosen(match self {
+        parse_as_go(match self {
             Self::Server => ServerFlags::command(),
             Self::Client => ClientFlags::command(),
             Self::AuthorizationServer => AuthorizationServerFlags::command(),
@@ -91,7 +98,16 @@ impl Program {
     }
 }
 
-/// What was typed.
+/// Whether a program runs, or only checks its flags and files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It runs.
+    Run,
+    /// `--dry-run`: it checks, and ends.
+    DryRun,
+}
+
+/// The parsed flags of a program.
 #[derive(Subcommand, Debug)]
 pub enum ProgramFlags {
     /// The server: takes in a fleet's metrics and forwards them to a store.
@@ -107,16 +123,16 @@ pub enum ProgramFlags {
 }
 
 impl ProgramFlags {
-    /// Reads argv, whose first element is the binary's name: of one program, or of `telemeter` where there is none. The
-    /// subcommands that run once are read by [`crate::commands::CommandLine::parse`].
+    /// Parses argv, whose first element is the name of the binary. `program` is the program of the binary; `None` for
+    /// `telemeter`, which has all of them as subcommands. The subcommands that run once are parsed by [`crate::commands::CommandLine::parse`].
     ///
     /// # Errors
-    /// Flags that clap refuses; and `--help` and `--version`, whose text the error holds.
+    /// Flags that clap refuses; also `--help` and `--version`, with the text to print.
     pub fn parse(program: Option<Program>, argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         Self::from_matches(program, &matches(program.map_or_else(telemeter, Program::command), argv)?)
     }
 
-    /// The flags of one program, or of the one whose subcommand of `telemeter` was typed.
+    /// The flags of `program`, or where that is `None` of the program whose subcommand was given.
     pub(crate) fn from_matches(program: Option<Program>, matches: &ArgMatches) -> Result<Self, clap::Error> {
         let Some(program) = program else { return Ok(Telemeter::from_arg_matches(matches)?.flags) };
         Ok(match program {
@@ -141,7 +157,7 @@ impl ProgramFlags {
         }
     }
 
-    /// Whether the program is to run.
+    /// Whether the program runs, or only checks its flags and files.
     pub fn mode(&self) -> Mode {
         let flags = match self {
             Self::Server(flags) => flags.mode,
@@ -153,7 +169,7 @@ impl ProgramFlags {
         if flags.dry_run { Mode::DryRun } else { Mode::Run }
     }
 
-    /// What the log should say about flags that do less than they promise.
+    /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
         match self {
             Self::Server(flags) => flags.warnings(),
@@ -165,23 +181,23 @@ impl ProgramFlags {
     }
 }
 
-/// What was meant, by whichever program.
+/// The configuration of one of the programs.
 #[derive(Clone, Debug)]
 pub enum Config {
-    /// See [`ServerFlags::config`].
+    /// Made by [`ServerFlags::config`].
     Server(Box<telemeter_server::Config>),
-    /// See [`ClientFlags::config`].
+    /// Made by [`ClientFlags::config`].
     Client(Box<telemeter_client::Config>),
-    /// See [`AuthorizationServerFlags::config`].
+    /// Made by [`AuthorizationServerFlags::config`].
     AuthorizationServer(AuthorizationServerConfig),
-    /// See [`BenchmarkFlags::config`].
+    /// Made by [`BenchmarkFlags::config`].
     Benchmark(Box<telemeter_benchmark::Config>),
-    /// See [`QuickstartFlags::config`].
+    /// Made by [`QuickstartFlags::config`].
     Quickstart(Box<QuickstartConfig>),
 }
 
 impl Config {
-    /// Shows in the program's metrics which revision of the source it was built from.
+    /// Sets the revision of the source that the program's metrics show.
     pub fn set_revision(&mut self, revision: &'static str) {
         match self {
             Self::Server(config) => config.revision = revision,
@@ -190,7 +206,7 @@ impl Config {
         }
     }
 
-    /// Shows in the program's metrics how many lines of its log were dropped.
+    /// Sets the counter of dropped log lines that the program's metrics show.
     pub fn count_dropped_log_lines(&mut self, dropped: DroppedLogLines) {
         match self {
             Self::Server(config) => config.dropped_log_lines = dropped,
@@ -201,10 +217,10 @@ impl Config {
 }
 
 impl ProgramFlags {
-    /// What was meant, and where its traces go; `None` for programs that have no such flags.
+    /// The configuration of the program, and of its traces; `None` for programs without flags for traces.
     ///
     /// # Errors
-    /// See each program's `config`.
+    /// Those of the program's `config`.
     pub fn config(self) -> Result<(Config, Option<traces::Config>), FlagError> {
         Ok(match self {
             Self::Server(flags) => {
@@ -224,7 +240,7 @@ impl ProgramFlags {
 
 /// `telemeter` itself, with a subcommand for each program.
 pub fn telemeter() -> Command {
-    loosen(Telemeter::command())
+    parse_as_go(Telemeter::command())
 }
 
 /// Metrics of a fleet of clusters, from each cluster's Prometheus to the vendor's store.
@@ -235,19 +251,19 @@ struct Telemeter {
     flags: ProgramFlags,
 }
 
-/// What was typed, by what `command` knows.
+/// Parses argv by `command`.
 pub(crate) fn matches(command: Command, argv: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
     let argv = argv::trimmed(&command, argv);
     command.try_get_matches_from(argv)
 }
 
-/// Reads flags as the Go programs do: the last of a repeated flag counts, and a value may begin with a dash.
-pub(crate) fn loosen(command: Command) -> Command {
+/// Makes a command parse as the Go programs do: the last of a repeated flag counts, and a value may start with a dash.
+pub(crate) fn parse_as_go(command: Command) -> Command {
     let value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
     command
         .args_override_self(true)
         .mut_args(|arg| if value(&arg) { arg.allow_hyphen_values(true) } else { arg })
-        .mut_subcommands(loosen)
+        .mut_subcommands(parse_as_go)
 }
 
 #[cfg(test)]

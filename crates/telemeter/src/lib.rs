@@ -1,23 +1,23 @@
-//! The programs: argv becomes a Config.
+//! The programs: reads argv into a `Config`, sets up log and traces, and runs a program or a command.
 
+mod authority;
 pub mod commands;
 mod dry_run;
+mod failure;
 pub mod flags;
-pub mod fleet;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod logs;
 pub mod output;
-mod policy;
 mod programs;
 pub mod quickstart;
 mod run;
 pub mod traces;
 
 pub use self::{
-    dry_run::Mode,
-    flags::{Config, Program},
+    failure::RunFailure,
+    flags::{Config, Mode, Program},
     programs::{start, start_client},
-    run::{RunFailure, run},
+    run::run,
 };

@@ -1,6 +1,6 @@
-//! The log: one line an event on stderr, as logfmt or JSON, with the same keys.
+//! The log: one line for each event on stderr, as logfmt or JSON with the same keys, or as plain text.
 //!
-//! `ts level caller msg`, then `trace_id` and `request_id` where there are such, then what the event itself says.
+//! The keys are `ts level caller msg`, then `trace_id` and `request_id` where they are known, then the fields of the event.
 
 mod line;
 mod plain;
@@ -10,7 +10,7 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use opentelemetry::trace::TraceContextExt as _;
 use parking_lot::Mutex;
-use telemeter_http::{clock::Clock, metrics::DroppedLogLines};
+use telemeter_http::{clock::Clock, date, metrics::DroppedLogLines};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -26,38 +26,37 @@ use tracing_subscriber::{
 };
 
 use self::line::LineWriter;
-pub(crate) use self::line::{must_escape, timestamp};
 pub use self::writer::LogWriter;
-use crate::{run::RunFailure, traces::Traces};
+use crate::{failure::RunFailure, traces::Traces};
 
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The least urgent lines that are logged.
+    /// The lowest level that is logged.
     pub level: Level,
-    /// How a line is written.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Log round trips to other programs even where `level` would not.
+    /// Log outbound requests and their answers, whatever `level` is.
     pub verbose: bool,
 }
 
-/// How urgent a line is.
+/// The level of a line.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Something failed that we answer for.
+    /// Something failed in this program.
     Error,
-    /// Something is not as it should be.
+    /// Something is wrong, and the program goes on.
     Warn,
-    /// What an operator wants to know on a good day.
+    /// What an operator wants to know while all is well.
     Info,
-    /// What one wants to know on a bad day.
+    /// What helps to find a fault.
     Debug,
 }
 
-/// How a line is written.
+/// The format of a line.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// `key=value`, quoted where need be.
+    /// `key=value`, quoted where necessary.
     Logfmt,
     /// One JSON object.
     Json,
@@ -65,18 +64,18 @@ pub enum LogFormat {
     Text,
 }
 
-/// Where round trips are logged, at debug.
+/// The target of events about outbound requests, which are logged at debug.
 const ROUND_TRIPS: &str = "telemeter_http::client";
-/// The field of a request's span that its lines repeat.
+/// The field of a request's span that each line of the request repeats.
 const REQUEST_ID: &str = "request_id";
-/// How long a panic waits for its line to be written: it may come on a thread that serves others.
+/// How long a panic waits until its line is written: its thread may have other requests to serve.
 const AT_PANIC: Duration = Duration::from_millis(100);
 
-/// Sends the process's events to stderr and its spans to `traces`, and panics to the log. Lines that nobody reads are
-/// dropped and counted in `dropped`; what comes back writes out the last ones at the end.
+/// Sets up the log of the process: events and panics go to stderr, spans to `traces`. Lines are dropped, and counted in
+/// `dropped`, while the reader of stderr is too slow. [`LogWriter::flush`] writes the last lines at the end.
 ///
 /// # Errors
-/// The process logs already, or the system gives no thread to write with.
+/// The log is set up already, or the system starts no thread.
 pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result<LogWriter, RunFailure> {
     let clock = Clock::system();
     let notice = {
@@ -89,19 +88,19 @@ pub fn init(config: Config, traces: &Traces, dropped: DroppedLogLines) -> Result
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without words"));
-        // It may be the last line of this process.
+        // The process may end now.
         at_panic.flush(AT_PANIC);
     }));
     Ok(writer)
 }
 
-/// The line that stands where `lines` others were dropped.
+/// The line that is written in place of `lines` dropped ones.
 fn dropped_notice(format: LogFormat, clock: &Clock, lines: u64) -> String {
     if format == LogFormat::Text {
         return plain::dropped(clock.now_ms(), lines);
     }
     let mut line = LineWriter::new(format);
-    line.text("ts", &timestamp(clock.now_ms()));
+    line.text("ts", &date::rfc3339_ms(clock.now_ms()));
     line.text("level", "warn");
     line.text("caller", "logs.rs");
     line.text("msg", "log lines were dropped here: the log was read too slowly");
@@ -109,14 +108,14 @@ fn dropped_notice(format: LogFormat, clock: &Clock, lines: u64) -> String {
     line.finish(LineWriter::rest(format))
 }
 
-/// The layer that writes lines to `out`, with the time of `clock`.
+/// The tracing layer that writes a line for each event to `out`, with the time of `clock`.
 pub fn layer<S>(config: Config, clock: Clock, out: impl Write + Send + 'static) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let targets = targets(config);
     let hint = targets.clone().into_iter().map(|(_, level)| level).fold(LevelFilter::INFO, LevelFilter::max);
-    // Spans pass whatever is logged: a line repeats their request id. Libraries open others, and many, that are finer.
+    // Spans up to info pass at every level, because lines repeat their request ID. Libraries open many spans of lower levels.
     let filter = FilterFn::new(move |meta: &Metadata<'_>| {
         meta.is_span() && *meta.level() <= tracing::Level::INFO || targets.would_enable(meta.target(), meta.level())
     });
@@ -131,7 +130,7 @@ fn targets(config: Config) -> Targets {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    // Libraries speak of what is theirs only where it goes wrong; OpenTelemetry else warns once a span.
+    // Libraries log from warn on; OpenTelemetry from error on, because it would warn for each span.
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("opentelemetry", LevelFilter::ERROR)
@@ -145,7 +144,7 @@ struct Logging<W> {
     out: Arc<Mutex<W>>,
 }
 
-/// The request id of a span, kept beside it.
+/// The request ID of a span, stored in its extensions.
 struct SpanRequestId(String);
 
 impl<S, W> Layer<S> for Logging<W>
@@ -154,27 +153,27 @@ where
     W: Write + Send + 'static,
 {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let mut found = FindRequestId(None);
-        attributes.record(&mut found);
-        found.keep(id, &context);
+        let mut visitor = FindRequestId(None);
+        attributes.record(&mut visitor);
+        visitor.store(id, &context);
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        let mut found = FindRequestId(None);
-        values.record(&mut found);
-        found.keep(id, &context);
+        let mut visitor = FindRequestId(None);
+        values.record(&mut visitor);
+        visitor.store(id, &context);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let meta = event.metadata();
         if self.format == LogFormat::Text {
             let line = plain::of_event(self.clock.now_ms(), meta.level(), event);
-            // Nobody can be told that stderr is gone.
+            // Nothing can be done about a closed stderr.
             let _ = self.out.lock().write_all(line.as_bytes());
             return;
         }
         let mut line = LineWriter::new(self.format);
-        line.text("ts", &timestamp(self.clock.now_ms()));
+        line.text("ts", &date::rfc3339_ms(self.clock.now_ms()));
         line.text("level", level_name(meta.level()));
         match (meta.file(), meta.line()) {
             (Some(file), Some(number)) => {
@@ -198,7 +197,7 @@ where
             line.text(REQUEST_ID, &id);
         }
         let line = line.finish(rest);
-        // Nobody can be told that stderr is gone.
+        // Nothing can be done about a closed stderr.
         let _ = self.out.lock().write_all(line.as_bytes());
     }
 }
@@ -212,10 +211,11 @@ fn level_name(level: &tracing::Level) -> &'static str {
     }
 }
 
+/// Reads the request ID from the fields of a span.
 struct FindRequestId(Option<String>);
 
 impl FindRequestId {
-    fn keep<S: Subscriber + for<'a> LookupSpan<'a>>(self, id: &span::Id, context: &Context<'_, S>) {
+    fn store<S: Subscriber + for<'a> LookupSpan<'a>>(self, id: &span::Id, context: &Context<'_, S>) {
         if let (Some(found), Some(span)) = (self.0, context.span(id)) {
             span.extensions_mut().replace(SpanRequestId(found));
         }
@@ -236,7 +236,7 @@ impl Visit for FindRequestId {
     }
 }
 
-/// Writes an event's fields into the rest of its line, and its message aside.
+/// Writes the fields of an event to the end of its line, and its message to a text of its own.
 struct EventFields<'a> {
     message: &'a mut String,
     rest: &'a mut LineWriter,

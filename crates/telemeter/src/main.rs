@@ -1,8 +1,9 @@
-//! `telemeter`: the one binary, a subcommand a program. A link to it under the name of a program is that program.
+//! `telemeter`: the binary that has all programs as subcommands. Started by a link with the name of a program, it runs that
+//! program.
 
 use telemeter::Program;
 
-/// Keeps heap profiles, which `/debug/pprof/heap` answers with.
+/// jemalloc can profile the heap; `/debug/pprof/heap` returns the profile.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

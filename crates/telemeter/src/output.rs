@@ -1,10 +1,10 @@
-//! What the subcommands that run once print for people and for scripts: one way of writing tables, numbers, sizes and ages.
+//! The output of the subcommands that run once, for people and for scripts: tables, numbers, sizes and ages in one style.
 //!
 //! A subcommand flattens [`OutputFlags`] (`-o table|json|csv`) into its flags, fills a [`Table`] and hands it to the
-//! [`Printer`] that it was started with:
+//! [`Printer`] that it gets:
 //!
 //! ```
-//! use telemeter::output::{Column, Format, Printer, Table, Tone, Value};
+//! use telemeter::output::{Column, OutputFormat, Printer, Table, TableCell, Tone};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut table = Table::new([
@@ -17,15 +17,15 @@
 //! ]);
 //! let now_ms = 1_795_657_923_000;
 //! table.row([
-//!     Value::text("c1"),
-//!     Value::text("silent").tone(Tone::Bad),
-//!     Value::count(1225),
-//!     Value::time(now_ms - 11_520_000, now_ms),
-//!     Value::none(),
-//!     Value::text("192.0.2.7"),
+//!     TableCell::text("c1"),
+//!     TableCell::text("silent").tone(Tone::Bad),
+//!     TableCell::count(1225),
+//!     TableCell::time(now_ms - 11_520_000, now_ms),
+//!     TableCell::none(),
+//!     TableCell::text("192.0.2.7"),
 //! ]);
 //! let (mut printer, written) = Printer::to_memory(Some(80), false);
-//! printer.print(Format::Table, &table)?;
+//! printer.print(OutputFormat::Table, &table)?;
 //! assert_eq!(
 //!     written.text(),
 //!     "CLUSTER  STATUS  SERIES  LAST REPORT  LAST REFUSAL  PEER\n\
@@ -34,17 +34,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! - **As a table** ([`OutputFormat::Table`]): the terminal's width is kept. Where the columns are too wide for it, those marked
-//!   [`Column::optional`] go, the last one first; then those marked [`Column::wrapping`] are written over several lines. An
-//!   ID is never broken. Where standard output is no terminal, nothing is left out or wrapped. Colour ([`Tone`]) is for
-//!   terminals, and not where `NO_COLOR` is set.
-//! - **As JSON**: an array with an object a row, keyed by the column's name with `_` for blanks. A subcommand with more to
-//!   say than rows prints its own value by [`Printer::json`].
+//! - **As a table** ([`OutputFormat::Table`]): it fits the width of the terminal. Where the columns are too wide, those marked
+//!   [`Column::optional`] are left out, the last one first; then those marked [`Column::wrapping`] are wrapped. An ID is never
+//!   wrapped. Where standard output is no terminal, nothing is left out or wrapped. Colour ([`Tone`]) is for terminals, unless
+//!   `NO_COLOR` is set.
+//! - **As JSON**: an array with an object a row, keyed by the column's name with `_` for blanks. A subcommand whose
+//!   result is more than rows prints a value of its own with [`Printer::json`].
 //! - **As CSV**: every column, a header line first.
 //!
-//! JSON and CSV hold numbers as numbers, sizes in bytes, lengths in seconds, times as RFC 3339 in UTC. Whatever came from
-//! outside is safe to print: control characters are escaped in a table, and what a spreadsheet would take for a formula is
-//! quoted by `'` in CSV, as in the server's own lists.
+//! JSON and CSV have numbers as numbers, sizes in bytes, durations in seconds, times as RFC 3339 in UTC. Text from outside is
+//! safe to print: control characters are escaped in a table, and in CSV a text that a spreadsheet would read as a formula
+//! starts with `'`, as in the server's own lists.
 //!
 //! [`human`] writes single numbers and ages for sentences ([`Printer::line`]).
 
@@ -62,7 +62,7 @@ use serde::Serialize;
 
 pub use self::table::{Column, Table, TableCell, Tone};
 
-/// How a result is written.
+/// The format of a result.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputFormat {
     /// For people.
@@ -74,7 +74,7 @@ pub enum OutputFormat {
     Csv,
 }
 
-/// `-o`, for each subcommand that prints.
+/// The flag `-o` of each subcommand that prints.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct OutputFlags {
     /// How the result is written.
@@ -90,7 +90,7 @@ pub struct OutputFlags {
     pub format: OutputFormat,
 }
 
-/// Writes results, fit for what stands at the other end.
+/// Writes results: for a terminal of some width, or for a file or pipe.
 pub struct Printer {
     writer: Box<dyn Write + Send>,
     width: Option<u16>,
@@ -99,7 +99,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Standard output: a terminal of some width, or a file or pipe.
+    /// A printer to standard output, which may be a terminal, a file or a pipe.
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
@@ -109,21 +109,21 @@ impl Printer {
         Self { writer: Box::new(stdout), width, is_terminal, colour }
     }
 
-    /// Memory, for tests: as a terminal of `width` columns, or as a file where that is `None`.
+    /// A printer to memory, for tests: as to a terminal of `width` columns, or as to a file where `width` is `None`.
     pub fn to_memory(width: Option<u16>, colour: bool) -> (Self, CapturedOutput) {
         let written = CapturedOutput::default();
         (Self { writer: Box::new(written.clone()), width, is_terminal: width.is_some(), colour }, written)
     }
 
-    /// Whether people are watching: a terminal, which can be redrawn.
+    /// Whether it prints to a terminal, which can be redrawn.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Writes a table in any of the formats.
+    /// Writes a table in this format.
     ///
     /// # Errors
-    /// Where it is written to cannot be written to.
+    /// The output cannot be written, for example a closed pipe.
     pub fn print(&mut self, format: OutputFormat, table: &Table) -> io::Result<()> {
         let text = match format {
             OutputFormat::Table => layout::table(table, self.width, self.colour),
@@ -133,8 +133,8 @@ impl Printer {
         self.write(&text)
     }
 
-    /// Writes one more part of a result that goes on: rows of CSV, with the header before the `first` part alone; a JSON
-    /// object a line. A table is written as by [`Self::print`].
+    /// Writes a further part of a result: rows of CSV, with a header only before the `first` part; or JSON, an object a
+    /// line. A table is written as by [`Self::print`].
     ///
     /// # Errors
     /// As for [`Self::print`].
@@ -160,7 +160,7 @@ impl Printer {
         self.write(&text)
     }
 
-    /// Writes a line of text. It is shown as it is: what came from outside goes through [`human::safe`] first.
+    /// Writes a line of text as it is. Pass text from outside through [`human::safe`] first.
     ///
     /// # Errors
     /// As for [`Self::print`].
@@ -168,7 +168,7 @@ impl Printer {
         self.write(&format!("{text}\n"))
     }
 
-    /// `text`, coloured where this prints in colour.
+    /// `text` in the colour of `tone`, where this prints in colour.
     pub fn toned(&self, tone: Tone, text: &str) -> String {
         let code = match tone {
             _ if !self.colour => return text.to_owned(),
@@ -181,7 +181,7 @@ impl Printer {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// Clears the terminal, for what is drawn again and again; writes nothing where there is none.
+    /// Clears the terminal, to draw again; does nothing where there is none.
     ///
     /// # Errors
     /// As for [`Self::print`].
@@ -195,12 +195,12 @@ impl Printer {
     }
 }
 
-/// What a [`Printer`] wrote to memory so far.
+/// The text that a [`Printer`] has written to memory.
 #[derive(Clone, Debug, Default)]
 pub struct CapturedOutput(Arc<Mutex<Vec<u8>>>);
 
 impl CapturedOutput {
-    /// All of it.
+    /// The text so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock()).into_owned()
     }

@@ -1,15 +1,15 @@
-//! One command that shows everything at work: authority, server, client and, where there is one, a store.
+//! `telemeter quickstart`: runs an authority, a server, a client and, where there is one, a store.
 //!
-//! Started from the back to the front, so that what is written to is there; ended from the front to the back, so that
-//! what is under way is stored.
+//! The parts start from the store to the client, so that each finds the part that it sends to; they end from the client to
+//! the store, so that what the client has sent is stored.
 
+mod address;
+mod builtin_prometheus;
 mod demo_fleet;
 pub(crate) mod guard;
 mod guide;
-mod home;
+mod identity;
 mod lock;
-mod place;
-mod stand_in;
 mod store;
 
 use std::{
@@ -24,7 +24,7 @@ use telemeter_client::{
     BoundClient,
     config::{AnonymizeSettings, Credential, SourceSettings, TargetSettings},
 };
-use telemeter_http::{client::bare_url, clock::Clock, listen, signals::Signals};
+use telemeter_http::{client::bare_url, clock::Clock, date, listen, signals::Signals};
 use telemeter_server::{
     RunningServer,
     config::{AuthoritySettings, AuthorizationMode, FleetLabel, ForwardSettings, RecentStoreSettings},
@@ -33,62 +33,64 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use url::Url;
 
 use self::{
-    demo_fleet::DemoFleet, guide::Guide, home::IdentityDir, place::ListenAddress, stand_in::ScrapedProgram,
-    store::Prometheus,
+    address::ListenAddress, builtin_prometheus::ScrapedProgram, demo_fleet::DemoFleet, guide::Guide,
+    identity::IdentityDir, store::Prometheus,
 };
 use crate::{
+    failure::RunFailure,
     flags::quickstart::{
         LISTEN, LISTEN_AUTHORITY, LISTEN_CLIENT, LISTEN_INTERNAL, QuickstartConfig, QuickstartStore as StoreConfig,
     },
-    run::RunFailure,
 };
 
 /// How long the recent store keeps a sample.
 const KEEP: Duration = Duration::from_secs(2 * 60 * 60);
 /// Cap on the recent store's memory.
 const KEEP_BYTES: usize = 256 << 20;
-/// Cap on a scrape and on an upload: a whole Prometheus of one's own machine fits.
+/// Cap on a scrape and on an upload; all metrics of a local Prometheus fit.
 const LIMIT_BYTES: usize = 32 << 20;
-/// What is under way at the end has so long: at the small listeners, and at the server.
+/// How long requests in flight may take at the end: at the authority and the built-in Prometheus, and at the server.
 const DRAIN: Duration = Duration::from_secs(2);
-const END: Duration = Duration::from_secs(5);
+const SERVER_DRAIN: Duration = Duration::from_secs(5);
 
-/// Runs until SIGTERM, SIGINT or SIGHUP, and leaves nothing behind but what `data_dir` keeps.
+/// Runs until SIGTERM, SIGINT, SIGHUP or SIGQUIT. Only the files in `data_dir` stay.
 ///
 /// # Errors
-/// Why a part does not start.
+/// A part that does not start.
 pub async fn run(config: QuickstartConfig) -> Result<(), RunFailure> {
-    let stop = stopped()?;
-    let home = IdentityDir::open(config.data_dir.as_deref())?;
-    let ran = with_store(&config, &home, stop).await;
-    let path = home.path().to_owned();
-    if let Err(error) = home.close() {
+    let stop = stop_signal()?;
+    let identity = IdentityDir::open(config.data_dir.as_deref())?;
+    let result = with_store(&config, &identity, stop).await;
+    let path = identity.path().to_owned();
+    if let Err(error) = identity.close() {
         tracing::warn!(%error, path = %path.display(), "not removed");
     }
-    ran
+    result
 }
 
-/// Whatever becomes of the rest: a prometheus that was started is stopped. Where this process is killed, its guard does it.
-async fn with_store(config: &QuickstartConfig, home: &IdentityDir, mut stop: Stop) -> Result<(), RunFailure> {
+/// Runs the parts, and stops a prometheus that was started, also after an error. Where this process is killed, its guard
+/// stops it.
+async fn with_store(config: &QuickstartConfig, identity: &IdentityDir, mut stop: StopSignal) -> Result<(), RunFailure> {
     let mut notes = Vec::new();
-    let mut early = stop.clone();
+    let mut stop_early = stop.clone();
     let mut prometheus = tokio::select! {
-        started = prometheus(config, home, &mut notes) => started?,
-        () = early.come() => return Ok(()),
+        started = start_prometheus(config, identity, &mut notes) => started?,
+        () = stop_early.received() => return Ok(()),
     };
-    let ran = flow(config, home, prometheus.as_mut(), notes, &mut stop).await;
+    let result = run_parts(config, identity, prometheus.as_mut(), notes, &mut stop).await;
     if let Some(prometheus) = prometheus {
         prometheus.stop().await;
     }
-    ran
+    result
 }
 
-async fn prometheus(
+/// The store, where the configuration or the PATH names one. What the user should know is added to `notes`.
+async fn start_prometheus(
     config: &QuickstartConfig,
-    home: &IdentityDir,
+    identity: &IdentityDir,
     notes: &mut Vec<String>,
 ) -> Result<Option<Prometheus>, RunFailure> {
-    let (program, asked): (PathBuf, bool) = match &config.store {
+    let (program, is_required): (PathBuf, bool) = match &config.store {
         StoreConfig::Prometheus(program) => (program.clone(), true),
         StoreConfig::PrometheusOnPath => match store::on_path() {
             Some(program) => (program, false),
@@ -96,16 +98,16 @@ async fn prometheus(
         },
         StoreConfig::Url(_) | StoreConfig::None => return Ok(None),
     };
-    store::wait_for_leftover(home.path()).await?;
+    store::wait_for_leftover(identity.path()).await?;
     let scraped = config.from.as_ref().and_then(|source| store::own_port(&source.url));
-    match Prometheus::start(&program, home.path(), scraped).await {
+    match Prometheus::start(&program, identity.path(), scraped).await {
         Ok(prometheus) => {
             if prometheus.url.port() != Some(store::PORT) {
                 notes.push(format!("localhost:{} is taken: the store is on a free port in its place.", store::PORT));
             }
             Ok(Some(prometheus))
         }
-        Err(error) if asked => Err(format!("--prometheus: {error}").into()),
+        Err(error) if is_required => Err(format!("--prometheus: {error}").into()),
         Err(error) => {
             notes.push(format!("{} is no store for this: {error}", program.display()));
             Ok(None)
@@ -113,44 +115,44 @@ async fn prometheus(
     }
 }
 
-/// Authority, server and client, until the end.
-async fn flow(
+/// Runs authority, server and client until the signal to stop.
+async fn run_parts(
     config: &QuickstartConfig,
-    home: &IdentityDir,
+    identity: &IdentityDir,
     prometheus: Option<&mut Prometheus>,
     mut notes: Vec<String>,
-    stop: &mut Stop,
+    stop: &mut StopSignal,
 ) -> Result<(), RunFailure> {
     let clock = Clock::system();
-    let authority_place = place::find("--listen-authority", &config.listen_authority, LISTEN_AUTHORITY).await?;
-    let external_place = place::find("--listen", &config.listen, LISTEN).await?;
-    let internal_place = place::find("--listen-internal", &config.listen_internal, LISTEN_INTERNAL).await?;
-    let client_place = place::find("--listen-client", &config.listen_client, LISTEN_CLIENT).await?;
-    let places = [&authority_place, &external_place, &internal_place, &client_place];
-    notes.extend(places.iter().filter_map(|place| place.note.clone()));
-    let mut beside = QuickstartListeners::default();
+    let authority_address = address::find("--listen-authority", &config.listen_authority, LISTEN_AUTHORITY).await?;
+    let external_address = address::find("--listen", &config.listen, LISTEN).await?;
+    let internal_address = address::find("--listen-internal", &config.listen_internal, LISTEN_INTERNAL).await?;
+    let client_address = address::find("--listen-client", &config.listen_client, LISTEN_CLIENT).await?;
+    let addresses = [&authority_address, &external_address, &internal_address, &client_address];
+    notes.extend(addresses.iter().filter_map(|address| address.note.clone()));
+    let mut listeners = QuickstartListeners::default();
 
-    let (listener, authority) = place::bind(&authority_place).await?;
-    let fleet = DemoFleet::new(config.clusters, &home.token);
-    beside.serve(listener, mock::router(fleet.tokens().chain([home.token.clone()])));
+    let (listener, authority) = address::bind(&authority_address).await?;
+    let fleet = DemoFleet::new(config.clusters, &identity.token);
+    listeners.serve(listener, mock::router(fleet.tokens().chain([identity.token.clone()])));
 
     let forward = match (&config.store, &prometheus) {
         (StoreConfig::Url(url), _) => Some(url.clone()),
         (_, Some(prometheus)) => Some(prometheus.write_url()),
         _ => None,
     };
-    let server = server(config, home, &authority, forward, [&external_place, &internal_place], &clock).await?;
-    let external = place::authority(&external_place.address, server.external());
-    let internal = place::authority(&internal_place.address, server.internal());
+    let server = server(config, identity, &authority, forward, [&external_address, &internal_address], &clock).await?;
+    let external = address::authority(&external_address.address, server.external());
+    let internal = address::authority(&internal_address.address, server.internal());
 
-    let stand_in = listen::bind("localhost:0").await?;
+    let builtin_prometheus = listen::bind("localhost:0").await?;
     let from = match &config.from {
         Some(source) => source.clone(),
-        None => SourceSettings::new(Url::parse(&format!("http://{}/federate", stand_in.local_addr()?))?),
+        None => SourceSettings::new(Url::parse(&format!("http://{}/federate", builtin_prometheus.local_addr()?))?),
     };
-    let client = client(config, home, from, &external, &client_place, &clock).await?;
+    let client = client(config, identity, from, &external, &client_address, &clock).await?;
     let bound = client.local_addr().ok_or("the client has no listener")?;
-    let client_at = place::authority(&client_place.address, bound);
+    let client_at = address::authority(&client_address.address, bound);
     if config.from.is_none() {
         let programs = [("telemeter-client", &client_at), ("telemeter-server", &internal)];
         let programs = programs.map(|(job, instance)| {
@@ -158,13 +160,13 @@ async fn flow(
             Ok::<_, url::ParseError>(ScrapedProgram { job: job.to_owned(), instance: instance.clone(), metrics })
         });
         let programs = programs.into_iter().collect::<Result<_, _>>()?;
-        beside.serve(stand_in, stand_in::router(programs, clock.clone())?);
+        listeners.serve(builtin_prometheus, builtin_prometheus::router(programs, clock.clone())?);
     }
 
     let guide = Guide {
-        cluster: home.cluster.clone(),
-        token: home.token.expose().to_owned(),
-        composite_token: home.composite_token(),
+        cluster: identity.cluster.clone(),
+        token: identity.token.expose().to_owned(),
+        composite_token: identity.composite_token(),
         authority,
         external,
         internal,
@@ -175,37 +177,37 @@ async fn flow(
             .map_or_else(|| "its own metrics and the server's".to_owned(), |from| bare_url(&from.url)),
         interval: config.interval,
         clusters: config.clusters,
-        store: told(config, prometheus.as_deref()),
-        data: home.is_kept().then(|| home.path().display().to_string()),
+        store: describe_store(config, prometheus.as_deref()),
+        data: identity.is_kept().then(|| identity.path().display().to_string()),
         notes,
     };
-    say(&guide.to_string());
-    let (store, now) = (told(config, prometheus.as_deref()), clock.clone());
-    let client = client.at_once().observe(Arc::new(move |outcome| {
-        say(&format!("{}  {}\n", guide::time_of_day(now.now_ms()), guide::cycle(outcome, &store)));
+    print(&guide.to_string());
+    let (store, now) = (describe_store(config, prometheus.as_deref()), clock.clone());
+    let client = client.start_immediately().observe(Arc::new(move |outcome| {
+        print(&format!("{}  {}\n", date::time_of_day(now.now_ms()), guide::cycle(outcome, &store)));
     }));
     let fleet = fleet.start(&guide.external, config.interval, &clock)?;
-    client.serve(end(stop, prometheus, &clock)).await;
+    client.serve(wait_for_stop(stop, prometheus, &clock)).await;
     drop(fleet);
 
-    say("\nending\n");
-    if timeout(END, server.stop()).await.is_err() {
+    print("\nending\n");
+    if timeout(SERVER_DRAIN, server.stop()).await.is_err() {
         tracing::warn!("requests were cut off");
     }
-    beside.stop().await;
+    listeners.stop().await;
     Ok(())
 }
 
-/// What is remembered of each cluster beside its reports: of the metrics that OpenShift's clusters send.
+/// Labels that the server keeps of each cluster, from metrics that OpenShift's clusters send.
 const FLEET_LABELS: [&str; 2] =
     [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
 
-/// How often the store is told what is known of the cluster.
+/// How often the server writes its own series about clusters to the store.
 const FLEET_METRICS: std::time::Duration = std::time::Duration::from_secs(30);
 
 async fn server(
     config: &QuickstartConfig,
-    home: &IdentityDir,
+    identity: &IdentityDir,
     authority: &str,
     forward: Option<Url>,
     [external, internal]: [&ListenAddress; 2],
@@ -216,8 +218,8 @@ async fn server(
     let mut settings = telemeter_server::Config::new(authorization);
     settings.listen.clone_from(&external.address);
     settings.listen_internal.clone_from(&internal.address);
-    settings.shared_keys = vec![home.key_file.clone()];
-    // An interval of seconds is what one wants to see here.
+    settings.shared_keys = vec![identity.key_file.clone()];
+    // The client uploads every few seconds.
     settings.ratelimit = None;
     settings.fleet.labels = FLEET_LABELS.iter().map(|label| FleetLabel::parse(label)).collect::<Result<_, _>>()?;
     settings.fleet.metrics = forward.is_some().then_some(FLEET_METRICS);
@@ -230,18 +232,18 @@ async fn server(
 
 async fn client(
     config: &QuickstartConfig,
-    home: &IdentityDir,
+    identity: &IdentityDir,
     from: SourceSettings,
     server: &str,
-    place: &ListenAddress,
+    address: &ListenAddress,
     clock: &Clock,
 ) -> Result<BoundClient, RunFailure> {
     let mut authorize = Url::parse(&format!("http://{server}/authorize"))?;
-    authorize.query_pairs_mut().append_pair("id", &home.cluster);
+    authorize.query_pairs_mut().append_pair("id", &identity.cluster);
     let upload = Url::parse(&format!("http://{server}/upload"))?;
-    let to = TargetSettings { authorize, upload, ca_file: None, token: Credential::Value(home.token.clone()) };
-    let mut settings = telemeter_client::Config::new(from, to, home.cluster.clone());
-    settings.listen = Some(place.address.clone());
+    let to = TargetSettings { authorize, upload, ca_file: None, token: Credential::Value(identity.token.clone()) };
+    let mut settings = telemeter_client::Config::new(from, to, identity.cluster.clone());
+    settings.listen = Some(address.address.clone());
     settings.interval = config.interval;
     settings.limit_bytes = LIMIT_BYTES;
     settings.matches.clone_from(&config.matches);
@@ -250,30 +252,31 @@ async fn client(
     settings.renames.clone_from(&config.renames);
     settings.anonymize = (!config.anonymize_labels.is_empty()).then(|| AnonymizeSettings {
         labels: config.anonymize_labels.clone(),
-        salt: Credential::Value(home.salt.clone()),
+        salt: Credential::Value(identity.salt.clone()),
     });
     settings.leave_out_unrequested = true;
     settings.verbose = config.verbose;
     Ok(BoundClient::bind(settings, clock.clone()).await?)
 }
 
-/// Comes with the signal to stop; says on the way when the store is gone.
-async fn end(stop: &mut Stop, prometheus: Option<&mut Prometheus>, clock: &Clock) {
-    let stopped = stop.come();
+/// Completes at the signal to stop. Prints a line where the store ends before.
+async fn wait_for_stop(stop: &mut StopSignal, prometheus: Option<&mut Prometheus>, clock: &Clock) {
+    let stopped = stop.received();
     let Some(prometheus) = prometheus else { return stopped.await };
     let log = prometheus.log.display().to_string();
     tokio::pin!(stopped);
     tokio::select! {
         () = &mut stopped => {}
         () = prometheus.gone() => {
-            let now = guide::time_of_day(clock.now_ms());
-            say(&format!("{now}  the store has ended by itself, see {log}; the pages go on. Start again to have it back.\n"));
+            let now = date::time_of_day(clock.now_ms());
+            print(&format!("{now}  the store has ended by itself, see {log}; the pages go on. Start again to have it back.\n"));
             stopped.await;
         }
     }
 }
 
-fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::GuideStore {
+/// The store as the guide describes it.
+fn describe_store(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::GuideStore {
     match (&config.store, prometheus) {
         (StoreConfig::Url(url), _) => guide::GuideStore::Given(bare_url(url)),
         (_, Some(prometheus)) => guide::GuideStore::Prometheus {
@@ -285,13 +288,13 @@ fn told(config: &QuickstartConfig, prometheus: Option<&Prometheus>) -> guide::Gu
     }
 }
 
-/// Writes to stdout, piece by piece as it is said. Nobody can be told that it is gone.
-fn say(text: &str) {
+/// Prints to stdout at once. Nothing can be done about a closed stdout.
+fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// The small listeners that stand beside the server and the client.
+/// The listeners of the authority and of the built-in Prometheus.
 struct QuickstartListeners {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -318,24 +321,24 @@ impl QuickstartListeners {
     }
 }
 
-/// The end, once it is asked for. Cheap to clone.
+/// The signal to stop. Cheap to clone.
 #[derive(Clone)]
-struct Stop(watch::Receiver<bool>);
+struct StopSignal(watch::Receiver<bool>);
 
-impl Stop {
-    async fn come(&mut self) {
-        // An error means that the task behind it is gone, after it has sent.
+impl StopSignal {
+    async fn received(&mut self) {
+        // An error means that the task that sends it has ended, after sending.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
-/// A terminal that is closed ends it as well: nobody would see it, and nothing could end it.
-fn stopped() -> io::Result<Stop> {
+/// The signals that stop the quickstart. A closed terminal (SIGHUP) is one, because nothing else would stop it then.
+fn stop_signal() -> io::Result<StopSignal> {
     let mut signals = Signals::catch_with_quit()?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         signals.any().await;
         let _ = sender.send(true);
     });
-    Ok(Stop(receiver))
+    Ok(StopSignal(receiver))
 }

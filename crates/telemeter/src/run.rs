@@ -1,4 +1,4 @@
-//! From argv to the exit code: flags, log, traces, runtime, program, and back.
+//! Runs a program or a command: from argv to the exit code.
 
 use std::{
     error::Error,
@@ -13,32 +13,31 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     commands::{CommandLine, Commands, ReadyCommand},
-    dry_run::Mode,
-    flags::{Config, Program, ProgramFlags},
+    failure::{self, RunFailure},
+    flags::{Config, Mode, Program, ProgramFlags},
     logs,
     output::{Printer, human},
     quickstart::guard,
     traces::{self, Traces},
 };
 
-/// The revision of the source, where it was known when this was built (see `build.rs`).
+/// The revision of the source, as `build.rs` found it; `unknown` where it found none.
 const REVISION: &str = match option_env!("TELEMETER_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };
 
-/// Why a program did not start, or ended before it should.
-pub type RunFailure = Box<dyn Error + Send + Sync>;
+/// How long sending the last spans may take, and then writing the last lines of the log. A client has to end within a
+/// second.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long tasks that still run when the program has ended may take.
+const TASKS_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long the last spans, and then the last lines of the log, may take. A client has to be gone within a second.
-const FLUSH: Duration = Duration::from_millis(500);
-/// How long tasks that outlive their program may take.
-const LINGER: Duration = Duration::from_millis(100);
-
-/// Runs the program that argv names, or the one named here, by handing its `Config` to `start`; or one of `commands`.
+/// Runs `program`, or where that is `None` the one that argv names: reads its flags and calls `start` with its `Config`.
+/// Where argv names one of `commands`, runs that.
 ///
-/// Flags that clap refuses end with 2, and any failure to start with one line in the log and 1. A command that cannot be
-/// done ends with one line on stderr and 2.
+/// The exit code is 2 for flags that clap refuses, and 1 for a program that fails, with one line in the log. A command
+/// that fails writes one line to stderr and exits with 2.
 pub fn run<F>(
     program: Option<Program>,
     commands: Commands,
@@ -56,13 +55,13 @@ where
         Ok(CommandLine::Program(flags)) => flags,
         Ok(CommandLine::Command(command)) => return run_once(command),
         Err(error) => {
-            // Nobody can be told that stderr is gone.
+            // Nothing can be done about a closed stderr.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
     let (log, warnings, mode) = (flags.log().config(), flags.warnings(), flags.mode());
-    let (traces, config) = match ready(flags) {
+    let (traces, config) = match configure(flags) {
         Ok((traces, config)) => (traces, Ok(config)),
         Err(failure) => (traces::off(), Err(failure)),
     };
@@ -77,7 +76,7 @@ where
         config.set_revision(REVISION);
         let runtime = runtime(&config)?;
         let ended = runtime.block_on(start(config, mode));
-        runtime.shutdown_timeout(LINGER);
+        runtime.shutdown_timeout(TASKS_TIMEOUT);
         ended
     });
     let code = ended.unwrap_or_else(|failure| {
@@ -85,60 +84,46 @@ where
         tracing::error!(error, "cannot go on");
         ExitCode::FAILURE
     });
-    if !traces.shutdown(FLUSH) {
+    if !traces.shutdown(FLUSH_TIMEOUT) {
         tracing::warn!("the last traces were not sent");
     }
     if let Some(writer) = writer {
-        writer.flush(FLUSH);
+        writer.flush(FLUSH_TIMEOUT);
     }
     code
 }
 
-/// Runs a command on this thread, and says on stderr why it could not be done.
+/// Runs a command on this thread; a failure is one line on stderr.
 fn run_once(command: ReadyCommand) -> ExitCode {
     let logs = command.log().map(|log| logs::init(log, &traces::off(), DroppedLogLines::default())).transpose();
     let runtime = Builder::new_current_thread().enable_all().build();
     let ended = logs.and_then(|logs| {
         let runtime = runtime?;
         let ended = runtime.block_on(command.run(&mut Printer::stdout()));
-        runtime.shutdown_timeout(LINGER);
+        runtime.shutdown_timeout(TASKS_TIMEOUT);
         if let Some(writer) = logs {
-            writer.flush(FLUSH);
+            writer.flush(FLUSH_TIMEOUT);
         }
         ended
     });
     ended.unwrap_or_else(|failure| {
-        // Whoever reads has read enough: `telemeter fleet silent | head`.
+        // The reader has closed the pipe: `telemeter fleet silent | head`.
         if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        // Nobody can be told that stderr is gone.
-        let _ = writeln!(io::stderr(), "error: {}", human::safe(&causes(&*failure)));
+        // Nothing can be done about a closed stderr.
+        let _ = writeln!(io::stderr(), "error: {}", human::safe(&failure::describe(&*failure)));
         ExitCode::from(2)
     })
 }
 
-/// An error and what caused it, as one text. A cause whose words the error has already is not said again.
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn ready(flags: ProgramFlags) -> Result<(Traces, Config), RunFailure> {
+fn configure(flags: ProgramFlags) -> Result<(Traces, Config), RunFailure> {
     let (config, tracing) = flags.config()?;
     let traces = tracing.map_or_else(|| Ok(traces::off()), |config| traces::build(&config))?;
     Ok((traces, config))
 }
 
-/// A client has one thing to do at a time, in little memory; the others use the machine.
+/// A client does one thing at a time and has little memory, so it gets one thread; the others get a thread a core.
 fn runtime(config: &Config) -> io::Result<Runtime> {
     match config {
         Config::Client(_) => Builder::new_current_thread().enable_all().build(),

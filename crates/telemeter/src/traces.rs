@@ -1,4 +1,4 @@
-//! Where spans go: OTLP over HTTP, or nowhere. The W3C context of a caller is carried through either way.
+//! Sends spans as OTLP over HTTP, or nowhere. The W3C trace context of a caller is passed on either way.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 use url::Url;
 
-/// What is traced, and who is told.
+/// Which traces are sent, and where to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The name that our spans carry.
     pub service_name: String,
-    /// Where spans are posted to, the whole URL; `None`: nowhere.
+    /// The URL that spans are posted to; `None`: they are not sent.
     pub endpoint: Option<Url>,
-    /// The share of traces begun by us that are sent, 0 to 1.
+    /// The share of traces that are sent, of those that begin in this program: 0 to 1.
     pub sampling_fraction: f64,
 }
 
@@ -42,21 +42,21 @@ pub enum TracesError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// One try at sending takes no longer.
+/// Cap on one attempt to send spans.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The spans on their way out.
+/// Collects spans and sends them.
 pub struct Traces {
     provider: SdkTracerProvider,
     is_sending: bool,
 }
 
-/// Makes ready to send, and sets the process's propagator to W3C trace context.
+/// Sets up the sending of spans, and the W3C trace context as the propagator of the process.
 ///
-/// Blocks, and must be called off the async runtime, as must [`Traces::shutdown`].
+/// Blocks: call it outside the async runtime, and [`Traces::shutdown`] too.
 ///
 /// # Errors
-/// See [`TracesError`]. A collector that is out is none: its spans are lost, and an error is logged.
+/// [`TracesError`]. An unavailable collector is no error: its spans are lost, and an error is logged.
 pub fn build(config: &Config) -> Result<Traces, TracesError> {
     let Some(endpoint) = &config.endpoint else { return Ok(off()) };
     global::set_text_map_propagator(TraceContextPropagator::new());
@@ -73,7 +73,7 @@ pub fn build(config: &Config) -> Result<Traces, TracesError> {
     Ok(Traces { provider: builder.with_batch_exporter(exporter).build(), is_sending: true })
 }
 
-/// Sends nothing, but carries a caller's context through: its trace, and whether it is sampled.
+/// Sends no spans, but passes on the trace context of a caller.
 pub fn off() -> Traces {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
@@ -87,7 +87,7 @@ fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, TracesError> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none());
     let builder = if endpoint.scheme() == "http" {
-        // No roots are needed, and an image may have none: asking for the system's would fail there.
+        // No root certificates are needed, and an image may have none: reading the system's would fail there.
         builder.tls_certs_only(std::iter::empty())
     } else {
         builder.tls_backend_preconfigured(system_tls("traces")?)
@@ -96,7 +96,7 @@ fn client(endpoint: &Url) -> Result<reqwest::blocking::Client, TracesError> {
 }
 
 impl Traces {
-    /// The layer that turns our spans, and our events in them, into OpenTelemetry's.
+    /// The tracing layer that turns this project's spans, and the events in them, into OpenTelemetry's.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -111,7 +111,7 @@ impl Traces {
             .with_filter(filter_fn(move |meta| *meta.level() <= Level::INFO && is_ours(meta.target())))
     }
 
-    /// Sends what is left, for at most `deadline`. Whether all of it went out.
+    /// Sends the remaining spans, for at most `deadline`. Returns whether all were sent.
     pub fn shutdown(self, deadline: Duration) -> bool {
         self.provider.shutdown_with_timeout(deadline).is_ok()
     }

@@ -45,7 +45,7 @@ impl KilledServer {
             value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
         };
         let (external, internal) = (field("external"), field("internal"));
-        // Whoever reads no more would stop the log.
+        // A log that is not read would stop.
         std::thread::spawn(move || log.for_each(drop));
         Self { child, external, internal }
     }
@@ -138,7 +138,7 @@ async fn the_silent_list_outlives_a_kill() {
     }
     let all = get(&outbound, &again, "clusters").await;
     assert_eq!(all["total"], 5, "nobody else: {all}");
-    // Whoever reports is not silent any more.
+    // A cluster that reports is not silent any more.
     report(&outbound, &again, "silent-1").await;
     report(&outbound, &again, "silent-2").await;
     assert_eq!(silent(&outbound, &again).await, []);

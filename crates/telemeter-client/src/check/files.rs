@@ -1,4 +1,4 @@
-//! The files that the flags name: whether they can be read, and whether they hold what they should.
+//! Checks the files that the flags name: whether each can be read, and whether its content can be used.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::{
     worker::{server_settings, source_settings},
 };
 
-/// Whether all of them can be used.
+/// Adds a step for each file. Returns whether all files can be used.
 pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) -> bool {
     let before = steps.len();
     let tokens = [(config.from.token.as_ref(), "--from-token-file"), (Some(&config.to.token), "--to-token-file")];
@@ -52,12 +52,12 @@ pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) -> bool {
     !steps.has_failed(CheckStage::FILES)
 }
 
-/// Whether the outbound client takes the one file that is left in its configuration.
+/// Whether an outbound client can be made with these settings, in which one file is named.
 fn alone(settings: OutboundConfig) -> Result<(), telemeter_http::client::OutboundError> {
     Outbound::new(OutboundConfig { proxy: telemeter_http::client::ProxyUse::None, ..settings }, None).map(drop)
 }
 
-/// What a file looks like, and whether its content can be used.
+/// The step of one file: whether it can be read, and by `read` whether its content can be used.
 fn with_content<E: std::fmt::Display>(
     flag: &str,
     path: &Path,

@@ -1,4 +1,4 @@
-//! The side of Prometheus: connection, scrape, and what came.
+//! Checks Prometheus: the connection, the scrape, and what it answered with.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,15 @@ use telemeter_wire::NativeHistograms;
 
 use super::SCRAPE;
 use crate::{
-    config::Config, federate::FederateError, metrics::Metrics, nothing, pipeline::Packed, scraper::Scraper,
-    worker::CycleReport,
+    config::Config, explain, federate::FederateError, metrics::Metrics, outcome::CycleReport, pipeline::Packed,
+    scraper::Scraper,
 };
 
-/// Samples of a Prometheus that scrapes are not older.
+/// A Prometheus that scrapes has samples that are newer than this.
 const STALE: Duration = Duration::from_secs(5 * 60);
 
-/// Connects and scrapes; how far the clock of Prometheus is ahead of ours, in milliseconds.
+/// Connects and scrapes. Returns how far the clock of Prometheus is ahead of this one, in milliseconds; negative where it is
+/// behind; or why that is not known.
 pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut CheckSteps<'_>) -> Result<i64, String> {
     let tried = "--from: the scrape";
     if !check::connection(steps, outbound, "--from", &config.from.url).await {
@@ -48,11 +49,11 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Chec
     };
     steps.add(step.since(start));
     let date_ms = head.as_ref().and_then(|head| head.date_ms).ok_or("its answer has no Date")?;
-    // Later than the answer itself: the body came in between.
+    // The second time is read after the body has arrived, later than the `Date` was written.
     Ok(check::offset_ms(date_ms, before_ms, clock.now_ms()))
 }
 
-/// What came, and whether it is what a Prometheus answers with.
+/// The step of a scrape that could be read: a warning or a failure where little of it can be uploaded.
 fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config: &Config, clock: &Clock) -> CheckStep {
     let (bytes, limit) = (packed.scraped_bytes, config.limit_bytes);
     let share = bytes.saturating_mul(100) / limit.max(1);
@@ -60,7 +61,7 @@ fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config:
     let age = newest_age_ms.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0)));
     let newest =
         age.map_or_else(|| "no sample has a time".to_owned(), |age| format!("the newest {} old", HumanDuration(age)));
-    let left_out = nothing::reasons(&packed.left_out);
+    let left_out = explain::left_out_counts(&packed.left_out);
     let left_out = if left_out.is_empty() { String::new() } else { format!(" (without {left_out})") };
     let found = format!(
         "200 with {}: {} series in {bytes} bytes ({share} % of --limit-bytes), {newest}; {} would leave{left_out}",
@@ -76,7 +77,7 @@ fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config:
         ..CycleReport::default()
     };
     if packed.kept == 0 {
-        let reason = nothing::uploaded(&report).unwrap_or_default();
+        let reason = explain::no_upload_reason(&report).unwrap_or_default();
         return CheckStep::failed(SCRAPE, tried, format!("{found}: {reason}"))
             .advise("see --match, --match-file and --from");
     }

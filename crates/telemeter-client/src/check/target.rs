@@ -1,4 +1,4 @@
-//! The side of the server: connection, the exchange of the token, the upload.
+//! Checks the server: the connection, the exchange of the token, the upload.
 
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ use crate::{
     upload::{UploadError, Uploads},
 };
 
-/// Connects to where tokens are exchanged, and to where uploads go if that is elsewhere; `None` where there is no connection,
-/// else how far the server's clock is ahead of ours, in milliseconds.
+/// Connects to the host that exchanges tokens, and to the host of uploads where that is another one. Returns `None` where
+/// there is no connection; else how far the server's clock is ahead of this one, in milliseconds, or why that is not known.
 pub(super) async fn connect(
     config: &Config,
     outbound: &Outbound,
@@ -38,31 +38,31 @@ pub(super) async fn connect(
     Some(check::clock_offset(outbound, upload).await)
 }
 
-/// Exchanges the token, and uploads or asks whether that would be taken.
+/// Exchanges the token; then uploads for real, or uploads nothing to learn whether an upload would be accepted.
 pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: CheckOptions, steps: &mut CheckSteps<'_>) {
     let clock = Clock::system();
     let authorize = config.to.authorize.clone();
-    let mut grants =
+    let mut access_tokens =
         AccessTokens::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
     let (start, tried) = (Instant::now(), format!("--to: the token at {}", bare_url(&config.to.authorize)));
-    // The client itself waits for longer: the server may have to ask its authority.
-    let granted = match timeout(options.timeout, grants.grant()).await {
-        Ok(Ok(grant)) => Ok(grant),
+    // The client itself waits longer, because the server asks its authority.
+    let exchanged = match timeout(options.timeout, access_tokens.current()).await {
+        Ok(Ok(token)) => Ok(token),
         Ok(Err(error)) => Err((error.to_string(), advice_for_token(&error))),
         Err(_elapsed) => Err((
             format!("the server did not answer within {}", HumanDuration(options.timeout)),
             "is the server, or its authority, slow? see its log",
         )),
     };
-    let grant = match granted {
-        Ok(grant) => grant,
+    let token = match exchanged {
+        Ok(token) => token,
         Err((cause, advice)) => {
             steps.add(CheckStep::failed(AUTHORIZE, tried, cause).advise(advice).since(start));
             steps.add(CheckStep::skipped(UPLOAD, "--to: the upload", "there is no token for it"));
             return;
         }
     };
-    let labels: Vec<_> = grant.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let labels: Vec<_> = token.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     let found = format!("200: a token, and the labels that every series gets: {}", labels.join(", "));
     steps.add(CheckStep::passed(AUTHORIZE, tried, found).since(start));
 
@@ -73,7 +73,7 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     }
     let tried = format!("--to: an empty upload to {url}");
     let uploads = Uploads::new(outbound.clone(), config.to.upload.clone(), Metrics::default());
-    let step = match uploads.send(&grant, bytes::Bytes::new()).await {
+    let step = match uploads.send(&token, bytes::Bytes::new()).await {
         Ok(Some(_)) => CheckStep::passed(UPLOAD, tried, "200: an upload would be taken (--send makes a real one)"),
         Ok(None) => CheckStep::passed(UPLOAD, tried, "200: an upload would be taken, by a server of another kind"),
         Err(UploadError::TooOften(refusal)) => {
@@ -88,7 +88,7 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     steps.add(step.since(start));
 }
 
-/// A whole cycle, as the client runs it.
+/// Runs a whole cycle, as the client does.
 async fn uploaded(config: &Config, clock: Clock, tried: String) -> CheckStep {
     let cycle = match Worker::new(config, clock, Metrics::default()) {
         Ok(mut worker) => worker.cycle().await.map_err(|error| error.to_string()),

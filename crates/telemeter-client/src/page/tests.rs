@@ -35,8 +35,8 @@ fn packed(config: &Config, body: &str) -> Packed {
     packing.end()
 }
 
-fn page(seen: &StatusSnapshot, last: Option<&Packed>) -> String {
-    let text = Page::new(&config(), seen, last, NOW_MS).render().expect("a page");
+fn page(status: &StatusSnapshot, last: Option<&Packed>) -> String {
+    let text = Page::new(&config(), status, last, NOW_MS).render().expect("a page");
     assert!(!text.contains("hunter2"), "{text}");
     text
 }
@@ -57,14 +57,14 @@ fn what_leaves_is_listed_and_what_looks_sensitive_is_marked() {
     );
     let last = packed(&config(), &body);
     let left_out = last.left_out;
-    let seen = StatusSnapshot {
+    let status = StatusSnapshot {
         scrape: Some(Scraped { at_ms: NOW_MS - 61_000, series: 3, bytes: 20_480, left_out }),
         upload: Some(Uploaded { at_ms: NOW_MS - 60_000, series: 2, bytes: 180, took: Duration::from_millis(40) }),
-        failure: Some(LastFailure { at_ms: NOW_MS - 7_200_000, words: "the server refused".to_owned() }),
+        failure: Some(LastFailure { at_ms: NOW_MS - 7_200_000, text: "the server refused".to_owned() }),
         next_ms: Some(NOW_MS + 210_000),
         ..StatusSnapshot::default()
     };
-    let text = page(&seen, Some(&last));
+    let text = page(&status, Some(&last));
     for part in [
         "<span class=\"state good\">Reports get through</span>",
         "<dd>1m1s ago</dd><dd class=\"note\">3 series, 20.0 KiB, 10 % of --limit-bytes</dd>",
@@ -84,16 +84,16 @@ fn what_leaves_is_listed_and_what_looks_sensitive_is_marked() {
 
 #[test]
 fn a_failure_that_stands_is_the_headline() {
-    let words = "the server was not reached to upload: connection refused".to_owned();
-    let failure = Some(LastFailure { at_ms: NOW_MS - 5_000, words: words.clone() });
+    let cause = "the server was not reached to upload: connection refused".to_owned();
+    let failure = Some(LastFailure { at_ms: NOW_MS - 5_000, text: cause.clone() });
     let text = page(&StatusSnapshot { failure, failures_in_a_row: 4, ..StatusSnapshot::default() }, None);
-    assert!(text.contains("state bad\">Reports do not get through") && text.contains(&words), "{text}");
+    assert!(text.contains("state bad\">Reports do not get through") && text.contains(&cause), "{text}");
     assert!(
         text.contains("<section class=\"box bad\">\n<h2>Last error <span class=\"muted\">5s ago</span></h2>"),
         "{text}"
     );
-    let nothing = Some("nothing matched".to_owned());
-    let text = page(&StatusSnapshot { nothing, ..StatusSnapshot::default() }, None);
+    let no_upload_reason = Some("nothing matched".to_owned());
+    let text = page(&StatusSnapshot { no_upload_reason, ..StatusSnapshot::default() }, None);
     assert!(
         text.contains("There is nothing to report") && text.contains("<p class=\"words\">nothing matched</p>"),
         "{text}"

@@ -64,7 +64,7 @@ impl ClientRules {
             None => Anonymize::new([], b""),
         };
         let upload = UploadSteps::new(config.labels.clone(), config.renames.clone(), anonymize);
-        Ok(Self { asked: selectors.asked(), upload })
+        Ok(Self { asked: selectors.requested_filter(), upload })
     }
 
     /// Changes and drops series of a scrape. They stand in order of time already.

@@ -1,4 +1,4 @@
-//! Looks on while the scrape goes through the rules, and counts.
+//! Watches each series before and after the rules, and counts for the preview: by metric, selector and reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -24,28 +24,28 @@ use crate::{
     summary::{SummarySettings, UploadSummary},
 };
 
-/// Counts what it is shown.
+/// Counts series while a scrape goes through the rules.
 pub(super) struct PreviewCollector<'c> {
     selectors: &'c Selectors,
-    /// Each selector on its own; `None` where it cannot be read.
+    /// Each selector on its own, compiled; `None` where it cannot be parsed.
     compiled: Vec<Option<Requested>>,
     settings: CollectorSettings,
-    seen: Mutex<SeenSeries>,
+    counts: Mutex<SeriesCounts>,
     hasher: RandomState,
 }
 
-/// What [`SummarySettings`] borrows.
+/// The values that [`SummarySettings`] borrows.
 struct CollectorSettings {
     anonymize: Anonymize,
     cluster_id: String,
-    granted: Vec<String>,
+    server_labels: Vec<String>,
 }
 
 #[derive(Default)]
-struct SeenSeries {
-    /// The series that was shown last, as long as nobody knows what became of it.
+struct SeriesCounts {
+    /// The series that entered the rules last, until it is known whether they kept it.
     pending: Option<Pending>,
-    /// What is sent, series by series: added to the summary at the end of each.
+    /// Metrics that would be sent, by the name that they are sent under.
     sent: HashMap<String, SentMetric>,
     left_out: BTreeMap<LeftOutReason, BTreeMap<String, usize>>,
     selector_series: Vec<usize>,
@@ -56,12 +56,12 @@ struct SeenSeries {
 struct Pending {
     name: String,
     selectors: Vec<usize>,
-    /// Those that name it where a label was added behind them.
+    /// Selectors that would name it with a label that a later step adds.
     maybe: Vec<usize>,
     before: StepCounts,
 }
 
-/// What is known of a metric beside its [`UploadSummary`].
+/// Which names and selectors a metric comes from.
 #[derive(Default)]
 struct SentMetric {
     scraped_as: BTreeSet<String>,
@@ -69,58 +69,58 @@ struct SentMetric {
 }
 
 impl<'c> PreviewCollector<'c> {
-    pub(super) fn new(config: &Config, selectors: &'c Selectors, granted: &[(String, String)]) -> Self {
+    pub(super) fn new(config: &Config, selectors: &'c Selectors, server_labels: &[(String, String)]) -> Self {
         let compile = |text: &str| Selector::parse(text).ok().map(|selector| Requested::new(&[selector]));
         let compiled: Vec<_> = selectors.texts().map(compile).collect();
-        let hashed = config.anonymize.as_ref().map(|told| told.labels.clone()).unwrap_or_default();
+        let hashed = config.anonymize.as_ref().map(|anonymize| anonymize.labels.clone()).unwrap_or_default();
         let settings = CollectorSettings {
-            // The salt is of no use here: what comes is hashed already.
+            // No salt is needed: the values are hashed already.
             anonymize: Anonymize::new(hashed, b""),
             cluster_id: config.id.clone(),
-            granted: granted.iter().map(|(name, _)| name.clone()).collect(),
+            server_labels: server_labels.iter().map(|(name, _)| name.clone()).collect(),
         };
-        let seen = SeenSeries { selector_series: vec![0; compiled.len()], ..SeenSeries::default() };
-        Self { selectors, compiled, settings, seen: Mutex::new(seen), hasher: RandomState::new() }
+        let counts = SeriesCounts { selector_series: vec![0; compiled.len()], ..SeriesCounts::default() };
+        Self { selectors, compiled, settings, counts: Mutex::new(counts), hasher: RandomState::new() }
     }
 
-    fn settle(seen: &mut SeenSeries, after: &StepCounts) {
-        let Some(Pending { name, before, .. }) = seen.pending.take() else { return };
+    fn count_dropped(counts: &mut SeriesCounts, after: &StepCounts) {
+        let Some(Pending { name, before, .. }) = counts.pending.take() else { return };
         let reason = match () {
             () if after.filtered > before.filtered => LeftOutReason::Unrequested,
             () if after.untimed > before.untimed => LeftOutReason::NoTime,
             () if after.outdated > before.outdated => LeftOutReason::TooOld,
             () => LeftOutReason::Invalid,
         };
-        *seen.left_out.entry(reason).or_default().entry(name).or_default() += 1;
+        *counts.left_out.entry(reason).or_default().entry(name).or_default() += 1;
     }
 
-    fn is_duplicate(&self, seen: &mut SeenSeries, series: &Series<'_, '_>) -> bool {
+    fn is_duplicate(&self, counts: &mut SeriesCounts, series: &Series<'_, '_>) -> bool {
         let mut labels: Vec<Label<'_>> =
             series.labels.iter().filter(|label| !label.value.is_empty()).copied().collect();
         labels.sort_unstable();
-        !seen.labels.insert(self.hasher.hash_one(&labels))
+        !counts.labels.insert(self.hasher.hash_one(&labels))
     }
 
-    /// The preview, of all that was seen.
+    /// Makes the preview of all series that were counted.
     pub(super) fn finish(
         self,
         config: &Config,
         options: &PreviewOptions,
-        granted: &[(String, String)],
+        server_labels: &[(String, String)],
         packed: Packed,
         now_ms: i64,
     ) -> Preview {
-        let Self { selectors, settings, seen, .. } = self;
-        let seen = seen.into_inner();
-        let CollectorSettings { anonymize, cluster_id, granted: names } = &settings;
+        let Self { selectors, settings, counts, .. } = self;
+        let counts = counts.into_inner();
+        let CollectorSettings { anonymize, cluster_id, server_labels: names } = &settings;
         let mut summary =
-            UploadSummary::new(SummarySettings { anonymize, cluster_id, granted: names, most_values: usize::MAX });
+            UploadSummary::new(SummarySettings { anonymize, cluster_id, server_labels: names, max_values: usize::MAX });
         packed.for_each(|series| summary.add(series)).expect("what was packed can be unpacked");
         let metrics: Vec<PreviewMetric> = summary
             .metrics
             .iter()
             .map(|(name, metric)| {
-                let sent = seen.sent.get(&**name);
+                let sent = counts.sent.get(&**name);
                 let mut labels: Vec<_> = metric.labels.iter().map(LabelUse::of).collect();
                 labels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
                 PreviewMetric {
@@ -141,10 +141,10 @@ impl<'c> PreviewCollector<'c> {
             series: packed.kept,
             bytes: metrics.iter().map(|metric| metric.bytes).sum(),
             upload_bytes: packed.body.len(),
-            duplicates: seen.duplicates,
+            duplicates: counts.duplicates,
         };
-        let uses = selectors.uses(&seen.selector_series);
-        let left_out = seen.left_out.into_iter().map(|(reason, metrics)| LeftOutMetrics {
+        let uses = selectors.uses(&counts.selector_series);
+        let left_out = counts.left_out.into_iter().map(|(reason, metrics)| LeftOutMetrics {
             reason,
             series: metrics.values().sum(),
             metrics,
@@ -152,7 +152,7 @@ impl<'c> PreviewCollector<'c> {
         let added = |by: &'static str| {
             move |(name, value): &(String, String)| AddedLabel { name: name.clone(), value: value.clone(), by }
         };
-        let added = config.labels.iter().map(added("--label")).chain(granted.iter().map(added("/authorize")));
+        let added = config.labels.iter().map(added("--label")).chain(server_labels.iter().map(added("/authorize")));
         let mut preview = Preview {
             version: 1,
             source: bare_url(&config.from.url),
@@ -171,8 +171,8 @@ impl<'c> PreviewCollector<'c> {
 
 impl SeriesWatch for PreviewCollector<'_> {
     fn scraped(&self, series: &Series<'_, '_>, report: &StepCounts) {
-        let seen = &mut *self.seen.lock();
-        Self::settle(seen, report);
+        let counts = &mut *self.counts.lock();
+        Self::count_dropped(counts, report);
         let all = |names: fn(&Requested, &[Label<'_>]) -> bool| -> Vec<usize> {
             let compiled = self.compiled.iter().enumerate();
             compiled
@@ -182,26 +182,26 @@ impl SeriesWatch for PreviewCollector<'_> {
         };
         let selectors = all(Requested::matches);
         for at in &selectors {
-            seen.selector_series[*at] += 1;
+            counts.selector_series[*at] += 1;
         }
         let maybe = if selectors.is_empty() { all(Requested::may_match) } else { Vec::new() };
-        seen.pending = Some(Pending { name: series.name().to_owned(), selectors, maybe, before: *report });
+        counts.pending = Some(Pending { name: series.name().to_owned(), selectors, maybe, before: *report });
     }
 
     fn left(&self, series: &Series<'_, '_>) {
-        let seen = &mut *self.seen.lock();
-        seen.duplicates += usize::from(self.is_duplicate(seen, series));
-        let Some(Pending { name, selectors, maybe, .. }) = seen.pending.take() else { return };
+        let counts = &mut *self.counts.lock();
+        counts.duplicates += usize::from(self.is_duplicate(counts, series));
+        let Some(Pending { name, selectors, maybe, .. }) = counts.pending.take() else { return };
         for at in &maybe {
-            seen.selector_series[*at] += 1;
+            counts.selector_series[*at] += 1;
         }
-        let sent = seen.sent.entry(series.name().to_owned()).or_default();
+        let sent = counts.sent.entry(series.name().to_owned()).or_default();
         sent.scraped_as.insert(name);
         sent.selectors.extend(selectors.into_iter().chain(maybe).map(|at| at + 1));
     }
 
     fn ended(&self, report: &StepCounts) {
-        Self::settle(&mut self.seen.lock(), report);
+        Self::count_dropped(&mut self.counts.lock(), report);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two previews side by side: what is new, what is gone, what changed.
+//! Compares two previews: which metrics are new, gone or changed.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LabelUse, Preview, PreviewMetric};
 
-/// An earlier preview, read from its JSON; what is not compared is passed over.
+/// An earlier preview, read from its JSON; fields that are not compared are ignored.
 #[derive(Clone, Debug, Deserialize)]
 pub struct EarlierPreview {
     version: u32,
@@ -31,7 +31,7 @@ impl EarlierPreview {
     /// Reads what `-o json` wrote.
     ///
     /// # Errors
-    /// Why it is none, in words.
+    /// The text says why it is no preview of a known version.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
         let earlier: Self =
             serde_json::from_slice(json).map_err(|error| format!("is not a preview in JSON (-o json): {error}"))?;

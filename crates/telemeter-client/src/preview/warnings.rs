@@ -1,4 +1,4 @@
-//! What of a preview somebody should look at.
+//! The warnings of a preview: labels that may tell too much, metrics with many series, selectors that cannot be parsed.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use telemeter_rules::sensitive::{self, SensitiveLabel};
 use super::{Preview, PreviewOptions, PreviewTotals};
 use crate::summary::{MANY_SERIES, UploadSummary};
 
-/// A scrape over this share of `--limit-bytes`, in percent, is near it.
+/// From this share of `--limit-bytes` on, in percent, a scrape gets a warning.
 const NEAR_LIMIT_PERCENT: usize = 80;
 
-/// Something to look at.
+/// A warning of a preview or of the client's page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// What it is about.
     pub kind: WarningKind,
-    /// In words.
+    /// The warning, as a sentence.
     pub message: String,
     /// What can be done about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub enum WarningKind {
     Nothing,
     /// Series would be sent that no selector names.
     Unrequested,
-    /// A selector that cannot be read, or held against an answer.
+    /// A selector that cannot be parsed, or cannot be applied to an answer.
     Selector,
     /// A label that is sensitive by its name, in clear.
     LabelName,
@@ -47,13 +47,13 @@ pub enum WarningKind {
     ManySeries,
     /// A name with colons that breaks the form of a recording rule's.
     MetricName,
-    /// Series that stand in the upload more than once.
+    /// Series that are in the upload more than once.
     Duplicates,
     /// The scrape is near `--limit-bytes`.
     NearLimit,
 }
 
-/// All warnings of a preview, the gravest first.
+/// All warnings of a preview, the most important first.
 pub(super) fn of(
     preview: &Preview,
     summary: &UploadSummary<'_>,
@@ -63,9 +63,9 @@ pub(super) fn of(
     let simple = |kind, message| Warning { kind, message, advice: None, label: None, metrics: Vec::new() };
     let mut warnings = Vec::new();
     let nothing = Preview::why_nothing(&preview.packed, now_ms);
-    warnings.extend(nothing.map(|words| simple(WarningKind::Nothing, format!("nothing would be sent: {words}"))));
+    warnings.extend(nothing.map(|text| simple(WarningKind::Nothing, format!("nothing would be sent: {text}"))));
     let unrequested = Preview::unrequested(&preview.packed.left_out);
-    warnings.extend(unrequested.map(|words| simple(WarningKind::Unrequested, words)));
+    warnings.extend(unrequested.map(|text| simple(WarningKind::Unrequested, text)));
     for selector in &preview.selectors {
         let problem = selector.problem.as_ref();
         warnings.extend(problem.map(|problem| simple(WarningKind::Selector, format!("{} {problem}", selector.flag))));
@@ -94,15 +94,15 @@ pub(super) fn of(
     warnings
 }
 
-/// Where a label tells something.
+/// A label that may tell too much, and the metrics that have it.
 #[derive(Default)]
 struct LabelWarning<'s> {
-    /// A value that does.
+    /// A value of it that was found.
     example: Option<&'s str>,
     metrics: Vec<String>,
 }
 
-/// Warnings about sensitive labels of a summary: one a label and what it tells.
+/// Warnings about sensitive labels of a summary: one for each label and finding.
 pub(crate) fn labels(summary: &UploadSummary<'_>, allowed: &[String]) -> Vec<Warning> {
     let mut all: BTreeMap<(&str, SensitiveLabel), LabelWarning<'_>> = BTreeMap::new();
     for (name, metric) in &summary.metrics {

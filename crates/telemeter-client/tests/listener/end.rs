@@ -37,7 +37,8 @@ async fn a_panic_in_the_loop_ends_the_program() {
     let observer: Observer = Arc::new(|_| panic!("no more"));
     let (from, to) = (MockServer::start().await, MockServer::start().await);
     let config = quick(&from, &to);
-    let client = BoundClient::bind(config, Clock::fixed(NOW_MS).0).await.expect("set up").observe(observer).at_once();
+    let client =
+        BoundClient::bind(config, Clock::fixed(NOW_MS).0).await.expect("set up").observe(observer).start_immediately();
     let ended = tokio::time::timeout(Duration::from_secs(20), tokio::spawn(client.serve(std::future::pending()))).await;
     assert!(ended.expect("in time").expect_err("a panic").is_panic());
 }

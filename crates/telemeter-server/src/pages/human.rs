@@ -1,6 +1,6 @@
 //! Writes numbers and times for people: each kind in one way on all pages.
 
-use telemeter_http::human;
+use telemeter_http::{date::rfc3339, human};
 
 /// A time, as a page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,29 +55,9 @@ pub(crate) fn duration_exact(seconds: i64) -> String {
     }
 }
 
-/// A time of UTC in the form of RFC 3339, to the second.
-pub(crate) fn rfc3339(ms: i64) -> String {
-    let (seconds, days) = (ms.div_euclid(1000).rem_euclid(86_400), ms.div_euclid(86_400_000));
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// A time of UTC for people: `2026-11-22 08:12:09 UTC`.
+/// A time of UTC as people read it: `2026-11-22 08:12:09 UTC`.
 pub(crate) fn utc(ms: i64) -> String {
     rfc3339(ms).replace('T', " ").replace('Z', " UTC")
-}
-
-/// The day of the Gregorian calendar that is so many days from 1970-01-01.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    // Years are counted from March here, so that a leap day comes last.
-    let days = days.saturating_add(719_468);
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + (month <= 2) as i64, month, day)
 }
 
 /// A count, in groups of three digits.

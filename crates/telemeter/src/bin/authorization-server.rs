@@ -1,4 +1,4 @@
-//! `authorization-server`: the name that manifests and scripts call.
+//! `authorization-server`: the program under the name that manifests and scripts use.
 
 fn main() -> std::process::ExitCode {
     telemeter::run(

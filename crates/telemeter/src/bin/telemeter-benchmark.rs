@@ -1,4 +1,4 @@
-//! `telemeter-benchmark`: the name that manifests and scripts call.
+//! `telemeter-benchmark`: the program under the name that manifests and scripts use.
 
 fn main() -> std::process::ExitCode {
     telemeter::run(

@@ -1,6 +1,6 @@
-//! `telemeter-client`: the name that manifests and scripts call.
+//! `telemeter-client`: the program under the name that manifests and scripts use.
 //!
-//! It runs on every cluster, in little memory: nothing of the other programs is in it, and the system allocates.
+//! It runs in every cluster with little memory: it has no code of the other programs, and uses the allocator of the system.
 
 fn main() -> std::process::ExitCode {
     telemeter::run(

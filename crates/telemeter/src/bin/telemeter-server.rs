@@ -1,6 +1,6 @@
-//! `telemeter-server`: the name that manifests and scripts call.
+//! `telemeter-server`: the program under the name that manifests and scripts use.
 
-/// Keeps heap profiles, which `/debug/pprof/heap` answers with.
+/// jemalloc can profile the heap; `/debug/pprof/heap` returns the profile.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,5 +1,5 @@
-//! `telemeter client check` and `telemeter server check`: why does it fail? Prints a line a step; the exit code says which
-//! stage failed first.
+//! `telemeter client check` and `telemeter server check`: find out why a program does not work. They print a line for each
+//! step; the exit code names the first stage that failed.
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -12,9 +12,9 @@ use telemeter_http::{
 
 use super::RunOnce;
 use crate::{
+    failure::RunFailure,
     flags::{FlagError, client::ClientFlags, duration, server::ServerFlags},
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 /// Find out why a push fails: try each step from the files to the upload, and say how it went. Takes the flags of the
@@ -79,7 +79,7 @@ fn options(send: bool, offline: bool, timeout: Duration) -> CheckOptions {
     CheckOptions { send, offline, timeout: timeout.max(Duration::from_secs(1)) }
 }
 
-/// Whether the flags make a configuration; a line for each that does less than it promises.
+/// Adds the step of the flags, and one for each warning. Returns the configuration where the flags are valid.
 fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut CheckSteps<'_>) -> Option<C> {
     for warning in warnings {
         steps.add(CheckStep::warned(CheckStage::FLAGS, "the flags", warning));
@@ -99,7 +99,7 @@ fn flags<C>(config: Result<C, FlagError>, warnings: Vec<String>, steps: &mut Che
     }
 }
 
-/// Runs the steps, and prints them: for people each as it ends.
+/// Runs the steps and prints them; in a table each is printed when it ends.
 async fn report(
     printer: &mut Printer,
     format: OutputFormat,

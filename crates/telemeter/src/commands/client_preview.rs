@@ -1,6 +1,6 @@
-//! `telemeter client preview`: what would leave?
+//! `telemeter client preview`: shows what the client would upload.
 
-mod words;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -15,11 +15,11 @@ use clap::Parser;
 use telemeter_client::preview::{Diff, EarlierPreview, Preview, PreviewOptions};
 use telemeter_http::{clock::Clock, file};
 
+use super::RunOnce;
 use crate::{
-    commands::RunOnce,
+    failure::RunFailure,
     flags::client::ClientFlags,
     output::{Printer, human},
-    run::RunFailure,
 };
 
 /// Show what the client would send: scrape once, apply everything, send nothing. Takes the client's flags.
@@ -90,7 +90,7 @@ impl RunOnce for ClientPreview {
         });
         let earlier = earlier.transpose()?;
         for warning in client.warnings() {
-            // Nobody can be told that stderr is gone.
+            // Nothing can be done about a closed stderr.
             let _ = writeln!(io::stderr(), "warning: {}", human::safe(&warning));
         }
         let config = if with_authorize { client.config()? } else { client.scrape_config()? };
@@ -101,15 +101,15 @@ impl RunOnce for ClientPreview {
             (PreviewFormat::Text, _) => text(&preview, printer)?,
             (PreviewFormat::Json, None) => printer.json(&preview)?,
             (PreviewFormat::Json, Some((_, diff))) => printer.json(diff)?,
-            (PreviewFormat::Table, None) => words::preview(&preview, printer)?,
-            (PreviewFormat::Table, Some((path, diff))) => words::diff(path, diff, &preview, printer)?,
+            (PreviewFormat::Table, None) => table::preview(&preview, printer)?,
+            (PreviewFormat::Table, Some((path, diff))) => table::diff(path, diff, &preview, printer)?,
         }
         let fails = fail_on_warning && !preview.warnings.is_empty();
         Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
-/// The exposition. In a terminal, a line cannot steer it; the warnings go to stderr.
+/// Prints the exposition, escaped for a terminal; the warnings go to stderr.
 fn text(preview: &Preview, printer: &mut Printer) -> Result<(), RunFailure> {
     for part in preview.text() {
         let part = String::from_utf8(part?)?;

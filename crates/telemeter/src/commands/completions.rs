@@ -6,7 +6,7 @@ use clap::{Command, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use super::RunOnce;
-use crate::{flags::Program, output::Printer, run::RunFailure};
+use crate::{failure::RunFailure, flags::Program, output::Printer};
 
 /// Print a shell's completions of the commands and flags.
 #[derive(Parser, Debug)]

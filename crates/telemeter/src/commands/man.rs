@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf, process::ExitCode};
 use clap::{Command, Parser};
 
 use super::RunOnce;
-use crate::{output::Printer, run::RunFailure};
+use crate::{failure::RunFailure, output::Printer};
 
 /// Programs that have a name of their own beside the one of their subcommand; their page refers to the subcommand's.
 const ALIASES: [(&str, &str); 1] = [("authorization-server", "telemeter-authorization-server")];

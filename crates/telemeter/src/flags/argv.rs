@@ -1,8 +1,8 @@
-//! argv as it was meant: without the white space around its values.
+//! Removes white space around the values of argv.
 //!
-//! A YAML block (`|`, `>`), a quoted shell word or a variable leaves blanks and line breaks, which no value of ours has
-//! at its ends. A secret is left to the letter: another salt would make other hashes. Here, before the flags are read,
-//! because numbers, durations, URLs and paths then need no rule of their own.
+//! A YAML block (`|`, `>`), a quoted shell word or a variable may leave blanks and line breaks at the ends of a value, where
+//! no value of these programs has any. A secret is not changed: another salt would make other hashes. This happens before
+//! the flags are parsed, so that numbers, durations, URLs and paths need no rule of their own.
 
 use std::{
     any::TypeId,
@@ -14,21 +14,21 @@ use std::{
 use clap::Command;
 use telemeter_auth::Secret;
 
-/// The arguments, of which the first is the program's name, as `command` should see them.
+/// The arguments without white space around their values; the first one, the name of the program, is not changed.
 pub(super) fn trimmed(command: &Command, argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let secrets = secrets(command);
     let is_secret = |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| secrets.contains(name));
-    let mut a_secret_follows = false;
+    let mut next_is_secret = false;
     let mut argv = argv.into_iter();
     let program = argv.next();
     let arguments = argv.map(|argument| {
-        if std::mem::take(&mut a_secret_follows) {
+        if std::mem::take(&mut next_is_secret) {
             return argument;
         }
         let text = trim(&argument);
         let Some(flag) = text.as_bytes().strip_prefix(b"--") else { return text.to_owned() };
         let Some(at) = flag.iter().position(|byte| *byte == b'=') else {
-            a_secret_follows = is_secret(flag);
+            next_is_secret = is_secret(flag);
             return text.to_owned();
         };
         let (name, value) = (&flag[..at], &flag[at + 1..]);

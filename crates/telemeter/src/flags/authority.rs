@@ -9,7 +9,7 @@ use super::{
     value::{self, FlagError},
 };
 
-/// Play the authority for tests and demos: let in whoever shows a token of a list.
+/// Play the authority for tests and demos: accept the tokens of a list.
 #[derive(Parser, Debug)]
 #[command(name = "authorization-server", version)]
 pub struct AuthorizationServerFlags {
@@ -28,7 +28,7 @@ pub struct AuthorizationServerFlags {
     pub(crate) log: LogFlags,
 }
 
-/// What the authority is told.
+/// The configuration of the authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationServerConfig {
     /// `host:port` to listen on.
@@ -38,10 +38,10 @@ pub struct AuthorizationServerConfig {
 }
 
 impl AuthorizationServerFlags {
-    /// What was meant.
+    /// The configuration that the flags mean.
     ///
     /// # Errors
-    /// An address that is none.
+    /// The address is invalid.
     pub fn config(self) -> Result<AuthorizationServerConfig, FlagError> {
         Ok(AuthorizationServerConfig { listen: value::address("ADDRESS", &self.address)?, tokens_file: self.tokens })
     }

@@ -131,16 +131,16 @@ pub struct BenchmarkFlags {
 const MOST_CLUSTERS: u64 = 1_000_000_000;
 
 impl BenchmarkFlags {
-    /// What the log should say about flags that do less than they promise.
+    /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
-        let doubled = target::doubled(&self.to_token, &self.to_token_file);
-        doubled.then(|| "--to-token-file is not read: --to-token goes before it".to_owned()).into_iter().collect()
+        let has_both = target::has_both(&self.to_token, &self.to_token_file);
+        has_both.then(|| "--to-token-file is not read: --to-token goes before it".to_owned()).into_iter().collect()
     }
 
-    /// What was meant.
+    /// The configuration that the flags mean.
     ///
     /// # Errors
-    /// Flags that miss each other or hold what cannot be.
+    /// A flag that another one requires is missing, or a value is invalid.
     pub fn config(self) -> Result<Config, FlagError> {
         let metrics_file = value::path(self.metrics_file)
             .ok_or(FlagError::Missing("nothing to push: give --metrics-file FILE, in the text format"))?;

@@ -11,8 +11,8 @@ use telemeter_http::metrics::DroppedLogLines;
 use url::Url;
 
 use super::{
-    duration,
-    list::{self, Separation},
+    duration, list,
+    relabel::{RelabelFlags, SaltFlags},
     shared::{AccessFlags, LogFlags, ModeFlags, TracingFlags},
     target::{self, Urls},
     value::{self, FlagError},
@@ -94,25 +94,11 @@ pub struct ClientFlags {
     #[arg(long, value_name = "FILE")]
     match_file: Option<OsString>,
 
-    /// A label that every series gets, over its own. Comma-separated or repeated.
-    #[arg(long, value_name = "NAME=VALUE")]
-    label: Vec<String>,
+    #[command(flatten)]
+    relabel: RelabelFlags,
 
-    /// A metric's name and the one it is sent under. Comma-separated or repeated; a lone comma: none.
-    #[arg(long, value_name = "OLD=NEW", default_value = DEFAULT_RENAME)]
-    rename: Vec<String>,
-
-    /// A label whose values are sent as salted hashes. Comma-separated or repeated; empty: none.
-    #[arg(long, value_name = "NAME")]
-    anonymize_labels: Vec<String>,
-
-    /// What keeps hashed values from being guessed.
-    #[arg(long, value_name = "SALT", value_parser = value::secret)]
-    anonymize_salt: Option<Secret>,
-
-    /// File with what keeps hashed values from being guessed. --anonymize-salt goes before it.
-    #[arg(long, value_name = "FILE")]
-    anonymize_salt_file: Option<OsString>,
+    #[command(flatten)]
+    salt: SaltFlags,
 
     #[command(flatten)]
     access: AccessFlags,
@@ -127,60 +113,19 @@ pub struct ClientFlags {
     pub(crate) tracing: TracingFlags,
 }
 
-pub(crate) const DEFAULT_RENAME: &str = "ALERTS=alerts";
-const ANONYMIZE: &str = "--anonymize-labels";
-
-/// Labels that most series of a cluster have, and that say where they come from.
-const WELL_KNOWN: [&str; 9] =
-    ["instance", "job", "pod", "namespace", "node", "container", "service", "endpoint", "prometheus"];
-
-/// Why a label that is to be hashed can hardly be meant, for example `Instance` where `instance` is.
-fn idle(name: &str, names: &[String]) -> Option<String> {
-    let other = name.to_ascii_lowercase();
-    if other != name && WELL_KNOWN.contains(&other.as_str()) && !names.contains(&other) {
-        return Some(format!(
-            "{name} is not {other}, whose values are sent in clear: upper case counts in a label name"
-        ));
-    }
-    match name {
-        "_id" => Some("the server says what _id is after the hashing: it is sent in clear".to_owned()),
-        "le" | "quantile" => Some(format!("without the values of {name} nobody can read a histogram or summary")),
-        _ if name.starts_with("__") => {
-            Some(format!("no series has {name}: Prometheus keeps no label that begins with __"))
-        }
-        _ => None,
-    }
-}
-
-/// The labels of --anonymize-labels.
-pub(super) fn anonymize_labels(occurrences: &[String]) -> Result<Vec<String>, FlagError> {
-    let labels = list::label_names(ANONYMIZE, Separation::Commas, occurrences)?;
-    if labels.iter().any(|name| name == "__name__") {
-        return Err(FlagError::value(ANONYMIZE, "cannot be __name__: nobody could tell what a hashed metric is"));
-    }
-    Ok(labels)
-}
-
-/// What the log should say about them.
-pub(super) fn anonymize_warnings(occurrences: &[String]) -> Vec<String> {
-    let names = list::label_names(ANONYMIZE, Separation::Commas, occurrences).unwrap_or_default();
-    let idle = names.iter().filter_map(|name| idle(name, &names));
-    idle.map(|why| format!("{ANONYMIZE}: {why}")).collect()
-}
-
 impl ClientFlags {
-    /// What the log should say about flags that do less than they promise.
+    /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
         let both = [
             (&self.from_token, &self.from_token_file, "--from-token"),
             (&self.to_token, &self.to_token_file, "--to-token"),
-            (&self.anonymize_salt, &self.anonymize_salt_file, "--anonymize-salt"),
+            (&self.salt.anonymize_salt, &self.salt.anonymize_salt_file, "--anonymize-salt"),
         ]
         .into_iter()
-        .filter(|(value, file, _)| target::doubled(value, file))
+        .filter(|(value, file, _)| target::has_both(value, file))
         .map(|(_, _, flag)| format!("{flag}-file is not read: {flag} goes before it"));
-        let idle = anonymize_warnings(&self.anonymize_labels);
-        both.chain(value::padded("--anonymize-salt", &self.anonymize_salt)).chain(idle).collect()
+        let padded = value::padding_warning("--anonymize-salt", &self.salt.anonymize_salt);
+        both.chain(padded).chain(self.relabel.warnings()).collect()
     }
 
     /// What was meant by a command that only scrapes: what says where to send to may be missing, and nothing is sent there.
@@ -203,10 +148,10 @@ impl ClientFlags {
         self.config()
     }
 
-    /// What was meant.
+    /// The configuration that the flags mean.
     ///
     /// # Errors
-    /// Flags that miss each other, contradict each other, or hold what cannot be.
+    /// A flag that another one requires is missing, two flags contradict each other, or a value is invalid.
     pub fn config(self) -> Result<Config, FlagError> {
         let from = value::given(self.from).ok_or(FlagError::Missing(
             "no Prometheus to scrape: give --from URL, for example --from http://localhost:9090",
@@ -233,8 +178,8 @@ impl ClientFlags {
         if matches.is_empty() {
             matches.push(DEFAULT_MATCH.to_owned());
         }
-        let salt = target::credential(self.anonymize_salt, self.anonymize_salt_file);
-        let labels = anonymize_labels(&self.anonymize_labels)?;
+        let salt = self.salt.credential();
+        let labels = self.relabel.anonymize_labels()?;
         let anonymize = match (labels.is_empty(), salt) {
             (true, _) => None,
             (false, Some(salt)) => Some(AnonymizeSettings { labels, salt }),
@@ -256,8 +201,8 @@ impl ClientFlags {
             matches,
             match_file,
             leave_out_unrequested,
-            labels: list::label_pairs("--label", &self.label, &["__name__"])?,
-            renames: list::renames("--rename", &self.rename, DEFAULT_RENAME)?,
+            labels: self.relabel.labels()?,
+            renames: self.relabel.renames()?,
             anonymize,
             dropped_log_lines: DroppedLogLines::default(),
             revision: "unknown",

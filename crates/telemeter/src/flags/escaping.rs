@@ -1,8 +1,8 @@
-//! `--forward-escaping`: how names are written for a store that knows only the old alphabet.
+//! The values of `--forward-escaping`: how names are written for a store that knows only ASCII names.
 
 use telemeter_wire::exposition::Escaping;
 
-/// See [`Escaping`].
+/// [`Escaping`], as a flag names it.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 pub(crate) enum ForwardEscaping {
     None,
@@ -12,7 +12,7 @@ pub(crate) enum ForwardEscaping {
 }
 
 impl ForwardEscaping {
-    /// `None` where names stay as they are.
+    /// The scheme; `None` where names are not changed.
     pub(crate) const fn scheme(self) -> Option<Escaping> {
         match self {
             Self::None => None,

@@ -1,26 +1,26 @@
-//! Lists and names that are typed: where an element ends, and what a label name, a metric name and a pair look like.
+//! Parses lists: splits them into elements, and checks label names, metric names and pairs.
 //!
-//! Every list flag reads its elements here, so that white space, quotes and empty elements mean the same in all of them.
+//! All list flags use it, so that white space, quotes and empty elements mean the same in each of them.
 
 use telemeter_wire::series::is_label_name;
 
 use super::value::{self, FlagError, shown};
 
-/// How the elements of a list flag are given.
+/// How the elements of a list are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Separation {
-    /// As a line of CSV, or by repeating the flag.
+    /// By commas, as in a line of CSV, or by repeating the flag.
     Commas,
-    /// By repeating the flag alone: a comma is part of the value.
+    /// Only by repeating the flag: a comma is part of the value.
     Repeated,
 }
 
 /// One element, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Element {
-    /// What it says, without the white space around it, and without its quotes.
+    /// Its text, without white space around it and without quotes.
     text: String,
-    /// Whether it was in quotes: what was between them is kept to the letter.
+    /// Whether it was in quotes; the text between them is not changed.
     quoted: bool,
 }
 
@@ -28,7 +28,7 @@ const STRAY_QUOTE: &str = r#"which has a stray quote: a quoted element is "a,b",
 const LINE_BREAK: &str = "which has a line break in the middle of an element: commas separate elements";
 const LABEL_NAME: &str = "a label name has letters, digits and _, and does not begin with a digit";
 
-/// The elements of a list flag, in order. Empty ones are passed over.
+/// The elements of a list flag, in order, without empty ones.
 fn elements(flag: &'static str, separation: Separation, occurrences: &[String]) -> Result<Vec<Element>, FlagError> {
     let mut elements = Vec::new();
     for occurrence in occurrences {
@@ -45,9 +45,9 @@ fn elements(flag: &'static str, separation: Separation, occurrences: &[String]) 
     Ok(elements)
 }
 
-/// The element at the front, and what is behind its comma, if there is one.
+/// The first element, and the text after its comma, if it has one.
 ///
-/// As Go's `encoding/csv` has it: an element that begins with `"` ends at the next lone `"`, may hold commas and line
+/// As in Go's `encoding/csv`, an element that begins with `"` ends at the next lone `"`, may hold commas and line
 /// breaks, and `""` in it is one `"`. Unlike Go, white space around an element, with quotes or without, is no part of it.
 fn element(text: &str, separation: Separation) -> Result<(Element, Option<&str>), &'static str> {
     let text = text.trim_start();
@@ -83,7 +83,7 @@ fn element(text: &str, separation: Separation) -> Result<(Element, Option<&str>)
     }
 }
 
-/// Names of labels that series may already have, each once. In quotes a name may be any that Prometheus 3 takes.
+/// Distinct label names, of labels that series may have already. In quotes, a name may be any that Prometheus 3 accepts.
 pub(crate) fn label_names(
     flag: &'static str,
     separation: Separation,
@@ -112,7 +112,7 @@ pub(crate) fn label_names(
     Ok(names)
 }
 
-/// The name of one label, which is no list.
+/// A single label name.
 pub(crate) fn label_name(flag: &'static str, text: String) -> Result<String, FlagError> {
     if is_label_name(&text) {
         return Ok(text);
@@ -120,7 +120,7 @@ pub(crate) fn label_name(flag: &'static str, text: String) -> Result<String, Fla
     Err(FlagError::value(flag, format_args!("cannot be {}: {LABEL_NAME}", shown(&text))))
 }
 
-/// `NAME=VALUE` labels: valid names, each once, none that the data path needs for itself.
+/// Pairs `NAME=VALUE`: names are valid and distinct, and none is in `reserved`.
 pub(crate) fn label_pairs(
     flag: &'static str,
     occurrences: &[String],

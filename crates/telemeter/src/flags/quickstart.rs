@@ -8,12 +8,13 @@ use url::Url;
 
 use super::{
     client, duration, list,
+    relabel::RelabelFlags,
     shared::{LogFlags, ModeFlags},
     target,
     value::{self, FlagError},
 };
 
-/// Where each part listens by default; a free port where that is taken.
+/// Where each part listens by default; if that port is taken, on a free one.
 pub(crate) const LISTEN: &str = "localhost:9003";
 pub(crate) const LISTEN_INTERNAL: &str = "localhost:9004";
 pub(crate) const LISTEN_CLIENT: &str = "localhost:9002";
@@ -43,17 +44,8 @@ pub struct QuickstartFlags {
     #[arg(long, value_name = "FILE")]
     match_file: Option<OsString>,
 
-    /// A label that every series gets, over its own. Comma-separated or repeated.
-    #[arg(long, value_name = "NAME=VALUE")]
-    label: Vec<String>,
-
-    /// A metric's name and the one it is sent under. Comma-separated or repeated; a lone comma: none.
-    #[arg(long, value_name = "OLD=NEW", default_value = client::DEFAULT_RENAME)]
-    rename: Vec<String>,
-
-    /// A label whose values are sent as hashes, with a salt that is made for it. Comma-separated or repeated; empty: none.
-    #[arg(long, value_name = "NAME")]
-    anonymize_labels: Vec<String>,
+    #[command(flatten)]
+    relabel: RelabelFlags,
 
     /// Directory that keeps the key, the token, the cluster's ID and the salt, so that the next run is the same cluster, and the metrics of a prometheus that is started. Made if it is not there; used by one run at a time. Without: new ones each time.
     #[arg(long, value_name = "DIR")]
@@ -98,10 +90,10 @@ pub struct QuickstartFlags {
     pub(crate) log: LogFlags,
 }
 
-/// What the quickstart is told.
+/// The configuration of the quickstart.
 #[derive(Clone, Debug)]
 pub struct QuickstartConfig {
-    /// What to scrape; `None`: the client's own metrics.
+    /// The Prometheus to scrape; `None`: the client scrapes its own metrics.
     pub from: Option<SourceSettings>,
     /// Selectors, each sent as `match[]`; by default, without a file either, one that every series matches.
     pub matches: Vec<String>,
@@ -113,13 +105,13 @@ pub struct QuickstartConfig {
     pub renames: Vec<(String, String)>,
     /// Labels whose values are hashed.
     pub anonymize_labels: Vec<String>,
-    /// Keeps key, token and ID; `None`: nothing is kept.
+    /// The directory that keeps key, token and ID; `None`: nothing is kept.
     pub data_dir: Option<PathBuf>,
-    /// Where metrics go beside the recent store.
+    /// The store that metrics are written to, in addition to the recent store.
     pub store: QuickstartStore,
     /// Time between two reports; never zero.
     pub interval: Duration,
-    /// How many made-up clusters report beside the client.
+    /// How many simulated clusters report, in addition to the client.
     pub clusters: usize,
     /// `host:port` of the server's external listener.
     pub listen: String,
@@ -129,33 +121,33 @@ pub struct QuickstartConfig {
     pub listen_client: String,
     /// `host:port` of the authority.
     pub listen_authority: String,
-    /// Dump round trips, without secrets.
+    /// Log outbound requests and their answers, without secrets.
     pub verbose: bool,
 }
 
-/// Where the quickstart's metrics go beside the recent store.
+/// The store of the quickstart, in addition to the recent store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuickstartStore {
     /// A store that is already there.
     Url(Url),
-    /// A prometheus that is started for it; that it cannot be is an error.
+    /// A prometheus that is started; an error where it does not start.
     Prometheus(PathBuf),
-    /// A prometheus that is started for it, if the PATH has one.
+    /// A prometheus that is started, if the PATH has one.
     PrometheusOnPath,
     /// None.
     None,
 }
 
 impl QuickstartFlags {
-    /// What the log should say about flags that do less than they promise.
+    /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
-        client::anonymize_warnings(&self.anonymize_labels)
+        self.relabel.warnings().collect()
     }
 
-    /// What was meant.
+    /// The configuration that the flags mean.
     ///
     /// # Errors
-    /// A value that cannot be.
+    /// A value is invalid.
     pub fn config(self) -> Result<QuickstartConfig, FlagError> {
         let from = value::given(self.from).map(|text| value::http_url("--from", &text)).transpose()?;
         let from = from.map(|url| SourceSettings {
@@ -183,9 +175,9 @@ impl QuickstartFlags {
             from,
             matches,
             match_file,
-            labels: list::label_pairs("--label", &self.label, &["__name__"])?,
-            renames: list::renames("--rename", &self.rename, client::DEFAULT_RENAME)?,
-            anonymize_labels: client::anonymize_labels(&self.anonymize_labels)?,
+            labels: self.relabel.labels()?,
+            renames: self.relabel.renames()?,
+            anonymize_labels: self.relabel.anonymize_labels()?,
             data_dir: value::path(self.data_dir),
             store,
             interval: self.interval,

@@ -17,7 +17,7 @@ use crate::{
     traces,
 };
 
-/// What is logged, and how.
+/// The flags of the log.
 #[derive(Args, Debug)]
 pub struct LogFlags {
     /// The least urgent lines that are logged.
@@ -36,14 +36,14 @@ pub struct LogFlags {
 }
 
 impl LogFlags {
-    /// What [`logs::init`] is told.
+    /// The configuration for [`logs::init`].
     pub fn config(&self) -> logs::Config {
         let usual = || if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Logfmt };
         logs::Config { level: self.log_level, format: self.log_format.unwrap_or_else(usual), verbose: self.verbose }
     }
 }
 
-/// Whether the program runs.
+/// The flag `--dry-run`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ModeFlags {
     /// Read and check all flags and files, say so in one line, and end: with 0 where they are good, else with 1.
@@ -51,7 +51,7 @@ pub struct ModeFlags {
     pub dry_run: bool,
 }
 
-/// Whose requests the internal listener answers.
+/// Which requests the internal listener answers.
 #[derive(Args, Debug)]
 pub struct AccessFlags {
     /// A host name or address that the listener for health, metrics and profiles answers to, beside loopback's names; another Host gets 421. Without: where it listens on loopback alone, to loopback's names; else to every name. Comma-separated or repeated.
@@ -64,10 +64,10 @@ pub struct AccessFlags {
 }
 
 impl AccessFlags {
-    /// The names, without ports.
+    /// The host names of `--internal-allowed-hosts`, without ports.
     ///
     /// # Errors
-    /// What is no host.
+    /// An element is no host name and no address.
     pub fn allowed_hosts(&self) -> Result<Vec<String>, FlagError> {
         let host = |text: &str| match url::Host::parse(text) {
             Ok(_) => Ok(text.to_owned()),
@@ -76,13 +76,13 @@ impl AccessFlags {
         list::checked("--internal-allowed-hosts", &self.internal_allowed_hosts, host)
     }
 
-    /// The file.
+    /// The file of `--internal-token-file`.
     pub fn token_file(&self) -> Option<PathBuf> {
         value::path(self.internal_token_file.clone())
     }
 }
 
-/// Where traces go.
+/// The flags of traces.
 #[derive(Args, Debug)]
 pub struct TracingFlags {
     /// The name that our spans carry. By default the program's.
@@ -102,17 +102,17 @@ pub struct TracingFlags {
     pub endpoint_type: EndpointType,
 }
 
-/// What stands at the other end; Jaeger's own protocols are no longer spoken.
+/// The kind of the endpoint, of which only the form of the address follows. Jaeger's own protocols are not supported.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointType {
-    /// A neighbour, named by host and port.
+    /// An agent, given as host and port or as a URL.
     Agent,
-    /// A collector, named by its URL.
+    /// A collector, given as a URL.
     Collector,
 }
 
 impl TracingFlags {
-    /// What [`traces::build`] is told; `program` is the service name where none was given.
+    /// The configuration for [`traces::build`]; `program` is the service name where none was given.
     ///
     /// # Errors
     /// An endpoint that is no URL, a fraction outside of 0 to 1.

@@ -1,6 +1,6 @@
 //! Sizes in bytes, as people write them.
 
-/// The least memory that the server can be told to stay under.
+/// The smallest memory limit that the server accepts.
 const MIN_BYTES: usize = 32 << 20;
 
 /// A number of bytes, or of KiB, MiB, GiB; as in Kubernetes the B may be left out.

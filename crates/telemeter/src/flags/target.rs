@@ -1,4 +1,4 @@
-//! Where the client and the benchmark push to: one URL, or the two that are made from it.
+//! The flags that say where the client and the benchmark push to, and with which credentials.
 
 use std::ffi::OsString;
 
@@ -8,14 +8,14 @@ use url::Url;
 
 use super::value::{self, FlagError};
 
-/// The URLs of the exchange and of the push.
+/// The URLs of the exchange of the token and of uploads.
 pub(crate) struct Urls {
     pub(crate) authorize: Url,
     pub(crate) upload: Url,
 }
 
 impl Urls {
-    /// `--to-auth` and `--to-upload` as they are; what is not given is `authorize` and `upload` below the path of `--to`.
+    /// `--to-auth` and `--to-upload`; where one is not given, `authorize` or `upload` below the path of `--to`.
     pub(crate) fn new(to: Option<String>, auth: Option<String>, upload: Option<String>) -> Result<Self, FlagError> {
         let url = |flag, text| value::given(text).map(|text| value::http_url(flag, &text)).transpose();
         let to = url("--to", to)?;
@@ -55,7 +55,7 @@ pub(crate) fn token(
 }
 
 /// Whether both a value and a file were given, of which only the value is used.
-pub(crate) fn doubled(value: &Option<Secret>, file: &Option<OsString>) -> bool {
+pub(crate) fn has_both(value: &Option<Secret>, file: &Option<OsString>) -> bool {
     value.as_ref().is_some_and(|secret| !secret.expose().is_empty()) && file.as_ref().is_some_and(|f| !f.is_empty())
 }
 

@@ -1,25 +1,25 @@
-//! What the text of a single value means: paths, addresses, URLs, secrets. Every refusal names the flag and never shows a secret.
+//! Parses single values: paths, addresses, URLs, secrets. Each error names the flag and never shows a secret.
 
 use std::{convert::Infallible, ffi::OsString, fmt, net::Ipv6Addr, path::PathBuf};
 
 use telemeter_auth::Secret;
 use url::Url;
 
-/// Why argv, though well formed, cannot be meant. Its text names the flag and what to do.
+/// Why flags that clap accepts are refused all the same. The text names the flag and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
-    /// A value that the flag cannot have.
+    /// A value is invalid.
     #[error("{flag} {problem}")]
     Value {
-        /// As typed, with its dashes.
+        /// The flag, with its dashes.
         flag: &'static str,
         /// What is wrong with it.
         problem: String,
     },
-    /// Something has to be given, and nothing was.
+    /// A required flag is missing.
     #[error("{0}")]
     Missing(&'static str),
-    /// Two flags that stand or fall together, or exclude each other.
+    /// Two flags require or exclude each other.
     #[error("{0}")]
     Together(&'static str),
 }
@@ -58,18 +58,18 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// A secret, to the letter.
+/// A secret, unchanged.
 pub(crate) fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::from(text))
 }
 
-/// A bearer token. White space around it can be no part of it: no header would hold it.
+/// A bearer token, without white space around it, which no header could have.
 pub(crate) fn token(text: &str) -> Result<Secret, Infallible> {
     secret(text.trim())
 }
 
-/// What to say of a secret with white space at its ends, which counts.
-pub(crate) fn padded(flag: &'static str, secret: &Option<Secret>) -> Option<String> {
+/// A warning about a secret with white space at its ends, which is part of it.
+pub(crate) fn padding_warning(flag: &'static str, secret: &Option<Secret>) -> Option<String> {
     let padded = secret.as_ref().is_some_and(|secret| secret.expose().trim() != secret.expose());
     padded.then(|| format!("{flag} has white space at an end, which is taken as a part of it"))
 }
@@ -230,9 +230,9 @@ mod tests {
     fn tokens_are_trimmed_and_secrets_are_not() {
         let exposed = |secret: Result<Secret, Infallible>| secret.expect("taken").expose().to_owned();
         assert_eq!((exposed(token(" t\n")), exposed(secret(" s\n"))), ("t".to_owned(), " s\n".to_owned()));
-        assert_eq!(padded("--x", &None), None);
-        assert_eq!(padded("--x", &Some(Secret::from("a b"))), None);
-        let line = padded("--x", &Some(Secret::from("hunter2\n"))).expect("a warning");
+        assert_eq!(padding_warning("--x", &None), None);
+        assert_eq!(padding_warning("--x", &Some(Secret::from("a b"))), None);
+        let line = padding_warning("--x", &Some(Secret::from("hunter2\n"))).expect("a warning");
         assert!(line.starts_with("--x ") && !line.contains("hunter2"), "{line}");
     }
 

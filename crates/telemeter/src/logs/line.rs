@@ -2,16 +2,18 @@
 
 use std::fmt::{Display, Write as _};
 
+use telemeter_http::human::must_escape;
+
 use super::LogFormat;
 
-/// A line under way.
+/// A line that is being written.
 pub(super) struct LineWriter {
     format: LogFormat,
     text: String,
 }
 
 impl LineWriter {
-    /// The beginning of a line.
+    /// Starts a line.
     pub(super) fn new(format: LogFormat) -> Self {
         let mut line = Self::rest(format);
         if format == LogFormat::Json {
@@ -20,7 +22,7 @@ impl LineWriter {
         line
     }
 
-    /// A part of a line that [`LineWriter::finish`] puts at the end.
+    /// Starts the second part of a line, which [`LineWriter::finish`] appends.
     pub(super) fn rest(format: LogFormat) -> Self {
         Self { format, text: String::new() }
     }
@@ -53,7 +55,7 @@ impl LineWriter {
     }
 
     fn key(&mut self, key: &str) {
-        // A field that is named after a word of Rust.
+        // A field whose name is a keyword of Rust: `r#type`.
         let key = key.strip_prefix("r#").unwrap_or(key);
         self.separate();
         match self.format {
@@ -79,12 +81,6 @@ fn needs_quotes(c: char) -> bool {
     matches!(c, '=' | '"' | '\\') || c.is_whitespace() || must_escape(c)
 }
 
-/// What would break a line, play with the terminal that shows it, or make two texts look alike.
-pub(crate) fn must_escape(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 /// A JSON string; logfmt's quoted values are the same.
 fn quote(out: &mut String, value: &str) {
     out.push('"');
@@ -104,39 +100,9 @@ fn quote(out: &mut String, value: &str) {
     out.push('"');
 }
 
-/// `2026-11-22T08:12:08.123Z`.
-pub(crate) fn timestamp(unix_ms: i64) -> String {
-    let (days, ms) = (unix_ms.div_euclid(86_400_000), unix_ms.rem_euclid(86_400_000));
-    // Days since 0000-03-01, in eras of 400 years; years begin in March, so that the leap day is the last.
-    let since = days + 719_468;
-    let (era, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timestamps() {
-        for (unix_ms, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (-1, "1969-12-31T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
-            (1_795_335_128_123, "2026-11-22T08:12:08.123Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(timestamp(unix_ms), expected);
-        }
-    }
 
     #[test]
     fn values_stay_on_their_line() {
@@ -164,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_words() {
+    fn a_key_is_one_word() {
         let mut line = LineWriter::new(LogFormat::Logfmt);
         line.bare("r#type", 1);
         line.bare("a b=c", true);

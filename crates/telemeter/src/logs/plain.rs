@@ -1,17 +1,16 @@
-//! A log line for people at a terminal: the time, a plain sentence, and behind it what the event says besides.
+//! A log line for people at a terminal: the time, the message as a sentence, then the other fields in brackets.
 //!
 //! `12:34:56 warning: no --shared-key: a key was generated`, `12:34:56 serving (external 127.0.0.1:9003)`.
 
 use std::fmt::{self, Write as _};
 
+use telemeter_http::{date, human};
 use tracing::{
     Event,
     field::{Field, Visit},
 };
 
-use super::{line::timestamp, must_escape};
-
-/// The fields that say why.
+/// The fields that hold a cause.
 const CAUSES: [&str; 2] = ["error", "cause"];
 
 /// The line of an event.
@@ -21,14 +20,13 @@ pub(super) fn of_event(unix_ms: i64, level: &tracing::Level, event: &Event<'_>) 
     line(unix_ms, level, &parts)
 }
 
-/// The line that stands where `lines` others were dropped.
+/// The line that is written in place of `lines` dropped ones.
 pub(super) fn dropped(unix_ms: i64, lines: u64) -> String {
     let message = format!("{lines} lines of the log were dropped here: it was read too slowly");
     line(unix_ms, &tracing::Level::WARN, &LineParts { message, ..LineParts::default() })
 }
 
 fn line(unix_ms: i64, level: &tracing::Level, parts: &LineParts) -> String {
-    let time = timestamp(unix_ms);
     let word = match *level {
         tracing::Level::ERROR => "error: ",
         tracing::Level::WARN => "warning: ",
@@ -36,20 +34,14 @@ fn line(unix_ms: i64, level: &tracing::Level, parts: &LineParts) -> String {
         _ => "debug: ",
     };
     let LineParts { message, cause, rest } = parts;
-    let mut text = format!("{} {word}{message}", time.get(11..19).unwrap_or_default());
+    let mut text = format!("{} {word}{message}", date::time_of_day(unix_ms));
     if !cause.is_empty() {
         let _ = write!(text, ": {cause}");
     }
     if !rest.is_empty() {
         let _ = write!(text, " ({rest})");
     }
-    let mut safe = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        match character {
-            character if must_escape(character) => safe.extend(character.escape_default()),
-            character => safe.push(character),
-        }
-    }
+    let mut safe = human::safe(&text);
     safe.push('\n');
     safe
 }
@@ -85,6 +77,6 @@ impl Visit for LineParts {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.add(field, crate::run::causes(value));
+        self.add(field, crate::failure::describe(value));
     }
 }

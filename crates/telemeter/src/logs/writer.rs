@@ -1,8 +1,8 @@
-//! Writes the log without making anybody wait: lines go into a bounded buffer, and a thread of its own writes them out.
+//! Writes the log without blocking the thread that logs: lines go into a bounded buffer, and a thread writes them out.
 //!
-//! Whoever reads the log may stall (a full pipe, a hung terminal, a slow disk). Then the buffer fills up, further lines are
-//! dropped and counted, and one line says how many there were as soon as writing goes on. The buffer is bounded in bytes,
-//! because the client has little memory; a bound in lines, which the appenders of the field have, is no bound on it.
+//! The reader of the log may stall (a full pipe, a hung terminal, a slow disk). Then the buffer fills up, further lines are
+//! dropped and counted, and when writing continues, one line says how many were dropped. The buffer is bounded in bytes,
+//! because the client has little memory; other appenders bound the number of lines, which does not bound the memory.
 
 use std::{
     io::{self, Write},
@@ -13,17 +13,17 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use telemeter_http::metrics::DroppedLogLines;
 
-/// How many bytes of lines wait at most while nobody reads.
+/// Cap on the bytes of lines that wait to be written.
 pub(super) const CAPACITY_BYTES: usize = 256 * 1024;
 
-/// Takes whole lines and never blocks. Cheap to clone; clones share the buffer.
+/// Accepts whole lines and never blocks. Cheap to clone; clones share the buffer.
 #[derive(Clone)]
 pub struct LogWriter(Arc<Inner>);
 
 struct Inner {
     capacity_bytes: usize,
     state: Mutex<WriterState>,
-    /// Told of every change of `state`.
+    /// Notified of each change of `state`.
     changed: Condvar,
     dropped: DroppedLogLines,
 }
@@ -32,11 +32,11 @@ struct Inner {
 struct WriterState {
     /// Lines that wait to be written.
     lines: Vec<u8>,
-    /// Lines that were dropped since the last one that was kept.
+    /// How many lines were dropped since the last one that was buffered.
     dropped: u64,
-    /// Whether the thread holds lines that are not yet written out.
+    /// Whether the thread is writing lines.
     writing: bool,
-    /// Whether the output has failed for good: then there is nobody to write for.
+    /// Whether writing has failed: nothing more is written then.
     broken: bool,
 }
 
@@ -45,7 +45,7 @@ impl LogWriter {
     /// counts them.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system starts no thread.
     pub fn start(
         out: impl Write + Send + 'static,
         capacity_bytes: usize,
@@ -60,9 +60,9 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Waits until all lines are written, at most for `patience`: an output that nobody reads must not hold up an exit.
-    pub fn flush(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Waits until all lines are written, at most for `timeout`: an output that nobody reads must not delay the exit.
+    pub fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut state = self.0.state.lock();
         while (state.writing || !state.lines.is_empty() || state.dropped > 0) && !state.broken {
             if self.0.changed.wait_until(&mut state, deadline).timed_out() {
@@ -73,7 +73,7 @@ impl LogWriter {
 }
 
 impl Write for LogWriter {
-    /// Takes one line, or drops it where there is no room.
+    /// Buffers one line, or drops it where the buffer is full.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.0.state.lock();
         // After a dropped line the others follow it until the notice is written: the log has one gap, not many.
@@ -110,7 +110,7 @@ fn write_out(shared: &Inner, mut out: impl Write, notice: impl Fn(u64) -> String
             }
         }
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
-            // Nobody can be told that the log is gone; what comes later is counted as dropped.
+            // The log cannot be written any more; later lines are counted as dropped.
             let mut state = shared.state.lock();
             state.broken = true;
             state.dropped = 1;
@@ -132,7 +132,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// An output that writes only when it is told to.
+    /// An output whose writes block until the test allows them.
     struct Stalled {
         allowed: mpsc::Receiver<()>,
         written: Arc<Mutex<String>>,
@@ -165,8 +165,8 @@ mod tests {
         LogOutput { writer, allow, written, dropped }
     }
 
-    /// Waits until the thread has taken what is buffered and hangs in its write.
-    fn wait_until_taken(log: &LogOutput) {
+    /// Waits until the thread has taken the buffered lines and blocks in its write.
+    fn wait_until_writing(log: &LogOutput) {
         let deadline = Instant::now() + PATIENCE;
         while !log.writer.0.state.lock().lines.is_empty() {
             assert!(Instant::now() < deadline, "the thread takes nothing");
@@ -190,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_nobody_reads_blocks_nobody_and_the_gap_is_said_once() {
+    fn an_output_that_nobody_reads_blocks_nothing_and_the_gap_is_one_line() {
         let mut log = log(20);
         log.writer.write_all(b"first\n").unwrap();
-        wait_until_taken(&log);
+        wait_until_writing(&log);
         // 20 bytes: three lines of six fit; all that follows is dropped, however short.
         for line in ["one..\n", "two..\n", "three\n", "four.\n", "5\n", "6\n"] {
             log.writer.write_all(line.as_bytes()).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_is_gone_is_no_reason_to_wait() {
+    fn a_flush_does_not_wait_for_a_closed_output() {
         let mut log = log(20);
         drop(log.allow);
         log.writer.write_all(b"first\n").unwrap();

@@ -1,4 +1,4 @@
-//! A table as text: which columns have room, how wide each is, in which colour.
+//! Lays a table out as text: which columns fit, how wide each is, in which colour.
 
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Grid, presets,
@@ -8,12 +8,12 @@ use super::{Column, Table, TableCell, Tone, human};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
-/// A wrapping column is not made narrower than this for the sake of an optional one.
+/// A wrapping column keeps this width before optional columns are left out.
 const NARROWEST: usize = 24;
 
-/// The table as lines, in at most `width` columns of a terminal where what may not be wrapped or left out allows it.
+/// The table as lines of at most `width` characters, unless columns that may not be wrapped or left out need more.
 pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
-    let kept = kept(table, width);
+    let shown = fitting_columns(table, width);
     let mut grid = Grid::new();
     grid.load_style(presets::NOTHING).force_no_tty();
     if colour {
@@ -22,13 +22,14 @@ pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
     if let Some(width) = width {
         grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    let of_kept = |row: &[TableCell]| kept.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
-    grid.set_header(kept.iter().map(|at| heading(&table.columns[*at])).collect::<Vec<_>>());
+    let shown_cells =
+        |row: &[TableCell]| shown.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
+    grid.set_header(shown.iter().map(|at| heading(&table.columns[*at])).collect::<Vec<_>>());
     for row in &table.rows {
-        grid.add_row(of_kept(row));
+        grid.add_row(shown_cells(row));
     }
-    let last = kept.len().saturating_sub(1);
-    for (position, at) in kept.iter().enumerate() {
+    let last = shown.len().saturating_sub(1);
+    for (position, at) in shown.iter().enumerate() {
         let Some(column) = grid.column_mut(position) else { continue };
         column.set_padding((0, if position == last { 0 } else { 2 }));
         if !table.columns[*at].wraps {
@@ -39,8 +40,8 @@ pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
     lines.collect()
 }
 
-/// Which columns there is room for, by position: without a width, all.
-fn kept(table: &Table, width: Option<u16>) -> Vec<usize> {
+/// The indices of the columns that fit into `width`; all of them without a width.
+fn fitting_columns(table: &Table, width: Option<u16>) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..table.columns.len()).collect();
     let Some(width) = width else { return kept };
     let needed = |at: &usize| {

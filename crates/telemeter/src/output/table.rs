@@ -1,28 +1,29 @@
-//! A result in rows and columns, which knows what each value is, and so how to write it.
+//! A result in rows and columns, whose cells have types: a count, a size, a duration, a time.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value as Json};
+use telemeter_http::date;
 
 use super::human;
 
-/// What a value says beside its text. Shown as a colour, where there are colours.
+/// How good or bad a value is. Shown as a colour, where there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing.
+    /// Neither.
     #[default]
     Plain,
-    /// All is well.
+    /// As it should be.
     Good,
-    /// Somebody should look at it.
+    /// It needs attention.
     Warning,
-    /// It fails.
+    /// It failed.
     Bad,
     /// A heading.
     Heading,
 }
 
-/// One column: its name, and what happens to it where there is little room.
+/// One column: its name, its alignment, and whether it is wrapped or left out in a narrow terminal.
 #[derive(Clone, Debug)]
 pub struct Column {
     pub(super) name: Cow<'static, str>,
@@ -32,35 +33,35 @@ pub struct Column {
 }
 
 impl Column {
-    /// Of texts, to the left.
+    /// A column of texts, aligned to the left.
     pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), is_number: false, wraps: false, is_optional: false }
     }
 
-    /// Of numbers, sizes or lengths of time, to the right.
+    /// A column of numbers, sizes or durations, aligned to the right.
     pub fn number(name: impl Into<Cow<'static, str>>) -> Self {
         Self { is_number: true, ..Self::text(name) }
     }
 
-    /// Of times, shown as ages, to the left.
+    /// A column of times, shown as ages, aligned to the left.
     pub fn time(name: impl Into<Cow<'static, str>>) -> Self {
         Self::text(name)
     }
 
-    /// May be written over several lines, at blanks, where the terminal is narrow.
+    /// The same column, wrapped at blanks where the terminal is narrow.
     #[must_use]
     pub fn wrapping(self) -> Self {
         Self { wraps: true, ..self }
     }
 
-    /// Left out where the terminal is too narrow; of several, the last one first.
+    /// The same column, left out where the terminal is too narrow; of several, the last one first.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { is_optional: true, ..self }
     }
 }
 
-/// One value, and its tone.
+/// One typed value, and its tone.
 #[derive(Clone, Debug)]
 pub struct TableCell {
     content: Content,
@@ -83,17 +84,17 @@ impl TableCell {
         Self { content, tone: Tone::Plain }
     }
 
-    /// Not known, or never: `-` in a table, `null` in JSON, empty in CSV.
+    /// An unknown value, or never: `-` in a table, `null` in JSON, empty in CSV.
     pub fn none() -> Self {
         Self::of(Content::None)
     }
 
-    /// Any text, also from outside.
+    /// A text, which may come from outside.
     pub fn text(text: impl Into<String>) -> Self {
         Self::of(Content::Text(text.into()))
     }
 
-    /// How many.
+    /// A count.
     pub fn count(number: u64) -> Self {
         Self::of(Content::Count(number))
     }
@@ -108,7 +109,7 @@ impl TableCell {
         Self::of(Content::Bytes(bytes))
     }
 
-    /// A length of time in seconds.
+    /// A duration in seconds.
     pub fn seconds(seconds: f64) -> Self {
         Self::of(Content::Seconds(seconds))
     }
@@ -118,13 +119,13 @@ impl TableCell {
         Self::of(Content::Time { at_ms, now_ms })
     }
 
-    /// The same in this tone.
+    /// The same cell in this tone.
     #[must_use]
     pub fn tone(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
 
-    /// As people read it.
+    /// The text in a table.
     pub(super) fn shown(&self) -> String {
         match &self.content {
             Content::None => "-".to_owned(),
@@ -151,7 +152,7 @@ impl TableCell {
             Content::Text(text) => Json::String(text.clone()),
             Content::Count(value) | Content::Bytes(value) => Json::from(*value),
             Content::Number(value) | Content::Seconds(value) => number(*value),
-            Content::Time { at_ms, .. } => Json::String(human::rfc3339(*at_ms)),
+            Content::Time { at_ms, .. } => Json::String(date::rfc3339(*at_ms)),
         }
     }
 
@@ -172,7 +173,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Without rows.
+    /// A table without rows.
     pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
         Self { columns: columns.into_iter().collect(), rows: Vec::new() }
     }
@@ -184,12 +185,12 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -208,7 +209,7 @@ impl Table {
         format!("{}\n{}", head.join(","), self.csv_rows())
     }
 
-    /// Lines end with a line feed alone: what reads lines in a shell would keep the other.
+    /// The rows as CSV. Lines end with LF only: a shell that reads lines would keep a CR.
     pub(super) fn csv_rows(&self) -> String {
         let rows = self.rows.iter().map(|row| row.iter().map(TableCell::csv).collect::<Vec<_>>().join(","));
         rows.map(|line| line + "\n").collect()
@@ -219,7 +220,7 @@ fn key(name: &str) -> String {
     name.replace(' ', "_")
 }
 
-/// A text as a field of CSV: in quotes where need be, and never a formula.
+/// A text as a field of CSV: in quotes where necessary, and never a formula.
 fn field(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };

@@ -1,7 +1,7 @@
-//! Made-up clusters beside the one of the quickstart (`--clusters`): of several versions and providers, most of them well, some
-//! refused in different ways, and some that fall silent. With them the pages and `telemeter fleet` have something to tell.
+//! Simulated clusters of the quickstart (`--clusters`), of several versions and providers. Most of them report, some are
+//! refused in different ways, some become silent, so that the pages and `telemeter fleet` have something to show.
 //!
-//! The same number of clusters is the same fleet each time, but for its tokens.
+//! The same number of clusters gives the same fleet each time, except for its tokens.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -17,13 +17,13 @@ use tokio::{
 };
 use url::Url;
 
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
-/// A cluster reports so many times before it fails or falls silent: until then it is known, and as any other.
+/// How many reports of a cluster are accepted before it fails or becomes silent.
 const GOOD_REPORTS: u64 = 3;
-/// Cap on what the server answers.
+/// Cap on an answer of the server.
 const ANSWER_BYTES: usize = 64 << 10;
-/// An upload over a day old is refused.
+/// The age of samples that the server refuses: over a day.
 const TOO_OLD: Duration = Duration::from_secs(25 * 60 * 60);
 
 const VERSIONS: [&str; 5] = ["4.14.38", "4.15.22", "4.16.9", "4.16.11", "4.17.0"];
@@ -35,7 +35,7 @@ const OPERATORS: [&str; 6] = ["authentication", "console", "dns", "etcd", "ingre
 enum Behaviour {
     /// Each report is accepted.
     Reports,
-    /// After some reports nothing more comes.
+    /// It stops after some reports.
     FallsSilent,
     /// The authority does not know its token: 401.
     UnknownToken,
@@ -50,7 +50,7 @@ enum Behaviour {
 }
 
 impl Behaviour {
-    /// Of ten clusters one falls silent and one is refused, in each way by turns.
+    /// Of ten clusters one becomes silent and one is refused; the ways of being refused alternate.
     const fn of(index: usize) -> Self {
         match (index % 10, index / 10 % 5) {
             (6, _) => Self::FallsSilent,
@@ -64,7 +64,7 @@ impl Behaviour {
     }
 }
 
-/// One cluster.
+/// A simulated cluster.
 #[derive(Clone, Debug)]
 struct SimulatedCluster {
     id: String,
@@ -75,13 +75,13 @@ struct SimulatedCluster {
     has_alert: bool,
 }
 
-/// The clusters, before they begin.
+/// The simulated clusters, before they start.
 pub(super) struct DemoFleet {
     clusters: Vec<SimulatedCluster>,
 }
 
 impl DemoFleet {
-    /// So many clusters, with tokens that begin with `secret`.
+    /// A fleet of `count` clusters, whose tokens start with `secret`.
     pub(super) fn new(count: usize, secret: &Secret) -> Self {
         let cluster = |index: usize| SimulatedCluster {
             id: format!("de300000-0000-4000-8000-{:012x}", index + 1),
@@ -94,17 +94,17 @@ impl DemoFleet {
         Self { clusters: (0..count).map(cluster).collect() }
     }
 
-    /// The tokens that the authority is to know.
+    /// The tokens that the authority has to accept.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Secret> {
         let known = self.clusters.iter().filter(|cluster| cluster.behaviour != Behaviour::UnknownToken);
         known.map(|cluster| cluster.token.clone())
     }
 
-    /// Lets each report to the server at `external` (`host:port`) once an `interval`, spread over it, until the tasks are
-    /// dropped.
+    /// Starts a task for each cluster, which reports to the server at `external` (`host:port`) every `interval`; the first
+    /// reports are spread over the interval. The clusters stop when the tasks are dropped.
     ///
     /// # Errors
-    /// Outbound connections that cannot be set up; an address that is none.
+    /// Outbound connections cannot be set up, or the address is invalid.
     pub(super) fn start(self, external: &str, interval: Duration, clock: &Clock) -> Result<JoinSet<()>, RunFailure> {
         let server = ReportTarget {
             outbound: Outbound::new(OutboundConfig::new("demo-fleet"), None)?,
@@ -141,12 +141,12 @@ impl SimulatedCluster {
                 return;
             }
             if let Err(error) = self.upload(&server, &mut token, number).await {
-                tracing::debug!(cluster = %self.id, %error, "a made-up cluster did not reach the server");
+                tracing::debug!(cluster = %self.id, %error, "a simulated cluster did not reach the server");
             }
         }
     }
 
-    /// One report, with a token that is asked for where there is none. Whatever it is answered is the server's to tell.
+    /// Reports once, and exchanges the token first where there is none. Refusals are expected, and not logged here.
     async fn upload(
         &self,
         server: &ReportTarget,

@@ -1,13 +1,14 @@
-//! Stands between the quickstart and the prometheus that it starts, so that no end of the quickstart leaves one behind.
+//! A guard process between the quickstart and the prometheus that it starts, which ends the prometheus when the quickstart
+//! ends, however that happens.
 //!
-//! The guard is this same binary, started with [`WORD`]. Its standard input is a pipe that only the quickstart holds: it
-//! brings the command line of the program to start, and its end means that the quickstart is gone, by Ctrl-C or by
-//! SIGKILL. The guard then ends the program. The command line does not stand in the guard's own, so that nobody who
-//! looks for a prometheus finds two.
+//! The guard is this same binary, started with the subcommand [`WORD`]. Its standard input is a pipe from the quickstart,
+//! which sends the command line of the program to start. The end of the pipe means that the quickstart has ended, by Ctrl-C
+//! or by SIGKILL; the guard then ends the program. The command line is not an argument of the guard, so that a search for a
+//! prometheus process finds one.
 //!
-//! The program holds a lock for as long as it lives, because the locked file is its standard input: the next start
-//! waits for it, and whoever finds it locked knows the process. Where the guard alone is killed, the quickstart ends
-//! the program ([`ChildGuard::gone`]); where both are killed, the next start finds the lock and says what to do.
+//! The program has a lock as long as it lives, because the locked file is its standard input. The next start waits for the
+//! lock, whose file names the process. Where only the guard is killed, the quickstart ends the program
+//! ([`ChildGuard::gone`]); where both are killed, the next start finds the lock and says what to do.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -34,33 +35,33 @@ use tokio::{
 
 use super::lock::{self, LockResult};
 
-/// The subcommand of the guard. No page speaks of it: nobody types it.
+/// The subcommand of the guard. It is not documented, because only the quickstart uses it.
 pub(crate) const WORD: &str = "quickstart-guard";
-/// How long the program may take to end before it is made to.
+/// How long the program may take to end after SIGTERM, before SIGKILL.
 const END: Duration = Duration::from_secs(5);
-/// How long the guard may take for that, and to end itself.
+/// How long the guard may take to end the program and itself.
 const GUARD_END: Duration = Duration::from_secs(8);
-/// How often a lock is tried that another process holds.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// The pause between two attempts to take a lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A guard at work; dropped, it ends its program and itself.
+/// A running guard. When this is dropped, the guard ends its program and itself.
 pub(super) struct ChildGuard {
     child: Child,
-    /// Taken out of the child, which would close it as soon as somebody waits for its end.
+    /// Not left in `child`, whose `wait` would close it.
     pipe: Option<ChildStdin>,
     lock_file: PathBuf,
 }
 
 impl ChildGuard {
-    /// Starts a guard that takes the lock in `lock_file` and starts `command` with it. What both write goes to `output`.
+    /// Starts a guard that locks `lock_file` and starts `command`. The output of both goes to `output`.
     ///
     /// # Errors
-    /// When the guard cannot be started. What keeps the program from starting stands in the output.
+    /// The guard cannot be started. Where the program cannot be started, `output` says why.
     pub(super) async fn start(lock_file: &Path, command: &[OsString], output: File) -> io::Result<Self> {
         let mut guard = std::process::Command::new(std::env::current_exe()?);
         guard.arg0("telemeter").arg(WORD);
         guard.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
-        // A Ctrl-C is for us: what is under way still has to be stored.
+        // Ctrl-C must reach only the quickstart: the store is needed until the last upload is stored.
         guard.process_group(0);
         let mut child = Command::from(guard).spawn()?;
         let mut text = Vec::new();
@@ -75,12 +76,12 @@ impl ChildGuard {
         Ok(Self { child, pipe: Some(pipe), lock_file: lock_file.to_owned() })
     }
 
-    /// Whether the program has ended without our doing, or its guard has.
+    /// Whether the program or its guard has ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Comes when it has. A program whose guard was killed is ended: nothing would end it later.
+    /// Completes when the program or its guard has ended by itself. Ends a program whose guard was killed.
     pub(super) async fn gone(&mut self) {
         let _ = self.child.wait().await;
         end_program(&self.lock_file).await;
@@ -105,15 +106,16 @@ async fn end_program(lock_file: &Path) {
     }
 }
 
-/// Waits until nobody holds the lock, at most for `patience`; the process that still does then.
-pub(super) async fn wait_until_free(lock_file: &Path, patience: Duration) -> Option<Option<u32>> {
+/// Waits until the lock is free, at most for `timeout`. Returns `None` where it is free; else the ID of the process that
+/// holds it, if the file names one.
+pub(super) async fn wait_until_free(lock_file: &Path, timeout: Duration) -> Option<Option<u32>> {
     let start = Instant::now();
     loop {
         let Ok(LockResult::Held(pid)) = lock::attempt(lock_file) else { return None };
-        if start.elapsed() >= patience {
+        if start.elapsed() >= timeout {
             return Some(pid);
         }
-        sleep(TRY_AGAIN).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
@@ -124,11 +126,11 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// The guard, until its program or whoever started it is gone.
+/// Runs the guard until its program or the quickstart has ended.
 pub(crate) fn run() -> ExitCode {
     let ended = Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(watch()));
     ended.unwrap_or_else(|error| {
-        // Into the program's log, which the quickstart shows.
+        // It goes to the log of the program, which the quickstart shows.
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::FAILURE
     })
@@ -173,7 +175,7 @@ fn spawn(lock_file: &Path, program: &OsStr, arguments: &[OsString]) -> io::Resul
     };
     let child = Command::new(program).args(arguments).stdin(lock.try_clone()?).spawn();
     let child = child.map_err(|error| named(Path::new(program), error))?;
-    lock::name(&mut lock, child.id().unwrap_or_default())?;
+    lock::write_pid(&mut lock, child.id().unwrap_or_default())?;
     // From here on the lock is the program's alone.
     Ok(child)
 }

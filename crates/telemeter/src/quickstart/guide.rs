@@ -1,4 +1,4 @@
-//! What a person reads: what runs where, what to open, what to try, and then a line a cycle.
+//! The text that the quickstart prints: which part listens where, what to open, what to try, and a line for each cycle.
 
 use std::{
     fmt::{self, Write as _},
@@ -7,7 +7,7 @@ use std::{
 
 use telemeter_client::{AFTER_FAILURE, CycleError, federate::FederateError, upload::UploadError};
 
-/// All that the text speaks of. Places are `host:port`.
+/// The values in the text. Addresses are `host:port`.
 pub(super) struct Guide {
     pub(super) cluster: String,
     pub(super) token: String,
@@ -16,29 +16,29 @@ pub(super) struct Guide {
     pub(super) external: String,
     pub(super) internal: String,
     pub(super) client: String,
-    /// What is scraped, in words.
+    /// What is scraped: a URL, or a text.
     pub(super) from: String,
     pub(super) interval: Duration,
-    /// How many made-up clusters report beside it.
+    /// How many simulated clusters report in addition.
     pub(super) clusters: usize,
     pub(super) store: GuideStore,
-    /// The directory that is kept.
+    /// The directory of `--data-dir`.
     pub(super) data: Option<String>,
-    /// What is not where it was looked for.
+    /// Notes on ports that were taken and on a store that did not start.
     pub(super) notes: Vec<String>,
 }
 
-/// The store, as it is told of.
+/// The store, as the text describes it.
 pub(super) enum GuideStore {
-    /// None but the server's memory.
+    /// Only the server's memory.
     Memory,
-    /// Somebody's, at this address.
+    /// The store of `--forward-url`.
     Given(String),
-    /// Ours: its page, its program, its log.
+    /// A prometheus that was started: its URL, its program, its log.
     Prometheus { url: String, program: String, log: String },
 }
 
-/// How wide the name of a part and its address are.
+/// The widths of the columns of the parts: name and address.
 const NAME: usize = 11;
 const ADDRESS: usize = 26;
 
@@ -89,7 +89,7 @@ impl Guide {
         }
     }
 
-    /// What a directory of one's own keeps.
+    /// What `--data-dir` keeps.
     fn kept(&self) -> &'static str {
         match self.store {
             GuideStore::Prometheus { .. } => "key, token, ID, salt and the store's metrics",
@@ -138,13 +138,7 @@ impl Guide {
     }
 }
 
-/// `12:34:56`, in UTC.
-pub(super) fn time_of_day(now_ms: i64) -> String {
-    let seconds = now_ms.div_euclid(1000).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// A cycle in a line.
+/// The line of a cycle.
 pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>, store: &GuideStore) -> String {
     match outcome {
         Ok(report) if report.kept == 0 => {
@@ -162,7 +156,7 @@ pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>,
     }
 }
 
-/// What to do about it, where the error does not say so itself.
+/// What to do, where the error does not say so itself.
 fn hint(error: &CycleError, store: &GuideStore) -> String {
     match (error, store) {
         (CycleError::Federate(FederateError::Unreachable(_)), _) => "; is --from right, and does it run?".to_owned(),
@@ -174,7 +168,7 @@ fn hint(error: &CycleError, store: &GuideStore) -> String {
     }
 }
 
-/// As flags write it: `1m30s`, `10s`, `500ms`.
+/// A duration as flags have it: `1m30s`, `10s`, `500ms`.
 fn duration(duration: Duration) -> String {
     let (seconds, ms) = (duration.as_secs(), duration.subsec_millis());
     if seconds == 0 {
@@ -203,12 +197,6 @@ mod tests {
         {
             assert_eq!(duration(Duration::from_millis(ms)), expected);
         }
-    }
-
-    #[test]
-    fn the_time_of_day() {
-        assert_eq!(time_of_day(1_700_000_000_000), "22:13:20");
-        assert_eq!(time_of_day(-1), "23:59:59");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One at a time: a lock of a file that also names the process that holds it. It ends with that process, however that ends.
+//! A lock file that names the process that holds the lock. The lock ends with the process.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -7,18 +7,18 @@ use std::{
     path::Path,
 };
 
-/// What became of an attempt to lock.
+/// The result of an attempt to lock.
 pub(super) enum LockResult {
-    /// It is ours until the file is dropped, and as long as any process has it open.
+    /// This process has the lock until the file is dropped, or as long as a child process has it open.
     Locked(File),
     /// Another process has it: its ID, where the file says so.
     Held(Option<u32>),
 }
 
-/// Locks `file`, which is made where there is none. Does not wait.
+/// Tries to lock `file`, which is created if it does not exist. Does not wait.
 ///
 /// # Errors
-/// When the file cannot be opened, or its file system knows no locks.
+/// The file cannot be opened, or its file system has no locks.
 pub(super) fn attempt(file: &Path) -> io::Result<LockResult> {
     let mut opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file)?;
     match opened.try_lock() {
@@ -32,29 +32,29 @@ pub(super) fn attempt(file: &Path) -> io::Result<LockResult> {
     }
 }
 
-/// Writes into a lock that is ours which process holds it.
-pub(super) fn name(file: &mut File, pid: u32) -> io::Result<()> {
+/// Writes the ID of the process that holds the lock into its file.
+pub(super) fn write_pid(file: &mut File, pid: u32) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{pid}")
 }
 
-/// The process that runs with `argument` and a path to `directory` behind it, as far as `/proc` shows one.
+/// The process that has an argument of `argument` and a path to `directory`, if `/proc` shows one.
 pub(super) fn process_with(argument: &str, directory: &Path) -> Option<u32> {
     let directory = fs::canonicalize(directory).ok()?;
     let entries = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
     let mut processes = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
-    let leads_there = |process: &Path| {
+    let has_directory = |process: &Path| {
         let line = fs::read(process.join("cmdline")).unwrap_or_default();
         let Some(path) = line.split(|byte| *byte == 0).find_map(|word| word.strip_prefix(argument.as_bytes())) else {
             return false;
         };
         let path = String::from_utf8_lossy(path);
-        // A path that is not absolute starts where the process was started.
+        // A relative path starts at the working directory of the process.
         let path = fs::read_link(process.join("cwd")).unwrap_or_default().join(&*path);
         fs::canonicalize(path).is_ok_and(|path| path == directory)
     };
-    processes.find(|(_, process)| leads_there(process)).map(|(pid, _)| pid)
+    processes.find(|(_, process)| has_directory(process)).map(|(pid, _)| pid)
 }
 
 #[cfg(test)]
@@ -66,10 +66,10 @@ mod tests {
     fn one_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("lock");
-        let LockResult::Locked(mut lock) = attempt(&file).unwrap() else { panic!("nobody has it") };
+        let LockResult::Locked(mut lock) = attempt(&file).unwrap() else { panic!("it is free") };
         assert!(matches!(attempt(&file).unwrap(), LockResult::Held(None)));
-        name(&mut lock, 1_234_567).unwrap();
-        name(&mut lock, 42).unwrap();
+        write_pid(&mut lock, 1_234_567).unwrap();
+        write_pid(&mut lock, 42).unwrap();
         assert!(matches!(attempt(&file).unwrap(), LockResult::Held(Some(42))));
         drop(lock);
         assert!(matches!(attempt(&file).unwrap(), LockResult::Locked(_)));
@@ -81,8 +81,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let argument = "--storage.tsdb.path=";
         assert_eq!(process_with(argument, directory.path()), None);
+        // Waits for its input, in the shell itself: no process of its own is left behind when it is killed.
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", "sleep 60; :", "sh", &format!("{argument}./tsdb")]).current_dir(directory.path());
+        command.args(["-c", "read line", "sh", &format!("{argument}./tsdb")]).current_dir(directory.path());
+        command.stdin(std::process::Stdio::piped());
         fs::create_dir(directory.path().join("tsdb")).unwrap();
         let mut child = command.spawn().unwrap();
         // Its command line is there a moment after it was started.

@@ -1,4 +1,4 @@
-//! The store behind the server: one that is there already, or a prometheus that is ours to start and to stop.
+//! Starts and stops a prometheus as the store of the quickstart.
 
 use std::{
     env,
@@ -20,42 +20,42 @@ use url::{Host, Url};
 
 use super::{
     guard::{self, ChildGuard},
-    lock, say,
+    lock, print,
 };
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
-/// Where a prometheus listens unless the port is taken.
+/// The port of the prometheus, unless it is taken.
 pub(super) const PORT: u16 = 9090;
-/// How long a prometheus may take to be ready; it may have a log of writes to read again.
+/// How long the prometheus may take to become ready; it may have to replay its write-ahead log.
 const START: Duration = Duration::from_secs(30);
-/// How long the one of a run that was killed may take to end.
+/// How long the prometheus of an earlier, killed run may take to end.
 const LEFTOVER_END: Duration = Duration::from_secs(10);
 /// The flag that names the directory of its data.
 const DATA_FLAG: &str = "--storage.tsdb.path=";
 
-/// A prometheus that we started, ready to be written to.
+/// A prometheus that was started here and is ready for remote write.
 pub(super) struct Prometheus {
-    /// Its own page.
+    /// The URL of its web page.
     pub(super) url: Url,
     /// The program.
     pub(super) program: PathBuf,
-    /// What it writes to its log.
+    /// The file of its log.
     pub(super) log: PathBuf,
     guard: ChildGuard,
 }
 
-/// Waits for the prometheus of an earlier run below `home` to end: two on the same data would spoil it.
+/// Waits until the prometheus of an earlier run below `directory` has ended: two of them would damage the data.
 ///
 /// # Errors
-/// One that goes on running; the error says what to do.
-pub(super) async fn wait_for_leftover(home: &Path) -> Result<(), RunFailure> {
-    let data = home.join("prometheus");
-    let mut held = guard::wait_until_free(&lock_file(home), Duration::from_secs(1)).await;
+/// It does not end; the text says what to do.
+pub(super) async fn wait_for_leftover(directory: &Path) -> Result<(), RunFailure> {
+    let data = directory.join("prometheus");
+    let mut held = guard::wait_until_free(&lock_file(directory), Duration::from_secs(1)).await;
     if held.is_some() {
-        say("waiting for the prometheus of an earlier run to end\n");
-        held = guard::wait_until_free(&lock_file(home), LEFTOVER_END).await;
+        print("waiting for the prometheus of an earlier run to end\n");
+        held = guard::wait_until_free(&lock_file(directory), LEFTOVER_END).await;
     }
-    // One that was started before there were locks.
+    // An older version of this program started it without a lock.
     let Some(pid) = held.or_else(|| lock::process_with(DATA_FLAG, &data).map(Some)) else { return Ok(()) };
     let (pid, kill) = match pid {
         Some(pid) => (format!(" with the process ID {pid}"), format!("`kill {pid}`")),
@@ -68,24 +68,24 @@ pub(super) async fn wait_for_leftover(home: &Path) -> Result<(), RunFailure> {
     .into())
 }
 
-fn lock_file(home: &Path) -> PathBuf {
-    home.join("prometheus.lock")
+fn lock_file(directory: &Path) -> PathBuf {
+    directory.join("prometheus.lock")
 }
 
 impl Prometheus {
-    /// Starts `program` with its files below `home`, and waits until it is ready. `avoid` is a port not to take.
-    pub(super) async fn start(program: &Path, home: &Path, avoid: Option<u16>) -> Result<Self, RunFailure> {
-        // Another program may take the port before this one does.
-        let first = Self::start_on(port(avoid.into_iter().collect()).await?, program, home).await;
+    /// Starts `program` with its files below `directory`, and waits until it is ready. `avoid` is a port not to take.
+    pub(super) async fn start(program: &Path, directory: &Path, avoid: Option<u16>) -> Result<Self, RunFailure> {
+        // Another program may bind the port first: then a free one is tried.
+        let first = Self::start_on(port(avoid.into_iter().collect()).await?, program, directory).await;
         match first {
-            Err(NotReady::Ended(_)) => Ok(Self::start_on(port(vec![PORT]).await?, program, home).await?),
+            Err(NotReady::Ended(_)) => Ok(Self::start_on(port(vec![PORT]).await?, program, directory).await?),
             other => Ok(other?),
         }
     }
 
-    async fn start_on(port: u16, program: &Path, home: &Path) -> Result<Self, NotReady> {
-        let log = home.join("prometheus.log");
-        let guard = spawn(program, home, &log, port).await;
+    async fn start_on(port: u16, program: &Path, directory: &Path) -> Result<Self, NotReady> {
+        let log = directory.join("prometheus.log");
+        let guard = spawn(program, directory, &log, port).await;
         let guard = guard.map_err(|error| NotReady::Other(format!("{}: {error}", program.display())))?;
         let url = Url::parse(&format!("http://localhost:{port}/")).expect("a port makes a URL");
         let mut prometheus = Self { url, program: program.to_owned(), log, guard };
@@ -113,7 +113,7 @@ impl Prometheus {
                 .await
                 .is_ok_and(|answer| answer.status == 200)
             {
-                // Another one may have answered, on the port that ours could not have.
+                // Another prometheus may have answered, one that has the port already.
                 sleep(Duration::from_millis(50)).await;
                 return if self.has_ended() { Err(NotReady::Ended(last_line(&self.log))) } else { Ok(()) };
             }
@@ -122,28 +122,28 @@ impl Prometheus {
         Err(NotReady::Other(format!("not ready within {} s: {}", START.as_secs(), last_line(&self.log))))
     }
 
-    /// Where it takes remote write.
+    /// The URL of its remote-write receiver.
     pub(super) fn write_url(&self) -> Url {
         self.url.join("api/v1/write").expect("a path that is valid")
     }
 
-    /// Whether it is gone, without our doing.
+    /// Whether it has ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         self.guard.has_ended()
     }
 
-    /// Comes when it is.
+    /// Completes when it has ended by itself.
     pub(super) async fn gone(&mut self) {
         self.guard.gone().await;
     }
 
-    /// Ends it, and waits until it has.
+    /// Stops it, and waits until it has ended.
     pub(super) async fn stop(self) {
         self.guard.stop().await;
     }
 }
 
-/// Why a prometheus did not come to work.
+/// Why a prometheus did not become ready.
 #[derive(Debug, thiserror::Error)]
 enum NotReady {
     #[error("it ended at once: {0}")]
@@ -152,8 +152,8 @@ enum NotReady {
     Other(String),
 }
 
-async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result<ChildGuard> {
-    let config = home.join("prometheus.yml");
+async fn spawn(program: &Path, directory: &Path, log: &Path, port: u16) -> io::Result<ChildGuard> {
+    let config = directory.join("prometheus.yml");
     fs::write(&config, "# Nothing is scraped: the server writes here.\nglobal: {}\n")?;
     let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
     let joined = |flag: &str, path: &Path| {
@@ -164,14 +164,14 @@ async fn spawn(program: &Path, home: &Path, log: &Path, port: u16) -> io::Result
     let command = [
         program.into(),
         joined("--config.file=", &config),
-        joined(DATA_FLAG, &home.join("prometheus")),
+        joined(DATA_FLAG, &directory.join("prometheus")),
         "--web.enable-remote-write-receiver".into(),
         format!("--web.listen-address=localhost:{port}").into(),
     ];
-    ChildGuard::start(&lock_file(home), &command, output).await
+    ChildGuard::start(&lock_file(directory), &command, output).await
 }
 
-/// 9090, or a free port where that is taken or to be avoided.
+/// Port 9090, or a free port where that is taken or in `avoid`.
 async fn port(avoid: Vec<u16>) -> io::Result<u16> {
     if !avoid.contains(&PORT) && telemeter_http::listen::bind(&format!("localhost:{PORT}")).await.is_ok() {
         return Ok(PORT);
@@ -179,7 +179,8 @@ async fn port(avoid: Vec<u16>) -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port())
 }
 
-/// The port of a URL on this machine: a store there would be scraped by the client that fills it.
+/// The port of a URL on this machine, `None` for another host. A store on that port would be scraped by the client that
+/// fills it.
 pub(super) fn own_port(url: &Url) -> Option<u16> {
     let own = match url.host()? {
         Host::Domain(name) => name == "localhost",
@@ -197,7 +198,7 @@ pub(super) fn on_path() -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join("prometheus")).find(executable)
 }
 
-/// The last thing that a log says, cut.
+/// The last line of a log, shortened.
 fn last_line(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("its log says nothing");

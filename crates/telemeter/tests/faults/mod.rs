@@ -251,7 +251,7 @@ fn write_certificates(folder: &Path) {
     {
         let now = Clock::system().now_ms() / 1000;
         let day = |days: i64| {
-            let date = telemeter::output::human::rfc3339((now + days * 86_400) * 1000);
+            let date = telemeter_http::date::rfc3339((now + days * 86_400) * 1000);
             let part = |range: std::ops::Range<usize>| date[range].parse::<u16>().unwrap();
             let small = |range| u8::try_from(part(range)).unwrap();
             rcgen::date_time_ymd(i32::from(part(0..4)), small(5..7), small(8..10))

@@ -40,7 +40,7 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// Whoever writes its pid here is in the group.
+    /// A process whose ID is written here is in the group.
     pub(crate) fn members(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }

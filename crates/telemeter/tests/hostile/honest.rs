@@ -82,11 +82,11 @@ pub(crate) enum ExpectedAnswer {
     Success,
     /// 503 with Retry-After, and soon: what it needs is not there.
     Unavailable,
-    /// Whatever it is, it is not judged.
+    /// Any outcome; it is not counted.
     Anything,
 }
 
-/// What came of all requests that are judged.
+/// The outcomes of all requests that are counted.
 pub(crate) struct Figures {
     pub(crate) latency: Histogram<u64>,
     pub(crate) asked: usize,
@@ -152,7 +152,7 @@ impl Honest {
         Arc::new(honest)
     }
 
-    /// Sends for so long; what is sent within `settle` is not judged.
+    /// Sends for so long; what is sent within `settle` is not counted.
     pub(crate) async fn send(
         self: &Arc<Self>,
         duration: Duration,

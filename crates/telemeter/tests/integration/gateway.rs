@@ -28,7 +28,7 @@ pub(crate) struct GatewayFleet {
 
 impl GatewayFleet {
     /// Makes the shared key and starts the authority.
-    pub(crate) async fn start(folder: &Path, door: &StoreProxy, memcached: u16) -> (Self, RunningProgram) {
+    pub(crate) async fn start(folder: &Path, store_proxy: &StoreProxy, memcached: u16) -> (Self, RunningProgram) {
         let shared_key = folder.join("shared-key.pem");
         let mut openssl = Command::new("openssl");
         openssl.args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(&shared_key);
@@ -44,7 +44,7 @@ impl GatewayFleet {
         })
         .await;
         let authority = format!("http://{address}/");
-        let (folder, issuer) = (folder.to_owned(), door.issuer.clone());
+        let (folder, issuer) = (folder.to_owned(), store_proxy.issuer.clone());
         (Self { folder, shared_key, authority, issuer, memcached }, process)
     }
 

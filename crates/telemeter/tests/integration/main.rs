@@ -1,5 +1,5 @@
 //! The whole way with real programs: a Prometheus that is scraped by our client, and remote-writes by itself, through two
-//! servers behind a load balancer, past the OIDC door, into Prometheus and VictoriaMetrics, and back with PromQL. The image,
+//! servers behind a load balancer, through the proxy that wants OIDC, into Prometheus and VictoriaMetrics, and back with PromQL. The image,
 //! with the deployment of the cluster-monitoring-operator in it. The dashboards, query by query.
 //! And the pages, click by click.
 //!
@@ -52,7 +52,7 @@ struct ScenarioPrograms {
     third: GatewayServer,
     authority: RunningProgram,
     memcached: Option<RunningMemcached>,
-    door: StoreProxy,
+    store_proxy: StoreProxy,
     prometheus: RunningStore,
     victoria: RunningStore,
     fleet: GatewayFleet,
@@ -71,7 +71,7 @@ async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
     the_other_store_has_it_too(&stage).await;
     ledger.goes_on("at first", 5).await;
     second_ledger.goes_on("at first", 5).await;
-    the_door_saw_the_tenant_and_a_cached_token(&stage).await;
+    the_store_proxy_got_the_tenant_and_a_cached_token(&stage).await;
     credentials_went_where_the_provider_takes_them(&stage).await;
     the_replicas_share_memcached(&stage).await;
 
@@ -95,25 +95,26 @@ async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
 
 /// The stage without our programs: a failure here is not the gateway's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_and_their_door_work_by_themselves() {
+async fn the_stores_and_their_proxy_work_by_themselves() {
     let folder = tempfile::tempdir().expect("there is a place for temporary files");
     let prometheus = stores::prometheus_store(folder.path()).await;
     let victoria = stores::victoria_metrics(folder.path()).await;
-    let door = StoreProxy::start(folder.path(), &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
-    let (http, token) = (promql::http(), door.token().await);
+    let store_proxy =
+        StoreProxy::start(folder.path(), &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+    let (http, token) = (promql::http(), store_proxy.token().await);
     let labels = [("__name__", "by_hand"), ("_id", LEDGER), ("long", &"x".repeat(200))];
     let time = now_ms();
     for (name, store) in [("prometheus", &prometheus.api), ("victoria", &victoria.api)] {
-        let request = || remote_write::request(&http, &door.write_url(name), &labels, 42.0, time);
-        let without = request().send().await.expect("the door answers").status();
+        let request = || remote_write::request(&http, &store_proxy.write_url(name), &labels, 42.0, time);
+        let without = request().send().await.expect("the proxy answers").status();
         assert_eq!(without, 401, "{name}");
-        let with = request().bearer_auth(&token).send().await.expect("the door answers").status();
+        let with = request().bearer_auth(&token).send().await.expect("the proxy answers").status();
         assert!(with.is_success(), "{name}: {with}");
         until(name, PATIENCE, || async { store.some("by_hand").await }).await;
         assert_eq!(store.values("by_hand").await, Ok(BTreeSet::from([42])), "{name}");
         assert_eq!(store.times("by_hand").await, Ok(BTreeSet::from([time])), "{name}");
     }
-    let seen = door.seen().await;
+    let seen = store_proxy.seen().await;
     assert_eq!((&seen["accepted"], &seen["turned_away"]), (&2.into(), &2.into()), "{seen}");
 }
 
@@ -123,11 +124,12 @@ impl ScenarioPrograms {
         let path = folder.path();
         let (prometheus, victoria, memcached) =
             tokio::join!(stores::prometheus_store(path), stores::victoria_metrics(path), RunningMemcached::start(path));
-        let door = StoreProxy::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
-        let (fleet, authority) = GatewayFleet::start(path, &door, memcached.port).await;
-        let first = fleet.server("first", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
-        let second = fleet.server("second", CLIENT_ID, Ports::free(), &door.write_url("prometheus")).await;
-        let third = fleet.server("third", POST_CLIENT_ID, Ports::free(), &door.write_url("victoria")).await;
+        let store_proxy =
+            StoreProxy::start(path, &[("prometheus", &prometheus.api), ("victoria", &victoria.api)]).await;
+        let (fleet, authority) = GatewayFleet::start(path, &store_proxy, memcached.port).await;
+        let first = fleet.server("first", CLIENT_ID, Ports::free(), &store_proxy.write_url("prometheus")).await;
+        let second = fleet.server("second", CLIENT_ID, Ports::free(), &store_proxy.write_url("prometheus")).await;
+        let third = fleet.server("third", POST_CLIENT_ID, Ports::free(), &store_proxy.write_url("victoria")).await;
         let proxy = RunningProxy::start(vec![local(first.ports.external), local(second.ports.external)]).await;
         let client_port = free_port();
         let internal = [local(first.ports.internal), local(second.ports.internal), local(client_port)];
@@ -146,7 +148,7 @@ impl ScenarioPrograms {
             third,
             authority,
             memcached,
-            door,
+            store_proxy,
             prometheus,
             victoria,
             fleet,
@@ -160,7 +162,7 @@ impl ScenarioPrograms {
     }
 
     fn assert_all_running(&mut self) {
-        for process in [&mut self.client, &mut self.authority, &mut self.door.process] {
+        for process in [&mut self.client, &mut self.authority, &mut self.store_proxy.process] {
             process.assert_running();
         }
         for running in [&mut self.source, &mut self.prometheus, &mut self.victoria] {
@@ -263,8 +265,8 @@ fn check_labels(row: &QueryResult, expected: &[(&str, &str)]) {
     }
 }
 
-async fn the_door_saw_the_tenant_and_a_cached_token(stage: &ScenarioPrograms) {
-    let seen = stage.door.seen().await;
+async fn the_store_proxy_got_the_tenant_and_a_cached_token(stage: &ScenarioPrograms) {
+    let seen = stage.store_proxy.seen().await;
     let tenants: Vec<&String> = seen["tenants"].as_object().expect("a table").keys().collect();
     assert_eq!(tenants, [TENANT], "{seen}");
     let headers: BTreeSet<&str> = seen["headers"].as_object().expect("a table").keys().map(String::as_str).collect();
@@ -281,7 +283,7 @@ async fn the_door_saw_the_tenant_and_a_cached_token(stage: &ScenarioPrograms) {
 
 /// Two servers have a client whose secret is taken from the header, the third one whose secret is not.
 async fn credentials_went_where_the_provider_takes_them(stage: &ScenarioPrograms) {
-    let seen = stage.door.seen().await;
+    let seen = stage.store_proxy.seen().await;
     for client in [CLIENT_ID, POST_CLIENT_ID] {
         assert!(seen["clients"][client].as_u64() >= Some(2), "no renewed token for {client}: {seen}");
     }
@@ -302,10 +304,10 @@ async fn the_replicas_share_memcached(stage: &ScenarioPrograms) {
 async fn the_client_comes_back_after_an_outage_of_the_store(stage: &ScenarioPrograms) {
     let counted = async |server: &GatewayServer| server.metric("http_requests_total", r#"code="503""#).await;
     let before = counted(&stage.first).await + counted(&stage.second).await;
-    stage.door.outage(4).await;
+    stage.store_proxy.outage(4).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let ended = now_ms();
-    assert!(stage.door.seen().await["outage"].as_u64() > Some(0), "nobody met the outage");
+    assert!(stage.store_proxy.seen().await["outage"].as_u64() > Some(0), "nobody met the outage");
     assert!(counted(&stage.first).await + counted(&stage.second).await > before, "the outage was not passed on as 503");
     // It obeys Retry-After; without one it would stay away for a minute.
     let times = format!(r#"up{{_id="{SCRAPED}",job="self"}}"#);

@@ -33,7 +33,7 @@ impl RunningProgram {
         for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy);
         }
-        command.stdout(output.try_clone().expect("a file handle can be doubled")).stderr(output);
+        command.stdout(output.try_clone().expect("a file handle can be duplicated")).stderr(output);
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("{:?}: {error}; scripts/install-tools installs what is missing", start.program)
         });

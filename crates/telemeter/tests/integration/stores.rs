@@ -1,4 +1,4 @@
-//! What stands around the gateway: the source, the stores, their door with its OIDC provider, and memcached.
+//! What the gateway needs: the source, the stores, the proxy in front of them with its OIDC provider, and memcached.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ pub(crate) async fn victoria_metrics(folder: &Path) -> RunningStore {
     RunningStore { process, api: QueriedStore::new(url) }
 }
 
-/// The stores' door, which lets in who has a token of its OIDC provider.
+/// The proxy in front of the stores, which accepts tokens of its OIDC provider.
 pub(crate) struct StoreProxy {
     pub(crate) process: RunningProgram,
     pub(crate) issuer: String,
@@ -83,9 +83,9 @@ impl StoreProxy {
             "run scripts/install-tools: it runs `npm ci` in {}",
             here.display()
         );
-        let (provider, door) = (free_port(), free_port());
+        let (provider, store_proxy) = (free_port(), free_port());
         let server: PathBuf = here.join("server.mjs");
-        let mut arguments = vec![server.display().to_string(), provider.to_string(), door.to_string()];
+        let mut arguments = vec![server.display().to_string(), provider.to_string(), store_proxy.to_string()];
         arguments.extend(stores.iter().map(|(name, store)| format!("{name}={}", store.url())));
         let environment = vec![
             ("DOOR_CLIENT_ID", CLIENT_ID.to_owned()),
@@ -93,11 +93,11 @@ impl StoreProxy {
             ("DOOR_AUDIENCE", AUDIENCE.to_owned()),
             ("DOOR_TOKEN_SECONDS", "15".to_owned()),
         ];
-        let start = ProgramStart { name: "door", program: OsStr::new("node"), arguments, environment };
+        let start = ProgramStart { name: "store-proxy", program: OsStr::new("node"), arguments, environment };
         let process = RunningProgram::start(folder, start);
-        let (issuer, url) = (format!("http://{}", local(provider)), format!("http://{}", local(door)));
+        let (issuer, url) = (format!("http://{}", local(provider)), format!("http://{}", local(store_proxy)));
         ready("the provider", &format!("{issuer}/.well-known/openid-configuration")).await;
-        ready("the door", &format!("{url}/seen")).await;
+        ready("the proxy", &format!("{url}/seen")).await;
         Self { process, issuer, url, http: http() }
     }
 
@@ -106,16 +106,16 @@ impl StoreProxy {
         format!("{}/{store}/api/v1/write", self.url)
     }
 
-    /// What came to the door so far.
+    /// The requests that the proxy has received.
     pub(crate) async fn seen(&self) -> Value {
-        let answer = self.http.get(format!("{}/seen", self.url)).send().await.expect("the door answers");
-        answer.json().await.expect("the door counts in JSON")
+        let answer = self.http.get(format!("{}/seen", self.url)).send().await.expect("the proxy answers");
+        answer.json().await.expect("the proxy counts in JSON")
     }
 
-    /// From now on the door answers 503, for this many seconds.
+    /// From now on the proxy answers 503, for this many seconds.
     pub(crate) async fn outage(&self, seconds: u32) {
         let answer = self.http.post(format!("{}/outage?seconds={seconds}", self.url)).send().await;
-        assert!(answer.expect("the door answers").status().is_success());
+        assert!(answer.expect("the proxy answers").status().is_success());
     }
 
     /// A token as the gateway would get it.

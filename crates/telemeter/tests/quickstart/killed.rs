@@ -93,7 +93,7 @@ fn a_guard_that_is_killed_is_the_end_of_the_prometheus_alone() {
 }
 
 #[test]
-fn a_prometheus_that_was_left_is_named_and_not_doubled() {
+fn a_prometheus_that_was_left_is_named_and_not_started_twice() {
     let Some(data) = PrometheusDir::new() else { return };
     let mut quickstart = data.start();
     quickstart.line(&["stored "]);

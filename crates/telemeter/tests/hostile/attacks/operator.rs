@@ -1,4 +1,4 @@
-//! What an operator's surroundings can do: a log that nobody reads, files that are none.
+//! Faults of the operator's environment: a log that nobody reads, files that are missing.
 
 use std::{
     fs,

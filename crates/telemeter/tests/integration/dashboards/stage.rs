@@ -38,12 +38,12 @@ impl DashboardPrograms {
         let path = folder.path();
         let ports = [Ports::free(), Ports::free()];
         let (prometheus, memcached) = tokio::join!(store(path, ports), RunningMemcached::start(path));
-        let door = StoreProxy::start(path, &[("prometheus", &prometheus.api)]).await;
-        let (fleet, authority) = GatewayFleet::start(path, &door, memcached.port).await;
+        let store_proxy = StoreProxy::start(path, &[("prometheus", &prometheus.api)]).await;
+        let (fleet, authority) = GatewayFleet::start(path, &store_proxy, memcached.port).await;
         let write = format!("{}/api/v1/write", prometheus.api.url());
         let last_reports = an_hour(&write, fleet.authority()).await;
-        let first = fleet.server("first", CLIENT_ID, ports[0], &door.write_url("prometheus")).await;
-        let second = fleet.server("second", CLIENT_ID, ports[1], &door.write_url("prometheus")).await;
+        let first = fleet.server("first", CLIENT_ID, ports[0], &store_proxy.write_url("prometheus")).await;
+        let second = fleet.server("second", CLIENT_ID, ports[1], &store_proxy.write_url("prometheus")).await;
         let traffic = (Ledger::start(&first.url(), LEDGER, TOKEN), Ledger::start(&second.url(), SECOND_LEDGER, TOKEN));
         let trouble = Trouble::start(vec![first.url(), second.url()]);
         Self {
@@ -52,7 +52,7 @@ impl DashboardPrograms {
             traffic,
             trouble,
             _servers: [first, second],
-            _around: (authority, memcached, door),
+            _around: (authority, memcached, store_proxy),
             _folder: folder,
         }
     }

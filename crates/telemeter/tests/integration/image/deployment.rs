@@ -28,7 +28,7 @@ const CLUSTERS: [&str; 3] = [
 /// The memory limit of the operator's container.
 const MEMORY_LIMIT_KIB: u64 = 40 << 10;
 
-/// The client's surroundings: a Prometheus, a server in the same image, and what is mounted.
+/// What the client needs: a Prometheus, a server in the same image, and what is mounted.
 pub(super) struct Deployment {
     root: Root,
     source: ScrapedSource,
@@ -59,7 +59,7 @@ impl Deployment {
 
         let (certificate, key) = first_ca.server(TO);
         root.mount("/etc/telemeter-server", &[("tls.crt", &certificate), ("tls.key", &key)]);
-        // The vendor's rules are the same selectors, and so what they do not name is not stored, whoever stopped it.
+        // The vendor's rules are the same selectors, and so what they do not name is not stored, whether the client or the server stopped it.
         let whitelist: String = selected.iter().map(|selected| format!("{}\n", selected.selector)).collect();
         root.mount("/etc/telemeter-rules", &[("whitelist", &whitelist)]);
         let tokens = root.mount("/etc/authority", &[("tokens.json", &format!(r#"[{{"token":"{TOKEN}"}}]"#))]);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use telemeter_http::date;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -10,18 +11,18 @@ use super::{
     refused, summary,
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFormat, Printer, Table, TableCell, human},
-    run::RunFailure,
 };
 
-/// Refusals within so long are drawn.
-const LATELY: Duration = Duration::from_secs(15 * 60);
-/// So many rows of each list are drawn.
-const ROWS: usize = 15;
-/// A server is asked at most so often.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// How far back refusals are shown.
+const REFUSALS_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// How many rows of each list are drawn.
+const MAX_ROWS: usize = 15;
+/// The shortest interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What one look saw.
+/// The state of the fleet at one moment.
 struct WatchSample {
     summary: SummaryJson,
     silent: Vec<ClusterJson>,
@@ -37,7 +38,7 @@ pub(super) async fn run(
 ) -> Result<(), RunFailure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
-        ended = repeat(api, interval.max(SHORTEST), format, printer) => ended,
+        ended = repeat(api, interval.max(MIN_INTERVAL), format, printer) => ended,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }
@@ -50,43 +51,43 @@ async fn repeat(
     printer: &mut Printer,
 ) -> Result<(), RunFailure> {
     let redraws = printer.is_terminal() && format == OutputFormat::Table;
-    // A server that was never there is a mistake of whoever typed it; one that goes away comes back.
-    let mut seen = Ok(look(api).await?);
-    let mut changes = SeenClusters::default();
+    // A server that does not answer at the start is probably a wrong --server. One that goes away later may come back.
+    let mut sample = Ok(take_sample(api).await?);
+    let mut changes = ReportedClusters::default();
     loop {
-        match &seen {
-            Ok(look) if redraws => draw(api, look, printer)?,
-            Ok(look) => changes.print(look, format, printer)?,
+        match &sample {
+            Ok(sample) if redraws => draw(api, sample, printer)?,
+            Ok(sample) => changes.print(sample, format, printer)?,
             Err(error) if redraws => {
                 printer.clear()?;
                 printer.line(&human::safe(&ApiError::to_string(error)))?;
             }
-            Err(error) => changes.fails(error, format, printer)?,
+            Err(error) => changes.print_failure(error, format, printer)?,
         }
         tokio::time::sleep(interval).await;
-        seen = look(api).await;
+        sample = take_sample(api).await;
     }
 }
 
-async fn look(api: &FleetApi) -> Result<WatchSample, ApiError> {
+async fn take_sample(api: &FleetApi) -> Result<WatchSample, ApiError> {
     let (_, summary) = api.summary().await?;
     let list = async |status: &str| -> Result<Vec<ClusterJson>, ApiError> {
         let list = api.list("clusters", &[("status", status.to_owned())]).await?;
         Ok(api.read::<ListJson<ClusterJson>>(list)?.items)
     };
     let (silent, refused) = (list("silent").await?, list("refused").await?);
-    let refusals = api.list("refusals", &[("since", LATELY.as_secs().to_string())]).await?;
+    let refusals = api.list("refusals", &[("since", REFUSALS_WITHIN.as_secs().to_string())]).await?;
     let refusals = api.read::<ListJson<RefusalJson>>(refusals)?.items;
     Ok(WatchSample { summary, silent, refused, refusals })
 }
 
-fn draw(api: &FleetApi, look: &WatchSample, printer: &mut Printer) -> Result<(), RunFailure> {
-    let now = look.summary.now;
+fn draw(api: &FleetApi, sample: &WatchSample, printer: &mut Printer) -> Result<(), RunFailure> {
+    let now = sample.summary.now;
     printer.clear()?;
-    summary::head(api, &look.summary, printer)?;
+    summary::print_head(api, &sample.summary, printer)?;
     for (title, table, all) in [
-        ("Silent", clusters::table(first(&look.silent), now), look.silent.len()),
-        ("Refused in the last 15 minutes", refused::table(first(&look.refusals), now), look.refusals.len()),
+        ("Silent", clusters::table(first(&sample.silent), now), sample.silent.len()),
+        ("Refused in the last 15 minutes", refused::table(first(&sample.refusals), now), sample.refusals.len()),
     ] {
         if all == 0 {
             printer.line(&format!("\n{title}: none"))?;
@@ -94,52 +95,57 @@ fn draw(api: &FleetApi, look: &WatchSample, printer: &mut Printer) -> Result<(),
         }
         printer.line(&format!("\n{title}"))?;
         printer.print(OutputFormat::Table, &table)?;
-        if all > ROWS {
-            printer.line(&format!("and {} more", human::count((all - ROWS) as u64)))?;
+        if all > MAX_ROWS {
+            printer.line(&format!("and {} more", human::count((all - MAX_ROWS) as u64)))?;
         }
     }
     Ok(())
 }
 
 fn first<T>(items: &[T]) -> &[T] {
-    &items[..items.len().min(ROWS)]
+    &items[..items.len().min(MAX_ROWS)]
 }
 
-/// What was said of each cluster, to say only what is new.
+/// The clusters that were silent or refused in the last sample, to print only what changed.
 #[derive(Default)]
-struct SeenClusters {
-    /// Clusters that are silent or refused, each with which of the two.
+struct ReportedClusters {
+    /// Each such cluster, with `silent` or `refused`.
     known: BTreeMap<String, &'static str>,
-    /// Whether anything was written.
+    /// Whether anything has been printed.
     started: bool,
-    /// Whether the last look failed.
+    /// Whether the last sample failed.
     failing: bool,
 }
 
-impl SeenClusters {
-    fn print(&mut self, look: &WatchSample, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
-        let now = look.summary.now;
+impl ReportedClusters {
+    fn print(&mut self, sample: &WatchSample, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
+        let now = sample.summary.now;
         self.failing = false;
-        let (mut seen, mut changes) = (BTreeMap::new(), Vec::new());
-        for (status, items) in [("silent", &look.silent), ("refused", &look.refused)] {
+        let (mut current, mut changes) = (BTreeMap::new(), Vec::new());
+        for (status, items) in [("silent", &sample.silent), ("refused", &sample.refused)] {
             for cluster in items {
-                seen.insert(cluster.id.clone(), status);
+                current.insert(cluster.id.clone(), status);
                 if self.known.get(&cluster.id) != Some(&status) {
                     changes.push((cluster.id.clone(), status, why(cluster, status, now)));
                 }
             }
         }
-        let over = self.known.keys().filter(|id| !seen.contains_key(*id));
+        let over = self.known.keys().filter(|id| !current.contains_key(*id));
         changes.extend(over.map(|id| (id.clone(), "reporting", None)));
-        self.known = seen;
+        self.known = current;
         for (id, status, why) in changes {
             self.line(&id, status, why.as_deref(), now, format, printer)?;
         }
         Ok(())
     }
 
-    /// Says once that the server no longer answers. Scripts read changes alone.
-    fn fails(&mut self, error: &ApiError, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
+    /// Prints once that the server no longer answers; not for scripts, which read only changes.
+    fn print_failure(
+        &mut self,
+        error: &ApiError,
+        format: OutputFormat,
+        printer: &mut Printer,
+    ) -> Result<(), RunFailure> {
         if !std::mem::replace(&mut self.failing, true) && format == OutputFormat::Table {
             printer.line(&human::safe(&error.to_string()))?;
         }
@@ -158,7 +164,7 @@ impl SeenClusters {
         if format == OutputFormat::Table {
             let why = why.map(|why| format!(": {}", human::safe(why))).unwrap_or_default();
             let status = printer.toned(tone(status), status);
-            printer.line(&format!("{} {} {status}{why}", human::rfc3339(now.0), human::safe(id)))?;
+            printer.line(&format!("{} {} {status}{why}", date::rfc3339(now.0), human::safe(id)))?;
             return Ok(());
         }
         let columns = [Column::time("at"), Column::text("cluster"), Column::text("status"), Column::text("why")];

@@ -1,4 +1,5 @@
-//! What makes a cluster the same one the next time: its ID, its token, its salt, and the server's key, in files of one directory.
+//! The directory with the identity of the quickstart's cluster: its ID, its token, its salt, and the server's key. With
+//! `--data-dir` the next run is the same cluster.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
@@ -19,52 +20,53 @@ use telemeter_http::file::{SMALL, read_text};
 use tempfile::TempDir;
 
 use super::lock::{self, LockResult};
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
-/// A run that was killed a moment ago may take so long to be gone.
-const LAST_MOMENTS: Duration = Duration::from_secs(2);
+/// How long to wait for the lock of an earlier run that is ending.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A directory with the identity of a cluster in it.
 pub(super) struct IdentityDir {
     /// The cluster's ID.
     pub(super) cluster: String,
-    /// What the authority knows the cluster by.
+    /// The token that the authority accepts for the cluster.
     pub(super) token: Secret,
-    /// What hashed values are hashed with.
+    /// The salt of hashed label values.
     pub(super) salt: Secret,
     /// The key that the server signs with.
     pub(super) key_file: PathBuf,
     path: PathBuf,
-    passing: Option<TempDir>,
-    /// Keeps other runs out of the directory; the lock ends with the file.
+    temporary: Option<TempDir>,
+    /// The lock of the directory, which is released when the file is dropped.
     _lock: File,
 }
 
 impl IdentityDir {
-    /// Opens `directory`, and fills it where it is new; without one, a directory of this run alone.
+    /// Opens `directory`, and creates the files that it does not have; without a directory, creates a temporary one.
     pub(super) fn open(directory: Option<&Path>) -> Result<Self, RunFailure> {
-        let (path, passing) = match directory {
+        let (path, temporary) = match directory {
             Some(path) => {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
                 made.map_err(|error| format!("--data-dir {}: {error}", path.display()))?;
                 (path.to_owned(), None)
             }
             None => {
-                let ours = Permissions::from_mode(0o700);
-                let passing = tempfile::Builder::new().prefix("telemeter-quickstart-").permissions(ours).tempdir()?;
-                (passing.path().to_owned(), Some(passing))
+                let permissions = Permissions::from_mode(0o700);
+                let temporary =
+                    tempfile::Builder::new().prefix("telemeter-quickstart-").permissions(permissions).tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
             }
         };
         let lock = lock(&path)?;
         let key_file = path.join("key.pem");
-        kept(&key_file, key)?;
-        let token = kept(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
-        let salt = kept(&path.join("salt"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
-        let cluster = kept(&path.join("cluster-id"), || Ok(uuid(random()?)))?;
+        read_or_create(&key_file, key)?;
+        let token = read_or_create(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
+        let salt = read_or_create(&path.join("salt"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
+        let cluster = read_or_create(&path.join("cluster-id"), || Ok(uuid(random()?)))?;
         if !cluster.chars().all(|c| c.is_ascii_graphic()) || !token.chars().all(|c| c.is_ascii_graphic()) {
             return Err(format!("{}: cluster-id and token must be one word each", path.display()).into());
         }
-        Ok(Self { cluster, token: token.into(), salt: salt.into(), key_file, path, passing, _lock: lock })
+        Ok(Self { cluster, token: token.into(), salt: salt.into(), key_file, path, temporary, _lock: lock })
     }
 
     /// The directory.
@@ -72,12 +74,12 @@ impl IdentityDir {
         &self.path
     }
 
-    /// Whether it stays when the program ends.
+    /// Whether the directory stays when the program ends.
     pub(super) fn is_kept(&self) -> bool {
-        self.passing.is_none()
+        self.temporary.is_none()
     }
 
-    /// What a Prometheus shows for its remote write: token and ID in one.
+    /// The credentials for remote write by a Prometheus: token and ID in one.
     pub(super) fn composite_token(&self) -> String {
         let parts = serde_json::json!({
             "authorization_token": self.token.expose(),
@@ -86,9 +88,9 @@ impl IdentityDir {
         BASE64_STANDARD.encode(parts.to_string())
     }
 
-    /// Removes what does not stay.
+    /// Removes a temporary directory.
     pub(super) fn close(self) -> io::Result<()> {
-        self.passing.map_or(Ok(()), TempDir::close)
+        self.temporary.map_or(Ok(()), TempDir::close)
     }
 }
 
@@ -98,13 +100,13 @@ fn lock(directory: &Path) -> Result<File, RunFailure> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
     let start = Instant::now();
     let mut attempt = lock::attempt(&file).map_err(named)?;
-    while matches!(attempt, LockResult::Held(_)) && start.elapsed() < LAST_MOMENTS {
+    while matches!(attempt, LockResult::Held(_)) && start.elapsed() < LOCK_TIMEOUT {
         thread::sleep(Duration::from_millis(20));
         attempt = lock::attempt(&file).map_err(named)?;
     }
     match attempt {
         LockResult::Locked(mut lock) => {
-            lock::name(&mut lock, std::process::id()).map_err(named)?;
+            lock::write_pid(&mut lock, std::process::id()).map_err(named)?;
             Ok(lock)
         }
         LockResult::Held(pid) => {
@@ -118,8 +120,8 @@ fn lock(directory: &Path) -> Result<File, RunFailure> {
     }
 }
 
-/// The text of a file, which is made, for our eyes only, where there is none.
-fn kept(file: &Path, make: impl FnOnce() -> Result<String, RunFailure>) -> Result<String, RunFailure> {
+/// The text of a file, which is created with mode 0600 where there is none.
+fn read_or_create(file: &Path, make: impl FnOnce() -> Result<String, RunFailure>) -> Result<String, RunFailure> {
     let named = |error: io::Error| format!("{}: {error}", file.display());
     match read_text(file, SMALL) {
         Ok(text) if text.trim().is_empty() => {

@@ -1,6 +1,6 @@
-//! Stands in for a Prometheus where there is none: `/federate` over the metrics of a few programs, scraped when asked.
+//! A built-in Prometheus, used without `--from`: `/federate` scrapes the metrics of the client and the server on request.
 //!
-//! As of a Prometheus, each series has `job`, `instance` and a timestamp, and `up` says which program answered.
+//! As with a real Prometheus, each series has `job`, `instance` and a timestamp, and `up` says which program answered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,8 +28,8 @@ use url::Url;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Cap on the metrics of one program.
 const ANSWER_BYTES: usize = 4 << 20;
-/// As many `match[]` as a request may have.
-const SELECTORS: usize = 1000;
+/// Cap on the `match[]` of a request.
+const MAX_SELECTORS: usize = 1000;
 
 /// A program whose metrics are scraped.
 #[derive(Clone, Debug)]
@@ -38,48 +38,49 @@ pub(super) struct ScrapedProgram {
     pub(super) job: String,
     /// The value of `instance`.
     pub(super) instance: String,
-    /// Where its metrics are, in the text format.
+    /// The URL of its metrics, in the text format.
     pub(super) metrics: Url,
 }
 
-/// Answers `/federate?match[]=…` with what `programs` say at that moment.
+/// Answers `/federate?match[]=…` with the metrics that `programs` expose at that moment.
 ///
 /// # Errors
 /// The system's certificates cannot be read.
 pub(super) fn router(programs: Vec<ScrapedProgram>, clock: Clock) -> Result<Router, OutboundError> {
-    let outbound = Outbound::new(OutboundConfig { timeout: DEADLINE, ..OutboundConfig::new("stand_in") }, None)?;
-    let state = Arc::new(StandIn { programs, outbound, clock });
+    let outbound =
+        Outbound::new(OutboundConfig { timeout: DEADLINE, ..OutboundConfig::new("builtin_prometheus") }, None)?;
+    let state = Arc::new(BuiltinPrometheus { programs, outbound, clock });
     Ok(Router::new().route("/federate", get(federate)).with_state(state))
 }
 
-struct StandIn {
+struct BuiltinPrometheus {
     programs: Vec<ScrapedProgram>,
     outbound: Outbound,
     clock: Clock,
 }
 
-async fn federate(State(stand_in): State<Arc<StandIn>>, RawQuery(query): RawQuery) -> Response {
+async fn federate(State(builtin_prometheus): State<Arc<BuiltinPrometheus>>, RawQuery(query): RawQuery) -> Response {
     let selectors = match selectors(query.as_deref().unwrap_or_default()) {
         Ok(selectors) => selectors,
         Err(reason) => return (StatusCode::BAD_REQUEST, reason + "\n").into_response(),
     };
-    let mut scraped = Vec::with_capacity(stand_in.programs.len());
-    for program in &stand_in.programs {
-        scraped.push((program, stand_in.scrape(program).await));
+    let mut scraped = Vec::with_capacity(builtin_prometheus.programs.len());
+    for program in &builtin_prometheus.programs {
+        scraped.push((program, builtin_prometheus.scrape(program).await));
     }
-    let body = expose(&scraped, &selectors, stand_in.clock.now_ms());
+    let body = expose(&scraped, &selectors, builtin_prometheus.clock.now_ms());
     ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
 }
 
 fn selectors(query: &str) -> Result<Vec<Selector>, String> {
-    let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]").take(SELECTORS);
+    let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]").take(MAX_SELECTORS);
     let selectors: Vec<_> = asked
         .map(|(_, text)| Selector::parse(&text).map_err(|error| format!("match[]: {error}")))
         .collect::<Result<_, _>>()?;
     if selectors.is_empty() { Err("say which series: /federate?match[]=up".to_owned()) } else { Ok(selectors) }
 }
 
-impl StandIn {
+impl BuiltinPrometheus {
     /// The metrics of a program; `None` where it does not answer with any.
     async fn scrape(&self, program: &ScrapedProgram) -> Option<Bytes> {
         let mut request = OutboundRequest::get(program.metrics.clone());
@@ -98,7 +99,7 @@ impl StandIn {
     }
 }
 
-/// What was scraped, as text: sorted by name, with everything that a series of a Prometheus has.
+/// The selected series in the text format, sorted by name, each with `instance`, `job` and the time `now_ms`.
 fn expose(scraped: &[(&ScrapedProgram, Option<Bytes>)], selectors: &[Selector], now_ms: i64) -> Vec<u8> {
     let arena = Arena::new();
     let mut all = SeriesSet::new_in(&arena);

@@ -7,8 +7,8 @@ use telemeter_policy::{Remark, RuleFile, Severity, check};
 
 use super::{counted, input, print_remark};
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 #[derive(Args, Debug)]

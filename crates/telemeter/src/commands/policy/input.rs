@@ -1,4 +1,4 @@
-//! What the commands read: files, and standard input.
+//! Reads the files and the standard input of the commands.
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -8,7 +8,7 @@ use std::{
 use telemeter_http::file;
 use telemeter_policy::RuleFile;
 
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
 /// Cap on metrics that are read.
 pub(super) const METRICS_BYTES: usize = 256 << 20;
@@ -35,7 +35,10 @@ pub(super) fn metrics(path: Option<&Path>) -> Result<Option<Vec<u8>>, RunFailure
     }
 }
 
-/// The same, where they are needed.
+/// Metrics from a file or from standard input.
+///
+/// # Errors
+/// Neither is given.
 pub(super) fn needed_metrics(path: Option<&Path>) -> Result<Vec<u8>, RunFailure> {
     metrics(path)?.ok_or_else(|| {
         "no metrics: give --metrics FILE, or pipe them in, for example \
@@ -44,7 +47,7 @@ pub(super) fn needed_metrics(path: Option<&Path>) -> Result<Vec<u8>, RunFailure>
     })
 }
 
-/// Standard input can be read once.
+/// Checks that standard input is given at most once, and that rules on it leave metrics a file.
 pub(super) fn one_stdin(rules: &[&Path], metrics: Option<&Path>) -> Result<(), RunFailure> {
     let stdin = rules.iter().filter(|path| is_stdin(path)).count() + usize::from(metrics.is_some_and(is_stdin));
     if stdin > 1 {

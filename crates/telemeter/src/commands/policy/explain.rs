@@ -10,8 +10,8 @@ use super::{
     counted, input, readable,
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -55,8 +55,8 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
         OutputFormat::Table => {
             let shown: Vec<&SeriesExplanation> = shown.collect();
             for alike in shown.chunk_by(|one, next| is_alike(one, next)) {
-                // "One more" takes as much room as the one.
-                let few = if flags.all || alike.len() <= FEW + 1 { alike.len() } else { FEW };
+                // One more series takes as much space as the line that says so.
+                let few = if flags.all || alike.len() <= SHOWN_ALIKE + 1 { alike.len() } else { SHOWN_ALIKE };
                 for series in &alike[..few] {
                     print(printer, &rules, series)?;
                 }
@@ -71,7 +71,7 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
                 human::count(dropped as u64)
             );
             printer.line(&counts)?;
-            if let Some(note) = changes::about_hashes(&changes) {
+            if let Some(note) = changes::missing_salt_note(&changes) {
                 printer.line(note)?;
             }
         }
@@ -80,15 +80,15 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
     Ok(if flags.fail && dropped > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Of so many in a row that are decided alike, each is shown.
-const FEW: usize = 3;
+/// How many of a row of series with the same explanation are shown.
+const SHOWN_ALIKE: usize = 3;
 
-/// Whether the same is said of both: one metric, one decision, one rule and reason.
+/// Whether both have the same explanation: the same metric, decision, rule and reason.
 fn is_alike(one: &SeriesExplanation, next: &SeriesExplanation) -> bool {
     let metric = |series: &SeriesExplanation| series.series.split('{').next().unwrap_or_default().to_owned();
-    let said =
+    let explanation =
         |series: &SeriesExplanation| (series.becomes.is_some(), series.rule, series.reason.clone(), metric(series));
-    said(one) == said(next)
+    explanation(one) == explanation(next)
 }
 
 fn print(printer: &mut Printer, rules: &RuleFile, series: &SeriesExplanation) -> Result<(), RunFailure> {

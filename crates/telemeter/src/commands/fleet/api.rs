@@ -1,4 +1,4 @@
-//! Asks the JSON API, and says in words why there is no answer.
+//! The client of the JSON API, with errors that say what to do.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ use super::model::SummaryJson;
 
 /// Cap on one answer.
 const ANSWER_BYTES: usize = 64 << 20;
-/// Items of a list that are asked for at once.
-const PAGE: u64 = 10_000;
+/// How many items of a list one request asks for.
+const PAGE_ITEMS: u64 = 10_000;
 
 /// The API of one server.
 pub(super) struct FleetApi {
@@ -28,13 +28,13 @@ pub(super) struct FleetApi {
 /// Why the API gave no answer. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Nothing answers there.
+    /// No server answers at that address.
     #[error("{0}. Is the server running, and is this its --listen-internal? Name another one by --server")]
     Unreachable(OutboundError),
     /// The file of the token cannot be used.
     #[error("--token-file: {0}")]
     Token(String),
-    /// The server wants a token, or another one.
+    /// The server requires a token, or refused this one.
     #[error("{server} wants a bearer token (401): {hint}")]
     Unauthorized {
         /// Which server.
@@ -42,7 +42,7 @@ pub enum ApiError {
         /// What to do.
         hint: String,
     },
-    /// The server does not answer under this name.
+    /// The server does not accept this host name.
     #[error(
         "{server} does not answer to the name {host} (421): start it with --internal-allowed-hosts={host}, or ask it by a name \
          that it has, as localhost through a port-forward"
@@ -53,7 +53,7 @@ pub enum ApiError {
         /// The name that it was asked by.
         host: String,
     },
-    /// What answers is another program, or an older one.
+    /// The program at that address is another one, or an older server.
     #[error(
         "{server} does not know {path} (404): it is another program, another listener of the server than \
          --listen-internal, or a server older than this API"
@@ -61,16 +61,16 @@ pub enum ApiError {
     NoApi {
         /// Which server.
         server: String,
-        /// What was asked for.
+        /// The path of the request.
         path: String,
     },
-    /// It speaks TLS.
+    /// The server expects TLS.
     #[error("{server} speaks TLS: name it by https://, with --ca-file for a certificate of your own")]
     WantsTls {
         /// Which server.
         server: String,
     },
-    /// The answer is not one of the API.
+    /// The answer does not have the form of the API.
     #[error("what {server} answers is not the API of a telemeter server, or of an older one: {problem}")]
     Foreign {
         /// Which server.
@@ -78,20 +78,20 @@ pub enum ApiError {
         /// What is wrong with the answer.
         problem: String,
     },
-    /// The server said why not.
-    #[error("{server} answers {status}: {said}")]
+    /// The server refused the request, with a reason.
+    #[error("{server} answers {status}: {reason}")]
     Refused {
         /// Which server.
         server: String,
-        /// Its status, in words.
+        /// The status, as text.
         status: String,
-        /// What it said.
-        said: String,
+        /// The reason that the answer gives.
+        reason: String,
     },
 }
 
 impl FleetApi {
-    /// Of the server whose internal listener is at `server`.
+    /// A client of the server whose internal listener is at `server`.
     pub(super) fn new(server: Url, token_file: Option<PathBuf>, ca_file: Option<PathBuf>) -> Result<Self, ApiError> {
         let mut config = OutboundConfig::new("fleet");
         config.ca_file = ca_file;
@@ -115,43 +115,43 @@ impl FleetApi {
         format!("{}{}", self.server.origin().ascii_serialization(), self.server.path().trim_end_matches('/'))
     }
 
-    /// The summary, as sent and as read.
+    /// The summary: as JSON, and parsed.
     pub(super) async fn summary(&self) -> Result<(Value, SummaryJson), ApiError> {
         let value = self.get(&["summary"], &[]).await?;
         Ok((value.clone(), self.read(value)?))
     }
 
-    /// A whole list, however long, in the shape of one answer.
+    /// A whole list, which may take several requests, in the form of one answer.
     pub(super) async fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ApiError> {
-        let mut whole: Option<Value> = None;
+        let mut list: Option<Value> = None;
         loop {
-            let offset = whole.as_ref().map_or(0, items);
-            let paging = [("limit", PAGE.to_string()), ("offset", offset.to_string())];
+            let offset = list.as_ref().map_or(0, items);
+            let paging = [("limit", PAGE_ITEMS.to_string()), ("offset", offset.to_string())];
             let query: Vec<_> = query.iter().cloned().chain(paging).collect();
             let mut page = self.get(&[path], &query).await?;
             let total = page["total"].as_u64().ok_or_else(|| self.foreign("its list has no total"))?;
             let added = items(&page);
-            let whole = match whole.as_mut() {
-                None => whole.insert(page),
-                Some(whole) => {
-                    if let (Value::Array(all), Value::Array(more)) = (&mut whole["items"], page["items"].take()) {
+            let list = match list.as_mut() {
+                None => list.insert(page),
+                Some(list) => {
+                    if let (Value::Array(all), Value::Array(more)) = (&mut list["items"], page["items"].take()) {
                         all.extend(more);
                     }
-                    whole
+                    list
                 }
             };
-            if added == 0 || items(whole) >= total {
-                return Ok(whole.take());
+            if added == 0 || items(list) >= total {
+                return Ok(list.take());
             }
         }
     }
 
-    /// A value of the API as this program knows it.
+    /// Parses a value of the API.
     pub(super) fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, ApiError> {
         serde_json::from_value(value).map_err(|error| self.foreign(&error.to_string()))
     }
 
-    /// One answer, below `/api/v1/`.
+    /// The answer to one request below `/api/v1/`.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, ApiError> {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -181,8 +181,8 @@ impl FleetApi {
 
     fn refused(&self, answer: &Answer, json: Option<&Value>, path: &str) -> ApiError {
         let server = self.name();
-        let said = json.and_then(|json| json["error"].as_str());
-        match (answer.status, said) {
+        let reason = json.and_then(|json| json["error"].as_str());
+        match (answer.status, reason) {
             (StatusCode::UNAUTHORIZED, _) => {
                 let hint = match &self.token {
                     None => "give the server's own by --token-file, the one of its --internal-token-file".to_owned(),
@@ -196,7 +196,7 @@ impl FleetApi {
                 ApiError::Misdirected { server, host: self.server.host_str().unwrap_or_default().to_owned() }
             }
             _ if answer.wants_https() => ApiError::WantsTls { server },
-            (_, Some(said)) => ApiError::Refused { server, status: answer.status_words(), said: said.to_owned() },
+            (_, Some(reason)) => ApiError::Refused { server, status: answer.status_words(), reason: reason.to_owned() },
             (StatusCode::NOT_FOUND, None) => ApiError::NoApi { server, path: path.to_owned() },
             (StatusCode::OK, None) => self.foreign("it is not JSON"),
             (_, None) => self.foreign(&answer.status_words()),

@@ -7,8 +7,8 @@ use telemeter_policy::{ClientChanges, RuleDifference, RuleFile, ServerCoverage, 
 
 use super::{changes::ChangeFlags, counted, explain::rule_text, input, readable};
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ pub(super) fn run(flags: DiffFlags, printer: &mut Printer) -> Result<ExitCode, R
     Ok(if flags.fail && lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// By the series that are at hand. Whether one is lost.
+/// Compares by the given series and prints. Returns whether the server drops one that the client sends.
 fn series(
     client: &RuleFile,
     server: &RuleFile,
@@ -119,7 +119,7 @@ fn table(client: &RuleFile, server: &RuleFile, lost: &[UnusedSeries]) -> Table {
     table
 }
 
-/// By rules alone. Whether something is certainly lost.
+/// Compares by rules only and prints. Returns whether the server certainly drops something that the client sends.
 fn rules(
     client: &RuleFile,
     server: &RuleFile,
@@ -165,10 +165,10 @@ fn rules(
 
 const SOME: &str = "some";
 const NOTHING: &str = "nothing";
-/// How many rules are named where several may take something.
-const NAMED: usize = 3;
+/// How many rules of the server are named where several may accept something.
+const MAX_NAMED: usize = 3;
 
-/// What there is to say of one rule, of either end.
+/// The result for one rule, of the client or of the server.
 struct RuleLine {
     word: &'static str,
     tone: Tone,
@@ -177,7 +177,7 @@ struct RuleLine {
     reason: String,
 }
 
-/// The client's rules that are not wholly taken, and the server's that nothing reaches.
+/// The client's rules of which the server does not accept everything, and the server's rules that nothing matches.
 fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<RuleLine> {
     let taken = found.rules.iter().enumerate().filter_map(|(index, taken)| {
         let rule = rule_text(client, index);
@@ -185,10 +185,10 @@ fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<
             ServerCoverage::All => return None,
             ServerCoverage::Some { by } => {
                 let mut reason = "a part of it, or all: rules alone do not tell; give metrics to see".to_owned();
-                if by.len() > NAMED {
-                    reason = format!("and {} more rules may take {reason}", by.len() - NAMED);
+                if by.len() > MAX_NAMED {
+                    reason = format!("and {} more rules may take {reason}", by.len() - MAX_NAMED);
                 }
-                let rules = by.iter().take(NAMED).map(|rule| rule_text(server, *rule)).collect();
+                let rules = by.iter().take(MAX_NAMED).map(|rule| rule_text(server, *rule)).collect();
                 RuleLine { word: SOME, tone: Tone::Warning, rule, rules, reason }
             }
             ServerCoverage::Nothing { nearest, reason } => {

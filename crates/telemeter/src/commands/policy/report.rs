@@ -17,9 +17,9 @@ use super::{
     input::{self, METRICS_BYTES},
 };
 use crate::{
+    failure::RunFailure,
     flags::{client::federate, target, value},
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -88,7 +88,7 @@ pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<Exi
     Ok(if fail && asks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What a Prometheus answers for the selectors.
+/// Scrapes the series that the selectors select.
 async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     if flags.matches.is_empty() {
         return Err("--from needs to know what to ask for: give --match SELECTOR".into());
@@ -108,9 +108,9 @@ async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     let answer = Outbound::new(config, None)?.send(request, METRICS_BYTES).await?;
     if !answer.status.is_success() {
         let secrets: Vec<&str> = token.as_deref().into_iter().collect();
-        let said = excerpt(&answer.headers, &answer.body, &secrets);
+        let excerpt = excerpt(&answer.headers, &answer.body, &secrets);
         let host = url.host_str().unwrap_or_default();
-        return Err(format!("{host} answered {}: {said}", answer.status_words()).into());
+        return Err(format!("{host} answered {}: {excerpt}", answer.status_words()).into());
     }
     Ok(answer.body.to_vec())
 }
@@ -158,7 +158,7 @@ fn as_json(metric: &MetricReport) -> serde_json::Value {
     })
 }
 
-/// A line for each label, and one for a metric without any.
+/// A row for each label, and one for a metric without labels.
 fn flat(metrics: &[MetricReport]) -> Table {
     let mut table = Table::new([
         Column::text("metric"),

@@ -1,13 +1,14 @@
-//! Why a cycle uploaded nothing, and what a source answered with that nobody asked for, in words.
+//! Sentences about a cycle, for the log, the page, the check and the preview: why nothing was uploaded, which series were
+//! left out, which series no selector names, and that two clocks differ.
 
 use std::time::Duration;
 
 use telemeter_http::duration::HumanDuration;
 
-use crate::{pipeline::LeftOut, worker::CycleReport};
+use crate::{outcome::CycleReport, pipeline::LeftOut};
 
-/// Why nothing was uploaded; `None` where something was.
-pub(crate) fn uploaded(report: &CycleReport) -> Option<String> {
+/// Why a cycle uploaded nothing; `None` where it uploaded something.
+pub(crate) fn no_upload_reason(report: &CycleReport) -> Option<String> {
     let CycleReport { scraped, left_out, newest_age_ms, .. } = *report;
     let LeftOut { unrequested, untimed, outdated, .. } = left_out;
     if report.uploaded > 0 {
@@ -33,13 +34,13 @@ pub(crate) fn uploaded(report: &CycleReport) -> Option<String> {
                  this clock right, and that of Prometheus?)"
             )
         }
-        () => format!("none of the {scraped} series can be uploaded: {}", reasons(&left_out)),
+        () => format!("none of the {scraped} series can be uploaded: {}", left_out_counts(&left_out)),
     };
     Some(reason)
 }
 
 /// Each reason for leaving series out, with its count: `2 without a time, 1 over 24 hours old`.
-pub(crate) fn reasons(left_out: &LeftOut) -> String {
+pub(crate) fn left_out_counts(left_out: &LeftOut) -> String {
     let LeftOut { unrequested, untimed, outdated, invalid, .. } = *left_out;
     let reasons = [
         (unrequested, "that nobody asked for"),
@@ -51,8 +52,8 @@ pub(crate) fn reasons(left_out: &LeftOut) -> String {
     reasons.map(|(count, reason)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
 }
 
-/// What to say about series that came and that no selector names; `None` where there are none.
-pub(crate) fn unrequested(left_out: &LeftOut) -> Option<String> {
+/// A warning about series that Prometheus answered with though no selector names them; `None` where there are none.
+pub(crate) fn unrequested_warning(left_out: &LeftOut) -> Option<String> {
     let LeftOut { unrequested, unrequested_uploaded, .. } = *left_out;
     match (unrequested, unrequested_uploaded) {
         (0, 0) => None,
@@ -60,14 +61,15 @@ pub(crate) fn unrequested(left_out: &LeftOut) -> Option<String> {
             "Prometheus answered with {uploaded} series that nobody asked for, and they are uploaded: give --match, and \
              the client leaves out what it does not name"
         )),
-        (kept_back, _) => {
-            Some(format!("Prometheus answered with {kept_back} series that no --match names; they are not uploaded"))
+        (left_out, _) => {
+            Some(format!("Prometheus answered with {left_out} series that no --match names; they are not uploaded"))
         }
     }
 }
 
-/// What to say where the newest sample of a scrape is far from this machine's clock; `None` where it is not.
-pub(crate) fn clocks(newest_ms: Option<i64>, now_ms: i64) -> Option<String> {
+/// A warning where the newest sample of a scrape is over 2 minutes ahead of this machine's clock, or over 30 minutes
+/// behind it; `None` where it is not. Both times are Unix milliseconds.
+pub(crate) fn clock_warning(newest_ms: Option<i64>, now_ms: i64) -> Option<String> {
     const AHEAD: Duration = Duration::from_mins(2);
     const BEHIND: Duration = Duration::from_mins(30);
     let behind_ms = now_ms.saturating_sub(newest_ms?);
@@ -87,11 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_that_differ_are_told_whose_and_by_how_much() {
+    fn a_clock_that_differs_is_named_with_the_difference() {
         let check = |newest_ms, expected: Option<&str>| {
-            let words = clocks(newest_ms, 10_000_000);
-            assert_eq!(words.is_some(), expected.is_some(), "{words:?}");
-            assert!(words.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
+            let warning = clock_warning(newest_ms, 10_000_000);
+            assert_eq!(warning.is_some(), expected.is_some(), "{warning:?}");
+            assert!(warning.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
         };
         check(None, None);
         check(Some(10_000_000), None);
@@ -105,8 +107,8 @@ mod tests {
     fn the_warning_says_why_nothing_was_uploaded() {
         let check = |scraped, left_out: LeftOut, newest_age_ms, expected: &str| {
             let report = CycleReport { scraped, left_out, newest_age_ms, ..CycleReport::default() };
-            let words = uploaded(&report).expect("nothing was");
-            assert!(words.starts_with(expected), "{words}");
+            let reason = no_upload_reason(&report).expect("nothing was uploaded");
+            assert!(reason.starts_with(expected), "{reason}");
         };
         let none = LeftOut::default();
         check(0, none, None, "nothing matched: Prometheus has no series");
@@ -131,16 +133,17 @@ mod tests {
             "none of the 7 series can be uploaded: 1 that nobody asked for, 3 without a time, 2 over 24 hours old, 1 inv",
         );
         let report = CycleReport { scraped: 7, kept: 1, uploaded: 1, ..CycleReport::default() };
-        assert_eq!(uploaded(&report), None);
+        assert_eq!(no_upload_reason(&report), None);
     }
 
     #[test]
-    fn what_nobody_asked_for_is_told() {
+    fn series_that_no_selector_names_are_a_warning() {
         let none = LeftOut::default();
-        assert_eq!(unrequested(&LeftOut { untimed: 3, ..none }), None);
-        let kept_back = unrequested(&LeftOut { unrequested: 3, unrequested_uploaded: 0, ..none }).expect("words");
-        assert!(kept_back.contains("3 series that no --match names; they are not uploaded"), "{kept_back}");
-        let sent = unrequested(&LeftOut { unrequested_uploaded: 4, ..none }).expect("words");
+        assert_eq!(unrequested_warning(&LeftOut { untimed: 3, ..none }), None);
+        let left_out =
+            unrequested_warning(&LeftOut { unrequested: 3, unrequested_uploaded: 0, ..none }).expect("a warning");
+        assert!(left_out.contains("3 series that no --match names; they are not uploaded"), "{left_out}");
+        let sent = unrequested_warning(&LeftOut { unrequested_uploaded: 4, ..none }).expect("a warning");
         assert!(sent.contains("4 series that nobody asked for, and they are uploaded"), "{sent}");
     }
 }

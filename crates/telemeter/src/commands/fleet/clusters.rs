@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     FleetApi,
     model::{ClusterJson, ListJson, Moment, OneCluster, text, time, tone},
-    summary::{not_whole, now},
+    summary::{incomplete_note, now},
     whole_seconds,
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
-/// Whether there is a silent one.
+/// Prints the silent clusters. Returns whether there are any.
 pub(super) async fn print_silent(
     api: &FleetApi,
     silent_for: Option<Duration>,
@@ -35,14 +35,14 @@ pub(super) async fn print_silent(
         OutputFormat::Table => {
             printer.print(format, &table(&list.items, now))?;
             if !list.whole {
-                printer.line(&not_whole())?;
+                printer.line(&incomplete_note())?;
             }
         }
     }
     Ok(!list.items.is_empty())
 }
 
-/// Clusters for people: what tells why one is silent.
+/// The table of clusters for people, with the columns that help to find out why one is silent.
 pub(super) fn table(items: &[ClusterJson], now: Moment) -> Table {
     let labels = label_names(items);
     let mut columns = vec![Column::text("cluster"), Column::time("last report"), Column::time("last refusal")];
@@ -74,7 +74,7 @@ pub(super) fn table(items: &[ClusterJson], now: Moment) -> Table {
     table
 }
 
-/// Clusters for a spreadsheet.
+/// The table of clusters for a spreadsheet, with every field.
 fn every_field(items: &[ClusterJson], now: Moment) -> Table {
     let labels = label_names(items);
     let mut columns = vec![
@@ -134,12 +134,12 @@ pub(super) async fn print_one(
     match format {
         OutputFormat::Json => printer.json(&json)?,
         OutputFormat::Csv => printer.print(format, &every_field(&[one.cluster], now))?,
-        OutputFormat::Table => people(&one, now, printer)?,
+        OutputFormat::Table => print_for_people(&one, now, printer)?,
     }
     Ok(())
 }
 
-fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), RunFailure> {
+fn print_for_people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), RunFailure> {
     let cluster = &one.cluster;
     let status = printer.toned(tone(&cluster.status), &human::safe(&cluster.status));
     printer.line(&format!("{}: {status}", human::safe(&cluster.id)))?;
@@ -179,7 +179,7 @@ fn people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), Ru
     Ok(())
 }
 
-/// What is known of the cluster, a line each.
+/// The facts about a cluster, one a row.
 fn facts(one: &OneCluster, now: Moment) -> Table {
     let cluster = &one.cluster;
     let mut table = Table::new([Column::text("known"), Column::text("value").wrapping()]);

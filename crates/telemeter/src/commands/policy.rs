@@ -1,6 +1,6 @@
-//! `telemeter policy`: lists of selectors, the client's and the server's, checked, explained, compared and exported.
+//! `telemeter policy`: checks, explains, compares and exports the client's and the server's lists of selectors.
 //!
-//! What is said is made in `telemeter-policy`; here it is asked for and printed.
+//! `telemeter-policy` computes the results; the modules here parse the flags and print.
 
 mod changes;
 mod check;
@@ -15,10 +15,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use telemeter_policy::{Remark, RuleFile, Severity};
 
+use super::RunOnce;
 use crate::{
-    commands::RunOnce,
+    failure::RunFailure,
     output::{Printer, Tone, human},
-    run::RunFailure,
 };
 
 /// Lists of selectors: what is wrong with them, what becomes of a series, how the two ends differ.
@@ -55,10 +55,10 @@ impl RunOnce for PolicyCommand {
     }
 }
 
-/// How many characters of a line are shown on each side of the place that is meant.
+/// How many characters of a line are shown on each side of the caret.
 const SHOWN: usize = 70;
 
-/// One remark: `FILE:LINE:COLUMN: error: ...`, the line, and a caret under the place.
+/// Prints a remark: `FILE:LINE:COLUMN: error: ...`, the line, and a line with a caret under the column.
 fn print_remark(printer: &mut Printer, file: &RuleFile, remark: &Remark) -> Result<(), RunFailure> {
     let (word, tone) = match remark.severity {
         Severity::Error => ("error", Tone::Bad),
@@ -68,15 +68,15 @@ fn print_remark(printer: &mut Printer, file: &RuleFile, remark: &Remark) -> Resu
     let word = printer.toned(tone, word);
     let at = format!("{}:{}", file.at(remark.position), remark.position.column);
     printer.line(&format!("{}: {word}: {}", human::safe(&at), human::safe(&remark.problem)))?;
-    let (line, caret) = marked(file.line(remark.position.line), remark.position.column);
+    let (line, caret) = with_caret(file.line(remark.position.line), remark.position.column);
     printer.line(&format!("    {line}"))?;
     printer.line(&format!("    {caret}"))?;
     Ok(())
 }
 
-/// A line without what is far from the column, counted from 1, and a line with a caret under it.
-fn marked(line: &str, column: usize) -> (String, String) {
-    // One character stays one: the caret has to stand under it.
+/// The part of a line around `column`, counted from 1, and a line with a caret under that column.
+fn with_caret(line: &str, column: usize) -> (String, String) {
+    // Each character stays one character, so that the caret is below the right one.
     let plain =
         |char: char| if human::safe(char.encode_utf8(&mut [0; 4])).len() == char.len_utf8() { char } else { ' ' };
     let chars: Vec<char> = line.trim_end().chars().map(plain).collect();
@@ -91,12 +91,12 @@ fn marked(line: &str, column: usize) -> (String, String) {
 
 /// `1 rule`, `2 rules`.
 fn counted(number: usize, one: &str) -> String {
-    // One series, two series.
+    // The plural of "series" is "series".
     let plural = if number == 1 || one == "series" { "" } else { "s" };
     format!("{} {one}{plural}", human::count(number as u64))
 }
 
-/// Rules that can be read; else what cannot is printed, and there are none.
+/// The rules, where all of them can be parsed; else the errors are printed and `None` is returned.
 fn readable(file: RuleFile, printer: &mut Printer) -> Result<Option<RuleFile>, RunFailure> {
     if file.faults.is_empty() {
         return Ok(Some(file));

@@ -7,8 +7,8 @@ use telemeter_policy::export;
 
 use super::{changes::ChangeFlags, input, readable};
 use crate::{
+    failure::RunFailure,
     output::{Printer, human},
-    run::RunFailure,
 };
 
 #[derive(Args, Debug)]
@@ -36,7 +36,7 @@ pub(super) fn run(flags: ExportFlags, printer: &mut Printer) -> Result<ExitCode,
         }
         return Ok(ExitCode::SUCCESS);
     }
-    // Comments in YAML: what is written to a file all the same lets nothing out that it should not.
+    // As comments of YAML: a file with them does not let out more than it should.
     printer.line("# Not exported: relabelling would not do the same.")?;
     for problem in &export.inexpressible {
         printer.line(&format!("# {}", human::safe(problem)))?;

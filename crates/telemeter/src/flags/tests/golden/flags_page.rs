@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command};
 
-use super::Program;
 use crate::commands::{self, CommandEntry};
+use crate::flags::Program;
 
 /// The whole page, in Markdown.
-pub fn markdown() -> String {
+pub(super) fn markdown() -> String {
     let mut page = String::from(
         "# Flags\n\n\
          This page is made from the programs themselves (`UPDATE=1 cargo test -p telemeter` rewrites it).\n\

@@ -1,8 +1,9 @@
-//! The answers of the API, as far as they are shown. What is not read here stays in the JSON.
+//! The answers of the API, as far as tables show them. `-o json` prints the whole answer.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+use telemeter_http::date;
 
 use crate::output::{TableCell, Tone, human};
 
@@ -13,19 +14,19 @@ pub(super) struct Moment(pub(super) i64);
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let ms = human::unix_ms(&text);
+        let ms = date::parse_rfc3339(&text);
         ms.map(Self).ok_or_else(|| serde::de::Error::custom(format_args!("{} is no time", human::safe(&text))))
     }
 }
 
 impl Moment {
-    /// As an age.
+    /// A cell that shows it as an age.
     pub(super) fn value(self, now: Self) -> TableCell {
         TableCell::time(self.0, now.0)
     }
 }
 
-/// The same of a time that may be unknown.
+/// A cell that shows a time as an age; empty where it is unknown.
 pub(super) fn time(at: Option<Moment>, now: Moment) -> TableCell {
     at.map_or_else(TableCell::none, |at| at.value(now))
 }
@@ -181,7 +182,7 @@ pub(super) struct ListJson<T> {
     pub(super) items: Vec<T>,
 }
 
-/// What a status of a cluster says.
+/// The tone of a cluster's status.
 pub(super) fn tone(status: &str) -> Tone {
     match status {
         "silent" => Tone::Bad,
@@ -191,7 +192,7 @@ pub(super) fn tone(status: &str) -> Tone {
     }
 }
 
-/// A text, where there is one.
+/// A cell with a text; empty where there is none.
 pub(super) fn text(text: Option<&str>) -> TableCell {
     text.map_or_else(TableCell::none, TableCell::text)
 }

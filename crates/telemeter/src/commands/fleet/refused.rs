@@ -5,21 +5,21 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     FleetApi,
     model::{ListJson, Moment, RefusalJson, text},
-    summary::{not_whole, now},
+    summary::{incomplete_note, now},
     whole_seconds,
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
-/// Which refusals are asked for.
+/// Which refusals to show.
 pub(super) struct RefusedQuery {
     pub(super) reason: Option<String>,
     pub(super) since: Option<Duration>,
 }
 
-/// Whether there is one.
+/// Prints the refusals. Returns whether there are any.
 pub(super) async fn print(
     api: &FleetApi,
     query: &RefusedQuery,
@@ -45,14 +45,14 @@ pub(super) async fn print(
             printer.print(format, &table(&list.items, now))?;
             explain(&list.items, printer)?;
             if !list.whole {
-                printer.line(&not_whole())?;
+                printer.line(&incomplete_note())?;
             }
         }
     }
     Ok(!list.items.is_empty())
 }
 
-/// Refusals for people.
+/// The table of refusals for people.
 pub(super) fn table(items: &[RefusalJson], now: Moment) -> Table {
     let mut table = Table::new([
         Column::text("cluster"),
@@ -79,7 +79,7 @@ pub(super) fn table(items: &[RefusalJson], now: Moment) -> Table {
     table
 }
 
-/// What each reason means and what to do, once each.
+/// Prints what each reason means and what to do, once for each reason.
 fn explain(items: &[RefusalJson], printer: &mut Printer) -> Result<(), RunFailure> {
     if items.iter().any(|refusal| !refusal.verified) {
         printer.line("\nID?: claimed with credentials that were not accepted; it may be anybody's.")?;
@@ -90,20 +90,20 @@ fn explain(items: &[RefusalJson], printer: &mut Printer) -> Result<(), RunFailur
     let mut table = Table::new([Column::text("reason"), Column::text("what it means, and what to do").wrapping()]);
     for (reason, refusal) in reasons {
         let words = format!("{} ({}). {}.", sentence(&refusal.meaning), refusal.status, sentence(&refusal.action));
-        // Written for a page: code stands in marks there.
+        // The text is written for a page, with code in backticks.
         table.row([TableCell::text(reason), TableCell::text(words.replace('`', ""))]);
     }
     printer.print(OutputFormat::Table, &table)?;
     Ok(())
 }
 
-/// With a capital letter in front.
+/// The text with a capital first letter.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// Refusals for a spreadsheet.
+/// The table of refusals for a spreadsheet, with every field.
 fn every_field(items: &[RefusalJson], now: Moment) -> Table {
     let mut table = Table::new([
         Column::text("cluster"),

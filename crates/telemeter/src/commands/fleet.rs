@@ -1,5 +1,5 @@
-//! `telemeter fleet`: which clusters are silent, which are refused and why, from the JSON API of a server's internal
-//! listener (docs/api.md).
+//! `telemeter fleet`: shows which clusters are silent, and which are refused and why, from the JSON API of a server's
+//! internal listener (docs/api.md).
 
 mod api;
 mod clusters;
@@ -15,11 +15,11 @@ use clap::{Parser, Subcommand};
 
 pub use self::api::ApiError;
 use self::api::FleetApi;
+use super::RunOnce;
 use crate::{
-    commands::RunOnce,
+    failure::RunFailure,
     flags::{duration, value},
     output::{OutputFlags, Printer},
-    run::RunFailure,
 };
 
 /// Ask a server about its fleet: which clusters are silent, which are refused, and why.

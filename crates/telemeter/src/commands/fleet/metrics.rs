@@ -5,8 +5,8 @@ use super::{
     model::{MetricsJson, text},
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFormat, Printer, Table, TableCell, human},
-    run::RunFailure,
 };
 
 pub(super) async fn print(
@@ -22,12 +22,12 @@ pub(super) async fn print(
     match format {
         OutputFormat::Json => printer.json(&json)?,
         OutputFormat::Csv => printer.print(format, &every_field(&metrics))?,
-        OutputFormat::Table => people(&metrics, printer)?,
+        OutputFormat::Table => print_for_people(&metrics, printer)?,
     }
     Ok(())
 }
 
-fn people(metrics: &MetricsJson, printer: &mut Printer) -> Result<(), RunFailure> {
+fn print_for_people(metrics: &MetricsJson, printer: &mut Printer) -> Result<(), RunFailure> {
     if metrics.items.is_empty() {
         printer.line(if metrics.whole {
             "No such metric passed lately."
@@ -72,7 +72,7 @@ fn people(metrics: &MetricsJson, printer: &mut Printer) -> Result<(), RunFailure
     Ok(())
 }
 
-/// For a spreadsheet: the metrics that pass, then those that are dropped.
+/// The table for a spreadsheet: the metrics that pass, then those that are dropped.
 fn every_field(metrics: &MetricsJson) -> Table {
     let mut table = Table::new([
         Column::text("name"),

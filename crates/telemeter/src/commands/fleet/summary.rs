@@ -5,8 +5,8 @@ use super::{
     model::{SummaryJson, text, time, tone},
 };
 use crate::{
+    failure::RunFailure,
     output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
-    run::RunFailure,
 };
 
 pub(super) async fn print(api: &FleetApi, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
@@ -14,13 +14,13 @@ pub(super) async fn print(api: &FleetApi, format: OutputFormat, printer: &mut Pr
     match format {
         OutputFormat::Json => printer.json(&json)?,
         OutputFormat::Csv => printer.print(format, &figures(&summary))?,
-        OutputFormat::Table => people(api, &summary, printer)?,
+        OutputFormat::Table => print_for_people(api, &summary, printer)?,
     }
     Ok(())
 }
 
-fn people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
-    head(api, summary, printer)?;
+fn print_for_people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
+    print_head(api, summary, printer)?;
     printer.line("")?;
     if !summary.refusals.is_empty() {
         let mut table = Table::new([Column::text("refused for"), Column::text("route"), Column::number("times")]);
@@ -48,8 +48,8 @@ fn people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Resul
     Ok(())
 }
 
-/// Which server this is, and how many clusters are how well.
-pub(super) fn head(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
+/// Prints which server this is, and how many clusters there are by status.
+pub(super) fn print_head(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
     let revision = if summary.revision == "unknown" { String::new() } else { format!(" ({})", summary.revision) };
     let server = format!(
         "telemeter-server {}{revision}, replica {}, at {}, started {}",
@@ -71,13 +71,13 @@ pub(super) fn head(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer)
     });
     printer.line(&format!("{}: {}", clusters(summary.clusters.total), counts.join(", ")))?;
     if summary.clusters.evicted > 0 {
-        printer.line(&not_whole())?;
+        printer.line(&incomplete_note())?;
     }
     Ok(())
 }
 
-/// What is said of a list that is not whole.
-pub(super) fn not_whole() -> String {
+/// The note below a list that does not have all clusters.
+pub(super) fn incomplete_note() -> String {
     "The server forgot clusters because there were more than --fleet-max-clusters: this is not all of the fleet."
         .to_owned()
 }
@@ -134,7 +134,7 @@ fn dependencies(summary: &SummaryJson) -> Table {
     table
 }
 
-/// For a spreadsheet: a name and a number a line.
+/// The table for a spreadsheet: a name and a number in each row.
 fn figures(summary: &SummaryJson) -> Table {
     let mut table = Table::new([Column::text("name"), Column::number("value")]);
     let mut add = |name: String, value: TableCell| table.row([TableCell::text(name), value]);
@@ -160,7 +160,7 @@ fn figures(summary: &SummaryJson) -> Table {
     table
 }
 
-/// The time at the server, which ages are counted from.
+/// The time at the server, from which ages are counted.
 pub(super) async fn now(api: &FleetApi) -> Result<super::model::Moment, ApiError> {
     Ok(api.summary().await?.1.now)
 }

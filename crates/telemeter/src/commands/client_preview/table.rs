@@ -1,4 +1,4 @@
-//! A preview, and what changed since another one, in 80 columns.
+//! Prints a preview, and the changes since an earlier one, in 80 columns.
 
 use std::{io, path::Path};
 
@@ -8,18 +8,18 @@ use telemeter_client::preview::{
 
 use crate::output::{Printer, Tone, human};
 
-/// A blank where no line is broken.
-const GLUE: char = '\u{a0}';
-/// As wide as most terminals are.
+/// A no-break space, at which lines are not wrapped.
+const NO_BREAK_SPACE: char = '\u{a0}';
+/// The width of most terminals.
 const WIDTH: usize = 80;
-/// So many names of metrics are listed behind a warning or a reason.
-const NAMES: usize = 4;
-/// So many selectors that matched nothing.
-const UNMATCHED: usize = 20;
-/// So many selectors that name one metric.
-const SELECTORS: usize = 3;
+/// How many metrics a warning or a reason lists.
+const MAX_METRICS: usize = 4;
+/// How many selectors are listed that matched nothing.
+const MAX_UNMATCHED: usize = 20;
+/// How many selectors are listed for one metric.
+const MAX_SELECTORS: usize = 3;
 
-/// The whole preview.
+/// Prints the whole preview.
 pub(super) fn preview(preview: &Preview, printer: &mut Printer) -> io::Result<()> {
     paragraph(
         &format!("What the client would send of {}. Behind each label: how many values it has.", preview.source),
@@ -39,10 +39,10 @@ pub(super) fn preview(preview: &Preview, printer: &mut Printer) -> io::Result<()
     let none: Vec<_> = preview.selectors.iter().filter(|selector| selector.series == 0).collect();
     if !none.is_empty() {
         heading("Selectors that matched nothing", printer)?;
-        for selector in none.iter().take(UNMATCHED) {
+        for selector in none.iter().take(MAX_UNMATCHED) {
             paragraph(&format!("{} {}", selector.flag, selector.selector), 2, printer)?;
         }
-        if let Some(more @ 1..) = none.len().checked_sub(UNMATCHED) {
+        if let Some(more @ 1..) = none.len().checked_sub(MAX_UNMATCHED) {
             paragraph(&format!("and {} more; -o json has them all", count(more)), 2, printer)?;
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn preview(preview: &Preview, printer: &mut Printer) -> io::Result<()
     warnings(&preview.warnings, printer)
 }
 
-/// What changed.
+/// Prints the changes since an earlier preview.
 pub(super) fn diff(earlier: &Path, diff: &Diff, now: &Preview, printer: &mut Printer) -> io::Result<()> {
     let earlier = human::safe(&earlier.display().to_string());
     if diff.is_empty() {
@@ -87,7 +87,7 @@ pub(super) fn diff(earlier: &Path, diff: &Diff, now: &Preview, printer: &mut Pri
     warnings(&now.warnings, printer)
 }
 
-/// What stands below the row of a metric.
+/// Prints the lines below the row of a metric.
 fn details(metric: &PreviewMetric, preview: &Preview, printer: &mut Printer) -> io::Result<()> {
     if let Some(old) = &metric.scraped_as {
         paragraph(&format!("scraped as {old}"), 2, printer)?;
@@ -98,8 +98,8 @@ fn details(metric: &PreviewMetric, preview: &Preview, printer: &mut Printer) -> 
     let mut asked: Vec<_> = selectors
         .map(|used| if by_name.contains(&used.selector) { "its name".to_owned() } else { used.selector.clone() })
         .collect();
-    let more = asked.len().saturating_sub(SELECTORS);
-    asked.truncate(SELECTORS);
+    let more = asked.len().saturating_sub(MAX_SELECTORS);
+    asked.truncate(MAX_SELECTORS);
     if more > 0 {
         asked.push(format!("{more} more"));
     }
@@ -186,16 +186,16 @@ fn reason(left_out: &LeftOutMetrics) -> String {
 /// The first few, and how many more.
 fn names(names: impl Iterator<Item = String>) -> String {
     let mut names: Vec<String> = names.collect();
-    let more = names.len().saturating_sub(NAMES);
-    names.truncate(NAMES);
+    let more = names.len().saturating_sub(MAX_METRICS);
+    names.truncate(MAX_METRICS);
     let listed = names.join(", ");
     if more > 0 { format!("{listed} and {} more", count(more)) } else { listed }
 }
 
 /// `instance 3`, or `instance 3 hashed`.
 fn label(label: &LabelUse) -> String {
-    let hashed = if label.anonymized { format!("{GLUE}hashed") } else { String::new() };
-    format!("{}{GLUE}{}{hashed}", label.name, count(label.values))
+    let hashed = if label.anonymized { format!("{NO_BREAK_SPACE}hashed") } else { String::new() };
+    format!("{}{NO_BREAK_SPACE}{}{hashed}", label.name, count(label.values))
 }
 
 fn changes(change: &MetricChange) -> Vec<String> {
@@ -225,39 +225,39 @@ fn changes(change: &MetricChange) -> Vec<String> {
     words
 }
 
-/// A metric's name, and two numbers at the end of the line; below a name that leaves no room for them.
+/// A metric's name with two numbers at the end of the line; the numbers are on a line of their own below a long name.
 fn row(name: &str, series: &str, bytes: &str) -> String {
     let numbers = format!("{series:>9} {bytes:>10}");
-    let room = WIDTH - numbers.len() - 1;
-    if name.chars().count() > room {
-        return format!("{name}\n{:room$} {numbers}", "");
+    let name_width = WIDTH - numbers.len() - 1;
+    if name.chars().count() > name_width {
+        return format!("{name}\n{:name_width$} {numbers}", "");
     }
-    format!("{name:room$} {numbers}")
+    format!("{name:name_width$} {numbers}")
 }
 
-/// Text from anywhere, in lines that begin with `indent` blanks.
+/// Prints a text from outside, wrapped into lines that start with `indent` blanks.
 fn paragraph(text: &str, indent: usize, printer: &mut Printer) -> io::Result<()> {
-    printer.line(&wrapped(&human::safe(text), indent).replace(GLUE, " "))
+    printer.line(&wrapped(&human::safe(text), indent).replace(NO_BREAK_SPACE, " "))
 }
 
-/// Breaks `text` at blanks into lines of at most [`WIDTH`]; those behind the first are two blanks further in. A word that
-/// is longer stands in a line of its own.
+/// Wraps `text` at blanks into lines of at most [`WIDTH`] characters; all but the first are indented by two more blanks. A
+/// longer word gets a line of its own.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut line = " ".repeat(indent);
-    let mut begun = false;
+    let mut has_word = false;
     for word in text.split(' ') {
-        if begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
+        if has_word && line.chars().count() + 1 + word.chars().count() > WIDTH {
             lines.push_str(&line);
             lines.push('\n');
             line = " ".repeat(indent + 2);
-            begun = false;
+            has_word = false;
         }
-        if begun {
+        if has_word {
             line.push(' ');
         }
         line.push_str(word);
-        begun = true;
+        has_word = true;
     }
     lines + &line
 }

@@ -1,20 +1,23 @@
-//! Where each part listens: where it was told to, or, where that default is taken, on a free port.
+//! Chooses where each part listens: at its flag's address, or on a free port where the default port is taken.
 
 use std::{io, net::SocketAddr};
 
 use telemeter_http::listen::{self, Listener};
 
-use crate::run::RunFailure;
+use crate::failure::RunFailure;
 
-/// Where a part is to listen.
+/// The address that a part will listen on.
 pub(super) struct ListenAddress {
-    /// What the part binds.
+    /// The address to bind.
     pub(super) address: String,
-    /// What the reader is told where it is not what the flag says.
+    /// A note for the user, where it is not the address of the flag.
     pub(super) note: Option<String>,
 }
 
-/// Looks whether `asked` is free. A default that is taken gives way to a free port; what was asked for does not.
+/// Checks whether `asked` is free. A default that is taken is replaced by a free port.
+///
+/// # Errors
+/// An address other than the default is taken, or cannot be bound.
 pub(super) async fn find(flag: &str, asked: &str, default: &str) -> Result<ListenAddress, RunFailure> {
     match listen::bind(asked).await {
         Ok(_free) => Ok(ListenAddress { address: asked.to_owned(), note: None }),
@@ -26,7 +29,7 @@ pub(super) async fn find(flag: &str, asked: &str, default: &str) -> Result<Liste
     }
 }
 
-/// The host and port that a person reaches `bound` by.
+/// The host and port that a user can open `bound` with.
 pub(super) fn authority(asked: &str, bound: SocketAddr) -> String {
     let host = asked.rsplit_once(':').map_or("", |(host, _)| host);
     if host.eq_ignore_ascii_case("localhost") || bound.ip().is_unspecified() {
@@ -36,7 +39,7 @@ pub(super) fn authority(asked: &str, bound: SocketAddr) -> String {
     }
 }
 
-/// Binds a place, and says where it is reached.
+/// Binds the address. Returns the listener and the host and port that a user can open.
 pub(super) async fn bind(place: &ListenAddress) -> io::Result<(Listener, String)> {
     let listener = listen::bind(&place.address).await?;
     let bound = listener.local_addr()?;
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_default_gives_way_and_a_wish_does_not() {
+    async fn a_taken_default_is_replaced_and_another_address_is_an_error() {
         let taken = listen::bind("localhost:0").await.unwrap();
         let address = authority("localhost:0", taken.local_addr().unwrap());
         let place = find("--listen", &address, &address).await.unwrap();
