@@ -1,6 +1,6 @@
 //! How much memory callers can make the program hold, in bytes, divided into shares by what holds it.
 //!
-//! A share is a counter with a capacity. Whoever is about to hold something for a caller reserves its bytes first, and
+//! A share is a counter with a capacity. Code that is about to hold something for a caller reserves its bytes first, and
 //! gives them back with the drop of the [`Reservation`]. Where a share is used up nothing is allocated, and the caller is
 //! answered 503 at once. What a reservation counts is an estimate of what is held, made on the high side.
 

@@ -1,9 +1,9 @@
 //! Our own certificates and keys, for listeners and for outbound calls: read from PEM files, checked, and dated.
 
-mod names;
+pub(crate) mod names;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
@@ -15,14 +15,12 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::names::{Signature, subject_alt_names};
 use crate::client::words;
-use crate::clock::Clock;
+use crate::clock::{Clock, date};
 use crate::file::{self, FileError};
 use crate::pem::{self, PemBlock};
 
 /// A certificate that is not valid for longer is warned of.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// The last second of the year 9999, beyond which no date is written.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Why a certificate or a key cannot be used. Names the file; holds nothing of its content.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +158,7 @@ impl Validity {
 /// When a certificate is valid; `None` where it cannot be read.
 ///
 /// The TLS library says it only in its refusals, so it is asked about a time before, and one behind, all certificates.
-/// It looks at the dates first, whoever signed. So no second reader of certificates is needed, and what is said here is
+/// It checks the dates first, before the signature. So no second reader of certificates is needed, and what is said here is
 /// what a handshake would go by.
 pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
@@ -180,12 +178,6 @@ pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let CertificateError::ExpiredContext { not_after, .. } = refusal(u64::MAX)? else { return None };
     let ms = |secs: u64| i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX);
     Some(Validity { not_before_ms: ms(not_before), not_after_ms: ms(not_after.as_secs()) })
-}
-
-/// A time for people: `Thu, 26 Nov 2026 00:40:29 GMT`.
-pub(crate) fn date(unix_ms: i64) -> String {
-    let secs = u64::try_from(unix_ms / 1000).unwrap_or(0).min(LAST_SECOND);
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs))
 }
 
 #[cfg(test)]

@@ -79,6 +79,15 @@ pub(crate) fn unix_ms(time: SystemTime) -> i64 {
     }
 }
 
+/// The last second of the year 9999: a later time is shown as this one.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A time for a message, in the format of HTTP: `Thu, 26 Nov 2026 00:40:29 GMT`.
+pub(crate) fn date(unix_ms: i64) -> String {
+    let seconds = u64::try_from(unix_ms / 1000).unwrap_or(0).min(LAST_SECOND);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,6 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::client::io_words;
-
 /// Cap for a bundle of certificates or a list of rules: 16 MiB.
 pub const LARGE: usize = 16 * MIB;
 /// Cap for a key, a token or a salt: 1 MiB.
@@ -186,6 +184,15 @@ fn kind(found: &Metadata) -> &'static str {
         "socket"
     } else {
         "device"
+    }
+}
+
+/// The words of an I/O error, without the number that the standard library adds.
+pub(crate) fn io_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 

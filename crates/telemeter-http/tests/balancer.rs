@@ -138,7 +138,7 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
     }
     // The oldest of them was told that there is no room any more.
     assert_ne!(status(&mut shared, 3).await, OK);
-    // Whoever shares the connection with the one that holds most is served on it.
+    // Another client on the connection of the one that holds most is still served.
     shared.write_all(&frame(0, 1, 1, b"body")).await.unwrap();
     shared.flush().await.unwrap();
     assert_eq!(status(&mut shared, 1).await, OK);

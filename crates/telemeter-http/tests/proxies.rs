@@ -159,7 +159,7 @@ async fn plain_http_names_the_whole_url_to_the_proxy() {
     let outbound = through("http_proxy", format!("user:pass@{}", proxy.address), None);
     let answer = ask(&outbound, "http://store.test:8080/a?b=c").await.unwrap();
     assert_eq!(answer.body, "proxy");
-    // What answers may be the proxy itself: whoever reads the status is told.
+    // The answer may come from the proxy itself, so the status says so.
     assert_eq!(answer.status_words(), format!("200 (through the proxy http://{} of http_proxy)", proxy.address));
     let heads = proxy.heads.lock().clone();
     assert!(heads[0].starts_with("GET http://store.test:8080/a?b=c HTTP/1.1\r\n"), "{heads:?}");

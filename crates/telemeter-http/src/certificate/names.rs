@@ -63,10 +63,20 @@ pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String>
             _ => None,
         }
     };
-    crate::client::words::bare_names(&presented().unwrap_or_default())
+    bare_names(&presented().unwrap_or_default())
 }
 
-/// What is left of a value in DER.
+/// The names of a certificate, which the library shows as `DnsName("a")` and `IpAddress(1.2.3.4)`.
+pub(crate) fn bare_names(presented: &[String]) -> Vec<String> {
+    let bare = |name: &String| {
+        let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+        inner.trim_matches('"').to_owned()
+    };
+    let known = presented.iter().filter(|name| name.starts_with("DnsName") || name.starts_with("IpAddress"));
+    known.map(bare).collect()
+}
+
+/// The rest of a value in DER that is not read yet.
 struct DerReader<'d>(&'d [u8]);
 
 impl<'d> DerReader<'d> {

@@ -1,5 +1,5 @@
 //! Makes connections: name lookup, TCP, the proxy, TLS, and the hello of HTTP. Each step says what it is about, so that
-//! whoever waits can say what was not done in time.
+//! a waiting request can say which step was not done in time.
 
 mod dial;
 #[cfg(any(test, fuzzing))]
@@ -295,7 +295,7 @@ async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection
 }
 
 async fn run(connection: impl Future<Output = Result<(), hyper::Error>>) {
-    // Whoever waits for an answer on it is told.
+    // A request that waits for an answer on it gets the error.
     if let Err(error) = connection.await {
         tracing::debug!(error = words::of_any(&error), "an outbound connection ended");
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use crate::file::io_words;
+
 /// Why a call brought no answer.
 ///
 /// `Display` says which step failed, for which target (without user, password and query) and on which path: directly, or
@@ -91,15 +93,6 @@ impl ConnectError {
     /// The same, with what to do about it.
     pub(super) fn advise(self, advice: &'static str) -> Self {
         Self { advice, ..self }
-    }
-}
-
-/// The words of an I/O error, without the number that the standard library adds.
-pub(crate) fn io_words(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }
 

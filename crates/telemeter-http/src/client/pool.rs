@@ -1,8 +1,11 @@
-//! The connections that requests share: those that are idle, and those being made.
+//! The pool of outbound connections: those that are idle, and those that are being made.
 //!
-//! A connection is made by a task of its own. The request that wanted it may give up: the task goes on, and what it made
-//! waits here for the next request, as any idle connection does. So a name server that needs six seconds fails a request
-//! that waits five, and not the one after it.
+//! A connection is made by a task of its own. The request that started it may give up: the task goes on, and its connection
+//! becomes idle and serves the next request. So where a name server needs six seconds, a request that waits five fails, and
+//! the one after it succeeds.
+
+mod attempt;
+mod lease;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -16,20 +19,20 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use self::attempt::{ConnectAttempt, start};
+pub(super) use self::lease::PoolLease;
 use super::connect::{ConnectProgress, Connector, Origin, OutboundConnection, Proxies};
 use super::error::{ConnectError, OutboundError, seconds};
 use super::redact::bare_url;
 
-/// An idle connection is closed after so long.
-const IDLE: Duration = Duration::from_secs(90);
-/// So many idle connections to one origin are kept.
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// The cap on idle connections to one origin.
 const MAX_IDLE: usize = 100;
-/// So many connections to one origin are made at a time; more requests than that wait for these.
+/// The cap on connections to one origin that are made at a time; more requests than that wait for these.
 const MAX_CONNECTING: usize = 16;
-/// A connection that has just brought its answer is ready for the next request within this.
-const ALMOST_READY: Duration = Duration::from_millis(100);
 
-/// Cheap to clone; clones share the connections.
+/// The pool. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<Inner>);
 
@@ -44,9 +47,9 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Hosts {
-    /// One or two as a rule: a list is quicker than a map.
+    /// Mostly one or two, so a list is faster than a map.
     list: Vec<Host>,
-    /// Whether a task closes what is idle for too long.
+    /// Whether the task that closes idle connections runs.
     is_swept: bool,
 }
 
@@ -56,23 +59,13 @@ struct Host {
     origin: Arc<Origin>,
     /// HTTP/1.1: each serves one request at a time. The last one used is used next.
     idle: Vec<(OutboundConnection, Instant)>,
-    /// HTTP/2: one serves all. With the time when it was last given out.
+    /// HTTP/2: one serves all requests. With the time when it was last used.
     shared: Option<(OutboundConnection, Instant)>,
     waiting: VecDeque<oneshot::Sender<Result<PoolLease, ConnectError>>>,
-    /// How many are being made.
+    /// How many connections are being made.
     connecting: usize,
     /// The step that the latest of these is at.
     progress: Arc<ConnectProgress>,
-}
-
-/// A connection for one request. One that was not sent on goes back when it is dropped.
-#[derive(Debug)]
-pub(super) struct PoolLease {
-    connection: Option<OutboundConnection>,
-    pub(super) origin: Arc<Origin>,
-    /// Whether other requests went over it before: then the peer may be about to close it.
-    pub(super) is_reused: bool,
-    pool: Arc<Inner>,
 }
 
 enum PoolCheckout {
@@ -86,7 +79,7 @@ impl Pool {
         Self(Arc::new(Inner { connector, proxies, keep_alive, hosts: Mutex::default() }))
     }
 
-    /// A connection to this URL's origin, for which the caller waits so long at most.
+    /// A connection to this URL's origin, for which the caller waits `wait` at most.
     pub(super) async fn lease(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         let (receiver, origin, progress) = loop {
             match self.0.check_out(url)? {
@@ -113,8 +106,8 @@ impl Pool {
         Err(if error.is_timeout { OutboundError::ConnectTimeout(text) } else { OutboundError::Connect(text) })
     }
 
-    /// A connection that no request went over before. Kept ones are closed on the way: one of their age was closed by the
-    /// peer. HTTP/2 notices that itself, and its connection is shared at once.
+    /// A connection on which no request was sent before. Idle HTTP/1.1 connections are closed: the peer has just closed one
+    /// that was as old. An HTTP/2 connection reports that itself, so it is used again.
     pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         for _ in 0..=MAX_IDLE {
             let lease = self.lease(url, wait).await?;
@@ -128,7 +121,7 @@ impl Pool {
 }
 
 impl Pool {
-    /// Makes a connection to this URL's origin that nobody uses, and says how that went.
+    /// Makes a connection to this URL's origin for a check, and returns each step of it; no request uses the connection.
     pub(super) async fn probe(
         &self,
         url: &Url,
@@ -140,7 +133,7 @@ impl Pool {
         Ok((origin, progress, made))
     }
 
-    /// Through which proxy this URL's origin is reached, or why directly.
+    /// The proxy that this URL's origin is reached through, or why it is reached directly, as a text.
     pub(super) fn route(&self, url: &Url) -> Result<String, OutboundError> {
         let (is_https, host, port) = parts(url)?;
         self.0.proxies.route(is_https, host, port).map_err(OutboundError::Setup)
@@ -170,7 +163,7 @@ impl Inner {
             Some(at) => at,
             None => {
                 let origin = self.origin(url, is_https, host, port)?;
-                // Those that a redirect led to once are not kept for ever.
+                // Origins without connections, as after a redirect, are removed.
                 hosts.list.retain(|host| !host.is_empty());
                 hosts.list.push(Host::new(Arc::new(origin)));
                 hosts.list.len() - 1
@@ -186,7 +179,7 @@ impl Inner {
                 return Ok(PoolCheckout::Ready(self.lease(connection, &host.origin, true)));
             }
         }
-        host.idle.retain(|(connection, since)| !connection.is_closed() && now - *since < IDLE);
+        host.idle.retain(|(connection, since)| !connection.is_closed() && now - *since < IDLE_TIMEOUT);
         if let Some(at) = host.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
             let (connection, _) = host.idle.remove(at);
             return Ok(PoolCheckout::Ready(self.lease(connection, &host.origin, true)));
@@ -237,7 +230,7 @@ impl Inner {
         })
     }
 
-    /// Takes in what an attempt came to; `None` where its task ended before that.
+    /// Handles the outcome of an attempt; `None` where its task ended before there was one.
     fn settle(self: &Arc<Self>, origin: &Arc<Origin>, outcome: Option<Result<OutboundConnection, ConnectError>>) {
         let mut hosts = self.hosts.lock();
         let Some(host) = hosts.list.iter_mut().find(|host| Arc::ptr_eq(&host.origin, origin)) else { return };
@@ -272,7 +265,7 @@ impl Inner {
         self.sweep_if(sweep);
     }
 
-    /// Hands a connection to whoever waits for one, or lays it down as idle.
+    /// Gives a connection to the request that has waited longest, or else keeps it as idle.
     fn give(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
         let now = Instant::now();
         if let Some(shared) = connection.share() {
@@ -320,17 +313,17 @@ impl Inner {
     }
 }
 
-/// Closes what is idle for too long, until nothing is idle.
+/// Closes connections that have been idle for too long, until none is idle.
 async fn sweep(pool: Weak<Inner>) {
     loop {
-        sleep(IDLE / 3).await;
+        sleep(IDLE_TIMEOUT / 3).await;
         let Some(pool) = pool.upgrade() else { return };
         let (now, mut closed) = (Instant::now(), Vec::new());
         let mut hosts = pool.hosts.lock();
         for host in &mut hosts.list {
-            closed.extend(host.idle.extract_if(.., |(_, since)| now - *since >= IDLE));
-            // Answers that are still under way on it come all the same.
-            closed.extend(host.shared.take_if(|(_, used)| now - *used >= IDLE));
+            closed.extend(host.idle.extract_if(.., |(_, since)| now - *since >= IDLE_TIMEOUT));
+            // Answers that are under way on an HTTP/2 connection are still received.
+            closed.extend(host.shared.take_if(|(_, used)| now - *used >= IDLE_TIMEOUT));
         }
         hosts.list.retain(|host| !host.is_empty());
         if hosts.list.iter().all(|host| host.idle.is_empty() && host.shared.is_none()) {
@@ -359,74 +352,13 @@ impl Host {
             && self.waiting.iter().all(oneshot::Sender::is_closed)
     }
 
-    /// Tells the one who has waited longest that it has no connection.
+    /// Answers the request that has waited longest with an error.
     fn refuse(&mut self, mut error: ConnectError) {
         while let Some(waiter) = self.waiting.pop_front() {
             match waiter.send(Err(error)) {
                 Err(Err(back)) => error = back,
                 _ => return,
             }
-        }
-    }
-}
-
-/// A connection being made. However it ends, the pool hears of it.
-struct ConnectAttempt {
-    pool: Arc<Inner>,
-    origin: Arc<Origin>,
-    progress: Arc<ConnectProgress>,
-    outcome: Option<Result<OutboundConnection, ConnectError>>,
-}
-
-fn start(attempt: Option<ConnectAttempt>) {
-    if let Some(mut attempt) = attempt {
-        tokio::spawn(async move {
-            attempt.outcome = Some(attempt.pool.connector.connect(&attempt.origin, &attempt.progress).await);
-            drop(attempt);
-        });
-    }
-}
-
-impl Drop for ConnectAttempt {
-    fn drop(&mut self) {
-        self.pool.settle(&self.origin, self.outcome.take());
-    }
-}
-
-impl PoolLease {
-    /// The connection, to send on. It does not come back by itself any more.
-    pub(super) fn take(&mut self) -> Option<OutboundConnection> {
-        self.connection.take()
-    }
-
-    /// Gives a connection back whose answer was read to its end.
-    pub(super) fn give_back(self, connection: OutboundConnection) {
-        if self.pool.keep_alive && !connection.is_closed() && matches!(connection, OutboundConnection::H1(_)) {
-            self.pool.take_back(&self.origin, connection);
-        }
-    }
-
-    async fn becomes_ready(&mut self) -> bool {
-        let Some(OutboundConnection::H1(connection)) = &mut self.connection else { return true };
-        let is_ready = timeout(ALMOST_READY, connection.ready()).await.is_ok_and(|ready| ready.is_ok());
-        if !is_ready {
-            self.connection = None;
-        }
-        is_ready
-    }
-
-    /// Ends the lease without giving the connection back: the pool does that itself, or has another.
-    fn forget(mut self) -> Option<OutboundConnection> {
-        self.connection.take()
-    }
-}
-
-impl Drop for PoolLease {
-    fn drop(&mut self) {
-        if let Some(connection @ OutboundConnection::H1(_)) = self.connection.take()
-            && !connection.is_closed()
-        {
-            self.pool.take_back(&self.origin, connection);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words: no enum's name, no bytes.
+//! Describes errors of TLS and of outbound calls as sentences, without the names of enums and without bytes.
 
 pub(crate) mod advice;
 
@@ -11,7 +11,8 @@ use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, Invali
 use rustls_pki_types::UnixTime;
 
 use crate::body::chain;
-use crate::certificate::{Signature, date};
+use crate::certificate::names::{Signature, bare_names};
+use crate::clock::date;
 
 /// The TLS error that `error` is or comes from, in words; `None` where it comes from elsewhere.
 pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
@@ -213,16 +214,6 @@ fn refused(alert: AlertDescription) -> String {
         AlertDescription::UnrecognisedName => "the server does not know the name that it was asked for".to_owned(),
         other => format!("the server ended the TLS connection ({})", plain(&other)),
     }
-}
-
-/// The names that a certificate has, which come as `DnsName("a")` and `IpAddress(1.2.3.4)`.
-pub(crate) fn bare_names(presented: &[String]) -> Vec<String> {
-    let bare = |name: &String| {
-        let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
-        inner.trim_matches('"').to_owned()
-    };
-    let known = presented.iter().filter(|name| name.starts_with("DnsName") || name.starts_with("IpAddress"));
-    known.map(bare).collect()
 }
 
 fn names(presented: &[String]) -> String {

@@ -66,7 +66,7 @@ impl HealthCondition {
         self.set(None);
     }
 
-    /// It does not, and this is why. The reason is shown to whoever asks: no secret, no address with one.
+    /// It does not, and this is why. The reason is shown to every caller: it holds no secret, and no URL with one.
     pub fn not_ready(&self, reason: impl Into<Cow<'static, str>>) {
         self.set(Some(reason.into()));
     }

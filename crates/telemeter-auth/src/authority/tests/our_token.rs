@@ -106,7 +106,7 @@ async fn a_fleet_is_not_refused_within_a_minute() {
     let answers = ask_about_all(&authority, 0..20).await;
     assert_eq!(refused(&answers), 2, "those cannot be told from clusters that were removed: {answers:?}");
     assert_eq!(answers.iter().filter(|answer| **answer == approved("acct", true)).count(), 18);
-    // Whoever was never approved is refused as ever.
+    // A caller that was never approved is still refused.
     assert_eq!(authority.receive(ORIGIN, &composite_of(77)).await, super::refused(401));
     fake_authority.says(any_approval()).await;
     clock.advance(MINUTE);

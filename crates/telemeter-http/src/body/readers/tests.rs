@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
+use std::task::Waker;
+
+use super::table::SLOW_AFTER;
 use super::*;
 
 const PACE: BodyPace =
@@ -210,7 +213,7 @@ fn a_body_that_was_broken_off_at_its_last_byte_is_not_handed_on_uncounted() {
             reservation: None,
             id: None,
         };
-        reading.keep(&[7; 5000]).unwrap();
+        reading.append(&[7; 5000]).unwrap();
         reading.wait(&Context::from_waker(Waker::noop())).unwrap();
         if is_evicted {
             let mut table = readers.0.table.lock();

@@ -1,14 +1,11 @@
 //! A request that a trusted proxy brought for a client that it names. It can be ended alone: its connection may carry the
 //! requests of others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
 use super::ClientNetwork;
-use super::record::HeldBytes;
-use crate::budget::{MemoryBudget, MemoryShare};
 
 /// A request of a client behind a trusted proxy.
 pub(super) struct Forwarded {
@@ -39,30 +36,6 @@ impl Forwarded {
     pub(super) async fn ended(&self) {
         while !self.is_ended.load(Ordering::Relaxed) {
             self.end.notified().await;
-        }
-    }
-}
-
-impl HeldBytes {
-    /// The one client whose requests a connection carries; `None` where there is none, or several.
-    pub(super) fn only_client(&self) -> Option<ClientNetwork> {
-        let (first, others) = self.forwarded.split_first()?;
-        others.iter().all(|other| other.client == first.client).then_some(first.client)
-    }
-
-    /// Takes a request off the list; whether it was on it.
-    pub(super) fn forget(&mut self, request: &Arc<Forwarded>) -> bool {
-        let found = self.forwarded.iter().position(|other| Arc::ptr_eq(other, request));
-        found.map(|at| self.forwarded.swap_remove(at)).is_some()
-    }
-
-    /// Ends a request. What it held counts as given back at once.
-    pub(super) fn end(&mut self, request: &Arc<Forwarded>, budget: &MemoryBudget) {
-        if self.forget(request) {
-            self.request_bytes -= request.bytes;
-            budget.release(MemoryShare::Requests, request.bytes);
-            request.is_ended.store(true, Ordering::Relaxed);
-            request.end.notify_one();
         }
     }
 }

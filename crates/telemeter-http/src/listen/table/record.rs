@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::super::metrics::CloseReason;
+use super::ClientNetwork;
 use super::forwarded::Forwarded;
 use crate::budget::{MemoryBudget, MemoryShare};
 
@@ -242,5 +243,29 @@ impl HeldBytes {
             self.connection_bytes += bytes;
         }
         fits
+    }
+}
+
+impl HeldBytes {
+    /// The one client whose requests a connection carries; `None` where there is none, or several.
+    pub(super) fn only_client(&self) -> Option<ClientNetwork> {
+        let (first, others) = self.forwarded.split_first()?;
+        others.iter().all(|other| other.client == first.client).then_some(first.client)
+    }
+
+    /// Takes a request off the list; whether it was on it.
+    pub(super) fn forget(&mut self, request: &Arc<Forwarded>) -> bool {
+        let found = self.forwarded.iter().position(|other| Arc::ptr_eq(other, request));
+        found.map(|at| self.forwarded.swap_remove(at)).is_some()
+    }
+
+    /// Ends a request. What it held counts as given back at once.
+    pub(super) fn end(&mut self, request: &Arc<Forwarded>, budget: &MemoryBudget) {
+        if self.forget(request) {
+            self.request_bytes -= request.bytes;
+            budget.release(MemoryShare::Requests, request.bytes);
+            request.is_ended.store(true, Ordering::Relaxed);
+            request.end.notify_one();
+        }
     }
 }

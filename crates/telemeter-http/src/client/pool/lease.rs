@@ -1,0 +1,61 @@
+//! A connection that one request has from the pool, until it gives it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Inner;
+use crate::client::connect::{Origin, OutboundConnection};
+
+/// How long a request waits for a connection that has just brought its answer to be ready for the next request.
+const READY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// A connection for one request. Dropped without a request sent on it, it goes back to the pool.
+#[derive(Debug)]
+pub(in crate::client) struct PoolLease {
+    pub(super) connection: Option<OutboundConnection>,
+    pub(in crate::client) origin: Arc<Origin>,
+    /// Whether earlier requests were sent on it: then the peer may be about to close it.
+    pub(in crate::client) is_reused: bool,
+    pub(super) pool: Arc<Inner>,
+}
+
+impl PoolLease {
+    /// Takes the connection out, to send on it. Dropping the lease then gives nothing back.
+    pub(in crate::client) fn take(&mut self) -> Option<OutboundConnection> {
+        self.connection.take()
+    }
+
+    /// Gives back a connection after its answer has been read to the end.
+    pub(in crate::client) fn give_back(self, connection: OutboundConnection) {
+        if self.pool.keep_alive && !connection.is_closed() && matches!(connection, OutboundConnection::H1(_)) {
+            self.pool.take_back(&self.origin, connection);
+        }
+    }
+
+    /// Waits shortly until an HTTP/1.1 connection can take the next request; false where it cannot.
+    pub(super) async fn becomes_ready(&mut self) -> bool {
+        let Some(OutboundConnection::H1(connection)) = &mut self.connection else { return true };
+        let is_ready = timeout(READY_TIMEOUT, connection.ready()).await.is_ok_and(|ready| ready.is_ok());
+        if !is_ready {
+            self.connection = None;
+        }
+        is_ready
+    }
+
+    /// Ends the lease without giving the connection back, and returns it to the caller.
+    pub(super) fn forget(mut self) -> Option<OutboundConnection> {
+        self.connection.take()
+    }
+}
+
+impl Drop for PoolLease {
+    fn drop(&mut self) {
+        if let Some(connection @ OutboundConnection::H1(_)) = self.connection.take()
+            && !connection.is_closed()
+        {
+            self.pool.take_back(&self.origin, connection);
+        }
+    }
+}
