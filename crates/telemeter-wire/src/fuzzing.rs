@@ -1,7 +1,7 @@
-//! What holds whatever bytes come in: each function takes one input, and panics where its sentence is not true.
+//! Fuzz targets: properties that hold for every input. Each function checks one input, and panics if a property is violated.
 //!
-//! For tests, and for the programs below `fuzz/`, which look for an input that breaks one: no part of a normal build. That
-//! remote write and delimited protobuf agree with a library is held by `tests/oracle`, which they run as well.
+//! For tests and for the programs below `fuzz/`, which search for such an input; not part of a normal build. `tests/oracle`
+//! compares the decoders of remote write and delimited protobuf with those of a library; the programs run it, too.
 
 mod seeds;
 mod snappy;
@@ -18,7 +18,7 @@ use crate::{
 
 pub use snappy::{snappy_block, snappy_framed};
 
-/// Each target: its name, its check, and inputs to begin with.
+/// Each target: its name, its function, and its seeds.
 #[expect(clippy::type_complexity)]
 pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     vec![
@@ -33,7 +33,7 @@ pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     ]
 }
 
-/// DecodeLimits that a short input can reach.
+/// Limits that a short input can reach.
 const TIGHT: DecodeLimits = DecodeLimits {
     series: 12,
     labels: 40,
@@ -44,7 +44,7 @@ const TIGHT: DecodeLimits = DecodeLimits {
     label_value_bytes: 60,
 };
 
-/// Shows `read` the set that `decode` fills, and the error where it is none.
+/// Calls `read` with the set that `decode` fills, and with its error.
 fn with_set<T>(
     decode: impl for<'a> FnOnce(&mut SeriesSet<'a>, &'a [u8]) -> Result<(), Error>,
     bytes: &[u8],
@@ -56,7 +56,7 @@ fn with_set<T>(
     read(&result, &set)
 }
 
-/// One series as the checks compare them: labels, samples (bits of the value, time), how many points of any kind.
+/// A series in the form in which it is compared: labels, samples (bits of the value, time), and the number of points of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Plain {
     labels: Vec<(String, String)>,
@@ -78,12 +78,12 @@ fn plain(set: &SeriesSet<'_>) -> Vec<Plain> {
     plain.collect()
 }
 
-/// One bit pattern for each number: the text format has but one NaN.
+/// One bit pattern for each number: the text format has only one NaN.
 fn canonical_bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
-/// A set that was taken keeps to the limits that it was taken with.
+/// Checks that a decoded set is within the limits of decoding.
 fn check_limits(set: &SeriesSet<'_>, limits: &DecodeLimits) {
     assert!(set.len() <= limits.series);
     let (mut labels, mut bytes) = (0, 0);
@@ -100,8 +100,8 @@ fn check_limits(set: &SeriesSet<'_>, limits: &DecodeLimits) {
     assert!(bytes <= limits.text_bytes, "{bytes} bytes");
 }
 
-/// The text format: the limits hold, a body in two parts is read as the whole, and what is read can be written, as text, as
-/// delimited protobuf and as remote write, and is then read the same.
+/// The text format: the limits hold, a body in two parts is decoded like the whole, and the series are encoded as text, as
+/// delimited protobuf and as remote write, and decoded the same.
 pub fn text(body: &[u8]) {
     with_set(
         |set, body| exposition::decode(ExpositionFormat::Text, body, &TIGHT, set),
@@ -147,7 +147,7 @@ pub fn text(body: &[u8]) {
     let mut sent = Vec::new();
     remote_write::encode(&set, &mut sent);
     let mut expected = expected;
-    // Remote write has no sample without a time: zero stands for it.
+    // Remote write has no sample without a time: it gets time zero.
     expected.iter_mut().flat_map(|series| &mut series.samples).for_each(|(_, time)| *time = Some(time.unwrap_or(0)));
     with_set(
         |set, message| remote_write::decode(message, &DecodeLimits::default(), set).map(|_| ()),
@@ -159,7 +159,7 @@ pub fn text(body: &[u8]) {
     );
 }
 
-/// What was written is read as it was.
+/// Checks that encoded series are decoded as they were.
 fn read_again(format: ExpositionFormat, body: &[u8], expected: &[Plain]) {
     with_set(
         |set, body| exposition::decode(format, body, &DecodeLimits::default(), set),
@@ -171,8 +171,8 @@ fn read_again(format: ExpositionFormat, body: &[u8], expected: &[Plain]) {
     );
 }
 
-/// A body that arrives, cut into pieces as small as can be: it is read as the whole. Of an input the first byte says its format and
-/// how many bytes arrive at once.
+/// A body that is cut into the smallest possible pieces as it arrives: it is decoded like the whole. The first byte of the input
+/// is the format and the number of bytes that arrive at once.
 pub fn pieces(input: &[u8]) {
     let Some((first, body)) = input.split_first() else { return };
     let format = if first & 1 == 0 { ExpositionFormat::Text } else { ExpositionFormat::Delimited };
@@ -194,7 +194,7 @@ pub fn pieces(input: &[u8]) {
     let arrived = body.chunks(at_once).try_for_each(|part| pieces.push(part, &mut decode));
     let cut = arrived.and_then(|()| pieces.finish(&mut decode)).map(|()| found);
     match (cut, whole) {
-        // What no piece needs is passed over there: it need not be right. And a name may come too late.
+        // Fields that no piece needs are skipped there, and may be invalid. And a name may come too late.
         (Ok(_), Err(_)) if format == ExpositionFormat::Delimited => {}
         (Err(Error::Protobuf(late)), Ok(_)) if late.contains("behind its metrics") => {}
         (Err(cut), Err(whole)) if format == ExpositionFormat::Delimited => drop((cut, whole)),
@@ -202,7 +202,7 @@ pub fn pieces(input: &[u8]) {
     }
 }
 
-/// Delimited protobuf: the limits hold, and what is read and written is read the same.
+/// Delimited protobuf: the limits hold, and decoded series are encoded and decoded the same.
 pub fn delimited(body: &[u8]) {
     with_set(
         |set, body| exposition::decode(ExpositionFormat::Delimited, body, &TIGHT, set),
@@ -218,7 +218,7 @@ pub fn delimited(body: &[u8]) {
         body,
         |result, set| {
             let mut expected = plain(set);
-            // A name among the labels has no form in this format; nor has a metric without a value.
+            // This format cannot express a name among the labels, or a metric without a value.
             let is_name = |(name, _): &(String, String)| name == NAME_LABEL;
             let is_plain = |series: &Plain| series.labels.iter().position(is_name) == Some(0);
             let names = |series: &Plain| series.labels.iter().filter(|label| is_name(label)).count();
@@ -243,14 +243,14 @@ pub fn delimited(body: &[u8]) {
     );
 }
 
-/// Remote write 1.0: the limits hold, and a message that was read and written is from then on read and written without a
-/// change.
+/// Remote write 1.0: the limits hold, and a message that was decoded and encoded once is from then on decoded and encoded
+/// without a change.
 pub fn remote_write_1_0(message: &[u8]) {
     check_message(message, |message, limits, set| remote_write::decode(message, limits, set).map(|_| ()));
 }
 
-/// Remote write 2.0: as [`remote_write_1_0`]; the same as 2.0, with its start timestamps; and where a request is taken in part,
-/// each series is taken or refused.
+/// Remote write 2.0: as [`remote_write_1_0`]; the same for 2.0 with start timestamps; and where a request is accepted in part,
+/// each series is accepted or refused.
 pub fn remote_write_2_0(message: &[u8]) {
     check_message(message, |message, limits, set| v2::decode(message, limits, set).map(|_| ()));
     let (arena, other) = (Arena::new(), Arena::new());
@@ -270,13 +270,13 @@ pub fn remote_write_2_0(message: &[u8]) {
     if let Some(written) = written_as_2_0(message) {
         assert_eq!(written_as_2_0(&written).as_ref(), Some(&written));
     }
-    // Only requests of our own are joined; none makes it panic.
+    // Only requests that we encoded are joined; no other one makes it panic.
     let mut joined = RequestBuilder::default();
     joined.clear();
     let _ = joined.add_request(message, &v2::Contents::default());
 }
 
-/// The request that is written of one that is taken.
+/// The request that is encoded from a request that was accepted.
 fn written_as_2_0(message: &[u8]) -> Option<Vec<u8>> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
@@ -317,7 +317,7 @@ fn check_message(
                 return None;
             }
             remote_write::encode_placed(set, &mut sent, &mut layout);
-            // Where each series stands is where its labels and points are.
+            // The positions of each series are those of its labels and points.
             assert_eq!(layout.len(), set.len());
             for (placed, series) in layout.series(&sent).zip(set.iter()) {
                 let mut labels = Vec::new();
@@ -326,7 +326,7 @@ fn check_message(
                 let bits = |sample: crate::Sample| (sample.value.to_bits(), sample.timestamp_ms);
                 assert!(placed.samples().map(bits).eq(series.samples().map(bits)));
             }
-            // Of a message of 2.0 no series can be copied, and one without series is not sent.
+            // No series of a 2.0 message can be copied, and a request without series is not sent.
             if remote_write::is_unchanged(set) && !set.is_empty() {
                 assert_eq!(sent, message, "said to be unchanged");
             }
@@ -347,8 +347,8 @@ fn check_message(
     );
 }
 
-/// Values of headers: of a Content-Type what an upload takes a scrape takes, too; a name is escaped to one that needs no
-/// escaping; counts of an upload that are read and written are read the same.
+/// Values of headers: a scrape accepts every Content-Type that an upload accepts; an escaped name needs no escaping; parsed
+/// counts of an upload are written and parsed the same.
 pub fn headers(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     if let Ok(format) = ExpositionFormat::of(Some(text))

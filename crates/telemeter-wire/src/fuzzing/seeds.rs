@@ -1,4 +1,4 @@
-//! Inputs to begin with. Those of remote write and delimited protobuf are few: the oracle makes random ones.
+//! The seeds of the fuzz targets. Those of remote write and delimited protobuf are few: the oracle makes random ones.
 
 use crate::{
     Arena, DecodeLimits, SeriesSet,

@@ -1,11 +1,11 @@
-//! Snappy in both forms, beside a decoder that is as plain as the description of the format.
+//! Fuzz targets for both forms of snappy, which are compared with a simple decoder.
 
 use crate::snappy::{Encoder, MAX_RATIO, announced_len, decode_block, decode_framed, join_blocks};
 
 const CAP_BYTES: usize = 1 << 16;
 
-/// A block: it is taken where, and as, the plain decoder takes it; the cap holds; what was read can be written; and two joined
-/// blocks hold what both hold.
+/// A block: the decoder agrees with the simple one; the cap holds; the bytes can be compressed again; and two joined blocks
+/// decompress to the concatenation.
 pub fn snappy_block(block: &[u8]) {
     let mut out = vec![9; 3];
     let result = decode_block(block, CAP_BYTES, &mut out);
@@ -29,7 +29,7 @@ pub fn snappy_block(block: &[u8]) {
     assert_eq!(out, [&expected[..], &expected[..]].concat(), "joined");
 }
 
-/// A framed stream: the cap holds, what is taken is what the library reads, and what was read can be written.
+/// A framed stream: the cap holds, the decoder agrees with the library, and the bytes can be compressed again.
 pub fn snappy_framed(stream: &[u8]) {
     let mut out = vec![9; 3];
     if decode_framed(stream, CAP_BYTES, &mut out).is_err() {
@@ -48,7 +48,7 @@ pub fn snappy_framed(stream: &[u8]) {
     assert_eq!(again, out, "written");
 }
 
-/// Reads a block byte by byte, up to the cap.
+/// Decompresses a block byte by byte, up to the cap.
 ///
 /// Source: <https://github.com/google/snappy/blob/main/format_description.txt>.
 fn plain(block: &[u8]) -> Option<Vec<u8>> {
@@ -96,7 +96,7 @@ fn plain(block: &[u8]) -> Option<Vec<u8>> {
     (out.len() == len).then_some(out)
 }
 
-/// Blocks to begin with.
+/// The seeds for blocks.
 pub(super) fn block_seeds() -> Vec<Vec<u8>> {
     let block = |bytes: &[u8]| {
         let mut out = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn block_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Streams to begin with.
+/// The seeds for streams.
 pub(super) fn framed_seeds() -> Vec<Vec<u8>> {
     let framed = |bytes: &[u8]| {
         let mut out = Vec::new();

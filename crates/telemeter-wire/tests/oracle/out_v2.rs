@@ -150,7 +150,7 @@ fn read(message: &[u8], context: &str) -> Vec<Seen> {
         assert!(series.samples.is_empty() != series.histograms.is_empty(), "{context}: samples or histograms");
         assert_eq!(series.created_timestamp, 0, "{context}: of an earlier revision");
     }
-    of_request(&request).unwrap_or_else(|| panic!("{context}: a reference is out of range"))
+    of_request(&request).unwrap_or_else(|| panic!("{context}: a reference has no symbol"))
 }
 
 fn written(builder: &RequestBuilder) -> Vec<u8> {
