@@ -116,9 +116,12 @@ fn client(cert: &Path) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// A ClientHello without extensions, of version 3.`minor` (SSL 3.0 is 3.0, TLS 1.2 is 3.3), with one cipher suite.
-fn hello(minor: u8, suite: [u8; 2]) -> Vec<u8> {
-    let body = [&[3, minor][..], &[7; 32], &[0, 0, 2], &suite, &[1, 0]].concat();
+/// The ClientHello's signature_algorithms: ECDSA on P-256 with SHA-256.
+const SIGNATURES: &[u8] = &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3];
+
+/// A ClientHello of version 3.`minor` (SSL 3.0 is 3.0, TLS 1.2 is 3.3), with one cipher suite.
+fn hello(minor: u8, suite: [u8; 2], extensions: &[u8]) -> Vec<u8> {
+    let body = [&[3, minor][..], &[7; 32], &[0, 0, 2], &suite, &[1, 0], extensions].concat();
     let length = u8::try_from(body.len()).unwrap();
     [&[22, 3, minor.min(1), 0, length + 4, 1, 0, 0, length], &body[..]].concat()
 }
@@ -150,15 +153,16 @@ async fn each_failure_has_its_reason() {
         ("plain HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", Then::Wait, "not_tls"),
         ("garbage", &[0xff; 100], Then::Wait, "not_tls"),
         ("SSL 2.0", &[0x80, 0x1f, 1, 0, 2, 0, 3, 0, 0, 0, 0x10, 1, 0, 0x80], Then::Wait, "not_tls"),
-        ("SSL 3.0", &hello(0, old), Then::Wait, "unsupported_version"),
-        ("TLS 1.0", &hello(1, old), Then::Wait, "unsupported_version"),
-        ("TLS 1.1", &hello(2, old), Then::Wait, "unsupported_version"),
-        ("a cipher suite that we do not have", &hello(3, old), Then::Wait, "no_shared_algorithm"),
-        ("no signature that we can make", &hello(3, new), Then::Wait, "no_shared_algorithm"),
+        ("SSL 3.0", &hello(0, old, &[]), Then::Wait, "unsupported_version"),
+        ("TLS 1.0", &hello(1, old, &[]), Then::Wait, "unsupported_version"),
+        ("TLS 1.1", &hello(2, old, &[]), Then::Wait, "unsupported_version"),
+        ("TLS 1.1, with extensions", &hello(2, old, SIGNATURES), Then::Wait, "unsupported_version"),
+        ("a cipher suite that we do not have", &hello(3, old, SIGNATURES), Then::Wait, "no_shared_algorithm"),
+        ("no key exchange", &hello(3, new, SIGNATURES), Then::Wait, "no_shared_algorithm"),
         ("a hello of no length", &[22, 3, 1, 0, 4, 1, 0, 0, 0], Then::Wait, "protocol"),
         ("another message in place of a hello", &[22, 3, 1, 0, 4, 20, 0, 0, 0], Then::Wait, "protocol"),
         ("a record that is too long", &[22, 3, 1, 0xff, 0xff, 1, 0, 0, 0], Then::Wait, "protocol"),
-        ("an alert", &[21, 3, 1, 0, 2, 2, 40], Then::Wait, "no_shared_algorithm"),
+        ("an alert", &[21, 3, 1, 0, 2, 2, 40], Then::Wait, "protocol"),
     ] {
         let before = listening.failures();
         let answer = listening.send(bytes, then).await;

@@ -79,7 +79,9 @@ impl HandshakeFault {
                 PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::SupportedVersionsExtensionRequired
-                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                // What came before TLS 1.2 does not know this extension, and the library looks for it first.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             )) => Self::UnsupportedVersion,
             Some(Error::PeerIncompatible(_)) => Self::NoSharedAlgorithm,
             Some(_) => Self::Protocol,
@@ -99,6 +101,8 @@ impl HandshakeFault {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
+            // Its authority has the name of one that the caller knows, and another key.
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => match is_name_known {
                 true => Self::CertificateRefused,
                 false => Self::UnknownName,
@@ -230,6 +234,7 @@ mod tests {
             (AlertDescription::UnknownCA, CertificateRefused, UnknownName),
             (AlertDescription::CertificateExpired, CertificateRefused, UnknownName),
             (AlertDescription::CertificateUnknown, CertificateRefused, UnknownName),
+            (AlertDescription::DecryptError, CertificateRefused, UnknownName),
             (AlertDescription::DecodeError, Protocol, Protocol),
             (AlertDescription::InternalError, Protocol, Protocol),
         ] {
