@@ -31,8 +31,9 @@ pub fn authority_answer(input: &[u8]) {
         Ok(account) => {
             assert!(status.is_success() && first & 8 == 0);
             assert!((1..=256).contains(&account.len()), "{account}");
-            let body: serde_json::Value = serde_json::from_slice(body).expect("it was read");
-            assert!(body["cluster_id"].is_null() || body["cluster_id"] == CLUSTER);
+            if let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) {
+                assert!(body["cluster_id"].is_null() || body["cluster_id"] == CLUSTER);
+            }
         }
         Err(Error::Refused { status, excerpt }) => {
             assert!((400..500).contains(&status));

@@ -13,6 +13,8 @@ use super::{
 /// The answer to each command: a value is what is between its line and its end, within the cap; nothing is read
 /// from an answer that goes on.
 pub fn memcached_answer(answer: &[u8]) {
+    // What has not arrived yet is not seen: an answer of one read.
+    let answer = &answer[..answer.len().min(2000)];
     let key = "0123abcd";
     let run = |command: Command<'_>| {
         let mut connection = MemcachedConnection::over(tokio::io::join(answer, Vec::new()));
