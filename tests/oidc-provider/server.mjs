@@ -1,10 +1,10 @@
-// An OIDC provider, and the door that it guards in front of the stores; for `make test-integration`.
+// An OIDC provider, and the store proxy that it guards in front of the stores; for `make test-integration`.
 //
-//   node server.mjs PROVIDER_PORT DOOR_PORT NAME=STORE_URL...
+//   node server.mjs PROVIDER_PORT STORE_PROXY_PORT NAME=STORE_URL...
 //
-// The provider gives client-credentials tokens that live a few seconds, so that a run sees them renewed. The door takes
+// The provider gives client-credentials tokens that live a few seconds, so that a run sees them renewed. The store proxy takes
 // `POST /NAME/...`, lets it through to that store only with such a token for this audience, and keeps count at `GET /seen`.
-// `POST /outage?seconds=N` makes the door answer 503 for a while. Everything stays on loopback and in memory.
+// `POST /outage?seconds=N` makes the store proxy answer 503 for a while. Everything stays on loopback and in memory.
 import { createServer, request } from 'node:http';
 import { randomBytes, webcrypto } from 'node:crypto';
 import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose';
@@ -13,7 +13,7 @@ import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose';
 globalThis.crypto ??= webcrypto;
 const { default: Provider } = await import('oidc-provider');
 
-const [providerPort, doorPort, ...storeArguments] = process.argv.slice(2);
+const [providerPort, storeProxyPort, ...storeArguments] = process.argv.slice(2);
 const stores = new Map(
   storeArguments.map((argument) => {
     const at = argument.indexOf('=');
@@ -21,21 +21,21 @@ const stores = new Map(
   }),
 );
 const issuer = `http://127.0.0.1:${providerPort}`;
-const audience = process.env.DOOR_AUDIENCE ?? 'urn:example:store';
-const tokenSeconds = Number(process.env.DOOR_TOKEN_SECONDS ?? 15);
+const audience = process.env.STORE_PROXY_AUDIENCE ?? 'urn:example:store';
+const tokenSeconds = Number(process.env.STORE_PROXY_TOKEN_SECONDS ?? 15);
 
 const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
-const publicJwk = { ...(await exportJWK(publicKey)), kid: 'door', alg: 'ES256', use: 'sig' };
-const privateJwk = { ...(await exportJWK(privateKey)), kid: 'door', alg: 'ES256', use: 'sig' };
+const publicJwk = { ...(await exportJWK(publicKey)), kid: 'store-proxy', alg: 'ES256', use: 'sig' };
+const privateJwk = { ...(await exportJWK(privateKey)), kid: 'store-proxy', alg: 'ES256', use: 'sig' };
 
 const seen = { issued: 0, clients: {}, accepted: 0, turned_away: 0, outage: 0, tenants: {}, user_agents: {}, headers: {}, reasons: {} };
 const count = (table, key) => (table[key] = (table[key] ?? 0) + 1);
 
 // The same client under two names; that of the second may send its secret in the body alone (RFC 6749, section 2.3.1).
-const clientId = process.env.DOOR_CLIENT_ID ?? 'telemeter';
+const clientId = process.env.STORE_PROXY_CLIENT_ID ?? 'telemeter';
 const client = (client_id, token_endpoint_auth_method) => ({
   client_id,
-  client_secret: process.env.DOOR_CLIENT_SECRET ?? 'secret',
+  client_secret: process.env.STORE_PROXY_CLIENT_SECRET ?? 'secret',
   token_endpoint_auth_method,
   grant_types: ['client_credentials'],
   response_types: [],
@@ -109,8 +109,8 @@ function refuse(incoming, answer, status, reason, headers = {}) {
   answer.writeHead(status, headers).end(`${reason}\n`);
 }
 
-const door = createServer(async (incoming, answer) => {
-  const url = new URL(incoming.url, 'http://door');
+const storeProxy = createServer(async (incoming, answer) => {
+  const url = new URL(incoming.url, 'http://store-proxy');
   if (incoming.method === 'GET' && url.pathname === '/seen') {
     answer.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(seen));
     return;
@@ -149,4 +149,4 @@ const door = createServer(async (incoming, answer) => {
 });
 
 createServer(provider.callback()).listen(Number(providerPort), '127.0.0.1');
-door.listen(Number(doorPort), '127.0.0.1');
+storeProxy.listen(Number(storeProxyPort), '127.0.0.1');

@@ -92,7 +92,7 @@ enum TokenOrigin {
 
 /// What an exchange needs; and what came of those that will be used again.
 struct TokenExchanges {
-    door: ServerAddress,
+    address: ServerAddress,
     target: Uri,
     credential: HeaderValue,
     kept: Option<Mutex<Vec<Option<Box<str>>>>>,
@@ -107,7 +107,7 @@ struct FleetShared {
     clock: Clock,
     template: UploadTemplate,
     series: u64,
-    door: ServerAddress,
+    address: ServerAddress,
     target: Uri,
     headers: [(HeaderName, HeaderValue); 2],
     source: TokenOrigin,
@@ -168,7 +168,7 @@ pub(super) async fn run(
 
 /// Sends what is due, over one connection.
 async fn play(shared: Arc<FleetShared>) {
-    let (mut upload, mut authorize) = (FleetConnection::new(&shared.door), shared.source.connection());
+    let (mut upload, mut authorize) = (FleetConnection::new(&shared.address), shared.source.connection());
     loop {
         let index = shared.next.fetch_add(1, Ordering::Relaxed);
         if index >= shared.arrivals.total {
@@ -205,7 +205,7 @@ impl FleetShared {
             clock,
             template: UploadTemplate::new(payload, &labels).map_err(BenchmarkError::Metrics)?,
             series: payload.series() as u64,
-            door: ServerAddress::new(&config.to.upload, config.to.ca_file.as_deref(), fleet)
+            address: ServerAddress::new(&config.to.upload, config.to.ca_file.as_deref(), fleet)
                 .map_err(BenchmarkError::Fleet)?,
             target: target(&config.to.upload).map_err(BenchmarkError::Fleet)?,
             headers: [
@@ -274,14 +274,14 @@ impl TokenOrigin {
             }
             Tokens::Exchanged => {
                 let exchanges = TokenExchanges {
-                    door: ServerAddress::new(&config.to.authorize, config.to.ca_file.as_deref(), fleet)?,
+                    address: ServerAddress::new(&config.to.authorize, config.to.ca_file.as_deref(), fleet)?,
                     target: target(&config.to.authorize)?,
                     credential: credential::bearer(&config.to.token).map_err(|cause| cause.to_string())?,
                     kept: arrivals.again().map(|clusters| Mutex::new(vec![None; clusters as usize])),
                 };
                 // A first question tells which labels the server wants, and whether it will answer at all.
                 let id = id(seed, 0);
-                let first = exchanges.exchange(&id, &mut FleetConnection::new(&exchanges.door)).await;
+                let first = exchanges.exchange(&id, &mut FleetConnection::new(&exchanges.address)).await;
                 let first = first.map_err(|cause| format!("the first token cannot be had: {cause}"))?;
                 let labels = first.labels.into_iter();
                 let labels = labels.map(|(name, value)| (name, Some(value).filter(|value| value.as_bytes() != id)));
@@ -293,7 +293,7 @@ impl TokenOrigin {
     fn connection(&self) -> Option<FleetConnection<'_>> {
         match self {
             Self::Minted(_) => None,
-            Self::Exchanged(exchanges) => Some(FleetConnection::new(&exchanges.door)),
+            Self::Exchanged(exchanges) => Some(FleetConnection::new(&exchanges.address)),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! What holds whatever a peer, a proxy, an environment or a file says: each function takes one input, and panics where its
 //! sentence is not true. For tests, and for the programs below `fuzz/`: no part of a normal build.
 
+pub(crate) mod input;
+
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 
+use self::input::headers;
 use crate::{
     client::fuzzing as client, instrument::RequestId, internal::Access, listen::fuzzing as listen,
     metrics::MetricsFormat, pem,
@@ -72,19 +75,6 @@ pub fn request_headers(lines: &[u8]) {
         let same = authority.is_some_and(|authority| hosts.iter().any(|host| host.eq_ignore_ascii_case(authority)));
         assert!(same, "posted by a page of {}", origin.escape_ascii());
     }
-}
-
-/// Headers, one a line; a line that is none is passed over.
-pub(crate) fn headers(lines: &[u8]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for line in lines.split(|byte| *byte == b'\n').take(40) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-            headers.append(name, value);
-        }
-    }
-    headers
 }
 
 /// Each target: its name, its check, and inputs to begin with.

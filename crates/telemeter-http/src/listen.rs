@@ -9,6 +9,7 @@ mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod handshake;
+mod handshake_fault;
 mod header_table;
 mod metrics;
 mod peers;
@@ -41,7 +42,7 @@ pub struct Listener {
     tls: Option<ListenerTls>,
 }
 
-/// The address of whoever sent a request, as a trusted proxy says where there is one: an extension of each request.
+/// The address of the sender of a request, as a trusted proxy says where there is one: an extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 

@@ -95,14 +95,14 @@ pub(super) struct UploadAnswer {
 
 /// A connection, or the lack of one.
 pub(super) struct FleetConnection<'d> {
-    door: &'d ServerAddress,
+    server: &'d ServerAddress,
     tls: Option<TlsConnector>,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl<'d> FleetConnection<'d> {
-    pub(super) fn new(door: &'d ServerAddress) -> Self {
-        Self { door, tls: door.tls.as_ref().map(FleetTls::connector), open: None }
+    pub(super) fn new(server: &'d ServerAddress) -> Self {
+        Self { server, tls: server.tls.as_ref().map(FleetTls::connector), open: None }
     }
 
     /// A POST. When its future is dropped, so is the connection.
@@ -117,7 +117,7 @@ impl<'d> FleetConnection<'d> {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.clone();
         let headers = request.headers_mut();
-        headers.insert(header::HOST, self.door.host.clone());
+        headers.insert(header::HOST, self.server.host.clone());
         headers.insert(header::AUTHORIZATION, authorization);
         headers.extend(more.iter().cloned());
         loop {
@@ -130,7 +130,7 @@ impl<'d> FleetConnection<'d> {
             let fresh = kept.is_none();
             let mut open = match kept {
                 Some(open) => open,
-                None => self.door.open(self.tls.as_ref()).await?,
+                None => self.server.open(self.tls.as_ref()).await?,
             };
             match open.try_send_request(request).await {
                 Ok(response) => {
@@ -145,7 +145,7 @@ impl<'d> FleetConnection<'d> {
                         }
                         answer.body.extend_from_slice(&data);
                     }
-                    self.open = Some(open).filter(|_| !self.door.reconnects);
+                    self.open = Some(open).filter(|_| !self.server.reconnects);
                     return Ok(answer);
                 }
                 // The server closed a connection that was idle: nothing of the request has left.
@@ -199,14 +199,14 @@ mod tests {
             report_json: None,
             server_pid: None,
         };
-        let door = |url: &str| {
-            let door = ServerAddress::new(&Url::parse(url).expect("a URL"), None, &fleet).expect("a server");
-            (door.address, door.tls.map(|tls| tls.name.to_str().into_owned()))
+        let server = |url: &str| {
+            let server = ServerAddress::new(&Url::parse(url).expect("a URL"), None, &fleet).expect("a server");
+            (server.address, server.tls.map(|tls| tls.name.to_str().into_owned()))
         };
-        assert_eq!(door("http://server/upload"), ("server:80".to_owned(), None));
-        assert_eq!(door("http://[::1]:9003/upload"), ("[::1]:9003".to_owned(), None));
-        assert_eq!(door("https://server/upload"), ("server:443".to_owned(), Some("server".to_owned())));
-        assert_eq!(door("https://[::1]:9003/upload"), ("[::1]:9003".to_owned(), Some("::1".to_owned())));
+        assert_eq!(server("http://server/upload"), ("server:80".to_owned(), None));
+        assert_eq!(server("http://[::1]:9003/upload"), ("[::1]:9003".to_owned(), None));
+        assert_eq!(server("https://server/upload"), ("server:443".to_owned(), Some("server".to_owned())));
+        assert_eq!(server("https://[::1]:9003/upload"), ("[::1]:9003".to_owned(), Some("::1".to_owned())));
         let missing =
             ServerAddress::new(&Url::parse("https://server/").expect("a URL"), Some(Path::new("/nowhere")), &fleet);
         assert!(missing.err().expect("no such file").contains("/nowhere"));

@@ -2,7 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::report::Second;
+/// One second of a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Second {
+    pub(super) at: f64,
+    pub(super) sent: f64,
+    pub(super) failed: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    /// Of one core, in percent.
+    pub(super) server_cpu: Option<f64>,
+    pub(super) server_mib: Option<f64>,
+    pub(super) own_cpu: Option<f64>,
+}
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 72.0;

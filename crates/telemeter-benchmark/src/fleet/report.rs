@@ -4,7 +4,10 @@ use std::{fmt::Display, io::Write as _, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{plot, process::Usage};
+use super::{
+    plot::{self, Second},
+    process::Usage,
+};
 use crate::{ReportOutput, config::SimulatedFleet, tally::UploadTally};
 
 /// The processes that are watched.
@@ -38,20 +41,6 @@ impl ProcessWatch {
 
 fn usage(server_pid: Option<u32>) -> [Option<Usage>; 2] {
     [server_pid.and_then(Usage::of), Usage::of(std::process::id())]
-}
-
-/// One second of a run.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Second {
-    pub(super) at: f64,
-    pub(super) sent: f64,
-    pub(super) failed: f64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-    /// Of one core, in percent.
-    pub(super) server_cpu: Option<f64>,
-    pub(super) server_mib: Option<f64>,
-    pub(super) own_cpu: Option<f64>,
 }
 
 /// The seconds of a run.

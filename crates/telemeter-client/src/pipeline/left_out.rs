@@ -14,7 +14,7 @@ pub struct LeftOut {
     pub outdated: usize,
     /// They have no name, an overlong one, or no value of their type.
     pub invalid: usize,
-    /// Series that no selector names either, and that are uploaded: no selector was given, or one cannot be judged by.
+    /// Series that no selector names either, and that are uploaded: no selector was given, or one cannot be checked.
     #[serde(skip)]
     pub unrequested_uploaded: usize,
 }

@@ -82,7 +82,7 @@ struct ServedConnection<'a> {
 impl HttpServer {
     pub(super) fn new(router: Router, tls: Option<&ListenerTls>, limits: ListenLimits) -> Self {
         let mut http1 = http1::Builder::new();
-        // Whoever is silent, drips or does not read is closed by the table: no timer for each request.
+        // A peer that is silent, sends slowly or does not read is closed by the table: no timer for each request.
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)

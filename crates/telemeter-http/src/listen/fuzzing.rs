@@ -3,15 +3,15 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{TrustedProxies, header_table::HeaderTable, proxied::header};
-use crate::fuzzing::headers;
+use crate::fuzzing::input::{headers, ready};
 
 /// Bytes that arrive so many at a time.
 struct Arriving<'b> {
@@ -25,14 +25,6 @@ impl AsyncRead for Arriving<'_> {
         into.put_slice(part);
         self.bytes = rest;
         Poll::Ready(Ok(()))
-    }
-}
-
-/// What a future answers with that never waits.
-pub(crate) fn ready<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits for bytes that are there"),
     }
 }
 

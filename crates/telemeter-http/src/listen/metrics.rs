@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rustls::HandshakeKind;
 
-use super::handshake::HandshakeFault;
+use super::handshake_fault::HandshakeFault;
 
 /// `telemeter_connections_closed_total{reason}`, `telemeter_tls_handshakes_total{resumed}` and
 /// `telemeter_tls_handshake_failures_total{reason}`. Cheap to clone; clones share the counts.

@@ -176,7 +176,7 @@ impl ConnectionTable {
         Duration::from_millis((shortest / 8).max(5)).min(MAX_PERIOD)
     }
 
-    /// Moves the clock on, and closes whoever is past a deadline.
+    /// Moves the clock on, and closes each connection that is past a deadline.
     pub(super) fn sweep(&self) {
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         self.now_ms.store(now_ms, Ordering::Relaxed);

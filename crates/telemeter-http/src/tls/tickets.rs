@@ -1,7 +1,7 @@
 //! Session tickets: with one a client resumes its TLS session in place of a whole handshake, on any replica.
 //!
 //! A ticket is the state of a session, sealed. Of TLS 1.3 it is sealed with a key that follows from a secret that replicas
-//! share, from the certificates, and from the time: so whoever has the secret can open it, now and later. That tells nothing
+//! share, from the certificates, and from the time: so everybody who has the secret can open it, now and later. That tells nothing
 //! of what was sent, since each TLS 1.3 session, a resumed one too, agrees on a secret of its own (`psk_dhe_ke`). In TLS 1.2
 //! it would: the ticket holds what decrypts the session that it came from. So a ticket of TLS 1.2 is sealed with a key that
 //! only this process has, and that it forgets.

@@ -219,12 +219,12 @@ impl<T> Scheduler<T> {
         now: Instant,
     ) -> SettledBatch<T> {
         let paused = self.circuit.is_open();
-        let mut settled = self.judge(attempt, batch, meaning, now);
+        let mut settled = self.settle_batch(attempt, batch, meaning, now);
         settled.pauses = Some(self.circuit.is_open()).filter(|pauses| *pauses != paused);
         settled
     }
 
-    fn judge(
+    fn settle_batch(
         &mut self,
         attempt: BatchAttempt,
         batch: Vec<WaitingRequest<T>>,

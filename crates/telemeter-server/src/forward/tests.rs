@@ -193,7 +193,7 @@ async fn a_store_that_breaks_on_everything_is_soon_left_alone() {
 }
 
 #[tokio::test]
-async fn whoever_goes_alone_takes_nobody_s_turn() {
+async fn a_cluster_in_quarantine_takes_no_permit_of_others() {
     let store = store(|request| {
         let bad = names(request).iter().any(|name| name == "bad");
         ResponseTemplate::new(if bad { 400 } else { 200 }).set_delay(Duration::from_millis(50))
@@ -488,7 +488,7 @@ async fn a_slow_store_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn whoever_waits_too_long_is_told_so() {
+async fn a_caller_that_waits_too_long_is_answered_so() {
     let served = Arc::new(AtomicUsize::new(0));
     let count = served.clone();
     let store = store(move |_| {

@@ -88,10 +88,10 @@ impl StoreProxy {
         let mut arguments = vec![server.display().to_string(), provider.to_string(), store_proxy.to_string()];
         arguments.extend(stores.iter().map(|(name, store)| format!("{name}={}", store.url())));
         let environment = vec![
-            ("DOOR_CLIENT_ID", CLIENT_ID.to_owned()),
-            ("DOOR_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
-            ("DOOR_AUDIENCE", AUDIENCE.to_owned()),
-            ("DOOR_TOKEN_SECONDS", "15".to_owned()),
+            ("STORE_PROXY_CLIENT_ID", CLIENT_ID.to_owned()),
+            ("STORE_PROXY_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+            ("STORE_PROXY_AUDIENCE", AUDIENCE.to_owned()),
+            ("STORE_PROXY_TOKEN_SECONDS", "15".to_owned()),
         ];
         let start = ProgramStart { name: "store-proxy", program: OsStr::new("node"), arguments, environment };
         let process = RunningProgram::start(folder, start);

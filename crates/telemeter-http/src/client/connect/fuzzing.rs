@@ -3,7 +3,7 @@
 use tokio::io::join;
 
 use super::{proxy::Proxies, tunnel};
-use crate::listen::fuzzing::ready;
+use crate::fuzzing::input::ready;
 
 const PASSWORD: &str = "s3cr^t";
 const TARGETS: [(&str, u16); 5] =

@@ -14,7 +14,7 @@ use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 pub(in crate::listen) const FIRST_BUFFER_BYTES: usize = 8 << 10;
 /// What is read of a header in it.
 const FIRST_HEADER_BYTES: u64 = FIRST_BUFFER_BYTES as u64;
-/// What the buffer may grow to: it is doubled where a read of the largest size does not fit.
+/// What the buffer may grow to: it grows to twice its size where a read of the largest size does not fit.
 pub(super) const LARGE_BUFFER_BYTES: usize = 2 * MAX_READ_BYTES;
 /// Large buffers are for speed alone: connections get them while no more than this part of their share is used.
 const LARGE_BUFFER_PART: usize = 2;

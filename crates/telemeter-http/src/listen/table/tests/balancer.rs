@@ -120,7 +120,7 @@ fn behind_a_balancer_that_names_nobody_the_quietest_make_room() {
 }
 
 #[tokio::test]
-async fn whoever_works_on_a_request_hears_that_it_is_to_end() {
+async fn the_handler_of_a_request_is_notified_that_it_is_to_end() {
     let (table, budget) = table(|_| ());
     let shared = Carrying::new(&table, [9]);
     let (_, working, _) = &shared.requests[0];

@@ -1,6 +1,9 @@
 //! Holds the walls of the house: which crate may use which. Dev-dependencies do not count.
 #![allow(clippy::unwrap_used)]
 
+mod circles;
+mod sources;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
