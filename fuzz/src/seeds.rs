@@ -4,7 +4,7 @@ use std::{env, fs, io, path::PathBuf};
 
 use prost::Message as _;
 
-use crate::oracle::random::Random;
+use crate::oracle::random::SplitMix64;
 
 /// How many random messages of each kind are among the seeds.
 const RANDOM_SEEDS: u64 = 40;
@@ -22,11 +22,12 @@ pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ];
     let mut seeds: Vec<_> = targets.into_iter().flatten().map(|(name, _, seeds)| (name, seeds)).collect();
     for (name, seeds) in &mut seeds {
-        let random = |make: fn(&mut Random) -> Vec<u8>| (0..RANDOM_SEEDS).map(move |seed| make(&mut Random::new(seed)));
+        let random =
+            |make: fn(&mut SplitMix64) -> Vec<u8>| (0..RANDOM_SEEDS).map(move |seed| make(&mut SplitMix64::new(seed)));
         match *name {
             "remote_write_1_0" => seeds.extend(random(|random| random.write_request().encode_to_vec())),
             "remote_write_2_0" => seeds.extend(random(|random| random.request().encode_to_vec())),
-            "delimited" => seeds.extend(random(Random::families)),
+            "delimited" => seeds.extend(random(SplitMix64::families)),
             _ => {}
         }
     }
