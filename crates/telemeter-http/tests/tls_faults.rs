@@ -32,13 +32,13 @@ const REASONS: [&str; 8] = [
 ];
 
 /// A listener with a certificate for `localhost`, and what it counts.
-struct Listening {
+struct FaultListener {
     serving: Serving,
     registry: Registry,
     folder: tempfile::TempDir,
 }
 
-impl Listening {
+impl FaultListener {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = write_pair(folder.path(), "one");
@@ -136,7 +136,7 @@ fn good_hello(cert: &Path) -> Vec<u8> {
 
 #[tokio::test]
 async fn each_failure_has_its_reason() {
-    let listening = Listening::start().await;
+    let listening = FaultListener::start().await;
     let cert = listening.folder.path().join("one.crt");
     let good = good_hello(&cert);
     let half = &good[..good.len() / 2];
@@ -197,7 +197,7 @@ async fn each_failure_has_its_reason() {
 
 #[tokio::test]
 async fn a_resumed_session_is_counted() {
-    let listening = Listening::start().await;
+    let listening = FaultListener::start().await;
     let connector = TlsConnector::from(client(&listening.folder.path().join("one.crt")));
     for resumed in [0, 1] {
         let name = ServerName::try_from("localhost").unwrap();
@@ -213,7 +213,7 @@ async fn a_resumed_session_is_counted() {
 async fn a_few_failures_a_second_are_logged() {
     let lines = LoggedLines::default();
     let _logging = tracing::subscriber::set_default(lines.subscriber());
-    let listening = Listening::start().await;
+    let listening = FaultListener::start().await;
     let before = std::time::Instant::now();
     for _ in 0..60 {
         listening.send(b"GET / HTTP/1.1\r\n\r\n", Then::Wait).await;

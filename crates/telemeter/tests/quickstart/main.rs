@@ -1,8 +1,9 @@
 //! `telemeter quickstart` as a person meets it: the real binary, what it prints, and what one can do with that.
 #![allow(clippy::unwrap_used)]
 
-#[path = "quickstart/killed.rs"]
 mod killed;
+mod source;
+mod store;
 
 use std::{
     fs,
@@ -270,109 +271,6 @@ fn nothing_is_left_behind() {
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
-/// Answers each request with `metrics`, their `NOW` being the time in milliseconds; shows what was asked for.
-fn fake_prometheus(metrics: &'static str) -> (String, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, asked) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = vec![0; 8192];
-            let length = stream.read(&mut request).unwrap();
-            let line = String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned();
-            if sender.send(line).is_err() {
-                return;
-            }
-            let body = metrics.replace("NOW", shell("date +%s000").trim_end());
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
-            write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-        }
-    });
-    (url, asked)
-}
-
-#[test]
-fn a_prometheus_of_ones_own() {
-    let (url, asked) = fake_prometheus(
-        "# TYPE up untyped\nup{job=\"mine\"} 1 NOW\nnodes{zone=\"a\"} 3 NOW\nold 1 1000000000000\nwithout_time 1\n",
-    );
-    let mut quickstart = Quickstart::start(&[&format!("--from={url}"), "--match=up", "--match={__name__=~\"n.*\"}"]);
-    quickstart.line(&["scraped 4 series, kept 2, stored 2 in "]);
-    quickstart.line(&["  client ", &format!("scrapes {url}/federate")]);
-    let asked = asked.recv().unwrap();
-    assert!(asked.starts_with("GET /federate?match%5B%5D=up&match%5B%5D="), "{asked}");
-    let up = quickstart.paste(&["curl ", "/federate?match[]=up"]);
-    assert!(up.contains("job=\"mine\""), "{up}");
-    let page = get(&format!("{}/clusters/{}", quickstart.address("pages"), quickstart.cluster()));
-    assert!(page.contains("nodes") && !page.contains("without_time"), "{page}");
-    quickstart.end("TERM");
-}
-
-#[test]
-fn what_leaves_is_chosen_renamed_labelled_and_anonymized() {
-    let (url, asked) = fake_prometheus(
-        "up{instance=\"secret-host\"} 1 NOW\nold_name{zone=\"a\"} 3 NOW\nunasked{instance=\"b\"} 1 NOW\n",
-    );
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("matches");
-    fs::write(&file, "# chosen\n{__name__=\"old_name\"}\n").unwrap();
-    let data = format!("--data-dir={}", directory.path().join("data").display());
-    let run = |more: &[&str]| {
-        let flags = [
-            &format!("--from={url}"),
-            &format!("--match-file={}", file.display()),
-            "--rename=old_name=new_name",
-            "--label=stage=test",
-            "--anonymize-labels=instance",
-            &data,
-        ];
-        let mut quickstart = Quickstart::start(&[&flags[..], more].concat());
-        quickstart.line(&["stored "]);
-        let asked = asked.recv().unwrap();
-        let sent = quickstart.paste(&["curl ", "/federate", "-sS http://"]);
-        quickstart.end("TERM");
-        (asked, sent)
-    };
-    // The file's selectors alone are asked for, where --match has none.
-    let (question, sent) = run(&[]);
-    assert!(question.starts_with("GET /federate?match%5B%5D=%7B__name__%3D%22old_name%22%7D "), "{question}");
-    assert!(sent.contains("new_name{") && sent.contains("stage=\"test\"") && !sent.contains("old_name"), "{sent}");
-    assert!(!sent.contains("up{") && !sent.contains("unasked"), "{sent}");
-    while asked.try_recv().is_ok() {}
-    let hash = |sent: String| {
-        assert!(sent.contains("up{") && sent.contains("new_name{") && !sent.contains("secret-host"), "{sent}");
-        let value = sent.split("instance=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        assert_eq!(value.len(), 12, "{sent}");
-        value
-    };
-    let first = hash(run(&["--match=up"]).1);
-    assert_eq!(hash(run(&["--match=up"]).1), first, "the salt is kept");
-}
-
-#[test]
-fn a_cycle_that_fails_says_why_and_what_to_do() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut quickstart = Quickstart::start(&[&format!("--from=http://{gone}")]);
-    quickstart.line(&["failed: Prometheus was not reached", "is --from right", "next try in 1m"]);
-    quickstart.end("TERM");
-}
-
-#[test]
-fn a_store_that_does_not_take_it_is_named() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("--forward-url=http://user:hunter2@{gone}/write");
-    let mut command = command(&[&url]);
-    command.stderr(Stdio::piped());
-    let mut quickstart = Quickstart::of(command);
-    quickstart.line(&["  store ", &format!("http://{gone}/write"), "as well"]);
-    quickstart.line(&["failed: ", &format!("does http://{gone}/write take remote write?")]);
-    let mut log = quickstart.child.stderr.take().unwrap();
-    let mut said = quickstart.end("TERM");
-    log.read_to_string(&mut said).unwrap();
-    assert!(!said.contains("hunter2"), "{said}");
-}
-
 #[test]
 fn a_place_that_is_taken_is_an_error_that_says_what_to_pass() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -381,32 +279,6 @@ fn a_place_that_is_taken_is_an_error_that_says_what_to_pass() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("--listen-client: ") && said.contains(&address.to_string()), "{said}");
-}
-
-/// What is found on the PATH is a help; what it cannot do is no reason to end.
-#[test]
-fn a_prometheus_that_does_not_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("prometheus");
-    fs::write(&program, "#!/bin/sh\necho 'unknown flag'\nexit 1\n").unwrap();
-    shell(&format!("chmod +x {}", program.display()));
-    let mut command = Command::new(cargo_bin("telemeter"));
-    command.arg("quickstart").args(QUICK);
-    command.env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()));
-    let mut quickstart = Quickstart::of(command);
-    quickstart.line(&["prometheus is no store for this", "unknown flag"]);
-    quickstart.line(&["  store ", "none"]);
-    quickstart.line(&["stored "]);
-    quickstart.end("TERM");
-
-    for (program, reason) in
-        [(program.as_path(), "it ended at once: unknown flag"), (Path::new("/nowhere/p"), "/nowhere/p: ")]
-    {
-        let output = self::command(&[&format!("--prometheus={}", program.display())]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("--prometheus: ") && said.contains(reason), "{said}");
-    }
 }
 
 /// Says past the capture of output, for the summary of `make test`, that a store of our own was not tried.
@@ -427,54 +299,4 @@ fn process_with(part: &str) -> Option<u32> {
         let line = String::from_utf8_lossy(&line);
         line.contains(part) && line.contains("--web.enable-remote-write-receiver")
     })
-}
-
-#[test]
-fn a_prometheus_is_the_store() {
-    if !installed("prometheus") {
-        not_checked();
-        return;
-    }
-    let program = PathBuf::from(shell("command -v prometheus").trim_end());
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let flag = format!("--data-dir={}", data.display());
-    let path = format!("--prometheus={}", program.display());
-    let query = |quickstart: &mut Quickstart| {
-        until("the series are in the store", || {
-            let answer = quickstart.paste(&["curl ", "/api/v1/query", "count by (job)"]);
-            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-            assert_eq!(answer["status"], "success", "{answer}");
-            (answer["data"]["result"].as_array().unwrap().len() == 2).then_some(())
-        });
-    };
-
-    let mut quickstart = Quickstart::start(&[&flag, &path]);
-    quickstart.line(&["stored "]);
-    query(&mut quickstart);
-    quickstart.line(&["  store ", &program.display().to_string(), "prometheus.log"]);
-    quickstart.line(&["  data ", "key, token, ID, salt and the store's metrics"]);
-    let data = data.display().to_string();
-    assert!(process_with(&data).is_some());
-    // A second one finds 9090 taken, and its own store gone while it runs.
-    let mut second = Quickstart::start(&[&path]);
-    second.line(&["localhost:9090 is taken"]);
-    second.line(&["stored "]);
-    query(&mut second);
-    let log = second.line(&["  store ", "log: "]);
-    let home = Path::new(log.rsplit(' ').next().unwrap()).parent().unwrap().display().to_string();
-    let pid = process_with(&home).unwrap();
-    shell(&format!("kill -KILL {pid}"));
-    second.line(&["the store has ended by itself"]);
-    second.end("TERM");
-
-    quickstart.end("TERM");
-    assert_eq!(process_with(&data), None, "its prometheus is gone with it");
-
-    // One that is told to start a prometheus and cannot says so, and leaves none behind.
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = format!("--listen={}", taken.local_addr().unwrap());
-    let output = command(&[&flag, &path, &listen]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(process_with(&data), None, "nor is one left behind by a start that failed");
 }
