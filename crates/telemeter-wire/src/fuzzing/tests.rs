@@ -12,6 +12,16 @@ fn seeds_and_what_they_begin_with_hold() {
     }
 }
 
+/// What fuzzing found: metadata whose help and unit are symbols without text was encoded once, and not again.
+#[test]
+fn metadata_that_says_nothing_is_encoded_alike_each_time() {
+    remote_write_2_0(&[
+        34, 0, 34, 0, 34, 19, 119, 114, 102, 115, 15, 0, 0, 0, 0, 0, 0, 0, 8, 104, 100, 108, 116, 102, 100, 42, 0, 42,
+        50, 10, 6, 0, 0, 1, 2, 1, 1, 18, 9, 9, 0, 0, 0, 0, 0, 112, 72, 64, 34, 16, 10, 2, 1, 2, 17, 119, 177, 60, 129,
+        40, 214, 33, 54, 24, 150, 47, 42, 4, 24, 3, 32, 1, 48, 174, 219, 210, 213, 172, 53, 34, 0,
+    ]);
+}
+
 /// The checks have something to look at.
 #[test]
 fn most_seeds_are_taken() {

@@ -167,7 +167,10 @@ impl RequestBuilder {
                 put_varint(field, u64::from(value));
             }
         }
-        put_bytes(out, METADATA, field);
+        // Symbols that are empty say nothing: decoded again, such metadata would be none.
+        if !field.is_empty() {
+            put_bytes(out, METADATA, field);
+        }
     }
 
     /// As [`put_series`](Self::put_series), with the fields in `self.body`.
