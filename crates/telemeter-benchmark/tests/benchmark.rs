@@ -27,6 +27,7 @@ fn config(to: &MockServer, folder: &tempfile::TempDir) -> Config {
     let to = TargetSettings {
         authorize: url("/authorize"),
         upload: url("/upload"),
+        receive: None,
         ca_file: None,
         token: Credential::Value(Secret::from("a-token")),
     };

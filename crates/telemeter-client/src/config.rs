@@ -115,10 +115,20 @@ pub struct TargetSettings {
     pub authorize: Url,
     /// The URL of uploads. May hold user and password.
     pub upload: Url,
+    /// The URL of remote write, in place of the exchange and the upload: with it, neither is called.
+    pub receive: Option<Url>,
     /// A PEM file of certificate authorities that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// The token that is exchanged.
     pub token: Credential,
+}
+
+impl TargetSettings {
+    /// Where series are sent to.
+    #[must_use]
+    pub fn destination(&self) -> &Url {
+        self.receive.as_ref().unwrap_or(&self.upload)
+    }
 }
 
 impl fmt::Debug for TargetSettings {
@@ -126,6 +136,7 @@ impl fmt::Debug for TargetSettings {
         f.debug_struct("Target")
             .field("authorize", &bare_url(&self.authorize))
             .field("upload", &bare_url(&self.upload))
+            .field("receive", &self.receive.as_ref().map(bare_url))
             .field("ca_file", &self.ca_file)
             .field("token", &self.token)
             .finish()
@@ -159,7 +170,8 @@ mod tests {
     fn debug_prints_no_secret() {
         let url = || Url::parse("https://hunter2:hunter2@there:1/path?key=hunter2").unwrap();
         let secret = || Credential::Value(Secret::from("hunter2"));
-        let target = TargetSettings { authorize: url(), upload: url(), ca_file: None, token: secret() };
+        let target =
+            TargetSettings { authorize: url(), upload: url(), receive: Some(url()), ca_file: None, token: secret() };
         let mut config =
             Config::new(SourceSettings { token: Some(secret()), ..SourceSettings::new(url()) }, target, "cluster");
         config.anonymize = Some(AnonymizeSettings { labels: vec!["url".to_owned()], salt: secret() });

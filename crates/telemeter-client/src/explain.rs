@@ -41,12 +41,13 @@ pub(crate) fn no_upload_reason(report: &CycleReport) -> Option<String> {
 
 /// Each reason for leaving series out, with its count: `2 without a time, 1 over 24 hours old`.
 pub(crate) fn left_out_counts(left_out: &LeftOut) -> String {
-    let LeftOut { unrequested, untimed, outdated, invalid, .. } = *left_out;
+    let LeftOut { unrequested, untimed, outdated, invalid, duplicates, .. } = *left_out;
     let reasons = [
         (unrequested, "that nobody asked for"),
         (untimed, "without a time"),
         (outdated, "over 24 hours old"),
         (invalid, "invalid"),
+        (duplicates, "duplicate"),
     ];
     let reasons = reasons.iter().filter(|(count, _)| *count > 0);
     reasons.map(|(count, reason)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")

@@ -13,9 +13,14 @@ use crate::{
     refusal::ServerRefusal,
 };
 
-/// Both formats, protobuf first: it is cheaper to decode.
+/// Both formats, protobuf first: it is cheaper to decode, and only it has native histograms. Without `escaping`, Prometheus
+/// escapes names outside the old alphabet.
 const ACCEPT: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
                       text/plain;version=0.0.4;q=0.3";
+/// As [`ACCEPT`], but names come unescaped where the source can; the ranges without `escaping` are for sources that do not know it.
+const ACCEPT_UTF8: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;q=0.8,\
+     application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+     text/plain;version=0.0.4;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3";
 /// How many bytes of an answer other than 200 are read, to show its first line.
 const REFUSAL_BYTES: usize = 4096;
 
@@ -140,13 +145,15 @@ impl Federate {
         Self { outbound, url, token, limit_bytes, metrics, selector_problem: selectors.first_problem() }
     }
 
-    /// Sends the request and reads the head of the answer.
+    /// Sends the request and reads the head of the answer. With `utf8_names` the source may answer with names of any characters.
     ///
     /// # Errors
     /// [`FederateError`] where no answer comes, or one other than 200.
-    pub(crate) async fn open(&self) -> Result<Scrape, FederateError> {
+    pub(crate) async fn open(&self, utf8_names: bool) -> Result<Scrape, FederateError> {
         let mut request = OutboundRequest::get(self.url.clone());
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+        request
+            .headers_mut()
+            .insert(header::ACCEPT, HeaderValue::from_static(if utf8_names { ACCEPT_UTF8 } else { ACCEPT }));
         if let Some(token) = &self.token {
             request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(token)?);
         }

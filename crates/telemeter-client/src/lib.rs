@@ -17,6 +17,7 @@ mod page;
 mod pipeline;
 pub mod preview;
 mod refusal;
+pub mod remote_write;
 pub mod schedule;
 mod scraper;
 mod serve;

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub federate_requests: Counter,
     /// Cycles that failed.
     pub federate_requests_failed: Counter,
+    /// Remote writes that were sent again.
+    pub remote_write_retries: Counter,
     /// Outbound requests, by side and by the status of the answer.
     http_requests: Family<CallLabels, Counter>,
     /// Scrapes answered.
@@ -119,6 +121,11 @@ impl Metrics {
             metrics.federate_requests_failed.clone(),
         );
         registry.register(
+            "remote_write_retries",
+            "Remote writes sent again because the receiver had a problem or did not answer",
+            metrics.remote_write_retries.clone(),
+        );
+        registry.register(
             "metricsclient_http_requests",
             "Outbound requests by side and by the status of the answer (error: no answer came)",
             metrics.http_requests.clone(),
@@ -152,7 +159,7 @@ impl Metrics {
     /// Records a scrape.
     pub(crate) fn scraped(&self, packed: &Packed) {
         let gauge = |series: usize| i64::try_from(series).unwrap_or(i64::MAX);
-        let LeftOut { unrequested, untimed, outdated, invalid, unrequested_uploaded } = packed.left_out;
+        let LeftOut { unrequested, untimed, outdated, invalid, unrequested_uploaded, duplicates: _ } = packed.left_out;
         self.federate_samples.set(gauge(packed.scraped));
         self.federate_filtered_samples.set(gauge(packed.scraped - packed.kept));
         self.federate_invalid_samples.set(gauge(untimed + outdated + invalid));

@@ -6,7 +6,8 @@ use telemeter_http::{client::OutboundError, file::FileError};
 use telemeter_wire::UploadCounts;
 
 use crate::{
-    credential::CredentialError, federate::FederateError, pipeline::LeftOut, token::TokenError, upload::UploadError,
+    credential::CredentialError, federate::FederateError, pipeline::LeftOut, remote_write::RemoteWriteError,
+    token::TokenError, upload::UploadError,
 };
 
 /// The result of a cycle that did not fail.
@@ -42,6 +43,9 @@ pub enum CycleError {
     /// The upload failed.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// Remote write, in place of the exchange and the upload, failed.
+    #[error(transparent)]
+    RemoteWrite(#[from] RemoteWriteError),
 }
 
 impl CycleError {
@@ -52,6 +56,7 @@ impl CycleError {
             Self::Federate(error) => error.retry_after(),
             Self::Token(error) => error.retry_after(),
             Self::Upload(error) => error.retry_after(),
+            Self::RemoteWrite(error) => error.retry_after(),
         }
     }
 }

@@ -163,7 +163,7 @@ impl Page {
             headline,
             id: config.id.clone(),
             source: bare_url(&config.from.url),
-            target: bare_url(&config.to.upload),
+            target: bare_url(config.to.destination()),
             tiles: tiles(config, status, now_ms),
             failure,
             no_upload_reason: status.no_upload_reason.clone(),

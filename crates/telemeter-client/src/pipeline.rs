@@ -1,21 +1,26 @@
 //! What becomes of a scrape: the rules, series by series, and the upload that is packed from what they leave.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
-use telemeter_rules::StepCounts;
+use telemeter_rules::{StepCounts, canonical::Canonical};
 use telemeter_wire::{
     Arena, DecodeLimits, Error, NativeHistograms, Series, SeriesSet,
     exposition::{self, ExpositionFormat, TextFamilies},
-    snappy,
+    remote_write, snappy,
 };
 
 mod left_out;
 mod rules;
 mod watch;
+mod write_requests;
 
+use self::write_requests::WriteRequests;
 pub(crate) use self::{
     rules::{ClientRules, CycleRules},
     watch::SeriesWatch,
 };
+
 pub use left_out::LeftOut;
 
 /// How many series are encoded at once: a scrape of any size takes this much room for its encoded form.
@@ -33,6 +38,16 @@ const LIMITS: DecodeLimits = DecodeLimits {
     label_value_bytes: usize::MAX,
 };
 
+/// What is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PackedForm {
+    /// For `/upload`: framed snappy over delimited families, one body of slices, each a stream of its own.
+    #[default]
+    Families,
+    /// For remote write: requests one behind the other, each a snappy block of a `WriteRequest`.
+    WriteRequests,
+}
+
 /// An upload, ready to be sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packed {
@@ -46,8 +61,9 @@ pub(crate) struct Packed {
     pub(crate) scraped_bytes: usize,
     /// The time of its newest sample, in milliseconds; `None` where no sample has one.
     pub(crate) newest_ms: Option<i64>,
-    /// Framed snappy over delimited families: slices, each a stream of its own.
+    /// What is sent, in this form: slices, one behind the other.
     pub(crate) body: Bytes,
+    form: PackedForm,
     slices: Vec<UploadPart>,
 }
 
@@ -62,11 +78,11 @@ struct UploadPart {
 impl Packed {
     /// The same series in the text format, slice by slice.
     pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
-        let (body, slices) = (self.body.clone(), self.slices.clone());
+        let (body, slices, form) = (self.body.clone(), self.slices.clone(), self.form);
         let (mut start, mut plain, mut families) = (0, Vec::new(), TextFamilies::default());
         slices.into_iter().map(move |slice| {
             let mut text = Vec::new();
-            slice.decode(&body[start..slice.end], &mut plain, |set| {
+            slice.decode(form, &body[start..slice.end], &mut plain, |set| {
                 exposition::text::encode_part(set, &mut families, &mut text);
             })?;
             start = slice.end;
@@ -79,20 +95,42 @@ impl Packed {
         let (mut start, mut plain) = (0, Vec::new());
         for slice in &self.slices {
             let body = &self.body[start..slice.end];
-            slice.decode(body, &mut plain, |set| set.iter().for_each(|series| see(&series)))?;
+            slice.decode(self.form, body, &mut plain, |set| set.iter().for_each(|series| see(&series)))?;
             start = slice.end;
         }
         Ok(())
     }
 }
 
+impl Packed {
+    /// The slices, one by one: of remote write each is a request.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Bytes> {
+        let mut start = 0;
+        self.slices.iter().map(move |slice| self.body.slice(std::mem::replace(&mut start, slice.end)..slice.end))
+    }
+}
+
 impl UploadPart {
     /// Shows its series to `see`; `plain` is room to work in.
-    fn decode(&self, body: &[u8], plain: &mut Vec<u8>, see: impl FnOnce(&SeriesSet<'_>)) -> Result<(), Error> {
-        snappy::decode_framed(body, self.plain_bytes, plain)?;
+    fn decode(
+        &self,
+        form: PackedForm,
+        body: &[u8],
+        plain: &mut Vec<u8>,
+        see: impl FnOnce(&SeriesSet<'_>),
+    ) -> Result<(), Error> {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
-        exposition::decode(ExpositionFormat::Delimited, plain, &LIMITS, &mut set)?;
+        match form {
+            PackedForm::Families => {
+                snappy::decode_framed(body, self.plain_bytes, plain)?;
+                exposition::decode(ExpositionFormat::Delimited, plain, &LIMITS, &mut set)?;
+            }
+            PackedForm::WriteRequests => {
+                snappy::decode_block(body, self.plain_bytes, plain)?;
+                remote_write::decode(plain, &LIMITS, &mut set)?;
+            }
+        }
         see(&set);
         Ok(())
     }
@@ -107,6 +145,7 @@ pub(crate) struct Packer {
     families: TextFamilies,
     encoded: Vec<u8>,
     snappy: snappy::Encoder,
+    form: PackedForm,
 }
 
 /// Where a series goes: with its family, and there by time.
@@ -127,9 +166,15 @@ pub(crate) struct Packing<'p> {
     report: StepCounts,
     packed: Packed,
     body: Vec<u8>,
+    requests: WriteRequests,
 }
 
 impl Packer {
+    /// Packs uploads in this form.
+    pub(crate) fn new(form: PackedForm) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Begins an upload at `now_ms` whose series carry the labels `granted`. `native` says what native histograms become.
     pub(crate) fn begin<'p>(
         &'p mut self,
@@ -145,8 +190,10 @@ impl Packer {
         } else {
             self.families.clear()
         }
-        let (report, packed, body) = (StepCounts::default(), Packed::default(), Vec::new());
-        Packing { packer: self, rules, cycle, native, watch, report, packed, body }
+        let form = self.form;
+        let (report, packed, body) = (StepCounts::default(), Packed { form, ..Packed::default() }, Vec::new());
+        let requests = WriteRequests::default();
+        Packing { packer: self, rules, cycle, native, watch, report, packed, body, requests }
     }
 }
 
@@ -158,16 +205,20 @@ impl Packing<'_> {
 
     /// Decodes a piece of the scrape and adds what the rules leave of it.
     pub(crate) fn add(&mut self, format: ExpositionFormat, piece: &[u8]) -> Result<(), Error> {
-        let Packer { arena, slices, order, families, encoded, snappy } = &mut *self.packer;
+        let Packer { arena, slices, order, families, encoded, snappy, form } = &mut *self.packer;
         for arena in [&mut *arena, &mut *slices] {
             if arena.held_bytes() > KEPT_BYTES { *arena = Arena::new() } else { arena.reset() }
         }
-        let (arena, slices) = (&*arena, &*slices);
+        let (arena, slices, canonical) = (&*arena, &*slices, Canonical::new());
         let mut set = SeriesSet::new_in(arena);
         exposition::decode_part(format, piece, &LIMITS, &mut set, families, self.native)?;
         self.packed.scraped += set.len();
         self.cycle.begin_piece(&set);
         self.packed.newest_ms = self.packed.newest_ms.max(put_in_order(&set, order));
+        if *form == PackedForm::WriteRequests {
+            // Of duplicates, the newest is met first.
+            order.sort_unstable_by_key(|at| (at.family, Reverse((at.timestamp_ms, at.index))));
+        }
         // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a
         // label more for every series of it would need as much room again.
         for places in order.chunk_by(|a, b| a.family / SLICE as u32 == b.family / SLICE as u32) {
@@ -178,6 +229,14 @@ impl Packing<'_> {
                     slice.push(series.labels, series.kind, series.points);
                 }
                 self.rules.apply(&self.cycle, &mut slice, &mut self.report);
+                if *form == PackedForm::WriteRequests {
+                    self.requests.add(&canonical, &mut slice, &mut self.report);
+                    self.packed.kept += slice.len();
+                    if self.requests.is_full() {
+                        self.packed.slices.extend(self.requests.put(snappy, &mut self.body));
+                    }
+                    continue;
+                }
                 self.packed.kept += slice.len();
                 encoded.clear();
                 exposition::delimited::encode(&slice, encoded);
@@ -193,7 +252,8 @@ impl Packing<'_> {
     }
 
     /// The upload, whole.
-    pub(crate) fn end(self) -> Packed {
+    pub(crate) fn end(mut self) -> Packed {
+        self.packed.slices.extend(self.requests.put(&mut self.packer.snappy, &mut self.body));
         if let Some(watch) = self.watch {
             watch.ended(&self.report);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use telemeter_http::{client::Outbound, clock::Clock};
-use telemeter_wire::NativeHistograms;
+use telemeter_wire::UploadAccepts;
 
 use self::collect::PreviewCollector;
 pub(crate) use self::warnings::{labels as label_warnings, series as series_warning};
@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     outcome::{CycleError, CycleReport, SetupError},
     pipeline::{LeftOut, Packed},
+    remote_write::ID_LABEL,
     scraper::Scraper,
     token::AccessTokens,
     worker::{server_settings, source_settings},
@@ -184,7 +185,7 @@ pub struct AddedLabel {
     pub name: String,
     /// Its value; [`PLACEHOLDER`] where the server was not asked.
     pub value: String,
-    /// Where it comes from: `--label`, or `/authorize`.
+    /// Where it comes from: `--label`, `/authorize`, or, for remote write, `--id`.
     pub by: &'static str,
 }
 
@@ -196,14 +197,16 @@ impl Preview {
     pub async fn take(config: &Config, options: &PreviewOptions, clock: Clock) -> Result<Self, PreviewError> {
         let from = Outbound::new(source_settings(config), None).map_err(SetupError::From)?;
         let mut scraper = Scraper::new(config, from, Metrics::default())?;
-        let (server_labels, native) = if options.with_authorize {
+        let (server_labels, accepts) = if config.to.receive.is_some() {
+            (vec![(ID_LABEL.to_owned(), config.id.clone())], UploadAccepts::ALL)
+        } else if options.with_authorize {
             request_labels(config, clock.clone()).await?
         } else {
-            (vec![("_id".to_owned(), PLACEHOLDER.to_owned())], NativeHistograms::Keep)
+            (vec![(ID_LABEL.to_owned(), PLACEHOLDER.to_owned())], UploadAccepts::ALL)
         };
         let selectors = Selectors::read(config).map_err(SetupError::MatchFile)?;
         let collector = PreviewCollector::new(config, &selectors, &server_labels);
-        let scraped = scraper.scrape(&server_labels, native, || clock.now_ms(), Some(&collector)).await;
+        let scraped = scraper.scrape(&server_labels, accepts, || clock.now_ms(), Some(&collector)).await;
         let packed = scraped.map_err(CycleError::from)?;
         let now_ms = clock.now_ms();
         Ok(collector.finish(config, options, &server_labels, packed, now_ms))
@@ -238,14 +241,11 @@ impl Preview {
     }
 }
 
-/// Requests an access token: the labels that the server requires, and what native histograms become.
-async fn request_labels(
-    config: &Config,
-    clock: Clock,
-) -> Result<(Vec<(String, String)>, NativeHistograms), PreviewError> {
+/// Requests an access token: the labels that the server requires, and what it accepts besides samples.
+async fn request_labels(config: &Config, clock: Clock) -> Result<(Vec<(String, String)>, UploadAccepts), PreviewError> {
     let to = Outbound::new(server_settings(config), None).map_err(SetupError::To)?;
     let (url, credential) = (config.to.authorize.clone(), config.to.token.clone());
     let mut access_tokens = AccessTokens::new(to, url, credential, clock, Metrics::default());
     let token = access_tokens.current().await.map_err(CycleError::from)?;
-    Ok((token.labels, token.native))
+    Ok((token.labels, token.accepts))
 }

@@ -3,7 +3,10 @@
 //! A cycle, a check and a preview run this. A preview also watches each series before and after the rules.
 
 use telemeter_http::client::Outbound;
-use telemeter_wire::exposition::{NativeHistograms, PIECE_BYTES, Pieces};
+use telemeter_wire::{
+    UploadAccepts,
+    exposition::{NativeHistograms, PIECE_BYTES, Pieces},
+};
 
 use crate::{
     config::Config,
@@ -11,7 +14,7 @@ use crate::{
     matches::Selectors,
     metrics::Metrics,
     outcome::SetupError,
-    pipeline::{ClientRules, Packed, Packer, SeriesWatch},
+    pipeline::{ClientRules, Packed, PackedForm, Packer, SeriesWatch},
 };
 
 /// Scrapes and packs, by the rules that it read from the files of the configuration.
@@ -30,22 +33,24 @@ impl Scraper {
         selectors.warn();
         let rules = ClientRules::new(config, &selectors).map_err(SetupError::Salt)?;
         let federate = Federate::new(config, &selectors, from, metrics);
-        Ok(Self { federate, rules, packer: Packer::default(), buffer: Vec::new(), head: None })
+        let form = if config.to.receive.is_some() { PackedForm::WriteRequests } else { PackedForm::Families };
+        Ok(Self { federate, rules, packer: Packer::new(form), buffer: Vec::new(), head: None })
     }
 
     /// Scrapes, applies the rules to each piece as it arrives, and packs what they keep.
     ///
-    /// `server_labels` are set on each series, as the server requires. `native` says what native histograms become.
+    /// `server_labels` are set on each series, as the server requires. `accepts` says what it accepts besides samples.
     /// `now_ms` gives the Unix time in milliseconds; it is called once, when Prometheus has answered.
     pub(crate) async fn scrape(
         &mut self,
         server_labels: &[(String, String)],
-        native: NativeHistograms,
+        accepts: UploadAccepts,
         now_ms: impl Fn() -> i64,
         watch: Option<&dyn SeriesWatch>,
     ) -> Result<Packed, FederateError> {
-        let mut scrape = self.federate.open().await?;
+        let mut scrape = self.federate.open(accepts.utf8_names).await?;
         self.head = Some(scrape.head());
+        let native = if accepts.native_histograms { NativeHistograms::Keep } else { NativeHistograms::AsClassic };
         let mut packing = self.packer.begin(&self.rules, server_labels, native, now_ms(), watch);
         let mut pieces = Pieces::new(scrape.format, PIECE_BYTES, &mut self.buffer);
         let format = scrape.format;

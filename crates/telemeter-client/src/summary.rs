@@ -86,15 +86,16 @@ impl<'c> UploadSummary<'c> {
         let Some(metric) = metrics.get_mut(name) else { return };
         metric.series += 1;
         line.clear();
-        match series.points {
-            Points::Sample(sample) => text::put_sample(name, series.labels, sample, line),
-            Points::Histogram(histogram) => {
-                text::put_histogram(name, series.labels, histogram, line);
-                metric.bytes += histogram.message.len();
-            }
-            Points::Encoded(_) | Points::Absent => {}
+        for sample in series.samples() {
+            text::put_sample(name, series.labels, sample, line);
+        }
+        for histogram in series.histograms() {
+            text::put_histogram(name, series.labels, &histogram, line);
         }
         metric.bytes += line.len();
+        if let Points::Histogram(histogram) = series.points {
+            metric.bytes += histogram.message.len();
+        }
         for label in series.labels.iter().filter(|label| label.name != NAME_LABEL && !label.value.is_empty()) {
             let at = metric.labels.iter().position(|known| *known.name == *label.name);
             let at = at.unwrap_or_else(|| {

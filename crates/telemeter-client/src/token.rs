@@ -8,7 +8,7 @@ use telemeter_http::{
     client::{Outbound, OutboundError, OutboundRequest},
     clock::Clock,
 };
-use telemeter_wire::{NativeHistograms, UPLOAD_ACCEPTS_HEADER, accepts_native_histograms};
+use telemeter_wire::{UPLOAD_ACCEPTS_HEADER, UploadAccepts};
 use url::Url;
 
 use crate::{
@@ -72,8 +72,8 @@ pub struct AccessToken {
     pub authorization: HeaderValue,
     /// Labels, name and value, that the server requires on every series.
     pub labels: Vec<(String, String)>,
-    /// What native histograms become for this server.
-    pub native: NativeHistograms,
+    /// What the server accepts besides samples.
+    pub accepts: UploadAccepts,
     /// When it is no longer used, in milliseconds of the monotonic clock: a wall clock that is set back must not keep an
     /// expired token.
     expires_ms: i64,
@@ -141,15 +141,11 @@ impl AccessTokens {
             return Err(TokenError::Answer("its labels are longer than 4 KiB"));
         }
         let accepts = answer.headers.get(UPLOAD_ACCEPTS_HEADER).and_then(|value| value.to_str().ok());
-        let native = match accepts {
-            Some(accepts) if accepts_native_histograms(accepts) => NativeHistograms::Keep,
-            _ => NativeHistograms::AsClassic,
-        };
         let lifetime_ms = exchange.expires_in_seconds.saturating_mul(1000);
         Ok(AccessToken {
             authorization: credential::bearer_of(exchange.token.expose())?,
             labels: exchange.labels.into_iter().collect(),
-            native,
+            accepts: accepts.map(UploadAccepts::parse).unwrap_or_default(),
             expires_ms: now_ms.saturating_add(lifetime_ms).saturating_sub(EXPIRY_MARGIN.as_millis() as i64),
         })
     }

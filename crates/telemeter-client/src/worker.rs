@@ -1,5 +1,5 @@
-//! One cycle: exchange the token, scrape, apply the rules, upload. A worker keeps what it read from its files; a reload
-//! makes a new worker.
+//! One cycle: exchange the token, scrape, apply the rules, upload; or scrape, apply the rules, remote-write. A worker
+//! keeps what it read from its files; a reload makes a new worker.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use telemeter_http::{
     client::{Outbound, OutboundConfig, ProxyUse, Redirects, still_trusting},
     clock::Clock,
 };
-use telemeter_wire::UploadCounts;
+use telemeter_wire::{UploadAccepts, UploadCounts};
 use tokio::time::Instant;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     metrics::{Metrics, PeerLabel},
     outcome::{CycleError, CycleReport, SetupError},
     pipeline::Packed,
+    remote_write::{ID_LABEL, RemoteWriter},
     scraper::Scraper,
     status::ClientStatus,
     token::{AccessToken, AccessTokens},
@@ -49,9 +50,19 @@ pub(crate) struct WorkerContext {
 /// Scrapes, transforms and uploads.
 pub struct Worker {
     scraper: Scraper,
-    access_tokens: AccessTokens,
-    uploads: Uploads,
+    sender: SeriesSender,
     context: WorkerContext,
+}
+
+/// How series are sent.
+enum SeriesSender {
+    /// The exchange of the token, then the upload.
+    Upload { access_tokens: Box<AccessTokens>, uploads: Uploads },
+    RemoteWrite {
+        writer: RemoteWriter,
+        /// The label that says which cluster they are of.
+        identity: [(String, String); 1],
+    },
 }
 
 impl Worker {
@@ -75,7 +86,7 @@ impl Worker {
             still_trusting(known.load(Ordering::Relaxed), outbound.roots()).map_err(failed)?;
         }
         from.warn_without_roots("--from", config.from.url.scheme());
-        to.warn_without_roots("--to", config.to.upload.scheme());
+        to.warn_without_roots("--to", config.to.destination().scheme());
         // An unreadable token makes the start or the reload fail, not a cycle minutes later.
         if let Some(token) = &config.from.token {
             crate::credential::bearer(token).map_err(SetupError::FromToken)?;
@@ -84,13 +95,26 @@ impl Worker {
         context.roots[0].store(from.roots(), Ordering::Relaxed);
         context.roots[1].store(to.roots(), Ordering::Relaxed);
         let (clock, metrics) = (context.clock.clone(), context.metrics.clone());
-        let authorize = config.to.authorize.clone();
-        Ok(Self {
-            scraper: Scraper::new(config, from, metrics.clone())?,
-            access_tokens: AccessTokens::new(to.clone(), authorize, config.to.token.clone(), clock, metrics.clone()),
-            uploads: Uploads::new(to, config.to.upload.clone(), metrics),
-            context,
-        })
+        let scraper = Scraper::new(config, from, metrics.clone())?;
+        let token = config.to.token.clone();
+        let sender = match &config.to.receive {
+            Some(url) => {
+                let deadline = config.interval.max(MIN_DEADLINE);
+                let writer = RemoteWriter::new(to, url.clone(), config.id.clone(), token, deadline, metrics);
+                SeriesSender::RemoteWrite { writer, identity: [(ID_LABEL.to_owned(), config.id.clone())] }
+            }
+            None => SeriesSender::Upload {
+                access_tokens: Box::new(AccessTokens::new(
+                    to.clone(),
+                    config.to.authorize.clone(),
+                    token,
+                    clock,
+                    metrics.clone(),
+                )),
+                uploads: Uploads::new(to, config.to.upload.clone(), metrics),
+            },
+        };
+        Ok(Self { scraper, sender, context })
     }
 
     /// Runs one cycle: scrapes once and uploads what the rules keep.
@@ -117,40 +141,63 @@ impl Worker {
 
     async fn run(&mut self) -> Result<CycleReport, CycleError> {
         let start = Instant::now();
-        // The access token comes first: its labels are set on each series while the scrape arrives.
-        let token = self.access_tokens.current().await?;
-        let packed = self.scrape(&token).await?;
-        let outcome = match send(&self.uploads, &token, &packed).await {
-            Err(UploadError::Unauthorized(refusal)) => {
-                tracing::info!(%refusal, "the server no longer accepts its token: asking for another");
-                self.access_tokens.discard();
-                let fresh = self.access_tokens.current().await?;
-                let is_same = (&fresh.labels, fresh.native) == (&token.labels, token.native);
-                let packed = if is_same { packed.clone() } else { self.scrape(&fresh).await? };
-                send(&self.uploads, &fresh, &packed).await.map(|counts| (packed, counts))
+        let Self { scraper, sender, context } = self;
+        let (packed, counts) = match sender {
+            SeriesSender::Upload { access_tokens, uploads } => upload(scraper, access_tokens, uploads, context).await?,
+            SeriesSender::RemoteWrite { writer, identity } => {
+                let packed = scrape(scraper, identity, UploadAccepts::ALL, context).await?;
+                writer.send(packed.requests()).await?;
+                (packed, None)
             }
-            outcome => outcome.map(|counts| (packed, counts)),
         };
-        let (packed, counts) = outcome?;
         let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *packed;
         self.context.metrics.uploaded(kept, counts);
         let newest_age_ms = newest_ms.map(|newest_ms| self.context.clock.now_ms().saturating_sub(newest_ms));
         let (bytes, took) = (body.len(), start.elapsed());
         Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, counts, bytes, took })
     }
+}
 
-    /// Scrapes, applies the rules and packs what they keep.
-    async fn scrape(&mut self, token: &AccessToken) -> Result<Arc<Packed>, CycleError> {
-        let WorkerContext { clock, metrics, status, last, .. } = &self.context;
-        let packed = Arc::new(self.scraper.scrape(&token.labels, token.native, || clock.now_ms(), None).await?);
-        metrics.scraped(&packed);
-        if let Some(warning) = explain::clock_warning(packed.newest_ms, clock.now_ms()) {
-            tracing::warn!("{warning}");
+/// Scrapes and uploads; asks for another token where the server no longer accepts the one that it gave.
+async fn upload(
+    scraper: &mut Scraper,
+    access_tokens: &mut AccessTokens,
+    uploads: &Uploads,
+    context: &WorkerContext,
+) -> Result<(Arc<Packed>, Option<UploadCounts>), CycleError> {
+    // The access token comes first: its labels are set on each series while the scrape arrives.
+    let token = access_tokens.current().await?;
+    let packed = scrape(scraper, &token.labels, token.accepts, context).await?;
+    match send(uploads, &token, &packed).await {
+        Err(UploadError::Unauthorized(refusal)) => {
+            tracing::info!(%refusal, "the server no longer accepts its token: asking for another");
+            access_tokens.discard();
+            let fresh = access_tokens.current().await?;
+            let is_same = (&fresh.labels, fresh.accepts) == (&token.labels, token.accepts);
+            let packed = if is_same { packed } else { scrape(scraper, &fresh.labels, fresh.accepts, context).await? };
+            let counts = send(uploads, &fresh, &packed).await?;
+            Ok((packed, counts))
         }
-        status.scraped(&packed, clock.now_ms());
-        last.store(Some(packed.clone()));
-        Ok(packed)
+        outcome => Ok((packed, outcome?)),
     }
+}
+
+/// Scrapes, applies the rules and packs what they keep.
+async fn scrape(
+    scraper: &mut Scraper,
+    server_labels: &[(String, String)],
+    accepts: UploadAccepts,
+    context: &WorkerContext,
+) -> Result<Arc<Packed>, CycleError> {
+    let WorkerContext { clock, metrics, status, last, .. } = context;
+    let packed = Arc::new(scraper.scrape(server_labels, accepts, || clock.now_ms(), None).await?);
+    metrics.scraped(&packed);
+    if let Some(warning) = explain::clock_warning(packed.newest_ms, clock.now_ms()) {
+        tracing::warn!("{warning}");
+    }
+    status.scraped(&packed, clock.now_ms());
+    last.store(Some(packed.clone()));
+    Ok(packed)
 }
 
 async fn send(uploads: &Uploads, token: &AccessToken, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
@@ -204,6 +251,7 @@ mod tests {
         let to = TargetSettings {
             authorize: url("http://to.test/authorize"),
             upload: url("http://to.test/upload"),
+            receive: None,
             ca_file: None,
             token: Credential::Value(Secret::from("a-token")),
         };

@@ -14,7 +14,7 @@ use telemeter_auth::{
     token_response::TokenResponse,
 };
 use telemeter_fleet::ReportRoute;
-use telemeter_wire::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER};
+use telemeter_wire::{UPLOAD_ACCEPTS_HEADER, UploadAccepts};
 
 use crate::{
     error::{Error, RequestError},
@@ -63,7 +63,7 @@ pub(crate) async fn authorize(State(gateway): State<Gateway>, request: Request) 
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static(UPLOAD_ACCEPTS_HEADER), ACCEPTS_NATIVE_HISTOGRAMS),
+        (HeaderName::from_static(UPLOAD_ACCEPTS_HEADER), &UploadAccepts::ALL.to_string()),
     ];
     Ok((headers, body).into_response())
 }

@@ -168,7 +168,7 @@ async fn one_that_a_store_would_refuse_is_named() {
 async fn a_client_is_told_that_they_are_taken_and_its_text_has_none() {
     let server = TestServer::new().await;
     let answer = server.authorize(CLUSTER, "secret").await;
-    assert_eq!(answer.header("telemeter-upload-accepts"), Some("native-histograms"));
+    assert_eq!(answer.header("telemeter-upload-accepts"), Some("native-histograms, utf8-names"));
     // The comment that tells of one is no sample.
     let token = server.token(CLUSTER).await;
     let text = format!("# native histogram h{{_id=\"c1\"}} count=7 sum=1 buckets=3 schema=3 {NOW_MS}\n");

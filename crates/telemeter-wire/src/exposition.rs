@@ -9,7 +9,7 @@ pub mod text;
 
 pub use escaping::{Escaping, NameKind, is_known_name};
 pub use float::put_float;
-pub use native_histogram::{BucketSign, HistogramFlaw, NativeHistogram, NativeHistograms};
+pub use native_histogram::{BucketSign, HistogramFlaw, HistogramOutline, NativeHistogram, NativeHistograms};
 pub use pieces::{PIECE_BYTES, Pieces};
 pub use text::TextFamilies;
 

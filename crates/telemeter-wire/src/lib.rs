@@ -19,5 +19,5 @@ mod upload_counts;
 pub use error::{DecodeLimits, Error, NotUtf8, ReferenceError, excerpt};
 pub use exposition::{HistogramFlaw, NativeHistogram, NativeHistograms};
 pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};
-pub use upload_accepts::{ACCEPTS_NATIVE_HISTOGRAMS, UPLOAD_ACCEPTS_HEADER, accepts_native_histograms};
+pub use upload_accepts::{UPLOAD_ACCEPTS_HEADER, UploadAccepts};
 pub use upload_counts::{UPLOAD_COUNTS_HEADER, UploadCounts};

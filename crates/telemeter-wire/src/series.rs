@@ -11,7 +11,10 @@ mod float_samples;
 mod metadata;
 mod set;
 
-use crate::exposition::native_histogram::NativeHistogram;
+use crate::{
+    exposition::native_histogram::{HistogramOutline, NativeHistogram},
+    labels,
+};
 
 pub(crate) use self::float_samples::decode_sample;
 pub use self::{
@@ -129,6 +132,17 @@ impl<'s, 'a> Series<'s, 'a> {
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&'a str> {
         value_of(self.labels, name)
+    }
+
+    /// Descriptions of its native histograms, in their order.
+    pub fn histograms(&self) -> impl Iterator<Item = HistogramOutline> + use<'a> {
+        let (native, payload) = match self.points {
+            Points::Histogram(histogram) => (Some(histogram.outline()), &[][..]),
+            Points::Encoded(encoded) => (None, encoded.payload),
+            Points::Sample(_) | Points::Absent => (None, &[][..]),
+        };
+        let sent = labels::fields(payload).filter(|(number, _)| *number == 4);
+        native.into_iter().chain(sent.map(|(_, message)| HistogramOutline::of_remote(message)))
     }
 
     /// Its float samples, in their order; native histograms are left out.

@@ -241,7 +241,13 @@ async fn client(
     let mut authorize = Url::parse(&format!("http://{server}/authorize"))?;
     authorize.query_pairs_mut().append_pair("id", &identity.cluster);
     let upload = Url::parse(&format!("http://{server}/upload"))?;
-    let to = TargetSettings { authorize, upload, ca_file: None, token: Credential::Value(identity.token.clone()) };
+    let to = TargetSettings {
+        authorize,
+        upload,
+        receive: None,
+        ca_file: None,
+        token: Credential::Value(identity.token.clone()),
+    };
     let mut settings = telemeter_client::Config::new(from, to, identity.cluster.clone());
     settings.listen = Some(address.address.clone());
     settings.interval = config.interval;

@@ -9,7 +9,7 @@ use telemeter_http::{
     duration::HumanDuration,
 };
 
-use telemeter_wire::NativeHistograms;
+use telemeter_wire::UploadAccepts;
 
 use super::SCRAPE;
 use crate::{
@@ -37,7 +37,7 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Chec
     };
     let (start, clock) = (Instant::now(), Clock::system());
     let before_ms = clock.now_ms();
-    let scraped = scraper.scrape(&[], NativeHistograms::Keep, || clock.now_ms(), None).await;
+    let scraped = scraper.scrape(&[], UploadAccepts::ALL, || clock.now_ms(), None).await;
     let head = scraper.head().cloned();
     let tried = format!("{tried} of {}", super::bare_url(&config.from.url));
     let step = match scraped {

@@ -9,13 +9,16 @@ use telemeter_http::{
     duration::HumanDuration,
 };
 
+use telemeter_wire::snappy;
 use tokio::time::timeout;
+use url::Url;
 
 use super::{AUTHORIZE, CheckOptions, UPLOAD, bare_url};
 use crate::{
     Worker,
     config::Config,
     metrics::Metrics,
+    remote_write::{RemoteWriteError, RemoteWriter},
     token::{AccessTokens, TokenError},
     upload::{UploadError, Uploads},
 };
@@ -27,6 +30,10 @@ pub(super) async fn connect(
     outbound: &Outbound,
     steps: &mut CheckSteps<'_>,
 ) -> Option<Result<i64, String>> {
+    if let Some(receive) = &config.to.receive {
+        let is_reached = check::connection(steps, outbound, "--to", receive).await;
+        return if is_reached { Some(check::clock_offset(outbound, receive).await) } else { None };
+    }
     let (authorize, upload) = (&config.to.authorize, &config.to.upload);
     let is_one = authorize.origin() == upload.origin();
     if !check::connection(steps, outbound, if is_one { "--to" } else { "--to-auth" }, authorize).await {
@@ -41,6 +48,10 @@ pub(super) async fn connect(
 /// Exchanges the token; then uploads for real, or uploads nothing to learn whether an upload would be accepted.
 pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: CheckOptions, steps: &mut CheckSteps<'_>) {
     let clock = Clock::system();
+    if let Some(receive) = &config.to.receive {
+        steps.add(remote_write(config, receive, clock, outbound, options).await);
+        return;
+    }
     let authorize = config.to.authorize.clone();
     let mut access_tokens =
         AccessTokens::new(outbound.clone(), authorize, config.to.token.clone(), clock.clone(), Metrics::default());
@@ -86,6 +97,58 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
         }
     };
     steps.add(step.since(start));
+}
+
+/// Remote-writes nothing, which tells whether the token is taken; or, where it is to send, a whole cycle.
+async fn remote_write(
+    config: &Config,
+    receive: &Url,
+    clock: Clock,
+    outbound: &Outbound,
+    options: CheckOptions,
+) -> CheckStep {
+    let (start, url) = (Instant::now(), bare_url(receive));
+    if options.send {
+        return uploaded(config, clock, format!("--to: remote write to {url}")).await.since(start);
+    }
+    let tried = format!("--to: an empty remote write to {url}");
+    let (id, token) = (config.id.clone(), config.to.token.clone());
+    let (outbound, metrics) = (outbound.clone(), Metrics::default());
+    let writer = RemoteWriter::new(outbound, receive.clone(), id, token, options.timeout, metrics);
+    let mut nothing = Vec::new();
+    snappy::Encoder::new().block(&[], &mut nothing);
+    let step = match timeout(
+        options.timeout,
+        writer.post(nothing.into(), tokio::time::Instant::now() + options.timeout),
+    )
+    .await
+    {
+        Ok(Ok(())) => CheckStep::passed(UPLOAD, tried, "the receiver takes the token (--send makes a real one)"),
+        Ok(Err(error)) => {
+            let advice = advice_for_remote_write(&error);
+            CheckStep::failed(UPLOAD, tried, error.to_string()).advise(advice)
+        }
+        Err(_elapsed) => {
+            let cause = format!("the receiver did not answer within {}", HumanDuration(options.timeout));
+            CheckStep::failed(UPLOAD, tried, cause).advise("is the receiver, or its authority, slow? see its log")
+        }
+    };
+    step.since(start)
+}
+
+fn advice_for_remote_write(error: &RemoteWriteError) -> &'static str {
+    match error {
+        RemoteWriteError::Credential(_) => "see --to-token-file",
+        RemoteWriteError::Unreachable(error) if error.is_not_http() => "write https:// in --to",
+        RemoteWriteError::Unreachable(_) => "is the receiver slow, or does a proxy stand before it?",
+        RemoteWriteError::Unauthorized(_) => "is what --to-token-file holds this cluster's current token? see --id",
+        RemoteWriteError::TooOften(_) => "wait as long as it says",
+        RemoteWriteError::Refused(_) => "ask the operator of the receiver, with the request's id",
+        RemoteWriteError::NotAReceiver(_) => {
+            "give the URL of a telemeter server as --to, or of a receiver as --to-receive"
+        }
+        RemoteWriteError::Failed(_) => "the receiver, or its store, has a problem of its own: tell its operator",
+    }
 }
 
 /// Runs a whole cycle, as the client does.

@@ -4,7 +4,7 @@ use telemeter_wire::NativeHistograms;
 use super::*;
 use crate::{
     config::{AnonymizeSettings as Hashes, Credential, SourceSettings, TargetSettings},
-    pipeline::{ClientRules, Packer},
+    pipeline::{ClientRules, PackedForm, Packer},
     status::{LastFailure, Scraped, Uploaded},
 };
 
@@ -15,6 +15,7 @@ fn config() -> Config {
     let to = TargetSettings {
         authorize: url("http://to.test/authorize"),
         upload: url("http://user:hunter2@to.test/upload?key=hunter2"),
+        receive: None,
         ca_file: None,
         token: Credential::Value(Secret::from("hunter2")),
     };
@@ -28,7 +29,7 @@ fn config() -> Config {
 fn packed(config: &Config, body: &str) -> Packed {
     let selectors = crate::matches::Selectors::read(config).expect("no file");
     let rules = ClientRules::new(config, &selectors).expect("no file");
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(PackedForm::Families);
     let mut packing =
         packer.begin(&rules, &[("_id".to_owned(), "c1".to_owned())], NativeHistograms::Keep, NOW_MS, None);
     packing.add(telemeter_wire::exposition::ExpositionFormat::Text, body.as_bytes()).expect("a text");

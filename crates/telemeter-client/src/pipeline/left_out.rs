@@ -14,6 +14,9 @@ pub struct LeftOut {
     pub outdated: usize,
     /// They have no name, an overlong one, or no value of their type.
     pub invalid: usize,
+    /// They came twice, and the newest is sent; on `/upload` the server sorts them out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub duplicates: usize,
     /// Series that no selector names either, and that are uploaded: no selector was given, or one cannot be checked.
     #[serde(skip)]
     pub unrequested_uploaded: usize,
@@ -27,6 +30,7 @@ impl LeftOut {
             untimed: count(report.untimed),
             outdated: count(report.outdated),
             invalid: count(report.invalid - report.untimed - report.outdated),
+            duplicates: count(report.duplicates),
             unrequested_uploaded: count(report.unrequested - report.filtered),
         }
     }
@@ -34,6 +38,11 @@ impl LeftOut {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.unrequested + self.untimed + self.outdated + self.invalid
+        self.unrequested + self.untimed + self.outdated + self.invalid + self.duplicates
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

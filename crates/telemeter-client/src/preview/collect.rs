@@ -152,7 +152,8 @@ impl<'c> PreviewCollector<'c> {
         let added = |by: &'static str| {
             move |(name, value): &(String, String)| AddedLabel { name: name.clone(), value: value.clone(), by }
         };
-        let added = config.labels.iter().map(added("--label")).chain(server_labels.iter().map(added("/authorize")));
+        let labels_from = if config.to.receive.is_some() { "--id" } else { "/authorize" };
+        let added = config.labels.iter().map(added("--label")).chain(server_labels.iter().map(added(labels_from)));
         let mut preview = Preview {
             version: 1,
             source: bare_url(&config.from.url),

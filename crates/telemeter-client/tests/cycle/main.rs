@@ -5,6 +5,7 @@ mod credentials;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod native_histograms;
+mod remote_write;
 mod selection;
 
 use fake::{FakeTelemeter, ID, NOW_MS, config, grant, header, prometheus, seen, uploaded};

@@ -6,7 +6,7 @@ use telemeter_wire::{
 };
 
 use super::{
-    PROTOBUF,
+    PROTOBUF, TEXT,
     fake::{FakeTelemeter, ID, NOW_MS, config, grant, header, plain, prometheus, seen, uploaded},
     worker,
 };
@@ -64,6 +64,25 @@ async fn a_native_histogram_is_uploaded_as_it_came() {
         found,
         [("renamed", Some(ID), MetricType::Histogram, points), ("gauge", Some(ID), MetricType::GaugeHistogram, points)]
     );
+}
+
+#[tokio::test]
+async fn names_of_any_characters_are_asked_for_where_the_server_takes_them() {
+    for (accepts, escaping) in
+        [(Some("native-histograms, utf8-names"), true), (Some("native-histograms"), false), (None, false)]
+    {
+        let from = prometheus(TEXT, format!("{{\"http.status\",\"k8s.pod\"=\"p\"}} 1 {NOW_MS}\n")).await;
+        let to = granting(accepts).start().await;
+        worker(&config(&from, &to)).0.cycle().await.expect("uploaded");
+        let scrapes = seen(&from, "/federate").await;
+        let accept = header(&scrapes[0], "accept");
+        assert_eq!(accept.contains("escaping=allow-utf-8"), escaping, "{accept}");
+        let first = accept.split(',').next().unwrap_or_default();
+        assert!(!escaping || first.contains("encoding=delimited;escaping=allow-utf-8;q=0.8"), "{accept}");
+        assert!(accept.contains("text/plain;version=0.0.4;q=0.3"), "for a source that knows no escaping: {accept}");
+        let expected = format!("{{\"http.status\",_id=\"{ID}\",\"k8s.pod\"=\"p\"}} 1 {NOW_MS}\n");
+        assert!(uploaded(&seen(&to, "/upload").await[0]).ends_with(&expected));
+    }
 }
 
 /// A Go server answers a whole upload with 500 for one native histogram.

@@ -106,6 +106,7 @@ pub fn config(from: &MockServer, to: &MockServer) -> Config {
     let target = TargetSettings {
         authorize,
         upload: Url::parse(&format!("{}/upload", to.uri())).expect("a URL"),
+        receive: None,
         ca_file: None,
         token: Credential::Value(Secret::from("a-token")),
     };

@@ -176,28 +176,56 @@ const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// The numbers of a native histogram that describe it to a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HistogramOutline {
+    /// The number of observations.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The number of its buckets without the zero bucket.
+    pub buckets: u64,
+    /// The resolution of its buckets.
+    pub schema: i32,
+    /// Milliseconds since the Unix epoch; `None` where there is no time.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl HistogramOutline {
+    /// Of a `prometheus.Histogram` of remote write, which was checked when it was decoded.
+    #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
+    pub(crate) fn of_remote(message: &[u8]) -> Self {
+        let mut outline = Self { timestamp_ms: Some(0), ..Self::default() };
+        for field in fields(message) {
+            match field {
+                (1, Field::Varint(count)) => outline.count = count as f64,
+                (2, Field::Double(count)) => outline.count = count,
+                (3, Field::Double(sum)) => outline.sum = sum,
+                (4, Field::Varint(schema)) => outline.schema = unzigzag(u64::from(schema as u32)) as i32,
+                (8 | 11, Field::Bytes(span)) => outline.buckets += u64::from(BucketSpan::read(span).length),
+                (15, Field::Varint(time)) => outline.timestamp_ms = Some(time as i64),
+                _ => {}
+            }
+        }
+        outline
+    }
+}
+
 impl<'a> NativeHistogram<'a> {
-    /// The number of observations, and their sum.
+    /// The numbers that describe it to a person.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
-    pub fn count_and_sum(&self) -> (f64, f64) {
+    pub fn outline(&self) -> HistogramOutline {
         let totals = self.totals();
-        (if totals.is_float() { totals.count_float } else { totals.count as f64 }, totals.sum)
-    }
-
-    /// The number of its buckets without the zero bucket.
-    #[must_use]
-    pub fn buckets(&self) -> usize {
-        [BucketSign::Negative, BucketSign::Positive]
-            .map(|sign| self.spans(sign).map(|span| span.length as usize).sum::<usize>())
-            .iter()
-            .sum()
-    }
-
-    /// Its schema, the resolution of its buckets.
-    #[must_use]
-    pub fn schema(&self) -> i32 {
-        self.totals().schema
+        let buckets = [BucketSign::Negative, BucketSign::Positive]
+            .map(|sign| self.spans(sign).map(|span| u64::from(span.length)).sum::<u64>());
+        HistogramOutline {
+            count: if totals.is_float() { totals.count_float } else { totals.count as f64 },
+            sum: totals.sum,
+            buckets: buckets.iter().sum(),
+            schema: totals.schema,
+            timestamp_ms: self.timestamp_ms,
+        }
     }
 
     /// Checks whether a store would accept the histogram.

@@ -70,6 +70,14 @@ pub struct ClientFlags {
     #[arg(long, value_name = "URL")]
     to_auth: Option<String>,
 
+    /// How series are sent: `upload`, as the telemeter client ever did; `remote-write`, to /metrics/v1/receive below --to, or to --to-receive, with the times that they have, under the composite token of --id and --to-token.
+    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "upload")]
+    protocol: ClientProtocol,
+
+    /// Where remote write goes, if not below --to. For --protocol remote-write.
+    #[arg(long, value_name = "URL")]
+    to_receive: Option<String>,
+
     /// The token that is exchanged at the server.
     #[arg(long, value_name = "TOKEN", value_parser = value::token)]
     to_token: Option<Secret>,
@@ -113,6 +121,13 @@ pub struct ClientFlags {
     pub(crate) tracing: TracingFlags,
 }
 
+/// See `--protocol`.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientProtocol {
+    Upload,
+    RemoteWrite,
+}
+
 impl ClientFlags {
     /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
@@ -134,7 +149,7 @@ impl ClientFlags {
     /// As [`Self::config`].
     pub fn scrape_config(mut self) -> Result<Config, FlagError> {
         let has = |flag: &Option<String>| flag.as_ref().is_some_and(|text| !text.trim().is_empty());
-        if ![&self.to, &self.to_auth, &self.to_upload].into_iter().any(has) {
+        if ![&self.to, &self.to_auth, &self.to_upload, &self.to_receive].into_iter().any(has) {
             self.to = Some("http://not-given.invalid/".to_owned());
         }
         let is_identified = [&self.to, &self.to_auth].iter().any(|url| url.as_ref().is_some_and(|u| u.contains("id=")));
@@ -167,10 +182,30 @@ impl ClientFlags {
             )?
             .map(|(cert_file, key_file)| telemeter_http::tls::CertificateFiles { cert_file, key_file }),
         };
-        let Urls { mut authorize, upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
-        let id = identify(&mut authorize, value::given(self.id))?;
+        let id = value::given(self.id);
+        let (Urls { authorize, upload }, receive, id) = match self.protocol {
+            ClientProtocol::Upload => {
+                if value::given(self.to_receive).is_some() {
+                    return Err(FlagError::Together("--to-receive goes with --protocol remote-write"));
+                }
+                let mut urls = Urls::new(self.to, self.to_auth, self.to_upload)?;
+                let id = identify(&mut urls.authorize, id)?;
+                (urls, None, id)
+            }
+            ClientProtocol::RemoteWrite => {
+                if value::given(self.to_auth).is_some() || value::given(self.to_upload).is_some() {
+                    return Err(FlagError::Together(
+                        "--to-auth and --to-upload are for --protocol upload: remote write goes to --to-receive, or below --to",
+                    ));
+                }
+                let receive = target::receive(self.to, self.to_receive)?;
+                let id = id.ok_or(FlagError::Missing("no cluster to report for: give --id ID"))?;
+                // Neither is called.
+                (Urls { authorize: receive.clone(), upload: receive.clone() }, Some(receive), id)
+            }
+        };
         let token = target::to_token(self.to_token, self.to_token_file)?;
-        let to = TargetSettings { authorize, upload, ca_file: value::path(self.to_ca_file), token };
+        let to = TargetSettings { authorize, upload, receive, ca_file: value::path(self.to_ca_file), token };
         let match_file = value::path(self.match_file);
         let mut matches = list::selectors(&self.matches);
         // As in Go, what comes back to a selector that nobody typed is uploaded as it is.

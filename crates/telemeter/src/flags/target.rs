@@ -29,6 +29,15 @@ impl Urls {
     }
 }
 
+/// Where remote write goes: `--to-receive` as it is, else `metrics/v1/receive` below the path of `--to`.
+pub(crate) fn receive(to: Option<String>, receive: Option<String>) -> Result<Url, FlagError> {
+    let url = |flag, text| value::given(text).map(|text| value::http_url(flag, &text)).transpose();
+    let to = url("--to", to)?.map(|to| below(&to, "metrics/v1/receive"));
+    url("--to-receive", receive)?.or(to).ok_or(FlagError::Missing(
+        "no receiver to write to: give --to URL (a telemeter server), or --to-receive URL (the whole URL)",
+    ))
+}
+
 fn below(to: &Url, name: &str) -> Url {
     let mut url = to.clone();
     url.set_path(&format!("{}/{name}", to.path().trim_end_matches('/')));

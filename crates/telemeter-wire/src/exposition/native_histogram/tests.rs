@@ -196,6 +196,13 @@ fn text_tells_of_a_histogram_in_a_comment() {
     let mut again = SeriesSet::new_in(&other);
     text::decode(&out, &DecodeLimits::default(), &mut again).expect("the text format");
     assert_eq!(again.len(), 0);
+    // As remote write, too.
+    let (mut sent, mut of_remote) = (Vec::new(), Vec::new());
+    remote_write::encode(&set, &mut sent);
+    let mut received = SeriesSet::new_in(&other);
+    remote_write::decode(&sent, &DecodeLimits::default(), &mut received).expect("our own message");
+    text::encode(&received, &mut of_remote);
+    assert_eq!(String::from_utf8(of_remote).expect("text"), expected);
     let mut out = Vec::new();
     text::encode(&with(&good_float(), MetricType::GaugeHistogram, &arena), &mut out);
     assert!(String::from_utf8(out).expect("text").contains("count=7.5 sum=12.5 buckets=3 schema=-1"));

@@ -2,12 +2,12 @@
 
 use super::{TextFamilies, is_name_byte};
 use crate::{
-    exposition::{NativeHistogram, put_float},
-    series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
+    exposition::{HistogramOutline, put_float},
+    series::{Label, MetricType, NAME_LABEL, Sample, SeriesSet},
 };
 
 /// Appends all series of `set` to `out`, with a `# TYPE` line before the first of each name. Of remote-write series, only the
-/// float samples can be written, each as a line. A native histogram of an exposition format is described by a comment.
+/// float samples can be written, each as a line. A native histogram is described by a comment.
 pub fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     encode_part(set, &mut TextFamilies::default(), out);
 }
@@ -17,9 +17,7 @@ pub fn encode_part(set: &SeriesSet<'_>, families: &mut TextFamilies, out: &mut V
     let mut last = None;
     for series in set.iter() {
         let name = series.name();
-        if let Points::Histogram(histogram) = series.points {
-            put_histogram(name, series.labels, histogram, out);
-        }
+        series.histograms().for_each(|histogram| put_histogram(name, series.labels, &histogram, out));
         for sample in series.samples() {
             if last != Some(name) {
                 last = Some(name);
@@ -56,19 +54,18 @@ pub fn put_sample(name: &str, labels: &[Label<'_>], sample: Sample, out: &mut Ve
 
 /// Appends a comment that describes a native histogram: `# native histogram x{a="b"} count=4 sum=8.5 buckets=2 schema=3 TIME`.
 /// `labels` may hold `__name__`: it is not written twice.
-pub fn put_histogram(name: &str, labels: &[Label<'_>], histogram: NativeHistogram<'_>, out: &mut Vec<u8>) {
-    let (count, sum) = histogram.count_and_sum();
+pub fn put_histogram(name: &str, labels: &[Label<'_>], histogram: &HistogramOutline, out: &mut Vec<u8>) {
     out.extend_from_slice(b"# native histogram ");
     put_series(name, labels, out);
-    for (what, value) in [(&b" count="[..], count), (b" sum=", sum)] {
+    for (what, value) in [(&b" count="[..], histogram.count), (b" sum=", histogram.sum)] {
         out.extend_from_slice(what);
         put_float(out, value);
     }
     let mut digits = itoa::Buffer::new();
     out.extend_from_slice(b" buckets=");
-    out.extend_from_slice(digits.format(histogram.buckets()).as_bytes());
+    out.extend_from_slice(digits.format(histogram.buckets).as_bytes());
     out.extend_from_slice(b" schema=");
-    out.extend_from_slice(digits.format(histogram.schema()).as_bytes());
+    out.extend_from_slice(digits.format(histogram.schema).as_bytes());
     put_timestamp(histogram.timestamp_ms, out);
 }
 

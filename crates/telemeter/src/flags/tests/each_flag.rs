@@ -189,6 +189,12 @@ fn each_flag_of_the_client_lands() {
             c.to.authorize.as_str() == "http://h/base/authorize?k=v&id=i"
                 && c.to.upload.as_str() == "http://h/base/upload?k=v"
         }),
+        ("protocol", &["--protocol=remote-write", "--to=http://h/base/?k=v"], |c| {
+            c.to.destination().as_str() == "http://h/base/metrics/v1/receive?k=v" && c.id == "i"
+        }),
+        ("to-receive", &["--protocol=remote-write", "--to-receive=http://u/x"], |c| {
+            c.to.receive.as_ref().map(url::Url::as_str) == Some("http://u/x")
+        }),
         ("to-upload", &["--to-upload=http://u/x"], |c| c.to.upload.as_str() == "http://u/x"),
         ("to-auth", &["--to-auth=http://a/x?id=i"], |c| c.to.authorize.as_str() == "http://a/x?id=i"),
         ("to-token", &["--to-token=other"], |c| secret(&c.to.token) == "other"),
