@@ -26,7 +26,7 @@ use ascii::{AsciiChar, AsciiStr};
 
 use crate::{
     error::{DecodeLimits, Error, TextPart, excerpt},
-    protobuf::{FieldReader, NOT_UTF8, Wire, expect, put_bytes, put_varint, utf8, varint_len},
+    protobuf::{FieldReader, NOT_UTF8, Wire, expect, fields, put_bytes, put_varint, utf8, varint_len},
     series::{Label, NAME_LABEL, SeriesSet},
 };
 
@@ -153,19 +153,6 @@ fn raw(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields(message).filter(|(number, _)| *number == 1).map(|(_, label)| {
         let last = |number| fields(label).filter(|field| field.0 == number).last().map_or(&[][..], |field| field.1);
         (last(1), last(2))
-    })
-}
-
-/// The length-delimited fields of a message with their numbers, up to the first byte that cannot be decoded.
-pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let mut reader = FieldReader::new(message);
-    std::iter::from_fn(move || {
-        loop {
-            match reader.field().ok()?? {
-                (number, Wire::Bytes) => return Some((number, reader.bytes().ok()?)),
-                (number, wire) => reader.skip(number, wire).ok()?,
-            }
-        }
     })
 }
 

@@ -249,6 +249,19 @@ pub(crate) fn put_message<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) 
     (from..from + len, result)
 }
 
+/// The length-delimited fields of a message with their numbers, up to the first byte that cannot be decoded.
+pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut reader = FieldReader::new(message);
+    std::iter::from_fn(move || {
+        loop {
+            match reader.field().ok()?? {
+                (number, Wire::Bytes) => return Some((number, reader.bytes().ok()?)),
+                (number, wire) => reader.skip(number, wire).ok()?,
+            }
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,7 +110,7 @@ fn locate_metadata(error: Error, entry: &[u8]) -> Error {
     if error != NOT_UTF8 {
         return error;
     }
-    let metric = labels::fields(entry).filter(|(number, _)| *number == 2).last().map(|(_, name)| name);
+    let metric = crate::protobuf::fields(entry).filter(|(number, _)| *number == 2).last().map(|(_, name)| name);
     Error::not_utf8("protobuf", None, metric, TextPart::Named("the metadata"))
 }
 

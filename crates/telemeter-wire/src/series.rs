@@ -13,7 +13,7 @@ mod set;
 
 use crate::{
     exposition::native_histogram::{HistogramOutline, NativeHistogram},
-    labels,
+    protobuf,
 };
 
 pub(crate) use self::float_samples::decode_sample;
@@ -141,7 +141,7 @@ impl<'s, 'a> Series<'s, 'a> {
             Points::Encoded(encoded) => (None, encoded.payload),
             Points::Sample(_) | Points::Absent => (None, &[][..]),
         };
-        let sent = labels::fields(payload).filter(|(number, _)| *number == 4);
+        let sent = protobuf::fields(payload).filter(|(number, _)| *number == 4);
         native.into_iter().chain(sent.map(|(_, message)| HistogramOutline::of_remote(message)))
     }
 

@@ -62,7 +62,8 @@ fn locate(error: Error, family: &[u8]) -> Error {
     if error != NOT_UTF8 {
         return error;
     }
-    let last = |wanted| labels::fields(family).filter(|(number, _)| *number == wanted).last().map(|(_, text)| text);
+    let last =
+        |wanted| crate::protobuf::fields(family).filter(|(number, _)| *number == wanted).last().map(|(_, text)| text);
     let name = last(1);
     let is_name = name.is_some_and(|name| std::str::from_utf8(name).is_err());
     let part = if is_name { TextPart::MetricName } else { TextPart::Named("the help or the unit") };

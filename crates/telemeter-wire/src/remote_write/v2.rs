@@ -18,8 +18,7 @@ pub use writer::{RequestBuilder, RequestWriter};
 
 use crate::{
     error::{DecodeLimits, Error, ReferenceError, excerpt},
-    labels::fields,
-    protobuf::{FieldReader, NOT_UTF8, Wire, expect, utf8},
+    protobuf::{FieldReader, NOT_UTF8, Wire, expect, fields, utf8},
     series::{Points, SeriesSet},
 };
 

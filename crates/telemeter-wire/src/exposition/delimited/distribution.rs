@@ -4,7 +4,6 @@ use super::{MetricFields, fields};
 use crate::{
     error::{DecodeLimits, Error},
     exposition::put_float,
-    labels,
     protobuf::{FieldReader, Wire, expect},
     schema,
     series::{Label, MetricType, Points, Sample, SeriesSet},
@@ -205,7 +204,7 @@ impl<'a> MetricFields<'a> {
     #[cold]
     pub(super) fn native_message(&self, distribution: Distribution, set: &SeriesSet<'a>) -> Result<&'a [u8], Error> {
         let histograms =
-            || labels::fields(self.message).filter(|(number, _)| *number == HISTOGRAM).map(|(_, text)| text);
+            || crate::protobuf::fields(self.message).filter(|(number, _)| *number == HISTOGRAM).map(|(_, text)| text);
         if let (Some(only), None, false) = (histograms().next(), histograms().nth(1), distribution.has_others) {
             return Ok(only);
         }

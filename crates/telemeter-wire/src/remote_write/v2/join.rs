@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    labels::fields,
-    protobuf::{FieldReader, Wire, expect, key, put_bytes, put_varint, utf8},
+    protobuf::{FieldReader, Wire, expect, fields, key, put_bytes, put_varint, utf8},
 };
 
 impl RequestBuilder {

@@ -311,7 +311,7 @@ impl RequestWriter<'_, '_> {
 
 /// The messages in the fields of this number, in a payload that was checked when it was decoded.
 pub(super) fn messages(payload: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
-    crate::labels::fields(payload).filter(move |(found, _)| *found == number).map(|(_, message)| message)
+    crate::protobuf::fields(payload).filter(move |(found, _)| *found == number).map(|(_, message)| message)
 }
 
 /// The time of a sample (2) or of a histogram (4), in milliseconds.
@@ -372,7 +372,7 @@ impl Contents {
     /// The content of series that are encoded as fields of a request.
     fn of_request(series: &[u8]) -> Self {
         let mut contents = Self::default();
-        for (number, _) in messages(series, 5).flat_map(crate::labels::fields) {
+        for (number, _) in messages(series, 5).flat_map(crate::protobuf::fields) {
             match number {
                 2 => contents.samples += 1,
                 3 => contents.histograms += 1,

@@ -7,8 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
 use crate::{
-    labels::fields,
-    protobuf::{FieldReader, Wire, key, put_bytes, put_varint},
+    protobuf::{FieldReader, Wire, fields, key, put_bytes, put_varint},
     series::{Encoded, Points, SeriesSet},
 };
 
