@@ -33,7 +33,7 @@ impl TokenResponse {
         Self { version: VERSION, token, expires_in_seconds, labels }
     }
 
-    /// The JSON, as Go prints it: no spaces, the fields in this order.
+    /// Compact JSON, the fields in the order of the struct, as in Go; but `<`, `>` and `&` are not escaped.
     ///
     /// # Panics
     /// Never: numbers and texts always have a JSON form.

@@ -85,6 +85,8 @@ impl UploadPayload {
         Ok(plain)
     }
 
+    /// Encodes the metrics as delimited protobuf: each sample at `now_ms`, each series with `labels` in place of its own of these
+    /// names.
     fn stamp(
         &self,
         labels: &[(String, String)],

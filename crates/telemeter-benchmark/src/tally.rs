@@ -109,7 +109,7 @@ impl UploadTally {
         &self.failed
     }
 
-    /// The highest latency.
+    /// The highest latency of an accepted upload; zero where none was accepted.
     pub(super) fn longest(&self) -> Duration {
         Duration::from_micros(self.micros.max())
     }

@@ -220,7 +220,7 @@ impl Preview {
         self.packed.text()
     }
 
-    /// Why nothing would be sent; `None` where something would.
+    /// Why nothing would be uploaded; `None` where something would. `now_ms` tells the age of the newest sample.
     #[must_use]
     fn why_nothing(packed: &Packed, now_ms: i64) -> Option<String> {
         let Packed { scraped, kept, left_out, newest_ms, .. } = *packed;

@@ -202,7 +202,8 @@ impl BoundClient {
     }
 }
 
-/// The routes of the client's listener.
+/// The routes of the client's listener: health, metrics, profiles, the reload, the page at `/`, and `/federate` with the series of
+/// the last upload.
 fn internal(reloader: &Reloader, registry: Registry) -> Internal {
     let last = reloader.context.last.clone();
     let federate = get(move || {

@@ -125,7 +125,8 @@ impl MemoryBudget {
         reservation.try_grow(bytes).then_some(reservation)
     }
 
-    /// Counts `bytes` as held; whether they fit. [`MemoryBudget::release`] gives them back.
+    /// Counts `bytes` as held by the share where they fit, and says whether they did; else nothing is counted. Anything fits into a
+    /// share that holds nothing. [`MemoryBudget::release`] gives them back.
     pub(crate) fn acquire(&self, share: MemoryShare, bytes: usize) -> bool {
         let counter = self.counter(share);
         // What does not fit is never added, not even for a moment: others would be refused for it.

@@ -30,7 +30,7 @@ struct Inner {
     queue: ReadQueue,
 }
 
-/// Which program and which replica this is.
+/// This replica: its name, version and revision, when it started, its certificates.
 #[derive(Clone, Debug)]
 pub struct ReplicaInfo {
     /// The program's version.

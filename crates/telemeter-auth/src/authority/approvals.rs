@@ -183,6 +183,8 @@ impl ApprovalShard {
         }
     }
 
+    /// Makes room for one: of some entries spread over the shard, removes the least recently used stale one, or, where none is stale,
+    /// the least recently used.
     fn evict_one(&mut self, now_ms: i64) {
         let len = self.entries.len();
         let (first, candidates) = (self.next_candidate, len.min(CANDIDATES));

@@ -203,7 +203,7 @@ impl<'f> FamilyWriter<'f> {
     }
 }
 
-/// Calls `emit` with pieces of `text`.
+/// Calls `emit` with `text` in pieces of at most `PIECE_BYTES`, until `emit` breaks.
 fn emit_pieces(text: &[u8], emit: &mut impl FnMut(Vec<u8>) -> ControlFlow<()>) -> ControlFlow<()> {
     text.chunks(PIECE_BYTES).try_for_each(|piece| emit(piece.to_vec()))
 }

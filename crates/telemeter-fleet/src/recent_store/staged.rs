@@ -48,7 +48,7 @@ struct NewSeries {
     kind: MetricType,
 }
 
-/// The keyed hash that identifies a series.
+/// The keyed hash of a series' encoded labels. Series with equal hashes count as one: their labels are not compared.
 pub(super) fn hash_of(encoded_labels: &[u8], hasher: &DefaultHashBuilder) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(encoded_labels);

@@ -1,4 +1,4 @@
-//! A part of a file with the position of each of its characters, also after quotes and escapes were decoded.
+//! A part of a file with the offset in the file of each of its characters, also after quotes and escapes were decoded.
 
 use std::ops::Range;
 
@@ -37,6 +37,7 @@ impl Piece {
         &self.chars
     }
 
+    /// The characters, decoded where the part was in quotes.
     pub(super) fn text(&self) -> String {
         self.chars.iter().collect()
     }

@@ -110,7 +110,7 @@ impl<T> ForwardQueue<T> {
         self.waiting[standing as usize]
     }
 
-    /// What one cluster holds while it waits.
+    /// The memory that the waiting requests of a cluster hold, in bytes; 0 where none waits. `cluster` is a hash of its ID.
     pub(super) fn bytes_of(&self, cluster: u64) -> usize {
         self.find(cluster).map_or(0, |flow| self.flows[flow as usize].block_bytes)
     }

@@ -269,7 +269,7 @@ impl<'a> NativeHistogram<'a> {
         Ok(needed)
     }
 
-    /// Returns how many buckets there are.
+    /// Checks that no bucket of a float histogram has a negative count. Returns how many buckets of this sign there are.
     fn check_counts(&self, sign: BucketSign) -> Result<u64, HistogramFlaw> {
         let mut buckets = 0;
         for count in self.counts(sign) {
@@ -281,7 +281,8 @@ impl<'a> NativeHistogram<'a> {
         Ok(buckets as u64)
     }
 
-    /// Returns how many buckets there are, and adds up their counts.
+    /// Checks the same of an integer histogram. Returns how many buckets of this sign there are, and adds their counts to
+    /// `observations`.
     fn check_deltas(&self, sign: BucketSign, observations: &mut u128) -> Result<u64, HistogramFlaw> {
         let (mut buckets, mut count) = (0, 0_i64);
         for delta in self.deltas(sign) {

@@ -56,6 +56,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_nanos(u64::try_from(nanos).map_err(|_| DurationError::TooLong)?))
 }
 
+/// The leading ASCII digits, perhaps none, and the rest.
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }

@@ -55,12 +55,12 @@ impl RelabelFlags {
         list::renames("--rename", &self.rename, DEFAULT_RENAME)
     }
 
-    /// The labels of `--anonymize-labels`, as they were given.
+    /// The distinct label names of `--anonymize-labels`, in order; `__name__` may be among them. An error where one is no label name.
     pub(crate) fn named_labels(&self) -> Result<Vec<String>, FlagError> {
         list::label_names(ANONYMIZE, Separation::Commas, &self.anonymize_labels)
     }
 
-    /// The labels of `--anonymize-labels`, without `__name__`, which a client refuses to hash.
+    /// The same; an error where `__name__` is among them, since a client does not hash metric names.
     pub(super) fn anonymize_labels(&self) -> Result<Vec<String>, FlagError> {
         let labels = self.named_labels()?;
         if labels.iter().any(|name| name == "__name__") {

@@ -38,6 +38,7 @@ impl Distribution {
     }
 }
 
+/// Reads `Metric.summary`: its count and sum go into `into`, its quantiles are only checked.
 pub(super) fn summary(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
     expect(wire, Wire::Bytes)?;
     fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
