@@ -1,4 +1,4 @@
-//! Request bodies: read whole, under a byte cap and one deadline, into buffers that are used again.
+//! Reads whole request bodies, with a byte cap and one deadline, into pooled buffers.
 
 mod readers;
 
@@ -15,45 +15,46 @@ use parking_lot::Mutex;
 pub use self::readers::{BodyClient, BodyPace, Readers};
 use crate::budget::Reservation;
 
-/// Room made at once for a body, whatever length it announces: a peer that announces much and sends nothing costs this.
+/// The capacity that is allocated at once for a body, whatever length it declares: this bounds the cost of a peer that
+/// declares a large body and sends nothing.
 const FIRST_RESERVE_BYTES: usize = 64 * 1024;
 
-/// Why a body could not be read.
+/// The reason for which a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// It is, or says that it is, longer than the cap.
+    /// The body is longer than the cap, or declares that it is.
     #[error("the body is longer than {cap_bytes} bytes")]
     TooLarge {
         /// The cap; a body of exactly this length is within it.
         cap_bytes: usize,
     },
-    /// It was not there in full when its deadline passed.
+    /// The body had not arrived in full at its deadline.
     #[error("the body did not arrive in time")]
     Timeout,
-    /// Other bodies hold all the room there is.
+    /// Other bodies use up the memory share.
     #[error("no room for the body")]
     NoRoom,
-    /// It arrived, but too slowly.
+    /// The body arrived too slowly.
     #[error("the body arrived at less than {min_bytes_per_second} bytes a second")]
     TooSlow {
-        /// The least that it has to arrive at.
+        /// The lowest speed that is allowed.
         min_bytes_per_second: u64,
     },
-    /// Its framing says where it ends in a way that cannot be understood, and never will be.
+    /// The framing of the body (its declared length or its chunks) is invalid, so that sending it again does not help.
     #[error("the framing of the body is malformed: {0}")]
     Malformed(String),
-    /// The peer went away.
+    /// The connection ended before the body did.
     #[error("the body broke off: {0}")]
     Aborted(String),
 }
 
 /// Appends the whole of `body` to `into`.
 ///
-/// A declared length is checked before anything is allocated. The deadline is for the whole body, so that a peer which
-/// drips bytes is cut off as surely as a silent one.
+/// The declared length is checked before anything is allocated. The deadline is for the whole body, so that a peer
+/// which sends a few bytes at a time is cut off just as a silent one is.
 ///
 /// # Errors
-/// [`BodyError`]; `into` then holds what had arrived.
+/// [`BodyError`]; `into` then holds the bytes that had arrived.
 pub async fn read(body: Body, cap_bytes: usize, deadline: Duration, into: &mut Vec<u8>) -> Result<(), BodyError> {
     let declared_bytes = body.size_hint().lower();
     if declared_bytes > cap_bytes as u64 {
@@ -78,8 +79,8 @@ async fn collect(mut body: Body, cap_bytes: usize, into: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// What an error of the connection means for a body. hyper says what is wrong with the framing of a body by the kind of
-/// an I/O error; one of the socket or of TLS has another cause of its own.
+/// The error of a body for an error of its connection. hyper reports invalid framing by the kind of an I/O error; an
+/// I/O error of the socket or of TLS has another cause inside it.
 fn broken(error: &(dyn std::error::Error + 'static)) -> BodyError {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -95,7 +96,7 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> BodyError {
     BodyError::Aborted(chain(error))
 }
 
-/// An error and its causes on one line, each said once.
+/// An error and its causes on one line, each text once.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -110,7 +111,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
-/// Buffers that are used again. Cheap to clone; clones share the buffers.
+/// A pool of buffers for reuse. Cheap to clone; clones share the buffers.
 #[derive(Clone, Debug)]
 pub struct BufferPool {
     shared: Arc<Inner>,
@@ -123,23 +124,24 @@ struct Inner {
     max_kept_bytes: usize,
 }
 
-/// A buffer of a [`BufferPool`]: a `Vec<u8>` that goes back, cleared, when it is dropped.
+/// A buffer of a [`BufferPool`]: a `Vec<u8>` that is cleared and returned to the pool when it is dropped.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    /// The pool that it goes back to.
+    /// The pool that it is returned to; `None` where it is freed instead.
     home: Option<Arc<Inner>>,
-    /// What it counts in a memory budget.
+    /// Its reservation in a memory budget.
     reservation: Option<Reservation>,
 }
 
 impl BufferPool {
-    /// Keeps at most `keep` idle buffers, none of them larger than `max_kept_bytes`: one huge request is not remembered.
+    /// Makes a pool that keeps at most `keep` idle buffers, none of them larger than `max_kept_bytes`, so that one huge
+    /// request does not occupy memory for long.
     pub fn new(keep: usize, max_kept_bytes: usize) -> Self {
         Self { shared: Arc::new(Inner { free: Mutex::new(Vec::with_capacity(keep)), keep, max_kept_bytes }) }
     }
 
-    /// An empty buffer, with the room that an earlier use left it.
+    /// Takes an empty buffer, with the capacity that an earlier use left.
     pub fn take(&self) -> Buffer {
         let bytes = self.shared.free.lock().pop().unwrap_or_default();
         Buffer { bytes, home: Some(self.shared.clone()), reservation: None }
@@ -147,13 +149,13 @@ impl BufferPool {
 }
 
 impl Buffer {
-    /// An empty one that goes back to no pool.
+    /// An empty buffer that is not returned to a pool.
     fn unpooled() -> Self {
         Self { bytes: Vec::new(), home: None, reservation: None }
     }
 
-    /// The content as `Bytes`, without a copy. The buffer goes back to its pool when the last clone of them is dropped,
-    /// so a request may send it and be sent again.
+    /// The content as `Bytes`, without a copy. The buffer is returned to its pool when the last clone of the `Bytes` is
+    /// dropped, so a request may send it and be sent again.
     pub fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -1,8 +1,8 @@
-//! How much memory callers can make the program hold, in bytes, divided into shares by what holds it.
+//! The memory budget: the bytes that callers may make the program hold, divided into shares by what holds them.
 //!
-//! A share is a counter with a capacity. Code that is about to hold something for a caller reserves its bytes first, and
-//! gives them back with the drop of the [`Reservation`]. Where a share is used up nothing is allocated, and the caller is
-//! answered 503 at once. What a reservation counts is an estimate of what is held, made on the high side.
+//! A share is a counter with a capacity. Code that is about to allocate memory for a caller reserves its bytes first;
+//! they are released when the [`Reservation`] is dropped. Where a share is used up, nothing is allocated, and the
+//! caller gets a 503 at once. The reserved bytes are an estimate, made on the high side.
 
 mod detect;
 
@@ -17,23 +17,23 @@ use prometheus_client::registry::Registry;
 
 pub use self::detect::{LimitSource, default_limit};
 
-/// What holds memory for callers.
+/// The kinds of memory that are held for callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryShare {
-    /// Sockets, their TLS state, and what HTTP reads and writes are buffered in.
+    /// Connections: sockets, their TLS state, and the buffers that HTTP reads into and writes from.
     Connections,
-    /// Requests under way: their headers, and answers that the peer has not read.
+    /// Open requests: their headers, and responses that the peer has not read.
     Requests,
-    /// Bodies, being read and read.
+    /// Request bodies, while they are read and afterwards.
     Bodies,
-    /// What a body is decompressed, decoded and encoded in.
+    /// The buffers that a body is decompressed, decoded and encoded in.
     Workspaces,
-    /// What waits for the store, or is under way to it.
+    /// Samples that wait to be forwarded to the store, or are being sent to it.
     Forward,
 }
 
 impl MemoryShare {
-    /// All of them, in the order of the counters.
+    /// All shares, in the order of the counters.
     pub const ALL: [Self; 5] = [Self::Connections, Self::Requests, Self::Bodies, Self::Workspaces, Self::Forward];
 
     /// The value of the label `share`.
@@ -48,7 +48,7 @@ impl MemoryShare {
         }
     }
 
-    /// Its part of the whole, in percent. What is left is for the program itself, its caches and the recent store.
+    /// Its part of the budget, in percent. The rest is for the program itself, its caches and the recent store.
     const fn percent(self) -> usize {
         match self {
             Self::Connections | Self::Bodies => 20,
@@ -97,39 +97,38 @@ impl MemoryBudget {
         Self(Arc::new(Inner { total_bytes, shares: MemoryShare::ALL.map(counter) }))
     }
 
-    /// What was divided.
+    /// The whole budget, in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> usize {
         self.0.total_bytes
     }
 
-    /// How much a share may hold.
+    /// The capacity of a share, in bytes.
     #[must_use]
     pub fn capacity_bytes(&self, share: MemoryShare) -> usize {
         self.counter(share).capacity_bytes
     }
 
-    /// How much a share holds now.
+    /// The bytes of a share that are reserved now.
     #[must_use]
     pub fn used_bytes(&self, share: MemoryShare) -> usize {
         self.counter(share).used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` of a share; `None` where they do not fit.
+    /// Reserves `bytes` of a share; `None` where they do not fit.
     ///
-    /// What is larger than a whole share fits where nothing else is held: a request within the caps is never refused for
-    /// ever.
+    /// A reservation that is larger than the share fits where nothing else is reserved, so that no request within the
+    /// caps is refused for ever.
     #[must_use]
     pub fn try_reserve(&self, share: MemoryShare, bytes: usize) -> Option<Reservation> {
         let mut reservation = Reservation { budget: self.clone(), share, bytes: 0 };
         reservation.try_grow(bytes).then_some(reservation)
     }
 
-    /// Counts `bytes` as held by the share where they fit, and says whether they did; else nothing is counted. Anything fits into a
-    /// share that holds nothing. [`MemoryBudget::release`] gives them back.
+    /// Adds `bytes` to the counter; returns whether they fit. [`MemoryBudget::release`] subtracts them again.
     pub(crate) fn acquire(&self, share: MemoryShare, bytes: usize) -> bool {
         let counter = self.counter(share);
-        // What does not fit is never added, not even for a moment: others would be refused for it.
+        // Bytes that do not fit are never added, not even for a moment: other reservations would fail because of them.
         let add = |before: usize| {
             let after = before.saturating_add(bytes);
             (before == 0 || after <= counter.capacity_bytes).then_some(after)
@@ -151,7 +150,7 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes of a share, given back when it is dropped.
+/// Reserved bytes of a share, which are released when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Reservation {
@@ -161,13 +160,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// How many.
+    /// The number of reserved bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes `more` bytes of the same share; without a change where they do not fit.
+    /// Reserves `more` bytes of the same share; returns false, without a change, where they do not fit.
     #[must_use]
     pub fn try_grow(&mut self, more: usize) -> bool {
         let fits = self.budget.acquire(self.share, more);
@@ -177,17 +176,17 @@ impl Reservation {
         fits
     }
 
-    /// Of bytes that were counted already.
+    /// A reservation of bytes that were added to the counter already.
     pub(crate) fn of_acquired(budget: &MemoryBudget, share: MemoryShare, bytes: usize) -> Self {
         Self { budget: budget.clone(), share, bytes }
     }
 
-    /// Takes over more bytes that were counted already.
+    /// Adds bytes that were added to the counter already.
     pub(crate) fn add_acquired(&mut self, more: usize) {
         self.bytes += more;
     }
 
-    /// Gives nothing back: the bytes were given back by another.
+    /// Drops the reservation without a release, since its bytes were released elsewhere.
     pub(crate) fn forget(&mut self) {
         self.bytes = 0;
     }

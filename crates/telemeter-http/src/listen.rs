@@ -1,8 +1,9 @@
-//! Listeners: bound as Go binds them, with a deadline for every wait, caps on connections and on what they hold, drained
-//! at the end.
+//! Listeners: they bind addresses as Go does, set a deadline for each wait, cap the connections and the memory that
+//! these hold, and drain connections at shutdown.
 //!
-//! Plaintext speaks HTTP/1.1 only; TLS speaks HTTP/2 and HTTP/1.1, by ALPN. A body's deadline is its handler's
-//! ([`crate::body::read`]). Where there is no more room, the connections of the client that holds most are closed.
+//! Plaintext listeners speak HTTP/1.1 only; TLS listeners speak HTTP/2 and HTTP/1.1, chosen by ALPN. The handler sets
+//! the deadline for a body ([`crate::body::read`]). Where a cap or a memory share is used up, connections of the client
+//! that holds most are closed.
 
 mod bind;
 mod connection;
@@ -35,45 +36,47 @@ use self::table::ConnectionTable;
 use crate::budget::MemoryBudget;
 use crate::tls::ListenerTls;
 
-/// Bound sockets, and the certificate they show.
+/// Bound sockets, and the certificates that the listener sends where it speaks TLS.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
     tls: Option<ListenerTls>,
 }
 
-/// The address of the sender of a request, as a trusted proxy says where there is one: an extension of each request.
+/// The address of the client that sent a request; where the request came over a trusted proxy, the address that the
+/// proxy names. Each request carries it as an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
 /// The deadlines and caps of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenLimits {
-    /// For the headers of a request, from their first byte; and for the first request of a connection.
+    /// The time for all headers of a request, from their first byte, and for the first request of a connection.
     pub header_timeout: Duration,
-    /// For a kept connection to bring the next request.
+    /// The time that a connection may stay idle between two requests.
     pub idle_timeout: Duration,
-    /// For a TLS handshake, and what a proxy says before it.
+    /// The time for a TLS handshake and for the PROXY protocol header before it.
     pub handshake_timeout: Duration,
-    /// For a peer that does not read its answers.
+    /// The time after which a connection is closed because its peer does not read the responses.
     pub write_timeout: Duration,
-    /// Between two pings of an HTTP/2 connection, and for the answer to one.
+    /// The time between two pings of an HTTP/2 connection, and the time for the response to a ping.
     pub ping: Duration,
-    /// For what is in flight when the listener is told to stop.
+    /// The time for open requests to end once the listener shuts down.
     pub drain_timeout: Duration,
-    /// Connections at once; for one more, others are closed.
+    /// The cap on open connections; at the cap, other connections are closed before one more is accepted.
     pub connections: usize,
-    /// Connections at once of one client ([`ClientNetwork`]); for one more, its quietest is closed. 0: half of them all.
+    /// The cap on open connections of one client ([`ClientNetwork`]); at the cap, the one that was idle for longest
+    /// among a sample is closed before one more is accepted. 0 stands for half of `connections`.
     pub connections_per_peer: usize,
-    /// Of the headers of a request, its first line included.
+    /// The cap on the headers of a request, its request line included.
     pub header_bytes: u32,
-    /// Requests at once on one HTTP/2 connection.
+    /// The cap on open requests on one HTTP/2 connection.
     pub streams: u32,
-    /// Who is believed about whose a connection or a request is.
+    /// The proxies that may name the client of a connection or a request.
     pub trusted_proxies: TrustedProxies,
-    /// What connections and requests may hold.
+    /// The memory budget that connections and requests are counted in.
     pub budget: MemoryBudget,
-    /// Where closed connections are counted.
+    /// The counters of closed connections and of TLS handshakes.
     pub metrics: ConnectionMetrics,
 }
 
@@ -97,13 +100,13 @@ impl Default for ListenLimits {
     }
 }
 
-/// Binds `address`: `HOST:PORT`, where port 0 means any free one.
+/// Binds `address`: `HOST:PORT`, where port 0 means any free port.
 ///
-/// `localhost` answers on 127.0.0.1 and, where there is one, on ::1, on the same port. As in Go, no host, `0.0.0.0` and
-/// `[::]` mean every address of both families.
+/// `localhost` binds 127.0.0.1 and, where the machine has it, ::1, on the same port. As in Go, an empty host, `0.0.0.0`
+/// and `[::]` mean every address of both families.
 ///
 /// # Errors
-/// Says which address and why.
+/// An error of the system, with the address in its text.
 pub async fn bind(address: &str) -> io::Result<Listener> {
     let sockets = bind::sockets(address)
         .await
@@ -112,36 +115,37 @@ pub async fn bind(address: &str) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// The same sockets, speaking TLS only.
+    /// Makes the listener speak TLS only, on the same sockets.
     pub fn with_tls(self, tls: ListenerTls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// The address of the first socket, with the port that was found.
+    /// The address of the first socket, with the port that the system chose where port 0 was asked for.
     ///
     /// # Errors
-    /// The system's.
+    /// The error that the system returns.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.sockets.first().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
-    /// Whether only this machine can reach it.
+    /// Whether all its sockets are bound to loopback addresses, which only this machine can reach.
     pub fn is_loopback(&self) -> bool {
         let is_loopback =
             |socket: &TcpListener| socket.local_addr().is_ok_and(|at| at.ip().to_canonical().is_loopback());
         self.sockets.iter().all(is_loopback)
     }
 
-    /// Whether it speaks TLS.
+    /// Whether the listener speaks TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 }
 
-/// As [`serve`], on a thread of its own, so that it answers however busy the others are. Resolves at its end, too.
+/// Serves as [`serve`] does, on a thread of its own, so that it responds however busy the other threads are. The
+/// returned future resolves when the listener has ended.
 ///
 /// # Errors
-/// The system gives no thread, or no more descriptors.
+/// The system cannot start a thread, or has no file descriptor left.
 pub fn serve_apart(
     listener: Listener,
     router: Router,
@@ -154,7 +158,7 @@ pub fn serve_apart(
     let (done, ended) = oneshot::channel::<()>();
     std::thread::Builder::new().name("internal".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
-            // They belong to the runtime that waits for them.
+            // Sockets have to be registered with the runtime that waits for them.
             let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
             serve(Listener { sockets, tls }, router, limits, shutdown).await;
             io::Result::Ok(())
@@ -170,9 +174,10 @@ pub fn serve_apart(
     })
 }
 
-/// Serves until `shutdown` resolves and what is in flight is done, or its deadline has passed.
+/// Serves until `shutdown` resolves and all open requests have ended, or `drain_timeout` has passed.
 ///
-/// From that moment on no connection is accepted and idle ones are closed. Nothing that a peer does ends it.
+/// Once `shutdown` resolves, no connection is accepted and idle connections are closed. Nothing that a peer sends can
+/// end the listener.
 pub async fn serve(listener: Listener, router: Router, limits: ListenLimits, shutdown: impl Future<Output = ()>) {
     let (phase, watching) = watch::channel(Phase::Serving);
     let drain_timeout = limits.drain_timeout;
@@ -188,7 +193,8 @@ pub async fn serve(listener: Listener, router: Router, limits: ListenLimits, shu
     sweeping.spawn(sweep(table));
 
     shutdown.await;
-    // Sockets are closed before anything is waited for: a load balancer must see the refusal at once.
+    // The listening sockets are closed before open requests are waited for: a load balancer must see refused
+    // connections at once.
     acceptors.shutdown().await;
     phase.send_replace(Phase::Draining);
     if timeout(drain_timeout, phase.closed()).await.is_err() {
@@ -225,7 +231,8 @@ async fn accept(
                 tokio::spawn(async move { server.connection(stream, Peer(peer), admitted, phase).await });
             }
             Err(error) => {
-                // Out of file descriptors, most likely: trying at once would only burn the processor.
+                // The process has most likely no file descriptor left: without a pause, the loop would only use up the
+                // processor.
                 table.shed();
                 pause = (pause * 2).clamp(Duration::from_millis(10), Duration::from_secs(1));
                 tracing::warn!(%error, ?pause, "cannot accept a connection");
@@ -235,7 +242,7 @@ async fn accept(
     }
 }
 
-/// Tells a peer that there is no room for it, where that can be told without a handshake and without waiting.
+/// Sends a 503 on a connection that is not accepted, where this is possible without a handshake and without waiting.
 fn refuse(stream: &TcpStream, tls: bool) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -244,7 +251,7 @@ fn refuse(stream: &TcpStream, tls: bool) {
     }
 }
 
-/// The next connection; one that was gone before it was accepted is passed over.
+/// Accepts the next connection, and skips connections that were closed before they were accepted.
 async fn next(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
         match socket.accept().await {

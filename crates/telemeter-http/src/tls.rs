@@ -1,5 +1,5 @@
-//! The certificates that a listener shows, read from files and read again while it serves; and the sessions that its
-//! clients resume.
+//! The certificates that a listener sends, which are read from files and can be reloaded while it serves, and the TLS
+//! sessions that its clients resume.
 
 mod served;
 mod tickets;
@@ -19,19 +19,19 @@ use crate::certificate::{read_pair, validity};
 use crate::client::words;
 use crate::clock::Clock;
 
-/// A listener's certificates and keys. Cheap to clone; a reload shows in every clone, from the next handshake on.
+/// A listener's certificates and keys. Cheap to clone; a reload applies to every clone, from the next handshake on.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     shared: Arc<Inner>,
     server: Arc<ServerConfig>,
 }
 
-/// A certificate chain, leaf first, and the leaf's private key, both PEM.
+/// The files of a certificate chain, leaf first, and of the leaf's private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The chain.
+    /// The file with the chain.
     pub cert_file: PathBuf,
-    /// The key: PKCS#8, PKCS#1 or SEC1.
+    /// The file with the key: PKCS#8, PKCS#1 or SEC1.
     pub key_file: PathBuf,
 }
 
@@ -44,7 +44,8 @@ struct Inner {
 }
 
 impl ListenerTls {
-    /// Reads a PEM certificate (with its chain) and its PEM key (PKCS#8, PKCS#1 or SEC1). HTTP/2 and HTTP/1.1 by ALPN.
+    /// Reads a PEM certificate chain and its PEM key (PKCS#8, PKCS#1 or SEC1). The listener speaks HTTP/2 and HTTP/1.1,
+    /// chosen by ALPN.
     ///
     /// # Errors
     /// As [`ListenerTls::load_all`].
@@ -52,11 +53,12 @@ impl ListenerTls {
         Self::load_all(vec![CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() }])
     }
 
-    /// Reads several: each client is shown one that it can check and, where it names a host that only some are for, one
-    /// of these. Of an RSA certificate and another it is shown the other, which costs a tenth.
+    /// Reads several certificates. Each client gets one that it can verify; where the client names a host that only
+    /// some are for, it gets one of these. Of an RSA certificate and another one the client gets the other, since its
+    /// handshake costs a tenth.
     ///
-    /// A certificate that has expired, or is not valid yet, is shown all the same; the log warns of it, here and at each
-    /// reload. Sessions are resumed by this process alone until [`ListenerTls::share_sessions`].
+    /// A certificate that has expired, or is not valid yet, is still sent; a warning is logged here and at each reload.
+    /// Only this process resumes its sessions until [`ListenerTls::share_sessions`] is called.
     ///
     /// # Errors
     /// [`TlsError`] naming the file.
@@ -81,18 +83,18 @@ impl ListenerTls {
         server.ignore_client_order = true;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.ticketer = tickets.clone();
-        // Each resumed session brings the next ticket with it.
+        // Each resumed session gets the next ticket in its handshake, so one is enough.
         server.send_tls13_tickets = 1;
         Ok(Self { shared: Arc::new(Inner { files, provider, current, tickets }), server: Arc::new(server) })
     }
 
-    /// From now on listeners with the same `secret` and the same certificates resume each other's sessions of TLS 1.3;
-    /// another secret ends all sessions. No session outlives a change of the certificates.
+    /// From now on, listeners with the same `secret` and the same certificates resume each other's sessions of TLS 1.3;
+    /// another secret ends all sessions. Sessions end when the certificates change.
     pub fn share_sessions(&self, secret: Zeroizing<[u8; 32]>) {
         self.shared.tickets.set_secret(secret);
     }
 
-    /// Reads the files again. Connections that stand keep what they have.
+    /// Reads the files again. Open connections are not affected.
     ///
     /// # Errors
     /// [`TlsError`]; the old certificates then stay in use.
@@ -101,8 +103,8 @@ impl ListenerTls {
         Ok(())
     }
 
-    /// Reads the files again, for now only to see whether they are good: with [`Renewal::store`] they come into use. So
-    /// several can be renewed together or not at all.
+    /// Reads and checks the files again without using them: [`Renewal::store`] puts them into use. So several renewals
+    /// can be applied together or not at all.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -111,14 +113,14 @@ impl ListenerTls {
         Ok(Renewal { shared: self.shared.clone(), certificates })
     }
 
-    /// When the first of the certificates in use expires: Unix time in milliseconds, in the past where it has. `None`
-    /// where none says it in a way that we can read.
+    /// The time when the first of the certificates in use expires, as Unix time in milliseconds; it may be in the past.
+    /// `None` where no certificate has an expiry time that we can parse.
     pub fn expires_ms(&self) -> Option<i64> {
         let current = self.shared.current.load();
         current.iter().filter_map(|one| Some(validity(one.leaf()?)?.not_after_ms)).min()
     }
 
-    /// Warns of the certificates in use that have expired, or expire within [`EXPIRES_SOON`].
+    /// Logs a warning for each certificate in use that has expired, or expires within [`EXPIRES_SOON`].
     pub fn warn_of_validity(&self, now_ms: i64) {
         for (files, one) in self.shared.files.iter().zip(self.shared.current.load().iter()) {
             crate::certificate::warn_of_validity(&files.cert_file, one.leaf(), now_ms);
@@ -135,8 +137,9 @@ impl ListenerTls {
     }
 }
 
-/// As in Go, AES-128 with SHA-256 goes first, whatever the client's order is. Its hash is one that processors have
-/// instructions for, and a handshake hashes more than it encrypts. X25519, P-256 and the certificates are of 128 bits, too.
+/// As in Go, AES-128 with SHA-256 comes first, whatever the client's order is. Processors have instructions for this
+/// hash, and a handshake hashes more than it encrypts. X25519, P-256 and the certificates have a strength of 128 bits,
+/// too.
 fn costs_least(suite: SupportedCipherSuite) -> bool {
     matches!(
         suite.suite(),
@@ -151,7 +154,7 @@ fn read_all(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Vec
     files.iter().map(|files| read(files).map(ServedCertificate::new)).collect()
 }
 
-/// Certificates and their keys, read again and not in use yet.
+/// Certificates and their keys that were read again and are not in use yet.
 #[must_use]
 pub struct Renewal {
     shared: Arc<Inner>,
@@ -159,8 +162,8 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// Takes them into use. Connections that stand keep what they have; where a certificate is another one, no session
-    /// from before is resumed.
+    /// Puts the certificates into use. Open connections are not affected; where a certificate has changed, no earlier
+    /// session is resumed.
     pub fn store(self) {
         self.shared.tickets.set_fingerprint(&served::fingerprint(&self.certificates));
         self.shared.current.store(self.certificates);

@@ -147,9 +147,9 @@ struct Reading<'a> {
     first_bytes: usize,
     started: Instant,
     buffer: Buffer,
-    /// Of as many bytes as the buffer's capacity.
+    /// The reservation, of as many bytes as the buffer's capacity.
     reservation: Option<Reservation>,
-    /// Its key in the table, where it is in it.
+    /// Its key in the table; `None` while it is not in the table.
     id: Option<u64>,
 }
 

@@ -1,20 +1,20 @@
-//! How much memory the process may use: what its cgroup says.
+//! The default memory limit of the process, from the limit of its cgroup.
 
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// The limit where nothing says another.
+/// The limit where no cgroup has one.
 const FALLBACK_BYTES: usize = 1 << 30;
 
-/// Where a limit comes from, for the line at start.
+/// The source of the memory limit, for the log line at startup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitSource {
-    /// It was given.
+    /// The flag `--memory-limit`.
     Flag,
     /// 75 % of the limit of the cgroup.
     Cgroup,
-    /// 1 GiB: no cgroup has a limit.
+    /// 1 GiB, since no cgroup has a limit.
     Fallback,
 }
 
@@ -38,11 +38,11 @@ pub fn default_limit() -> (usize, LimitSource) {
     }
 }
 
-/// The least limit of the process' cgroup and those above it. `memberships` is `/proc/self/cgroup`: `ID:CONTROLLERS:PATH`,
-/// where version 2 has no controllers.
+/// The lowest limit of the process' cgroup and its parents. `memberships` is the text of `/proc/self/cgroup`: lines of
+/// `ID:CONTROLLERS:PATH`, where version 2 has no controllers.
 ///
-/// In a container the path often names a folder that only the host sees: then its parents are there, up to the root of
-/// the mount, which is the container's own cgroup.
+/// In a container the path often names a directory that only the host sees. Then its parents are checked, up to the
+/// root of the mount, which is the container's own cgroup.
 fn cgroup_limit(root: &Path, memberships: &str) -> Option<usize> {
     let mut least: Option<usize> = None;
     for line in memberships.lines() {
@@ -61,7 +61,7 @@ fn cgroup_limit(root: &Path, memberships: &str) -> Option<usize> {
     least
 }
 
-/// A number of bytes; `max`, and the huge number that version 1 says in its place, are no limit.
+/// The limit in a file, in bytes; `max`, and the huge number that version 1 writes instead, mean no limit.
 fn limit_in(file: &Path) -> Option<usize> {
     let bytes: u64 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
     usize::try_from(bytes).ok().filter(|bytes| (1..1 << 60).contains(bytes))

@@ -1,15 +1,15 @@
-//! What an address means: the sockets for it.
+//! Binds the sockets for the address of a listener.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
-/// Connections that wait to be accepted; the system has a cap of its own, often 4,096. Where they are more, those that come
-/// are silently dropped, and try again after a second.
+/// The cap on connections that wait to be accepted; the system has a cap of its own, often 4,096. Above it, new
+/// connections are silently dropped, and their clients try again after a second.
 const BACKLOG: u32 = 16_384;
 
-/// How often a free port is looked for that both loopback addresses have.
+/// The number of attempts to find a port that is free on both loopback addresses.
 const TRIES: usize = 16;
 
 pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
@@ -20,7 +20,7 @@ pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
     }
     let literal = if host.is_empty() { Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) } else { host.parse().ok() };
     match literal {
-        // As in Go: every address of both families, where the machine has both.
+        // As in Go, this means every address of both families, where the machine has both.
         Some(ip) if ip.is_unspecified() => match listen_on((Ipv6Addr::UNSPECIFIED, port)) {
             Ok(socket) => Ok(vec![socket]),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
@@ -48,7 +48,7 @@ fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-/// The first address of a name that can be listened on.
+/// Binds the first address of a name on which it is possible to listen.
 async fn named(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in lookup_host((host, port)).await? {
@@ -63,15 +63,15 @@ async fn named(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
 fn listen_on(address: impl Into<SocketAddr>) -> io::Result<TcpListener> {
     let address = address.into();
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart finds the port free, whatever connections of the last process still end.
+    // After a restart the port can be bound, even while connections of the last process still end.
     socket.set_reuseaddr(true)?;
-    // Accepted connections have it from their listener: a call less for each.
+    // Accepted connections inherit the option from their listener, which saves a system call for each.
     socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Host (brackets taken off) and port.
+/// Splits an address into host, without brackets, and port.
 fn split(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;

@@ -1,4 +1,4 @@
-//! One connection: whose it is, its handshake, its requests, its end.
+//! Serves one connection: its client, its handshake, its requests, and its end.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -29,26 +29,26 @@ use super::{ClientNetwork, ListenLimits, Peer, TrustedProxies, proxied};
 use crate::panics;
 use crate::tls::ListenerTls;
 
-/// What HTTP/1 reads at once at most, and keeps of answers before it writes.
+/// The most that HTTP/1 reads at once, and the most that it keeps of responses before it writes.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
-/// What one HTTP/2 stream may send before it is read.
+/// The bytes that a peer may send on one HTTP/2 stream before they are read.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// What all streams of one HTTP/2 connection may send before it is read.
+/// The bytes that a peer may send on all streams of one HTTP/2 connection before they are read.
 const WINDOW_BYTES: u32 = 128 << 10;
-/// What of one answer waits in an HTTP/2 connection.
+/// The bytes of one response that may wait in an HTTP/2 connection.
 const SEND_BYTES: usize = 16 << 10;
-/// An HTTP/2 connection may have so many streams reset for what is wrong with them; each waits until it is written.
+/// The cap on streams of one HTTP/2 connection that were reset for a stream error and whose reset is not written yet.
 const ERROR_RESETS: usize = 64;
-/// What one header field holds beside its text.
+/// The memory that one header field holds in addition to its text.
 const FIELD_BYTES: usize = 100;
 
-/// What a listener is about.
+/// The phase of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
-    /// Finish what is in flight, take no more.
+    /// Open requests are finished, and no new ones are accepted.
     Draining,
-    /// Close, whatever is in flight.
+    /// Connections are closed, even where requests are open.
     Closing,
 }
 
@@ -60,13 +60,13 @@ pub(super) struct HttpServer {
     limits: ListenLimits,
 }
 
-/// What answers the requests of all connections.
+/// Responds to the requests of all connections.
 struct Responder {
     router: Router,
     trusted_proxies: TrustedProxies,
 }
 
-/// A connection that can be spoken HTTP on.
+/// The stream of a connection on which HTTP can start.
 enum ServedStream {
     Plain(Box<Socket>),
     Tls(Box<TlsStream<Socket>>),
@@ -82,7 +82,8 @@ struct ServedConnection<'a> {
 impl HttpServer {
     pub(super) fn new(router: Router, tls: Option<&ListenerTls>, limits: ListenLimits) -> Self {
         let mut http1 = http1::Builder::new();
-        // A peer that is silent, sends slowly or does not read is closed by the table: no timer for each request.
+        // The table closes connections of peers that are silent, send slowly or do not read, so that no request needs a
+        // timer.
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)
@@ -105,7 +106,7 @@ impl HttpServer {
         Self { responder, handshakes, http1, http2, limits }
     }
 
-    /// Whose a connection from this peer is, until somebody says another.
+    /// The client that a connection from this peer counts for, until a trusted proxy names another.
     pub(super) fn owner(&self, peer: Peer) -> Owner {
         Owner { client: peer.0.ip().into(), proxy: self.limits.trusted_proxies.contains(peer.0.ip()) }
     }
@@ -114,7 +115,7 @@ impl HttpServer {
         self.handshakes.is_some()
     }
 
-    /// Serves it until one of both sides ends it.
+    /// Serves a connection until one of the two sides ends it.
     pub(super) async fn connection(
         &self,
         stream: TcpStream,
@@ -146,7 +147,7 @@ impl HttpServer {
         }
     }
 
-    /// Whose it is, as a trusted proxy says; then the TLS handshake. `None` where one of both failed.
+    /// Reads the client that a trusted proxy names, then does the TLS handshake. `None` where one of the two failed.
     async fn established(
         &self,
         mut stream: TcpStream,
@@ -230,12 +231,12 @@ impl HttpServer {
     }
 }
 
-/// The next, more urgent, end that is asked of a connection: by the table, or by the whole listener.
+/// Waits until the table or the listener asks the connection to end in a faster way than `seen`.
 async fn end(admitted: &AdmittedConnection, phase: &mut watch::Receiver<Phase>, seen: Ending) -> Ending {
     let wanted = |phase: &Phase| *phase == Phase::Closing || (*phase == Phase::Draining && seen == Ending::No);
     tokio::select! {
         ending = admitted.ending(seen) => ending,
-        // The phase goes on to the end: nobody lets go of it before.
+        // The sender of the phase is dropped only after all connections have ended.
         Ok(phase) = phase.wait_for(wanted) => match *phase {
             Phase::Closing => Ending::Now,
             _ => Ending::Graceful,
@@ -268,7 +269,8 @@ impl Responder {
     }
 }
 
-/// Where there is no memory for a request: an answer that takes none, and that does not wait for the peer to read it.
+/// The response to a request for which there is no memory: it needs no memory itself, and does not wait for the peer to
+/// read it.
 fn overloaded() -> http::Response<SentBody> {
     let mut response = http::Response::new(SentBody { body: Body::empty(), answering: None });
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -276,7 +278,7 @@ fn overloaded() -> http::Response<SentBody> {
     response
 }
 
-/// About so much memory a request's head holds.
+/// An estimate of the memory that the headers of a request hold, in bytes.
 fn held_by(request: &Request<Incoming>) -> usize {
     let fields = |headers: &HeaderMap| {
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum::<usize>()
@@ -284,7 +286,7 @@ fn held_by(request: &Request<Incoming>) -> usize {
     request.uri().path().len() + request.uri().query().map_or(0, str::len) + fields(request.headers())
 }
 
-/// The body of a request, which says when it keeps its handler waiting.
+/// The body of a request, which reports when its handler waits for more of it.
 struct ReceivedBody {
     body: Incoming,
     waiting: Option<BodyWait>,
@@ -314,7 +316,7 @@ impl HttpBody for ReceivedBody {
     }
 }
 
-/// The body of an answer, until the connection has taken all of it.
+/// The body of a response, until the connection has taken all of it.
 struct SentBody {
     body: Body,
     answering: Option<AnswerInProgress>,

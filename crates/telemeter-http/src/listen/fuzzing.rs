@@ -1,4 +1,5 @@
-//! What a connection begins with, and who is believed about whose it is.
+//! Fuzz targets for the first bytes of a connection: the PROXY protocol, forwarded addresses, and the HTTP/2 header
+//! table.
 
 use std::{
     io,
@@ -13,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::{TrustedProxies, header_table::HeaderTable, proxied::header};
 use crate::fuzzing::input::{headers, ready};
 
-/// Bytes that arrive so many at a time.
+/// A stream whose bytes arrive in pieces of `at_once` bytes.
 struct Arriving<'b> {
     bytes: &'b [u8],
     at_once: usize,
@@ -28,8 +29,9 @@ impl AsyncRead for Arriving<'_> {
     }
 }
 
-/// A connection that begins with a header of the PROXY protocol, or without: however its bytes arrive, the same is said, and what
-/// is behind the header is not lost. Behind that stand headers: who is no trusted proxy is never believed.
+/// Reads a connection with or without a PROXY protocol header: the result does not depend on the pieces in which its
+/// bytes arrive, and no byte after the header is lost. Then it parses the rest as headers: a peer that is not a trusted
+/// proxy is never believed.
 pub fn proxied(bytes: &[u8]) {
     let read = |at_once: usize| {
         let mut stream = Arriving { bytes, at_once };
@@ -50,13 +52,13 @@ pub fn proxied(bytes: &[u8]) {
     assert_eq!(trusted.client(stranger, &headers), stranger);
     let proxy = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), 7);
     let believed = trusted.client(proxy, &headers);
-    // The last address that was written is of a proxy, or is believed; nothing is made up.
+    // The last address in the headers is a proxy's, or it is believed; no address is invented.
     let said = headers.get_all("x-forwarded-for").iter().next_back();
     assert!(said.is_some() || believed == proxy);
 }
 
-/// What of HTTP/2 headers may be remembered: it is counted the same however the bytes arrive, and is never more than so many
-/// times what came.
+/// Counts the memory of the HTTP/2 header table: the count does not depend on the pieces in which the bytes arrive, and
+/// is never more than a fixed multiple of the received bytes.
 pub fn header_table(bytes: &[u8]) {
     let counted = |at_once: usize| {
         let mut table = HeaderTable::new();

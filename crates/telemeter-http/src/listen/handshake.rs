@@ -1,4 +1,4 @@
-//! The TLS handshake of a connection; where it fails, the reason, counted and logged.
+//! The TLS handshake of a connection; a failed one is counted and logged by reason.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,12 +18,12 @@ use crate::client::words;
 use crate::clock::Clock;
 use crate::tls::ListenerTls;
 
-/// What TLS keeps of answers before it writes.
+/// The most that TLS keeps of responses before it writes.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
-/// So many failures are logged in a second.
+/// The cap on failures that are logged in a second.
 const MAX_LOGGED_PER_SECOND: u32 = 3;
 
-/// Shakes hands with callers.
+/// Does the TLS handshakes of a listener.
 pub(super) struct Handshakes {
     tls: ListenerTls,
     config: Arc<ServerConfig>,
@@ -32,17 +32,18 @@ pub(super) struct Handshakes {
     clock: Clock,
 }
 
-/// What was logged in the second that this is about.
+/// The count of log lines in the current second.
 #[derive(Debug, Default)]
 struct Logged {
     second: i64,
     count: u32,
-    /// Since the last line.
+    /// The failures that were not logged since the last line.
     suppressed: u64,
 }
 
 impl Logged {
-    /// Whether one more may be logged now: then how many were not since the last one.
+    /// Returns `None` where no more may be logged now, else the number of failures that were not logged since the last
+    /// line.
     fn next(&mut self, second: i64) -> Option<u64> {
         if second != self.second {
             (self.second, self.count) = (second, 0);
@@ -62,7 +63,7 @@ impl Handshakes {
         Self { tls: tls.clone(), config, metrics, log, clock: Clock::system() }
     }
 
-    /// Shakes hands with a caller; `None` where that failed, which is counted and logged by then.
+    /// Does the handshake with a caller. `None` where it failed; the failure is then counted and logged.
     pub(super) async fn accept(&self, socket: Socket, peer: SocketAddr) -> Option<TlsStream<Socket>> {
         let mut hello = match LazyConfigAcceptor::new(Acceptor::default(), socket).await {
             Ok(hello) => hello,
@@ -78,7 +79,7 @@ impl Handshakes {
                 Some(stream)
             }
             Err((error, mut socket)) => {
-                // The alert that tells the caller why.
+                // The held bytes contain the alert with the reason, which is sent to the caller.
                 let _ = poll_fn(|context| socket.poll_held(context)).await;
                 self.failed(&error, is_name_known, true, peer)
             }
@@ -97,7 +98,7 @@ impl Handshakes {
             _ => words::of_caller(error),
         };
         if fault == HandshakeFault::Closed && !has_begun {
-            // Balancers look in this way whether anybody is there.
+            // Load balancers check in this way whether the server is up.
             self.metrics.failed(fault);
             tracing::debug!(%peer, "no handshake: the connection was closed before it began");
             return None;

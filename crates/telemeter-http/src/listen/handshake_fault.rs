@@ -1,27 +1,27 @@
-//! Why handshakes fail, as metrics and the log call it.
+//! The reasons for which TLS handshakes fail, as the metrics and the log name them.
 
 use std::io;
 
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
-/// Why a handshake failed: a metric's `reason` label.
+/// The reason for which a handshake failed: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandshakeFault {
-    /// It was not done in time.
+    /// The handshake was not done in time.
     Timeout,
     /// The caller closed the connection.
     Closed,
-    /// What came is not TLS.
+    /// The received bytes are not TLS.
     NotTls,
-    /// The caller speaks no version that we do.
+    /// The caller supports no TLS version that we support.
     UnsupportedVersion,
-    /// No cipher suite, key exchange or signature that both know.
+    /// There is no cipher suite, key exchange or signature algorithm that both sides support.
     NoSharedAlgorithm,
-    /// The caller did not accept our certificate, having asked for a name that it is not for.
+    /// The caller did not accept our certificate, and had asked for a name that no certificate of ours is for.
     UnknownName,
     /// The caller did not accept our certificate.
     CertificateRefused,
-    /// Anything else that breaks the rules of TLS.
+    /// Any other violation of the TLS protocol.
     Protocol,
 }
 
@@ -50,8 +50,8 @@ impl HandshakeFault {
         }
     }
 
-    /// The reason behind the library's error; `is_name_known` says whether a certificate of ours is for the name that was asked
-    /// for.
+    /// The reason for an error of the TLS library; `is_name_known` says whether a certificate of ours is for the name
+    /// that the caller asked for.
     pub(super) fn of(error: &io::Error, is_name_known: bool) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             None => Self::Closed,
@@ -64,7 +64,7 @@ impl HandshakeFault {
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::SupportedVersionsExtensionRequired
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-                // What came before TLS 1.2 does not know this extension, and the library looks for it first.
+                // Versions before TLS 1.2 do not know this extension, and the library checks for it first.
                 | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             )) => Self::UnsupportedVersion,
             Some(Error::PeerIncompatible(_)) => Self::NoSharedAlgorithm,
@@ -72,7 +72,7 @@ impl HandshakeFault {
         }
     }
 
-    /// Source: RFC 8446, 6.2.
+    /// The reason for an alert that the caller sent. Source: RFC 8446, 6.2.
     fn of_alert(alert: AlertDescription, is_name_known: bool) -> Self {
         match alert {
             AlertDescription::CloseNotify | AlertDescription::UserCanceled => Self::Closed,
@@ -85,7 +85,8 @@ impl HandshakeFault {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            // Its authority has the name of one that the caller knows, and another key.
+            // The authority that signed the certificate has the same name as one that the caller trusts, and another
+            // key.
             | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => match is_name_known {
                 true => Self::CertificateRefused,

@@ -1,23 +1,26 @@
-//! What HTTP/2 remembers of a peer's headers, from one request to the next.
+//! Counts the memory of the HTTP/2 header table (HPACK), which keeps a peer's header fields from one request to the
+//! next.
 //!
-//! A peer may have 4,096 bytes of them remembered (RFC 7541, 4.1, with 32 for each entry). A path, an authority or a scheme
-//! that is remembered is a part of the buffer that it came in: one of four bytes keeps 16 KiB, so that 100 of them keep 1
-//! to 2 MiB. Other fields are copied. We ask for a table of no size. A peer that follows says so at the beginning of the
-//! first headers after its acknowledgement (RFC 7541, 4.2), nothing is remembered any more, and the decoder refuses what
-//! would change that. Before, and of a peer that does not follow, what may be kept is counted: frames that have such an
-//! entry remembered. One that asks for the same path again and again has none.
+//! A peer may have 4,096 bytes of header fields kept (RFC 7541, 4.1, with 32 for each entry). A kept path, authority or
+//! scheme is a slice of the buffer that it was received in: four bytes can keep a buffer of 16 KiB, so that 100 of them
+//! keep 1 to 2 MiB. Other fields are copied. We ask for a table of size 0. A peer that follows announces this at the
+//! start of the first header block after its acknowledgement (RFC 7541, 4.2); then no field is kept any more, and the
+//! decoder refuses a block that would change that. Before that, and for a peer that does not follow, the memory that
+//! may be kept is counted by the frames that add such an entry. A peer that sends the same path again and again adds no
+//! such entry.
 
 mod block;
 
 use self::block::HeaderBlockReader;
 
-/// What the entries of one frame may keep: the buffer that it was read into, and the one that it was decompressed into.
+/// The memory that the entries of one frame may keep: the buffer that the frame was read into, and the buffer that it
+/// was decompressed into.
 const FRAME_BYTES: usize = 64 << 10;
-/// Bytes that came may be kept this many times: as they came, and decompressed.
+/// Received bytes may be kept this many times: as received, and decompressed.
 const RECEIVED_FACTOR: usize = 3;
-/// No more entries than this fit into the table.
+/// The most entries that fit into the table.
 const MAX_ENTRIES: usize = 4096 / 32;
-/// What is counted grows in steps of so many bytes.
+/// The count grows in steps of this many bytes.
 const STEP_BYTES: usize = 32 << 10;
 
 const PREFACE_BYTES: usize = 24;
@@ -28,31 +31,33 @@ const CONTINUATION: u8 = 9;
 const ACK: u8 = 0x1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
-/// At the beginning of a header block: the table has no size from here on.
+/// The first byte of a header block which sets the size of the table to 0 from here on.
 const NO_TABLE: u8 = 0x20;
 
-/// Follows the frames of a peer for as long as something of its headers may be remembered.
+/// Parses the frames of a peer for as long as its header fields may be kept.
 #[derive(Debug)]
 pub(super) struct HeaderTable {
     next: FrameState,
     block: HeaderBlockReader,
     received_bytes: usize,
-    /// Frames of which something is remembered that keeps their buffer.
+    /// The number of frames with a kept field that keeps their buffer.
     frames: usize,
     acknowledged: bool,
     is_gone: bool,
 }
 
-/// What comes next.
+/// The part of a frame that is received next.
 #[derive(Debug)]
 enum FrameState {
-    /// The head of a frame, of which so much came.
+    /// The header of a frame, and how many of its bytes were received.
     Head([u8; HEAD_BYTES], usize),
-    /// So many bytes that say nothing here.
+    /// The number of bytes that are skipped.
     Passed(usize),
-    /// How much padding there is at the end of a frame of headers, and what stands in it else.
+    /// The byte with the length of the padding at the end of a HEADERS frame; the lengths of its priority field and of
+    /// the rest.
     Padding { priority: usize, rest: usize },
-    /// A part of a header block, after so many bytes and before others; whether it is the first, and keeps its buffer.
+    /// A fragment of a header block, with the number of bytes before and after it; whether it is the first one, and
+    /// whether it keeps its buffer.
     Block { before: usize, left: usize, after: usize, is_first: bool, is_kept: bool },
 }
 
@@ -83,7 +88,7 @@ impl HeaderTable {
         }
     }
 
-    /// Bytes came.
+    /// Parses received bytes.
     pub(super) fn receive(&mut self, mut bytes: &[u8]) {
         self.received_bytes = self.received_bytes.saturating_add(bytes.len());
         while !self.is_gone && !bytes.is_empty() {
@@ -151,12 +156,12 @@ impl HeaderTable {
         FrameState::passed(length)
     }
 
-    /// Whether nothing is remembered any more, and never will be.
+    /// Whether no field is kept any more, and none will be.
     pub(super) const fn is_gone(&self) -> bool {
         self.is_gone
     }
 
-    /// So much may be kept, beside the buffer that each connection has.
+    /// The bytes that may be kept in addition to the buffer of the connection.
     pub(super) fn held_bytes(&self) -> usize {
         if self.is_gone {
             return 0;
@@ -214,7 +219,7 @@ mod tests {
         }
     }
 
-    /// A request with a path that is to be remembered.
+    /// A request with a path that is to be kept.
     fn new_path() -> Vec<u8> {
         headers(&[0x82, 0x87, 0x44, 2, b'/', b'x'])
     }
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn no_bytes_are_too_odd() {
-        // A generator of numbers that is good enough for this, and always the same.
+        // A random number generator that is good enough for this test, and returns the same numbers each time.
         let mut state = 1_u32;
         let mut table = HeaderTable::new();
         for _ in 0..100_000 {

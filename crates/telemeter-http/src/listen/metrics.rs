@@ -1,4 +1,4 @@
-//! What a listener counts: connections that it closed or refused, and TLS handshakes, those that failed by reason.
+//! A listener's metrics: connections that were closed or refused, and TLS handshakes, the failed ones by reason.
 
 use std::fmt;
 
@@ -35,18 +35,18 @@ struct CloseLabels {
     reason: &'static str,
 }
 
-/// Why a connection was closed.
+/// The reason for which a connection was closed: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// Others were in need of what it held.
+    /// The connection was evicted, since others needed its memory or its file descriptor.
     Room,
-    /// All others had a better right to what they held.
+    /// The connection was refused: no other connection could be evicted for it.
     Refused,
-    /// No whole header in time, or no first request.
+    /// The headers of a request, or the first request, did not arrive in time.
     Header,
-    /// No further request in time.
+    /// No further request arrived in time.
     Idle,
-    /// It did not read its answers.
+    /// The peer did not read the responses.
     Unread,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for CloseReason {
 }
 
 impl ConnectionMetrics {
-    /// Makes the metric, puts it into `registry`, and begins each reason at 0.
+    /// Makes the metrics, registers them in `registry`, and starts each reason at 0.
     pub fn register(registry: &mut Registry) -> Self {
         let handshakes = Family::<ResumedLabels, Counter>::default();
         let of = |resumed| handshakes.get_or_create(&ResumedLabels { resumed }).clone();

@@ -1,4 +1,5 @@
-//! Whose a connection is: networks that are trusted to say so, and the addresses that count as one.
+//! The client of a connection: the networks of trusted proxies, which may name it, and the addresses that count as one
+//! client.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -8,7 +9,8 @@ use http::HeaderMap;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The addresses that count as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
+/// The addresses that count as one client: an IPv4 address, or an IPv6 network of 64 bits, the size that one customer
+/// usually gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientNetwork(IpAddr);
 
@@ -21,7 +23,7 @@ impl From<IpAddr> for ClientNetwork {
     }
 }
 
-/// A network: an address and how many of its bits count. `10.0.0.0/8`, `fd00::/8`, or one address.
+/// A network: an address and the length of its prefix, as in `10.0.0.0/8` or `fd00::/8`; or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
@@ -29,7 +31,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Whether an address is in it.
+    /// Whether the network contains an address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -62,7 +64,7 @@ impl FromStr for Cidr {
     }
 }
 
-/// The networks whose word about a client's address is taken. Cheap to clone.
+/// The networks of the proxies that may name the client of a request. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[Cidr]>);
 
@@ -73,15 +75,15 @@ impl From<Vec<Cidr>> for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether this address is a trusted proxy's.
+    /// Whether this is the address of a trusted proxy.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// Whose a request is that came from `peer`: of the addresses in `X-Forwarded-For`, the last one that is no trusted
-    /// proxy's. Each proxy adds the address that it was called from at the end, so that what stands before that one is the
-    /// client's own invention. Where an address cannot be read, the proxy that wrote it is as far as can be seen.
+    /// The client of a request from `peer`: the last address in `X-Forwarded-For` that is not a trusted proxy's. Each
+    /// proxy appends the address that it was called from, so that the client itself may have invented the addresses
+    /// before that one. Where an address cannot be parsed, the proxy that wrote it counts as the client.
     pub(super) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         let mut client = peer;
         if self.0.is_empty() || !self.contains(peer.ip()) {
@@ -100,7 +102,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address, with or without a port; some proxies write one.
+/// Parses an address with or without a port, since some proxies write one.
 fn hop_address(hop: &str) -> Option<SocketAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     let address = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)).or_else(|_| hop.parse()).ok()?;

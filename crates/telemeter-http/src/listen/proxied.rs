@@ -1,7 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a balancer that passes connections on says at their beginning whose they are.
+//! The PROXY protocol, versions 1 and 2: a load balancer that forwards connections names the client at the start of
+//! each.
 //!
-//! Source: <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>. Only trusted proxies are listened to. One that
-//! does not speak it is served all the same: no request and no TLS handshake begins like one of its headers.
+//! Source: <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>. The header is read only from trusted proxies.
+//! A trusted proxy that does not send it is served as well: no request and no TLS handshake begins like such a header.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,31 +11,33 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const VERSION_1: &[u8] = b"PROXY ";
-/// The longest line of version 1, its end included.
+/// The longest line of version 1, with its line end.
 const MAX_LINE_BYTES: usize = 107;
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Signature, command, family, length.
+/// The length of the fixed part: signature, command, family, length.
 const FIXED_BYTES: usize = 16;
-/// Addresses take at most 216 bytes; what some proxies add fits well.
+/// The cap on the bytes after the fixed part. Addresses take at most 216 bytes; the fields that some proxies add fit
+/// well.
 const MAX_ADDED_BYTES: usize = 4096;
 
-/// What a header says.
+/// The result of parsing the start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ForwardedHeader {
-    /// More bytes are needed to tell.
+    /// More bytes are needed to decide.
     Partial,
-    /// There is none.
+    /// There is no header.
     Absent,
-    /// It is so long, and names a client, unless the connection is the proxy's own.
+    /// The length of the header, and the client that it names; `None` for a connection of the proxy itself.
     Complete(usize, Option<SocketAddr>),
-    /// It begins like one, and is none.
+    /// The bytes begin like a header, and are not a valid one.
     Malformed,
 }
 
-/// Reads the header of a connection: whose it is, where that is said, and what was read behind it.
+/// Reads the header of a connection; returns the client, where the header names one, and the bytes that were read after
+/// the header.
 ///
 /// # Errors
-/// The stream's own; [`io::ErrorKind::InvalidData`] for a header that cannot be understood.
+/// The stream's error; [`io::ErrorKind::InvalidData`] for a malformed header.
 pub(super) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
     let mut bytes = BytesMut::with_capacity(256);
     loop {
@@ -90,7 +93,7 @@ fn version_1(bytes: &[u8]) -> ForwardedHeader {
     }
 }
 
-/// `bytes` hold the fixed part at least.
+/// Parses version 2; `bytes` hold at least the fixed part.
 fn version_2(bytes: &[u8]) -> ForwardedHeader {
     let (command, family) = (bytes[12], bytes[13]);
     let added = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
@@ -99,7 +102,7 @@ fn version_2(bytes: &[u8]) -> ForwardedHeader {
     }
     let Some(mut rest) = bytes.get(FIXED_BYTES..FIXED_BYTES + added) else { return ForwardedHeader::Partial };
     let client = match (command & 0x0f, family) {
-        // The proxy's own connection, to see whether we live.
+        // A connection of the proxy itself, as a health check.
         (0, _) => None,
         (1, 0x11) if added >= 12 => {
             let source = Ipv4Addr::from_bits(rest.get_u32());
@@ -112,7 +115,7 @@ fn version_2(bytes: &[u8]) -> ForwardedHeader {
             Some(SocketAddr::new(IpAddr::V6(source).to_canonical(), rest.get_u16()))
         }
         (1, 0x11 | 0x21) => return ForwardedHeader::Malformed,
-        // Datagrams, sockets of one machine, what is not said.
+        // The client has no TCP address: datagrams, Unix sockets, or an unspecified family.
         (1, _) => None,
         _ => return ForwardedHeader::Malformed,
     };

@@ -1,4 +1,4 @@
-//! The stream of a connection: what goes through it is reported to the [table](super::table).
+//! The stream of a connection: it reports the bytes that are read and written to the [table](super::table).
 
 use std::io;
 use std::pin::Pin;
@@ -11,32 +11,32 @@ use tokio::net::TcpStream;
 use super::header_table::HeaderTable;
 use super::table::{FIRST_BUFFER_BYTES, Reporter};
 
-/// A stream whose bytes are counted.
+/// A stream that counts the bytes that are read and written.
 pub(super) struct CountedStream<S> {
     stream: S,
     reporter: Reporter,
     reads: ReadSizes,
-    /// While HTTP/2 may remember headers.
+    /// The header table of HTTP/2, as long as it may hold headers.
     header_table: Option<HeaderTable>,
-    /// The peer sends no more.
+    /// Whether the peer has closed its side of the connection.
     has_ended: bool,
 }
 
-/// How much is read at once.
+/// The size of the reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadSizes {
-    /// What the first buffer holds: more was not asked for.
+    /// Reads fit into the first buffer: no larger read was asked for.
     First,
-    /// Less than that, so that HTTP/1 lets its buffer stay as it is.
+    /// Reads are smaller than the first buffer, so that HTTP/1 does not enlarge its buffer.
     Little,
-    /// As much as is asked for.
+    /// Reads are as large as asked for.
     Much,
 }
 
 impl ReadSizes {
     const LITTLE_BYTES: usize = FIRST_BUFFER_BYTES - 1;
 
-    /// At the next read, into a buffer with so much room.
+    /// The size of the next read, into a buffer with `room_bytes` free.
     fn next(self, room_bytes: usize, reporter: &Reporter) -> Self {
         match self {
             Self::Much => Self::Much,
@@ -52,12 +52,12 @@ impl<S> CountedStream<S> {
         Self { stream, reporter, reads: ReadSizes::First, header_table: None, has_ended: false }
     }
 
-    /// The same for HTTP/2.
+    /// The stream of an HTTP/2 connection, which also counts the header table.
     pub(super) fn of_http2(stream: S, reporter: Reporter) -> Self {
         Self { header_table: Some(HeaderTable::new()), ..Self::new(stream, reporter) }
     }
 
-    /// Counts what was read. An error where there is no memory for it.
+    /// Counts bytes that were read. Returns an error where there is no memory for them.
     fn count(&mut self, read: &[u8]) -> io::Result<()> {
         let mut fits = self.reporter.read(read.len());
         if let Some(table) = &mut self.header_table {
@@ -134,7 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.has_ended {
-            // Nobody is there to read a farewell; closing the socket is enough.
+            // The peer no longer reads, so there is no use in a TLS `close_notify`; closing the socket is enough.
             return Poll::Ready(Ok(()));
         }
         let closed = Pin::new(&mut self.stream).poll_shutdown(context);
@@ -148,10 +148,10 @@ fn no_memory(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, why)
 }
 
-/// A socket, before which stands what was read of it already.
+/// A socket whose first bytes were read already: they are returned before others.
 ///
-/// What TLS writes to end a handshake, such as a session ticket, can be held until the first answer is written, or until
-/// there is nothing more to read: one call of the system for both.
+/// The bytes that TLS writes at the end of a handshake, such as a session ticket, can be held until the first response
+/// is written, or until the next read: one system call then writes both.
 pub(super) struct Socket {
     first: Bytes,
     stream: TcpStream,
@@ -164,17 +164,17 @@ impl Socket {
         Self { first, stream, held: BytesMut::new(), is_holding: false }
     }
 
-    /// From now on what is written is held until the next read.
+    /// From now on, written bytes are held until the next read.
     pub(super) fn hold(&mut self) {
         self.is_holding = true;
     }
 
-    /// From now on it is written. What is held goes with the next write, or before the next read.
+    /// From now on, bytes are written at once. The held bytes go with the next write, or before the next read.
     pub(super) fn hold_no_more(&mut self) {
         self.is_holding = false;
     }
 
-    /// Writes what is held.
+    /// Writes the held bytes.
     pub(super) fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.held))?;
@@ -186,7 +186,7 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what is held and then these: how many bytes of these.
+    /// Writes the held bytes and then `pieces`; returns how many bytes of `pieces` were written.
     fn poll_with_held(&mut self, context: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let held = self.held.len();
         let all: Vec<_> = std::iter::once(io::IoSlice::new(&self.held)).chain(pieces.iter().copied()).collect();

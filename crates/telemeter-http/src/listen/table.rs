@@ -1,13 +1,13 @@
-//! The connections of a listener: what each holds, since when it keeps us waiting, and which is closed when there is no
-//! more room.
+//! The table of a listener's connections: the memory that each holds, the deadline that each has to meet, and which
+//! connection is closed when a cap or a memory share is used up.
 //!
-//! No connection has a timer of its own. Each writes down, in a few atomics, when it last did something; one task looks
-//! through all of them a few times a second and closes those that are past a deadline. Its clock, which it moves on at
-//! each look, is all that the others read.
+//! No connection has a timer. Each stores, in a few atomics, the time when it last did something; one task checks all
+//! connections a few times a second and closes those that are past a deadline. That task also sets the table's clock at
+//! each check, and all other code reads this clock only.
 //!
-//! Where a count or a share of the [`MemoryBudget`] is used up, the connections of the client that holds most are closed,
-//! those first that have done nothing for longest; so that a client that holds little is always let in. What a trusted proxy
-//! brings counts for the clients that it names.
+//! Where a cap or a share of the [`MemoryBudget`] is used up, connections of the client that holds most are closed,
+//! first those that were idle for longest, so that a client that holds little is always accepted. Connections and
+//! requests from a trusted proxy count for the clients that the proxy names.
 
 mod evict;
 mod forwarded;
@@ -31,22 +31,24 @@ use super::metrics::{CloseReason, ConnectionMetrics};
 use super::{ClientNetwork, ListenLimits};
 use crate::budget::{MemoryBudget, MemoryShare};
 
-/// What a connection holds at least: its task (3 KiB), its place in the tables (0.5 KiB), and its buffers as they are at
-/// first. With HTTP/1 that is one of 8 KiB to read in, and the head of an answer. With HTTP/2 it is one of 8 KiB to read
-/// in, one of 4 KiB to decompress headers in, and what our own headers are compressed by: at most 4,096 bytes, 128 entries
-/// of 100 bytes each. Its buffer to write in has 16 KiB, which TLS fills at once: they count there. Measured, after one
-/// request and idle: 14 KiB, with TLS 22 KiB, with HTTP/2 28 KiB.
+/// The least memory that a connection holds: its task (3 KiB), its entries in the tables (0.5 KiB), and its buffers at
+/// their first size. With HTTP/1 these are a read buffer of 8 KiB and the headers of a response. With HTTP/2 they are a
+/// read buffer of 8 KiB, a buffer of 4 KiB for decompressed headers, and the table that our own headers are compressed
+/// with: at most 4,096 bytes in 128 entries of 100 bytes each. The HTTP/2 write buffer has 16 KiB, which TLS fills at
+/// once: those bytes count in [`TLS_BYTES`]. Measured after one request, while idle: 14 KiB, with TLS 22 KiB, with
+/// HTTP/2 28 KiB.
 ///
-/// What grows beyond is counted when it does: a large buffer to read in, a long header, answers that wait to be written,
-/// what is remembered of a peer's headers, the windows of HTTP/2, requests. What is bounded and small is not: an answer to
-/// one ping and one of settings at a time, 20 streams that were reset before they were looked at, and 64 resets for what
-/// was wrong with a stream, of 200 bytes each.
+/// Memory above that is counted when it is allocated: a large read buffer, long headers, responses that wait to be
+/// written, the header table of HTTP/2, the windows of HTTP/2, and requests. Memory that is bounded and small is not
+/// counted: one response to a ping and one to settings at a time, 20 streams that were reset before they were
+/// processed, and 64 resets for stream errors, of 200 bytes each.
 const CONNECTION_BYTES: usize = 20 << 10;
-/// The TLS state of a connection: 8 KiB, and 16 KiB to write in.
+/// The TLS state of a connection: 8 KiB, and a write buffer of 16 KiB.
 const TLS_BYTES: usize = 24 << 10;
-/// This part of all connections, or of a share, is made free at once: looking for whom to close takes its time.
+/// An eviction frees at least one in so many of all connections, or one in so many bytes of a share: the search for
+/// connections to close takes time.
 const EVICTED_PART: usize = 32;
-/// Between two looks for deadlines that have passed.
+/// The longest time between two checks of the deadlines.
 const MAX_PERIOD: Duration = Duration::from_millis(250);
 
 /// All connections of one listener.
@@ -57,16 +59,17 @@ pub(super) struct ConnectionTable {
     connections: usize,
     per_client: usize,
     began: Instant,
-    /// Milliseconds since then, plus one: 0 stands for never.
+    /// Milliseconds since `began`, plus one: 0 stands for never.
     now_ms: AtomicU64,
     open: Mutex<OpenConnections>,
 }
 
-/// Whose a connection is.
+/// The client that a connection counts for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     pub(super) client: ClientNetwork,
-    /// A trusted proxy's: it brings the requests of many, so that no limit for one client is its.
+    /// Whether the peer is a trusted proxy. It carries the requests of many clients, so the caps for one client do not
+    /// apply to it.
     pub(super) proxy: bool,
 }
 
@@ -95,7 +98,8 @@ impl ConnectionTable {
         })
     }
 
-    /// Lets a connection in, closing others where there is no room. `None` where all others have a better right to theirs.
+    /// Accepts a connection, and evicts others where a cap or the share is used up. `None` where no other connection
+    /// may be evicted for it.
     pub(super) fn admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<AdmittedConnection> {
         let admitted = self.try_admit(owner, tls);
         if admitted.is_none() {
@@ -127,7 +131,7 @@ impl ConnectionTable {
         Some(AdmittedConnection { table: self.clone(), record })
     }
 
-    /// A client that has all connections it may have loses a quiet one.
+    /// Closes a quiet connection of a client that has as many connections as its cap allows.
     fn make_room_of(&self, open: &mut OpenConnections, owner: Owner) {
         if owner.proxy || open.count(owner.client) < self.per_client {
             return;
@@ -138,7 +142,8 @@ impl ConnectionTable {
         }
     }
 
-    /// So much of a share, and a little more: looking for whom to close takes its time.
+    /// The amount to evict for `bytes` of a share, which is a little more than `bytes`: the search for connections to
+    /// close takes time.
     fn wanted(&self, share: MemoryShare, bytes: usize) -> WantedRoom {
         let bytes = bytes.max(self.budget.capacity_bytes(share) / EVICTED_PART);
         if share == MemoryShare::Requests {
@@ -148,7 +153,8 @@ impl ConnectionTable {
         }
     }
 
-    /// Makes room in a share for one of the connections, or for a request on it of a client that its proxy names.
+    /// Evicts others from a share for one of the connections, or for a request on it whose client is named by a trusted
+    /// proxy.
     fn make_room(&self, record: &ConnectionRecord, forwarded: Option<ClientNetwork>, share: MemoryShare, bytes: usize) {
         let mut open = self.open.lock();
         let Some(owner) = open.owner(record.id) else { return };
@@ -156,11 +162,11 @@ impl ConnectionTable {
         self.evict(&mut open, asker, bytes, self.wanted(share, bytes));
     }
 
-    /// Makes room for a connection, where there are no file descriptors.
+    /// Evicts connections where the process has no file descriptor left for the next one.
     pub(super) fn shed(&self) {
         let mut open = self.open.lock();
         let count = open.len().div_ceil(EVICTED_PART);
-        // Nobody is known yet for whom room is made.
+        // The client of the next connection is not known before it is accepted: an unspecified address stands for it.
         let nobody = RoomFor::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
         self.evict(&mut open, nobody, 1, WantedRoom::Connections(count));
     }
@@ -169,14 +175,14 @@ impl ConnectionTable {
         self.now_ms.load(Ordering::Relaxed)
     }
 
-    /// How often deadlines have to be looked at.
+    /// The time between two checks of the deadlines.
     pub(super) fn period(&self) -> Duration {
         let DeadlinesMs { handshake, header, idle, write } = self.limits;
         let shortest = handshake.min(header).min(idle).min(write);
         Duration::from_millis((shortest / 8).max(5)).min(MAX_PERIOD)
     }
 
-    /// Moves the clock on, and closes each connection that is past a deadline.
+    /// Sets the clock to the current time, and closes each connection that is past a deadline.
     pub(super) fn sweep(&self) {
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         self.now_ms.store(now_ms, Ordering::Relaxed);
@@ -198,7 +204,7 @@ impl ConnectionTable {
     }
 }
 
-/// A connection that was let in. Its drop takes it off the table.
+/// A connection that was accepted into the table. Its drop removes it from the table.
 pub(super) struct AdmittedConnection {
     table: Arc<ConnectionTable>,
     record: Arc<ConnectionRecord>,
@@ -216,7 +222,7 @@ impl AdmittedConnection {
         Reporter { table: self.table.clone(), record: self.record.clone() }
     }
 
-    /// It is another's, as its proxy says.
+    /// Counts the connection for another client, which its proxy names.
     pub(super) fn belongs_to(&self, owner: Owner) {
         let mut open = self.table.open.lock();
         if let Some(record) = open.remove(self.record.id) {
@@ -225,12 +231,12 @@ impl AdmittedConnection {
         }
     }
 
-    /// HTTP can be spoken on it: from now on the deadlines of requests count.
+    /// Records that the handshake is done and HTTP can start: from now on the deadlines of requests apply.
     pub(super) fn established(&self) {
         self.record.established.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is to end since that was not so in time.
+    /// Whether the connection is to be closed because its handshake was not done in time.
     pub(super) fn is_late(&self) -> bool {
         self.record.late.load(Ordering::Relaxed)
     }
@@ -239,7 +245,7 @@ impl AdmittedConnection {
         self.record.http2.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves when it is to end faster than it was `seen` to.
+    /// Resolves when the connection is asked to end in a faster way than `seen`.
     pub(super) async fn ending(&self, seen: Ending) -> Ending {
         loop {
             let asked = self.record.ending.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The certificates in use, and which of them a client is shown.
+//! The certificates in use, and the choice of the one that a client gets.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct ServedCertificates(ArcSwap<Vec<ServedCertificate>>);
 #[derive(Debug)]
 pub(super) struct ServedCertificate {
     pair: Arc<CertifiedKey>,
-    /// In lower case; the first label may be `*`.
+    /// The names are in lower case; the first label may be `*`.
     names: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl ServedCertificate {
         self.pair.cert.first()
     }
 
-    /// Whether it is for this host. Source: RFC 6125, 6.4: `*` stands for one whole label.
+    /// Whether the certificate is for this host. Source: RFC 6125, 6.4: `*` stands for one whole label.
     pub(super) fn is_for(&self, host: &str) -> bool {
         let matches = |name: &String| match name.strip_prefix('*') {
             None => name.eq_ignore_ascii_case(host),
@@ -74,7 +74,7 @@ impl ResolvesServerCert for ServedCertificates {
         let is_checked = |one: &&ServedCertificate| one.pair.key.choose_scheme(schemes).is_some();
         let is_for_another = |one: &ServedCertificate| hello.server_name().is_some_and(|host| !one.is_for(host));
         let best = certificates.iter().filter(is_checked).min_by_key(|one| (is_for_another(one), one.is_rsa()));
-        // Where the client can check none, the library says so with the first.
+        // Where the client can verify no certificate, the library reports this for the first one.
         best.or(certificates.first()).map(|one| one.pair.clone())
     }
 }

@@ -80,7 +80,8 @@ fn client(certificates: &[&CertificateFiles], versions: &[&'static SupportedProt
     builder.with_root_certificates(roots).with_no_client_auth()
 }
 
-/// A whole connection between both, to its end: how they shook hands, and the certificate that the client saw.
+/// Runs a connection between both sides to its end; returns the kind of handshake and the certificate that the client
+/// received.
 fn connect(client: &Arc<ClientConfig>, tls: &ListenerTls, host: &str) -> (HandshakeKind, Vec<u8>) {
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();
@@ -229,7 +230,7 @@ fn the_cipher_suite_is_the_one_that_costs_least_and_the_key_exchange_x25519() {
         server.read_tls(&mut &hello[..]).unwrap();
         server.process_new_packets().unwrap();
         assert_eq!(server.negotiated_cipher_suite().unwrap().suite(), expected);
-        // In TLS 1.2 it is known once the client has answered.
+        // In TLS 1.2 the group is known once the client has answered.
         if let Some(group) = server.negotiated_key_exchange_group() {
             assert_eq!(group.name(), rustls::NamedGroup::X25519);
         } else {
@@ -287,7 +288,7 @@ fn each_client_is_shown_a_certificate_that_it_can_check() {
     assert_eq!(shown(&tls, "localhost", &version::TLS13, p256), der(&ecdsa));
 }
 
-/// Trusts everybody, and says that it can check some signatures alone.
+/// A verifier that accepts any certificate, and announces only some signature schemes.
 #[derive(Debug)]
 struct Checking {
     provider: CryptoProvider,

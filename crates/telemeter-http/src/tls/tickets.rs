@@ -1,17 +1,13 @@
-//! Session tickets: with one a client resumes its TLS session in place of a whole handshake, on any replica.
+//! Session tickets: with a ticket, a client resumes its TLS session instead of a full handshake, on any replica.
 //!
-//! A ticket is the state of a session, sealed. Of TLS 1.3 it is sealed with a key that follows from a secret that replicas
-//! share, from the certificates, and from the time: so everybody who has the secret can open it, now and later. That tells nothing
-//! of what was sent, since each TLS 1.3 session, a resumed one too, agrees on a secret of its own (`psk_dhe_ke`). In TLS 1.2
-//! it would: the ticket holds what decrypts the session that it came from. So a ticket of TLS 1.2 is sealed with a key that
-//! only this process has, and that it forgets.
+//! A ticket is the encrypted state of a session. For TLS 1.3, the key is derived from a secret that the replicas share,
+//! from the certificates, and from the time: anyone with the secret can decrypt the ticket, now and later. This does
+//! not reveal the traffic, since each TLS 1.3 session, a resumed one too, agrees on a new secret (`psk_dhe_ke`). In TLS
+//! 1.2 it would: the ticket contains the keys of the session that it came from. So a ticket of TLS 1.2 is encrypted
+//! with a random key that only this process has, and that it discards after a while.
 //!
-//! ```text
-//! ticket = kind (3) | epoch (4) | random (24) | AES-256-GCM (sealed at (8) | state of the session) | tag (16)
-//! key    = HKDF-SHA256 (secret; certificates; kind, epoch, first half of random)       nonce = second half of random
-//! ```
-//! A key of its own for each ticket: random nonces under one key would be too many after 2^32 tickets, an hour of 100 million
-//! clusters. Source: RFC 8446, 2.2, 4.6.1 and 8; RFC 5869; RFC 5077, 5.
+//! Each ticket has a key of its own: with one key for all, 2^32 tickets, an hour of 100 million clusters, would be too
+//! many for random nonces. Source: RFC 8446, 2.2, 4.6.1 and 8; RFC 5869; RFC 5077, 5.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 
-/// A ticket is good for so long; and so long one key is in use.
+/// The lifetime of a ticket, which is also the length of one epoch.
 const LIFETIME_S: u32 = 12 * 60 * 60;
-/// The clocks of replicas may be so far apart.
+/// The largest difference between the clocks of two replicas.
 const CLOCKS_APART_S: u64 = 5 * 60;
 
 const KIND_TLS13: u8 = 3;
@@ -38,17 +34,18 @@ const TLS13: [u8; 2] = [3, 4];
 const HEADER_BYTES: usize = 1 + 4 + 2 * NONCE_LEN;
 const TIME_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
-/// No session without a client's certificate takes more: a name of 255 bytes, a secret of 48, and some numbers.
+/// The cap on the length of a ticket. No session without a client certificate needs more: a name of 255 bytes, a secret
+/// of 48, and some numbers.
 const MAX_BYTES: usize = 1024;
 
-/// Seals and opens the tickets of one listener.
+/// Encrypts and decrypts the tickets of one listener.
 pub(super) struct SessionTickets {
     sources: Mutex<KeySources>,
     keys: ArcSwap<TicketKeys>,
     clock: Clock,
 }
 
-/// What the keys follow from.
+/// The inputs that the keys are derived from.
 struct KeySources {
     secret: Zeroizing<[u8; 32]>,
     certificates: [u8; 32],
@@ -56,12 +53,12 @@ struct KeySources {
 
 struct TicketKeys {
     tls13: Prk,
-    /// `None` where the system had no randomness for it.
+    /// `None` where the system had no random bytes for it.
     tls12: Option<Arc<dyn ProducesTickets>>,
 }
 
 impl SessionTickets {
-    /// With a secret that no other process has; `None` where the system has no randomness to give.
+    /// Starts with a random secret that no other process has; `None` where the system has no random bytes.
     pub(super) fn new(certificates: &[u8; 32], clock: Clock) -> Option<Self> {
         let mut secret = Zeroizing::new([0; 32]);
         rand::fill(&mut *secret).ok()?;
@@ -69,12 +66,12 @@ impl SessionTickets {
         Some(Self { keys: ArcSwap::from_pointee(sources.keys()), sources: Mutex::new(sources), clock })
     }
 
-    /// Nothing changes where it is the same as before.
+    /// Sets the secret. The keys stay where it is the same as before.
     pub(super) fn set_secret(&self, secret: Zeroizing<[u8; 32]>) {
         self.change(|sources| std::mem::replace(&mut *sources.secret, *secret) != *secret);
     }
 
-    /// The same of the certificates.
+    /// Sets the fingerprint of the certificates. The keys stay where it is the same as before.
     pub(super) fn set_fingerprint(&self, certificates: &[u8; 32]) {
         self.change(|sources| std::mem::replace(&mut sources.certificates, *certificates) != *certificates);
     }
@@ -120,7 +117,7 @@ impl TicketKeys {
         }
         let (header, sealed) = ticket.split_at_checked(HEADER_BYTES)?;
         let sealed_in = u32::from_be_bytes(header[1..5].try_into().ok()?);
-        // Looked at first: it costs nothing, and a caller may show many tickets at once.
+        // The epoch is checked first: this costs little, and a caller may send many tickets at once.
         if sealed_in.abs_diff(epoch(now_s)?) > 1 {
             return None;
         }
@@ -145,8 +142,8 @@ fn epoch(now_s: u64) -> Option<u32> {
     u32::try_from(now_s / u64::from(LIFETIME_S)).ok()
 }
 
-/// Whether the state of a session, as the library writes it, is of TLS 1.3. It begins with the name of the host, where the
-/// client named one (1, length, name; else 0); then comes the version.
+/// Whether the state of a session, as the library writes it, is for TLS 1.3. It begins with the name of the host, where
+/// the client named one (1, length, name; else 0), followed by the version.
 fn is_tls13(state: &[u8]) -> bool {
     let version = match state {
         [0, rest @ ..] => Some(rest),
@@ -207,7 +204,7 @@ mod tests {
         (tickets, handle)
     }
 
-    /// As the library writes it, for `a.b`, of this version.
+    /// A session state as the library writes it, for the host `a.b` and this version.
     fn state(version: u8) -> Vec<u8> {
         [&[1, 3][..], b"a.b", &[3, version], &[7; 80]].concat()
     }
@@ -236,7 +233,7 @@ mod tests {
         for state in [state(3), [&[0][..], &[3, 3], &[7; 80]].concat(), vec![9; 80]] {
             let ticket = one.encrypt(&state).unwrap();
             assert_eq!(one.decrypt(&ticket), Some(state));
-            // The library refuses what is longer than what it sealed itself.
+            // The library refuses a ticket that is longer than those that it encrypted itself.
             drop(other.encrypt(&ticket));
             assert_eq!(other.decrypt(&ticket), None);
         }
@@ -252,7 +249,7 @@ mod tests {
             (hours(0), hours(12) + Duration::from_secs(1), false),
             (hours(0), hours(25), false),
             (hours(0), hours(1000), false),
-            // From a replica whose clock is ahead.
+            // The other replica's clock is ahead.
             (Duration::from_secs(300), hours(0), true),
             (Duration::from_secs(301), hours(0), false),
             (hours(12), hours(0), false),

@@ -17,13 +17,13 @@ fn readers(total_bytes: usize) -> (Readers, MemoryBudget) {
     (Readers::new(budget.clone(), BufferPool::new(4, 1 << 20)), budget)
 }
 
-/// A body of which so many bytes come, and then none for ever.
+/// A body that sends `bytes` bytes and then stalls for ever.
 fn stalled(bytes: usize) -> Body {
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![7; bytes]))]);
     Body::from_stream(first.chain(stream::pending()))
 }
 
-/// Bytes that come in pieces, with a pause before each.
+/// A body that arrives in pieces, with a pause before each.
 fn dripped(pieces: usize, bytes: usize, pause: Duration) -> Body {
     Body::from_stream(stream::unfold(0, move |at| async move {
         tokio::time::sleep(pause).await;
@@ -31,7 +31,7 @@ fn dripped(pieces: usize, bytes: usize, pause: Duration) -> Body {
     }))
 }
 
-/// Starts to read, and waits until all that there is was read.
+/// Starts to read a body, and waits until all bytes that arrived were read.
 async fn start(
     readers: &Readers,
     client: BodyClient,
@@ -131,7 +131,7 @@ async fn slow_bodies_make_room_for_others() {
     assert_eq!(budget.used_bytes(MemoryShare::Bodies), 0, "what was given to others is not given back twice");
 }
 
-/// Bodies of so many bytes, each of a client of its own, that stall and leave less than that of the share.
+/// Starts stalled bodies of `bytes` each, each from a client of its own, until less than `bytes` of the share is free.
 async fn fill(
     readers: &Readers,
     budget: &MemoryBudget,

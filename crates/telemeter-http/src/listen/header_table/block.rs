@@ -1,33 +1,33 @@
-//! The fields of a header block (RFC 7541, 6), as far as it takes to see which of them are to be remembered and keep the
-//! buffer that they came in.
+//! A parser for the fields of a header block (RFC 7541, 6), which finds those that the header table keeps together with
+//! the buffer that they were received in.
 
-/// Of the static table (RFC 7541, A): `:authority`, `:method`, `:path`, `:scheme`.
+/// The indexes of `:authority`, `:method`, `:path` and `:scheme` in the static table (RFC 7541, A).
 const PSEUDO: std::ops::RangeInclusive<usize> = 1..=7;
-/// Names from here on are of the table of the connection: they may be one of those.
+/// The first index of the dynamic table of a connection, whose names may be one of those.
 const FIRST_DYNAMIC: usize = 62;
 
-/// Reads one header block after the other, in pieces.
+/// Parses header blocks, one after the other, in pieces.
 #[derive(Debug)]
 pub(super) struct HeaderBlockReader(BlockState);
 
 #[derive(Clone, Copy, Debug)]
 enum BlockState {
-    /// The first byte of a field.
+    /// The first byte of a field is next.
     Field,
-    /// More bytes of a number, of which so much is known.
+    /// More bytes of an integer are next; `value` is its value so far.
     Number { value: usize, shift: u32, of: HpackInteger },
-    /// The length of a text.
+    /// The length of a string is next.
     Length(TextState),
-    /// So many bytes of a text.
+    /// The number of bytes of a string that are next.
     Text { left: usize, of: TextState },
 }
 
-/// What a number says.
+/// The meaning of an integer.
 #[derive(Clone, Copy, Debug)]
 enum HpackInteger {
-    /// Nothing of interest: a known field, the size of the table.
+    /// A field that is in a table already, or the size of the table: no string follows.
     Whole,
-    /// The index of a name; whether its field is to be remembered.
+    /// The index of a name; whether its field is added to the table.
     Name {
         remembered: bool,
     },
@@ -36,7 +36,7 @@ enum HpackInteger {
 
 #[derive(Clone, Copy, Debug)]
 enum TextState {
-    /// A name; whether its field is to be remembered, and whether the text is compressed.
+    /// A name; whether its field is added to the table, and whether the string is compressed.
     Name {
         remembered: bool,
         compressed: bool,
@@ -49,7 +49,7 @@ impl HeaderBlockReader {
         Self(BlockState::Field)
     }
 
-    /// Reads the next piece: whether something of it is remembered that keeps its buffer.
+    /// Parses the next piece; returns whether a field in it is kept together with its buffer.
     pub(super) fn keeps(&mut self, mut bytes: &[u8]) -> bool {
         let mut keeps = false;
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -80,7 +80,7 @@ impl HeaderBlockReader {
                 }
                 BlockState::Text { left, of } => {
                     if let TextState::Name { remembered: true, compressed } = of {
-                        // The name of a pseudo-header begins with a colon; of a compressed one that is not seen.
+                        // The name of a pseudo-header begins with a colon, which cannot be seen in a compressed name.
                         keeps |= compressed || byte == b':';
                     }
                     let passed = bytes.len().min(left);
@@ -98,7 +98,7 @@ impl HeaderBlockReader {
     }
 }
 
-/// A number that begins in the last bits of a byte (RFC 7541, 5.1).
+/// Parses an integer that begins in the last bits of a byte (RFC 7541, 5.1).
 fn number(byte: u8, bits: u32, of: HpackInteger, keeps: &mut bool) -> BlockState {
     let most = (1_usize << bits) - 1;
     match usize::from(byte) & most {

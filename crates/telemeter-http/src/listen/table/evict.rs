@@ -1,4 +1,4 @@
-//! Which connections and requests make room for others.
+//! Eviction: which connections and requests are closed where a cap or a memory share is used up.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use super::open::OpenConnections;
 use super::record::{ConnectionRecord, HeldBytes};
 use super::{ClientNetwork, ConnectionTable, Owner};
 
-/// What room is wanted.
+/// What an eviction has to free, and how much of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WantedRoom {
     Connections(usize),
@@ -19,11 +19,11 @@ pub(super) enum WantedRoom {
     RequestBytes(usize),
 }
 
-/// For whom room is made.
+/// The client that an eviction is made for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RoomFor {
     Client(ClientNetwork),
-    /// A trusted proxy, for a client that it has not named yet.
+    /// A client behind a trusted proxy that the proxy has not named yet.
     Proxy,
 }
 
@@ -33,12 +33,12 @@ impl From<Owner> for RoomFor {
     }
 }
 
-/// For whom a connection holds what it holds.
+/// The client that a connection's memory counts for.
 enum Holder {
     Client(ClientNetwork),
-    /// For its proxy: no request is under way on it.
+    /// The proxy: there is no open request on the connection.
     Proxy,
-    /// For several clients behind a proxy.
+    /// Several clients behind a proxy.
     Several,
 }
 
@@ -53,9 +53,9 @@ impl Holder {
     }
 }
 
-/// What may make room: a connection, or one request on it.
+/// A connection, or one request on it, that may be evicted.
 struct EvictionCandidate {
-    /// `None`: a proxy, which brings those of many.
+    /// `None` for a connection of a proxy, which carries the requests of many clients.
     client: Option<ClientNetwork>,
     id: u64,
     request: Option<Arc<Forwarded>>,
@@ -97,7 +97,7 @@ impl WantedRoom {
         }
     }
 
-    /// Adds what a connection could give.
+    /// Adds the connection, or the requests on it, that an eviction may close.
     fn candidates(self, owner: Owner, record: &ConnectionRecord, into: &mut Vec<EvictionCandidate>) {
         let held = record.held.lock();
         if let Self::RequestBytes(_) = self {
@@ -121,17 +121,17 @@ impl WantedRoom {
 }
 
 impl ConnectionTable {
-    /// Closes the connections with the least right to what they hold, until what is wanted is given back. Their tasks end
-    /// a moment later; what they hold counts as given back at once.
+    /// Evicts connections until the wanted amount is released. Their tasks end a moment later; their bytes count as
+    /// released at once.
     ///
-    /// First those of the client that holds most (to the power of two: a little more is no reason), of these first the
-    /// ones that no handler works for, and of these first the ones that have been quiet for longest. One that a handler
-    /// works for is closed only where its client holds more than the `asker` would, for whom room is made and who `asked`
-    /// for so much.
+    /// Connections of the client that holds most are closed first (compared by powers of two: a small difference does
+    /// not count); among these, connections that no handler works for; among these, those that were idle for longest. A
+    /// connection that a handler works for is closed only where its client holds more than `asker` would hold with the
+    /// `asked` amount.
     ///
-    /// The connection of a trusted proxy counts for the client whose request is under way on it. One that carries requests
-    /// of several is not closed: where memory for requests is wanted, these requests are ended one by one. One without a
-    /// request is its proxy's, which counts as a client that holds little.
+    /// The connection of a trusted proxy counts for the client whose request is open on it. A connection with open
+    /// requests of several clients is not closed: where memory for requests is wanted, those requests are ended one by
+    /// one. A connection without an open request counts for the proxy, which is treated as a client that holds little.
     pub(super) fn evict(&self, open: &mut OpenConnections, asker: RoomFor, asked: usize, wanted: WantedRoom) {
         let now_ms = self.now_ms();
         let count = match asker {
@@ -154,12 +154,12 @@ impl ConnectionTable {
         let rank = |client: Option<ClientNetwork>| client.map_or(0, |client| held(&client).max(1).ilog2());
         let own = match asker {
             RoomFor::Client(client) => held(&client),
-            // A client that is not known yet holds what others hold on the average.
+            // A client that the proxy has not named yet counts as one that holds the average.
             RoomFor::Proxy => sum / by_client.len().max(1),
         };
         let own = (own + asked).max(1).ilog2();
         candidates.retain(|candidate| !candidate.is_worked_for || rank(candidate.client) > own);
-        // Of those that were quiet for as long, to the clock, older ones first.
+        // Where the clock shows the same time for several connections, the older ones come first.
         candidates.sort_by_cached_key(|candidate| {
             (Reverse(rank(candidate.client)), candidate.is_worked_for, candidate.last_ms, candidate.id)
         });

@@ -1,5 +1,5 @@
-//! A request that a trusted proxy brought for a client that it names. It can be ended alone: its connection may carry the
-//! requests of others.
+//! A request whose client is named by a trusted proxy. It can be ended without its connection, which may carry requests
+//! of other clients.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,11 +10,11 @@ use super::ClientNetwork;
 /// A request of a client behind a trusted proxy.
 pub(super) struct Forwarded {
     pub(super) client: ClientNetwork,
-    /// What it holds of the budget.
+    /// The bytes that it holds in the budget.
     pub(super) bytes: usize,
     /// Whether its handler waits for more of the body.
     pub(super) waits: AtomicBool,
-    /// When it began, or when something last came of its body.
+    /// The time when it began, or when bytes of its body last arrived.
     pub(super) last_ms: AtomicU64,
     pub(super) is_ended: AtomicBool,
     pub(super) end: Notify,
@@ -32,7 +32,7 @@ impl Forwarded {
         }
     }
 
-    /// Resolves when it is to make room for others.
+    /// Resolves when the request is evicted.
     pub(super) async fn ended(&self) {
         while !self.is_ended.load(Ordering::Relaxed) {
             self.end.notified().await;

@@ -1,4 +1,4 @@
-//! The open connections, by number and by client.
+//! The open connections of a listener, by number and by client.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use super::record::{ConnectionRecord, Ending};
 use super::{ClientNetwork, Owner};
 use crate::budget::MemoryBudget;
 
-/// So many connections of a client are looked at for the one that is closed. What an accepted connection costs does not
-/// grow with how many its client has.
+/// The number of a client's connections among which the one to close is searched. So the cost of accepting a connection
+/// does not grow with the number of connections that its client has.
 const CANDIDATES: usize = 32;
 
 #[derive(Default)]
@@ -16,28 +16,29 @@ pub(super) struct OpenConnections {
     next_id: u64,
     connections: HashMap<u64, OpenConnection>,
     clients: HashMap<ClientNetwork, ClientConnections>,
-    /// By what is wanted: when nobody was found to close, and how many connections the client had for whom room was
-    /// looked for. Until the clock goes on it is not looked for again for one that has as many.
+    /// For each kind of `WantedRoom`: the time when no connection could be evicted, and how many
+    /// connections the asking client had. Until the clock moves, the search is not repeated for a client with as many
+    /// connections or more.
     pub(super) futile: [Option<(u64, usize)>; 3],
 }
 
 struct OpenConnection {
     owner: Owner,
     record: Arc<ConnectionRecord>,
-    /// Where its number stands in [`ClientConnections::ids`].
+    /// The index of its number in [`ClientConnections::ids`].
     at: usize,
 }
 
-/// The connections of one client, in no order.
+/// The connections of one client, in no particular order.
 #[derive(Default)]
 struct ClientConnections {
     ids: Vec<u64>,
-    /// Where the next search for a quiet one begins.
+    /// The index where the next search for a quiet connection begins.
     next_candidate: usize,
 }
 
 impl OpenConnections {
-    /// The number of the next connection.
+    /// Takes the number for the next connection.
     pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -59,13 +60,13 @@ impl OpenConnections {
         self.connections.get(&id).map(|connection| connection.owner)
     }
 
-    /// How many connections a client has.
+    /// The number of open connections of a client.
     pub(super) fn count(&self, client: ClientNetwork) -> usize {
         self.clients.get(&client).map_or(0, |of_client| of_client.ids.len())
     }
 
-    /// Of a few connections of a client, spread over all of them, the one that was quiet for longest; one that a handler
-    /// works for only where one works for all of these.
+    /// Among a few connections of a client, spread over all of them, the one that was idle for longest. A connection
+    /// that a handler works for is returned only where a handler works for each of them.
     pub(super) fn quiet_one_of(&mut self, client: ClientNetwork) -> Option<u64> {
         let of_client = self.clients.get_mut(&client)?;
         let len = of_client.ids.len();
@@ -99,7 +100,7 @@ impl OpenConnections {
         Some(record)
     }
 
-    /// Closes a connection. What it held counts as given back at once.
+    /// Closes a connection. Its bytes count as released at once.
     pub(super) fn close(&mut self, id: u64, budget: &MemoryBudget) {
         if let Some(record) = self.remove(id) {
             record.held.lock().give_back(budget);

@@ -1,4 +1,5 @@
-//! What is known of one connection, and when it is past a deadline.
+//! The record of one connection: its times, its counts, the memory that it holds, and the check whether it is past a
+//! deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -11,10 +12,11 @@ use super::ClientNetwork;
 use super::forwarded::Forwarded;
 use crate::budget::{MemoryBudget, MemoryShare};
 
-/// So much less than this a second is not reading, whatever trickles.
+/// The least speed, in bytes per second, at which a peer counts as reading: a slower peer counts as one that does not
+/// read.
 const MIN_WRITE_RATE: u64 = 512;
 
-/// The deadlines, in milliseconds.
+/// The deadlines of a connection, in milliseconds.
 pub(super) struct DeadlinesMs {
     pub(super) handshake: u64,
     pub(super) header: u64,
@@ -22,54 +24,54 @@ pub(super) struct DeadlinesMs {
     pub(super) write: u64,
 }
 
-/// How a connection is to end.
+/// The way in which a connection is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::listen) enum Ending {
-    /// Not at all.
+    /// The connection goes on.
     No,
-    /// With what is under way.
+    /// The connection ends after its open requests.
     Graceful,
-    /// At once.
+    /// The connection is closed at once.
     Now,
 }
 
-/// What is known of one connection.
+/// The state of one connection, in atomics, so that its tasks and the task that checks deadlines share it.
 pub(super) struct ConnectionRecord {
     pub(super) id: u64,
-    /// Set once it speaks HTTP/2.
+    /// Whether the connection speaks HTTP/2.
     pub(super) http2: AtomicBool,
     pub(super) opened_ms: u64,
-    /// Set once HTTP can be spoken on it.
+    /// Whether the handshake is done and HTTP can start.
     pub(super) established: AtomicBool,
-    /// Set where that was not so in time.
+    /// Whether the handshake was not done in time.
     pub(super) late: AtomicBool,
-    /// When bytes last came or went.
+    /// The time when bytes were last received or sent.
     pub(super) last_ms: AtomicU64,
-    /// When a request last began or ended; 0 before the first one.
+    /// The time when a request last began or ended; 0 before the first request.
     pub(super) request_ms: AtomicU64,
-    /// When the first byte came of a header that is not complete; 0: there is none.
+    /// The time when the first byte of incomplete headers was received; 0 where there are none.
     pub(super) header_ms: AtomicU64,
     pub(super) header_bytes: AtomicU64,
     pub(super) written_bytes: AtomicU64,
-    /// Since when something is to be written that the peer does not take; 0: there is nothing.
+    /// Since when the peer has not accepted bytes that wait to be written; off where no bytes wait.
     pub(super) blocked: Stall,
-    /// The same of answers on HTTP/2 whose window is closed.
+    /// The same for responses on HTTP/2 whose window is closed.
     pub(super) unread: Stall,
-    /// Requests that a handler works on.
+    /// The number of requests that a handler processes.
     pub(super) working: AtomicU32,
-    /// Those of them whose handler waits for more of the body.
+    /// The number of those requests whose handler waits for more of the body.
     pub(super) waiting: AtomicU32,
-    /// Answers that have not been handed to the connection in full.
+    /// The number of responses that the connection has not taken in full.
     pub(super) answers: AtomicU32,
     pub(super) held: Mutex<HeldBytes>,
-    /// An [`Ending`].
+    /// The [`Ending`] that was asked for, as a number.
     pub(super) ending: AtomicU8,
-    /// When it was first asked to end; 0: it was not.
+    /// The time when the connection was first asked to end; 0 where it was not.
     pub(super) ending_ms: AtomicU64,
     pub(super) end: Notify,
 }
 
-/// Since when a peer has been slow to read, and how much had been written by then.
+/// A period in which a peer is slow to read: its start, and the number of bytes that had been written by then.
 #[derive(Default)]
 pub(super) struct Stall {
     since_ms: AtomicU64,
@@ -90,7 +92,8 @@ impl Stall {
         self.since_ms.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether it has gone on for `limit_ms` with next to nothing read. A peer that did read begins a new stretch.
+    /// Whether the period has lasted for `limit_ms` with less than [`MIN_WRITE_RATE`] read. Where the peer has read
+    /// more, a new period begins.
     pub(super) fn is_over(&self, now_ms: u64, limit_ms: u64, written_bytes: u64) -> bool {
         let since = self.since_ms.load(Ordering::Relaxed);
         let took = now_ms.saturating_sub(since);
@@ -106,23 +109,24 @@ impl Stall {
     }
 }
 
-/// What a connection has taken of the budget.
+/// The bytes that a connection has reserved in the memory budget.
 #[derive(Default)]
 pub(super) struct HeldBytes {
     pub(super) connection_bytes: usize,
     pub(super) request_bytes: usize,
-    /// Requests that hold something, from their headers to the end of their answers.
+    /// The number of requests with a reservation, from their headers to the end of their responses.
     pub(super) requests: usize,
-    /// Those of them that a trusted proxy brought for a client that it names.
+    /// Those of the requests whose client is named by a trusted proxy.
     pub(super) forwarded: Vec<Arc<Forwarded>>,
-    /// Of the connection's bytes: what HTTP/2 keeps to remember headers.
+    /// The part of `connection_bytes` that counts the header table of HTTP/2.
     pub(super) header_table_bytes: usize,
-    /// Of the connection's bytes: answers that wait to be written.
+    /// The part of `connection_bytes` that counts responses which wait to be written.
     pub(super) unwritten_bytes: usize,
     pub(super) long_header: bool,
-    /// Its buffer may be large, for as long as it is open: HTTP/1 keeps a buffer that has grown.
+    /// Whether its read buffer may be large, for as long as the connection is open: HTTP/1 keeps a buffer that has
+    /// grown.
     pub(super) large_buffer: bool,
-    /// It is being closed, and all of this was given back.
+    /// Whether the connection is being closed, and all its bytes were released.
     pub(super) gone: bool,
 }
 
@@ -155,21 +159,22 @@ impl ConnectionRecord {
         self.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether it waits for us rather than for its peer.
+    /// Whether a handler is processing a request, rather than waiting for its peer to send more of the body.
     pub(super) fn is_worked_for(&self) -> bool {
         self.working.load(Ordering::Relaxed) > self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn last_progress_ms(&self) -> u64 {
         let request = self.request_ms.load(Ordering::Relaxed).max(self.opened_ms);
-        // The answers to our pings keep an HTTP/2 connection from ever being quiet.
+        // The responses to our pings arrive on every HTTP/2 connection, so that the time of the last byte says nothing.
         if self.http2.load(Ordering::Relaxed) && self.working.load(Ordering::Relaxed) == 0 {
             return request;
         }
         request.max(self.last_ms.load(Ordering::Relaxed))
     }
 
-    /// Asks it to end so, unless it was already asked to end at least as fast.
+    /// Asks the connection to end in this way; returns false where it was already asked to end in the same way or
+    /// faster.
     pub(super) fn ask_to_end(&self, ending: Ending) -> bool {
         let is_new = self.ending.fetch_max(ending as u8, Ordering::Relaxed) < ending as u8;
         if is_new {
@@ -178,7 +183,7 @@ impl ConnectionRecord {
         is_new
     }
 
-    /// Whether HTTP could not be spoken on it in time.
+    /// Whether the handshake was not done in time.
     pub(super) fn is_late(&self, now_ms: u64, limits: &DeadlinesMs) -> bool {
         !self.established.load(Ordering::Relaxed) && now_ms.saturating_sub(self.opened_ms) > limits.handshake
     }
@@ -217,7 +222,7 @@ impl HeldBytes {
         *self = Self { gone: true, ..Self::default() };
     }
 
-    /// Counts one part of the connection's bytes anew; whether it fits.
+    /// Sets one part of the connection's bytes to a new size; returns false, without a change, where it does not fit.
     pub(super) fn set_connection_part(
         &mut self,
         budget: &MemoryBudget,
@@ -247,19 +252,20 @@ impl HeldBytes {
 }
 
 impl HeldBytes {
-    /// The one client whose requests a connection carries; `None` where there is none, or several.
+    /// The client of all requests on the connection; `None` where there are no requests, or requests of several
+    /// clients.
     pub(super) fn only_client(&self) -> Option<ClientNetwork> {
         let (first, others) = self.forwarded.split_first()?;
         others.iter().all(|other| other.client == first.client).then_some(first.client)
     }
 
-    /// Takes a request off the list; whether it was on it.
+    /// Removes a request from the list; returns whether the list had it.
     pub(super) fn forget(&mut self, request: &Arc<Forwarded>) -> bool {
         let found = self.forwarded.iter().position(|other| Arc::ptr_eq(other, request));
         found.map(|at| self.forwarded.swap_remove(at)).is_some()
     }
 
-    /// Ends a request. What it held counts as given back at once.
+    /// Ends a request. Its bytes count as released at once.
     pub(super) fn end(&mut self, request: &Arc<Forwarded>, budget: &MemoryBudget) {
         if self.forget(request) {
             self.request_bytes -= request.bytes;

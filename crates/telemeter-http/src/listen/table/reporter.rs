@@ -1,5 +1,5 @@
-//! What the stream and the requests of a connection report: bytes that come and go, requests that begin and end, and what
-//! they hold.
+//! The reports of a connection's stream and requests to the table: bytes received and sent, requests that begin and
+//! end, and the memory that they hold.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,25 +10,25 @@ use super::{ClientNetwork, ConnectionTable};
 use crate::budget::MemoryShare;
 use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 
-/// The buffer that each connection reads in at first.
+/// The first size of each connection's read buffer.
 pub(in crate::listen) const FIRST_BUFFER_BYTES: usize = 8 << 10;
-/// What is read of a header in it.
+/// The bytes of a request's headers that fit into the first read buffer.
 const FIRST_HEADER_BYTES: u64 = FIRST_BUFFER_BYTES as u64;
-/// What the buffer may grow to: it grows to twice its size where a read of the largest size does not fit.
+/// The size that the read buffer may grow to: it doubles where a read of the largest size does not fit.
 pub(super) const LARGE_BUFFER_BYTES: usize = 2 * MAX_READ_BYTES;
-/// Large buffers are for speed alone: connections get them while no more than this part of their share is used.
+/// Large buffers only make reads faster: connections get them while at most one in so many bytes of the share is used.
 const LARGE_BUFFER_PART: usize = 2;
-/// The larger buffer of a header that is longer.
+/// The additional read buffer for headers that are longer than the first buffer.
 pub(super) const LONG_HEADER_BYTES: usize = 24 << 10;
-/// What an HTTP/2 connection with requests may hold: its window, and frames.
+/// The memory that an HTTP/2 connection with open requests may hold: its window, and frames.
 const WINDOW_BYTES: usize = 128 << 10;
-/// What waits to be written while a peer does not read: HTTP/1 takes no other request while it has more than that, HTTP/2
-/// less by far.
+/// The bytes that wait to be written while a peer does not read: HTTP/1 reads no other request while it has more than
+/// this, and HTTP/2 holds much less.
 pub(super) const UNWRITTEN_BYTES: usize = MAX_READ_BYTES;
-/// A request beside its headers: its task, its answer.
+/// The memory of a request without its headers: its task and its response.
 pub(super) const REQUEST_BYTES: usize = 6 << 10;
 
-/// What the parts of a connection report to. Cheap to clone.
+/// The handle with which the parts of a connection report to the table. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::listen) struct Reporter {
     pub(super) table: Arc<ConnectionTable>,
@@ -36,7 +36,7 @@ pub(in crate::listen) struct Reporter {
 }
 
 impl Reporter {
-    /// Bytes came. False where there is no memory for the header that they belong to.
+    /// Records received bytes. Returns false where there is no memory for the headers that they belong to.
     pub(in crate::listen) fn read(&self, bytes: usize) -> bool {
         let (record, now_ms) = (&self.record, self.table.now_ms());
         record.last_ms.store(now_ms, Ordering::Relaxed);
@@ -57,7 +57,8 @@ impl Reporter {
         fits
     }
 
-    /// Whether it may read more at once than fits the first buffer. Where it may not, it reads in smaller pieces.
+    /// Whether the connection may read more at once than fits into the first buffer. Where it may not, it reads in
+    /// smaller pieces.
     pub(in crate::listen) fn may_read_much(&self) -> bool {
         let (mut held, budget) = (self.record.held.lock(), &self.table.budget);
         if held.large_buffer || self.record.http2.load(Ordering::Relaxed) {
@@ -71,11 +72,11 @@ impl Reporter {
 
     pub(in crate::listen) fn wrote(&self, bytes: usize) {
         self.record.last_ms.store(self.table.now_ms(), Ordering::Relaxed);
-        // One task writes: nothing is lost between the two.
+        // Only one task writes this counter, so that no update is lost between the load and the store.
         self.record.written_bytes.store(self.record.written() + bytes as u64, Ordering::Relaxed);
     }
 
-    /// HTTP/2 may keep so many bytes to remember headers. False where there is no memory for them.
+    /// Reserves `bytes` for the header table of HTTP/2. Returns false where there is no memory for them.
     pub(in crate::listen) fn remembers(&self, bytes: usize) -> bool {
         let budget = &self.table.budget;
         let charge =
@@ -83,7 +84,8 @@ impl Reporter {
         self.charged(None, MemoryShare::Connections, bytes, charge)
     }
 
-    /// The peer does not take what is to be written. False where there is no memory to keep it in.
+    /// Records that the peer does not accept bytes that wait to be written. Returns false where there is no memory to
+    /// keep them.
     pub(in crate::listen) fn blocked(&self) -> bool {
         if self.record.blocked.is_on() {
             return true;
@@ -92,7 +94,7 @@ impl Reporter {
         self.keeps_unwritten(UNWRITTEN_BYTES)
     }
 
-    /// All was written.
+    /// Records that all bytes were written.
     pub(in crate::listen) fn flushed(&self) {
         if self.record.blocked.is_on() {
             self.record.blocked.end();
@@ -106,8 +108,8 @@ impl Reporter {
         self.charged(None, MemoryShare::Connections, bytes, charge)
     }
 
-    /// A request begins whose headers hold so many bytes, of a client that a trusted proxy names where it came over one.
-    /// `None` where there is no memory for it.
+    /// Begins a request whose headers hold `header_bytes`; `forwarded` is the client that a trusted proxy names, where
+    /// the request came over one. `None` where there is no memory for it.
     pub(in crate::listen) fn begin(
         &self,
         header_bytes: usize,
@@ -119,7 +121,7 @@ impl Reporter {
         let http2 = record.http2.load(Ordering::Relaxed);
         let charge = |held: &mut HeldBytes| {
             if held.long_header {
-                // The long buffer goes with the header that was in it.
+                // The additional buffer is freed together with the headers that were in it.
                 held.long_header = false;
                 held.connection_bytes -= LONG_HEADER_BYTES;
                 budget.release(MemoryShare::Connections, LONG_HEADER_BYTES);
@@ -148,13 +150,13 @@ impl Reporter {
         Some(HandlerWork(Some(RequestCharge { reporter: self.clone(), bytes, http2, forwarded: request })))
     }
 
-    /// A handler is done with a request.
+    /// Records that a handler has finished a request.
     fn worked(&self) {
         self.record.working.fetch_sub(1, Ordering::Relaxed);
         self.record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
     }
 
-    /// Charges what is held; where it does not fit, others are closed, and it is tried once more.
+    /// Reserves memory with `charge`; where it does not fit, others are evicted and `charge` is called again.
     fn charged(
         &self,
         forwarded: Option<ClientNetwork>,
@@ -173,14 +175,14 @@ impl Reporter {
             return true;
         }
         if share == MemoryShare::Requests {
-            // The window of an HTTP/2 connection may have been what did not fit.
+            // The part that did not fit may have been the window of an HTTP/2 connection.
             self.table.make_room(&self.record, forwarded, MemoryShare::Connections, WINDOW_BYTES);
         }
         charge(&mut self.record.held.lock())
     }
 }
 
-/// What a request holds of the budget, until its answer is read.
+/// The reservation of a request in the budget, until its response is read.
 struct RequestCharge {
     reporter: Reporter,
     bytes: usize,
@@ -195,7 +197,7 @@ impl Drop for RequestCharge {
         if held.gone {
             return;
         }
-        // One that made room for others gave its bytes back by then.
+        // A request that was evicted has released its bytes already.
         if self.forwarded.as_ref().is_none_or(|request| held.forget(request)) {
             held.request_bytes -= self.bytes;
             table.budget.release(MemoryShare::Requests, self.bytes);
@@ -208,17 +210,17 @@ impl Drop for RequestCharge {
     }
 }
 
-/// A request that a handler works on.
+/// A request that a handler is processing.
 pub(in crate::listen) struct HandlerWork(Option<RequestCharge>);
 
 impl HandlerWork {
-    /// For the body of the request.
+    /// The handle with which the request's body reports that its handler waits for it.
     pub(in crate::listen) fn waiting(&self) -> Option<BodyWait> {
         let charge = self.0.as_ref()?;
         Some(BodyWait { reporter: charge.reporter.clone(), forwarded: charge.forwarded.clone(), waits: false })
     }
 
-    /// Resolves when the request is to make room for others: only where its connection is a trusted proxy's.
+    /// Resolves when the request is evicted, which happens only to requests on a connection of a trusted proxy.
     pub(in crate::listen) async fn ended(&self) {
         match self.0.as_ref().and_then(|charge| charge.forwarded.as_ref()) {
             Some(request) => request.ended().await,
@@ -232,7 +234,7 @@ impl HandlerWork {
         request.is_some_and(|request| request.is_ended.load(Ordering::Relaxed))
     }
 
-    /// The handler has its answer, which is now to be sent.
+    /// Records that the handler has returned a response, which is now sent.
     pub(in crate::listen) fn answered(mut self) -> Option<AnswerInProgress> {
         let charge = self.0.take()?;
         charge.reporter.worked();
@@ -252,7 +254,7 @@ impl Drop for HandlerWork {
     }
 }
 
-/// Whether the handler of a request waits for more of its body.
+/// The record of whether the handler of a request waits for more of its body.
 pub(in crate::listen) struct BodyWait {
     reporter: Reporter,
     forwarded: Option<Arc<Forwarded>>,
@@ -260,7 +262,7 @@ pub(in crate::listen) struct BodyWait {
 }
 
 impl BodyWait {
-    /// Something of the body was asked for, and was not there; or was.
+    /// Records that the handler asked for more of the body: `waits` is true where no more had arrived.
     pub(in crate::listen) fn set(&mut self, waits: bool) {
         if let Some(request) = &self.forwarded {
             request.waits.store(waits, Ordering::Relaxed);
@@ -286,11 +288,11 @@ impl Drop for BodyWait {
     }
 }
 
-/// An answer that is being sent.
+/// A response that is being sent.
 pub(in crate::listen) struct AnswerInProgress(RequestCharge);
 
 impl AnswerInProgress {
-    /// The connection asks for the next piece: the one before it went out.
+    /// Records that the connection asks for the next piece of the response, since the one before it was sent.
     pub(in crate::listen) fn goes_on(&self) {
         let Reporter { table, record } = &self.0.reporter;
         record.unread.begin(table.now_ms(), record.written());

@@ -22,7 +22,7 @@ fn open(all: &[AdmittedConnection]) -> usize {
     all.iter().filter(|admitted| is_open(admitted)).count()
 }
 
-/// Moves the clock on without looking for deadlines.
+/// Advances the clock without a check of the deadlines.
 fn advance(table: &ConnectionTable, ms: u64) {
     table.now_ms.fetch_add(ms, Ordering::Relaxed);
 }
@@ -238,7 +238,7 @@ fn deadlines() {
     check("a closed window", &unread, 10_001, Some(Ending::Now));
 }
 
-/// What is accepted costs as much where its client has 20,000 connections as where it has 20.
+/// Accepting a connection costs as much where its client has 20,000 connections as where it has 20.
 #[test]
 fn a_client_s_many_connections_do_not_make_the_next_one_slow() {
     let time = |per_client: usize| {

@@ -1,4 +1,4 @@
-//! What a trusted balancer brings counts for the clients behind it.
+//! Tests that connections and requests from a trusted load balancer count for the clients behind it.
 
 use super::*;
 
@@ -10,7 +10,8 @@ fn balancer() -> Owner {
     Owner { proxy: true, ..owner(200) }
 }
 
-/// A connection of the balancer, and the requests on it: of these clients, each waiting for its body.
+/// A connection of the load balancer and the open requests on it, with the last byte of each client's address; each
+/// handler waits for its body.
 struct Carrying {
     admitted: AdmittedConnection,
     requests: Vec<(u8, HandlerWork, BodyWait)>,
@@ -34,16 +35,16 @@ impl Carrying {
         is_open(&self.admitted)
     }
 
-    /// How many requests of a client go on.
+    /// The number of requests of a client that were not ended.
     fn going_on(&self, of: u8) -> usize {
         self.requests.iter().filter(|(last, working, _)| *last == of && !working.is_ended()).count()
     }
 }
 
-/// What is shown, the clients whose requests each connection carries, and whether it stays open.
+/// The name of the case, the clients of the requests on each connection, and whether each connection stays open.
 type Case<'c> = (&'c str, &'c [&'c [u8]], &'c [bool]);
 
-/// Which of the balancer's connections are closed, where a client with one connection wants another.
+/// Checks which of the load balancer's connections are closed where a client with one connection opens another.
 #[test]
 fn whose_connections_make_room() {
     #[rustfmt::skip]
