@@ -1,6 +1,7 @@
-//! Outbound calls: a deadline for each step, answers capped, nothing secret in a log or an error.
+//! Outbound calls: HTTP requests with a deadline for each step and a cap on the response; no log line and no error
+//! contains a secret.
 //!
-//! A redirect is followed only where the configuration says so.
+//! A redirect is followed only where the configuration allows it.
 
 mod connect;
 mod early_answer;
@@ -54,58 +55,60 @@ use crate::clock::{Clock, unix_ms};
 use crate::propagate;
 use crate::tls::CertificateFiles;
 
-/// The longest wait that a `Retry-After` can ask for.
+/// The cap on the wait that a `Retry-After` asks for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// How one kind of outbound call is made.
+/// The configuration of one kind of outbound call.
 #[derive(Clone, Debug)]
 pub struct OutboundConfig {
-    /// Which calls these are: the metrics' `client` label.
+    /// The name of this kind of call: the label `client` of the metrics.
     pub name: &'static str,
-    /// A PEM bundle to trust beside the system's roots.
+    /// A PEM bundle of certificates to trust in addition to the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// The flag that names such a bundle: an error says that it would help.
+    /// The flag that names such a bundle; an error mentions it where a bundle would help.
     pub ca_flag: Option<&'static str>,
-    /// Our own certificate, for servers that ask for one.
+    /// Our client certificate, for servers that ask for one.
     pub identity: Option<CertificateFiles>,
-    /// Whether proxy variables apply.
+    /// Whether the proxy variables of the environment apply.
     pub proxy: ProxyUse,
-    /// Who looks names up.
+    /// The resolver that looks up host names.
     pub resolver: Resolver,
-    /// Deadline of a new connection, from the name lookup to the end of the TLS handshake.
+    /// The deadline of a new connection, from the name lookup to the end of the TLS handshake.
     pub connect_timeout: Duration,
-    /// Deadline of a TLS handshake within that.
+    /// The deadline of a TLS handshake, within `connect_timeout`.
     pub handshake_timeout: Duration,
-    /// How long a call waits for a connection. One that is not made by then goes on being made, for the next call.
+    /// The time that a call waits for a connection. A connection that is not ready by then is still completed, for the
+    /// next call.
     pub connection_wait: Duration,
-    /// Deadline of the answer, to its end, once there is a connection. A request may have another.
+    /// The deadline of the whole response, counted from the time when there is a connection. A request may set another
+    /// one.
     pub timeout: Duration,
-    /// Keeps connections for the next call.
+    /// Whether connections are kept for the next call.
     pub keep_alive: bool,
-    /// Asks for gzip and decodes it; the cap counts decoded bytes.
+    /// Whether responses are asked for in gzip and decoded; the cap counts decoded bytes.
     pub gzip: bool,
     /// Whether [`Outbound::open`] follows redirects.
     pub redirects: Redirects,
-    /// The `User-Agent`.
+    /// The value of the header `User-Agent`.
     pub user_agent: String,
-    /// Logs each round trip, without secrets and without bodies.
+    /// Whether each round trip is logged, without secrets and without bodies.
     pub verbose: bool,
-    /// Where TLS handshakes are counted.
+    /// The counters of TLS handshakes.
     pub handshakes: OutboundHandshakes,
 }
 
 /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or their lower-case forms) apply.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ProxyUse {
-    /// They do. As in Go, a loopback address is never asked for through a proxy.
+    /// The process's variables apply. As in Go, a loopback address is never reached through a proxy.
     FromEnvironment,
-    /// These variables do, in place of the process's own.
+    /// These variables apply, instead of the process's own.
     FromVariables(Vec<(String, String)>),
-    /// They do not.
+    /// No variables apply.
     None,
 }
 
-/// The values may hold passwords.
+/// Prints the variant only, since the values may contain passwords.
 impl std::fmt::Debug for ProxyUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -116,18 +119,18 @@ impl std::fmt::Debug for ProxyUse {
     }
 }
 
-/// What is done with an answer that points elsewhere.
+/// The handling of a response that is a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redirects {
-    /// It is an answer like any other.
+    /// The redirect is returned like any other response.
     Answer,
-    /// It is followed, as Go's `http.Client` does for a `GET`. See `docs/compatibility.md` for what differs.
+    /// The redirect is followed, as Go's `http.Client` does for a `GET`. `docs/compatibility.md` lists the differences.
     Follow,
 }
 
 impl OutboundConfig {
-    /// Kept connections, no proxy, no gzip, no redirect, the system's roots; 30 s to make a connection, 10 s of them for
-    /// the TLS handshake; a call waits 10 s for a connection and 20 s for its answer.
+    /// A configuration with kept connections, no proxy, no gzip, no redirects and the system's roots; 30 s to make a
+    /// connection, 10 s of them for the TLS handshake; a call waits 10 s for a connection and 20 s for the response.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -150,7 +153,7 @@ impl OutboundConfig {
     }
 }
 
-/// Makes outbound calls. Cheap to clone; clones share connections.
+/// A client for outbound calls. Cheap to clone; clones share connections.
 ///
 /// Roots and certificates are read when it is built, and again by [`Outbound::read`].
 #[derive(Clone, Debug)]
@@ -166,26 +169,26 @@ struct Inner {
     metrics: Option<OutboundMetrics>,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its status; a redirect is one like any other.
+    /// Its status; a redirect is returned like any other status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, decoded when gzip was asked for.
+    /// Its body, decoded where gzip was asked for.
     pub body: Bytes,
-    /// Where a redirect points, without user, password and query.
+    /// The target of a redirect, without user, password and query.
     pub redirect: Option<String>,
-    /// Through which proxy it came, in words: `through the proxy http://proxy:3128 of HTTP_PROXY`. The answer may be the
-    /// proxy's own.
+    /// The proxy that it came through, as text: `through the proxy http://proxy:3128 of HTTP_PROXY`. The response may
+    /// come from the proxy itself.
     pub through: Option<String>,
 }
 
 impl Outbound {
     /// Reads the certificates and makes a pool for the connections.
     ///
-    /// Roots that the system lacks are no error: only calls to `https` then fail.
+    /// It is not an error where the system has no roots: then only calls to `https` fail.
     ///
     /// # Errors
     /// [`OutboundError::Setup`] naming the file that is missing or wrong, or the proxy variable.
@@ -196,14 +199,14 @@ impl Outbound {
         Ok(Self { shared: Arc::new(Inner { config, user_agent, current, metrics }) })
     }
 
-    /// What it was built from.
+    /// The configuration that it was built from.
     pub fn config(&self) -> &OutboundConfig {
         &self.shared.config
     }
 
-    /// Sends one request and reads its answer, of at most `cap_bytes`, to the end.
+    /// Sends one request and reads the whole response, of at most `cap_bytes`.
     ///
-    /// Any status is an answer. The trace context of the current span goes along.
+    /// Any status counts as a response. The request carries the trace context of the current span.
     ///
     /// # Errors
     /// [`OutboundError`].
@@ -214,11 +217,12 @@ impl Outbound {
         call.end(outcome.map_err(OutboundError::from))
     }
 
-    /// As [`Outbound::send`], for a request that may arrive twice. Where the peer closed a kept connection before any byte
-    /// of an answer came, the request is made and sent once more, at once, on a new connection, within the same deadline.
+    /// Sends a request as [`Outbound::send`] does, where the request may arrive twice without harm. Where the peer
+    /// closed a kept connection before the first byte of a response, the request is built and sent once more, at once,
+    /// on a new connection, within the same deadline.
     ///
     /// # Errors
-    /// [`OutboundError`], and what `request` fails with.
+    /// [`OutboundError`], and the error of `request`.
     pub async fn send_idempotent(
         &self,
         request: impl Fn() -> Result<OutboundRequest, OutboundError>,
@@ -261,7 +265,7 @@ impl Outbound {
         route: ConnectionPath,
     ) -> Result<Answer, FailedExchange> {
         let mut opened = self.begin_on(request, cap_bytes, route).await?;
-        // Most answers are empty, or come in one piece: then nothing is copied.
+        // Most responses are empty, or arrive in one piece: then nothing is copied.
         let mut body = opened.chunk().await?.unwrap_or_default();
         if !body.is_empty()
             && let Some(next) = opened.chunk().await?
@@ -279,7 +283,7 @@ impl Outbound {
     }
 }
 
-/// One call that is counted, timed and logged, however often it is sent.
+/// One call that is counted, timed and logged once, also where it is sent twice.
 struct OutboundCall<'o> {
     config: &'o OutboundConfig,
     trip: Option<redact::RoundTrip>,
@@ -302,20 +306,21 @@ impl OutboundCall<'_> {
 }
 
 impl Answer {
-    /// How long it asks us to wait (`Retry-After`, in seconds or as a date), at most an hour.
+    /// The wait that the response asks for (`Retry-After`, in seconds or as a date), at most an hour.
     ///
-    /// A date is held against the answer's own `Date`, where it has one: the two clocks need not agree.
+    /// A date is compared with the response's own `Date`, where it has one, since our clock may differ.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers, Clock::system().now_ms())
     }
 
-    /// The same where its status is one that such a wait goes with: 429, and every 5xx.
+    /// The same, where the status is 429 or 5xx, which such a wait applies to; else `None`.
     pub fn asks_to_wait(&self) -> Option<Duration> {
         let is_one = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
         self.retry_after().filter(|_| is_one)
     }
 
-    /// Whether it says that this port speaks TLS, where it was asked in plain HTTP: servers of nginx, Go and Apache answer so.
+    /// Whether the response to a plain HTTP request says that this port speaks TLS, as servers of nginx, Go and Apache
+    /// do.
     pub fn wants_https(&self) -> bool {
         const SAID: [&str; 3] = [
             "plain HTTP request was sent to HTTPS port",
@@ -326,7 +331,7 @@ impl Answer {
         self.status.is_client_error() && SAID.iter().any(|said| text.contains(said))
     }
 
-    /// Its status for a log; a redirect's with where it points.
+    /// Its status as text for a log, with the target of a redirect.
     pub fn status_words(&self) -> String {
         status_words(self.status, self.redirect.as_deref(), self.through.as_deref())
     }

@@ -1,5 +1,5 @@
-//! Makes connections: name lookup, TCP, the proxy, TLS, and the hello of HTTP. Each step says what it is about, so that
-//! a waiting request can say which step was not done in time.
+//! Makes outbound connections: name lookup, TCP, the proxy, TLS, and the start of HTTP. Each step is recorded when it
+//! starts, so that the error of a request that timed out names the step.
 
 mod dial;
 #[cfg(any(test, fuzzing))]
@@ -34,26 +34,26 @@ use super::tls::OutboundTls;
 use super::verifier::RecordingVerifier;
 use super::words;
 
-/// A peer on HTTP/2 that is silent for so long while an answer is due is asked for a sign of life.
+/// The silence of an HTTP/2 peer, while a response is due, after which it gets a ping.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// How long it may take to give one.
+/// The time for the response to that ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a connection leads, and by which path.
+/// The target of a connection, and the proxy on the way to it.
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) is_https: bool,
-    /// As in a URL: an IPv6 address stands in brackets.
+    /// The host as in a URL: an IPv6 address has brackets.
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) proxy: Option<Arc<ProxyServer>>,
-    /// Host, and port where it is not the scheme's.
+    /// The host, and the port where it is not the default of the scheme.
     pub(super) authority: Authority,
     pub(super) host_header: HeaderValue,
 }
 
 impl Origin {
-    /// The path to it, in words.
+    /// The path to the target, as text.
     pub(super) fn path(&self) -> String {
         match &self.proxy {
             None => "reached directly".to_owned(),
@@ -61,18 +61,18 @@ impl Origin {
         }
     }
 
-    /// The same where it is not direct.
+    /// The same, where the path is not direct.
     pub(super) fn through(&self) -> Option<String> {
         self.proxy.is_some().then(|| self.path())
     }
 
-    /// Whether requests name the whole URL, because a proxy sends them on.
+    /// Whether requests contain the whole URL, because an HTTP proxy forwards them.
     pub(super) fn is_forwarded(&self) -> bool {
         !self.is_https && self.proxy.as_ref().is_some_and(|proxy| proxy.kind != ProxyKind::Socks5)
     }
 }
 
-/// The step that a connection in the making is at; and where it is a probe, all steps so far.
+/// The current step of a connection that is being made; for a probe, all steps so far.
 #[derive(Debug, Default)]
 pub(super) struct ConnectProgress {
     step: Mutex<String>,
@@ -83,15 +83,15 @@ pub(super) struct ConnectProgress {
 #[derive(Debug)]
 pub(super) struct RecordedStep {
     pub(super) stage: ConnectStage,
-    /// What was done: `looking up store.example`.
+    /// The description of the step: `looking up store.example`.
     pub(super) tried: String,
     pub(super) began: Instant,
-    /// When it was done, and what came of it; `None`: it was not done.
+    /// The time when the step was done, and its result; `None` where it was not done.
     pub(super) found: Option<(Instant, String)>,
 }
 
 impl ConnectProgress {
-    /// Keeps every step.
+    /// Starts a record that keeps every step.
     pub(super) fn recording() -> Self {
         Self { step: Mutex::default(), steps: Some(Mutex::default()) }
     }
@@ -104,7 +104,7 @@ impl ConnectProgress {
         *self.step.lock() = tried;
     }
 
-    /// Notes what came of the step.
+    /// Records the result of the current step.
     fn found(&self, what: impl FnOnce() -> String) {
         if let Some(steps) = &self.steps
             && let Some(step) = steps.lock().last_mut()
@@ -117,13 +117,13 @@ impl ConnectProgress {
         self.step.lock().clone()
     }
 
-    /// The steps that were kept.
+    /// The recorded steps; empty where none were kept.
     pub(super) fn into_steps(self) -> Vec<RecordedStep> {
         self.steps.map(Mutex::into_inner).unwrap_or_default()
     }
 }
 
-/// What a TLS handshake goes by.
+/// The settings of a TLS handshake.
 #[derive(Debug)]
 struct TlsSettings {
     config: Arc<ClientConfig>,
@@ -133,23 +133,23 @@ struct TlsSettings {
     client: &'static str,
 }
 
-/// A connection that requests can be sent on.
+/// A connection that requests can be sent on, by HTTP version.
 #[derive(Debug)]
 pub(super) enum OutboundConnection {
     H1(http1::SendRequest<Full<Bytes>>),
     H2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// Whatever bytes go over.
+/// A stream of bytes in both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 type OutboundStream = Box<dyn Duplex>;
 
-/// How connections are made.
+/// The code and the settings that make connections.
 #[derive(Debug)]
 pub(super) struct Connector {
     tls: TlsSettings,
-    /// For proxies: they speak HTTP/1.1.
+    /// The settings for HTTPS proxies, which speak HTTP/1.1.
     proxy_tls: Option<TlsSettings>,
     resolver: Resolver,
     connect_timeout: Duration,
@@ -189,7 +189,7 @@ impl Connector {
         }
     }
 
-    /// Makes a connection; all of it within the deadline for that.
+    /// Makes a connection, within `connect_timeout` for all steps.
     pub(super) async fn connect(
         &self,
         origin: &Origin,
@@ -221,7 +221,7 @@ impl Connector {
         speak(stream, is_h2).await
     }
 
-    /// A way to the origin that its proxy opened.
+    /// Connects to the proxy, and lets it open a connection to the origin where this is needed.
     async fn through(
         &self,
         proxy: &ProxyServer,
@@ -252,7 +252,7 @@ impl Connector {
         Ok(stream)
     }
 
-    /// A TLS handshake within its own deadline; and whether HTTP/2 was agreed on.
+    /// Does a TLS handshake within its own deadline; also returns whether HTTP/2 was agreed on.
     async fn secure(
         &self,
         tls: &TlsSettings,
@@ -276,7 +276,7 @@ impl Connector {
     }
 }
 
-/// Begins HTTP on a stream; a task of its own drives it from then on.
+/// Starts HTTP on a stream; a task of its own then drives the connection.
 async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection, ConnectError> {
     let failed = |error: hyper::Error| {
         ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error))).advise(words::advice::CLOSED)
@@ -295,7 +295,7 @@ async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection
 }
 
 async fn run(connection: impl Future<Output = Result<(), hyper::Error>>) {
-    // A request that waits for an answer on it gets the error.
+    // A request that waits for a response on the connection gets the error itself.
     if let Err(error) = connection.await {
         tracing::debug!(error = words::of_any(&error), "an outbound connection ended");
     }

@@ -1,12 +1,12 @@
-//! A stream on which an answer can still be read after a write has failed.
+//! A stream from which a response can still be read after a write has failed.
 //!
-//! A peer may answer (413, 400) before it has read the whole request, and close. What we still write then fails with a
-//! reset, while the answer is already here. hyper ends an exchange at the first error of either direction, so that it
-//! depends on the order of two system calls whether the answer is seen. Below this stream it does not: from the first
-//! failed write on, what is written is thrown away, and reading says how the exchange ends: with the answer, with the end
-//! of the stream, or with an error of its own.
+//! A peer may respond (413, 400) and close before it has read the whole request. Our next write then fails with a
+//! reset, although the response was already received. hyper ends an exchange at the first error of either direction, so
+//! that the order of two system calls decides whether the response is seen. With this stream it does not: from the
+//! first failed write on, written bytes are discarded, and the reads decide how the exchange ends: with the response,
+//! with the end of the stream, or with an error of their own.
 //!
-//! Source: RFC 9112 9.5 and 9.6: a client that sees an answer while it sends stops sending, and reads the answer.
+//! Source: RFC 9112 9.5 and 9.6: a client that sees a response while it sends stops sending, and reads the response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Wraps a stream: TCP itself, below TLS.
+/// Wraps a TCP stream, below TLS.
 #[derive(Debug)]
 pub(super) struct ReadsAfterFailedWrite<S> {
     stream: S,
@@ -22,12 +22,12 @@ pub(super) struct ReadsAfterFailedWrite<S> {
 }
 
 impl<S> ReadsAfterFailedWrite<S> {
-    /// Around this stream.
+    /// Wraps this stream.
     pub(super) fn new(stream: S) -> Self {
         Self { stream, is_write_failed: false }
     }
 
-    /// What a write comes to: after the first failure, `bytes` that nobody will read.
+    /// The result of a write: after the first failure, the bytes count as written and are discarded.
     fn settle<T>(&mut self, outcome: Poll<io::Result<T>>, thrown_away: T) -> Poll<io::Result<T>> {
         match outcome {
             Poll::Ready(Err(_)) => {
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// A peer that answers and resets the connection while the request is being written.
+    /// A peer that responds and resets the connection while the request is being written.
     struct AnsweredAndReset {
         answer: &'static [u8],
         is_written_to: bool,

@@ -1,50 +1,52 @@
-//! Why an outbound call brought no answer, in words for a log.
+//! The errors of outbound calls, as text for a log.
 
 use std::time::Duration;
 
 pub(crate) use crate::file::io_words;
 
-/// Why a call brought no answer.
+/// The reason for which a call got no response.
 ///
-/// `Display` says which step failed, for which target (without user, password and query) and on which path: directly, or
-/// through which proxy of which variable. It holds no token and no body.
+/// `Display` names the step that failed, the target (without user, password and query) and the path: directly, or
+/// through a proxy and the variable that names it. It contains no token and no body.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// The configuration cannot work: a file is missing or wrong, a proxy variable, a URL that is not HTTP's.
+    /// The configuration is wrong: a file that is missing or invalid, a proxy variable, or a URL that is neither `http`
+    /// nor `https`.
     #[error("{0}")]
     Setup(String),
-    /// The deadline of the answer passed.
+    /// The deadline of the response passed.
     #[error("{0}")]
     Timeout(String),
-    /// There was no connection in time. It goes on being made, for the next call.
+    /// There was no connection in time. It is still completed, for the next call.
     #[error("{0}")]
     ConnectTimeout(String),
-    /// No connection came about: refused, no such name, a proxy that refuses, or a certificate that is not trusted.
+    /// The connection failed: it was refused, the name does not exist, a proxy refused, or the certificate is not
+    /// trusted.
     #[error("{0}")]
     Connect(String),
-    /// The answer is longer than the cap.
+    /// The response is longer than the cap.
     #[error("the answer of {target} is longer than {cap_bytes} bytes")]
     TooLarge {
-        /// The cap; an answer of exactly this length is within it.
+        /// The cap; a response of exactly this length is within it.
         cap_bytes: usize,
-        /// Whose answer.
+        /// The URL of the request, without secrets.
         target: String,
     },
-    /// The connection broke, or the answer is not HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("{0}")]
     Broken(String),
-    /// A redirect that cannot be followed, or too many of them.
+    /// A redirect cannot be followed, or there were too many of them.
     #[error("{0}")]
     Redirect(String),
 }
 
 impl OutboundError {
-    /// Whether what answered a plain request does not speak HTTP: it may speak TLS.
+    /// Whether the response to a plain HTTP request was not HTTP: the server may speak TLS.
     pub fn is_not_http(&self) -> bool {
         matches!(self, Self::Broken(text) if text.contains(super::words::NOT_HTTP))
     }
 
-    /// A short word for it, from a closed set: fit for a metric's label.
+    /// A short name of the error from a closed set, for the label of a metric.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Setup(_) => "setup",
@@ -56,7 +58,7 @@ impl OutboundError {
         }
     }
 
-    /// The same error, with more said of how it came to the call that failed.
+    /// Appends a text on what led to the call that failed.
     pub(super) fn with_context(self, context: &str) -> Self {
         let with = |text: String| format!("{text}; {context}");
         match self {
@@ -71,13 +73,13 @@ impl OutboundError {
     }
 }
 
-/// Why there is no connection. All who waited for it are told the same.
+/// The reason why there is no connection. Each request that waited for the connection gets the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConnectError {
     pub(super) is_timeout: bool,
     /// The step and the cause: `looking up store.example: no such name`.
     pub(super) text: String,
-    /// What to do about it; may be empty.
+    /// Advice on what to do; may be empty.
     pub(super) advice: &'static str,
 }
 
@@ -90,13 +92,13 @@ impl ConnectError {
         Self { is_timeout: true, text: text.into(), advice: "" }
     }
 
-    /// The same, with what to do about it.
+    /// Adds the advice.
     pub(super) fn advise(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }
 }
 
-/// A deadline as a reader sees it: `5 s`, `200 ms`.
+/// A deadline as text: `5 s`, `200 ms`.
 pub(super) fn seconds(duration: Duration) -> String {
     match duration.subsec_millis() {
         0 => format!("{} s", duration.as_secs()),

@@ -1,4 +1,4 @@
-//! A short excerpt of the body of a failed answer, for one line of our log: without line breaks and without secrets.
+//! A short excerpt of the body of an error response, for one log line: without line breaks and without secrets.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -6,25 +6,26 @@ use http::{HeaderMap, header};
 /// The longest excerpt, in bytes.
 pub(super) const EXCERPT_BYTES: usize = 256;
 
-/// The text in place of a secret.
+/// The text that replaces a secret.
 const REDACTED: &str = "[redacted]";
-/// A word that contains one of these names a secret: the value assigned to it is redacted.
+/// A word that contains one of these is the name of a secret: the value assigned to it is redacted.
 const SECRET_NAMES: [&str; 8] =
     ["token", "secret", "password", "passwd", "authorization", "api_key", "apikey", "credential"];
 /// The schemes of an `Authorization` header: the word after one is redacted.
 const SCHEMES: [&str; 2] = ["bearer", "basic"];
-/// How much of a body is read: enough for an excerpt, even where most of it is redacted.
+/// The part of a body that is read, which is enough for an excerpt, even where most of it is redacted.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 /// A word of at least this many bytes that looks like base64 is redacted: prose has no such words.
 const OPAQUE_BYTES: usize = 40;
-/// A word of at least this many bytes that is a part of a secret is redacted: a server may show a shortened token.
+/// A word of at least this many bytes that is part of a secret is redacted, since a server may shorten a token in its
+/// message.
 const MIN_PART_BYTES: usize = 8;
 
-/// The first 256 bytes of a body, on one line; empty where the body is compressed or no text.
+/// The first 256 bytes of a body, on one line; empty where the body is compressed or not text.
 ///
-/// Redacted are each of `secrets`, also as JSON escapes it, and longer parts of one; any word after `Bearer` or `Basic`; any
-/// value assigned to a name like `token` or `password`; and long words that look like a token. Invisible characters are
-/// escaped.
+/// These are redacted: each of `secrets`, also as JSON escapes it, and longer parts of one; any word after `Bearer` or
+/// `Basic`; any value assigned to a name like `token` or `password`; and long words that look like a token. Invisible
+/// characters are escaped.
 #[must_use]
 pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -49,8 +50,9 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
 
 /// `text` with `[redacted]` in place of each of `secrets`; empty secrets are ignored.
 ///
-/// A secret may be a part of the word `redacted`. So each occurrence is first replaced by one character of private use, and
-/// those characters by the word at the end: with the secrets `a` and `edict`, `an edict` becomes `[redacted]n [redacted]`.
+/// A secret may be part of the word `redacted`. So each occurrence is first replaced by one character of the private
+/// use area, and those characters by the word at the end: with the secrets `a` and `edict`, `an edict` becomes
+/// `[redacted]n [redacted]`.
 #[must_use]
 pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
     const PLACEHOLDER: &str = "\u{f8ff}";
@@ -61,7 +63,7 @@ pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> S
     text.replace(PLACEHOLDER, REDACTED)
 }
 
-/// A secret as it is written within a JSON string, without the quotes around it.
+/// A secret as it is written inside a JSON string, without the quotes.
 fn json_escaped(secret: &str) -> String {
     let mut escaped = String::with_capacity(secret.len());
     for c in secret.chars() {
@@ -73,7 +75,7 @@ fn json_escaped(secret: &str) -> String {
     escaped
 }
 
-/// `text` without words that are a longer part of a secret.
+/// Redacts words that are a longer part of a secret.
 fn without_parts(text: &str, secrets: &[&str]) -> String {
     let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '~');
     let mut out = String::with_capacity(text.len());
@@ -84,7 +86,7 @@ fn without_parts(text: &str, secrets: &[&str]) -> String {
             false => c.len_utf8(),
         };
         let (word, after) = rest.split_at(end);
-        // The word within `[redacted]` may be a part of a secret, too, and stays.
+        // The word inside `[redacted]` may be part of a secret, too, and stays.
         let is_part = word.len() >= MIN_PART_BYTES
             && !REDACTED.contains(word)
             && secrets.iter().any(|secret| secret.contains(word));
@@ -94,7 +96,7 @@ fn without_parts(text: &str, secrets: &[&str]) -> String {
     out
 }
 
-/// The first [`EXCERPT_BYTES`] of `text`, with characters that cannot be seen, or that reorder text, escaped.
+/// The first [`EXCERPT_BYTES`] of `text`, with characters escaped that are invisible or that reorder text.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(EXCERPT_BYTES));
     for c in text.chars() {
@@ -111,12 +113,12 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// Words joined by single spaces, with secrets redacted by what the words before them say.
+/// Words joined by single spaces; a word is redacted where the words before it announce a secret.
 struct ExcerptLine {
     out: String,
-    /// Whether the last word says that the next one is a secret.
+    /// Whether the last word announces that the next one is a secret.
     is_next_secret: bool,
-    /// Whether the last word names a secret, so that a `=` or `:` may follow before its value.
+    /// Whether the last word is the name of a secret, so that a `=` or `:` may follow before its value.
     is_secret_name: bool,
 }
 
@@ -134,7 +136,7 @@ impl ExcerptLine {
         }
         let lower = word.to_ascii_lowercase();
         if SCHEMES.contains(&lower.trim_matches(|c: char| !c.is_ascii_alphanumeric())) {
-            // `Bearer TOKEN`, also after `Authorization:`.
+            // This is `Bearer TOKEN`, also after `Authorization:`.
             self.out.push_str(word);
             self.is_next_secret = true;
             return;
@@ -143,7 +145,7 @@ impl ExcerptLine {
             self.out.push_str(REDACTED);
             return;
         }
-        // `a=b&token=c` and `{"token":"c"}` are read piece by piece, each with the mark that ends it.
+        // Words such as `a=b&token=c` and `{"token":"c"}` are split into pieces, each with the character that ends it.
         let mut rest = word;
         let mut is_next_value_secret = false;
         while !rest.is_empty() {
@@ -165,14 +167,14 @@ impl ExcerptLine {
             match mark {
                 Some(mark) => {
                     self.out.push(mark);
-                    // After `token==` or `token=:` the value is still to come.
+                    // After `token==` or `token=:` the value is in the next piece.
                     is_next_value_secret = matches!(mark, '=' | ':')
                         && (names_a_secret || is_mark_after_name || is_secret_value && piece.is_empty());
                 }
                 None => self.is_secret_name = names_a_secret,
             }
         }
-        // `token: c`: the value is the next word.
+        // In `token: c` the value is the next word.
         self.is_next_secret = is_next_value_secret;
     }
 }

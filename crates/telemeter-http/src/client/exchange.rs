@@ -1,4 +1,4 @@
-//! One request on a connection, up to the head of its answer.
+//! Sends one request on a connection, and receives the headers of its response.
 
 use std::error::Error as _;
 
@@ -18,22 +18,23 @@ use super::redact::bare_url;
 use super::replay::{self, FailedExchange};
 use super::{Outbound, OutboundError, OutboundRequest, words};
 
-/// So often is a request sent on another connection, where the one that it was to go on had just been closed.
+/// The number of attempts to send a request, where the connection that was chosen had just been closed.
 const MAX_TRIES: u32 = 4;
 
-/// Which connection a request goes out on.
+/// The choice of the connection for a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ConnectionPath {
-    /// One that is kept, where there is one.
+    /// A kept connection is used, where there is one.
     Any,
-    /// One that no request went over before, with what is left until the deadline of the first try.
+    /// A connection without an earlier request is used, within the deadline of the first attempt.
     New { deadline: Instant },
 }
 
 type RequestMessage = http::Request<Full<Bytes>>;
 
 impl Outbound {
-    /// Sends a request and waits for the head of its answer. The clock of the answer begins when there is a connection.
+    /// Sends a request and waits for the headers of its response. The deadline of the response starts when there is a
+    /// connection.
     pub(super) async fn begin(&self, request: OutboundRequest, cap_bytes: usize) -> Result<OpenAnswer, OutboundError> {
         Ok(self.begin_on(request, cap_bytes, ConnectionPath::Any).await?)
     }
@@ -117,7 +118,7 @@ impl Outbound {
         }
     }
 
-    /// The headers that every request has.
+    /// Adds the headers that every request has.
     fn complete(&self, request: &mut OutboundRequest) {
         request.authorize_from_url();
         let headers = &mut request.headers;
@@ -130,8 +131,8 @@ impl Outbound {
     }
 }
 
-/// The request as it goes over the wire. Its headers go along; a connection on HTTP/2 may refuse it later on, so there
-/// they stay, too.
+/// Builds the request for a connection. The headers are moved into it; for HTTP/2 they are copied, since such a
+/// connection may refuse the request later.
 fn message(request: &mut OutboundRequest, origin: &Origin, is_h2: bool) -> Result<RequestMessage, OutboundError> {
     let path = &request.url[Position::BeforePath..Position::AfterQuery];
     let uri = if is_h2 || origin.is_forwarded() {
@@ -160,7 +161,7 @@ fn message(request: &mut OutboundRequest, origin: &Origin, is_h2: bool) -> Resul
     Ok(message)
 }
 
-/// The request as it was, where the peer has seen or processed nothing of it; else what went wrong.
+/// Restores the request where the peer has not processed any of it; else returns the error.
 fn take_unsent(mut error: TrySendError<RequestMessage>, request: &mut OutboundRequest) -> Result<(), hyper::Error> {
     if let Some(message) = error.take_message() {
         request.headers = message.into_parts().0.headers;

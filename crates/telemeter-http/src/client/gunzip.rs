@@ -1,4 +1,4 @@
-//! Decodes gzip as it arrives: of several members each, one after the other.
+//! Decodes a gzip body as it arrives, all its members one after the other.
 //!
 //! Source: RFC 1952, 2.2.
 
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use http::{HeaderMap, header};
 
-/// So much is decoded at a time, so that a little that becomes much is not held at once.
+/// The number of compressed bytes that are decoded at a time: this bounds the memory where few bytes expand to many.
 const STEP_BYTES: usize = 4096;
 
-/// A body in gzip.
+/// A decoder for one gzip body.
 #[derive(Debug)]
 pub(super) struct Gunzip {
     decoder: MultiGzDecoder<DecodedBytes>,
@@ -19,16 +19,16 @@ pub(super) struct Gunzip {
     is_empty: bool,
 }
 
-/// Why a body cannot be decoded.
+/// The reason why a body cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum GunzipError {
-    /// It becomes longer than there is room.
+    /// The decoded body is longer than the cap.
     TooLarge,
-    /// It is not gzip, or ends early.
+    /// The body is not gzip, or ends early.
     Corrupt(String),
 }
 
-/// What was decoded; no more than there is room for.
+/// The decoded bytes, at most `room` of them.
 #[derive(Debug, Default)]
 struct DecodedBytes {
     bytes: Vec<u8>,
@@ -37,7 +37,7 @@ struct DecodedBytes {
 }
 
 impl Gunzip {
-    /// Where an answer is in gzip; its headers then say so no longer.
+    /// A decoder where the headers say that the response is gzip; it removes `Content-Encoding` and `Content-Length`.
     pub(super) fn of(headers: &mut HeaderMap) -> Option<Self> {
         let coding = headers.get(header::CONTENT_ENCODING)?;
         if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"gzip") {
@@ -48,18 +48,18 @@ impl Gunzip {
         Some(Self { decoder: MultiGzDecoder::new(DecodedBytes::default()), input: Bytes::new(), is_empty: true })
     }
 
-    /// Takes what came.
+    /// Adds received bytes.
     pub(super) fn feed(&mut self, data: Bytes) {
         self.is_empty &= data.is_empty();
         self.input = data;
     }
 
-    /// Whether something of it is still to be decoded.
+    /// Whether there are bytes that are not decoded yet.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// Decodes a step; what comes of it may be empty.
+    /// Decodes one step; the result may be empty.
     pub(super) fn next(&mut self, room: usize) -> Result<Bytes, GunzipError> {
         let step = self.input.split_to(self.input.len().min(STEP_BYTES));
         self.decoder.get_mut().room = room;
@@ -67,7 +67,8 @@ impl Gunzip {
         self.output(outcome)
     }
 
-    /// What was left, where the last member is whole. A body without a byte is an empty one.
+    /// Returns the remaining decoded bytes, where the last member is complete. A body of 0 bytes decodes to an empty
+    /// one.
     pub(super) fn finish(mut self, room: usize) -> Result<Bytes, GunzipError> {
         if self.is_empty {
             return Ok(Bytes::new());

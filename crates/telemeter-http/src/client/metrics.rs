@@ -1,5 +1,5 @@
-//! What outbound calls count: `client_api_requests_total`, `client_in_flight_requests`, `request_duration_seconds`, and, of
-//! the making of their connections, `dns_duration_seconds` and `tls_duration_seconds`.
+//! The metrics of outbound calls: `client_api_requests_total`, `client_in_flight_requests`, `request_duration_seconds`,
+//! and for their connections `dns_duration_seconds` and `tls_duration_seconds`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::{duration_histogram, histogram};
 
-/// As in Go.
+/// The buckets are those of the Go version.
 const DNS_BUCKETS: [f64; 4] = [0.005, 0.01, 0.025, 0.05];
 const TLS_BUCKETS: [f64; 4] = [0.05, 0.1, 0.25, 0.5];
 
-/// Counts outbound calls. Cheap to clone; clones share the counts, so one serves every [`Outbound`](super::Outbound).
+/// The metrics of outbound calls. Cheap to clone; clones share the counts, so one set serves every
+/// [`Outbound`](super::Outbound).
 #[derive(Clone, Debug)]
 pub struct OutboundMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -29,8 +30,8 @@ pub struct OutboundMetrics {
     handshakes: OutboundHandshakes,
 }
 
-/// `telemeter_outbound_tls_handshakes_total{client,resumed}`: whether sessions are resumed. Cheap to clone; clones share the
-/// counts.
+/// The counter `telemeter_outbound_tls_handshakes_total{client,resumed}` of full and resumed TLS handshakes. Cheap to
+/// clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct OutboundHandshakes(Family<HandshakeLabels, Counter>);
 
@@ -41,7 +42,7 @@ struct HandshakeLabels {
 }
 
 impl OutboundHandshakes {
-    /// Makes the metric and puts it into `registry`.
+    /// Makes the metric and registers it in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let handshakes = Self::default();
         let help = "TLS handshakes of outbound connections, by client and by whether they resumed a session";
@@ -49,7 +50,7 @@ impl OutboundHandshakes {
         handshakes
     }
 
-    /// Begins both counts of a client at 0.
+    /// Starts both counts of a client at 0.
     pub(super) fn begin(&self, client: &'static str) {
         drop(self.of(client, false));
         drop(self.of(client, true));
@@ -71,7 +72,7 @@ struct EventLabels {
     event: &'static str,
 }
 
-/// A step in the making of a connection. Source: Go, `promhttp.InstrumentTrace`.
+/// A step in making a connection. Source: Go, `promhttp.InstrumentTrace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectEvent {
     DnsStart,
@@ -80,7 +81,7 @@ pub(super) enum ConnectEvent {
     TlsDone,
 }
 
-/// The making of one connection, from its beginning on.
+/// Measures the steps of one connection from its start.
 #[derive(Debug)]
 pub(super) struct ConnectTimer<'a> {
     metrics: Option<(&'a OutboundMetrics, &'static str)>,
@@ -92,7 +93,7 @@ impl<'a> ConnectTimer<'a> {
         Self { metrics: metrics.map(|metrics| (metrics, client)), began: Instant::now() }
     }
 
-    /// Notes when a step was reached.
+    /// Records the time when a step was reached.
     pub(super) fn reached(&self, event: ConnectEvent) {
         let Some((metrics, client)) = self.metrics else { return };
         let (family, event) = match event {
@@ -124,7 +125,7 @@ struct DurationLabels {
 }
 
 impl OutboundMetrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Makes the metrics and registers them in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
@@ -162,7 +163,7 @@ impl OutboundMetrics {
         metrics
     }
 
-    /// How connections of these calls shook hands: [`OutboundConfig::handshakes`](super::OutboundConfig::handshakes).
+    /// The counter of TLS handshakes, for [`OutboundConfig::handshakes`](super::OutboundConfig::handshakes).
     pub fn handshakes(&self) -> OutboundHandshakes {
         self.handshakes.clone()
     }
@@ -174,7 +175,7 @@ impl OutboundMetrics {
     }
 }
 
-/// One request under way; ends with its drop, be it answered or given up.
+/// One open request, which ends when it is dropped, with a response or without one.
 pub(super) struct InFlight<'a> {
     metrics: &'a OutboundMetrics,
     client: &'static str,

@@ -1,4 +1,4 @@
-//! An answer that is read as it arrives, for those who need not hold it whole.
+//! A response whose body is read as it arrives, for callers that need not hold the whole body.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use super::redact::bare_url;
 use super::{Answer, Outbound, OutboundError, OutboundRequest, Redirects, redact, words};
 use crate::propagate;
 
-/// An answer whose head is here and whose body is on its way. The deadline of the answer goes on.
+/// A response whose headers were received and whose body is still being received. The deadline of the response
+/// continues.
 #[derive(Debug)]
 pub struct OpenAnswer {
-    /// Its status; a redirect that is not followed is one like any other.
+    /// Its status; a redirect that is not followed is returned like any other status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
@@ -32,17 +33,17 @@ pub struct OpenAnswer {
     pub(super) deadline: Instant,
     pub(super) limit: Duration,
     pub(super) cap_bytes: usize,
-    /// What may still come.
+    /// The number of decoded bytes that may still arrive within the cap.
     pub(super) room: usize,
-    /// What came, as it came.
+    /// The number of bytes that were received, before decoding.
     pub(super) received: u64,
 }
 
 impl Outbound {
-    /// As [`send`](Self::send), but leaves the body, of at most `cap_bytes`, to [`OpenAnswer::chunk`]; and follows redirects
-    /// where the configuration says so.
+    /// Sends a request as [`send`](Self::send) does, but leaves the body, of at most `cap_bytes`, to
+    /// [`OpenAnswer::chunk`], and follows redirects where the configuration says so.
     ///
-    /// The metrics and the log of round trips count until the head is here.
+    /// The metrics and the log of round trips cover the time until the headers were received.
     ///
     /// # Errors
     /// [`OutboundError`].
@@ -75,7 +76,7 @@ impl Outbound {
 }
 
 impl OpenAnswer {
-    /// The part of the body that arrived next, never an empty one; `None` at its end.
+    /// The next part of the body, never an empty one; `None` at its end.
     ///
     /// # Errors
     /// [`OutboundError::TooLarge`] as soon as the body turns out to be over the cap.
@@ -105,7 +106,7 @@ impl OpenAnswer {
         }
     }
 
-    /// What came next over the wire. At the end the connection is free for the next request.
+    /// Receives the next bytes of the connection. At the end of the body the connection goes back to the pool.
     async fn frame(&mut self) -> Result<Option<Bytes>, OutboundError> {
         loop {
             match timeout_at(self.deadline, self.body.frame()).await {
@@ -156,22 +157,22 @@ impl OpenAnswer {
         }
     }
 
-    /// The answer's URL: that of the request, or of the last redirect.
+    /// The URL of the response: that of the request, or of the last redirect.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How long it asks us to wait, as [`Answer::retry_after`].
+    /// The wait that the response asks for, as [`Answer::retry_after`].
     pub fn retry_after(&self) -> Option<Duration> {
         super::retry_after(&self.headers, crate::clock::Clock::system().now_ms())
     }
 
-    /// Through which proxy it came, as [`Answer::through`].
+    /// The proxy that it came through, as [`Answer::through`].
     pub fn through(&self) -> Option<String> {
         self.through.clone()
     }
 
-    /// Where a redirect points, without user, password and query.
+    /// The target of a redirect, without user, password and query.
     pub fn redirect_target(&self) -> Option<String> {
         if !self.status.is_redirection() {
             return None;

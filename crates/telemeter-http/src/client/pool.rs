@@ -1,8 +1,8 @@
-//! The pool of outbound connections: those that are idle, and those that are being made.
+//! The pool of outbound connections: idle ones, and those that are being made.
 //!
-//! A connection is made by a task of its own. The request that started it may give up: the task goes on, and its connection
-//! becomes idle and serves the next request. So where a name server needs six seconds, a request that waits five fails, and
-//! the one after it succeeds.
+//! A task of its own makes each connection. The request that started the task may give up: the task continues, and its
+//! connection becomes idle and serves the next request. So where a name server needs six seconds, a request that waits
+//! five fails, and the one after it succeeds.
 
 mod attempt;
 mod lease;
@@ -29,7 +29,7 @@ use super::redact::bare_url;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// The cap on idle connections to one origin.
 const MAX_IDLE: usize = 100;
-/// The cap on connections to one origin that are made at a time; more requests than that wait for these.
+/// The cap on connections to one origin that are made at the same time; further requests wait for these.
 const MAX_CONNECTING: usize = 16;
 
 /// The pool. Cheap to clone; clones share the connections.
@@ -40,16 +40,16 @@ pub(super) struct Pool(Arc<Inner>);
 struct Inner {
     connector: Connector,
     proxies: Proxies,
-    /// Whether a connection that brought an answer is kept.
+    /// Whether a connection is kept after its response.
     keep_alive: bool,
     hosts: Mutex<Hosts>,
 }
 
 #[derive(Debug, Default)]
 struct Hosts {
-    /// Mostly one or two, so a list is faster than a map.
+    /// There are mostly one or two origins, so a list is faster than a map.
     list: Vec<Host>,
-    /// Whether the task that closes idle connections runs.
+    /// Whether the task that closes idle connections is running.
     is_swept: bool,
 }
 
@@ -57,14 +57,14 @@ struct Hosts {
 #[derive(Debug)]
 struct Host {
     origin: Arc<Origin>,
-    /// HTTP/1.1: each serves one request at a time. The last one used is used next.
+    /// The idle connections of HTTP/1.1, each of which serves one request at a time. The last one used is used next.
     idle: Vec<(OutboundConnection, Instant)>,
-    /// HTTP/2: one serves all requests. With the time when it was last used.
+    /// The connection of HTTP/2, which serves all requests, with the time when it was last used.
     shared: Option<(OutboundConnection, Instant)>,
     waiting: VecDeque<oneshot::Sender<Result<PoolLease, ConnectError>>>,
     /// How many connections are being made.
     connecting: usize,
-    /// The step that the latest of these is at.
+    /// The current step of the latest of these.
     progress: Arc<ConnectProgress>,
 }
 
@@ -79,7 +79,7 @@ impl Pool {
         Self(Arc::new(Inner { connector, proxies, keep_alive, hosts: Mutex::default() }))
     }
 
-    /// A connection to this URL's origin, for which the caller waits `wait` at most.
+    /// Gets a connection to this URL's origin, for which the caller waits at most `wait`.
     pub(super) async fn lease(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         let (receiver, origin, progress) = loop {
             match self.0.check_out(url)? {
@@ -106,8 +106,9 @@ impl Pool {
         Err(if error.is_timeout { OutboundError::ConnectTimeout(text) } else { OutboundError::Connect(text) })
     }
 
-    /// A connection on which no request was sent before. Idle HTTP/1.1 connections are closed: the peer has just closed one
-    /// that was as old. An HTTP/2 connection reports that itself, so it is used again.
+    /// Gets a connection on which no request was sent before. Idle HTTP/1.1 connections are closed, since the peer has
+    /// just closed one that was as old. An HTTP/2 connection detects by itself that the peer closed it, so it is used
+    /// again.
     pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         for _ in 0..=MAX_IDLE {
             let lease = self.lease(url, wait).await?;
@@ -140,7 +141,7 @@ impl Pool {
     }
 }
 
-/// Whether a URL is of https, its host and its port.
+/// Splits a URL into whether it is `https`, its host and its port.
 fn parts(url: &Url) -> Result<(bool, &str, u16), OutboundError> {
     let no_url = || OutboundError::Setup(format!("{} is no URL of http or https", bare_url(url)));
     let is_https = match url.scheme() {
@@ -213,8 +214,8 @@ impl Inner {
         PoolLease { connection: Some(connection), origin: origin.clone(), is_reused, pool: self.clone() }
     }
 
-    /// One more connection to be made, where more requests wait than are being made. It is started without the lock: a
-    /// runtime that is shutting down drops it at once, and that takes the lock.
+    /// The next connection to make, where more requests wait than connections are being made. It is started after the
+    /// lock is released: a runtime that is shutting down drops it at once, and its drop takes the lock.
     fn next_attempt(self: &Arc<Self>, host: &mut Host) -> Option<ConnectAttempt> {
         let wanted = host.waiting.iter().filter(|waiter| !waiter.is_closed()).count();
         if host.connecting >= wanted.min(MAX_CONNECTING) {
@@ -241,7 +242,7 @@ impl Inner {
             Some(Err(error)) => host.refuse(error),
             None => host.refuse(ConnectError::new("the task that connects ended")),
         }
-        // A runtime that is shutting down would end the next one as well.
+        // A runtime that is shutting down would end the next attempt as well.
         let attempt = if has_ended { None } else { self.next_attempt(host) };
         let sweep = self.begin_sweep(&mut hosts);
         drop(hosts);
@@ -249,7 +250,7 @@ impl Inner {
         self.sweep_if(sweep);
     }
 
-    /// Takes a connection back.
+    /// Puts a connection back into the pool.
     fn take_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: OutboundConnection) {
         let mut hosts = self.hosts.lock();
         let at = match hosts.list.iter().position(|host| Arc::ptr_eq(&host.origin, origin)) {
@@ -322,7 +323,7 @@ async fn sweep(pool: Weak<Inner>) {
         let mut hosts = pool.hosts.lock();
         for host in &mut hosts.list {
             closed.extend(host.idle.extract_if(.., |(_, since)| now - *since >= IDLE_TIMEOUT));
-            // Answers that are under way on an HTTP/2 connection are still received.
+            // Responses that are being received on an HTTP/2 connection are still completed.
             closed.extend(host.shared.take_if(|(_, used)| now - *used >= IDLE_TIMEOUT));
         }
         hosts.list.retain(|host| !host.is_empty());
@@ -352,7 +353,7 @@ impl Host {
             && self.waiting.iter().all(oneshot::Sender::is_closed)
     }
 
-    /// Answers the request that has waited longest with an error.
+    /// Fails the request that has waited longest with an error.
     fn refuse(&mut self, mut error: ConnectError) {
         while let Some(waiter) = self.waiting.pop_front() {
             match waiter.send(Err(error)) {
@@ -378,7 +379,7 @@ impl OutboundConnection {
         }
     }
 
-    /// Another handle to it, where it serves many requests at once.
+    /// Another handle to the connection, where it serves many requests at once; `None` for HTTP/1.1.
     fn share(&self) -> Option<Self> {
         match self {
             Self::H1(_) => None,

@@ -1,4 +1,4 @@
-//! A connection that is made to see how that goes: each step with what was done, how long it took and what came of it.
+//! A probe: a connection that is made to test it, with the description, the time and the result of each step.
 
 use std::time::{Duration, Instant};
 
@@ -6,47 +6,47 @@ use url::Url;
 
 use super::{Outbound, OutboundError};
 
-/// A part of the making of a connection.
+/// The kind of a step in making a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectStage {
-    /// A name becomes addresses.
+    /// The lookup of a name's addresses.
     Lookup,
-    /// One of the addresses is connected to.
+    /// The TCP connection to one of the addresses.
     Connect,
-    /// The proxy is asked for a way.
+    /// The request to the proxy to open a connection to the target.
     Proxy,
     /// The TLS handshake, with the proxy or with the target.
     Tls,
 }
 
-/// How the making of a connection went.
+/// The result of a probe.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// Through which proxy the target is reached, or why directly.
+    /// The proxy through which the target is reached, or the reason why it is reached directly.
     pub route: String,
-    /// In order; the last one is the one that failed, where one did.
+    /// The steps in order; where a step failed, it is the last one.
     pub steps: Vec<ProbeStep>,
 }
 
-/// One step of it.
+/// One step of a probe.
 #[derive(Clone, Debug)]
 pub struct ProbeStep {
-    /// Which part.
+    /// Its kind.
     pub stage: ConnectStage,
-    /// What was done: `looking up store.example`.
+    /// Its description: `looking up store.example`.
     pub tried: String,
-    /// How long it took.
+    /// The time that it took.
     pub took: Duration,
-    /// What came of it.
+    /// What it found, or why it failed.
     pub outcome: Result<String, ProbeFailure>,
 }
 
-/// Why a step failed.
+/// The reason for which a step failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeFailure {
-    /// In the words that the log has, too.
+    /// The cause, as the log describes it.
     pub cause: String,
-    /// What to do about it; may be empty.
+    /// Advice on what to do; may be empty.
     pub advice: &'static str,
 }
 
@@ -54,7 +54,7 @@ impl Outbound {
     /// Makes a connection for `url` as a request would, with the same deadlines, roots and proxies, and closes it.
     ///
     /// # Errors
-    /// [`OutboundError::Setup`] for a URL that is none of HTTP's.
+    /// [`OutboundError::Setup`] for a URL that is neither `http` nor `https`.
     pub async fn probe(&self, url: &Url) -> Result<Probe, OutboundError> {
         let pool = self.shared.current.load().pool.clone();
         let route = pool.route(url)?;
@@ -73,7 +73,7 @@ impl Outbound {
             })
             .collect();
         if let (Err(error), Some(last)) = (made, steps.last_mut()) {
-            // What was tried is said already.
+            // The text of the error repeats the description of the step, which is removed.
             let tried = last.tried.strip_prefix("in the ").unwrap_or(&last.tried);
             let cause = error.text.strip_prefix(&format!("{tried}: ")).unwrap_or(&error.text).to_owned();
             last.outcome = Err(ProbeFailure { cause, advice: error.advice });

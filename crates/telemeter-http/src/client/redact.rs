@@ -1,4 +1,4 @@
-//! The verbose log of a round trip: what was asked and answered, with everything secret left out.
+//! The verbose log of round trips: requests and responses without secrets.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Answer, OutboundError, OutboundRequest};
 
-/// What the log says of a request; taken before the request is given away.
+/// The log fields of a request, which are taken before the request is sent.
 pub(super) struct RoundTrip {
     method: String,
     target: String,
@@ -47,7 +47,8 @@ impl RoundTrip {
     }
 }
 
-/// Scheme, host, port and path of a URL: without user, password, query and fragment, fit for a log and a page.
+/// The scheme, host, port and path of a URL, without user, password, query and fragment, so that a log or a page can
+/// show it.
 #[must_use]
 pub fn bare_url(url: &url::Url) -> String {
     let mut text = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
@@ -58,7 +59,7 @@ pub fn bare_url(url: &url::Url) -> String {
     text
 }
 
-/// `name=value` pairs; a secret's value is `[redacted]`.
+/// The headers as `name=value` pairs; the value of a secret is `[redacted]`.
 pub(super) fn headers(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
@@ -71,7 +72,7 @@ pub(super) fn headers(headers: &HeaderMap) -> String {
 
 fn secret(name: &HeaderName, value: &HeaderValue) -> bool {
     const WORDS: [&str; 8] = ["auth", "cookie", "token", "secret", "password", "key", "credential", "signature"];
-    // A location may carry a token in its query or a password before its host.
+    // A location may contain a token in its query, or a password before its host.
     value.is_sensitive()
         || WORDS.iter().any(|word| name.as_str().contains(word))
         || matches!(name.as_str(), "location" | "content-location" | "link" | "refresh" | "referer")

@@ -1,8 +1,8 @@
-//! Follows redirects as Go's `http.Client` does for a `GET`: 301, 302, 303, 307 and 308 with a `Location`, until ten
-//! requests were sent.
+//! Follows redirects as Go's `http.Client` does for a `GET`: 301, 302, 303, 307 and 308 with a `Location`, up to ten
+//! requests.
 //!
-//! Credentials go on only to the host that they were meant for. Unlike Go: not to its subdomains, and not from https to
-//! http. Source: Go, `net/http/client.go`.
+//! Credentials are sent only to the host of the first request. Unlike Go, they are not sent to its subdomains, and not
+//! from https to http. Source: Go, `net/http/client.go`.
 
 use tokio::time::Instant;
 use url::Url;
@@ -13,13 +13,13 @@ use super::opened::OpenAnswer;
 use super::redact::bare_url;
 use super::{Outbound, OutboundError, OutboundRequest};
 
-/// As in Go: the answer to the tenth request is not followed.
+/// As in Go, the response to the tenth request is not followed.
 const MAX_REQUESTS: usize = 10;
 
 const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
 impl Outbound {
-    /// Sends a request, and then to where its answer points.
+    /// Sends a request, and follows its redirects.
     pub(super) async fn follow(
         &self,
         mut request: OutboundRequest,
@@ -44,14 +44,14 @@ impl Outbound {
                 }
             }
             request.url = next;
-            // The deadline is for all of them together.
+            // The deadline is for all requests together.
             request.timeout = Some(limit.saturating_sub(start.elapsed()));
         }
         unreachable!("the loop ends by itself")
     }
 }
 
-/// Where an answer points that is to be followed.
+/// The target of a response that is a redirect to follow.
 fn next(opened: &OpenAnswer) -> Result<Option<Url>, OutboundError> {
     if !matches!(opened.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -71,7 +71,8 @@ fn next(opened: &OpenAnswer) -> Result<Option<Url>, OutboundError> {
     }
 }
 
-/// Whether the credentials for `first` may go from `last` to `next`. Once they did not go along, they are gone.
+/// Whether the credentials for `first` may be sent from `last` to `next`. Once they are removed, they are not added
+/// again.
 fn may_see_credentials(first: &Url, last: &Url, next: &Url) -> bool {
     first.host_str() == next.host_str() && (last.scheme() != "https" || next.scheme() == "https")
 }

@@ -1,4 +1,4 @@
-//! Roots and certificates of outbound calls, read again while the program runs.
+//! Reloads the roots and certificates of outbound calls while the program runs.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use super::connect::{Connector, Proxies};
 use super::pool::Pool;
 use super::{Inner, Outbound, OutboundConfig, OutboundError, OutboundMetrics, ProxyUse, tls};
 
-/// Kept connections, and what the handshakes of new ones go by.
+/// The kept connections, and the settings of new ones.
 #[derive(Debug)]
 pub(super) struct Connections {
     pub(super) pool: Pool,
-    /// How many roots are trusted.
+    /// The number of trusted roots.
     roots: usize,
 }
 
@@ -32,23 +32,24 @@ impl Connections {
 }
 
 impl Outbound {
-    /// Reads roots, CA file and our own certificate again, for now only to see whether they are good: with
-    /// [`OutboundRenewal::store`] they come into use, in every clone. So several can be renewed together or not at all.
+    /// Reads and checks the roots, the CA file and our own certificate again without using them:
+    /// [`OutboundRenewal::store`] puts them into use, in every clone. So several renewals can be applied together or
+    /// not at all.
     ///
     /// # Errors
-    /// [`OutboundError::Setup`] naming the file; what is in use then stays.
+    /// [`OutboundError::Setup`] naming the file; the certificates in use then stay.
     pub fn read(&self) -> Result<OutboundRenewal, OutboundError> {
         let connections = Arc::new(Connections::new(&self.shared.config, self.shared.metrics.as_ref())?);
         still_trusting(self.roots(), connections.roots)?;
         Ok(OutboundRenewal { shared: self.shared.clone(), connections })
     }
 
-    /// How many roots are trusted; without one, no call to `https` succeeds.
+    /// The number of trusted roots; where it is 0, no call to `https` succeeds.
     pub fn roots(&self) -> usize {
         self.shared.current.load().roots
     }
 
-    /// Warns in the log where calls to `scheme` need roots and there are none; `flag` names the URL.
+    /// Logs a warning where calls to `scheme` need roots and there are none; `flag` names the URL.
     pub fn warn_without_roots(&self, flag: &str, scheme: &str) {
         if scheme == "https" && self.roots() == 0 {
             let client = self.shared.config.name;
@@ -61,7 +62,7 @@ impl Outbound {
     }
 }
 
-/// A bundle that has gone, or is empty, for a moment takes no trust away that was there.
+/// Checks that a reload does not lose all roots, as it would where a bundle is missing or empty for a moment.
 ///
 /// # Errors
 /// [`OutboundError::Setup`] where there were `before` roots and there are none `now`.
@@ -73,7 +74,7 @@ pub fn still_trusting(before: usize, now: usize) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// Roots and certificates, read again and not in use yet.
+/// Roots and certificates that were read again and are not in use yet.
 #[must_use]
 pub struct OutboundRenewal {
     shared: Arc<Inner>,
@@ -81,7 +82,8 @@ pub struct OutboundRenewal {
 }
 
 impl OutboundRenewal {
-    /// Takes them into use: every call from now on makes its connection anew. Calls under way end as they began.
+    /// Puts the roots and certificates into use: each later call makes a new connection. Open calls end on their old
+    /// connections.
     pub fn store(self) {
         self.shared.current.store(self.connections);
     }

@@ -1,8 +1,8 @@
-//! When a request that may arrive twice is sent once more: the connection that it went out on was closed by the peer, and
-//! no byte of an answer came.
+//! Decides when a request that may arrive twice is sent once more: the peer closed its connection, and no byte of a
+//! response was received.
 //!
-//! A peer closes connections that were idle for long, and the request may be on its way by then. That says nothing of
-//! the request, so it is worth another connection at once.
+//! A peer closes connections that were idle for long, while the next request may be on its way. Such a close does not
+//! mean that the request is wrong, so it is sent on another connection at once.
 //!
 //! Source: RFC 9112 9.3.1 and 9.5.
 
@@ -13,12 +13,11 @@ use tokio::time::Instant;
 
 use super::OutboundError;
 
-/// An exchange that brought no answer.
+/// A request that got no response.
 #[derive(Debug)]
 pub(super) struct FailedExchange {
     pub(super) error: OutboundError,
-    /// Until when the exchange had to be done, where a kept connection was closed or reset before any byte of an answer
-    /// came.
+    /// The deadline of the exchange, where a kept connection was closed or reset before the first byte of a response.
     pub(super) closed_unanswered: Option<Instant>,
 }
 
@@ -34,7 +33,7 @@ impl From<FailedExchange> for OutboundError {
     }
 }
 
-/// Whether an error that stood in the place of an answer's head says that the peer closed the connection.
+/// Whether an error in place of the response's headers means that the peer closed the connection.
 pub(super) fn is_closed(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -44,7 +43,7 @@ pub(super) fn is_closed(error: &(dyn Error + 'static)) -> bool {
             return true;
         }
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            // A connection that never came about is no such case.
+            // An error of a connection that was never made does not count.
             let closed = [
                 ErrorKind::ConnectionReset,
                 ErrorKind::ConnectionAborted,

@@ -1,4 +1,4 @@
-//! A request as a caller builds it.
+//! The request that a caller builds for an outbound call.
 
 use std::time::Duration;
 
@@ -20,51 +20,51 @@ pub struct OutboundRequest {
 }
 
 impl OutboundRequest {
-    /// Without headers and without a body. A user and password in the URL become a header when it is sent, unless there is
-    /// an `Authorization` by then.
+    /// A request without headers and without a body. The user and password of the URL are sent as a header, unless the
+    /// request has an `Authorization` by then.
     pub fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: HeaderMap::new(), body: None, timeout: None }
     }
 
-    /// A `GET`.
+    /// A request with the method `GET`.
     pub fn get(url: Url) -> Self {
         Self::new(Method::GET, url)
     }
 
-    /// A `POST`.
+    /// A request with the method `POST`.
     pub fn post(url: Url) -> Self {
         Self::new(Method::POST, url)
     }
 
-    /// The same with this header in place of any of its name.
+    /// Sets a header, and replaces all values that it had.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// The same with these headers in place of those that it has.
+    /// Replaces all headers.
     #[must_use]
     pub fn with_headers(self, headers: HeaderMap) -> Self {
         Self { headers, ..self }
     }
 
-    /// The same with this body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Self { body: Some(body.into()), ..self }
     }
 
-    /// The same with this deadline for the answer, in place of [`OutboundConfig::timeout`](super::OutboundConfig::timeout).
+    /// Sets the deadline of the response, in place of [`OutboundConfig::timeout`](super::OutboundConfig::timeout).
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// The same with a bearer token, marked as a secret.
+    /// Sets `Authorization` to a bearer token, marked as a secret.
     ///
     /// # Errors
-    /// Where the token cannot stand in a header.
+    /// The token contains a byte that a header may not contain.
     pub fn with_bearer(mut self, token: &str) -> Result<Self, InvalidHeaderValue> {
         let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
         value.set_sensitive(true);
@@ -77,7 +77,7 @@ impl OutboundRequest {
         &self.method
     }
 
-    /// Where it goes.
+    /// The URL that it is sent to.
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -87,17 +87,17 @@ impl OutboundRequest {
         &self.headers
     }
 
-    /// Its headers, to be changed.
+    /// Its headers, which the caller may change.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
 
-    /// Its body, to be set.
+    /// Its body, which the caller may change.
     pub fn body_mut(&mut self) -> &mut Option<Bytes> {
         &mut self.body
     }
 
-    /// As in Go: the user and password of the URL, where the request has no `Authorization` of its own.
+    /// As in Go, sends the user and password of the URL, where the request has no `Authorization` of its own.
     pub(super) fn authorize_from_url(&mut self) {
         if self.url.username().is_empty() && self.url.password().is_none() {
             return;
@@ -115,7 +115,7 @@ impl std::fmt::Debug for OutboundRequest {
     }
 }
 
-/// `Basic` credentials of a user and a password as they stand in a URL.
+/// The `Basic` credentials for a user and a password as they are written in a URL.
 pub(super) fn basic(user: &str, password: &str) -> HeaderValue {
     let mut pair = percent_decoded(user);
     pair.push(b':');
@@ -126,7 +126,7 @@ pub(super) fn basic(user: &str, password: &str) -> HeaderValue {
     value
 }
 
-/// A part of a URL with each `%xx` as the byte that it means.
+/// Decodes each `%xx` of a part of a URL.
 pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
     while let Some(&byte) = bytes.get(at) {

@@ -1,6 +1,7 @@
-//! The trusted roots: those of the system, found as Go finds them on Linux, and those of a CA file.
+//! The trusted root certificates: the system's, found as Go finds them on Linux, and those of a CA file.
 //!
-//! Source: Go's `crypto/x509`, `root_linux.go` and `root_unix.go`; `AppendCertsFromPEM` for what counts as a certificate.
+//! Source: Go's `crypto/x509`, `root_linux.go` and `root_unix.go`; `AppendCertsFromPEM` for the blocks that count as a
+//! certificate.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -17,7 +18,7 @@ use crate::certificate::certificates;
 use crate::file;
 use crate::pem;
 
-/// Of these files, the first that can be read counts.
+/// The first of these files that can be read is used.
 const FILES: [&str; 6] = [
     "etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo
     "etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
@@ -26,35 +27,35 @@ const FILES: [&str; 6] = [
     "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS, RHEL 7
     "etc/ssl/cert.pem",                                 // Alpine
 ];
-/// Every file in these directories counts.
+/// All files in these directories are used.
 const DIRECTORIES: [&str; 2] = ["etc/ssl/certs", "etc/pki/tls/certs"];
 
-/// In place of [`FILES`]: the one file to read.
+/// The variable that names one file to read instead of [`FILES`].
 const FILE_VARIABLE: &str = "SSL_CERT_FILE";
-/// In place of [`DIRECTORIES`]: directories, with colons between them.
+/// The variable that names directories, separated by colons, to read instead of [`DIRECTORIES`].
 const DIRECTORY_VARIABLE: &str = "SSL_CERT_DIR";
 
-/// Roots, and where they came from.
+/// The roots, and the files that they came from.
 pub(super) struct Roots {
     store: RootCertStore,
     known: HashSet<Vec<u8>>,
-    /// A file, with how many roots it holds, or a directory, with how many it has that no file had.
+    /// Each file with the number of its roots, or each directory with the number of roots that no file before had.
     sources: Vec<(PathBuf, usize)>,
-    /// Certificates that cannot be used, and files that cannot be read: one sentence each.
+    /// One sentence for each certificate that cannot be used and each file that cannot be read.
     problems: Vec<String>,
 }
 
-/// What one file brought.
+/// The number of roots in one file.
 struct AddedRoots {
     new: usize,
     usable: usize,
 }
 
 impl Roots {
-    /// The system's, of which there may be none; `root` is `/`, or what stands for it in a test.
+    /// Reads the system's roots, of which there may be none; `root` is `/`, or another directory in a test.
     ///
     /// # Errors
-    /// A bundle that is not empty and holds no usable certificate, by name.
+    /// Names a bundle that is not empty and has no usable certificate.
     pub(super) fn system(root: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut roots =
@@ -96,10 +97,10 @@ impl Roots {
         Ok(roots)
     }
 
-    /// Those of a file that the configuration names.
+    /// Adds the roots of a file that the configuration names.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds no usable certificate, by name.
+    /// Names a file that cannot be read, or has no usable certificate.
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), String> {
         let bytes = file::read(path, file::LARGE).map_err(|error| error.to_string())?;
         let added = self.add(path, &bytes);
@@ -110,8 +111,8 @@ impl Roots {
         Ok(())
     }
 
-    /// As in Go, files that hold no certificate are passed over, and links within the directory, which are hashes of
-    /// names.
+    /// Adds the roots of a directory. As in Go, files without a certificate are skipped, and so are links to files in
+    /// the same directory, which are hashes of names.
     fn add_directory(&mut self, directory: &Path) -> std::io::Result<()> {
         let entries = fs::read_dir(directory)?;
         let mut paths: Vec<_> =
@@ -129,7 +130,7 @@ impl Roots {
         Ok(())
     }
 
-    /// Adds what is good in a file; what is not becomes a problem, with its position.
+    /// Adds the valid certificates of a file; each invalid one becomes a problem, with its position.
     fn add(&mut self, path: &Path, bytes: &[u8]) -> AddedRoots {
         let mut added = AddedRoots { new: 0, usable: 0 };
         for (index, block) in certificates(&pem::blocks(bytes)).enumerate() {
@@ -156,7 +157,7 @@ impl Roots {
         added
     }
 
-    /// Says how many roots came from where, and what was left out.
+    /// Logs the number of roots from each source, and the problems.
     pub(super) fn log(&self, client: &str) {
         for problem in &self.problems {
             tracing::warn!(client, "trusted roots: {problem}");
@@ -169,7 +170,7 @@ impl Roots {
         }
     }
 
-    /// The roots for the TLS library, and how many they are.
+    /// The roots for the TLS library, and their number.
     pub(super) fn into_store(self) -> (RootCertStore, usize) {
         let count = self.store.len();
         (self.store, count)
@@ -180,7 +181,7 @@ fn no_certificate(path: &Path) -> String {
     format!("{} holds no certificate in PEM that can be used", path.display())
 }
 
-/// Whether it is a link to a name without a directory.
+/// Whether the path is a link to a file in the same directory.
 fn is_link_beside(path: &Path) -> bool {
     fs::read_link(path).is_ok_and(|target| !target.as_os_str().as_bytes().contains(&b'/'))
 }

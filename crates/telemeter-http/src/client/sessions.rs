@@ -1,7 +1,8 @@
-//! TLS sessions of outbound connections, kept so that the next connection to the same origin resumes one.
+//! TLS sessions of outbound connections, which are kept so that the next connection to the same origin resumes one.
 //!
-//! A session that is resumed shows no certificate, so what was checked when it began has an end here: that of the server's
-//! certificate, and a day at most. Other roots or another certificate of ours make another store.
+//! The server sends no certificate when a session is resumed, so a check of the certificate counts only for a limited
+//! time: until the certificate expires, and at most a day. Where the roots or our own certificate change, a new store
+//! is used.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,11 +17,11 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use crate::certificate::validity;
 use crate::clock::Clock;
 
-/// Sessions of so many origins are kept; redirects may lead to many.
+/// The cap on origins whose sessions are kept, since redirects may lead to many.
 const MAX_ORIGINS: usize = 16;
-/// Of TLS 1.3 so many of one origin: each is used once, and a server may send several.
+/// The cap on TLS 1.3 sessions of one origin: each is used once, and a server may send several.
 const MAX_SESSIONS: usize = 4;
-/// A server's certificate is checked again after so long.
+/// The time after which a server's certificate is checked again.
 const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The sessions of one kind of outbound call, by origin.
@@ -45,14 +46,14 @@ struct Kept {
     tls13: VecDeque<Tls13ClientSessionValue>,
 }
 
-/// When the server's certificate was last checked, and how long that counts.
+/// The time when the server's certificate was last checked, and its expiry.
 struct Checked {
     at_monotonic_ms: i64,
     expires_ms: i64,
 }
 
 impl Sessions {
-    /// Those of this origin; empty where it is not known.
+    /// The sessions of this origin; empty where the origin is new.
     pub(super) fn of(&self, host: &str, port: u16) -> Arc<OriginSessions> {
         let mut origins = self.origins.lock();
         if let Some((_, _, known)) = origins.iter().find(|(known, at, _)| known == host && *at == port) {
@@ -68,7 +69,7 @@ impl Sessions {
 }
 
 impl OriginSessions {
-    /// Notes how a handshake went; whether it resumed a session.
+    /// Records a handshake; returns whether it resumed a session.
     pub(super) fn established(&self, kind: Option<HandshakeKind>, certificate: Option<&CertificateDer<'_>>) -> bool {
         if kind == Some(HandshakeKind::Resumed) {
             return true;
@@ -80,7 +81,7 @@ impl OriginSessions {
         false
     }
 
-    /// What is kept, after all sessions have gone whose certificate is to be checked again.
+    /// Takes a kept session, after all sessions were removed if their certificate has to be checked again.
     fn good<T>(&self, take: impl FnOnce(&mut Kept) -> Option<T>) -> Option<T> {
         let mut kept = self.kept.lock();
         let is_good = kept.checked.as_ref().is_some_and(|checked| {

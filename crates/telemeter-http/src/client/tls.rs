@@ -1,4 +1,4 @@
-//! Whom outbound calls trust, and what they show of ourselves.
+//! The TLS configuration of outbound calls: the roots that they trust, and our client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::verifier::RecordingVerifier;
 use super::{OutboundConfig, OutboundError, words};
 use crate::certificate::read_pair;
 
-/// How outbound calls of one kind shake hands.
+/// The TLS configuration of one kind of outbound call.
 pub(super) struct OutboundTls {
     pub(super) config: ClientConfig,
-    /// What it checks certificates with.
+    /// The verifier of server certificates.
     pub(super) verifier: Arc<RecordingVerifier>,
-    /// How many roots are trusted.
+    /// The number of trusted roots.
     pub(super) roots: usize,
 }
 
-/// Reads the roots, and our own certificate, of one kind of outbound call.
+/// Reads the roots and our own certificate for one kind of outbound call.
 ///
-/// Called again, it reads the files again; what it made before stays as it is.
+/// Each call reads the files; a configuration that was made before does not change.
 pub(super) fn config(outbound: &OutboundConfig) -> Result<OutboundTls, OutboundError> {
     let mut roots = Roots::system(Path::new("/"), |name| std::env::var_os(name)).map_err(setup)?;
     if let Some(path) = &outbound.ca_file {
@@ -50,15 +50,16 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<OutboundTls, OutboundE
     Ok(OutboundTls { config, verifier, roots: count })
 }
 
-/// TLS with the system's roots, for what makes its own connections, such as the exporter of spans; `name` is for the log.
+/// A TLS configuration with the system's roots, for code that makes its own connections, such as the exporter of spans;
+/// `name` is for the log.
 ///
 /// # Errors
-/// [`OutboundError::Setup`] naming the bundle that holds no usable certificate.
+/// [`OutboundError::Setup`] naming the bundle that has no usable certificate.
 pub fn system_tls(name: &'static str) -> Result<ClientConfig, OutboundError> {
     config(&OutboundConfig::new(name)).map(|tls| tls.config)
 }
 
-/// TLS as these calls speak it, for what makes its own connections. Nothing is kept of the files.
+/// The TLS configuration of these calls, for code that makes its own connections. A later reload does not change it.
 ///
 /// # Errors
 /// [`OutboundError::Setup`] naming the file.

@@ -1,5 +1,5 @@
-//! Checks a server's certificate, as the TLS library does, and keeps the last one that was refused: the error then says
-//! whose it was.
+//! Verifies a server's certificate with the TLS library, and keeps the last refused one, so that the error can name its
+//! subject and issuer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::OutboundConfig;
 use super::words::{self, RefusedCertificate};
 use crate::certificate::Signature;
 
-/// Leaves every decision to the TLS library.
+/// A verifier that leaves every decision to the TLS library.
 #[derive(Debug)]
 pub(super) struct RecordingVerifier {
-    /// `None`: there are no roots, and nobody is trusted.
+    /// `None` where there are no roots, so that no certificate is trusted.
     checks: Option<Arc<WebPkiServerVerifier>>,
     schemes: Vec<SignatureScheme>,
     ca_flag: Option<&'static str>,
@@ -27,7 +27,7 @@ pub(super) struct RecordingVerifier {
 }
 
 impl RecordingVerifier {
-    /// Trusts these roots.
+    /// A verifier that trusts these roots.
     pub(super) fn new(
         roots: RootCertStore,
         provider: &Arc<CryptoProvider>,
@@ -45,7 +45,7 @@ impl RecordingVerifier {
         Ok(Self { checks, schemes, ca_flag, ca_file, refused: Mutex::default() })
     }
 
-    /// Why a handshake with `name` failed, in words that say whose certificate was refused.
+    /// The text for a failed handshake with `name`, with the subject or the issuer of a refused certificate.
     pub(super) fn in_words(&self, name: &ServerName<'_>, error: &Error) -> String {
         let refused = self.refused.lock().take().filter(|(refused, _)| refused == name).and_then(|(_, who)| who);
         words::with_certificate(
@@ -77,7 +77,7 @@ impl ServerCertVerifier for RecordingVerifier {
             .checks()
             .and_then(|checks| checks.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now));
         if verified.is_err() {
-            // Where the server sent more, the last one says which authority is missing.
+            // Where the server sent a chain, the issuer of its last certificate is the authority that is missing.
             let last = intermediates.last().unwrap_or(end_entity);
             let mut signature = Signature::of(end_entity);
             if let (Some(signature), Some(last)) = (&mut signature, Signature::of(last)) {

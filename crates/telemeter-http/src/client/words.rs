@@ -1,4 +1,5 @@
-//! Describes errors of TLS and of outbound calls as sentences, without the names of enums and without bytes.
+//! Describes errors of TLS and of outbound calls as sentences, without the names of enum variants and without raw
+//! bytes.
 
 pub(crate) mod advice;
 
@@ -14,14 +15,14 @@ use crate::body::chain;
 use crate::certificate::names::{Signature, bare_names};
 use crate::clock::date;
 
-/// The TLS error that `error` is or comes from, in words; `None` where it comes from elsewhere.
+/// The text for the TLS error that `error` is or contains; `None` where it contains none.
 pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(tls) = cause.downcast_ref::<Error>() {
             return Some(in_words(tls));
         }
-        // An I/O error does not count what it wraps among its sources.
+        // `source` of an I/O error skips the error that it wraps.
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(words) = wrapped.and_then(|wrapped| of_cause(wrapped)) {
             return Some(words);
@@ -31,12 +32,13 @@ pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
     None
 }
 
-/// Any error of an outbound call: where it comes from TLS, in words; else with its causes.
+/// The text for any error of an outbound call: the text for the TLS error that it contains, else the error with its
+/// causes.
 pub(crate) fn of_any(error: &(dyn StdError + 'static)) -> String {
     of_cause(error).unwrap_or_else(|| without_numbers(chain(error)))
 }
 
-/// The system's words without its numbers: ` (os error 104)` says nothing to a reader.
+/// Removes the system's error numbers, such as ` (os error 104)`, which do not help a reader.
 fn without_numbers(mut text: String) -> String {
     while let Some(start) = text.find(" (os error ") {
         let Some(length) = text[start..].find(')') else { break };
@@ -45,7 +47,7 @@ fn without_numbers(mut text: String) -> String {
     text
 }
 
-/// A failed handshake of an outbound call, or a certificate that cannot be used, as a sentence.
+/// The sentence for a failed handshake of an outbound call, or for a certificate that cannot be used.
 pub(crate) fn in_words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(refusal) => format!("the certificate {}", certificate(refusal)),
@@ -71,18 +73,18 @@ pub(crate) fn in_words(error: &Error) -> String {
     }
 }
 
-/// Whose certificate was refused, and which file could have helped.
+/// A certificate that was refused, and the file that could have made it trusted.
 pub(crate) struct RefusedCertificate<'a> {
     pub(crate) signature: Option<Signature>,
-    /// The flag that names a file of authorities for this kind of call.
+    /// The flag that names a file of certificate authorities for this kind of call.
     pub(crate) ca_flag: Option<&'static str>,
     pub(crate) ca_file: Option<&'a Path>,
-    /// Whether any authority is trusted at all.
+    /// Whether any certificate authority is trusted.
     pub(crate) has_roots: bool,
 }
 
-/// As [`in_words`], for a handshake of which the certificate is known: whether it is signed by itself, else by whom, and
-/// what would make it trusted.
+/// As [`in_words`], where the certificate is known: the text says whether it is self-signed, else its issuer, and what
+/// would make it trusted.
 pub(crate) fn with_certificate(error: &Error, refused: &RefusedCertificate<'_>) -> String {
     let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else { return in_words(error) };
     let Some(signature) = &refused.signature else { return in_words(error) };
@@ -106,15 +108,15 @@ pub(crate) fn with_certificate(error: &Error, refused: &RefusedCertificate<'_>) 
     format!("the certificate {what}: {remedy}{none}")
 }
 
-/// What is no HTTP: a server of TLS answers a plain request with an alert.
+/// The text for a response that is not HTTP: a TLS server sends an alert in response to a plain request.
 pub(crate) const NOT_HTTP: &str = "the answer is not HTTP: does the server speak TLS (https) on this port?";
 
-/// Why no answer came to a request, for one over `https` or not.
+/// The text for a request without a response, sent over `https` or not.
 pub(crate) fn of_exchange(error: &hyper::Error, is_https: bool) -> String {
     if error.is_parse() && !is_https { NOT_HTTP.to_owned() } else { of_any(error) }
 }
 
-/// Why a name was not found. The words are those of glibc and of musl.
+/// The text for a failed name lookup. The compared texts are those of glibc and of musl.
 pub(crate) fn of_lookup(error: &io::Error) -> String {
     let text = crate::client::io_words(error);
     let ends = |words: &[&str]| words.iter().any(|end| text.ends_with(end));
@@ -129,7 +131,7 @@ pub(crate) fn of_lookup(error: &io::Error) -> String {
     }
 }
 
-/// A failed handshake on a listener of ours.
+/// The text for a failed handshake on a listener of ours.
 pub(crate) fn of_caller(error: &io::Error) -> String {
     match error.get_ref().and_then(|wrapped| wrapped.downcast_ref::<Error>()) {
         Some(Error::AlertReceived(alert)) => format!("the caller ended it ({})", plain(alert)),
@@ -149,7 +151,7 @@ pub(crate) fn of_caller(error: &io::Error) -> String {
 
 const OLD_TLS: &str = "the server speaks no version of TLS that we do (1.2 and 1.3)";
 
-/// What is wrong with a certificate, to stand behind "the certificate".
+/// The text for a refused certificate, which follows "the certificate".
 fn certificate(refusal: &CertificateError) -> String {
     match refusal {
         CertificateError::BadEncoding => "cannot be read".to_owned(),
@@ -195,7 +197,7 @@ fn certificate(refusal: &CertificateError) -> String {
     }
 }
 
-/// The server ended the handshake, and said why in one number.
+/// The text for an alert: the server ended the handshake and sent the reason as a number.
 fn refused(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => "the server asks for a client certificate".to_owned(),
@@ -229,7 +231,7 @@ fn day(time: UnixTime) -> String {
     date(i64::try_from(time.as_secs().saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
-/// The name of an enum's variant as words; what it holds is left out.
+/// The name of an enum variant as words, without its fields.
 fn plain(variant: &dyn std::fmt::Debug) -> String {
     let shown = format!("{variant:?}");
     spaced(shown.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())

@@ -1,4 +1,5 @@
-//! From a name to a TCP connection: the addresses of both families in turn, the next one after a moment or a failure.
+//! Connects to a host by TCP: it tries the addresses of both families alternately, the next one after a delay or a
+//! failure.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +15,11 @@ use crate::client::error::{ConnectError, io_words};
 use crate::client::metrics::{ConnectEvent, ConnectTimer};
 use crate::client::words::{self, advice};
 
-/// How long one address is tried alone. Source: Go's `net.Dialer`, `FallbackDelay`; RFC 8305 says 250 ms.
+/// The delay before the next address is tried. Source: Go's `net.Dialer`, `FallbackDelay`; RFC 8305 says 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
-/// So many addresses of a name are tried.
+/// The cap on the addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 16;
-/// As in Go: a connection that is silent for so long is probed, and again after as long.
+/// As in Go, the idle time before the first keep-alive probe, and the interval between probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Connects to a host, which is as in a URL.
@@ -54,14 +55,15 @@ pub(super) async fn dial(
     progress.set(ConnectStage::Connect, step);
     let stream = race(addresses).await?;
     progress.found(|| stream.peer_addr().map_or_else(|_| String::new(), |peer| format!("connected to {peer}")));
-    // A connection works without these, too.
+    // A connection works without these options, too, so errors are ignored.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     Ok(stream)
 }
 
-/// The two families in turn, beginning with that of the first: one family without a route then costs a moment only.
+/// Orders the addresses alternately by family, starting with the family of the first: where one family has no route,
+/// this then costs only a short delay.
 fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv4() == is_v4);
@@ -76,7 +78,7 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// The first connection of these that comes about.
+/// Returns the first connection to one of the addresses that succeeds.
 async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let attempt = |address| async move { (address, TcpStream::connect(address).await) };
     let failed = |address: SocketAddr, error: &std::io::Error| format!("connecting to {address}: {}", io_words(error));
@@ -165,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_silent_holds_up_nothing() {
-        // A port whose queue is full answers no further connection.
+        // A port whose accept queue is full does not respond to another connection.
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let full = socket.listen(1).expect("a queue");

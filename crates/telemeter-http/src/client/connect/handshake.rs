@@ -1,4 +1,4 @@
-//! The TLS handshake, and what went wrong with it in words.
+//! The TLS handshake of an outbound connection, with errors as text.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::client::error::{ConnectError, io_words};
 use crate::client::words::advice;
 use crate::clock::Clock;
 
-/// Shakes hands with `host`, which is as in a URL; and whether HTTP/2 was agreed on. Where there is a session from before,
-/// it is resumed.
+/// Does the TLS handshake with `host`, which is as in a URL, and resumes an earlier session where there is one. Also
+/// returns whether HTTP/2 was agreed on.
 pub(super) async fn handshake(
     tls: &TlsSettings,
     host: &str,
@@ -47,7 +47,7 @@ pub(super) async fn handshake(
     Ok((stream, is_h2))
 }
 
-/// What was agreed on, and the certificate that the server showed.
+/// The agreed TLS version and the server's certificate, as text.
 fn shown(session: &ClientConnection) -> String {
     let chain = session.peer_certificates().unwrap_or_default();
     let protocol = match session.protocol_version() {

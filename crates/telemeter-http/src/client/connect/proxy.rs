@@ -1,7 +1,7 @@
-//! Through which proxy a request goes, by the rules that Go programs follow.
+//! Chooses the proxy for a request, by the rules that Go programs follow.
 //!
-//! Source: `golang.org/x/net/http/httpproxy`. One difference: there, a value that is no URL of a proxy is passed over, or
-//! fails each request; here it ends the start.
+//! Source: `golang.org/x/net/http/httpproxy`. Unlike Go, where a value that is not the URL of a proxy is ignored, or
+//! fails each request, here it is an error at startup.
 
 mod no_proxy;
 
@@ -14,45 +14,45 @@ use url::Url;
 use self::no_proxy::NoProxy;
 use crate::client::request::{basic, percent_decoded};
 
-/// What the proxy variables say.
+/// The values of the proxy variables.
 #[derive(Debug, Default)]
 pub(crate) struct Proxies {
     for_http: Option<Arc<ProxyServer>>,
     for_https: Option<Arc<ProxyServer>>,
     no_proxy: NoProxy,
-    /// Whether the variables were looked at.
+    /// Whether the variables were read.
     applies: bool,
-    /// Whether this process answers a CGI request, whose sender sets `HTTP_PROXY` with a header `Proxy`.
+    /// Whether this process responds to a CGI request, where the client sets `HTTP_PROXY` with a header `Proxy`.
     is_cgi: bool,
 }
 
-/// One proxy.
+/// A proxy server from one of the variables.
 pub(crate) struct ProxyServer {
     pub(crate) kind: ProxyKind,
-    /// As in a URL: an IPv6 address stands in brackets.
+    /// The host as in a URL: an IPv6 address has brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The `Proxy-Authorization` that it is shown.
+    /// The value of `Proxy-Authorization` for it.
     pub(crate) authorization: Option<HeaderValue>,
-    /// User and password, for SOCKS.
+    /// The user and password for SOCKS.
     pub(crate) login: Option<(Vec<u8>, Vec<u8>)>,
     variable: &'static str,
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyKind {
     Http,
     Https,
-    /// The proxy looks names up, whichever of `socks5` and `socks5h` is written, as in Go.
+    /// SOCKS 5, where the proxy looks up names, for both `socks5` and `socks5h`, as in Go.
     Socks5,
 }
 
 impl Proxies {
-    /// From the variables of an environment.
+    /// Reads the variables of an environment.
     ///
     /// # Errors
-    /// A sentence that names the variable, and holds nothing of its value.
+    /// A sentence that names the variable, and contains nothing of its value.
     pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let either = |names: [&'static str; 2]| {
             let set = |name| variable(name).filter(|value| !value.trim().is_empty()).map(|value| (name, value));
@@ -68,10 +68,10 @@ impl Proxies {
         })
     }
 
-    /// The proxy for this target, if it is not reached directly. `host` is as in a URL.
+    /// The proxy for this target; `None` where the target is reached directly. `host` is as in a URL.
     ///
     /// # Errors
-    /// Where `HTTP_PROXY` would apply but cannot be trusted.
+    /// `HTTP_PROXY` would apply, but is not trusted in a CGI process.
     pub(crate) fn choose(&self, is_https: bool, host: &str, port: u16) -> Result<Option<Arc<ProxyServer>>, String> {
         let Some(proxy) = (if is_https { &self.for_https } else { &self.for_http }) else { return Ok(None) };
         if !is_https && self.is_cgi {
@@ -80,7 +80,7 @@ impl Proxies {
         Ok((!self.no_proxy.names(host, port)).then(|| proxy.clone()))
     }
 
-    /// The way to this target in words: through which proxy, or why directly.
+    /// The path to this target as text: the proxy, or the reason why the target is reached directly.
     ///
     /// # Errors
     /// As [`Proxies::choose`].
@@ -99,7 +99,7 @@ impl Proxies {
         })
     }
 
-    /// Whether there is a proxy that is itself reached by TLS.
+    /// Whether a proxy is itself reached over TLS.
     pub(crate) fn needs_tls(&self) -> bool {
         [&self.for_http, &self.for_https].into_iter().flatten().any(|proxy| proxy.kind == ProxyKind::Https)
     }
@@ -145,7 +145,7 @@ impl ProxyServer {
     }
 }
 
-/// `http://proxy.example:3128 of HTTPS_PROXY`, without user and password.
+/// Writes `http://proxy.example:3128 of HTTPS_PROXY`, without user and password.
 impl fmt::Display for ProxyServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.kind {

@@ -1,4 +1,4 @@
-//! Who is asked for the addresses of a name.
+//! The resolver that looks up the addresses of a name.
 
 use std::fmt;
 use std::io;
@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Looks names up. Cheap to clone.
+/// A function that looks up names. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver(Arc<dyn Fn(String, u16) -> Lookup + Send + Sync>);
 
 impl Resolver {
-    /// The system's.
+    /// The system's resolver.
     pub fn system() -> Self {
         Self::new(|name, port| async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
     }
 
-    /// One that is asked with a name and a port.
+    /// A resolver that calls `lookup` with a name and a port.
     pub fn new<F, A>(lookup: F) -> Self
     where
         F: Fn(String, u16) -> A + Send + Sync + 'static,

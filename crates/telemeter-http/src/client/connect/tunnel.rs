@@ -1,4 +1,4 @@
-//! A way through a proxy: `CONNECT`, and SOCKS 5.
+//! Opens a tunnel through a proxy, with `CONNECT` or SOCKS 5.
 //!
 //! Source: RFC 9110 9.3.6 and 11.7; RFC 1928 and 1929.
 
@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::client::error::{ConnectError, io_words};
 use crate::client::words::advice;
 
-/// The longest head of a proxy's answer.
+/// The cap on the headers of a proxy's response.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Asks an HTTP proxy for a way to `host`, which is as in a URL.
+/// Asks an HTTP proxy to connect to `host`, which is as in a URL.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &str,
@@ -28,7 +28,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     }
     request.extend_from_slice(b"\r\n");
     stream.write_all(&request).await.map_err(broke)?;
-    // Byte by byte there is nothing to give back: what follows the head belongs to the target.
+    // The response is read byte by byte, so that no byte after its headers, which belongs to the target, is consumed.
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
         if head.len() == MAX_HEAD_BYTES {
@@ -53,7 +53,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Asks a SOCKS 5 proxy for a way to `host`, which is as in a URL. The proxy looks names up.
+/// Asks a SOCKS 5 proxy to connect to `host`, which is as in a URL. The proxy looks up the name.
 pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &str,
@@ -73,7 +73,7 @@ pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
         (PASSWORD, Some((user, password))) => {
             let mut request = vec![1];
             for text in [user, password] {
-                // Both were found to be at most 255 bytes long when the variable was read.
+                // Both lengths were checked to be at most 255 when the variable was read.
                 request.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
                 request.extend_from_slice(text);
             }
@@ -126,7 +126,7 @@ pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
         };
         return Err(ConnectError::new(format!("the proxy opened no way: {why} ({reply})")).advise(advice::PROXY_RULES));
     }
-    // The address that it uses, and a port: nothing to us.
+    // The address and port that the proxy connects from are not needed.
     let rest = match address_kind {
         1 => 4 + 2,
         4 => 16 + 2,
@@ -156,7 +156,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of it where the proxy answers with these pieces, a moment apart, and then closes; and what it was asked.
+    /// Runs `connect` against a proxy that responds with these pieces, a moment apart, and then closes; returns the
+    /// result and the request that the proxy received.
     async fn connected(pieces: &[&str], authorization: Option<&'static str>) -> (Result<(), String>, String) {
         let (mut ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let answer = async {
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(&hello, b"hello");
     }
 
-    /// What comes of it where the proxy sends these bytes; and what it was sent.
+    /// Runs `socks5` against a proxy that sends these bytes; returns the result and the bytes that the proxy received.
     async fn through_socks(answers: &[u8], host: &str, login: Option<(&str, &str)>) -> (Result<(), String>, Vec<u8>) {
         let (mut ours, mut theirs) = tokio::io::duplex(64 * 1024);
         theirs.write_all(answers).await.expect("written");
@@ -241,7 +242,7 @@ mod tests {
         let (outcome, sent) = through_socks(&good, "[2001:db8::1]", None).await;
         let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         assert_eq!((outcome, &sent[3..]), (Ok(()), &[&[5, 1, 0, 4][..], &address, &[1, 187]].concat()[..]));
-        // The address that the proxy names is of any kind.
+        // The proxy may name an address of any kind.
         let (outcome, _) =
             through_socks(&[&[5, 0, 5, 0, 0, 3, 3][..], b"abc", &[0, 80]].concat(), "a.test", None).await;
         assert_eq!(outcome, Ok(()));
@@ -255,7 +256,7 @@ mod tests {
         let (outcome, sent) = through_socks(&good, "a.test", Some(("user", "pass"))).await;
         assert_eq!(outcome, Ok(()));
         assert!(sent.starts_with(b"\x05\x02\x00\x02\x01\x04user\x04pass\x05\x01\x00\x03"), "{sent:?}");
-        // A proxy need not ask for it.
+        // The proxy does not have to ask for the password.
         let (outcome, sent) =
             through_socks(&[5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0], "a.test", Some(("user", "pass"))).await;
         assert_eq!(outcome, Ok(()));

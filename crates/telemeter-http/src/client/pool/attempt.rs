@@ -1,4 +1,4 @@
-//! A connection that is being made, for whichever request waits for one when it is there.
+//! An attempt to make a connection; its connection goes to the request that has waited longest when it is ready.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::Inner;
 use crate::client::connect::{ConnectProgress, Origin, OutboundConnection};
 use crate::client::error::ConnectError;
 
-/// A connection that is being made by a task of its own. When it is dropped, however its task ended, the pool gets the
-/// outcome.
+/// A connection that is being made by a task of its own. When it is dropped, in whichever way the task ended, the pool
+/// gets the outcome.
 pub(super) struct ConnectAttempt {
     pub(super) pool: Arc<Inner>,
     pub(super) origin: Arc<Origin>,

@@ -1,23 +1,23 @@
-//! What to do about a connection that does not come about: a sentence beside each cause of [`super`].
+//! Advice for connections that fail: a sentence for each cause in [`super`].
 
 use std::io::ErrorKind;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// A name that is not found.
+/// Advice for a name that is not found.
 pub(crate) const LOOKUP: &str = "is the name written rightly, and does the name server of this machine know it?";
-/// No connection in time.
+/// Advice for a connection that was not made in time.
 pub(crate) const SLOW: &str = "does a firewall or a network policy drop it, or do calls have to go through a proxy?";
-/// A connection on which nothing comes.
+/// Advice for a connection on which no bytes arrive.
 pub(crate) const SILENT: &str = "is this the port of https? a firewall may take connections and let nothing through";
-/// A connection that the peer closes.
+/// Advice for a connection that the peer closes.
 pub(crate) const CLOSED: &str = "look into the log of the program on the other side, or of a proxy between";
-/// A proxy that wants to know who asks.
+/// Advice for a proxy that asks for a user and a password.
 pub(crate) const PROXY_LOGIN: &str = "write user and password into the variable: http://USER:PASSWORD@PROXY:PORT";
-/// A proxy that does not let us through.
+/// Advice for a proxy that refuses the target.
 pub(crate) const PROXY_RULES: &str = "have the proxy let this target through, or name the target in NO_PROXY";
 
-/// For a TCP connection that fails.
+/// Advice for a TCP connection that fails.
 pub(crate) fn connect(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ConnectionRefused => "does the program on the other side run, and is the port right?",
@@ -26,7 +26,7 @@ pub(crate) fn connect(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// For a TLS handshake that fails.
+/// Advice for a TLS handshake that fails.
 pub(crate) fn tls(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(refusal) => certificate(refusal),

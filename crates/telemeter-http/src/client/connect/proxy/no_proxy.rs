@@ -1,11 +1,11 @@
-//! `NO_PROXY`: the targets that are reached directly.
+//! Parses `NO_PROXY`: the list of targets that are reached directly.
 
 use std::net::IpAddr;
 
-/// The elements of a `NO_PROXY`.
+/// The elements of a `NO_PROXY` value.
 #[derive(Debug, Default)]
 pub(super) struct NoProxy {
-    /// As they were written.
+    /// The elements as text, in lower case.
     elements: Vec<String>,
     is_all: bool,
     networks: Vec<(IpAddr, u32)>,
@@ -15,15 +15,15 @@ pub(super) struct NoProxy {
 
 #[derive(Debug)]
 struct Domain {
-    /// With a dot in front: `.example.com`.
+    /// The domain with a dot before it: `.example.com`.
     suffix: String,
-    /// Whether the name itself counts too, and not only those below it.
+    /// Whether the name itself counts too, and not only its subdomains.
     is_itself: bool,
     port: Option<u16>,
 }
 
 impl NoProxy {
-    /// Reads what can be read; an element that means nothing is passed over, as in Go.
+    /// Parses a value; an element that is not valid is ignored, as in Go.
     pub(super) fn parse(value: &str) -> Self {
         let mut rules = Self::default();
         for element in value.split(',') {
@@ -45,7 +45,7 @@ impl NoProxy {
         let (host, port) = split_port(element).unwrap_or((element, ""));
         let port = match port {
             "" => None,
-            // A port that is no number is never anybody's.
+            // A port that is not a number matches no target.
             port => match port.parse() {
                 Ok(port) => Some(port),
                 Err(_) => return,
@@ -55,7 +55,7 @@ impl NoProxy {
             self.addresses.push((address.to_canonical(), port));
             return;
         }
-        // `*.example.com` says the same as `.example.com`.
+        // `*.example.com` means the same as `.example.com`.
         let host = if host.starts_with("*.") { &host[1..] } else { host };
         let name = host.strip_prefix('.').unwrap_or(host);
         if !host.is_empty() {
@@ -64,7 +64,7 @@ impl NoProxy {
         }
     }
 
-    /// Why a target that [`NoProxy::names`] names is reached directly.
+    /// The reason why a target that [`NoProxy::names`] matches is reached directly, as text.
     pub(super) fn reason(&self, host: &str, port: u16) -> String {
         if Self::default().names(host, port) {
             return "a loopback address is never asked for through a proxy".to_owned();
@@ -73,7 +73,7 @@ impl NoProxy {
         format!("NO_PROXY names it ({})", element.map_or("", String::as_str))
     }
 
-    /// Whether this target is reached directly. `host` is as in a URL. Loopback always is.
+    /// Whether this target is reached directly, as loopback addresses always are. `host` is as in a URL.
     pub(super) fn names(&self, host: &str, port: u16) -> bool {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let address = bare.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -92,7 +92,7 @@ impl NoProxy {
     }
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32`: the address and how many of its bits count.
+/// Parses a network, such as `10.0.0.0/8` or `2001:db8::/32`, into its address and the length of its prefix.
 fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
@@ -103,7 +103,7 @@ fn network(text: &str) -> Option<(IpAddr, u32)> {
         return None;
     }
     match address.to_canonical() {
-        // An IPv4 address in the form of IPv6: its first 96 bits say only that.
+        // This is an IPv4-mapped IPv6 address, whose first 96 bits are the prefix for the mapping.
         canonical @ IpAddr::V4(_) if address.is_ipv6() && bits >= 96 => Some((canonical, bits - 96)),
         _ => Some((address, bits)),
     }
@@ -123,19 +123,19 @@ fn contains((network, bits): (IpAddr, u32), address: IpAddr) -> bool {
     }
 }
 
-/// `host:port` or `[host]:port` in its two parts; `None` where there is no port, or a colon too many.
+/// Splits `host:port` or `[host]:port`; `None` where there is no port, or there are too many colons.
 fn split_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once("]:")?,
         None => text.rsplit_once(':').filter(|(host, _)| !host.contains(':'))?,
     };
     let is_clean = |text: &str| !text.contains(['[', ']', ':']);
-    // Only what stands in brackets may hold colons.
+    // Only a host in brackets may contain colons.
     let is_host = if text.starts_with('[') { !host.contains(['[', ']']) } else { is_clean(host) };
     (is_host && is_clean(port)).then_some((host, port))
 }
 
-/// A name as it goes over the wire.
+/// A name in the ASCII form (punycode) that DNS uses.
 fn to_ascii(name: &str) -> String {
     if name.is_ascii() {
         return name.to_owned();
