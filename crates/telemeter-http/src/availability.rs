@@ -1,30 +1,30 @@
-//! Whether what we depend on answers: since when, and what was wrong the last time.
+//! The availability of a dependency: whether it responds, since when, and the last error.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// The record of one dependency, written where a call to it ends.
+/// The record of one dependency, which is updated at the end of each call to it.
 #[derive(Debug, Default)]
 pub struct Availability(Mutex<AvailabilityRecord>);
 
-/// What is known of a dependency.
+/// The state of a dependency.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AvailabilityRecord {
     /// Whether the last call succeeded; `None` where there was none.
     pub is_available: Option<bool>,
-    /// Since when that is so, in milliseconds since 1970.
+    /// The time since which that is so, in milliseconds since 1970.
     pub since_ms: i64,
-    /// How long the last call that was answered took.
+    /// The time that the last successful call took.
     pub latency: Option<Duration>,
-    /// What was wrong the last time, in words without secrets, and when that was.
+    /// The last error, as text without secrets, and its time in milliseconds since 1970.
     pub last_error: Option<(String, i64)>,
 }
 
 impl Availability {
-    /// Notes a call that was answered as it should be. `latency` is `None` where it was not measured.
+    /// Records a successful call. `latency` is `None` where it was not measured.
     ///
-    /// True where the call before was not.
+    /// Returns true where the call before had failed.
     pub fn available(&self, latency: Option<Duration>, now_ms: i64) -> bool {
         let mut record = self.0.lock();
         let before = record.turn(true, now_ms);
@@ -34,9 +34,9 @@ impl Availability {
         before == Some(false)
     }
 
-    /// Notes a call that was not.
+    /// Records a failed call.
     ///
-    /// True where it is the first after one that was, or the first of all.
+    /// Returns true where the call before had succeeded, or this is the first call.
     pub fn unavailable(&self, error: &str, now_ms: i64) -> bool {
         let mut record = self.0.lock();
         let before = record.turn(false, now_ms);
@@ -47,13 +47,13 @@ impl Availability {
         before != Some(false)
     }
 
-    /// Whether the last call was not answered as it should be.
+    /// Whether the last call failed.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.0.lock().is_available == Some(false)
     }
 
-    /// What is known now.
+    /// The current state.
     #[must_use]
     pub fn read(&self) -> AvailabilityRecord {
         self.0.lock().clone()
@@ -61,7 +61,7 @@ impl Availability {
 }
 
 impl AvailabilityRecord {
-    /// What was so before.
+    /// Sets whether the dependency is available; returns the value before.
     fn turn(&mut self, is_available: bool, now_ms: i64) -> Option<bool> {
         let before = self.is_available.replace(is_available);
         if before != Some(is_available) {

@@ -1,4 +1,5 @@
-//! Our own certificates and keys, for listeners and for outbound calls: read from PEM files, checked, and dated.
+//! Our own certificates and keys, for listeners and for outbound calls: they are read from PEM files and checked, and
+//! their validity is logged.
 
 pub(crate) mod names;
 
@@ -19,29 +20,29 @@ use crate::clock::{Clock, date};
 use crate::file::{self, FileError};
 use crate::pem::{self, PemBlock};
 
-/// A certificate that is not valid for longer is warned of.
+/// The remaining validity below which a certificate is warned about.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Why a certificate or a key cannot be used. Names the file; holds nothing of its content.
+/// The reason why a certificate or a key cannot be used. Its text names the file and contains nothing of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file does not hold what it should.
+    /// A file does not contain what it should.
     #[error("{} {problem}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// The two files do not go together.
+    /// The key is not the key of the certificate.
     #[error("{} is not the key of {}", key_file.display(), cert_file.display())]
     Pair {
-        /// The certificate.
+        /// The file of the certificate.
         cert_file: PathBuf,
-        /// The key.
+        /// The file of the key.
         key_file: PathBuf,
     },
     /// The TLS library refuses its own defaults.
@@ -49,8 +50,8 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// Reads a certificate with its chain, and its private key (PKCS#8, PKCS#1 or SEC1), both PEM. A certificate that has
-/// expired, or is not valid yet, is used; the log warns of it.
+/// Reads a certificate chain and its private key (PKCS#8, PKCS#1 or SEC1), both PEM. A certificate that has expired, or
+/// is not valid yet, is still used; a warning is logged.
 pub(crate) fn read_pair(
     cert_file: &Path,
     key_file: &Path,
@@ -74,7 +75,7 @@ pub(crate) fn read_pair(
     Ok(pair)
 }
 
-/// Warns where our certificate is not valid now, or not for long.
+/// Logs a warning where our certificate is not valid now, or expires soon.
 pub(crate) fn warn_of_validity(cert_file: &Path, certificate: Option<&CertificateDer<'_>>, now_ms: i64) {
     if let Some(flaw) = certificate.and_then(validity).and_then(|valid| valid.flaw(now_ms)) {
         tracing::warn!(file = %cert_file.display(), "our certificate {flaw}");
@@ -84,7 +85,7 @@ pub(crate) fn warn_of_validity(cert_file: &Path, certificate: Option<&Certificat
 const UNUSABLE: &str = "holds a private key that cannot be used: it must be RSA of 2048 to 8192 bits, EC on P-256, \
                         P-384 or P-521, or Ed25519, and whole";
 
-/// The certificates of a file, which all have to be whole: peers need the chain as it is.
+/// The certificates of a file. A broken one is an error, since peers need the whole chain.
 fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut chain = Vec::new();
     for (index, block) in certificates(&pem::blocks(bytes)).enumerate() {
@@ -129,7 +130,7 @@ fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     }
 }
 
-/// From when to when a certificate is valid, both within it. Unix time, in milliseconds.
+/// The validity of a certificate: the first and the last time at which it is valid, as Unix time in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
     not_before_ms: i64,
@@ -137,12 +138,12 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    /// How long it is valid from now on; negative where it is not any more.
+    /// The days until it expires; negative where it has expired.
     pub(crate) fn days_left(self, now_ms: i64) -> i64 {
         self.not_after_ms.saturating_sub(now_ms).div_euclid(86_400_000)
     }
 
-    /// What is wrong with it now, to stand behind "the certificate".
+    /// The problem with it now, as a text that follows "the certificate".
     pub(crate) fn flaw(self, now_ms: i64) -> Option<String> {
         if now_ms < self.not_before_ms {
             return Some(format!("is not valid yet: it is valid from {}", date(self.not_before_ms)));
@@ -155,11 +156,11 @@ impl Validity {
     }
 }
 
-/// When a certificate is valid; `None` where it cannot be read.
+/// The validity of a certificate; `None` where it cannot be parsed.
 ///
-/// The TLS library says it only in its refusals, so it is asked about a time before, and one behind, all certificates.
-/// It checks the dates first, before the signature. So no second reader of certificates is needed, and what is said here is
-/// what a handshake would go by.
+/// The TLS library reports the dates only in its errors, so it is asked to verify the certificate at a time before, and
+/// at one after, all validities. It checks the dates first, before the signature. So no second certificate parser is
+/// needed, and these dates are those that a handshake would check.
 pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;

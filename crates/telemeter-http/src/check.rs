@@ -1,5 +1,5 @@
-//! The steps of a check: what was tried, how long it took, how it ended, what to do. Those that both programs have in
-//! common are made here: a connection, a file, a clock.
+//! The steps of a check: what was tried, how long it took, how it ended, and advice. The steps that both programs share
+//! are here: a connection, a file, a clock.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,36 +12,36 @@ use crate::clock::{Clock, http_date_ms};
 use crate::duration::HumanDuration;
 use crate::file;
 
-/// A clock that is further away is worth a warning.
+/// The clock difference above which a step warns.
 const CLOCK_NOTICED: Duration = Duration::from_secs(60);
-/// A clock that is further away breaks something: samples so far ahead are refused.
+/// The clock difference above which a step fails: samples that are so far ahead are refused.
 const CLOCK_WRONG: Duration = Duration::from_secs(10 * 60);
-/// How much of an answer is read whose header alone counts.
+/// The cap on a response of which only the headers are needed.
 const ANSWER_BYTES: usize = 256 * 1024;
 
-/// What a step is about.
+/// The stage of a check that a step belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckStage {
-    /// One word: `tls`.
+    /// Its name, one word such as `tls`.
     pub name: &'static str,
-    /// What the program exits with where this is the first step that fails.
+    /// The exit code of the program where this is the first stage that fails.
     pub exit_code: u8,
 }
 
 impl CheckStage {
-    /// The flags, together.
+    /// The combination of the flags.
     pub const FLAGS: Self = Self { name: "flags", exit_code: 10 };
-    /// The files that they name.
+    /// The files that the flags name.
     pub const FILES: Self = Self { name: "files", exit_code: 11 };
-    /// A name becomes addresses.
+    /// The lookup of a name's addresses.
     pub const LOOKUP: Self = Self { name: "lookup", exit_code: 12 };
-    /// Which proxy, and whether it opens a way.
+    /// The choice of a proxy, and its connection to the target.
     pub const PROXY: Self = Self { name: "proxy", exit_code: 13 };
-    /// One of the addresses is connected to.
+    /// The TCP connection to one of the addresses.
     pub const CONNECT: Self = Self { name: "connect", exit_code: 14 };
     /// The TLS handshake.
     pub const TLS: Self = Self { name: "tls", exit_code: 15 };
-    /// Our clock against that of others.
+    /// The difference between our clock and those of others.
     pub const CLOCK: Self = Self { name: "clock", exit_code: 16 };
 }
 
@@ -56,33 +56,34 @@ impl From<ConnectStage> for CheckStage {
     }
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// As it should.
+    /// The step succeeded.
     Passed,
-    /// It works, and somebody should look at it.
+    /// The step succeeded, with a result that needs attention.
     Warned,
-    /// It does not work.
+    /// The step failed.
     Failed,
-    /// It was not tried, because of a step before.
+    /// The step was not tried, because of an earlier step.
     Skipped,
 }
 
-/// One step.
+/// One step of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckStep {
-    /// What it is about.
+    /// The stage that it belongs to.
     pub stage: CheckStage,
-    /// What was tried, with the flag that it comes from: `--to: looking up store.example`. No secret.
+    /// The description of what was tried, with the flag that it comes from: `--to: looking up store.example`. It
+    /// contains no secret.
     pub tried: String,
-    /// How long it took.
+    /// The time that it took.
     pub took: Duration,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: StepOutcome,
-    /// What was found, or the cause of the failure.
+    /// The result, or the cause of the failure.
     pub found: String,
-    /// What to do; may be empty.
+    /// Advice on what to do; may be empty.
     pub advice: String,
 }
 
@@ -92,57 +93,57 @@ impl CheckStep {
         Self { stage, tried, took: Duration::ZERO, outcome, found, advice: String::new() }
     }
 
-    /// One that ended as it should.
+    /// A step that succeeded.
     pub fn passed(stage: CheckStage, tried: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(stage, tried, StepOutcome::Passed, found)
     }
 
-    /// One that works, and that somebody should look at.
+    /// A step that succeeded, with a result that needs attention.
     pub fn warned(stage: CheckStage, tried: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(stage, tried, StepOutcome::Warned, found)
     }
 
-    /// One that does not work.
+    /// A step that failed.
     pub fn failed(stage: CheckStage, tried: impl Into<String>, cause: impl Into<String>) -> Self {
         Self::new(stage, tried, StepOutcome::Failed, cause)
     }
 
-    /// One that was not tried.
+    /// A step that was not tried.
     pub fn skipped(stage: CheckStage, tried: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(stage, tried, StepOutcome::Skipped, why)
     }
 
-    /// The same, with what to do.
+    /// Adds advice.
     #[must_use]
     pub fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
     }
 
-    /// The same, begun then and ended now.
+    /// Sets the time that it took: from `start` until now.
     #[must_use]
     pub fn since(self, start: Instant) -> Self {
         Self { took: start.elapsed(), ..self }
     }
 
-    /// Whether the steps behind it can be tried.
+    /// Whether the steps that depend on it can be tried.
     pub fn is_good(&self) -> bool {
         matches!(self.outcome, StepOutcome::Passed | StepOutcome::Warned)
     }
 }
 
-/// The steps so far, each shown as it ends.
+/// The steps so far, each of which is shown when it ends.
 pub struct CheckSteps<'s> {
     all: Vec<CheckStep>,
     show: Box<dyn FnMut(&CheckStep) + 's>,
 }
 
 impl<'s> CheckSteps<'s> {
-    /// None yet.
+    /// Starts an empty list; `show` is called with each step.
     pub fn new(show: impl FnMut(&CheckStep) + 's) -> Self {
         Self { all: Vec::new(), show: Box::new(show) }
     }
 
-    /// Adds a step; whether those behind it can be tried.
+    /// Adds a step; returns whether the steps that depend on it can be tried.
     pub fn add(&mut self, step: CheckStep) -> bool {
         (self.show)(&step);
         let is_good = step.is_good();
@@ -150,33 +151,34 @@ impl<'s> CheckSteps<'s> {
         is_good
     }
 
-    /// How many there are.
+    /// The number of steps.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none yet.
+    /// Whether there are no steps yet.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Whether one of this stage failed.
+    /// Whether a step of this stage failed.
     pub fn has_failed(&self, stage: CheckStage) -> bool {
         self.all.iter().any(|step| step.stage == stage && step.outcome == StepOutcome::Failed)
     }
 
-    /// All of them, in order.
+    /// All steps, in order.
     pub fn into_all(self) -> Vec<CheckStep> {
         self.all
     }
 }
 
-/// What a program exits with after these steps: 0, or the number of the first stage that failed.
+/// The exit code of a program after these steps: 0, or the code of the first step that failed.
 pub fn exit_code(steps: &[CheckStep]) -> u8 {
     steps.iter().find(|step| step.outcome == StepOutcome::Failed).map_or(0, |step| step.stage.exit_code)
 }
 
-/// Makes a connection to the URL of `flag` as a request would: which way, name, TCP, proxy, TLS. Whether it came about.
+/// Makes a connection to the URL of `flag` as a request would, and adds its steps: path, name lookup, TCP, proxy, TLS.
+/// Returns whether it succeeded.
 pub async fn connection(steps: &mut CheckSteps<'_>, outbound: &Outbound, flag: &str, url: &Url) -> bool {
     let start = Instant::now();
     let probe = match outbound.probe(url).await {
@@ -192,7 +194,7 @@ pub async fn connection(steps: &mut CheckSteps<'_>, outbound: &Outbound, flag: &
     for step in probe.steps {
         let tried = format!("{flag}: {}", step.tried);
         let step_of = match step.outcome {
-            // A certificate that ends soon, in the words of the table of certificates.
+            // A certificate that expires soon is recognized by the text of `Validity::flaw`.
             Ok(found) if found.contains(", which expires soon") => CheckStep::warned(step.stage.into(), tried, found),
             Ok(found) => CheckStep::passed(step.stage.into(), tried, found),
             Err(failure) => CheckStep::failed(step.stage.into(), tried, failure.cause).advise(failure.advice),
@@ -202,8 +204,8 @@ pub async fn connection(steps: &mut CheckSteps<'_>, outbound: &Outbound, flag: &
     is_good
 }
 
-/// Looks at the file of a flag: whether it can be read, and what it looks like. `is_large` is for bundles and lists, and not
-/// for tokens and keys.
+/// Checks the file of a flag: whether it can be read, and its size and form. `is_large` is for bundles and lists, and
+/// not for tokens and keys.
 pub fn file(flag: &str, path: &Path, is_large: bool) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("{flag} {}", path.display()));
     match file::describe(path, if is_large { file::LARGE } else { file::SMALL }) {
@@ -219,12 +221,12 @@ pub fn file(flag: &str, path: &Path, is_large: bool) -> CheckStep {
     }
 }
 
-/// How far another program's clock is ahead of ours, in milliseconds, by the `Date` of one of its answers.
+/// The time that another program's clock is ahead of ours, in milliseconds, from the `Date` of one of its responses.
 ///
 /// # Errors
-/// Why there is no answer, or no date.
+/// The reason why there is no response, or no `Date`.
 pub async fn clock_offset(outbound: &Outbound, url: &Url) -> Result<i64, String> {
-    // Every server of HTTP answers that, with whatever status.
+    // Every HTTP server responds to this path, with any status.
     let (mut url, clock) = (url.clone(), Clock::system());
     url.set_path("/");
     url.set_query(None);
@@ -235,7 +237,8 @@ pub async fn clock_offset(outbound: &Outbound, url: &Url) -> Result<i64, String>
     Ok(offset_ms(date_ms, before_ms, clock.now_ms()))
 }
 
-/// How far a date, to the second, lies outside of the time between a question and its answer.
+/// The distance of a date, which is exact to the second, from the interval between a request and its response, in
+/// milliseconds; 0 inside it.
 pub fn offset_ms(date_ms: i64, before_ms: i64, after_ms: i64) -> i64 {
     if date_ms + 1000 < before_ms {
         date_ms + 1000 - before_ms
@@ -246,7 +249,7 @@ pub fn offset_ms(date_ms: i64, before_ms: i64, after_ms: i64) -> i64 {
     }
 }
 
-/// Our clock against those of others, each with its name and how far it is ahead of ours in milliseconds.
+/// Compares our clock with others, each with its name and the milliseconds that it is ahead of ours.
 pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
     let tried =
         format!("this clock against {}", others.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "));
@@ -269,7 +272,7 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
     let off: Vec<_> = known.iter().filter(|(_, ahead)| is_off(*ahead)).collect();
     let said = said.join(", ");
     let Some((first, _)) = off.first() else { return CheckStep::passed(CheckStage::CLOCK, tried, said) };
-    // Where all others disagree with us in the same direction, it is ours.
+    // Where all other clocks differ from ours in the same direction, ours is wrong.
     let is_ours = off.len() == known.len() && off.iter().all(|(_, ahead)| (*ahead > 0) == (off[0].1 > 0));
     let advice = if is_ours {
         "set the clock of this machine (NTP)".to_owned()

@@ -1,17 +1,17 @@
-//! What time it is: the system's clock, or one that a test sets.
+//! The clock of the program: the system's, or one that a test sets.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The clock, in its two parts: the wall clock, for timestamps that others write or read, and the monotonic clock, for
-/// whatever decides how long to wait or to keep something. Cheap to clone.
+/// A clock with two parts: the wall clock, for timestamps that others write or read, and the monotonic clock, for code
+/// that decides how long to wait or to keep something. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     fixed: Option<Arc<Fixed>>,
 }
 
-/// Moves a clock made by [`Clock::fixed`], and every clone of it.
+/// The handle that sets a clock made by [`Clock::fixed`], and every clone of it.
 #[derive(Clone, Debug)]
 pub struct ClockHandle(Arc<Fixed>);
 
@@ -27,13 +27,13 @@ impl Clock {
         Self { fixed: None }
     }
 
-    /// A clock that stands at `unix_ms` until its handle moves it.
+    /// A clock that stays at `unix_ms` until its handle changes it.
     pub fn fixed(unix_ms: i64) -> (Self, ClockHandle) {
         let fixed = Arc::new(Fixed { unix_ms: AtomicI64::new(unix_ms), monotonic_ms: AtomicI64::new(0) });
         (Self { fixed: Some(fixed.clone()) }, ClockHandle(fixed))
     }
 
-    /// Milliseconds since 1970-01-01 00:00 UTC.
+    /// The wall clock, in milliseconds since 1970-01-01 00:00 UTC.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn now_ms(&self) -> i64 {
         match &self.fixed {
@@ -42,7 +42,8 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since some moment of this process. They go on evenly, whatever the wall clock is set to.
+    /// The monotonic clock, in milliseconds since some moment of this process. It advances evenly, whatever the wall
+    /// clock is set to.
     pub fn monotonic_ms(&self) -> i64 {
         static START: OnceLock<Instant> = OnceLock::new();
         match &self.fixed {
@@ -53,12 +54,12 @@ impl Clock {
 }
 
 impl ClockHandle {
-    /// Sets the wall clock, forwards or backwards. The monotonic clock does not follow.
+    /// Sets the wall clock, forwards or backwards. The monotonic clock does not change.
     pub fn set_ms(&self, unix_ms: i64) {
         self.0.unix_ms.store(unix_ms, Ordering::Relaxed);
     }
 
-    /// Moves both clocks on.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.0.unix_ms.fetch_add(by_ms, Ordering::Relaxed);
@@ -66,12 +67,12 @@ impl ClockHandle {
     }
 }
 
-/// The time of a header such as `Date`, in milliseconds; `None` where it is none.
+/// Parses the time of a header such as `Date` into milliseconds since 1970; `None` where it is not valid.
 pub fn http_date_ms(text: &str) -> Option<i64> {
     httpdate::parse_http_date(text.trim()).ok().map(unix_ms)
 }
 
-/// Milliseconds since 1970; negative before.
+/// A time as milliseconds since 1970; negative before 1970.
 pub(crate) fn unix_ms(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
@@ -79,10 +80,10 @@ pub(crate) fn unix_ms(time: SystemTime) -> i64 {
     }
 }
 
-/// The last second of the year 9999: a later time is shown as this one.
+/// The last second of the year 9999: a later time is formatted as this one.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A time for a message, in the format of HTTP: `Thu, 26 Nov 2026 00:40:29 GMT`.
+/// Formats a time for a message, in the format of HTTP: `Thu, 26 Nov 2026 00:40:29 GMT`.
 pub(crate) fn date(unix_ms: i64) -> String {
     let seconds = u64::try_from(unix_ms / 1000).unwrap_or(0).min(LAST_SECOND);
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))

@@ -1,15 +1,15 @@
-//! Times of UTC as RFC 3339, written and read, in the proleptic Gregorian calendar.
+//! Formats and parses times in UTC as RFC 3339, in the proleptic Gregorian calendar.
 //!
-//! A time is a number of milliseconds since 1970-01-01T00:00:00Z. A day is counted from 0000-03-01: where a year begins
-//! in March, the leap day is its last day, and the first day of month `m` (March is 0) is day `(153 * m + 2) / 5` of the
-//! year. 400 years, an era, always have 146,097 days.
+//! A time is a number of milliseconds since 1970-01-01T00:00:00Z. Days are counted from 0000-03-01: where a year begins
+//! in March, the leap day is its last day, and the first day of month `m` (March is 0) is day `(153 * m + 2) / 5` of
+//! the year. 400 years, an era, always have 146,097 days.
 
 const MS_PER_DAY: i64 = 86_400_000;
 const DAYS_PER_ERA: i64 = 146_097;
-/// From 0000-03-01 to 1970-01-01.
+/// The days from 0000-03-01 to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 
-/// To the second: `2026-11-22T08:12:08Z`. What is less than a second is cut off.
+/// Formats a time to the second: `2026-11-22T08:12:08Z`. Milliseconds are cut off.
 ///
 /// ```
 /// assert_eq!(telemeter_http::date::rfc3339(951_782_400_123), "2000-02-29T00:00:00Z");
@@ -19,7 +19,7 @@ pub fn rfc3339(unix_ms: i64) -> String {
     format!("{}Z", seconds(unix_ms))
 }
 
-/// To the millisecond: `2026-11-22T08:12:08.123Z`.
+/// Formats a time to the millisecond: `2026-11-22T08:12:08.123Z`.
 #[must_use]
 pub fn rfc3339_ms(unix_ms: i64) -> String {
     format!("{}.{:03}Z", seconds(unix_ms), unix_ms.rem_euclid(1000))
@@ -32,7 +32,7 @@ pub fn time_of_day(unix_ms: i64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Milliseconds since 1970 of a time as [`rfc3339`] writes it; `None` for any other text.
+/// Parses a time as [`rfc3339`] writes it into milliseconds since 1970; `None` for any other text.
 ///
 /// ```
 /// assert_eq!(telemeter_http::date::parse_rfc3339("1970-01-02T00:00:01Z"), Some(86_401_000));
@@ -60,7 +60,7 @@ fn seconds(unix_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{}", time_of_day(unix_ms))
 }
 
-/// Year, month and day of the month of the day that is `days` after 1970-01-01.
+/// The year, the month and the day of the month that is `days` after 1970-01-01.
 fn calendar_day(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_1970;
     let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));

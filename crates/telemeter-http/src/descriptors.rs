@@ -1,18 +1,19 @@
-//! How many files and sockets the process may have open.
+//! The limit on file descriptors, which caps the files and sockets that the process may have open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// So many are kept for what is no caller's connection: outbound calls, files, the internal listener.
+/// The number of descriptors that callers' connections may not use: they are for outbound calls, files and the internal
+/// listener.
 const KEPT: usize = 512;
-/// Where there are few, this part of them is kept.
+/// Where the limit is low, one in so many descriptors is kept instead.
 const KEPT_PART: usize = 4;
 
-/// Raises the soft limit on file descriptors to the hard one; how many there are then. Many systems set the soft limit
-/// low for the sake of programs that use `select`, which this one does not.
+/// Raises the soft limit on file descriptors to the hard one; returns the limit then. Many systems set the soft limit
+/// low for programs that use `select`, which this one does not.
 #[must_use]
 pub fn raise_limit() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // No limit is written as none.
+    // `None` means unlimited.
     let is_lower = current.is_some_and(|current| maximum.is_none_or(|maximum| current < maximum));
     if is_lower && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit on file descriptors cannot be raised");
@@ -21,7 +22,7 @@ pub fn raise_limit() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// How many of so many descriptors connections of callers may take.
+/// The number of descriptors, out of `limit`, that callers' connections may use.
 #[must_use]
 pub fn for_connections(limit: usize) -> usize {
     (limit - KEPT.min(limit / KEPT_PART)).max(1)

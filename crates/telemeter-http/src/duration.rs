@@ -1,8 +1,8 @@
-//! Durations as people write them.
+//! Formats durations for people.
 
 use std::{fmt, time::Duration};
 
-/// Prints a duration as flags take it, as exact as anybody cares: `2h5m`, `1m1s`, `2.5s`, `340ms`, `12µs`.
+/// Prints a duration in the format of flags, rounded to what a reader needs: `2h5m`, `1m1s`, `2.5s`, `340ms`, `12µs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 
@@ -24,7 +24,7 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// Days and hours, hours and minutes, or minutes and seconds, without what is zero.
+/// Prints days and hours, hours and minutes, or minutes and seconds, without parts that are zero.
 fn parts(f: &mut fmt::Formatter<'_>, seconds: u64) -> fmt::Result {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let [(first, large), (second, small)] = match seconds {

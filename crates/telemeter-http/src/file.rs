@@ -1,7 +1,7 @@
-//! Reads a file that the configuration names: a certificate, a key, a token, a list of rules.
+//! Reads files that the configuration names: certificates, keys, tokens, lists of rules.
 //!
-//! Only regular files are read (a symbolic link to one is one), and only up to a cap, so that a pipe, a device or a
-//! wrong path is an error at once and never a wait. A byte-order mark at the head is passed over.
+//! Only regular files, and symbolic links to them, are read, and only up to a cap, so that a pipe, a device or a wrong
+//! path is an error at once and never a wait. A byte-order mark at the start is skipped.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -9,61 +9,61 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Cap for a bundle of certificates or a list of rules: 16 MiB.
+/// The cap for a bundle of certificates or a list of rules: 16 MiB.
 pub const LARGE: usize = 16 * MIB;
-/// Cap for a key, a token or a salt: 1 MiB.
+/// The cap for a key, a token or a salt: 1 MiB.
 pub const SMALL: usize = MIB;
 
 const MIB: usize = 1024 * 1024;
-/// U+FEFF in UTF-8, which some editors put at the head of a text.
+/// The byte-order mark, U+FEFF, in UTF-8, which some editors put at the start of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// The same in UTF-16, either byte order.
+/// The byte-order mark in UTF-16, in both byte orders.
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Why a file cannot be used. Names the file; holds nothing of its content.
+/// The reason why a file cannot be used. Its text names the file and contains nothing of its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {problem}", path.display())]
 pub struct FileError {
-    /// Which.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: FileProblem,
 }
 
-/// What is wrong with a file.
+/// The problem with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
-    /// It is missing, or we may not read it.
+    /// The file is missing, or this process may not read it.
     #[error("cannot be read: {}", io_words(.0))]
     Unreadable(io::Error),
-    /// It is a directory, a pipe, a socket or a device: which.
+    /// It is not a regular file but a directory, a pipe, a socket or a device, as the text says.
     #[error("cannot be read: it is a {0}, not a file")]
     NotAFile(&'static str),
-    /// It is over the cap.
+    /// The file is longer than the cap.
     #[error("is too large: more than {cap_bytes} bytes")]
     TooLarge {
-        /// The cap; exactly this many bytes are within it.
+        /// The cap; a file of exactly this length is within it.
         cap_bytes: usize,
     },
-    /// It begins with the byte-order mark of UTF-16.
+    /// The file begins with the byte-order mark of UTF-16.
     #[error("is text in UTF-16: save it as UTF-8")]
     Utf16,
-    /// It is no UTF-8, where text is needed.
+    /// The file is not UTF-8, where text is needed.
     #[error("is not text in UTF-8: line {line} holds another byte")]
     NotText {
-        /// Counted from 1.
+        /// The line of the first invalid byte, counted from 1.
         line: usize,
     },
 }
 
 impl FileError {
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(&self.problem, FileProblem::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// The content of a file of at most `cap_bytes`, without a byte-order mark.
+/// Reads a file of at most `cap_bytes`; returns its content without a byte-order mark.
 ///
 /// # Errors
 /// [`FileError`].
@@ -71,7 +71,7 @@ pub fn read(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileError> {
     bytes(path, cap_bytes).map_err(|problem| FileError { path: path.to_owned(), problem })
 }
 
-/// As [`read`], for text in UTF-8.
+/// Reads a file as [`read`] does, for text in UTF-8.
 ///
 /// # Errors
 /// [`FileError`].
@@ -83,16 +83,16 @@ pub fn read_text(path: &Path, cap_bytes: usize) -> Result<String, FileError> {
     })
 }
 
-/// What a file looks like, without what it holds.
+/// The size and form of a file, without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// Whether it begins with a byte-order mark, which is passed over.
+    /// Whether it begins with a byte-order mark, which is skipped.
     pub has_byte_order_mark: bool,
-    /// Whether there are blanks or line breaks around its text.
+    /// Whether there is white space around its text.
     pub has_blanks: bool,
-    /// How many lines it has that are not blank; `None` where it is not text.
+    /// The number of its lines that are not blank; `None` where it is not text.
     pub lines: Option<usize>,
 }
 
@@ -108,7 +108,7 @@ pub fn describe(path: &Path, cap_bytes: usize) -> Result<Description, FileError>
     Ok(Description {
         bytes: whole.len(),
         has_byte_order_mark: content.len() < whole.len(),
-        // The end of the last line is no blank.
+        // The line end of the last line does not count.
         has_blanks: content.trim_ascii().len() < content.strip_suffix(b"\n").unwrap_or(content).len(),
         lines: text.map(|text| text.lines().filter(|line| !line.trim().is_empty()).count()),
     })
@@ -141,9 +141,9 @@ fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     Ok(content)
 }
 
-/// With its byte-order mark.
+/// Reads a whole file, with its byte-order mark.
 fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
-    // Asked before it is opened: opening a pipe waits for its other end.
+    // The type is checked before the file is opened, since opening a pipe waits for its other end.
     let found = fs::metadata(path).map_err(FileProblem::Unreadable)?;
     if is_null(&found) {
         return Ok(Vec::new());
@@ -157,7 +157,7 @@ fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     if length > cap_bytes as u64 {
         return Err(too_large);
     }
-    // In one piece: a buffer that grows leaves copies of a secret behind.
+    // The buffer is allocated once, since a buffer that grows leaves copies of a secret in memory.
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(cap_bytes as u64 + 1).read_to_end(&mut content).map_err(FileProblem::Unreadable)?;
     if content.len() > cap_bytes {
@@ -169,7 +169,7 @@ fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     Ok(content)
 }
 
-/// `/dev/null`, the usual name for an empty file: the device 1:3 of Linux.
+/// Whether the file is `/dev/null`, the usual name for an empty file: the device 1:3 of Linux.
 fn is_null(found: &Metadata) -> bool {
     found.file_type().is_char_device() && found.rdev() == 0x103
 }
@@ -187,7 +187,7 @@ fn kind(found: &Metadata) -> &'static str {
     }
 }
 
-/// The words of an I/O error, without the number that the standard library adds.
+/// The text of an I/O error, without the number that the standard library adds.
 pub(crate) fn io_words(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
@@ -235,10 +235,10 @@ mod tests {
             (b"token\n", b"token\n"),
             (b"\xef\xbb\xbf", b""),
             (b"", b""),
-            // one mark, and only at the head
+            // Only one byte-order mark, at the start, is skipped.
             (b"\xef\xbb\xbf\xef\xbb\xbfx", b"\xef\xbb\xbfx"),
             (b"x\xef\xbb\xbf", b"x\xef\xbb\xbf"),
-            // a key in DER
+            // These bytes are the start of a key in DER.
             (b"\x30\x82\x00", b"\x30\x82\x00"),
         ] {
             let (_folder, path) = written(content);
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(read(&path, 10).unwrap().len(), 10);
         let error = read(&path, 9).expect_err("too large").to_string();
         assert_eq!(error, format!("{} is too large: more than 9 bytes", path.display()));
-        // A file that does not say how long it is.
+        // The length of this file is not known before it is read.
         assert!(matches!(
             read(Path::new("/proc/cpuinfo"), 9).expect_err("too large").problem,
             FileProblem::TooLarge { .. }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn links_and_the_null_device_are_files() {
-        // As Kubernetes mounts a secret: the name is a link to a file in a folder that is itself a link.
+        // Kubernetes mounts a secret in this way: the name is a link to a file in a directory that is itself a link.
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("..2026")).unwrap();
         fs::write(folder.path().join("..2026/token"), "secret").unwrap();

@@ -1,5 +1,5 @@
-//! What holds whatever a peer, a proxy, an environment or a file says: each function takes one input, and panics where its
-//! sentence is not true. For tests, and for the programs below `fuzz/`: no part of a normal build.
+//! Fuzz targets, for tests and for the programs below `fuzz/`; they are not part of a normal build. Each function takes
+//! one input of a peer, a proxy, an environment or a file, and panics where the property in its doc does not hold.
 
 pub(crate) mod input;
 
@@ -17,7 +17,8 @@ pub use crate::{
     listen::fuzzing::{header_table, proxied},
 };
 
-/// A PEM file: each line of a block is in the file, and a block that is read and written reads the same.
+/// Parses a PEM file: the line of each block is in the file, and a block that is parsed and written again parses to the
+/// same.
 pub fn pem_blocks(file: &[u8]) {
     use base64::Engine as _;
     let lines = file.split(|byte| *byte == b'\n').count();
@@ -35,8 +36,8 @@ pub fn pem_blocks(file: &[u8]) {
     }
 }
 
-/// Headers of a request, one a line: a request ID is short and harmless, a format is one of those that are known, and the internal
-/// listener answers to loopback's names alone, and to no page of another origin.
+/// Parses headers of a request, one per line: a request ID is short and harmless, the format is a known one, and the
+/// internal listener responds only to the names of loopback, and to no page of another origin.
 pub fn request_headers(lines: &[u8]) {
     let headers = headers(lines);
     let id = RequestId::of(&headers);

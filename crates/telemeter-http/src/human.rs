@@ -1,6 +1,6 @@
-//! Counts, sizes and text from outside as people read them, on pages, in logs and in a terminal.
+//! Formats counts, sizes and text from outside for people, on pages, in logs and in a terminal.
 
-/// A count, in groups of three digits: `1,234,567`.
+/// Formats a count in groups of three digits: `1,234,567`.
 #[must_use]
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -14,7 +14,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A size: `812 B`, `3.4 MiB`.
+/// Formats a size in bytes: `812 B`, `3.4 MiB`.
 #[must_use]
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -37,8 +37,8 @@ pub fn must_escape(character: char) -> bool {
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Text from outside on one line of a terminal: each character that [`must_escape`] is written as `\n`, `\u{1b}` and the
-/// like.
+/// Formats text from outside for one line of a terminal: each character that [`must_escape`] is written as `\n`,
+/// `\u{1b}` and the like.
 #[must_use]
 pub fn safe(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

@@ -1,4 +1,5 @@
-//! What every route shares: counts and times by handler, a request id, a trace span, an access log line, no panic.
+//! The middleware of every route: counts and durations by handler, a request ID, a trace span, an access log line, and
+//! a 500 for a panic.
 
 mod request_id;
 
@@ -28,11 +29,12 @@ use crate::{panics, propagate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The target of the span of a request that came without a trace, and of a batch of them. Where no spans are sent, no layer for traces needs it:
-/// there is nothing to carry on.
+/// The target of the span of a request that carries no trace context, and of a batch of such requests. Where no spans
+/// are exported, the trace layer ignores these spans, since there is no trace to continue.
 pub const UNTRACED: &str = "telemeter_http::untraced";
 
-/// `http_requests_total`, `http_request_duration_seconds` and `http_request_size_bytes`, by `code`, `handler`, `method`.
+/// The metrics `http_requests_total`, `http_request_duration_seconds` and `http_request_size_bytes`, by `code`,
+/// `handler`, `method`.
 ///
 /// Cheap to clone; clones share the counts.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl EncodeLabelSet for HttpLabels {
 }
 
 impl HttpMetrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Makes the metrics and registers them in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
@@ -75,13 +77,14 @@ impl HttpMetrics {
         metrics
     }
 
-    /// The layer for one handler: `route.layer(metrics.layer("upload"))`.
+    /// Makes the layer for one handler: `route.layer(metrics.layer("upload"))`.
     pub fn layer(&self, handler: &'static str) -> Instrument {
         Instrument(Arc::new(Inner { handler, metrics: self.clone(), children: RwLock::default() }))
     }
 }
 
-/// Counts, times, names and logs the requests of one handler; a panic in it becomes a 500 that is counted like any other.
+/// The layer that counts, times and logs the requests of one handler, and gives each a request ID; a panic in the
+/// handler becomes a 500 that is counted like any other.
 #[derive(Clone, Debug)]
 pub struct Instrument(Arc<Inner>);
 
@@ -89,7 +92,8 @@ pub struct Instrument(Arc<Inner>);
 struct Inner {
     handler: &'static str,
     metrics: HttpMetrics,
-    /// The few pairs of code and method that were seen: looked through faster than a family is asked.
+    /// The few pairs of code and method that were seen so far: a search in this list is faster than a lookup in the
+    /// family.
     children: RwLock<Vec<(StatusCode, &'static str, Child)>>,
 }
 
@@ -127,7 +131,7 @@ impl<S> Layer<S> for Instrument {
     }
 }
 
-/// A handler under an [`Instrument`].
+/// A handler with an [`Instrument`] around it.
 #[derive(Clone, Debug)]
 pub struct Instrumented<S> {
     inner: S,
@@ -201,12 +205,12 @@ fn span(handler: &'static str, method: &'static str, request_id: &str, headers: 
     }
     let Some(parent) = propagate::extract(headers) else { return span!(UNTRACED) };
     let span = span!(module_path!());
-    // Without a trace layer there is no parent to set, and nothing is lost.
+    // Without a trace layer there is no parent to set, so the error is ignored.
     let _ = span.set_parent(parent);
     span
 }
 
-/// First line, headers and declared body.
+/// The size of the request line, the headers and the declared body, in bytes.
 fn approximate_bytes(request: &Request<Body>) -> u64 {
     let uri = request.uri();
     let line = request.method().as_str().len() + uri.path().len() + uri.query().map_or(0, str::len) + "HTTP/1.1".len();

@@ -1,4 +1,4 @@
-//! What both programs serve beside their own routes: health, metrics, profiles, reload, and the list of it all.
+//! The internal routes of both programs: health, metrics, profiles, reload, and a list of the paths.
 
 mod access;
 mod health;
@@ -18,7 +18,7 @@ pub use self::access::{Access, TokenRenewal};
 pub use self::health::{Health, HealthCondition};
 use crate::metrics::Exposition;
 
-/// Where the heap profile is.
+/// The path of the heap profile.
 const HEAP: &str = "/debug/pprof/heap";
 
 /// Builds the router of an internal listener.
@@ -35,7 +35,7 @@ pub struct Internal {
 type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Internal {
-    /// `/healthz`, `/healthz/ready`, `/metrics` and `/debug/pprof/`.
+    /// Starts with `/healthz`, `/healthz/ready`, `/metrics` and `/debug/pprof/`.
     pub fn new(health: &Health, exposition: Exposition) -> Self {
         let metrics = get(move |headers: HeaderMap| {
             let answer = exposition.answer(&headers);
@@ -50,14 +50,14 @@ impl Internal {
             .route("/debug/pprof/profile", get(profile::cpu))
     }
 
-    /// Answers `/debug/pprof/heap` with a profile, where the program allocates with jemalloc. A program that does not call this
-    /// links nothing of jemalloc.
+    /// Serves a profile at `/debug/pprof/heap`, where the program allocates with jemalloc. A program that does not call
+    /// this does not link jemalloc.
     pub fn heap_profile(self) -> Self {
         Self { heap: get(profile::heap), ..self }
     }
 
-    /// `POST /-/reload`: 200 when `reload` succeeds, else 500 with its one line of why. One at a time, and never cut short
-    /// by a caller who leaves.
+    /// Adds `POST /-/reload`: 200 where `reload` succeeds, else 500 with its error in one line. One reload runs at a
+    /// time, and it continues where the caller closes the connection.
     pub fn reload<F>(self, reload: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
@@ -75,25 +75,25 @@ impl Internal {
         self.route("/-/reload", post(handler))
     }
 
-    /// One route more, listed with the others.
+    /// Adds a route, and lists its path.
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.paths.push(path.to_owned());
         self.router = self.router.route(path, handler);
         self
     }
 
-    /// Lists a path that somebody else answers.
+    /// Lists a path that another router serves.
     pub fn list(mut self, path: &str) -> Self {
         self.paths.push(path.to_owned());
         self
     }
 
-    /// What `/` answers with in the list's place; [`paths_json`] makes the list.
+    /// Sets the handler for `/` in place of the list; [`paths_json`] makes the list.
     pub fn root(self, handler: MethodRouter) -> Self {
         Self { root: Some(handler), ..self }
     }
 
-    /// The paths so far, `/` among them, sorted.
+    /// The listed paths and `/`, sorted.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = self.paths.clone();
         paths.push("/".to_owned());
@@ -101,17 +101,17 @@ impl Internal {
         paths
     }
 
-    /// Whose requests are answered. Without: everybody's, but for pages of other origins that post.
+    /// Sets the access rules. By default every request is served, except a `POST` from a page of another origin.
     pub fn access(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
-    /// Routes of somebody else, which answer whom the others answer; [`Internal::list`] lists them.
+    /// Adds the routes of another router, with the same access rules; [`Internal::list`] lists them.
     pub fn with(self, more: Router) -> Self {
         Self { more: self.more.merge(more), ..self }
     }
 
-    /// The finished router; the rest of the paths is 404.
+    /// The finished router; every other path is 404.
     pub fn router(self) -> Router {
         let paths = self.paths();
         let root = self.root.unwrap_or_else(|| paths_route(&paths));
@@ -121,7 +121,7 @@ impl Internal {
     }
 }
 
-/// `GET`: alive, whatever else is.
+/// The handler of `GET` for liveness: always 200 `ok`.
 pub fn live() -> MethodRouter {
     get(|| async { "ok" })
 }
@@ -139,7 +139,7 @@ pub fn ready(health: &Health) -> MethodRouter {
     })
 }
 
-/// `GET`: 200 `ok`, or 503 without a word of why: for those outside.
+/// The same without the reasons, for callers from outside: 200 `ok`, or 503 `not ready`.
 pub fn ready_or_not(health: &Health) -> MethodRouter {
     let health = health.clone();
     get(move || {
@@ -152,13 +152,13 @@ pub fn ready_or_not(health: &Health) -> MethodRouter {
     })
 }
 
-/// `GET`: [`paths_json`] of these paths.
+/// The handler of `GET` for the list of paths, as [`paths_json`].
 pub fn paths_route<P: AsRef<str>>(paths: &[P]) -> MethodRouter {
     let body = paths_json(paths);
     get(move || async move { ([(header::CONTENT_TYPE, "application/json")], body) })
 }
 
-/// `{"paths":[...]}`, sorted.
+/// The paths as JSON, sorted: `{"paths":[...]}`.
 pub fn paths_json<P: AsRef<str>>(paths: &[P]) -> String {
     let mut paths: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
     paths.sort_unstable();

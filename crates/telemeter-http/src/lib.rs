@@ -1,7 +1,7 @@
-//! Listeners, TLS, capped bodies, outbound calls, health and own metrics.
+//! HTTP for both programs: listeners, TLS, capped bodies, outbound calls, health, and the programs' own metrics.
 //!
-//! Knows nothing of telemetry: the programs above say what is served, this crate says how. Every read from a peer has a
-//! byte cap, every wait a deadline, and no output holds a secret.
+//! This crate contains no telemetry code: the programs that use it decide what is served, and this crate how. Every
+//! read from a peer has a byte cap, every wait has a deadline, and no output contains a secret.
 
 pub mod availability;
 pub mod body;

@@ -1,4 +1,5 @@
-//! Own metrics: histograms as the contract wants them, and the scrape in whichever format is asked for.
+//! The program's own metrics: histograms with the buckets of the contract, and the exposition in the format that a
+//! scrape asks for.
 
 mod format;
 mod process;
@@ -20,59 +21,60 @@ use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
 pub use self::format::MetricsFormat;
 
-/// Buckets of a duration, in seconds.
+/// The buckets of a duration, in seconds.
 pub const DURATION_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Buckets of the time a forward takes, in seconds: its deadline is 5 s.
+/// The buckets of the time that a forward takes, in seconds: its deadline is 5 s.
 pub const FORWARD_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// Buckets of a body's size, in bytes.
+/// The buckets of a body's size, in bytes.
 pub const SIZE_BUCKETS: [f64; 7] = [1024.0, 8192.0, 65_536.0, 262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0];
 
-/// A histogram with the classic buckets given and native ones: factor 1.1, at most 100 buckets, reset after 1 h.
+/// A histogram with the given classic buckets and with native ones: factor 1.1, at most 100 buckets, reset after 1 h.
 pub fn histogram(classic_buckets: impl IntoIterator<Item = f64>) -> Histogram {
     let native = NativeHistogramConfig::new(1.1).max_buckets(100).min_reset_duration(Duration::from_secs(60 * 60));
     Histogram::new_classic_and_native(classic_buckets, native)
 }
 
-/// [`histogram`] over [`DURATION_BUCKETS`]; the constructor of a family.
+/// A [`histogram`] with [`DURATION_BUCKETS`]; the constructor of a metric family.
 pub fn duration_histogram() -> Histogram {
     histogram(DURATION_BUCKETS)
 }
 
-/// [`histogram`] over [`FORWARD_BUCKETS`]; the constructor of a family.
+/// A [`histogram`] with [`FORWARD_BUCKETS`]; the constructor of a metric family.
 pub fn forward_histogram() -> Histogram {
     histogram(FORWARD_BUCKETS)
 }
 
-/// [`histogram`] over [`SIZE_BUCKETS`]; the constructor of a family.
+/// A [`histogram`] with [`SIZE_BUCKETS`]; the constructor of a metric family.
 pub fn size_histogram() -> Histogram {
     histogram(SIZE_BUCKETS)
 }
 
-/// Lines of the program's log that were dropped because the log was read too slowly. Cheap to clone; clones share the count.
+/// The counter of log lines that were dropped because the log was read too slowly. Cheap to clone; clones share the
+/// count.
 #[derive(Clone, Debug, Default)]
 pub struct DroppedLogLines(Counter);
 
 impl DroppedLogLines {
-    /// Counts one more.
+    /// Counts one more dropped line.
     pub fn inc(&self) {
         self.0.inc();
     }
 
-    /// How many there were.
+    /// The number of dropped lines.
     pub fn get(&self) -> u64 {
         self.0.get()
     }
 
-    /// Shows the count as `telemeter_log_dropped_lines_total`.
+    /// Registers the counter as `telemeter_log_dropped_lines_total`.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Lines of the log that were dropped because the log was read too slowly";
         registry.register("telemeter_log_dropped_lines", help, self.0.clone());
     }
 }
 
-/// Shows which program this is, as `telemeter_build_info{version,revision}` with the value 1.
+/// Registers the version of the program, as `telemeter_build_info{version,revision}` with the value 1.
 pub fn register_build_info(registry: &mut Registry, version: &'static str, revision: &'static str) {
     let info = Family::<Build, Gauge>::default();
     info.get_or_create(&Build { version, revision }).set(1);
@@ -85,7 +87,7 @@ struct Build {
     revision: &'static str,
 }
 
-/// A method as a label value: lower case, from a closed set; any other is `unknown`.
+/// A method as a label value: lower case, from a closed set; any other method is `unknown`.
 pub fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "get",
@@ -101,7 +103,8 @@ pub fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// A registry ready to be scraped: the program's own metrics, those of its process, and those of the scrape itself.
+/// A complete registry that can be scraped: the program's own metrics, those of its process, and those of the scrape
+/// itself.
 #[derive(Clone, Debug)]
 pub struct Exposition(Arc<Inner>);
 
@@ -132,10 +135,10 @@ impl Exposition {
         Self(Arc::new(Inner { registry, requests, in_flight }))
     }
 
-    /// Everything, in `format`.
+    /// Encodes all metrics in `format`.
     ///
     /// # Errors
-    /// When a metric cannot be encoded: a histogram without a bucket, for example.
+    /// A metric cannot be encoded: a histogram without a bucket, for example.
     pub fn encode(&self, format: MetricsFormat) -> Result<Vec<u8>, std::fmt::Error> {
         let registry = &self.0.registry;
         if format == MetricsFormat::Protobuf {
@@ -150,7 +153,7 @@ impl Exposition {
         Ok(text.into_bytes())
     }
 
-    /// Answers a scrape in the format that its `Accept` likes best.
+    /// Responds to a scrape, in the format that its `Accept` prefers.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         self.0.in_flight.inc();
         let format = MetricsFormat::accepted(headers);

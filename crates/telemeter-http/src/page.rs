@@ -1,4 +1,5 @@
-//! What pages for browsers have in common: who wants one, its headers, and style sheets that may be kept for ever.
+//! Shared code for HTML pages: the check whether a browser asks, the headers, and style sheets that may be cached for
+//! ever.
 
 use axum::{
     extract::Path,
@@ -7,7 +8,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-/// A page loads nothing from elsewhere, runs nothing, and stands in nobody's frame.
+/// The headers of a page that loads nothing from other hosts, runs no scripts, and may not be put in a frame.
 pub const HEADERS: [(HeaderName, HeaderValue); 6] = headers(
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
@@ -26,7 +27,7 @@ pub const fn headers(policy: &'static str) -> [(HeaderName, HeaderValue); 6] {
     ]
 }
 
-/// Whether a request is a browser's: it names `text/html`, and does not like JSON better.
+/// Whether a request comes from a browser: its `Accept` names `text/html`, and does not prefer JSON.
 #[must_use]
 pub fn wants_html(headers: &HeaderMap) -> bool {
     let mut likes = [0.0_f32; 2];
@@ -44,17 +45,17 @@ pub fn wants_html(headers: &HeaderMap) -> bool {
     likes[0] > 0.0 && likes[0] >= likes[1]
 }
 
-/// The name of a file that pages load, `STEM-HASH.EXTENSION`, which holds a hash of its content: it may be kept for ever.
+/// The name of a file for pages, `STEM-HASH.EXTENSION`, with a hash of its content, so that it may be cached for ever.
 #[must_use]
 pub fn asset_name(stem: &str, extension: &str, content: &str) -> String {
-    // FNV-1a: it has only to differ when the content does.
+    // The hash is FNV-1a: it only has to differ where the content differs.
     let hash = content
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{stem}-{hash:016x}.{extension}")
 }
 
-/// A file that pages load, under its [`asset_name`].
+/// The response with a file for pages, under its [`asset_name`].
 pub fn asset(content_type: &'static str, content: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
@@ -64,7 +65,7 @@ pub fn asset(content_type: &'static str, content: &'static str) -> Response {
     (headers, content).into_response()
 }
 
-/// The answer where no file has that name.
+/// The response where no file has the name.
 pub fn no_such_asset() -> Response {
     (StatusCode::NOT_FOUND, "no such file\n").into_response()
 }
@@ -78,7 +79,7 @@ pub fn style_name(style: &str) -> String {
 /// The Content-Type of a style sheet.
 pub const STYLE_TYPE: &str = "text/css; charset=utf-8";
 
-/// `GET /assets/{name}`: the style sheet, under its [`style_name`].
+/// The route of `GET /assets/{name}`: the style sheet, under its [`style_name`].
 pub fn style_route<S: Clone + Send + Sync + 'static>(style: &'static str) -> MethodRouter<S> {
     let name = style_name(style);
     get(move |Path(asked): Path<String>| {

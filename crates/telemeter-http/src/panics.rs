@@ -1,4 +1,4 @@
-//! A handler that panics answers 500; the connection and the process go on.
+//! Turns a panic in a handler into a 500; the connection and the process continue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -7,10 +7,10 @@ use std::task::Poll;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 
-/// Runs `handler`; a panic in it becomes a 500 that says nothing of it, and a line in the log.
+/// Runs `handler`; a panic in it becomes a 500 without details, and a log line.
 pub async fn caught(handler: impl Future<Output = Response>) -> Response {
     let mut handler = pin!(handler);
-    // The future is not polled again after a panic, so no broken state is seen.
+    // The future is not polled again after a panic, so no inconsistent state is used.
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {
         Ok(poll) => poll,
         Err(panic) => {

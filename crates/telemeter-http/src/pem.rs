@@ -1,21 +1,21 @@
-//! The blocks of a PEM file, each with its line, also those that are broken.
+//! Parses the blocks of a PEM file, each with its line number, broken blocks included.
 //!
-//! As Go reads it: text between blocks is passed over, lines may end in CRLF, headers may stand before the base64.
+//! As in Go, text between blocks is skipped, lines may end in CRLF, and headers may come before the base64.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-/// What stands between `-----BEGIN KIND-----` and `-----END KIND-----`.
+/// The content between `-----BEGIN KIND-----` and `-----END KIND-----`.
 pub struct PemBlock {
-    /// `CERTIFICATE`, `PRIVATE KEY`, …
+    /// The kind of the block: `CERTIFICATE`, `PRIVATE KEY`, …
     pub kind: String,
-    /// Where it begins, counted from 1.
+    /// The line where it begins, counted from 1.
     pub line: usize,
-    /// Whether headers stand in it (`Proc-Type: …`).
+    /// Whether it has headers (`Proc-Type: …`).
     pub has_headers: bool,
-    /// What the base64 says, or what is wrong with it.
+    /// The decoded base64, or the reason why it is broken.
     pub der: Result<Zeroizing<Vec<u8>>, &'static str>,
     encrypted: bool,
 }
@@ -32,7 +32,7 @@ impl PemBlock {
     }
 }
 
-/// A block whose end is still to come.
+/// A block without its END line so far.
 struct OpenBlock {
     kind: String,
     line: usize,
@@ -41,14 +41,14 @@ struct OpenBlock {
     base64: Zeroizing<Vec<u8>>,
 }
 
-/// The blocks of a file, in their order; none where it is no PEM.
+/// The blocks of a file, in order; empty where it is not PEM.
 pub fn blocks(bytes: &[u8]) -> Vec<PemBlock> {
     let mut found = Vec::new();
     let mut open: Option<OpenBlock> = None;
     for (index, line) in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate() {
         if let Some(kind) = between(line, b"-----BEGIN ") {
             found.extend(open.take().map(OpenBlock::without_end));
-            // One allocation, so that a key leaves no copies behind.
+            // The buffer is allocated once, so that no copies of a key stay in memory.
             let base64 = Zeroizing::new(Vec::with_capacity(bytes.len().min(64 * 1024)));
             open = Some(OpenBlock { kind, line: index + 1, has_headers: false, encrypted: false, base64 });
         } else if let Some(kind) = between(line, b"-----END ") {
@@ -61,7 +61,7 @@ pub fn blocks(bytes: &[u8]) -> Vec<PemBlock> {
     found
 }
 
-/// The kind in a line that is `start`, a kind, and five hyphens.
+/// The kind in a line that consists of `start`, a kind, and five hyphens.
 fn between(line: &[u8], start: &[u8]) -> Option<String> {
     let kind = line.strip_prefix(start)?.strip_suffix(b"-----")?;
     String::from_utf8(kind.to_vec()).ok()
@@ -82,7 +82,7 @@ impl OpenBlock {
         if kind != self.kind {
             return self.with(Err("its END line is of another kind"));
         }
-        // Bits beyond the last byte are ignored, as in Go.
+        // Bits after the last byte are ignored, as in Go.
         let config = GeneralPurposeConfig::new()
             .with_decode_allow_trailing_bits(true)
             .with_decode_padding_mode(DecodePaddingMode::RequireCanonical);
@@ -104,7 +104,7 @@ impl OpenBlock {
 mod tests {
     use super::*;
 
-    /// Kind, line, and what the base64 says.
+    /// Parses a file; returns the kind, the line and the decoded base64 of each block.
     type Found<'a> = (&'a str, usize, Result<&'a [u8], &'a str>);
 
     fn check(text: &str, expected: &[Found<'_>]) {
@@ -128,7 +128,7 @@ mod tests {
         check(block("A", "AAEC").trim_end(), &[("A", 1, Ok(&[0, 1, 2]))]);
         check(&block("A", "AA\nEC \n\n"), &[("A", 1, Ok(&[0, 1, 2]))]);
         check(&block("A", ""), &[("A", 1, Ok(&[]))]);
-        // the last bits say nothing
+        // The last bits are ignored.
         check(&block("A", "AAF="), &[("A", 1, Ok(&[0, 1]))]);
         check(
             &format!("# first: one\n{}\nsecond\n{}", block("A B", "AAEC"), block("C", "AA==")),
@@ -150,7 +150,7 @@ mod tests {
             check(&format!("{broken}{good}"), &[("A", 1, Err(reason)), ("A", line, ok)]);
         }
         check(&format!("{good}-----BEGIN A-----\nAAEC"), &[("A", 1, ok), ("A", 4, Err("it has no END line"))]);
-        // an end without a beginning
+        // This block has an END line and no BEGIN line.
         check(&format!("-----END A-----\n{good}"), &[("A", 2, ok)]);
     }
 

@@ -1,7 +1,7 @@
-//! W3C trace context across HTTP: out of a request's headers, into another's.
+//! W3C trace context over HTTP: it is extracted from the headers of requests and injected into those of outgoing ones.
 //!
-//! Only the `traceparent` of our own span goes on. A `tracestate` and `baggage` are values that a caller chose, of any
-//! length: a peer that refuses long headers would refuse the data of everybody who shares the request.
+//! Only the `traceparent` of our own span is sent on. A caller chooses the values of `tracestate` and `baggage`, at any
+//! length: a peer that refuses long headers would then refuse the data of all callers in the same batch.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -15,7 +15,7 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut OutgoingHeaders(headers)));
 }
 
-/// The context that the sender of a request stands in, where it stands in a trace.
+/// The trace context of an incoming request, where it has a valid one.
 pub(crate) fn extract(headers: &HeaderMap) -> Option<Context> {
     headers.get("traceparent")?;
     let extract = |propagator: &dyn TextMapPropagator| {

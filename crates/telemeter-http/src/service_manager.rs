@@ -1,7 +1,7 @@
-//! Tells the service manager that started this process how far it is, where it asks for that: systemd does, for units of
-//! `Type=notify`, by the name of a datagram socket in `NOTIFY_SOCKET`.
+//! Notifies the service manager that started this process of its progress, where it asks for that: systemd does so for
+//! units of `Type=notify`, with the name of a datagram socket in `NOTIFY_SOCKET`.
 //!
-//! Source: sd_notify(3), "Notes": the protocol is stable, and meant to be spoken without the library.
+//! Source: sd_notify(3), "Notes": the protocol is stable, and programs may implement it without the library.
 
 use std::{
     env,
@@ -16,18 +16,18 @@ use std::{
     },
 };
 
-/// How far a program is.
+/// The progress of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceProgress {
-    /// It listens, or has read its files again.
+    /// The program listens, or has reloaded its files.
     Ready,
-    /// It reads its files again; [`ServiceProgress::Ready`] follows, also where they were wrong.
+    /// The program reloads its files; [`ServiceProgress::Ready`] follows, also where the reload failed.
     Reloading,
-    /// It was asked to end, and finishes what is under way.
+    /// The program was asked to end, and finishes its open requests.
     Stopping,
 }
 
-/// Tells the service manager, where there is one. That it cannot be told is a line of the log: the program goes on.
+/// Notifies the service manager, where there is one. A failure is logged, and the program continues.
 pub fn notify(progress: ServiceProgress) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, progress) {
@@ -37,7 +37,7 @@ pub fn notify(progress: ServiceProgress) {
 
 fn send(socket: &OsStr, progress: ServiceProgress) -> io::Result<()> {
     let address = match socket.as_bytes() {
-        // A name that stands in no file system.
+        // This is an abstract socket name, which is not a path.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(socket)?,
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),

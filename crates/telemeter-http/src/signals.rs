@@ -1,4 +1,4 @@
-//! The signals that a program is ended and reloaded with.
+//! The signals that stop and reload a program.
 
 use std::{fmt::Display, io};
 
@@ -6,7 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service_manager::{self, ServiceProgress};
 
-/// SIGTERM, SIGINT, SIGHUP and SIGQUIT, caught from the moment this is made. None of them ends the process by itself any more.
+/// Catches SIGTERM, SIGINT, SIGHUP and, on request, SIGQUIT from the moment when it is made. A caught signal no longer
+/// ends the process by itself.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -29,7 +30,7 @@ impl Signals {
         })
     }
 
-    /// Catches SIGQUIT as well, for a program that leaves something behind when it is ended by one.
+    /// Catches SIGQUIT as well, for a program that has to clean up when it ends.
     ///
     /// # Errors
     /// The kernel does not let us catch them.
@@ -37,7 +38,8 @@ impl Signals {
         Ok(Self { quit: Some(signal(SignalKind::quit())?), ..Self::catch()? })
     }
 
-    /// Waits for any of them: for a program without a reload, which the end of its terminal ends, too.
+    /// Waits for any of the signals, for a program without a reload: SIGHUP, which comes when its terminal closes, ends
+    /// it, too.
     pub async fn any(&mut self) {
         let Self { terminate, interrupt, hangup, quit } = self;
         let quit = async {
@@ -54,8 +56,8 @@ impl Signals {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT. Each SIGHUP before that calls `reload`, whose outcome is a line of the log. Tells the service
-    /// manager of the beginning and the end of a reload, and of the end of the program.
+    /// Waits for SIGTERM or SIGINT. Each SIGHUP before that calls `reload`, and its outcome is logged. The service
+    /// manager is notified of the start and the end of a reload, and of the end of the program.
     pub async fn until_stopped<E: Display>(mut self, reload: impl AsyncFn() -> Result<(), E>) {
         loop {
             tokio::select! {

@@ -1,7 +1,8 @@
-//! Whose certificate it is and who signed it, for messages alone: what is trusted is the TLS library's business.
+//! Parses the subject and the issuer of a certificate, for messages only: the TLS library decides which certificates
+//! are trusted.
 //!
-//! The library shows neither name. This reads the two fields of a certificate and nothing else of it; a library for all of
-//! X.509 would be the largest part of a build for a line of text.
+//! The library exposes neither name. This module parses these two fields of a certificate and nothing else; a library
+//! for all of X.509 would be the largest part of a build for one line of text.
 //!
 //! Source: RFC 5280, 4.1; X.690, 8.1.
 
@@ -16,27 +17,27 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const INTEGER: u8 = 0x02;
 const OBJECT_IDENTIFIER: u8 = 0x06;
-/// `[0]`, in which the version stands.
+/// The tag `[0]` of the version field.
 const VERSION: u8 = 0xa0;
 
-/// The attributes of a name that are shown: their identifiers below 2.5.4, and what they are called.
+/// The attributes of a name that are shown: their identifiers below 2.5.4, and their short names.
 const ATTRIBUTES: [(u8, &str); 3] = [(3, "CN"), (10, "O"), (11, "OU")];
-/// So much of a name is shown.
+/// The cap on the characters of a name that are shown.
 const MAX_SHOWN_CHARS: usize = 120;
 
-/// Whose a certificate is, and who signed it.
+/// The subject and the issuer of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signature {
-    /// `CN=store.example, O=Example`; empty where the name has none of these.
+    /// The subject, as `CN=store.example, O=Example`; empty where the name has none of the shown attributes.
     pub(crate) subject: String,
-    /// The same of its issuer.
+    /// The issuer, in the same form.
     pub(crate) issuer: String,
-    /// Whether both names are the same: it is signed by itself.
+    /// Whether both names are the same, so that the certificate is self-signed.
     pub(crate) is_by_itself: bool,
 }
 
 impl Signature {
-    /// Of a certificate in DER; `None` where it is none.
+    /// Parses a certificate in DER; `None` where it is not one.
     pub(crate) fn of(der: &[u8]) -> Option<Self> {
         let certificate = DerReader(der).content(SEQUENCE)?;
         let mut fields = DerReader(DerReader(certificate).content(SEQUENCE)?);
@@ -46,7 +47,7 @@ impl Signature {
         fields.next(INTEGER)?;
         fields.next(SEQUENCE)?;
         let issuer = fields.next(SEQUENCE)?;
-        // From when to when it is valid.
+        // This field is the validity.
         fields.next(SEQUENCE)?;
         let subject = fields.next(SEQUENCE)?;
         Some(Self { subject: shown(subject)?, issuer: shown(issuer)?, is_by_itself: subject == issuer })
@@ -57,7 +58,7 @@ impl Signature {
 pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let presented = || {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
-        // The library says them in its refusal of a name that nobody has.
+        // The library lists the names in its error for a name that does not match; no certificate has this name.
         match verify_server_name(&parsed, &ServerName::try_from("name.invalid").ok()?).err()? {
             Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => Some(presented),
             _ => None,
@@ -66,7 +67,7 @@ pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String>
     bare_names(&presented().unwrap_or_default())
 }
 
-/// The names of a certificate, which the library shows as `DnsName("a")` and `IpAddress(1.2.3.4)`.
+/// Extracts the names of a certificate from the library's text, such as `DnsName("a")` and `IpAddress(1.2.3.4)`.
 pub(crate) fn bare_names(presented: &[String]) -> Vec<String> {
     let bare = |name: &String| {
         let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
@@ -76,17 +77,17 @@ pub(crate) fn bare_names(presented: &[String]) -> Vec<String> {
     known.map(bare).collect()
 }
 
-/// The rest of a value in DER that is not read yet.
+/// The part of a DER value that is not parsed yet.
 struct DerReader<'d>(&'d [u8]);
 
 impl<'d> DerReader<'d> {
-    /// The content of the element that comes next, which is to have this tag.
+    /// The content of the next element; `None` where its tag is not `tag`.
     fn next(&mut self, tag: u8) -> Option<&'d [u8]> {
         let (found, content) = self.element()?;
         (found == tag).then_some(content)
     }
 
-    /// The same where nothing else counts.
+    /// The same, where nothing after the element is needed.
     fn content(mut self, tag: u8) -> Option<&'d [u8]> {
         self.next(tag)
     }
@@ -96,7 +97,7 @@ impl<'d> DerReader<'d> {
         let (&first, mut rest) = rest.split_first()?;
         let length = match first {
             0..=0x7f => usize::from(first),
-            // The number of bytes that the length has.
+            // The low bits are the number of bytes of the length.
             0x81..=0x83 => {
                 let (bytes, behind) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 rest = behind;
@@ -110,7 +111,7 @@ impl<'d> DerReader<'d> {
     }
 }
 
-/// A name on one line, without what could play with a terminal.
+/// A name on one line, without control characters.
 fn shown(name: &[u8]) -> Option<String> {
     let (mut name, mut text) = (DerReader(name), String::new());
     while !name.0.is_empty() {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server shows.
+        /// Parses any bytes that a server may send.
         #[test]
         fn no_bytes_are_too_odd(at in 0..400usize, byte: u8, cut in 0..400usize) {
             let (params, key) = certificate("store.example", Some("Example"));

@@ -16,7 +16,7 @@ fn pair(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
 fn validity_is_what_openssl_wrote() {
     let folder = tempfile::tempdir().unwrap();
     openssl(folder.path(), "ecparam -name prime256v1 -genkey -noout -out key.pem");
-    // UTCTime up to 2049, GeneralizedTime from 2050 on.
+    // Dates are UTCTime up to 2049, and GeneralizedTime from 2050 on.
     for (days, years) in [(1, 0), (3650, 10), (36500, 100)] {
         openssl(folder.path(), &format!("req -x509 -key key.pem -subj /CN=x -days {days} -out cert.pem"));
         let shown = Command::new("openssl")
@@ -33,7 +33,7 @@ fn validity_is_what_openssl_wrote() {
     }
 }
 
-/// `2026-11-26 00:40:29Z`, from the other form: `Thu, 26 Nov 2026 00:40:29 GMT`.
+/// Formats a time as `2026-11-26 00:40:29Z`, from the HTTP format: `Thu, 26 Nov 2026 00:40:29 GMT`.
 fn iso(unix_ms: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = date(unix_ms);
@@ -76,7 +76,7 @@ fn an_encrypted_key_says_decrypt_it_first() {
         let expected =
             format!("{shown} holds an encrypted private key: decrypt it first (openssl pkey -in {shown} -out PLAIN)");
         assert_eq!(error, expected);
-        // What it says works.
+        // The command in the error message works.
         openssl(folder.path(), &format!("pkey -in {name} -passin pass:hunter2 -out decrypted.pem"));
         pair(&path("cert.pem"), &path("decrypted.pem")).expect("a pair");
     }
@@ -126,7 +126,7 @@ fn what_is_wrong_is_said_in_words_and_the_file_is_named() {
     check(&good, &nonsense, &format!("nonsense.key {UNUSABLE}"));
     let dsa = write("dsa.key", &block("DSA PRIVATE KEY", "AAAA"));
     check(&good, &dsa, "dsa.key holds no private key in PKCS#8, PKCS#1 or SEC1");
-    // Parameters before the key, as `openssl ecparam -genkey` writes them, a byte-order mark, CRLF: all as it should be.
+    // A file may have parameters before the key, as `openssl ecparam -genkey` writes them, a byte-order mark, and CRLF.
     let mixed = format!("\u{feff}{}{key}", block("EC PARAMETERS", "BggqhkjOPQMBBw==")).replace('\n', "\r\n");
     let mixed = write("mixed.key", &mixed);
     pair(&write("mark.crt", &format!("\u{feff}Subject: x\n{cert}")), &mixed).expect("a pair");

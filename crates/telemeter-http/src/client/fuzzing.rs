@@ -1,4 +1,4 @@
-//! What outbound calls hear: bodies in gzip, and failures that are shown in a log.
+//! Fuzz targets for outbound calls: gzip bodies, and excerpts of error responses.
 
 use std::io::Read as _;
 
@@ -15,7 +15,7 @@ use super::{
 pub(crate) use super::connect::fuzzing::tunnel_seeds;
 pub use super::connect::fuzzing::tunnels;
 
-/// What bodies may become.
+/// The cap on decoded bytes.
 const ROOM: usize = 1 << 16;
 
 fn gunzipped(bytes: &[u8], at_once: usize, room: usize) -> Result<Vec<u8>, GunzipError> {
@@ -35,8 +35,8 @@ fn gunzipped(bytes: &[u8], at_once: usize, room: usize) -> Result<Vec<u8>, Gunzi
     Ok(out)
 }
 
-/// A body in gzip: it never becomes longer than there is room, however its bytes arrive it becomes the same, and it becomes what a
-/// library makes of it. A body that is taken for text becomes itself again.
+/// Decodes a gzip body: the result is never longer than the cap, does not depend on the pieces in which its bytes
+/// arrive, and is the same as the library's. Then it encodes the input as gzip: decoding returns the input.
 pub fn gunzip(body: &[u8]) {
     let whole = gunzipped(body, body.len(), ROOM);
     assert_eq!(gunzipped(body, 1, ROOM).ok(), whole.as_ref().ok().cloned(), "byte by byte");
@@ -66,14 +66,14 @@ pub(crate) fn gunzip_seeds() -> Vec<Vec<u8>> {
     vec![Vec::new(), one.clone(), two, gzip(b""), one[..one.len() - 3].to_vec(), [&one[..], b"rest"].concat()]
 }
 
-/// What a failure says, in one line of a log: it is short, on one line, and holds no secret, neither one that is known nor one that
-/// follows a scheme. An input is the body; its last word is the secret.
+/// Makes an excerpt of a body: it is short, on one line, and contains no secret, neither one that is known nor one that
+/// follows a scheme. The input is the body; its last word is the known secret.
 pub fn excerpts(body: &[u8]) {
     let text = String::from_utf8_lossy(body);
     let secret = text.split(|c: char| c.is_whitespace() || c.is_control()).next_back().unwrap_or_default();
     let shown = excerpt(&HeaderMap::new(), &Bytes::copy_from_slice(body), &[secret]);
     assert!(shown.len() <= EXCERPT_BYTES && !shown.contains(['\n', '\r', '\u{1b}', '\0']), "{shown:?}");
-    // What stands in the place of one may hold letters of the next, and so does what stands around it.
+    // The text that replaces one secret, and the text around it, may contain letters of another one.
     let is_told_apart = secret.len() >= 12 && !secret.contains(['[', ']', '\u{f8ff}', '\u{fffd}']);
     if is_told_apart && !"[redacted]".contains(secret) {
         assert!(!shown.contains(secret), "{shown:?} shows {secret:?}");

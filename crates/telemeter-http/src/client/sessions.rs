@@ -46,7 +46,7 @@ struct Kept {
     tls13: VecDeque<Tls13ClientSessionValue>,
 }
 
-/// The time when the server's certificate was last checked, and its expiry.
+/// The time when the server's certificate was last checked, and the time when it expires.
 struct Checked {
     at_monotonic_ms: i64,
     expires_ms: i64,

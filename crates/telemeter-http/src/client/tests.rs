@@ -20,7 +20,7 @@ fn retry_after_takes_seconds_and_dates() {
     assert_eq!(wait("Sunday, 06-Nov-94 08:49:37 GMT", None), seconds(7));
     assert_eq!(wait("Sun Nov  6 08:49:37 1994", None), seconds(7));
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT", None), seconds(0));
-    // the peer's clock is an hour behind ours
+    // The peer's clock is an hour behind ours.
     assert_eq!(wait("Sun, 06 Nov 1994 07:49:37 GMT", Some("Sun, 06 Nov 1994 07:49:07 GMT")), seconds(30));
     for nonsense in ["", "-1", "1.5", "soon", "+3"] {
         assert_eq!(wait(nonsense, None), None, "{nonsense}");

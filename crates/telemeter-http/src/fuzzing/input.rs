@@ -1,4 +1,4 @@
-//! What the checks of several modules read their inputs with.
+//! Parses the inputs of the fuzz targets of several modules.
 
 use std::{
     pin::pin,
@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Headers, one a line; a line that is none is passed over.
+/// Parses headers, one per line; a line that is not a header is skipped.
 pub(crate) fn headers(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n').take(40) {
@@ -20,7 +20,7 @@ pub(crate) fn headers(lines: &[u8]) -> HeaderMap {
     headers
 }
 
-/// What a future answers with that never waits.
+/// The output of a future that never waits.
 pub(crate) fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

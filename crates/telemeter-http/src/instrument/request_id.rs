@@ -1,4 +1,4 @@
-//! The name of one request, in our log and in the answer.
+//! The ID of one request, in our log and in the response.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::{Display, Formatter};
@@ -10,8 +10,8 @@ use http::HeaderMap;
 
 const MAX_BYTES: usize = 64;
 
-/// An extension of each request: the caller's own `X-Request-Id` where it is 1 to 64 characters of `[A-Za-z0-9._-]`, else
-/// 16 random hex digits.
+/// The ID of a request, which each request carries as an extension: the caller's own `X-Request-Id` where it is 1 to 64
+/// characters of `[A-Za-z0-9._-]`, else 16 random hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
     text: [u8; MAX_BYTES],
@@ -19,13 +19,13 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// The id of a request with these headers.
+    /// The ID for a request with these headers.
     pub fn of(headers: &HeaderMap) -> Self {
         let theirs = headers.get(super::X_REQUEST_ID).map(http::HeaderValue::as_bytes);
         theirs.and_then(Self::from_theirs).unwrap_or_else(Self::random)
     }
 
-    /// Its characters.
+    /// The ID as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
     }
@@ -40,7 +40,7 @@ impl RequestId {
         Some(Self { text, len: u8::try_from(theirs.len()).ok()? })
     }
 
-    /// A counter under a keyed hash: unique enough, and nothing can be told from it.
+    /// A keyed hash of a counter: it is unique enough, and reveals nothing.
     fn random() -> Self {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -54,7 +54,7 @@ async fn the_size_has_the_line_the_headers_and_the_body() {
     let mut registry = Registry::default();
     let app = app(&mut registry);
     send(&app, "POST", "/upload", "12345").await;
-    // POST + /upload + HTTP/1.1 + content-length + 5 + the body
+    // The sum is POST + /upload + HTTP/1.1 + content-length + 5 + the body.
     let sum = 4 + 7 + 8 + 14 + 1 + 5;
     let line = format!(r#"http_request_size_bytes_sum{{code="200",handler="upload",method="post"}} {sum}.0"#);
     let text = text(&registry);
@@ -135,7 +135,7 @@ async fn the_callers_trace_goes_through() {
     assert_ne!(ours, parent, "a span of our own stands between");
 }
 
-/// Notes the target of each span.
+/// A layer that records the target of each span.
 #[derive(Clone, Default)]
 struct Targets(Arc<parking_lot::Mutex<Vec<String>>>);
 

@@ -1,7 +1,8 @@
-//! Who may use an internal listener: which names it answers to, which pages may post to it, which token it wants.
+//! Access control of an internal listener: the host names that it responds to, the pages that may post to it, and its
+//! bearer token.
 //!
-//! A page of a browser on this machine can be made to ask any port of it, under a name of its own that it points here.
-//! So a listener that only this machine reaches answers to this machine's names alone.
+//! A web page can make a browser on this machine send requests to any local port, under a host name of the page's own
+//! that resolves to loopback. So a listener on loopback responds only to the names of loopback.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,18 +21,18 @@ use crate::listen::Listener;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// A token file is no larger.
+/// The cap on a token file.
 const MAX_TOKEN_BYTES: usize = 64 << 10;
 
-/// The names, and the token, of an internal listener. Cheap to clone; a reload shows in every clone.
+/// The host names and the token of an internal listener. Cheap to clone; a reload applies to every clone.
 #[derive(Clone, Debug, Default)]
 pub struct Access(Arc<AccessRules>);
 
 #[derive(Debug, Default)]
 struct AccessRules {
-    /// Whether only these names and loopback's are answered to; else every name is.
+    /// Whether the listener responds only to these names and those of loopback; else it responds to every name.
     restricted: bool,
-    /// In lower case, without a port.
+    /// The names are in lower case, without a port.
     hosts: Vec<String>,
     token: Option<TokenFile>,
 }
@@ -42,7 +43,7 @@ struct TokenFile {
     current: ArcSwap<AccessSecret>,
 }
 
-/// A token as it was read. Prints nothing of it.
+/// A token from the file. `Debug` prints nothing of it.
 struct AccessSecret(Vec<u8>);
 
 impl std::fmt::Debug for AccessSecret {
@@ -59,9 +60,9 @@ pub struct TokenRenewal {
 }
 
 impl Access {
-    /// For `listener`: where it listens on loopback alone, it answers to loopback's names and to `allowed_hosts`; where it
-    /// listens wider, to loopback's and to `allowed_hosts` if any are given, else to every name. With a `token_file`, all
-    /// but health wants its token.
+    /// The access rules of `listener`. On loopback, it responds to the names of loopback and to `allowed_hosts`; on
+    /// other addresses, to the same names if `allowed_hosts` has any, else to every name. With a `token_file`, all
+    /// paths except health need its token.
     ///
     /// # Errors
     /// The token file is missing, too large, or empty.
@@ -75,7 +76,7 @@ impl Access {
         Ok(Self(Arc::new(AccessRules { restricted, hosts, token })))
     }
 
-    /// Reads the token file again, for now only to see whether it is good.
+    /// Reads and checks the token file again without using it: [`TokenRenewal::store`] puts it into use.
     ///
     /// # Errors
     /// As [`Access::new`].
@@ -84,7 +85,7 @@ impl Access {
         Ok(TokenRenewal { access: self.clone(), token })
     }
 
-    /// The layer.
+    /// The middleware: refuses a request, or runs the next handler.
     pub(super) async fn check(self, request: Request, next: Next) -> Response {
         match self.refusal(&request) {
             Some(refusal) => refusal,
@@ -119,7 +120,7 @@ impl Access {
 
 #[cfg(any(test, fuzzing))]
 impl Access {
-    /// Of a listener on loopback, without a token.
+    /// The rules of a listener on loopback, without a token.
     pub(crate) fn of_loopback() -> Self {
         Self(Arc::new(AccessRules { restricted: true, ..AccessRules::default() }))
     }
@@ -130,7 +131,7 @@ impl Access {
 }
 
 impl TokenRenewal {
-    /// Takes it into use.
+    /// Puts the token into use.
     pub fn store(self) {
         if let (Some(file), Some(token)) = (&self.access.0.token, self.token) {
             file.current.store(Arc::new(token));
@@ -150,8 +151,8 @@ impl AccessRules {
         let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
         match bare.parse::<IpAddr>() {
             Ok(address) if address.to_canonical().is_loopback() => true,
-            // No page can point an address anywhere. A sidecar that guards this listener passes on the address that it
-            // was asked under, and adds whom it asks for.
+            // A web page cannot make an address resolve elsewhere. A sidecar that protects this listener passes the
+            // `Host` on, and adds `X-Forwarded-For`.
             Ok(_) => headers.contains_key(FORWARDED_FOR),
             Err(_) => false,
         }
@@ -162,7 +163,7 @@ fn is_healthz(path: &str) -> bool {
     path == "/healthz" || path == "/healthz/ready"
 }
 
-/// Whom a request is addressed to; nobody in HTTP/1.0, which browsers do not speak.
+/// The host that a request is addressed to; `None` in HTTP/1.0 without a `Host`, which browsers do not speak.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, ()> {
     if let Some(authority) = uri.authority() {
         return Ok(Some(authority.clone()));
@@ -175,7 +176,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, ()> {
     }
 }
 
-/// Whether a browser sends this for a page of another origin; programs say nothing of the kind.
+/// Whether a browser sends this request for a page of another origin; programs do not send these headers.
 fn is_of_another_origin(headers: &HeaderMap, host: Option<&Authority>) -> bool {
     if headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none") {
         return true;

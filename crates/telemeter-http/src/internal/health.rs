@@ -1,14 +1,14 @@
-//! Whether to send requests here: named conditions, all of which must hold.
+//! The readiness of a program: named conditions, all of which must hold.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Why a program on its way out is not ready: no cause for a warning.
+/// The reason of a program that is shutting down, which is not logged as a warning.
 const DRAINING: &str = "draining";
 
-/// The conditions of one program. Cheap to clone; clones share them. With no condition at all it is ready.
+/// The conditions of one program. Cheap to clone; clones share them. A program without conditions is ready.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     conditions: Arc<Mutex<Vec<ConditionState>>>,
@@ -17,11 +17,11 @@ pub struct Health {
 #[derive(Debug)]
 struct ConditionState {
     name: &'static str,
-    /// Why it does not hold; `None` when it does.
+    /// The reason why it does not hold; `None` where it holds.
     reason: Option<Cow<'static, str>>,
 }
 
-/// Sets one condition of a [`Health`]. Cheap to clone.
+/// The handle to set one condition of a [`Health`]. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HealthCondition {
     health: Health,
@@ -29,12 +29,12 @@ pub struct HealthCondition {
 }
 
 impl Health {
-    /// No condition yet.
+    /// Starts without conditions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The condition of that name; a new one does not hold until it is said to.
+    /// Returns the condition of that name; a new one does not hold until [`HealthCondition::ready`].
     pub fn condition(&self, name: &'static str) -> HealthCondition {
         let mut conditions = self.conditions.lock();
         if !conditions.iter().any(|state| state.name == name) {
@@ -43,7 +43,7 @@ impl Health {
         HealthCondition { health: self.clone(), name }
     }
 
-    /// Not ready any more, for good: the program is on its way out.
+    /// Makes the program not ready for good, since it is shutting down.
     pub fn drain(&self) {
         self.condition("serving").not_ready(DRAINING);
     }
@@ -53,7 +53,7 @@ impl Health {
         self.conditions.lock().iter().all(|state| state.reason.is_none())
     }
 
-    /// `name: reason` of each condition that does not hold.
+    /// A line `name: reason` for each condition that does not hold.
     pub fn reasons(&self) -> Vec<String> {
         let conditions = self.conditions.lock();
         conditions.iter().filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_ref()?))).collect()
@@ -61,12 +61,13 @@ impl Health {
 }
 
 impl HealthCondition {
-    /// It holds.
+    /// Marks the condition as holding.
     pub fn ready(&self) {
         self.set(None);
     }
 
-    /// It does not, and this is why. The reason is shown to every caller: it holds no secret, and no URL with one.
+    /// Marks the condition as not holding, with the reason. Every caller can read the reason, so it must not contain a
+    /// secret.
     pub fn not_ready(&self, reason: impl Into<Cow<'static, str>>) {
         self.set(Some(reason.into()));
     }

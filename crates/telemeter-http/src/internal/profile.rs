@@ -1,4 +1,4 @@
-//! CPU and heap profiles, in pprof's format. Nothing here tells arguments or environment.
+//! CPU and heap profiles, in pprof's format. They contain no command-line arguments and no environment variables.
 
 use std::path::Path;
 use std::sync::Once;
@@ -13,13 +13,13 @@ use tokio::sync::Mutex;
 const DEFAULT_SECONDS: u64 = 30;
 const MAX_SECONDS: u64 = 60;
 
-/// Samples a second: not a divisor of 100, so that it does not march in step with timers.
+/// Samples per second: not a divisor of 100, so that the samples do not coincide with timers.
 const HERTZ: i32 = 99;
 
-/// The profiler is the process's, not a listener's.
+/// The lock of the CPU profiler, of which a process has only one.
 static CPU: Mutex<()> = Mutex::const_new(());
 
-/// Memory as a folder: every container has it.
+/// A directory in memory, which every container has.
 const SHARED_MEMORY: &str = "/dev/shm";
 
 pub(super) async fn index() -> Html<&'static str> {
@@ -55,14 +55,14 @@ fn seconds(query: &str) -> Option<Duration> {
 
 async fn sample(duration: Duration) -> Result<Vec<u8>, String> {
     choose_temporary_folder();
-    // Unwinding inside these libraries can hang in a signal handler.
+    // Stack unwinding inside these libraries can hang in a signal handler.
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(HERTZ)
         .blocklist(&["libc", "libgcc", "pthread", "vdso"])
         .build()
         .map_err(|error| error.to_string())?;
     tokio::time::sleep(duration).await;
-    // Names are looked up in the debug information: that is work for another thread.
+    // The function names are looked up in the debug information, which is work for another thread.
     let report = move || -> Result<Vec<u8>, String> {
         let report = guard.report().build().map_err(|error| error.to_string())?;
         Ok(report.pprof().map_err(|error| error.to_string())?.encode_to_vec())
@@ -70,13 +70,13 @@ async fn sample(duration: Duration) -> Result<Vec<u8>, String> {
     tokio::task::spawn_blocking(report).await.map_err(|error| error.to_string())?
 }
 
-/// Both profilers write a temporary file, and the root of a container is read-only as a rule, `/tmp` with it: then the file
-/// goes to [`SHARED_MEMORY`]. Without either, the profiler says what it lacks.
+/// Both profilers write a temporary file, and the root file system of a container is often read-only, with `/tmp`: then
+/// the file goes to [`SHARED_MEMORY`]. Where neither is writable, the profiler returns an error.
 fn choose_temporary_folder() {
     static CHOSEN: Once = Once::new();
     CHOSEN.call_once(|| {
         if tempfile::tempfile().is_err() && tempfile::tempfile_in(SHARED_MEMORY).is_ok() {
-            // Nothing else in the program chooses.
+            // No other code in the program sets this directory.
             let _chosen_before = tempfile::env::override_temp_dir(Path::new(SHARED_MEMORY));
         }
     });
@@ -106,7 +106,7 @@ pub(super) async fn heap() -> Response {
     }
 }
 
-/// Whether jemalloc, which is in the build, is also what this program allocates with.
+/// Whether jemalloc, which is linked, is also the allocator of this program.
 fn is_jemalloc() -> bool {
     const BYTES: usize = 1 << 16;
     let Ok(allocated) = tikv_jemalloc_ctl::thread::allocatedp::read() else { return false };

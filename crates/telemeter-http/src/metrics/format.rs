@@ -1,20 +1,20 @@
-//! Which format a scrape asks for.
+//! The formats of a scrape, and the choice among them by `Accept`.
 
 use http::{HeaderMap, header};
 
-/// A format that metrics are exposed in.
+/// A format for the exposition of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsFormat {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0.0.
     OpenMetrics,
-    /// `MetricFamily` messages, each with its length before it: the one with native histograms.
+    /// `MetricFamily` messages, each after its length: the only format with native histograms.
     Protobuf,
 }
 
 impl MetricsFormat {
-    /// What to answer with.
+    /// The `Content-Type` of a response in this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -25,7 +25,7 @@ impl MetricsFormat {
         }
     }
 
-    /// The one that `Accept` likes best, the first of equals; text when it likes none.
+    /// The format that `Accept` prefers, the first of equal ones; text where it names no format of ours.
     pub fn accepted(headers: &HeaderMap) -> Self {
         let mut best = (0.0, Self::Text);
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -40,7 +40,7 @@ impl MetricsFormat {
     }
 }
 
-/// What one media range of an `Accept` gets, and how much it is liked.
+/// The format for one media range of an `Accept`, with its quality.
 fn offered(range: &str) -> Option<(f32, MetricsFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?;
@@ -80,7 +80,7 @@ mod tests {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
             assert_eq!(MetricsFormat::accepted(&headers), expected, "{accept}");
         };
-        // Prometheus 2.42, and the same with native histograms
+        // These are the headers of Prometheus 2.42, without and with native histograms.
         check(
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

@@ -1,4 +1,4 @@
-//! The usual `process_*`, read from `/proc` at each scrape. What cannot be read is left out.
+//! The usual `process_*` metrics, read from `/proc` at each scrape. A value that cannot be read is left out.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Clock ticks a second in `/proc`: part of Linux' interface to programs, whatever the kernel's own clock.
+/// The clock ticks per second in `/proc`: a constant of Linux' interface to programs, whatever the kernel's own clock.
 const TICKS: f64 = 100.0;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Collector for ProcessCollector {
 
         let cpu = stat_field(&stat, 14).zip(stat_field(&stat, 15)).map(|(user, system)| (user + system) / TICKS);
         let start = stat_field(&stat, 22).zip(boot_seconds(&boot)).map(|(ticks, boot)| boot + ticks / TICKS);
-        // One descriptor is the one that lists them.
+        // One of the descriptors belongs to this directory listing.
         let open = fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as f64);
 
         let mut counter = |name: &str, help: &str, value: Option<f64>| {
@@ -52,12 +52,13 @@ fn one(
     help: &str,
     metric: &impl EncodeMetric,
 ) -> Result<(), std::fmt::Error> {
-    // The registry puts the full stop behind the help of its own metrics only.
+    // The registry appends the full stop to the help of its own metrics only.
     let help = format!("{help}.");
     metric.encode(encoder.encode_descriptor(name, &help, None, metric.metric_type())?)
 }
 
-/// A field of `/proc/self/stat`, counted from 1 as in proc(5); the second, a name, may hold spaces and parentheses.
+/// A field of `/proc/self/stat`, counted from 1 as in proc(5); the second field, a name, may contain spaces and
+/// parentheses.
 fn stat_field(stat: &str, number: usize) -> Option<f64> {
     let (_name, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
@@ -72,7 +73,7 @@ fn status_bytes(status: &str, name: &str) -> Option<f64> {
     Some(kib.parse::<f64>().ok()? * 1024.0)
 }
 
-/// A soft limit; as in Go, none at all is the largest number of 64 bits.
+/// A soft limit; as in Go, "unlimited" is the largest number of 64 bits.
 fn limit(limits: &str, name: &str) -> Option<f64> {
     match limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()? {
         "unlimited" => Some(u64::MAX as f64),
@@ -80,7 +81,7 @@ fn limit(limits: &str, name: &str) -> Option<f64> {
     }
 }
 
-/// A column of the `IpExt:` pair of lines: names, then numbers.
+/// A column of the two `IpExt:` lines, which contain names and then numbers.
 fn ip_field(netstat: &str, name: &str) -> Option<f64> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
     let (names, numbers) = (lines.next()?, lines.next()?);

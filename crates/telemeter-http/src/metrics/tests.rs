@@ -68,7 +68,7 @@ fn protobuf_carries_the_native_histogram() {
     let families = prometheus_protobuf::encode(&registry()).unwrap();
     let family = families.iter().find(|family| family.name == "took_seconds").unwrap();
     let histogram = format!("{:?}", family.metric[0].histogram);
-    // factor 1.1 is schema 3; the classic buckets ride along
+    // A factor of 1.1 is schema 3; the classic buckets are exposed, too.
     assert!(histogram.contains("schema: 3"), "{histogram}");
     assert!(histogram.contains("upper_bound: 0.005"), "{histogram}");
 }

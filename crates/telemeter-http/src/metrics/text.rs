@@ -1,9 +1,10 @@
-//! Text formats, from what the metrics library writes: OpenMetrics whose help texts are not escaped.
+//! The text formats of metrics, converted from the output of the metrics library: OpenMetrics without escapes in help
+//! texts.
 
 use std::fmt::Write as _;
 
-/// Prometheus text 0.0.4: a counter's `_total` is part of its family's name, there is no unit, exemplar or end mark, and
-/// `le` is written as Go writes a float, since that is how the series is known in everybody's store.
+/// Converts to Prometheus text 0.0.4: a counter's `_total` is part of its family's name; there is no unit, exemplar or
+/// end mark; and `le` is written as Go writes a float, since stores already have series with these labels.
 pub(super) fn from_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| match item {
@@ -23,7 +24,7 @@ pub(super) fn from_open_metrics(text: &str) -> String {
     out
 }
 
-/// OpenMetrics 1.0.0, with its help texts escaped.
+/// Converts to valid OpenMetrics 1.0.0, with escapes in the help texts.
 pub(super) fn mend_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| {
@@ -45,7 +46,7 @@ enum ExpositionItem<'a> {
     End,
 }
 
-/// Splits `text`; a help text goes on, over line ends, until its family's `# TYPE`.
+/// Splits `text` into items; a help text continues, over line ends, until its family's `# TYPE`.
 fn families<'a>(mut text: &'a str, mut each: impl FnMut(ExpositionItem<'a>)) {
     while !text.is_empty() {
         if let Some((name, help, kind, rest)) = text.strip_prefix("# HELP ").and_then(family) {
@@ -77,7 +78,7 @@ fn escaped(help: &str, quotes: bool) -> String {
     if quotes { help.replace('"', "\\\"") } else { help }
 }
 
-/// One sample: its `le` as Go writes it, its exemplar left out.
+/// Writes one sample: its `le` as Go writes it, and without its exemplar.
 fn sample(line: &str, out: &mut String) {
     let labels_end = labels_end(line);
     let (labels, value) = line.split_at(labels_end);
@@ -93,7 +94,7 @@ fn sample(line: &str, out: &mut String) {
     out.push('\n');
 }
 
-/// Where the labels of a line end: behind the brace that no quotes hold.
+/// The index where the labels of a line end: after the first brace outside of quotes.
 fn labels_end(line: &str) -> usize {
     let (mut quoted, mut escape) = (false, false);
     for (at, byte) in line.bytes().enumerate() {
@@ -109,7 +110,7 @@ fn labels_end(line: &str) -> usize {
     line.len()
 }
 
-/// The value of `le`: where it starts, where it ends, and what it is.
+/// The start, the end and the value of the label `le`.
 fn le(labels: &str) -> Option<(usize, usize, f64)> {
     let (mut quoted, mut escape) = (false, false);
     for (at, byte) in labels.bytes().enumerate() {
@@ -130,7 +131,8 @@ fn le(labels: &str) -> Option<(usize, usize, f64)> {
     None
 }
 
-/// `strconv.FormatFloat(value, 'g', -1, 64)`: an exponent of two digits, from 1e+06 on and below 0.0001.
+/// Formats a float as `strconv.FormatFloat(value, 'g', -1, 64)` does: with an exponent of at least two digits from
+/// 1e+06 on and below 0.0001.
 fn go_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();

@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 16;
 /// As in Go, the idle time before the first keep-alive probe, and the interval between probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Connects to a host, which is as in a URL.
+/// Connects to a host by TCP; `host` is as in a URL.
 pub(super) async fn dial(
     resolver: &Resolver,
     host: &str,

@@ -1,4 +1,4 @@
-//! What a proxy answers, and what an environment says of proxies.
+//! Fuzz targets for proxies: their responses, and the variables that name them.
 
 use tokio::io::join;
 
@@ -9,8 +9,9 @@ const PASSWORD: &str = "s3cr^t";
 const TARGETS: [(&str, u16); 5] =
     [("store.example.com", 443), ("[2001:db8::7]", 80), ("10.1.2.3", 9090), ("localhost", 1), ("xn--9ca.x", 8)];
 
-/// What a proxy answers to `CONNECT`, and to SOCKS 5: nothing that is behind the answer is read, and only a 2xx opens a way. The
-/// same input as `NO_PROXY`, and as the URL of a proxy: its password is never shown, and a target that is named is reached directly.
+/// Parses the input as a proxy's response to `CONNECT` and to SOCKS 5: no byte after the response is read, and only a
+/// 2xx opens a tunnel. Then it uses the input as `NO_PROXY`, and as the URL of a proxy: the password is never shown,
+/// and a target that is listed is reached directly.
 pub fn tunnels(input: &[u8]) {
     let mut stream = join(input, Vec::new());
     if ready(tunnel::connect(&mut stream, "store.test", 443, None)).is_ok() {

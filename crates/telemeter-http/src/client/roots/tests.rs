@@ -1,7 +1,7 @@
 use super::*;
 use crate::client::words::tests::self_signed;
 
-/// A system of its own: `/` is a folder.
+/// A test system, whose root directory `/` is a temporary directory.
 struct System {
     root: tempfile::TempDir,
     variables: Vec<(&'static str, OsString)>,
@@ -28,7 +28,7 @@ impl System {
         Roots::system(self.root.path(), value)
     }
 
-    /// The sources, as paths below the root, and the problems.
+    /// Checks the sources, as paths relative to the root, and the problems.
     fn check(&self, sources: &[(&str, usize)], problems: &[&str]) {
         let roots = self.load().unwrap();
         let bare = |path: &Path| path.strip_prefix(self.root.path()).unwrap().to_str().unwrap().to_owned();
@@ -50,7 +50,7 @@ fn the_first_file_that_exists_counts() {
     let system = System::new();
     system.check(&[], &[]);
     assert!(system.load().unwrap().into_store().0.is_empty());
-    // In Go's order, backwards: each new file wins over those that are there.
+    // The files are written in the reverse of Go's order: each new file is used instead of those that exist.
     let order = [
         "etc/ssl/certs/ca-certificates.crt",
         "etc/pki/tls/certs/ca-bundle.crt",
@@ -65,7 +65,7 @@ fn the_first_file_that_exists_counts() {
         let roots = system.load().unwrap();
         assert_eq!(roots.sources[0], (system.path(file), count));
     }
-    // A bundle in a directory that is read counts once.
+    // A bundle in a directory that is also read counts once.
     let (first, directory) = ((order[0], 6), ("etc/pki/tls/certs", 5));
     system.check(&[first, directory], &[]);
 }
@@ -79,7 +79,7 @@ fn one_bundle_behind_all_names_is_counted_once() {
         std::os::unix::fs::symlink(&bundle, system.path(name)).unwrap();
     }
     system.check(&[("etc/ssl/certs/ca-certificates.crt", 2)], &[]);
-    // What replaces the bundle counts at once, and alone.
+    // A new bundle counts at once, and the old roots no longer count.
     fs::write(&bundle, authority()).unwrap();
     system.check(&[("etc/ssl/certs/ca-certificates.crt", 1)], &[]);
     assert_eq!(system.load().unwrap().into_store().1, 1);
@@ -94,7 +94,7 @@ fn directories_are_read_beside_the_file() {
     system.write("etc/ssl/certs/two.crt", authority());
     system.write("etc/ssl/certs/README", "nothing");
     system.write("etc/ssl/certs/java/three.crt", authority());
-    // a hash of a name: within the directory, so it is passed over
+    // The link is a hash of a name and points to a file in the same directory, so it is skipped.
     std::os::unix::fs::symlink("two.crt", system.path("etc/ssl/certs/0a1b2c3d.0")).unwrap();
     std::os::unix::fs::symlink("/nowhere", system.path("etc/ssl/certs/gone.crt")).unwrap();
     let elsewhere = system.write("usr/share/four.crt", authority());
@@ -115,17 +115,17 @@ fn variables_go_before() {
     let (first, second) = (path("first"), path("second"));
     let list = [first.as_os_str(), second.as_os_str()].join(OsStr::new(":"));
 
-    // Each replaces its own list, and leaves the other.
+    // Each variable replaces its own list, and leaves the other list.
     system.variables = vec![("SSL_CERT_FILE", file.clone().into())];
     system.check(&[("mine/bundle.pem", 2), ("etc/ssl/certs", 1)], &[]);
     system.variables = vec![("SSL_CERT_DIR", list.clone())];
     system.check(&[("etc/ssl/cert.pem", 1), ("first", 1), ("second", 3)], &[]);
     system.variables = vec![("SSL_CERT_FILE", file.into()), ("SSL_CERT_DIR", list)];
     system.check(&[("mine/bundle.pem", 2), ("first", 1), ("second", 3)], &[]);
-    // Empty is as if not set.
+    // An empty variable counts as unset.
     system.variables = vec![("SSL_CERT_FILE", "".into()), ("SSL_CERT_DIR", "".into())];
     system.check(&[("etc/ssl/cert.pem", 1), ("etc/ssl/certs", 1)], &[]);
-    // What is named and missing is said, and nothing stands in for it.
+    // A missing file or directory that a variable names is a problem, and no default is read instead.
     system.variables = vec![("SSL_CERT_FILE", "/nowhere.pem".into()), ("SSL_CERT_DIR", "/nowhere".into())];
     let missing = "cannot be read: No such file or directory";
     let problems = [format!("SSL_CERT_FILE: /nowhere.pem {missing}"), format!("SSL_CERT_DIR: /nowhere {missing}")];
@@ -155,7 +155,7 @@ fn the_good_certificates_of_a_bundle_count() {
     );
     let cut = one.split_once("-----END").unwrap().0;
     check(format!("{cut}{two}"), 1, &["1, at line 1, is left out: it has no END line".to_owned()]);
-    // Text between them, CRLF, a byte-order mark, blocks of another kind, headers: as Go takes them.
+    // Text between blocks, CRLF, a byte-order mark, blocks of another kind, and headers are accepted as in Go.
     check(format!("\u{feff}# Authority: one\n{one}\nand two\n{two}").replace('\n', "\r\n"), 2, &[]);
     check(format!("{}{two}", one.replace(" CERTIFICATE", " TRUSTED CERTIFICATE")), 1, &[]);
     let headers = one.replace("BEGIN CERTIFICATE-----\n", "BEGIN CERTIFICATE-----\nKey: value\n\n");
@@ -171,11 +171,11 @@ fn a_bundle_without_a_usable_certificate_is_named() {
         let path = system.write("etc/ssl/cert.pem", content);
         let error = system.load().err().expect("nothing usable");
         assert_eq!(error, format!("{} holds no certificate in PEM that can be used", path.display()));
-        // The same for a file that the configuration names; empty, too.
+        // The same holds for a file that the configuration names, also for an empty one.
         let mut roots = System::new().load().unwrap();
         assert_eq!(roots.add_file(&path), Err(error));
     }
-    // A system's bundle that is empty says that nobody is trusted.
+    // An empty bundle of the system means that no root is trusted.
     system.write("etc/ssl/cert.pem", " \n");
     system.check(&[("etc/ssl/cert.pem", 0)], &[]);
     let path = system.write("etc/ssl/cert.pem", "");

@@ -7,10 +7,10 @@ use rustls_pki_types::PrivateKeyDer;
 use super::*;
 use crate::clock::ClockHandle;
 
-/// 2030-01-01, within what the certificate below is valid for.
+/// 2030-01-01, within the validity of the certificate below.
 const NOW_MS: i64 = 1_893_456_000_000;
 
-/// A server, and a client that keeps its sessions of it.
+/// A server, and a client that keeps its sessions with the server.
 struct Both {
     server: Arc<ServerConfig>,
     client: ClientConfig,
@@ -22,7 +22,7 @@ impl Both {
     fn new(version: &'static rustls::SupportedProtocolVersion) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        // The library itself goes by the system's clock.
+        // The library itself reads the system's clock.
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2040, 1, 1);
         let cert = params.self_signed(&key).unwrap().der().clone();
@@ -41,7 +41,7 @@ impl Both {
         Self { server: Arc::new(server), client, sessions, clock: handle }
     }
 
-    /// Whether a connection resumes a session.
+    /// Connects; returns whether the connection resumed a session.
     fn resumes(&self) -> bool {
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(Arc::new(self.client.clone()), name).unwrap();

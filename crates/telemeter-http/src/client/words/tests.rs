@@ -147,7 +147,7 @@ fn a_caller_s_failure_is_told_too() {
     assert_eq!(of_caller(&io::Error::other("reset")), "reset");
 }
 
-/// What the TLS library really says, for a certificate that is checked as in a handshake.
+/// Checks the errors that the TLS library really returns, for a certificate that is verified as in a handshake.
 #[test]
 fn the_library_says_what_is_expected_of_it() {
     let check = |not_after: (i32, u8, u8), is_ca: bool, trusted: bool, name: &'static str| {

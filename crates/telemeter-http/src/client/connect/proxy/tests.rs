@@ -27,7 +27,7 @@ fn which_variable_counts() {
     check(&[("HTTP_PROXY", " "), ("http_proxy", "two:2")], http, "http://two:2 of http_proxy");
     check(&[("HTTPS_PROXY", "one:1"), ("https_proxy", "two:2")], https, "http://one:1 of HTTPS_PROXY");
     check(&[("https_proxy", "two:2")], https, "http://two:2 of https_proxy");
-    // Each is for its own scheme alone, and ALL_PROXY is not known.
+    // Each variable is for its own scheme only, and ALL_PROXY is not supported.
     check(&[("HTTP_PROXY", "one:1")], https, "direct");
     check(&[("HTTPS_PROXY", "one:1")], http, "direct");
     check(&[("ALL_PROXY", "one:1"), ("all_proxy", "one:1")], http, "direct");
@@ -109,30 +109,30 @@ fn no_proxy() {
         let direct = choice(&variables, target).expect("a choice") == "direct";
         assert_eq!(direct, expected, "NO_PROXY={no_proxy} {target}");
     }
-    // Everything.
+    // A star matches everything.
     is_direct("*", "http://192.0.2.7/", true);
     is_direct("a.b, *", "http://example.com/", true);
     is_direct("*", "http://[2001:db8::1]/", true);
     is_direct("", "http://example.com/", false);
     is_direct(" , ,", "http://example.com/", false);
-    // Names: itself and below it.
+    // A name matches itself and its subdomains.
     is_direct("example.test", "http://api.example.test/", true);
     is_direct("example.test", "http://example.test/", true);
     is_direct("example.test", "http://example.test.other/", false);
     is_direct("ample.test", "http://example.test/", false);
     is_direct("EXAMPLE.test", "http://Api.Example.Test/", true);
     is_direct(" other.test ,\texample.test ", "http://example.test/", true);
-    // Only below it.
+    // A name with a dot or a star before it matches only its subdomains.
     is_direct(".example.test", "http://api.example.test/", true);
     is_direct(".example.test", "http://example.test/", false);
     is_direct("*.example.test", "http://api.example.test/", true);
     is_direct("*.example.test", "http://a.b.example.test/", true);
     is_direct("*.example.test", "http://example.test/", false);
     is_direct("*.example.test", "http://anexample.test/", false);
-    // A star stands for a name only in front of a dot.
+    // A star counts only before a dot.
     is_direct("*example.test", "http://example.test/", false);
     is_direct("api.*.test", "http://api.example.test/", false);
-    // Ports.
+    // An element may have a port.
     is_direct("example.test:80", "http://example.test/", true);
     is_direct("example.test:80", "http://api.example.test:80/", true);
     is_direct("example.test:80", "https://example.test/", false);
@@ -143,7 +143,7 @@ fn no_proxy() {
     is_direct("example.test:http", "http://example.test/", false);
     is_direct(":80", "http://example.test/", false);
     is_direct(":1", "http://example.test/", false);
-    // IPv4.
+    // These elements are IPv4 addresses and networks.
     is_direct("192.0.2.7", "http://192.0.2.7/", true);
     is_direct("192.0.2.7", "http://192.0.2.8/", false);
     is_direct("192.0.2.7:81", "http://192.0.2.7/", false);
@@ -159,9 +159,9 @@ fn no_proxy() {
     is_direct("192.0.2.0/24:80", "http://192.0.2.7/", false);
     is_direct("10.0.0.0/30", "http://10.0.0.2/", true);
     is_direct("10.0.0.0/30", "http://10.0.0.4/", false);
-    // A network is of addresses: a name is not looked up for it.
+    // A network matches addresses only: a name is not looked up for it.
     is_direct("0.0.0.0/0", "http://example.test/", false);
-    // IPv6.
+    // These elements are IPv6 addresses and networks.
     is_direct("2001:db8::52:0:1", "http://[2001:db8::52:0:1]/", true);
     is_direct("2001:db8::52:0:1", "http://[2001:db8::52:0:2]/", false);
     is_direct("2001:DB8:0:0::52:0:1", "http://[2001:db8::52:0:1]/", true);
@@ -172,16 +172,16 @@ fn no_proxy() {
     is_direct("2002:db8:a::45/64", "http://[fe80::424b:c8be:1643:a1b6]/", false);
     is_direct("::/0", "http://[2001:db8::1]/", true);
     is_direct("::/0", "http://192.0.2.7/", false);
-    // IPv4 in the form of IPv6 is IPv4.
+    // An IPv4-mapped IPv6 address counts as IPv4.
     is_direct("192.0.2.7", "http://[::ffff:192.0.2.7]/", true);
     is_direct("::ffff:192.0.2.7", "http://192.0.2.7/", true);
     is_direct("192.0.2.0/24", "http://[::ffff:192.0.2.7]/", true);
     is_direct("::ffff:192.0.2.0/120", "http://192.0.2.7/", true);
-    // Names of other scripts.
+    // Names may contain non-ASCII characters.
     is_direct(".示例.com", "http://www.示例.com/", true);
     is_direct("xn--fsq092h.com", "http://www.示例.com/", true);
     is_direct("示例.com", "http://www.xn--fsq092h.com/", true);
-    // This machine is never asked for elsewhere, but names that only look like it are.
+    // Loopback addresses are never reached through a proxy, but names that only look like them are.
     is_direct("", "http://localhost/", true);
     is_direct("", "http://LOCALHOST:8080/", true);
     is_direct("", "http://127.0.0.1/", true);
@@ -192,7 +192,7 @@ fn no_proxy() {
     is_direct("", "http://localhost.net/", false);
     is_direct("", "http://local.localhost/", false);
 
-    // Go's own list.
+    // This is the list of Go's own test.
     let list = "foobar.com, .barbaz.net, *.wildcard.io, 192.168.1.1, 192.168.1.2:81, 192.168.1.3:80, 10.0.0.0/30, \
                 2001:db8::52:0:1, [2001:db8::52:0:2]:443, [2001:db8::52:0:3]:80, 2002:db8:a::45/64";
     for (host, direct) in [
