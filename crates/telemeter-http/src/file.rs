@@ -96,7 +96,7 @@ pub struct Description {
     pub lines: Option<usize>,
 }
 
-/// Reads a file of at most `cap_bytes` to see what it looks like.
+/// Reads a file of at most `cap_bytes`, and returns its size and form.
 ///
 /// # Errors
 /// [`FileError`], as [`read`].

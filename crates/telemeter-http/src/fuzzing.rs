@@ -59,7 +59,7 @@ pub fn request_headers(lines: &[u8]) {
     assert!(hosts.len() < 2, "two hosts");
     for host in &hosts {
         let host = String::from_utf8_lossy(host).to_ascii_lowercase();
-        // A user may stand before the name, a port behind it.
+        // The authority may have a user before the host name, and a port after it.
         let name = host.rsplit('@').next().unwrap_or_default();
         let name = match name.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -78,7 +78,7 @@ pub fn request_headers(lines: &[u8]) {
     }
 }
 
-/// Each target: its name, its check, and inputs to begin with.
+/// The fuzz targets, each with its name, its check, and its seed inputs.
 #[expect(clippy::type_complexity)]
 pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     let owned = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();

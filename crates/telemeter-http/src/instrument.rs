@@ -160,7 +160,7 @@ where
         let id = RequestId::of(request.headers());
         request.extensions_mut().insert(id);
         let span = span(shared.handler, method, id.as_str(), request.headers());
-        // The clone is not known to be ready; what was polled is.
+        // The clone may not be ready; the service that was polled is.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
 

@@ -126,7 +126,7 @@ pub fn live() -> MethodRouter {
     get(|| async { "ok" })
 }
 
-/// `GET`: 200 `ok`, or 503 with a line for each condition that does not hold.
+/// The handler of `GET` for readiness: 200 `ok`, or 503 with a line for each condition that does not hold.
 pub fn ready(health: &Health) -> MethodRouter {
     let health = health.clone();
     get(move || {

@@ -65,8 +65,8 @@ pub struct ListenLimits {
     pub drain_timeout: Duration,
     /// The cap on open connections; at the cap, other connections are closed before one more is accepted.
     pub connections: usize,
-    /// The cap on open connections of one client ([`ClientNetwork`]); at the cap, the one that was idle for longest
-    /// among a sample is closed before one more is accepted. 0 stands for half of `connections`.
+    /// The cap on open connections of one client ([`ClientNetwork`]); at the cap, one of them that was idle for long is
+    /// closed before one more is accepted. 0 means half of `connections`.
     pub connections_per_peer: usize,
     /// The cap on the headers of a request, its request line included.
     pub header_bytes: u32,

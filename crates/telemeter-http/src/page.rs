@@ -14,7 +14,8 @@ pub const HEADERS: [(HeaderName, HeaderValue); 6] = headers(
      frame-ancestors 'none'",
 );
 
-/// The headers of a page with this Content-Security-Policy. The same address answers machines with something else.
+/// The headers of a page with this Content-Security-Policy. `Vary` is set, since the same URL responds to programs in
+/// another format.
 #[must_use]
 pub const fn headers(policy: &'static str) -> [(HeaderName, HeaderValue); 6] {
     [

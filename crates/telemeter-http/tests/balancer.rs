@@ -1,4 +1,5 @@
-//! Clients behind a trusted balancer: what one of them does costs the others nothing, whatever connection they share.
+//! Tests of clients behind a trusted load balancer: one of them cannot harm the others, on shared connections or on
+//! separate ones.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -20,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use support::{SOON, Serving, connect_from, frame, shake, write_pair};
 
 const BALANCER: &str = "127.0.0.2";
-/// `:status: 200` in the static table of HPACK.
+/// The index of `:status: 200` in the static table of HPACK.
 const OK: u8 = 0x88;
 
 fn router() -> Router {
@@ -31,7 +32,7 @@ fn router() -> Router {
     Router::new().route("/", get(|| async { "hello" })).route("/read", post(read))
 }
 
-/// Deadlines that do not help: where room is needed it has to be made.
+/// Limits with long deadlines: memory has to be freed by evictions.
 fn patient(budget: &MemoryBudget) -> ListenLimits {
     ListenLimits {
         header_timeout: SOON * 10,
@@ -44,7 +45,7 @@ fn patient(budget: &MemoryBudget) -> ListenLimits {
     }
 }
 
-/// A request on a kept connection; what is answered, or nothing where it was closed.
+/// Sends a request on a kept connection; returns the response, which is empty where the connection was closed.
 async fn ask(stream: &mut TcpStream, client: &str) -> String {
     let request = format!("GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {client}\r\n\r\n");
     let mut answer = vec![0; 512];
@@ -59,7 +60,7 @@ async fn ask(stream: &mut TcpStream, client: &str) -> String {
 async fn connections_of_one_client_make_room_and_shared_ones_stay() {
     let limits = ListenLimits { connections: 40, ..patient(&MemoryBudget::unlimited()) };
     let serving = Serving::start(router(), None, limits).await;
-    // Kept connections of the balancer, each of which carried several clients.
+    // These are kept connections of the load balancer, each of which has carried requests of several clients.
     let mut kept = Vec::new();
     for _ in 0..10 {
         let mut stream = connect_from(BALANCER, serving.address).await.unwrap();
@@ -75,7 +76,7 @@ async fn connections_of_one_client_make_room_and_shared_ones_stay() {
         let mut stream = connect_from(BALANCER, serving.address).await.unwrap();
         let _ = stream.write_all(stalled).await;
         held.push(stream);
-        // A busy machine: the request is to be known before the next one comes.
+        // The server must have read the request before the next one arrives, also on a busy machine.
         sleep(Duration::from_millis(5)).await;
     }
     for (at, stream) in kept.iter_mut().enumerate() {
@@ -85,7 +86,7 @@ async fn connections_of_one_client_make_room_and_shared_ones_stay() {
     assert!(ask(&mut new, "1.2.3.6").await.ends_with("hello"));
 }
 
-/// A request of a client behind the balancer, without its end where it has a body to come.
+/// A request of a client behind the load balancer; it does not end the stream where a body follows.
 fn request(stream: u32, client: &str, path: &str, ends: bool) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let method = if ends { 0x82 } else { 0x83 };
@@ -93,7 +94,7 @@ fn request(stream: u32, client: &str, path: &str, ends: bool) -> Vec<u8> {
     frame(1, if ends { 0x5 } else { 0x4 }, stream, &[&[method, 0x87][..], &fields.concat()].concat())
 }
 
-/// Reads until a request is answered: the first byte of its headers.
+/// Reads until a request gets its response; returns the first byte of its headers.
 async fn status(connection: &mut TlsStream<TcpStream>, stream: u32) -> u8 {
     let mut head = [0; 9];
     loop {
@@ -121,7 +122,7 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
         shared.write_all(&request(stream, "9.9.9.9", "/read", false)).await.unwrap();
     }
     shared.flush().await.unwrap();
-    // The first that finds no room is answered, or makes room.
+    // Requests above the share are refused, or evict others.
     sleep(Duration::from_millis(500)).await;
     let capacity = budget.capacity_bytes(MemoryShare::Requests);
     assert!(budget.used_bytes(MemoryShare::Requests) > capacity / 2, "they are counted");
@@ -136,9 +137,9 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
         other.flush().await.unwrap();
         assert_eq!(status(&mut other, 2 * at + 1).await, OK, "request {at}");
     }
-    // The oldest of them was told that there is no room any more.
+    // The oldest of these requests was refused with a 503.
     assert_ne!(status(&mut shared, 3).await, OK);
-    // Another client on the connection of the one that holds most is still served.
+    // Another client, on the same connection as the client that holds most, is still served.
     shared.write_all(&frame(0, 1, 1, b"body")).await.unwrap();
     shared.flush().await.unwrap();
     assert_eq!(status(&mut shared, 1).await, OK);

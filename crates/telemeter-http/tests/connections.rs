@@ -1,4 +1,4 @@
-//! How connections come about: slow name servers, silent peers, and what is kept for the next call.
+//! Tests of how outbound connections are made and kept, with slow name servers and silent peers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use support::{SOON, outbound};
 
-/// A server of the simplest kind: it gives each connection to `serve`, and counts them.
+/// A simple server that passes each connection to `serve`, and counts connections.
 async fn server<A>(serve: impl Fn(TcpStream) -> A + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
 where
     A: Future<Output = ()> + Send + 'static,
@@ -32,7 +32,7 @@ where
     (address, count)
 }
 
-/// Reads one request of those that have no body; false at the end.
+/// Reads one request without a body; returns false at the end of the connection.
 async fn read_head(stream: &mut TcpStream) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -44,14 +44,14 @@ async fn read_head(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// Answers one request after the other.
+/// Responds to one request after the other.
 async fn answer_all(mut stream: TcpStream) {
     while read_head(&mut stream).await {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
     }
 }
 
-/// Looks every name up as this address, after so long; and how often it was asked.
+/// A resolver that returns this address for every name, after a delay, and the counter of its lookups.
 fn slow_resolver(address: SocketAddr, takes: Duration) -> (Resolver, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = count.clone();
@@ -93,7 +93,7 @@ async fn a_lookup_that_outlasts_its_call_serves_the_next() {
 
 #[tokio::test]
 async fn a_connection_that_nobody_waits_for_any_more_is_kept_for_the_next_call() {
-    // Also where connections are not kept once they brought an answer, as for the scrape.
+    // The same holds where connections are not kept after their response, as for the scrape.
     for keep_alive in [true, false] {
         let (address, connections) = server(answer_all).await;
         let (resolver, lookups) = slow_resolver(address, Duration::from_millis(300));
@@ -274,7 +274,7 @@ async fn an_idle_connection_is_closed_after_a_while() {
 
 #[tokio::test]
 async fn a_connection_that_the_peer_closed_meanwhile_fails_no_call() {
-    // It answers once a connection, and says nothing of closing it.
+    // The server responds to one request on each connection, and does not announce that it closes.
     let (address, connections) = server(|mut stream| async move {
         read_head(&mut stream).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;

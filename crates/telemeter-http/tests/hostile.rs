@@ -1,4 +1,5 @@
-//! Clients that take all they can get, beside one that behaves. Hostile ones come from addresses of their own.
+//! Tests of clients that use up connections and memory, next to an honest client. The hostile clients connect from
+//! addresses of their own.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +37,7 @@ async fn read(body: Body) -> String {
     format!("{} {}", into.len(), read.is_ok())
 }
 
-/// Deadlines that do not help: where room is needed it has to be made.
+/// Limits with long deadlines: memory has to be freed by evictions.
 fn patient(budget: &MemoryBudget) -> ListenLimits {
     ListenLimits {
         header_timeout: SOON * 10,
@@ -58,7 +59,7 @@ async fn flood(serving: &Serving, from: &str, count: usize, bytes: &[u8]) -> Vec
     streams
 }
 
-/// How many of them the server has closed.
+/// The number of these connections that the server has closed.
 async fn closed(streams: &mut [TcpStream]) -> usize {
     let mut count = 0;
     for stream in streams {
@@ -95,7 +96,8 @@ async fn silent_connections_shut_nobody_out() {
     );
 }
 
-/// A balancer, or a network behind one address: who stalls cannot be told by the address from who behaves.
+/// Behind a load balancer, or a network with one address, the address does not distinguish stalled clients from honest
+/// ones.
 #[tokio::test]
 async fn behind_one_address_those_who_stall_make_room() {
     let limits = ListenLimits { connections: 40, connections_per_peer: 40, ..patient(&MemoryBudget::unlimited()) };
@@ -171,7 +173,7 @@ async fn a_peer_that_does_not_read_its_answers_is_closed() {
         honest(&serving).await;
         sleep(Duration::from_millis(20)).await;
     }
-    // One that reads at its leisure gets all of it.
+    // A client that reads slowly gets the whole response.
     let mut slow = connect_from("127.0.0.2", serving.address).await.unwrap();
     slow.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let (mut read, mut bytes) = (0, vec![0; 200_000]);
@@ -187,13 +189,13 @@ async fn a_peer_that_does_not_read_its_answers_is_closed() {
     assert_eq!(closed(&mut streams).await, 5);
 }
 
-/// The preface, and settings: a window of zero for what we are sent.
+/// The preface, and settings with a window of 0 for responses.
 fn preface() -> Vec<u8> {
     let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat()
 }
 
-/// The headers of `GET /`, which end the request.
+/// The headers of `GET /`, with the flag that ends the request.
 fn get_of(stream: u32) -> Vec<u8> {
     frame(1, 0x5, stream, &[0x82, 0x87, 0x84, 0x41, 1, b'x'])
 }
@@ -212,7 +214,7 @@ impl Secure {
         Self { serving, cert, _folder: folder }
     }
 
-    /// A new client that behaves, on a connection of its own.
+    /// A new honest client, on a connection of its own.
     async fn honest(&self) {
         let outbound = outbound(|config| config.ca_file = Some(self.cert.clone()));
         let url = format!("https://localhost:{}/", self.serving.address.port());
@@ -239,7 +241,7 @@ async fn answers_that_wait_for_a_window_hold_no_more_than_their_share() {
             assert!(used <= capacity, "{share:?}: {used} of {capacity}");
         }
     }
-    // 200 of 6 KiB each on 8 connections are many times the share.
+    // 200 requests of 6 KiB each on 8 connections are many times the share.
     assert!(
         budget.used_bytes(MemoryShare::Requests) > budget.capacity_bytes(MemoryShare::Requests) / 4,
         "they are counted"
@@ -258,7 +260,8 @@ async fn a_peer_whose_window_stays_closed_is_closed() {
     assert_eq!(budget.used_bytes(MemoryShare::Requests), 0);
 }
 
-/// What is counted of a peer's headers is given back where it gave the table up: that has to be for good.
+/// The memory of a header table is released once the peer has set its size to 0: the peer must not be able to enlarge
+/// it again.
 #[tokio::test]
 async fn a_header_table_that_was_given_up_cannot_be_had_back() {
     let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
@@ -266,7 +269,7 @@ async fn a_header_table_that_was_given_up_cannot_be_had_back() {
     let get = |at: u32, size: &[u8]| frame(1, 0x5, 2 * at + 1, &[size, &[0x82, 0x87, 0x84, 0x01, 1, b'x']].concat());
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat();
     stream.write_all(&[preface, get(0, &[])].concat()).await.unwrap();
-    // The server's settings were there before it answered.
+    // The server sends its settings before the response.
     let mut bytes = vec![0; 4096];
     let mut read = 0;
     while !bytes[..read].windows(5).any(|five| five == b"hello") {
@@ -278,7 +281,7 @@ async fn a_header_table_that_was_given_up_cannot_be_had_back() {
     while !bytes[..read].windows(5).any(|five| five == b"hello") {
         read += timeout(SOON, stream.read(&mut bytes[read..])).await.unwrap().unwrap();
     }
-    // 4,096 bytes again.
+    // The peer sets the size to 4,096 bytes again.
     stream.write_all(&get(2, &[0x3f, 0xe1, 0x1f])).await.unwrap();
     let mut rest = Vec::new();
     let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("closed");
@@ -290,7 +293,7 @@ async fn streams_that_break_rules_end_the_connection() {
     let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;
     let mut stream = shake(&secure.serving, "127.0.0.2", &secure.cert).await.unwrap();
     stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat()).await.unwrap();
-    // More is sent than the length says.
+    // The body is longer than its declared length.
     let broken = |at: u32| {
         let block = [&[0x83, 0x87, 0x04, 5][..], b"/read", &[0x01, 1, b'x', 0x0f, 13, 1, b'1']].concat();
         [frame(1, 0x4, 2 * at + 1, &block), frame(0, 0, 2 * at + 1, b"more")].concat()
@@ -311,7 +314,7 @@ async fn little_of_a_body_is_taken_that_nobody_reads() {
     let mut bytes = vec![0; 4096];
     let mut read = 0;
     let (mut header_table, mut stream_window, mut window) = (4096, 65_535, 65_535);
-    // Its settings, and by how much it opens the window of the connection, are the first that it says.
+    // The server first sends its settings and a window update for the connection.
     while read < 9 || read < 9 + usize::from(bytes[2]) + 13 {
         read += timeout(SOON, stream.read(&mut bytes[read..])).await.unwrap().unwrap();
     }
@@ -389,7 +392,7 @@ async fn a_trusted_proxy_says_whose_a_connection_and_a_request_are() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "nobody else is believed: {answer}");
     assert_eq!(ask("127.0.0.2", "PROXY nonsense\r\n").await, "", "what cannot be understood is closed");
 
-    // A proxy has as many as it wants; who stands behind it, as many as anybody.
+    // A proxy may have any number of connections; a client behind it has the cap of any other client.
     let mut proxy = flood(&serving, "127.0.0.2", 6, b"GET").await;
     let client = "PROXY TCP4 1.2.3.4 10.0.0.1 5678 443\r\nGET";
     let mut client = flood(&serving, "127.0.0.2", 6, client.as_bytes()).await;

@@ -1,4 +1,5 @@
-//! What HTTP/2 connections keep is what the budget says. A program of its own: it measures its own memory.
+//! Tests that the memory of HTTP/2 connections matches the budget. It is a program of its own, since it measures its
+//! own memory.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,9 +20,9 @@ use tokio_rustls::client::TlsStream;
 use support::{SOON, Serving, frame, shake, write_pair};
 
 const CONNECTIONS: usize = 24;
-/// The table of a connection holds 4,096 bytes: 41 for each of these paths.
+/// The entries of a connection's header table of 4,096 bytes: each of these paths takes 41.
 const ENTRIES: u32 = 99;
-/// The runtime, the allocator, what clients hold.
+/// The memory of the runtime, the allocator and the test's clients.
 const BESIDE_BYTES: usize = 8 << 20;
 
 fn resident_bytes() -> usize {
@@ -29,8 +30,8 @@ fn resident_bytes() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// `GET /` with a query that is to be remembered, and that nobody sent before; so long that it fills a buffer. What it says
-/// beside the path is more than we take: it is answered 431, and remembered all the same.
+/// A `GET /` with a query that the header table keeps, and that was not sent before. The headers are so long that they
+/// fill a buffer, and exceed our cap: the response is 431, and the query is kept nevertheless.
 fn get_with_new_path(at: u32) -> Vec<u8> {
     let path = [b'/', b'?', b'a' + (at / 26) as u8, b'a' + (at % 26) as u8];
     let long = vec![b'v'; 16_300];
@@ -39,7 +40,7 @@ fn get_with_new_path(at: u32) -> Vec<u8> {
     frame(1, 0x5, 2 * at + 1, &block)
 }
 
-/// `GET /` in few bytes, after the table was given up or not.
+/// A short `GET /`; where `gives_up` is true, it first sets the size of the header table to 0.
 fn plain_get(at: u32, gives_up: bool) -> Vec<u8> {
     let block: &[u8] = &[0x20, 0x82, 0x87, 0x84, 0x01, 1, b'x'];
     frame(1, 0x5, 2 * at + 1, if gives_up { block } else { &block[1..] })
@@ -61,7 +62,7 @@ impl Http2Peer {
         peer
     }
 
-    /// Sends all, and reads until so many bodies came.
+    /// Sends all frames, and reads until as many responses arrived as `answers` says.
     async fn ask(&mut self, frames: &[Vec<u8>], answers: usize) {
         let writing = async {
             for frame in frames {
@@ -99,7 +100,7 @@ async fn what_header_compression_remembers_is_counted() {
     for _ in 0..CONNECTIONS {
         peers.push(Http2Peer::connect(&serving, &cert).await);
     }
-    // What requests hold is given back a moment after their answers.
+    // The memory of requests is released a moment after their responses.
     sleep(Duration::from_millis(300)).await;
     let (resident_before, counted_before) = (resident_bytes(), budget.used_bytes(MemoryShare::Connections));
     let frames: Vec<Vec<u8>> = (1..=ENTRIES).map(get_with_new_path).chain([plain_get(ENTRIES + 1, false)]).collect();
@@ -114,7 +115,7 @@ async fn what_header_compression_remembers_is_counted() {
     assert!(kept > CONNECTIONS << 20, "{kept}: this test measures nothing");
     assert!(kept <= counted + BESIDE_BYTES, "{} KiB are kept, {} KiB counted", kept >> 10, counted >> 10);
 
-    // Once a peer does as it was asked, nothing is kept and nothing counted.
+    // Once a peer has set the size of its table to 0, nothing is kept and nothing counted.
     for peer in &mut peers {
         peer.ask(&[frame(4, 1, 0, &[]), plain_get(ENTRIES + 2, true), plain_get(ENTRIES + 3, false)], 2).await;
     }

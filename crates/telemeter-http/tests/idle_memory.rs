@@ -1,4 +1,5 @@
-//! What idle connections keep is what the budget says. A program of its own: it measures its own memory.
+//! Tests that the memory of idle connections matches the budget. It is a program of its own, since it measures its own
+//! memory.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -16,7 +17,7 @@ use support::{SOON, Serving};
 
 const CONNECTIONS: usize = 300;
 const REQUESTS: usize = 40;
-/// The runtime, the allocator, what clients hold: all but the connections.
+/// The memory of the runtime, the allocator and the test's clients, that is of all but the connections.
 const BESIDE_BYTES: usize = 10 << 20;
 
 fn resident_bytes() -> usize {

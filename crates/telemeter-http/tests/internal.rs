@@ -1,4 +1,4 @@
-//! The internal listener, asked as Prometheus and pprof ask it.
+//! Tests of the internal listener, with the requests that Prometheus and pprof send.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -54,7 +54,7 @@ async fn metrics_in_three_formats() {
     let protobuf = get(&serving, "/metrics", accept).await;
     assert_eq!(protobuf.headers["content-type"], accept);
     assert!(protobuf.body.windows(12).any(|bytes| bytes == b"took_seconds"));
-    // three scrapes were asked for, one of them is still under way when it counts
+    // There were three scrapes; the one that reads the counters is still in flight.
     let again = get(&serving, "/metrics", "").await;
     assert!(text(&again.body).contains("promhttp_metric_handler_requests_total{code=\"200\"} 3\n"));
     assert!(text(&again.body).contains("promhttp_metric_handler_requests_in_flight 1\n"));
@@ -80,7 +80,7 @@ async fn a_cpu_profile_is_pprof_and_one_is_taken_at_a_time() {
     let (mut first, second) = tokio::join!(profile(), second);
     assert_eq!(second.status, 503);
     assert_eq!(text(&second.body), "another CPU profile is being taken\n");
-    // The system counts time by its ticks: on a busy machine a second may pass without one for us.
+    // The system counts CPU time in ticks: on a busy machine a second may pass without a tick for this process.
     for tries in 1.. {
         assert_eq!(first.status, 200);
         let profile_of = Profile::decode(first.body.as_ref()).expect("pprof's protobuf");

@@ -1,4 +1,4 @@
-//! A real listener against peers that behave, that do not, and that leave in the middle.
+//! Tests of a real listener with peers that behave, peers that misbehave, and peers that disconnect early.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -123,7 +123,7 @@ async fn bodies_up_to_exactly_the_cap() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("1000"), "{answer}");
     let answer = raw(&serving, &(post(CAP + 1) + &"x".repeat(CAP + 1))).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    // refused by what it declares: nothing of it was sent
+    // The request is refused because of its declared length: no byte of the body was sent.
     let answer = raw(&serving, &post(1_000_000_000_000)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let chunked = "POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -201,7 +201,7 @@ async fn localhost_serves_on_every_socket() {
     }
 }
 
-/// Sends the head of a chunked upload and then this.
+/// Sends the headers of a chunked upload, followed by `body`.
 async fn chunked(serving: &Serving, body: &str) -> String {
     raw(serving, &format!("POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{body}")).await
 }

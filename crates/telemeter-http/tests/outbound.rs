@@ -1,4 +1,4 @@
-//! Outbound calls against a server that redirects, stalls, floods and answers.
+//! Tests of outbound calls against a server that redirects, stalls, sends too much, or responds as it should.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -63,7 +63,7 @@ async fn an_answer_that_drips_is_cut_off_too() {
     assert!(matches!(error, OutboundError::Timeout(_)), "{error:?}");
 }
 
-/// A server that takes one connection after the other and does with its `n`th whatever `serve` says.
+/// A server that accepts one connection after the other, and passes the `n`th to `serve`.
 async fn raw_server<F>(serve: impl Fn(usize, tokio::net::TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
@@ -79,7 +79,7 @@ where
     url
 }
 
-/// Reads one request of at most `len` body bytes; false at the end of the connection.
+/// Reads one request of at most `len` body bytes; returns false at the end of the connection.
 async fn read_request(stream: &mut tokio::net::TcpStream, len: usize) -> bool {
     use tokio::io::AsyncReadExt as _;
     let mut read = Vec::new();
@@ -107,7 +107,7 @@ async fn post_twice_at_most(
     outbound.send_idempotent(request, 100).await
 }
 
-/// The race of a kept connection: the peer closes it just when the second request arrives.
+/// The peer closes a kept connection just when the second request arrives.
 #[tokio::test]
 async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again_at_once() {
     use std::sync::Arc;
@@ -131,7 +131,7 @@ async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again_at_o
         assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")).status, 200);
     }
     assert!(connections.load(Ordering::Relaxed) > 10, "connections were closed on the way");
-    // Whatever may not arrive twice is sent once.
+    // A request that may not arrive twice is sent once.
     let request = || OutboundRequest::post(url.parse().unwrap()).with_body("body");
     let failed = [outbound.send(request(), 100).await.is_err(), outbound.send(request(), 100).await.is_err()];
     assert!(failed.contains(&true), "{failed:?}");
@@ -178,7 +178,8 @@ async fn a_second_try_has_no_deadline_of_its_own() {
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
-/// A peer that answers at the head of a request, and closes without reading the body: a reset follows its answer.
+/// The peer responds after the headers of a request, and closes without reading the body, so that a reset follows its
+/// response.
 #[tokio::test]
 async fn an_answer_that_comes_before_the_body_was_read_is_the_answer() {
     use tokio::io::AsyncWriteExt as _;
@@ -286,7 +287,7 @@ async fn verbose_shows_the_round_trip_without_its_secrets() {
     }
 }
 
-/// Runs one ignored test of this file in a process of its own, with these variables.
+/// Runs one ignored test of this file in a process of its own, with these environment variables.
 fn child(test: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).env_clear().envs(variables.iter().copied());

@@ -1,4 +1,4 @@
-//! Calls through proxies of every kind, and what an error says of them.
+//! Tests of calls through proxies of every kind, and of their errors.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -23,22 +23,22 @@ use tokio_rustls::TlsAcceptor;
 
 use support::{SOON, Serving, outbound};
 
-/// What a proxy does with a request.
+/// The behavior of a test proxy.
 #[derive(Clone, Copy)]
 enum Conduct {
-    /// Opens the way to the target, whatever its name.
+    /// Opens a tunnel to the target, for any host name.
     Tunnel,
-    /// The same, slowly and in pieces.
+    /// Opens a tunnel, and sends its response slowly and in pieces.
     TunnelInPieces,
-    /// Answers with this and closes.
+    /// Sends this response and closes.
     Say(&'static str),
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
-    /// Answers a request for plain HTTP itself.
+    /// Responds to a plain HTTP request itself.
     Answer,
 }
 
-/// A proxy in front of a target: the heads that it was sent.
+/// A test proxy for a target, with the headers that it received.
 struct TestProxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -109,7 +109,7 @@ impl TestProxy {
     }
 }
 
-/// A certificate for these names.
+/// Writes a certificate for these names and its key as files.
 fn pair(folder: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let file = |kind: &str| folder.join(format!("{}.{kind}", names[0]));
@@ -119,7 +119,7 @@ fn pair(folder: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
     (file("crt"), file("key"))
 }
 
-/// A server for `https://store.test`, which speaks HTTP/2 too, and the certificate to trust.
+/// A server for `https://store.test`, which also speaks HTTP/2, and the certificate to trust.
 async fn secure_target(folder: &Path) -> (Serving, PathBuf) {
     let (cert, key) = pair(folder, &["store.test"]);
     let router = Router::new().route("/", get(|| async { "store" }));
@@ -159,7 +159,7 @@ async fn plain_http_names_the_whole_url_to_the_proxy() {
     let outbound = through("http_proxy", format!("user:pass@{}", proxy.address), None);
     let answer = ask(&outbound, "http://store.test:8080/a?b=c").await.unwrap();
     assert_eq!(answer.body, "proxy");
-    // The answer may come from the proxy itself, so the status says so.
+    // The response may come from the proxy itself, so the text of the status names the proxy.
     assert_eq!(answer.status_words(), format!("200 (through the proxy http://{} of http_proxy)", proxy.address));
     let heads = proxy.heads.lock().clone();
     assert!(heads[0].starts_with("GET http://store.test:8080/a?b=c HTTP/1.1\r\n"), "{heads:?}");
@@ -209,7 +209,8 @@ async fn a_proxy_that_is_itself_reached_by_tls() {
     assert_eq!(ask(&outbound, "http://store.test/").await.unwrap().body, "proxy");
 }
 
-/// A SOCKS 5 proxy that asks for a login and opens the way to the target; what it was told.
+/// A SOCKS 5 proxy that asks for a login and opens a tunnel to the target; returns its address and the bytes that it
+/// received.
 async fn socks(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, told) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
@@ -218,7 +219,8 @@ async fn socks(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let seen = seen.clone();
             tokio::spawn(async move {
-                // version, methods; login; command, address of 10 bytes, port
+                // Each step has a length and a response: version and methods; login; command with an address of 10
+                // bytes and a port.
                 for (length, answer) in [(4, &[5, 2][..]), (11, &[1, 0]), (17, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])] {
                     let mut bytes = vec![0; length];
                     stream.read_exact(&mut bytes).await.unwrap();

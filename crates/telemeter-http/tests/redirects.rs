@@ -1,4 +1,4 @@
-//! Redirects: followed where they are to be, with the credentials left at home.
+//! Tests of redirects: they are followed where the configuration says so, and credentials are not sent to other hosts.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -41,7 +41,7 @@ async fn body(mut opened: OpenAnswer) -> String {
     String::from_utf8(body).unwrap()
 }
 
-/// Which of the requests showed our token.
+/// Whether each of the requests carried our token.
 async fn tokens(server: &MockServer) -> Vec<bool> {
     let requests = server.received_requests().await.unwrap();
     requests.iter().map(|request| request.headers.contains_key("authorization")).collect()
@@ -64,7 +64,7 @@ async fn each_kind_is_followed_on_the_same_host_with_our_token() {
 #[tokio::test]
 async fn another_host_sees_no_token_and_neither_does_the_way_back() {
     let (server, other) = (MockServer::start().await, MockServer::start().await);
-    // Two names of one machine are two hosts.
+    // Two names of one machine count as two hosts.
     let other_uri = other.uri().replace("127.0.0.1", "localhost");
     redirect(&server, "/", 302, &format!("{other_uri}/there")).await;
     redirect(&other, "/there", 302, &format!("{}/back", server.uri())).await;

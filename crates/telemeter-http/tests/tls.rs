@@ -1,4 +1,4 @@
-//! TLS on a real listener: both protocols, silent peers, reload.
+//! Tests of TLS on a real listener: both HTTP versions, silent peers, and reload.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -102,7 +102,7 @@ async fn an_http2_peer_without_preface_or_request_is_closed() {
     closes(&mut silent).await;
 
     let mut no_request = shake(&serving, &cert, &["h2"]).await.unwrap();
-    // The preface and empty settings: a connection in order, that asks for nothing.
+    // The preface and empty settings are a valid connection without a request.
     no_request.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     closes(&mut no_request).await;
 }

@@ -1,4 +1,4 @@
-//! TLS handshakes that fail, each in its way: what is counted, what is logged, and that others are served beside them.
+//! Tests of failed TLS handshakes: each is counted and logged by reason, and other clients are served meanwhile.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -31,7 +31,7 @@ const REASONS: [&str; 8] = [
     "protocol",
 ];
 
-/// A listener with a certificate for `localhost`, and what it counts.
+/// A listener with a certificate for `localhost`, and the registry of its metrics.
 struct FaultListener {
     serving: Serving,
     registry: Registry,
@@ -61,7 +61,7 @@ impl FaultListener {
         text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     }
 
-    /// Waits until one more failure was counted, which is to be of this reason.
+    /// Waits until one more failure was counted, and checks its reason.
     async fn expect(&self, before: &[u64], reason: &str, what: &str) {
         let counted = async {
             loop {
@@ -81,7 +81,7 @@ impl FaultListener {
         );
     }
 
-    /// Sends bytes, and closes or waits for the other side to close: what it answered.
+    /// Sends bytes, then closes or waits for the other side to close; returns the response.
     async fn send(&self, bytes: &[u8], then: Then) -> Vec<u8> {
         let mut stream = self.serving.connect().await;
         stream.write_all(bytes).await.unwrap();
@@ -94,7 +94,7 @@ impl FaultListener {
         answer
     }
 
-    /// A handshake of a client that trusts this certificate, for this name.
+    /// Does a handshake as a client that trusts this certificate, for this name; returns whether it succeeded.
     async fn shake(&self, cert: &Path, name: &str) -> bool {
         let connector = TlsConnector::from(client(cert));
         let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -116,7 +116,7 @@ fn client(cert: &Path) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The ClientHello's signature_algorithms: ECDSA on P-256 with SHA-256.
+/// The extension signature_algorithms of a ClientHello: ECDSA on P-256 with SHA-256.
 const SIGNATURES: &[u8] = &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3];
 
 /// A ClientHello of version 3.`minor` (SSL 3.0 is 3.0, TLS 1.2 is 3.3), with one cipher suite.
@@ -126,7 +126,7 @@ fn hello(minor: u8, suite: [u8; 2], extensions: &[u8]) -> Vec<u8> {
     [&[22, 3, minor.min(1), 0, length + 4, 1, 0, 0, length], &body[..]].concat()
 }
 
-/// The ClientHello of a good client.
+/// The ClientHello of a valid client.
 fn good_hello(cert: &Path) -> Vec<u8> {
     let mut client = ClientConnection::new(client(cert), ServerName::try_from("localhost").unwrap()).unwrap();
     let mut bytes = Vec::new();
@@ -140,7 +140,7 @@ async fn each_failure_has_its_reason() {
     let cert = listening.folder.path().join("one.crt");
     let good = good_hello(&cert);
     let half = &good[..good.len() / 2];
-    // TLS_RSA_WITH_AES_128_CBC_SHA; TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
+    // The cipher suites are TLS_RSA_WITH_AES_128_CBC_SHA and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
     let (old, new) = ([0, 0x2f], [0xc0, 0x2f]);
     for (what, bytes, then, reason) in [
         ("nothing, then the end", &b""[..], Then::Close, "closed"),
@@ -168,7 +168,7 @@ async fn each_failure_has_its_reason() {
         let answer = listening.send(bytes, then).await;
         listening.expect(&before, reason, what).await;
         if bytes.starts_with(&[22]) && ["unsupported_version", "no_shared_algorithm"].contains(&reason) {
-            // A fatal alert of TLS: protocol_version or handshake_failure.
+            // The response is a fatal TLS alert: protocol_version or handshake_failure.
             assert!(matches!(answer[..], [21, 3, _, 0, 2, 2, 70 | 40]), "{what}: {answer:?}");
         }
     }
@@ -178,7 +178,7 @@ async fn each_failure_has_its_reason() {
         (&stranger, "localhost", "certificate_refused"),
         (&cert, "other.test", "unknown_name"),
         (&stranger, "other.test", "unknown_name"),
-        // No name is named to us where an address is meant.
+        // A client sends no server name where it connects to an address.
         (&cert, "127.0.0.2", "certificate_refused"),
     ] {
         let before = listening.failures();
@@ -218,7 +218,7 @@ async fn a_few_failures_a_second_are_logged() {
     for _ in 0..60 {
         listening.send(b"GET / HTTP/1.1\r\n\r\n", Then::Wait).await;
     }
-    // The first of another second tells of those that were passed over.
+    // The first log line of another second contains the number of failures that were not logged.
     sleep(Duration::from_millis(1100)).await;
     listening.send(&[0xff; 100], Then::Wait).await;
     let text = lines.text();
@@ -231,7 +231,7 @@ async fn a_few_failures_a_second_are_logged() {
         rest.split(' ').next().unwrap().parse::<usize>().unwrap()
     });
     assert_eq!(suppressed.sum::<usize>() + logged.len(), 61, "{text}");
-    // Balancers that look whether anybody is there are counted, and nothing more.
+    // A connection that closes without a byte, as health checks of load balancers do, is counted and not logged.
     for _ in 0..3 {
         listening.send(b"", Then::Close).await;
     }

@@ -1,4 +1,5 @@
-//! Whom outbound calls trust, over real connections: what the error says, what the log says, and what a reload changes.
+//! Tests of the roots that outbound calls trust, over real connections: the errors, the log, and the effect of a
+//! reload.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 
 use support::{LoggedLines, SOON, Serving, limits, outbound, write_pair};
 
-/// Reading the roots of the system holds up a busy machine for longer than a handshake has elsewhere.
+/// Limits with longer deadlines, since reading the system's roots delays a handshake on a busy machine.
 fn patient() -> ListenLimits {
     ListenLimits { handshake_timeout: SOON, header_timeout: SOON, ..limits() }
 }
@@ -38,14 +39,14 @@ async fn ask(outbound: &Outbound, host: &str, port: u16) -> Result<String, Outbo
     outbound.send(request, 100).await.map(|answer| String::from_utf8(answer.body.to_vec()).unwrap())
 }
 
-/// What the log says while `work` is done.
+/// Runs `work`; also returns the lines that were logged meanwhile.
 fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
     let lines = LoggedLines::default();
     let done = tracing::subscriber::with_default(lines.subscriber(), work);
     (done, lines.text())
 }
 
-/// A certificate for `localhost` that openssl signed with its own key, valid between these times, and the key.
+/// A self-signed certificate for `localhost`, made by openssl, which is valid between these times, and its key.
 fn dated(folder: &Path, start: &str, end: &str) -> (PathBuf, PathBuf) {
     let config = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n\
                   rand_serial=yes\nx509_extensions=v3\n[p]\ncommonName=supplied\n[v3]\nsubjectAltName=DNS:localhost\n";
@@ -79,14 +80,14 @@ async fn an_unknown_authority_and_another_name_are_said_in_words() {
     let knows = outbound(|config| config.ca_file = Some(cert.clone()));
     assert_eq!(ask(&knows, "localhost", port).await.unwrap(), "here");
     let error = ask(&knows, "127.0.0.2", port).await.err().map(|error| error.to_string());
-    // Whether all of 127.0.0.0/8 is this machine is the system's choice: only then is there a handshake.
+    // The system decides whether all of 127.0.0.0/8 is this machine: only then is there a handshake.
     if let Some(error) = error.filter(|error| error.contains("certificate")) {
         let said = "the certificate is not for the name 127.0.0.2: it is for localhost, 127.0.0.1";
         assert!(error.contains(&format!(": TLS handshake with 127.0.0.2: {said} (")), "{error}");
     }
 }
 
-/// A certificate for `localhost` that an authority of its own signed, in files: leaf, key, authority.
+/// A certificate for `localhost`, signed by a new certificate authority, as files: leaf, key, authority.
 fn signed(folder: &Path) -> [PathBuf; 3] {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -126,7 +127,7 @@ async fn the_file_that_would_help_is_said() {
     assert_eq!(said(Some(&authority), Some("--to-ca-file")).await, Ok("here".to_owned()));
 }
 
-/// What a probe says: of each step what was done, and what came of it.
+/// Runs a probe; returns the route, and for each step its stage, its description and its result.
 async fn probed(outbound: &Outbound, url: &str) -> (String, Vec<(ConnectStage, String, Result<String, String>)>) {
     let probe = outbound.probe(&url.parse().unwrap()).await.unwrap();
     let step = |step: telemeter_http::client::ProbeStep| {
@@ -299,7 +300,7 @@ async fn a_certificate_out_of_its_time_is_said_at_start_and_by_the_caller() {
         let year_ms = 365 * 24 * 60 * 60 * 1000;
         assert_eq!(1970 + tls.expires_ms().unwrap() / (year_ms + year_ms / (4 * 365)), year);
 
-        // Our own, shown to a server.
+        // The certificate is our client certificate.
         let identity = telemeter_http::tls::CertificateFiles { cert_file: cert.clone(), key_file: key.clone() };
         let config = OutboundConfig { identity: Some(identity), ..OutboundConfig::new("test") };
         let (_, log) = logged(|| Outbound::new(config, None).unwrap());

@@ -28,7 +28,7 @@ pub(super) enum GunzipError {
     Corrupt(String),
 }
 
-/// The decoded bytes, at most `room` of them.
+/// The decoded bytes; a write of more than `room` bytes fails.
 #[derive(Debug, Default)]
 struct DecodedBytes {
     bytes: Vec<u8>,

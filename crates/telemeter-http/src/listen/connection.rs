@@ -37,7 +37,7 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const WINDOW_BYTES: u32 = 128 << 10;
 /// The bytes of one response that may wait in an HTTP/2 connection.
 const SEND_BYTES: usize = 16 << 10;
-/// The cap on streams of one HTTP/2 connection that were reset for a stream error and whose reset is not written yet.
+/// The cap on streams of one HTTP/2 connection that were reset for a stream error, where the reset is not written yet.
 const ERROR_RESETS: usize = 64;
 /// The memory that one header field holds in addition to its text.
 const FIELD_BYTES: usize = 100;

@@ -59,7 +59,7 @@ pub(super) struct ConnectionTable {
     connections: usize,
     per_client: usize,
     began: Instant,
-    /// Milliseconds since `began`, plus one: 0 stands for never.
+    /// Milliseconds since `began`, plus one: 0 means never.
     now_ms: AtomicU64,
     open: Mutex<OpenConnections>,
 }
@@ -166,7 +166,7 @@ impl ConnectionTable {
     pub(super) fn shed(&self) {
         let mut open = self.open.lock();
         let count = open.len().div_ceil(EVICTED_PART);
-        // The client of the next connection is not known before it is accepted: an unspecified address stands for it.
+        // The client of the next connection is not known before it is accepted: an unspecified address is used instead.
         let nobody = RoomFor::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
         self.evict(&mut open, nobody, 1, WantedRoom::Connections(count));
     }

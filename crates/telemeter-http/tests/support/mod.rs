@@ -1,4 +1,4 @@
-//! A listener on a free port, and raw connections to it.
+//! Shared test code: a listener on a free port, and raw connections to it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Long enough for anything that should happen, on a busy machine.
+/// A deadline that is long enough on a busy machine for anything that should happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Deadlines short enough for a test.
+/// Limits with deadlines that are short enough for a test.
 pub(crate) fn limits() -> ListenLimits {
     ListenLimits {
         header_timeout: Duration::from_millis(300),
@@ -75,29 +75,29 @@ impl Serving {
     }
 }
 
-/// All that the peer sends until it closes; panics when it does not close soon.
+/// Reads everything that the peer sends until it closes; panics where it does not close soon.
 pub(crate) async fn read_to_close(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A reset closes as well as an end does.
+    // A reset counts as a close.
     let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("closed soon");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends `head` on a connection of its own and reads to the end.
+/// Sends `head` on a new connection, and reads to the end.
 pub(crate) async fn raw(serving: &Serving, head: &str) -> String {
     let mut stream = serving.connect().await;
     stream.write_all(head.as_bytes()).await.unwrap();
     read_to_close(&mut stream).await
 }
 
-/// A connection from another address of this machine.
+/// Connects from another address of this machine.
 pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
     socket.connect(to).await
 }
 
-/// A TLS connection from there, on which HTTP/2 is to be spoken.
+/// Makes a TLS connection for HTTP/2 from another address of this machine.
 pub(crate) async fn shake(serving: &Serving, from: &str, cert: &Path) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
@@ -109,13 +109,13 @@ pub(crate) async fn shake(serving: &Serving, from: &str, cert: &Path) -> std::io
     TlsConnector::from(Arc::new(config)).connect(name, connect_from(from, serving.address).await?).await
 }
 
-/// An HTTP/2 frame.
+/// Builds an HTTP/2 frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A self-signed certificate for `localhost` and 127.0.0.1, as two files.
+/// Writes a self-signed certificate for `localhost` and 127.0.0.1, and its key, as two files.
 pub(crate) fn write_pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
@@ -131,7 +131,7 @@ pub(crate) fn outbound(change: impl FnOnce(&mut OutboundConfig)) -> Outbound {
     Outbound::new(config, None).unwrap()
 }
 
-/// What was logged, as long as its guard or closure is there.
+/// The lines that are logged while its subscriber is in use.
 #[derive(Clone, Default)]
 pub(crate) struct LoggedLines(Arc<Mutex<Vec<u8>>>);
 
@@ -146,7 +146,7 @@ impl std::io::Write for LoggedLines {
 }
 
 impl LoggedLines {
-    /// Writes what is logged from level info on.
+    /// A subscriber that records events from level info on.
     pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
         let writer = self.clone();
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish()

@@ -1,4 +1,5 @@
-//! The table of bodies that wait for bytes: what each client holds, and which bodies are aborted to make room.
+//! The table of bodies that wait for bytes: it counts the memory that each client holds, and evicts bodies where the
+//! share is used up.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -12,9 +13,11 @@ use crate::budget::{MemoryBudget, MemoryShare};
 /// A body that is read for longer than this, and slower than [`SLOW_BYTES_PER_SECOND`], may be aborted for others.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
 const SLOW_BYTES_PER_SECOND: usize = 64 << 10;
-/// Where no body is slow, a body may be aborted whose client holds so many times what the other client would hold.
+/// Where no body is slow, a body may be aborted if its client holds this many times as much as the other client would
+/// hold.
 const LARGER_FACTOR: usize = 4;
-/// After a search without a result, the next one waits so long, unless it is for a client that holds less.
+/// The time after an eviction without a result before the next one is tried, unless that one is for a client that holds
+/// less.
 const RETRY_EVICTION_AFTER: Duration = Duration::from_millis(100);
 
 /// The bodies that wait for bytes, and what the clients of those bodies hold. A body that arrived at once is never in it.
@@ -22,7 +25,7 @@ const RETRY_EVICTION_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct WaitingBodies {
     pub(super) next_id: u64,
     pub(super) reads: HashMap<u64, BodyRead>,
-    /// When no body could be evicted, and how much the client that needed room would have held.
+    /// The time when no body could be evicted, and the bytes that the asking client would have held.
     pub(super) futile: Option<(Instant, usize)>,
     pub(super) clients: HashMap<BodyClient, usize>,
 }
@@ -37,7 +40,7 @@ pub(super) struct BodyRead {
     pub(super) measured_since: Instant,
     pub(super) measured_bytes: usize,
     pub(super) held_bytes: usize,
-    /// Whether its reservation was released to make room for others.
+    /// Whether the body was evicted, so that its reservation was released for others.
     pub(super) evicted: bool,
     pub(super) waker: Waker,
 }
@@ -63,9 +66,9 @@ impl WaitingBodies {
         }
     }
 
-    /// Aborts bodies until `bytes` are released, to make room for a body of `client`, which would then hold `wanted_bytes`
-    /// and may itself be slow. Slow bodies are aborted first; among these, those of the client that holds most; among these,
-    /// the slowest.
+    /// Aborts bodies until `bytes` are released for a body of `client`, which would then hold `wanted_bytes`; the pair
+    /// with `client` says whether that body is slow. Slow bodies are aborted first; among these, those of the client
+    /// that holds most; among these, the slowest.
     ///
     /// A slow body is not aborted for another slow one, unless its client holds more. A body that is not slow is aborted only
     /// where its client holds four times as much: otherwise many bodies that all started a moment ago could use up the share.
