@@ -140,7 +140,8 @@ impl MemoryBudget {
         self.counter(share).used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Exports `telemeter_memory_limit_bytes`, and by share `telemeter_memory_budget_bytes` and `telemeter_memory_used_bytes`.
+    /// Registers the metric `telemeter_memory_limit_bytes`, and for each share `telemeter_memory_budget_bytes` and
+    /// `telemeter_memory_used_bytes`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(BudgetCollector(self.clone())));
     }

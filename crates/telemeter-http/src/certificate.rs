@@ -100,13 +100,13 @@ fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if chain.is_empty() { Err("holds no certificate in PEM".to_owned()) } else { Ok(chain) }
 }
 
-/// The blocks that are certificates, as Go takes them: those of another kind (`TRUSTED CERTIFICATE`), and those with
-/// headers, are passed over.
+/// The blocks that count as certificates in Go: blocks of another kind (`TRUSTED CERTIFICATE`), and blocks with
+/// headers, are skipped.
 pub(crate) fn certificates(blocks: &[PemBlock]) -> impl Iterator<Item = &PemBlock> {
     blocks.iter().filter(|block| block.kind == "CERTIFICATE" && !block.has_headers)
 }
 
-/// The first private key of a file. The error may name it as `FILE`.
+/// The first private key of a file. The error may contain `FILE` in place of the file's name.
 fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let blocks = pem::blocks(bytes);
     let Some(block) = blocks.iter().find(|block| block.is_private_key()) else {

@@ -29,7 +29,7 @@ pub fn bytes(number: u64) -> String {
 }
 
 /// Whether a character would break a line, control the terminal that shows it, or make two texts look alike: control
-/// characters, line and paragraph separators, marks of writing direction, characters without width.
+/// characters, line and paragraph separators, marks of writing direction, and zero-width characters.
 #[must_use]
 pub fn must_escape(character: char) -> bool {
     character.is_control()

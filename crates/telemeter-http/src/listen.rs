@@ -176,7 +176,7 @@ pub fn serve_apart(
 
 /// Serves until `shutdown` resolves and all open requests have ended, or `drain_timeout` has passed.
 ///
-/// Once `shutdown` resolves, no connection is accepted and idle connections are closed. Nothing that a peer sends can
+/// Once `shutdown` resolves, no connection is accepted and idle connections are closed. Nothing that a peer does can
 /// end the listener.
 pub async fn serve(listener: Listener, router: Router, limits: ListenLimits, shutdown: impl Future<Output = ()>) {
     let (phase, watching) = watch::channel(Phase::Serving);

@@ -137,7 +137,7 @@ async fn requests_of_one_client_make_room_and_the_connection_that_they_share_sta
         other.flush().await.unwrap();
         assert_eq!(status(&mut other, 2 * at + 1).await, OK, "request {at}");
     }
-    // The oldest of these requests was refused with a 503.
+    // The oldest of these requests was evicted, with a 503 as its response.
     assert_ne!(status(&mut shared, 3).await, OK);
     // Another client, on the same connection as the client that holds most, is still served.
     shared.write_all(&frame(0, 1, 1, b"body")).await.unwrap();

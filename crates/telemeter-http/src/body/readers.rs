@@ -20,13 +20,13 @@ use crate::budget::{MemoryBudget, MemoryShare, Reservation};
 
 /// The most that is reserved at once for the length that a body declares.
 const FIRST_RESERVE_BYTES: usize = 64 << 10;
-/// The most that is reserved, as a multiple of what has arrived.
+/// The most that is reserved, as a multiple of the bytes that have arrived.
 const RESERVE_AHEAD: usize = 4;
-/// A body of which less arrives at first gets a new buffer: a pooled one may be large.
+/// A body gets a new buffer where fewer bytes than this arrive at first: a pooled buffer may be large.
 const MIN_POOLED_BYTES: usize = 1 << 10;
-/// One client may hold one in so many bytes of the share.
+/// The divisor for the cap of one client: it may hold 1/8 of the share.
 const CLIENT_PART: usize = 8;
-/// An eviction releases at least one in so many bytes of the share.
+/// The divisor for the least amount of an eviction: it releases at least 1/16 of the share.
 const EVICTED_PART: usize = 16;
 /// The time between two checks of how fast a body arrives.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,18 +34,18 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The limits on the time that a body may take.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyPace {
-    /// For the whole body.
+    /// The deadline for the whole body.
     pub deadline: Duration,
     /// The least average speed after `grace`; 0 for none.
     pub min_bytes_per_second: u64,
-    /// How long it may be slower at the start.
+    /// The time at the start in which the body may be slower.
     pub grace: Duration,
 }
 
 /// Reads bodies into buffers that count in a [`MemoryBudget`], until they are dropped. Cheap to clone.
 ///
-/// One client holds an eighth of the share at most. Where the share is used up, bodies of the client that holds most are
-/// aborted, the slowest first.
+/// One client holds an eighth of the share at most. Where the share is used up, bodies of the client that holds most
+/// are aborted, the slowest first.
 #[derive(Clone)]
 pub struct Readers(Arc<Inner>);
 
@@ -273,7 +273,8 @@ impl Reading<'_> {
         Ok(buffer)
     }
 
-    /// Removes the body from the table; returns whether it was evicted. Its bytes stay in its reservation, unless it was.
+    /// Removes the body from the table; returns whether it was evicted. Its bytes stay in its reservation, unless it
+    /// was.
     fn leave(&mut self) -> bool {
         let Some(id) = self.id.take() else { return false };
         let mut table = self.shared.table.lock();

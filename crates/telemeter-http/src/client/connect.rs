@@ -79,7 +79,7 @@ pub(super) struct ConnectProgress {
     steps: Option<Mutex<Vec<RecordedStep>>>,
 }
 
-/// A step of a probe.
+/// A recorded step of a probe.
 #[derive(Debug)]
 pub(super) struct RecordedStep {
     pub(super) stage: ConnectStage,

@@ -122,7 +122,8 @@ impl Pool {
 }
 
 impl Pool {
-    /// Makes a connection to this URL's origin for a check, and returns each step of it; no request uses the connection.
+    /// Makes a connection to this URL's origin for a check, and returns each step of it; no request uses the
+    /// connection.
     pub(super) async fn probe(
         &self,
         url: &Url,
@@ -164,7 +165,7 @@ impl Inner {
             Some(at) => at,
             None => {
                 let origin = self.origin(url, is_https, host, port)?;
-                // Origins without connections, as after a redirect, are removed.
+                // Origins without connections, which remain after redirects, are removed.
                 hosts.list.retain(|host| !host.is_empty());
                 hosts.list.push(Host::new(Arc::new(origin)));
                 hosts.list.len() - 1
@@ -266,7 +267,7 @@ impl Inner {
         self.sweep_if(sweep);
     }
 
-    /// Gives a connection to the request that has waited longest, or else keeps it as idle.
+    /// Gives a connection to the request that has waited longest; where none waits, it becomes idle.
     fn give(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
         let now = Instant::now();
         if let Some(shared) = connection.share() {

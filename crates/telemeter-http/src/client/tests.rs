@@ -6,7 +6,7 @@ fn wait(retry_after_value: &'static str, date: Option<&'static str>) -> Option<D
     if let Some(date) = date {
         headers.insert(header::DATE, http::HeaderValue::from_static(date));
     }
-    // 1994-11-06 08:49:30 UTC
+    // The number is 1994-11-06 08:49:30 UTC in milliseconds.
     retry_after(&headers, 784_111_770_000)
 }
 

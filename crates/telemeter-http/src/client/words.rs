@@ -237,7 +237,7 @@ fn plain(variant: &dyn std::fmt::Debug) -> String {
     spaced(shown.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())
 }
 
-/// `BadRecordMac`: `bad record mac`.
+/// Splits a name into words: `BadRecordMac` becomes `bad record mac`.
 fn spaced(name: &str) -> String {
     let mut words = String::new();
     let mut after_lower = false;

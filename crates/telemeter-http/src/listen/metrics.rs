@@ -10,7 +10,7 @@ use rustls::HandshakeKind;
 
 use super::handshake_fault::HandshakeFault;
 
-/// `telemeter_connections_closed_total{reason}`, `telemeter_tls_handshakes_total{resumed}` and
+/// The metrics `telemeter_connections_closed_total{reason}`, `telemeter_tls_handshakes_total{resumed}` and
 /// `telemeter_tls_handshake_failures_total{reason}`. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
@@ -38,7 +38,8 @@ struct CloseLabels {
 /// The reason for which a connection was closed: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// The connection was evicted, since others needed its memory or its file descriptor.
+    /// The connection, or a request on it, was evicted for others: because of a cap, a memory share, or missing file
+    /// descriptors.
     Room,
     /// The connection was refused: no other connection could be evicted for it.
     Refused,

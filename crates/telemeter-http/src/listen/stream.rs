@@ -134,7 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.has_ended {
-            // The peer no longer reads, so there is no use in a TLS `close_notify`; closing the socket is enough.
+            // The peer has closed its side, so a TLS `close_notify` is not needed; closing the socket is enough.
             return Poll::Ready(Ok(()));
         }
         let closed = Pin::new(&mut self.stream).poll_shutdown(context);

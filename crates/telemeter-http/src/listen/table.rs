@@ -45,8 +45,8 @@ use crate::budget::{MemoryBudget, MemoryShare};
 const CONNECTION_BYTES: usize = 20 << 10;
 /// The TLS state of a connection: 8 KiB, and a write buffer of 16 KiB.
 const TLS_BYTES: usize = 24 << 10;
-/// An eviction frees at least one in so many of all connections, or one in so many bytes of a share: the search for
-/// connections to close takes time.
+/// The divisor for the least amount of an eviction: it frees at least 1/32 of all connections, or of the bytes of a
+/// share, since the search for connections to close takes time.
 const EVICTED_PART: usize = 32;
 /// The longest time between two checks of the deadlines.
 const MAX_PERIOD: Duration = Duration::from_millis(250);

@@ -20,7 +20,8 @@ const LARGER_FACTOR: usize = 4;
 /// less.
 const RETRY_EVICTION_AFTER: Duration = Duration::from_millis(100);
 
-/// The bodies that wait for bytes, and what the clients of those bodies hold. A body that arrived at once is never in it.
+/// The bodies that wait for bytes, and the bytes that their clients hold. A body that arrived at once is never in the
+/// table.
 #[derive(Default)]
 pub(super) struct WaitingBodies {
     pub(super) next_id: u64,
@@ -32,11 +33,11 @@ pub(super) struct WaitingBodies {
 
 pub(super) struct BodyRead {
     pub(super) client: BodyClient,
-    /// When bytes last arrived.
+    /// The time when bytes last arrived.
     pub(super) arrived: Instant,
     pub(super) arrived_bytes: usize,
-    /// The time from which its speed is measured, and the bytes that had arrived by then: bytes that came fast at first say
-    /// nothing about the speed since.
+    /// The time from which its speed is measured, and the bytes that had arrived by then: bytes that arrived fast at
+    /// first say nothing about the speed since then.
     pub(super) measured_since: Instant,
     pub(super) measured_bytes: usize,
     pub(super) held_bytes: usize,
@@ -70,8 +71,9 @@ impl WaitingBodies {
     /// with `client` says whether that body is slow. Slow bodies are aborted first; among these, those of the client
     /// that holds most; among these, the slowest.
     ///
-    /// A slow body is not aborted for another slow one, unless its client holds more. A body that is not slow is aborted only
-    /// where its client holds four times as much: otherwise many bodies that all started a moment ago could use up the share.
+    /// A slow body is not aborted for another slow one, unless its client holds more. A body that is not slow is
+    /// aborted only where its client holds four times as much: otherwise many bodies that all started a moment ago
+    /// could use up the share.
     pub(super) fn evict(
         &mut self,
         budget: &MemoryBudget,
@@ -129,8 +131,8 @@ impl BodyRead {
         bytes as u128 * 1000 / self.measured_since.elapsed().as_millis().max(1)
     }
 
-    /// Whether it arrives so slowly that it may be aborted for others. A body that started a moment ago is not slow; one of
-    /// which no byte arrived for a second is, however fast it started.
+    /// Whether it arrives so slowly that it may be aborted for others. A body that started a moment ago is not slow. A
+    /// body is slow where no byte arrived for a second, however fast it started.
     pub(super) fn is_slow(&self) -> bool {
         let is_measured = self.measured_since.elapsed() >= SLOW_AFTER;
         self.arrived.elapsed() >= SLOW_AFTER || (is_measured && self.speed() < SLOW_BYTES_PER_SECOND as u128)

@@ -3,7 +3,7 @@
 
 /// The indexes of `:authority`, `:method`, `:path` and `:scheme` in the static table (RFC 7541, A).
 const PSEUDO: std::ops::RangeInclusive<usize> = 1..=7;
-/// The first index of the dynamic table of a connection, whose names may be one of those.
+/// The first index of the dynamic table of a connection, which may contain the same names.
 const FIRST_DYNAMIC: usize = 62;
 
 /// Parses header blocks, one after the other, in pieces.

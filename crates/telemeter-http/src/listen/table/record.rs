@@ -166,7 +166,8 @@ impl ConnectionRecord {
 
     pub(super) fn last_progress_ms(&self) -> u64 {
         let request = self.request_ms.load(Ordering::Relaxed).max(self.opened_ms);
-        // The responses to our pings arrive on every HTTP/2 connection, so that the time of the last byte says nothing.
+        // The responses to our pings arrive on every HTTP/2 connection, so the time of the last byte does not show
+        // whether the connection is idle.
         if self.http2.load(Ordering::Relaxed) && self.working.load(Ordering::Relaxed) == 0 {
             return request;
         }

@@ -16,7 +16,8 @@ pub(in crate::listen) const FIRST_BUFFER_BYTES: usize = 8 << 10;
 const FIRST_HEADER_BYTES: u64 = FIRST_BUFFER_BYTES as u64;
 /// The size that the read buffer may grow to: it doubles where a read of the largest size does not fit.
 pub(super) const LARGE_BUFFER_BYTES: usize = 2 * MAX_READ_BYTES;
-/// Large buffers only make reads faster: connections get them while at most one in so many bytes of the share is used.
+/// The divisor for large buffers, which only make reads faster: connections get them while at most half of the share is
+/// used.
 const LARGE_BUFFER_PART: usize = 2;
 /// The additional read buffer for headers that are longer than the first buffer.
 pub(super) const LONG_HEADER_BYTES: usize = 24 << 10;
