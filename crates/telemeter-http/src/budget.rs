@@ -1,4 +1,4 @@
-//! The memory budget: the bytes that callers may make the program hold, divided into shares by what holds them.
+//! The memory budget: the bytes that callers may make the program hold, divided into shares by their use.
 //!
 //! A share is a counter with a capacity. Code that is about to allocate memory for a caller reserves its bytes first;
 //! they are released when the [`Reservation`] is dropped. Where a share is used up, nothing is allocated, and the

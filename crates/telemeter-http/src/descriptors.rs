@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The number of descriptors that callers' connections may not use: they are for outbound calls, files and the internal
 /// listener.
 const KEPT: usize = 512;
-/// Where the limit is low, one in so many descriptors is kept instead.
+/// The divisor for a low limit: then a quarter of the descriptors is kept instead.
 const KEPT_PART: usize = 4;
 
 /// Raises the soft limit on file descriptors to the hard one; returns the limit then. Many systems set the soft limit

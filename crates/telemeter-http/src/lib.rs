@@ -1,7 +1,7 @@
 //! HTTP for both programs: listeners, TLS, capped bodies, outbound calls, health, and the programs' own metrics.
 //!
-//! This crate contains no telemetry code: the programs that use it decide what is served, and this crate how. Every
-//! read from a peer has a byte cap, every wait has a deadline, and no output contains a secret.
+//! This crate contains no telemetry code: the programs decide which routes are served, and this crate serves them.
+//! Every read from a peer has a byte cap, every wait has a deadline, and no output contains a secret.
 
 pub mod availability;
 pub mod body;

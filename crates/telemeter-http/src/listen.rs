@@ -106,7 +106,7 @@ impl Default for ListenLimits {
 /// and `[::]` mean every address of both families.
 ///
 /// # Errors
-/// An error of the system, with the address in its text.
+/// The address is not valid, or the system cannot bind it; the text of the error contains the address.
 pub async fn bind(address: &str) -> io::Result<Listener> {
     let sockets = bind::sockets(address)
         .await

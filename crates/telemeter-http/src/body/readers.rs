@@ -72,7 +72,8 @@ impl Readers {
         BodyClient(self.0.keys.hash_one(name))
     }
 
-    /// How many bytes the bodies of one client may hold while they are read, where one body may have `cap_bytes`.
+    /// The number of bytes that the bodies of one client may hold while they are read, where one body may have
+    /// `cap_bytes`.
     #[must_use]
     pub fn part_of_a_client(budget: &MemoryBudget, cap_bytes: usize) -> usize {
         (budget.capacity_bytes(MemoryShare::Bodies) / CLIENT_PART).max(cap_bytes)

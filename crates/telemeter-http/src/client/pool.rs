@@ -25,7 +25,7 @@ use super::connect::{ConnectProgress, Connector, Origin, OutboundConnection, Pro
 use super::error::{ConnectError, OutboundError, seconds};
 use super::redact::bare_url;
 
-/// How long an idle connection is kept.
+/// The time for which an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// The cap on idle connections to one origin.
 const MAX_IDLE: usize = 100;
@@ -62,7 +62,7 @@ struct Host {
     /// The connection of HTTP/2, which serves all requests, with the time when it was last used.
     shared: Option<(OutboundConnection, Instant)>,
     waiting: VecDeque<oneshot::Sender<Result<PoolLease, ConnectError>>>,
-    /// How many connections are being made.
+    /// The number of connections that are being made.
     connecting: usize,
     /// The current step of the latest of these.
     progress: Arc<ConnectProgress>,

@@ -49,7 +49,7 @@ pub(super) struct HeaderTable {
 /// The part of a frame that is received next.
 #[derive(Debug)]
 enum FrameState {
-    /// The header of a frame, and how many of its bytes were received.
+    /// The header of a frame, and the number of its bytes that were received.
     Head([u8; HEAD_BYTES], usize),
     /// The number of bytes that are skipped.
     Passed(usize),

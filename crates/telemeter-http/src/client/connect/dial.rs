@@ -78,7 +78,7 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// Returns the first connection to one of the addresses that succeeds.
+/// Tries the addresses, and returns the first connection that succeeds.
 async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let attempt = |address| async move { (address, TcpStream::connect(address).await) };
     let failed = |address: SocketAddr, error: &std::io::Error| format!("connecting to {address}: {}", io_words(error));

@@ -11,7 +11,7 @@ use super::open::OpenConnections;
 use super::record::{ConnectionRecord, HeldBytes};
 use super::{ClientNetwork, ConnectionTable, Owner};
 
-/// What an eviction has to free, and how much of it.
+/// The kind and the amount of what an eviction has to free.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WantedRoom {
     Connections(usize),
