@@ -1,5 +1,4 @@
-//! Tests of clients that use up connections and memory, next to an honest client. The hostile clients connect from
-//! addresses of their own.
+//! Tests of an honest client next to hostile ones, which use up connections and memory from other addresses.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -96,8 +95,7 @@ async fn silent_connections_shut_nobody_out() {
     );
 }
 
-/// Behind a load balancer, or a network with one address, the address does not distinguish stalled clients from honest
-/// ones.
+/// Behind a load balancer, stalled clients and honest ones have the same address.
 #[tokio::test]
 async fn behind_one_address_those_who_stall_make_room() {
     let limits = ListenLimits { connections: 40, connections_per_peer: 40, ..patient(&MemoryBudget::unlimited()) };
@@ -260,8 +258,7 @@ async fn a_peer_whose_window_stays_closed_is_closed() {
     assert_eq!(budget.used_bytes(MemoryShare::Requests), 0);
 }
 
-/// The memory of a header table is released once the peer has set its size to 0: the peer must not be able to enlarge
-/// it again.
+/// The memory of a header table is released once the peer has set its size to 0: it may not enlarge it again.
 #[tokio::test]
 async fn a_header_table_that_was_given_up_cannot_be_had_back() {
     let secure = Secure::start(patient(&MemoryBudget::unlimited())).await;

@@ -16,9 +16,9 @@ pub(super) struct OpenConnections {
     next_id: u64,
     connections: HashMap<u64, OpenConnection>,
     clients: HashMap<ClientNetwork, ClientConnections>,
-    /// For each kind of `WantedRoom`: the time when no connection could be evicted, and how many
-    /// connections the asking client had. Until the clock moves, the search is not repeated for a client with as many
-    /// connections or more.
+    /// For each kind of `WantedRoom`: the time when no connection could be evicted, and the number of connections that
+    /// the asking client had. Until the clock moves, the search is not repeated for a client with as many connections
+    /// or more.
     pub(super) futile: [Option<(u64, usize)>; 3],
 }
 
