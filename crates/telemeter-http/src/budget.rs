@@ -125,7 +125,8 @@ impl MemoryBudget {
         reservation.try_grow(bytes).then_some(reservation)
     }
 
-    /// Adds `bytes` to the counter; returns whether they fit. [`MemoryBudget::release`] subtracts them again.
+    /// Adds `bytes` to the counter of the share where they fit, and returns whether they did; else nothing is added. Anything fits
+    /// into a share that holds nothing. [`MemoryBudget::release`] subtracts them again.
     pub(crate) fn acquire(&self, share: MemoryShare, bytes: usize) -> bool {
         let counter = self.counter(share);
         // Bytes that do not fit are never added, not even for a moment: other reservations would fail because of them.
