@@ -40,6 +40,10 @@ async fn a_batch_carries_no_header_value_of_a_caller() {
     opentelemetry::global::set_text_map_propagator(propagator.clone());
     let spans = Spans::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+    // While there is one dispatcher in a process, `tracing` asks the thread that reaches a span first whether it is of interest,
+    // and remembers that for all: a test without a subscriber on another thread would switch the span off here. With a second
+    // dispatcher it asks both of them.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
