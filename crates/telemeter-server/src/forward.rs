@@ -1,10 +1,11 @@
-//! Sends series on to the store as remote write, and tells each caller what the store said.
+//! Sends series on to the store as remote write, and returns the store's answer to each caller.
 //!
-//! Group commit: what concurrent callers bring within a moment is joined into one request, since `WriteRequest` messages
-//! may be concatenated, and requests of 2.0 brought under one table of symbols (`join`). What waits is taken in turns by cluster (`queue`). When the store does not take a joined request,
-//! whatever the failure, it is split until it is known whose data it was, so that one cluster's data never fails another's
-//! (`scheduler`); that cluster is in quarantine for a while (`quarantine`). A store that takes nothing is given a pause
-//! (`circuit`).
+//! Messages of concurrent callers that arrive within a few milliseconds are joined into one request (group commit).
+//! Messages of 1.0 are joined by concatenation, which protobuf allows; messages of 2.0 are joined under one symbol
+//! table (`join`). Waiting requests are sent in fair order among the clusters (`queue`). When the store does not accept
+//! a batch, for any reason, the batch is split until it is known which cluster's data caused the failure, so that one
+//! cluster's data never makes another cluster's request fail (`scheduler`). That cluster is in quarantine for ten
+//! minutes (`quarantine`). While the store accepts nothing, sending pauses (`circuit`).
 
 mod batch;
 mod circuit;
@@ -40,52 +41,52 @@ use self::{
 };
 use crate::{error::Error, protocol::Protocol, ratelimit::SlotRecord};
 
-/// The way to the store. Cheap to clone.
+/// Sends messages to the store. A clone is cheap and shares all state.
 #[derive(Clone)]
 pub struct Forward(Arc<Inner>);
 
 struct Inner {
     store: StoreClient,
     config: BatchConfig,
-    /// Hashes clusters' IDs, so that nobody can choose two that meet.
+    /// Hashes cluster IDs with a random key, so that no sender can choose two IDs with the same hash.
     keys: RandomState,
     scheduler: Mutex<Scheduler<WaitingCaller>>,
     full: Notify,
-    /// By standing.
+    /// How many batches may be open at the store, by [`Standing`].
     permits: [Arc<Semaphore>; 3],
 }
 
-/// What a store said that will never take a message.
+/// The answer of a store that will never accept a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreRefusal {
-    /// Its status: 400, 409, 413 or 422.
+    /// The status of the answer: 400, 409, 413 or 422.
     pub status: StatusCode,
-    /// An excerpt of its words, for the log; may be empty.
+    /// An excerpt of the body, for the log; may be empty.
     pub said: Arc<str>,
 }
 
-/// What became of a message.
+/// The outcome of one message.
 #[derive(Clone, Debug)]
 pub enum StoreOutcome {
-    /// The store has it, and said so with this status.
+    /// The store accepted it with this status.
     Taken(StatusCode),
-    /// The store will never take it.
+    /// The store will never accept it: a retry does not help.
     Refused(StoreRefusal),
-    /// The store did not take it this time.
+    /// The store did not accept it this time: a later retry may succeed.
     Unavailable {
-        /// Its status; `None` where there was no answer.
+        /// The status of the answer; `None` where there was no answer.
         status: Option<StatusCode>,
-        /// For the log.
+        /// The cause of the failure, for the log.
         cause: Arc<str>,
-        /// What the store asked for.
+        /// The wait that the store asked for in `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Too much waits for the store already.
+    /// The message was not queued, because too many bytes wait for the store already.
     Overloaded,
 }
 
 impl StoreOutcome {
-    /// The store's status as a number, 0 where there was no answer.
+    /// The store's HTTP status as a number; 0 where there was no answer.
     #[must_use]
     pub fn status_code(&self) -> u16 {
         match self {
@@ -96,7 +97,7 @@ impl StoreOutcome {
         }
     }
 
-    /// As the caller is told.
+    /// The outcome as the handler of the request returns it.
     ///
     /// # Errors
     /// [`Error::StoreRefused`], [`Error::StoreUnavailable`], [`Error::Overloaded`].
@@ -117,11 +118,11 @@ impl StoreOutcome {
 }
 
 impl Forward {
-    /// Sends to `url` through `outbound`, with this tenant, and with a token where there is a source of them. The version of
-    /// remote write is what `negotiation` says.
+    /// Sends to `url` through `outbound`, with this tenant, and with an access token where there is a `token` source.
+    /// `negotiation` decides the version of remote write.
     ///
     /// # Errors
-    /// Where the tenant cannot stand in a header.
+    /// Where the tenant is not a valid header value.
     pub fn new(
         url: Url,
         tenant: Option<&str>,
@@ -142,18 +143,20 @@ impl Forward {
         })))
     }
 
-    /// The remote write that the store is sent now. A message of the other version is sent as this one.
+    /// The version of remote write that the store gets now. A message in the other version is encoded again in this
+    /// one.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.0.store.protocol()
     }
 
-    /// Sends a message of a cluster, and waits for what the store says of it.
+    /// Sends a message of a cluster, and waits for its outcome.
     pub async fn send(&self, cluster: &str, message: WriteMessage) -> StoreOutcome {
         self.send_in_slot(cluster, message, None).await
     }
 
-    /// The same of an upload: its slot is taken once more where the store takes the message after the caller has left.
+    /// As [`Forward::send`], for an upload. If the caller has closed its connection by the time the store accepts the
+    /// message, the slot `taken` of the rate limit is used up again.
     pub async fn send_in_slot(&self, cluster: &str, message: WriteMessage, taken: Option<SlotRecord>) -> StoreOutcome {
         let inner = &self.0;
         let (answer, response) = oneshot::channel();

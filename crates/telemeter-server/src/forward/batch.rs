@@ -1,4 +1,5 @@
-//! Group commit: joins what concurrent callers bring into batches, sends them, and responds to each caller.
+//! Joins the requests of concurrent callers into batches (group commit), sends the batches, and responds to each
+//! caller.
 
 use std::{
     pin::pin,
@@ -17,20 +18,21 @@ use super::{
 };
 use crate::ratelimit::SlotRecord;
 
-/// How requests are joined and sent.
+/// How requests are joined into batches and sent.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {
-    /// How long the first of a batch waits for others.
+    /// How long the first request of a batch waits for others.
     pub linger: Duration,
-    /// No batch grows over this, in uncompressed bytes; a single request may be larger.
+    /// The largest size of a batch, in uncompressed bytes; a single request may be larger.
     pub max_bytes: usize,
-    /// Batches of good clusters that are open at the store at once.
+    /// How many batches of good clusters may be open at the store at once.
     pub permits: usize,
-    /// The same of suspects: clusters that were in a batch that failed.
+    /// How many batches of suspects may be open: of clusters that were in a batch that failed.
     pub suspect_permits: usize,
-    /// The same of clusters in quarantine.
+    /// How many requests of clusters in quarantine may be open.
     pub quarantine_permits: usize,
-    /// How many compressed bytes may wait at once, of all callers: the share of memory for them. At most 128 MiB count.
+    /// How many bytes, as queued, the waiting requests of all callers may hold in memory. Values above 128 MiB count as
+    /// 128 MiB.
     pub room_bytes: usize,
 }
 
@@ -47,31 +49,31 @@ impl Default for BatchConfig {
     }
 }
 
-/// What is sent for one caller, and how it hears of the outcome.
+/// The message of one caller, and the channel on which the caller waits for the outcome.
 #[derive(Debug)]
 pub(super) struct WaitingCaller {
     pub(super) message: WriteMessage,
     pub(super) span: tracing::Span,
     pub(super) answer: oneshot::Sender<StoreOutcome>,
-    /// The slot of an upload.
+    /// The slot of the rate limit, for an upload.
     pub(super) taken: Option<SlotRecord>,
 }
 
 impl WaitingRequest<WaitingCaller> {
     fn respond(self, outcome: StoreOutcome) {
-        // A caller that left hears nothing, and that is fine.
+        // The receiver is gone where the caller has closed its connection; then only the slot needs care.
         if let (Err(StoreOutcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
             taken.acquire_again();
         }
     }
 }
 
-/// Starts a task that sends what waits of clusters of one standing.
+/// Starts a task that sends the waiting requests of clusters of one standing.
 pub(super) fn start_batches(inner: &Arc<Inner>, standing: Standing) {
     tokio::spawn(run_batches(inner.clone(), standing));
 }
 
-/// Sends batches of clusters of one standing until nothing of them waits any more.
+/// Sends batches of clusters of one standing until none of their requests waits.
 async fn run_batches(inner: Arc<Inner>, standing: Standing) {
     loop {
         if standing == Standing::Good && !inner.config.linger.is_zero() {
@@ -101,7 +103,7 @@ async fn run_batches(inner: Arc<Inner>, standing: Standing) {
     }
 }
 
-/// A span of the batch's own, linked to those of its callers: no caller's trace context goes on to the store.
+/// A new span for the batch, linked to the spans of its callers. The store gets no trace context of a caller.
 fn span(batch: &[WaitingRequest<WaitingCaller>]) -> tracing::Span {
     let span = tracing::info_span!(
         target: UNTRACED,
@@ -119,7 +121,7 @@ fn span(batch: &[WaitingRequest<WaitingCaller>]) -> tracing::Span {
     span
 }
 
-/// The next free permit. Until there is one, those who have waited too long are told so.
+/// Waits for the next free permit. Meanwhile, requests whose deadline has passed get their answer.
 async fn acquire_permit(inner: &Arc<Inner>, standing: Standing) -> OwnedSemaphorePermit {
     let mut permit = pin!(inner.permits[standing as usize].clone().acquire_owned());
     loop {
@@ -143,7 +145,8 @@ fn respond_late(expired: Vec<WaitingRequest<WaitingCaller>>) {
     }
 }
 
-/// Sends a batch as one request, and responds to whom the outcome belongs. The others wait again, in smaller batches.
+/// Sends a batch as one request, and responds to the callers that have their outcome. The requests of a batch that is
+/// split wait again, for smaller batches.
 async fn send_batch(
     inner: Arc<Inner>,
     batch: Vec<WaitingRequest<WaitingCaller>>,

@@ -1,35 +1,36 @@
-//! When sending pauses: a store that takes nothing is asked with one request at a time, more and more slowly.
+//! Decides when sending pauses: a store that accepts nothing gets one request at a time, with longer and longer pauses.
 //!
 //! After [`MAX_FAILURES`] failures in a row the circuit is open: one request at a time is sent as a probe, with a pause
-//! before each, and the rest waits. The first success closes it. After [`PROBES_BEFORE_GIVING_UP`] probes that failed, of
-//! different clusters, it is the store and no cluster's data: each further failure stands for all that waits.
+//! before each, and all other requests wait. The first success closes the circuit. Once [`PROBES_BEFORE_GIVING_UP`]
+//! probes of different clusters have failed, the store is the cause and not the data of one cluster: that failed probe,
+//! and each later one, makes all waiting requests fail.
 
 use std::time::{Duration, Instant};
 
-/// So many failures in a row, and sending pauses.
+/// After this many failures in a row, sending pauses.
 const MAX_FAILURES: u32 = 8;
-/// So many probes fail before what waits is given up.
+/// How many probes fail before the waiting requests fail too.
 const PROBES_BEFORE_GIVING_UP: u32 = 3;
-/// The pause before the first probe; it doubles with each that fails.
+/// The pause before the first probe; it doubles with each failed probe, up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait before asking again while a probe is on its way.
+/// How long to wait before asking again for permission while a probe is in flight.
 const PROBE_POLL: Duration = Duration::from_millis(20);
-/// A probe of which nothing was heard for so long has ended without a word.
+/// A probe without a reported outcome after this time counts as lost, and another may be sent.
 const PROBE_LOST: Duration = Duration::from_secs(20);
 
-/// What may be sent now.
+/// Which requests may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
-    /// Whatever waits.
+    /// Any waiting request may be sent.
     Send,
-    /// One request, to find out whether the store takes it.
+    /// One request may be sent, to find out whether the store accepts it.
     Probe,
-    /// Nothing; ask again after this.
+    /// No request may be sent; ask again after this time.
     Wait(Duration),
 }
 
-/// Whether a store takes anything.
+/// Whether the store accepts requests: failures in a row, and the state of the open circuit.
 #[derive(Debug, Default)]
 pub(super) struct Circuit {
     failures: u32,
@@ -48,7 +49,8 @@ impl Circuit {
         self.open.is_some()
     }
 
-    /// What may be sent now. A [`Permission::Probe`] is given out once; what comes of it must be reported.
+    /// Which requests may be sent now. [`Permission::Probe`] is returned once; its outcome must be reported before the
+    /// next probe, unless it is lost.
     pub(super) fn permission(&mut self, now: Instant) -> Permission {
         let Some(open) = &mut self.open else { return Permission::Send };
         if open.probing_since.is_some_and(|since| now < since + PROBE_LOST) {
@@ -61,20 +63,21 @@ impl Circuit {
         Permission::Probe
     }
 
-    /// A probe was permitted, but there was nothing to send.
+    /// Cancels a permitted probe for which there was no request.
     pub(super) fn return_probe(&mut self) {
         if let Some(open) = &mut self.open {
             open.probing_since = None;
         }
     }
 
-    /// The store gave a verdict. True where what waited had been given up before: then it was the store.
+    /// Records that the store accepted or refused data, and closes the circuit. Returns true where the waiting requests
+    /// had been failed before: then the store was the cause of the failures.
     pub(super) fn succeeded(&mut self) -> bool {
         self.failures = 0;
         self.open.take().is_some_and(|open| open.failed_probes >= PROBES_BEFORE_GIVING_UP)
     }
 
-    /// A request failed. True where it stands for all that waits.
+    /// Records that a request failed. Returns true where all waiting requests must fail too.
     pub(super) fn failed(&mut self, is_probe: bool, now: Instant) -> bool {
         self.failures = self.failures.saturating_add(1);
         match &mut self.open {

@@ -1,5 +1,5 @@
-//! Joins the messages of a batch into the body of one request, in the version that the store is sent. Those that were encoded
-//! in the other one, before that changed, are encoded again.
+//! Joins the messages of a batch into the body of one request, in the version that the store gets. A message in the
+//! other version, queued before the version changed, is encoded again.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,19 +17,19 @@ use telemeter_wire::{
 use super::WriteMessage;
 use crate::protocol::Protocol;
 
-/// So many rooms to join in are kept; and none that holds more than this.
+/// At most this many workspaces are kept for later batches, and no workspace that holds more than [`MAX_KEPT_BYTES`].
 const KEPT_ROOMS: usize = 8;
 const MAX_KEPT_BYTES: usize = 8 << 20;
 
-/// Joins messages.
+/// Joins the messages of a batch into one compressed request body.
 pub(super) struct Joiner {
     buffers: BufferPool,
     rooms: Mutex<Vec<JoinRoom>>,
-    /// Start timestamps that 1.0 has no place for.
+    /// Counts the start timestamps that are lost because 1.0 has no field for them.
     start_timestamps_dropped: Counter,
 }
 
-/// What requests are joined and encoded again in; used again for the next batch.
+/// The buffers in which requests are joined and encoded again; they are reused for later batches.
 #[derive(Default)]
 struct JoinRoom {
     request: RequestBuilder,
@@ -40,15 +40,17 @@ struct JoinRoom {
 }
 
 impl Joiner {
-    /// Counts start timestamps that are lost on the way.
+    /// Counts lost start timestamps in `start_timestamps_dropped`.
     pub(super) fn new(start_timestamps_dropped: Counter) -> Self {
         Self { buffers: BufferPool::new(8, 4 << 20), rooms: Mutex::default(), start_timestamps_dropped }
     }
 
-    /// One body of all of them, compressed, and what it holds where it is of 2.0.
+    /// Returns one compressed body that holds all messages. For 2.0 it also returns how many samples, histograms and
+    /// exemplars the body holds, which is compared with what the store wrote.
     ///
     /// # Errors
-    /// What is wrong with a message: nothing, as all were written here.
+    /// Where a message cannot be decoded or joined. This does not happen in practice, because this server encoded every
+    /// message itself.
     pub(super) fn join<'m>(
         &self,
         messages: impl ExactSizeIterator<Item = &'m WriteMessage> + Clone,
@@ -118,7 +120,7 @@ impl Joiner {
         Ok((block.freeze(), *room.request.contents()))
     }
 
-    /// A request of 2.0 as a block of 1.0.
+    /// Encodes a request of 2.0 as a snappy block of 1.0.
     fn in_v1(&self, request: &[u8], room: &mut JoinRoom) -> Result<Vec<u8>, WireError> {
         let JoinRoom { encoded, arena, encoder, .. } = room;
         let mut set = SeriesSet::new_in(arena);

@@ -1,4 +1,4 @@
-//! What is sent for one caller.
+//! One caller's series and metadata, encoded as remote write.
 
 use bytes::Bytes;
 use telemeter_wire::{
@@ -8,31 +8,31 @@ use telemeter_wire::{
 
 use crate::protocol::Protocol;
 
-/// How many bytes a request without series has: its key and length.
+/// The size of an encoded `Request` with only the empty symbol: the key and the length of that symbol.
 const EMPTY_SYMBOL_BYTES: usize = 2;
 
-/// Series as they are sent. Cheap to clone.
+/// Encoded series and metadata of one caller. A clone is cheap.
 #[derive(Clone, Debug)]
 pub enum WriteMessage {
-    /// A `WriteRequest`.
+    /// A `WriteRequest` of remote write 1.0.
     V1 {
-        /// Its bytes, as a snappy block.
+        /// The encoded `WriteRequest`, as a snappy block.
         block: Bytes,
-        /// How many they are, decompressed.
+        /// The size of the `WriteRequest` in bytes, before compression.
         plain_bytes: usize,
     },
-    /// A `Request`. It is compressed when it is sent, once it is joined with others; until then it is hardly larger than a
-    /// `WriteRequest` that is compressed, since each text stands in it once.
+    /// A `Request` of remote write 2.0. It is compressed only when it is sent, after it is joined with others. It needs
+    /// hardly more memory than a compressed `WriteRequest`, since it holds each string only once.
     V2 {
-        /// Its bytes.
+        /// The encoded `Request`, uncompressed.
         request: Bytes,
-        /// What it holds: the store says how much of that it wrote.
+        /// How many samples, histograms and exemplars it holds; the store answers how many of each it wrote.
         contents: Contents,
     },
 }
 
 impl WriteMessage {
-    /// A message without series.
+    /// A message without series and metadata.
     #[must_use]
     pub fn empty(protocol: Protocol) -> Self {
         let mut bytes = Vec::new();
@@ -55,12 +55,13 @@ impl WriteMessage {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::V1 { plain_bytes, .. } => *plain_bytes == 0,
-            // Without series nothing refers to symbols, and only the empty one is there.
+            // Without series and metadata there are no references to symbols, and the symbol table holds only the empty
+            // string.
             Self::V2 { request, .. } => request.len() <= EMPTY_SYMBOL_BYTES,
         }
     }
 
-    /// How many bytes it holds while it waits.
+    /// The memory that the message needs while it waits, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         match self {
@@ -69,7 +70,7 @@ impl WriteMessage {
         }
     }
 
-    /// How many bytes it has, decompressed.
+    /// The size of the message before compression, in bytes.
     #[must_use]
     pub fn plain_bytes(&self) -> usize {
         match self {
@@ -78,8 +79,8 @@ impl WriteMessage {
         }
     }
 
-    /// How many bytes are held for it until the store has answered: it is held by its caller, and joined with others; of 2.0 that
-    /// is held before and after it is compressed.
+    /// The memory that is needed for the message until the store has answered, in bytes. For 1.0 these are the message
+    /// and its copy in the batch; for 2.0 also the compressed batch.
     #[must_use]
     pub fn forward_bytes(&self) -> usize {
         match self {

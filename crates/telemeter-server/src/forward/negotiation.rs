@@ -1,4 +1,5 @@
-//! Which remote write the store is sent: the one that the operator named, or 2.0 until the store shows that it does not take it.
+//! Chooses the version of remote write that the store gets: the version in the configuration, or with `auto` 2.0 until
+//! the store's answer shows that it does not support 2.0.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -14,22 +15,22 @@ use crate::{
     protocol::Protocol,
 };
 
-/// For so long a store that does not take 2.0 is sent 1.0, before it is asked again.
+/// How long a store that does not support 2.0 gets 1.0, before 2.0 is tried again.
 const FALLBACK: Duration = Duration::from_secs(3600);
 
-/// What is known of a store.
+/// The version that one store gets, and whether the store is known to support 2.0.
 pub struct Negotiation {
     mode: ForwardProtocol,
     clock: Clock,
     metrics: Metrics,
-    /// Until then, on the monotonic clock, the store is sent 1.0; 0: it is sent 2.0.
+    /// Until this time of the monotonic clock, in milliseconds, the store gets 1.0. 0 means that it gets 2.0.
     fallback_until_ms: AtomicI64,
-    /// Whether the store has shown that it takes 2.0, since it was last asked anew.
+    /// Whether an answer of the store has shown that it supports 2.0, since 2.0 was last tried anew.
     is_confirmed: AtomicBool,
 }
 
 impl Negotiation {
-    /// Sends what `mode` says; where it falls back to 1.0, for an hour by this clock.
+    /// Uses the version of `mode`. With `auto`, the fallback to 1.0 lasts an hour, measured by this clock.
     #[must_use]
     pub fn new(mode: ForwardProtocol, clock: Clock, metrics: Metrics) -> Self {
         let negotiation =
@@ -38,7 +39,7 @@ impl Negotiation {
         negotiation
     }
 
-    /// Sends one version, whatever the store says.
+    /// Always uses this version, whatever the store answers. The metrics are not exported.
     #[must_use]
     pub fn fixed(protocol: Protocol) -> Self {
         let mode = match protocol {
@@ -48,7 +49,7 @@ impl Negotiation {
         Self::new(mode, Clock::system(), Metrics::register(&mut Registry::default()))
     }
 
-    /// What the store is sent now.
+    /// The version that the store gets now.
     pub(super) fn protocol(&self) -> Protocol {
         match self.mode {
             ForwardProtocol::V1 => Protocol::V1,
@@ -71,30 +72,31 @@ impl Negotiation {
         }
     }
 
-    /// Whether a store that does not take 2.0 is to be sent 1.0.
+    /// Whether a store that does not support 2.0 gets 1.0 instead: only with `auto`.
     pub(super) fn falls_back(&self) -> bool {
         self.mode == ForwardProtocol::Auto
     }
 
-    /// Whether it is known that the store takes 2.0.
+    /// Whether it is known that the store supports 2.0.
     pub(super) fn is_confirmed(&self) -> bool {
         self.is_confirmed.load(Ordering::Relaxed)
     }
 
-    /// The store takes 2.0.
+    /// Records that the store supports 2.0.
     pub(super) fn confirm(&self) {
         if !self.is_confirmed() {
             self.is_confirmed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The store does not take 2.0: it is sent 1.0 for a while. `cause` is how it showed that.
+    /// Records that the store does not support 2.0: it gets 1.0 for an hour. `cause` is the answer that showed it, for
+    /// the log.
     pub(super) fn fall_back(&self, cause: &str) {
         let now_ms = self.clock.monotonic_ms();
         let until_ms = now_ms.saturating_add(i64::try_from(FALLBACK.as_millis()).unwrap_or(i64::MAX)).max(1);
         let begins = self.fallback_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         if begins.is_err() {
-            // Another batch has shown it before.
+            // The fallback has begun already, after the answer to another batch.
             return;
         }
         self.is_confirmed.store(false, Ordering::Relaxed);
@@ -103,7 +105,7 @@ impl Negotiation {
         tracing::warn!(cause, "the store does not take remote write 2.0: it is sent 1.0 for an hour");
     }
 
-    /// The counters.
+    /// The metrics of the server.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -1,5 +1,5 @@
-//! What is held against a cluster: that it was in a batch that failed, or that the store refused its data, or failed on
-//! it while it took that of others.
+//! Records which clusters are suspect, because they were in a batch that failed, and which are in quarantine, because
+//! the store refused their data, or failed on it while it accepted that of others.
 
 use std::{
     collections::HashMap,
@@ -11,27 +11,27 @@ use super::queue::Standing;
 
 /// How long a cluster stays in quarantine.
 const QUARANTINE: Duration = Duration::from_secs(600);
-/// How long a suspicion lasts that nothing has confirmed or refuted.
+/// How long a cluster stays suspect where no later batch confirms or refutes it.
 const SUSPICION: Duration = Duration::from_secs(30);
-/// So many clusters are in quarantine at most; past that, those that have been there longest are joined again.
+/// The largest number of clusters in quarantine; beyond it, the cluster that has been there longest leaves quarantine.
 const MAX_QUARANTINED: usize = 4096;
-/// So many clusters are suspect at most.
+/// The largest number of suspect clusters.
 const MAX_SUSPECTS: usize = 65_536;
 
-/// The clusters that something is held against, by a keyed hash of their ID.
+/// The suspect clusters and those in quarantine, by a keyed hash of their ID.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     clusters: HashMap<u64, ClusterSuspicion, BuildHasherDefault<IsHash>>,
     quarantined: usize,
 }
 
-/// What is held against a cluster.
+/// What is recorded about a suspect cluster, or one in quarantine.
 #[derive(Clone, Copy, Debug)]
 enum ClusterSuspicion {
     Suspect {
-        /// How many requests may be joined where one of its is among them.
+        /// The largest number of requests in a batch with a request of this cluster.
         limit: usize,
-        /// When a request of its own failed, with no others.
+        /// When a batch last failed that held only requests of this cluster.
         failed_alone: Option<Instant>,
         until: Instant,
     },
@@ -49,7 +49,7 @@ impl ClusterSuspicion {
 }
 
 impl Quarantine {
-    /// How a cluster stands.
+    /// The standing of a cluster.
     pub(super) fn standing(&mut self, cluster: u64, now: Instant) -> Standing {
         if self.clusters.is_empty() {
             return Standing::Good;
@@ -65,7 +65,7 @@ impl Quarantine {
         }
     }
 
-    /// How many requests may be joined where one of this cluster is among them.
+    /// The largest number of requests in a batch with a request of this cluster.
     pub(super) fn limit(&self, cluster: u64) -> usize {
         match self.clusters.get(&cluster) {
             None => usize::MAX,
@@ -74,8 +74,8 @@ impl Quarantine {
         }
     }
 
-    /// The cluster was in a batch that failed; so many requests may be joined with one of its from now on. Its standing,
-    /// or `None` where too many are suspect already.
+    /// Records that the cluster was in a batch that failed; from now on at most `limit` requests are joined in a batch
+    /// with one of its requests. Returns its standing, or `None` where too many clusters are suspect already.
     pub(super) fn suspect(&mut self, cluster: u64, limit: usize, now: Instant) -> Option<Standing> {
         let standing = self.standing(cluster, now);
         if standing == Standing::Quarantined {
@@ -95,7 +95,8 @@ impl Quarantine {
         Some(Standing::Suspect)
     }
 
-    /// The store took a batch with a request of this cluster. Only where none of its own failed does that clear it.
+    /// Records that the store accepted a batch with a request of this cluster. The cluster is cleared only where no
+    /// batch with its requests alone has failed. Returns its standing.
     pub(super) fn clear(&mut self, cluster: u64) -> Standing {
         match self.clusters.get(&cluster) {
             None => Standing::Good,
@@ -108,8 +109,9 @@ impl Quarantine {
         }
     }
 
-    /// A batch failed that held requests of this cluster alone, sent at `started`; `last_taken` is when the store last took
-    /// anything. It is the data where the store took something meanwhile, or since such a batch failed before.
+    /// Records that a batch failed that held only requests of this cluster and was sent at `started`; `last_taken` is
+    /// when the store last accepted any batch. The data is the cause where the store accepted a batch meanwhile, or
+    /// since such a batch failed before; then the cluster is put into quarantine. Returns its standing.
     pub(super) fn failed_alone(
         &mut self,
         cluster: u64,
@@ -151,12 +153,13 @@ impl Quarantine {
         self.quarantined += 1;
     }
 
-    /// Everything fails: that says nothing of those that were in a batch that failed.
+    /// Clears the suspects without a failed batch of their own: every batch fails, so a failed batch shows nothing
+    /// about its clusters.
     pub(super) fn clear_suspects(&mut self) {
         self.clusters.retain(|_, held| !matches!(held, ClusterSuspicion::Suspect { failed_alone: None, .. }));
     }
 
-    /// It was the store all along: nothing that failed says anything of the data.
+    /// Clears all suspects: the store was the cause, so no failure shows anything about the data.
     pub(super) fn clear_all_suspects(&mut self) {
         self.clusters.retain(|_, held| matches!(held, ClusterSuspicion::Quarantined { .. }));
     }
@@ -174,7 +177,7 @@ impl Quarantine {
     }
 }
 
-/// The keys are keyed hashes already: nothing is gained by hashing them once more.
+/// The keys are keyed hashes already, so hashing them again would gain nothing.
 #[derive(Debug, Default)]
 struct IsHash(u64);
 

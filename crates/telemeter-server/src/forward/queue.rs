@@ -1,11 +1,15 @@
-//! What waits for the store, in turns: a turn is a cluster's, not a request's.
+//! Queues the requests that wait for the store, and takes them in an order that is fair to clusters, not to requests.
 //!
-//! Each cluster with something waiting has a list of its own, and the clusters of one standing form a ring. A turn lets a
-//! cluster send about [`TURN_BYTES`]; one that sent more owes the rest, and gives up turns for it. So a cluster with
-//! thousands of requests delays the others by one turn. (This is deficit round robin, with the debt allowed first.)
+//! Each cluster with a waiting request has a list of its own, and the clusters of one standing form a ring. In one
+//! round of the ring each cluster may send about [`TURN_BYTES`]. A cluster may exceed this with its last request; the
+//! excess is subtracted from its next rounds. So a cluster with thousands of requests delays the requests of another
+//! cluster by at most one round. (This is deficit round robin, except that the deficit is allowed first and paid back
+//! later.)
 //!
-//! Requests and lists live in two slabs whose places are used again: a request costs no allocation of its own, and each
-//! operation takes constant time, whatever waits. Only [`ForwardQueue::take_expired`] walks over everything.
+//! Requests and lists are stored in two slabs, and the free entries of a slab are reused: a request needs no allocation
+//! of its own, and each operation takes constant time, however many requests wait. Only [`ForwardQueue::take_expired`]
+//! and [`ForwardQueue::take_all`] visit every cluster, and a change of a cluster's standing visits each of its
+//! requests.
 //!
 //! Source: M. Shreedhar and G. Varghese, "Efficient fair queueing using deficit round robin", 1996.
 
@@ -13,19 +17,21 @@ use std::{collections::VecDeque, time::Instant};
 
 use hashbrown::{HashTable, hash_table};
 
-/// What a cluster may send in one turn, in uncompressed bytes; at least one request.
+/// How many uncompressed bytes a cluster may send in one round; at least one request.
 const TURN_BYTES: i64 = 64 << 10;
-/// No place of a slab.
+/// The index that means: no entry.
 const NONE: u32 = u32::MAX;
 
-/// How a cluster stands with the store.
+/// What is known about a cluster's data at the store; it decides how its requests are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Nothing is known against it: its requests are joined with those of others.
+    /// No failure is known: its requests are joined with those of other clusters.
     Good,
-    /// It was in a batch that failed: its requests are joined with few others, until one way or the other is known.
+    /// It was in a batch that failed: its requests are joined with only a few others, until the cause of the failure is
+    /// known.
     Suspect,
-    /// The store refused its data, or failed on it while it took that of others: its requests are sent unbatched.
+    /// The store refused its data, or failed on its data while it accepted that of other clusters: its requests are
+    /// sent unbatched.
     Quarantined,
 }
 
@@ -33,23 +39,23 @@ impl Standing {
     pub(super) const ALL: [Self; 3] = [Self::Good, Self::Suspect, Self::Quarantined];
 }
 
-/// One request that waits.
+/// One request that waits for the store.
 #[derive(Debug)]
 pub(super) struct WaitingRequest<T> {
-    /// A hash of the cluster's ID.
+    /// A keyed hash of the cluster ID.
     pub(super) cluster: u64,
-    /// How much it holds while it waits.
+    /// The memory that it needs while it waits, in bytes.
     pub(super) block_bytes: usize,
-    /// How many bytes it is, decompressed.
+    /// Its size in bytes, decompressed.
     pub(super) plain_bytes: usize,
     pub(super) arrived: Instant,
-    /// From then on it is not sent any more.
+    /// From this time on it is not sent any more.
     pub(super) expires: Instant,
-    /// The message, and who waits for the outcome.
+    /// The message, and the channel for its outcome.
     pub(super) item: T,
 }
 
-/// A cluster that has something waiting.
+/// The waiting requests of one cluster, as a linked list.
 #[derive(Debug)]
 struct Flow {
     cluster: u64,
@@ -57,9 +63,9 @@ struct Flow {
     head: u32,
     tail: u32,
     block_bytes: usize,
-    /// What it may still send in this turn.
+    /// How many bytes it may still send in this round; negative after it exceeded its share.
     credit: i64,
-    /// The rings that name it. It stays where it is until none does.
+    /// The rings that refer to this flow, by standing. Its entry in the slab is freed once no ring does.
     in_ring: [bool; 3],
 }
 
@@ -69,7 +75,7 @@ struct QueueEntry<T> {
     next: u32,
 }
 
-/// Requests by cluster, clusters by standing.
+/// The queue: requests by cluster, clusters by standing.
 #[derive(Debug)]
 pub(super) struct ForwardQueue<T> {
     entries: Vec<QueueEntry<T>>,
@@ -78,11 +84,11 @@ pub(super) struct ForwardQueue<T> {
     free_flows: Vec<u32>,
     by_cluster: HashTable<u32>,
     rings: [VecDeque<u32>; 3],
-    /// How many requests wait, and what they hold, by standing.
+    /// The number and the size of waiting requests, by standing.
     waiting: [QueueTotals; 3],
 }
 
-/// What waits, of all clusters of one standing.
+/// The number and the size of the waiting requests of all clusters of one standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueTotals {
     pub(super) requests: usize,
@@ -105,7 +111,7 @@ impl<T> Default for ForwardQueue<T> {
 }
 
 impl<T> ForwardQueue<T> {
-    /// What waits of the clusters of this standing.
+    /// The number and the size of the waiting requests of the clusters of this standing.
     pub(super) fn totals(&self, standing: Standing) -> QueueTotals {
         self.waiting[standing as usize]
     }
@@ -115,7 +121,8 @@ impl<T> ForwardQueue<T> {
         self.find(cluster).map_or(0, |flow| self.flows[flow as usize].block_bytes)
     }
 
-    /// Puts a request behind those of its cluster, all of which have this standing from now on.
+    /// Adds a request after the other requests of its cluster. The cluster, with all its waiting requests, has this
+    /// standing from now on.
     pub(super) fn push(&mut self, request: WaitingRequest<T>, standing: Standing) {
         let (flow, entry) = self.insert(request, standing);
         let (flow, place) = (&mut self.flows[flow as usize], entry);
@@ -126,7 +133,7 @@ impl<T> ForwardQueue<T> {
         flow.tail = place;
     }
 
-    /// Puts a request that was tried already before those of its cluster.
+    /// Adds a request that was tried before ahead of the other requests of its cluster.
     pub(super) fn push_front(&mut self, request: WaitingRequest<T>, standing: Standing) {
         let (flow, place) = self.insert(request, standing);
         let flow = &mut self.flows[flow as usize];
@@ -137,16 +144,17 @@ impl<T> ForwardQueue<T> {
         }
     }
 
-    /// Gives a cluster another standing, and what it has waiting with it.
+    /// Changes the standing of a cluster and of its waiting requests.
     pub(super) fn set_standing(&mut self, cluster: u64, standing: Standing) {
         if let Some(flow) = self.find(cluster) {
             self.move_flow(flow, standing);
         }
     }
 
-    /// Takes what the next turns allow, of clusters of this standing, or one request of each where `is_one_each`: at most `max_bytes` uncompressed, unless a single
-    /// request has more, and at most as many requests as `limit` allows for each cluster among them. Requests that have
-    /// expired go to `expired`.
+    /// Takes the next batch of the clusters of this standing: the requests that their rounds allow, or one request of
+    /// each cluster where `is_one_each`. The batch has at most `max_bytes` uncompressed, unless a single request is
+    /// larger, and at most as many requests as the smallest `limit` of a cluster in it. Requests that have expired go
+    /// to `expired`.
     pub(super) fn take(
         &mut self,
         standing: Standing,
@@ -193,12 +201,12 @@ impl<T> ForwardQueue<T> {
         batch
     }
 
-    /// Takes everything that has expired by now.
+    /// Takes all requests that have expired by `now`.
     pub(super) fn take_expired(&mut self, now: Instant, expired: &mut Vec<WaitingRequest<T>>) {
         self.take_if(|request| request.expires <= now, expired);
     }
 
-    /// Takes everything of the clusters of this standing.
+    /// Takes all requests of the clusters of this standing.
     pub(super) fn take_all(&mut self, standing: Standing, taken: &mut Vec<WaitingRequest<T>>) {
         for index in 0..self.flows.len() {
             while self.flows[index].standing == standing && self.flows[index].head != NONE {
@@ -226,7 +234,7 @@ impl<T> ForwardQueue<T> {
         self.by_cluster.find(cluster, |flow| self.flows[*flow as usize].cluster == cluster).copied()
     }
 
-    /// Places of the request's flow and of the request; it is in no list yet.
+    /// Stores a request that is in no list yet. Returns the index of its flow and the index of its entry.
     fn insert(&mut self, request: WaitingRequest<T>, standing: Standing) -> (u32, u32) {
         let cluster = request.cluster;
         let flow = match self.find(cluster) {
@@ -304,7 +312,7 @@ impl<T> ForwardQueue<T> {
         }
     }
 
-    /// Takes the flow at the front of a ring out of it.
+    /// Removes the flow at the front of a ring from this ring.
     fn leave_ring(&mut self, index: u32, ring: usize) {
         self.rings[ring].pop_front();
         let flow = &mut self.flows[index as usize];
@@ -322,7 +330,7 @@ impl<T> ForwardQueue<T> {
         self.unlink(flow, NONE, self.flows[flow as usize].head)
     }
 
-    /// Takes the entry `at`, which follows `before`, out of its flow's list.
+    /// Removes the entry `at`, which follows `before`, from the list of its flow.
     fn unlink(&mut self, flow: u32, before: u32, at: u32) -> WaitingRequest<T> {
         let entry = &mut self.entries[at as usize];
         let next = std::mem::replace(&mut entry.next, NONE);
@@ -351,7 +359,8 @@ impl QueueTotals {
     }
 }
 
-/// A place in a slab. Each holds a request of at least a byte, and memory ends long before four thousand million.
+/// Converts an index of a slab to `u32`. Each entry holds a request of at least one byte, so memory is exhausted long
+/// before 2^32 entries.
 fn place(index: usize) -> u32 {
     u32::try_from(index).expect("memory ends long before")
 }

@@ -1,12 +1,13 @@
-//! Decides what is sent next, and what the outcome of a batch means for those in it: the part of group commit that knows
-//! no socket, no task and no clock.
+//! Decides which requests are sent next, and what the outcome of a batch means for its requests. This part of group
+//! commit uses no socket and no task, and reads no clock: the caller passes the time.
 //!
-//! When a batch fails, whatever the failure, it is not known whose data it was. So its clusters become suspects, and its
-//! requests wait again, in an order by chance: suspects are joined in smaller batches, an eighth of the one that failed,
-//! on permits of their own and with a shorter deadline. Whom a batch succeeds with is cleared; a batch that fails
-//! with requests of one cluster alone, while the store takes those of others, puts that cluster into quarantine. So one bad cluster
-//! among a thousand is found in about three steps, several are found at once, and nobody else fails for them. Where
-//! everything fails, the [`Circuit`] opens before splitting has multiplied the load.
+//! When a batch fails, for any reason, it is not known which cluster's data caused it. So its clusters become suspects,
+//! and its requests wait again, in random order. Suspects are joined in smaller batches, an eighth of the size of the
+//! failed one, with permits of their own and a shorter deadline. When such a batch succeeds, its clusters are cleared.
+//! When a batch with requests of only one cluster fails while the store accepts those of others, that cluster is put
+//! into quarantine. So one bad cluster among a thousand is found in about three steps, several bad clusters are found
+//! at the same time, and no other cluster's request fails because of them. Where every batch fails, the [`Circuit`]
+//! opens before splitting has multiplied the load on the store.
 
 use std::time::{Duration, Instant};
 
@@ -16,41 +17,43 @@ use super::{
     queue::{ForwardQueue, QueueTotals, Standing, WaitingRequest},
 };
 
-/// How long the store may take; a request that waited as long for its permit is not sent any more.
+/// How long the store may take to answer. A request that has waited this long for a permit is not sent any more.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// So long after its arrival a request that was in a failed batch is not sent again.
+/// A request that was in a failed batch is not sent again once this time has passed since its arrival.
 pub(super) const BUDGET: Duration = Duration::from_secs(10);
-/// The least that a batch of suspects, a probe or a request in quarantine is given.
+/// The shortest deadline of a batch of suspects, of a probe or of a request in quarantine.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
-/// A batch that failed is split into so many.
+/// Into how many parts a failed batch is split.
 const PARTS: usize = 8;
-/// What waits for its permit, all callers' together, before more are turned away; less where there is less room.
+/// How many bytes of all callers may wait for a permit; requests beyond that are refused. The memory limit of the
+/// configuration may make it smaller.
 const MAX_WAITING_BYTES: usize = 128 << 20;
-/// The part of it that may wait of one cluster.
+/// One cluster may use 1 / `CLUSTER_PART` of these bytes.
 const CLUSTER_PART: usize = 8;
-/// The part of it that may wait of all clusters in quarantine.
+/// All clusters in quarantine together may use 1 / `QUARANTINED_PART` of these bytes.
 const QUARANTINED_PART: usize = 4;
-/// How often everything that waits is looked through for what has expired.
+/// How often all waiting requests are searched for expired ones.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(500);
-/// How long others wait while the circuit is open for a probe of good clusters.
+/// While the circuit is open: how long suspects wait where a good cluster could send the probe, and how long clusters
+/// in quarantine wait.
 const YIELD_TO_GOOD: Duration = Duration::from_millis(20);
 
-/// What the store's answer to a batch says.
+/// What the store's answer to a batch says about the data in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutcomeKind {
-    /// It has the data.
+    /// The store accepted the data.
     Taken,
-    /// It will never take the data of one of them.
+    /// The store will never accept the data of at least one request in the batch.
     Refused,
-    /// It did not take the data; that may be because of the data.
+    /// The store did not accept the data; the data may be the cause.
     Failed,
-    /// It cannot be reached: that has nothing to do with the data.
+    /// The store cannot be reached; the data is not the cause.
     Unreachable,
-    /// It is too busy, or our own token is at fault: that has nothing to do with the data, and the store is there.
+    /// The store is reachable, but too busy, or it refuses our token; the data is not the cause.
     Unrelated,
 }
 
-/// One sending of a batch.
+/// One attempt to send a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchAttempt {
     pub(super) standing: Standing,
@@ -59,27 +62,28 @@ pub(super) struct BatchAttempt {
     pub(super) deadline: Duration,
 }
 
-/// What to do next for the clusters of one standing.
+/// The next step of the task that sends for the clusters of one standing.
 #[derive(Debug)]
 pub(super) enum NextStep<T> {
-    /// Send this; `more` waits behind it.
+    /// Send this batch; `more`: other requests wait after it.
     Batch { batch: Vec<WaitingRequest<T>>, attempt: BatchAttempt, more: bool },
-    /// Nothing may be sent before this has passed.
+    /// Send nothing before this time has passed.
     Wait(Duration),
-    /// Nothing waits.
+    /// No request waits.
     Idle,
 }
 
-/// What has become of requests once a batch has its outcome.
+/// The result for each request of a batch, after the batch has its outcome.
 #[derive(Debug)]
 pub(super) struct SettledBatch<T> {
-    /// The outcome is theirs.
+    /// The requests that have the outcome of the batch.
     pub(super) done: Vec<WaitingRequest<T>>,
-    /// They can wait no longer.
+    /// The requests that were split off and may not wait any longer.
     pub(super) late: Vec<WaitingRequest<T>>,
     /// Whether the batch was split.
     pub(super) is_split: bool,
-    /// Whether sending pauses from now on, or no longer does.
+    /// Whether sending pauses from now on (`true`) or continues from now on (`false`); `None` where this did not
+    /// change.
     pub(super) pauses: Option<bool>,
 }
 
@@ -89,19 +93,19 @@ impl<T> SettledBatch<T> {
     }
 }
 
-/// What waits, and what is known of the store and of the clusters.
+/// The waiting requests, and what is known about the store and about the clusters.
 #[derive(Debug)]
 pub(super) struct Scheduler<T> {
-    /// What may wait in all.
+    /// How many bytes of all clusters may wait.
     max_waiting_bytes: usize,
     queue: ForwardQueue<T>,
     quarantine: Quarantine,
-    /// Of good clusters and suspects.
+    /// The circuit of good clusters and suspects.
     circuit: Circuit,
-    /// Of clusters in quarantine: what they fail on says nothing of the store.
+    /// The circuit of clusters in quarantine: their failures show nothing about the store.
     quarantine_circuit: Circuit,
     last_taken: Option<Instant>,
-    /// How long the store usually takes.
+    /// A moving average of how long the store takes to answer.
     usual: Duration,
     swept: Option<Instant>,
     expired: Vec<WaitingRequest<T>>,
@@ -110,7 +114,8 @@ pub(super) struct Scheduler<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// `seed` is any number; it decides who meets whom in a batch of suspects. `room_bytes` is what there is room for.
+    /// `seed` is any number; it determines the random order in which suspects are joined. `room_bytes` is the memory
+    /// limit for waiting requests.
     pub(super) fn new(seed: u64, room_bytes: usize) -> Self {
         Self {
             max_waiting_bytes: room_bytes.min(MAX_WAITING_BYTES),
@@ -127,17 +132,18 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Lets a request wait behind those of its cluster, and says how the cluster stands.
+    /// Adds a request after those of its cluster, and returns the standing of the cluster.
     ///
     /// # Errors
-    /// The request, where too much waits already: in all, of its cluster, or of those in quarantine.
+    /// The request itself, where too many bytes wait already: in total, of its cluster, or of the clusters in
+    /// quarantine.
     pub(super) fn push(&mut self, request: WaitingRequest<T>, now: Instant) -> Result<Standing, WaitingRequest<T>> {
         let standing = self.quarantine.standing(request.cluster, now);
         let waiting: usize = Standing::ALL.iter().map(|standing| self.queue.totals(*standing).block_bytes).sum();
         let of_cluster = self.queue.bytes_of(request.cluster);
         let of_quarantined = self.queue.totals(Standing::Quarantined).block_bytes;
         let bytes = request.block_bytes;
-        // A single request finds room, however large it is.
+        // A single request is always accepted, however large it is.
         let is_over = waiting > 0 && waiting + bytes > self.max_waiting_bytes
             || of_cluster > 0 && of_cluster + bytes > self.max_waiting_bytes / CLUSTER_PART
             || standing == Standing::Quarantined
@@ -150,18 +156,18 @@ impl<T> Scheduler<T> {
         Ok(standing)
     }
 
-    /// What waits of the clusters of one standing.
+    /// The number and the size of the waiting requests of the clusters of one standing.
     pub(super) fn totals(&self, standing: Standing) -> QueueTotals {
         self.queue.totals(standing)
     }
 
-    /// Whether a task has to be started that sends what waits of clusters of this standing; from then on it counts as
-    /// running, until it is told [`NextStep::Idle`] or that no more waits.
+    /// Whether a task must be started that sends for the clusters of this standing. After `true` the task counts as
+    /// running, until it gets [`NextStep::Idle`] or a batch without `more`.
     pub(super) fn starts(&mut self, standing: Standing) -> bool {
         self.queue.totals(standing).requests > 0 && !std::mem::replace(&mut self.is_running[standing as usize], true)
     }
 
-    /// What is to be sent next of clusters of this standing.
+    /// Returns the next step for the clusters of this standing.
     pub(super) fn next(&mut self, standing: Standing, max_bytes: usize, now: Instant) -> NextStep<T> {
         if self.swept.is_none_or(|swept| now >= swept + BETWEEN_SWEEPS) {
             self.expire(now);
@@ -181,7 +187,8 @@ impl<T> Scheduler<T> {
             Standing::Suspect => quarantine.limit(cluster),
             _ => usize::MAX,
         };
-        // Whose data it is shows sooner where many clusters are asked than where one is asked often.
+        // A batch with requests of many clusters finds the cluster with bad data sooner than a batch with many requests
+        // of one cluster.
         let is_one_each = is_probe || standing != Standing::Good;
         let batch = self.queue.take(standing, max_bytes, is_one_each, limit, now, &mut self.expired);
         if batch.is_empty() {
@@ -199,18 +206,18 @@ impl<T> Scheduler<T> {
         NextStep::Batch { batch, attempt: BatchAttempt { standing, is_probe, started: now, deadline }, more }
     }
 
-    /// Looks through everything that waits for what has expired.
+    /// Moves all waiting requests that have expired to the expired ones.
     pub(super) fn expire(&mut self, now: Instant) {
         self.swept = Some(now);
         self.queue.take_expired(now, &mut self.expired);
     }
 
-    /// What has expired since this was last asked.
+    /// Returns the requests that have expired since the last call.
     pub(super) fn take_expired(&mut self) -> Vec<WaitingRequest<T>> {
         std::mem::take(&mut self.expired)
     }
 
-    /// What the outcome of a batch means for the requests in it. Some of them may wait again: see [`Scheduler::starts`].
+    /// Applies the outcome of a batch to its requests. Some of them may wait again: see [`Scheduler::starts`].
     pub(super) fn settle(
         &mut self,
         attempt: BatchAttempt,
@@ -245,7 +252,7 @@ impl<T> Scheduler<T> {
                 SettledBatch::done(batch)
             }
             OutcomeKind::Refused => {
-                // A verdict on the data: the store is there.
+                // The store has judged the data, so it works.
                 self.learn(now - attempt.started);
                 self.succeeded(attempt.standing);
                 match &batch[..] {
@@ -323,7 +330,7 @@ impl<T> Scheduler<T> {
         NextStep::Idle
     }
 
-    /// Lets the requests of a batch that failed wait again, to be sent in smaller ones.
+    /// Makes the requests of a failed batch wait again, to be sent in smaller batches.
     fn split(&mut self, mut batch: Vec<WaitingRequest<T>>, now: Instant) -> SettledBatch<T> {
         let mut settled = SettledBatch { is_split: true, ..SettledBatch::done(Vec::new()) };
         let limit = batch.len().div_ceil(PARTS);
@@ -338,7 +345,7 @@ impl<T> Scheduler<T> {
         settled
     }
 
-    /// Takes everything that waits: the store takes nothing, from nobody.
+    /// Takes all waiting requests, so that they fail now: the store accepts no data of any cluster.
     fn give_up(&mut self, standing: Standing, done: &mut Vec<WaitingRequest<T>>) {
         if standing == Standing::Quarantined {
             self.queue.take_all(Standing::Quarantined, done);
@@ -350,7 +357,8 @@ impl<T> Scheduler<T> {
         self.quarantine.clear_suspects();
     }
 
-    /// Xorshift, and Fisher and Yates: whom a cluster is joined with next is left to chance.
+    /// Puts the batch into random order (xorshift, Fisher-Yates), so that the clusters with which a suspect is joined
+    /// next are random.
     fn shuffle(&mut self, batch: &mut [WaitingRequest<T>]) {
         for end in (1..batch.len()).rev() {
             self.chance ^= self.chance << 13;

@@ -1,4 +1,4 @@
-//! The client of the store: builds a remote-write request, sends it with our token, and reads what the answer means.
+//! The client of the store: builds a remote-write request, sends it with our access token, and interprets the answer.
 
 use std::time::Duration;
 
@@ -26,15 +26,15 @@ use crate::protocol::{CONTENT_TYPE_V2, MEDIA_TYPE, Protocol};
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
-/// How long a request may wait for a connection, and again for a token, before the clock of its answer begins.
+/// How long a request may wait for a connection and for an access token, before the deadline of its answer begins.
 const CONNECTION_WAIT: Duration = Duration::from_secs(10);
-/// A store's answer has nothing to say but its status.
+/// The largest size of an answer, in bytes: only its status, headers and an excerpt of its body are used.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends batches to the store.
 pub(super) struct StoreClient {
     url: Url,
-    /// By version.
+    /// The headers of a request, by version of remote write.
     headers: [HeaderMap; 2],
     outbound: Outbound,
     token: Option<TokenSource>,
@@ -43,10 +43,10 @@ pub(super) struct StoreClient {
 }
 
 impl StoreClient {
-    /// Sends to `url` through `outbound`, with this tenant, and with a token where there is a source of them.
+    /// Sends to `url` through `outbound`, with this tenant, and with an access token where there is a `token` source.
     ///
     /// # Errors
-    /// Where the tenant cannot stand in a header.
+    /// Where the tenant is not a valid header value.
     pub(super) fn new(
         url: Url,
         tenant: Option<&str>,
@@ -72,13 +72,14 @@ impl StoreClient {
         })
     }
 
-    /// What the store is sent now.
+    /// The version of remote write that the store gets now.
     pub(super) fn protocol(&self) -> Protocol {
         self.negotiation.protocol()
     }
 
-    /// Sends these messages as one request. `deadline` is for an answer on a connection: what the making of a connection
-    /// takes says nothing of the data. A store that shows that it does not take 2.0 is sent the same as 1.0, where that is to be.
+    /// Sends these messages as one request. `deadline` counts from when there is a connection, because the time to
+    /// connect shows nothing about the data. Where the answer shows that the store does not support 2.0 and the mode is
+    /// `auto`, the same messages are sent again as 1.0.
     pub(super) async fn send(
         &self,
         batch: &[WaitingRequest<WaitingCaller>],
@@ -94,7 +95,7 @@ impl StoreClient {
             return outcome_of(&answer, token.as_ref());
         }
         let understood = match understood(&answer) {
-            // A store that was seen to know 2.0 means the data.
+            // This store is known to support 2.0, so it refuses the data.
             Understood::Maybe if self.negotiation.is_confirmed() => Understood::Yes,
             understood => understood,
         };
@@ -108,7 +109,8 @@ impl StoreClient {
         outcome_of_v2(&answer, token.as_ref(), &sent)
     }
 
-    /// Sends what the store did not take as 2.0 as 1.0. Where it may have been the data, it was that if it is refused again.
+    /// Sends the messages again as 1.0, after the store did not accept them as 2.0. Where the data may have been the
+    /// cause, it was the cause if the store refuses them as 1.0 too.
     async fn send_again(
         &self,
         batch: &[WaitingRequest<WaitingCaller>],
@@ -134,7 +136,8 @@ impl StoreClient {
         (outcome, meaning)
     }
 
-    /// Sends these messages as one request of this version; answers with what the store said, and with what the request held.
+    /// Sends these messages as one request of this version; returns the store's answer with the access token that was
+    /// sent, and how many samples, histograms and exemplars the request held.
     async fn send_as(
         &self,
         protocol: Protocol,
@@ -154,7 +157,7 @@ impl StoreClient {
         }
     }
 
-    /// The store's answer, and the token that it was sent with.
+    /// Returns the store's answer, and the access token that was sent with the request.
     async fn send_with_token(
         &self,
         protocol: Protocol,
@@ -195,8 +198,8 @@ impl StoreClient {
     }
 }
 
-/// These headers, and those that say which message a request holds. As the specification of 2.0 has it, 1.0 is sent without the
-/// name of its message.
+/// Adds the headers that name the message type and the version. As the specification of 2.0 requires, 1.0 is sent
+/// without the name of its message.
 fn with_version(headers: &HeaderMap, protocol: Protocol) -> HeaderMap {
     let (content_type, version) = match protocol {
         Protocol::V1 => (MEDIA_TYPE, "0.1.0"),

@@ -98,7 +98,7 @@ async fn a_bad_message_fails_its_own_caller_alone() {
         let (index, outcome) = send.unwrap();
         assert_eq!(outcome.status_code(), if index == 3 || index == 11 { 400 } else { 200 }, "m{index}");
     }
-    // Each good message is in exactly one request that the store took.
+    // Each good message is in exactly one request that the store accepted.
     let requests = store.received_requests().await.unwrap();
     let taken: Vec<_> = requests
         .iter()
@@ -149,7 +149,7 @@ async fn a_message_that_breaks_the_store_fails_its_own_caller_alone_and_goes_alo
             assert_eq!(told, expected, "m{index}");
         }
         let requests = store.received_requests().await.unwrap().len() - before;
-        // The first time it is found by halving; the second time it is not joined.
+        // In the first round the bad cluster is found by splitting; in the second round its request is not joined.
         assert!(if round == 0 { requests > 4 } else { requests <= 3 }, "round {round}: {requests} requests");
     }
 }
@@ -165,7 +165,7 @@ async fn splitting_ends_within_the_budget() {
     });
     let outcomes = futures_util::future::join_all(sends).await.into_iter().map(|send| send.unwrap().status_code());
     let refused = outcomes.filter(|status| *status == 400).count();
-    // Those who are not reached in time are to come again.
+    // The requests that were not sent again in time have status code 0: their callers get 503 and retry.
     assert!((5..32).contains(&refused), "{refused}");
     assert!(started.elapsed() < BUDGET + DEADLINE, "{:?}", started.elapsed());
 }
@@ -188,7 +188,7 @@ async fn a_store_that_breaks_on_everything_is_soon_left_alone() {
     let (statuses, requests) = round().await;
     assert!(statuses.iter().all(|status| *status == 500) && requests < 30, "{requests} requests: {statuses:?}");
     broken.store(0, Ordering::Relaxed);
-    // Nobody is blamed for it.
+    // No cluster is suspect because of these failures.
     let (statuses, requests) = round().await;
     assert!(statuses.iter().all(|status| *status == 200) && requests <= 4, "{requests} requests: {statuses:?}");
 }
@@ -240,12 +240,12 @@ async fn a_cluster_whose_data_is_always_refused_delays_nobody() {
     waits.sort();
     assert!(waits[20] < Duration::from_secs(1), "{waits:?}");
     for send in flood {
-        // Refused, or not reached in time.
+        // The request was refused, or was not sent before the deadline.
         assert!([400, 0].contains(&send.await.unwrap()));
     }
 }
 
-/// What the caller of a store that answers so is told: our status, and seconds to wait.
+/// The status and the seconds of `Retry-After` that a caller gets where the store answers so.
 async fn told(template: ResponseTemplate) -> (u16, Option<u64>) {
     let store = store(move |_| template.clone()).await;
     match forward(&store, BatchConfig::default()).send("a", message("up")).await.into_result() {
@@ -279,7 +279,7 @@ async fn the_store_s_answer_becomes_ours() {
     let dates = [("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:49:14 GMT")];
     assert_eq!(told(ResponseTemplate::new(502).append_headers(dates)).await, (503, Some(7)));
     assert_eq!(told(ResponseTemplate::new(503).insert_header("retry-after", "86400")).await, (503, Some(3600)));
-    // A Retry-After of an answer that is no order to wait is not passed on.
+    // `Retry-After` of a status that does not ask for a later retry is not passed on.
     assert_eq!(told(ResponseTemplate::new(404).insert_header("retry-after", "7")).await, (503, Some(30)));
     assert_eq!(told(ResponseTemplate::new(302).insert_header("location", "/elsewhere")).await, (503, Some(30)));
 }
@@ -294,7 +294,7 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let error = forward.send("a", message("up")).await.into_result().unwrap_err();
     assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!error.body().contains("127.0.0.1"), "{}", error.body());
-    // The log names it.
+    // The error names the address.
     let expected = format!("cannot connect to http://{closed}/: connecting to {closed}: Connection refused");
     assert!(error.to_string().contains(&expected), "{error}");
 }

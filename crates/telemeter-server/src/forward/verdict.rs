@@ -1,4 +1,4 @@
-//! What the store's answer means: for those whose data it was, and for the version that it is sent.
+//! Interprets the store's answer: what it says about the data, and whether the store supports remote write 2.0.
 
 use http::StatusCode;
 use telemeter_auth::{Secret, oidc::SendError};
@@ -8,8 +8,8 @@ use telemeter_wire::remote_write::v2::Contents;
 use super::{StoreOutcome, StoreRefusal, scheduler::OutcomeKind};
 use crate::protocol::written;
 
-/// The store's rows of the status table, and what each says of the data. `token` is ours: the store may repeat it, and
-/// nobody is to read it.
+/// Returns the outcome of a batch for its callers, and what the status says about the data. `token` is our access
+/// token: the store may repeat it in its answer, and it is removed from the excerpt.
 pub(super) fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutcome, OutcomeKind) {
     let status = answer.status;
     let said = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
@@ -22,7 +22,8 @@ pub(super) fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutco
         400 | 409 | 413 | 422 => {
             (StoreOutcome::Refused(StoreRefusal { status, said: said().into() }), OutcomeKind::Refused)
         }
-        // What asks us to wait is busy. A 503 that does not may come from a proxy whose store broke on the data.
+        // An answer that asks us to wait means that the store is busy. A 503 without `Retry-After` may come from a
+        // proxy whose store failed on the data.
         429 | 500..=599 => {
             let retry_after = answer.asks_to_wait();
             let is_busy = status == StatusCode::TOO_MANY_REQUESTS || retry_after.is_some();
@@ -33,7 +34,7 @@ pub(super) fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutco
     }
 }
 
-/// What a call without an answer means.
+/// Returns the same for a call that got no answer.
 pub(super) fn failure_of(error: &SendError) -> (StoreOutcome, OutcomeKind) {
     match error {
         SendError::NoToken(error) => (StoreOutcome::unavailable(None, error.to_string()), OutcomeKind::Unrelated),
@@ -48,23 +49,24 @@ pub(super) fn failure_of(error: &SendError) -> (StoreOutcome, OutcomeKind) {
     }
 }
 
-/// What an answer to a request of 2.0 says.
+/// Whether an answer to a request of 2.0 shows that the store supports 2.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Understood {
-    /// It knows 2.0, whatever it thought of the data.
+    /// The store supports 2.0, even if it refused the data.
     Yes,
-    /// It may not know 2.0, or not take this data.
+    /// The store may not support 2.0, or it refuses this data.
     Maybe,
-    /// It does not know 2.0.
+    /// The store does not support 2.0.
     No,
-    /// Nothing of that.
+    /// The answer shows nothing about it.
     Untold,
 }
 
-/// Whether the store knows 2.0.
+/// Whether the answer shows that the store supports 2.0.
 ///
-/// "Unsupported Request Content": 415, of a receiver of 1.0 maybe 400. "Required Written Response Headers": success without any
-/// of them is to be taken for 415, as from a receiver of 1.0 that found nothing in the message that it knows.
+/// The specification, "Unsupported Request Content": a receiver without 2.0 answers 415, and a receiver of 1.0 may
+/// answer 400. "Required Written Response Headers": a success without any of these headers is treated like 415, because
+/// a receiver of 1.0 found in the message no field that it knows.
 pub(super) fn understood(answer: &Answer) -> Understood {
     match (answer.status.as_u16(), written(&answer.headers)) {
         (_, Some(_)) => Understood::Yes,
@@ -74,7 +76,8 @@ pub(super) fn understood(answer: &Answer) -> Understood {
     }
 }
 
-/// As [`outcome_of`], of a request of 2.0 that held `sent`. Success that is not of all of it is none.
+/// As [`outcome_of`], for a request of 2.0 that held `sent`. A success counts as a failure where the store wrote less
+/// than was sent.
 pub(super) fn outcome_of_v2(answer: &Answer, token: Option<&Secret>, sent: &Contents) -> (StoreOutcome, OutcomeKind) {
     let status = answer.status;
     if !status.is_success() {
@@ -102,6 +105,6 @@ pub(super) fn outcome_of_v2(answer: &Answer, token: Option<&Secret>, sent: &Cont
         return (StoreOutcome::Taken(status), OutcomeKind::Taken);
     }
     let cause = format!("it answered {} and wrote {}", status.as_u16(), less.join(", "));
-    // Whose data it did not write shows where it is sent apart.
+    // The batch is split, and sending its parts separately shows which cluster's data was not written.
     (StoreOutcome::unavailable(Some(status), cause), OutcomeKind::Refused)
 }

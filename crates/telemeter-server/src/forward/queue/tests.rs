@@ -9,7 +9,7 @@ fn request(cluster: u64, plain_bytes: usize, number: usize, now: Instant) -> Wai
     WaitingRequest { cluster, block_bytes: plain_bytes / 2, plain_bytes, arrived: now, expires, item: number }
 }
 
-/// Takes a batch of at most so many bytes: the cluster and the number of each request.
+/// Takes a batch of at most `max_bytes`, and returns the cluster and the number of each request.
 fn take(queue: &mut ForwardQueue<usize>, standing: Standing, max_bytes: usize, now: Instant) -> Vec<(u64, usize)> {
     let mut expired = Vec::new();
     let batch = queue.take(standing, max_bytes, false, |_| usize::MAX, now, &mut expired);
@@ -128,7 +128,7 @@ fn what_expires_is_found_wherever_it_waits() {
     let (mut queue, now) = (ForwardQueue::default(), Instant::now());
     let later = now + Duration::from_secs(1);
     for cluster in 0..3 {
-        // The one that was tried before stands first and may wait longer.
+        // The request that was tried before is the first in its list and expires later.
         queue.push(request(cluster, 10, 1, now), Standing::Good);
         queue.push_front(request(cluster, 10, 0, later), Standing::Good);
         queue.push(request(cluster, 10, 2, later), Standing::Good);
@@ -141,7 +141,7 @@ fn what_expires_is_found_wherever_it_waits() {
     assert!(all.is_empty() && expired.len() == 9, "nor is any of them sent");
 }
 
-/// Places are used again, and nothing is lost or sent twice, whatever happens in which order.
+/// Entries of the slabs are reused, and no request is lost or sent twice, in any order of operations.
 #[test]
 fn every_request_leaves_once() {
     let (mut queue, now) = (ForwardQueue::default(), Instant::now());

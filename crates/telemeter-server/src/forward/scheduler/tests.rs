@@ -1,21 +1,22 @@
 #![allow(clippy::unwrap_used)]
-//! A store and its senders in made-up time: a millisecond a step.
+//! A simulation of a store and its senders in steps of one millisecond.
 
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 const PERMITS: [usize; 3] = [32, 8, 4];
-/// How long the store takes for what it takes.
+/// How long the store takes to accept a batch.
 const LATENCY: Duration = Duration::from_millis(5);
-/// How long a cluster waits after an answer.
+/// How long a cluster waits after an answer before it sends again.
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
-/// How long the first of a batch waits for others, in milliseconds: long enough for several to meet.
+/// How long the first request of a batch waits for others, in milliseconds: long enough that several requests are
+/// joined.
 const LINGER_MS: u128 = 10;
 
-/// What a store does with a batch in which there is data that it does not stand.
+/// What the store does with a batch that contains data which it cannot process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum StoreFault {
-    /// It closes, or answers 403, 500 or 502.
+    /// The store closes the connection, or answers 403, 500 or 502.
     Fails,
     Hangs,
     Refuses,
@@ -24,20 +25,20 @@ enum StoreFault {
 }
 
 struct Simulation {
-    /// A request is a number of a connection.
+    /// The item of a request is the index of its connection.
     scheduler: Scheduler<usize>,
     start: Instant,
     now: Instant,
     fault: StoreFault,
     is_bad: fn(u64) -> bool,
-    /// The cluster of each connection, and when it writes again; `None` while it waits for an answer.
+    /// The cluster of each connection, and when it sends again; `None` while it waits for an answer.
     connections: Vec<(u64, Option<Instant>)>,
     in_flight: Vec<(Instant, BatchAttempt, Vec<WaitingRequest<usize>>, OutcomeKind)>,
     /// How many requests the largest batch held.
     largest: usize,
     waits: [Instant; 3],
     sent: usize,
-    /// Of good clusters.
+    /// Requests of good clusters that were accepted.
     taken: usize,
     failed: usize,
     longest: Duration,
@@ -223,7 +224,7 @@ fn request(cluster: u64, bytes: usize, now: Instant) -> WaitingRequest<()> {
     WaitingRequest { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
 }
 
-/// What there is room for, and what may wait then, in MiB.
+/// The memory limit in bytes, and how many MiB may wait with it.
 const ROOMS: [(usize, usize); 3] = [(usize::MAX, 128), (1 << 30, 128), (16 << 20, 16)];
 
 #[test]

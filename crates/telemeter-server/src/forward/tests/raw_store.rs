@@ -1,8 +1,8 @@
-//! A store that breaks HTTP's rules on the data of one cluster, or on that of all.
+//! Tests with a store that closes the connection or does not answer, for the data of one cluster or of all.
 
 use super::*;
 
-/// What a store does with a request.
+/// What the store does with a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
     Answer(u16),
@@ -10,7 +10,7 @@ enum Act {
     Hang,
 }
 
-/// A store below HTTP's manners: it may close a connection, or never answer. It sees the names in a request.
+/// A store on a plain TCP socket: it may close a connection, or never answer. It reads the metric names in a request.
 struct RawStore {
     url: Url,
     requests: Arc<AtomicUsize>,
@@ -72,8 +72,8 @@ async fn serve(mut stream: tokio::net::TcpStream, act: impl Fn(&[String]) -> Act
     }
 }
 
-/// Thirty good clusters, and one whose data the store does not stand: what the good ones hear in the first seconds, and
-/// after them; and how long the longest of theirs took.
+/// Runs thirty good clusters and one with data that the store cannot process. Returns the statuses of the good clusters
+/// in the first seconds, their statuses after that, and the longest time that one of their requests took.
 async fn beside_one_bad_cluster(act: Act) -> (Vec<u16>, Vec<u16>, Duration) {
     const LEARNS: Duration = Duration::from_secs(9);
     let store = RawStore::start(move |names| match names.iter().any(|name| name == "bad") {
@@ -142,7 +142,7 @@ async fn a_store_that_takes_nothing_is_given_a_pause() {
             writer.await.unwrap();
         }
         let requests = store.requests.load(Ordering::Relaxed);
-        // A closed connection is tried twice.
+        // A request on a closed connection is tried a second time.
         assert!(requests <= 60, "{act:?}: {requests} requests in 4 s");
     }
 }

@@ -1,4 +1,5 @@
-//! What of its callers' traces goes on with a batch: nothing. Its span is linked to theirs.
+//! Tests that a batch carries nothing of its callers' trace contexts to the store, and that its span is linked to
+//! theirs.
 
 use std::collections::HashMap;
 
@@ -33,7 +34,7 @@ impl Spans {
     }
 }
 
-/// Twenty callers with a `tracestate` of 14.5 KB each; one has data that the store refuses, so that batches are split.
+/// Twenty callers send a `tracestate` of 14.5 KB each; the store refuses the data of one, so that batches are split.
 #[tokio::test]
 async fn a_batch_carries_no_header_value_of_a_caller() {
     let propagator = TraceContextPropagator::new();
@@ -80,7 +81,7 @@ async fn a_batch_carries_no_header_value_of_a_caller() {
         assert!(!traceparent.contains("abc00") && !traceparent.contains("def00"), "{traceparent}");
     }
 
-    // A span ends with its task, a moment after its callers have heard.
+    // A span ends with its task, shortly after its callers have their answers.
     for _ in 0..2000 {
         if spans.named("forward").len() == requests.len() && spans.named("request").len() == 20 {
             break;
