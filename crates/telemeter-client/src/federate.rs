@@ -1,4 +1,4 @@
-//! The scrape: `GET /federate` of a Prometheus, whose answer is read in chunks as it arrives.
+//! Scrapes a Prometheus with `GET /federate`, and reads the answer in chunks as it arrives.
 
 use http::{HeaderValue, StatusCode, header};
 use telemeter_http::client::{OpenAnswer, Outbound, OutboundError, OutboundRequest};
@@ -13,15 +13,16 @@ use crate::{
     refusal::ServerRefusal,
 };
 
-/// Both formats, protobuf first: it is cheaper to decode, and only it has native histograms. Without `escaping`, Prometheus
-/// escapes names outside the old alphabet.
+/// The formats that the scrape asks for. Protobuf is preferred, because it is cheaper to decode and only it has native
+/// histograms. Without `escaping`, Prometheus escapes names outside the old character set.
 const ACCEPT: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
                       text/plain;version=0.0.4;q=0.3";
-/// As [`ACCEPT`], but names come unescaped where the source can; the ranges without `escaping` are for sources that do not know it.
+/// As [`ACCEPT`], but the source sends names unescaped where it can; the media ranges without `escaping` are for
+/// sources that do not know this parameter.
 const ACCEPT_UTF8: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;q=0.8,\
      application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
      text/plain;version=0.0.4;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3";
-/// How many bytes of an answer other than 200 are read, to show its first line.
+/// How many bytes are read of an answer with a status other than 200, to show its first line.
 const REFUSAL_BYTES: usize = 4096;
 
 /// Why a scrape failed. The text says what to do.
@@ -30,13 +31,13 @@ pub enum FederateError {
     /// The bearer token cannot be read.
     #[error("the token for Prometheus cannot be used: {0}")]
     Credential(#[from] CredentialError),
-    /// No answer came, or it broke off.
+    /// There was no answer, or it ended early.
     #[error("Prometheus was not reached: {0}")]
     Unreachable(OutboundError),
     /// The answer is over `--limit-bytes`.
     #[error("Prometheus answered with more than {limit_bytes} bytes: raise --limit-bytes, or narrow --match")]
     TooLarge {
-        /// The cap.
+        /// The limit, in bytes.
         limit_bytes: usize,
     },
     /// Prometheus, or a proxy in front of it, refused the credentials.
@@ -48,12 +49,12 @@ pub enum FederateError {
     /// The answer is not in the format that its Content-Type says.
     #[error("the metrics of Prometheus cannot be read: {0}")]
     Decode(telemeter_wire::Error),
-    /// The answer has no Content-Type of metrics, and cannot be read as the text format.
+    /// The Content-Type of the answer is not a metrics format, and the body cannot be read as the text format.
     #[error("the answer is no metrics: {content_type}, and read as text: {error} (is --from a Prometheus?)")]
     NoMetrics {
-        /// `Content-Type: text/html`, or `no Content-Type`.
+        /// The Content-Type for the message, like `Content-Type: text/html`, or `no Content-Type`.
         content_type: String,
-        /// Why it cannot be read as text.
+        /// Why the body cannot be read as the text format.
         error: telemeter_wire::Error,
     },
 }
@@ -81,7 +82,7 @@ impl From<OutboundError> for FederateError {
     }
 }
 
-/// The Prometheus that is scraped.
+/// Scrapes one Prometheus.
 pub(crate) struct Federate {
     outbound: Outbound,
     url: Url,
@@ -92,7 +93,7 @@ pub(crate) struct Federate {
     selector_problem: Option<String>,
 }
 
-/// An answer whose body is being read.
+/// A scrape whose body is being read.
 pub(crate) struct Scrape {
     /// The format of the body.
     pub(crate) format: ExpositionFormat,
@@ -101,7 +102,7 @@ pub(crate) struct Scrape {
     opened: OpenAnswer,
 }
 
-/// The head of an answer.
+/// The headers of an answer that the client uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// The Content-Type as text; `no Content-Type` where there is none.
@@ -111,7 +112,7 @@ pub(crate) struct Head {
 }
 
 impl Scrape {
-    /// Its head.
+    /// The headers of the answer that the client uses.
     pub(crate) fn head(&self) -> Head {
         let header = |name| self.opened.headers.get(name);
         let date = header(header::DATE).and_then(|date| date.to_str().ok());
@@ -137,7 +138,7 @@ impl Scrape {
 }
 
 impl Federate {
-    /// A scrape of the series that `selectors` select.
+    /// Scrapes the series that `selectors` select.
     pub(crate) fn new(config: &Config, selectors: &Selectors, outbound: Outbound, metrics: Metrics) -> Self {
         let mut url = config.from.url.clone();
         url.query_pairs_mut().extend_pairs(selectors.texts().map(|selector| ("match[]", selector)));
@@ -145,10 +146,11 @@ impl Federate {
         Self { outbound, url, token, limit_bytes, metrics, selector_problem: selectors.first_problem() }
     }
 
-    /// Sends the request and reads the head of the answer. With `utf8_names` the source may answer with names of any characters.
+    /// Sends the request and reads the head of the answer. With `utf8_names` the source may send names with any
+    /// characters.
     ///
     /// # Errors
-    /// [`FederateError`] where no answer comes, or one other than 200.
+    /// [`FederateError`] where there is no answer, or one with a status other than 200.
     pub(crate) async fn open(&self, utf8_names: bool) -> Result<Scrape, FederateError> {
         let mut request = OutboundRequest::get(self.url.clone());
         request

@@ -1,4 +1,5 @@
-//! What becomes of a scrape: the rules, series by series, and the upload that is packed from what they leave.
+//! Turns a scrape into an upload: applies the rules to each series, and encodes and compresses the series that are
+//! left.
 
 use std::cmp::Reverse;
 
@@ -23,11 +24,12 @@ pub(crate) use self::{
 
 pub use left_out::LeftOut;
 
-/// How many series are encoded at once: a scrape of any size takes this much room for its encoded form.
+/// How many series are encoded at once, so that the buffer for their encoded form stays small for a scrape of any size.
 const SLICE: usize = 2000;
-/// Room above this is not kept for the next cycle.
+/// Buffers larger than this, in bytes, are not kept for the next cycle.
 const KEPT_BYTES: usize = 1024 * 1024;
-/// The cap on a scrape is its bytes; what is too long in it, the rules remove.
+/// The limits of a scrape: its size is capped before it is decoded, and the rules remove overlong labels and drop
+/// series with an overlong name.
 const LIMITS: DecodeLimits = DecodeLimits {
     series: usize::MAX,
     labels: usize::MAX,
@@ -38,13 +40,14 @@ const LIMITS: DecodeLimits = DecodeLimits {
     label_value_bytes: usize::MAX,
 };
 
-/// What is packed.
+/// The encoding of an upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PackedForm {
-    /// For `/upload`: framed snappy over delimited families, one body of slices, each a stream of its own.
+    /// For `/upload`: framed snappy over delimited families. The body is a sequence of slices; each is a stream of its
+    /// own.
     #[default]
     Families,
-    /// For remote write: requests one behind the other, each a snappy block of a `WriteRequest`.
+    /// For remote write: a sequence of requests, each a snappy block of a `WriteRequest`.
     WriteRequests,
 }
 
@@ -53,15 +56,15 @@ pub(crate) enum PackedForm {
 pub(crate) struct Packed {
     /// Series scraped.
     pub(crate) scraped: usize,
-    /// Series in it.
+    /// Series in the upload.
     pub(crate) kept: usize,
-    /// The others, by why they are not.
+    /// Series that are not in the upload, by reason.
     pub(crate) left_out: LeftOut,
-    /// Size of the scrape, decompressed.
+    /// Size of the scrape in bytes, decompressed.
     pub(crate) scraped_bytes: usize,
-    /// The time of its newest sample, in milliseconds; `None` where no sample has one.
+    /// The time of the newest sample, in Unix milliseconds; `None` where no sample has one.
     pub(crate) newest_ms: Option<i64>,
-    /// What is sent, in this form: slices, one behind the other.
+    /// The encoded series: slices one after the other, in the encoding `form`.
     pub(crate) body: Bytes,
     form: PackedForm,
     slices: Vec<UploadPart>,
@@ -69,14 +72,14 @@ pub(crate) struct Packed {
 
 #[derive(Clone, Copy, Debug)]
 struct UploadPart {
-    /// Where it ends in the body.
+    /// Its end in the body, as a byte offset.
     end: usize,
-    /// Its size, decompressed.
+    /// Its size in bytes, decompressed.
     plain_bytes: usize,
 }
 
 impl Packed {
-    /// The same series in the text format, slice by slice.
+    /// Returns the series in the text format, slice by slice.
     pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
         let (body, slices, form) = (self.body.clone(), self.slices.clone(), self.form);
         let (mut start, mut plain, mut families) = (0, Vec::new(), TextFamilies::default());
@@ -90,7 +93,7 @@ impl Packed {
         })
     }
 
-    /// Shows each series to `see`, slice by slice.
+    /// Calls `see` for each series, slice by slice.
     pub(crate) fn for_each(&self, mut see: impl FnMut(&Series<'_, '_>)) -> Result<(), Error> {
         let (mut start, mut plain) = (0, Vec::new());
         for slice in &self.slices {
@@ -103,7 +106,7 @@ impl Packed {
 }
 
 impl Packed {
-    /// The slices, one by one: of remote write each is a request.
+    /// Returns the slices one by one: for remote write each is a request.
     pub(crate) fn requests(&self) -> impl Iterator<Item = Bytes> {
         let mut start = 0;
         self.slices.iter().map(move |slice| self.body.slice(std::mem::replace(&mut start, slice.end)..slice.end))
@@ -111,7 +114,7 @@ impl Packed {
 }
 
 impl UploadPart {
-    /// Shows its series to `see`; `plain` is room to work in.
+    /// Decodes the slice and calls `see` with its series; `plain` is a buffer for the decompressed bytes.
     fn decode(
         &self,
         form: PackedForm,
@@ -136,7 +139,7 @@ impl UploadPart {
     }
 }
 
-/// The room in which uploads are packed, kept from cycle to cycle.
+/// Encodes uploads, with buffers that are kept from cycle to cycle.
 #[derive(Default)]
 pub(crate) struct Packer {
     arena: Arena,
@@ -148,7 +151,7 @@ pub(crate) struct Packer {
     form: PackedForm,
 }
 
-/// Where a series goes: with its family, and there by time.
+/// The position of a series in the upload: families in the order of the scrape, and series of a family by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SeriesPosition {
     family: u32,
@@ -156,7 +159,7 @@ struct SeriesPosition {
     index: u32,
 }
 
-/// An upload under way.
+/// An upload that is being filled.
 pub(crate) struct Packing<'p> {
     packer: &'p mut Packer,
     rules: &'p ClientRules,
@@ -170,12 +173,13 @@ pub(crate) struct Packing<'p> {
 }
 
 impl Packer {
-    /// Packs uploads in this form.
+    /// Encodes uploads in this form.
     pub(crate) fn new(form: PackedForm) -> Self {
         Self { form, ..Self::default() }
     }
 
-    /// Begins an upload at `now_ms` whose series carry the labels `granted`. `native` says what native histograms become.
+    /// Begins an upload at `now_ms`. Each of its series gets the labels `granted`, which the server requires. `native`
+    /// says how native histograms are converted.
     pub(crate) fn begin<'p>(
         &'p mut self,
         rules: &'p ClientRules,
@@ -198,12 +202,12 @@ impl Packer {
 }
 
 impl Packing<'_> {
-    /// Counts bytes of the scrape that arrived.
+    /// Adds to the count of bytes of the scrape that have arrived.
     pub(crate) fn count_bytes(&mut self, bytes: usize) {
         self.packed.scraped_bytes += bytes;
     }
 
-    /// Decodes a piece of the scrape and adds what the rules leave of it.
+    /// Decodes a piece of the scrape, applies the rules, and adds the series that are left.
     pub(crate) fn add(&mut self, format: ExpositionFormat, piece: &[u8]) -> Result<(), Error> {
         let Packer { arena, slices, order, families, encoded, snappy, form } = &mut *self.packer;
         for arena in [&mut *arena, &mut *slices] {
@@ -216,11 +220,11 @@ impl Packing<'_> {
         self.cycle.begin_piece(&set);
         self.packed.newest_ms = self.packed.newest_ms.max(put_in_order(&set, order));
         if *form == PackedForm::WriteRequests {
-            // Of duplicates, the newest is met first.
+            // Newest first: of duplicates, the first one is kept.
             order.sort_unstable_by_key(|at| (at.family, Reverse((at.timestamp_ms, at.index))));
         }
-        // A slice ends with a family, but for families that are larger than one. The rules see slices, not the set: a
-        // label more for every series of it would need as much room again.
+        // A slice ends where a family ends, except for a family that is larger than a slice. The rules are applied to
+        // slices, not to the whole set: to add a label to all series of the set would need as much memory again.
         for places in order.chunk_by(|a, b| a.family / SLICE as u32 == b.family / SLICE as u32) {
             for places in places.chunks(SLICE) {
                 let mut slice = SeriesSet::new_in(slices);
@@ -251,7 +255,7 @@ impl Packing<'_> {
         Ok(())
     }
 
-    /// The upload, whole.
+    /// Finishes the upload and returns it.
     pub(crate) fn end(mut self) -> Packed {
         self.packed.slices.extend(self.requests.put(&mut self.packer.snappy, &mut self.body));
         if let Some(watch) = self.watch {
@@ -263,10 +267,11 @@ impl Packing<'_> {
     }
 }
 
-/// Families as they came, the series in them by time. Answers with the newest time.
+/// Fills `order`: families in the order of the scrape, and the series of a family by time. Returns the time of the
+/// newest sample.
 fn put_in_order(set: &SeriesSet<'_>, order: &mut Vec<SeriesPosition>) -> Option<i64> {
     order.clear();
-    // The index of a family's first series stands for the family.
+    // A family is identified by the index of its first series.
     let mut family = (0, "");
     let mut newest_ms = None;
     for (index, series) in (0_u32..).zip(set.iter()) {

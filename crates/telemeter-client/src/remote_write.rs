@@ -1,7 +1,7 @@
-//! `--protocol remote-write`: the series of a cycle as Prometheus remote write 1.0, under the composite token.
+//! Sends the series of a cycle as Prometheus remote write 1.0, with the composite token (`--protocol remote-write`).
 //!
-//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>: retried is what is answered with 5xx, or not at all; a 4xx
-//! is final.
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>: a request is retried after a 5xx or no answer; a
+//! 4xx is final.
 
 use std::time::Duration;
 
@@ -22,43 +22,44 @@ use crate::{
     refusal::ServerRefusal,
 };
 
-/// The label that says which cluster a series is of.
+/// The label whose value is the ID of the series' cluster.
 pub(crate) const ID_LABEL: &str = "_id";
-/// Cap on an answer, of which a line is shown.
+/// Cap on an answer, in bytes; only its first line is shown.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// The wait before a first retry, where the receiver says nothing; it doubles with each, up to the longest.
+/// The wait before the first retry, where the receiver sends no `Retry-After`; it doubles with each retry, up to
+/// [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
-/// Why the receiver did not take all of it.
+/// Why the receiver did not accept all series.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteWriteError {
-    /// The token cannot be read.
+    /// The cluster token cannot be read.
     #[error("the token for the receiver cannot be used (--to-token-file): {0}")]
     Credential(#[from] CredentialError),
-    /// No answer, also to the last retry.
+    /// The receiver did not answer, even to the last retry.
     #[error("the receiver was not reached for remote write: {0}")]
     Unreachable(#[from] OutboundError),
-    /// The receiver does not know the token, or not for this cluster.
+    /// The receiver does not know the token, or does not allow it for this cluster.
     #[error("the receiver refused this cluster's token {0}")]
     Unauthorized(ServerRefusal),
-    /// We come too often.
+    /// The client sends too often.
     #[error("the receiver asks us to come less often {0}")]
     TooOften(ServerRefusal),
     /// The receiver refuses the series: sending them again will not help.
     #[error("the receiver refused the series {0}")]
     Refused(ServerRefusal),
-    /// What answered takes no remote write.
+    /// The program that answered does not accept remote write.
     #[error("nothing at that address takes remote write {0} (is --to, or --to-receive, right?)")]
     NotAReceiver(ServerRefusal),
-    /// The receiver has a problem of its own, also at the last retry.
+    /// The receiver has a problem of its own, even at the last retry.
     #[error("the receiver could not take the series now {0}")]
     Failed(ServerRefusal),
 }
 
 impl RemoteWriteError {
-    /// When the receiver wants to see us again.
+    /// How long the receiver asks to wait before the next request.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Credential(_) | Self::Unreachable(_) => None,
@@ -70,25 +71,25 @@ impl RemoteWriteError {
         }
     }
 
-    /// Whether the same request may be taken a little later.
+    /// Whether the receiver may accept the same request a little later.
     fn is_temporary(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Failed(_))
     }
 }
 
-/// Sends to one receiver.
+/// Sends remote-write requests of one cluster to one receiver.
 pub(crate) struct RemoteWriter {
     outbound: Outbound,
     url: Url,
     cluster_id: String,
     token: Credential,
-    /// For all requests of a cycle, with their retries.
+    /// The time for all requests of a cycle together, including retries.
     deadline: Duration,
     metrics: Metrics,
 }
 
 impl RemoteWriter {
-    /// Sends to `url` in the name of this cluster.
+    /// Sends to `url` for the cluster `cluster_id`, with this cluster token.
     pub(crate) fn new(
         outbound: Outbound,
         url: Url,
@@ -100,8 +101,8 @@ impl RemoteWriter {
         Self { outbound, url, cluster_id, token, deadline, metrics }
     }
 
-    /// Sends requests, each a snappy block. One that is refused for what is in it does not keep the others from being sent; the
-    /// first error is the answer.
+    /// Sends requests, each a snappy block. When the receiver refuses one for its content, the others are still sent;
+    /// the first such error is returned.
     pub(crate) async fn send(&self, requests: impl Iterator<Item = Bytes>) -> Result<(), RemoteWriteError> {
         let end = Instant::now() + self.deadline;
         let mut refused = None;
@@ -115,7 +116,7 @@ impl RemoteWriter {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Sends one request, again and again while it may still be taken before `end`.
+    /// Sends one request, and retries it while the receiver may still accept it before `end`.
     async fn send_one(&self, request: Bytes, end: Instant) -> Result<(), RemoteWriteError> {
         let mut wait = FIRST_WAIT;
         loop {
@@ -134,7 +135,7 @@ impl RemoteWriter {
         }
     }
 
-    /// Sends one request once; it may take until `end`.
+    /// Sends one request without retries; it may take until `end`, but has at least a second.
     pub(crate) async fn post(&self, body: Bytes, end: Instant) -> Result<(), RemoteWriteError> {
         let mut request = OutboundRequest::post(self.url.clone())
             .with_body(body)
@@ -163,7 +164,7 @@ impl RemoteWriter {
         })
     }
 
-    /// The composite token; its file is read again.
+    /// The `Authorization` header with the composite token; the token file is read each time.
     fn authorization(&self) -> Result<HeaderValue, CredentialError> {
         let token = composite_token::encode(&credential::read(&self.token)?, &self.cluster_id);
         credential::bearer_of(token.expose())

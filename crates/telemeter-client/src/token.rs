@@ -1,4 +1,4 @@
-//! The exchange of the cluster token for an access token, and for the labels that every upload must have.
+//! Exchanges the cluster token for an access token, and for the labels that every uploaded series must have.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::{
     refusal::{ServerRefusal, is_of_another_program},
 };
 
-/// Cap on names and values of all labels of an answer, in bytes.
+/// Cap on the names and values of all labels of an answer together, in bytes.
 const MAX_LABEL_BYTES: usize = 4096;
 /// An access token is replaced this long before it expires, so that it does not expire during an upload.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(15);
-/// How long the server may take to answer: it asks its authority meanwhile.
+/// How long the server may take to answer: it has to ask its authority first.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Cap on the answer to `/authorize`.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -30,10 +30,10 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Why there is no access token. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The token that is exchanged cannot be read.
+    /// The cluster token cannot be read.
     #[error("the token for the server cannot be used (--to-token-file): {0}")]
     Credential(#[from] CredentialError),
-    /// No answer.
+    /// The server did not answer.
     #[error("the server (--to) was not reached to exchange the token: {0}")]
     Unreachable(#[from] OutboundError),
     /// The authority does not know the token, or does not allow it for this cluster.
@@ -48,7 +48,7 @@ pub enum TokenError {
     /// The server answered with another status.
     #[error("the server could not exchange the token {0}")]
     Failed(ServerRefusal),
-    /// The answer is not that of `/authorize`.
+    /// The answer does not have the form of an answer to `/authorize`.
     #[error("the server's answer to the exchange of the token makes no sense: {0} (is --to a telemeter server?)")]
     Answer(&'static str),
 }
@@ -65,21 +65,21 @@ impl TokenError {
     }
 }
 
-/// What `/authorize` answered: the token of uploads, and what they must look like.
+/// The answer of `/authorize`: the access token of uploads, and the labels that uploads must have.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
     /// The value of the `Authorization` header of uploads.
     pub authorization: HeaderValue,
     /// Labels, name and value, that the server requires on every series.
     pub labels: Vec<(String, String)>,
-    /// What the server accepts besides samples.
+    /// Whether the server accepts native histograms and UTF-8 names.
     pub accepts: UploadAccepts,
-    /// When it is no longer used, in milliseconds of the monotonic clock: a wall clock that is set back must not keep an
-    /// expired token.
+    /// From when it is no longer used, in milliseconds of the monotonic clock: if the wall clock is set back, an
+    /// expired token must not be used longer.
     expires_ms: i64,
 }
 
-/// Requests access tokens, and caches the last one.
+/// Requests access tokens, and caches the latest one.
 pub struct AccessTokens {
     outbound: Outbound,
     url: Url,
@@ -90,7 +90,7 @@ pub struct AccessTokens {
 }
 
 impl AccessTokens {
-    /// Exchanges `credential` at `url`, which names the cluster.
+    /// Exchanges the cluster token `credential` at `url`, which contains the cluster ID.
     pub fn new(outbound: Outbound, url: Url, credential: Credential, clock: Clock, metrics: Metrics) -> Self {
         Self { outbound, url, credential, clock, metrics, current: None }
     }
@@ -118,7 +118,7 @@ impl AccessTokens {
         let mut request = OutboundRequest::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        // Safe to send twice: the server only asks its authority again.
+        // The request is safe to send twice: the server only asks its authority again.
         let request = request.with_timeout(DEADLINE);
         let answer = self.outbound.send_idempotent(|| Ok(request.clone()), ANSWER_BYTES).await;
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
@@ -135,7 +135,7 @@ impl AccessTokens {
             });
         }
         let exchange = TokenResponse::from_json(&answer.body).map_err(TokenError::Answer)?;
-        // They are set on every series: long ones would make an upload much larger.
+        // The labels are set on every series, so long ones would make an upload much larger.
         let label_bytes: usize = exchange.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
         if label_bytes > MAX_LABEL_BYTES {
             return Err(TokenError::Answer("its labels are longer than 4 KiB"));

@@ -1,4 +1,4 @@
-//! `POST /upload`: framed snappy over delimited protobuf, under the grant's token.
+//! Sends `POST /upload`: a framed snappy stream of delimited protobuf, with the access token from `/authorize`.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::{
     token::AccessToken,
 };
 
-/// Cap on the answer to an upload, of which a line is shown.
+/// Cap on the answer to an upload, in bytes; only its first line is shown.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Why an upload was not taken.
+/// Why the server did not accept an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// No answer.
+    /// The server did not answer.
     #[error("the server (--to) was not reached to upload: {0}")]
     Unreachable(#[from] OutboundError),
-    /// The token that the server gave us is no longer good.
+    /// The access token that the server gave is no longer valid.
     #[error("the server refused the token that it gave us itself {0}")]
     Unauthorized(ServerRefusal),
-    /// We come too often.
+    /// The client uploads too often.
     #[error("the server asks us to come less often {0}")]
     TooOften(ServerRefusal),
     /// The upload is larger than the server allows.
@@ -34,24 +34,24 @@ pub enum UploadError {
         "the upload of {bytes} bytes is larger than the server takes {refusal}; narrow --match, or raise the server's --limit-bytes"
     )]
     TooLarge {
-        /// Its size, compressed.
+        /// The size of the upload, compressed.
         bytes: usize,
-        /// What the server said.
+        /// The answer of the server.
         refusal: ServerRefusal,
     },
     /// The server refuses the metrics: sending them again will not help.
     #[error("the server refused the metrics {0}")]
     Refused(ServerRefusal),
-    /// What answered is no telemeter server.
+    /// The program that answered is not a telemeter server.
     #[error("nothing at that address is a telemeter server {0} (is --to, or --to-upload, right?)")]
     NotAServer(ServerRefusal),
-    /// The server, or what stands behind it, has a problem of its own.
+    /// The server, or a proxy or store that it depends on, has a problem of its own.
     #[error("the server could not take the metrics now {0}")]
     Failed(ServerRefusal),
 }
 
 impl UploadError {
-    /// When the server wants to see us again.
+    /// How long the server asks to wait before the next upload.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unreachable(_) => None,
@@ -65,7 +65,7 @@ impl UploadError {
     }
 }
 
-/// Where uploads go.
+/// Sends uploads to one server.
 #[derive(Clone)]
 pub struct Uploads {
     outbound: Outbound,
@@ -79,8 +79,8 @@ impl Uploads {
         Self { outbound, url, metrics }
     }
 
-    /// Sends `body`, a framed snappy stream of delimited families. What comes back is what the server did with its series,
-    /// where it says so: a Go server does not.
+    /// Sends `body`, a framed snappy stream of delimited families, with the access token `grant`. Returns how many of
+    /// its series the server kept and dropped, or `None` where the answer does not say: a Go server never says.
     pub async fn send(&self, grant: &AccessToken, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
         let bytes = body.len();
         let mut request = OutboundRequest::post(self.url.clone());

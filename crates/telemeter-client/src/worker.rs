@@ -1,5 +1,5 @@
-//! One cycle: exchange the token, scrape, apply the rules, upload; or scrape, apply the rules, remote-write. A worker
-//! keeps what it read from its files; a reload makes a new worker.
+//! Runs cycles: exchange the token, scrape, apply the rules and upload; or scrape, apply the rules and send remote
+//! write. A worker keeps what it read from its files; a reload makes a new worker.
 
 use std::{
     sync::{
@@ -30,12 +30,12 @@ use crate::{
     upload::{UploadError, Uploads},
 };
 
-/// A scrape and an upload each have as long as the interval, but at least this long.
+/// A scrape and an upload may each take as long as the interval, but at least this long.
 const MIN_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a request waits for a connection: as long as a connection may take to be made.
+/// How long a request may wait for a connection: as long as connecting may take.
 const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
-/// What one worker hands to the next at a reload: clock, metrics, status and the last upload.
+/// The state that the next worker takes over at a reload: clock, metrics, status and the last upload.
 #[derive(Clone, Default)]
 pub(crate) struct WorkerContext {
     pub(crate) clock: Clock,
@@ -43,11 +43,11 @@ pub(crate) struct WorkerContext {
     /// The last upload as it was packed, whether or not the server accepted it; `/federate` and the page show it.
     pub(crate) last: Arc<ArcSwapOption<Packed>>,
     pub(crate) status: Arc<ClientStatus>,
-    /// How many root certificates the last worker trusted: for Prometheus, and for the server.
+    /// How many root certificates the last worker trusted: for Prometheus, and for the server or receiver.
     pub(crate) roots: Arc<[AtomicUsize; 2]>,
 }
 
-/// Scrapes, transforms and uploads.
+/// Scrapes one Prometheus, applies the rules, and sends the series to one server or receiver.
 pub struct Worker {
     scraper: Scraper,
     sender: SeriesSender,
@@ -56,11 +56,11 @@ pub struct Worker {
 
 /// How series are sent.
 enum SeriesSender {
-    /// The exchange of the token, then the upload.
+    /// Each cycle exchanges the token where needed, then uploads.
     Upload { access_tokens: Box<AccessTokens>, uploads: Uploads },
     RemoteWrite {
         writer: RemoteWriter,
-        /// The label that says which cluster they are of.
+        /// The label `_id` with the cluster ID, which is set on every series.
         identity: [(String, String); 1],
     },
 }
@@ -158,7 +158,7 @@ impl Worker {
     }
 }
 
-/// Scrapes and uploads; asks for another token where the server no longer accepts the one that it gave.
+/// Scrapes and uploads; requests another access token where the server no longer accepts the current one.
 async fn upload(
     scraper: &mut Scraper,
     access_tokens: &mut AccessTokens,
@@ -232,7 +232,7 @@ pub(crate) fn server_settings(config: &Config) -> OutboundConfig {
         proxy: ProxyUse::FromEnvironment,
         timeout: config.interval.max(MIN_DEADLINE),
         connection_wait: CONNECTION_WAIT,
-        // Kept open from the exchange of the token to the upload; it is closed before the next cycle.
+        // The connection stays open from the exchange of the token to the upload; it is closed before the next cycle.
         keep_alive: true,
         verbose: config.verbose,
         ..OutboundConfig::new(PeerLabel::To.name())

@@ -1,4 +1,5 @@
-//! The upload that the client makes of a scrape, byte for byte: `testdata/exchange/`, written anew with `UPDATE=1`.
+//! Compares the upload that the client makes of a scrape byte for byte with `testdata/exchange/`; `UPDATE=1` rewrites
+//! these files.
 
 mod fake;
 
@@ -13,7 +14,7 @@ use telemeter_client::{
 };
 use telemeter_http::clock::Clock;
 
-/// A file of the exchange.
+/// The path of a file of the exchange.
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../testdata/exchange", name].iter().collect()
 }

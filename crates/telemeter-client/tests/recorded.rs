@@ -1,4 +1,5 @@
-//! Held against an exchange that was recorded, where that folder is: `TELEMETER_RECORDED`, or beside the checkout.
+//! Compares the client with a recorded exchange, where its folder exists: `TELEMETER_RECORDED`, or next to the
+//! checkout.
 
 mod fake;
 
@@ -16,7 +17,7 @@ use telemeter_http::clock::Clock;
 #[tokio::test]
 async fn the_same_226_series_are_uploaded() {
     let Some(folder) = recorded() else {
-        // Past the capture of output: the summary of `make test` shows it.
+        // This bypasses the capture of test output, so that the summary of `make test` shows it.
         let _ = writeln!(std::io::stderr(), "recorded upload: NOT CHECKED: TELEMETER_RECORDED names its folder");
         return;
     };

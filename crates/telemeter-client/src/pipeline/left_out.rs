@@ -1,23 +1,25 @@
-//! Series of a scrape that are not uploaded, by why.
+//! Counts the series of a scrape that are not uploaded, by reason.
 
 use serde::Serialize;
 use telemeter_rules::StepCounts;
 
-/// How many series of a scrape are not uploaded, by why.
+/// How many series of a scrape are not uploaded, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// No selector names them; the source answered with them all the same.
+    /// No selector matches them, but the source sent them.
     pub unrequested: usize,
-    /// Their sample has no time.
+    /// Their sample has no timestamp.
     pub untimed: usize,
     /// Their sample is over 24 hours old.
     pub outdated: usize,
-    /// They have no name, an overlong one, or no value of their type.
+    /// They have no name, an overlong name, no value of their type, or an invalid native histogram.
     pub invalid: usize,
-    /// They came twice, and the newest is sent; on `/upload` the server sorts them out.
+    /// The same series was scraped more than once, and only the newest is sent. With `/upload` this is 0, because the
+    /// server removes duplicates.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates: usize,
-    /// Series that no selector names either, and that are uploaded: no selector was given, or one cannot be checked.
+    /// Series that no selector matches, but that are uploaded all the same: `--match` was not given, or a selector
+    /// cannot be checked.
     #[serde(skip)]
     pub unrequested_uploaded: usize,
 }
@@ -35,7 +37,7 @@ impl LeftOut {
         }
     }
 
-    /// All of them.
+    /// The number of all series that are not uploaded.
     #[must_use]
     pub fn total(&self) -> usize {
         self.unrequested + self.untimed + self.outdated + self.invalid + self.duplicates

@@ -1,5 +1,5 @@
-//! The steps a scrape goes through, in this order: what `--match` asked for, `--label`, `--rename`, what is invalid,
-//! `--anonymize-labels`, and the labels of the grant.
+//! Applies the rules to the series of a scrape, in this order: filter by `--match`, `--label`, `--rename`, drop invalid
+//! samples, `--anonymize-labels`, and the labels that the server requires.
 
 use telemeter_rules::{
     StepCounts, Transform,
@@ -15,16 +15,17 @@ use crate::{
     matches::{RequestedFilter, Selectors},
 };
 
-/// Samples older than this are dropped: a server refuses the whole upload for them.
+/// Samples older than this, in milliseconds, are dropped: a server refuses the whole upload because of them.
 const OLDEST_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What the configuration says of each series.
+/// The steps that depend only on the configuration.
 pub(crate) struct ClientRules {
     asked: RequestedFilter,
     upload: UploadSteps,
 }
 
-/// What one cycle adds: what it asked for, the time it began, and the labels of its grant.
+/// The steps that differ from cycle to cycle: the filter by `--match`, the oldest time of a sample, and the labels that
+/// the server requires.
 pub(crate) struct CycleRules<'r> {
     requested: Option<FilterRequested<'r>>,
     recent: DropInvalid,
@@ -48,7 +49,7 @@ impl<'r> CycleRules<'r> {
         }
     }
 
-    /// Takes note of a piece of the scrape before its series go through the steps.
+    /// Prepares the filter by `--match` for a piece of the scrape, before the steps are applied to its series.
     pub(crate) fn begin_piece(&mut self, set: &SeriesSet<'_>) {
         if let Some(requested) = &mut self.requested {
             requested.begin_part(set);
@@ -57,7 +58,7 @@ impl<'r> CycleRules<'r> {
 }
 
 impl ClientRules {
-    /// Reads the file of the salt.
+    /// Reads the salt of `--anonymize-labels` from its file.
     pub(crate) fn new(config: &Config, selectors: &Selectors) -> Result<Self, CredentialError> {
         let anonymize = match &config.anonymize {
             Some(told) => Anonymize::new(told.labels.clone(), credential::read(&told.salt)?.expose().as_bytes()),
@@ -67,7 +68,7 @@ impl ClientRules {
         Ok(Self { asked: selectors.requested_filter(), upload })
     }
 
-    /// Changes and drops series of a scrape. They stand in order of time already.
+    /// Changes and drops series of a scrape, which are in order of time already.
     pub(crate) fn apply<'a>(&'a self, cycle: &'a CycleRules<'_>, set: &mut SeriesSet<'a>, report: &mut StepCounts) {
         let CycleRules { requested, recent, granted, watch } = cycle;
         let [labels, rename, recent, anonymize, granted] = self.upload.steps(recent, granted);

@@ -1,26 +1,27 @@
-//! Looks on while series go through the rules: what came, and what is left of it.
+//! Lets a watch see each series before and after the rules.
 
 use telemeter_rules::{Refusal, StepCounts, Transform, Verdict};
 use telemeter_wire::{Arena, Series, SeriesMut};
 
-/// Looks on. Each series that came is shown; then, where the rules keep it, what it became, before the next one.
+/// Sees each series of a scrape as it was scraped; then, where the rules keep it, as the rules changed it, before the
+/// next series.
 pub(crate) trait SeriesWatch: Sync {
-    /// A series as it was scraped, and what was counted before it.
+    /// Called with a series as it was scraped, and with the counts before it.
     fn scraped(&self, series: &Series<'_, '_>, report: &StepCounts);
 
-    /// What the rules made of it.
+    /// Called with the same series as the rules changed it.
     fn left(&self, series: &Series<'_, '_>);
 
-    /// The scrape has ended; this was counted in all.
+    /// Called at the end of the scrape, with the counts of all series.
     fn ended(&self, report: &StepCounts);
 }
 
-/// The two places in the order of the steps that it looks from.
+/// The two steps at which a [`SeriesWatch`] sees a series.
 #[derive(Clone, Copy)]
 pub(super) enum WatchPoints<'w> {
-    /// Before all others.
+    /// The first step.
     Scraped(&'w dyn SeriesWatch),
-    /// Behind all others.
+    /// The last step.
     Left(&'w dyn SeriesWatch),
 }
 

@@ -1,4 +1,4 @@
-//! Series on their way into remote-write requests: canonical, each once, so many to a request.
+//! Encodes series into remote-write requests of limited size: each series once, in canonical form.
 
 use std::{
     collections::HashSet,
@@ -10,10 +10,11 @@ use telemeter_wire::{SeriesSet, remote_write, snappy};
 
 use super::UploadPart;
 
-/// A request is sent once it has so many bytes, decompressed: half of what a telemeter server takes compressed by default.
+/// A request is complete once it has this many bytes, decompressed: half of the compressed size that a telemeter server
+/// accepts by default.
 const REQUEST_BYTES: usize = 512 * 1024;
 
-/// A request that is being filled, and which series went into this one and those before.
+/// A request that is being filled, and the hashes of the series in it and in the earlier requests of the cycle.
 #[derive(Default)]
 pub(super) struct WriteRequests {
     hasher: RandomState,
@@ -22,10 +23,10 @@ pub(super) struct WriteRequests {
 }
 
 impl WriteRequests {
-    /// Adds what is left of `set`: each series in canonical form, as receivers want it, and each once. Where some are the same
-    /// the first stays; the others count as duplicates. A series with a label twice counts as invalid.
+    /// Adds the series of `set`, each in canonical form, as receivers require, and each once. Of equal series the first
+    /// is kept; the others count as duplicates. A series with the same label name twice counts as invalid.
     pub(super) fn add<'a>(&mut self, canonical: &'a Canonical, set: &mut SeriesSet<'a>, counts: &mut StepCounts) {
-        // What these steps see was counted already.
+        // The earlier steps have counted these series already.
         let mut refused = 0;
         run_partial(set, &[canonical], &mut StepCounts::default(), |_, _| refused += 1);
         counts.invalid += refused;
@@ -38,12 +39,12 @@ impl WriteRequests {
         remote_write::encode(set, plain);
     }
 
-    /// Whether it is to be sent before more is added.
+    /// Whether the request must be completed before more series are added.
     pub(super) fn is_full(&self) -> bool {
         self.plain.len() >= REQUEST_BYTES
     }
 
-    /// Appends the request to `body`, compressed; `None` where there is nothing in it.
+    /// Compresses the request and appends it to `body`; returns `None` where the request is empty.
     pub(super) fn put(&mut self, encoder: &mut snappy::Encoder, body: &mut Vec<u8>) -> Option<UploadPart> {
         if self.plain.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! What Prometheus and the server may answer with, and what the client makes of it.
+//! Tests how the client handles the answers that Prometheus and the server may give.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn retry_after_comes_through() {
         server.upload(answer(status));
         assert_eq!(worker.cycle().await.expect_err("refused").retry_after(), expected, "{status}");
     }
-    // What stands in front of Prometheus may ask for it as well, and by a date.
+    // A proxy in front of Prometheus may send `Retry-After` too, and as a date.
     let busy = MockServer::start().await;
     let dates = [("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:50:24 GMT")];
     let answer = ResponseTemplate::new(502).append_headers(dates);
@@ -91,7 +91,7 @@ async fn causes_are_in_words() {
     assert_eq!(cause().await, format!("{expected} (is --to, or --to-upload, right?)"));
 }
 
-/// A token that is refused is another matter than an address where no telemeter server is.
+/// A refused token gives another error than an address without a telemeter server.
 #[tokio::test]
 async fn what_is_no_telemeter_server_does_not_blame_the_token() {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
@@ -116,7 +116,7 @@ async fn what_is_no_telemeter_server_does_not_blame_the_token() {
             Some("Sign in"),
         ),
         (ResponseTemplate::new(307).insert_header("location", "/elsewhere"), Some("(307): a redirect to http")),
-        // Of the Go server, and of ours.
+        // The next answer is that of a Go server; the two after it are those of our server.
         (ResponseTemplate::new(404).set_body_string("not found\n"), None),
         (ResponseTemplate::new(404).set_body_string("the authority does not know this cluster (request 1)\n"), None),
         (ResponseTemplate::new(403).set_body_string("the authority does not allow this cluster\n"), None),
@@ -138,7 +138,7 @@ async fn what_is_no_telemeter_server_does_not_blame_the_token() {
     assert!(cause().await.to_string().starts_with("the server speaks TLS on this port: write https:// in --to"));
 }
 
-/// What a cycle against a Prometheus with this one answer fails with.
+/// The error of a cycle against a Prometheus that gives this answer.
 async fn scrape_error(answer: ResponseTemplate) -> String {
     let from = MockServer::start().await;
     Mock::given(method("GET")).respond_with(answer).mount(&from).await;

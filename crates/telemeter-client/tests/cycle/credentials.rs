@@ -1,4 +1,4 @@
-//! How the client proves who it is: grants, token files, passwords in URLs.
+//! Tests how the client authenticates: access tokens, token files, and passwords in URLs.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn a_401_on_upload_asks_once_for_another_grant() {
     assert_eq!(tokens(&seen(&to, "/upload").await), ["Bearer old", "Bearer granted"]);
     assert_eq!(seen(&from, "/federate").await.len(), 1, "the same labels: the same upload");
 
-    // A second 401 is the end of the cycle.
+    // A second 401 ends the cycle.
     server.upload(ResponseTemplate::new(401).set_body_string("no"));
     server.upload(ResponseTemplate::new(401).set_body_string("still no"));
     let error = worker.cycle().await.expect_err("refused twice");
@@ -81,7 +81,7 @@ async fn token_files_are_read_each_time() {
     let mut config = config(&from, &to);
     config.from.token = Some(Credential::File(from_token.clone()));
     config.to.token = Credential::File(to_token.clone());
-    // Grants that are too short to be kept.
+    // The lifetimes of these tokens are too short for them to be cached.
     server.authorize(grant("a", 10, &[("_id", ID)]));
     server.authorize(grant("b", 10, &[("_id", ID)]));
     let (mut worker, _) = worker(&config);

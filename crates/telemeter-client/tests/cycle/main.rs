@@ -1,4 +1,4 @@
-//! One cycle between a played Prometheus and a played server.
+//! Tests one cycle between a fake Prometheus and a fake server.
 
 mod answers;
 mod credentials;
@@ -25,7 +25,7 @@ use wiremock::ResponseTemplate;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PROTOBUF: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-/// A worker whose clock stands at [`NOW_MS`].
+/// A worker with a fixed clock at [`NOW_MS`].
 fn worker(config: &Config) -> (Worker, ClockHandle) {
     let (clock, handle) = Clock::fixed(NOW_MS);
     (Worker::new(config, clock, Metrics::default()).expect("set up"), handle)
@@ -81,7 +81,8 @@ async fn a_whole_cycle() {
     let uploads = seen(&to, "/upload").await;
     assert_eq!(header(&uploads[0], "authorization"), "Bearer granted");
     assert_eq!(uploads[0].body.len(), report.bytes);
-    // By hand: printf 'a-unique-value10.0.0.1:9100' | sha256sum | cut -c1-18 | xxd -r -p | base64
+    // The expected hash was computed with this command:
+    // printf 'a-unique-value10.0.0.1:9100' | sha256sum | cut -c1-18 | xxd -r -p | base64
     let hashed = "L14wVVhTMVhN";
     let expected = format!(
         "# TYPE alerts untyped\n\
@@ -97,7 +98,7 @@ async fn a_whole_cycle() {
     assert_eq!(uploaded(&uploads[0]), expected);
 }
 
-/// A body in the text format, as delimited protobuf.
+/// Converts a body in the text format to delimited protobuf.
 fn delimited(text: &str) -> Vec<u8> {
     let (arena, mut protobuf) = (Arena::new(), Vec::new());
     let mut set = SeriesSet::new_in(&arena);
@@ -141,7 +142,7 @@ async fn a_scrape_of_many_pieces_arrives_whole() {
     assert_eq!((report.scraped, report.uploaded), (16_000, 16_000));
     let expected = body.replace("{series", &format!("{{_id=\"{ID}\",series"));
     let mut ours = String::new();
-    // A family that fell into two slices is announced twice.
+    // A family that was split between two slices has its header lines twice.
     for line in uploaded(&seen(&to, "/upload").await[0]).lines() {
         if !(line.starts_with('#') && ours.contains(line)) {
             ours.push_str(line);
@@ -201,7 +202,7 @@ async fn what_the_server_did_with_the_series_is_told_and_exported() {
         ["duplicates", "filtered", "kept", "sent"].map(|result| format!("upload_series{{result=\"{result}\"}}"));
     let expected: Vec<_> = lines.iter().zip([0, 1, 1, 2]).map(|(line, value)| format!("{line} {value}")).collect();
     assert_eq!(exported(&registry), expected);
-    // A server that says nothing, or something else.
+    // The server sends no counts, or a value that is not counts.
     assert_eq!(cycle(None).await, None);
     assert_eq!(cycle(Some("many")).await, None);
     assert_eq!(exported(&registry), ["upload_series{result=\"sent\"} 2"]);

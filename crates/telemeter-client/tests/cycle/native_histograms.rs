@@ -1,4 +1,4 @@
-//! Native histograms on their way from the source to the server.
+//! Tests how native histograms are sent from the source to the server.
 
 use telemeter_wire::{
     Arena, DecodeLimits, Label, MetricType, NativeHistogram, Points, SeriesSet, exposition::delimited,
@@ -26,7 +26,7 @@ fn scrape(histograms: &[(&str, MetricType, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// The grant of a server that takes native histograms, or of one that does not say so.
+/// A server that accepts native histograms, or one that does not say so.
 fn granting(accepts: Option<&str>) -> FakeTelemeter {
     let server = FakeTelemeter::default();
     let grant = grant("granted", 86_400, &[("_id", ID)]);
@@ -85,7 +85,7 @@ async fn names_of_any_characters_are_asked_for_where_the_server_takes_them() {
     }
 }
 
-/// A Go server answers a whole upload with 500 for one native histogram.
+/// A Go server answers an upload with 500 if it contains one native histogram.
 #[tokio::test]
 async fn to_a_server_that_does_not_know_them_go_their_sum_and_count() {
     for accepts in [None, Some("something-else")] {

@@ -1,4 +1,5 @@
-//! `--protocol remote-write`: what the receiver gets, under which token, and what it may answer.
+//! Tests `--protocol remote-write`: the requests and the token that the receiver gets, and how the client handles its
+//! answers.
 
 use std::time::Duration;
 
@@ -22,14 +23,14 @@ use super::{
 
 const ROUTE: &str = "/metrics/v1/receive";
 
-/// A client that remote-writes.
+/// The configuration of a client that sends remote write to `to`.
 fn config(from: &MockServer, to: &MockServer) -> Config {
     let mut config = fake::config(from, to);
     config.to.receive = Some(format!("{}{ROUTE}", to.uri()).parse().expect("a URL"));
     config
 }
 
-/// A receiver that gives these answers, one after the other, the last one again and again.
+/// A receiver that gives these answers in order, and repeats the last one.
 async fn receiver(answers: &[ResponseTemplate]) -> MockServer {
     let server = MockServer::start().await;
     let (last, first) = answers.split_last().expect("an answer");
@@ -44,7 +45,7 @@ async fn receiver(answers: &[ResponseTemplate]) -> MockServer {
 /// A series: its labels, its samples with their times, and how many histograms it has.
 type ShownSeries = (String, Vec<(f64, Option<i64>)>, usize);
 
-/// The series of a request.
+/// Decodes the series of a request.
 fn series(request: &Request) -> Vec<ShownSeries> {
     let mut plain = Vec::new();
     snappy::decode_block(&request.body, 10 << 20, &mut plain).expect("a snappy block");
@@ -89,7 +90,7 @@ async fn the_receiver_gets_the_series_with_their_own_times() {
     let token = header(&requests[0], "authorization").strip_prefix("Bearer ").expect("a bearer token");
     let token = composite_token::decode(token).expect("a composite token");
     assert_eq!((token.authorization_token().expose(), token.cluster_id()), ("a-token", ID));
-    // Labels are sorted, and an empty one is none; of duplicates the newest is sent.
+    // Labels are sorted, and a label with an empty value is removed; of duplicates the newest is sent.
     let identity = format!("_id={ID}");
     assert_eq!(
         series(&requests[0]),
@@ -135,7 +136,8 @@ async fn many_series_go_in_several_requests_each_once() {
     assert_eq!((all.len(), report.uploaded), (6_000, 6_000));
 }
 
-/// A cycle against these answers: its error, how many requests came, how many were retries, and how long it took.
+/// Runs a cycle against a receiver with these answers. Returns its error, how many requests came, how many were
+/// retries, and how long it took.
 async fn answered(answers: &[ResponseTemplate], interval: Duration) -> (Option<CycleError>, usize, u64, Duration) {
     let from = prometheus(TEXT, format!("up 1 {NOW_MS}\n")).await;
     let to = receiver(answers).await;
@@ -156,7 +158,7 @@ async fn a_5xx_is_retried_when_the_receiver_says() {
     assert!(took >= Duration::from_secs(2), "{took:?}");
     let (error, requests, ..) = answered(&[ResponseTemplate::new(500), ResponseTemplate::new(200)], minute).await;
     assert!(error.is_none() && requests == 2, "{error:?}");
-    // Not beyond the cycle: the schedule waits then.
+    // A wait beyond the end of the cycle is not part of the cycle: the schedule waits instead.
     let much_later = ResponseTemplate::new(503).insert_header("retry-after", "3600");
     let (error, requests, retries, took) = answered(&[much_later], minute).await;
     let error = error.expect("not taken");

@@ -1,4 +1,4 @@
-//! What is uploaded of a scrape: what was asked for, and is valid.
+//! Tests which series of a scrape are uploaded: those that the selectors match and that are valid.
 
 use telemeter_client::{CycleReport, LeftOut};
 use wiremock::{
@@ -12,7 +12,8 @@ use super::{
     worker,
 };
 
-/// What a client with these selectors uploads of `body`, without the lines that say types; nothing where it uploads nothing.
+/// Returns what a client with these selectors uploads of `body`, without the `# TYPE` lines; no lines where it uploads
+/// nothing.
 async fn filtered(matches: &[&str], leave_out: bool, body: &str) -> (CycleReport, Vec<String>) {
     let (from, to) = (prometheus(TEXT, body).await, FakeTelemeter::default().start().await);
     let mut config = config(&from, &to);
@@ -27,14 +28,15 @@ async fn filtered(matches: &[&str], leave_out: bool, body: &str) -> (CycleReport
 
 #[tokio::test]
 async fn what_nobody_asked_for_is_not_uploaded_whatever_the_source_answers() {
-    // As of a proxy that drops the query, or of some program's /metrics: much more than was asked for.
+    // The body is like that of a proxy that drops the query, or of the `/metrics` of a program: it has many series that
+    // no selector matches.
     let body = format!(
         "# TYPE ALERTS untyped\nALERTS{{alertname=\"a\"}} 1 {NOW_MS}\n\
          # TYPE h histogram\nh_bucket{{le=\"+Inf\"}} 1 {NOW_MS}\nh_sum 1 {NOW_MS}\nh_count 1 {NOW_MS}\n\
          # TYPE secret gauge\nsecret{{user=\"me\"}} 1 {NOW_MS}\n\
          # TYPE up gauge\nup{{job=\"a\"}} 1 {NOW_MS}\nup{{job=\"b\"}} 1 {NOW_MS}\n"
     );
-    // Selectors see the names as they were scraped: ALERTS becomes alerts only behind them.
+    // Selectors match the scraped names: `ALERTS` is renamed to `alerts` only after that.
     let asked = ["ALERTS", "{__name__=\"up\",job!=\"b\"}", "h_sum"];
     let (report, lines) = filtered(&asked, true, &body).await;
     let expected = [
@@ -52,11 +54,11 @@ async fn what_nobody_asked_for_is_not_uploaded_whatever_the_source_answers() {
         "nothing is called alerts there"
     );
 
-    // Without --match, everything is uploaded as ever, and counted.
+    // Without `--match`, all series are uploaded, and those that no selector matches are counted.
     let (report, lines) = filtered(&["{__name__=\"up\"}"], false, &body).await;
     assert_eq!((report.uploaded, lines.len()), (7, 7));
     assert_eq!((report.left_out.unrequested, report.left_out.unrequested_uploaded), (0, 5));
-    // Who cannot read a selector cannot tell what it asks for.
+    // A client that cannot parse a selector cannot tell which series it matches.
     let (report, lines) = filtered(&["up", "{job=a}"], true, &body).await;
     assert_eq!((report.uploaded, lines.len(), report.left_out.unrequested), (7, 7, 0));
 }

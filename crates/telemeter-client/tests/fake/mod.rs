@@ -1,4 +1,4 @@
-//! A Prometheus and a telemeter server, played.
+//! A fake Prometheus and a fake telemeter server for the client's tests.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
@@ -26,7 +26,7 @@ use wiremock::{
 
 /// 2026-11-22 07:01:10.734 UTC, the time of the recorded exchange.
 pub const NOW_MS: i64 = 1_795_330_870_734;
-/// The cluster that all tests play.
+/// The cluster ID of all tests.
 pub const ID: &str = "00000000-0000-4000-8000-000000000001";
 
 /// A Prometheus that answers every scrape with the same body.
@@ -37,7 +37,7 @@ pub async fn prometheus(content_type: &str, body: impl Into<Vec<u8>>) -> MockSer
     server
 }
 
-/// A telemeter server: the answers that it still has to give, then the usual ones.
+/// A fake telemeter server: it first gives the queued answers, then the usual ones.
 #[derive(Clone, Default)]
 pub struct FakeTelemeter {
     authorize: Arc<Mutex<VecDeque<ResponseTemplate>>>,
@@ -55,7 +55,7 @@ impl Respond for Answers {
     }
 }
 
-/// What `/authorize` answers with.
+/// An answer of `/authorize` with this token, lifetime and labels.
 pub fn grant(token: &str, seconds: i64, labels: &[(&str, &str)]) -> ResponseTemplate {
     let labels: serde_json::Map<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
     ResponseTemplate::new(200)
@@ -63,17 +63,17 @@ pub fn grant(token: &str, seconds: i64, labels: &[(&str, &str)]) -> ResponseTemp
 }
 
 impl FakeTelemeter {
-    /// Puts an answer of `/authorize` before the usual grant.
+    /// Queues an answer of `/authorize`, to be given before the usual one.
     pub fn authorize(&self, answer: ResponseTemplate) {
         self.authorize.lock().expect("no panic").push_back(answer);
     }
 
-    /// Puts an answer of `/upload` before the usual 200.
+    /// Queues an answer of `/upload`, to be given before the usual 200.
     pub fn upload(&self, answer: ResponseTemplate) {
         self.upload.lock().expect("no panic").push_back(answer);
     }
 
-    /// Begins to listen.
+    /// Starts the server.
     pub async fn start(&self) -> MockServer {
         let server = MockServer::start().await;
         let routes = [
@@ -99,7 +99,7 @@ pub fn header<'r>(request: &'r Request, name: &str) -> &'r str {
     request.headers.get(name).map_or("", |value| value.to_str().expect("text"))
 }
 
-/// A client between the two, without a listener of its own.
+/// The configuration of a client between the two servers, without a listener of its own.
 pub fn config(from: &MockServer, to: &MockServer) -> Config {
     let mut authorize = Url::parse(&format!("{}/authorize", to.uri())).expect("a URL");
     authorize.query_pairs_mut().append_pair("id", ID);
@@ -114,7 +114,7 @@ pub fn config(from: &MockServer, to: &MockServer) -> Config {
     Config { listen: None, ..Config::new(source, target, ID) }
 }
 
-/// What an upload holds, in the text format.
+/// Decodes the body of an upload into the text format.
 pub fn uploaded(request: &Request) -> String {
     assert_eq!(header(request, "content-encoding"), "snappy");
     assert_eq!(
@@ -124,7 +124,7 @@ pub fn uploaded(request: &Request) -> String {
     text_of(&request.body)
 }
 
-/// What framed snappy over delimited families holds, in the text format.
+/// Decodes framed snappy over delimited families into the text format.
 pub fn text_of(body: &[u8]) -> String {
     let plain = plain(body);
     let (arena, mut text) = (Arena::new(), Vec::new());
@@ -137,7 +137,7 @@ pub fn text_of(body: &[u8]) -> String {
 /// One series: its labels sorted, its value's bits, its timestamp.
 pub type UploadedSeries = (Vec<(String, String)>, u64, Option<i64>);
 
-/// All series of framed snappy over delimited families, sorted.
+/// Returns all series of framed snappy over delimited families, sorted.
 pub fn rows(body: &[u8]) -> Vec<UploadedSeries> {
     let plain = plain(body);
     let arena = Arena::new();
@@ -155,14 +155,14 @@ pub fn rows(body: &[u8]) -> Vec<UploadedSeries> {
     rows
 }
 
-/// What framed snappy holds.
+/// Decompresses framed snappy.
 pub fn plain(body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     snappy::decode_framed(body, 100 << 20, &mut plain).expect("framed snappy");
     plain
 }
 
-/// The recorded exchange, where it is at hand.
+/// The folder of the recorded exchange; `None` where it does not exist.
 pub fn recorded() -> Option<PathBuf> {
     let folder = std::env::var_os("TELEMETER_RECORDED").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/recorded")),

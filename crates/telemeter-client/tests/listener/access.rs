@@ -1,4 +1,5 @@
-//! Who is answered: by which names, with which token, and beside how many that send nothing.
+//! Tests which requests the listener answers: which host names and tokens it accepts, and that connections without a
+//! request do not block others.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ async fn half_requests_do_not_stop_it_from_telling_its_health() {
             let _ = half.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await;
             held.push(half);
         }
-        // A prober opens a connection each time.
+        // A prober opens a new connection for each probe.
         let mut probe = tokio::net::TcpStream::connect(&address).await.expect("connected");
         probe.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.expect("written");
         let mut answer = String::new();

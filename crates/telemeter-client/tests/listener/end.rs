@@ -1,4 +1,4 @@
-//! How the client ends.
+//! Tests how the client ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ async fn it_ends_within_a_second_in_the_middle_of_a_request() {
     while seen(&from, "/federate").await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Somebody who asks for a profile does not hold it up either.
+    // A request for a profile that takes 30 s does not delay the end either.
     let profile = client.url("/debug/pprof/profile?seconds=30");
     let asking =
         tokio::spawn(async move { reqwest::Client::builder().build().expect("a client").get(profile).send().await });

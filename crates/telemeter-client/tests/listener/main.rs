@@ -1,4 +1,4 @@
-//! The client with its listener: what it serves, how it reloads, how it ends.
+//! Tests the client with its listener: the pages that it serves, a reload, and its end.
 
 #![allow(clippy::disallowed_methods, reason = "the peers are played: their answers need no cap")]
 
@@ -23,10 +23,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A client at work.
+/// A running client with its listener.
 struct RunningClient {
     base: String,
-    /// `true` for each cycle that went through.
+    /// Gets a value after each cycle: `true` where it succeeded.
     cycles: mpsc::UnboundedReceiver<bool>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -71,7 +71,7 @@ impl RunningClient {
         format!("{}{path}", self.base)
     }
 
-    /// Tells it to end; how long that took.
+    /// Makes the client end, and returns how long that took.
     async fn end(mut self) -> Duration {
         let start = Instant::now();
         let _ = self.stop.take().expect("once").send(());
@@ -80,15 +80,16 @@ impl RunningClient {
     }
 }
 
-/// A configuration that is quick to begin.
+/// A configuration with a short interval, so that a test does not wait long for a cycle.
 fn quick(from: &MockServer, to: &MockServer) -> Config {
     Config { interval: Duration::from_secs(1), ..config(from, to) }
 }
 
-/// The metrics that the Go client exports, but for `go_*`; those with labels have `client` (`federate_from` or
+/// The metrics that the Go client exports, except `go_*`; those with labels have `client` (`federate_from` or
 /// `federate_to`) and `status_code`.
 ///
-/// Source: Go: `pkg/forwarder`, `pkg/metricsclient`, and what `pkg/server` and `pkg/metricfamily` register in any program
+/// Source: Go: `pkg/forwarder`, `pkg/metricsclient`, and the metrics that `pkg/server` and `pkg/metricfamily` register
+/// in any program that links them; checked against a scrape of the Go client.
 /// that links them; held against a scrape of it.
 const GO: [(&str, &str); 21] = [
     ("federate_filtered_samples", "gauge"),
@@ -206,7 +207,7 @@ async fn every_name_of_the_recording_is_exported_with_its_type() {
     let mut client = RunningClient::start(quick(&from, &to)).await;
     assert!(client.cycle().await);
     let metrics = client.text("/metrics").await;
-    // As recorded, for those who do not have the recording.
+    // This list is a part of the recorded metrics, for a checkout without the recording.
     let mut expected: Vec<String> = [
         "federate_filtered_samples gauge",
         "federate_requests_failed_total counter",
@@ -250,7 +251,7 @@ async fn a_reload_swaps_the_worker_and_a_bad_one_keeps_it() {
     std::fs::write(&matches, "two\n").expect("written");
     assert_eq!(client.reload().await, (200, "ok\n".to_owned()));
     let asks_for_two = || async { seen(&from, "/federate").await.iter().any(|scrape| scrape.url.query() == Some(TWO)) };
-    // A cycle that began while the reload read its files is still the old worker's.
+    // A cycle that began while the reload read its files still uses the old worker.
     while !asks_for_two().await {
         assert!(client.cycle().await);
     }
