@@ -1,5 +1,6 @@
-//! A simulated fleet. When each upload is due is fixed in advance: a server that is late does not slow the arrivals
-//! down, and the time from when an upload was due until its answer is there is what counts as its latency.
+//! Simulates the uploads of a fleet of clusters. The time at which each upload is due is fixed in advance, so a slow
+//! server does not slow down the arrivals. The latency of an upload is the time from when it was due until its answer
+//! has arrived.
 
 mod connection;
 mod plot;
@@ -45,10 +46,10 @@ use crate::config::{Config, SimulatedFleet, Tokens};
 
 /// How long after the start the first upload is due.
 const LEAD: Duration = Duration::from_millis(100);
-/// One row of the report.
+/// The time that one row of the report covers.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When uploads are due and whose they are.
+/// When each upload is due, and which cluster sends it.
 #[derive(Clone, Copy, Debug)]
 struct Arrivals {
     clusters: u64,
@@ -62,14 +63,15 @@ impl Arrivals {
         Self { clusters, interval, total: u64::try_from(total).unwrap_or(u64::MAX).max(1) }
     }
 
-    /// When the upload at `index` is due, from the start on.
+    /// When the upload at `index` is due, as a time since the start.
     fn due(&self, index: u64) -> Duration {
         let nanos = self.interval.as_nanos() * u128::from(index) / u128::from(self.clusters);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many IDs there are. A client never comes before its interval is over, and the server's rate limit is as
-    /// long: with a hundredth more of them, each comes again a little later than that, at the rate that was asked for.
+    /// The number of cluster IDs, one percent more than clusters. A real client does not upload again before its
+    /// interval has passed, and the server's rate limit has the same length. With one percent more IDs each cluster
+    /// uploads again slightly after its interval, while the total rate stays as configured.
     fn ids(&self) -> u64 {
         self.clusters + self.clusters.div_ceil(100)
     }
@@ -78,19 +80,19 @@ impl Arrivals {
         index % self.ids()
     }
 
-    /// How many clusters come more than once, if any do.
+    /// How many clusters upload more than once; `None` where each uploads at most once.
     fn again(&self) -> Option<u64> {
         (self.total > self.ids()).then(|| self.ids())
     }
 }
 
-/// Where tokens come from.
+/// The source of access tokens.
 enum TokenOrigin {
     Minted(Box<TokenMint>),
     Exchanged(Box<TokenExchanges>),
 }
 
-/// What an exchange needs; and what came of those that will be used again.
+/// Exchanges the cluster token for access tokens, and keeps the access tokens that will be used again.
 struct TokenExchanges {
     address: ServerAddress,
     target: Uri,
@@ -98,7 +100,7 @@ struct TokenExchanges {
     kept: Option<Mutex<Vec<Option<Box<str>>>>>,
 }
 
-/// What the connections share.
+/// The state that the connections share.
 struct FleetShared {
     arrivals: Arrivals,
     next: AtomicU64,
@@ -112,12 +114,13 @@ struct FleetShared {
     headers: [(HeaderName, HeaderValue); 2],
     source: TokenOrigin,
     exported: BenchmarkMetrics,
-    /// Since the last second began.
+    /// The uploads of the current second.
     window: Mutex<UploadTally>,
     logged: AtomicU64,
 }
 
-/// Runs until every upload was due and answered, or until `shutdown`; then writes table, plot and figures.
+/// Runs until every upload was due and has an outcome, or until `shutdown`; then writes the table, the plot and the
+/// figures.
 pub(super) async fn run(
     config: &Config,
     fleet: &SimulatedFleet,
@@ -166,7 +169,7 @@ pub(super) async fn run(
     }
 }
 
-/// Sends what is due, over one connection.
+/// Sends uploads as they become due, over one connection.
 async fn play(shared: Arc<FleetShared>) {
     let (mut upload, mut authorize) = (FleetConnection::new(&shared.address), shared.source.connection());
     loop {
@@ -220,7 +223,7 @@ impl FleetShared {
         })
     }
 
-    /// One upload of a cluster: how many bytes it was.
+    /// Sends one upload of a cluster; returns its size in bytes, compressed.
     async fn upload(
         &self,
         cluster: u64,
@@ -259,7 +262,8 @@ impl FleetShared {
 }
 
 impl TokenOrigin {
-    /// Where tokens come from, and the labels that go with them: the one without a value gets the ID.
+    /// Returns the source of access tokens, and the labels of all series; a label without a value gets the cluster ID
+    /// as its value.
     async fn new(
         config: &Config,
         fleet: &SimulatedFleet,
@@ -279,7 +283,7 @@ impl TokenOrigin {
                     credential: credential::bearer(&config.to.token).map_err(|cause| cause.to_string())?,
                     kept: arrivals.again().map(|clusters| Mutex::new(vec![None; clusters as usize])),
                 };
-                // A first question tells which labels the server wants, and whether it will answer at all.
+                // A first exchange shows which labels the server requires, and whether it grants tokens at all.
                 let id = id(seed, 0);
                 let first = exchanges.exchange(&id, &mut FleetConnection::new(&exchanges.address)).await;
                 let first = first.map_err(|cause| format!("the first token cannot be had: {cause}"))?;
@@ -331,7 +335,7 @@ impl TokenExchanges {
     }
 }
 
-/// The ID of a cluster: always the same in one run, another in the next.
+/// The ID of a cluster: always the same in one run, and another in the next run.
 fn id(seed: i64, cluster: u64) -> GeneratedId {
     let id = random_id(&mut PseudoRandom::seeded(&format!("{seed} {cluster}")));
     id.into_bytes().try_into().expect("an ID has the form of a UUID")

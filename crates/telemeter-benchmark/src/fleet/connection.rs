@@ -1,5 +1,6 @@
-//! One connection to the server, opened when it is needed and kept unless each upload is to have its own. HTTP/1.1 over
-//! hyper itself: a pool and redirects would cost the generator more than an upload does.
+//! Keeps one connection to the server: it is opened when it is needed and kept open, unless each upload must use a new
+//! one. It is HTTP/1.1 with hyper alone: a connection pool and redirects would cost the generator more than an upload
+//! does.
 
 use std::{path::Path, sync::Arc};
 
@@ -18,14 +19,14 @@ use url::Url;
 
 use crate::{config::SimulatedFleet, tally::UploadFailure};
 
-/// Cap on an answer.
+/// Cap on an answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Where a connection goes to.
+/// The address of the server, and how to connect to it.
 pub(super) struct ServerAddress {
     address: String,
     host: HeaderValue,
-    /// Of https.
+    /// The TLS settings, where the URL is `https`.
     tls: Option<FleetTls>,
     reconnects: bool,
 }
@@ -37,7 +38,7 @@ struct FleetTls {
 }
 
 impl ServerAddress {
-    /// The server of this URL.
+    /// The address of the server in this URL.
     pub(super) fn new(url: &Url, ca_file: Option<&Path>, fleet: &SimulatedFleet) -> Result<Self, String> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err("the URL names no server".to_owned());
@@ -70,7 +71,7 @@ impl FleetTls {
         Ok(Self { config, name, resumes })
     }
 
-    /// One that keeps the last session, or none.
+    /// A connector that keeps the last TLS session for resumption, or none.
     fn connector(&self) -> TlsConnector {
         let mut config = self.config.clone();
         config.resumption = match self.resumes {
@@ -81,19 +82,19 @@ impl FleetTls {
     }
 }
 
-/// What stands in a request line for this URL.
+/// Returns the request target of this URL: its path and query.
 pub(super) fn target(url: &Url) -> Result<Uri, String> {
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}{query}", url.path()).parse().map_err(|_| format!("{} cannot be asked for", url.path()))
 }
 
-/// What the server answered.
+/// The answer of the server.
 pub(super) struct UploadAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
-/// A connection, or the lack of one.
+/// A connection that is open, or not open yet.
 pub(super) struct FleetConnection<'d> {
     server: &'d ServerAddress,
     tls: Option<TlsConnector>,
@@ -105,7 +106,7 @@ impl<'d> FleetConnection<'d> {
         Self { server, tls: server.tls.as_ref().map(FleetTls::connector), open: None }
     }
 
-    /// A POST. When its future is dropped, so is the connection.
+    /// Sends a `POST` request. If its future is dropped, the connection is closed.
     pub(super) async fn post(
         &mut self,
         target: &Uri,
@@ -148,7 +149,7 @@ impl<'d> FleetConnection<'d> {
                     self.open = Some(open).filter(|_| !self.server.reconnects);
                     return Ok(answer);
                 }
-                // The server closed a connection that was idle: nothing of the request has left.
+                // The server closed a connection that was idle: no byte of the request has been sent.
                 Err(mut error) if !fresh => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(UploadFailure::Connection),
@@ -176,7 +177,7 @@ async fn speak(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
     let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| UploadFailure::Connection)?;
-    // Ends when `open` is dropped, or when the server closes.
+    // This task ends when `open` is dropped, or when the server closes the connection.
     tokio::spawn(connection);
     Ok(open)
 }

@@ -1,8 +1,8 @@
-//! A run over time as an SVG: throughput, latency, CPU and memory below each other, on one axis of seconds.
+//! Draws a run over time as an SVG: throughput, latency, CPU and memory below each other, with one axis of seconds.
 
 use std::fmt::Write as _;
 
-/// One second of a run.
+/// The figures of one second of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Second {
     pub(super) at: f64,
@@ -10,7 +10,7 @@ pub(super) struct Second {
     pub(super) failed: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
-    /// Of one core, in percent.
+    /// CPU use in percent of one core.
     pub(super) server_cpu: Option<f64>,
     pub(super) server_mib: Option<f64>,
     pub(super) own_cpu: Option<f64>,
@@ -19,7 +19,7 @@ pub(super) struct Second {
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 24.0;
-/// Of one panel: its plot, and the room for its heading and its axis.
+/// The heights of one panel: its plot, its heading and its axis.
 const PANEL: f64 = 150.0;
 const HEADING: f64 = 34.0;
 const AXIS: f64 = 26.0;
@@ -42,7 +42,7 @@ impl PlotLine {
     }
 }
 
-/// The plot. `asked` is how many uploads a second there should be.
+/// Returns the plot as an SVG document. `asked` is the configured number of uploads a second.
 pub(super) fn svg(title: &str, asked: f64, seconds: &[Second]) -> String {
     let line = |name, colour, value: fn(&Second) -> Option<f64>| PlotLine::new(name, colour, seconds.iter().map(value));
     let panels = [
@@ -134,7 +134,7 @@ fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds:
     }
     for line in lines {
         let _ = write!(svg, "<path fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\" d=\"", line.colour);
-        // A value that is not there breaks the line.
+        // A missing value interrupts the line.
         let mut command = 'M';
         for (second, value) in seconds.iter().zip(&line.values) {
             match value {
@@ -149,7 +149,7 @@ fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds:
     }
 }
 
-/// A round step that gives an axis of `most` three to six ticks.
+/// Returns a round step with which an axis up to `most` has three to six ticks.
 fn step(most: f64) -> f64 {
     let rough = (most / 5.0).max(1e-3);
     let power = 10f64.powf(rough.log10().floor());

@@ -1,30 +1,31 @@
-//! What a process costs, read from `/proc`.
+//! Reads the CPU time and the memory of a process from `/proc`.
 
 use std::{fs, time::Duration};
 
-/// Clock ticks in `/proc` are of this length: part of Linux' interface to programs, whatever the kernel's own clock.
+/// The length of a clock tick in `/proc`. It is part of the interface of Linux to programs, and does not depend on the
+/// kernel's own clock.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process has used up so far.
+/// The CPU time and the memory that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     /// User and system time together.
     pub(super) cpu: Duration,
-    /// Resident memory.
+    /// Resident memory at present.
     pub(super) resident_bytes: u64,
-    /// The most that it ever was.
+    /// The largest resident memory so far.
     pub(super) peak_bytes: u64,
 }
 
 impl Usage {
-    /// The usage of a process; `None` where there is no such process, or no `/proc`.
+    /// Reads the usage of a process; `None` where there is no such process, or no `/proc`.
     pub(super) fn of(pid: u32) -> Option<Self> {
         let file = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         Self::parse(&file("stat")?, &file("status")?)
     }
 
     fn parse(stat: &str, status: &str) -> Option<Self> {
-        // The name of the program may hold spaces and parentheses.
+        // The name of the program may contain spaces and parentheses.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut ticks = || fields.next()?.parse::<u32>().ok();
         let cpu = TICK * (ticks()? + ticks()?);

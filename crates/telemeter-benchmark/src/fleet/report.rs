@@ -1,4 +1,4 @@
-//! What a simulation came to, second by second: rows for the table, figures as JSON, a plot.
+//! Reports a simulation second by second: rows for the table, figures as JSON, and a plot.
 
 use std::{fmt::Display, io::Write as _, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{ReportOutput, config::SimulatedFleet, tally::UploadTally};
 
-/// The processes that are watched.
+/// Measures the usage of the server and of this process.
 pub(super) struct ProcessWatch {
     server_pid: Option<u32>,
     first: [Option<Usage>; 2],
@@ -18,7 +18,7 @@ pub(super) struct ProcessWatch {
 }
 
 impl ProcessWatch {
-    /// Watches the server, where its process is known, and this process.
+    /// Measures the server, where its process ID is known, and this process.
     pub(super) fn new(server_pid: Option<u32>) -> Result<Self, String> {
         let first = usage(server_pid);
         match server_pid {
@@ -27,13 +27,13 @@ impl ProcessWatch {
         }
     }
 
-    /// What server and generator have used up by now.
+    /// Returns what the server and the generator have used by now.
     pub(super) fn usage(&mut self) -> [Option<Usage>; 2] {
         self.last = usage(self.server_pid);
         self.last
     }
 
-    /// CPU of the run, server and generator.
+    /// The CPU time that the server and the generator have used during the run.
     fn cpu(&self) -> [Option<Duration>; 2] {
         std::array::from_fn(|at| Some(self.last[at]?.cpu.saturating_sub(self.first[at]?.cpu)))
     }
@@ -43,10 +43,10 @@ fn usage(server_pid: Option<u32>) -> [Option<Usage>; 2] {
     [server_pid.and_then(Usage::of), Usage::of(std::process::id())]
 }
 
-/// The seconds of a run.
+/// The figures of a run, second by second.
 pub(super) struct RunReport {
     clusters: u64,
-    /// How many IDs take turns.
+    /// The number of cluster IDs, which upload one after the other.
     ids: u64,
     interval: Duration,
     seconds: Vec<Second>,
@@ -58,21 +58,21 @@ impl RunReport {
         Self { clusters: fleet.clusters, ids, interval, seconds: Vec::new(), before: (Duration::ZERO, [None; 2]) }
     }
 
-    /// How many clusters took part: they come in turns, and a short run ends before it is the turn of all.
+    /// How many clusters have uploaded: they upload one after the other, and a short run ends before each has uploaded.
     fn took_part(&self, total: &UploadTally) -> u64 {
         (total.total_sent() + total.total_failed()).min(self.ids)
     }
 
-    /// Uploads a second that were asked for.
+    /// The configured number of uploads a second.
     fn asked(&self) -> f64 {
         self.clusters as f64 / self.interval.as_secs_f64()
     }
 
-    /// Notes what happened since the last time, up to `at` from the start on.
+    /// Adds a row for the time since the last row, up to `at`, a time since the start.
     pub(super) fn second(&mut self, at: Duration, window: UploadTally, usage: [Option<Usage>; 2]) {
         let (before, used) = std::mem::replace(&mut self.before, (at, usage));
         let seconds = at.saturating_sub(before).as_secs_f64();
-        // What is left at the end of a run is a scrap: its rate would say nothing.
+        // The rest at the end of a run is too short for a meaningful rate.
         if seconds < 0.5 {
             return;
         }
@@ -92,7 +92,7 @@ impl RunReport {
         });
     }
 
-    /// The rows below the table.
+    /// Writes the rows below the table.
     pub(super) fn end(
         &self,
         total: &UploadTally,
@@ -119,7 +119,7 @@ impl RunReport {
         output.writer.flush()
     }
 
-    /// Writes the files that were asked for.
+    /// Writes the files that the configuration asks for.
     pub(super) fn write(
         &self,
         total: &UploadTally,

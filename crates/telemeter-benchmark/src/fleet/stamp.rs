@@ -1,5 +1,5 @@
-//! The body of an upload without encoding or compressing it anew: both are done once, and each cluster's ID and time are
-//! written into the places where they stand. What remains is a copy and its checksums.
+//! Makes the body of an upload without encoding or compressing it again: both are done once, and the cluster ID and the
+//! time of each upload are written into their places. The cost per upload is a copy and its checksums.
 
 mod compressed;
 
@@ -13,35 +13,35 @@ use telemeter_wire::{
 use self::compressed::Compressed;
 use super::super::load::UploadPayload;
 
-/// How long a made-up ID is.
+/// The length of a generated ID, in bytes.
 pub(super) const ID_BYTES: usize = 36;
 const STAMP_BYTES: usize = ID_BYTES + TIMESTAMP_BYTES;
 
-/// A made-up ID.
+/// A generated cluster ID, a UUID as text.
 pub(super) type GeneratedId = [u8; ID_BYTES];
-/// What differs between uploads: the ID, and behind it the time.
+/// The bytes that differ between uploads: the ID, followed by the time.
 type UploadStamp = [u8; STAMP_BYTES];
 
-/// An encoded upload, and where in it the ID and the time stand.
+/// An encoded upload, and the offsets of the ID and the time in it.
 pub(super) struct UploadTemplate {
     plain: Vec<u8>,
     ids: Vec<usize>,
     times: Vec<usize>,
-    /// `None` where each upload has to be compressed anew.
+    /// The compressed template; `None` where each upload must be compressed again.
     compressed: Option<Compressed>,
     rooms: Mutex<Vec<StampBuffers>>,
 }
 
-/// What one upload is prepared in.
+/// The buffers in which one upload is prepared.
 struct StampBuffers {
     plain: Vec<u8>,
     snappy: snappy::Encoder,
 }
 
 impl UploadTemplate {
-    /// The payload with these labels; one without a value gets the ID.
+    /// Encodes the payload with these labels; a label without a value gets the ID.
     pub(super) fn new(payload: &UploadPayload, labels: &[(String, Option<String>)]) -> Result<Self, String> {
-        // Two encodings differ in every byte of each stamp, and nowhere else.
+        // These two encodings differ in every byte of each stamp, and in no other byte.
         let encoded = |digit: u8| {
             let id = char::from(b'0' + digit).to_string().repeat(ID_BYTES);
             let labels: Vec<_> = labels
@@ -70,7 +70,8 @@ impl UploadTemplate {
     }
 
     fn compress(&mut self) {
-        // No text has these, and each is there once: a copy that holds one almost certainly copies a stamp.
+        // These byte values do not occur in text, and each occurs once in a stamp: so a snappy copy that contains one
+        // almost certainly copies a stamp.
         let marks = std::array::from_fn(|index| u8::MAX - index as u8);
         let mut plain = self.plain.clone();
         self.put(&marks, &mut plain);
@@ -83,7 +84,7 @@ impl UploadTemplate {
         self.compressed = Compressed::new(&plain, &stamps);
     }
 
-    /// The upload of the cluster `id` at `now_ms`, as a framed snappy stream.
+    /// Returns the upload of the cluster `id` at `now_ms`, as a framed snappy stream.
     pub(super) fn body(&self, id: &GeneratedId, now_ms: i64) -> Bytes {
         let room = self.rooms.lock().pop();
         let mut room =
@@ -134,7 +135,7 @@ mod tests {
         UploadPayload::read(&file).expect("metrics")
     }
 
-    /// Over 64 KiB, thus several chunks.
+    /// The template is larger than 64 KiB, so it has several chunks.
     fn large() -> UploadTemplate {
         let mut metrics = String::new();
         for metric in 0..40_u32 {
@@ -192,7 +193,7 @@ mod tests {
         let template = large();
         let stamps = proptest::collection::vec((any::<[u8; ID_BYTES]>(), any::<i64>()), 1..4);
         proptest!(ProptestConfig::with_cases(64), |(stamps in stamps)| {
-            // One room serves them all: nothing of one stamp may be left in the next.
+            // All uploads use the same buffers: no bytes of one stamp may be left in the next upload.
             for (id, now_ms) in stamps {
                 let mut plain = template.plain.clone();
                 template.put(&stamp(&id, now_ms), &mut plain);

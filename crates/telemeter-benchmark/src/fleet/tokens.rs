@@ -1,5 +1,5 @@
-//! Tokens minted with the server's own key. A cluster has one for a day, as with the real exchange; of those that come
-//! again only the signature is kept, for the rest of a token follows from the ID.
+//! Signs access tokens with the server's own key. As with the real exchange, a cluster uses one token for a day. For
+//! clusters that upload again only the signature is kept, because the rest of a token can be computed from the ID.
 
 use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 
@@ -12,33 +12,34 @@ use telemeter_auth::{
 
 use super::stamp::{GeneratedId, ID_BYTES};
 
-/// The label that says which cluster a series is of.
+/// The label whose value is the ID of the series' cluster.
 pub(super) const ID_LABEL: &str = "_id";
-/// What the server grants unless told otherwise.
+/// The lifetime of tokens that the server grants by default.
 const LIFETIME: Duration = Duration::from_secs(86_400);
 
-/// Mints tokens.
+/// Signs access tokens for clusters.
 pub(super) struct TokenMint {
     keys: Keys,
     now_ms: i64,
     kept: Option<SignatureCache>,
 }
 
-/// The signatures of clusters that come again, and what they sign.
+/// The signatures of clusters that upload again, and the text that they sign.
 struct SignatureCache {
-    /// The header with its full stop, in base64; the same for all.
+    /// The header in base64 with the full stop after it; the same for all tokens.
     header: String,
-    /// The claims of one cluster as JSON, and where the ID stands in them.
+    /// The claims of one cluster as JSON; `ids` has the offsets of the ID in them.
     claims: Vec<u8>,
     ids: Vec<usize>,
-    /// As long for every cluster, in base64 with the full stop before it.
+    /// The length of a signature in base64 with the full stop before it; the same for all clusters.
     signature_bytes: usize,
-    /// By index; nothing but zeros where there is none yet. The system gives memory for what is written only.
+    /// The signatures by index of the cluster; only zeros where there is none yet. The operating system allocates
+    /// memory only for pages that are written.
     signatures: Mutex<Vec<u8>>,
 }
 
 impl TokenMint {
-    /// Tokens from `now_ms` on. `again`: so many clusters come more than once.
+    /// Signs tokens that are valid from `now_ms` on. `again` is how many clusters upload more than once.
     pub(super) fn new(key_file: &Path, now_ms: i64, again: Option<u64>) -> Result<Self, Error> {
         let mut mint = Self { keys: Keys::load(&[key_file])?, now_ms, kept: None };
         if let Some(clusters) = again {
@@ -48,7 +49,7 @@ impl TokenMint {
         Ok(mint)
     }
 
-    /// The token of the cluster at `index`, whose ID this is.
+    /// Returns the token of the cluster at `index` with this ID.
     pub(super) fn token(&self, index: u64, id: &GeneratedId) -> Result<String, Error> {
         if let Some(token) = self.kept.as_ref().and_then(|kept| kept.token(index, id)) {
             return Ok(token);

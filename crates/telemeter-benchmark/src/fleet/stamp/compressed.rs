@@ -1,19 +1,19 @@
-//! A framed snappy stream in which the bytes of a stamp are exchanged without compressing anew: most of them stand in it
-//! once, as they are, and copies repeat them.
+//! Replaces the bytes of a stamp in a framed snappy stream without compressing it again: most of these bytes occur in
+//! the stream once, as literals, and snappy copies repeat them.
 
 use telemeter_wire::snappy::{self, ChunkOrigin};
 
-/// A compressed template.
+/// A compressed template of an upload.
 pub(super) struct Compressed {
     stream: Vec<u8>,
-    /// Where in the stream a byte of the stamp stands, and which.
+    /// The offset in the stream of each literal byte of a stamp, and the index of this byte in the stamp.
     literals: Vec<(usize, usize)>,
     chunks: Vec<ChunkOrigin>,
 }
 
 impl Compressed {
-    /// Compresses `plain`, of whose bytes `stamps` says which byte of the stamp each is. `None` where a copy took a byte
-    /// of the stamp for another that happened to be the same.
+    /// Compresses `plain`; `stamps` says for each of its bytes which byte of the stamp it is, if any. Returns `None`
+    /// where snappy uses the same literal for a byte of the stamp and for another byte that happened to be equal.
     pub(super) fn new(plain: &[u8], stamps: &[Option<usize>]) -> Option<Self> {
         let mut stream = Vec::new();
         snappy::Encoder::new().framed(plain, &mut stream);
@@ -29,7 +29,7 @@ impl Compressed {
         Some(Self { stream, literals, chunks })
     }
 
-    /// The stream that holds `plain`, the template with this stamp.
+    /// Returns the compressed stream of `plain`, which is the template with this stamp.
     pub(super) fn stamped(&self, stamp: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut stream = self.stream.clone();
         for &(at, index) in &self.literals {
