@@ -279,7 +279,7 @@ mod tests {
         approvals.insert(&key("b", "t"), cached(100), 0);
         assert!(approvals.get(&key("a", "t"), 0).is_none() && approvals.get(&key("b", "t"), 0).is_some());
 
-        // Three in one shard.
+        // A shard has space for three approvals.
         let same_shard: Vec<QuestionKey> =
             (0..).map(|n| key(&n.to_string(), "t")).filter(|key| key.cluster[31].is_multiple_of(64)).take(4).collect();
         let approvals = Approvals::new(3 * 64);

@@ -53,8 +53,8 @@ impl FleetRefusal {
 mod tests {
     use super::*;
 
-    /// Refusals of a cluster of its own (`-`), refusals of one and the same cluster (`=`) and approvals (`+`), each with
-    /// seconds since the one before; what is believed of the refusals.
+    /// Checks a list of events: refusals of different clusters (`-`), refusals of one and the same cluster (`=`) and
+    /// approvals (`+`), each with the seconds since the event before. `expected` says how each refusal is treated.
     #[track_caller]
     fn check(events: &str, expected: &str) {
         let (mut fleet, mut now_ms, mut outcome) = (FleetRefusal::default(), 1_000_000, Vec::new());
@@ -77,16 +77,16 @@ mod tests {
     fn single_callers_are_refused_and_a_fleet_is_not() {
         check("-0", "refused");
         check("-0 -1 -1 -1 -1", "refused refused unavailable unavailable unavailable");
-        // It approves others in between: its refusals are believed.
+        // The authority approves others in between, so its refusals are believed.
         check("-0 +1 -1 +1 -1 +1 -1 -1", "refused refused refused refused refused");
-        // One refusal a minute.
+        // There is one refusal a minute.
         check("-0 -60 -60 -60 -60", "refused refused refused refused refused");
         check("-0 -59 -59 -1", "refused refused unavailable unavailable");
-        // One cluster is no fleet, with however many tokens and however often.
+        // Refusals of one cluster only are believed, with any number of tokens and any frequency.
         check("=0 =1 =1 =1 =1", "refused refused refused refused refused");
         check("=0 =1 -1 =1 -1 =1", "refused refused refused refused unavailable unavailable");
         check("-0 =1 =58 =1 -1 =1", "refused refused refused refused refused refused");
-        // It stays unavailable until it approves a caller, however long no caller asks.
+        // The authority counts as unavailable until it approves a caller, even if there is no caller for a long time.
         check("-0 -1 -1 -3600 +0 -1", "refused refused unavailable unavailable refused");
     }
 }

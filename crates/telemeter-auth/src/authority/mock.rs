@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// FNV-1a's own check values: of nothing, of "a" and of "foobar".
+    /// The published check values of FNV-1a: for the empty text, for "a" and for "foobar".
     #[test]
     fn the_account_is_the_hash_of_the_cluster() {
         for (cluster, hash) in

@@ -61,7 +61,7 @@ impl FakeAuthority {
         self.says(ResponseTemplate::new(500)).await;
     }
 
-    /// How often since what it says last changed.
+    /// The number of questions since its answer was last changed.
     async fn asked(&self) -> usize {
         self.0.received_requests().await.unwrap().len()
     }
@@ -137,7 +137,7 @@ fn check_unavailable(answer: ApprovalResult, reason: &str) {
     }
 }
 
-/// Refreshes, and writes to memcached, follow the answer.
+/// Waits until the condition is true: refreshes, and writes to memcached, happen after the answer.
 async fn eventually(condition: impl Fn() -> bool) {
     for _ in 0..1_000 {
         if condition() {

@@ -32,14 +32,14 @@ fn part(token: &Secret, index: usize) -> String {
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
-/// A token with this header and payload, really signed.
+/// Makes a token with this header and payload, and a valid signature.
 fn forge(keys: &Keys, header: &str, payload: &str) -> String {
     let message = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(payload));
     let signature = keys.signer().sign(message.as_bytes()).unwrap();
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The layout that Go's server gives out, byte for byte.
+/// The tokens have the same layout as those of the Go server, byte for byte.
 #[test]
 fn prints_header_and_claims_as_go_does() {
     let token = sign(&Keys::generate().unwrap(), &claims()).unwrap();
@@ -83,7 +83,7 @@ fn check(header: &str, payload: &str, expected: Result<(), TokenFault>) {
 const ES256: &str = r#"{"alg":"ES256"}"#;
 const PRIVATE: &str = r#""telemeter.openshift.io":{"labels":{"_id":"c"}}"#;
 
-/// Claims of which only `own` differ from good ones.
+/// Checks claims in which only `own` differs from valid ones.
 #[track_caller]
 fn check_claims(own: &str, expected: Result<(), TokenFault>) {
     let aud = if own.contains("\"aud\"") { "" } else { r#""aud":"telemeter-client","# };
@@ -159,7 +159,7 @@ fn there_is_one_spelling_of_a_token() {
     refused(message);
     refused(&format!("{message}."));
     refused(&token.replace('.', ".."));
-    // The last character of 64 bytes carries four bits that mean nothing: all but one spelling is refused.
+    // In base64 the last character of 64 bytes has four unused bits: only one of its 16 variants is accepted.
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let stem = &signature[..signature.len() - 1];
     let good = alphabet.chars().filter(|c| verifier.verify(&format!("{message}.{stem}{c}"), NOW_MS).is_ok());

@@ -1,4 +1,4 @@
-//! A fake memcached for tests: it can be slow, or send garbage.
+//! A fake memcached for tests: it can be slow, send invalid bytes, or close the connection.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub(crate) enum FakeBehaviour {
     Slow(Duration),
     /// Answers every command with these bytes.
     Says(&'static [u8]),
-    /// Answers properly, then hangs up.
+    /// Answers correctly, then closes the connection.
     HangsUp,
 }
 

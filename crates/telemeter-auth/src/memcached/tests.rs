@@ -49,7 +49,7 @@ async fn refuses_keys_and_values_that_would_break_the_protocol() {
     assert_eq!(fake.connections.load(Ordering::Relaxed), 0);
 }
 
-/// The servers that Go's client picks: the CRC-32 (IEEE) of the key, modulo their number.
+/// Selects the same servers as Go's client: the CRC-32 (IEEE) of the key, modulo the number of servers.
 #[tokio::test]
 async fn picks_the_server_by_crc32_in_list_order() {
     // "123456789" has the well-known check value 0xCBF43926 = 3421780262.
@@ -98,7 +98,7 @@ async fn a_slow_server_costs_its_timeout_once_a_second() {
     assert_eq!(memcached.get("k").await, Ok(None), "it is asked again");
 }
 
-/// With an authorization in it, the answer to an abandoned question must never reach the next one.
+/// The answer to an abandoned command may contain an authorization, so the next command must never get it.
 #[tokio::test]
 async fn a_late_answer_is_never_read_as_the_next_one() {
     let fake = FakeMemcached::start(FakeBehaviour::Proper).await;
@@ -107,7 +107,7 @@ async fn a_late_answer_is_never_read_as_the_next_one() {
     memcached.set("b", b"approval of b", LONG).await.unwrap();
     for _ in 0..5 {
         *fake.behaviour.lock() = FakeBehaviour::Slow(Duration::from_millis(60));
-        // Cancelled by its caller while the answer is on its way.
+        // The caller cancels the command before its answer has arrived.
         assert!(tokio::time::timeout(Duration::from_millis(30), memcached.get("a")).await.is_err());
         *fake.behaviour.lock() = FakeBehaviour::Proper;
         assert_eq!(memcached.get("b").await, Ok(Some(b"approval of b".to_vec())));

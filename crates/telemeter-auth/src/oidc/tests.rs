@@ -325,11 +325,11 @@ async fn a_provider_that_asks_us_to_wait_is_not_asked_meanwhile() {
     let (source, _) = issuer.source();
     check_reason(&source.token().await.unwrap_err(), "status 500");
     let asked = issuer.questions("/token").await.len();
-    // Longer than it is left alone after any failure.
+    // This is longer than the provider is not asked after any failure.
     tokio::time::sleep(3 * RETRY_INTERVAL).await;
     check_reason(&source.token().await.unwrap_err(), "status 500");
     assert_eq!(issuer.questions("/token").await.len(), asked, "neither for a caller nor in the background");
-    // Another password is another question.
+    // A new client secret is tried at once.
     issuer.grants_tokens(300.into()).await;
     source.replace_secret("new".into());
     eventually(async || source.token().await.is_ok()).await;

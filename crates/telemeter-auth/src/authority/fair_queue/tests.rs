@@ -10,7 +10,7 @@ fn client(number: u32) -> QuestionClient {
     QuestionClient::Peer(IpAddr::V4(Ipv4Addr::from_bits(number)).into())
 }
 
-/// Permits for as many as get one at once.
+/// Requests `wanted` permits, and returns those that are given at once.
 async fn open(queue: &Arc<QuestionQueue>, number: u32, wanted: usize) -> Vec<QuestionPermit> {
     let mut permits = Vec::new();
     for _ in 0..wanted {
@@ -24,7 +24,7 @@ fn wait(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<Opti
     tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await })
 }
 
-/// The same; whether it got one.
+/// As [`wait`], but returns whether there was a permit.
 fn wait_for_permit(queue: &Arc<QuestionQueue>, number: u32) -> tokio::task::JoinHandle<bool> {
     let queue = queue.clone();
     tokio::spawn(async move { queue.acquire(client(number), 10, LONG).await.is_some() })
@@ -54,7 +54,7 @@ async fn one_client_holds_half_of_the_permits_and_others_get_their_part() {
         others.extend(permits);
     }
     drop(others);
-    // What the greedy one gives back goes to the next.
+    // Permits that the client with the most permits has returned are given to the next client.
     assert_eq!(open(&queue, 20, 500).await.len(), 8);
     drop(greedy);
     assert!(is_empty(&queue));
@@ -65,7 +65,7 @@ async fn permits_go_round_by_client() {
     let queue = QuestionQueue::new(1);
     let permit = open(&queue, 1, 1).await;
     let mut waiting = Vec::new();
-    // 20 of one client wait before one of another.
+    // 20 questions of one client wait before one question of another client.
     for number in [1; 20].into_iter().chain([2]) {
         let before = waiting.len();
         waiting.push((number, wait(&queue, number)));

@@ -132,7 +132,7 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     }
 }
 
-/// Reads a request and never answers it; or answers a byte at a time, for ever.
+/// An authority that reads a request and never answers it, or that answers one byte at a time without end.
 async fn raw_authority(is_piecemeal: bool) -> AuthorityConfig {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -53,7 +53,7 @@ async fn a_refusal_is_not_cached_and_removes_the_approval() {
     assert_eq!(authority.register(ORIGIN, &token(), "c-1").await, approved("acct", false));
     clock.advance(4 * MINUTE);
     fake_authority.says(ResponseTemplate::new(403)).await;
-    // This one starts the refresh, which is refused.
+    // This request starts the refresh, and the refresh is refused.
     assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     eventually(|| !authority.is_asking()).await;
     for _ in 0..2 {

@@ -14,7 +14,7 @@ fn registers(
     tokio::spawn(async move { authority.register(origin, &token, &cluster).await })
 }
 
-/// Never answers about a token that begins with `bad`; approves the others after a while.
+/// The authority never answers about a token that begins with `bad`; it approves the others after 50 ms.
 async fn hangs_for_bad_tokens(fake_authority: &FakeAuthority) {
     fake_authority
         .answers(|request| match String::from_utf8_lossy(&request.body).contains("bad") {
@@ -34,14 +34,14 @@ async fn one_peer_without_a_good_token_leaves_room_for_all_others() {
     authority.receive(ORIGIN, &known).await.unwrap();
     let bad: Vec<_> =
         (0..300).map(|n| registers(&authority, from(0), &format!("bad-{n}"), &format!("c-{n}"))).collect();
-    // Half of what callers may have open.
+    // One peer may use half of the permits of callers.
     fake_authority.was_asked(1 + 24).await;
 
     let good: Vec<_> = (1..73).map(|n| registers(&authority, from(n), "good", &format!("c-{n}"))).collect();
     for (number, caller) in good.into_iter().enumerate() {
         assert_eq!(caller.await.unwrap(), approved("acct", false), "{number}");
     }
-    // A refresh goes on, too.
+    // A refresh is still possible.
     clock.advance(4 * MINUTE);
     assert_eq!(authority.receive(ORIGIN, &known).await, approved("acct", false));
     fake_authority.was_asked(1 + 24 + 72 + 1).await;
@@ -66,7 +66,7 @@ async fn a_question_without_a_permit_in_time_is_answered_to_try_again() {
     let earlier = registers(&authority, from(1), "hunter2", "c-1").await.unwrap();
     assert_eq!(earlier, approved("acct", true), "an earlier approval counts");
     assert_eq!(authority.receive(ORIGIN, &composite()).await, approved("acct", true));
-    // Its refresh has a question of its own.
+    // The refresh has a permit of its own.
     fake_authority.was_asked(2).await;
     first.abort();
 }
@@ -105,7 +105,7 @@ async fn questions_about_one_cluster_from_one_peer_are_limited() {
     }
     clock.advance(SECOND);
     assert!(registers(&authority, from(1), "good", "c-1").await.unwrap().is_ok());
-    // Whom the authority approved goes on however often they ask.
+    // Callers with an approval are not limited, however often they ask.
     for _ in 0..200 {
         authority.receive(from(3), &composite()).await.unwrap();
     }
@@ -125,7 +125,7 @@ async fn a_neighbours_bad_tokens_do_not_lock_a_cluster_out() {
     for number in 0..70 {
         bad(number).await.unwrap_err();
     }
-    // The neighbour goes on with two a second; the cluster tries once a second.
+    // The neighbour sends two bad tokens a second; the cluster tries once a second.
     for second in 0..10 {
         bad(100 + 2 * second).await.unwrap_err();
         if registers(&authority, from(1), "good", "victim").await.unwrap().is_ok() {

@@ -27,7 +27,8 @@ async fn replicas_with_one_key_share_an_approval() {
         fake.values.lock().iter().map(|(key, value)| format!("{key} {}\n", String::from_utf8_lossy(value))).collect();
     assert!(seen.contains("acct"), "{seen}");
     assert!(!seen.contains("hunter2") && !seen.contains("c-1"), "{seen}");
-    // Kept for --memcached-expire, and for as long after that as an outage may last.
+    // The approval is stored for `--memcached-expire`, plus the same time again, the longest outage in which it may be
+    // used.
     assert!(fake.expires.lock().values().all(|expires| *expires == 2 * 3600));
 }
 
@@ -45,7 +46,7 @@ async fn an_approval_in_memcached_ends() {
     assert_eq!(second.authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     eventually(|| !second.authority.is_asking()).await;
     assert_eq!(fake_authority.asked().await, 0);
-    // From four fifths of its life on, it is asked about again.
+    // From four fifths of its lifetime on, the approval is refreshed.
     second.clock.advance(SECOND);
     assert_eq!(second.authority.receive(ORIGIN, &composite()).await, approved("acct", false));
     fake_authority.was_asked(1).await;

@@ -4,7 +4,7 @@ use super::*;
 
 use crate::oidc::OidcConfig;
 
-/// An authority that takes one token of ours, and an OIDC provider that grants `token-1`, `token-2` and so on.
+/// An authority that accepts one access token of ours, and an OIDC provider that issues `token-1`, `token-2` and so on.
 pub(super) async fn with_token(fake_authority: &FakeAuthority) -> (Authority, ClockHandle) {
     use wiremock::matchers::{method, path};
     let provider = Box::leak(Box::new(MockServer::start().await));
@@ -60,7 +60,7 @@ async fn callers_hear_nothing_of_our_own_token_s_end_and_keep_their_approvals() 
     assert_eq!(ask_about_all(&authority, 0..20).await, vec![approved("acct", true); 20]);
     eventually(|| !authority.is_asking()).await;
     assert_eq!(ask_about_all(&authority, 0..20).await, vec![approved("acct", false); 20]);
-    // The approvals are still there while the authority is unavailable.
+    // The approvals are still cached while the authority is unavailable.
     clock.advance(6 * MINUTE);
     fake_authority.is_unavailable().await;
     assert_eq!(ask_about_all(&authority, 0..20).await, vec![approved("acct", true); 20]);

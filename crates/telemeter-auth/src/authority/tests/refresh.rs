@@ -1,6 +1,6 @@
 use super::*;
 
-/// Approves, and from then on takes longer than the deadline.
+/// An authority that approves twice, and after that answers later than the deadline.
 async fn then_hangs(deadline: Duration) -> (FakeAuthority, Authority, ClockHandle) {
     let fake_authority = FakeAuthority::start().await;
     let (authority, clock) = authority_of(AuthorityConfig { deadline, ..fake_authority.config() }, None);
@@ -14,7 +14,7 @@ async fn then_hangs(deadline: Duration) -> (FakeAuthority, Authority, ClockHandl
 async fn an_approved_caller_never_waits_for_an_authority_that_hangs() {
     let (fake_authority, authority, clock) = then_hangs(60 * MINUTE).await;
     let start = Instant::now();
-    // From four fifths of its life until its very end; the question hangs all the while.
+    // The approval is used from four fifths of its lifetime until its end, while the authority does not answer.
     for (minutes, is_stale) in [(4, false), (2, true), (30, true), (28, true)] {
         clock.advance(minutes * MINUTE);
         for _ in 0..100 {

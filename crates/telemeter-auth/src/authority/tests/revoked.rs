@@ -1,6 +1,6 @@
 use super::*;
 
-/// The approval as it stands in memcached, before it is refused.
+/// Returns the entry of an approval in memcached from before it is refused.
 async fn approved_then_refused(
     fake_authority: &FakeAuthority,
     fake: &FakeMemcached,
@@ -10,7 +10,7 @@ async fn approved_then_refused(
     eventually(|| fake.values.lock().len() == 1).await;
     let old = fake.values.lock().iter().next().map(|(key, value)| (key.clone(), value.clone())).unwrap();
     fake_authority.says(ResponseTemplate::new(403)).await;
-    // Until then the approval in memcached is as good as new.
+    // At any earlier time the approval in memcached would need no refresh.
     first.clock.advance(48 * MINUTE);
     first.authority.receive(ORIGIN, &composite()).await.unwrap();
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
@@ -30,13 +30,13 @@ async fn an_approval_that_is_put_back_after_a_refusal_does_not_count() {
     put_back(&fake, &old);
     assert_eq!(first.authority.receive(ORIGIN, &composite()).await, refused(403));
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
-    // Another replica, by the refusal in memcached.
+    // Another replica knows of the refusal from memcached.
     put_back(&fake, &old);
     let second = replica(&fake_authority, &fake.address, &keys);
     second.clock.advance(48 * MINUTE);
     assert_eq!(second.authority.receive(ORIGIN, &composite()).await, refused(403));
     eventually(|| !fake.values.lock().contains_key(&old.0)).await;
-    // While the authority is unavailable, too.
+    // The same holds while the authority is unavailable.
     fake_authority.is_unavailable().await;
     put_back(&fake, &old);
     let third = replica(&fake_authority, &fake.address, &keys);
@@ -60,7 +60,8 @@ async fn a_replica_that_received_the_refusal_keeps_to_it_even_if_the_refusal_is_
     }
 }
 
-/// What remains possible: a replica that knows of no refusal, and a writer who takes the refusal away.
+/// An old approval can still count once: for a replica that has not seen the refusal, after another writer has removed
+/// the refusal from memcached.
 #[tokio::test]
 async fn an_old_approval_counts_for_one_question_at_most_where_no_refusal_is_known() {
     let (fake_authority, fake, keys) =

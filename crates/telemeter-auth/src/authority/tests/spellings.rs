@@ -1,6 +1,7 @@
 use super::*;
 
-/// One token: other white space, another order, escapes, other fields.
+/// Spells the same token in different ways: with other white space, in another order, with escapes, and with additional
+/// fields.
 fn spelling(number: usize) -> CompositeToken {
     composite_json(&match number % 4 {
         0 => format!(r#"{{"cluster_id":"c-1","authorization_token":"hunter2"{}}}"#, " ".repeat(number)),
@@ -60,7 +61,7 @@ async fn a_cluster_with_many_tokens_evicts_no_other() {
     for cluster in 0..200 {
         authority.receive(ORIGIN, &composite_of(cluster)).await.unwrap();
     }
-    // What was used longest ago would go first.
+    // The approvals that were used longest ago would be removed first.
     clock.advance(SECOND);
     for number in 0..400 {
         let json = format!(r#"{{"cluster_id":"c-7","authorization_token":"other-{number}"}}"#);

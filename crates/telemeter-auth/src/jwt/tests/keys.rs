@@ -1,4 +1,4 @@
-//! Keys of every format, made and checked by the `openssl` program.
+//! Tests keys in every format; the `openssl` program makes the keys and checks the signatures.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +28,7 @@ impl OpenSsl {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// One key in all its formats.
+    /// Makes one key, and returns its files in all formats.
     fn key(&self, make: &str, traditional: &str) -> Vec<PathBuf> {
         self.run(&make.replace("OUT", "-out made.pem"));
         self.run(&format!("{traditional} -in made.pem -out old.pem"));
@@ -48,7 +48,7 @@ impl OpenSsl {
     }
 }
 
-/// ECDSA's `r` and `s`, from the fixed form of a JWT to the DER that openssl reads.
+/// Converts an ECDSA signature from the fixed form of a JWT, `r` and `s`, to the DER that openssl reads.
 fn to_der(fixed: &[u8]) -> Vec<u8> {
     let integer = |bytes: &[u8]| {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);

@@ -1,4 +1,5 @@
-//! What is accepted as a token, and the reason shown where there is none: RFC 6749, sections 5.1 and 5.2, as Go reads it.
+//! Tests which answers are accepted as a token, and the reason shown for the others: RFC 6749, sections 5.1 and 5.2, as
+//! Go implements it.
 
 use http::{HeaderMap, StatusCode, header};
 use telemeter_http::client::Answer;
@@ -10,7 +11,7 @@ use crate::oidc::answer::{ProviderRedactor, read_token};
 const JSON: &str = "application/json; charset=utf-8";
 const FORM: &str = "Application/X-WWW-Form-URLEncoded;charset=UTF-8";
 const PLAIN: &str = "text/plain";
-/// Stands in each token of the tables, and in no reason.
+/// The token in the answers of all tables; it must not be in any reason.
 const TOKEN: &str = "leak.t0ken";
 
 fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<Duration>), String> {
@@ -32,7 +33,7 @@ fn read(status: u16, content_type: &str, body: &str) -> Result<(String, Option<D
 fn a_token_is_a_token() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     for (status, content_type, body, lifetime) in [
-        // Any 2xx, any type that is no form.
+        // Any 2xx, and any Content-Type that is not a form, is accepted.
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":"Bearer","expires_in":300}"#, seconds(300.0)),
         (201, JSON, r#"{"access_token":"leak.t0ken","token_type":"bearer","expires_in":300}"#, seconds(300.0)),
         (206, "", r#"{"access_token":"leak.t0ken","token_type":"BEARER","expires_in":300}"#, seconds(300.0)),
@@ -42,7 +43,7 @@ fn a_token_is_a_token() {
         (200, JSON, r#"{"access_token":"leak.t0ken"}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":""}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","token_type":null,"error":"","scope":[1]}"#, None),
-        // The lifetime: absent, null or 0 is none; a text may hold the number.
+        // The lifetime: absent, null and 0 mean none; a JSON string may contain the number.
         (200, JSON, r#"{"access_token":"leak.t0ken","expires_in":null}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","expires_in":0}"#, None),
         (200, JSON, r#"{"access_token":"leak.t0ken","expires_in":"0"}"#, None),
@@ -52,7 +53,7 @@ fn a_token_is_a_token() {
         (200, JSON, r#"{"access_token":"leak.t0ken","expires_in":0.2}"#, seconds(1.0)),
         (200, JSON, r#"{"access_token":"leak.t0ken","expires_in":1e300}"#, seconds(2_147_483_647.0)),
         (200, JSON, r#"{"access_token":"old","access_token":"leak.t0ken"}"#, None),
-        // Forms.
+        // Some providers answer with a form.
         (200, FORM, "access_token=leak.t0ken&token_type=bearer&expires_in=300", seconds(300.0)),
         (202, FORM, "token_type=&access_token=leak%2Et0ken&expires_in=-5&access_token=second", seconds(1.0)),
         (200, PLAIN, "access_token=leak.t0ken&expires_in=soon", None),
@@ -90,7 +91,7 @@ fn anything_else_is_a_reason() {
         (200, "text/html; x", "<html>leak", "status 200 and text/html, which is no token: not JSON"),
         (200, JSON, r#"{"access_token":"leak\nleak"}"#, "a token that does not fit a header"),
         (200, JSON, &long_token, "a token that does not fit a header"),
-        // The provider's error. Some answer 200 with them.
+        // The provider's error. Some providers send it with status 200.
         (200, JSON, &token(r#""error":"slow_down""#), "status 200: slow_down"),
         (401, JSON, r#"{"error":"invalid_client"}"#, "status 401: invalid_client"),
         (

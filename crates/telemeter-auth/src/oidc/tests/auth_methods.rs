@@ -1,4 +1,5 @@
-//! Where the credentials go: as Go's `golang.org/x/oauth2` finds it out.
+//! Tests where the credentials are sent, in the header or in the body: it is found out as in Go's
+//! `golang.org/x/oauth2`.
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,7 +33,8 @@ async fn tries_the_body_next_and_remembers_what_succeeded() {
     assert_eq!(issuer.questions("/.well-known/openid-configuration").await.len(), 1);
 }
 
-/// A provider whose token endpoint takes credentials in the body alone, and does `otherwise` with those in the header.
+/// A provider whose token endpoint accepts credentials only in the body, and gives the answer `otherwise` to those in
+/// the header.
 async fn accepts_the_body(otherwise: ResponseTemplate) -> Issuer {
     let issuer = Issuer::start().await;
     issuer
@@ -96,7 +98,7 @@ async fn both_answers_are_in_the_error() {
     assert_eq!(error, unavailable(reason));
 }
 
-/// Each entry says whether that request had its credentials in the header.
+/// Each entry of the expected lists says whether that request had its credentials in the header.
 #[tokio::test]
 async fn a_method_that_succeeded_outlives_an_outage_but_not_a_refusal() {
     let issuer = Issuer::start().await;
@@ -123,7 +125,7 @@ async fn a_method_that_succeeded_outlives_an_outage_but_not_a_refusal() {
     assert_eq!(ask(None, true).await, [true, false, false, false, false, true, false], "both are tried again");
 }
 
-/// A provider on a raw socket: `answers` is what it writes for a question with credentials in the header, before it closes.
+/// A provider on a plain TCP socket: it writes `answers` for a request with credentials in the header, then closes.
 async fn raw_provider(answers: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("http://{}", listener.local_addr().unwrap());
@@ -149,7 +151,7 @@ async fn raw_provider(answers: Option<&'static str>) -> (String, Arc<AtomicUsize
                     match answers {
                         Some(bytes) => answer = bytes.to_owned(),
                         None => {
-                            // Byte by byte, for longer than anybody waits.
+                            // The answer is sent byte by byte, for longer than any caller waits.
                             for byte in b"HTTP/1.1 200 OK\r\n".iter().cycle() {
                                 if stream.write_all(&[*byte]).await.is_err() {
                                     return;

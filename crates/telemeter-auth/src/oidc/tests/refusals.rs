@@ -1,8 +1,8 @@
-//! The rule for a 401 to a request that carries our token.
+//! Tests what happens after a 401 to a request with our access token.
 
 use super::*;
 
-/// A target that takes some tokens, and answers 401 to the others.
+/// A target that accepts some tokens, and answers 401 to the others.
 #[derive(Default)]
 struct ProtectedServer {
     refused: parking_lot::Mutex<Vec<String>>,
@@ -15,11 +15,12 @@ impl ProtectedServer {
         *self.refused.lock() = tokens.iter().map(|token| (*token).to_owned()).collect();
     }
 
-    /// The status of its answer, 0 where our own token is refused, 1 where there is none.
+    /// Sends a request. Returns the status of the answer, 0 where our access token is refused, 1 where there is no
+    /// token.
     async fn ask(&self, source: &TokenSource) -> u16 {
         let sent = source.send(|token| async move {
             self.asked.lock().push(token.expose().to_owned());
-            // So that several questions are open at once.
+            // With this delay several requests are open at once.
             tokio::time::sleep(Duration::from_millis(20)).await;
             let is_refused = self.refused.lock().iter().any(|refused| refused == token.expose() || refused == "all");
             let mut headers = http::HeaderMap::new();
@@ -99,7 +100,7 @@ async fn a_refusal_too_soon_for_a_renewal_is_not_about_the_request() {
     assert_eq!(target.ask(&source).await, 200);
     target.refuses(&["token-1"]);
     assert_eq!(target.ask(&source).await, 200);
-    // Another that was due takes its place; it is no answer to the refusal.
+    // The new secret gets another token, which is not a reaction to the refusal.
     source.replace_secret("new".into());
     eventually(async || source.token().await == Ok("token-3".into())).await;
     target.refuses(&["all"]);
@@ -120,12 +121,13 @@ async fn a_clock_that_is_set_back_keeps_no_refused_token() {
     clock.set_ms(NOW_MS - 3_600_000);
     target.refuses(&["token-1", "token-2"]);
     assert_eq!(target.ask_at_once(&source, 25).await, [200; 25]);
-    // Nor is a token kept beyond its end.
+    // A token is not used after it has expired either.
     clock.advance(Duration::from_secs(300));
     assert_eq!(source.token().await, Ok("token-4".into()));
 }
 
-/// A refusal may be about the request: it must not take the token of all others while the provider gives no other.
+/// A refusal may be about the request, so the refused token is still used for other requests while the provider issues
+/// no other.
 #[tokio::test]
 async fn a_refused_token_serves_others_until_there_is_another() {
     let issuer = Issuer::start().await;
