@@ -1,5 +1,5 @@
-//! `telemeter fleet` against the real server in this process, at a fixed time: what it prints, word for word
-//! (`tests/golden/fleet/`; `UPDATE=1` rewrites), how it exits, and what it says where there is no answer.
+//! Tests `telemeter fleet` against the real server in this process, at a fixed time: its output, word for word
+//! (`tests/golden/fleet/`; `UPDATE=1` rewrites it), its exit code, and its message where there is no answer.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -26,7 +26,7 @@ use telemeter_server::{
 const NOW_MS: i64 = 1_800_000_000_000;
 const TOKENS: &str = r#"[{"token":"a-token","clusters":[]}]"#;
 
-/// A server with two that report, one that fell silent and two that are refused.
+/// A server with two clusters that report, one that is silent and two that are refused.
 struct FleetServer {
     server: RunningServer,
 }
@@ -97,7 +97,7 @@ impl FleetServer {
         format!("http://{}", self.server.internal())
     }
 
-    /// What `telemeter fleet` prints, at a terminal of this width or to a file, and how it exits.
+    /// Runs `telemeter fleet` for a terminal of this width or for a file; returns its exit code and its output.
     async fn fleet(&self, width: Option<u16>, arguments: &[&str]) -> (Result<ExitCode, String>, String) {
         fleet(width, &self.url(), arguments).await
     }
@@ -152,7 +152,7 @@ async fn what_is_printed_is_as_it_was() {
     }
 }
 
-/// Without what is measured by the real time that passed: the rate of samples, the latency of the authority.
+/// Replaces the values that depend on real time: the rate of samples and the latency of the authority.
 fn without_measures(text: &str) -> String {
     let text = Regex::new("(?m)^(samples_per_second,).*$").unwrap().replace(text, "${1}RATE");
     Regex::new(r"(?m)^(authority +ok +1h 30m ago) +\S+(  -)$").unwrap().replace(&text, "${1}  LATENCY${2}").into_owned()
@@ -248,7 +248,7 @@ async fn a_name_that_the_server_does_not_have_is_said() {
     assert!(ended.unwrap_err().contains("--internal-allowed-hosts=127.0.0.1"));
 }
 
-/// The real program: exit codes, one line on stderr, and the end by Ctrl-C.
+/// Tests the real program: exit codes, one line on stderr, and the end by Ctrl-C.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_itself() {
     let world = FleetServer::start(|_| ()).await;
@@ -285,7 +285,7 @@ async fn the_program_itself() {
     assert_eq!((rest, code), (Vec::<String>::new(), Some(0)), "nothing changed, and Ctrl-C is an end");
 }
 
-/// Waits until a line that holds both parts was written.
+/// Waits until the output has a line that contains both parts.
 async fn written_line(written: &CapturedOutput, parts: [&str; 2]) {
     for _ in 0..600 {
         if written.text().lines().any(|line| parts.iter().all(|part| line.contains(part))) {

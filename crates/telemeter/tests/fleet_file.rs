@@ -1,4 +1,4 @@
-//! What is known of the fleet outlives a server that is killed.
+//! Tests that the server keeps its list of clusters when it is killed.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -45,7 +45,7 @@ impl KilledServer {
             value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
         };
         let (external, internal) = (field("external"), field("internal"));
-        // A log that is not read would stop.
+        // If nothing read the log, the server could not write to it any more.
         std::thread::spawn(move || log.for_each(drop));
         Self { child, external, internal }
     }
@@ -65,7 +65,7 @@ async fn get(outbound: &Outbound, server: &KilledServer, path: &str) -> serde_js
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-/// The silent clusters, each with the time of its last report.
+/// Returns the silent clusters, each with the time of its last report.
 async fn silent(outbound: &Outbound, server: &KilledServer) -> Vec<(String, String)> {
     let list = get(outbound, server, "clusters?status=silent&sort=id").await;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -76,12 +76,12 @@ async fn silent(outbound: &Outbound, server: &KilledServer) -> Vec<(String, Stri
 async fn report(outbound: &Outbound, server: &KilledServer, cluster: &str) {
     let token = serde_json::json!({"authorization_token": "secret", "cluster_id": cluster}).to_string();
     let request = OutboundRequest::post(format!("http://{}/metrics/v1/receive", server.external).parse().unwrap());
-    // No series, as a snappy block.
+    // The body is an empty request as a snappy block.
     let request = request.with_bearer(&BASE64_STANDARD.encode(token)).unwrap().with_body(vec![0]);
     assert_eq!(outbound.send(request, 1 << 20).await.unwrap().status, 200);
 }
 
-/// A fleet of which these clusters reported so many minutes ago.
+/// Writes a fleet file with these clusters, each with the minutes since its last report.
 fn write_fleet(file: &Path, clusters: &[(&str, i64)]) {
     let registry = Registry::new(RegistryConfig::default());
     for (cluster, minutes) in clusters {
@@ -115,14 +115,14 @@ async fn the_silent_list_outlives_a_kill() {
     let before = silent(&outbound, &server).await;
     assert_eq!(before.len(), 2, "{before:?}");
 
-    // It is written once a minute.
+    // The server writes the file once a minute.
     let written = std::fs::metadata(&file).unwrap().modified().unwrap();
     let deadline = Instant::now() + Duration::from_secs(150);
     while std::fs::metadata(&file).unwrap().modified().unwrap() == written {
         assert!(Instant::now() < deadline, "the file is not written");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // What comes after that is lost if the server is killed before the next time.
+    // Reports after that are lost if the server is killed before it writes the file again.
     report(&outbound, &server, "silent-2").await;
     report(&outbound, &server, "newer").await;
     let still: Vec<_> = silent(&outbound, &server).await;
@@ -138,13 +138,14 @@ async fn the_silent_list_outlives_a_kill() {
     }
     let all = get(&outbound, &again, "clusters").await;
     assert_eq!(all["total"], 5, "nobody else: {all}");
-    // A cluster that reports is not silent any more.
+    // A cluster that reports is no longer silent.
     report(&outbound, &again, "silent-1").await;
     report(&outbound, &again, "silent-2").await;
     assert_eq!(silent(&outbound, &again).await, []);
 }
 
-/// `cargo test -p telemeter --test fleet_file -- --ignored --nocapture`: what is held is the same in any build.
+/// Run it with `cargo test -p telemeter --test fleet_file -- --ignored --nocapture`: the memory is the same in any
+/// build.
 #[tokio::test]
 #[ignore = "a measurement of minutes"]
 async fn a_million_clusters_take_200_mib() {
@@ -183,7 +184,7 @@ async fn a_million_clusters_take_200_mib() {
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned();
             line.trim_end_matches(" kB").parse::<u64>().unwrap()
         };
-        // What reading it took is given back within seconds; a server also writes its file by then.
+        // The memory for reading the file is released within seconds, and a server also writes its file in this time.
         let mut least = u64::MAX;
         for _second in 0..70 {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -203,7 +204,7 @@ async fn a_million_clusters_take_200_mib() {
     assert!(mib(all) - mib(none) <= 200.0);
 }
 
-/// However often it is killed, and whatever it does just then: what it had written before is there again.
+/// However often the server is killed, and at whatever moment, it reads what it had written before.
 #[tokio::test]
 async fn a_server_that_is_killed_again_and_again_forgets_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +213,8 @@ async fn a_server_that_is_killed_again_and_again_forgets_nobody() {
     let clusters: Vec<(&str, i64)> = ids.iter().map(|id| (id.as_str(), 60)).collect();
     write_fleet(&file, &clusters);
     let outbound = Outbound::new(OutboundConfig::new("test"), None).unwrap();
-    // It writes the file as soon as it starts: killed a little later each time, it is killed in the middle of that, too.
+    // The server writes the file as soon as it starts: it is killed a little later each time, so that it is also killed
+    // while it writes.
     for milliseconds in [0, 1, 2, 4, 8, 16, 32, 64] {
         let mut child = command(&file).stderr(Stdio::null()).spawn().unwrap();
         let written = || std::fs::metadata(&file).unwrap().modified().unwrap();

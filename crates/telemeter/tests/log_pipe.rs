@@ -1,4 +1,4 @@
-//! A log that nobody reads must not stop the program that writes it.
+//! Tests that a program does not stop when the reader of its log stops reading.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// More lines than a pipe (64 KiB) and the program's own buffer (256 KiB) hold.
+/// More log lines than fit into a pipe (64 KiB) and the program's own buffer (256 KiB).
 const REQUESTS: usize = 4000;
 
 struct PipedServer(Child);
@@ -33,7 +33,7 @@ fn a_pipe_that_nobody_reads_stops_no_request() {
     let mut log = BufReader::new(server.0.stderr.take().unwrap());
     let (external, internal) = addresses(&mut log);
 
-    // Each of them is refused, and a refusal is a line of the log.
+    // Each request is refused, and each refusal writes a line to the log.
     let mut connection = BufReader::new(connect(&external));
     for number in 0..REQUESTS {
         let status = ask(&mut connection, "POST /upload");
@@ -43,7 +43,7 @@ fn a_pipe_that_nobody_reads_stops_no_request() {
     let dropped = metric(&internal, "telemeter_log_dropped_lines_total");
     assert!(dropped > 0.0, "{REQUESTS} lines cannot all have found room");
 
-    // Somebody reads again: one line says how many are missing, and what comes next is written as ever.
+    // The log is read again: one line says how many lines are missing, and all later lines are written.
     let reader = std::thread::spawn(move || {
         let mut lines = log.lines().map_while(Result::ok);
         let notice = lines.find(|line| line.contains("log lines were dropped here")).expect("the notice");
@@ -59,12 +59,12 @@ fn a_pipe_that_nobody_reads_stops_no_request() {
     let (notice, _next) = reader.join().unwrap();
     assert!(notice.starts_with("ts=") && notice.contains(" level=warn "), "{notice}");
     let missing: f64 = notice.rsplit_once(" dropped=").unwrap().1.parse().unwrap();
-    // On a busy machine there may be a second gap behind this one; and some of these were dropped after the first look.
+    // On a busy machine more lines may be dropped after this notice, so the metric may be larger.
     let dropped = metric(&internal, "telemeter_log_dropped_lines_total");
     assert!(missing > 0.0 && missing <= dropped, "{notice}, {dropped} in the metrics");
 }
 
-/// What the line of the start says of both listeners.
+/// Reads the addresses of both listeners from the log line of the start.
 fn addresses(log: &mut impl BufRead) -> (String, String) {
     let line = log.lines().map_while(Result::ok).find(|line| line.contains("msg=serving")).expect("it serves");
     let field = |name: &str| {
@@ -81,7 +81,7 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// Sends a request without a body, and reads the answer to its end; its status.
+/// Sends a request without a body, and reads the answer to its end; returns its status.
 fn ask(connection: &mut BufReader<TcpStream>, request: &str) -> u16 {
     exchange(connection, request).0
 }

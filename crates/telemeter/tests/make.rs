@@ -1,4 +1,4 @@
-//! What `make test` says at its end, and what `make help` lists.
+//! Tests the summary of `make test` and the list of `make help`.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
@@ -7,7 +7,7 @@ fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Runs `scripts/test` for two targets, with a program in make's place that answers for each.
+/// Runs `scripts/test` for two targets, with a program in place of `make` that runs one script for each.
 fn test(first: &str, second: &str) -> (i32, String) {
     let directory = tempfile::tempdir().unwrap();
     let make = directory.path().join("make");

@@ -1,4 +1,4 @@
-//! What `docs/deploy` tells an operator to run is what the programs take: every flag of a manifest stands in `--help`.
+//! Tests that the programs accept every flag in the manifests of `docs/deploy`: each is in `--help`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn check(manifest: &str, program: &str) {
     assert!(unknown.is_empty(), "{manifest}: not in --help: {unknown:?}");
 }
 
-/// `name` of `--name`, `--name=value` and `--name,`.
+/// Returns `name` for `--name`, `--name=value` and `--name,`.
 fn flag(word: &str) -> Option<&str> {
     let name = word.strip_prefix("--")?;
     let end = name.find(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)));

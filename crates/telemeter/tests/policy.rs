@@ -1,5 +1,5 @@
-//! `telemeter policy` as a person types it: every command of docs/policy.md, with what it prints, and more of them whose
-//! output is kept in `tests/golden/policy`. `UPDATE=1` rewrites both.
+//! Tests `telemeter policy`: every command of docs/policy.md with its output, and more commands with their output in
+//! `tests/golden/policy`. `UPDATE=1` rewrites both.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ fn examples() -> PathBuf {
     Path::new(ROOT).join("docs/examples/policy")
 }
 
-/// Runs a line of `sh` in the folder of the examples.
+/// Runs a line of `sh` in the folder with the examples.
 fn sh(script: &str) -> Output {
     let bin = Path::new(env!("CARGO_BIN_EXE_telemeter")).parent().expect("a folder");
     let path = std::env::join_paths(
@@ -63,7 +63,7 @@ fn every_command_of_the_page_prints_what_it_says() {
     );
 }
 
-/// Holds what a command prints against a file, and its exit code.
+/// Compares the output of a command with a file, and checks its exit code.
 fn golden(name: &str, script: &str, code: i32) {
     let run = sh(script);
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
@@ -138,7 +138,7 @@ fn report() {
     golden("report-no-match.txt", "telemeter policy report --from http://localhost:1", 2);
 }
 
-/// A Prometheus that answers once, with what it was asked in the metric's label.
+/// Uses a fake Prometheus that answers once; the metric's label contains the query of the request.
 #[test]
 fn a_live_prometheus_is_asked_for_the_selectors() {
     use std::io::{BufRead as _, BufReader};

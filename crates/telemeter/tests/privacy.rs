@@ -1,5 +1,5 @@
-//! Runs what docs/privacy.md shows, in order and in one directory, against a played Prometheus, and holds what it prints
-//! against the text below it; `UPDATE=1` writes that.
+//! Runs the commands of docs/privacy.md in order and in one directory, against a fake Prometheus, and compares the
+//! output with the text below each command; `UPDATE=1` rewrites that text.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
@@ -25,7 +25,8 @@ async fn prometheus() -> SocketAddr {
     address
 }
 
-/// What `block` prints on standard output. How well an upload is compressed depends on the time in it.
+/// Runs `block`, and returns its standard output. The compressed size of an upload is replaced, because it depends on
+/// the time in the upload.
 fn run(block: &str, directory: &Path, prometheus: SocketAddr) -> String {
     let script = block.replace("localhost:9090", &prometheus.to_string());
     let programs = Path::new(env!("CARGO_BIN_EXE_telemeter-client")).parent().unwrap();

@@ -1,6 +1,6 @@
-//! Runs what the README shows, as one who pastes it does: each `sh` block, in order, in one directory, with the quickstart
-//! beside the first ones and the programs that the page starts beside the last ones. Only ports are others, so that nothing
-//! that runs here is in the way. A comment `# prints TEXT` is what a block is to print last.
+//! Runs the commands of the README like a reader who pastes them: each `sh` block, in order and in one directory, first
+//! while the quickstart runs, later while the programs run that the page starts. Only the ports differ, so that they do
+//! not collide with other programs on this machine. A comment `# prints TEXT` is the expected last output of a block.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -16,9 +16,9 @@ use std::{
 };
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-/// Noisy machines are slow.
+/// The deadline is long, because a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// As typed; but what fails is to be seen.
+/// `curl` as it is typed, except that a failure is shown.
 const CURL: &str = "curl() { command curl --fail-with-body --silent --show-error \"$@\"; }\n";
 
 fn readme() -> String {
@@ -29,7 +29,7 @@ fn blocks(text: &str) -> Vec<&str> {
     text.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest)).collect()
 }
 
-/// A program that is ended with the test, together with all that it started.
+/// A running program; it ends at the end of the test, together with all processes that it started.
 struct ReadmeProgram(Child);
 
 impl ReadmeProgram {
@@ -40,13 +40,13 @@ impl ReadmeProgram {
 
 impl Drop for ReadmeProgram {
     fn drop(&mut self) {
-        // Fails only where all of them have ended.
+        // This fails only where all of these processes have ended.
         let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", self.0.id())]).stderr(Stdio::null()).status();
         let _ = self.0.wait();
     }
 }
 
-/// Where a reader of the page stands: a directory, and which ports are the page's here.
+/// The state of a reader's shell: a directory, and the ports that replace those of the page.
 struct Shell {
     directory: tempfile::TempDir,
     path: String,
@@ -67,7 +67,7 @@ impl Shell {
         command
     }
 
-    /// The quickstart, once it has stored something, on ports of its own.
+    /// Starts the quickstart on ports of its own, and waits until it has stored something.
     fn quickstart(&mut self) {
         let mut command = self.command("telemeter");
         command.args(["quickstart", "--prometheus=", "--interval=1s", "--listen=localhost:0"]);
@@ -88,12 +88,12 @@ impl Shell {
             }
         }
         assert_eq!(self.ports.len(), 4, "the quickstart says where it listens, and stores something");
-        // It goes on to write.
+        // The quickstart continues to write, so its output must be read.
         thread::spawn(move || lines.count());
         self.running.push(quickstart);
     }
 
-    /// Runs a block; what it printed. Its last command may stay behind, in the background.
+    /// Runs a block and returns its output. The last command of the block may keep running in the background.
     fn run(&mut self, block: &str) -> String {
         let mut script = format!("set -eu\n{CURL}{block}\n");
         for (listen, flags) in [
@@ -133,12 +133,12 @@ impl Shell {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A Prometheus that has one series.
+/// Starts a fake Prometheus that has one series.
 fn prometheus() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -162,7 +162,7 @@ fn what_the_readme_shows_runs() {
     assert!(!readme.contains("```sh "), "a block that is no plain `sh` is not run");
     assert!(blocks.len() >= 10, "the README shows only {} blocks that run", blocks.len());
 
-    // The first is what everything begins with, and what runs this test.
+    // The first block has the command to start with, and the command that runs this test.
     let words = |line: &str| line.split('#').next().unwrap().trim().to_owned();
     assert_eq!(blocks[0].lines().map(words).collect::<Vec<_>>(), ["cargo run -- quickstart", "make test"]);
     let mut shell = Shell::new();
@@ -170,12 +170,12 @@ fn what_the_readme_shows_runs() {
 
     for block in &blocks[1..] {
         if block.contains("authorization-server localhost:9001") {
-            // "Once the quickstart has ended".
+            // From here on the page says "Once the quickstart has ended".
             shell.running.clear();
             shell.ports = [9001, 9002, 9003, 9004].map(|port| (port, free_port())).into();
             shell.ports.insert(9090, prometheus());
         }
-        // So long a test need not be.
+        // The test uses a shorter duration than the page.
         let said = shell.run(&block.replace("--duration=30s", "--duration=3s"));
         if let Some((_, expected)) = block.rsplit_once(" # prints ") {
             assert_eq!(said.trim_end().lines().last().unwrap_or(""), expected.trim(), "{block}");
@@ -184,7 +184,7 @@ fn what_the_readme_shows_runs() {
         }
         if block.contains("telemeter server ") {
             shell.wait_for("http://localhost:9004/healthz/ready");
-            // The client spreads its first report over a while; what it packed shows that it was made.
+            // The client delays its first report; its health page shows that it has started.
             shell.wait_for("http://localhost:9002/healthz");
         }
     }

@@ -1,4 +1,4 @@
-//! `--protocol remote-write` against the real server in this process: from the flags to what reaches the store.
+//! Tests `--protocol remote-write` against the real server in this process, from the flags to the series in the store.
 #![allow(clippy::unwrap_used)]
 
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
@@ -31,11 +31,11 @@ async fn serve(router: Router) -> SocketAddr {
     address
 }
 
-/// A server with a whitelist, between an authority and a store that keeps what it gets.
+/// A server with a whitelist, an authority, and a store that keeps what it receives.
 struct ServerWithStore {
     server: RunningServer,
     stored: Arc<Mutex<Vec<Bytes>>>,
-    /// A Prometheus with a series that the whitelist allows, and one that it does not.
+    /// The address of a Prometheus with a series that the whitelist allows, and one that it does not allow.
     source: SocketAddr,
     now_ms: i64,
 }
@@ -66,7 +66,7 @@ impl ServerWithStore {
         Self { server, stored, source, now_ms }
     }
 
-    /// What `telemeter client check` says, and how it exits.
+    /// Runs `telemeter client check`; returns its exit code and its output.
     async fn check(&self, token: &str, more: &[&str]) -> (ExitCode, String) {
         let (from, to) = (format!("--from=http://{}", self.source), format!("--to=http://{}", self.server.external()));
         let (token, base) = (format!("--to-token={token}"), ["telemeter", "client", "check"]);
@@ -80,7 +80,7 @@ impl ServerWithStore {
         (code, written.text())
     }
 
-    /// What reached the store, in the text format.
+    /// Returns the series that the store received, in the text format.
     fn stored(&self) -> String {
         let mut all = String::new();
         for body in self.stored.lock().drain(..) {
@@ -99,7 +99,7 @@ impl ServerWithStore {
 #[tokio::test]
 async fn series_pass_from_the_scrape_to_the_store_with_their_own_times() {
     let world = ServerWithStore::start().await;
-    // First it is only asked whether they would be taken.
+    // The check only asks whether the receiver would accept the series.
     let (code, said) = world.check("a-token", &[]).await;
     assert!(code == ExitCode::SUCCESS && said.contains("the receiver takes the token"), "{said}");
     assert_eq!(world.stored(), "");

@@ -1,5 +1,5 @@
-//! From argv to the exit code. This binary is its own subject: called with [`CHILD`], it runs a program that only says
-//! what became of it; otherwise it calls itself, and looks at what came out.
+//! Tests the way from the arguments to the exit code. This binary tests itself: when it is called with [`CHILD`], it
+//! runs a program that only returns the requested result; otherwise it calls itself, and checks the output.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Plays a server whose partition label says how it ends.
+/// A fake server; its partition label says how it ends.
 async fn child(config: Config, _: Mode) -> Result<ExitCode, telemeter::RunFailure> {
     let Config::Server(config) = config else { return Err("not the server".into()) };
     match config.partition_label.as_str() {
@@ -49,7 +49,7 @@ fn check(arguments: &[&str], code: i32) -> String {
     said
 }
 
-/// What clap says, in its own words.
+/// Checks the messages of clap, which are printed unchanged.
 fn refusals() {
     assert!(check(&["--lisen=:1"], 2).contains("'--listen'"));
     assert!(check(&["--ratelimit=10"], 2).contains("4m30s"));
@@ -57,7 +57,7 @@ fn refusals() {
     assert!(output.status.success() && output.stdout.starts_with(b"Take in") && output.stderr.is_empty());
 }
 
-/// One line, whatever the reason.
+/// Checks that a failure prints one line, for every reason.
 fn failures() {
     for (arguments, hint) in [
         (&["--forward-url=http://h/"][..], "--insecure-allow-any-cluster"),

@@ -1,4 +1,4 @@
-//! The programs as units of `Type=notify`: what they tell the service manager, and when.
+//! Tests the programs as units of `Type=notify`: which notifications the service manager gets, and when.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-/// Noisy machines are slow.
+/// The deadline is long, because a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ended with the test, whatever comes of it.
+/// A running program; it ends at the end of the test, even where the test fails.
 struct ServiceProgram(Child);
 
 impl Drop for ServiceProgram {
     fn drop(&mut self) {
-        // Both fail only for one that has ended already.
+        // Both calls fail only where the program has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -52,7 +52,7 @@ fn ready_reloading_and_stopping_are_told() {
         assert_eq!(told(), "READY=1\n", "{name}");
         signal("-HUP", running.0.id());
         assert_eq!([told(), told()], ["RELOADING=1\n", "READY=1\n"], "{name}");
-        // A reload that fails ends as well: the service goes on.
+        // The service also continues after a reload that fails, and reports its end.
         std::fs::rename(directory.path().join("matches"), directory.path().join("gone")).unwrap();
         signal("-HUP", running.0.id());
         assert_eq!([told(), told()], ["RELOADING=1\n", "READY=1\n"], "{name}");

@@ -1,7 +1,7 @@
-//! docs/troubleshooting.md: what it shows is what `client check` and `server check` really print, against real faults.
+//! Tests that docs/troubleshooting.md shows the real output of `client check` and `server check`, against real faults.
 //!
-//! A block of the page that begins with ```` ```console FAULT ```` is the golden output of that fault: `UPDATE=1` rewrites it.
-//! Ports, times, paths and request ids are written as on any day.
+//! A block of the page that begins with ```` ```console FAULT ```` is the golden output of that fault: `UPDATE=1`
+//! rewrites it. Ports, times, paths and request IDs are replaced by typical ones.
 #![allow(clippy::unwrap_used)]
 
 mod faults;
@@ -18,7 +18,7 @@ use regex::Regex;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshooting.md");
 
-/// The real program, without any proxy or root of this machine's.
+/// Runs the real program without the proxies and root certificates of this machine.
 fn run(stage: &FaultStage, fault: &SetupFault) -> Output {
     Command::new(env!("CARGO_BIN_EXE_telemeter"))
         .args(fault.program)
@@ -31,7 +31,7 @@ fn run(stage: &FaultStage, fault: &SetupFault) -> Output {
         .unwrap()
 }
 
-/// What is another each time, as on any day.
+/// Replaces values that differ in each run by typical ones.
 fn usual(stage: &FaultStage, text: &str) -> String {
     let mut text = text.replace(&stage.folder(), "/etc/telemeter");
     for (port, usual) in stage.ports() {
@@ -52,7 +52,7 @@ fn usual(stage: &FaultStage, text: &str) -> String {
         (r" is (59m59s|59m5\ds|1h) (ahead|behind)", " is 1h $2"),
         (r"connecting to (\[::1\]|127\.0\.0\.1):9003 and 1 more", "connecting to 127.0.0.1:9003"),
         (r"::1, 127\.0\.0\.1|127\.0\.0\.1, ::1|localhost: ::1$", "127.0.0.1"),
-        // A machine without a name server is told so.
+        // This is the message on a machine without a name server.
         (r"no connection within 5 s: still looking up telemeter\.invalid", "there is no such name"),
         ("the name server did not answer, or failed", "there is no such name"),
     ] {
@@ -61,7 +61,7 @@ fn usual(stage: &FaultStage, text: &str) -> String {
     text
 }
 
-/// The command and what it prints, without the steps that say `ok` where one failed.
+/// Returns the command and its output, without the steps that say `ok` where a step failed.
 fn shown(stage: &FaultStage, fault: &SetupFault, output: &Output) -> String {
     let variables: String = fault.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
     let command = format!("$ {variables}telemeter {} {}\n", fault.program.join(" "), fault.arguments.join(" "));
@@ -70,7 +70,7 @@ fn shown(stage: &FaultStage, fault: &SetupFault, output: &Output) -> String {
     usual(stage, &(command + &lines.map(|line| format!("{line}\n")).collect::<String>()))
 }
 
-/// The page's table of exit codes.
+/// Checks the page's table of exit codes.
 #[test]
 fn the_exit_codes_are_documented() {
     use telemeter_client::check as client;
@@ -105,7 +105,7 @@ fn the_exit_codes_are_documented() {
     assert_eq!(codes.len(), all.len());
 }
 
-/// What a program prints, how it ends, and what it says on stderr.
+/// Runs a program; returns its exit code, its standard output and its standard error.
 fn called(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_telemeter")).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -153,7 +153,7 @@ fn a_dry_run_says_in_one_line_whether_flags_and_files_are_good() {
             }
         }
     }
-    // As steps, one a line.
+    // The output is a list of steps, one a line.
     let arguments = ["client", "check", "--from=http://p.invalid", "--to=http://s.invalid", "--id=i", "--dry-run"];
     let (code, out, _) = called(&[&arguments[..], &[&flag("to-token-file", &token)]].concat());
     assert!(code == Some(0) && out.lines().count() == 3 && out.ends_with("All steps work.\n"), "{out}");
@@ -166,7 +166,7 @@ fn the_log_of_a_start_is_of_plain_sentences_for_people() {
     let (time, sentence) = err.split_once(' ').unwrap();
     assert_eq!((time.len(), err.lines().count()), (8, 1), "{err}");
     assert_eq!(sentence, "error: cannot go on: no cluster to report for: give --id ID\n");
-    // Standard error is no terminal here.
+    // Standard error is not a terminal here.
     let (_, _, err) = called(&["client", "--from=http://p", "--to=http://s", "--to-token=t"]);
     assert!(err.starts_with("ts=") && err.contains("level=error"), "{err}");
 }

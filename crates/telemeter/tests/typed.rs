@@ -1,15 +1,15 @@
-//! What was typed and cannot be meant ends the start of the real programs with 1 and one line; a selector that only
-//! Prometheus may know is a warning.
+//! Tests that a flag with an invalid value ends the start of the real programs with exit code 1 and one line; a
+//! selector that only Prometheus may be able to parse is a warning.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
 
 const SERVER: &[&str] = &["--insecure-allow-any-cluster", "--recent-store=1m", "--listen=:0", "--listen-internal=:0"];
-/// Without the file it does not start either, so that no test of it has to be ended.
+/// Without the file the client does not start in any case, so that no test has to end it.
 const CLIENT: &[&str] =
     &["--from=http://127.0.0.1:1", "--to=http://127.0.0.1:1", "--to-token=t", "--id=i", "--match-file=/nowhere"];
 
-/// The lines of a program that does not start.
+/// Returns the lines that a program prints when it does not start.
 fn ends(program: &str, base: &[&str], typed: &[&str]) -> Vec<String> {
     let output = Command::new(program).args(base).args(typed).output().unwrap();
     let lines = String::from_utf8(output.stderr).unwrap();

@@ -325,7 +325,7 @@ async fn a_provider_that_asks_us_to_wait_is_not_asked_meanwhile() {
     let (source, _) = issuer.source();
     check_reason(&source.token().await.unwrap_err(), "status 500");
     let asked = issuer.questions("/token").await.len();
-    // This is longer than the provider is not asked after any failure.
+    // This is longer than the pause in requests to the provider after any failure.
     tokio::time::sleep(3 * RETRY_INTERVAL).await;
     check_reason(&source.token().await.unwrap_err(), "status 500");
     assert_eq!(issuer.questions("/token").await.len(), asked, "neither for a caller nor in the background");

@@ -252,7 +252,7 @@ impl<T> Scheduler<T> {
                 SettledBatch::done(batch)
             }
             OutcomeKind::Refused => {
-                // The store has judged the data, so it works.
+                // This is an answer about the data, so the store works.
                 self.learn(now - attempt.started);
                 self.succeeded(attempt.standing);
                 match &batch[..] {

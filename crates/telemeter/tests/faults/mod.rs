@@ -1,5 +1,5 @@
-//! What stands around a client or a server when something is wrong: programs that answer late, in pieces, with odd headers,
-//! under certificates that are not what they should be.
+//! Fake peers of a client or a server with a fault: programs that answer late, in pieces, or with invalid headers, or
+//! with certificates that cannot be trusted.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -21,19 +21,19 @@ use tokio::{
 
 const ID: &str = "0a9c3e5f-7d21-4b8e-9f60-2c4d8a1b3e57";
 
-/// One fault, and the command that finds it.
+/// One fault, and the command that reports it.
 pub(crate) struct SetupFault {
     pub(crate) name: &'static str,
-    /// `client check`.
+    /// The command, like `client check`.
     pub(crate) program: &'static [&'static str],
     pub(crate) arguments: Vec<String>,
     pub(crate) variables: Vec<(&'static str, String)>,
     pub(crate) exit_code: i32,
-    /// Whether it works all the same.
+    /// Whether the check succeeds with a warning.
     pub(crate) is_warning: bool,
 }
 
-/// Where each program listens, and the files.
+/// The address of each program, and the files.
 pub(crate) struct FaultStage {
     folder: tempfile::TempDir,
     prometheus: u16,
@@ -111,7 +111,7 @@ impl FaultStage {
         format!("{}/{name}", self.folder())
     }
 
-    /// Each port, and the one that such a program has as a rule.
+    /// Returns each port, with the usual port of such a program.
     pub(crate) fn ports(&self) -> Vec<(u16, u16)> {
         let servers = [
             self.good,
@@ -246,7 +246,9 @@ impl FaultStage {
     }
 }
 
-/// Certificates in files: of an authority (`ca.pem`) for localhost alone, one of them good; and one signed by itself.
+/// Writes certificates to files: an authority (`ca.pem`), its certificates for localhost, and a self-signed
+/// certificate.
+/// self-signed certificate.
 fn write_certificates(folder: &Path) {
     {
         let now = Clock::system().now_ms() / 1000;
@@ -293,12 +295,12 @@ async fn serve(router: Router, tls: Option<ListenerTls>) -> u16 {
     address.port()
 }
 
-/// A port that nobody listens on.
+/// Returns a port on which no program listens.
 fn closed() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Answers every request with these bytes, piece after piece, and closes.
+/// Starts a server that answers every request with these bytes, piece after piece, and closes the connection.
 async fn raw(pieces: &'static [&'static str]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -334,7 +336,7 @@ async fn scrape() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-/// A telemeter server that takes everything, or answers uploads with this.
+/// A fake telemeter server that accepts all uploads, or gives uploads this answer.
 fn telemeter(upload: Option<StatusCode>, counts: &'static str) -> Router {
     let grant = || {
         serde_json::json!({"version": 1, "token": "granted", "expiresInSeconds": 86_400, "labels": {"_id": ID}})
@@ -350,7 +352,7 @@ fn answering(status: StatusCode, text: &'static str) -> Router {
     Router::new().route("/", get(async || "ok")).fallback(async move || (status, text))
 }
 
-/// A telemeter server whose clock is so many seconds ahead.
+/// A fake telemeter server with a clock that is this many seconds ahead.
 fn dated(ahead_secs: u64) -> Router {
     let date = move || {
         let then = std::time::UNIX_EPOCH

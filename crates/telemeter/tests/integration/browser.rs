@@ -1,5 +1,5 @@
-//! The pages in a browser: a quickstart with made-up clusters, and `tests/browser/click.mjs`, which clicks through what its
-//! server shows.
+//! Tests the pages in a browser: a quickstart with made-up clusters, and `tests/browser/click.mjs`, which clicks
+//! through the pages of its server.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::process::until;
 use crate::promql::http;
 use crate::stores::start;
 
-/// How long the made-up clusters may take until one is refused.
+/// How long it may take until one of the made-up clusters is refused.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a browser may take for all pages.
+/// How long the browser may take for all pages.
 const CLICKING: Duration = Duration::from_secs(240);
-/// The made-up clusters that are refused: one with a token that nobody knows, one that sends what is another's.
+/// The made-up clusters that are refused: one with an unknown token, and one that sends series of another cluster.
 const REFUSED: [&str; 2] =
     ["de300000-0000-4000-8000-000000000008=authority_refused", "de300000-0000-4000-8000-000000000012=identity"];
 

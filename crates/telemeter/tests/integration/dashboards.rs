@@ -1,5 +1,6 @@
-//! The dashboards of `dashboards/`: every query of every panel and variable, as Grafana would ask it, against a real Prometheus.
-//! It scrapes two running servers, holds what two replicas wrote about a made-up fleet, and evaluates `rules/`.
+//! Tests the dashboards of `dashboards/`: every query of every panel and variable, as Grafana sends it, against a real
+//! Prometheus. This Prometheus scrapes two running servers, has the series that two replicas wrote about a made-up
+//! fleet, and evaluates `rules/`.
 
 mod answers;
 mod board;
@@ -20,7 +21,7 @@ use crate::process::until;
 use crate::promql::QueriedStore;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What Prometheus itself makes.
+/// Metrics that Prometheus itself creates.
 const OTHERS: [&str; 2] = ["ALERTS", "up"];
 
 #[test]
@@ -93,7 +94,7 @@ async fn a_cluster_shows_its_state(boards: &[Board], store: &QueriedStore) {
         board: board(boards, "telemeter-cluster"),
         variables: BTreeMap::from([("_id".to_owned(), cluster.to_owned())]),
     };
-    // The numbers that the panel has words for: reports, silent, reports and some refused, refused.
+    // The panel shows these numbers as words: reports, silent, reports and some refused, refused.
     let states = [
         (fleet::WRITING, 0.0),
         (fleet::UNWRITTEN, 0.0),
@@ -141,7 +142,8 @@ fn board<'a>(boards: &'a [Board], uid: &str) -> &'a Board {
     boards.iter().find(|board| board.uid == uid).unwrap_or_else(|| panic!("no dashboard {uid}"))
 }
 
-/// What a query may select: the server's own metrics, what the replicas write, and what `rules/` records.
+/// Returns the metrics that a query may select: those of the server, those that the replicas write, and those that
+/// `rules/` records.
 fn known_metrics() -> BTreeSet<String> {
     let docs = std::fs::read_to_string(root().join("docs/metrics.md")).expect("docs/metrics.md is there");
     let (_, server) = docs.split_once("\n## telemeter-server").expect("docs/metrics.md has the server's metrics");

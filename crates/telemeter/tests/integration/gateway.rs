@@ -1,4 +1,4 @@
-//! Our own programs, as an operator starts them: the authority, the servers, the client.
+//! Starts our own programs as an operator does: the authority, the servers, the client.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::stores::{AUDIENCE, CLIENT_SECRET, StoreProxy, ready, start};
 pub(crate) const TOKEN: &str = "an-authorization-token";
 /// The tenant that the servers write for.
 pub(crate) const TENANT: &str = "a-tenant-of-the-test";
-/// The cluster of the client, and the one whose Prometheus remote-writes by itself.
+/// The cluster of the client, and the cluster whose Prometheus sends remote write itself.
 pub(crate) const SCRAPED: &str = "00000000-0000-4000-8000-00000000000a";
 pub(crate) const WRITING: &str = "00000000-0000-4000-8000-00000000000b";
 
-/// What all servers of a fleet share.
+/// The settings that all servers of a fleet share.
 pub(crate) struct GatewayFleet {
     folder: PathBuf,
     shared_key: PathBuf,
@@ -60,7 +60,7 @@ impl GatewayFleet {
         server.started(self).await
     }
 
-    /// Where the authority is asked.
+    /// The URL of the authority.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -89,7 +89,7 @@ impl GatewayFleet {
     }
 }
 
-/// Where a server listens; kept over a restart.
+/// The ports of a server, which stay the same after a restart.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) external: u16,
@@ -102,7 +102,7 @@ impl Ports {
     }
 }
 
-/// A server, which can be started again where it was.
+/// A server, which can be restarted on the same ports.
 pub(crate) struct GatewayServer {
     name: &'static str,
     client_id: &'static str,
@@ -120,14 +120,14 @@ impl GatewayServer {
         self
     }
 
-    /// SIGTERM, which has to end it well, and a new start on the same ports.
+    /// Ends the server with SIGTERM, and starts it again on the same ports after `down`.
     pub(crate) async fn restart(mut self, fleet: &GatewayFleet, down: Duration) -> Self {
         self.terminate().await;
         tokio::time::sleep(down).await;
         self.started(fleet).await
     }
 
-    /// SIGTERM: what is in flight is finished, then it exits with 0.
+    /// Sends SIGTERM, and checks that the server answers all open requests and exits with 0.
     pub(crate) async fn terminate(&mut self) {
         let process = self.process.take().expect("it was started");
         let (status, _) = process.terminate().await;
@@ -142,7 +142,7 @@ impl GatewayServer {
         self.process.as_mut().expect("it was started").assert_running();
     }
 
-    /// One number of its own metrics: the sum over the lines of `metric` that hold `with`.
+    /// Reads the server's own metrics: the sum over the lines of `metric` that contain `with`.
     pub(crate) async fn metric(&self, metric: &str, with: &str) -> f64 {
         let url = format!("http://{}/metrics", local(self.ports.internal));
         let answer = http().get(url).send().await.expect("the internal listener answers");

@@ -1,7 +1,7 @@
-//! The image: what `scripts/image-root` lays out, and the deployment of the cluster-monitoring-operator run in it: the client
-//! in a chroot, as a random user, read-only, with the operator's flags and mounts.
+//! Tests the image: the files that `scripts/image-root` creates, and the deployment of the cluster-monitoring-operator
+//! in it. The client runs in a chroot, as a random user, read-only, with the operator's flags and mounts.
 //!
-//! The programs are those of this build, or those of the folder that `IMAGE_PROGRAMS` names.
+//! The programs are those of this build, or those in the folder `IMAGE_PROGRAMS`.
 
 mod certificates;
 mod deployment;
@@ -22,9 +22,9 @@ use crate::process::{free_port, local, until};
 use crate::promql::http;
 use crate::stores::ready;
 
-/// Where the operator mounts the CA bundle: this folder, with the file in it as a link.
+/// Where the operator mounts the CA bundle: this folder, which contains the file as a link.
 const BUNDLE: (&str, &str) = ("/etc/pki/ca-trust/extracted/pem", "tls-ca-bundle.pem");
-/// The other names of the one bundle.
+/// The other paths of the same bundle.
 const BUNDLE_LINKS: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -69,7 +69,7 @@ fn one_bundle_has_all_well_known_names(root: &Root) {
     }
 }
 
-/// One program under several names, and the client as one of its own.
+/// Checks that one program has several names, and that the client is a program of its own.
 fn links_are_programs(root: &Root) {
     let mut programs = Vec::new();
     for entry in std::fs::read_dir(root.path("/usr/bin")).expect("it was laid out") {
@@ -81,7 +81,7 @@ fn links_are_programs(root: &Root) {
         }
         let help = Command::new(entry.path()).arg("--help").output().expect("it can be started");
         let usage = String::from_utf8_lossy(&help.stdout).into_owned();
-        // `telemeter` itself would want the name of a program there.
+        // `telemeter` itself would require a subcommand there.
         let is_it = usage.contains(&format!("Usage: {name} [OPTIONS]"));
         assert!(help.status.success() && is_it, "{name}: {usage}");
     }
@@ -89,7 +89,7 @@ fn links_are_programs(root: &Root) {
     assert_eq!(programs, ["telemeter", "telemeter-client"], "what is in the image twice takes its place twice");
 }
 
-/// Both programs, stripped, each kept busy while it is looked at.
+/// Tests profiles of both stripped programs while they work.
 async fn profiles_name_our_functions(root: &Root) {
     let ports = Ports::free();
     let server = [
@@ -103,7 +103,7 @@ async fn profiles_name_our_functions(root: &Root) {
     let client = [
         "--id=00000000-0000-4000-8000-0000000000b0".to_owned(),
         format!("--listen={}", local(client_port)),
-        // Nobody answers there.
+        // No program listens on this port.
         format!("--from=http://{}", local(1)),
         format!("--to=http://{}", local(ports.external)),
         format!("--to-token-file={}", token.display()),
@@ -113,7 +113,7 @@ async fn profiles_name_our_functions(root: &Root) {
     for (name, port) in [("telemeter-server", ports.internal), ("telemeter-client", client_port)] {
         let address = format!("http://{}", local(port));
         ready(name, &format!("{address}/healthz")).await;
-        // A profile is of the moment, and the machine may give the program none of it.
+        // A profile covers a short time, and the machine may give the program no CPU time in it.
         until("a CPU profile that names our functions", PATIENCE, || async {
             let busy = async {
                 let http = reqwest::Client::builder().no_proxy().build().expect("the system has a CA bundle");
@@ -129,7 +129,7 @@ async fn profiles_name_our_functions(root: &Root) {
         })
         .await;
     }
-    // A sample for each 512 KiB: the pages above have allocated more.
+    // There is one sample for each 512 KiB, and the pages above have allocated more.
     until("a heap profile that names our functions", PATIENCE, || async {
         names_ours(&unzip(&bytes(format!("http://{}/debug/pprof/heap", local(ports.internal))).await?))
     })
@@ -151,7 +151,7 @@ fn unzip(zipped: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Looks into the table of names of a profile: it holds them as they are.
+/// Searches the string table of a profile, which is not compressed here.
 fn names_ours(profile: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(profile);
     let ours = ["telemeter_http::", "telemeter_server::", "telemeter_client::", "telemeter::"];

@@ -1,4 +1,5 @@
-//! A sender that keeps book: every number that the gateway acknowledged has to be in the store at the end.
+//! A sender that records every number that the gateway acknowledged, to check that the store has all of them at the
+//! end.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,19 +15,19 @@ use tokio::task::JoinHandle;
 use crate::promql::http;
 use crate::remote_write;
 
-/// The two entrances; each writes a series of its own.
+/// The two ways into the gateway; each gets a series of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entrance {
     Upload,
     Receive,
 }
 
-/// What became of the numbers sent so far.
+/// The outcome of each number sent so far.
 #[derive(Default)]
 pub(crate) struct Book {
     uploaded: BTreeSet<u64>,
     received: BTreeSet<u64>,
-    /// Status and body, or why there was none.
+    /// Status and body, or the reason why there was no answer.
     refused: Vec<(Entrance, Option<u16>, String)>,
 }
 
@@ -43,14 +44,14 @@ impl Book {
     }
 }
 
-/// A running sender of increasing numbers, through both entrances in turn, ten times a second.
+/// A running sender of increasing numbers, ten a second, through both entrances alternately.
 pub(crate) struct Ledger {
     book: Arc<Mutex<Book>>,
     stop: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
-/// Who sends: a cluster, its token, and the gateway that it sends to.
+/// The sender: a cluster, its token, and the gateway that it sends to.
 #[derive(Clone)]
 pub(crate) struct LedgerSender {
     http: Client,
@@ -71,7 +72,7 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until both entrances have acknowledged `more` numbers from now on.
+    /// Waits until both entrances have acknowledged `more` numbers since the call.
     pub(crate) async fn goes_on(&self, when: &str, more: usize) {
         let count = || {
             let book = self.book();
@@ -90,7 +91,7 @@ impl Ledger {
         .await;
     }
 
-    /// Stops between two numbers and hands out the book.
+    /// Stops between two numbers, and returns the recorded outcomes.
     pub(crate) async fn close(self) -> Book {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.expect("the ledger does not panic");
@@ -105,7 +106,7 @@ async fn write_numbers(sender: LedgerSender, book: Arc<Mutex<Book>>, stop: Arc<A
             return;
         }
         let entrance = if number.is_multiple_of(2) { Entrance::Upload } else { Entrance::Receive };
-        // A new grant now and then, so that /authorize is asked in every phase as well.
+        // A new access token is requested regularly, so that `/authorize` is tested in every phase too.
         if number % 20 == 2 {
             match sender.authorize().await {
                 Ok(token) => grant = token,
@@ -158,12 +159,12 @@ impl LedgerSender {
     }
 }
 
-/// What a Prometheus that remote-writes to the gateway carries as its bearer token.
+/// Returns the composite token that a Prometheus uses as its bearer token for remote write to the gateway.
 pub(crate) fn composite_token(cluster: &str, token: &str) -> String {
     STANDARD.encode(json!({"authorization_token": token, "cluster_id": cluster}).to_string())
 }
 
-/// The body of a 2xx; else the status, if there was one, and what was said.
+/// Returns the body of a 2xx; otherwise the status, if there was one, and the body or the error.
 async fn answer_to(request: RequestBuilder) -> Result<String, (Option<u16>, String)> {
     let answer = request.send().await.map_err(|error| (None, format!("{error:?}")))?;
     let status = answer.status();

@@ -1,9 +1,10 @@
-//! The whole way with real programs: a Prometheus that is scraped by our client, and remote-writes by itself, through two
-//! servers behind a load balancer, through the proxy that wants OIDC, into Prometheus and VictoriaMetrics, and back with PromQL. The image,
-//! with the deployment of the cluster-monitoring-operator in it. The dashboards, query by query.
-//! And the pages, click by click.
+//! Tests the whole path with real programs. A Prometheus is scraped by our client, and also sends remote write itself,
+//! through two servers behind a load balancer and a proxy that requires OIDC, into Prometheus and VictoriaMetrics; the
+//! result is queried with PromQL. Other parts test the image with the deployment of the cluster-monitoring-operator,
+//! each query of the dashboards, and the pages in a browser.
 //!
-//! `make test-integration` runs it; it needs what `scripts/install-tools` installs. Everything listens on 127.0.0.1 only.
+//! `make test-integration` runs it; it needs what `scripts/install-tools` installs. All programs listen on 127.0.0.1
+//! only.
 
 #![allow(clippy::disallowed_methods, reason = "what the programs under test answer is read whole")]
 
@@ -30,19 +31,19 @@ use promql::QueryResult;
 use proxy::RunningProxy;
 use stores::{CLIENT_ID, POST_CLIENT_ID, RunningMemcached, RunningStore, StoreProxy};
 
-/// How long something that has to happen may take.
+/// How long an expected event may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The cluster that keeps book.
+/// The cluster of the [`ledger`].
 const LEDGER: &str = "00000000-0000-4000-8000-00000000000c";
-/// The same sender at the server in front of VictoriaMetrics.
+/// The cluster of the same sender at the server in front of VictoriaMetrics.
 const SECOND_LEDGER: &str = "00000000-0000-4000-8000-00000000000d";
 
-/// The instance that the source gives itself, and what is left of it behind the client:
+/// The value of `instance` at the source, and its hash after the client, from this command:
 /// `printf %s a-saltsource.example:9090 | openssl dgst -sha256 -binary | head -c 9 | base64 | tr +/ -_`
 const INSTANCE: &str = "source.example:9090";
 const ANONYMIZED_INSTANCE: &str = "R74cylpXmhET";
 
-/// All programs of the scenario; dropping it ends them.
+/// All programs of the scenario; they end when it is dropped.
 struct ScenarioPrograms {
     client: RunningProgram,
     source: RunningStore,
@@ -56,7 +57,7 @@ struct ScenarioPrograms {
     prometheus: RunningStore,
     victoria: RunningStore,
     fleet: GatewayFleet,
-    // Last, so that the folder goes after those who write to it.
+    // This field is last, so that the folder is removed after the programs that write to it have ended.
     _folder: tempfile::TempDir,
 }
 
@@ -93,7 +94,7 @@ async fn metrics_of_a_real_prometheus_arrive_in_real_stores() {
     stage.everybody_leaves_when_asked().await;
 }
 
-/// The stage without our programs: a failure here is not the gateway's.
+/// Tests the other programs without ours: a failure here is not the gateway's fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stores_and_their_proxy_work_by_themselves() {
     let folder = tempfile::tempdir().expect("there is a place for temporary files");
@@ -183,7 +184,8 @@ impl ScenarioPrograms {
     }
 }
 
-/// The Prometheus of a cluster: it scrapes itself and our programs, one alert fires, and it remote-writes to both gateways.
+/// The Prometheus of a cluster: it scrapes itself and our programs, has one firing alert, and sends remote write to
+/// both gateways.
 async fn source(folder: &Path, gateway: &str, other_gateway: &str, internal: &[String]) -> RunningStore {
     let port = free_port();
     let rules = "groups:\n- name: source\n  rules:\n  - alert: AlwaysFiring\n    expr: vector(1)\n    labels: {severity: critical}\n";
@@ -233,7 +235,7 @@ async fn what_the_client_uploads_arrives(stage: &ScenarioPrograms) {
     let gateway = format!(r#"count(up{{_id="{SCRAPED}",job="gateway"}} == 1) == 3"#);
     until("Prometheus reads our own metrics", PATIENCE, || async { store.some(&gateway).await }).await;
 
-    // The source has it, the client asks for it, the server's whitelist stops it.
+    // The source has this series and the client requests it, but the server's whitelist drops it.
     assert!(!stage.source.api.query("prometheus_build_info").await.expect("the source answers").is_empty());
     for absent in ["prometheus_build_info", "ALERTS", r#"{prometheus_replica!=""}"#, r#"{_id="",__name__!=""}"#] {
         let rows = store.query(absent).await.expect("the store answers");
@@ -281,7 +283,7 @@ async fn the_store_proxy_got_the_tenant_and_a_cached_token(stage: &ScenarioProgr
     assert!(issued >= Some(3) && issued < accepted.map(|accepted| accepted / 2), "the token is not kept: {seen}");
 }
 
-/// Two servers have a client whose secret is taken from the header, the third one whose secret is not.
+/// Two servers use an OIDC client whose secret is accepted in the header, the third one a client whose secret is not.
 async fn credentials_went_where_the_provider_takes_them(stage: &ScenarioPrograms) {
     let seen = stage.store_proxy.seen().await;
     for client in [CLIENT_ID, POST_CLIENT_ID] {
@@ -309,7 +311,7 @@ async fn the_client_comes_back_after_an_outage_of_the_store(stage: &ScenarioProg
     let ended = now_ms();
     assert!(stage.store_proxy.seen().await["outage"].as_u64() > Some(0), "nobody met the outage");
     assert!(counted(&stage.first).await + counted(&stage.second).await > before, "the outage was not passed on as 503");
-    // It obeys Retry-After; without one it would stay away for a minute.
+    // The client waits as long as `Retry-After` says; without this header it would wait for a minute.
     let times = format!(r#"up{{_id="{SCRAPED}",job="self"}}"#);
     until("the client after the outage", PATIENCE, || async {
         let newest = stage.prometheus.api.times(&times).await?.last().copied();
@@ -325,7 +327,7 @@ async fn nothing_acknowledged_is_missing(stage: &ScenarioPrograms, ledger: Ledge
         let entrances = [(Entrance::Upload, "ledger_uploaded"), (Entrance::Receive, "ledger_received")];
         for (entrance, series) in entrances {
             let selector = format!(r#"{series}{{_id="{cluster}"}}"#);
-            // A store may show what it accepted a moment later; a number that was lost never shows.
+            // A store may return an accepted sample only a moment later; a lost sample is never returned.
             until(series, Duration::from_secs(10), || async {
                 let stored = store.api.values(&selector).await?;
                 let lost: Vec<_> = book.acknowledged(entrance).difference(&stored).collect();
@@ -333,14 +335,14 @@ async fn nothing_acknowledged_is_missing(stage: &ScenarioPrograms, ledger: Ledge
             })
             .await;
         }
-        // A 4xx orders a sender to throw its data away; nothing was wrong with these.
+        // A 4xx makes a sender discard its data; these requests had valid data.
         let for_good = |status: &Option<u16>| status.is_some_and(|status| status != 503);
         let wrong: Vec<_> = book.refused().iter().filter(|(_, status, _)| for_good(status)).collect();
         assert!(wrong.is_empty(), "{cluster}: {wrong:?}");
     }
 }
 
-/// Sample by sample: what the source scraped since its first one arrived stands in both stores.
+/// Checks sample by sample that both stores have everything that the source scraped since its first stored sample.
 async fn nothing_that_prometheus_wrote_is_missing(stage: &ScenarioPrograms) {
     let until_now = now_ms();
     let at_source = r#"up{job="self"}"#;
@@ -356,7 +358,7 @@ async fn nothing_that_prometheus_wrote_is_missing(stage: &ScenarioPrograms) {
         })
         .await;
     }
-    // What cannot be sent for good: a 4xx that the gateway answered with.
+    // These samples were discarded by the source, after a 4xx of the gateway.
     let failed = stage.source.api.query("prometheus_remote_storage_samples_failed_total").await;
     for row in failed.expect("the source answers") {
         assert!(row.samples.iter().all(|(_, value)| *value == 0.0), "samples that the source gave up: {row:?}");

@@ -1,4 +1,5 @@
-//! Real programs as children of the test: a log file each, free ports, and none left behind.
+//! Runs real programs as child processes of the test: each has a log file, they use free ports, and all end with the
+//! test.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,14 +9,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// A running program. Dropping it ends it by its pid; when a test fails, the end of its log is shown.
+/// A running program. It is ended by its process ID when this is dropped; when a test fails, the end of its log is
+/// shown.
 pub(crate) struct RunningProgram {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
-/// What to start: a program with its arguments and its own environment.
+/// A program to start, with its arguments and its environment.
 pub(crate) struct ProgramStart<'a> {
     pub(crate) name: &'a str,
     pub(crate) program: &'a OsStr,
@@ -24,7 +26,7 @@ pub(crate) struct ProgramStart<'a> {
 }
 
 impl RunningProgram {
-    /// Starts a program whose output goes to `NAME.log` below `folder`. No proxy of this machine stands in its way.
+    /// Starts a program with its output in `NAME.log` in `folder`, and without the proxy settings of this machine.
     pub(crate) fn start(folder: &Path, start: ProgramStart<'_>) -> Self {
         let log = folder.join(format!("{}.log", start.name));
         let output = File::options().create(true).append(true).open(&log).expect("the test's folder can be written");
@@ -40,12 +42,12 @@ impl RunningProgram {
         Self { name: start.name.to_owned(), child, log }
     }
 
-    /// Its process ID.
+    /// The process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to end with SIGTERM and says how it ended, and after how long.
+    /// Sends SIGTERM; returns the exit status, and the time until the exit.
     pub(crate) async fn terminate(mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();
         self.signal("TERM");
@@ -58,7 +60,7 @@ impl RunningProgram {
         }
     }
 
-    /// Fails with the end of its log where it has ended by itself.
+    /// Fails with the end of the log where the program has ended by itself.
     pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("our own child can be waited for") {
             panic!("{} ended by itself: {status}", self.name);
@@ -81,7 +83,7 @@ impl RunningProgram {
 impl Drop for RunningProgram {
     #[expect(clippy::print_stderr, reason = "the end of a log explains a failed test better than the failed assertion")]
     fn drop(&mut self) {
-        // Both fail only for a child that has ended already.
+        // Both calls fail only where the child has ended already.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
         if std::thread::panicking() {
@@ -90,7 +92,7 @@ impl Drop for RunningProgram {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on, below the range that outgoing connections take theirs from.
+/// Returns a port of 127.0.0.1 on which no program listens, below the range for outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
@@ -103,12 +105,12 @@ pub(crate) fn free_port() -> u16 {
     panic!("no free port from {first} on");
 }
 
-/// 127.0.0.1 with a port.
+/// Returns the address of a port of 127.0.0.1.
 pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Tries until `attempt` succeeds; after `patience` the test fails with the last reason.
+/// Repeats `attempt` until it succeeds; after `patience` the test fails with the last reason.
 pub(crate) async fn until<T, F>(what: &str, patience: Duration, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,

@@ -1,4 +1,4 @@
-//! Asks Prometheus, or what speaks its query API, with PromQL.
+//! Sends PromQL queries to Prometheus, or to another program with its query API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::ledger::now_ms;
 
-/// An HTTP client of the test's own: no proxy, a deadline, a new connection for each request.
+/// The HTTP client of the test: no proxy, a deadline, and a new connection for each request.
 pub(crate) fn http() -> Client {
     Client::builder()
         .no_proxy()
@@ -18,7 +18,7 @@ pub(crate) fn http() -> Client {
         .expect("the system has a CA bundle")
 }
 
-/// One series of an answer with its samples, oldest first: milliseconds and value.
+/// One series of an answer with its samples, oldest first: time in milliseconds, and value.
 #[derive(Debug)]
 pub(crate) struct QueryResult {
     pub(crate) labels: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ impl QueriedStore {
         self.ask("query", promql, &[]).await
     }
 
-    /// Evaluates `promql` at the ends of the steps of `range` that ends now.
+    /// Evaluates `promql` at each step of a `range` that ends now.
     pub(crate) async fn query_range(
         &self,
         promql: &str,
@@ -69,13 +69,14 @@ impl QueriedStore {
         rows.iter().map(|row| read_row(row).ok_or_else(|| format!("{promql}: {row}"))).collect()
     }
 
-    /// The rows of `promql`; an error where there are none, so that [`until`](crate::process::until) asks again.
+    /// Returns the rows of `promql`; an error where there are none, so that [`until`](crate::process::until) asks
+    /// again.
     pub(crate) async fn some(&self, promql: &str) -> Result<Vec<QueryResult>, String> {
         let rows = self.query(promql).await?;
         if rows.is_empty() { Err(format!("{promql}: no series")) } else { Ok(rows) }
     }
 
-    /// Every value of every series that `selector` names and of the last 30 minutes.
+    /// Returns all values of all series that `selector` matches, of the last 30 minutes.
     pub(crate) async fn values(&self, selector: &str) -> Result<BTreeSet<u64>, String> {
         let rows = self.query(&format!("{selector}[30m]")).await?;
         let samples = rows.iter().flat_map(|row| &row.samples);
@@ -83,7 +84,8 @@ impl QueriedStore {
         Ok(samples.map(|(_, value)| *value as u64).collect())
     }
 
-    /// The times of every sample of the one series that `selector` names, of the last 30 minutes, in milliseconds.
+    /// Returns the times of all samples of the one series that `selector` matches, of the last 30 minutes, in
+    /// milliseconds.
     pub(crate) async fn times(&self, selector: &str) -> Result<BTreeSet<i64>, String> {
         let rows = self.query(&format!("{selector}[30m]")).await?;
         match rows.as_slice() {

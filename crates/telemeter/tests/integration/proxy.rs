@@ -1,4 +1,4 @@
-//! The load balancer: a TCP proxy that gives each new connection to the next replica in turn, and passes one by that is down.
+//! A load balancer: a TCP proxy that gives each new connection to the next replica, and skips a replica that is down.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A running proxy; it ends when dropped.
+/// A running proxy; it ends when this is dropped.
 pub(crate) struct RunningProxy {
     address: SocketAddr,
     served: Arc<[AtomicUsize]>,
@@ -29,7 +29,7 @@ impl RunningProxy {
         format!("http://{}", self.address)
     }
 
-    /// How many connections each replica was given.
+    /// Returns the number of connections that each replica got.
     pub(crate) fn served(&self) -> Vec<usize> {
         self.served.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
@@ -51,7 +51,7 @@ async fn accept(listener: TcpListener, replicas: Vec<SocketAddr>, served: Arc<[A
                 let chosen = (turn + step) % replicas.len();
                 if let Ok(mut outbound) = TcpStream::connect(replicas[chosen]).await {
                     served[chosen].fetch_add(1, Ordering::Relaxed);
-                    // A connection that breaks is for its two ends to notice.
+                    // A broken connection is noticed at its two ends, so the error is ignored here.
                     let _broken = copy_bidirectional(&mut inbound, &mut outbound).await;
                     return;
                 }

@@ -1,5 +1,5 @@
-//! `telemeter policy export --write-relabel` against the client: one Prometheus is scraped by our client, and remote-writes
-//! by itself with the exported configuration. The same series have to leave it both ways.
+//! Tests `telemeter policy export --write-relabel` against the client: one Prometheus is scraped by our client, and
+//! sends remote write itself with the exported configuration. Both ways must send the same series.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,13 +30,13 @@ use crate::{
 };
 
 const ID: &str = "00000000-0000-4000-8000-00000000000e";
-/// How long everything may take to arrive.
+/// How long it may take until all series have arrived.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_BYTES: usize = 16 << 20;
 
 type SeriesLabels = BTreeMap<String, String>;
 
-/// What arrived, by the way that it came.
+/// The series that arrived, by the way that they were sent.
 #[derive(Clone, Default)]
 struct Sink {
     metrics: Arc<String>,
@@ -66,7 +66,7 @@ async fn the_same_series_of_a_real_cluster_leave_both_ways() {
     assert!(left > 100, "only {left} series left");
 }
 
-/// Where realistic rules and metrics are, if they are.
+/// Returns the folder with realistic rules and metrics, where it exists.
 fn realistic() -> Option<PathBuf> {
     let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/recorded").into();
     let recorded: PathBuf = std::env::var_os("TELEMETER_RECORDED").map_or_else(default, Into::into);
@@ -74,7 +74,7 @@ fn realistic() -> Option<PathBuf> {
     ["matches.txt", "federate-sample.txt"].iter().all(|file| folder.join(file).is_file()).then_some(folder)
 }
 
-/// Runs both ways until they agree. How many series left, and how many there are.
+/// Sends series both ways until the results are equal. Returns how many series were sent, and how many there are.
 async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
     let folder = tempfile::tempdir().expect("there is a place for temporary files");
     let path = folder.path();
@@ -86,7 +86,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
     let relabelling = String::from_utf8(export.stdout).expect("text");
     assert!(export.status.success(), "{relabelling}");
 
-    // Times are those of the scrape: some samples are years old.
+    // The timestamps are removed, because some samples are years old: they get the time of the scrape.
     let untimed = |line: &str| {
         let value = line.rfind(['}', ' ']).filter(|_| !line.starts_with('#'));
         match (value, line.rfind('}')) {
@@ -128,7 +128,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
         ("to-token", "a-token".to_owned()),
         ("id", ID.to_owned()),
         ("interval", "1s".to_owned()),
-        // The one that is always there.
+        // This selector is always needed.
         ("match", "{__name__=\"no_such_metric\"}".to_owned()),
         ("match-file", rules.display().to_string()),
         ("label", "origin=a$b".to_owned()),
@@ -149,7 +149,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
         Err(format!("only by the client {by_client:?}, only by relabelling {by_relabelling:?}"))
     })
     .await;
-    // What comes late would be too much.
+    // Series that arrive late would be an error.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (uploaded, written) = (sink.uploaded.lock().clone(), sink.written.lock().clone());
     assert_eq!(uploaded, written);
@@ -162,7 +162,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
     (written.len(), total)
 }
 
-/// What `/authorize` answers with.
+/// The answer of `/authorize`.
 fn grant() -> String {
     let labels = serde_json::json!({ "_id": ID });
     serde_json::json!({ "version": 1, "token": "a-token", "expiresInSeconds": 600, "labels": labels }).to_string()

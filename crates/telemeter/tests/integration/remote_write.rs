@@ -1,20 +1,20 @@
-//! The smallest sender of remote write 1.0, written by hand so that it shares nothing with our codec.
+//! A minimal sender of remote write 1.0, written by hand so that it shares no code with our codec.
 
 use reqwest::{Client, RequestBuilder};
 
-/// A series with its samples, oldest first: milliseconds since 1970 and value.
+/// A series with its samples, oldest first: time in milliseconds since 1970, and value.
 #[derive(Debug)]
 pub(crate) struct QueriedSeries<'a> {
     pub(crate) labels: Vec<(&'a str, &'a str)>,
     pub(crate) samples: Vec<(i64, f64)>,
 }
 
-/// A request that writes one sample to `url`; the labels have to be sorted.
+/// Builds a request that writes one sample to `url`; the labels must be sorted.
 pub(crate) fn request(http: &Client, url: &str, labels: &[(&str, &str)], value: f64, time_ms: i64) -> RequestBuilder {
     requests(http, url, &[QueriedSeries { labels: labels.to_vec(), samples: vec![(time_ms, value)] }])
 }
 
-/// A request that writes all samples of `all` to `url`; the labels of each series have to be sorted.
+/// Builds a request that writes all samples of `all` to `url`; the labels of each series must be sorted.
 pub(crate) fn requests(http: &Client, url: &str, all: &[QueriedSeries<'_>]) -> RequestBuilder {
     http.post(url)
         .header("Content-Type", "application/x-protobuf")
@@ -23,7 +23,7 @@ pub(crate) fn requests(http: &Client, url: &str, all: &[QueriedSeries<'_>]) -> R
         .body(snappy_of_literals(&write_request(all)))
 }
 
-/// `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`.
+/// Encodes `WriteRequest{timeseries: [{labels, samples: [{value, timestamp}]}]}`.
 pub(crate) fn write_request(all: &[QueriedSeries<'_>]) -> Vec<u8> {
     let mut request = Vec::new();
     for QueriedSeries { labels, samples } in all {
@@ -46,7 +46,7 @@ pub(crate) fn write_request(all: &[QueriedSeries<'_>]) -> Vec<u8> {
     request
 }
 
-/// A snappy block that compresses nothing: its length, then literals of at most 60 bytes.
+/// Makes a snappy block without compression: its length, then literals of at most 60 bytes.
 fn snappy_of_literals(bytes: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();
     varint(&mut block, bytes.len() as u64);

@@ -1,4 +1,5 @@
-//! What the gateway needs: the source, the stores, the proxy in front of them with its OIDC provider, and memcached.
+//! Starts the programs that the gateway needs: the source, the stores, the proxy in front of them with its OIDC
+//! provider, and memcached.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use tokio::net::TcpStream;
 use crate::process::{ProgramStart, RunningProgram, free_port, local, until};
 use crate::promql::{QueriedStore, http};
 
-/// How long a program may take to answer for the first time.
+/// How long a program may take until its first answer.
 const START: Duration = Duration::from_secs(30);
 
-/// The name of the OIDC client, its secret, which has to be percent-encoded, and what its tokens are for.
+/// The name of the OIDC client; below, its secret, which must be percent-encoded, and the audience of its tokens.
 pub(crate) const CLIENT_ID: &str = "telemeter";
-/// The name of one that may send its secret in the body alone.
+/// The name of an OIDC client that may send its secret only in the body.
 pub(crate) const POST_CLIENT_ID: &str = "telemeter-post";
 pub(crate) const CLIENT_SECRET: &str = "a secret: 100%+";
 pub(crate) const AUDIENCE: &str = "urn:example:store";
 
-/// A program with the API to query it.
+/// A running program with a query API.
 pub(crate) struct RunningStore {
     pub(crate) process: RunningProgram,
     pub(crate) api: QueriedStore,
@@ -51,7 +52,7 @@ pub(crate) async fn prometheus_store(folder: &Path) -> RunningStore {
     prometheus(folder, "prometheus-store", free_port(), config, &["--web.enable-remote-write-receiver"]).await
 }
 
-/// A VictoriaMetrics that answers with the newest samples too.
+/// A VictoriaMetrics that also returns the newest samples.
 pub(crate) async fn victoria_metrics(folder: &Path) -> RunningStore {
     let port = free_port();
     let arguments = vec![
@@ -101,24 +102,24 @@ impl StoreProxy {
         Self { process, issuer, url, http: http() }
     }
 
-    /// Where the store of this name takes remote write.
+    /// Returns the remote-write URL of the store with this name.
     pub(crate) fn write_url(&self, store: &str) -> String {
         format!("{}/{store}/api/v1/write", self.url)
     }
 
-    /// The requests that the proxy has received.
+    /// Returns the requests that the proxy has received.
     pub(crate) async fn seen(&self) -> Value {
         let answer = self.http.get(format!("{}/seen", self.url)).send().await.expect("the proxy answers");
         answer.json().await.expect("the proxy counts in JSON")
     }
 
-    /// From now on the proxy answers 503, for this many seconds.
+    /// Makes the proxy answer 503 for this many seconds from now.
     pub(crate) async fn outage(&self, seconds: u32) {
         let answer = self.http.post(format!("{}/outage?seconds={seconds}", self.url)).send().await;
         assert!(answer.expect("the proxy answers").status().is_success());
     }
 
-    /// A token as the gateway would get it.
+    /// Requests a token as the gateway does.
     pub(crate) async fn token(&self) -> String {
         let form = [("grant_type", "client_credentials"), ("audience", AUDIENCE)];
         let request = self.http.post(format!("{}/token", self.issuer)).form(&form);
@@ -129,7 +130,7 @@ impl StoreProxy {
     }
 }
 
-/// A memcached with the port that it listens on.
+/// A memcached, and the port that it listens on.
 pub(crate) struct RunningMemcached {
     pub(crate) process: RunningProgram,
     pub(crate) port: u16,
@@ -138,7 +139,7 @@ pub(crate) struct RunningMemcached {
 impl RunningMemcached {
     pub(crate) async fn start(folder: &Path) -> Self {
         let port = free_port();
-        // `-u` only counts for root, who has to name somebody else.
+        // `-u` is used only when root starts memcached; then it is required, with another user.
         let arguments = format!("-l 127.0.0.1 -p {port} -U 0 -m 16 -u nobody");
         let arguments = arguments.split(' ').map(str::to_owned).collect();
         let process = start(folder, "memcached", OsStr::new("memcached"), arguments);
@@ -147,7 +148,7 @@ impl RunningMemcached {
         memcached
     }
 
-    /// One number of its `stats`.
+    /// Reads one number of its `stats`.
     pub(crate) async fn stat(&self, name: &str) -> std::io::Result<u64> {
         let mut connection = TcpStream::connect(local(self.port)).await?;
         connection.write_all(b"stats\r\nquit\r\n").await?;
@@ -158,7 +159,7 @@ impl RunningMemcached {
     }
 }
 
-/// Starts a program that needs no environment of its own.
+/// Starts a program without additional environment variables.
 pub(crate) fn start(folder: &Path, name: &str, program: &OsStr, arguments: Vec<String>) -> RunningProgram {
     RunningProgram::start(folder, ProgramStart { name, program, arguments, environment: Vec::new() })
 }

@@ -1,4 +1,4 @@
-//! No two files use each other, directly or by way of others; a module and the ones below it may.
+//! Checks that no two modules use each other, directly or through others, except a module and its submodules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::sources::{Module, modules, named};
 
-/// Which modules each module uses, without its own ancestors and descendants.
+/// Returns the modules that each module uses, without its own ancestors and descendants.
 fn uses(modules: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<Module>> {
     let related = |one: &Module, other: &Module| one.starts_with(other) || other.starts_with(one);
     modules
@@ -19,7 +19,7 @@ fn uses(modules: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<Module
         .collect()
 }
 
-/// All that can be reached from a module.
+/// Returns all modules that a module uses, directly or through others.
 fn reachable<'m>(from: &'m Module, uses: &'m BTreeMap<&Module, BTreeSet<Module>>) -> BTreeSet<&'m Module> {
     let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(module) = open.pop() {
@@ -28,7 +28,7 @@ fn reachable<'m>(from: &'m Module, uses: &'m BTreeMap<&Module, BTreeSet<Module>>
     reached
 }
 
-/// A line for each module that can be reached from itself, with the modules on its circles that it uses.
+/// Returns a line for each module that uses itself through others, with the modules that it uses on the way.
 fn circles(modules: &BTreeMap<Module, String>) -> Vec<String> {
     let uses = uses(modules);
     let mut circles = Vec::new();

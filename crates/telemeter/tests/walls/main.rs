@@ -1,4 +1,4 @@
-//! Holds the walls of the house: which crate may use which. Dev-dependencies do not count.
+//! Checks which crate uses which: only the allowed dependencies. Dev-dependencies do not count.
 #![allow(clippy::unwrap_used)]
 
 mod circles;
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// Each crate and the siblings that it may use; every arrow points down.
+/// Each crate, and the crates of the workspace that it may use, which all are on a lower level.
 const ARROWS: [(&str, &[&str]); 10] = [
     ("telemeter-wire", &[]),
     ("telemeter-http", &[]),
@@ -38,10 +38,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ),
 ];
 
-/// Lists every library of the workspace; a dev-dependency of each crate.
+/// The crate that lists every library of the workspace; a dev-dependency of each crate.
 const DEPENDENCIES: &str = "telemeter-dependencies";
 
-/// The workspace's packages, as cargo reads their manifests.
+/// Returns the packages of the workspace, as cargo reads their manifests.
 fn packages() -> Vec<serde_json::Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path"])
@@ -58,7 +58,7 @@ fn text(value: &serde_json::Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-/// The crates of the house, each with what it uses outside of its tests.
+/// Returns the crates of the workspace, each with the crates that it uses outside of its tests.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     packages()
         .iter()
@@ -100,7 +100,8 @@ fn the_floors_below_keep_to_their_trade() {
     }
 }
 
-/// Cargo builds a library again for each set of features that a selection of crates asks for. So all selections ask for the same.
+/// Cargo builds a library again for each set of features that the selected crates require. This test checks that all
+/// selections require the same features.
 #[test]
 fn each_selection_of_crates_tests_with_the_same_libraries() {
     let packages = packages();

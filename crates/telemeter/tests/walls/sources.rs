@@ -1,4 +1,4 @@
-//! The source files of a crate as modules, and which module's items each of them names.
+//! Reads the source files of a crate as modules, and finds the modules that each of them names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A module's path below its crate: `["forward", "queue"]` is `src/forward/queue.rs`, empty is `src/lib.rs`.
+/// The path of a module in its crate: `["forward", "queue"]` is `src/forward/queue.rs`, the empty path is `src/lib.rs`.
 pub(crate) type Module = Vec<String>;
 
-/// All Rust files below `folder`, in no order.
+/// Returns all Rust files below `folder`, in no defined order.
 pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -23,7 +23,7 @@ pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules of the crate whose sources are below `src`, each with its code: without comments, strings and unit tests.
+/// Returns the modules of the crate with sources in `src`, each with its code without comments, strings and unit tests.
 pub(crate) fn modules(src: &Path) -> BTreeMap<Module, String> {
     let mut modules = BTreeMap::new();
     for file in rust_files(src) {
@@ -39,14 +39,15 @@ pub(crate) fn modules(src: &Path) -> BTreeMap<Module, String> {
     modules
 }
 
-/// A file's text without comments, without what is between quotes, and without the unit tests at its end.
+/// Returns the text of a file without comments, strings, and the unit tests at its end.
 fn code(text: &str) -> String {
     let text = text.find("#[cfg(test)]\nmod tests {").map_or(text, |tests| &text[..tests]);
     let mut code = String::new();
     for line in text.lines() {
         let mut parts = line.split('"');
         code.push_str(parts.next().unwrap_or_default().split("//").next().unwrap_or_default());
-        // Every second part is a string. One that goes on over lines costs accuracy, not safety: it names no module.
+        // Every second part is a string. A string of several lines is not recognised, which is harmless: it names no
+        // module.
         for part in parts.skip(1).step_by(2) {
             code.push(' ');
             code.push_str(part.split("//").next().unwrap_or_default());
@@ -56,13 +57,13 @@ fn code(text: &str) -> String {
     code
 }
 
-/// The modules of the same crate whose items the code of `module` names: in a `use`, or in a path that begins with `crate` or
-/// `super`.
+/// Returns the modules of the same crate that the code of `module` names: in a `use`, or in a path that begins with
+/// `crate` or `super`.
 pub(crate) fn named(module: &Module, code: &str, modules: &BTreeMap<Module, String>) -> BTreeSet<Module> {
     paths(code).into_iter().filter_map(|path| resolve(module, &path, modules)).filter(|other| other != module).collect()
 }
 
-/// Paths of `use` declarations, written out, and those that begin with `crate` or `super`.
+/// Returns the paths of `use` declarations, expanded, and those that begin with `crate` or `super`.
 fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -81,7 +82,7 @@ fn paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+/// Expands `a::{b, c::{d, e}}` to `a::b`, `a::c::d` and `a::c::e`.
 fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((before, rest)) = tree.split_once('{') else {
@@ -108,7 +109,7 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The module that a path leads into; `None` where it leads out of the crate.
+/// Returns the module that contains the item of a path; `None` where the item is not in this crate.
 fn resolve(module: &Module, path: &str, modules: &BTreeMap<Module, String>) -> Option<Module> {
     let mut parts = path.split("::").map(str::trim).peekable();
     let mut at = match *parts.peek()? {
