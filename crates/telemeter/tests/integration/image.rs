@@ -151,7 +151,7 @@ fn unzip(zipped: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Searches the string table of a profile, which is not compressed here.
+/// Searches a profile for names of our functions: its string table contains names as plain text.
 fn names_ours(profile: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(profile);
     let ours = ["telemeter_http::", "telemeter_server::", "telemeter_client::", "telemeter::"];

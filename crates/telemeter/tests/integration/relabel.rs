@@ -128,7 +128,7 @@ async fn leave_both_ways(rules: &Path, metrics: &str) -> (usize, usize) {
         ("to-token", "a-token".to_owned()),
         ("id", ID.to_owned()),
         ("interval", "1s".to_owned()),
-        // This selector is always needed.
+        // The client always has a `--match` selector; this one matches no series.
         ("match", "{__name__=\"no_such_metric\"}".to_owned()),
         ("match-file", rules.display().to_string()),
         ("label", "origin=a$b".to_owned()),

@@ -1,4 +1,4 @@
-//! Asks a store the queries of a dashboard as Grafana would, and says what is wrong with the answers.
+//! Sends the queries of a dashboard to a store as Grafana does, and lists the errors in the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::stage::JOB;
 use crate::ledger::now_ms;
 use crate::promql::{QueriedStore, QueryResult};
 
-/// Asks one query after the other and remembers what is wrong.
+/// Sends the queries one after the other, and collects the errors.
 pub(crate) struct QueryChecker<'a> {
     pub(crate) store: &'a QueriedStore,
     pub(crate) count: usize,
@@ -25,7 +25,7 @@ impl QueryChecker<'_> {
                 BTreeSet::new()
             });
             self.count += 1;
-            // The cluster that has everything, and the one job.
+            // The chosen values are the cluster that has all series, and the only job.
             let value = if variable.name == "job" { JOB } else { fleet::REPORTING };
             if !choices.contains(value) {
                 self.flaws.push(format!("{}, ${}: {value} is not among {choices:?}", board.uid, variable.name));
@@ -72,7 +72,7 @@ pub(crate) async fn ask(
     }
 }
 
-/// The values that Grafana would offer for a variable.
+/// Returns the values that Grafana would offer for a variable.
 async fn choices(store: &QueriedStore, variable: &Variable) -> Result<BTreeSet<String>, String> {
     if let Some(found) = regex(r"^label_values\(([^,]+), (\w+)\)$").captures(&variable.query) {
         let rows = store.query(&format!("count by ({}) ({})", &found[2], &found[1])).await?;
@@ -91,7 +91,7 @@ async fn choices(store: &QueriedStore, variable: &Variable) -> Result<BTreeSet<S
     Ok(texts.filter_map(|text| taken.captures(&text).map(|found| found[1].to_owned())).collect())
 }
 
-/// What is wrong with the values and labels of an answer.
+/// Returns the errors in the values and labels of an answer.
 fn flaws_of_answer(panel: &Panel, query: &PanelQuery, rows: &[QueryResult]) -> Vec<String> {
     let mut flaws = Vec::new();
     if panel.kind == "stat" && rows.len() != 1 {
@@ -113,22 +113,23 @@ fn flaws_of_answer(panel: &Panel, query: &PanelQuery, rows: &[QueryResult]) -> V
     flaws
 }
 
-/// Whether a value makes sense in a unit of Grafana's.
+/// Whether a value is possible in this unit of Grafana.
 fn is_possible(unit: &str, value: f64) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64")]
     let now_ms = now_ms() as f64;
     match unit {
         "percentunit" => (0.0..=1.0).contains(&value),
-        // A month ago or later: a time in seconds would be one in 1970.
+        // The time must be within the last month: a time in seconds instead of milliseconds would be in 1970.
         "dateTimeFromNow" => (now_ms - 31.0 * 86_400_000.0..=now_ms + 60_000.0).contains(&value),
-        // A drift may be negative, but nothing here lasts for years.
+        // A drift may be negative, but no duration here is longer than 100 days.
         "s" => value.abs() < 100.0 * 86_400.0,
         "none" | "short" | "locale" | "bytes" | "Bps" | "reqps" | "cps" | "ops" => value >= 0.0 && value.is_finite(),
         _ => false,
     }
 }
 
-/// What is wrong with the columns of a table: each has a name for people, or is hidden, and none is named that does not exist.
+/// Returns the errors in the columns of a table: each column must have a readable name or be hidden, and each named
+/// column must exist.
 fn flaws_of_columns(panel: &Panel, answers: &[Vec<QueryResult>]) -> Vec<String> {
     let labels = answers.iter().flatten().flat_map(|row| row.labels.keys().cloned());
     let mut exist: BTreeSet<String> = labels.filter(|name| name != "__name__").collect();
@@ -143,7 +144,7 @@ fn flaws_of_columns(panel: &Panel, answers: &[Vec<QueryResult>]) -> Vec<String> 
     absent.chain(unnamed.map(|name| format!("the column {name} is neither named nor hidden"))).collect()
 }
 
-/// A dashboard with its variables chosen.
+/// A dashboard with values for its variables.
 pub(crate) struct ChosenDashboard<'a> {
     pub(crate) store: &'a QueriedStore,
     pub(crate) board: &'a Board,
@@ -151,7 +152,7 @@ pub(crate) struct ChosenDashboard<'a> {
 }
 
 impl ChosenDashboard<'_> {
-    /// The answer to the first query of a panel.
+    /// Returns the answer to the first query of a panel.
     pub(crate) async fn rows(&self, title: &str) -> Vec<QueryResult> {
         let panel = self.board.panels().into_iter().find(|panel| panel.title == title);
         let panel = panel.unwrap_or_else(|| panic!("{}: no panel {title}", self.board.uid));
@@ -166,7 +167,7 @@ impl ChosenDashboard<'_> {
         assert_eq!(found, Some(expected), "{title} for {:?}", self.variables);
     }
 
-    /// Whether a panel shows these values by this label, and no others; NaN is any value.
+    /// Checks that a panel shows exactly these values by this label; an expected NaN matches any value.
     pub(crate) async fn values(&self, title: &str, label: &str, expected: &[(&str, f64)]) {
         let rows = self.rows(title).await;
         let of_label = |row: &QueryResult| row.labels.get(label).cloned().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! A dashboard as its file has it: its panels with their queries, and what has to be true of each without asking a store.
+//! Reads a dashboard from its file: its panels with their queries. Checks everything that can be checked without a
+//! store.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::query::{QueryTimes, duration, regex};
 
-/// Panels that Grafana has without a plugin and that these dashboards use.
+/// The panel types that these dashboards may use; Grafana has them without a plugin.
 const PANEL_TYPES: [&str; 4] = ["stat", "timeseries", "bargauge", "table"];
-/// Grafana's columns.
+/// The number of columns of Grafana's grid.
 const WIDTH: u64 = 24;
 
 /// A dashboard of `dashboards/`.
@@ -20,7 +21,7 @@ pub(crate) struct Board {
     json: Value,
 }
 
-/// A panel that shows something.
+/// A panel with queries.
 #[derive(Debug)]
 pub(crate) struct Panel {
     pub(crate) title: String,
@@ -36,12 +37,12 @@ pub(crate) struct PanelQuery {
     pub(crate) ref_id: String,
     pub(crate) expression: String,
     pub(crate) legend: String,
-    /// Whether it is evaluated over the dashboard's time range, or at its end alone.
+    /// Whether it is evaluated over the dashboard's time range, or only at the end of the range.
     pub(crate) over_range: bool,
     pub(crate) times: QueryTimes,
 }
 
-/// A variable whose values are asked of the store.
+/// A variable whose values come from a query to the store.
 #[derive(Debug)]
 pub(crate) struct Variable {
     pub(crate) name: String,
@@ -63,7 +64,7 @@ impl Board {
         files.iter().map(read).collect()
     }
 
-    /// How far back it looks.
+    /// The length of the dashboard's time range.
     pub(crate) fn range(&self) -> Duration {
         let from = text_of(&self.json["time"]["from"]);
         from.strip_prefix("now-").and_then(duration).unwrap_or_else(|| panic!("{}: time from {from:?}", self.uid))
@@ -101,13 +102,13 @@ impl Board {
         asked.map(variable).collect()
     }
 
-    /// The dashboards that its links lead to.
+    /// Returns the dashboards that its links refer to.
     pub(crate) fn links(&self) -> BTreeSet<String> {
         let text = self.json.to_string();
         regex(r"/d/([\w-]+)").captures_iter(&text).map(|found| found[1].to_owned()).collect()
     }
 
-    /// What is wrong with it, in words; empty where nothing is.
+    /// Returns a description of each error in the dashboard; empty where there is none.
     pub(crate) fn flaws(&self) -> Vec<String> {
         let mut flaws = Vec::new();
         let mut hold = |holds: bool, flaw: &str| {
@@ -157,7 +158,7 @@ impl Board {
 }
 
 impl Panel {
-    /// The names that a table's columns have before they are renamed, and those that are not shown.
+    /// Returns the names of a table's columns before they are renamed, and the names of the hidden columns.
     pub(crate) fn columns(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let organize = list(&self.json["transformations"]).iter().find(|step| step["id"] == "organize");
         let options = organize.map_or(&Value::Null, |step| &step["options"]);
@@ -165,7 +166,7 @@ impl Panel {
         (names(&options["renameByName"]), names(&options["excludeByName"]))
     }
 
-    /// The unit of a column: its own, or the panel's.
+    /// Returns the unit of a column: its own, or the panel's.
     pub(crate) fn unit_of(&self, column: &str) -> String {
         let organize = list(&self.json["transformations"]).iter().find(|step| step["id"] == "organize");
         let shown = organize.map(|step| &step["options"]["renameByName"][column]);
@@ -211,7 +212,7 @@ fn flaws_of_panel(panel: &Value, hold: &mut dyn FnMut(bool, &str)) {
     }
 }
 
-/// Panels that lie over one another or beyond the edge.
+/// Returns the panels that overlap others or exceed the width of the grid.
 fn overlaps(panels: &[Value]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut flaws = Vec::new();

@@ -1,6 +1,6 @@
-//! A made-up fleet: five clusters of which two fell silent within the last hour, behind two replicas that write what they know
-//! of each with `--fleet-metrics`. The replicas are servers as the program runs them, in this process: their clocks are the
-//! test's, and go through the hour in seconds. What the clusters report of themselves goes the same way.
+//! Simulates a fleet of five clusters, of which two became silent within the last hour, and two replicas that write
+//! series about each cluster with `--fleet-metrics`. The replicas are real servers in this process with a clock of the
+//! test, so that an hour passes in seconds. The series that the clusters upload are stored too.
 
 mod replica;
 
@@ -12,30 +12,30 @@ use reqwest::StatusCode;
 use crate::gateway::TOKEN;
 use crate::ledger::now_ms;
 
-/// It reports through both replicas, the last time through r1; two of its uploads were too large.
+/// This cluster reports through both replicas, the last time through r1; two of its uploads were too large.
 pub(crate) const REPORTING: &str = "11111111-0000-4000-8000-000000000000";
-/// Its Prometheus remote-writes by itself, to r1.
+/// The Prometheus of this cluster sends remote write itself, to r1.
 pub(crate) const WRITING: &str = "22222222-0000-4000-8000-000000000000";
-/// Nobody has heard from it for 40 minutes.
+/// This cluster has not reported for 40 minutes.
 pub(crate) const SILENT: &str = "33333333-0000-4000-8000-000000000000";
-/// For 40 minutes its series have carried another cluster's ID: it is silent, and refused.
+/// For 40 minutes the series of this cluster have had another cluster's ID: it is silent, and refused.
 pub(crate) const REFUSED: &str = "44444444-0000-4000-8000-000000000000";
-/// Nothing is written about it by the replicas: only what it reports is known.
+/// The replicas write no series about this cluster: only its own series are stored.
 pub(crate) const UNWRITTEN: &str = "55555555-0000-4000-8000-000000000000";
 
-/// Refused requests of [`REFUSED`] within the last hour.
+/// The number of refused requests of [`REFUSED`] within the last hour.
 pub(crate) const REFUSALS: f64 = 45.0;
-/// Why.
+/// The reason of these refusals.
 pub(crate) const REFUSED_FOR: &str = "identity";
-/// Refused requests of callers whom the authority does not know.
+/// The number of refused requests of callers that the authority does not know.
 pub(crate) const STRANGERS: f64 = 36.0;
-/// Series of the last report of [`REPORTING`], which r1 has.
+/// The number of series in the last report of [`REPORTING`], which r1 got.
 pub(crate) const SERIES: f64 = 40.0;
 
-/// What a cluster hears of what Prometheus has taken.
+/// The answer to a cluster whose series Prometheus has accepted.
 const STORED: StatusCode = StatusCode::NO_CONTENT;
 
-/// Names of the series that the replicas write.
+/// The names of the series that the replicas write.
 pub(crate) const WRITTEN_BY_REPLICAS: [&str; 8] = [
     "telemeter_cluster_last_report_timestamp_seconds",
     "telemeter_cluster_reports_total",
@@ -47,24 +47,25 @@ pub(crate) const WRITTEN_BY_REPLICAS: [&str; 8] = [
     "telemeter_unverified_refused_total",
 ];
 
-/// When clusters report and replicas write: every five minutes, the last time half a minute ago.
+/// The rounds in which clusters report and replicas write: every five minutes, the last one half a minute ago.
 const ROUNDS: std::ops::RangeInclusive<i64> = 0..=12;
 const FIVE_MINUTES_MS: i64 = 300_000;
-/// How often a replica writes by the machine's clock, through which no hour goes by.
+/// How often a replica writes in real time, because the simulated hour takes only seconds.
 const WRITES_EVERY: Duration = Duration::from_millis(200);
-/// How far the clock of [`REPORTING`] is behind.
+/// How far the clock of [`REPORTING`] is behind, in milliseconds.
 const BEHIND_MS: i64 = 1500;
 
-/// When the silent clusters reported last, in milliseconds since 1970, exact to a second.
+/// When the silent clusters reported last, in milliseconds since 1970, a multiple of 1000.
 #[derive(Debug)]
 pub(crate) struct LastReports {
     pub(crate) silent: f64,
     pub(crate) refused: f64,
 }
 
-/// Lets the fleet live through the last hour; `store` is where Prometheus takes remote write, `authority` who knows [`TOKEN`].
+/// Simulates the fleet in the last hour. `store` is the URL where Prometheus accepts remote write, `authority` the URL
+/// of an authority that knows [`TOKEN`].
 pub(crate) async fn an_hour(store: &str, authority: &str) -> LastReports {
-    // Whole seconds: that is how the registry counts.
+    // The time is a multiple of a second, because the registry stores seconds.
     let end_ms = (now_ms() - 30_000) / 1000 * 1000;
     let time_ms = |round: i64| end_ms - (ROUNDS.end() - round) * FIVE_MINUTES_MS;
     let start = async |name, writes| FleetReplica::start(name, time_ms(0), store, authority, writes).await;
@@ -72,13 +73,13 @@ pub(crate) async fn an_hour(store: &str, authority: &str) -> LastReports {
     let mut unwritten = start("r2", false).await;
     for round in ROUNDS {
         if round == 6 {
-            // Half an hour ago r0 began anew, and knows nothing of what was before.
+            // Half an hour ago r0 was restarted, and has no information from before.
             r0.stop().await;
             r0 = FleetReplica::start("r0", time_ms(round), store, authority, true).await;
         }
         r0.set_ms(time_ms(round));
         unwritten.set_ms(time_ms(round));
-        // Later, so that r1 has the last report of all clusters that report through both.
+        // The clock of r1 is later, so that r1 has the last report of all clusters that report through both replicas.
         r1.set_ms(time_ms(round) + 5_000);
         for (replica, series) in [(&mut r0, 50), (&mut r1, SERIES as usize)] {
             replica.upload(REPORTING, &reporting(round, series), STORED).await;
@@ -112,7 +113,7 @@ pub(crate) async fn an_hour(store: &str, authority: &str) -> LastReports {
     LastReports { silent: second(4, 0), refused: second(3, 5_000) }
 }
 
-/// What [`REPORTING`] says of itself: it was updated a quarter of an hour ago.
+/// Returns the upload of [`REPORTING`]: its version was updated a quarter of an hour ago.
 fn reporting(round: i64, series: usize) -> Said {
     let said = Said::version(if round < 10 { "4.17.3" } else { "4.18.1" }).provider("AWS");
     let said = said
@@ -121,12 +122,12 @@ fn reporting(round: i64, series: usize) -> Said {
     (0..7).fold(said.series(series), |said, at| said.filtered(at)).behind(BEHIND_MS)
 }
 
-/// What a cluster says of itself: lines of a text exposition up to the last label.
+/// The upload of a cluster: lines of the text format up to the last label.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     lines: Vec<String>,
     filtered: usize,
-    /// In place of its own.
+    /// The cluster ID on its series, in place of the cluster's own.
     id: Option<&'static str>,
     behind_ms: i64,
 }
@@ -146,14 +147,14 @@ impl Said {
         self
     }
 
-    /// Adds series that the whitelist knows, until there are so many.
+    /// Adds series that the whitelist allows, until there are `count`.
     fn series(mut self, count: usize) -> Self {
         let more = (self.lines.len() - self.filtered..count).map(|at| format!("up{{job=\"b\",instance=\"{at}\""));
         self.lines.extend(more.collect::<Vec<_>>());
         self
     }
 
-    /// Adds one that it does not know.
+    /// Adds a series that the whitelist does not allow.
     fn filtered(mut self, at: usize) -> Self {
         self.filtered += 1;
         self.and(&format!("nobody_asked_for_this{{at=\"{at}\""))
@@ -163,7 +164,7 @@ impl Said {
         Self { behind_ms, ..self }
     }
 
-    /// Under the name of another cluster.
+    /// Sets the ID of another cluster on the series.
     fn by(self, id: &'static str) -> Self {
         Self { id: Some(id), ..self }
     }

@@ -1,13 +1,13 @@
-//! A query of a dashboard: what Grafana makes of its variables, and which metrics it selects.
+//! Replaces the variables of a query as Grafana does, and finds the metrics that the query selects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use regex::{Captures, Regex};
 
-/// What Grafana calls the scrape interval where neither the query nor the data source sets one.
+/// The scrape interval that Grafana assumes where neither the query nor the data source sets one.
 const DEFAULT_MIN_STEP: Duration = Duration::from_secs(15);
-/// The points of a range that a panel asks for.
+/// The number of points that a panel requests for a range.
 const POINTS: u32 = 1000;
 
 /// The time range of a dashboard, and the step of one of its queries.
@@ -26,7 +26,7 @@ impl QueryTimes {
         Self { range, step, min_step }
     }
 
-    /// `$__rate_interval`: long enough for two samples in each window, whatever the step.
+    /// Returns `$__rate_interval`: long enough for two samples in each window, with any step.
     fn rate_interval(self) -> Duration {
         (self.step + self.min_step).max(self.min_step * 4)
     }
@@ -35,7 +35,7 @@ impl QueryTimes {
 /// Replaces `$name`, `${name}` and `${name:format}` as Grafana does.
 ///
 /// # Errors
-/// A variable that neither Grafana nor `variables` knows.
+/// Where neither Grafana nor `variables` has a variable of this name.
 pub(crate) fn substitute(
     expression: &str,
     times: QueryTimes,
@@ -59,7 +59,7 @@ pub(crate) fn substitute(
     if unknown.is_empty() { Ok(text.into_owned()) } else { Err(format!("unknown variables {unknown:?}")) }
 }
 
-/// The names of metrics that a PromQL expression selects.
+/// Returns the names of metrics that a PromQL expression selects.
 pub(crate) fn metric_names(expression: &str) -> BTreeSet<String> {
     let mut text = expression.to_owned();
     for (nothing_to_select, instead) in [
@@ -76,7 +76,7 @@ pub(crate) fn metric_names(expression: &str) -> BTreeSet<String> {
     found.map(|found| found[1].to_owned()).filter(|name| !keywords.contains(&name.as_str())).collect()
 }
 
-/// A duration of one number and one unit, as `24h`.
+/// Parses a duration of one number and one unit, like `24h`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit = match unit {

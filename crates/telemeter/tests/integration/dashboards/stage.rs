@@ -1,5 +1,5 @@
-//! What the queries are asked of: a Prometheus that scrapes two servers with some traffic, with the made-up fleet in it and
-//! `rules/` loaded.
+//! Starts the programs for the queries: a Prometheus that scrapes two servers with some traffic, has the series of the
+//! simulated fleet, and evaluates `rules/`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::remote_write;
 use crate::stores::{self, CLIENT_ID, RunningMemcached, RunningStore, StoreProxy};
 use crate::{LEDGER, SECOND_LEDGER};
 
-/// The job that the servers are scraped under.
+/// The `job` label of the servers.
 pub(crate) const JOB: &str = "telemeter-server";
 
-/// A Prometheus that scrapes two servers, with the made-up fleet in it and the rules loaded.
+/// A Prometheus that scrapes two servers, with the series of the simulated fleet and with the rules.
 pub(crate) struct DashboardPrograms {
     pub(crate) prometheus: RunningStore,
     pub(crate) last_reports: LastReports,
@@ -28,7 +28,7 @@ pub(crate) struct DashboardPrograms {
     trouble: Trouble,
     _servers: [GatewayServer; 2],
     _around: (RunningProgram, RunningMemcached, StoreProxy),
-    // Last, so that the folder goes after those who write to it.
+    // This field is last, so that the folder is removed after the programs that write to it have ended.
     _folder: tempfile::TempDir,
 }
 
@@ -65,7 +65,7 @@ impl DashboardPrograms {
     }
 }
 
-/// Prometheus with `rules/` as they are, but evaluated every two seconds instead of every 30 or 60.
+/// Starts Prometheus with `rules/`, evaluated every two seconds instead of every 30 or 60.
 async fn store(folder: &Path, servers: [Ports; 2]) -> RunningStore {
     for file in ["fleet.yaml", "gateway.yaml"] {
         let rules = std::fs::read_to_string(root().join("rules").join(file)).expect("the rules are there");
@@ -87,7 +87,7 @@ storage:
     stores::prometheus(folder, "prometheus", free_port(), &config, &["--web.enable-remote-write-receiver"]).await
 }
 
-/// Requests that are refused or filtered, so that their panels have something to show.
+/// Sends requests that are refused or filtered, so that the panels for them have values.
 struct Trouble {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,

@@ -1,10 +1,10 @@
-//! Authorities of the test's own, and the certificates that they sign.
+//! Makes certificate authorities for the test, and certificates that they sign.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// An authority under a name of its own.
+/// A certificate authority with a name of its own.
 pub(super) struct CertificateAuthority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -21,18 +21,18 @@ impl CertificateAuthority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// Its own certificate.
+    /// Returns the certificate of the authority.
     pub(super) fn pem(&self) -> String {
         self.pem.clone()
     }
 
-    /// Certificate and key of the server with this host name.
+    /// Makes the certificate and key of the server with this host name.
     pub(super) fn server(&self, host: &str) -> (String, String) {
         let params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// Certificate and key of a client.
+    /// Makes the certificate and key of a client.
     pub(super) fn client(&self, name: &str) -> (String, String) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);

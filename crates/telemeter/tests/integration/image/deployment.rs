@@ -1,5 +1,5 @@
-//! The deployment of the cluster-monitoring-operator: its flags and its mounts, a Prometheus that wants a client certificate,
-//! and a server that is trusted through the mounted bundle alone.
+//! Tests the deployment of the cluster-monitoring-operator: its flags and mounts, a Prometheus that requires a client
+//! certificate, and a server that is trusted only through the mounted bundle.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::process::{RunningProgram, free_port, local, until};
 use crate::promql::http;
 use crate::stores::ready;
 
-/// The name of the Prometheus in the operator's flags, and one for the vendor's server; `/etc/hosts` knows both.
+/// The host name of the Prometheus in the operator's flags; below, one for the vendor's server. `/etc/hosts` has both.
 const FROM: &str = "prometheus-k8s.openshift-monitoring.svc";
 const TO: &str = "gateway.telemeter.example";
-/// What the service account's token and the salt hold.
+/// The contents of the service account's token file and of the salt file.
 const ACCOUNT_TOKEN: &str = "the-token-of-the-service-account";
-/// Clusters whose first cycle comes at once: how long it waits, up to a twentieth of the interval, follows from the ID.
+/// Cluster IDs whose first cycle starts at once: its delay, up to a twentieth of the interval, depends on the ID.
 const CLUSTERS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000297",
     "00000000-0000-4000-8000-000000001d31",
@@ -28,7 +28,7 @@ const CLUSTERS: [&str; 3] = [
 /// The memory limit of the operator's container.
 const MEMORY_LIMIT_KIB: u64 = 40 << 10;
 
-/// What the client needs: a Prometheus, a server in the same image, and what is mounted.
+/// The environment of the client: a Prometheus, a server in the same image, and the mounted files.
 pub(super) struct Deployment {
     root: Root,
     source: ScrapedSource,
@@ -42,7 +42,7 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    /// Starts all of it but the client.
+    /// Starts all programs except the client.
     pub(super) async fn set_up(root: Root) -> Self {
         let [service_ca, metrics_ca, first_ca, second_ca] =
             ["service", "metrics-client", "first", "second"].map(CertificateAuthority::new);
@@ -59,7 +59,8 @@ impl Deployment {
 
         let (certificate, key) = first_ca.server(TO);
         root.mount("/etc/telemeter-server", &[("tls.crt", &certificate), ("tls.key", &key)]);
-        // The vendor's rules are the same selectors, and so what they do not name is not stored, whether the client or the server stopped it.
+        // The whitelist of the vendor has the same selectors, so series that they do not match are not stored, whether
+        // the client or the server drops them.
         let whitelist: String = selected.iter().map(|selected| format!("{}\n", selected.selector)).collect();
         root.mount("/etc/telemeter-rules", &[("whitelist", &whitelist)]);
         let tokens = root.mount("/etc/authority", &[("tokens.json", &format!(r#"[{{"token":"{TOKEN}"}}]"#))]);
@@ -88,7 +89,7 @@ impl Deployment {
         Self { root, source, server, authority, ports, client_port, first_ca, second_ca, selected }
     }
 
-    /// The operator's command, but for the ports and the vendor's address.
+    /// Starts the client with the operator's command, except for the ports and the vendor's address.
     fn client(&self, id: &str) -> RunningProgram {
         let mut arguments = vec![
             format!("--id={id}"),
@@ -121,7 +122,7 @@ impl Deployment {
         assert_eq!(seen.authorization, format!("Bearer {ACCOUNT_TOKEN}"));
         assert!(seen.certificate, "the source saw a client certificate");
 
-        // The pages that the sidecars ask for, on 127.0.0.1 as kube-rbac-proxy and kubelet do.
+        // These are the pages that the sidecars request, on 127.0.0.1 like kube-rbac-proxy and kubelet.
         let metrics = self.get("/metrics").await;
         for line in [format!("federate_samples {}", 2 * selectors.len()), "federate_requests_failed_total 0".to_owned()]
         {
@@ -133,7 +134,7 @@ impl Deployment {
         self.root.holds_it_in(&client);
         let peak = ProcessStatus::of(&client).peak_memory_kib();
         assert!(peak < MEMORY_LIMIT_KIB, "the client took {peak} KiB");
-        // After the look at the memory: a CPU profile takes far more than the limit is.
+        // This is after the check of the memory, because a CPU profile needs much more memory than the limit.
         if self.root.has_mounts() {
             self.profiles_need_no_place_in_the_root().await;
         }
@@ -157,7 +158,7 @@ impl Deployment {
         let reload = http().post(format!("http://{}/-/reload", local(self.ports.internal))).send().await;
         assert_eq!(reload.expect("the server answers").status(), 200);
 
-        // Nothing but the bundle makes this server trusted.
+        // Only the bundle makes the client trust this server.
         let id = CLUSTERS[1];
         let client = self.client(id);
         until("a push that fails", PATIENCE, || async {
@@ -169,7 +170,7 @@ impl Deployment {
         .await;
         assert_eq!(self.stored(id).await, Ok(String::new()));
 
-        // As Kubernetes does it: new files in a new folder, and a link that now leads there.
+        // The files change as in Kubernetes: new files in a new folder, and a link that now refers to it.
         self.root.mount(BUNDLE.0, &[(BUNDLE.1, &self.second_ca.pem())]);
         self.reload().await;
 
@@ -181,7 +182,7 @@ impl Deployment {
     pub(super) async fn takes_a_bundle_that_is_mounted_as_one_file(&mut self) {
         let (folder, file) = BUNDLE;
         self.root.remove(folder);
-        // The other authorities of a bundle are not in the way.
+        // The other authorities of a bundle must do no harm.
         let bundle = self.first_ca.pem() + &self.second_ca.pem();
         self.root.write(&format!("{folder}/{file}"), &bundle);
         let id = CLUSTERS[2];
@@ -196,7 +197,7 @@ impl Deployment {
     fn holds_what_was_selected(&self, stored: &str, id: &str) {
         let lines: Vec<&str> = stored.lines().filter(|line| !line.starts_with('#')).collect();
         for Selected { selector, series, .. } in &self.selected {
-            // The labels are sorted among the others.
+            // The added labels are sorted among the others.
             let (name, labels) = series.split_once('{').expect("a series has braces");
             let is_it = |line: &&&str| {
                 let rest = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('{'));
@@ -207,7 +208,7 @@ impl Deployment {
         assert_eq!(lines.len(), self.selected.len(), "more than what was selected:\n{stored}");
     }
 
-    /// Waits until the server holds what the client `id` uploaded, in the text format.
+    /// Waits until the server has the upload of the client `id`, and returns it in the text format.
     async fn arrived(&self, id: &str) -> String {
         until("an upload", PATIENCE, || async {
             let stored = self.stored(id).await?;

@@ -1,12 +1,12 @@
-//! Folders as Kubernetes mounts them: the files in a folder of their own, `..data` a link to it, and each name a link through
-//! `..data`, so that all files change at once.
+//! Mounts folders as Kubernetes does: the files are in a folder of their own, `..data` is a link to it, and each name
+//! is a link through `..data`, so that all files change at once.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Mounts the files over whatever the folder held, or replaces those of an earlier mount.
+/// Mounts the files over the content of the folder, or replaces those of an earlier mount.
 pub(super) fn mount(folder: &Path, files: &[(&str, &str)]) {
     static VERSION: AtomicU32 = AtomicU32::new(0);
     if !folder.join("..data").is_symlink() {
@@ -27,7 +27,7 @@ pub(super) fn mount(folder: &Path, files: &[(&str, &str)]) {
     fs::rename(next, folder.join("..data")).expect("the image's root can be written");
 }
 
-/// Takes a folder away with all that is in it.
+/// Removes a folder with its content.
 pub(super) fn remove(folder: &Path) {
     if folder.exists() {
         fs::remove_dir_all(folder).expect("the image's root can be written");

@@ -1,4 +1,4 @@
-//! The root of the image in a folder, and programs started in it as a container's runtime does.
+//! Makes the root of the image in a folder, and starts programs in it as a container runtime does.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -9,14 +9,14 @@ use super::mounts;
 use crate::process::RunningProgram;
 use crate::stores::start;
 
-/// Starts "$@" as the user `USER_ID` in the root `ROOT`, which nothing can be written to, with `/proc` and `/dev/shm`, and with
-/// nothing of our environment. The mounts go with the process.
+/// Starts "$@" as the user `USER_ID` in the read-only root `ROOT`, with `/proc` and `/dev/shm`, and with none of our
+/// environment variables. The mounts end with the process.
 const ENTER_READ_ONLY: &str = r#"mount --bind "$ROOT" "$ROOT" && mount -o remount,bind,ro "$ROOT" &&
     mount -t proc proc "$ROOT/proc" && mount -t tmpfs -o mode=1777 shm "$ROOT/dev/shm" && exec env -i PATH="$PATH" chroot --userspec="$USER_ID:0" --groups= "$ROOT" "$@""#;
-/// The same where nothing can be mounted: the files are not the user's, and so it cannot write either.
+/// The same where nothing can be mounted: the user does not own the files, so it cannot write to them either.
 const ENTER: &str = r#"exec env -i PATH="$PATH" chroot --userspec="$USER_ID:0" --groups= "$ROOT" "$@""#;
 
-/// The image's root; it goes with this.
+/// The root of the image; the folder is removed when this is dropped.
 pub(super) struct Root {
     temporary: tempfile::TempDir,
     folder: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Has `scripts/image-root` lay out the programs of this build, or those of `IMAGE_PROGRAMS`.
+    /// Lets `scripts/image-root` make the root with the programs of this build, or with those of `IMAGE_PROGRAMS`.
     pub(super) fn lay_out() -> Self {
         let temporary = tempfile::tempdir().expect("there is a place for temporary files");
         let folder = temporary.path().join("root");
@@ -34,7 +34,7 @@ impl Root {
         command.arg(&folder);
         match std::env::var_os("IMAGE_PROGRAMS") {
             Some(programs) => command.arg(programs),
-            // Not optimised.
+            // These programs are not optimised, so the limit on their size does not apply.
             None => command.arg(built()).env("LIMIT_MIB", ""),
         };
         let output = command.output().expect("scripts/image-root can be started");
@@ -42,7 +42,7 @@ impl Root {
         for mount_point in ["proc", "dev/shm"] {
             std::fs::create_dir_all(folder.join(mount_point)).expect("the image's root can be written");
         }
-        // As OpenShift does: a user that no file belongs to, from a range of the namespace's.
+        // As in OpenShift, the user ID is from a range of the namespace, and owns no file.
         let user_id = 1_000_600_000 + std::process::id() % 10_000;
         let mounts = mounting(&folder);
         Self { temporary, folder, user_id, mounts }
@@ -52,12 +52,12 @@ impl Root {
         &self.folder
     }
 
-    /// What a path of the image is outside of it.
+    /// Returns the path outside of the image for a path in it.
     pub(super) fn path(&self, inside: &str) -> PathBuf {
         self.folder.join(inside.trim_start_matches('/'))
     }
 
-    /// Writes one file, which everybody can read.
+    /// Writes one file that every user can read.
     pub(super) fn write(&self, inside: &str, text: &str) -> PathBuf {
         let path = self.path(inside);
         std::fs::create_dir_all(path.parent().expect("below the root")).expect("the image's root can be written");
@@ -65,7 +65,7 @@ impl Root {
         path
     }
 
-    /// Mounts files as Kubernetes does, and says where again.
+    /// Mounts files as Kubernetes does; returns `inside`.
     pub(super) fn mount<'a>(&self, inside: &'a str, files: &[(&str, &str)]) -> &'a str {
         mounts::mount(&self.path(inside), files);
         inside
@@ -75,20 +75,20 @@ impl Root {
         mounts::remove(&self.path(inside));
     }
 
-    /// Whether programs get mounts of their own in it: a read-only root, `/proc` and `/dev/shm`.
+    /// Whether programs in it can have their own mounts: a read-only root, `/proc` and `/dev/shm`.
     pub(super) fn has_mounts(&self) -> bool {
         self.mounts
     }
 
     /// # Errors
-    /// Why no program can be started in it by another user.
+    /// The reason why no program can be started in it by another user.
     pub(super) fn can_be_entered(&self) -> Result<(), String> {
         let program = self.command("/usr/bin/telemeter-client", ENTER).arg("--version").output();
         let output = program.map_err(|error| error.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
 
-    /// Starts a program in it; its output goes to `NAME.log`.
+    /// Starts a program in it; its output is written to `NAME.log`.
     pub(super) fn start(&self, program: &str, name: &str, arguments: &[String]) -> RunningProgram {
         let enter = if self.mounts { ENTER_READ_ONLY } else { ENTER };
         let command = self.command(&format!("/usr/bin/{program}"), enter);
@@ -105,13 +105,13 @@ impl Root {
         )
     }
 
-    /// Starts a program of the image as one of this machine.
+    /// Starts a program of the image outside of the root, as a program of this machine.
     pub(super) fn start_outside(&self, program: &'static str, arguments: &[String]) -> RunningProgram {
         let path = self.path(&format!("/usr/bin/{program}"));
         start(self.temporary.path(), program, path.as_os_str(), arguments.to_vec())
     }
 
-    /// Fails unless `process` is in this root as the random user, and cannot write to it.
+    /// Checks that `process` runs in this root as the random user, and cannot write to the root.
     pub(super) fn holds_it_in(&self, process: &RunningProgram) {
         let read = ProcessStatus::of(process);
         let users: Vec<String> = read.status("Uid").split_whitespace().map(str::to_owned).collect();
@@ -144,7 +144,7 @@ impl Root {
     }
 }
 
-/// The folder of this build's programs.
+/// Returns the folder with the programs of this build.
 fn built() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_telemeter")).parent().expect("a program is in a folder")
 }
@@ -156,7 +156,7 @@ fn mounting(folder: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// What the kernel says of a running program.
+/// The information of the kernel about a running program.
 pub(super) struct ProcessStatus(u32);
 
 impl ProcessStatus {
@@ -164,7 +164,7 @@ impl ProcessStatus {
         Self(process.id())
     }
 
-    /// The most memory that it held at a time, in KiB; the pages of its own file are counted.
+    /// Returns the largest resident memory so far, in KiB; pages of the program's own file are included.
     pub(super) fn peak_memory_kib(&self) -> u64 {
         let peak = self.status("VmHWM");
         peak.trim_end_matches(" kB").parse().unwrap_or_else(|error| panic!("VmHWM {peak:?}: {error}"))
@@ -182,7 +182,7 @@ impl ProcessStatus {
     }
 }
 
-/// Says past the capture of output that something was not tried.
+/// Prints that something was not checked, bypassing the capture of test output.
 pub(super) fn not_checked(what: &str, reason: &str) {
     writeln!(std::io::stderr(), "{what}: NOT CHECKED: {reason}").expect("stderr is open");
 }

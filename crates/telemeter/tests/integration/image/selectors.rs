@@ -1,7 +1,7 @@
-//! As many selectors as the operator passes, of the kinds that are among them: names, lists of values, regular expressions,
-//! several matchers, blanks after a comma.
+//! Makes as many selectors as the operator passes, of the same kinds: names, lists of values, regular expressions,
+//! several matchers, and spaces after a comma.
 
-/// A selector with a series that it names and one that it does not.
+/// A selector with a series that it matches and one that it does not match.
 pub(super) struct Selected {
     pub(super) selector: String,
     /// The series without its closing brace.
@@ -13,7 +13,7 @@ pub(super) fn selected() -> Vec<Selected> {
     (0..211).map(one).collect()
 }
 
-/// In turn, one of each kind.
+/// Returns selectors of each kind in turn.
 fn one(i: usize) -> Selected {
     let (selector, series, other) = match i % 8 {
         0 => (format!(r#"{{__name__="job:m{i}:sum"}}"#), format!("job:m{i}:sum{{"), format!("job:m{i}:max{{")),

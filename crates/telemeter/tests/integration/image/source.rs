@@ -1,5 +1,5 @@
-//! The Prometheus of a cluster behind TLS: it wants a client certificate, and answers whatever it is asked for with the same
-//! series: of each selector one that it names, and one that it does not.
+//! A fake Prometheus of a cluster with TLS: it requires a client certificate, and answers every query with the same
+//! series: for each selector one that it matches, and one that it does not match.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::selectors::Selected;
 use crate::ledger::now_ms;
 
-/// What the last scrape held.
+/// The request of the last scrape.
 #[derive(Clone)]
 pub(super) struct LastScrape {
     pub(super) selectors: Vec<String>,
@@ -28,7 +28,7 @@ pub(super) struct LastScrape {
     pub(super) certificate: bool,
 }
 
-/// Listens until it is dropped.
+/// A running source; it listens until this is dropped.
 pub(super) struct ScrapedSource {
     pub(super) port: u16,
     seen: Arc<Mutex<Option<LastScrape>>>,
@@ -36,7 +36,8 @@ pub(super) struct ScrapedSource {
 }
 
 impl ScrapedSource {
-    /// `identity` is its certificate and key, `clients` the authority of the certificates that it wants.
+    /// Starts the source. `identity` is its certificate and key, `clients` the authority of the client certificates
+    /// that it requires.
     pub(super) async fn start(identity: (String, String), clients: String, selected: &[Selected]) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(tls(&identity, &clients)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
@@ -56,7 +57,7 @@ impl ScrapedSource {
                         async move { Ok::<_, Infallible>(answer) }
                     });
                     let http = hyper::server::conn::http1::Builder::new();
-                    // The client may leave whenever it likes.
+                    // The client may close the connection at any time, so the error is ignored.
                     let _left = http.serve_connection(TokioIo::new(stream), answer).await;
                 });
             }
@@ -64,7 +65,7 @@ impl ScrapedSource {
         Self { port, seen, task }
     }
 
-    /// The last scrape.
+    /// Returns the last scrape.
     pub(super) fn seen(&self) -> Option<LastScrape> {
         self.seen.lock().expect("no panic").clone()
     }

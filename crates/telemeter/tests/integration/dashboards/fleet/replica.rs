@@ -1,4 +1,4 @@
-//! A replica of the gateway with a clock of the test's, and what clusters send to it.
+//! A replica of the gateway with a clock of the test, and the requests that clusters send to it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::process::until;
 use crate::promql::http;
 use crate::remote_write;
 
-/// What the whitelist lets pass.
+/// The selectors of the whitelist.
 const ALLOWED: [&str; 5] =
     ["up", "cluster_version", "cluster_infrastructure_provider", "alerts", "cluster_operator_conditions"];
-/// The fleet labels that `rules/` and the dashboards know.
+/// The fleet labels that `rules/` and the dashboards use.
 const LABELS: [&str; 2] =
     [r#"version=cluster_version{type="current"}/version"#, "provider=cluster_infrastructure_provider/type"];
 
@@ -29,7 +29,7 @@ pub(crate) struct FleetReplica {
 }
 
 impl FleetReplica {
-    /// Starts one at this time; `writes` what it knows of its fleet to the store, or does not.
+    /// Starts a replica at this time. With `writes` it writes series about its fleet to the store.
     pub(crate) async fn start(name: &str, now_ms: i64, store: &str, authority: &str, writes: bool) -> Self {
         let url = |text: &str| text.parse().expect("a URL");
         let stale = Duration::from_secs(3600);
@@ -52,13 +52,13 @@ impl FleetReplica {
         self.server.stop().await;
     }
 
-    /// Lets time pass until then.
+    /// Advances the clock to this time.
     pub(crate) fn set_ms(&mut self, now_ms: i64) {
         self.clock.advance(Duration::from_millis(now_ms.saturating_sub(self.now_ms).unsigned_abs()));
         self.now_ms = now_ms;
     }
 
-    /// Asks for a token, and expects this answer.
+    /// Requests an access token, and checks the status of the answer.
     pub(crate) async fn authorize(&mut self, cluster: &str, token: &str, expected: StatusCode) -> String {
         self.send(|external| http().post(format!("{external}/authorize?id={cluster}")).bearer_auth(token), expected)
             .await
@@ -78,7 +78,7 @@ impl FleetReplica {
         self.send(upload, expected).await;
     }
 
-    /// What a Prometheus sends by itself.
+    /// Sends a remote-write request of a Prometheus.
     pub(crate) async fn write(&mut self, cluster: &str, version: &str, provider: &str) {
         let time_ms = self.now_ms + 250;
         let of = |labels: &[(&str, &str)]| {
@@ -108,8 +108,8 @@ impl FleetReplica {
         self.send(write, STORED).await;
     }
 
-    /// Sends a request in a millisecond of its own: what is known changes there, and what is written at any other time is
-    /// what was known before it or is known behind it.
+    /// Sends a request in a millisecond that nothing else uses: the state changes only in it, so a write at any other
+    /// time has the state from before or from after the request.
     async fn send(&mut self, request: impl FnOnce(&str) -> RequestBuilder, expected: StatusCode) -> String {
         self.set_ms(self.now_ms + 1);
         let external = format!("http://{}", self.server.external());
@@ -120,7 +120,7 @@ impl FleetReplica {
         body
     }
 
-    /// Waits until all that is known now is written.
+    /// Waits until the current state is written.
     pub(crate) async fn wrote(&self) {
         let written = || async {
             let url = format!("http://{}/metrics", self.server.internal());
@@ -129,7 +129,7 @@ impl FleetReplica {
             let count = metrics.lines().find_map(|line| line.strip_prefix(series)?.parse::<f64>().ok());
             count.unwrap_or(0.0)
         };
-        // A round takes two requests at most: behind four, one has begun and ended since.
+        // A round of writes has at most two requests: after four more, one round has begun and ended since the call.
         let enough = written().await + 4.0;
         until("what is known of the fleet is written", Duration::from_secs(60), || async {
             let count = written().await;
