@@ -1,4 +1,4 @@
-//! Connections from a source address of their own, and one request after the other over HTTP/1.
+//! Opens connections from a given source address, and sends requests one after the other over HTTP/1.
 
 use std::{
     io,
@@ -24,19 +24,19 @@ use tokio_rustls::{
     },
 };
 
-/// How long a connection may take, TLS included.
+/// How long connecting may take, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the system buffers of answers that nobody reads: no less than a few thousand, whatever is asked for.
+/// The size of the receive buffer for answers that are not read; the system uses at least a few thousand bytes.
 const NARROW_BYTES: u32 = 4096;
 const MAX_ANSWER_BYTES: usize = 4 << 20;
-/// The name in the certificate.
+/// The host name in the certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";
 
-/// A socket, with TLS or without.
+/// A TCP connection, with or without TLS.
 pub(crate) trait CallStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> CallStream for T {}
 
-/// Where a server is, and how to speak to it.
+/// The address of a server, and the TLS settings for it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
@@ -44,13 +44,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A connection from `source`, an address of 127.0.0.0/8.
+    /// Opens a connection from `source`, an address of 127.0.0.0/8.
     pub(crate) async fn connect(&self, source: Ipv4Addr) -> io::Result<Box<dyn CallStream>> {
         let socket = TcpSocket::new_v4()?;
         timeout(CONNECT_TIMEOUT, self.connect_by(socket, source)).await?
     }
 
-    /// The same, taking few answers before they stand in the server's way.
+    /// The same with a small receive buffer, so that unread answers soon block the server's writes.
     pub(crate) async fn connect_narrow(&self, source: Ipv4Addr) -> io::Result<Box<dyn CallStream>> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(NARROW_BYTES)?;
@@ -67,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// Trusts one certificate and offers one protocol.
+/// Makes a connector that trusts one certificate and offers one protocol.
 pub(crate) fn connector(certificate: CertificateDer<'static>, protocol: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("the certificate is one");
@@ -78,7 +78,7 @@ pub(crate) fn connector(certificate: CertificateDer<'static>, protocol: &str) ->
     TlsConnector::from(Arc::new(config))
 }
 
-/// What was answered.
+/// The answer of the server.
 #[derive(Debug)]
 pub(crate) struct CallAnswer {
     pub(crate) status: StatusCode,
@@ -86,7 +86,7 @@ pub(crate) struct CallAnswer {
     pub(crate) body: Bytes,
 }
 
-/// One connection that takes requests one after the other.
+/// A connection for requests one after the other.
 pub(crate) struct CallConnection(http1::SendRequest<Full<Bytes>>);
 
 impl CallConnection {
@@ -117,7 +117,7 @@ impl CallConnection {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) async fn once(
     endpoint: &Endpoint,
     source: Ipv4Addr,

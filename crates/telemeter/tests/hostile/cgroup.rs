@@ -1,4 +1,4 @@
-//! A control group with a limit on memory, below the one that the test runs in; version 1 or 2.
+//! Makes a control group with a memory limit, in the group of this process; version 1 or 2.
 
 use std::{
     fs, io,
@@ -9,18 +9,18 @@ use std::{
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// A group of its own; dropping it takes it away.
+/// A control group; it is removed when this is dropped.
 pub(crate) struct Cgroup {
     folder: PathBuf,
-    /// Whether its files are named as in version 2.
+    /// Whether its files have the names of version 2.
     unified: bool,
 }
 
 impl Cgroup {
-    /// With this limit and no swap.
+    /// Makes a group with this memory limit and without swap.
     ///
     /// # Errors
-    /// Why there is none: not root, no memory controller, a read-only mount.
+    /// The reason why none can be made: the user is not root, there is no memory controller, or the mount is read-only.
     pub(crate) fn new(limit_bytes: u64) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (parent, unified) = parent()?;
@@ -31,32 +31,32 @@ impl Cgroup {
         let (limit, swap) = if unified {
             ("memory.max", ("memory.swap.max", 0))
         } else {
-            // Of version 1 this is memory and swap together.
+            // In version 1 this is the limit of memory and swap together.
             ("memory.limit_in_bytes", ("memory.memsw.limit_in_bytes", limit_bytes))
         };
         fs::write(group.folder.join(limit), limit_bytes.to_string())?;
-        // Where swap is not accounted for there is no such file.
+        // Without accounting of swap this file does not exist.
         let _ = fs::write(group.folder.join(swap.0), swap.1.to_string());
         Ok(group)
     }
 
-    /// A process whose ID is written here is in the group.
+    /// Returns the file of the members: a process joins the group when its ID is written to it.
     pub(crate) fn members(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// How it is called in the report.
+    /// The name of the version in the report.
     pub(crate) fn version(&self) -> &'static str {
         if self.unified { "cgroup v2" } else { "cgroup v1" }
     }
 
-    /// How many processes the kernel killed for want of memory.
+    /// Returns how many processes the kernel has killed because the memory was exhausted.
     pub(crate) fn killed(&self) -> u64 {
         let file = if self.unified { "memory.events" } else { "memory.oom_control" };
         number_behind(&self.folder.join(file), "oom_kill")
     }
 
-    /// The most that was ever counted, page cache of the log included.
+    /// Returns the largest memory use so far in bytes, including the page cache of the log.
     pub(crate) fn peak_bytes(&self) -> u64 {
         let file = if self.unified { "memory.peak" } else { "memory.max_usage_in_bytes" };
         let text = fs::read_to_string(self.folder.join(file)).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel needs a moment to see that the last process has ended.
+        // The kernel needs a moment until it has noticed the end of the last process.
         for _ in 0..50 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
@@ -76,7 +76,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// Where a group can be made: below this process' own of version 1, or beside it where version 2 has the controller.
+/// Returns the folder in which a group can be made: the group of this process in version 1, or its parent where version
+/// 2 has the memory controller.
 fn parent() -> io::Result<(PathBuf, bool)> {
     let memberships = fs::read_to_string("/proc/self/cgroup")?;
     for line in memberships.lines() {
@@ -85,7 +86,7 @@ fn parent() -> io::Result<(PathBuf, bool)> {
         let path = path.trim_start_matches('/');
         if controllers.split(',').any(|name| name == "memory") {
             let mount = Path::new(MOUNT).join("memory");
-            // In a container the mount is the container's own group, whatever the path says.
+            // In a container the mount is the group of the container, whatever the path is.
             let folder = Some(mount.join(path)).filter(|folder| folder.is_dir()).unwrap_or(mount);
             return Ok((folder, false));
         }

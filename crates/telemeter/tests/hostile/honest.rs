@@ -1,4 +1,4 @@
-//! Honest callers: they send at a steady rate, whatever becomes of their requests, and notice all that goes wrong.
+//! Simulates honest callers: they send at a steady rate, whatever the outcome of their requests, and record all errors.
 
 use std::{
     net::Ipv4Addr,
@@ -25,29 +25,31 @@ use crate::{
     server::AttackedServer,
 };
 
-/// Clusters that behave.
+/// The number of honest clusters.
 const CLUSTERS: usize = 30;
-/// Between two requests of one kind.
+/// The time between two requests of one kind.
 const PERIOD: Duration = Duration::from_millis(250);
-/// How long a caller waits for its answer; longer than any deadline of the server's for a request that arrived whole.
+/// How long a caller waits for its answer: longer than any deadline of the server for a request that has arrived
+/// completely.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// The store has 5 s to answer, after 5 s to be sent at most; and a busy machine needs some beyond.
+/// A request waits at most 5 s until it is sent to the store, and the store may take 5 s to answer; a busy machine
+/// needs additional time.
 const UNAVAILABLE_WITHIN: Duration = Duration::from_secs(15);
-/// Complaints that are kept.
+/// How many errors are kept.
 const MAX_COMPLAINTS: usize = 5;
 
-/// What honest callers do.
+/// The kinds of requests of honest callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HonestKind {
-    /// `/upload` on a connection that is kept.
+    /// `/upload` on a connection that is kept open.
     Upload,
-    /// `/upload` on a new connection each.
+    /// `/upload` on a new connection each time.
     UploadAnew,
-    /// `/metrics/v1/receive` of a cluster whose approval is cached, on a connection that is kept.
+    /// `/metrics/v1/receive` of a cluster whose approval is cached, on a connection that is kept open.
     Receive,
-    /// `/metrics/v1/receive` of a cluster that comes for the first time, on a new connection.
+    /// `/metrics/v1/receive` of a new cluster, on a new connection.
     ReceiveAnew,
-    /// `/authorize` of a cluster that comes for the first time, on a new connection.
+    /// `/authorize` of a new cluster, on a new connection.
     Authorize,
     /// `/healthz` of the external listener, on a new connection.
     Health,
@@ -70,17 +72,17 @@ impl HonestKind {
         matches!(self, Self::Upload | Self::Receive)
     }
 
-    /// An address of its own.
+    /// The source address of this kind of request.
     const fn source(self) -> Ipv4Addr {
         Ipv4Addr::new(127, 77, 0, 1 + self as u8)
     }
 }
 
-/// What is right for a kind of request.
+/// The expected answer for a kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExpectedAnswer {
     Success,
-    /// 503 with Retry-After, and soon: what it needs is not there.
+    /// A prompt 503 with `Retry-After`: the authority or the store is unavailable.
     Unavailable,
     /// Any outcome; it is not counted.
     Anything,
@@ -91,7 +93,7 @@ pub(crate) struct Figures {
     pub(crate) latency: Histogram<u64>,
     pub(crate) asked: usize,
     pub(crate) right: usize,
-    /// Requests that were repeated on a new connection, since the kept one had been closed.
+    /// Requests that were sent again on a new connection, because the kept one had been closed.
     pub(crate) reconnected: usize,
     pub(crate) complaints: Vec<String>,
 }
@@ -106,11 +108,11 @@ impl Figures {
 pub(crate) struct Honest {
     external: Endpoint,
     internal: Endpoint,
-    /// The tokens of /authorize, by cluster.
+    /// The access tokens from `/authorize`, by cluster.
     pub(crate) tokens: Vec<String>,
-    /// All callers come from this address, as they do behind a balancer; else each kind has its own.
+    /// The source address of all callers, as behind a load balancer; `None`: each kind of request has its own.
     pub(crate) behind_one_address: Option<Ipv4Addr>,
-    /// Idle connections, by kind.
+    /// Idle connections, by kind of request.
     kept: [Mutex<Vec<CallConnection>>; HonestKind::ALL.len()],
     next: AtomicUsize,
 }
@@ -120,7 +122,7 @@ pub(crate) fn cluster(number: usize) -> String {
 }
 
 impl Honest {
-    /// Fetches their tokens, and makes their clusters known.
+    /// Requests the access tokens of the clusters, and gets their approvals cached.
     pub(crate) async fn start(server: &AttackedServer) -> Result<Arc<Self>, String> {
         let mut honest = Self {
             external: server.external.clone(),
@@ -152,7 +154,7 @@ impl Honest {
         Arc::new(honest)
     }
 
-    /// Sends for so long; what is sent within `settle` is not counted.
+    /// Sends requests for this duration; requests within `settle` are not counted.
     pub(crate) async fn send(
         self: &Arc<Self>,
         duration: Duration,
@@ -171,7 +173,7 @@ impl Honest {
         for (at, kind) in HonestKind::ALL.into_iter().enumerate() {
             let (honest, figures) = (self.clone(), figures.clone());
             callers.spawn(async move {
-                // Kinds take turns, so that they do not all come at once.
+                // The kinds of requests start at different times, so that they do not arrive together.
                 tokio::time::sleep(PERIOD * at as u32 / HonestKind::ALL.len() as u32).await;
                 let (mut ticks, mut requests) = (interval(PERIOD), JoinSet::new());
                 while began.elapsed() < duration {
@@ -192,7 +194,7 @@ impl Honest {
         figures.into_inner()
     }
 
-    /// One request; whether it had to be repeated, and the answer.
+    /// Sends one request; returns whether it was sent again, and the answer.
     async fn one(&self, kind: HonestKind) -> (bool, Result<CallAnswer, String>) {
         match timeout(PATIENCE, self.one_without_deadline(kind)).await {
             Ok(outcome) => outcome,
@@ -215,7 +217,7 @@ impl Honest {
             self.kept[kind as usize].lock().push(connection);
             return (false, Ok(answer));
         }
-        // As every HTTP client: a connection that was closed while it was idle is no failure.
+        // As in every HTTP client, a connection that was closed while it was idle is not a failure.
         let mut connection = match CallConnection::open(endpoint, source).await {
             Ok(connection) => connection,
             Err(error) => return (repeated, Err(error)),
@@ -260,7 +262,7 @@ impl Figures {
         self.right += usize::from(is_right);
         self.reconnected += usize::from(reconnected);
         if expected == ExpectedAnswer::Success {
-            // Beyond an hour it would not fit.
+            // The histogram cannot record more than an hour.
             let _ = self.latency.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }
         if !is_right && self.complaints.len() < MAX_COMPLAINTS {

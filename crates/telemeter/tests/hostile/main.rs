@@ -1,17 +1,19 @@
-//! The real server under attack, in a control group with a limit on its memory, beside honest callers who are to notice
-//! nothing: no death, memory under the limit, every honest request right, and a p99 of at most twice that without.
+//! Tests the real server under attack, in a control group with a memory limit, together with honest callers. The attack
+//! must not affect them: the server must not end, its memory must stay under the limit, every honest request must get
+//! the expected answer, and the p99 may be at most twice the p99 without the attack.
 //!
-//! `make test-hostile` runs it with the numbers that the faults were found with; `make test` a short form with smaller ones.
-//! Everything is bounded and stays on loopback. Attackers, honest callers, authority and store are this process, the
-//! attackers on threads of a low priority: what is measured is the server, not the want of a core.
+//! `make test-hostile` runs it with the numbers with which the faults were found; `make test` runs a short form with
+//! smaller numbers. All numbers are limited, and all connections use loopback. Attackers, honest callers, authority and
+//! store are in this process, the attackers on threads of low priority: so the server is measured, and not a lack of
+//! CPU cores.
 //!
 //! | variable | means |
 //! |---|---|
 //! | `HOSTILE_FORM` | `full` or `short`, the default |
 //! | `HOSTILE_SECONDS` | how long each attack lasts; by default 60, or 4 |
 //! | `HOSTILE_LIMITS_MIB` | the limits, by default `256,1024`, or `256` |
-//! | `HOSTILE_SERVER` | the binary, by default the one that was built beside this test |
-//! | `HOSTILE_ONLY` | a part of the names of those scenarios that are to be run, whether they are expected to hold or not |
+//! | `HOSTILE_SERVER` | the binary, by default the one that was built with this test |
+//! | `HOSTILE_ONLY` | only scenarios with this text in their name are run, even those that are known to fail |
 
 #![allow(clippy::disallowed_methods, reason = "bodies are read with a cap, and times are the real ones")]
 
@@ -45,12 +47,12 @@ use scenario::Scenario;
 use server::{AttackedServer, ServerFiles};
 use tokio::runtime::{Builder, Runtime};
 
-/// Where all come from behind a balancer.
+/// The source address of all callers behind a load balancer.
 const BALANCER: Ipv4Addr = Ipv4Addr::new(127, 77, 1, 1);
-/// What an attack may take beyond its end.
+/// How long an attack may take after its planned end.
 const SLACK: Duration = Duration::from_secs(40);
 
-/// File descriptors for all but attackers.
+/// The number of file descriptors that are reserved for everything except attackers.
 const KEPT_DESCRIPTORS: usize = 1500;
 
 struct HostileSettings {
@@ -79,18 +81,20 @@ impl HostileSettings {
         }
     }
 
-    /// Without the attack. What is short is noisy, and so counts less.
+    /// The duration of the measurement without the attack. A short measurement is less exact, so its result counts
+    /// less.
     fn baseline(&self) -> Duration {
         if self.full { self.duration / 3 } else { Duration::from_millis(1200) }
     }
 
-    /// A p99 up to here is no fault, whatever it is without: a busy machine alone can be as slow.
+    /// A p99 up to this is not a fault, whatever it is without the attack: on a busy machine it can be as long without
+    /// one.
     fn floor_ms(&self) -> f64 {
         if self.full { 50.0 } else { 250.0 }
     }
 }
 
-/// Those that are measured, and those that attack.
+/// The runtimes of the honest callers and of the attackers.
 struct Runtimes {
     measured: Runtime,
     attackers: Runtime,
@@ -101,7 +105,7 @@ impl Runtimes {
         let mut builder = Builder::new_multi_thread();
         let measured = builder.worker_threads(2).enable_all().build().expect("threads");
         let lowest = || {
-            // On Linux this is the calling thread's alone. Without it figures are worse, not better.
+            // On Linux this sets the priority of the calling thread only. Without it the figures are worse, not better.
             let _ = rustix::process::setpriority_process(None, 10);
         };
         let attackers = builder.on_thread_start(lowest).build().expect("threads");
@@ -125,7 +129,7 @@ fn honest_callers_are_served_whatever_others_do() {
                 _ => {}
             }
             let mut row = runtimes.run(&settings, &scenario, *limit_bytes);
-            // Another program on this machine can make anybody slow for a while, but not twice in a row.
+            // Another program on this machine can slow down all callers for a while, but hardly twice in a row.
             if row.is_slow_alone() {
                 row = runtimes.run(&settings, &scenario, *limit_bytes);
             }
@@ -238,7 +242,7 @@ impl Runtimes {
     }
 }
 
-/// How a fault begins that is about latency alone.
+/// The first word of a fault that is only about latency.
 const SLOW: &str = "slow";
 
 impl ScenarioRow {
@@ -247,7 +251,7 @@ impl ScenarioRow {
     }
 }
 
-/// A token for /upload.
+/// Requests an access token for `/upload`.
 async fn token_of(server: &AttackedServer, cluster: &str) -> String {
     let mut connection = CallConnection::open(&server.external, BALANCER).await.expect("the server is ready");
     let answer = connection.send(payload::authorize(payload::GOOD_TOKEN, cluster)).await.expect("an answer");

@@ -1,4 +1,4 @@
-//! What stands behind the server: an authority and a store, which do as they are told.
+//! Runs the authority and the store of the server; the test sets how they answer.
 
 use std::{
     collections::HashMap,
@@ -25,10 +25,10 @@ use tokio::net::TcpListener;
 
 use crate::payload::GOOD_TOKEN;
 
-/// Clusters whose names begin so are the attackers'.
+/// The prefix of the IDs of the attackers' clusters.
 pub(crate) const HOSTILE: &str = "hostile";
 const MAX_BODY_BYTES: usize = 64 << 20;
-/// Longer than any deadline of the server's.
+/// How long a request hangs: longer than any deadline of the server.
 const HANG: Duration = Duration::from_secs(600);
 
 /// How a store fails.
@@ -38,16 +38,16 @@ pub(crate) enum StoreFailure {
     Closes,
     /// It never answers.
     Hangs,
-    /// It answers this.
+    /// It answers with this status.
     Answers(u16),
 }
 
-/// A store that counts what it takes.
+/// A store that counts the requests that it accepts.
 #[derive(Default)]
 pub(crate) struct CountingStore {
-    /// For requests that hold data of a hostile cluster.
+    /// The failure for requests with data of a hostile cluster.
     pub(crate) on_hostile_data: Mutex<Option<StoreFailure>>,
-    /// For all requests.
+    /// The failure for all requests.
     pub(crate) on_all: Mutex<Option<StoreFailure>>,
     pub(crate) taken: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -87,7 +87,7 @@ impl CountingStore {
     }
 }
 
-/// Whether a series of a hostile cluster is in there.
+/// Whether a request contains a series of a hostile cluster.
 fn has_hostile(block: &[u8]) -> bool {
     let mut message = Vec::new();
     if snappy::decode_block(block, MAX_BODY_BYTES, &mut message).is_err() {
@@ -104,11 +104,11 @@ fn has_hostile(block: &[u8]) -> bool {
 /// An authority that knows one token.
 #[derive(Default)]
 pub(crate) struct OneTokenAuthority {
-    /// How long it thinks about a token that it does not know.
+    /// How long it waits before it refuses a token that it does not know.
     pub(crate) refuses_after: Mutex<Duration>,
-    /// Whether it answers nobody.
+    /// Whether it never answers.
     pub(crate) hangs: Mutex<bool>,
-    /// Questions by cluster.
+    /// The number of questions, by cluster.
     pub(crate) asked: Mutex<HashMap<String, u64>>,
 }
 
@@ -124,7 +124,7 @@ impl OneTokenAuthority {
         (authority, address)
     }
 
-    /// How often it was asked about a cluster.
+    /// Returns the number of questions about a cluster.
     pub(crate) fn questions(&self, cluster: &str) -> u64 {
         self.asked.lock().get(cluster).copied().unwrap_or(0)
     }
@@ -159,7 +159,7 @@ async fn read(request: Request<Incoming>) -> io::Result<Bytes> {
     Ok(body.to_bytes())
 }
 
-/// Serves on a port of its own for as long as the runtime lives. An error closes the connection.
+/// Starts a server on a free port; it runs as long as the runtime. An error of `answer` closes the connection.
 async fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
 where
     F: Future<Output = io::Result<Response<Full<Bytes>>>> + Send + 'static,
@@ -172,7 +172,7 @@ where
             let answer = answer.clone();
             tokio::spawn(async move {
                 let service = service_fn(answer);
-                // It ends when the server closes it, or on purpose.
+                // The connection ends when the server under test closes it, or when `answer` fails.
                 let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }

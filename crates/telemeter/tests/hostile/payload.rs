@@ -1,4 +1,4 @@
-//! Requests as clusters send them: an upload in the text format, a remote write of one block.
+//! Builds requests as clusters send them: an upload in the text format, or a remote write of one snappy block.
 
 use std::fmt::Write as _;
 
@@ -12,16 +12,16 @@ use crate::remote_write::{QueriedSeries, write_request};
 
 /// The token that the authority knows.
 pub(crate) const GOOD_TOKEN: &str = "good";
-/// QueriedSeries of one honest request.
+/// The number of series in one honest request.
 const SERIES: usize = 50;
 
-/// Milliseconds since 1970.
+/// Returns the time in milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_millis()).expect("before the year 292 million")
 }
 
-/// The bearer of a remote write.
+/// Returns the bearer token of a remote-write request.
 pub(crate) fn composite_token(token: &str, cluster: &str) -> String {
     BASE64_STANDARD.encode(format!(r#"{{"authorization_token":"{token}","cluster_id":"{cluster}"}}"#))
 }
@@ -35,7 +35,7 @@ pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path).header("host", "localhost").body(Full::default()).expect("a request")
 }
 
-/// An upload of a cluster, with the token that /authorize gave.
+/// Builds an upload of a cluster, with the access token from `/authorize`.
 pub(crate) fn upload(token: &str, cluster: &str) -> Request<Full<Bytes>> {
     let (mut text, now_ms) = (String::new(), now_ms());
     for at in 0..SERIES {
@@ -44,18 +44,18 @@ pub(crate) fn upload(token: &str, cluster: &str) -> Request<Full<Bytes>> {
     upload_of(token, text.into())
 }
 
-/// An upload of any body.
+/// Builds an upload with this body.
 pub(crate) fn upload_of(token: &str, body: Bytes) -> Request<Full<Bytes>> {
     let request = Request::post("/upload").header("host", "telemeter").header("content-type", TEXT);
     request.header("authorization", format!("Bearer {token}")).body(Full::new(body)).expect("a request")
 }
 
-/// A remote write of a cluster.
+/// Builds a remote-write request of a cluster.
 pub(crate) fn receive(token: &str, cluster: &str) -> Request<Full<Bytes>> {
     receive_with(&composite_token(token, cluster), cluster)
 }
 
-/// A remote write of a cluster, with any spelling of its token.
+/// Builds a remote-write request of a cluster, with any spelling of its token.
 pub(crate) fn receive_with(composite_token: &str, cluster: &str) -> Request<Full<Bytes>> {
     let (pods, now_ms): (Vec<_>, _) = ((0..SERIES).map(|at| format!("pod-{at}")).collect(), now_ms());
     let series = |pod| QueriedSeries {
@@ -74,7 +74,7 @@ pub(crate) fn receive_with(composite_token: &str, cluster: &str) -> Request<Full
 const TEXT: &str = "text/plain; version=0.0.4";
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// The head of an upload or a remote write, whose body is to follow.
+/// Returns the head of an upload or a remote-write request, without the body.
 pub(crate) fn head(path: &str, token: &str, length: usize) -> Vec<u8> {
     let format = match path {
         "/upload" => TEXT,

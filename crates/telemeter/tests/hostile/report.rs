@@ -1,15 +1,15 @@
-//! What came of it, as a table.
+//! Formats the results as a table.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::honest::Figures;
 
-/// One scenario under one limit.
+/// The results of one scenario with one memory limit.
 pub(crate) struct ScenarioRow {
     pub(crate) name: &'static str,
     pub(crate) limit_bytes: u64,
     pub(crate) seconds: u64,
-    /// p50 and p99 in milliseconds, without the attack and with it.
+    /// p50 and p99 in milliseconds, without the attack; `with` has them during the attack.
     pub(crate) before: [f64; 2],
     pub(crate) with: [f64; 2],
     pub(crate) right: usize,
@@ -29,7 +29,7 @@ pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The table, what attackers met, and what is wrong.
+/// Returns the table, the answers that attackers got, and the faults.
 pub(crate) fn markdown(rows: &[ScenarioRow], not_run: &[(&str, &str)]) -> String {
     let mut text = String::from(
         "| scenario | limit MiB | s | p50 ms without, with | p99 ms without, with | honest success | resident MiB, at most | counted MiB, at most | |\n\

@@ -1,4 +1,4 @@
-//! All scenarios: what is done to the server, and what honest callers are to see of it.
+//! Lists all scenarios: the attack on the server, and the answers that honest callers must get meanwhile.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     server::ServerOptions,
 };
 
-/// What does not hold yet, by name, with the reason. Such scenarios are told as not run.
+/// Scenarios that still fail, by name, with the reason. They are reported as not run.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[];
 
 pub(crate) type Attack = fn(Arc<AttackContext>) -> Pin<Box<dyn Future<Output = Faults> + Send>>;
@@ -19,19 +19,19 @@ pub(crate) struct Scenario {
     pub(crate) attack: Attack,
     pub(crate) expected: fn(HonestKind) -> ExpectedAnswer,
     pub(crate) server: ServerOptions,
-    /// How the store fails from the beginning of the attack: on hostile clusters' data, on all.
+    /// How the store fails from the beginning of the attack: on data of hostile clusters, and on all data.
     pub(crate) store: (Option<StoreFailure>, Option<StoreFailure>),
-    /// Attackers and honest callers have one address, as behind a balancer.
+    /// Whether attackers and honest callers have the same address, as behind a load balancer.
     pub(crate) one_address: bool,
-    /// New connections of attackers a second: in full, in short.
+    /// New connections of attackers a second: in the full form, and in the short form.
     pub(crate) per_second: (u32, u32),
-    /// What needs a deadline of the server's to pass takes so long at least.
+    /// The shortest duration of the scenario, so that a deadline of the server can pass.
     pub(crate) at_least: Duration,
-    /// For so long honest callers may be failed: what is wrong has to be found first.
+    /// How long requests of honest callers may fail at first, until the server has found the cause.
     pub(crate) settle: Duration,
 }
 
-/// A future in a box, for a table of functions.
+/// Makes a function that returns a boxed future, so that all attacks have the same type.
 macro_rules! attack {
     ($attack:path) => {
         |arena| Box::pin($attack(arena))
@@ -62,13 +62,13 @@ impl Scenario {
         }
     }
 
-    /// Why it is not run.
+    /// The reason why it is not run, if it is not.
     pub(crate) fn not_yet(&self) -> Option<&'static str> {
         NOT_YET.iter().find(|(name, _)| *name == self.name).map(|(_, reason)| *reason)
     }
 }
 
-/// In the order in which they are run.
+/// Returns all scenarios in the order in which they are run.
 pub(crate) fn all() -> Vec<Scenario> {
     let tls = ServerOptions { tls: true, ..ServerOptions::default() };
     let new = Scenario::new;
@@ -88,9 +88,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         new("half headers", attack!(connections::half_headers)),
         Scenario { server: tls, ..new("half-open TLS handshakes", attack!(connections::half_handshakes)) },
-        // Each connection brings 250 requests.
+        // Each connection sends 250 requests.
         Scenario { server: tls, per_second: (100, 10), ..new("HTTP/2 without a window", attack!(http2::no_window)) },
-        // Each connection brings 1.6 MB.
+        // Each connection sends 1.6 MB.
         Scenario {
             server: tls,
             per_second: (30, 10),
@@ -107,7 +107,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             },
             ..new("a store that hangs beside stalled bodies", attack!(bodies::stalled_of_many_clusters))
         },
-        // Each connection brings 40 requests.
+        // Each connection sends 40 requests.
         Scenario {
             per_second: (250, 60),
             ..new("pipelined requests with long headers", attack!(connections::pipelined_long_headers))
@@ -141,7 +141,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::on_hostile_data("a store that says 502 to one cluster's data", StoreFailure::Answers(502)),
         Scenario {
             expected: |kind| match kind {
-                // Who is new cannot be known.
+                // The server cannot decide about a new caller.
                 HonestKind::ReceiveAnew | HonestKind::Authorize => ExpectedAnswer::Anything,
                 _ => ExpectedAnswer::Success,
             },

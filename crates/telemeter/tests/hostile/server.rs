@@ -1,4 +1,4 @@
-//! The real server as a child, where it can be in a control group with a limit on its memory.
+//! Runs the real server as a child process, where possible in a control group with a memory limit.
 
 use std::{
     fs::{self, File},
@@ -17,20 +17,20 @@ use crate::{
     payload,
 };
 
-/// How long it may take to be ready.
+/// How long the server may take until it is ready.
 const START: Duration = Duration::from_secs(30);
 
-/// What a scenario wants of its server.
+/// The settings of a scenario for its server.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ServerOptions {
     pub(crate) tls: bool,
-    /// Soft and hard limit on file descriptors.
+    /// The soft and the hard limit of file descriptors.
     pub(crate) descriptors: Option<(u32, u32)>,
-    /// The log goes to a pipe that nobody reads.
+    /// Whether the log is written to a pipe that is never read.
     pub(crate) unread_log: bool,
 }
 
-/// Where it is started.
+/// The files and addresses that the server is started with.
 pub(crate) struct ServerFiles<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) folder: &'a Path,
@@ -39,14 +39,14 @@ pub(crate) struct ServerFiles<'a> {
     pub(crate) limit_bytes: u64,
 }
 
-/// A running server; dropping it ends it.
+/// A running server; it is ended when this is dropped.
 pub(crate) struct AttackedServer {
     child: Child,
     pub(crate) external: Endpoint,
     pub(crate) internal: Endpoint,
-    /// For TLS.
+    /// The server's certificate, with TLS.
     pub(crate) certificate: Option<CertificateDer<'static>>,
-    /// One selector a line, read again at a reload.
+    /// The whitelist file: one selector a line, read again at a reload.
     pub(crate) whitelist: PathBuf,
     cgroup: Result<Cgroup, String>,
     log: PathBuf,
@@ -130,7 +130,7 @@ impl AttackedServer {
         }
     }
 
-    /// One number of its own metrics: the sum over all lines that begin so.
+    /// Reads the server's own metrics: the sum over all lines that begin with `name`.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let answer = call::once(&self.internal, Ipv4Addr::LOCALHOST, payload::get("/metrics")).await.ok()?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -138,7 +138,7 @@ impl AttackedServer {
         values.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Why it is not alive any more.
+    /// Returns why the server has ended; `None` while it runs.
     pub(crate) fn death(&mut self) -> Option<String> {
         let killed = self.cgroup.as_ref().map_or(0, Cgroup::killed);
         match self.child.try_wait() {
@@ -151,7 +151,8 @@ impl AttackedServer {
         }
     }
 
-    /// The most memory that was resident, and, where there is a control group, the most that it counted.
+    /// Returns the largest resident memory in bytes, and, with a control group, the largest memory use that the group
+    /// counted.
     pub(crate) fn peak_bytes(&self) -> (u64, Option<u64>) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -159,7 +160,7 @@ impl AttackedServer {
         (kib * 1024, self.cgroup.as_ref().ok().map(Cgroup::peak_bytes))
     }
 
-    /// How its memory was limited.
+    /// Returns how the memory was limited.
     pub(crate) fn limited_by(&self) -> String {
         match &self.cgroup {
             Ok(cgroup) => cgroup.version().to_owned(),
@@ -175,13 +176,13 @@ impl AttackedServer {
 
 impl Drop for AttackedServer {
     fn drop(&mut self) {
-        // Both fail only for a child that has ended already.
+        // Both calls fail only where the child has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What the server makes of the limit of its control group.
+/// Returns the memory budget that the server derives from the limit of its control group.
 pub(crate) fn budget_bytes(limit_bytes: u64) -> u64 {
     limit_bytes / 4 * 3
 }
@@ -194,7 +195,7 @@ fn make_certificate(folder: &Path) -> Result<CertificateDer<'static>, String> {
     Ok(made.cert.der().clone())
 }
 
-/// A port of 127.0.0.1 that nobody listens on, below the range that outgoing connections take theirs from.
+/// Returns a port of 127.0.0.1 on which no program listens, below the range for outgoing connections.
 fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");

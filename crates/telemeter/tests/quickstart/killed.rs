@@ -1,17 +1,17 @@
-//! What becomes of the prometheus and of the data when the quickstart, its guard, or both are killed.
+//! Tests what happens to the Prometheus and the data when the quickstart, its guard process, or both are killed.
 
 use super::*;
 
-/// A data directory with a prometheus in it.
+/// The flags of a quickstart with a Prometheus and a data directory of its own.
 struct PrometheusDir {
     flags: [String; 2],
-    /// As it stands in the command line of the prometheus.
+    /// The data directory as it is in the command line of the Prometheus.
     argument: String,
     _directory: tempfile::TempDir,
 }
 
 impl PrometheusDir {
-    /// None where no prometheus is installed.
+    /// Returns `None` where no Prometheus is installed.
     fn new() -> Option<Self> {
         if !installed("prometheus") {
             not_checked();
@@ -28,7 +28,7 @@ impl PrometheusDir {
         Quickstart::start(&self.flags.each_ref().map(String::as_str))
     }
 
-    /// Every process whose command line has the directory of the data in it.
+    /// Returns every process whose command line contains the data directory.
     fn processes(&self) -> Vec<u32> {
         let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -50,7 +50,7 @@ impl PrometheusDir {
     }
 }
 
-/// The process that started another one.
+/// Returns the parent of a process.
 fn parent(pid: u32) -> u32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap()
@@ -68,7 +68,7 @@ fn a_quickstart_that_is_killed_takes_its_prometheus_along() {
     let cluster = first.cluster();
     let old = data.the_prometheus();
     kill("KILL", first.child.id());
-    // At once: the next start waits for the end of the old one.
+    // The second start follows at once: it waits for the end of the old Prometheus.
     let mut second = data.start();
     second.line(&["stored "]);
     assert_eq!(second.cluster(), cluster);
@@ -111,7 +111,7 @@ fn a_prometheus_that_was_left_is_named_and_not_started_twice() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(refused(), "waiting for the prometheus of an earlier run to end\n");
-    // One of before there were locks.
+    // This is a data directory from a version without lock files.
     fs::remove_file(Path::new(&data.flags[0]["--data-dir=".len()..]).join("prometheus.lock")).unwrap();
     refused();
     kill("TERM", prometheus);
@@ -123,7 +123,7 @@ fn a_prometheus_that_was_left_is_named_and_not_started_twice() {
     assert!(data.processes().is_empty());
 }
 
-/// Ctrl-C reaches all of a terminal's processes: the store has to outlive what still has to be stored.
+/// Ctrl-C signals all processes of a terminal: the store must still run until the last series are stored.
 #[test]
 fn a_ctrl_c_is_not_for_the_prometheus() {
     use std::os::unix::process::CommandExt as _;

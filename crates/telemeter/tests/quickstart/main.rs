@@ -1,4 +1,4 @@
-//! `telemeter quickstart` as a person meets it: the real binary, what it prints, and what one can do with that.
+//! Tests `telemeter quickstart` as a user runs it: the real binary, its output, and the commands in its output.
 #![allow(clippy::unwrap_used)]
 
 mod killed;
@@ -18,7 +18,7 @@ use std::{
 
 use assert_cmd::cargo::cargo_bin;
 
-/// Ports that are free, a cycle a second.
+/// The flags for free ports and a cycle every second.
 const QUICK: [&str; 5] = [
     "--listen=localhost:0",
     "--listen-internal=localhost:0",
@@ -28,11 +28,11 @@ const QUICK: [&str; 5] = [
 ];
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A quickstart at work. Dropped, it is made to end.
+/// A running quickstart; it is ended when this is dropped.
 struct Quickstart {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// What it has printed so far.
+    /// The lines that it has printed so far.
     said: Vec<String>,
     started: Instant,
 }
@@ -50,7 +50,7 @@ impl Quickstart {
         Self { child, lines, said: Vec::new(), started: Instant::now() }
     }
 
-    /// The first line, printed or still to come, that holds all of `parts`.
+    /// Returns the first line that contains all of `parts`; waits until it is printed.
     fn line(&mut self, parts: &[&str]) -> String {
         let holds = |line: &str| parts.iter().all(|part| line.contains(part));
         if let Some(line) = self.said.iter().find(|line| holds(line)) {
@@ -68,26 +68,26 @@ impl Quickstart {
         }
     }
 
-    /// The address on the line of a part, without the slash behind it.
+    /// Returns the address on the line of `part`, without the slash at its end.
     fn address(&mut self, part: &str) -> String {
         let line = self.line(&[&format!("  {part} "), "http://"]);
         line.split_whitespace().nth(1).unwrap().trim_end_matches('/').to_owned()
     }
 
-    /// The cluster's ID, from the first line.
+    /// Returns the cluster ID, from the first line.
     fn cluster(&mut self) -> String {
         let line = self.line(&["as cluster "]);
         line.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned()
     }
 
-    /// Runs a printed command, as one who pastes it does.
+    /// Runs a printed command as a user who pastes it, and returns its output.
     fn paste(&mut self, parts: &[&str]) -> String {
         let command = self.line(parts);
         assert!(command.trim_start().starts_with("curl "), "{command}");
         shell(&command)
     }
 
-    /// Sends a signal, and sees it end well and soon.
+    /// Sends a signal, and checks that the quickstart ends soon and without an error.
     fn end(mut self, signal: &str) -> String {
         let asked = Instant::now();
         shell(&format!("kill -{signal} {}", self.child.id()));
@@ -101,13 +101,13 @@ impl Quickstart {
 
 impl Drop for Quickstart {
     fn drop(&mut self) {
-        // Both fail only for one that has ended already.
+        // Both calls fail only where the quickstart has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A quickstart to be started; without a store, where `arguments` name none.
+/// Returns the command of a quickstart; it has no store unless `arguments` name one.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin("telemeter"));
     command.arg("quickstart").args(QUICK).args(arguments);
@@ -128,7 +128,7 @@ fn get(url: &str) -> String {
     shell(&format!("curl -fsS -H 'Accept: text/html' '{url}'"))
 }
 
-/// Tries `attempt` until it answers.
+/// Repeats `attempt` until it returns a value.
 fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -162,7 +162,7 @@ fn everything_it_prints_works() {
             .any(|line| line.starts_with("up{") && line.contains(&format!("job=\"{job}\"")) && line.contains(&cluster));
         assert!(found, "{up}");
     }
-    // The second cycle has seen the counts of the first.
+    // The second cycle contains the counts of the first.
     until("the counts of an upload", || {
         let sent = quickstart.paste(&["curl ", "/federate", "-sS http://"]);
         let counted = |line: &str| line.starts_with("http_requests_total{") && line.contains("handler=\"upload\"");
@@ -172,7 +172,7 @@ fn everything_it_prints_works() {
     assert_eq!(granted["labels"]["_id"], cluster.as_str(), "{granted}");
     assert!(granted["token"].as_str().unwrap().split('.').count() == 3, "{granted}");
     assert!(shell(&format!("curl -fsS '{}/healthz'", quickstart.address("server"))).contains("ok"));
-    // So early there may be no sample in it yet: only its form is sure.
+    // At this time the profile may still have no samples: only its format is checked.
     let heap = shell(&format!("curl -fsS {pages}/debug/pprof/heap | gunzip | strings"));
     assert!(heap.contains("inuse_space"), "a profile in pprof's format: {heap}");
     quickstart.line(&["  store ", "none", "--forward-url"]);
@@ -191,7 +191,7 @@ fn made_up_clusters_are_refused_each_in_its_way() {
     let api = |path: &str| -> serde_json::Value {
         serde_json::from_str(&shell(&format!("curl -fsS '{pages}/api/v1/{path}'"))).unwrap()
     };
-    // All of them have reported, and each that is to fail does so after some reports.
+    // All clusters have reported, and each that is to be refused is refused after some reports.
     let refused = until("four clusters that are refused", || {
         let refused = api("clusters?status=refused");
         let all = api("summary")["clusters"]["total"].as_u64() >= Some(50);
@@ -208,7 +208,7 @@ fn made_up_clusters_are_refused_each_in_its_way() {
     for item in refused["items"].as_array().unwrap() {
         assert!(item["labels"]["version"].is_string() && item["labels"]["provider"].is_string(), "{item}");
     }
-    // Whose token is unknown never was a cluster: it stands among the refusals, with the ID that it gave.
+    // A caller with an unknown token was never a cluster: it is in the list of refusals, with the ID that it claimed.
     let unknown = api("refusals?reason=authority_refused");
     assert_eq!(unknown["items"][0]["claimed_cluster"], "de300000-0000-4000-8000-000000000008", "{unknown}");
     let azure = api("clusters?search=azure&limit=1");
@@ -281,7 +281,7 @@ fn a_place_that_is_taken_is_an_error_that_says_what_to_pass() {
     assert!(said.contains("--listen-client: ") && said.contains(&address.to_string()), "{said}");
 }
 
-/// Says past the capture of output, for the summary of `make test`, that a store of our own was not tried.
+/// Prints for the summary of `make test`, bypassing the capture of test output, that no store of its own was tested.
 fn not_checked() {
     let _ = writeln!(std::io::stderr(), "quickstart with a prometheus: NOT CHECKED: there is none on the PATH");
 }
@@ -290,7 +290,7 @@ fn installed(program: &str) -> bool {
     Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
 }
 
-/// The only process whose command line holds `part`.
+/// Returns the process whose command line contains `part`.
 fn process_with(part: &str) -> Option<u32> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

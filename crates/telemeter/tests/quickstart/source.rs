@@ -1,8 +1,9 @@
-//! What the quickstart scrapes, and what leaves of it.
+//! Tests what the quickstart scrapes, and which series it sends.
 
 use super::*;
 
-/// Answers each request with `metrics`, their `NOW` being the time in milliseconds; shows what was asked for.
+/// Starts a server that answers each request with `metrics`, where `NOW` is replaced by the time in milliseconds;
+/// returns its address and the requests.
 fn fake_prometheus(metrics: &'static str) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -66,7 +67,7 @@ fn what_leaves_is_chosen_renamed_labelled_and_anonymized() {
         quickstart.end("TERM");
         (asked, sent)
     };
-    // The file's selectors alone are asked for, where --match has none.
+    // Only the selectors of the file are requested where `--match` has none.
     let (question, sent) = run(&[]);
     assert!(question.starts_with("GET /federate?match%5B%5D=%7B__name__%3D%22old_name%22%7D "), "{question}");
     assert!(sent.contains("new_name{") && sent.contains("stage=\"test\"") && !sent.contains("old_name"), "{sent}");

@@ -1,4 +1,4 @@
-//! The store: one that is given, one that is started, and one that does not start.
+//! Tests the store: an existing one, one that the quickstart starts, and one that does not start.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_store_that_does_not_take_it_is_named() {
     assert!(!said.contains("hunter2"), "{said}");
 }
 
-/// What is found on the PATH is a help; what it cannot do is no reason to end.
+/// A Prometheus on the `PATH` is optional: if it does not start, the quickstart continues without a store.
 #[test]
 fn a_prometheus_that_does_not_start() {
     let directory = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ fn a_prometheus_is_the_store() {
     quickstart.line(&["  data ", "key, token, ID, salt and the store's metrics"]);
     let data = data.display().to_string();
     assert!(process_with(&data).is_some());
-    // A second one finds 9090 taken, and its own store gone while it runs.
+    // For a second quickstart port 9090 is in use, and its store is killed while it runs.
     let mut second = Quickstart::start(&[&path]);
     second.line(&["localhost:9090 is taken"]);
     second.line(&["stored "]);
@@ -85,7 +85,7 @@ fn a_prometheus_is_the_store() {
     quickstart.end("TERM");
     assert_eq!(process_with(&data), None, "its prometheus is gone with it");
 
-    // One that is told to start a prometheus and cannot says so, and leaves none behind.
+    // A quickstart with `--prometheus` that cannot start it exits with an error, and leaves no Prometheus running.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());
     let output = command(&[&flag, &path, &listen]).output().unwrap();

@@ -1,8 +1,10 @@
-//! Files of certificate authorities that flags name: they are read again at a reload, and a wrong one ends the start.
+//! Tests the flags with files of certificate authorities: the files are read again at a reload, and an invalid file
+//! ends the start.
 
 use super::*;
 
-/// `--forward-ca-file` stands for the three of the server: they are read and renewed alike.
+/// Tests `--forward-ca-file` in place of all three such flags of the server, which are read and reloaded in the same
+/// way.
 #[tokio::test]
 async fn files_of_authorities_that_flags_name_are_read_again() {
     let files = TrustFiles::new();
@@ -77,7 +79,7 @@ async fn files_of_authorities_that_flags_name_are_read_again() {
     }
 }
 
-/// One line that names the file, and exit code 1, at once.
+/// The program prints one line that names the file, and exits at once with code 1.
 #[test]
 fn a_file_that_cannot_be_used_ends_the_start() {
     let files = TrustFiles::new();
@@ -133,7 +135,7 @@ fn a_file_that_cannot_be_used_ends_the_start() {
             (env!("CARGO_BIN_EXE_authorization-server"), vec!["127.0.0.1:0".to_owned(), "/dev/zero".to_owned()]),
             "/dev/zero cannot be read: it is a device, not a file",
         ),
-        // What is behind the byte-order mark is read, and what is wrong with it has its place.
+        // The text after the byte-order mark is read, and the position in the error is right.
         (
             (env!("CARGO_BIN_EXE_authorization-server"), vec!["127.0.0.1:0".to_owned(), tokens]),
             "tokens.json: bad list of tokens: line 1, column 16 is not part of a list",

@@ -1,4 +1,4 @@
-//! The real programs, and whom they trust: a bundle in `SSL_CERT_FILE` that changes while they run.
+//! Tests which certificates the real programs trust: a bundle in `SSL_CERT_FILE` changes while they run.
 #![allow(clippy::unwrap_used)]
 
 mod files;
@@ -31,14 +31,14 @@ use telemeter_http::{
 const PATIENCE: Duration = Duration::from_secs(60);
 const ID: &str = "a-cluster-of-the-test";
 
-/// A program with its log. Dropping it ends it.
+/// A running program and its log; the program is ended when this is dropped.
 struct LoggedProgram {
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
 impl LoggedProgram {
-    /// With no other roots than those of `bundle`, and no proxy.
+    /// Starts a program with only the root certificates of `bundle`, and without a proxy.
     fn start(program: &str, bundle: &Path, arguments: &[String]) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
@@ -68,7 +68,7 @@ impl LoggedProgram {
         until(|| async { self.log().contains(part) }, || format!("{part} is not in\n{}", self.log())).await;
     }
 
-    /// The address that the log has behind `KEY=`.
+    /// Returns the address after `KEY=` in the log.
     async fn address(&self, key: &str) -> SocketAddr {
         self.logs(&format!("{key}=127.0.0.1:")).await;
         let log = self.log();
@@ -92,7 +92,7 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F, otherwise
     }
 }
 
-/// Serves until the test ends; where it listens.
+/// Starts a server that runs until the test ends; returns its address.
 async fn serve(router: Router, tls: Option<ListenerTls>) -> SocketAddr {
     let mut listener = listen::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -103,7 +103,7 @@ async fn serve(router: Router, tls: Option<ListenerTls>) -> SocketAddr {
     address
 }
 
-/// Plain calls to the program under test.
+/// Sends a request without TLS to the program under test.
 async fn call(request: OutboundRequest) -> Answer {
     Outbound::new(OutboundConfig::new("test"), None).unwrap().send(request, 100_000).await.unwrap()
 }
@@ -113,7 +113,7 @@ async fn reload(internal: SocketAddr) -> (u16, String) {
     (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-/// Files below a folder: a certificate for `localhost` and its key; a bundle in which another one is trusted.
+/// Files in a folder: a certificate for `localhost`, its key, and a bundle with another certificate.
 struct TrustFiles {
     folder: tempfile::TempDir,
     cert: PathBuf,
@@ -150,7 +150,7 @@ impl TrustFiles {
         ListenerTls::load(&self.cert, &self.key).unwrap()
     }
 
-    /// Trusts what is served, behind a certificate that is none.
+    /// Writes a bundle with an invalid certificate, followed by the certificate of the server.
     fn trust(&self) {
         let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         std::fs::write(&self.bundle, bad.to_owned() + &std::fs::read_to_string(&self.cert).unwrap()).unwrap();
@@ -164,14 +164,14 @@ impl TrustFiles {
         format!("{}: certificate 1, at line 1, is left out: the certificate cannot be read", self.bundle.display())
     }
 
-    /// A reload that is to fail, for the bundle holds nothing.
+    /// Checks that a reload fails where the bundle has no valid certificate.
     async fn spoil(&self, internal: SocketAddr) {
         std::fs::write(&self.bundle, "no certificate").unwrap();
         let (status, said) = reload(internal).await;
         assert_eq!(status, 500, "{said}");
         let reason = format!("{} holds no certificate in PEM that can be used", self.bundle.display());
         assert!(said.contains(&reason), "{said}");
-        // Gone or empty for a moment, as while a mount is swapped.
+        // The bundle is empty or missing for a moment, as while a mount is replaced.
         for content in [Some(""), None] {
             match content {
                 Some(content) => std::fs::write(&self.bundle, content).unwrap(),
@@ -218,7 +218,7 @@ async fn the_client_trusts_a_bundle_that_was_replaced() {
         );
     let to = serve(to, Some(files.tls())).await;
 
-    // Every file with a byte-order mark at its head.
+    // Every file begins with a byte-order mark.
     let token = files.write("token", "\u{feff}a-token\n");
     let salt = files.write("salt", "\u{feff}a-salt\n");
     let matches = files.write("matches", "\u{feff}# all\n{__name__=\"up\"}\n");

@@ -1,5 +1,5 @@
-//! Holds the words of the sources and the documentation: none of the words that readers did not understand, and no type name that
-//! means two things.
+//! Checks the words in the sources and the documentation: none of the words that readers did not understand, and no
+//! type name with two meanings.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Words and phrases that readers took for something else, and what to write in their place. A `*` at the end stands for any
-/// more letters. Case does not matter.
+/// Words and phrases that readers misunderstood, and what to write instead. A `*` at the end matches any further
+/// letters. Case is ignored.
 const REFUSED: &[(&str, &str)] = &[
     ("doubled", "duplicate"),
     ("stands twice", "is there twice, is duplicate"),
@@ -36,24 +36,24 @@ const REFUSED: &[(&str, &str)] = &[
     ("lanes", "permits"),
 ];
 
-/// Files that may use one of these words, each with the word and the reason.
+/// Files that may use one of these words, each with the word and the reason; an empty word means all words.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("crates/telemeter/tests/words/main.rs", "", "lists them"),
     ("docs/compatibility.md", "tollbooth", "names files of the Go program"),
 ];
 
-/// Type names that may be defined in more than one place: what each module calls its own.
+/// Type names that may be defined in more than one module.
 const REPEATED: &[&str] = &["Config", "Error", "Inner", "Metrics"];
 
-/// Test files that write the messages of a protobuf specification down again, under the names that they have there.
+/// Test files that define the messages of a protobuf specification again, with the names of the specification.
 const SPECIFICATIONS: &[&str] = &["tests/support/body.rs", "tests/support/body_v2.rs", "tests/oracle/messages"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The files below `folder` with one of these endings, each with its path below the root and its text. What is built or installed
-/// there is left out.
+/// Returns the files in `folder` with one of these endings, each with its path from the root and its text. Built and
+/// installed files are omitted.
 fn files(folder: &Path, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -71,7 +71,8 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a line has this word or phrase, between letters and digits on neither side; a name's parts count as words.
+/// Whether a line contains this word or phrase, with no letter or digit directly before or after it; the parts of a
+/// name count as words.
 fn has(line: &str, refused: &str) -> bool {
     let (phrase, more) = refused.strip_suffix('*').map_or((refused, false), |phrase| (phrase, true));
     line.match_indices(phrase).any(|(at, _)| {
@@ -113,7 +114,7 @@ fn a_word_is_found_in_names_and_sentences_and_not_in_other_words() {
     check("this outbound call is outbound", "is out", false);
 }
 
-/// The name that a line of Rust defines as a type, if it does.
+/// Returns the name of the type that a line of Rust defines, if it defines one.
 fn defined(line: &str) -> Option<&str> {
     let mut rest = line.trim_start();
     let (indented, mut public) = (rest.len() < line.len(), false);
@@ -128,7 +129,7 @@ fn defined(line: &str) -> Option<&str> {
     let (keyword, rest) = rest.split_once(' ')?;
     let is_type = match keyword {
         "struct" | "enum" | "trait" | "union" => true,
-        // In an `impl`, a type is not a name of its own.
+        // A type in an `impl` is not a new name.
         "type" => public || !indented,
         _ => false,
     };
