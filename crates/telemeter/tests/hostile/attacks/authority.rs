@@ -1,4 +1,4 @@
-//! Callers who make the server ask its authority.
+//! Attacks of callers that make the server ask its authority.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     payload::{self, GOOD_TOKEN},
 };
 
-/// New clusters, while the authority answers nobody.
+/// New clusters send requests while the authority does not answer.
 pub(crate) async fn new_callers_while_it_hangs(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.hangs.lock() = true;
     let count = arena.number(600, 300);
     ask(&arena, count, |number| (GOOD_TOKEN.to_owned(), format!("{HOSTILE}-{number}"))).await
 }
 
-/// Tokens of strangers, all different, about which the authority takes its time.
+/// Unknown callers send tokens that are all different, while the authority answers slowly.
 pub(crate) async fn strangers(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.refuses_after.lock() = Duration::from_secs(10);
     let count = arena.number(600, 300);
@@ -58,8 +58,8 @@ async fn send(arena: &AttackContext, number: usize, request: hyper::Request<http
     }
 }
 
-/// One composite token in many spellings. The authority is to be asked about it once, or a few times, whatever it looks
-/// like.
+/// One composite token in many spellings. The server may ask the authority about it only a few times, whatever the
+/// spelling.
 pub(crate) async fn spellings(arena: Arc<AttackContext>) -> Faults {
     const MAX_QUESTIONS: u64 = 20;
     const CLUSTER: &str = "hostile-0";
@@ -73,7 +73,7 @@ pub(crate) async fn spellings(arena: Arc<AttackContext>) -> Faults {
                 if arena.is_over() {
                     return;
                 }
-                // Blanks say nothing in JSON: the number is written with two kinds of them.
+                // White space has no meaning in JSON, so the number of the spelling is written with spaces and tabs.
                 let blanks: String = (0..17).map(|bit| if spelling >> bit & 1 == 1 { '\t' } else { ' ' }).collect();
                 let json = format!(r#"{{{blanks}"authorization_token":"{GOOD_TOKEN}","cluster_id":"{CLUSTER}"}}"#);
                 let request = payload::receive_with(&BASE64_STANDARD.encode(json), CLUSTER);
@@ -90,7 +90,7 @@ pub(crate) async fn spellings(arena: Arc<AttackContext>) -> Faults {
                         kept = None;
                     }
                 }
-                // The clients of this test share two cores with the server.
+                // The clients of this test and the server share two cores.
                 arena.sleep(Duration::from_millis(4)).await;
             }
         });

@@ -1,4 +1,4 @@
-//! Bodies that do not end, or come slowly.
+//! Attacks with request bodies that do not end, or arrive slowly.
 
 use std::{
     sync::Arc,
@@ -20,31 +20,31 @@ use crate::{
 
 const MIB: usize = 1 << 20;
 
-/// One byte, and no more, of bodies of one token.
+/// Requests with one token send only one byte of their bodies.
 pub(crate) async fn one_byte_of_one_token(arena: Arc<AttackContext>) -> Faults {
     let opening = Bytes::from([payload::head("/upload", &arena.token, 1000), b"u".to_vec()].concat());
     hold(&arena, arena.number(8300, 600), Arc::new(move |_| vec![opening.clone()])).await;
     Faults::new()
 }
 
-/// One byte of a form, of callers whom nobody knows.
+/// Unknown callers send only one byte of a form.
 pub(crate) async fn one_byte_forms(arena: Arc<AttackContext>) -> Faults {
     let opening = Bytes::from([payload::head("/authorize", "anything", 100), b"i".to_vec()].concat());
     hold(&arena, arena.number(8300, 600), Arc::new(move |_| vec![opening.clone()])).await;
     Faults::new()
 }
 
-/// Bodies of 1 MiB of one cluster, but for their last byte.
+/// One cluster sends bodies of 1 MiB without their last byte.
 pub(crate) async fn stalled_of_one_cluster(arena: Arc<AttackContext>) -> Faults {
     stalled(&arena, arena.number(700, 150), |_| composite_token(GOOD_TOKEN, "hostile-0")).await
 }
 
-/// The same, each of a cluster of its own.
+/// The same, but each body is of another cluster.
 pub(crate) async fn stalled_of_many_clusters(arena: Arc<AttackContext>) -> Faults {
     stalled(&arena, arena.number(400, 150), |at| composite_token(GOOD_TOKEN, &format!("{HOSTILE}-{at}"))).await
 }
 
-/// Bodies of 1 MiB that nobody reads, since the authority takes its time about their token.
+/// Bodies of 1 MiB that the server does not read, because the authority answers slowly about their tokens.
 pub(crate) async fn unread_while_the_authority_is_slow(arena: Arc<AttackContext>) -> Faults {
     *arena.authority.refuses_after.lock() = Duration::from_secs(15);
     stalled(&arena, arena.number(784, 200), |_| composite_token("bad", "hostile-0")).await
@@ -61,7 +61,7 @@ async fn stalled(
     Faults::new()
 }
 
-/// Bodies that drip at 10 bytes a second. Each has to be over soon after its first 5 s.
+/// Bodies that arrive at 10 bytes a second. The server must close each connection soon after the first 5 s.
 pub(crate) async fn dripping(arena: Arc<AttackContext>) -> Faults {
     const PATIENCE: Duration = Duration::from_secs(9);
     let mut drips = JoinSet::new();

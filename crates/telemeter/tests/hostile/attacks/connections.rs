@@ -1,4 +1,5 @@
-//! Connections that send nothing, half a TLS handshake, half a header, or requests whose answers they do not read.
+//! Attacks with connections that send nothing, half a TLS handshake, half a header, or requests whose answers they do
+//! not read.
 
 use std::{
     sync::Arc,
@@ -12,13 +13,13 @@ use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 use super::{AttackContext, AttackTally, Faults, hold, hold_unencrypted};
 use crate::call::SERVER_NAME;
 
-/// Connections that say nothing.
+/// Connections that send nothing.
 pub(crate) async fn silent(arena: Arc<AttackContext>) -> Faults {
     hold(&arena, 1100, Arc::new(|_| Vec::new())).await;
     Faults::new()
 }
 
-/// TLS handshakes that stop: before the first message, in the middle of it, and behind it.
+/// TLS handshakes that stop before the first message, in the middle of it, or after it.
 pub(crate) async fn half_handshakes(arena: Arc<AttackContext>) -> Faults {
     let Some(tls) = &arena.external.tls else { return vec!["the server does not speak TLS".to_owned()] };
     let name = ServerName::try_from(SERVER_NAME).expect("it is one");
@@ -36,7 +37,7 @@ pub(crate) async fn half_handshakes(arena: Arc<AttackContext>) -> Faults {
     Faults::new()
 }
 
-/// Half a header each: more than a server takes, and a little less.
+/// Each connection sends half a header: larger than the server accepts, or slightly smaller.
 pub(crate) async fn half_headers(arena: Arc<AttackContext>) -> Faults {
     let header = |bytes: usize| {
         let text = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}", "x".repeat(bytes));
@@ -48,7 +49,8 @@ pub(crate) async fn half_headers(arena: Arc<AttackContext>) -> Faults {
     Faults::new()
 }
 
-/// 40 requests one behind the other with headers of 6 KB each, whose answers are read; then nothing.
+/// Each connection sends 40 requests without a pause, with headers of 6 KB each, and reads the answers; then it sends
+/// nothing.
 pub(crate) async fn pipelined_long_headers(arena: Arc<AttackContext>) -> Faults {
     let request = format!("GET / HTTP/1.1\r\nhost: telemeter\r\nx-long: {}\r\n\r\n", "x".repeat(6000));
     let requests = Bytes::from(request.repeat(40));
@@ -56,9 +58,9 @@ pub(crate) async fn pipelined_long_headers(arena: Arc<AttackContext>) -> Faults 
     Faults::new()
 }
 
-/// Requests one behind the other, whose answers are not read. Each connection has to be closed within the deadline.
+/// Requests without a pause, whose answers are not read. The server must close each connection within its deadline.
 pub(crate) async fn pipelining(arena: Arc<AttackContext>) -> Faults {
-    /// 10 s for an answer to be read, and what a busy machine needs beyond.
+    /// The server waits 10 s until an answer is read; a busy machine needs additional time.
     const PATIENCE: Duration = Duration::from_secs(15);
     let requests = Bytes::from("GET / HTTP/1.1\r\nhost: telemeter\r\n\r\n".repeat(1000));
     let mut connections = JoinSet::new();
@@ -68,10 +70,10 @@ pub(crate) async fn pipelining(arena: Arc<AttackContext>) -> Faults {
             arena.pace.wait().await;
             let mut stream = arena.external.connect_narrow(arena.source(number)).await.ok()?;
             AttackTally::add(&arena.tally.opened);
-            // Until nothing more is taken: then answers stand in the way.
+            // Writes until the server reads no more, because its answers are not read.
             while let Ok(Ok(())) = timeout(Duration::from_secs(1), stream.write_all(&requests)).await {}
             let stuck = Instant::now();
-            // Writing fails once it is closed; it never gets that far otherwise.
+            // A write fails once the server has closed the connection; without that, no write would succeed or fail.
             while stuck.elapsed() < PATIENCE && !arena.is_over() {
                 match timeout(Duration::from_millis(200), stream.write_all(b"G")).await {
                     Ok(Err(_closed)) => {

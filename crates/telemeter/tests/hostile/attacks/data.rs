@@ -1,4 +1,4 @@
-//! One cluster whose data the store does not take.
+//! Attacks of one cluster with data that the store does not accept.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::{
     payload::{self, GOOD_TOKEN},
 };
 
-/// On many connections, as fast as the answers come, but for a pause.
+/// Sends on many connections, each as soon as it has its answer and a pause has passed.
 pub(crate) async fn flood(arena: Arc<AttackContext>) -> Faults {
     let (count, pause) = if arena.full { (3500, Duration::from_secs(2)) } else { (200, Duration::from_millis(250)) };
     send(&arena, count, pause).await;
     Faults::new()
 }
 
-/// So often that most honest requests would be joined with one of these.
+/// Sends so often that most honest requests would be joined with one of these.
 pub(crate) async fn steady(arena: Arc<AttackContext>) -> Faults {
     send(&arena, 100, Duration::from_millis(100)).await;
     Faults::new()

@@ -1,4 +1,5 @@
-//! Bodies whose framing is broken for good: 400 and the end of the connection, never a 503 that asks for a retry.
+//! Attacks with bodies that have invalid framing: the server must answer 400 and close the connection, and never answer
+//! 503, which would ask for a retry.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use tokio::{
 
 use super::{AttackContext, AttackTally, Faults, status};
 
-/// Longer than all deadlines of a body.
+/// How long to wait: longer than all deadlines of a body.
 const PATIENCE: Duration = Duration::from_secs(35);
 
 fn bodies() -> [(&'static str, Vec<u8>); 5] {
@@ -23,7 +24,7 @@ fn bodies() -> [(&'static str, Vec<u8>); 5] {
     ]
 }
 
-/// All of them again and again.
+/// Sends all invalid framings again and again.
 pub(crate) async fn broken(arena: Arc<AttackContext>) -> Faults {
     let mut senders = JoinSet::new();
     for number in 0..arena.number(40, 10) {
@@ -47,7 +48,7 @@ pub(crate) async fn broken(arena: Arc<AttackContext>) -> Faults {
                     };
                     let read = async {
                         let mut answer = Vec::new();
-                        // A reset in place of the end is one, too: it was not done writing.
+                        // A reset also ends the connection: it occurs because the client was still writing.
                         let _ = from.read_to_end(&mut answer).await;
                         answer
                     };
@@ -70,7 +71,7 @@ pub(crate) async fn broken(arena: Arc<AttackContext>) -> Faults {
                 arena.sleep(Duration::from_millis(500)).await;
             }
             for (name, told) in told {
-                // Where a reset overtook it there is no status.
+                // There is no status where the reset arrived before the answer was read.
                 if let Some(other) = told.iter().flatten().find(|status| **status != 400) {
                     faults.push(format!("{name} was answered {other}"));
                 } else if told.iter().all(Option::is_none) {

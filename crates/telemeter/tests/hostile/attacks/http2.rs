@@ -1,4 +1,5 @@
-//! HTTP/2 by hand: many streams of one byte, answers for which there is no window, headers that are to be remembered.
+//! Attacks with HTTP/2 frames that are written by hand: many streams of one byte, answers without a flow-control
+//! window, and headers for the dynamic table.
 
 use std::sync::Arc;
 
@@ -13,11 +14,11 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Beside the index of a name: it is to be remembered with its value.
+/// This bit, added to the index of a name, means that name and value are added to HPACK's dynamic table.
 const REMEMBERED: u8 = 0x40;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
-/// One byte on each of 250 streams, and no more.
+/// Sends only one byte on each of 250 streams.
 pub(crate) async fn one_byte_a_stream(arena: Arc<AttackContext>) -> Faults {
     let mut opening = PREFACE.to_vec();
     frame(&mut opening, SETTINGS, 0, 0, &[]);
@@ -35,7 +36,7 @@ pub(crate) async fn one_byte_a_stream(arena: Arc<AttackContext>) -> Faults {
     Faults::new()
 }
 
-/// `GET /` on each of 250 streams, and no window for an answer.
+/// Sends `GET /` on each of 250 streams, with a window of 0 bytes for the answers.
 pub(crate) async fn no_window(arena: Arc<AttackContext>) -> Faults {
     let mut opening = PREFACE.to_vec();
     frame(&mut opening, SETTINGS, 0, 0, &[&INITIAL_WINDOW_SIZE[..], &0_u32.to_be_bytes()].concat());
@@ -49,9 +50,9 @@ pub(crate) async fn no_window(arena: Arc<AttackContext>) -> Faults {
     Faults::new()
 }
 
-/// Headers that fill a buffer, with a path of a few bytes that is to be remembered until the connection ends.
+/// Sends headers that fill a buffer, with a short path that stays in the dynamic table until the connection ends.
 pub(crate) async fn headers_to_remember(arena: Arc<AttackContext>) -> Faults {
-    /// The table has 4,096 bytes, and takes 41 for each of these paths.
+    /// The dynamic table has 4,096 bytes, and each of these paths needs 41.
     const PATHS: usize = 99;
     let mut opening = PREFACE.to_vec();
     frame(&mut opening, SETTINGS, 0, 0, &[]);
@@ -59,7 +60,8 @@ pub(crate) async fn headers_to_remember(arena: Arc<AttackContext>) -> Faults {
         let mut headers = vec![0x82, 0x87]; // GET, https
         name_of_the_table(&mut headers, 1, "telemeter");
         name_of_the_table(&mut headers, REMEMBERED | 4, &format!("/?{number:02}"));
-        // With this it is more than the server takes: it is told so, and what is remembered stays.
+        // With this field the headers are larger than the server accepts: it refuses the request, but the dynamic table
+        // keeps the path.
         field(&mut headers, "x-long", &"x".repeat(16_250));
         frame(&mut opening, HEADERS, END_HEADERS | END_STREAM, stream, &headers);
     }
@@ -80,7 +82,7 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// A header field whose name stands at `index` of HPACK's static table.
+/// Writes a header field with the name at `index` of HPACK's static table.
 fn name_of_the_table(out: &mut Vec<u8>, index: u8, value: &str) {
     out.push(index);
     text(out, value);
@@ -92,7 +94,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     text(out, value);
 }
 
-/// A string of HPACK, not compressed: its length in 7 bits, or 127 and what is beyond.
+/// Writes a string of HPACK without compression: its length in 7 bits, or 127 followed by the rest of the length.
 fn text(out: &mut Vec<u8>, text: &str) {
     match u8::try_from(text.len()) {
         Ok(length) if length < 0x7f => out.push(length),

@@ -1,4 +1,5 @@
-//! What attackers do, each from loopback addresses of its own, bounded in connections, in connections a second and in time.
+//! The attacks: each uses its own loopback addresses, and is limited in connections, in connections a second and in
+//! time.
 
 pub(crate) mod authority;
 pub(crate) mod bodies;
@@ -32,24 +33,24 @@ use crate::{
     neighbours::OneTokenAuthority,
 };
 
-/// A connection that was closed, or not let in, is not opened again at once.
+/// How long to wait before a connection that was closed or refused is opened again.
 const BACKOFF: Duration = Duration::from_millis(500);
 
-/// What an attack knows of the server and of what stands around it.
+/// What an attack can use: the server, its authority and its files.
 pub(crate) struct AttackContext {
-    /// The numbers that the faults were found with, else smaller ones.
+    /// Whether the attack uses the numbers with which the faults were found; otherwise it uses smaller ones.
     pub(crate) full: bool,
-    /// Connections that this process can have open, beside those of honest callers and neighbours.
+    /// How many connections this process can open in addition to those of honest callers, the authority and the store.
     pub(crate) max_connections: usize,
-    /// As attackers speak to it: over TLS they offer HTTP/2.
+    /// The external listener, as attackers connect to it: over TLS they offer HTTP/2.
     pub(crate) external: Endpoint,
     pub(crate) internal: Endpoint,
-    /// A good token of a hostile cluster, for /upload.
+    /// A valid access token of a hostile cluster, for `/upload`.
     pub(crate) token: String,
     pub(crate) authority: Arc<OneTokenAuthority>,
-    /// The server's, to be replaced.
+    /// The whitelist file of the server, which an attack may replace.
     pub(crate) whitelist: PathBuf,
-    /// Addresses that attackers come from.
+    /// The source addresses of attackers.
     pub(crate) sources: Vec<Ipv4Addr>,
     pub(crate) until: Instant,
     pub(crate) tally: AttackTally,
@@ -69,7 +70,7 @@ impl AttackContext {
         self.sources[number % self.sources.len()]
     }
 
-    /// A connection, when it is its turn; `None` where it was not let in, or all is over.
+    /// Opens a connection, at the limited rate; `None` where it was refused, or the attack has ended.
     pub(crate) async fn connect(&self, number: usize) -> Option<Box<dyn CallStream>> {
         self.connect_to(&self.external, number).await
     }
@@ -91,13 +92,13 @@ impl AttackContext {
         }
     }
 
-    /// Sleeps, but not beyond the end.
+    /// Sleeps, at most until the end of the attack.
     pub(crate) async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration.min(self.until.saturating_duration_since(Instant::now()))).await;
     }
 }
 
-/// New connections come at a steady rate.
+/// Limits new connections to a steady rate.
 pub(crate) struct ConnectionRate {
     period: Duration,
     next: Mutex<Instant>,
@@ -119,15 +120,15 @@ impl ConnectionRate {
     }
 }
 
-/// What became of the attackers' connections.
+/// Counts the outcomes of the attackers' connections.
 #[derive(Default)]
 pub(crate) struct AttackTally {
     pub(crate) opened: AtomicU64,
-    /// Not let in.
+    /// Connections that were refused.
     pub(crate) refused: AtomicU64,
-    /// Closed by the server.
+    /// Connections that the server closed.
     pub(crate) closed: AtomicU64,
-    /// Answers with 2xx, 400, another 4xx, 503, another status.
+    /// The number of answers with 2xx, 400, another 4xx, 503, and another status.
     pub(crate) answers: [AtomicU64; 5],
 }
 
@@ -160,15 +161,15 @@ impl fmt::Display for AttackTally {
     }
 }
 
-/// What is sent on a connection, in parts.
+/// Returns the parts that are sent on the connection with this number.
 pub(crate) type Opening = Arc<dyn Fn(usize) -> Vec<Bytes> + Send + Sync>;
 
-/// Keeps so many connections that have sent their opening and wait; one that is closed is opened again.
+/// Keeps `count` connections open that have sent their opening and wait; one that is closed is opened again.
 pub(crate) async fn hold(arena: &Arc<AttackContext>, count: usize, opening: Opening) {
     hold_at(arena, &arena.external, count, opening).await;
 }
 
-/// The same over TCP alone, where the server wants TLS.
+/// The same without TLS, where the server expects TLS.
 pub(crate) async fn hold_unencrypted(arena: &Arc<AttackContext>, count: usize, opening: Opening) {
     let endpoint = Endpoint { tls: None, ..arena.external.clone() };
     hold_at(arena, &endpoint, count, opening).await;
@@ -190,7 +191,7 @@ async fn hold_at(arena: &Arc<AttackContext>, endpoint: &Endpoint, count: usize, 
     while connections.join_next().await.is_some() {}
 }
 
-/// Sends the opening, and reads what is answered until the server closes or all is over.
+/// Sends the opening, and reads answers until the server closes the connection or the attack ends.
 async fn hold_one(arena: &AttackContext, stream: Box<dyn CallStream>, opening: Vec<Bytes>) {
     let (mut from, mut to) = tokio::io::split(stream);
     let writing = async {
@@ -199,7 +200,7 @@ async fn hold_one(arena: &AttackContext, stream: Box<dyn CallStream>, opening: V
                 break;
             }
         }
-        // What was written stays open: the other half is held.
+        // After the opening, the write half stays open.
         std::future::pending::<()>().await;
     };
     let reading = async {
@@ -223,11 +224,11 @@ async fn hold_one(arena: &AttackContext, stream: Box<dyn CallStream>, opening: V
     let _ = timeout_at(arena.until.into(), both).await;
 }
 
-/// The status where an answer begins.
+/// Returns the status, where `bytes` is the beginning of an answer.
 pub(crate) fn status(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// What an attack found that should not be.
+/// The faults that an attack found.
 pub(crate) type Faults = Vec<String>;

@@ -1,4 +1,4 @@
-//! Faults of the operator's environment: a log that nobody reads, files that are missing.
+//! Faults of the operator's environment: a log that is never read, and files that are missing.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
     payload,
 };
 
-/// Requests that are refused, each with its line in the log.
+/// Sends requests that are refused; each writes a line to the log.
 pub(crate) async fn refused_requests(arena: Arc<AttackContext>) -> Faults {
     let mut senders = JoinSet::new();
     for number in 0..8 {
@@ -49,12 +49,12 @@ pub(crate) async fn refused_requests(arena: Arc<AttackContext>) -> Faults {
     Faults::new()
 }
 
-/// Puts what is no file where one is expected.
+/// Replaces the file at this path by something that is not a regular file.
 type Make = fn(&Path);
 
-/// Reloads while `--whitelist-file` is a FIFO, a directory, or has no end. Each is refused at once.
+/// Reloads while `--whitelist-file` is a FIFO, a directory, or a device without an end. Each reload must fail at once.
 pub(crate) async fn files_that_are_none(arena: Arc<AttackContext>) -> Faults {
-    /// A second, and what a busy machine needs beyond.
+    /// A reload may take a second; a busy machine needs additional time.
     const SOON: Duration = Duration::from_secs(4);
     let path = arena.whitelist.clone();
     let mut faults = Faults::new();
