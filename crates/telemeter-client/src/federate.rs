@@ -93,7 +93,7 @@ pub(crate) struct Federate {
     selector_problem: Option<String>,
 }
 
-/// A scrape whose body is being read.
+/// A scrape with a body that is being read.
 pub(crate) struct Scrape {
     /// The format of the body.
     pub(crate) format: ExpositionFormat,
@@ -128,7 +128,7 @@ impl Scrape {
         Ok(self.opened.chunk().await?)
     }
 
-    /// The error of a scrape whose body cannot be decoded.
+    /// The error of a scrape with a body that cannot be decoded.
     pub(crate) fn undecodable(&self, error: telemeter_wire::Error) -> FederateError {
         match self.unknown_type.clone() {
             Some(content_type) => FederateError::NoMetrics { content_type, error },

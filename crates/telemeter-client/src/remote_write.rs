@@ -22,7 +22,7 @@ use crate::{
     refusal::ServerRefusal,
 };
 
-/// The label whose value is the ID of the series' cluster.
+/// The label with the cluster ID as its value.
 pub(crate) const ID_LABEL: &str = "_id";
 /// Cap on an answer, in bytes; only its first line is shown.
 const ANSWER_BYTES: usize = 64 * 1024;

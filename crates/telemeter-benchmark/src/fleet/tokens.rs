@@ -12,7 +12,7 @@ use telemeter_auth::{
 
 use super::stamp::{GeneratedId, ID_BYTES};
 
-/// The label whose value is the ID of the series' cluster.
+/// The label with the cluster ID as its value.
 pub(super) const ID_LABEL: &str = "_id";
 /// The lifetime of tokens that the server grants by default.
 const LIFETIME: Duration = Duration::from_secs(86_400);

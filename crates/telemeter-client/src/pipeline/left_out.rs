@@ -18,8 +18,8 @@ pub struct LeftOut {
     /// server removes duplicates.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates: usize,
-    /// Series that no selector matches, but that are uploaded all the same: `--match` was not given, or a selector
-    /// cannot be checked.
+    /// Series that no selector matches, but that are still uploaded: `--match` was not given, or a selector cannot be
+    /// checked.
     #[serde(skip)]
     pub unrequested_uploaded: usize,
 }

@@ -121,7 +121,7 @@ fn span(batch: &[WaitingRequest<WaitingCaller>]) -> tracing::Span {
     span
 }
 
-/// Waits for the next free permit. Meanwhile, requests whose deadline has passed get their answer.
+/// Waits for the next free permit. Meanwhile, requests past their deadline get their answer.
 async fn acquire_permit(inner: &Arc<Inner>, standing: Standing) -> OwnedSemaphorePermit {
     let mut permit = pin!(inner.permits[standing as usize].clone().acquire_owned());
     loop {

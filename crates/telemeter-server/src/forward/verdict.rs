@@ -23,7 +23,7 @@ pub(super) fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutco
             (StoreOutcome::Refused(StoreRefusal { status, said: said().into() }), OutcomeKind::Refused)
         }
         // An answer that asks us to wait means that the store is busy. A 503 without `Retry-After` may come from a
-        // proxy whose store failed on the data.
+        // proxy, after the store failed on the data.
         429 | 500..=599 => {
             let retry_after = answer.asks_to_wait();
             let is_busy = status == StatusCode::TOO_MANY_REQUESTS || retry_after.is_some();

@@ -45,7 +45,7 @@ pub(crate) enum HonestKind {
     Upload,
     /// `/upload` on a new connection each time.
     UploadAnew,
-    /// `/metrics/v1/receive` of a cluster whose approval is cached, on a connection that is kept open.
+    /// `/metrics/v1/receive` of a cluster with a cached approval, on a connection that is kept open.
     Receive,
     /// `/metrics/v1/receive` of a new cluster, on a new connection.
     ReceiveAnew,

@@ -13,7 +13,7 @@ use crate::stores::{AUDIENCE, CLIENT_SECRET, StoreProxy, ready, start};
 pub(crate) const TOKEN: &str = "an-authorization-token";
 /// The tenant that the servers write for.
 pub(crate) const TENANT: &str = "a-tenant-of-the-test";
-/// The cluster of the client, and the cluster whose Prometheus sends remote write itself.
+/// The cluster of the client, and the cluster with a Prometheus that sends remote write itself.
 pub(crate) const SCRAPED: &str = "00000000-0000-4000-8000-00000000000a";
 pub(crate) const WRITING: &str = "00000000-0000-4000-8000-00000000000b";
 

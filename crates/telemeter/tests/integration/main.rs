@@ -283,7 +283,7 @@ async fn the_store_proxy_got_the_tenant_and_a_cached_token(stage: &ScenarioProgr
     assert!(issued >= Some(3) && issued < accepted.map(|accepted| accepted / 2), "the token is not kept: {seen}");
 }
 
-/// Two servers use an OIDC client whose secret is accepted in the header, the third one a client whose secret is not.
+/// For two servers the provider accepts the secret of the OIDC client in the header, for the third one it does not.
 async fn credentials_went_where_the_provider_takes_them(stage: &ScenarioPrograms) {
     let seen = stage.store_proxy.seen().await;
     for client in [CLIENT_ID, POST_CLIENT_ID] {

@@ -28,7 +28,7 @@ impl PrometheusDir {
         Quickstart::start(&self.flags.each_ref().map(String::as_str))
     }
 
-    /// Returns every process whose command line contains the data directory.
+    /// Returns every process with the data directory in its command line.
     fn processes(&self) -> Vec<u32> {
         let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

@@ -290,7 +290,7 @@ fn installed(program: &str) -> bool {
     Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
 }
 
-/// Returns the process whose command line contains `part`.
+/// Returns the process with `part` in its command line.
 fn process_with(part: &str) -> Option<u32> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

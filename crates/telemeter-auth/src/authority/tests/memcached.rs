@@ -27,8 +27,7 @@ async fn replicas_with_one_key_share_an_approval() {
         fake.values.lock().iter().map(|(key, value)| format!("{key} {}\n", String::from_utf8_lossy(value))).collect();
     assert!(seen.contains("acct"), "{seen}");
     assert!(!seen.contains("hunter2") && !seen.contains("c-1"), "{seen}");
-    // The approval is stored for `--memcached-expire`, plus the same time again, the longest outage in which it may be
-    // used.
+    // The approval is stored for `--memcached-expire`, plus the longest outage in which it may still be used.
     assert!(fake.expires.lock().values().all(|expires| *expires == 2 * 3600));
 }
 

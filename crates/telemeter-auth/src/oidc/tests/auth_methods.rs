@@ -33,8 +33,8 @@ async fn tries_the_body_next_and_remembers_what_succeeded() {
     assert_eq!(issuer.questions("/.well-known/openid-configuration").await.len(), 1);
 }
 
-/// A provider whose token endpoint accepts credentials only in the body, and gives the answer `otherwise` to those in
-/// the header.
+/// A provider with a token endpoint that accepts credentials only in the body, and gives the answer `otherwise` to
+/// those in the header.
 async fn accepts_the_body(otherwise: ResponseTemplate) -> Issuer {
     let issuer = Issuer::start().await;
     issuer

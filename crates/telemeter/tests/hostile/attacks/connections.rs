@@ -1,5 +1,5 @@
-//! Attacks with connections that send nothing, half a TLS handshake, half a header, or requests whose answers they do
-//! not read.
+//! Attacks with connections that send nothing, half a TLS handshake, half a header, or requests without reading the
+//! answers.
 
 use std::{
     sync::Arc,
@@ -58,7 +58,7 @@ pub(crate) async fn pipelined_long_headers(arena: Arc<AttackContext>) -> Faults 
     Faults::new()
 }
 
-/// Requests without a pause, whose answers are not read. The server must close each connection within its deadline.
+/// Sends requests without a pause and reads no answer. The server must close each connection within its deadline.
 pub(crate) async fn pipelining(arena: Arc<AttackContext>) -> Faults {
     /// The server waits 10 s until an answer is read; a busy machine needs additional time.
     const PATIENCE: Duration = Duration::from_secs(15);

@@ -42,7 +42,7 @@ pub(crate) struct PanelQuery {
     pub(crate) times: QueryTimes,
 }
 
-/// A variable whose values come from a query to the store.
+/// A variable with values from a query to the store.
 #[derive(Debug)]
 pub(crate) struct Variable {
     pub(crate) name: String,

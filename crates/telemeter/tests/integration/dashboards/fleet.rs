@@ -32,7 +32,7 @@ pub(crate) const STRANGERS: f64 = 36.0;
 /// The number of series in the last report of [`REPORTING`], which r1 got.
 pub(crate) const SERIES: f64 = 40.0;
 
-/// The answer to a cluster whose series Prometheus has accepted.
+/// The answer to a cluster after Prometheus has accepted its series.
 const STORED: StatusCode = StatusCode::NO_CONTENT;
 
 /// The names of the series that the replicas write.

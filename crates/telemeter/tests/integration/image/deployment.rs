@@ -19,7 +19,8 @@ const FROM: &str = "prometheus-k8s.openshift-monitoring.svc";
 const TO: &str = "gateway.telemeter.example";
 /// The contents of the service account's token file and of the salt file.
 const ACCOUNT_TOKEN: &str = "the-token-of-the-service-account";
-/// Cluster IDs whose first cycle starts at once: its delay, up to a twentieth of the interval, depends on the ID.
+/// Cluster IDs for which the first cycle starts at once: its delay, up to a twentieth of the interval, depends on the
+/// ID.
 const CLUSTERS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000297",
     "00000000-0000-4000-8000-000000001d31",

@@ -13,7 +13,7 @@ pub(super) fn selected() -> Vec<Selected> {
     (0..211).map(one).collect()
 }
 
-/// Returns selectors of each kind in turn.
+/// Returns the selector with this number; the kinds of selectors alternate.
 fn one(i: usize) -> Selected {
     let (selector, series, other) = match i % 8 {
         0 => (format!(r#"{{__name__="job:m{i}:sum"}}"#), format!("job:m{i}:sum{{"), format!("job:m{i}:max{{")),
