@@ -1,3 +1,4 @@
+//! Tests the client of the authority with a fake authority and a fixed clock.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

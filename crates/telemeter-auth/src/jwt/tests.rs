@@ -1,3 +1,4 @@
+//! Tests how our access tokens are signed and verified.
 #![allow(clippy::unwrap_used)]
 
 mod keys;

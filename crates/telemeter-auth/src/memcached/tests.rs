@@ -1,3 +1,4 @@
+//! Tests the memcached client with a fake memcached.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::Ordering;

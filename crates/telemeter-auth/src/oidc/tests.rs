@@ -1,3 +1,4 @@
+//! Tests how access tokens for outbound calls are requested, cached and renewed, with a fake OIDC provider.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,4 @@
+//! Tests how the whole forwarder sends messages to a fake store, and which outcome each caller gets.
 #![allow(clippy::unwrap_used)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,3 +1,4 @@
+//! Tests that permits for questions are given fairly to clients.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,3 +1,4 @@
+//! Tests the questions to the authority, and how each of its answers is understood.
 use super::*;
 
 #[tokio::test]

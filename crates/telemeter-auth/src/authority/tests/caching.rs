@@ -1,3 +1,4 @@
+//! Tests which approvals are cached, and how long they are used.
 use super::*;
 
 #[tokio::test]

@@ -1,3 +1,4 @@
+//! Tests that callers with bad tokens do not use up the questions of other callers.
 use super::*;
 
 fn from(number: u32) -> QuestionOrigin {

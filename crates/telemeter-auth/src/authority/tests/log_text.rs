@@ -1,3 +1,4 @@
+//! Tests that errors for the log contain an excerpt of the answer, and no secret.
 use super::*;
 
 const BODY: &str = "no such cluster\r\ntoken hunter2-hunter2 of 7";

@@ -1,3 +1,4 @@
+//! Tests approvals that replicas share through memcached.
 use super::*;
 
 #[tokio::test]

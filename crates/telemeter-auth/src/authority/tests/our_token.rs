@@ -1,3 +1,4 @@
+//! Tests questions with an access token of our own, and what happens when the authority refuses it.
 use std::sync::atomic::Ordering;
 
 use super::*;

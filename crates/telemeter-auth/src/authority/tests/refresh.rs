@@ -1,3 +1,4 @@
+//! Tests the refresh of a cached approval before it expires.
 use super::*;
 
 /// An authority that approves twice, and after that answers later than the deadline.

@@ -1,3 +1,4 @@
+//! Tests that an approval is not used after a refusal, even if another writer puts it back into memcached.
 use super::*;
 
 /// Returns the entry of an approval in memcached from before it is refused.

@@ -1,3 +1,4 @@
+//! Tests that the spellings of one token share one cached approval, within limits.
 use super::*;
 
 /// Spells the same token in different ways: with other white space, in another order, with escapes, and with additional

@@ -1,3 +1,4 @@
+//! Tests approvals when the wall clock is set, and when the clocks of replicas differ.
 use super::*;
 
 const HOUR_MS: i64 = 60 * 60_000;

@@ -1,3 +1,4 @@
+//! Tests in which order the queue returns requests, and that it loses none.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

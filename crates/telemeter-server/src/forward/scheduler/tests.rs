@@ -1,5 +1,5 @@
+//! Tests the scheduler with a simulated store and its senders, in steps of one millisecond.
 #![allow(clippy::unwrap_used)]
-//! A simulation of a store and its senders in steps of one millisecond.
 
 use super::*;
 
