@@ -203,4 +203,6 @@ impl Contents {
 #[cfg(test)]
 mod out_tests;
 #[cfg(test)]
+mod test_fields;
+#[cfg(test)]
 mod tests;

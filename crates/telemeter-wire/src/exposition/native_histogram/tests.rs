@@ -11,7 +11,7 @@ use crate::{
 
 /// A histogram in a form for tests. `positive` and `negative` are spans (offset, length) and the counts of the buckets.
 #[derive(Clone, Debug, Default)]
-struct Told {
+struct HistogramMessage {
     count: u64,
     count_float: f64,
     sum: f64,
@@ -25,7 +25,7 @@ fn zigzag(value: i64) -> u64 {
     (value << 1) as u64 ^ (value >> 63) as u64
 }
 
-impl Told {
+impl HistogramMessage {
     /// As a `Histogram` message.
     fn message(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -76,34 +76,34 @@ impl Told {
     }
 }
 
-fn check(told: &Told, expected: Result<(), HistogramFlaw>) {
-    for message in [told.message(), told.packed()] {
-        assert_eq!(NativeHistogram { message: &message, timestamp_ms: None }.check(), expected, "{told:?}");
+fn check(histogram: &HistogramMessage, expected: Result<(), HistogramFlaw>) {
+    for message in [histogram.message(), histogram.packed()] {
+        assert_eq!(NativeHistogram { message: &message, timestamp_ms: None }.check(), expected, "{histogram:?}");
     }
 }
 
 /// 2 in the zero bucket, 1 below it, 3 and 1 above.
-fn good() -> Told {
-    Told {
+fn good() -> HistogramMessage {
+    HistogramMessage {
         count: 7,
         sum: 12.5,
         schema: 3,
         zero: (0.001, 2, 0.0),
         negative: (vec![(-4, 1)], vec![1], vec![]),
         positive: (vec![(0, 1), (2, 1)], vec![3, -2], vec![]),
-        ..Told::default()
+        ..HistogramMessage::default()
     }
 }
 
-fn good_float() -> Told {
-    Told {
+fn good_float() -> HistogramMessage {
+    HistogramMessage {
         count_float: 7.5,
         sum: 12.5,
         schema: -1,
         zero: (0.001, 0, 2.5),
         negative: (vec![(-4, 1)], vec![], vec![1.0]),
         positive: (vec![(0, 2)], vec![], vec![3.0, 1.0]),
-        ..Told::default()
+        ..HistogramMessage::default()
     }
 }
 
@@ -113,58 +113,58 @@ fn a_histogram_is_checked_as_a_store_checks_it() {
     use BucketSign::{Negative, Positive};
     check(&good(), Ok(()));
     check(&good_float(), Ok(()));
-    check(&Told::default(), Ok(()));
+    check(&HistogramMessage::default(), Ok(()));
     for schema in [-4, 8] {
-        check(&Told { schema, ..good() }, Ok(()));
+        check(&HistogramMessage { schema, ..good() }, Ok(()));
     }
     for schema in [-5, 9, -53, i32::MAX] {
-        check(&Told { schema, ..good() }, Err(HistogramFlaw::Schema { schema }));
-        check(&Told { schema, ..good_float() }, Err(HistogramFlaw::Schema { schema }));
+        check(&HistogramMessage { schema, ..good() }, Err(HistogramFlaw::Schema { schema }));
+        check(&HistogramMessage { schema, ..good_float() }, Err(HistogramFlaw::Schema { schema }));
     }
     // Empty spans have no buckets.
-    check(&Told { positive: (vec![(0, 0)], vec![], vec![]), ..Told::default() }, Ok(()));
+    check(&HistogramMessage { positive: (vec![(0, 0)], vec![], vec![]), ..HistogramMessage::default() }, Ok(()));
     check(
-        &Told { positive: (vec![(0, 3)], vec![3, -2], vec![]), ..good() },
+        &HistogramMessage { positive: (vec![(0, 3)], vec![3, -2], vec![]), ..good() },
         Err(HistogramFlaw::Spans { sign: Positive, needed: 3, buckets: 2 }),
     );
     check(
-        &Told { negative: (vec![(0, u32::MAX), (0, u32::MAX)], vec![1], vec![]), ..good() },
+        &HistogramMessage { negative: (vec![(0, u32::MAX), (0, u32::MAX)], vec![1], vec![]), ..good() },
         Err(HistogramFlaw::Spans { sign: Negative, needed: 2 * u64::from(u32::MAX), buckets: 1 }),
     );
     check(
-        &Told { positive: (vec![(0, 2)], vec![], vec![1.0]), ..good_float() },
+        &HistogramMessage { positive: (vec![(0, 2)], vec![], vec![1.0]), ..good_float() },
         Err(HistogramFlaw::Spans { sign: Positive, needed: 2, buckets: 1 }),
     );
     // The buckets of the other kind do not count.
     check(
-        &Told { positive: (vec![(0, 2)], vec![], vec![3.0, 1.0]), ..good() },
+        &HistogramMessage { positive: (vec![(0, 2)], vec![], vec![3.0, 1.0]), ..good() },
         Err(HistogramFlaw::Spans { sign: Positive, needed: 2, buckets: 0 }),
     );
     check(
-        &Told { positive: (vec![(0, 1), (-1, 1)], vec![3, -2], vec![]), ..good() },
+        &HistogramMessage { positive: (vec![(0, 1), (-1, 1)], vec![3, -2], vec![]), ..good() },
         Err(HistogramFlaw::Offset { sign: Positive, span: 2, offset: -1 }),
     );
     check(
-        &Told { positive: (vec![(0, 2)], vec![3, -4], vec![]), ..good() },
+        &HistogramMessage { positive: (vec![(0, 2)], vec![3, -4], vec![]), ..good() },
         Err(HistogramFlaw::Bucket { sign: Positive, bucket: 2 }),
     );
     check(
-        &Told { positive: (vec![(0, 2)], vec![i64::MAX, 1], vec![]), ..good() },
+        &HistogramMessage { positive: (vec![(0, 2)], vec![i64::MAX, 1], vec![]), ..good() },
         Err(HistogramFlaw::Bucket { sign: Positive, bucket: 2 }),
     );
     check(
-        &Told { negative: (vec![(0, 1)], vec![], vec![-0.5]), ..good_float() },
+        &HistogramMessage { negative: (vec![(0, 1)], vec![], vec![-0.5]), ..good_float() },
         Err(HistogramFlaw::Bucket { sign: Negative, bucket: 1 }),
     );
-    check(&Told { count: 6, ..good() }, Err(HistogramFlaw::Count { count: 6, buckets: 7 }));
-    check(&Told { count: 8, ..good() }, Err(HistogramFlaw::Count { count: 8, buckets: 7 }));
+    check(&HistogramMessage { count: 6, ..good() }, Err(HistogramFlaw::Count { count: 6, buckets: 7 }));
+    check(&HistogramMessage { count: 8, ..good() }, Err(HistogramFlaw::Count { count: 8, buckets: 7 }));
     // Observations that are NaN are in no bucket.
-    check(&Told { count: 8, sum: f64::NAN, ..good() }, Ok(()));
-    check(&Told { count: 6, sum: f64::NAN, ..good() }, Err(HistogramFlaw::Count { count: 6, buckets: 7 }));
+    check(&HistogramMessage { count: 8, sum: f64::NAN, ..good() }, Ok(()));
+    check(&HistogramMessage { count: 6, sum: f64::NAN, ..good() }, Err(HistogramFlaw::Count { count: 6, buckets: 7 }));
     // Sums of floats are not exact.
-    check(&Told { count_float: 7.0, ..good_float() }, Ok(()));
-    check(&Told { count_float: -1.0, ..good_float() }, Err(HistogramFlaw::NegativeCount));
-    check(&Told { zero: (0.0, 0, -1.0), ..good_float() }, Err(HistogramFlaw::NegativeCount));
+    check(&HistogramMessage { count_float: 7.0, ..good_float() }, Ok(()));
+    check(&HistogramMessage { count_float: -1.0, ..good_float() }, Err(HistogramFlaw::NegativeCount));
+    check(&HistogramMessage { zero: (0.0, 0, -1.0), ..good_float() }, Err(HistogramFlaw::NegativeCount));
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn a_flaw_says_what_is_wrong() {
 }
 
 /// A series with a histogram.
-fn with<'a>(told: &Told, kind: MetricType, arena: &'a Arena) -> SeriesSet<'a> {
+fn with<'a>(histogram: &HistogramMessage, kind: MetricType, arena: &'a Arena) -> SeriesSet<'a> {
     let mut set = SeriesSet::new_in(arena);
-    let message = arena.text().alloc_slice_copy(&told.message());
+    let message = arena.text().alloc_slice_copy(&histogram.message());
     let histogram = NativeHistogram { message, timestamp_ms: Some(7) };
     set.push(&[Label::new(NAME_LABEL, "h"), Label::new("a", "b")], kind, Points::Histogram(histogram));
     set
@@ -208,7 +208,7 @@ fn text_tells_of_a_histogram_in_a_comment() {
     assert!(String::from_utf8(out).expect("text").contains("count=7.5 sum=12.5 buckets=3 schema=-1"));
 }
 
-fn any_told() -> impl Strategy<Value = Told> {
+fn any_told() -> impl Strategy<Value = HistogramMessage> {
     let sides = || {
         (
             prop::collection::vec((any::<i32>(), 0..4_u32), 0..3),
@@ -225,7 +225,7 @@ fn any_told() -> impl Strategy<Value = Told> {
         sides(),
         sides(),
     )
-        .prop_map(|(count, count_float, sum, schema, zero, negative, positive)| Told {
+        .prop_map(|(count, count_float, sum, schema, zero, negative, positive)| HistogramMessage {
             count,
             count_float,
             sum,
@@ -237,19 +237,19 @@ fn any_told() -> impl Strategy<Value = Told> {
 }
 
 /// A valid histogram with these observations in each bucket.
-fn consistent(counts: &[u32], zero: u32, schema: i32) -> Told {
+fn consistent(counts: &[u32], zero: u32, schema: i32) -> HistogramMessage {
     let mut before = 0;
     let deltas = counts.iter().map(|&count| {
         let delta = i64::from(count) - before;
         before = i64::from(count);
         delta
     });
-    Told {
+    HistogramMessage {
         count: counts.iter().map(|&count| u64::from(count)).sum::<u64>() + u64::from(zero),
         schema,
         zero: (0.1, u64::from(zero), 0.0),
         positive: (vec![(3, counts.len() as u32)], deltas.collect(), vec![]),
-        ..Told::default()
+        ..HistogramMessage::default()
     }
 }
 
@@ -258,26 +258,26 @@ proptest! {
     fn what_belongs_together_is_taken_and_one_more_anywhere_is_not(
         counts in prop::collection::vec(any::<u32>(), 1..9), zero in any::<u32>(), schema in -4..=8, at in any::<prop::sample::Index>(),
     ) {
-        let told = consistent(&counts, zero, schema);
-        check(&told, Ok(()));
-        let message = |told: &Told| told.message();
-        let is_bad = |told: &Told| NativeHistogram { message: &message(told), timestamp_ms: None }.check().is_err();
-        let more = Told { count: told.count + 1, ..told.clone() };
+        let histogram = consistent(&counts, zero, schema);
+        check(&histogram, Ok(()));
+        let message = |histogram: &HistogramMessage| histogram.message();
+        let is_bad = |histogram: &HistogramMessage| NativeHistogram { message: &message(histogram), timestamp_ms: None }.check().is_err();
+        let more = HistogramMessage { count: histogram.count + 1, ..histogram.clone() };
         prop_assert!(is_bad(&more));
-        let mut other = told.clone();
+        let mut other = histogram.clone();
         other.positive.0[0].1 += 1;
         prop_assert!(is_bad(&other));
-        let mut other = told.clone();
+        let mut other = histogram.clone();
         other.positive.1[at.index(counts.len())] += 1;
         prop_assert!(is_bad(&other));
     }
 
     /// A histogram that is encoded as a family and decoded again reaches the store as the same message.
     #[test]
-    fn a_histogram_passes_through_families_unchanged(told in any_told(), is_gauge in any::<bool>()) {
+    fn a_histogram_passes_through_families_unchanged(histogram in any_told(), is_gauge in any::<bool>()) {
         let kind = if is_gauge { MetricType::GaugeHistogram } else { MetricType::Histogram };
         let (arena, other, last) = (Arena::new(), Arena::new(), Arena::new());
-        let set = with(&Told { zero: (1.0, told.zero.1, told.zero.2), ..told }, kind, &arena);
+        let set = with(&HistogramMessage { zero: (1.0, histogram.zero.1, histogram.zero.2), ..histogram }, kind, &arena);
         let (mut families, mut sent, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         delimited::encode(&set, &mut families);
         remote_write::encode(&set, &mut expected);

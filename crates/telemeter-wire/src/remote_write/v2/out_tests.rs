@@ -1,25 +1,11 @@
-use super::*;
+use super::{
+    test_fields::{double, field, varint},
+    *,
+};
 use crate::{
-    protobuf::{key, put_bytes, put_varint},
     remote_write::{self, SeriesWriter as _},
     series::{Arena, Label, MetricType, Sample},
 };
-
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_bytes(&mut out, key(number, Wire::Bytes), bytes);
-    out
-}
-
-fn varint(number: u8, value: u64) -> Vec<u8> {
-    let mut out = vec![key(number, Wire::Varint)];
-    put_varint(&mut out, value);
-    out
-}
-
-fn double(number: u8, value: f64) -> Vec<u8> {
-    [&[key(number, Wire::Fixed64)], &value.to_le_bytes()[..]].concat()
-}
 
 fn sample(value: f64, time: u64) -> Vec<u8> {
     field(2, &[double(1, value), varint(2, time)].concat())

@@ -1,27 +1,14 @@
-use super::*;
+use super::{
+    test_fields::{double, field, varint},
+    *,
+};
 use crate::{
-    protobuf::{key, put_bytes, put_varint},
+    protobuf::put_varint,
     remote_write,
     series::{Arena, Points, Sample},
 };
 
 const SYMBOLS: [&str; 7] = ["", "__name__", "up", "job", "a", "trace_id", "x"];
-
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_bytes(&mut out, key(number, Wire::Bytes), bytes);
-    out
-}
-
-fn varint(number: u8, value: u64) -> Vec<u8> {
-    let mut out = vec![key(number, Wire::Varint)];
-    put_varint(&mut out, value);
-    out
-}
-
-fn double(number: u8, value: f64) -> Vec<u8> {
-    [&[key(number, Wire::Fixed64)], &value.to_le_bytes()[..]].concat()
-}
 
 /// References as encoders write them, packed.
 fn packed(references: &[u32]) -> Vec<u8> {
