@@ -171,4 +171,6 @@ impl Renewal {
 }
 
 #[cfg(test)]
+pub(crate) mod test_pass;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 use rustls::{SupportedProtocolVersion, version};
 
-use super::*;
+use super::{test_pass::pass, *};
 
 fn write_pair_with(folder: &Path, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> CertificateFiles {
     let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
@@ -86,19 +86,10 @@ fn connect(client: &Arc<ClientConfig>, tls: &ListenerTls, host: &str) -> (Handsh
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();
     let mut server = ServerConnection::new(tls.server_config()).unwrap();
-    let mut wire = Vec::new();
     client.writer().write_all(b"ping").unwrap();
     let mut said = Vec::new();
     for _ in 0..10 {
-        wire.clear();
-        while client.wants_write() {
-            client.write_tls(&mut wire).unwrap();
-        }
-        let mut sent = &wire[..];
-        while !sent.is_empty() {
-            server.read_tls(&mut sent).unwrap();
-            server.process_new_packets().unwrap();
-        }
+        pass(&mut client, &mut server);
         if !server.is_handshaking() && said.is_empty() {
             let mut bytes = [0; 4];
             if server.reader().read(&mut bytes).is_ok() {
@@ -106,15 +97,7 @@ fn connect(client: &Arc<ClientConfig>, tls: &ListenerTls, host: &str) -> (Handsh
                 server.writer().write_all(b"pong").unwrap();
             }
         }
-        wire.clear();
-        while server.wants_write() {
-            server.write_tls(&mut wire).unwrap();
-        }
-        let mut sent = &wire[..];
-        while !sent.is_empty() {
-            client.read_tls(&mut sent).unwrap();
-            client.process_new_packets().unwrap();
-        }
+        pass(&mut server, &mut client);
     }
     assert_eq!(said, b"ping");
     assert_eq!(server.handshake_kind(), client.handshake_kind());

@@ -6,6 +6,7 @@ use rustls_pki_types::PrivateKeyDer;
 
 use super::*;
 use crate::clock::ClockHandle;
+use crate::tls::test_pass::pass;
 
 /// 2030-01-01, within the validity of the certificate below.
 const NOW_MS: i64 = 1_893_456_000_000;
@@ -48,24 +49,8 @@ impl Both {
         let mut server = ServerConnection::new(self.server.clone()).unwrap();
         client.writer().write_all(b"x").unwrap();
         for _ in 0..6 {
-            let mut wire = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut wire).unwrap();
-            }
-            let mut sent = &wire[..];
-            while !sent.is_empty() {
-                server.read_tls(&mut sent).unwrap();
-                server.process_new_packets().unwrap();
-            }
-            let mut wire = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut wire).unwrap();
-            }
-            let mut sent = &wire[..];
-            while !sent.is_empty() {
-                client.read_tls(&mut sent).unwrap();
-                client.process_new_packets().unwrap();
-            }
+            pass(&mut client, &mut server);
+            pass(&mut server, &mut client);
         }
         server.reader().read_exact(&mut [0]).unwrap();
         let certificate = client.peer_certificates().unwrap()[0].clone();
