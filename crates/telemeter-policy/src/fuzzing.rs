@@ -48,7 +48,7 @@ pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
     vec![("rule_file", rule_file, SEEDS.iter().map(|seed| seed.as_bytes().to_vec()).collect())]
 }
 
-const SEEDS: [&str; 10] = [
+const SEEDS: [&str; 11] = [
     "up\n# a comment\n{__name__=\"a\",b=~\"c|d\"}\n\0up 1\na{b=\"c\"} 2\n",
     "telemeter-client --id x \\\n  --match='{a=\"b\"}' \\\n --whitelist \"up\" --limit-bytes=1\n\0up{a=\"b\"} 1\n",
     "matches:\n- '{__name__=\"it''s\"}'\n- \"{a=\\\"b\\\"}\"\n- |-\n  up\n",
@@ -59,6 +59,7 @@ const SEEDS: [&str; 10] = [
     "a: &x up\nmatches: [*x]\n--- \nmatches: !!str up\n",
     "\u{feff}{job=a}\r\nup{\r\n{\u{e9}=\"x\"}",
     "--id=x\n--match=\"{a=\\\"\\$x\\\"}\"\n",
+    "--match='{a=\"x  --match=b\"}' \\\n",
 ];
 
 #[cfg(test)]
@@ -73,6 +74,6 @@ mod tests {
             }
         }
         let rules = |seed: &str| RuleFile::parse("f", seed.split('\0').next().unwrap_or_default()).rules.len();
-        assert_eq!(SEEDS.map(rules), [2, 2, 3, 1, 1, 1, 3, 1, 0, 1]);
+        assert_eq!(SEEDS.map(rules), [2, 2, 3, 1, 1, 1, 3, 1, 0, 1, 1]);
     }
 }

@@ -131,7 +131,8 @@ fn form(name: &str, text: &str) -> SourceForm {
         key.is_some_and(|key| !key.is_empty() && word(key))
     };
     let is_yaml = |line: &str| line.starts_with("- ") || line == "---" || line.starts_with('[') || is_key(line);
-    if lines().any(flags::has_flag) {
+    // A selector may have a flag in a value.
+    if lines().any(|line| flags::has_flag(line) && Selector::parse(line).is_err()) {
         // A list of arguments in YAML begins with a dash or a key.
         return if lines().next().is_some_and(is_yaml) { SourceForm::Yaml } else { SourceForm::Flags };
     }

@@ -28,6 +28,9 @@ fn the_form_is_detected_by_the_content() {
     check("a", "telemeter-client --id x \\\n  --match up", SourceForm::Flags);
     check("a", "exec telemeter-server '--whitelist={a=\"b\"}'", SourceForm::Flags);
     check("a", "up\n{a=\"--matches\"}", SourceForm::Lines);
+    check("a", "up\n{a=\"x --match=b\"}", SourceForm::Lines);
+    check("a", "{a='--whitelist'}", SourceForm::Lines);
+    check("a", "{a=\"x --match=b\"}\n--match=up", SourceForm::Flags);
     check("a", "matches:\n- up", SourceForm::Yaml);
     check("a", "- up\n", SourceForm::Yaml);
     check("a", "---\n- up\n", SourceForm::Yaml);

@@ -246,6 +246,8 @@ mod tests {
         let (outcome, _) =
             through_socks(&[&[5, 0, 5, 0, 0, 3, 3][..], b"abc", &[0, 80]].concat(), "a.test", None).await;
         assert_eq!(outcome, Ok(()));
+        let (outcome, _) = through_socks(&[5, 0, 5, 0, 0, 3, 0, 0, 80], "a.test", None).await;
+        assert_eq!(outcome, Ok(()), "a name of no bytes");
         let (outcome, _) = through_socks(&[&[5, 0, 5, 0, 0, 4][..], &[0; 18]].concat(), "a.test", None).await;
         assert_eq!(outcome, Ok(()));
     }
