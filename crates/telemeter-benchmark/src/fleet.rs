@@ -134,7 +134,7 @@ pub(super) async fn run(
     let shared = Arc::new(FleetShared::new(config, fleet, arrivals, payload, exported).await?);
     let mut connections = JoinSet::new();
     for _ in 0..fleet.connections {
-        connections.spawn(play(shared.clone()));
+        connections.spawn(send_when_due(shared.clone()));
     }
 
     let mut progress = RunProgress::new(&output, Some(arrivals.total));
@@ -145,7 +145,7 @@ pub(super) async fn run(
     let mut second = |total: &mut UploadTally| {
         let window = std::mem::take(&mut *shared.window.lock());
         total.add(&window);
-        total.set_ran(shared.start.elapsed());
+        total.set_elapsed(shared.start.elapsed());
         report.second(shared.start.elapsed(), window, watch.usage());
     };
     loop {
@@ -170,7 +170,7 @@ pub(super) async fn run(
 }
 
 /// Sends uploads as they become due, over one connection.
-async fn play(shared: Arc<FleetShared>) {
+async fn send_when_due(shared: Arc<FleetShared>) {
     let (mut upload, mut authorize) = (FleetConnection::new(&shared.address), shared.source.connection());
     loop {
         let index = shared.next.fetch_add(1, Ordering::Relaxed);

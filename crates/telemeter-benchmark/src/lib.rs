@@ -209,7 +209,7 @@ impl RunShared {
     /// The tally so far of a run that began at `start`.
     fn tally(&self, start: Instant) -> UploadTally {
         let mut tally = self.tally.lock();
-        tally.set_ran(start.elapsed());
+        tally.set_elapsed(start.elapsed());
         tally.clone()
     }
 }

@@ -71,7 +71,7 @@ impl UploadPayload {
         let UploadBuffers { arena, encoded, snappy } = &mut buffers;
         arena.reset();
         encoded.clear();
-        self.stamp(labels, now_ms, arena, encoded)?;
+        self.encode_at(labels, now_ms, arena, encoded)?;
         let mut body = Vec::with_capacity(encoded.len() / 4);
         snappy.framed(encoded, &mut body);
         self.buffers.lock().push(buffers);
@@ -81,13 +81,13 @@ impl UploadPayload {
     /// The body before compression.
     pub(super) fn plain(&self, labels: &[(String, String)], now_ms: i64) -> Result<Vec<u8>, telemeter_wire::Error> {
         let mut plain = Vec::new();
-        self.stamp(labels, now_ms, &Arena::new(), &mut plain)?;
+        self.encode_at(labels, now_ms, &Arena::new(), &mut plain)?;
         Ok(plain)
     }
 
     /// Encodes the metrics as delimited protobuf: each sample at `now_ms`, each series with `labels` in place of its own of these
     /// names.
-    fn stamp(
+    fn encode_at(
         &self,
         labels: &[(String, String)],
         now_ms: i64,

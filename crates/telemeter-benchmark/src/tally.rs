@@ -72,7 +72,7 @@ impl UploadTally {
     }
 
     /// Sets how long the run has lasted so far.
-    pub fn set_ran(&mut self, ran: Duration) {
+    pub fn set_elapsed(&mut self, ran: Duration) {
         self.ran = ran;
     }
 
@@ -100,7 +100,7 @@ impl UploadTally {
     }
 
     /// How long the run has lasted so far.
-    pub(super) fn ran(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.ran
     }
 
@@ -110,7 +110,7 @@ impl UploadTally {
     }
 
     /// The highest latency of an accepted upload; zero where none was accepted.
-    pub(super) fn longest(&self) -> Duration {
+    pub(super) fn max_latency(&self) -> Duration {
         Duration::from_micros(self.micros.max())
     }
 
@@ -194,7 +194,7 @@ mod tests {
         tally.failed(UploadFailure::Upload(429));
         tally.failed(UploadFailure::Authorize(401));
         tally.failed(UploadFailure::Timeout);
-        tally.set_ran(Duration::from_secs(20));
+        tally.set_elapsed(Duration::from_secs(20));
         let expected = "\
 sent                                 100
 failed                                 4

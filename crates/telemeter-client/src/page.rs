@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use telemeter_http::{
     client::bare_url,
     duration::HumanDuration,
-    internal::{Internal, paths_json},
+    internal::{InternalRouter, paths_json},
     page,
 };
 use telemeter_rules::transforms::anonymize::Anonymize;
@@ -41,7 +41,7 @@ const MAX_METRICS: usize = 500;
 const NAMES: usize = 4;
 
 /// Answers browsers at `/` with the page, and machines with the list of paths as before.
-pub(crate) fn attach(internal: Internal, config: Arc<Config>, context: WorkerContext) -> Internal {
+pub(crate) fn attach(internal: InternalRouter, config: Arc<Config>, context: WorkerContext) -> InternalRouter {
     let json = paths_json(&internal.paths());
     let root = get(move |headers: HeaderMap| {
         let (json, config, context) = (json.clone(), config.clone(), context.clone());

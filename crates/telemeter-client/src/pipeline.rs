@@ -178,17 +178,17 @@ impl Packer {
         Self { form, ..Self::default() }
     }
 
-    /// Begins an upload at `now_ms`. Each of its series gets the labels `granted`, which the server requires. `native`
+    /// Begins an upload at `now_ms`. Each of its series gets the labels `required_labels`, which the server requires. `native`
     /// says how native histograms are converted.
     pub(crate) fn begin<'p>(
         &'p mut self,
         rules: &'p ClientRules,
-        granted: &[(String, String)],
+        required_labels: &[(String, String)],
         native: NativeHistograms,
         now_ms: i64,
         watch: Option<&'p dyn SeriesWatch>,
     ) -> Packing<'p> {
-        let cycle = CycleRules::new(rules, now_ms, granted, watch);
+        let cycle = CycleRules::new(rules, now_ms, required_labels, watch);
         if self.families.held_bytes() > KEPT_BYTES {
             self.families = TextFamilies::default()
         } else {

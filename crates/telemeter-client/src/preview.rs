@@ -222,7 +222,7 @@ impl Preview {
 
     /// Why nothing would be uploaded; `None` where something would. `now_ms` tells the age of the newest sample.
     #[must_use]
-    fn why_nothing(packed: &Packed, now_ms: i64) -> Option<String> {
+    fn no_upload_reason(packed: &Packed, now_ms: i64) -> Option<String> {
         let Packed { scraped, kept, left_out, newest_ms, .. } = *packed;
         let newest_age_ms = newest_ms.map(|newest_ms| now_ms.saturating_sub(newest_ms));
         explain::no_upload_reason(&CycleReport {

@@ -49,12 +49,12 @@ impl ServerRefusal {
     }
 
     /// Adds the URL of the request.
-    pub(crate) fn with_asked(self, url: &Url) -> Self {
+    pub(crate) fn with_url(self, url: &Url) -> Self {
         Self { asked: Some(bare_url(url)), ..self }
     }
 
     /// Adds which program answered in place of a telemeter server, by its `Server` header, and whether with a page of HTML.
-    pub(crate) fn with_what_is_there(self, answer: &Answer) -> Self {
+    pub(crate) fn with_other_program(self, answer: &Answer) -> Self {
         let program = answer.headers.get(header::SERVER).and_then(|value| value.to_str().ok());
         let program = program.map(|program| program.chars().filter(|c| !c.is_control()).take(60).collect::<String>());
         let page = if is_html(answer) { "a page of HTML" } else { "" };
@@ -96,7 +96,7 @@ pub(crate) fn is_html(answer: &Answer) -> bool {
 
 /// Whether an answer comes from another program than a telemeter server: a page of HTML, or a status that a telemeter
 /// server gives only with known texts. A 404 of the authority comes with the text of our server, or of the Go server.
-pub(crate) fn is_of_another_program(answer: &Answer) -> bool {
+pub(crate) fn is_from_other_program(answer: &Answer) -> bool {
     const KNOWN: [&str; 2] = ["the authority does not know this cluster", "not found"];
     let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(4 * LINE_CHARS)]);
     let line = text.trim();

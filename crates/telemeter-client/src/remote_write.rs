@@ -151,7 +151,7 @@ impl RemoteWriter {
         if answer.status.is_success() {
             return Ok(());
         }
-        let refusal = ServerRefusal::of(&answer).with_asked(&self.url);
+        let refusal = ServerRefusal::of(&answer).with_url(&self.url);
         Err(match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteWriteError::Unauthorized(refusal),
             StatusCode::TOO_MANY_REQUESTS => RemoteWriteError::TooOften(refusal),

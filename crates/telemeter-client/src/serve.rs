@@ -11,7 +11,7 @@ use http::header;
 use prometheus_client::registry::Registry;
 use telemeter_http::{
     clock::Clock,
-    internal::{Access, Health, Internal},
+    internal::{Access, Health, InternalRouter},
     listen::{self, ListenLimits, Listener},
     metrics::Exposition,
     service_manager::{self, ServiceProgress},
@@ -204,14 +204,14 @@ impl BoundClient {
 
 /// The routes of the client's listener: health, metrics, profiles, the reload, the page at `/`, and `/federate` with the series of
 /// the last upload.
-fn internal(reloader: &Reloader, registry: Registry) -> Internal {
+fn internal(reloader: &Reloader, registry: Registry) -> InternalRouter {
     let last = reloader.context.last.clone();
     let federate = get(move || {
         let answer = federate(last.load_full());
         async move { answer }
     });
     let (access, reloader) = (reloader.access.clone(), reloader.clone());
-    let internal = Internal::new(&Health::new(), Exposition::new(registry)).access(access);
+    let internal = InternalRouter::new(&Health::new(), Exposition::new(registry)).access(access);
     let (config, context) = (reloader.config.clone(), reloader.context.clone());
     let internal = internal.route("/federate", federate).reload(move || {
         let reloader = reloader.clone();
@@ -234,7 +234,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    fn start(listener: Listener, routes: Internal) -> Self {
+    fn start(listener: Listener, routes: InternalRouter) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let limits = ListenLimits { drain_timeout: DRAIN, connections: 100, ..ListenLimits::default() };
         let shutdown = async {
@@ -265,5 +265,5 @@ impl Drop for Listening {
 pub async fn serve_metrics(address: &str, registry: Registry) -> std::io::Result<Listening> {
     let listener = listen::bind(address).await?;
     let access = Access::new(&listener, &[], None).map_err(std::io::Error::other)?;
-    Ok(Listening::start(listener, Internal::new(&Health::new(), Exposition::new(registry)).access(access)))
+    Ok(Listening::start(listener, InternalRouter::new(&Health::new(), Exposition::new(registry)).access(access)))
 }

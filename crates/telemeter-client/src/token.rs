@@ -15,7 +15,7 @@ use crate::{
     config::Credential,
     credential::{self, CredentialError},
     metrics::Metrics,
-    refusal::{ServerRefusal, is_of_another_program},
+    refusal::{ServerRefusal, is_from_other_program},
 };
 
 /// Cap on the names and values of all labels of an answer together, in bytes.
@@ -124,10 +124,10 @@ impl AccessTokens {
         self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if !answer.status.is_success() {
-            let refusal = ServerRefusal::of(&answer).with_asked(&self.url);
+            let refusal = ServerRefusal::of(&answer).with_url(&self.url);
             return Err(match answer.status {
                 _ if answer.wants_https() => TokenError::WantsHttps(refusal),
-                _ if is_of_another_program(&answer) => TokenError::NotAServer(refusal.with_what_is_there(&answer)),
+                _ if is_from_other_program(&answer) => TokenError::NotAServer(refusal.with_other_program(&answer)),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
                     TokenError::Refused(refusal)
                 }

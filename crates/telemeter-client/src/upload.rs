@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::{
     metrics::Metrics,
-    refusal::{ServerRefusal, is_of_another_program},
+    refusal::{ServerRefusal, is_from_other_program},
     token::AccessToken,
 };
 
@@ -79,15 +79,15 @@ impl Uploads {
         Self { outbound, url, metrics }
     }
 
-    /// Sends `body`, a framed snappy stream of delimited families, with the access token `grant`. Returns how many of
+    /// Sends `body`, a framed snappy stream of delimited families, with the access token `access_token`. Returns how many of
     /// its series the server kept and dropped, or `None` where the answer does not say: a Go server never says.
-    pub async fn send(&self, grant: &AccessToken, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
+    pub async fn send(&self, access_token: &AccessToken, body: Bytes) -> Result<Option<UploadCounts>, UploadError> {
         let bytes = body.len();
         let mut request = OutboundRequest::post(self.url.clone());
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DELIMITED_CONTENT_TYPE));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(header::AUTHORIZATION, grant.authorization.clone());
+        headers.insert(header::AUTHORIZATION, access_token.authorization.clone());
         *request.body_mut() = Some(body);
         let answer = self.outbound.send(request, ANSWER_BYTES).await;
         self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
@@ -96,9 +96,9 @@ impl Uploads {
             let counts = answer.headers.get(UPLOAD_COUNTS_HEADER).and_then(|value| value.to_str().ok());
             return Ok(counts.and_then(UploadCounts::parse));
         }
-        let refusal = ServerRefusal::of(&answer).with_asked(&self.url);
+        let refusal = ServerRefusal::of(&answer).with_url(&self.url);
         Err(match answer.status {
-            _ if is_of_another_program(&answer) => UploadError::NotAServer(refusal.with_what_is_there(&answer)),
+            _ if is_from_other_program(&answer) => UploadError::NotAServer(refusal.with_other_program(&answer)),
             StatusCode::UNAUTHORIZED => UploadError::Unauthorized(refusal),
             StatusCode::TOO_MANY_REQUESTS => UploadError::TooOften(refusal),
             StatusCode::PAYLOAD_TOO_LARGE => UploadError::TooLarge { bytes, refusal },

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use telemeter_http::{
-    client::{Outbound, OutboundConfig, ProxyUse, Redirects, still_trusting},
+    client::{Outbound, OutboundConfig, ProxyUse, Redirects, check_roots_left},
     clock::Clock,
 };
 use telemeter_wire::{UploadAccepts, UploadCounts};
@@ -83,7 +83,7 @@ impl Worker {
             (&from, SetupError::From as fn(_) -> _, &context.roots[0]),
             (&to, SetupError::To as fn(_) -> _, &context.roots[1]),
         ] {
-            still_trusting(known.load(Ordering::Relaxed), outbound.roots()).map_err(failed)?;
+            check_roots_left(known.load(Ordering::Relaxed), outbound.roots()).map_err(failed)?;
         }
         from.warn_without_roots("--from", config.from.url.scheme());
         to.warn_without_roots("--to", config.to.destination().scheme());

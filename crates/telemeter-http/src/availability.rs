@@ -27,7 +27,7 @@ impl Availability {
     /// Returns true where the call before had failed.
     pub fn available(&self, latency: Option<Duration>, now_ms: i64) -> bool {
         let mut record = self.0.lock();
-        let before = record.turn(true, now_ms);
+        let before = record.set_available(true, now_ms);
         if latency.is_some() {
             record.latency = latency;
         }
@@ -39,7 +39,7 @@ impl Availability {
     /// Returns true where the call before had succeeded, or this is the first call.
     pub fn unavailable(&self, error: &str, now_ms: i64) -> bool {
         let mut record = self.0.lock();
-        let before = record.turn(false, now_ms);
+        let before = record.set_available(false, now_ms);
         match &mut record.last_error {
             Some((text, at_ms)) if text == error => *at_ms = now_ms,
             last => *last = Some((error.to_owned(), now_ms)),
@@ -62,7 +62,7 @@ impl Availability {
 
 impl AvailabilityRecord {
     /// Sets whether the dependency is available; returns the value before.
-    fn turn(&mut self, is_available: bool, now_ms: i64) -> Option<bool> {
+    fn set_available(&mut self, is_available: bool, now_ms: i64) -> Option<bool> {
         let before = self.is_available.replace(is_available);
         if before != Some(is_available) {
             self.since_ms = now_ms;

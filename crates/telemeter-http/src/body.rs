@@ -33,7 +33,7 @@ pub enum BodyError {
     Timeout,
     /// Other bodies use up the memory share.
     #[error("no room for the body")]
-    NoRoom,
+    NoMemory,
     /// The body arrived too slowly.
     #[error("the body arrived at less than {min_bytes_per_second} bytes a second")]
     TooSlow {
@@ -68,11 +68,11 @@ pub async fn read(body: Body, cap_bytes: usize, deadline: Duration, into: &mut V
 }
 
 async fn collect(mut body: Body, cap_bytes: usize, into: &mut Vec<u8>) -> Result<(), BodyError> {
-    let mut room = cap_bytes;
+    let mut remaining_bytes = cap_bytes;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
         if let Ok(data) = frame.into_data() {
-            room = room.checked_sub(data.len()).ok_or(BodyError::TooLarge { cap_bytes })?;
+            remaining_bytes = remaining_bytes.checked_sub(data.len()).ok_or(BodyError::TooLarge { cap_bytes })?;
             into.extend_from_slice(&data);
         }
     }
@@ -129,7 +129,7 @@ struct Inner {
 pub struct Buffer {
     bytes: Vec<u8>,
     /// The pool that it is returned to; `None` where it is freed instead.
-    home: Option<Arc<Inner>>,
+    pool: Option<Arc<Inner>>,
     /// Its reservation in a memory budget.
     reservation: Option<Reservation>,
 }
@@ -144,14 +144,14 @@ impl BufferPool {
     /// Takes an empty buffer, with the capacity that an earlier use left.
     pub fn take(&self) -> Buffer {
         let bytes = self.shared.free.lock().pop().unwrap_or_default();
-        Buffer { bytes, home: Some(self.shared.clone()), reservation: None }
+        Buffer { bytes, pool: Some(self.shared.clone()), reservation: None }
     }
 }
 
 impl Buffer {
     /// An empty buffer that is not returned to a pool.
     fn unpooled() -> Self {
-        Self { bytes: Vec::new(), home: None, reservation: None }
+        Self { bytes: Vec::new(), pool: None, reservation: None }
     }
 
     /// The content as `Bytes`, without a copy. The buffer is returned to its pool when the last clone of the `Bytes` is
@@ -163,7 +163,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let Some(home) = &self.home else { return };
+        let Some(home) = &self.pool else { return };
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         if bytes.capacity() > 0 && bytes.capacity() <= home.max_kept_bytes {

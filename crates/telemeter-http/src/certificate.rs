@@ -69,7 +69,7 @@ pub(crate) fn read_pair(
         Err(rustls::Error::InconsistentKeys(_)) => {
             return Err(TlsError::Pair { cert_file: cert_file.to_owned(), key_file: key_file.to_owned() });
         }
-        Err(error) => return Err(content(cert_file, format!("cannot be used: {}", words::in_words(&error)))),
+        Err(error) => return Err(content(cert_file, format!("cannot be used: {}", words::tls_error_text(&error)))),
     }
     warn_of_validity(cert_file, pair.cert.first(), Clock::system().now_ms());
     Ok(pair)

@@ -121,7 +121,7 @@ impl CheckStep {
 
     /// Sets the time that it took: from `start` until now.
     #[must_use]
-    pub fn since(self, start: Instant) -> Self {
+    pub fn took_since(self, start: Instant) -> Self {
         Self { took: start.elapsed(), ..self }
     }
 
@@ -185,7 +185,8 @@ pub async fn connection(steps: &mut CheckSteps<'_>, outbound: &Outbound, flag: &
         Ok(probe) => probe,
         Err(error) => {
             return steps.add(
-                CheckStep::failed(CheckStage::PROXY, format!("{flag}: the way there"), error.to_string()).since(start),
+                CheckStep::failed(CheckStage::PROXY, format!("{flag}: the way there"), error.to_string())
+                    .took_since(start),
             );
         }
     };
@@ -215,9 +216,9 @@ pub fn file(flag: &str, path: &Path, is_large: bool) -> CheckStep {
             } else {
                 "may this user read it, and is it a file in UTF-8?"
             };
-            CheckStep::failed(CheckStage::FILES, tried, error.to_string()).advise(advice).since(start)
+            CheckStep::failed(CheckStage::FILES, tried, error.to_string()).advise(advice).took_since(start)
         }
-        Ok(described) => CheckStep::passed(CheckStage::FILES, tried, described.to_string()).since(start),
+        Ok(described) => CheckStep::passed(CheckStage::FILES, tried, described.to_string()).took_since(start),
     }
 }
 
@@ -261,7 +262,7 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
     }
     let distance = |ms: i64| Duration::from_millis(ms.unsigned_abs());
     let is_off = |ms: i64| distance(ms) > CLOCK_NOTICED;
-    let said: Vec<_> = known
+    let descriptions: Vec<_> = known
         .iter()
         .map(|(name, ahead)| match *ahead {
             ahead if !is_off(ahead) => format!("that of {name} agrees"),
@@ -270,8 +271,8 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
         })
         .collect();
     let off: Vec<_> = known.iter().filter(|(_, ahead)| is_off(*ahead)).collect();
-    let said = said.join(", ");
-    let Some((first, _)) = off.first() else { return CheckStep::passed(CheckStage::CLOCK, tried, said) };
+    let found = descriptions.join(", ");
+    let Some((first, _)) = off.first() else { return CheckStep::passed(CheckStage::CLOCK, tried, found) };
     // Where all other clocks differ from ours in the same direction, ours is wrong.
     let is_ours = off.len() == known.len() && off.iter().all(|(_, ahead)| (*ahead > 0) == (off[0].1 > 0));
     let advice = if is_ours {
@@ -280,7 +281,7 @@ pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
         format!("set the clock of the machine of {first} (NTP)")
     };
     let is_wrong = off.iter().any(|(_, ahead)| distance(*ahead) > CLOCK_WRONG);
-    let step = if is_wrong { CheckStep::failed } else { CheckStep::warned }(CheckStage::CLOCK, tried, said);
+    let step = if is_wrong { CheckStep::failed } else { CheckStep::warned }(CheckStage::CLOCK, tried, found);
     step.advise(advice)
 }
 

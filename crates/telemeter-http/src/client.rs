@@ -34,7 +34,7 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-pub(crate) use self::error::io_words;
+pub(crate) use self::error::io_error_text;
 use self::exchange::ConnectionPath;
 use self::renewal::Connections;
 use self::replay::FailedExchange;
@@ -47,7 +47,7 @@ pub use self::{
     probe::{ConnectStage, Probe, ProbeStep},
     redact::bare_url,
     renewal::OutboundRenewal,
-    renewal::still_trusting,
+    renewal::check_roots_left,
     request::OutboundRequest,
     tls::{outbound_tls, system_tls},
 };
@@ -251,7 +251,7 @@ impl Outbound {
     fn call(&self, request: &OutboundRequest) -> OutboundCall<'_> {
         OutboundCall {
             config: &self.shared.config,
-            trip: self.shared.config.verbose.then(|| redact::RoundTrip::of(request)),
+            trip: self.shared.config.verbose.then(|| redact::RequestLogFields::of(request)),
             method: crate::metrics::method_label(request.method()),
             in_flight: self.shared.metrics.as_ref().map(|metrics| metrics.start(self.shared.config.name)),
             start: Instant::now(),
@@ -286,7 +286,7 @@ impl Outbound {
 /// One call that is counted, timed and logged once, also where it is sent twice.
 struct OutboundCall<'o> {
     config: &'o OutboundConfig,
-    trip: Option<redact::RoundTrip>,
+    trip: Option<redact::RequestLogFields>,
     method: &'static str,
     in_flight: Option<metrics::InFlight<'o>>,
     start: Instant,

@@ -34,7 +34,7 @@ pub struct FileError {
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
     /// The file is missing, or this process may not read it.
-    #[error("cannot be read: {}", io_words(.0))]
+    #[error("cannot be read: {}", io_error_text(.0))]
     Unreadable(io::Error),
     /// It is not a regular file but a directory, a pipe, a socket or a device, as the text says.
     #[error("cannot be read: it is a {0}, not a file")]
@@ -101,7 +101,7 @@ pub struct Description {
 /// # Errors
 /// [`FileError`], as [`read`].
 pub fn describe(path: &Path, cap_bytes: usize) -> Result<Description, FileError> {
-    let whole = whole(path, cap_bytes).map_err(|problem| FileError { path: path.to_owned(), problem })?;
+    let whole = read_bytes(path, cap_bytes).map_err(|problem| FileError { path: path.to_owned(), problem })?;
     let whole = zeroize::Zeroizing::new(whole);
     let content = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&whole);
     let text = std::str::from_utf8(content).ok();
@@ -134,7 +134,7 @@ impl fmt::Display for Description {
 }
 
 fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
-    let mut content = whole(path, cap_bytes)?;
+    let mut content = read_bytes(path, cap_bytes)?;
     if content.starts_with(BYTE_ORDER_MARK) {
         content.drain(..BYTE_ORDER_MARK.len());
     }
@@ -142,7 +142,7 @@ fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
 }
 
 /// Reads a whole file, with its byte-order mark.
-fn whole(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
+fn read_bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     // The type is checked before the file is opened, since opening a pipe waits for its other end.
     let found = fs::metadata(path).map_err(FileProblem::Unreadable)?;
     if is_null(&found) {
@@ -188,7 +188,7 @@ fn kind(found: &Metadata) -> &'static str {
 }
 
 /// The text of an I/O error, without the number that the standard library adds.
-pub(crate) fn io_words(error: &std::io::Error) -> String {
+pub(crate) fn io_error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_owned(),

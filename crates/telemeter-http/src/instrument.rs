@@ -171,7 +171,7 @@ where
                     Err(never) => match never.into() {},
                 }
             };
-            let mut response = panics::caught(handled).await;
+            let mut response = panics::catch_panic(handled).await;
             let (code, took) = (response.status(), start.elapsed());
             let child = shared.child(code, method);
             child.requests.inc();

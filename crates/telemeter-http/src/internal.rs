@@ -23,7 +23,7 @@ const HEAP: &str = "/debug/pprof/heap";
 
 /// Builds the router of an internal listener.
 #[must_use]
-pub struct Internal {
+pub struct InternalRouter {
     router: Router,
     paths: Vec<String>,
     root: Option<MethodRouter>,
@@ -34,7 +34,7 @@ pub struct Internal {
 
 type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-impl Internal {
+impl InternalRouter {
     /// Starts with `/healthz`, `/healthz/ready`, `/metrics` and `/debug/pprof/`.
     pub fn new(health: &Health, exposition: Exposition) -> Self {
         let metrics = get(move |headers: HeaderMap| {
@@ -106,7 +106,7 @@ impl Internal {
         Self { access, ..self }
     }
 
-    /// Adds the routes of another router, with the same access rules; [`Internal::list`] lists them.
+    /// Adds the routes of another router, with the same access rules; [`InternalRouter::list`] lists them.
     pub fn with(self, more: Router) -> Self {
         Self { more: self.more.merge(more), ..self }
     }
@@ -140,7 +140,7 @@ pub fn ready(health: &Health) -> MethodRouter {
 }
 
 /// The same without the reasons, for callers from outside: 200 `ok`, or 503 `not ready`.
-pub fn ready_or_not(health: &Health) -> MethodRouter {
+pub fn readiness_without_reasons(health: &Health) -> MethodRouter {
     let health = health.clone();
     get(move || {
         let answer = if health.is_ready() {

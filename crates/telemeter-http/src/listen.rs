@@ -233,7 +233,7 @@ async fn accept(
             Err(error) => {
                 // The process has most likely no file descriptor left: without a pause, the loop would only use up the
                 // processor.
-                table.shed();
+                table.free_descriptors();
                 pause = (pause * 2).clamp(Duration::from_millis(10), Duration::from_secs(1));
                 tracing::warn!(%error, ?pause, "cannot accept a connection");
                 sleep(pause).await;

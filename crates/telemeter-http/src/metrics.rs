@@ -147,8 +147,8 @@ impl Exposition {
         let mut open_metrics = String::new();
         prometheus_client::encoding::text::encode(&mut open_metrics, registry)?;
         let text = match format {
-            MetricsFormat::OpenMetrics => text::mend_open_metrics(&open_metrics),
-            MetricsFormat::Text | MetricsFormat::Protobuf => text::from_open_metrics(&open_metrics),
+            MetricsFormat::OpenMetrics => text::to_valid_open_metrics(&open_metrics),
+            MetricsFormat::Text | MetricsFormat::Protobuf => text::to_prometheus_text(&open_metrics),
         };
         Ok(text.into_bytes())
     }

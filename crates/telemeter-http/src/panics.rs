@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 
 /// Runs `handler`; a panic in it becomes a 500 without details, and a log line.
-pub async fn caught(handler: impl Future<Output = Response>) -> Response {
+pub async fn catch_panic(handler: impl Future<Output = Response>) -> Response {
     let mut handler = pin!(handler);
     // The future is not polled again after a panic, so no inconsistent state is used.
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {

@@ -34,7 +34,7 @@ impl Signals {
     ///
     /// # Errors
     /// The kernel does not let us catch them.
-    pub fn catch_with_quit() -> io::Result<Self> {
+    pub fn catch_including_quit() -> io::Result<Self> {
         Ok(Self { quit: Some(signal(SignalKind::quit())?), ..Self::catch()? })
     }
 

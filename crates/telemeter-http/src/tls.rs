@@ -76,7 +76,7 @@ impl ListenerTls {
         let (tickets, current) = (Arc::new(tickets), Arc::new(ServedCertificates::new(certificates)));
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(words::in_words(&error)))?
+            .map_err(|error| TlsError::Setup(words::tls_error_text(&error)))?
             .with_no_client_auth()
             .with_cert_resolver(current.clone());
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use pprof::protos::{Message as _, Profile};
 use prometheus_client::registry::Registry;
 use telemeter_http::client::{Answer, OutboundRequest};
-use telemeter_http::internal::{Health, Internal};
+use telemeter_http::internal::{Health, InternalRouter};
 use telemeter_http::listen::ListenLimits;
 use telemeter_http::metrics::{Exposition, duration_histogram};
 
@@ -22,7 +22,7 @@ async fn serving() -> Serving {
     let took = duration_histogram();
     took.observe(0.2);
     registry.register("took_seconds", "How long it took", took);
-    let router = Internal::new(&Health::new(), Exposition::new(registry)).router();
+    let router = InternalRouter::new(&Health::new(), Exposition::new(registry)).router();
     Serving::start(router, None, ListenLimits::default()).await
 }
 

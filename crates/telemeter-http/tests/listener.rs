@@ -27,7 +27,7 @@ async fn upload(body: Body) -> Response {
         Ok(()) => into.len().to_string().into_response(),
         Err(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Err(BodyError::Timeout | BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT.into_response(),
-        Err(BodyError::NoRoom | BodyError::Aborted(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(BodyError::NoMemory | BodyError::Aborted(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Err(BodyError::Malformed(_)) => StatusCode::BAD_REQUEST.into_response(),
     }
 }

@@ -10,7 +10,7 @@ use telemeter_wire::{Arena, Label, SeriesSet, series::NAME_LABEL};
 
 use crate::{
     change::{ClientChanges, ClientSteps, apply_to_rule},
-    explain::{no_rule, why},
+    explain::{mismatch_reason, no_rule},
     metrics::{self, MetricsError},
     source::RuleFile,
 };
@@ -65,7 +65,7 @@ pub fn by_series(
     let mut difference = SeriesDifference { series: set.len(), ..SeriesDifference::default() };
     let mut unused: BTreeMap<String, UnusedSeries> = BTreeMap::new();
     for series in set.iter().filter(|series| requested.allows(series.labels)) {
-        steps.sent(&series, |sent| {
+        steps.with_sent(&series, |sent| {
             difference.sent += 1;
             if accepted.allows(sent.labels) {
                 difference.accepted += 1;
@@ -79,7 +79,7 @@ pub fn by_series(
                     example: metrics::text(sent.labels),
                     sent_by: requested.rule_for(series.labels),
                     nearest: found.as_ref().map(|found| found.rule),
-                    reason: found.as_ref().map_or_else(|| no_rule(sent.labels), why)
+                    reason: found.as_ref().map_or_else(|| no_rule(sent.labels), mismatch_reason)
                         + &renamed(series.name(), sent.name(), accepted.allows(series.labels)),
                 }
             });
@@ -196,7 +196,7 @@ fn nearest_to_example(
         return (None, "no rule takes any of it".to_owned());
     }
     let found = nearest.nearest(&labels);
-    let reason = found.as_ref().map_or_else(|| no_rule(&labels), why);
+    let reason = found.as_ref().map_or_else(|| no_rule(&labels), mismatch_reason);
     let was_accepted = server_rules.iter().any(|server_rule| !server_rule.is_disjoint(rule));
     (found.map(|found| found.rule), reason + &renamed(old, new, was_accepted))
 }

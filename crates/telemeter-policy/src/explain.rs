@@ -42,11 +42,11 @@ pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result
         let text = metrics::text(series.labels);
         if !whitelist.allows(series.labels) {
             let found = nearest.nearest(series.labels);
-            let reason = found.as_ref().map_or_else(|| no_rule(series.labels), why);
+            let reason = found.as_ref().map_or_else(|| no_rule(series.labels), mismatch_reason);
             return SeriesExplanation { series: text, rule: found.map(|found| found.rule), becomes: None, reason };
         }
         let rule = whitelist.rule_for(series.labels);
-        let becomes = steps.stored(&series, |series| metrics::text(series.labels));
+        let becomes = steps.with_stored(&series, |series| metrics::text(series.labels));
         let reason = if becomes.is_none() { "its metric name is too long".to_owned() } else { String::new() };
         SeriesExplanation { series: text, rule, becomes, reason }
     });
@@ -54,7 +54,7 @@ pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result
 }
 
 /// Why a series does not match its nearest rule.
-pub(crate) fn why(nearest: &NearestRule) -> String {
+pub(crate) fn mismatch_reason(nearest: &NearestRule) -> String {
     let miss = |miss: &telemeter_rules::policy::nearest::UnmetMatcher| {
         let name = miss.matcher.name();
         let is = match (name, miss.value.as_str()) {

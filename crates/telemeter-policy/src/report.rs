@@ -96,7 +96,7 @@ impl MetricUse<'_> {
 
     fn report(self, name: &str, cluster_id: &str) -> MetricReport {
         let kind = kind(self.kind);
-        let mut remarks = naming(name, kind);
+        let mut remarks = naming_remarks(name, kind);
         let mut remark = |kind, text| remarks.push(MetricRemark { kind, text });
         let labels: Vec<LabelReport> = self
             .labels
@@ -166,7 +166,7 @@ const fn kind(kind: MetricType) -> &'static str {
 /// Remarks on a metric name that does not follow the conventions.
 ///
 /// Source: <https://prometheus.io/docs/practices/naming/>, <https://prometheus.io/docs/practices/rules/>.
-fn naming(name: &str, kind: &str) -> Vec<MetricRemark> {
+fn naming_remarks(name: &str, kind: &str) -> Vec<MetricRemark> {
     let mut remarks = Vec::new();
     let mut remark = |kind, text: String| remarks.push(MetricRemark { kind, text });
     let is_rule = name.contains(':');

@@ -36,7 +36,7 @@ impl Concurrency {
 
     /// How many requests of a cluster are under way.
     #[must_use]
-    pub fn under_way(&self, cluster: &str) -> usize {
+    pub fn open_requests(&self, cluster: &str) -> usize {
         let cluster = self.keys.hash_one(cluster);
         self.shards[cluster as usize % SHARDS].lock().get(&cluster).copied().unwrap_or(0)
     }
@@ -78,7 +78,7 @@ mod tests {
         let first = concurrency.acquire("a").expect("the first");
         let second = concurrency.acquire("a").expect("the second");
         assert!(concurrency.acquire("a").is_none());
-        assert_eq!((concurrency.under_way("a"), concurrency.under_way("b"), concurrency.limit()), (2, 0, 2));
+        assert_eq!((concurrency.open_requests("a"), concurrency.open_requests("b"), concurrency.limit()), (2, 0, 2));
         let other = concurrency.acquire("b").expect("another cluster");
         drop(first);
         let third = concurrency.acquire("a").expect("one was given back");

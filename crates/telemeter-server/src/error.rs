@@ -57,12 +57,12 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The store refused the data for good.
-    #[error("the store refused the data with status {status}{}{said}", if .said.is_empty() { "" } else { ": " })]
+    #[error("the store refused the data with status {status}{}{store_message}", if .store_message.is_empty() { "" } else { ": " })]
     StoreRefused {
         /// The store's status: 400, 409, 413 or 422.
         status: StatusCode,
         /// An excerpt of the store's response, for the log alone.
-        said: Arc<str>,
+        store_message: Arc<str>,
     },
     /// The store did not take the data this time.
     #[error("the store did not take the data: {cause}")]

@@ -16,7 +16,7 @@ use telemeter_http::{instrument::RequestId, panics};
 use crate::{
     error::{Error, RequestError},
     gateway::Gateway,
-    protocol::{put_written, say_nothing_written},
+    protocol::{add_zero_written_headers, put_written},
     receive::is_v2,
     sender::Sender,
 };
@@ -27,7 +27,7 @@ pub async fn explain(State((gateway, route)): State<(Gateway, ReportRoute)>, req
     let is_v2 = route == ReportRoute::Receive && is_v2(request.headers());
     let mut response = explain_error(&gateway, route, request, next).await;
     if is_v2 {
-        say_nothing_written(response.headers_mut());
+        add_zero_written_headers(response.headers_mut());
     }
     response
 }
@@ -35,7 +35,7 @@ pub async fn explain(State((gateway, route)): State<(Gateway, ReportRoute)>, req
 async fn explain_error(gateway: &Gateway, route: ReportRoute, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
     let sender = Sender::of(&request);
-    let mut response = panics::caught(next.run(request)).await;
+    let mut response = panics::catch_panic(next.run(request)).await;
     let refused = match response.extensions_mut().remove::<Arc<RequestError>>() {
         Some(refused) => refused,
         None if response.status() == StatusCode::INTERNAL_SERVER_ERROR => Arc::new(Error::Panic.into()),

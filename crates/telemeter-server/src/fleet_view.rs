@@ -111,7 +111,7 @@ impl FleetView {
 
     /// Which program and which replica this is.
     #[must_use]
-    pub fn about(&self) -> &ReplicaInfo {
+    pub fn replica_info(&self) -> &ReplicaInfo {
         &self.0.about
     }
 

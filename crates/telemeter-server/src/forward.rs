@@ -62,14 +62,14 @@ pub struct StoreRefusal {
     /// The status of the answer: 400, 409, 413 or 422.
     pub status: StatusCode,
     /// An excerpt of the body, for the log; may be empty.
-    pub said: Arc<str>,
+    pub store_message: Arc<str>,
 }
 
 /// The outcome of one message.
 #[derive(Clone, Debug)]
 pub enum StoreOutcome {
     /// The store accepted it with this status.
-    Taken(StatusCode),
+    Accepted(StatusCode),
     /// The store will never accept it: a retry does not help.
     Refused(StoreRefusal),
     /// The store did not accept it this time: a later retry may succeed.
@@ -90,7 +90,7 @@ impl StoreOutcome {
     #[must_use]
     pub fn status_code(&self) -> u16 {
         match self {
-            Self::Taken(status)
+            Self::Accepted(status)
             | Self::Refused(StoreRefusal { status, .. })
             | Self::Unavailable { status: Some(status), .. } => status.as_u16(),
             Self::Unavailable { status: None, .. } | Self::Overloaded => 0,
@@ -103,8 +103,8 @@ impl StoreOutcome {
     /// [`Error::StoreRefused`], [`Error::StoreUnavailable`], [`Error::Overloaded`].
     pub fn into_result(self) -> Result<StatusCode, Error> {
         match self {
-            Self::Taken(status) => Ok(status),
-            Self::Refused(StoreRefusal { status, said }) => Err(Error::StoreRefused { status, said }),
+            Self::Accepted(status) => Ok(status),
+            Self::Refused(StoreRefusal { status, store_message }) => Err(Error::StoreRefused { status, store_message }),
             Self::Unavailable { cause, retry_after, .. } => {
                 Err(Error::StoreUnavailable { cause: cause.to_string(), retry_after })
             }
@@ -136,7 +136,7 @@ impl Forward {
         Ok(Self(Arc::new(Inner {
             store: StoreClient::new(url, tenant, outbound, token, negotiation)?,
             config,
-            scheduler: Mutex::new(Scheduler::new(keys.hash_one("seed"), config.room_bytes)),
+            scheduler: Mutex::new(Scheduler::new(keys.hash_one("seed"), config.max_waiting_bytes)),
             keys,
             full: Notify::new(),
             permits: [permits(config.permits), permits(config.suspect_permits), permits(config.quarantine_permits)],
@@ -156,24 +156,24 @@ impl Forward {
     }
 
     /// As [`Forward::send`], for an upload. If the caller has closed its connection by the time the store accepts the
-    /// message, the slot `taken` of the rate limit is used up again.
-    pub async fn send_in_slot(&self, cluster: &str, message: WriteMessage, taken: Option<SlotRecord>) -> StoreOutcome {
+    /// message, the `slot` of the rate limit is used up again.
+    pub async fn send_in_slot(&self, cluster: &str, message: WriteMessage, slot: Option<SlotRecord>) -> StoreOutcome {
         let inner = &self.0;
         let (answer, response) = oneshot::channel();
         let now = Instant::now();
         let request = WaitingRequest {
             cluster: inner.keys.hash_one(cluster),
-            block_bytes: message.held_bytes(),
+            held_bytes: message.held_bytes(),
             plain_bytes: message.plain_bytes(),
             arrived: now,
             expires: now + DEADLINE,
-            item: WaitingCaller { message, span: tracing::Span::current(), answer, taken },
+            item: WaitingCaller { message, span: tracing::Span::current(), answer, slot },
         };
         {
             let mut scheduler = inner.scheduler.lock();
             let Ok(standing) = scheduler.push(request, now) else { return StoreOutcome::Overloaded };
             let is_full = scheduler.totals(Standing::Good).plain_bytes >= inner.config.max_bytes;
-            if scheduler.starts(standing) {
+            if scheduler.must_start_task(standing) {
                 start_batches(inner, standing);
             }
             if is_full {

@@ -31,7 +31,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use telemeter_http::{
-    internal::{Internal, paths_json},
+    internal::{InternalRouter, paths_json},
     page::{self, wants_html},
 };
 use tokio::sync::Semaphore;
@@ -55,9 +55,9 @@ impl Pages {
 }
 
 /// Adds the pages and the API to the internal listener; `/` answers browsers with the overview, and machines with the paths.
-pub fn attach(internal: Internal, view: FleetView) -> Router {
+pub fn attach(internal: InternalRouter, view: FleetView) -> Router {
     let federate = view.gateway().recent_store.is_some().then_some("/federate");
-    let internal = api::PATHS.into_iter().chain(PATHS).chain(federate).fold(internal, Internal::list);
+    let internal = api::PATHS.into_iter().chain(PATHS).chain(federate).fold(internal, InternalRouter::list);
     let json = paths_json(&internal.paths());
     let pages = Pages::new(view.clone());
     let overview = pages.clone();
@@ -105,8 +105,8 @@ impl PageFrame {
             script: assets::script_name(),
             here,
             now: human::ShownTime::new(now_ms, now_ms),
-            replica: view.about().replica.clone(),
-            version: view.about().version,
+            replica: view.replica_info().replica.clone(),
+            version: view.replica_info().version,
             has_federate: view.gateway().recent_store.is_some(),
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn written(headers: &HeaderMap) -> Option<Contents> {
 
 /// Sets the headers to 0 where a response to a 2.0 request does not have them, whatever its status: a sender takes a response
 /// without them for one of a receiver of 1.0.
-pub(crate) fn say_nothing_written(headers: &mut HeaderMap) {
+pub(crate) fn add_zero_written_headers(headers: &mut HeaderMap) {
     if !headers.contains_key(SAMPLES) {
         put_written(headers, &Contents::default());
     }
@@ -88,7 +88,7 @@ mod tests {
         check(&[(EXEMPLARS, "18446744073709551615")], Some([0, 0, u64::MAX]));
         check(&[(SAMPLES, "all"), (HISTOGRAMS, "-1")], Some([0; 3]));
         let mut headers = HeaderMap::new();
-        say_nothing_written(&mut headers);
+        add_zero_written_headers(&mut headers);
         assert_eq!(written(&headers), Some(Contents::default()));
     }
 }

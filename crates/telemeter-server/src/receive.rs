@@ -113,7 +113,7 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
         gateway.metrics.receive_metadata.inc();
     }
     let (report, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
-    set.settle_metadata(|family| rules.whitelist().by_name(family) != NameVerdict::Never);
+    set.filter_metadata(|family| rules.whitelist().by_name(family) != NameVerdict::Never);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if protocol == Protocol::V1 && remote_write::is_unchanged(&set) && body.len() <= plain.len() {
         let series = set.len();

@@ -10,7 +10,7 @@ use http::StatusCode;
 use telemeter_fleet::ReportRoute;
 use telemeter_http::{
     instrument::HttpMetrics,
-    internal::{Health, live, paths_route, ready_or_not},
+    internal::{Health, live, paths_route, readiness_without_reasons},
 };
 
 use crate::{
@@ -39,7 +39,7 @@ pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router
         .route("/metrics/v1/receive", shared(ReportRoute::Receive, post(receive)))
         .with_state(gateway.clone())
         .route("/healthz", live())
-        .route("/healthz/ready", ready_or_not(health))
+        .route("/healthz/ready", readiness_without_reasons(health))
         .route("/", paths_route(&EXTERNAL))
         .fallback(any(|| async { (StatusCode::NOT_FOUND, "no such path; GET / lists them\n") }))
 }

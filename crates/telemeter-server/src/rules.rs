@@ -154,7 +154,7 @@ impl ServerRules {
             canonical: Canonical::new(),
             required,
             ahead: CheckAhead::new(now_ms),
-            filter: CountDropped::new(Filter::new(&self.whitelist).reserving(is_reserved)),
+            filter: CountDropped::new(Filter::new(&self.whitelist).dropping_reserved(is_reserved)),
             labels: &self.labels,
             elide: &self.elide,
             escape: EscapeNames::new(self.escaping),

@@ -19,7 +19,7 @@ use telemeter_http::{
     clock::Clock,
     descriptors,
     instrument::HttpMetrics,
-    internal::{Access, Health, Internal},
+    internal::{Access, Health, InternalRouter},
     listen::{self, ConnectionMetrics, Listener},
     metrics::{Exposition, register_build_info},
     service_manager::{self, ServiceProgress},
@@ -190,7 +190,7 @@ impl RunningServer {
         });
         let reload = files.clone();
         let internals =
-            Internal::new(&health, Exposition::new(registry)).heap_profile().access(access).reload(move || {
+            InternalRouter::new(&health, Exposition::new(registry)).heap_profile().access(access).reload(move || {
                 let files = reload.clone();
                 async move { files.reload_apart().await }
             });

@@ -26,7 +26,7 @@ use ascii::{AsciiChar, AsciiStr};
 
 use crate::{
     error::{DecodeLimits, Error, TextPart, excerpt},
-    protobuf::{FieldReader, NOT_UTF8, Wire, expect, fields, put_bytes, put_varint, utf8, varint_len},
+    protobuf::{FieldReader, NOT_UTF8, WireType, expect, fields, put_bytes, put_varint, utf8, varint_len},
     series::{Label, NAME_LABEL, SeriesSet},
 };
 
@@ -109,11 +109,11 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &DecodeLimits) -> Result<(La
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 label.name = utf8(reader.bytes()?)?;
             }
             2 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 label.value = utf8(reader.bytes()?)?;
             }
             _ => reader.skip(number, wire)?,

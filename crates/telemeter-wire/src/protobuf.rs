@@ -12,7 +12,7 @@ use crate::error::Error;
 /// The wire type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Wire {
+pub(crate) enum WireType {
     Varint = 0,
     Fixed64 = 1,
     Bytes = 2,
@@ -69,7 +69,7 @@ impl<'a> FieldReader<'a> {
 
     /// The next field's number and wire type; `None` at the end of the message.
     #[inline]
-    pub(crate) fn field(&mut self) -> Result<Option<(u32, Wire)>, Error> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, WireType)>, Error> {
         let Some(&first) = self.rest.first() else { return Ok(None) };
         let key = if first < 0x80 {
             self.rest = &self.rest[1..];
@@ -82,12 +82,12 @@ impl<'a> FieldReader<'a> {
             return Err(Error::protobuf("field number 0"));
         }
         let wire = match key & 7 {
-            0 => Wire::Varint,
-            1 => Wire::Fixed64,
-            2 => Wire::Bytes,
-            3 => Wire::GroupStart,
-            4 => Wire::GroupEnd,
-            5 => Wire::Fixed32,
+            0 => WireType::Varint,
+            1 => WireType::Fixed64,
+            2 => WireType::Bytes,
+            3 => WireType::GroupStart,
+            4 => WireType::GroupEnd,
+            5 => WireType::Fixed32,
             _ => return Err(Error::protobuf("unknown wire type")),
         };
         Ok(Some((key >> 3, wire)))
@@ -152,21 +152,21 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Skips the value of an unknown field.
-    pub(crate) fn skip(&mut self, number: u32, wire: Wire) -> Result<(), Error> {
+    pub(crate) fn skip(&mut self, number: u32, wire: WireType) -> Result<(), Error> {
         self.skip_nested(number, wire, 0)
     }
 
-    fn skip_nested(&mut self, number: u32, wire: Wire, depth: u32) -> Result<(), Error> {
+    fn skip_nested(&mut self, number: u32, wire: WireType, depth: u32) -> Result<(), Error> {
         match wire {
-            Wire::Varint => self.varint().map(drop),
-            Wire::Fixed64 => self.fixed::<8>().map(drop),
-            Wire::Fixed32 => self.fixed::<4>().map(drop),
-            Wire::Bytes => self.bytes().map(drop),
-            Wire::GroupEnd => Err(Error::protobuf("a group ends that did not begin")),
-            Wire::GroupStart if depth >= MAX_GROUP_DEPTH => Err(Error::protobuf("groups nest too deep")),
-            Wire::GroupStart => loop {
+            WireType::Varint => self.varint().map(drop),
+            WireType::Fixed64 => self.fixed::<8>().map(drop),
+            WireType::Fixed32 => self.fixed::<4>().map(drop),
+            WireType::Bytes => self.bytes().map(drop),
+            WireType::GroupEnd => Err(Error::protobuf("a group ends that did not begin")),
+            WireType::GroupStart if depth >= MAX_GROUP_DEPTH => Err(Error::protobuf("groups nest too deep")),
+            WireType::GroupStart => loop {
                 match self.field()? {
-                    Some((end, Wire::GroupEnd)) if end == number => return Ok(()),
+                    Some((end, WireType::GroupEnd)) if end == number => return Ok(()),
                     Some((inner, wire)) => self.skip_nested(inner, wire, depth + 1)?,
                     None => return Err(Error::protobuf("a group does not end")),
                 }
@@ -177,7 +177,7 @@ impl<'a> FieldReader<'a> {
 
 /// Fails where a known field has another wire type than its declaration.
 #[inline]
-pub(crate) fn expect(wire: Wire, declared: Wire) -> Result<(), Error> {
+pub(crate) fn expect(wire: WireType, declared: WireType) -> Result<(), Error> {
     if wire == declared { Ok(()) } else { Err(Error::protobuf("a field has the wrong wire type")) }
 }
 
@@ -216,7 +216,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
 }
 
 /// The key byte of a field with a number below 16.
-pub(crate) const fn key(number: u8, wire: Wire) -> u8 {
+pub(crate) const fn key(number: u8, wire: WireType) -> u8 {
     number << 3 | wire as u8
 }
 
@@ -255,7 +255,7 @@ pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
         loop {
             match reader.field().ok()?? {
-                (number, Wire::Bytes) => return Some((number, reader.bytes().ok()?)),
+                (number, WireType::Bytes) => return Some((number, reader.bytes().ok()?)),
                 (number, wire) => reader.skip(number, wire).ok()?,
             }
         }
@@ -314,6 +314,6 @@ mod tests {
         let mut reader = FieldReader::new(&[0x0b, 0x10, 0x01, 0x13, 0x14, 0x1a, 0x01, 0x00, 0x0c, 0x28, 0x07]);
         let (number, wire) = reader.field().expect("a key").expect("a field");
         assert_eq!(reader.skip(number, wire), Ok(()));
-        assert_eq!(reader.field(), Ok(Some((5, Wire::Varint))));
+        assert_eq!(reader.field(), Ok(Some((5, WireType::Varint))));
     }
 }

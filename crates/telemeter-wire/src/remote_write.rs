@@ -15,7 +15,7 @@ use crate::{
     error::{DecodeLimits, Error, TextPart},
     labels,
     protobuf::{
-        FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, put_bytes, put_message, timestamp, varint_len,
+        FieldReader, NOT_UTF8, TIMESTAMP_LEN, WireType, expect, key, put_bytes, put_message, timestamp, varint_len,
     },
     schema,
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet, decode_sample},
@@ -25,11 +25,11 @@ pub use crate::series::FloatSamples;
 pub use layout::{EncodedSeries, Layout, put_labels, read_labels};
 pub use series_writer::{SeriesWriter, take_out};
 
-const TIMESERIES: u8 = key(1, Wire::Bytes);
-const SAMPLE: u8 = key(2, Wire::Bytes);
-const HISTOGRAM: u8 = key(4, Wire::Bytes);
-const VALUE: u8 = key(1, Wire::Fixed64);
-const TIMESTAMP: u8 = key(2, Wire::Varint);
+const TIMESERIES: u8 = key(1, WireType::Bytes);
+const SAMPLE: u8 = key(2, WireType::Bytes);
+const HISTOGRAM: u8 = key(4, WireType::Bytes);
+const VALUE: u8 = key(1, WireType::Fixed64);
+const TIMESTAMP: u8 = key(2, WireType::Varint);
 
 /// The metadata of a request, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,12 +82,12 @@ pub fn decode_keeping<'a>(
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 let series = reader.bytes()?;
                 decode_series(series, limits, set).map_err(|error| labels::locate(error, series, None))?;
             }
             3 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 let entry = reader.bytes()?;
                 schema::check(entry, schema::METADATA).map_err(|error| locate_metadata(error, entry))?;
                 found.entries += 1;
@@ -136,7 +136,7 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 let (label, plain) = labels::decode(reader.bytes()?, limits)?;
                 limits.check_labels(set.mark() - mark + 1)?;
                 set.push_label(label);
@@ -145,13 +145,13 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
                 continue;
             }
             2 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 newest_ms = newest_ms.max(decode_sample(reader.bytes()?)?.timestamp_ms);
                 samples += 1;
             }
             3 => schema::check_field(&mut reader, wire, schema::FieldKind::Message(schema::REMOTE_EXEMPLAR))?,
             4 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 newest_ms = newest_ms.max(Some(histogram_timestamp(reader.bytes()?)?));
                 samples += 1;
             }
@@ -211,7 +211,7 @@ fn histogram_timestamp(message: &[u8]) -> Result<i64, Error> {
     let mut timestamp_ms = 0;
     while let Some((number, wire)) = reader.field()? {
         if number == 15 {
-            expect(wire, Wire::Varint)?;
+            expect(wire, WireType::Varint)?;
             timestamp_ms = reader.varint()? as i64;
         } else {
             reader.skip(number, wire)?;

@@ -4,7 +4,7 @@
 
 use crate::{
     error::Error,
-    protobuf::{FieldReader, Wire, expect, utf8},
+    protobuf::{FieldReader, WireType, expect, utf8},
 };
 
 /// The declared type of a field.
@@ -33,13 +33,13 @@ pub(crate) fn check(message: &[u8], schema: &'static [(u32, FieldKind)]) -> Resu
 }
 
 /// Checks the value of one field.
-pub(crate) fn check_field(reader: &mut FieldReader<'_>, wire: Wire, kind: FieldKind) -> Result<(), Error> {
+pub(crate) fn check_field(reader: &mut FieldReader<'_>, wire: WireType, kind: FieldKind) -> Result<(), Error> {
     match kind {
-        FieldKind::Varint => expect(wire, Wire::Varint).and_then(|()| reader.varint().map(drop)),
-        FieldKind::Double => expect(wire, Wire::Fixed64).and_then(|()| reader.double().map(drop)),
-        FieldKind::Text => expect(wire, Wire::Bytes).and_then(|()| utf8(reader.bytes()?).map(drop)),
-        FieldKind::Message(schema) => expect(wire, Wire::Bytes).and_then(|()| check(reader.bytes()?, schema)),
-        FieldKind::Varints if wire == Wire::Bytes => {
+        FieldKind::Varint => expect(wire, WireType::Varint).and_then(|()| reader.varint().map(drop)),
+        FieldKind::Double => expect(wire, WireType::Fixed64).and_then(|()| reader.double().map(drop)),
+        FieldKind::Text => expect(wire, WireType::Bytes).and_then(|()| utf8(reader.bytes()?).map(drop)),
+        FieldKind::Message(schema) => expect(wire, WireType::Bytes).and_then(|()| check(reader.bytes()?, schema)),
+        FieldKind::Varints if wire == WireType::Bytes => {
             let mut packed = FieldReader::new(reader.bytes()?);
             while packed.remaining() > 0 {
                 packed.varint()?;
@@ -47,7 +47,7 @@ pub(crate) fn check_field(reader: &mut FieldReader<'_>, wire: Wire, kind: FieldK
             Ok(())
         }
         FieldKind::Varints => check_field(reader, wire, FieldKind::Varint),
-        FieldKind::Doubles if wire == Wire::Bytes => {
+        FieldKind::Doubles if wire == WireType::Bytes => {
             let mut packed = FieldReader::new(reader.bytes()?);
             while packed.remaining() > 0 {
                 packed.double()?;

@@ -142,7 +142,7 @@ impl<'s, 'a> Series<'s, 'a> {
             Points::Sample(_) | Points::Absent => (None, &[][..]),
         };
         let sent = protobuf::fields(payload).filter(|(number, _)| *number == 4);
-        native.into_iter().chain(sent.map(|(_, message)| HistogramOutline::of_remote(message)))
+        native.into_iter().chain(sent.map(|(_, message)| HistogramOutline::from_remote_write(message)))
     }
 
     /// Its float samples, in their order; native histograms are left out.

@@ -340,7 +340,7 @@ impl StopSignal {
 
 /// The signals that stop the quickstart. A closed terminal (SIGHUP) is one, because nothing else would stop it then.
 fn stop_signal() -> io::Result<StopSignal> {
-    let mut signals = Signals::catch_with_quit()?;
+    let mut signals = Signals::catch_including_quit()?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         signals.any().await;

@@ -5,9 +5,9 @@
 
 use crate::bounded::Digest;
 
-/// So many clusters with a cached approval may be refused within the window, with no approval in between: these cannot be
-/// told from clusters whose tokens were revoked. A cluster counts once, however often and with however many tokens it is
-/// refused.
+/// The number of clusters with a cached approval that may be refused within the window, without an approval in between,
+/// before the authority counts as unavailable: so few may be clusters whose tokens were revoked. A cluster counts once,
+/// whatever the number of its refusals and tokens.
 const MAX_REFUSED: usize = 2;
 /// How long refusals count after the last refusal of another cluster.
 const WINDOW_MS: i64 = 60_000;

@@ -1,10 +1,11 @@
 //! Limits the questions to the authority for callers that it has not approved yet.
 //!
-//! One limit is for each pair of claimed cluster and client network; a second, which a whole site behind one address does
-//! not reach, is for the network alone. A caller that guesses a cluster's token uses up the questions of that cluster from
-//! that network. So a token that was rejected, and comes again a second later, is asked about from a reserve, once. Tokens
-//! that come only once, and tokens that were asked about in the last minute, use nothing of the reserve. Approved callers
-//! are not limited: theirs is one question every few minutes.
+//! There is one limit for each pair of claimed cluster and client network, and a second, higher one for the network alone:
+//! all clusters of a site behind one address together do not reach it. A caller that guesses the tokens of a cluster uses up
+//! the first limit for that cluster and network, and the cluster's own token is then rejected, too. So there is a reserve:
+//! where a rejected token is sent again at least a second later, one question about it is allowed from the reserve. A token
+//! that is sent only once, and a token that was asked about in the last minute, use nothing of the reserve. Approved callers
+//! are not limited, because each of them causes one question every few minutes.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -163,7 +163,7 @@ enum Audience {
 }
 
 impl Audience {
-    fn is_ours(&self) -> bool {
+    fn is_from_mock(&self) -> bool {
         match self {
             Self::One(name) => name == AUDIENCE,
             Self::Many(names) => names.iter().any(|name| name == AUDIENCE),
@@ -178,7 +178,7 @@ pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
     if read.iss.as_deref() != Some(ISSUER) {
         return Err(TokenFault::Issuer.into());
     }
-    if !read.aud.is_some_and(|audience| audience.is_ours()) {
+    if !read.aud.is_some_and(|audience| audience.is_from_mock()) {
         return Err(TokenFault::Audience.into());
     }
     let now = now_ms as f64 / 1000.0;

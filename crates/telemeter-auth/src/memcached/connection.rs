@@ -55,12 +55,12 @@ impl MemcachedConnection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self, CacheError> {
         let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Unavailable)?;
         let _ = stream.set_nodelay(true);
-        Ok(Self::over(stream))
+        Ok(Self::on_stream(stream))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
-    pub(super) fn over(stream: S) -> Self {
+    pub(super) fn on_stream(stream: S) -> Self {
         Self(BufReader::with_capacity(2 * 1024, stream))
     }
 

@@ -17,7 +17,7 @@ pub fn memcached_answer(answer: &[u8]) {
     let answer = &answer[..answer.len().min(2000)];
     let key = "0123abcd";
     let run = |command: Command<'_>| {
-        let mut connection = MemcachedConnection::over(tokio::io::join(answer, Vec::new()));
+        let mut connection = MemcachedConnection::on_stream(tokio::io::join(answer, Vec::new()));
         let mut running = pin!(connection.run(&command));
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(reply) => reply.ok(),

@@ -166,14 +166,14 @@ impl ServerAddress {
         stream.set_nodelay(true).map_err(|_| UploadFailure::Connection)?;
         match (tls, &self.tls) {
             (Some(connector), Some(FleetTls { name, .. })) => {
-                speak(connector.connect(name.clone(), stream).await.map_err(|_| UploadFailure::Connection)?).await
+                start_http(connector.connect(name.clone(), stream).await.map_err(|_| UploadFailure::Connection)?).await
             }
-            _ => speak(stream).await,
+            _ => start_http(stream).await,
         }
     }
 }
 
-async fn speak(
+async fn start_http(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
     let (open, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| UploadFailure::Connection)?;

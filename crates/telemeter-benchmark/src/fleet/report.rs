@@ -59,7 +59,7 @@ impl RunReport {
     }
 
     /// How many clusters have uploaded: they upload one after the other, and a short run ends before each has uploaded.
-    fn took_part(&self, total: &UploadTally) -> u64 {
+    fn clusters_with_uploads(&self, total: &UploadTally) -> u64 {
         (total.total_sent() + total.total_failed()).min(self.ids)
     }
 
@@ -101,9 +101,9 @@ impl RunReport {
     ) -> std::io::Result<()> {
         let writer = &mut output.writer;
         let mut row = |name: &str, value: &dyn Display| writeln!(writer, "{name:<24}{:>16}", value.to_string());
-        let ran = total.ran().as_secs_f64();
+        let ran = total.elapsed().as_secs_f64();
         row("clusters", &self.clusters)?;
-        row("  that took part", &self.took_part(total))?;
+        row("  that took part", &self.clusters_with_uploads(total))?;
         row("asked for, a second", &format_args!("{:.1}", self.asked()))?;
         let [server, own] = watch.cpu();
         if let (Some(cpu), Some(usage)) = (server, watch.last[0]) {
@@ -153,7 +153,7 @@ impl RunReport {
         let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
         let mut latency: serde_json::Map<_, _> =
             quantiles.iter().map(|(name, at)| ((*name).to_owned(), json!(millis(total.quantile(*at))))).collect();
-        latency.insert("max".to_owned(), json!(millis(total.longest())));
+        latency.insert("max".to_owned(), json!(millis(total.max_latency())));
         let seconds = self.seconds.iter().map(|second| {
             json!({
                 "at": second.at, "sent_per_second": second.sent, "failed_per_second": second.failed,
@@ -163,9 +163,9 @@ impl RunReport {
         });
         json!({
             "clusters": self.clusters,
-            "clusters_that_took_part": self.took_part(total),
+            "clusters_that_took_part": self.clusters_with_uploads(total),
             "interval_seconds": self.interval.as_secs_f64(),
-            "ran_seconds": total.ran().as_secs_f64(),
+            "ran_seconds": total.elapsed().as_secs_f64(),
             "asked_per_second": self.asked(),
             "sent": total.total_sent(),
             "sent_per_second": total.throughput(),

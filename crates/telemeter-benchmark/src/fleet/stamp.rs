@@ -29,7 +29,7 @@ pub(super) struct UploadTemplate {
     times: Vec<usize>,
     /// The compressed template; `None` where each upload must be compressed again.
     compressed: Option<Compressed>,
-    rooms: Mutex<Vec<StampBuffers>>,
+    buffers: Mutex<Vec<StampBuffers>>,
 }
 
 /// The buffers in which one upload is prepared.
@@ -64,7 +64,7 @@ impl UploadTemplate {
             }
             at += run.max(1);
         }
-        let mut template = Self { plain, ids, times, compressed: None, rooms: Mutex::default() };
+        let mut template = Self { plain, ids, times, compressed: None, buffers: Mutex::default() };
         template.compress();
         Ok(template)
     }
@@ -86,19 +86,19 @@ impl UploadTemplate {
 
     /// Returns the upload of the cluster `id` at `now_ms`, as a framed snappy stream.
     pub(super) fn body(&self, id: &GeneratedId, now_ms: i64) -> Bytes {
-        let room = self.rooms.lock().pop();
-        let mut room =
-            room.unwrap_or_else(|| StampBuffers { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
-        let stamp = stamp(id, now_ms);
-        self.put(&stamp, &mut room.plain);
+        let buffers = self.buffers.lock().pop();
+        let mut buffers =
+            buffers.unwrap_or_else(|| StampBuffers { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
+        let stamp = encode_stamp(id, now_ms);
+        self.put(&stamp, &mut buffers.plain);
         let body = if let Some(compressed) = &self.compressed {
-            compressed.stamped(&stamp, &room.plain)
+            compressed.stamped(&stamp, &buffers.plain)
         } else {
-            let mut body = Vec::with_capacity(room.plain.len() / 4);
-            room.snappy.framed(&room.plain, &mut body);
+            let mut body = Vec::with_capacity(buffers.plain.len() / 4);
+            buffers.snappy.framed(&buffers.plain, &mut body);
             body
         };
-        self.rooms.lock().push(room);
+        self.buffers.lock().push(buffers);
         body.into()
     }
 
@@ -113,7 +113,7 @@ impl UploadTemplate {
     }
 }
 
-fn stamp(id: &GeneratedId, now_ms: i64) -> UploadStamp {
+fn encode_stamp(id: &GeneratedId, now_ms: i64) -> UploadStamp {
     let mut stamp = [0; STAMP_BYTES];
     stamp[..ID_BYTES].copy_from_slice(id);
     stamp[ID_BYTES..].copy_from_slice(&timestamp_bytes(now_ms));
@@ -196,7 +196,7 @@ mod tests {
             // All uploads use the same buffers: no bytes of one stamp may be left in the next upload.
             for (id, now_ms) in stamps {
                 let mut plain = template.plain.clone();
-                template.put(&stamp(&id, now_ms), &mut plain);
+                template.put(&encode_stamp(&id, now_ms), &mut plain);
                 prop_assert!(opened(&template.body(&id, now_ms)) == plain);
             }
         });

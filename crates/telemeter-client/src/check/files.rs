@@ -32,16 +32,16 @@ pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) -> bool {
     let (from, to) = (source_settings(config), server_settings(config));
     if let Some(path) = from.ca_file.clone() {
         steps.add(with_content("--from-ca-file", &path, true, || {
-            alone(OutboundConfig { identity: None, ..from.clone() })
+            check_single_file(OutboundConfig { identity: None, ..from.clone() })
         }));
     }
     if let Some(path) = to.ca_file.clone() {
-        steps.add(with_content("--to-ca-file", &path, true, || alone(to)));
+        steps.add(with_content("--to-ca-file", &path, true, || check_single_file(to)));
     }
     if let Some(tls) = &config.from.identity {
         let pair = OutboundConfig { ca_file: None, ..from };
         steps.add(check::file("--tls-private-key-file", &tls.key_file, false));
-        steps.add(with_content("--tls-cert-file", &tls.cert_file, true, || alone(pair)));
+        steps.add(with_content("--tls-cert-file", &tls.cert_file, true, || check_single_file(pair)));
     }
     if let Some(path) = &config.internal_token_file {
         steps.add(check::file("--internal-token-file", path, false));
@@ -53,7 +53,7 @@ pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) -> bool {
 }
 
 /// Whether an outbound client can be made with these settings, in which one file is named.
-fn alone(settings: OutboundConfig) -> Result<(), telemeter_http::client::OutboundError> {
+fn check_single_file(settings: OutboundConfig) -> Result<(), telemeter_http::client::OutboundError> {
     Outbound::new(OutboundConfig { proxy: telemeter_http::client::ProxyUse::None, ..settings }, None).map(drop)
 }
 

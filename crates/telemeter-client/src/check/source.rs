@@ -41,20 +41,26 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Chec
     let head = scraper.head().cloned();
     let tried = format!("{tried} of {}", super::bare_url(&config.from.url));
     let step = match scraped {
-        Ok(packed) => of_scrape(tried, &packed, head.as_ref().map(|head| head.content_type.as_str()), config, &clock),
+        Ok(packed) => scrape_step(tried, &packed, head.as_ref().map(|head| head.content_type.as_str()), config, &clock),
         Err(error) => {
             let advice = advice(&error);
             CheckStep::failed(SCRAPE, tried, error.to_string()).advise(advice)
         }
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
     let date_ms = head.as_ref().and_then(|head| head.date_ms).ok_or("its answer has no Date")?;
     // The second time is read after the body has arrived, later than the `Date` was written.
     Ok(check::offset_ms(date_ms, before_ms, clock.now_ms()))
 }
 
 /// The step of a scrape that could be read: a warning or a failure where little of it can be uploaded.
-fn of_scrape(tried: String, packed: &Packed, content_type: Option<&str>, config: &Config, clock: &Clock) -> CheckStep {
+fn scrape_step(
+    tried: String,
+    packed: &Packed,
+    content_type: Option<&str>,
+    config: &Config,
+    clock: &Clock,
+) -> CheckStep {
     let (bytes, limit) = (packed.scraped_bytes, config.limit_bytes);
     let share = bytes.saturating_mul(100) / limit.max(1);
     let newest_age_ms = packed.newest_ms.map(|newest_ms| clock.now_ms().saturating_sub(newest_ms));

@@ -68,18 +68,18 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
     let token = match exchanged {
         Ok(token) => token,
         Err((cause, advice)) => {
-            steps.add(CheckStep::failed(AUTHORIZE, tried, cause).advise(advice).since(start));
+            steps.add(CheckStep::failed(AUTHORIZE, tried, cause).advise(advice).took_since(start));
             steps.add(CheckStep::skipped(UPLOAD, "--to: the upload", "there is no token for it"));
             return;
         }
     };
     let labels: Vec<_> = token.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     let found = format!("200: a token, and the labels that every series gets: {}", labels.join(", "));
-    steps.add(CheckStep::passed(AUTHORIZE, tried, found).since(start));
+    steps.add(CheckStep::passed(AUTHORIZE, tried, found).took_since(start));
 
     let (start, url) = (Instant::now(), bare_url(&config.to.upload));
     if options.send {
-        steps.add(uploaded(config, clock, format!("--to: an upload to {url}")).await.since(start));
+        steps.add(uploaded(config, clock, format!("--to: an upload to {url}")).await.took_since(start));
         return;
     }
     let tried = format!("--to: an empty upload to {url}");
@@ -96,7 +96,7 @@ pub(super) async fn exchange(config: &Config, outbound: &Outbound, options: Chec
             CheckStep::failed(UPLOAD, tried, error.to_string()).advise(advice)
         }
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
 }
 
 /// Remote-writes nothing, which tells whether the token is taken; or, where it is to send, a whole cycle.
@@ -109,7 +109,7 @@ async fn remote_write(
 ) -> CheckStep {
     let (start, url) = (Instant::now(), bare_url(receive));
     if options.send {
-        return uploaded(config, clock, format!("--to: remote write to {url}")).await.since(start);
+        return uploaded(config, clock, format!("--to: remote write to {url}")).await.took_since(start);
     }
     let tried = format!("--to: an empty remote write to {url}");
     let (id, token) = (config.id.clone(), config.to.token.clone());
@@ -133,7 +133,7 @@ async fn remote_write(
             CheckStep::failed(UPLOAD, tried, cause).advise("is the receiver, or its authority, slow? see its log")
         }
     };
-    step.since(start)
+    step.took_since(start)
 }
 
 fn advice_for_remote_write(error: &RemoteWriteError) -> &'static str {

@@ -29,7 +29,7 @@ pub(crate) struct ClientRules {
 pub(crate) struct CycleRules<'r> {
     requested: Option<FilterRequested<'r>>,
     recent: DropInvalid,
-    granted: SetLabels,
+    required_labels: SetLabels,
     watch: Option<[WatchPoints<'r>; 2]>,
 }
 
@@ -37,14 +37,14 @@ impl<'r> CycleRules<'r> {
     pub(crate) fn new(
         rules: &'r ClientRules,
         now_ms: i64,
-        granted: &[(String, String)],
+        required_labels: &[(String, String)],
         watch: Option<&'r dyn SeriesWatch>,
     ) -> Self {
         let RequestedFilter { requested, is_enforced } = &rules.asked;
         Self {
             requested: requested.as_ref().map(|requested| requested.filter(*is_enforced)),
             recent: DropInvalid::new(now_ms.saturating_sub(OLDEST_MS)),
-            granted: SetLabels::new(granted.iter().cloned()),
+            required_labels: SetLabels::new(required_labels.iter().cloned()),
             watch: watch.map(|watch| [WatchPoints::Scraped(watch), WatchPoints::Left(watch)]),
         }
     }
@@ -70,18 +70,20 @@ impl ClientRules {
 
     /// Changes and drops series of a scrape, which are in order of time already.
     pub(crate) fn apply<'a>(&'a self, cycle: &'a CycleRules<'_>, set: &mut SeriesSet<'a>, report: &mut StepCounts) {
-        let CycleRules { requested, recent, granted, watch } = cycle;
-        let [labels, rename, recent, anonymize, granted] = self.upload.steps(recent, granted);
+        let CycleRules { requested, recent, required_labels, watch } = cycle;
+        let [labels, rename, recent, anonymize, required_labels] = self.upload.steps(recent, required_labels);
         let run = |set: &mut SeriesSet<'a>, steps: &[&'a dyn Transform], report: &mut StepCounts| {
             telemeter_rules::run(set, steps, report)
                 .expect("none of these steps refuses a request: they change or drop a series");
         };
         match (requested, watch) {
-            (Some(requested), None) => run(set, &[requested, labels, rename, recent, anonymize, granted], report),
-            (None, None) => run(set, &[labels, rename, recent, anonymize, granted], report),
+            (Some(requested), None) => {
+                run(set, &[requested, labels, rename, recent, anonymize, required_labels], report)
+            }
+            (None, None) => run(set, &[labels, rename, recent, anonymize, required_labels], report),
             (requested, Some([scraped, left])) => {
                 let requested = requested.iter().map(|step| step as &dyn Transform);
-                let others = [labels, rename, recent, anonymize, granted, left];
+                let others = [labels, rename, recent, anonymize, required_labels, left];
                 let steps: Vec<_> = std::iter::once(scraped as &dyn Transform).chain(requested).chain(others).collect();
                 run(set, &steps, report);
             }

@@ -62,7 +62,7 @@ pub(super) fn of(
 ) -> Vec<Warning> {
     let simple = |kind, message| Warning { kind, message, advice: None, label: None, metrics: Vec::new() };
     let mut warnings = Vec::new();
-    let nothing = Preview::why_nothing(&preview.packed, now_ms);
+    let nothing = Preview::no_upload_reason(&preview.packed, now_ms);
     warnings.extend(nothing.map(|text| simple(WarningKind::Nothing, format!("nothing would be sent: {text}"))));
     let unrequested = Preview::unrequested(&preview.packed.left_out);
     warnings.extend(unrequested.map(|text| simple(WarningKind::Unrequested, text)));

@@ -75,7 +75,7 @@ impl Readers {
     /// The number of bytes that the bodies of one client may hold while they are read, where one body may have
     /// `cap_bytes`.
     #[must_use]
-    pub fn part_of_a_client(budget: &MemoryBudget, cap_bytes: usize) -> usize {
+    pub fn client_share(budget: &MemoryBudget, cap_bytes: usize) -> usize {
         (budget.capacity_bytes(MemoryShare::Bodies) / CLIENT_PART).max(cap_bytes)
     }
 
@@ -194,9 +194,9 @@ impl Reading<'_> {
                 if fits {
                     budget.release(MemoryShare::Bodies, more);
                 }
-                return Err(BodyError::NoRoom);
+                return Err(BodyError::NoMemory);
             }
-            let part = Readers::part_of_a_client(budget, self.cap_bytes);
+            let part = Readers::client_share(budget, self.cap_bytes);
             let of_client = table.clients.get(&self.client).copied().unwrap_or_default();
             let is_fair = self.id.is_none() || of_client + more <= part;
             if !fits && is_fair {
@@ -209,9 +209,9 @@ impl Reading<'_> {
                 budget.release(MemoryShare::Bodies, more);
             }
             if !is_fair || !fits {
-                return Err(BodyError::NoRoom);
+                return Err(BodyError::NoMemory);
             }
-            table.hold(self.id, more, arrived_bytes);
+            table.add_bytes(self.id, more, arrived_bytes);
         }
         match &mut self.reservation {
             Some(reservation) => reservation.add_acquired(more),
@@ -227,7 +227,7 @@ impl Reading<'_> {
             Some(id) => {
                 let Some(read) = table.reads.get_mut(&id) else { return Ok(()) };
                 if read.evicted {
-                    return Err(BodyError::NoRoom);
+                    return Err(BodyError::NoMemory);
                 }
                 read.waker.clone_from(context.waker());
             }
@@ -267,7 +267,7 @@ impl Reading<'_> {
     /// The whole body, unless it was evicted.
     fn finish(mut self) -> Result<Buffer, BodyError> {
         if self.leave() {
-            return Err(BodyError::NoRoom);
+            return Err(BodyError::NoMemory);
         }
         let mut buffer = std::mem::replace(&mut self.buffer, Buffer::unpooled());
         buffer.reservation = self.reservation.take();
@@ -280,7 +280,7 @@ impl Reading<'_> {
         let Some(id) = self.id.take() else { return false };
         let mut table = self.shared.table.lock();
         let Some(read) = table.reads.remove(&id) else { return false };
-        table.give_back(read.client, read.held_bytes);
+        table.release_bytes(read.client, read.held_bytes);
         if read.evicted
             && let Some(reservation) = &mut self.reservation
         {

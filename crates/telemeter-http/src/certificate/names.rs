@@ -50,7 +50,7 @@ impl Signature {
         // This field is the validity.
         fields.next(SEQUENCE)?;
         let subject = fields.next(SEQUENCE)?;
-        Some(Self { subject: shown(subject)?, issuer: shown(issuer)?, is_by_itself: subject == issuer })
+        Some(Self { subject: printable(subject)?, issuer: printable(issuer)?, is_by_itself: subject == issuer })
     }
 }
 
@@ -112,7 +112,7 @@ impl<'d> DerReader<'d> {
 }
 
 /// A name on one line, without control characters.
-fn shown(name: &[u8]) -> Option<String> {
+fn printable(name: &[u8]) -> Option<String> {
     let (mut name, mut text) = (DerReader(name), String::new());
     while !name.0.is_empty() {
         let mut set = DerReader(name.next(SET)?);

@@ -215,10 +215,10 @@ impl Connector {
             Some(proxy) => self.through(proxy, origin, progress, making).await?,
         };
         if !origin.is_https {
-            return speak(stream, false).await;
+            return start_http(stream, false).await;
         }
         let (stream, is_h2) = self.secure(&self.tls, (&origin.host, origin.port), stream, progress, making).await?;
-        speak(stream, is_h2).await
+        start_http(stream, is_h2).await
     }
 
     /// Connects to the proxy, and lets it open a connection to the origin where this is needed.
@@ -277,9 +277,9 @@ impl Connector {
 }
 
 /// Starts HTTP on a stream; a task of its own then drives the connection.
-async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection, ConnectError> {
+async fn start_http(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection, ConnectError> {
     let failed = |error: hyper::Error| {
-        ConnectError::new(format!("beginning HTTP: {}", words::of_any(&error))).advise(words::advice::CLOSED)
+        ConnectError::new(format!("beginning HTTP: {}", words::error_text(&error))).advise(words::advice::CLOSED)
     };
     let io = TokioIo::new(stream);
     if is_h2 {
@@ -297,6 +297,6 @@ async fn speak(stream: OutboundStream, is_h2: bool) -> Result<OutboundConnection
 async fn run(connection: impl Future<Output = Result<(), hyper::Error>>) {
     // A request that waits for a response on the connection gets the error itself.
     if let Err(error) = connection.await {
-        tracing::debug!(error = words::of_any(&error), "an outbound connection ended");
+        tracing::debug!(error = words::error_text(&error), "an outbound connection ended");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) use crate::file::io_words;
+pub(crate) use crate::file::io_error_text;
 
 /// The reason for which a call got no response.
 ///
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(seconds(Duration::from_secs(30)), "30 s");
         assert_eq!(seconds(Duration::from_millis(1500)), "1500 ms");
         let error = std::io::Error::from_raw_os_error(111);
-        assert_eq!(io_words(&error), "Connection refused");
-        assert_eq!(io_words(&std::io::Error::other("odd")), "odd");
+        assert_eq!(io_error_text(&error), "Connection refused");
+        assert_eq!(io_error_text(&std::io::Error::other("odd")), "odd");
     }
 }

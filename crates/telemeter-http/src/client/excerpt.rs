@@ -37,7 +37,7 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     }
     let in_json: Vec<String> = secrets.iter().map(|secret| json_escaped(secret)).collect();
     let text = redacted(&text, secrets.iter().copied().chain(in_json.iter().map(String::as_str)));
-    let text = without_parts(&text, secrets);
+    let text = redact_longer_parts(&text, secrets);
     let mut line = ExcerptLine { out: String::new(), is_next_secret: false, is_secret_name: false };
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         line.push(word);
@@ -76,7 +76,7 @@ fn json_escaped(secret: &str) -> String {
 }
 
 /// Redacts words that are a longer part of a secret.
-fn without_parts(text: &str, secrets: &[&str]) -> String {
+fn redact_longer_parts(text: &str, secrets: &[&str]) -> String {
     let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '~');
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -74,7 +74,7 @@ impl Outbound {
             let about = |what: &str| format!("{what} ({})", lease.origin.path());
             let response = match timeout_at(deadline, sent).await {
                 Ok(Ok(response)) => response,
-                Ok(Err(error)) => match take_unsent(error, &mut request) {
+                Ok(Err(error)) => match recover_unsent(error, &mut request) {
                     Ok(()) if lease.is_reused && tries < MAX_TRIES => continue,
                     Ok(()) => {
                         let text = format!("{}: the connection was closed before it was used", bare_url(&request.url));
@@ -112,7 +112,7 @@ impl Outbound {
                 deadline,
                 limit,
                 cap_bytes,
-                room: cap_bytes,
+                remaining_bytes: cap_bytes,
                 received: 0,
             });
         }
@@ -162,7 +162,7 @@ fn message(request: &mut OutboundRequest, origin: &Origin, is_h2: bool) -> Resul
 }
 
 /// Restores the request where the peer has not processed any of it; else returns the error.
-fn take_unsent(mut error: TrySendError<RequestMessage>, request: &mut OutboundRequest) -> Result<(), hyper::Error> {
+fn recover_unsent(mut error: TrySendError<RequestMessage>, request: &mut OutboundRequest) -> Result<(), hyper::Error> {
     if let Some(message) = error.take_message() {
         request.headers = message.into_parts().0.headers;
         request.headers.remove(header::HOST);

@@ -18,20 +18,20 @@ pub use super::connect::fuzzing::tunnels;
 /// The cap on decoded bytes.
 const ROOM: usize = 1 << 16;
 
-fn gunzipped(bytes: &[u8], at_once: usize, room: usize) -> Result<Vec<u8>, GunzipError> {
+fn gunzipped(bytes: &[u8], at_once: usize, cap_bytes: usize) -> Result<Vec<u8>, GunzipError> {
     let mut headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
     let mut gunzip = Gunzip::of(&mut headers).expect("it is gzip");
     let mut out = Vec::new();
     for part in bytes.chunks(at_once.max(1)) {
         gunzip.feed(Bytes::copy_from_slice(part));
         while gunzip.has_input() {
-            out.extend(gunzip.next(room - out.len())?);
-            assert!(out.len() <= room);
+            out.extend(gunzip.next(cap_bytes - out.len())?);
+            assert!(out.len() <= cap_bytes);
         }
     }
-    let left = room - out.len();
+    let left = cap_bytes - out.len();
     out.extend(gunzip.finish(left)?);
-    assert!(out.len() <= room);
+    assert!(out.len() <= cap_bytes);
     Ok(out)
 }
 

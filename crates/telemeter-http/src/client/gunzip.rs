@@ -28,11 +28,11 @@ pub(super) enum GunzipError {
     Corrupt(String),
 }
 
-/// The decoded bytes; a write of more than `room` bytes fails.
+/// The decoded bytes; a write of more than `remaining_bytes` bytes fails.
 #[derive(Debug, Default)]
 struct DecodedBytes {
     bytes: Vec<u8>,
-    room: usize,
+    remaining_bytes: usize,
     is_full: bool,
 }
 
@@ -60,20 +60,20 @@ impl Gunzip {
     }
 
     /// Decodes one step; the result may be empty.
-    pub(super) fn next(&mut self, room: usize) -> Result<Bytes, GunzipError> {
+    pub(super) fn next(&mut self, remaining_bytes: usize) -> Result<Bytes, GunzipError> {
         let step = self.input.split_to(self.input.len().min(STEP_BYTES));
-        self.decoder.get_mut().room = room;
+        self.decoder.get_mut().remaining_bytes = remaining_bytes;
         let outcome = self.decoder.write_all(&step);
         self.output(outcome)
     }
 
     /// Returns the remaining decoded bytes, where the last member is complete. A body of 0 bytes decodes to an empty
     /// one.
-    pub(super) fn finish(mut self, room: usize) -> Result<Bytes, GunzipError> {
+    pub(super) fn finish(mut self, remaining_bytes: usize) -> Result<Bytes, GunzipError> {
         if self.is_empty {
             return Ok(Bytes::new());
         }
-        self.decoder.get_mut().room = room;
+        self.decoder.get_mut().remaining_bytes = remaining_bytes;
         let outcome = self.decoder.try_finish();
         self.output(outcome)
     }
@@ -90,11 +90,11 @@ impl Gunzip {
 
 impl Write for DecodedBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.room {
+        if bytes.len() > self.remaining_bytes {
             self.is_full = true;
             return Err(io::Error::other("full"));
         }
-        self.room -= bytes.len();
+        self.remaining_bytes -= bytes.len();
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -131,8 +131,8 @@ mod tests {
                 plain.extend(gunzip.next(cap - plain.len())?);
             }
         }
-        let room = cap - plain.len();
-        plain.extend(gunzip.finish(room)?);
+        let remaining_bytes = cap - plain.len();
+        plain.extend(gunzip.finish(remaining_bytes)?);
         Ok(plain)
     }
 

@@ -34,7 +34,7 @@ pub struct OpenAnswer {
     pub(super) limit: Duration,
     pub(super) cap_bytes: usize,
     /// The number of decoded bytes that may still arrive within the cap.
-    pub(super) room: usize,
+    pub(super) remaining_bytes: usize,
     /// The number of bytes that were received, before decoding.
     pub(super) received: u64,
 }
@@ -50,7 +50,7 @@ impl Outbound {
     pub async fn open(&self, mut request: OutboundRequest, cap_bytes: usize) -> Result<OpenAnswer, OutboundError> {
         propagate::inject(request.headers_mut());
         let config = &self.shared.config;
-        let trip = config.verbose.then(|| redact::RoundTrip::of(&request));
+        let trip = config.verbose.then(|| redact::RequestLogFields::of(&request));
         let method = crate::metrics::method_label(request.method());
         let in_flight = self.shared.metrics.as_ref().map(|metrics| metrics.start(config.name));
         let start = Instant::now();
@@ -83,7 +83,7 @@ impl OpenAnswer {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, OutboundError> {
         loop {
             let plain = match &mut self.gunzip {
-                Some(gunzip) if gunzip.has_input() => gunzip.next(self.room),
+                Some(gunzip) if gunzip.has_input() => gunzip.next(self.remaining_bytes),
                 _ => match self.frame().await? {
                     Some(data) => match &mut self.gunzip {
                         Some(gunzip) => {
@@ -93,13 +93,13 @@ impl OpenAnswer {
                         None => Ok(data),
                     },
                     None => match self.gunzip.take() {
-                        Some(gunzip) => gunzip.finish(self.room),
+                        Some(gunzip) => gunzip.finish(self.remaining_bytes),
                         None => return Ok(None),
                     },
                 },
             };
             let plain = plain.map_err(|error| self.gunzip_failed(error))?;
-            self.room = self.room.checked_sub(plain.len()).ok_or_else(|| self.too_large())?;
+            self.remaining_bytes = self.remaining_bytes.checked_sub(plain.len()).ok_or_else(|| self.too_large())?;
             if !plain.is_empty() {
                 return Ok(Some(plain));
             }
@@ -117,9 +117,9 @@ impl OpenAnswer {
                     }
                 }
                 Ok(Some(Err(error))) => {
-                    let (target, bytes, cause) = (bare_url(&self.url), self.received, words::of_any(&error));
+                    let (target, bytes, cause) = (bare_url(&self.url), self.received, words::error_text(&error));
                     let text = format!("the answer of {target} broke off after {bytes} bytes: {cause}");
-                    return Err(OutboundError::Broken(self.about(&text)));
+                    return Err(OutboundError::Broken(self.error_context(&text)));
                 }
                 Ok(None) => {
                     if let Some((lease, connection)) = self.connection.take() {
@@ -130,13 +130,13 @@ impl OpenAnswer {
                 Err(_elapsed) => {
                     let (target, limit, bytes) = (bare_url(&self.url), seconds(self.limit), self.received);
                     let text = format!("the answer of {target} was not complete within {limit}: {bytes} bytes came");
-                    return Err(OutboundError::Timeout(self.about(&text)));
+                    return Err(OutboundError::Timeout(self.error_context(&text)));
                 }
             }
         }
     }
 
-    fn about(&self, what: &str) -> String {
+    fn error_context(&self, what: &str) -> String {
         match &self.connection {
             Some((lease, _)) => format!("{what} ({})", lease.origin.path()),
             None => what.to_owned(),

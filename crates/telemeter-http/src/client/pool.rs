@@ -233,13 +233,17 @@ impl Inner {
     }
 
     /// Handles the outcome of an attempt; `None` where its task ended before there was one.
-    fn settle(self: &Arc<Self>, origin: &Arc<Origin>, outcome: Option<Result<OutboundConnection, ConnectError>>) {
+    fn finish_attempt(
+        self: &Arc<Self>,
+        origin: &Arc<Origin>,
+        outcome: Option<Result<OutboundConnection, ConnectError>>,
+    ) {
         let mut hosts = self.hosts.lock();
         let Some(host) = hosts.list.iter_mut().find(|host| Arc::ptr_eq(&host.origin, origin)) else { return };
         host.connecting -= 1;
         let has_ended = outcome.is_none();
         match outcome {
-            Some(Ok(connection)) => self.give(host, connection, false),
+            Some(Ok(connection)) => self.hand_to_waiter(host, connection, false),
             Some(Err(error)) => host.refuse(error),
             None => host.refuse(ConnectError::new("the task that connects ended")),
         }
@@ -252,7 +256,7 @@ impl Inner {
     }
 
     /// Puts a connection back into the pool.
-    fn take_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: OutboundConnection) {
+    fn return_connection(self: &Arc<Self>, origin: &Arc<Origin>, connection: OutboundConnection) {
         let mut hosts = self.hosts.lock();
         let at = match hosts.list.iter().position(|host| Arc::ptr_eq(&host.origin, origin)) {
             Some(at) => at,
@@ -261,14 +265,14 @@ impl Inner {
                 hosts.list.len() - 1
             }
         };
-        self.give(&mut hosts.list[at], connection, true);
+        self.hand_to_waiter(&mut hosts.list[at], connection, true);
         let sweep = self.begin_sweep(&mut hosts);
         drop(hosts);
         self.sweep_if(sweep);
     }
 
     /// Gives a connection to the request that has waited longest; where none waits, it becomes idle.
-    fn give(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
+    fn hand_to_waiter(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
         let now = Instant::now();
         if let Some(shared) = connection.share() {
             while let Some(waiter) = host.waiting.pop_front() {

@@ -8,14 +8,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{Answer, OutboundError, OutboundRequest};
 
 /// The log fields of a request, which are taken before the request is sent.
-pub(super) struct RoundTrip {
+pub(super) struct RequestLogFields {
     method: String,
     target: String,
     headers: String,
     bytes: usize,
 }
 
-impl RoundTrip {
+impl RequestLogFields {
     pub(super) fn of(request: &OutboundRequest) -> Self {
         Self {
             method: request.method().to_string(),

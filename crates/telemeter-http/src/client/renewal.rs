@@ -40,7 +40,7 @@ impl Outbound {
     /// [`OutboundError::Setup`] naming the file; the certificates in use then stay.
     pub fn read(&self) -> Result<OutboundRenewal, OutboundError> {
         let connections = Arc::new(Connections::new(&self.shared.config, self.shared.metrics.as_ref())?);
-        still_trusting(self.roots(), connections.roots)?;
+        check_roots_left(self.roots(), connections.roots)?;
         Ok(OutboundRenewal { shared: self.shared.clone(), connections })
     }
 
@@ -66,7 +66,7 @@ impl Outbound {
 ///
 /// # Errors
 /// [`OutboundError::Setup`] where there were `before` roots and there are none `now`.
-pub fn still_trusting(before: usize, now: usize) -> Result<(), OutboundError> {
+pub fn check_roots_left(before: usize, now: usize) -> Result<(), OutboundError> {
     if before > 0 && now == 0 {
         let problem = format!("of {before} trusted roots none is left: the bundle is missing or empty");
         return Err(OutboundError::Setup(problem));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
-use super::io_words;
+use super::io_error_text;
 use super::words;
 use crate::certificate::certificates;
 use crate::file;
@@ -90,7 +90,7 @@ impl Roots {
             if let Err(error) = roots.add_directory(&directory)
                 && is_named
             {
-                let (directory, error) = (directory.display(), io_words(&error));
+                let (directory, error) = (directory.display(), io_error_text(&error));
                 roots.problems.push(format!("{DIRECTORY_VARIABLE}: {directory} cannot be read: {error}"));
             }
         }
@@ -116,7 +116,7 @@ impl Roots {
     fn add_directory(&mut self, directory: &Path) -> std::io::Result<()> {
         let entries = fs::read_dir(directory)?;
         let mut paths: Vec<_> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| !is_link_beside(path)).collect();
+            entries.flatten().map(|entry| entry.path()).filter(|path| !is_link_in_directory(path)).collect();
         paths.sort();
         let mut new = 0;
         for path in paths {
@@ -138,7 +138,7 @@ impl Roots {
                 Ok(der) if self.known.contains(der.as_slice()) => Ok(false),
                 Ok(der) => match self.store.add(CertificateDer::from(der.as_slice())) {
                     Ok(()) => Ok(self.known.insert(der.to_vec())),
-                    Err(error) => Err(words::in_words(&error)),
+                    Err(error) => Err(words::tls_error_text(&error)),
                 },
                 Err(reason) => Err((*reason).to_owned()),
             };
@@ -182,7 +182,7 @@ fn no_certificate(path: &Path) -> String {
 }
 
 /// Whether the path is a link to a file in the same directory.
-fn is_link_beside(path: &Path) -> bool {
+fn is_link_in_directory(path: &Path) -> bool {
     fs::read_link(path).is_ok_and(|target| !target.as_os_str().as_bytes().contains(&b'/'))
 }
 

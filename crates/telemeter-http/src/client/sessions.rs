@@ -82,7 +82,7 @@ impl OriginSessions {
     }
 
     /// Takes a kept session, after all sessions were removed if their certificate has to be checked again.
-    fn good<T>(&self, take: impl FnOnce(&mut Kept) -> Option<T>) -> Option<T> {
+    fn take_valid<T>(&self, take: impl FnOnce(&mut Kept) -> Option<T>) -> Option<T> {
         let mut kept = self.kept.lock();
         let is_good = kept.checked.as_ref().is_some_and(|checked| {
             let for_ms = self.clock.monotonic_ms() - checked.at_monotonic_ms;
@@ -109,7 +109,7 @@ impl ClientSessionStore for OriginSessions {
     }
 
     fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.good(|kept| kept.tls12.clone())
+        self.take_valid(|kept| kept.tls12.clone())
     }
 
     fn remove_tls12_session(&self, _: &ServerName<'static>) {
@@ -125,7 +125,7 @@ impl ClientSessionStore for OriginSessions {
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.good(|kept| kept.tls13.pop_back())
+        self.take_valid(|kept| kept.tls13.pop_back())
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn config(outbound: &OutboundConfig) -> Result<OutboundTls, OutboundE
     let verifier = Arc::new(RecordingVerifier::new(store, &provider, outbound).map_err(setup)?);
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {}", words::in_words(&error))))?
+        .map_err(|error| OutboundError::Setup(format!("TLS cannot be set up: {}", words::tls_error_text(&error))))?
         .dangerous()
         .with_custom_certificate_verifier(verifier.clone());
     let mut config = match &outbound.identity {

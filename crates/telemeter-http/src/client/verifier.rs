@@ -46,7 +46,7 @@ impl RecordingVerifier {
     }
 
     /// The text for a failed handshake with `name`, with the subject or the issuer of a refused certificate.
-    pub(super) fn in_words(&self, name: &ServerName<'_>, error: &Error) -> String {
+    pub(super) fn describe_refusal(&self, name: &ServerName<'_>, error: &Error) -> String {
         let refused = self.refused.lock().take().filter(|(refused, _)| refused == name).and_then(|(_, who)| who);
         words::with_certificate(
             error,

@@ -16,15 +16,15 @@ use crate::certificate::names::{Signature, bare_names};
 use crate::clock::date;
 
 /// The text for the TLS error that `error` is or contains; `None` where it contains none.
-pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
+pub(crate) fn tls_cause_text(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(tls) = cause.downcast_ref::<Error>() {
-            return Some(in_words(tls));
+            return Some(tls_error_text(tls));
         }
         // `source` of an I/O error skips the error that it wraps.
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(words) = wrapped.and_then(|wrapped| of_cause(wrapped)) {
+        if let Some(words) = wrapped.and_then(|wrapped| tls_cause_text(wrapped)) {
             return Some(words);
         }
         next = cause.source();
@@ -34,12 +34,12 @@ pub(crate) fn of_cause(error: &(dyn StdError + 'static)) -> Option<String> {
 
 /// The text for any error of an outbound call: the text for the TLS error that it contains, else the error with its
 /// causes.
-pub(crate) fn of_any(error: &(dyn StdError + 'static)) -> String {
-    of_cause(error).unwrap_or_else(|| without_numbers(chain(error)))
+pub(crate) fn error_text(error: &(dyn StdError + 'static)) -> String {
+    tls_cause_text(error).unwrap_or_else(|| remove_os_error_numbers(chain(error)))
 }
 
 /// Removes the system's error numbers, such as ` (os error 104)`, which do not help a reader.
-fn without_numbers(mut text: String) -> String {
+fn remove_os_error_numbers(mut text: String) -> String {
     while let Some(start) = text.find(" (os error ") {
         let Some(length) = text[start..].find(')') else { break };
         text.replace_range(start..=start + length, "");
@@ -48,7 +48,7 @@ fn without_numbers(mut text: String) -> String {
 }
 
 /// The sentence for a failed handshake of an outbound call, or for a certificate that cannot be used.
-pub(crate) fn in_words(error: &Error) -> String {
+pub(crate) fn tls_error_text(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(refusal) => format!("the certificate {}", certificate(refusal)),
         Error::NoCertificatesPresented => "the server showed no certificate".to_owned(),
@@ -83,11 +83,11 @@ pub(crate) struct RefusedCertificate<'a> {
     pub(crate) has_roots: bool,
 }
 
-/// As [`in_words`], where the certificate is known: the text says whether it is self-signed, else its issuer, and what
+/// As [`tls_error_text`], where the certificate is known: the text says whether it is self-signed, else its issuer, and what
 /// would make it trusted.
 pub(crate) fn with_certificate(error: &Error, refused: &RefusedCertificate<'_>) -> String {
-    let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else { return in_words(error) };
-    let Some(signature) = &refused.signature else { return in_words(error) };
+    let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else { return tls_error_text(error) };
+    let Some(signature) = &refused.signature else { return tls_error_text(error) };
     let name = |name: &str| if name.is_empty() { "no name".to_owned() } else { name.to_owned() };
     let (what, missing) = if signature.is_by_itself {
         (format!("is signed by itself alone ({})", name(&signature.subject)), "this certificate")
@@ -113,12 +113,12 @@ pub(crate) const NOT_HTTP: &str = "the answer is not HTTP: does the server speak
 
 /// The text for a request without a response, sent over `https` or not.
 pub(crate) fn of_exchange(error: &hyper::Error, is_https: bool) -> String {
-    if error.is_parse() && !is_https { NOT_HTTP.to_owned() } else { of_any(error) }
+    if error.is_parse() && !is_https { NOT_HTTP.to_owned() } else { error_text(error) }
 }
 
 /// The text for a failed name lookup. The compared texts are those of glibc and of musl.
 pub(crate) fn of_lookup(error: &io::Error) -> String {
-    let text = crate::client::io_words(error);
+    let text = crate::client::io_error_text(error);
     let ends = |words: &[&str]| words.iter().any(|end| text.ends_with(end));
     if ends(&["Name or service not known", "Name does not resolve", "Name has no usable address"]) {
         "there is no such name".to_owned()

@@ -22,7 +22,7 @@ impl RequestId {
     /// The ID for a request with these headers.
     pub fn of(headers: &HeaderMap) -> Self {
         let theirs = headers.get(super::X_REQUEST_ID).map(http::HeaderValue::as_bytes);
-        theirs.and_then(Self::from_theirs).unwrap_or_else(Self::random)
+        theirs.and_then(Self::from_header).unwrap_or_else(Self::random)
     }
 
     /// The ID as text.
@@ -30,7 +30,7 @@ impl RequestId {
         std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
     }
 
-    fn from_theirs(theirs: &[u8]) -> Option<Self> {
+    fn from_header(theirs: &[u8]) -> Option<Self> {
         let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if theirs.is_empty() || theirs.len() > MAX_BYTES || !theirs.iter().all(harmless) {
             return None;

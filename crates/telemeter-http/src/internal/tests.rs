@@ -15,8 +15,8 @@ async fn answer(router: &Router, method: &str, path: &str) -> (StatusCode, Heade
     (parts.status, parts.headers, String::from_utf8_lossy(&text).into_owned())
 }
 
-fn internal(health: &Health) -> Internal {
-    Internal::new(health, Exposition::new(Registry::default()))
+fn internal(health: &Health) -> InternalRouter {
+    InternalRouter::new(health, Exposition::new(Registry::default()))
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn those_outside_are_not_told_why() {
     let health = Health::new();
     let condition = health.condition("store");
     condition.not_ready("10.0.0.1 is down");
-    let router = Router::new().route("/ready", ready_or_not(&health));
+    let router = Router::new().route("/ready", readiness_without_reasons(&health));
     let (status, headers, text) = answer(&router, "GET", "/ready").await;
     assert_eq!((status.as_u16(), text.as_str()), (503, "not ready\n"));
     assert_eq!(headers["retry-after"], "5");

@@ -125,7 +125,7 @@ impl HttpServer {
     ) {
         let established = tokio::select! {
             established = self.established(stream, peer, &admitted) => established,
-            _ = admitted.ending(Ending::No) => return if admitted.is_late() { self.not_in_time(peer) },
+            _ = admitted.ending(Ending::No) => return if admitted.is_late() { self.record_late_headers(peer) },
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         let Some((peer, stream)) = established else { return };
@@ -140,7 +140,7 @@ impl HttpServer {
         }
     }
 
-    fn not_in_time(&self, peer: Peer) {
+    fn record_late_headers(&self, peer: Peer) {
         match &self.handshakes {
             Some(handshakes) => handshakes.timed_out(peer.0),
             None => tracing::debug!(peer = %peer.0, "the proxy's header did not come in time"),
@@ -254,14 +254,14 @@ impl Responder {
     ) -> Result<http::Response<SentBody>, Infallible> {
         let client = self.trusted_proxies.client(peer.0, request.headers());
         let forwarded = (client != peer.0).then(|| ClientNetwork::from(client.ip()));
-        let Some(working) = reporter.begin(held_by(&request), forwarded) else { return Ok(overloaded()) };
+        let Some(working) = reporter.begin(header_bytes(&request), forwarded) else { return Ok(overloaded()) };
         let waiting = working.waiting();
         let mut request = request.map(|body| Body::new(ReceivedBody { body, waiting }));
         request.extensions_mut().insert(Peer(client));
         let answer = async { self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}) };
         let response: Response = tokio::select! {
             biased;
-            response = panics::caught(answer) => response,
+            response = panics::catch_panic(answer) => response,
             () = working.ended() => return Ok(overloaded()),
         };
         let answering = working.answered();
@@ -279,7 +279,7 @@ fn overloaded() -> http::Response<SentBody> {
 }
 
 /// An estimate of the memory that the headers of a request hold, in bytes.
-fn held_by(request: &Request<Incoming>) -> usize {
+fn header_bytes(request: &Request<Incoming>) -> usize {
     let fields = |headers: &HeaderMap| {
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum::<usize>()
     };

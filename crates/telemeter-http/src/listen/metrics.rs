@@ -40,7 +40,7 @@ struct CloseLabels {
 pub(super) enum CloseReason {
     /// The connection, or a request on it, was evicted for others: because of a cap, a memory share, or missing file
     /// descriptors.
-    Room,
+    Evicted,
     /// The connection was refused: no other connection could be evicted for it.
     Refused,
     /// The headers of a request, or the first request, did not arrive in time.
@@ -52,11 +52,11 @@ pub(super) enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 5] = [Self::Room, Self::Refused, Self::Header, Self::Idle, Self::Unread];
+    const ALL: [Self; 5] = [Self::Evicted, Self::Refused, Self::Header, Self::Idle, Self::Unread];
 
     const fn label(self) -> &'static str {
         match self {
-            Self::Room => "room",
+            Self::Evicted => "room",
             Self::Refused => "refused",
             Self::Header => "header",
             Self::Idle => "idle",

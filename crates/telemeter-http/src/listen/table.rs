@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::evict::{RoomFor, WantedRoom};
+use self::evict::{EvictionBeneficiary, EvictionGoal};
 use self::open::OpenConnections;
 pub(super) use self::record::Ending;
 use self::record::{ConnectionRecord, DeadlinesMs};
@@ -111,9 +111,9 @@ impl ConnectionTable {
     fn try_admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<AdmittedConnection> {
         let bytes = CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 };
         let mut open = self.open.lock();
-        self.make_room_of(&mut open, owner);
+        self.evict_of_owner(&mut open, owner);
         if open.len() >= self.connections {
-            let wanted = WantedRoom::Connections(self.connections.div_ceil(EVICTED_PART));
+            let wanted = EvictionGoal::Connections(self.connections.div_ceil(EVICTED_PART));
             self.evict(&mut open, owner.into(), 1, wanted);
         }
         if open.len() >= self.connections {
@@ -132,43 +132,49 @@ impl ConnectionTable {
     }
 
     /// Closes a quiet connection of a client that has as many connections as its cap allows.
-    fn make_room_of(&self, open: &mut OpenConnections, owner: Owner) {
+    fn evict_of_owner(&self, open: &mut OpenConnections, owner: Owner) {
         if owner.proxy || open.count(owner.client) < self.per_client {
             return;
         }
-        if let Some(id) = open.quiet_one_of(owner.client) {
+        if let Some(id) = open.longest_idle_of(owner.client) {
             open.close(id, &self.budget);
-            self.metrics.closed(CloseReason::Room);
+            self.metrics.closed(CloseReason::Evicted);
         }
     }
 
     /// The amount to evict for `bytes` of a share, which is a little more than `bytes`: the search for connections to
     /// close takes time.
-    fn wanted(&self, share: MemoryShare, bytes: usize) -> WantedRoom {
+    fn wanted(&self, share: MemoryShare, bytes: usize) -> EvictionGoal {
         let bytes = bytes.max(self.budget.capacity_bytes(share) / EVICTED_PART);
         if share == MemoryShare::Requests {
-            WantedRoom::RequestBytes(bytes)
+            EvictionGoal::RequestBytes(bytes)
         } else {
-            WantedRoom::ConnectionBytes(bytes)
+            EvictionGoal::ConnectionBytes(bytes)
         }
     }
 
     /// Evicts others from a share for one of the connections, or for a request on it whose client is named by a trusted
     /// proxy.
-    fn make_room(&self, record: &ConnectionRecord, forwarded: Option<ClientNetwork>, share: MemoryShare, bytes: usize) {
+    fn evict_for_share(
+        &self,
+        record: &ConnectionRecord,
+        forwarded: Option<ClientNetwork>,
+        share: MemoryShare,
+        bytes: usize,
+    ) {
         let mut open = self.open.lock();
         let Some(owner) = open.owner(record.id) else { return };
-        let asker = forwarded.map_or_else(|| owner.into(), RoomFor::Client);
+        let asker = forwarded.map_or_else(|| owner.into(), EvictionBeneficiary::Client);
         self.evict(&mut open, asker, bytes, self.wanted(share, bytes));
     }
 
     /// Evicts connections where the process has no file descriptor left for the next one.
-    pub(super) fn shed(&self) {
+    pub(super) fn free_descriptors(&self) {
         let mut open = self.open.lock();
         let count = open.len().div_ceil(EVICTED_PART);
         // The client of the next connection is not known before it is accepted: an unspecified address is used instead.
-        let nobody = RoomFor::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
-        self.evict(&mut open, nobody, 1, WantedRoom::Connections(count));
+        let nobody = EvictionBeneficiary::Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
+        self.evict(&mut open, nobody, 1, EvictionGoal::Connections(count));
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -226,7 +232,7 @@ impl AdmittedConnection {
     pub(super) fn belongs_to(&self, owner: Owner) {
         let mut open = self.table.open.lock();
         if let Some(record) = open.remove(self.record.id) {
-            self.table.make_room_of(&mut open, owner);
+            self.table.evict_of_owner(&mut open, owner);
             open.insert(owner, record);
         }
     }

@@ -30,7 +30,7 @@ impl MetricsFormat {
         let mut best = (0.0, Self::Text);
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         for range in values.flat_map(|value| value.split(',')) {
-            if let Some((quality, format)) = offered(range)
+            if let Some((quality, format)) = accepted_format(range)
                 && quality > best.0
             {
                 best = (quality, format);
@@ -41,7 +41,7 @@ impl MetricsFormat {
 }
 
 /// The format for one media range of an `Accept`, with its quality.
-fn offered(range: &str) -> Option<(f32, MetricsFormat)> {
+fn accepted_format(range: &str) -> Option<(f32, MetricsFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?;
     let (mut quality, mut version, mut proto, mut encoding) = (1.0, None, None, None);

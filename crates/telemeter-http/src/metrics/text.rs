@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// Converts to Prometheus text 0.0.4: a counter's `_total` is part of its family's name; there is no unit, exemplar or
 /// end mark; and `le` is written as Go writes a float, since stores already have series with these labels.
-pub(super) fn from_open_metrics(text: &str) -> String {
+pub(super) fn to_prometheus_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| match item {
         ExpositionItem::Family { name, help, kind } => {
@@ -25,7 +25,7 @@ pub(super) fn from_open_metrics(text: &str) -> String {
 }
 
 /// Converts to valid OpenMetrics 1.0.0, with escapes in the help texts.
-pub(super) fn mend_open_metrics(text: &str) -> String {
+pub(super) fn to_valid_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     families(text, |item| {
         let _ = match item {
@@ -182,13 +182,13 @@ mod tests {
                         size_bytes_bucket{x=\",le=\",le=\"1.048576e+06\"} 2\nsize_bytes_bucket{le=\"+Inf\"} 2\n\
                         # HELP build_info Which.\n# TYPE build_info gauge\nbuild_info{v=\"1\"} 1\n\
                         # HELP odd Odd.\n# TYPE odd untyped\nodd 1\n";
-        assert_eq!(from_open_metrics(open_metrics), expected);
+        assert_eq!(to_prometheus_text(open_metrics), expected);
     }
 
     #[test]
     fn open_metrics_keeps_all_but_raw_help() {
         let raw = "# HELP a Say \"b\"\n\\.\n# TYPE a gauge\n# UNIT a a\na 1 # {} 2\n# EOF\n";
         let mended = "# HELP a Say \\\"b\\\"\\n\\\\.\n# TYPE a gauge\n# UNIT a a\na 1 # {} 2\n# EOF\n";
-        assert_eq!(mend_open_metrics(raw), mended);
+        assert_eq!(to_valid_open_metrics(raw), mended);
     }
 }

@@ -40,7 +40,7 @@ impl<'w> Filter<'w> {
 
     /// Also drops every series whose metric name `is_reserved`, whatever the whitelist allows.
     #[must_use]
-    pub fn reserving(self, is_reserved: fn(&str) -> bool) -> Self {
+    pub fn dropping_reserved(self, is_reserved: fn(&str) -> bool) -> Self {
         Self { is_reserved, ..self }
     }
 
@@ -96,7 +96,7 @@ mod tests {
     fn a_reserved_name_never_passes() {
         for rules in ["", "up", "{__name__=~\"u.*|d.*\"}"] {
             let whitelist = Whitelist::parse_lines(rules).expect("rules");
-            let step = Filter::new(&whitelist).reserving(|name| name.starts_with("do"));
+            let step = Filter::new(&whitelist).dropping_reserved(|name| name.starts_with("do"));
             let (text, counts) = through("up 1\ndown 2\ndown{a=\"b\"} 3\nup 4", &[&step]).expect("kept");
             assert_eq!((text.as_str(), counts.filtered), ("up 1\nup 4\n", 2), "{rules:?}");
         }

@@ -17,7 +17,7 @@ use telemeter_auth::{
 };
 use telemeter_http::{
     clock::Clock,
-    internal::{Health, Internal},
+    internal::{Health, InternalRouter},
     listen,
     metrics::Exposition,
     tls::ListenerTls,
@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         replica: "telemeter-server-0".to_owned(),
         certificates: vec![("external", tls)],
     };
-    let internal = Internal::new(&Health::default(), Exposition::new(Registry::default()));
+    let internal = InternalRouter::new(&Health::default(), Exposition::new(Registry::default()));
     let router = pages::attach(internal, FleetView::new(gateway, about));
     let listener = listen::bind(address).await?;
     listen::serve(listener, router, listen::ListenLimits::default(), std::future::pending()).await;

@@ -90,7 +90,7 @@ fn undecodable() -> Error {
 }
 
 fn store_refused() -> Error {
-    Error::StoreRefused { status: StatusCode::CONFLICT, said: "out of order sample".into() }
+    Error::StoreRefused { status: StatusCode::CONFLICT, store_message: "out of order sample".into() }
 }
 
 /// All that happens from three hours before `now_ms` until three hours after, in order.

@@ -60,7 +60,7 @@ fn keys(config: &Config, steps: &mut CheckSteps<'_>) {
         }
         Err(error) => CheckStep::failed(KEYS, tried, error).advise("give an EC or RSA private key, in PEM or DER"),
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
 }
 
 fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
@@ -69,7 +69,7 @@ fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
         Ok(tls) => tls,
         Err(error) => {
             let step = CheckStep::failed(CERTIFICATE, tried, error.to_string());
-            return step.advise("give the certificate chain and its key, both in PEM").since(start);
+            return step.advise("give the certificate chain and its key, both in PEM").took_since(start);
         }
     };
     let step = match tls.expires_ms() {
@@ -87,7 +87,7 @@ fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
             }
         }
     };
-    step.since(start)
+    step.took_since(start)
 }
 
 fn whitelist(config: &Config, steps: &mut CheckSteps<'_>) {
@@ -109,5 +109,5 @@ fn whitelist(config: &Config, steps: &mut CheckSteps<'_>) {
             }
         },
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
 }

@@ -51,7 +51,7 @@ pub(super) async fn oidc(oidc: &config::Oidc, outbound: &Outbound, source: &Toke
         ),
         Ok(Ok(token)) => check_audience(tried, &token, oidc.audience.as_deref()),
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
 }
 
 /// Checks the audience of a token, where the token names one: the store and the authority read it.
@@ -112,7 +112,7 @@ pub(super) async fn authority(
             CheckStep::failed(AUTHORITY, tried, error.to_string()).advise("is --authorize right? see its log")
         }
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
     true
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn memcached(server: &str) -> CheckStep {
         },
     };
     let _ = client.delete(MADE_UP).await;
-    step.since(start)
+    step.took_since(start)
 }
 
 /// Checks the store: sends a remote write without series. Returns whether the store was reached.
@@ -156,11 +156,11 @@ pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, ste
     let version = forward.protocol().version();
     let step = match sent {
         Err(_) => CheckStep::failed(STORE, tried, TIMED_OUT),
-        Ok(StoreOutcome::Taken(status)) => {
+        Ok(StoreOutcome::Accepted(status)) => {
             CheckStep::passed(STORE, tried, format!("it takes it ({}, remote write {version})", status.as_u16()))
         }
         Ok(StoreOutcome::Refused(refusal)) => {
-            let found = format!("it answers {} to nothing at all: {}", refusal.status.as_u16(), refusal.said);
+            let found = format!("it answers {} to nothing at all: {}", refusal.status.as_u16(), refusal.store_message);
             CheckStep::warned(STORE, tried, found)
                 .advise(format!("does it take remote write {version} (--forward-protocol)?"))
         }
@@ -168,6 +168,6 @@ pub(super) async fn store(url: &Url, outbound: &Outbound, forward: &Forward, ste
             .advise("is the path of --forward-url that of its remote write, and is remote write enabled?"),
         Ok(StoreOutcome::Overloaded) => CheckStep::failed(STORE, tried, "too much waits for it"),
     };
-    steps.add(step.since(start));
+    steps.add(step.took_since(start));
     true
 }

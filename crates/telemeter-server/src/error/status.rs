@@ -180,7 +180,7 @@ fn body_row(error: &BodyError) -> StatusRow {
         BodyError::Timeout => row(STATUS_503, WARN, RETRY_AFTER, Reason::Body, LATE),
         BodyError::TooSlow { .. } => row(STATUS_503, WARN, RETRY_AFTER, Reason::Body, LATE),
         BodyError::Aborted(_) => row(STATUS_503, WARN, RETRY_AFTER, Reason::Body, LATE),
-        BodyError::NoRoom => row(STATUS_503, WARN, RETRY_SOON, Reason::Overloaded, OVERLOADED),
+        BodyError::NoMemory => row(STATUS_503, WARN, RETRY_SOON, Reason::Overloaded, OVERLOADED),
     }
 }
 

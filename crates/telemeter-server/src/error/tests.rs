@@ -54,12 +54,12 @@ fn each_error_has_its_status_and_its_wait() {
     check(limited(7_000), 429, Some(7));
     for status in [400, 409, 413, 422] {
         let refused = StatusCode::from_u16(status).expect("a status");
-        check(Error::StoreRefused { status: refused, said: "secret".into() }, status, None);
+        check(Error::StoreRefused { status: refused, store_message: "secret".into() }, status, None);
     }
     check(Error::StoreUnavailable { cause: "secret".into(), retry_after: None }, 503, Some(30));
     check(Error::StoreUnavailable { cause: "secret".into(), retry_after: Some(Duration::from_secs(3)) }, 503, Some(3));
     check(Error::Overloaded, 503, Some(5));
-    check(Error::Body(BodyError::NoRoom), 503, Some(5));
+    check(Error::Body(BodyError::NoMemory), 503, Some(5));
     check(Error::Draining, 503, Some(5));
     check(Error::Panic, 500, None);
 }
@@ -88,7 +88,7 @@ fn a_caller_reads_no_cause_of_ours() {
         Error::StoreUnavailable { cause: "secret".into(), retry_after: None },
         Error::Body(BodyError::Aborted("secret".into())),
         Error::Auth(AuthError::Refused { status: 403, excerpt: "secret".into() }),
-        Error::StoreRefused { status: StatusCode::CONFLICT, said: "secret".into() },
+        Error::StoreRefused { status: StatusCode::CONFLICT, store_message: "secret".into() },
     ] {
         assert!(!error.body().contains("secret"), "{}", error.body());
         assert!(error.to_string().contains("secret"), "the log has it: {error}");

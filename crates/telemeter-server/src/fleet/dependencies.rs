@@ -20,7 +20,7 @@ impl Dependencies {
     pub fn record_answer(&self, outcome: &StoreOutcome, took: Duration, now_ms: i64) {
         match outcome {
             // A refusal is an answer, too.
-            StoreOutcome::Taken(_) | StoreOutcome::Refused { .. } => _ = self.store.available(Some(took), now_ms),
+            StoreOutcome::Accepted(_) | StoreOutcome::Refused { .. } => _ = self.store.available(Some(took), now_ms),
             StoreOutcome::Unavailable { cause, .. } => _ = self.store.unavailable(cause, now_ms),
             StoreOutcome::Overloaded => {}
         }

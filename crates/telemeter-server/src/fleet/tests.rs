@@ -36,7 +36,7 @@ fn error_of(reason: Reason) -> Error {
         Reason::Method => Error::Method,
         Reason::Overloaded => Error::Overloaded,
         Reason::RateLimited => Error::RateLimited { period: Duration::ZERO, retry_after: Duration::ZERO },
-        Reason::StoreRefused => Error::StoreRefused { status: StatusCode::CONFLICT, said: "".into() },
+        Reason::StoreRefused => Error::StoreRefused { status: StatusCode::CONFLICT, store_message: "".into() },
         Reason::StoreUnavailable => Error::StoreUnavailable { cause: String::new(), retry_after: None },
         Reason::Timestamps => Refusal::NoTimestamp.into(),
         Reason::Token => Error::TokenWithoutCluster,

@@ -93,7 +93,7 @@ impl FleetView {
                 limit_bytes: gateway.limit_bytes,
                 limit_receive_bytes: gateway.limit_receive_bytes,
                 last_report_share: has_reported.then(|| f64::from(view.bytes) / cap_bytes.max(1) as f64),
-                requests_under_way: gateway.concurrency.under_way(id),
+                requests_under_way: gateway.concurrency.open_requests(id),
                 limit_concurrent: gateway.concurrency.limit(),
             },
             alerts: self.alerts(id, now_ms),

@@ -58,14 +58,14 @@ impl RuleHits {
 }
 
 /// Whether this metric name does not rule a selector out.
-fn lets_name_in(selector: &Selector, name: &str) -> bool {
+fn may_match_name(selector: &Selector, name: &str) -> bool {
     selector.matchers().iter().filter(|matcher| matcher.name() == NAME_LABEL).all(|matcher| matcher.matches_value(name))
 }
 
 /// The rules that a name does not rule out, by index.
 pub(super) fn rules_of_name(rules: &ServerRules, name: &str) -> Vec<usize> {
     let selectors = rules.whitelist().selectors().iter().enumerate();
-    selectors.filter(|(_, selector)| lets_name_in(selector, name)).map(|(at, _)| at).collect()
+    selectors.filter(|(_, selector)| may_match_name(selector, name)).map(|(at, _)| at).collect()
 }
 
 /// The first of these rules that matches a series, without matchers on labels that are changed after the whitelist.

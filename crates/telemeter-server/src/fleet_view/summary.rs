@@ -158,7 +158,7 @@ impl FleetView {
     /// Reads the summary.
     #[must_use]
     pub fn summary(&self) -> FleetSummary {
-        let (fleet, now_ms, about) = (&self.gateway().fleet, self.now_ms(), self.about());
+        let (fleet, now_ms, about) = (&self.gateway().fleet, self.now_ms(), self.replica_info());
         let (counts, rates) = (fleet.rates.counts(), fleet.rates.per_second(now_ms));
         let requests = ReportRoute::ALL.map(|route| {
             let at = route as usize;
@@ -241,7 +241,7 @@ impl FleetView {
         if gateway.token.is_some() {
             all.push(dependency("oidc", records.oidc.read()));
         }
-        for (listener, tls) in &self.about().certificates {
+        for (listener, tls) in &self.replica_info().certificates {
             all.push(certificate(listener, tls.expires_ms(), self.now_ms()));
         }
         all

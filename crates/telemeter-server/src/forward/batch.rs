@@ -33,7 +33,7 @@ pub struct BatchConfig {
     pub quarantine_permits: usize,
     /// How many bytes, as queued, the waiting requests of all callers may hold in memory. Values above 128 MiB count as
     /// 128 MiB.
-    pub room_bytes: usize,
+    pub max_waiting_bytes: usize,
 }
 
 impl Default for BatchConfig {
@@ -44,7 +44,7 @@ impl Default for BatchConfig {
             permits: 32,
             suspect_permits: 8,
             quarantine_permits: 4,
-            room_bytes: usize::MAX,
+            max_waiting_bytes: usize::MAX,
         }
     }
 }
@@ -56,14 +56,14 @@ pub(super) struct WaitingCaller {
     pub(super) span: tracing::Span,
     pub(super) answer: oneshot::Sender<StoreOutcome>,
     /// The slot of the rate limit, for an upload.
-    pub(super) taken: Option<SlotRecord>,
+    pub(super) slot: Option<SlotRecord>,
 }
 
 impl WaitingRequest<WaitingCaller> {
     fn respond(self, outcome: StoreOutcome) {
         // The receiver is gone where the caller has closed its connection; then only the slot needs care.
-        if let (Err(StoreOutcome::Taken(_)), Some(taken)) = (self.item.answer.send(outcome), self.item.taken) {
-            taken.acquire_again();
+        if let (Err(StoreOutcome::Accepted(_)), Some(slot)) = (self.item.answer.send(outcome), self.item.slot) {
+            slot.acquire_again();
         }
     }
 }
@@ -160,7 +160,7 @@ async fn send_batch(
         let mut scheduler = inner.scheduler.lock();
         let settled = scheduler.settle(attempt, batch, meaning, Instant::now());
         for standing in Standing::ALL {
-            if scheduler.starts(standing) {
+            if scheduler.must_start_task(standing) {
                 start_batches(&inner, standing);
             }
         }

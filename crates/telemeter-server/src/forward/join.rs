@@ -18,20 +18,20 @@ use super::WriteMessage;
 use crate::protocol::Protocol;
 
 /// At most this many workspaces are kept for later batches, and no workspace that holds more than [`MAX_KEPT_BYTES`].
-const KEPT_ROOMS: usize = 8;
+const KEPT_WORKSPACES: usize = 8;
 const MAX_KEPT_BYTES: usize = 8 << 20;
 
 /// Joins the messages of a batch into one compressed request body.
 pub(super) struct Joiner {
     buffers: BufferPool,
-    rooms: Mutex<Vec<JoinRoom>>,
+    workspaces: Mutex<Vec<JoinWorkspace>>,
     /// Counts the start timestamps that are lost because 1.0 has no field for them.
     start_timestamps_dropped: Counter,
 }
 
 /// The buffers in which requests are joined and encoded again; they are reused for later batches.
 #[derive(Default)]
-struct JoinRoom {
+struct JoinWorkspace {
     request: RequestBuilder,
     plain: Vec<u8>,
     encoded: Vec<u8>,
@@ -42,7 +42,7 @@ struct JoinRoom {
 impl Joiner {
     /// Counts lost start timestamps in `start_timestamps_dropped`.
     pub(super) fn new(start_timestamps_dropped: Counter) -> Self {
-        Self { buffers: BufferPool::new(8, 4 << 20), rooms: Mutex::default(), start_timestamps_dropped }
+        Self { buffers: BufferPool::new(8, 4 << 20), workspaces: Mutex::default(), start_timestamps_dropped }
     }
 
     /// Returns one compressed body that holds all messages. For 2.0 it also returns how many samples, histograms and
@@ -58,7 +58,7 @@ impl Joiner {
     ) -> Result<(Bytes, Contents), WireError> {
         match protocol {
             Protocol::V1 => Ok((self.join_v1(messages)?, Contents::default())),
-            Protocol::V2 => self.with_room(|room| self.join_v2(messages, room)),
+            Protocol::V2 => self.with_workspace(|workspace| self.join_v2(messages, workspace)),
         }
     }
 
@@ -73,7 +73,7 @@ impl Joiner {
         let mut encoded_again = Vec::new();
         for message in messages.clone() {
             if let WriteMessage::V2 { request, .. } = message {
-                encoded_again.push(self.with_room(|room| self.in_v1(request, room))?);
+                encoded_again.push(self.with_workspace(|workspace| self.encode_v1(request, workspace))?);
             }
         }
         let mut again = encoded_again.iter();
@@ -91,20 +91,20 @@ impl Joiner {
     fn join_v2<'m>(
         &self,
         messages: impl ExactSizeIterator<Item = &'m WriteMessage>,
-        room: &mut JoinRoom,
+        workspace: &mut JoinWorkspace,
     ) -> Result<(Bytes, Contents), WireError> {
         let mut block = self.buffers.take();
         let is_single = messages.len() == 1;
-        room.request.clear();
+        workspace.request.clear();
         for message in messages {
             match message {
                 WriteMessage::V2 { request, contents } if is_single => {
-                    room.encoder.block(request, &mut block);
+                    workspace.encoder.block(request, &mut block);
                     return Ok((block.freeze(), *contents));
                 }
-                WriteMessage::V2 { request, contents } => room.request.add_request(request, contents)?,
+                WriteMessage::V2 { request, contents } => workspace.request.add_request(request, contents)?,
                 WriteMessage::V1 { block, .. } => {
-                    let JoinRoom { request, plain, arena, .. } = room;
+                    let JoinWorkspace { request, plain, arena, .. } = workspace;
                     snappy::decode_block(block, usize::MAX, plain)?;
                     let mut set = SeriesSet::new_in(arena);
                     remote_write::decode_keeping(plain, true, &DecodeLimits::NONE, &mut set)?;
@@ -114,15 +114,15 @@ impl Joiner {
                 }
             }
         }
-        room.encoded.clear();
-        room.request.put_message(&mut room.encoded);
-        room.encoder.block(&room.encoded, &mut block);
-        Ok((block.freeze(), *room.request.contents()))
+        workspace.encoded.clear();
+        workspace.request.put_message(&mut workspace.encoded);
+        workspace.encoder.block(&workspace.encoded, &mut block);
+        Ok((block.freeze(), *workspace.request.contents()))
     }
 
     /// Encodes a request of 2.0 as a snappy block of 1.0.
-    fn in_v1(&self, request: &[u8], room: &mut JoinRoom) -> Result<Vec<u8>, WireError> {
-        let JoinRoom { encoded, arena, encoder, .. } = room;
+    fn encode_v1(&self, request: &[u8], workspace: &mut JoinWorkspace) -> Result<Vec<u8>, WireError> {
+        let JoinWorkspace { encoded, arena, encoder, .. } = workspace;
         let mut set = SeriesSet::new_in(arena);
         let keep = Keep { start_timestamps: false, metadata: true };
         let contents = v2::decode_keeping(request, keep, &DecodeLimits::NONE, &mut set, None)?;
@@ -136,14 +136,14 @@ impl Joiner {
         Ok(block)
     }
 
-    fn with_room<T>(&self, work: impl FnOnce(&mut JoinRoom) -> T) -> T {
-        let mut room = self.rooms.lock().pop().unwrap_or_default();
-        let answer = work(&mut room);
-        let held_bytes = room.request.held_bytes() + room.plain.capacity() + room.encoded.capacity();
-        let held_bytes = held_bytes + room.arena.held_bytes() + room.encoder.held_bytes();
-        let mut rooms = self.rooms.lock();
-        if rooms.len() < KEPT_ROOMS && held_bytes <= MAX_KEPT_BYTES {
-            rooms.push(room);
+    fn with_workspace<T>(&self, work: impl FnOnce(&mut JoinWorkspace) -> T) -> T {
+        let mut workspace = self.workspaces.lock().pop().unwrap_or_default();
+        let answer = work(&mut workspace);
+        let held_bytes = workspace.request.held_bytes() + workspace.plain.capacity() + workspace.encoded.capacity();
+        let held_bytes = held_bytes + workspace.arena.held_bytes() + workspace.encoder.held_bytes();
+        let mut workspaces = self.workspaces.lock();
+        if workspaces.len() < KEPT_WORKSPACES && held_bytes <= MAX_KEPT_BYTES {
+            workspaces.push(workspace);
         }
         answer
     }

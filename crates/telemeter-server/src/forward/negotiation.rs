@@ -35,7 +35,7 @@ impl Negotiation {
     pub fn new(mode: ForwardProtocol, clock: Clock, metrics: Metrics) -> Self {
         let negotiation =
             Self { mode, clock, metrics, fallback_until_ms: AtomicI64::new(0), is_confirmed: AtomicBool::new(false) };
-        negotiation.show(negotiation.protocol());
+        negotiation.set_version_metric(negotiation.protocol());
         negotiation
     }
 
@@ -64,7 +64,7 @@ impl Negotiation {
                 }
                 let ends = self.fallback_until_ms.compare_exchange(until_ms, 0, Ordering::Relaxed, Ordering::Relaxed);
                 if ends.is_ok() {
-                    self.show(Protocol::V2);
+                    self.set_version_metric(Protocol::V2);
                     tracing::info!("the store is asked with remote write 2.0 again");
                 }
                 Protocol::V2
@@ -101,7 +101,7 @@ impl Negotiation {
         }
         self.is_confirmed.store(false, Ordering::Relaxed);
         self.metrics.forward_fallbacks.inc();
-        self.show(Protocol::V1);
+        self.set_version_metric(Protocol::V1);
         tracing::warn!(cause, "the store does not take remote write 2.0: it is sent 1.0 for an hour");
     }
 
@@ -110,7 +110,7 @@ impl Negotiation {
         &self.metrics
     }
 
-    fn show(&self, protocol: Protocol) {
+    fn set_version_metric(&self, protocol: Protocol) {
         for one in Protocol::ALL {
             let label = VersionLabel { version: one.version() };
             self.metrics.forward_protocol.get_or_create(&label).set(i64::from(one == protocol));

@@ -45,7 +45,7 @@ pub(super) struct WaitingRequest<T> {
     /// A keyed hash of the cluster ID.
     pub(super) cluster: u64,
     /// The memory that it needs while it waits, in bytes.
-    pub(super) block_bytes: usize,
+    pub(super) held_bytes: usize,
     /// Its size in bytes, decompressed.
     pub(super) plain_bytes: usize,
     pub(super) arrived: Instant,
@@ -62,7 +62,7 @@ struct Flow {
     standing: Standing,
     head: u32,
     tail: u32,
-    block_bytes: usize,
+    held_bytes: usize,
     /// How many bytes it may still send in this round; negative after it exceeded its share.
     credit: i64,
     /// The rings that refer to this flow, by standing. Its entry in the slab is freed once no ring does.
@@ -92,7 +92,7 @@ pub(super) struct ForwardQueue<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueTotals {
     pub(super) requests: usize,
-    pub(super) block_bytes: usize,
+    pub(super) held_bytes: usize,
     pub(super) plain_bytes: usize,
 }
 
@@ -117,8 +117,8 @@ impl<T> ForwardQueue<T> {
     }
 
     /// The memory that the waiting requests of a cluster hold, in bytes; 0 where none waits. `cluster` is a hash of its ID.
-    pub(super) fn bytes_of(&self, cluster: u64) -> usize {
-        self.find(cluster).map_or(0, |flow| self.flows[flow as usize].block_bytes)
+    pub(super) fn held_bytes_of(&self, cluster: u64) -> usize {
+        self.find(cluster).map_or(0, |flow| self.flows[flow as usize].held_bytes)
     }
 
     /// Adds a request after the other requests of its cluster. The cluster, with all its waiting requests, has this
@@ -210,7 +210,7 @@ impl<T> ForwardQueue<T> {
     pub(super) fn take_all(&mut self, standing: Standing, taken: &mut Vec<WaitingRequest<T>>) {
         for index in 0..self.flows.len() {
             while self.flows[index].standing == standing && self.flows[index].head != NONE {
-                taken.push(self.pop(place(index)));
+                taken.push(self.pop(slab_index(index)));
             }
         }
     }
@@ -221,7 +221,7 @@ impl<T> ForwardQueue<T> {
             while at != NONE {
                 let next = self.entries[at as usize].next;
                 if self.entries[at as usize].request.as_ref().is_some_and(&mut is_taken) {
-                    taken.push(self.unlink(place(index), before, at));
+                    taken.push(self.unlink(slab_index(index), before, at));
                 } else {
                     before = at;
                 }
@@ -246,9 +246,9 @@ impl<T> ForwardQueue<T> {
         };
         let totals = &mut self.waiting[standing as usize];
         totals.requests += 1;
-        totals.block_bytes += request.block_bytes;
+        totals.held_bytes += request.held_bytes;
         totals.plain_bytes += request.plain_bytes;
-        self.flows[flow as usize].block_bytes += request.block_bytes;
+        self.flows[flow as usize].held_bytes += request.held_bytes;
         let entry = QueueEntry { request: Some(request), next: NONE };
         let at = match self.free_entries.pop() {
             Some(at) => {
@@ -257,7 +257,7 @@ impl<T> ForwardQueue<T> {
             }
             None => {
                 self.entries.push(entry);
-                place(self.entries.len() - 1)
+                slab_index(self.entries.len() - 1)
             }
         };
         self.join_ring(flow);
@@ -266,7 +266,7 @@ impl<T> ForwardQueue<T> {
 
     fn new_flow(&mut self, cluster: u64, standing: Standing) -> u32 {
         let flow =
-            Flow { cluster, standing, head: NONE, tail: NONE, block_bytes: 0, credit: TURN_BYTES, in_ring: [false; 3] };
+            Flow { cluster, standing, head: NONE, tail: NONE, held_bytes: 0, credit: TURN_BYTES, in_ring: [false; 3] };
         let at = match self.free_flows.pop() {
             Some(at) => {
                 self.flows[at as usize] = flow;
@@ -274,7 +274,7 @@ impl<T> ForwardQueue<T> {
             }
             None => {
                 self.flows.push(flow);
-                place(self.flows.len() - 1)
+                slab_index(self.flows.len() - 1)
             }
         };
         let flows = &self.flows;
@@ -344,7 +344,7 @@ impl<T> ForwardQueue<T> {
         if flow.tail == at {
             flow.tail = before;
         }
-        flow.block_bytes -= request.block_bytes;
+        flow.held_bytes -= request.held_bytes;
         self.waiting[flow.standing as usize].change(&request, false);
         request
     }
@@ -354,14 +354,14 @@ impl QueueTotals {
     fn change<T>(&mut self, request: &WaitingRequest<T>, comes: bool) {
         let change = |total: &mut usize, by: usize| *total = if comes { *total + by } else { *total - by };
         change(&mut self.requests, 1);
-        change(&mut self.block_bytes, request.block_bytes);
+        change(&mut self.held_bytes, request.held_bytes);
         change(&mut self.plain_bytes, request.plain_bytes);
     }
 }
 
 /// Converts an index of a slab to `u32`. Each entry holds a request of at least one byte, so memory is exhausted long
 /// before 2^32 entries.
-fn place(index: usize) -> u32 {
+fn slab_index(index: usize) -> u32 {
     u32::try_from(index).expect("memory ends long before")
 }
 

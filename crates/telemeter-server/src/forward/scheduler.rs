@@ -42,7 +42,7 @@ const YIELD_TO_GOOD: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutcomeKind {
     /// The store accepted the data.
-    Taken,
+    Accepted,
     /// The store will never accept the data of at least one request in the batch.
     Refused,
     /// The store did not accept the data; the data may be the cause.
@@ -139,10 +139,10 @@ impl<T> Scheduler<T> {
     /// quarantine.
     pub(super) fn push(&mut self, request: WaitingRequest<T>, now: Instant) -> Result<Standing, WaitingRequest<T>> {
         let standing = self.quarantine.standing(request.cluster, now);
-        let waiting: usize = Standing::ALL.iter().map(|standing| self.queue.totals(*standing).block_bytes).sum();
-        let of_cluster = self.queue.bytes_of(request.cluster);
-        let of_quarantined = self.queue.totals(Standing::Quarantined).block_bytes;
-        let bytes = request.block_bytes;
+        let waiting: usize = Standing::ALL.iter().map(|standing| self.queue.totals(*standing).held_bytes).sum();
+        let of_cluster = self.queue.held_bytes_of(request.cluster);
+        let of_quarantined = self.queue.totals(Standing::Quarantined).held_bytes;
+        let bytes = request.held_bytes;
         // A single request is always accepted, however large it is.
         let is_over = waiting > 0 && waiting + bytes > self.max_waiting_bytes
             || of_cluster > 0 && of_cluster + bytes > self.max_waiting_bytes / CLUSTER_PART
@@ -163,7 +163,7 @@ impl<T> Scheduler<T> {
 
     /// Whether a task must be started that sends for the clusters of this standing. After `true` the task counts as
     /// running, until it gets [`NextStep::Idle`] or a batch without `more`.
-    pub(super) fn starts(&mut self, standing: Standing) -> bool {
+    pub(super) fn must_start_task(&mut self, standing: Standing) -> bool {
         self.queue.totals(standing).requests > 0 && !std::mem::replace(&mut self.is_running[standing as usize], true)
     }
 
@@ -239,7 +239,7 @@ impl<T> Scheduler<T> {
         now: Instant,
     ) -> SettledBatch<T> {
         match meaning {
-            OutcomeKind::Taken => {
+            OutcomeKind::Accepted => {
                 self.last_taken = Some(now);
                 self.learn(now - attempt.started);
                 self.succeeded(attempt.standing);

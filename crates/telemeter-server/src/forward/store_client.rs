@@ -20,7 +20,7 @@ use super::{
     negotiation::Negotiation,
     queue::WaitingRequest,
     scheduler::OutcomeKind,
-    verdict::{Understood, failure_of, outcome_of, outcome_of_v2, understood},
+    verdict::{V2Support, failure_of, outcome_of, outcome_of_v2, v2_support},
 };
 use crate::protocol::{CONTENT_TYPE_V2, MEDIA_TYPE, Protocol};
 
@@ -94,14 +94,14 @@ impl StoreClient {
         if !is_v2 {
             return outcome_of(&answer, token.as_ref());
         }
-        let understood = match understood(&answer) {
+        let understood = match v2_support(&answer) {
             // This store is known to support 2.0, so it refuses the data.
-            Understood::Maybe if self.negotiation.is_confirmed() => Understood::Yes,
+            V2Support::Maybe if self.negotiation.is_confirmed() => V2Support::Yes,
             understood => understood,
         };
         match understood {
-            Understood::Yes => self.negotiation.confirm(),
-            Understood::Maybe | Understood::No if self.negotiation.falls_back() => {
+            V2Support::Yes => self.negotiation.confirm(),
+            V2Support::Maybe | V2Support::No if self.negotiation.falls_back() => {
                 return self.send_again(batch, deadline, &answer, understood).await;
             }
             _ => {}
@@ -116,21 +116,21 @@ impl StoreClient {
         batch: &[WaitingRequest<WaitingCaller>],
         deadline: Duration,
         answer: &Answer,
-        understood: Understood,
+        understood: V2Support,
     ) -> (StoreOutcome, OutcomeKind) {
         let status = answer.status.as_u16();
         let cause = match status {
             400 | 415 => format!("it answered {status}"),
             _ => format!("it answered {status} without a X-Prometheus-Remote-Write-*-Written header"),
         };
-        if understood == Understood::No {
+        if understood == V2Support::No {
             self.negotiation.fall_back(&cause);
         }
         let (outcome, meaning) = match self.send_as(Protocol::V1, batch, deadline).await {
             Ok(((answer, token), _)) => outcome_of(&answer, token.as_ref()),
             Err(failed) => failed,
         };
-        if understood == Understood::Maybe && meaning == OutcomeKind::Taken {
+        if understood == V2Support::Maybe && meaning == OutcomeKind::Accepted {
             self.negotiation.fall_back(&cause);
         }
         (outcome, meaning)

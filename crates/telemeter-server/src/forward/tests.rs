@@ -329,7 +329,7 @@ async fn a_slow_name_server_is_no_lasting_outage() {
     let StoreOutcome::Unavailable { cause, .. } = first else { panic!("{first:?}") };
     assert!(cause.contains("still looking up store.test, which goes on"), "{cause}");
     let mut tries = 0;
-    while !matches!(forward.send("a", message("up")).await, StoreOutcome::Taken(_)) {
+    while !matches!(forward.send("a", message("up")).await, StoreOutcome::Accepted(_)) {
         tries += 1;
         assert!(tries < 50, "the store is never reached");
     }

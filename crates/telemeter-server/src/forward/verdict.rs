@@ -12,15 +12,15 @@ use crate::protocol::written;
 /// token: the store may repeat it in its answer, and it is removed from the excerpt.
 pub(super) fn outcome_of(answer: &Answer, token: Option<&Secret>) -> (StoreOutcome, OutcomeKind) {
     let status = answer.status;
-    let said = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
-    let cause = || match said() {
-        said if said.is_empty() => format!("it answered {}", answer.status_words()),
-        said => format!("it answered {}: {said}", answer.status_words()),
+    let excerpt_text = || excerpt(&answer.headers, &answer.body, token.map(Secret::expose).as_slice());
+    let cause = || match excerpt_text() {
+        text if text.is_empty() => format!("it answered {}", answer.status_words()),
+        text => format!("it answered {}: {text}", answer.status_words()),
     };
     match status.as_u16() {
-        200..=299 => (StoreOutcome::Taken(status), OutcomeKind::Taken),
+        200..=299 => (StoreOutcome::Accepted(status), OutcomeKind::Accepted),
         400 | 409 | 413 | 422 => {
-            (StoreOutcome::Refused(StoreRefusal { status, said: said().into() }), OutcomeKind::Refused)
+            (StoreOutcome::Refused(StoreRefusal { status, store_message: excerpt_text().into() }), OutcomeKind::Refused)
         }
         // An answer that asks us to wait means that the store is busy. A 503 without `Retry-After` may come from a
         // proxy, after the store failed on the data.
@@ -51,7 +51,7 @@ pub(super) fn failure_of(error: &SendError) -> (StoreOutcome, OutcomeKind) {
 
 /// Whether an answer to a request of 2.0 shows that the store supports 2.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Understood {
+pub(super) enum V2Support {
     /// The store supports 2.0, even if it refused the data.
     Yes,
     /// The store may not support 2.0, or it refuses this data.
@@ -59,7 +59,7 @@ pub(super) enum Understood {
     /// The store does not support 2.0.
     No,
     /// The answer shows nothing about it.
-    Untold,
+    Unknown,
 }
 
 /// Whether the answer shows that the store supports 2.0.
@@ -67,12 +67,12 @@ pub(super) enum Understood {
 /// The specification, "Unsupported Request Content": a receiver without 2.0 answers 415, and a receiver of 1.0 may
 /// answer 400. "Required Written Response Headers": a success without any of these headers is treated like 415, because
 /// a receiver of 1.0 found in the message no field that it knows.
-pub(super) fn understood(answer: &Answer) -> Understood {
+pub(super) fn v2_support(answer: &Answer) -> V2Support {
     match (answer.status.as_u16(), written(&answer.headers)) {
-        (_, Some(_)) => Understood::Yes,
-        (200..=299 | 415, None) => Understood::No,
-        (400, None) => Understood::Maybe,
-        _ => Understood::Untold,
+        (_, Some(_)) => V2Support::Yes,
+        (200..=299 | 415, None) => V2Support::No,
+        (400, None) => V2Support::Maybe,
+        _ => V2Support::Unknown,
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn outcome_of_v2(answer: &Answer, token: Option<&Secret>, sent: &Cont
         .map(|(what, written, sent)| format!("{written} of {sent} {what}"))
         .collect();
     if less.is_empty() {
-        return (StoreOutcome::Taken(status), OutcomeKind::Taken);
+        return (StoreOutcome::Accepted(status), OutcomeKind::Accepted);
     }
     let cause = format!("it answered {} and wrote {}", status.as_u16(), less.join(", "));
     // The batch is split, and sending its parts separately shows which cluster's data was not written.

@@ -45,7 +45,7 @@ impl ConcurrencyEstimate {
         let work_bytes = work_bytes(request.plain_bytes);
         Self {
             bodies: fitting(MemoryShare::Bodies, request.body_bytes),
-            bodies_of_a_cluster: Readers::part_of_a_client(&budget, request.body_bytes) / request.body_bytes,
+            bodies_of_a_cluster: Readers::client_share(&budget, request.body_bytes) / request.body_bytes,
             worked_on: match workspaces.large.at_once(work_bytes) {
                 Some(large) => large,
                 None => fitting(MemoryShare::Workspaces, work_bytes),

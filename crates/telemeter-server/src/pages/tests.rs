@@ -70,7 +70,7 @@ impl TestPages {
         };
         let view = FleetView::new(gateway, about);
         let internal =
-            Internal::new(&Health::default(), Exposition::new(prometheus_client::registry::Registry::default()));
+            InternalRouter::new(&Health::default(), Exposition::new(prometheus_client::registry::Registry::default()));
         Self { router: attach(internal, view.clone()), view, clock: handle }
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn gateway(
     };
     let forward = config.forward.as_ref().map(|forward| {
         let room_bytes = budget.capacity_bytes(MemoryShare::Forward) / FORWARD_FACTOR;
-        let batches = BatchConfig { room_bytes, ..BatchConfig::default() };
+        let batches = BatchConfig { max_waiting_bytes: room_bytes, ..BatchConfig::default() };
         let outbound = outbounds.add("forward", DEADLINE, forward.url.scheme())?;
         let negotiation = Negotiation::new(forward.protocol, clock.clone(), metrics.clone());
         Forward::new(forward.url.clone(), forward.tenant.as_deref(), outbound, token.clone(), batches, negotiation)

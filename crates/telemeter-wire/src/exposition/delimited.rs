@@ -11,7 +11,7 @@ use crate::{
     error::{DecodeLimits, Error, TextPart},
     exposition::native_histogram::{NativeHistogram, NativeHistograms},
     labels,
-    protobuf::{FieldReader, NOT_UTF8, TIMESTAMP_LEN, Wire, expect, key, timestamp, timestamp_varint, utf8},
+    protobuf::{FieldReader, NOT_UTF8, TIMESTAMP_LEN, WireType, expect, key, timestamp, timestamp_varint, utf8},
     schema,
     series::{Label, MetricType, NAME_LABEL, Points, Sample, SeriesSet},
 };
@@ -87,16 +87,16 @@ impl<'a> FamilyHeader<'a> {
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     name = Some(utf8(reader.bytes()?)?);
                 }
                 2 | 5 => schema::check_field(&mut reader, wire, schema::FieldKind::Text)?,
                 3 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     kind = reader.varint()? as i32;
                 }
                 4 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     reader.bytes()?;
                 }
                 _ => reader.skip(number, wire)?,
@@ -165,7 +165,7 @@ fn decode_metric<'a>(
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 let (label, _) = labels::decode(reader.bytes()?, limits)?;
                 limits.check_labels(set.mark() - mark + 1)?;
                 set.push_label(label);
@@ -176,7 +176,7 @@ fn decode_metric<'a>(
             4 => summary(&mut reader, wire, metric.summary.get_or_insert_default())?,
             7 => histogram(&mut reader, wire, metric.histogram.get_or_insert_default())?,
             6 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 metric.timestamp_ms = Some(reader.varint()? as i64);
             }
             _ => reader.skip(number, wire)?,
@@ -205,9 +205,9 @@ fn plain_sample(metric: &[u8], kind: MetricType) -> Option<(Sample, &[u8])> {
 #[inline]
 const fn value_key(kind: MetricType) -> Option<u8> {
     match kind {
-        MetricType::Gauge => Some(key(2, Wire::Bytes)),
-        MetricType::Counter => Some(key(3, Wire::Bytes)),
-        MetricType::Untyped => Some(key(5, Wire::Bytes)),
+        MetricType::Gauge => Some(key(2, WireType::Bytes)),
+        MetricType::Counter => Some(key(3, WireType::Bytes)),
+        MetricType::Untyped => Some(key(5, WireType::Bytes)),
         MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => None,
     }
 }
@@ -215,11 +215,11 @@ const fn value_key(kind: MetricType) -> Option<u8> {
 /// Decodes a `Gauge`, `Counter` or `Untyped`, whose value is field 1.
 fn value(
     reader: &mut FieldReader<'_>,
-    wire: Wire,
+    wire: WireType,
     value: &mut OptionalValue,
     others: &'static [(u32, schema::FieldKind)],
 ) -> Result<(), Error> {
-    expect(wire, Wire::Bytes)?;
+    expect(wire, WireType::Bytes)?;
     let value = value.get_or_insert(None);
     let message = reader.bytes()?;
     // The most common form: only the value.
@@ -233,7 +233,7 @@ fn value(
         if number != 1 {
             return Ok(false);
         }
-        expect(wire, Wire::Fixed64)?;
+        expect(wire, WireType::Fixed64)?;
         *value = Some(reader.double()?);
         Ok(true)
     })
@@ -243,7 +243,7 @@ fn value(
 fn fields<'a>(
     message: &'a [u8],
     others: &'static [(u32, schema::FieldKind)],
-    mut read: impl FnMut(u32, Wire, &mut FieldReader<'a>) -> Result<bool, Error>,
+    mut read: impl FnMut(u32, WireType, &mut FieldReader<'a>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
@@ -318,8 +318,8 @@ pub fn timestamp_bytes(timestamp_ms: i64) -> [u8; TIMESTAMP_BYTES] {
     timestamp_varint(timestamp_ms)
 }
 
-const TIMESTAMP: u8 = key(6, Wire::Varint);
-const VALUE: u8 = key(1, Wire::Fixed64);
+const TIMESTAMP: u8 = key(6, WireType::Varint);
+const VALUE: u8 = key(1, WireType::Fixed64);
 /// A `Gauge`, `Counter` or `Untyped` with a value: key and eight bytes.
 const VALUE_LEN: usize = 9;
 

@@ -11,7 +11,7 @@ mod remote;
 
 use std::fmt;
 
-use crate::protobuf::{FieldReader, Wire};
+use crate::protobuf::{FieldReader, WireType};
 
 /// One native histogram at one time, in the encoding of the delimited format.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,10 +118,10 @@ fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
             // An error can only be the end: the message was checked when it was decoded.
             let (number, wire) = reader.field().ok()??;
             let field = match wire {
-                Wire::Varint => Field::Varint(reader.varint().ok()?),
-                Wire::Fixed64 => Field::Double(reader.double().ok()?),
-                Wire::Bytes => Field::Bytes(reader.bytes().ok()?),
-                Wire::GroupStart | Wire::GroupEnd | Wire::Fixed32 => {
+                WireType::Varint => Field::Varint(reader.varint().ok()?),
+                WireType::Fixed64 => Field::Double(reader.double().ok()?),
+                WireType::Bytes => Field::Bytes(reader.bytes().ok()?),
+                WireType::GroupStart | WireType::GroupEnd | WireType::Fixed32 => {
                     reader.skip(number, wire).ok()?;
                     continue;
                 }
@@ -194,7 +194,7 @@ pub struct HistogramOutline {
 impl HistogramOutline {
     /// Of a `prometheus.Histogram` of remote write, which was checked when it was decoded.
     #[allow(clippy::cast_precision_loss, reason = "the text format writes the count as a float, too")]
-    pub(crate) fn of_remote(message: &[u8]) -> Self {
+    pub(crate) fn from_remote_write(message: &[u8]) -> Self {
         let mut outline = Self { timestamp_ms: Some(0), ..Self::default() };
         for field in fields(message) {
             match field {

@@ -6,7 +6,7 @@ use super::{FloatSamples, SAMPLE, TIMESTAMP, VALUE};
 use crate::{
     error::{DecodeLimits, Error},
     labels,
-    protobuf::{FieldReader, TIMESTAMP_LEN, Wire, timestamp, varint_len},
+    protobuf::{FieldReader, TIMESTAMP_LEN, WireType, timestamp, varint_len},
     series::{Encoded, Label, MetricType, Points, Sample, SeriesSet},
 };
 
@@ -152,7 +152,9 @@ pub fn read_labels<'m>(encoded: &'m [u8], into: &mut Vec<Label<'m>>) -> Result<b
     let (mut reader, mut plain) = (FieldReader::new(encoded), true);
     while !reader.rest().is_empty() {
         let before = reader.remaining();
-        let Some((1, Wire::Bytes)) = reader.field()? else { return Err(Error::protobuf("a field that is no label")) };
+        let Some((1, WireType::Bytes)) = reader.field()? else {
+            return Err(Error::protobuf("a field that is no label"));
+        };
         let message = reader.bytes()?;
         let (label, is_plain) = labels::decode(message, &DecodeLimits::NONE)?;
         plain &= is_plain && before - reader.remaining() == 1 + varint_len(message.len() as u64) + message.len();

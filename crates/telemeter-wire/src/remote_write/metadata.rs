@@ -4,16 +4,16 @@ use hashbrown::HashSet;
 
 use crate::{
     error::{DecodeLimits, Error},
-    protobuf::{FieldReader, Wire, key, put_bytes, put_message, put_varint, utf8},
+    protobuf::{FieldReader, WireType, key, put_bytes, put_message, put_varint, utf8},
     series::{FamilyMetadata, SeriesSet},
 };
 
 /// The keys of an entry in the message, and of the fields of an entry.
-const ENTRY: u8 = key(3, Wire::Bytes);
-const KIND: u8 = key(1, Wire::Varint);
-const FAMILY: u8 = key(2, Wire::Bytes);
-const HELP: u8 = key(4, Wire::Bytes);
-const UNIT: u8 = key(5, Wire::Bytes);
+const ENTRY: u8 = key(3, WireType::Bytes);
+const KIND: u8 = key(1, WireType::Varint);
+const FAMILY: u8 = key(2, WireType::Bytes);
+const HELP: u8 = key(4, WireType::Bytes);
+const UNIT: u8 = key(5, WireType::Bytes);
 
 /// Adds an entry that was checked to the set.
 pub(super) fn decode<'a>(entry: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use crate::series::{Arena, Label};
 
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_bytes(&mut out, key(number, Wire::Bytes), bytes);
+    put_bytes(&mut out, key(number, WireType::Bytes), bytes);
     out
 }
 
@@ -21,7 +21,7 @@ fn sample_at(timestamp: u64) -> Vec<u8> {
 }
 
 fn histogram_at(timestamp: u64) -> Vec<u8> {
-    let mut message = vec![key(15, Wire::Varint)];
+    let mut message = vec![key(15, WireType::Varint)];
     put_varint(&mut message, timestamp);
     field(4, &message)
 }
@@ -75,7 +75,7 @@ fn samples_exemplars_and_histograms_are_copied_when_labels_change() {
 
 #[test]
 fn unusual_encodings_are_encoded_again() {
-    let unknown = [key(9, Wire::Varint), 1];
+    let unknown = [key(9, WireType::Varint), 1];
     let check = |series: &[u8], expected: &[u8]| assert_eq!(through(series, |_| ()), field(1, expected));
     let plain = [label("__name__", "up"), label("a", "b"), sample_at(7), histogram_at(9)].concat();
     check(&[label("__name__", "up"), sample_at(7), label("a", "b"), histogram_at(9)].concat(), &plain);

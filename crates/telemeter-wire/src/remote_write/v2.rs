@@ -18,7 +18,7 @@ pub use writer::{RequestBuilder, RequestWriter};
 
 use crate::{
     error::{DecodeLimits, Error, ReferenceError, excerpt},
-    protobuf::{FieldReader, NOT_UTF8, Wire, expect, fields, utf8},
+    protobuf::{FieldReader, NOT_UTF8, WireType, expect, fields, utf8},
     series::{Points, SeriesSet},
 };
 
@@ -106,7 +106,7 @@ fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<
             reader.skip(number, wire)?;
             continue;
         }
-        expect(wire, Wire::Bytes)?;
+        expect(wire, WireType::Bytes)?;
         let symbol = reader.bytes()?;
         if symbols.len() >= limits.symbols {
             return Err(Error::Limit { what: "symbols", limit: limits.symbols });
@@ -140,7 +140,7 @@ fn read_series<'a>(
             reader.skip(number, wire)?;
             continue;
         }
-        expect(wire, Wire::Bytes)?;
+        expect(wire, WireType::Bytes)?;
         let mark = set.mark();
         match (decoder.series(reader.bytes()?, set), &mut refused) {
             (Ok(()), _) => {}

@@ -3,7 +3,7 @@
 use super::{Points, Sample};
 use crate::{
     error::Error,
-    protobuf::{FieldReader, Wire, expect},
+    protobuf::{FieldReader, WireType, expect},
 };
 
 /// An iterator over the float samples of a series, in their order; native histograms are left out.
@@ -44,7 +44,7 @@ impl Iterator for FloatSamples<'_> {
         loop {
             // The fields were checked when they were decoded: an error can only be the end.
             match self.fields.field().ok()?? {
-                (2, Wire::Bytes) => return decode_sample(self.fields.bytes().ok()?).ok(),
+                (2, WireType::Bytes) => return decode_sample(self.fields.bytes().ok()?).ok(),
                 (number, wire) => self.fields.skip(number, wire).ok()?,
             }
         }
@@ -59,11 +59,11 @@ pub(crate) fn decode_sample(message: &[u8]) -> Result<Sample, Error> {
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 value = reader.double()?;
             }
             2 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 timestamp_ms = reader.varint()? as i64;
             }
             _ => reader.skip(number, wire)?,

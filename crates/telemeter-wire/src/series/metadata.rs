@@ -23,7 +23,7 @@ const GAUGE_HISTOGRAM: u32 = 4;
 const SUMMARY: u32 = 5;
 
 /// The suffixes that the series of a family of this type add to the family's name.
-const fn endings(kind: u32) -> &'static [&'static str] {
+const fn suffixes_of(kind: u32) -> &'static [&'static str] {
     match kind {
         1 => &["_total", "_created"],
         HISTOGRAM => &["_bucket", "_sum", "_count", "_created"],
@@ -44,7 +44,7 @@ impl<'a> FamilyMetadata<'a> {
         match self.kind {
             // In the text format, the name of a counter's family includes the suffix.
             HISTOGRAM | GAUGE_HISTOGRAM | SUMMARY => {
-                endings(self.kind).iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+                suffixes_of(self.kind).iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
             }
             _ => name,
         }
@@ -62,7 +62,7 @@ pub(super) struct MetadataEntry<'a> {
 }
 
 impl<'a> SeriesSet<'a> {
-    /// Adds metadata; returns its number for [`refer_last`](Self::refer_last).
+    /// Adds metadata; returns its number for [`set_last_metadata`](Self::refer_last).
     pub(crate) fn add_metadata(&mut self, metadata: FamilyMetadata<'a>, limits: &DecodeLimits) -> Result<u32, Error> {
         if self.metadata.len() >= limits.series {
             return Err(Error::Limit { what: "entries of metadata", limit: limits.series });
@@ -73,7 +73,7 @@ impl<'a> SeriesSet<'a> {
     }
 
     /// Sets the metadata of the series that was finished last.
-    pub(crate) fn refer_last(&mut self, number: u32) {
+    pub(crate) fn set_last_metadata(&mut self, number: u32) {
         if let Some(entry) = self.series.last_mut() {
             entry.metadata = number;
         }
@@ -88,7 +88,7 @@ impl<'a> SeriesSet<'a> {
         for index in 0..self.series.len() {
             let name = self.at(index).name();
             let ending_of =
-                |(at, _)| by_family.get(&name[..at]).filter(|found| endings(found.1).contains(&&name[at..]));
+                |(at, _)| by_family.get(&name[..at]).filter(|found| suffixes_of(found.1).contains(&&name[at..]));
             let found = by_family.get(name).or_else(|| name.rmatch_indices('_').next().and_then(ending_of));
             let Some(&(number, _)) = found else { continue };
             self.series[index].metadata = number;
@@ -98,7 +98,7 @@ impl<'a> SeriesSet<'a> {
 
     /// Decides about the metadata of families without series in the request: it is forwarded if `allows` returns `true` for the
     /// name. The metadata of a family with series is forwarded with those that are left.
-    pub fn settle_metadata(&mut self, allows: impl Fn(&str) -> bool) {
+    pub fn filter_metadata(&mut self, allows: impl Fn(&str) -> bool) {
         for entry in &mut self.metadata {
             let family = entry.metadata.family;
             entry.is_allowed = !entry.had_series && !family.is_empty() && allows(family);
@@ -163,7 +163,7 @@ mod tests {
         }
         // `gauge` has no series: whether its metadata goes on is for the caller to say.
         for (allows, expected) in [(true, &["gauge"][..]), (false, &[])] {
-            set.settle_metadata(|_| allows);
+            set.filter_metadata(|_| allows);
             assert_eq!(set.metadata_without_series().map(|metadata| metadata.family).collect::<Vec<_>>(), expected);
         }
     }

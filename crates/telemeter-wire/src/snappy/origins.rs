@@ -30,7 +30,7 @@ pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
         if kind == UNCOMPRESSED {
             origins.extend(data);
         } else {
-            follow(&stream[..at], data.start, &mut origins)?;
+            append_origins(&stream[..at], data.start, &mut origins)?;
         }
         chunks.push(ChunkOrigin { checksum, plain: first..origins.len() });
     }
@@ -38,7 +38,7 @@ pub fn origins(stream: &[u8]) -> Option<(Vec<usize>, Vec<ChunkOrigin>)> {
 }
 
 /// Appends the origins of the decompressed bytes of the block that begins at `at` and ends with `stream`.
-fn follow(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> {
+fn append_origins(stream: &[u8], mut at: usize, origins: &mut Vec<usize>) -> Option<()> {
     let mut reader = FieldReader::new(&stream[at..]);
     // The length of the block.
     reader.varint().ok()?;

@@ -127,7 +127,7 @@ async fn report(
     Ok(ExitCode::from(code))
 }
 
-fn word(outcome: StepOutcome) -> (&'static str, Tone) {
+fn outcome_word(outcome: StepOutcome) -> (&'static str, Tone) {
     match outcome {
         StepOutcome::Passed => ("ok", Tone::Good),
         StepOutcome::Warned => ("warning", Tone::Warning),
@@ -138,7 +138,7 @@ fn word(outcome: StepOutcome) -> (&'static str, Tone) {
 
 /// `FAILED     tls       --to: in the TLS handshake with store.example, 3ms: the certificate has expired. To do: …`
 fn line(printer: &Printer, step: &CheckStep) -> String {
-    let (word, tone) = word(step.outcome);
+    let (word, tone) = outcome_word(step.outcome);
     let took = if step.took.as_millis() == 0 { String::new() } else { format!(", {}", HumanDuration(step.took)) };
     let stop = if step.found.ends_with(['?', '.']) { "" } else { "." };
     let advice =
@@ -168,7 +168,7 @@ fn table(steps: &[CheckStep]) -> Table {
         Column::text("to do").wrapping(),
     ]);
     for step in steps {
-        let (word, tone) = word(step.outcome);
+        let (word, tone) = outcome_word(step.outcome);
         table.row([
             TableCell::text(word).tone(tone),
             TableCell::text(step.stage.name),

@@ -185,7 +185,7 @@ impl BenchmarkFlags {
             })
         });
         Ok(Config {
-            listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
+            listen: value::unless_empty(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
             to: TargetSettings { authorize, upload, receive: None, ca_file: value::path(self.to_ca_file), token },
             metrics_file,
             interval: if self.interval.is_zero() { DEFAULT_INTERVAL } else { self.interval },

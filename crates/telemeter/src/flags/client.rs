@@ -168,7 +168,7 @@ impl ClientFlags {
     /// # Errors
     /// A flag that another one requires is missing, two flags contradict each other, or a value is invalid.
     pub fn config(self) -> Result<Config, FlagError> {
-        let from = value::given(self.from).ok_or(FlagError::Missing(
+        let from = value::unless_empty(self.from).ok_or(FlagError::Missing(
             "no Prometheus to scrape: give --from URL, for example --from http://localhost:9090",
         ))?;
         let from = SourceSettings {
@@ -182,10 +182,10 @@ impl ClientFlags {
             )?
             .map(|(cert_file, key_file)| telemeter_http::tls::CertificateFiles { cert_file, key_file }),
         };
-        let id = value::given(self.id);
+        let id = value::unless_empty(self.id);
         let (Urls { authorize, upload }, receive, id) = match self.protocol {
             ClientProtocol::Upload => {
-                if value::given(self.to_receive).is_some() {
+                if value::unless_empty(self.to_receive).is_some() {
                     return Err(FlagError::Together("--to-receive goes with --protocol remote-write"));
                 }
                 let mut urls = Urls::new(self.to, self.to_auth, self.to_upload)?;
@@ -193,7 +193,7 @@ impl ClientFlags {
                 (urls, None, id)
             }
             ClientProtocol::RemoteWrite => {
-                if value::given(self.to_auth).is_some() || value::given(self.to_upload).is_some() {
+                if value::unless_empty(self.to_auth).is_some() || value::unless_empty(self.to_upload).is_some() {
                     return Err(FlagError::Together(
                         "--to-auth and --to-upload are for --protocol upload: remote write goes to --to-receive, or below --to",
                     ));
@@ -225,7 +225,7 @@ impl ClientFlags {
             }
         };
         Ok(Config {
-            listen: value::given(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
+            listen: value::unless_empty(Some(self.listen)).map(|text| value::address("--listen", &text)).transpose()?,
             internal_allowed_hosts: self.access.allowed_hosts()?,
             internal_token_file: self.access.token_file(),
             from,

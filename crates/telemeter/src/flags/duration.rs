@@ -37,8 +37,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let (whole, after) = digits(rest);
-        let (fraction, after) = after.strip_prefix('.').map_or(("", after), digits);
+        let (whole, after) = split_digits(rest);
+        let (fraction, after) = after.strip_prefix('.').map_or(("", after), split_digits);
         if whole.is_empty() && fraction.is_empty() {
             return Err(DurationError::Malformed);
         }
@@ -57,7 +57,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 }
 
 /// The leading ASCII digits, perhaps none, and the rest.
-fn digits(text: &str) -> (&str, &str) {
+fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 

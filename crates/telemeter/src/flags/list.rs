@@ -189,7 +189,7 @@ pub(crate) fn renames(
 }
 
 /// Elements whose form the caller checks; each is shown with the problem that `check` finds.
-pub(crate) fn checked<T>(
+pub(crate) fn parse_with_check<T>(
     flag: &'static str,
     occurrences: &[String],
     check: impl Fn(&str) -> Result<T, String>,

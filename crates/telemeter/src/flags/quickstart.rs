@@ -149,7 +149,7 @@ impl QuickstartFlags {
     /// # Errors
     /// A value is invalid.
     pub fn config(self) -> Result<QuickstartConfig, FlagError> {
-        let from = value::given(self.from).map(|text| value::http_url("--from", &text)).transpose()?;
+        let from = value::unless_empty(self.from).map(|text| value::http_url("--from", &text)).transpose()?;
         let from = from.map(|url| SourceSettings {
             url: client::federate(url),
             ca_file: value::path(self.from_ca_file),
@@ -161,7 +161,8 @@ impl QuickstartFlags {
         if matches.is_empty() && match_file.is_none() {
             matches.push(r#"{__name__!=""}"#.to_owned());
         }
-        let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
+        let forward =
+            value::unless_empty(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
         let store = match (forward, self.prometheus) {
             (Some(url), _) => QuickstartStore::Url(url),
             (None, Some(path)) if path.is_empty() => QuickstartStore::None,

@@ -73,7 +73,7 @@ impl AccessFlags {
             Ok(_) => Ok(text.to_owned()),
             Err(_) => Err("which is no host: a name or an address, [in brackets] of IPv6".to_owned()),
         };
-        list::checked("--internal-allowed-hosts", &self.internal_allowed_hosts, host)
+        list::parse_with_check("--internal-allowed-hosts", &self.internal_allowed_hosts, host)
     }
 
     /// The file of `--internal-token-file`.
@@ -121,7 +121,7 @@ impl TracingFlags {
         if !(0.0..=1.0).contains(&self.sampling_fraction) {
             return Err(FlagError::value("--internal.tracing.sampling-fraction", "must lie between 0 and 1"));
         }
-        let endpoint = value::given(self.endpoint.clone()).map(|text| match self.endpoint_type {
+        let endpoint = value::unless_empty(self.endpoint.clone()).map(|text| match self.endpoint_type {
             EndpointType::Agent if !text.contains("://") => {
                 value::address(ENDPOINT, &text)?;
                 value::http_url(ENDPOINT, &format!("http://{text}"))
@@ -135,7 +135,7 @@ impl TracingFlags {
             url
         });
         Ok(traces::Config {
-            service_name: value::given(self.service_name.clone()).unwrap_or_else(|| program.to_owned()),
+            service_name: value::unless_empty(self.service_name.clone()).unwrap_or_else(|| program.to_owned()),
             endpoint,
             sampling_fraction: self.sampling_fraction,
         })

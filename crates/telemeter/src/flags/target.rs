@@ -17,7 +17,7 @@ pub(crate) struct Urls {
 impl Urls {
     /// `--to-auth` and `--to-upload`; where one is not given, `authorize` or `upload` below the path of `--to`.
     pub(crate) fn new(to: Option<String>, auth: Option<String>, upload: Option<String>) -> Result<Self, FlagError> {
-        let url = |flag, text| value::given(text).map(|text| value::http_url(flag, &text)).transpose();
+        let url = |flag, text| value::unless_empty(text).map(|text| value::http_url(flag, &text)).transpose();
         let to = url("--to", to)?;
         let below = |name| to.as_ref().map(|to| below(to, name));
         let authorize = url("--to-auth", auth)?.or_else(|| below("authorize"));
@@ -31,7 +31,7 @@ impl Urls {
 
 /// Where remote write goes: `--to-receive` as it is, else `metrics/v1/receive` below the path of `--to`.
 pub(crate) fn receive(to: Option<String>, receive: Option<String>) -> Result<Url, FlagError> {
-    let url = |flag, text| value::given(text).map(|text| value::http_url(flag, &text)).transpose();
+    let url = |flag, text| value::unless_empty(text).map(|text| value::http_url(flag, &text)).transpose();
     let to = url("--to", to)?.map(|to| below(&to, "metrics/v1/receive"));
     url("--to-receive", receive)?.or(to).ok_or(FlagError::Missing(
         "no receiver to write to: give --to URL (a telemeter server), or --to-receive URL (the whole URL)",

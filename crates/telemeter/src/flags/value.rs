@@ -31,7 +31,7 @@ impl FlagError {
 }
 
 /// The text, unless it is empty: `--flag=` is the same as no flag.
-pub(crate) fn given(text: Option<String>) -> Option<String> {
+pub(crate) fn unless_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 

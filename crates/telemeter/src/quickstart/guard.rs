@@ -137,7 +137,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 async fn watch() -> io::Result<ExitCode> {
-    let mut signals = Signals::catch_with_quit()?;
+    let mut signals = Signals::catch_including_quit()?;
     let words = read_words(&mut io::stdin())?;
     let [lock_file, program, arguments @ ..] = &words[..] else {
         return Err(io::Error::other("this is a part of telemeter quickstart, which starts it by itself"));

@@ -84,13 +84,17 @@ impl Guide {
             }
         }
         match &self.data {
-            Some(directory) => part("data", directory, &format!("{}: the next run is the same cluster", self.kept())),
-            None => part("data", "not kept", &format!("--data-dir DIR keeps {} for the next run", self.kept())),
+            Some(directory) => {
+                part("data", directory, &format!("{}: the next run is the same cluster", self.data_description()))
+            }
+            None => {
+                part("data", "not kept", &format!("--data-dir DIR keeps {} for the next run", self.data_description()))
+            }
         }
     }
 
     /// What `--data-dir` keeps.
-    fn kept(&self) -> &'static str {
+    fn data_description(&self) -> &'static str {
         match self.store {
             GuideStore::Prometheus { .. } => "key, token, ID, salt and the store's metrics",
             GuideStore::Memory | GuideStore::Given(_) => "key, token, ID and salt",

@@ -51,14 +51,14 @@ impl WaitingBodies {
         id.and_then(|id| self.reads.get(&id)).is_some_and(|read| read.evicted)
     }
 
-    pub(super) fn hold(&mut self, id: Option<u64>, more: usize, arrived_bytes: usize) {
+    pub(super) fn add_bytes(&mut self, id: Option<u64>, more: usize, arrived_bytes: usize) {
         let Some(read) = id.and_then(|id| self.reads.get_mut(&id)) else { return };
         read.held_bytes += more;
         read.arrive(arrived_bytes);
         *self.clients.entry(read.client).or_default() += more;
     }
 
-    pub(super) fn give_back(&mut self, client: BodyClient, bytes: usize) {
+    pub(super) fn release_bytes(&mut self, client: BodyClient, bytes: usize) {
         if let Some(of_client) = self.clients.get_mut(&client) {
             *of_client -= bytes;
             if *of_client == 0 {
@@ -108,7 +108,7 @@ impl WaitingBodies {
             budget.release(MemoryShare::Bodies, held);
             freed += held;
             let client = read.client;
-            self.give_back(client, held);
+            self.release_bytes(client, held);
         }
     }
 }

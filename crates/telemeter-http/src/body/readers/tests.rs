@@ -115,7 +115,7 @@ async fn slow_bodies_make_room_for_others() {
         let body = dripped(5, 4000, Duration::from_millis(1));
         readers.read(body, readers.client("honest"), 50_000, &PACE).await
     };
-    assert!(matches!(honest().await, Err(BodyError::NoRoom)), "who began a moment ago is not slow");
+    assert!(matches!(honest().await, Err(BodyError::NoMemory)), "who began a moment ago is not slow");
     tokio::time::sleep(SLOW_AFTER).await;
     for _ in 0..5 {
         assert_eq!(honest().await.unwrap().len(), 20_000);
@@ -165,7 +165,7 @@ async fn bodies_of_those_who_hold_far_more_make_room_at_once() {
     };
     let left = budget.capacity_bytes(MemoryShare::Bodies) - budget.used_bytes(MemoryShare::Bodies);
     assert!(left < 20_000, "{left}");
-    assert!(matches!(read(30_000).await, Err(BodyError::NoRoom)), "not far more than this one");
+    assert!(matches!(read(30_000).await, Err(BodyError::NoMemory)), "not far more than this one");
     assert_eq!(read(5000).await.unwrap().len(), 5000, "also a moment after room was looked for in vain");
     assert_eq!(read(5000).await.unwrap().len(), 5000);
     assert!(tasks.iter().filter(|task| task.is_finished()).count() <= 1, "no more than it takes");
@@ -178,7 +178,7 @@ async fn a_body_that_stops_is_slow_however_quickly_it_began() {
     let read = async || {
         readers.read(dripped(1, 300_000, Duration::from_millis(1)), readers.client("honest"), 400_000, &PACE).await
     };
-    assert!(matches!(read().await, Err(BodyError::NoRoom)));
+    assert!(matches!(read().await, Err(BodyError::NoMemory)));
     tokio::time::sleep(SLOW_AFTER).await;
     assert_eq!(read().await.unwrap().len(), 300_000);
 }
@@ -221,7 +221,7 @@ fn a_body_that_was_broken_off_at_its_last_byte_is_not_handed_on_uncounted() {
             read.evicted = true;
             let held = std::mem::take(&mut read.held_bytes);
             budget.release(MemoryShare::Bodies, held);
-            table.give_back(readers.client("a"), held);
+            table.release_bytes(readers.client("a"), held);
         }
         let finished = reading.finish();
         assert_eq!(finished.is_err(), is_evicted);

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::{ConnectProgress, ConnectStage, Resolver};
-use crate::client::error::{ConnectError, io_words};
+use crate::client::error::{ConnectError, io_error_text};
 use crate::client::metrics::{ConnectEvent, ConnectTimer};
 use crate::client::words::{self, advice};
 
@@ -44,7 +44,7 @@ pub(super) async fn dial(
                 return Err(failed("it has no address"));
             }
             progress.found(|| found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", "));
-            in_turn(found)
+            alternate_families(found)
         }
     };
     let step = match &addresses[..] {
@@ -53,7 +53,7 @@ pub(super) async fn dial(
         [] => String::new(),
     };
     progress.set(ConnectStage::Connect, step);
-    let stream = race(addresses).await?;
+    let stream = connect_to_first(addresses).await?;
     progress.found(|| stream.peer_addr().map_or_else(|_| String::new(), |peer| format!("connected to {peer}")));
     // A connection works without these options, too, so errors are ignored.
     let _ = stream.set_nodelay(true);
@@ -64,7 +64,7 @@ pub(super) async fn dial(
 
 /// Orders the addresses alternately by family, starting with the family of the first: where one family has no route,
 /// this then costs only a short delay.
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv4() == is_v4);
     let (mut first, mut second, mut turns) = (first.into_iter(), second.into_iter(), Vec::new());
@@ -79,9 +79,10 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Tries the addresses, and returns the first connection that succeeds.
-async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+async fn connect_to_first(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let attempt = |address| async move { (address, TcpStream::connect(address).await) };
-    let failed = |address: SocketAddr, error: &std::io::Error| format!("connecting to {address}: {}", io_words(error));
+    let failed =
+        |address: SocketAddr, error: &std::io::Error| format!("connecting to {address}: {}", io_error_text(error));
     if let [address] = addresses[..] {
         return attempt(address)
             .await
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_families_take_turns() {
-        let check = |found: &[&str], expected: &[&str]| assert_eq!(in_turn(addresses(found)), addresses(expected));
+        let check =
+            |found: &[&str], expected: &[&str]| assert_eq!(alternate_families(addresses(found)), addresses(expected));
         check(&["[::1]:1", "[::2]:1", "1.1.1.1:1"], &["[::1]:1", "1.1.1.1:1", "[::2]:1"]);
         check(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]);
         check(&["1.1.1.1:1"], &["1.1.1.1:1"]);

@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{ConnectProgress, OutboundStream, TlsSettings};
 use crate::certificate::{Signature, subject_alt_names, validity};
-use crate::client::error::{ConnectError, io_words};
+use crate::client::error::{ConnectError, io_error_text};
 use crate::client::words::advice;
 use crate::clock::Clock;
 
@@ -33,14 +33,14 @@ pub(super) async fn handshake(
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let advice = cause.map_or(advice::CLOSED, advice::tls);
         failed(&match cause {
-            Some(cause) => tls.verifier.in_words(&name, cause),
+            Some(cause) => tls.verifier.describe_refusal(&name, cause),
             None if error.kind() == std::io::ErrorKind::UnexpectedEof => "the peer closed the connection".to_owned(),
-            None => io_words(&error),
+            None => io_error_text(&error),
         })
         .advise(advice)
     })?;
     let session = stream.get_ref().1;
-    progress.found(|| shown(session));
+    progress.found(|| describe_session(session));
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     tls.handshakes.count(tls.client, sessions.established(session.handshake_kind(), certificate));
     let is_h2 = session.alpn_protocol() == Some(b"h2");
@@ -48,7 +48,7 @@ pub(super) async fn handshake(
 }
 
 /// The agreed TLS version and the server's certificate, as text.
-fn shown(session: &ClientConnection) -> String {
+fn describe_session(session: &ClientConnection) -> String {
     let chain = session.peer_certificates().unwrap_or_default();
     let protocol = match session.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::client::error::{ConnectError, io_words};
+use crate::client::error::{ConnectError, io_error_text};
 use crate::client::words::advice;
 
 /// The cap on the headers of a proxy's response.
@@ -146,7 +146,7 @@ async fn read<const N: usize, S: AsyncRead + Unpin>(stream: &mut S) -> Result<[u
 fn broke(error: std::io::Error) -> ConnectError {
     ConnectError::new(match error.kind() {
         std::io::ErrorKind::UnexpectedEof => "the proxy closed the connection".to_owned(),
-        _ => format!("the connection to the proxy broke: {}", io_words(&error)),
+        _ => format!("the connection to the proxy broke: {}", io_error_text(&error)),
     })
 }
 

@@ -28,6 +28,6 @@ pub(super) fn start(attempt: Option<ConnectAttempt>) {
 
 impl Drop for ConnectAttempt {
     fn drop(&mut self) {
-        self.pool.settle(&self.origin, self.outcome.take());
+        self.pool.finish_attempt(&self.origin, self.outcome.take());
     }
 }

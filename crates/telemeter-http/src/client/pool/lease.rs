@@ -31,7 +31,7 @@ impl PoolLease {
     /// Returns a connection to the pool after its response was read to the end.
     pub(in crate::client) fn give_back(self, connection: OutboundConnection) {
         if self.pool.keep_alive && !connection.is_closed() && matches!(connection, OutboundConnection::H1(_)) {
-            self.pool.take_back(&self.origin, connection);
+            self.pool.return_connection(&self.origin, connection);
         }
     }
 
@@ -56,7 +56,7 @@ impl Drop for PoolLease {
         if let Some(connection @ OutboundConnection::H1(_)) = self.connection.take()
             && !connection.is_closed()
         {
-            self.pool.take_back(&self.origin, connection);
+            self.pool.return_connection(&self.origin, connection);
         }
     }
 }

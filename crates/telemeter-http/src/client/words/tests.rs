@@ -115,12 +115,12 @@ fn each_failure_is_a_sentence() {
         (Error::General("bytes [1, 2]".to_owned()), "TLS failed (general)"),
     ];
     for (error, expected) in cases {
-        assert_eq!(in_words(&error), expected);
+        assert_eq!(tls_error_text(&error), expected);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
-        assert_eq!(of_cause(&wrapped).as_deref(), Some(expected));
+        assert_eq!(tls_cause_text(&wrapped).as_deref(), Some(expected));
     }
-    assert_eq!(of_cause(&io::Error::other("no TLS")), None);
-    assert_eq!(of_cause(&io::Error::from(io::ErrorKind::NotFound)), None);
+    assert_eq!(tls_cause_text(&io::Error::other("no TLS")), None);
+    assert_eq!(tls_cause_text(&io::Error::from(io::ErrorKind::NotFound)), None);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn the_library_says_what_is_expected_of_it() {
             rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms).err();
         let name = ServerName::try_from(name).unwrap();
         let error = error.or_else(|| rustls::client::verify_server_name(&parsed, &name).err());
-        error.map(|error| in_words(&error))
+        error.map(|error| tls_error_text(&error))
     };
     let starts = |found: Option<String>, expected: &str| {
         let found = found.unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{ClientNetwork, ConnectionTable, Owner};
 
 /// The kind and the amount of what an eviction has to free.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum WantedRoom {
+pub(super) enum EvictionGoal {
     Connections(usize),
     ConnectionBytes(usize),
     RequestBytes(usize),
@@ -21,13 +21,13 @@ pub(super) enum WantedRoom {
 
 /// The client that an eviction is made for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum RoomFor {
+pub(super) enum EvictionBeneficiary {
     Client(ClientNetwork),
     /// A client behind a trusted proxy that the proxy has not named yet.
     Proxy,
 }
 
-impl From<Owner> for RoomFor {
+impl From<Owner> for EvictionBeneficiary {
     fn from(owner: Owner) -> Self {
         if owner.proxy { Self::Proxy } else { Self::Client(owner.client) }
     }
@@ -66,7 +66,7 @@ struct EvictionCandidate {
 
 impl EvictionCandidate {
     fn connection(client: Option<ClientNetwork>, record: &ConnectionRecord, held: usize) -> Self {
-        let (is_worked_for, last_ms) = (record.is_worked_for(), record.last_progress_ms());
+        let (is_worked_for, last_ms) = (record.has_running_handler(), record.last_progress_ms());
         Self { client, id: record.id, request: None, is_worked_for, last_ms, held }
     }
 
@@ -82,7 +82,7 @@ impl EvictionCandidate {
     }
 }
 
-impl WantedRoom {
+impl EvictionGoal {
     const fn amount(self) -> usize {
         match self {
             Self::Connections(amount) | Self::ConnectionBytes(amount) | Self::RequestBytes(amount) => amount,
@@ -132,11 +132,17 @@ impl ConnectionTable {
     /// The connection of a trusted proxy counts for the client whose request is open on it. A connection with open
     /// requests of several clients is not closed: where memory for requests is wanted, those requests are ended one by
     /// one. A connection without an open request counts for the proxy, which is treated as a client that holds little.
-    pub(super) fn evict(&self, open: &mut OpenConnections, asker: RoomFor, asked: usize, wanted: WantedRoom) {
+    pub(super) fn evict(
+        &self,
+        open: &mut OpenConnections,
+        asker: EvictionBeneficiary,
+        asked: usize,
+        wanted: EvictionGoal,
+    ) {
         let now_ms = self.now_ms();
         let count = match asker {
-            RoomFor::Client(client) => open.count(client),
-            RoomFor::Proxy => 0,
+            EvictionBeneficiary::Client(client) => open.count(client),
+            EvictionBeneficiary::Proxy => 0,
         };
         if open.futile[wanted.index()].is_some_and(|(at_ms, least)| at_ms == now_ms && count >= least) {
             return;
@@ -153,9 +159,9 @@ impl ConnectionTable {
         let held = |client: &ClientNetwork| by_client.get(client).copied().unwrap_or_default();
         let rank = |client: Option<ClientNetwork>| client.map_or(0, |client| held(&client).max(1).ilog2());
         let own = match asker {
-            RoomFor::Client(client) => held(&client),
+            EvictionBeneficiary::Client(client) => held(&client),
             // A client that the proxy has not named yet counts as one that holds the average.
-            RoomFor::Proxy => sum / by_client.len().max(1),
+            EvictionBeneficiary::Proxy => sum / by_client.len().max(1),
         };
         let own = (own + asked).max(1).ilog2();
         candidates.retain(|candidate| !candidate.is_worked_for || rank(candidate.client) > own);
@@ -176,7 +182,7 @@ impl ConnectionTable {
                     }
                 }
             }
-            self.metrics.closed(CloseReason::Room);
+            self.metrics.closed(CloseReason::Evicted);
             freed += held;
             ended += 1;
         }

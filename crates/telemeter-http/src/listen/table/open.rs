@@ -67,7 +67,7 @@ impl OpenConnections {
 
     /// Among a few connections of a client, spread over all of them, the one that was idle for longest. A connection
     /// that a handler works for is returned only where a handler works for each of them.
-    pub(super) fn quiet_one_of(&mut self, client: ClientNetwork) -> Option<u64> {
+    pub(super) fn longest_idle_of(&mut self, client: ClientNetwork) -> Option<u64> {
         let of_client = self.clients.get_mut(&client)?;
         let len = of_client.ids.len();
         let (first, candidates) = (of_client.next_candidate % len, len.min(CANDIDATES));
@@ -75,7 +75,7 @@ impl OpenConnections {
         let ids = (0..candidates).map(|step| of_client.ids[(first + step * len / candidates) % len]);
         let records = ids.filter_map(|id| self.connections.get(&id).map(|connection| &connection.record));
         records
-            .min_by_key(|record| (record.is_worked_for(), record.last_progress_ms(), record.id))
+            .min_by_key(|record| (record.has_running_handler(), record.last_progress_ms(), record.id))
             .map(|record| record.id)
     }
 

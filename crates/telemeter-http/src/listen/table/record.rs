@@ -160,7 +160,7 @@ impl ConnectionRecord {
     }
 
     /// Whether a handler is processing a request, rather than waiting for its peer to send more of the body.
-    pub(super) fn is_worked_for(&self) -> bool {
+    pub(super) fn has_running_handler(&self) -> bool {
         self.working.load(Ordering::Relaxed) > self.waiting.load(Ordering::Relaxed)
     }
 

@@ -171,13 +171,13 @@ impl Reporter {
         if self.record.held.lock().gone {
             return false;
         }
-        self.table.make_room(&self.record, forwarded, share, bytes);
+        self.table.evict_for_share(&self.record, forwarded, share, bytes);
         if charge(&mut self.record.held.lock()) {
             return true;
         }
         if share == MemoryShare::Requests {
             // The part that did not fit may have been the window of an HTTP/2 connection.
-            self.table.make_room(&self.record, forwarded, MemoryShare::Connections, WINDOW_BYTES);
+            self.table.evict_for_share(&self.record, forwarded, MemoryShare::Connections, WINDOW_BYTES);
         }
         charge(&mut self.record.held.lock())
     }

@@ -7,7 +7,7 @@ use super::*;
 
 fn request(cluster: u64, plain_bytes: usize, number: usize, now: Instant) -> WaitingRequest<usize> {
     let expires = now + Duration::from_secs(5);
-    WaitingRequest { cluster, block_bytes: plain_bytes / 2, plain_bytes, arrived: now, expires, item: number }
+    WaitingRequest { cluster, held_bytes: plain_bytes / 2, plain_bytes, arrived: now, expires, item: number }
 }
 
 /// Takes a batch of at most `max_bytes`, and returns the cluster and the number of each request.
@@ -115,8 +115,8 @@ fn a_cluster_takes_what_waits_along_to_another_standing() {
     queue.set_standing(1, Standing::Suspect);
     queue.set_standing(1, Standing::Quarantined);
     queue.set_standing(7, Standing::Quarantined);
-    assert_eq!(queue.totals(Standing::Good), QueueTotals { requests: 3, block_bytes: 15, plain_bytes: 30 });
-    assert_eq!(queue.totals(Standing::Quarantined), QueueTotals { requests: 3, block_bytes: 15, plain_bytes: 30 });
+    assert_eq!(queue.totals(Standing::Good), QueueTotals { requests: 3, held_bytes: 15, plain_bytes: 30 });
+    assert_eq!(queue.totals(Standing::Quarantined), QueueTotals { requests: 3, held_bytes: 15, plain_bytes: 30 });
     assert_eq!(queue.totals(Standing::Suspect), QueueTotals::default());
     assert_eq!(take(&mut queue, Standing::Good, 1000, now), [(2, 0), (2, 1), (2, 2)]);
     assert_eq!(take(&mut queue, Standing::Suspect, 1000, now), []);

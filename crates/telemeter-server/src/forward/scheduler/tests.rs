@@ -86,7 +86,8 @@ impl Simulation {
                 let (cluster, expires) = (*cluster, now + DEADLINE);
                 let (block_bytes, plain_bytes) = (5_000, 10_000);
                 let item = connection;
-                let request = WaitingRequest { cluster, block_bytes, plain_bytes, arrived: now, expires, item };
+                let request =
+                    WaitingRequest { cluster, held_bytes: block_bytes, plain_bytes, arrived: now, expires, item };
                 self.scheduler.push(request, now).unwrap();
             }
         }
@@ -105,7 +106,7 @@ impl Simulation {
                     self.largest = self.largest.max(batch.len());
                     let bad = batch.iter().any(|request| (self.is_bad)(request.cluster));
                     let (took, meaning) = match self.fault {
-                        _ if !bad => (LATENCY, OutcomeKind::Taken),
+                        _ if !bad => (LATENCY, OutcomeKind::Accepted),
                         StoreFault::Fails => (LATENCY, OutcomeKind::Failed),
                         StoreFault::Hangs => (attempt.deadline, OutcomeKind::Failed),
                         StoreFault::Refuses => (LATENCY, OutcomeKind::Refused),
@@ -122,7 +123,7 @@ impl Simulation {
         let now = self.now;
         for (_, attempt, batch, meaning) in self.in_flight.extract_if(.., |(end, ..)| *end <= now).collect::<Vec<_>>() {
             let settled = self.scheduler.settle(attempt, batch, meaning, now);
-            self.answer(settled.done, meaning == OutcomeKind::Taken);
+            self.answer(settled.done, meaning == OutcomeKind::Accepted);
             self.answer(settled.late, false);
         }
     }
@@ -221,7 +222,7 @@ fn a_busy_store_is_not_asked_more_often_for_it() {
 }
 
 fn request(cluster: u64, bytes: usize, now: Instant) -> WaitingRequest<()> {
-    WaitingRequest { cluster, block_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
+    WaitingRequest { cluster, held_bytes: bytes, plain_bytes: bytes, arrived: now, expires: now + DEADLINE, item: () }
 }
 
 /// The memory limit in bytes, and how many MiB may wait with it.

@@ -4,7 +4,7 @@ use super::{MetricFields, fields};
 use crate::{
     error::{DecodeLimits, Error},
     exposition::put_float,
-    protobuf::{FieldReader, Wire, expect},
+    protobuf::{FieldReader, WireType, expect},
     schema,
     series::{Label, MetricType, Points, Sample, SeriesSet},
 };
@@ -39,20 +39,20 @@ impl Distribution {
 }
 
 /// Reads `Metric.summary`: its count and sum go into `into`, its quantiles are only checked.
-pub(super) fn summary(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
-    expect(wire, Wire::Bytes)?;
+pub(super) fn summary(reader: &mut FieldReader<'_>, wire: WireType, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, WireType::Bytes)?;
     fields(reader.bytes()?, schema::SUMMARY, |number, wire, reader| {
         match number {
             1 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 into.count = reader.varint()?;
             }
             2 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 into.sum = reader.double()?;
             }
             3 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 pair(reader.bytes()?)?;
             }
             _ => return Ok(false),
@@ -61,33 +61,33 @@ pub(super) fn summary(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distr
     })
 }
 
-pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Distribution) -> Result<(), Error> {
-    expect(wire, Wire::Bytes)?;
+pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: WireType, into: &mut Distribution) -> Result<(), Error> {
+    expect(wire, WireType::Bytes)?;
     fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
         match number {
             1 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 into.count = reader.varint()?;
             }
             2 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 into.sum = reader.double()?;
             }
             3 => {
-                expect(wire, Wire::Bytes)?;
+                expect(wire, WireType::Bytes)?;
                 bucket(reader.bytes()?)?;
                 into.has_others = true;
             }
             4 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 into.count_float = Some(reader.double()?);
             }
             6 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 into.zero_threshold = reader.double()?;
             }
             7 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 into.zero_count = reader.varint()?;
             }
             9 | 12 => {
@@ -95,7 +95,7 @@ pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Dis
                 return Ok(false);
             }
             _ => {
-                into.has_others |= !is_of_native(number);
+                into.has_others |= !is_native_field(number);
                 return Ok(false);
             }
         }
@@ -105,7 +105,7 @@ pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: Wire, into: &mut Dis
 
 /// Whether a field of a histogram belongs to native histograms. Classic buckets do not, nor exemplars, whose labels would not be
 /// anonymized.
-const fn is_of_native(number: u32) -> bool {
+const fn is_native_field(number: u32) -> bool {
     matches!(number, 1..=2 | 4..=15)
 }
 
@@ -118,7 +118,7 @@ fn pair(message: &[u8]) -> Result<(f64, f64), Error> {
             2 => &mut value,
             _ => return Ok(false),
         };
-        expect(wire, Wire::Fixed64)?;
+        expect(wire, WireType::Fixed64)?;
         *into = reader.double()?;
         Ok(true)
     })?;
@@ -132,15 +132,15 @@ fn bucket(message: &[u8]) -> Result<(f64, f64), Error> {
     fields(message, schema::BUCKET, |number, wire, reader| {
         match number {
             1 => {
-                expect(wire, Wire::Varint)?;
+                expect(wire, WireType::Varint)?;
                 count = reader.varint()?;
             }
             2 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 bound = reader.double()?;
             }
             4 => {
-                expect(wire, Wire::Fixed64)?;
+                expect(wire, WireType::Fixed64)?;
                 count_float = Some(reader.double()?);
             }
             _ => return Ok(false),
@@ -216,7 +216,7 @@ impl<'a> MetricFields<'a> {
                 let at = histogram.len() - reader.remaining();
                 let Some((number, wire)) = reader.field()? else { break };
                 reader.skip(number, wire)?;
-                if is_of_native(number) {
+                if is_native_field(number) {
                     kept.extend_from_slice(&histogram[at..histogram.len() - reader.remaining()]);
                 }
             }

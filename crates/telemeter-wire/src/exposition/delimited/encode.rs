@@ -3,15 +3,15 @@
 use super::{TIMESTAMP, VALUE, VALUE_LEN, value_key};
 use crate::{
     labels,
-    protobuf::{Wire, key, put_bytes, put_message, put_varint},
+    protobuf::{WireType, key, put_bytes, put_message, put_varint},
     series::{MetricType, NAME_LABEL, Points, Sample, Series, SeriesSet},
 };
 
-const NAME: u8 = key(1, Wire::Bytes);
-const TYPE: u8 = key(3, Wire::Varint);
-const METRIC: u8 = key(4, Wire::Bytes);
-const UNTYPED: u8 = key(5, Wire::Bytes);
-const HISTOGRAM: u8 = key(7, Wire::Bytes);
+const NAME: u8 = key(1, WireType::Bytes);
+const TYPE: u8 = key(3, WireType::Varint);
+const METRIC: u8 = key(4, WireType::Bytes);
+const UNTYPED: u8 = key(5, WireType::Bytes);
+const HISTOGRAM: u8 = key(7, WireType::Bytes);
 
 /// Appends all series of `set` to `out`, with a family for each run of series of one name and type. The message of a native
 /// histogram is copied as it came. Series of remote write, and those without a value, are left out.

@@ -8,16 +8,16 @@ use crate::{
 /// Encodes a field of a message: its key, then `bytes`.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_bytes(&mut out, key(number, Wire::Bytes), bytes);
+    put_bytes(&mut out, key(number, WireType::Bytes), bytes);
     out
 }
 
 fn double(number: u8, value: f64) -> Vec<u8> {
-    [&[key(number, Wire::Fixed64)], &value.to_le_bytes()[..]].concat()
+    [&[key(number, WireType::Fixed64)], &value.to_le_bytes()[..]].concat()
 }
 
 fn varint(number: u8, value: u64) -> Vec<u8> {
-    let mut out = vec![key(number, Wire::Varint)];
+    let mut out = vec![key(number, WireType::Varint)];
     put_varint(&mut out, value);
     out
 }

@@ -2,7 +2,7 @@
 //! `io.prometheus.write.v2.Histogram`.
 
 use super::{BucketSign, NativeHistogram};
-use crate::protobuf::{Wire, key, put_message, put_varint};
+use crate::protobuf::{WireType, key, put_message, put_varint};
 
 /// `Histogram.ResetHint.GAUGE`: buckets may shrink without a reset.
 const GAUGE: u8 = 3;
@@ -13,12 +13,12 @@ const fn zigzag(value: i64) -> u64 {
 }
 
 fn put_double(out: &mut Vec<u8>, number: u8, value: f64) {
-    out.push(key(number, Wire::Fixed64));
+    out.push(key(number, WireType::Fixed64));
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn put_number(out: &mut Vec<u8>, number: u8, value: u64) {
-    out.push(key(number, Wire::Varint));
+    out.push(key(number, WireType::Varint));
     put_varint(out, value);
 }
 
@@ -64,7 +64,7 @@ impl NativeHistogram<'_> {
     /// Appends spans, and then deltas or counts, as fields of these numbers.
     fn put_buckets(&self, sign: BucketSign, is_float: bool, [spans, deltas, counts]: [u8; 3], out: &mut Vec<u8>) {
         for span in self.spans(sign) {
-            out.push(key(spans, Wire::Bytes));
+            out.push(key(spans, WireType::Bytes));
             put_message(out, |out| {
                 if span.offset != 0 {
                     put_number(out, 1, zigzag(i64::from(span.offset)));
@@ -75,7 +75,7 @@ impl NativeHistogram<'_> {
             });
         }
         let before = out.len();
-        out.push(key(if is_float { counts } else { deltas }, Wire::Bytes));
+        out.push(key(if is_float { counts } else { deltas }, WireType::Bytes));
         let (message, ()) = put_message(out, |out| {
             if is_float {
                 self.counts(sign).for_each(|count| out.extend_from_slice(&count.to_le_bytes()));

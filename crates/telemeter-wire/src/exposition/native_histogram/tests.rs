@@ -30,11 +30,11 @@ impl HistogramMessage {
     fn message(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let varint = |out: &mut Vec<u8>, number: u8, value: u64| {
-            out.push(key(number, Wire::Varint));
+            out.push(key(number, WireType::Varint));
             put_varint(out, value);
         };
         let double = |out: &mut Vec<u8>, number: u8, value: f64| {
-            out.push(key(number, Wire::Fixed64));
+            out.push(key(number, WireType::Fixed64));
             out.extend_from_slice(&value.to_le_bytes());
         };
         varint(&mut out, 1, self.count);
@@ -49,7 +49,7 @@ impl HistogramMessage {
                 let mut span = Vec::new();
                 varint(&mut span, 1, zigzag(i64::from(*offset)));
                 varint(&mut span, 2, u64::from(*length));
-                put_bytes(&mut out, key(first, Wire::Bytes), &span);
+                put_bytes(&mut out, key(first, WireType::Bytes), &span);
             }
             deltas.iter().for_each(|delta| varint(&mut out, first + 1, zigzag(*delta)));
             counts.iter().for_each(|count| double(&mut out, first + 2, *count));
@@ -68,9 +68,9 @@ impl HistogramMessage {
         for (first, (_, deltas, counts)) in [(9, &self.negative), (12, &self.positive)] {
             let mut packed = Vec::new();
             deltas.iter().for_each(|delta| put_varint(&mut packed, zigzag(*delta)));
-            put_bytes(&mut out, key(first + 1, Wire::Bytes), &packed);
+            put_bytes(&mut out, key(first + 1, WireType::Bytes), &packed);
             let packed: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-            put_bytes(&mut out, key(first + 2, Wire::Bytes), &packed);
+            put_bytes(&mut out, key(first + 2, WireType::Bytes), &packed);
         }
         out
     }

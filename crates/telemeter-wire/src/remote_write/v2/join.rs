@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    protobuf::{FieldReader, Wire, expect, fields, key, put_bytes, put_varint, utf8},
+    protobuf::{FieldReader, WireType, expect, fields, key, put_bytes, put_varint, utf8},
 };
 
 impl RequestBuilder {
@@ -30,7 +30,7 @@ impl RequestBuilder {
         let mut reader = FieldReader::new(message);
         let mut symbols_end = 0;
         while let Some((4, wire)) = reader.field()? {
-            expect(wire, Wire::Bytes)?;
+            expect(wire, WireType::Bytes)?;
             map.push(self.symbols.find_or_add(utf8(reader.bytes()?)?));
             symbols_end = message.len() - reader.remaining();
         }
@@ -46,7 +46,7 @@ impl RequestBuilder {
             if number != 5 {
                 return Err(CHANGED);
             }
-            expect(wire, Wire::Bytes)?;
+            expect(wire, WireType::Bytes)?;
             self.add_series(reader.bytes()?, map)?;
         }
         Ok(())
@@ -62,11 +62,11 @@ impl RequestBuilder {
             match number {
                 1 => put_references(&mut reader, wire, map, &mut self.packed)?,
                 4 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     self.add_exemplar(reader.bytes()?, map)?;
                 }
                 5 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     self.add_metadata(reader.bytes()?, map)?;
                 }
                 _ => {
@@ -84,9 +84,9 @@ impl RequestBuilder {
         field.clear();
         let mut reader = FieldReader::new(message);
         while let Some((number @ 1..16, wire)) = reader.field()? {
-            expect(wire, Wire::Varint)?;
+            expect(wire, WireType::Varint)?;
             let value = reader.varint()?;
-            field.push(key(number as u8, Wire::Varint));
+            field.push(key(number as u8, WireType::Varint));
             put_varint(field, if number == 1 { value } else { mapped(value as u32, map)? });
         }
         put_bytes(body, METADATA, field);
@@ -122,7 +122,7 @@ fn mapped(reference: u32, map: &[u32]) -> Result<u64, Error> {
 
 /// Appends the references of one field, translated by the map.
 #[inline]
-fn put_references(reader: &mut FieldReader<'_>, wire: Wire, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
+fn put_references(reader: &mut FieldReader<'_>, wire: WireType, map: &[u32], out: &mut Vec<u8>) -> Result<(), Error> {
     references(reader, wire, |reference| {
         put_varint(out, mapped(reference, map)?);
         Ok(())

@@ -4,16 +4,16 @@ use super::series::Decoder;
 use crate::{
     error::Error,
     labels::put_label,
-    protobuf::{FieldReader, Wire, key, put_varint},
+    protobuf::{FieldReader, WireType, key, put_varint},
     series::SeriesSet,
 };
 
 /// The keys of the fields of `TimeSeries` and `Exemplar` in 1.0.
-const SAMPLE: u8 = key(2, Wire::Bytes);
-const EXEMPLAR: u8 = key(3, Wire::Bytes);
-const HISTOGRAM: u8 = key(4, Wire::Bytes);
-const EXEMPLAR_VALUE: u8 = key(2, Wire::Fixed64);
-const EXEMPLAR_TIMESTAMP: u8 = key(3, Wire::Varint);
+const SAMPLE: u8 = key(2, WireType::Bytes);
+const EXEMPLAR: u8 = key(3, WireType::Bytes);
+const HISTOGRAM: u8 = key(4, WireType::Bytes);
+const EXEMPLAR_VALUE: u8 = key(2, WireType::Fixed64);
+const EXEMPLAR_TIMESTAMP: u8 = key(3, WireType::Varint);
 /// The numbers of the start timestamps in samples and histograms of 2.0. All fields with lower numbers also exist in 1.0.
 const SAMPLE_START: u32 = 3;
 const HISTOGRAM_START: u32 = 17;
@@ -70,7 +70,7 @@ impl<'a> Decoder<'_, 'a> {
             return put_known(message, out, |number| number <= start);
         }
         put_known(message, out, |number| number < start)?;
-        put_varint(out, u64::from(start << 3 | Wire::Varint as u32));
+        put_varint(out, u64::from(start << 3 | WireType::Varint as u32));
         put_varint(out, created_ms as u64);
         Ok(())
     }

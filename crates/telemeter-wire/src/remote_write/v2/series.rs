@@ -3,7 +3,7 @@
 use super::{Contents, Keep};
 use crate::{
     error::{DecodeLimits, Error, ReferenceError},
-    protobuf::{FieldReader, Wire, expect},
+    protobuf::{FieldReader, WireType, expect},
     schema,
     series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
@@ -66,25 +66,25 @@ impl<'s, 'a> Decoder<'s, 'a> {
             match number {
                 1 => self.labels(&mut reader, wire, mark, &mut pending, set)?,
                 2 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     found.plain &= self.sample(reader.bytes()?, &mut found)? && (run.is_empty() || run.end == at);
                     let start = if run.is_empty() { at } else { run.start };
                     run = start..message.len() - reader.remaining();
                 }
                 3 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     self.histogram(reader.bytes()?, &mut found)?;
                 }
                 4 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     self.exemplar(reader.bytes()?, &mut found, set)?;
                 }
                 5 => {
-                    expect(wire, Wire::Bytes)?;
+                    expect(wire, WireType::Bytes)?;
                     metadata(reader.bytes()?, found.metadata.get_or_insert_default())?;
                 }
                 6 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     found.created_ms = reader.varint()? as i64;
                     self.contents.start_timestamps += u64::from(found.created_ms != 0);
                 }
@@ -94,7 +94,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         found.plain &= found.created_ms == 0 || !self.keep.start_timestamps;
         if pending.is_some() {
             let count = 2 * (set.mark() - mark) + 1;
-            return Err(self.wrong(|series| ReferenceError::Odd { series, count }));
+            return Err(self.reference_error(|series| ReferenceError::Odd { series, count }));
         }
         if let Some([help, unit, _]) = found.metadata {
             self.symbol(help)?;
@@ -131,7 +131,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             }
         };
         self.kept_metadata = Some((metadata, number));
-        set.refer_last(number);
+        set.set_last_metadata(number);
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     fn labels(
         &self,
         reader: &mut FieldReader<'a>,
-        wire: Wire,
+        wire: WireType,
         mark: usize,
         pending: &mut Option<&'a str>,
         set: &mut SeriesSet<'a>,
@@ -158,7 +158,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     pub(super) fn pairs(
         &self,
         reader: &mut FieldReader<'_>,
-        wire: Wire,
+        wire: WireType,
         pending: &mut Option<&'a str>,
         mut take: impl FnMut(Label<'a>) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -184,14 +184,16 @@ impl<'s, 'a> Decoder<'s, 'a> {
     fn symbol(&self, reference: u32) -> Result<&'a str, Error> {
         match self.symbols.get(reference as usize) {
             Some(symbol) => Ok(symbol),
-            None => {
-                Err(self.wrong(|series| ReferenceError::OutOfRange { series, reference, symbols: self.symbols.len() }))
-            }
+            None => Err(self.reference_error(|series| ReferenceError::OutOfRange {
+                series,
+                reference,
+                symbols: self.symbols.len(),
+            })),
         }
     }
 
     #[cold]
-    fn wrong(&self, error: impl FnOnce(usize) -> ReferenceError) -> Error {
+    fn reference_error(&self, error: impl FnOnce(usize) -> ReferenceError) -> Error {
         Error::Reference(error(self.index))
     }
 
@@ -202,15 +204,15 @@ impl<'s, 'a> Decoder<'s, 'a> {
         while let Some((number, wire)) = reader.field()? {
             match number {
                 1 => {
-                    expect(wire, Wire::Fixed64)?;
+                    expect(wire, WireType::Fixed64)?;
                     reader.double()?;
                 }
                 2 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     timestamp_ms = reader.varint()? as i64;
                 }
                 3 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     self.contents.start_timestamps += u64::from(reader.varint()? != 0);
                     same &= self.keep.start_timestamps;
                 }
@@ -231,11 +233,11 @@ impl<'s, 'a> Decoder<'s, 'a> {
         while let Some((number, wire)) = reader.field()? {
             match number {
                 15 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     timestamp_ms = reader.varint()? as i64;
                 }
                 17 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     self.contents.start_timestamps += u64::from(reader.varint()? != 0);
                 }
                 _ => reader.skip(number, wire)?,
@@ -258,18 +260,18 @@ impl<'s, 'a> Decoder<'s, 'a> {
                     self.check(label, labels, set)
                 })?,
                 2 => {
-                    expect(wire, Wire::Fixed64)?;
+                    expect(wire, WireType::Fixed64)?;
                     reader.double()?;
                 }
                 3 => {
-                    expect(wire, Wire::Varint)?;
+                    expect(wire, WireType::Varint)?;
                     reader.varint()?;
                 }
                 _ => reader.skip(number, wire)?,
             }
         }
         if name.is_some() {
-            return Err(self.wrong(|series| ReferenceError::OddOfExemplar { series, count: 2 * labels + 1 }));
+            return Err(self.reference_error(|series| ReferenceError::OddOfExemplar { series, count: 2 * labels + 1 }));
         }
         found.exemplars += 1;
         found.plain = false;
@@ -291,7 +293,7 @@ fn metadata(message: &[u8], [help, unit, kind]: &mut [u32; 3]) -> Result<(), Err
                 continue;
             }
         };
-        expect(wire, Wire::Varint)?;
+        expect(wire, WireType::Varint)?;
         *into = reader.varint()? as u32;
     }
     Ok(())
@@ -301,11 +303,11 @@ fn metadata(message: &[u8], [help, unit, kind]: &mut [u32; 3]) -> Result<(), Err
 #[inline]
 pub(super) fn references(
     reader: &mut FieldReader<'_>,
-    wire: Wire,
+    wire: WireType,
     mut take: impl FnMut(u32) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    if wire != Wire::Bytes {
-        expect(wire, Wire::Varint)?;
+    if wire != WireType::Bytes {
+        expect(wire, WireType::Varint)?;
         return take(reader.varint()? as u32);
     }
     let mut packed = FieldReader::new(reader.bytes()?);

@@ -4,10 +4,10 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
-use crate::protobuf::{Wire, key, put_bytes};
+use crate::protobuf::{WireType, key, put_bytes};
 
 /// An entry of the table, as a field of the request.
-const SYMBOL: u8 = key(4, Wire::Bytes);
+const SYMBOL: u8 = key(4, WireType::Bytes);
 /// The number of entries in the cache of recently referenced texts, which are found by their address.
 const RECENT: usize = 1024;
 

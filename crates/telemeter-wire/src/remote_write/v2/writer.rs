@@ -10,21 +10,21 @@ use std::ops::Range;
 use self::exemplars::Orphans;
 use super::{Contents, symbols::SymbolTable};
 use crate::{
-    protobuf::{FieldReader, Wire, key, put_bytes, put_varint, varint_len},
+    protobuf::{FieldReader, WireType, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},
     series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
 };
 
 /// The keys of a series in a request, and of the fields of a series.
-pub(super) const SERIES: u8 = key(5, Wire::Bytes);
-pub(super) const LABELS: u8 = key(1, Wire::Bytes);
-pub(super) const SAMPLE: u8 = key(2, Wire::Bytes);
-pub(super) const HISTOGRAM: u8 = key(3, Wire::Bytes);
-pub(super) const EXEMPLAR: u8 = key(4, Wire::Bytes);
-pub(super) const METADATA: u8 = key(5, Wire::Bytes);
-const KIND: u8 = key(1, Wire::Varint);
-const HELP: u8 = key(3, Wire::Varint);
-const UNIT: u8 = key(4, Wire::Varint);
+pub(super) const SERIES: u8 = key(5, WireType::Bytes);
+pub(super) const LABELS: u8 = key(1, WireType::Bytes);
+pub(super) const SAMPLE: u8 = key(2, WireType::Bytes);
+pub(super) const HISTOGRAM: u8 = key(3, WireType::Bytes);
+pub(super) const EXEMPLAR: u8 = key(4, WireType::Bytes);
+pub(super) const METADATA: u8 = key(5, WireType::Bytes);
+const KIND: u8 = key(1, WireType::Varint);
+const HELP: u8 = key(3, WireType::Varint);
+const UNIT: u8 = key(4, WireType::Varint);
 
 /// A request that is being encoded. One value serves many requests: its buffers are used again.
 #[derive(Debug, Default)]
@@ -207,14 +207,14 @@ impl RequestWriter<'_, '_> {
         let exemplars = orphans.take(index);
         match points {
             Points::Sample(sample) => {
-                self.refer(index);
+                self.put_label_references(index);
                 self.request.contents.samples += 1;
                 self.request.body.clear();
                 put_sample(sample, &mut self.request.body);
                 Some(self.request.put_series_of_body())
             }
             Points::Histogram(histogram) => {
-                self.refer(index);
+                self.put_label_references(index);
                 self.request.contents.histograms += 1;
                 self.request.body.clear();
                 let is_gauge = self.set.at(index).kind == MetricType::GaugeHistogram;
@@ -224,13 +224,13 @@ impl RequestWriter<'_, '_> {
             Points::Encoded(Encoded { payload, .. })
                 if exemplars.is_empty() && matches!(plain_sample(payload), Some((_, []))) =>
             {
-                self.refer(index);
+                self.put_label_references(index);
                 self.request.contents.samples += 1;
                 Some(self.request.put_series(payload))
             }
             Points::Encoded(Encoded { samples: 0, .. }) | Points::Absent => None,
             Points::Encoded(Encoded { payload, .. }) => {
-                self.refer(index);
+                self.put_label_references(index);
                 Some(self.put_points(payload, exemplars))
             }
         }
@@ -239,7 +239,7 @@ impl RequestWriter<'_, '_> {
     /// Encodes the references to the labels of a series into `packed`. Most labels are the same as those of the previous series,
     /// whose references are used again.
     #[inline]
-    fn refer(&mut self, index: usize) {
+    fn put_label_references(&mut self, index: usize) {
         self.request.set_metadata(self.set.metadata_of(index));
         let RequestBuilder { symbols, references, packed, .. } = &mut *self.request;
         let before: &[Label<'_>] = self.previous.map_or(&[], |previous| self.set.at(previous).labels);
@@ -324,7 +324,7 @@ pub(super) fn integer(message: &[u8], number: u32) -> i64 {
     let (mut reader, mut value) = (FieldReader::new(message), 0);
     while let Ok(Some((found, wire))) = reader.field() {
         match wire {
-            Wire::Varint if found == number => value = reader.varint().unwrap_or_default() as i64,
+            WireType::Varint if found == number => value = reader.varint().unwrap_or_default() as i64,
             wire if reader.skip(found, wire).is_err() => break,
             _ => {}
         }

@@ -126,7 +126,7 @@ impl ReportedClusters {
             for cluster in items {
                 current.insert(cluster.id.clone(), status);
                 if self.known.get(&cluster.id) != Some(&status) {
-                    changes.push((cluster.id.clone(), status, why(cluster, status, now)));
+                    changes.push((cluster.id.clone(), status, status_reason(cluster, status, now)));
                 }
             }
         }
@@ -175,7 +175,7 @@ impl ReportedClusters {
     }
 }
 
-fn why(cluster: &ClusterJson, status: &str, now: Moment) -> Option<String> {
+fn status_reason(cluster: &ClusterJson, status: &str, now: Moment) -> Option<String> {
     if status == "silent" {
         return Some(match cluster.last_report {
             Some(at) => format!("last report {}", human::age(at.0, now.0)),

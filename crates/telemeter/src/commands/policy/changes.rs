@@ -46,7 +46,7 @@ impl ChangeFlags {
         };
         let anonymized = self.relabel.named_labels()?;
         let partition = list::label_name("--partition-label", self.partition_label)?;
-        let id = value::given(self.id).map(|id| (partition, id));
+        let id = value::unless_empty(self.id).map(|id| (partition, id));
         Ok(ClientChanges {
             labels: self.relabel.labels()?,
             renames: self.relabel.renames()?,

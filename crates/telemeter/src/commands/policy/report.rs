@@ -62,7 +62,7 @@ pub(super) struct ReportFlags {
 
 pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let (id, fail, format) = (flags.id.clone(), flags.fail, flags.output.format);
-    let body = match value::given(flags.from.clone()) {
+    let body = match value::unless_empty(flags.from.clone()) {
         Some(from) => scrape(&from, flags).await?,
         None => input::needed_metrics(flags.file.as_deref())?,
     };

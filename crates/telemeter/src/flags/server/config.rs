@@ -46,9 +46,13 @@ impl ServerFlags {
             elide_labels,
             escaping: self.forward_escaping.scheme(),
         };
-        let authorization =
-            authorization_mode(value::given(self.authorize), self.authorize_stale, self.insecure_allow_any_cluster)?;
-        let forward = value::given(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
+        let authorization = authorization_mode(
+            value::unless_empty(self.authorize),
+            self.authorize_stale,
+            self.insecure_allow_any_cluster,
+        )?;
+        let forward =
+            value::unless_empty(self.forward_url).map(|text| value::http_url("--forward-url", &text)).transpose()?;
         let max_bytes = bytes(self.recent_store_max_bytes);
         let recent_store =
             self.recent_store.filter(|keep| !keep.is_zero()).map(|keep| RecentStoreSettings { keep, max_bytes });
@@ -71,7 +75,7 @@ impl ServerFlags {
             forget_after: self.fleet_forget_after,
             file: value::path(self.fleet_file),
             metrics,
-            replica: value::given(self.replica).unwrap_or_else(|| FleetSettings::default().replica),
+            replica: value::unless_empty(self.replica).unwrap_or_else(|| FleetSettings::default().replica),
         };
         Ok(Config {
             listen: value::address("--listen", &self.listen)?,
@@ -192,7 +196,7 @@ fn oidc(
     audience: Option<String>,
 ) -> Result<Option<Oidc>, FlagError> {
     let secret = secret.filter(|secret| !secret.expose().is_empty());
-    match (value::given(issuer), value::given(id), secret, value::given(audience)) {
+    match (value::unless_empty(issuer), value::unless_empty(id), secret, value::unless_empty(audience)) {
         (None, None, None, None) => Ok(None),
         (Some(issuer), Some(client_id), Some(client_secret), audience) => {
             let url = value::http_url("--oidc-issuer", &issuer)?;
@@ -218,14 +222,14 @@ fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<Me
 
 fn trusted_proxies(networks: &[String]) -> Result<TrustedProxies, FlagError> {
     let network = |text: &str| text.parse::<Cidr>().map_err(|problem| format!("which {problem}"));
-    Ok(list::checked("--trusted-proxies", networks, network)?.into())
+    Ok(list::parse_with_check("--trusted-proxies", networks, network)?.into())
 }
 
 fn tenant(text: String) -> Result<Option<String>, FlagError> {
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(FlagError::value("--tenant-id", "cannot stand in a header: printable ASCII only"));
     }
-    Ok(value::given(Some(text)))
+    Ok(value::unless_empty(Some(text)))
 }
 
 /// Pairs the first certificate with the first key, and so on. Empty values are left out.

@@ -7,12 +7,12 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
 use crate::{
-    protobuf::{FieldReader, Wire, fields, key, put_bytes, put_varint},
+    protobuf::{FieldReader, WireType, fields, key, put_bytes, put_varint},
     series::{Encoded, Points, SeriesSet},
 };
 
-const VALUE: u8 = key(2, Wire::Fixed64);
-const TIMESTAMP: u8 = key(3, Wire::Varint);
+const VALUE: u8 = key(2, WireType::Fixed64);
+const TIMESTAMP: u8 = key(3, WireType::Varint);
 
 /// The exemplars of series without samples, as Prometheus sends them, and the series to which they are moved: in 2.0, each
 /// series needs samples or histograms.
@@ -98,7 +98,7 @@ impl RequestBuilder {
         let mut reader = FieldReader::new(message);
         while let Some((number, wire)) = reader.field().ok()? {
             match (number, wire) {
-                (1, Wire::Bytes) => {
+                (1, WireType::Bytes) => {
                     let label = reader.bytes().ok()?;
                     for part in [1, 2] {
                         let text = fields(label).filter(|(number, _)| *number == part).last().map(|(_, text)| text);
@@ -107,7 +107,7 @@ impl RequestBuilder {
                         put_varint(packed_exemplar, u64::from(symbols.find_or_add(text)));
                     }
                 }
-                (2, Wire::Fixed64) => value = reader.double().ok()?,
+                (2, WireType::Fixed64) => value = reader.double().ok()?,
                 (number, wire) => reader.skip(number, wire).ok()?,
             }
         }
