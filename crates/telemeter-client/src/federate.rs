@@ -160,7 +160,7 @@ impl Federate {
             request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(token)?);
         }
         let opened = self.outbound.open(request, self.limit_bytes).await;
-        self.metrics.retrieved(opened.as_ref().ok().map(|opened| opened.status));
+        self.metrics.count_scrape_request(opened.as_ref().ok().map(|opened| opened.status));
         let mut opened = opened?;
         if opened.status == StatusCode::OK {
             let content_type = opened.headers.get(header::CONTENT_TYPE);

@@ -156,8 +156,9 @@ impl Metrics {
         metrics
     }
 
-    /// Records a scrape.
-    pub(crate) fn scraped(&self, packed: &Packed) {
+    /// Sets the gauges about the series of the last scrape: how many there were, and how many of them are not uploaded, by
+    /// cause.
+    pub(crate) fn record_scrape(&self, packed: &Packed) {
         let gauge = |series: usize| i64::try_from(series).unwrap_or(i64::MAX);
         let LeftOut { unrequested, untimed, outdated, invalid, unrequested_uploaded, duplicates: _ } = packed.left_out;
         self.federate_samples.set(gauge(packed.scraped));
@@ -166,21 +167,22 @@ impl Metrics {
         self.federate_unrequested_samples.set(gauge(unrequested + unrequested_uploaded));
     }
 
-    /// Records a cycle that did not fail.
-    pub(crate) fn succeeded(&self, now_ms: i64) {
+    /// Records a cycle that succeeded at `now_ms`, a Unix time in milliseconds.
+    pub(crate) fn record_success(&self, now_ms: i64) {
         #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
         self.federate_last_success_timestamp_seconds.set(now_ms as f64 / 1000.0);
         self.federate_consecutive_failures.set(0);
     }
 
     /// Records a cycle that failed.
-    pub(crate) fn failed(&self) {
+    pub(crate) fn record_failure(&self) {
         self.federate_requests_failed.inc();
         self.federate_consecutive_failures.inc();
     }
 
-    /// Counts a scrape by the status of the answer; `None` where no answer came.
-    pub(crate) fn retrieved(&self, status: Option<StatusCode>) {
+    /// Counts a request to Prometheus by the status of its response, or as `error` where there was none. Only requests with a
+    /// response count in `request_retrieve`, too.
+    pub(crate) fn count_scrape_request(&self, status: Option<StatusCode>) {
         let call = CallLabels::new(PeerLabel::From, status);
         self.http_requests.get_or_create(&call).inc();
         if status.is_some() {
@@ -188,13 +190,14 @@ impl Metrics {
         }
     }
 
-    /// Counts an exchange of the token, as [`Self::retrieved`] does.
-    pub(crate) fn authorized(&self, status: Option<StatusCode>) {
+    /// Counts a request for an access token by the status of its response, or as `error` where there was none.
+    pub(crate) fn count_token_request(&self, status: Option<StatusCode>) {
         self.http_requests.get_or_create(&CallLabels::new(PeerLabel::To, status)).inc();
     }
 
-    /// Records the last upload, `sent` series, and what the server did with them where its answer says so.
-    pub(crate) fn uploaded(&self, sent: usize, counts: Option<UploadCounts>) {
+    /// Sets the gauges about the last upload: that it had `sent` series, and, where the response has the counts, how many of
+    /// them the server kept, filtered, and dropped as duplicates.
+    pub(crate) fn record_upload(&self, sent: usize, counts: Option<UploadCounts>) {
         self.upload_series.clear();
         let set = |result, series: u64| {
             let gauge = self.upload_series.get_or_create(&UploadLabels { result });
@@ -208,8 +211,9 @@ impl Metrics {
         }
     }
 
-    /// Counts an upload, as [`Self::retrieved`] does.
-    pub(crate) fn sent(&self, status: Option<StatusCode>) {
+    /// Counts an upload, or a remote write, by the status of its response, or as `error` where there was none. Only those with
+    /// a response count in `request_send`, too.
+    pub(crate) fn count_upload_request(&self, status: Option<StatusCode>) {
         let call = CallLabels::new(PeerLabel::To, status);
         self.http_requests.get_or_create(&call).inc();
         if status.is_some() {

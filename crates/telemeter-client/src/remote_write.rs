@@ -146,7 +146,7 @@ impl RemoteWriter {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         headers.insert(VERSION_HEADER, HeaderValue::from_static("0.1.0"));
         let answer = self.outbound.send(request, ANSWER_BYTES).await;
-        self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
+        self.metrics.count_upload_request(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if answer.status.is_success() {
             return Ok(());

@@ -121,7 +121,7 @@ impl AccessTokens {
         // The request is safe to send twice: the server only asks its authority again.
         let request = request.with_timeout(DEADLINE);
         let answer = self.outbound.send_idempotent(|| Ok(request.clone()), ANSWER_BYTES).await;
-        self.metrics.authorized(answer.as_ref().ok().map(|answer| answer.status));
+        self.metrics.count_token_request(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if !answer.status.is_success() {
             let refusal = ServerRefusal::of(&answer).with_url(&self.url);

@@ -90,7 +90,7 @@ impl Uploads {
         headers.insert(header::AUTHORIZATION, access_token.authorization.clone());
         *request.body_mut() = Some(body);
         let answer = self.outbound.send(request, ANSWER_BYTES).await;
-        self.metrics.sent(answer.as_ref().ok().map(|answer| answer.status));
+        self.metrics.count_upload_request(answer.as_ref().ok().map(|answer| answer.status));
         let answer = answer?;
         if answer.status.is_success() {
             let counts = answer.headers.get(UPLOAD_COUNTS_HEADER).and_then(|value| value.to_str().ok());

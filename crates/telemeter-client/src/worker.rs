@@ -128,11 +128,11 @@ impl Worker {
         self.scraper.release_buffer();
         match &outcome {
             Ok(report) => {
-                metrics.succeeded(self.context.clock.now_ms());
+                metrics.record_success(self.context.clock.now_ms());
                 self.context.status.succeeded(report, self.context.clock.now_ms());
             }
             Err(error) => {
-                metrics.failed();
+                metrics.record_failure();
                 self.context.status.failed(error, self.context.clock.now_ms());
             }
         }
@@ -151,7 +151,7 @@ impl Worker {
             }
         };
         let Packed { scraped, kept, left_out, newest_ms, ref body, .. } = *packed;
-        self.context.metrics.uploaded(kept, counts);
+        self.context.metrics.record_upload(kept, counts);
         let newest_age_ms = newest_ms.map(|newest_ms| self.context.clock.now_ms().saturating_sub(newest_ms));
         let (bytes, took) = (body.len(), start.elapsed());
         Ok(CycleReport { scraped, kept, left_out, newest_age_ms, uploaded: kept, counts, bytes, took })
@@ -191,7 +191,7 @@ async fn scrape(
 ) -> Result<Arc<Packed>, CycleError> {
     let WorkerContext { clock, metrics, status, last, .. } = context;
     let packed = Arc::new(scraper.scrape(server_labels, accepts, || clock.now_ms(), None).await?);
-    metrics.scraped(&packed);
+    metrics.record_scrape(&packed);
     if let Some(warning) = explain::clock_warning(packed.newest_ms, clock.now_ms()) {
         tracing::warn!("{warning}");
     }

@@ -57,7 +57,7 @@ pub fn by_series(
 ) -> Result<SeriesDifference, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    metrics::decode(body, &mut set)?;
+    metrics::decode_detected(body, &mut set)?;
     let (requested, accepted) = (Whitelist::new(client.selectors()), Whitelist::new(server.selectors()));
     let selectors = server.selectors();
     let mut nearest = NearestRules::new(&selectors);

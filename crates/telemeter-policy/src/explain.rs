@@ -33,7 +33,7 @@ pub struct SeriesExplanation {
 pub fn explain(rules: &RuleFile, body: &[u8], changes: &ClientChanges) -> Result<Vec<SeriesExplanation>, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    metrics::decode(body, &mut set)?;
+    metrics::decode_detected(body, &mut set)?;
     let selectors = rules.selectors();
     let whitelist = Whitelist::new(selectors.clone());
     let mut nearest = NearestRules::new(&selectors);

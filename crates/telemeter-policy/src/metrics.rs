@@ -1,4 +1,5 @@
-//! Decodes metrics from a file: the response of an exporter or of `/federate`, or an upload.
+//! Decodes metrics from a file: the response of an exporter or of `/federate`, or an upload
+//! before it is compressed.
 
 use telemeter_wire::{
     DecodeLimits, Error, Label, SeriesSet,
@@ -24,8 +25,12 @@ const EXAMINED_BYTES: usize = 4096;
 #[error("the metrics cannot be read: {0}")]
 pub struct MetricsError(#[from] Error);
 
-/// Decodes delimited protobuf if the bytes have control characters, else text.
-pub(crate) fn decode<'a>(body: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), MetricsError> {
+/// Detects the format of an uncompressed body and adds its series to `set`. The body is delimited protobuf if it starts like
+/// a message and its first 4,096 bytes contain a control character other than tab, LF and CR; else it is text.
+///
+/// # Errors
+/// The body cannot be decoded in that format; the other one is not tried.
+pub(crate) fn decode_detected<'a>(body: &'a [u8], set: &mut SeriesSet<'a>) -> Result<(), MetricsError> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !b"\t\n\r".contains(byte);
     // The first field of the first message is its name, after the length of the message.
     let is_message = matches!(body, [_, 0x0a, ..] | [_, _, 0x0a, ..] | [_, _, _, 0x0a, ..]);

@@ -70,7 +70,7 @@ pub struct MetricRemark {
 pub fn report(body: &[u8], cluster_id: &str) -> Result<Vec<MetricReport>, MetricsError> {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    metrics::decode(body, &mut set)?;
+    metrics::decode_detected(body, &mut set)?;
     let mut metrics: BTreeMap<&str, MetricUse<'_>> = BTreeMap::new();
     for series in set.iter() {
         let usage = metrics.entry(family(&series)).or_insert_with(|| MetricUse::new(series.kind));

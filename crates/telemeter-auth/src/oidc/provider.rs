@@ -77,11 +77,15 @@ impl Provider {
         is_changed
     }
 
-    /// Requests a token; the error is fit for a log.
+    /// Requests a token from the token endpoint, which is discovered first where it is not known.
     ///
     /// As in Go, the credentials are sent in the header first and, after any failure that is not a timeout, in the body; but
-    /// not where the answer asks us to wait. The method that succeeded is used from then on. Unlike Go, a refusal of that
-    /// method makes the next request try both again.
+    /// not where the response has a `Retry-After`. The method that succeeded is used from then on. Unlike Go, a refusal of
+    /// that method makes the next request try both again. After a failure that is not a timeout, the next request discovers
+    /// the endpoint again.
+    ///
+    /// # Errors
+    /// What failed, without a secret; where both methods failed for different reasons, both of them.
     pub(super) async fn request_token(&self) -> Result<IssuedToken, String> {
         let history = self.history.lock().clone();
         let token_endpoint = match history.token_endpoint {

@@ -65,11 +65,13 @@ impl UploadTemplate {
             at += run.max(1);
         }
         let mut template = Self { plain, ids, times, compressed: None, buffers: Mutex::default() };
-        template.compress();
+        template.compress_template();
         Ok(template)
     }
 
-    fn compress(&mut self) {
+    /// Compresses the template once, with marks in place of ID and time, and keeps the result in `compressed`. It stays `None`
+    /// where a mark shares a compressed byte with other text; [`body`](Self::body) then compresses each upload.
+    fn compress_template(&mut self) {
         // These byte values do not occur in text, and each occurs once in a stamp: so a snappy copy that contains one
         // almost certainly copies a stamp.
         let marks = std::array::from_fn(|index| u8::MAX - index as u8);

@@ -93,7 +93,8 @@ pub struct SeriesRow {
 }
 
 impl RecentStore {
-    /// Figures about the whole store. Walks over all clusters.
+    /// Counts the clusters, series and samples of the store, and returns its size, limits and evictions. `now_ms`, in Unix
+    /// milliseconds, decides only which clusters count as reporting. Visits every cluster.
     #[must_use]
     pub fn totals(&self, now_ms: i64) -> StoreTotals {
         let config = self.config();
