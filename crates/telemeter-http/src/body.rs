@@ -67,6 +67,8 @@ pub async fn read(body: Body, cap_bytes: usize, deadline: Duration, into: &mut V
     }
 }
 
+/// Appends the data of the body to `into` until the body ends. Returns an error for more than `cap_bytes`, and for a
+/// body that breaks off; `into` then holds the data that came before.
 async fn collect(mut body: Body, cap_bytes: usize, into: &mut Vec<u8>) -> Result<(), BodyError> {
     let mut remaining_bytes = cap_bytes;
     while let Some(frame) = body.frame().await {

@@ -212,7 +212,7 @@ impl Outbound {
     /// [`OutboundError`].
     pub async fn send(&self, mut request: OutboundRequest, cap_bytes: usize) -> Result<Answer, OutboundError> {
         propagate::inject(request.headers_mut());
-        let call = self.call(&request);
+        let call = self.begin_call(&request);
         let outcome = self.exchange(request, cap_bytes, ConnectionPath::Any).await;
         call.end(outcome.map_err(OutboundError::from))
     }
@@ -234,7 +234,7 @@ impl Outbound {
             Ok::<_, OutboundError>(request)
         };
         let first = traced()?;
-        let call = self.call(&first);
+        let call = self.begin_call(&first);
         let outcome = match self.exchange(first, cap_bytes, ConnectionPath::Any).await {
             Err(FailedExchange { error, closed_unanswered: Some(deadline) }) => {
                 tracing::debug!(%error, "a kept connection was closed: sent again on a new one");
@@ -248,7 +248,9 @@ impl Outbound {
         call.end(outcome.map_err(OutboundError::from))
     }
 
-    fn call(&self, request: &OutboundRequest) -> OutboundCall<'_> {
+    /// Begins to measure a call: counts it as in flight, and with `verbose` keeps the parts of the request that are
+    /// logged. [`OutboundCall::end`] ends it.
+    fn begin_call(&self, request: &OutboundRequest) -> OutboundCall<'_> {
         OutboundCall {
             config: &self.shared.config,
             trip: self.shared.config.verbose.then(|| redact::RequestLogFields::of(request)),
@@ -258,6 +260,8 @@ impl Outbound {
         }
     }
 
+    /// Sends a request on a connection of this kind and reads the whole response, of at most `cap_bytes`; a longer one
+    /// is an error. Neither counts nor logs the call.
     async fn exchange(
         &self,
         request: OutboundRequest,
@@ -293,6 +297,8 @@ struct OutboundCall<'o> {
 }
 
 impl OutboundCall<'_> {
+    /// Counts and times the call by its outcome, logs it where the client is verbose, and returns the outcome
+    /// unchanged.
     fn end(self, outcome: Result<Answer, OutboundError>) -> Result<Answer, OutboundError> {
         let took = self.start.elapsed();
         if let Some(in_flight) = self.in_flight {

@@ -149,7 +149,7 @@ fn read_bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
         return Ok(Vec::new());
     }
     if !found.is_file() {
-        return Err(FileProblem::NotAFile(kind(&found)));
+        return Err(FileProblem::NotAFile(kind_name(&found)));
     }
     let file = File::open(path).map_err(FileProblem::Unreadable)?;
     let length = file.metadata().map_err(FileProblem::Unreadable)?.len();
@@ -174,7 +174,8 @@ fn is_null(found: &Metadata) -> bool {
     found.file_type().is_char_device() && found.rdev() == 0x103
 }
 
-fn kind(found: &Metadata) -> &'static str {
+/// The word for something that is not a regular file: `directory`, `pipe`, `socket`, or else `device`.
+fn kind_name(found: &Metadata) -> &'static str {
     let kind = found.file_type();
     if kind.is_dir() {
         "directory"

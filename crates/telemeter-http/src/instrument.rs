@@ -105,6 +105,8 @@ struct Child {
 }
 
 impl Inner {
+    /// The metrics of this handler for a status and a method. They are made at the first such request, and kept from
+    /// then on.
     fn child(&self, code: StatusCode, method: &'static str) -> Child {
         let same = |(c, m, _): &&(StatusCode, &'static str, Child)| *c == code && *m == method;
         if let Some((_, _, child)) = self.children.read().iter().find(same) {
@@ -188,6 +190,7 @@ where
     }
 }
 
+/// The span of a request. It continues the trace that the headers name; without one, its target is [`UNTRACED`].
 fn span(handler: &'static str, method: &'static str, request_id: &str, headers: &HeaderMap) -> tracing::Span {
     macro_rules! span {
         ($target:expr) => {

@@ -70,7 +70,7 @@ impl InternalRouter {
                 let _mine = turn.lock().await;
                 reload().await
             });
-            async move { reloaded(work.await.unwrap_or_else(|_panic| Err("internal error".to_owned()))) }
+            async move { reload_response(work.await.unwrap_or_else(|_panic| Err("internal error".to_owned()))) }
         };
         self.route("/-/reload", post(handler))
     }
@@ -165,7 +165,8 @@ pub fn paths_json<P: AsRef<str>>(paths: &[P]) -> String {
     serde_json::json!({ "paths": paths }).to_string()
 }
 
-fn reloaded(outcome: Result<(), String>) -> Response {
+/// Logs the outcome of a reload and responds with it: `ok`, or a 500 with the error.
+fn reload_response(outcome: Result<(), String>) -> Response {
     match outcome {
         Ok(()) => {
             tracing::info!("reloaded");

@@ -54,7 +54,7 @@ pub fn blocks(bytes: &[u8]) -> Vec<PemBlock> {
         } else if let Some(kind) = between(line, b"-----END ") {
             found.extend(open.take().map(|block| block.end(&kind)));
         } else if let Some(block) = &mut open {
-            block.push(line);
+            block.push_line(line);
         }
     }
     found.extend(open.map(OpenBlock::without_end));
@@ -68,7 +68,8 @@ fn between(line: &[u8], start: &[u8]) -> Option<String> {
 }
 
 impl OpenBlock {
-    fn push(&mut self, line: &[u8]) {
+    /// Adds a line: one with a colon is a header, which may say that the key is encrypted, and any other one is base64.
+    fn push_line(&mut self, line: &[u8]) {
         if line.contains(&b':') {
             self.has_headers = true;
             let text = String::from_utf8_lossy(line);
@@ -78,6 +79,8 @@ impl OpenBlock {
         }
     }
 
+    /// The block, decoded. It has an error instead of bytes where the END line has another kind, or the text is not
+    /// base64.
     fn end(self, kind: &str) -> PemBlock {
         if kind != self.kind {
             return self.with(Err("its END line is of another kind"));

@@ -30,12 +30,14 @@ pub enum ServiceProgress {
 /// Notifies the service manager, where there is one. A failure is logged, and the program continues.
 pub fn notify(progress: ServiceProgress) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
-    if let Err(error) = send(&socket, progress) {
+    if let Err(error) = send_progress(&socket, progress) {
         tracing::warn!(%error, ?progress, socket = %socket.display(), "the service manager cannot be told");
     }
 }
 
-fn send(socket: &OsStr, progress: ServiceProgress) -> io::Result<()> {
+/// Sends one datagram to the socket, which is a path or, with `@`, an abstract name; it does not wait. Returns an error
+/// for any other name, and where the datagram cannot be sent.
+fn send_progress(socket: &OsStr, progress: ServiceProgress) -> io::Result<()> {
     let address = match socket.as_bytes() {
         // This is an abstract socket name, which is not a path.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -81,7 +83,7 @@ mod tests {
                 (ServiceProgress::Reloading, "RELOADING=1\n"),
                 (ServiceProgress::Stopping, "STOPPING=1\n"),
             ] {
-                send(address, progress).unwrap();
+                send_progress(address, progress).unwrap();
                 assert_eq!(received(socket), expected);
             }
         }
@@ -91,7 +93,7 @@ mod tests {
     fn what_is_no_socket_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         for socket in ["vsock:2:1234", "relative", &directory.path().join("nobody").display().to_string()] {
-            assert!(send(OsStr::new(socket), ServiceProgress::Ready).is_err(), "{socket}");
+            assert!(send_progress(OsStr::new(socket), ServiceProgress::Ready).is_err(), "{socket}");
         }
     }
 }

@@ -87,6 +87,8 @@ enum LabelForm {
 }
 
 impl LabelForm {
+    /// The form that these labels have. Compares each name with the one before it, and stops at the first name that is
+    /// out of order.
     #[inline]
     fn of(labels: &[Label<'_>]) -> Self {
         let (mut before, mut form) = (NameKey::new(""), Self::Canonical);

@@ -72,6 +72,8 @@ impl IntoResponse for ProblemJson {
     }
 }
 
+/// A 200 with this value as JSON, which no cache may keep. Where the value cannot be written, it is an empty 500, and
+/// the error is logged.
 fn json(body: &impl Serialize) -> Response {
     match serde_json::to_string(body) {
         Ok(mut text) => {
@@ -108,6 +110,8 @@ async fn cluster(State(view): State<FleetView>, Path(id): Path<String>, uri: Uri
     found.map(|cluster| json(&cluster)).ok_or_else(|| ProblemJson(StatusCode::NOT_FOUND, UNKNOWN.to_owned()))
 }
 
+/// `/api/v1/refusals`: the callers that were refused, as far as the query parameters select them. An unknown or
+/// malformed parameter is a 400.
 async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
     let query = QueryParameters::of(&uri, &["reason", "route", "since", "cluster", "search", "limit", "offset"])?;
     let asked = RefusalQuery {
@@ -121,6 +125,8 @@ async fn refusals(State(view): State<FleetView>, uri: Uri) -> Result<Response, P
     Ok(view.read(move |view| json(&view.refusals(&asked, part))).await)
 }
 
+/// `/api/v1/metrics`: the metrics of the fleet, searched and sorted by the query parameters. An unknown or malformed
+/// parameter is a 400.
 async fn metrics(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
     let query = QueryParameters::of(&uri, &["search", "sort", "order", "limit", "offset"])?;
     let sort = query.name("sort", MetricSort::from_name)?;

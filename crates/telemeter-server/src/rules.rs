@@ -148,6 +148,7 @@ impl ServerRules {
         run(set, &[canonical, &self.labels], &mut StepCounts::default())
     }
 
+    /// The steps of one request that comes at `now_ms`, with the labels that its series have to carry.
     fn steps<'r>(&'r self, required: Required<'r>, now_ms: i64) -> ServerSteps<'r> {
         ServerSteps {
             check: CheckUpload::new(now_ms),

@@ -170,7 +170,7 @@ impl Encoder {
 
     /// Appends `bytes` to `out` as one block.
     pub fn block(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(self.compress(bytes));
+        out.extend_from_slice(self.compress_block(bytes));
     }
 
     /// Appends `bytes` to `out` as a framed stream.
@@ -178,7 +178,7 @@ impl Encoder {
         out.extend_from_slice(STREAM_IDENTIFIER);
         for chunk in bytes.chunks(MAX_CHUNK) {
             let checksum = chunk_checksum(chunk).to_le_bytes();
-            let compressed = self.compress(chunk);
+            let compressed = self.compress_block(chunk);
             // As other encoders do: a chunk that shrinks by less than an eighth is not compressed.
             let (kind, data) = if compressed.len() < chunk.len() - chunk.len() / 8 {
                 (COMPRESSED, compressed)
@@ -192,7 +192,8 @@ impl Encoder {
         }
     }
 
-    fn compress(&mut self, bytes: &[u8]) -> &[u8] {
+    /// Compresses into the buffer, which grows as needed and is used again, and returns the compressed block in it.
+    fn compress_block(&mut self, bytes: &[u8]) -> &[u8] {
         let most = snap::raw::max_compress_len(bytes.len());
         if self.buffer.len() < most {
             self.buffer.resize(most, 0);

@@ -155,6 +155,9 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Reserves memory for received bytes, and copies them into the buffer. The first bytes of a large body get a
+    /// pooled buffer; later the buffer at least doubles, up to `cap_bytes`. Returns an error for more than `cap_bytes`,
+    /// and where the budget has no memory, also after bodies of others were evicted.
     fn append(&mut self, data: &[u8]) -> Result<(), BodyError> {
         let needed = self.buffer.len() + data.len();
         if needed > self.cap_bytes {

@@ -83,7 +83,7 @@ struct DerReader<'d>(&'d [u8]);
 impl<'d> DerReader<'d> {
     /// The content of the next element; `None` where its tag is not `tag`.
     fn next(&mut self, tag: u8) -> Option<&'d [u8]> {
-        let (found, content) = self.element()?;
+        let (found, content) = self.next_element()?;
         (found == tag).then_some(content)
     }
 
@@ -92,7 +92,9 @@ impl<'d> DerReader<'d> {
         self.next(tag)
     }
 
-    fn element(&mut self) -> Option<(u8, &'d [u8])> {
+    /// Reads the next element: its tag and its content. Returns `None` at the end, for a truncated element, and for a
+    /// length that is indefinite or has more than three bytes.
+    fn next_element(&mut self) -> Option<(u8, &'d [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, mut rest) = rest.split_first()?;
         let length = match first {
@@ -119,7 +121,7 @@ fn printable(name: &[u8]) -> Option<String> {
         while !set.0.is_empty() {
             let mut pair = DerReader(set.next(SEQUENCE)?);
             let identifier = pair.next(OBJECT_IDENTIFIER)?;
-            let (_, value) = pair.element()?;
+            let (_, value) = pair.next_element()?;
             let [0x55, 4, attribute] = identifier else { continue };
             let Some((_, called)) = ATTRIBUTES.iter().find(|(known, _)| known == attribute) else { continue };
             let value = String::from_utf8_lossy(value);

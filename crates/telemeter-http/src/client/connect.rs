@@ -195,7 +195,7 @@ impl Connector {
         origin: &Origin,
         progress: &ConnectProgress,
     ) -> Result<OutboundConnection, ConnectError> {
-        match timeout(self.connect_timeout, self.make(origin, progress)).await {
+        match timeout(self.connect_timeout, self.make_connection(origin, progress)).await {
             Ok(made) => made,
             Err(_elapsed) => {
                 let (limit, step) = (seconds(self.connect_timeout), progress.step());
@@ -205,7 +205,13 @@ impl Connector {
         }
     }
 
-    async fn make(&self, origin: &Origin, progress: &ConnectProgress) -> Result<OutboundConnection, ConnectError> {
+    /// Makes a connection step by step, without a deadline for all of them, and records each step in `progress`. The
+    /// connection speaks HTTP/2 where TLS agreed on it, else HTTP/1.1.
+    async fn make_connection(
+        &self,
+        origin: &Origin,
+        progress: &ConnectProgress,
+    ) -> Result<OutboundConnection, ConnectError> {
         let making = &ConnectTimer::begin(self.metrics.as_ref(), self.client);
         let stream = match &origin.proxy {
             None => {

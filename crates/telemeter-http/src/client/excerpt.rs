@@ -40,7 +40,7 @@ pub fn excerpt(headers: &HeaderMap, body: &Bytes, secrets: &[&str]) -> String {
     let text = redact_longer_parts(&text, secrets);
     let mut line = ExcerptLine { out: String::new(), is_next_secret: false, is_secret_name: false };
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        line.push(word);
+        line.push_word(word);
         if line.out.len() > EXCERPT_BYTES {
             break;
         }
@@ -123,7 +123,9 @@ struct ExcerptLine {
 }
 
 impl ExcerptLine {
-    fn push(&mut self, word: &str) {
+    /// Appends a word, and redacts its secrets: all of a word that follows `Bearer` or the name of a secret, values of
+    /// secret names in `a=b&token=c`, and pieces that look like tokens. Updates both flags for the word after it.
+    fn push_word(&mut self, word: &str) {
         if !self.out.is_empty() {
             self.out.push(' ');
         }

@@ -199,6 +199,8 @@ impl Inner {
         Ok(wait)
     }
 
+    /// The origin of a URL: its scheme, host and port, and the proxy through which it is reached. Returns an error
+    /// where the host cannot be put into a header, or no proxy can be chosen for it.
     fn origin(&self, url: &Url, is_https: bool, host: &str, port: u16) -> Result<Origin, OutboundError> {
         let setup = |cause: &str| OutboundError::Setup(format!("{}: {cause}", bare_url(url)));
         let proxy = self.proxies.choose(is_https, host, port).map_err(|cause| setup(&cause))?;

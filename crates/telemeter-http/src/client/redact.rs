@@ -25,6 +25,8 @@ impl RequestLogFields {
         }
     }
 
+    /// Logs one line at level info: the request, its response or error, and the time that it took. Of the bodies, it
+    /// logs the sizes only.
     pub(super) fn log(&self, client: &str, outcome: &Result<Answer, OutboundError>, took: Duration) {
         let (method, target, sent, sent_bytes) = (&self.method, &self.target, &self.headers, self.bytes);
         match outcome {

@@ -93,6 +93,9 @@ impl Access {
         }
     }
 
+    /// The response to a request that is refused; `None` for one that may pass. A malformed `Host` is a 400, a name
+    /// that the listener does not respond to a 421, a POST from a page of another origin a 403, and a missing or wrong
+    /// token a 401. Requests for the health need no token.
     fn refusal(&self, request: &Request) -> Option<Response> {
         let (uri, headers) = (request.uri(), request.headers());
         let host = match host(uri, headers) {

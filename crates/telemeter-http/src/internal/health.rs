@@ -63,16 +63,18 @@ impl Health {
 impl HealthCondition {
     /// Marks the condition as holding.
     pub fn ready(&self) {
-        self.set(None);
+        self.set_reason(None);
     }
 
     /// Marks the condition as not holding, with the reason. Every caller can read the reason, so it must not contain a
     /// secret.
     pub fn not_ready(&self, reason: impl Into<Cow<'static, str>>) {
-        self.set(Some(reason.into()));
+        self.set_reason(Some(reason.into()));
     }
 
-    fn set(&self, reason: Option<Cow<'static, str>>) {
+    /// Sets the reason why the condition does not hold; `None` where it holds. Only a change is logged: `None` and a
+    /// shutdown at level info, any other reason as a warning.
+    fn set_reason(&self, reason: Option<Cow<'static, str>>) {
         let mut conditions = self.health.conditions.lock();
         let Some(state) = conditions.iter_mut().find(|state| state.name == self.name) else { return };
         if state.reason != reason {

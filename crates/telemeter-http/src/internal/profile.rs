@@ -31,6 +31,8 @@ pub(super) async fn index() -> Html<&'static str> {
     )
 }
 
+/// Samples the CPU for `?seconds=N` and responds with the profile. Another N than 1 to 60 is a 400, a request during
+/// another CPU profile a 503, and a failure of the profiler a 500, of which the log has the reason.
 pub(super) async fn cpu(RawQuery(query): RawQuery) -> Response {
     let Some(duration) = seconds(query.as_deref().unwrap_or_default()) else {
         return refuse(StatusCode::BAD_REQUEST, "seconds must be a whole number from 1 to 60\n");
@@ -38,7 +40,7 @@ pub(super) async fn cpu(RawQuery(query): RawQuery) -> Response {
     let Ok(_turn) = CPU.try_lock() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "another CPU profile is being taken\n");
     };
-    match sample(duration).await {
+    match sample_cpu(duration).await {
         Ok(body) => download("profile", body),
         Err(error) => {
             tracing::warn!(error, "no CPU profile");
@@ -53,7 +55,9 @@ fn seconds(query: &str) -> Option<Duration> {
     (1..=MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
-async fn sample(duration: Duration) -> Result<Vec<u8>, String> {
+/// Samples the stacks of the running threads, [`HERTZ`] times per second of processor time, for this long. Returns the
+/// encoded profile, or the profiler's error.
+async fn sample_cpu(duration: Duration) -> Result<Vec<u8>, String> {
     choose_temporary_folder();
     // Stack unwinding inside these libraries can hang in a signal handler.
     let guard = pprof::ProfilerGuardBuilder::default()
@@ -82,6 +86,8 @@ fn choose_temporary_folder() {
     });
 }
 
+/// Responds with a profile of the memory in use. Turns on the sampling of allocations where it is off; such a profile
+/// contains only later allocations. Without jemalloc it is a 501; a failure is a 500, and the log has the reason.
 pub(super) async fn heap() -> Response {
     if !is_jemalloc() {
         return no_heap().await;

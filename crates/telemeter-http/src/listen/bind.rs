@@ -12,6 +12,9 @@ const BACKLOG: u32 = 16_384;
 /// The number of attempts to find a port that is free on both loopback addresses.
 const TRIES: usize = 16;
 
+/// Binds the sockets for `host:port`. `localhost` is loopback in both families; an empty host, `0.0.0.0` and `[::]` are
+/// all addresses of the machine; any other name is looked up. Where the machine has no IPv6, those of IPv4 are enough.
+/// Returns an error for a malformed address, and for a port that is in use.
 pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
     let (host, port) = split(address)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an address looks like localhost:9004 or :9003"))?;
@@ -31,6 +34,8 @@ pub(super) async fn sockets(address: &str) -> io::Result<Vec<TcpListener>> {
     }
 }
 
+/// Binds `127.0.0.1` and `::1`, with the same port. For port 0 the system chooses one; where `::1` has it in use,
+/// others are tried, [`TRIES`] in all. Where the machine has no IPv6, only `127.0.0.1` is bound.
 fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
     for attempt in 1..=TRIES {
         let four = listen_on((Ipv4Addr::LOCALHOST, port))?;

@@ -246,6 +246,9 @@ async fn end(admitted: &AdmittedConnection, phase: &mut watch::Receiver<Phase>, 
 }
 
 impl Responder {
+    /// Passes a request to the router and returns its response. The client that a trusted proxy names takes the place
+    /// of the peer. The response is a 503 where there is no memory for the request, or where the request is evicted
+    /// while the handler works on it; a panic of the handler is a 500.
     async fn respond(
         &self,
         request: Request<Incoming>,

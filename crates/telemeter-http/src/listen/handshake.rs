@@ -91,6 +91,8 @@ impl Handshakes {
         self.fault(HandshakeFault::Timeout, "the handshake was not done in time", peer);
     }
 
+    /// Counts a failed handshake by its reason and logs it; always returns `None`. Where the caller closed the
+    /// connection before the handshake had begun (`has_begun` is false), the line has level debug.
     fn failed<T>(&self, error: &io::Error, is_name_known: bool, has_begun: bool, peer: SocketAddr) -> Option<T> {
         let fault = HandshakeFault::of(error, is_name_known);
         let words = match fault {

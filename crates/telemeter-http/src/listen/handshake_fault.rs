@@ -37,6 +37,7 @@ impl HandshakeFault {
         Self::Protocol,
     ];
 
+    /// The value of the metric's label `reason`, and of the same field in the log.
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",

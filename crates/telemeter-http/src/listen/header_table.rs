@@ -139,6 +139,8 @@ impl HeaderTable {
         }
     }
 
+    /// What follows the header of a frame: a block of header fields, or bytes that are skipped. An acknowledgement of
+    /// our settings is remembered, since from then on a peer that follows keeps no fields.
     fn frame(&mut self, [a, b, c, kind, flags, ..]: [u8; HEAD_BYTES]) -> FrameState {
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         match kind {

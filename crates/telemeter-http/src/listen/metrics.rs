@@ -54,6 +54,7 @@ pub(super) enum CloseReason {
 impl CloseReason {
     const ALL: [Self; 5] = [Self::Evicted, Self::Refused, Self::Header, Self::Idle, Self::Unread];
 
+    /// The value of the metric's label `reason`.
     const fn label(self) -> &'static str {
         match self {
             Self::Evicted => "room",

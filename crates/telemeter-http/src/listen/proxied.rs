@@ -58,6 +58,8 @@ pub(super) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
     }
 }
 
+/// Parses the start of a connection. The result is `Partial` where more bytes are needed, and `Absent` where the bytes
+/// cannot become a header of either version.
 fn parse(bytes: &[u8]) -> ForwardedHeader {
     let begins_like = |sign: &[u8]| bytes.iter().zip(sign).all(|(byte, wanted)| byte == wanted);
     if begins_like(VERSION_2) {

@@ -57,8 +57,9 @@ impl<S> CountedStream<S> {
         Self { header_table: Some(HeaderTable::new()), ..Self::new(stream, reporter) }
     }
 
-    /// Counts bytes that were read. Returns an error where there is no memory for them.
-    fn count(&mut self, read: &[u8]) -> io::Result<()> {
+    /// Records that bytes arrived: updates the time of the last activity, counts the bytes of an HTTP/1 request header,
+    /// and passes them to the HTTP/2 header table. Returns an error if the memory budget has no room for the header.
+    fn record_read(&mut self, read: &[u8]) -> io::Result<()> {
         let mut fits = self.reporter.read(read.len());
         if let Some(table) = &mut self.header_table {
             let before = table.held_bytes();
@@ -99,7 +100,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
             self.has_ended = true;
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(self.count(read))
+        Poll::Ready(self.record_read(read))
     }
 }
 

@@ -96,6 +96,8 @@ impl KeySources {
 }
 
 impl TicketKeys {
+    /// Encrypts the state of a session of TLS 1.3 into a ticket, with the time `now_s` in it. `None` where the system
+    /// has no random bytes.
     fn seal(&self, state: &[u8], now_s: u64) -> Option<Vec<u8>> {
         let mut ticket = vec![0; HEADER_BYTES];
         ticket.reserve_exact(TIME_BYTES + state.len() + TAG_BYTES);
@@ -111,6 +113,8 @@ impl TicketKeys {
         Some(ticket)
     }
 
+    /// Decrypts a ticket of TLS 1.3. `None` for one that is too long, was changed, was encrypted with another key, is
+    /// older than [`LIFETIME_S`], or has a time more than [`CLOCKS_APART_S`] ahead of `now_s`.
     fn open(&self, ticket: &[u8], now_s: u64) -> Option<Vec<u8>> {
         if ticket.len() > MAX_BYTES {
             return None;

@@ -36,18 +36,20 @@ impl RegexNode {
 
     /// Removes the anchors at the start and the end, which always hold because the whole value has to match.
     pub(crate) fn trim_anchors(&mut self) {
-        self.trim(true);
-        self.trim(false);
+        self.trim_side(true);
+        self.trim_side(false);
     }
 
-    fn trim(&mut self, front: bool) {
+    /// Removes the anchors at one end: those at the start with `front`, else those at the end. A node that was only
+    /// anchors becomes [`RegexNode::Empty`]. Repetitions are not searched, since their anchors may be inside the value.
+    fn trim_side(&mut self, front: bool) {
         match self {
             Self::TextStart if front => *self = Self::Empty,
             Self::TextEnd if !front => *self = Self::Empty,
-            Self::Alternate(nodes) => nodes.iter_mut().for_each(|node| node.trim(front)),
+            Self::Alternate(nodes) => nodes.iter_mut().for_each(|node| node.trim_side(front)),
             Self::Concat(nodes) => {
                 while let Some(node) = if front { nodes.first_mut() } else { nodes.last_mut() } {
-                    node.trim(front);
+                    node.trim_side(front);
                     if *node != Self::Empty {
                         break;
                     }

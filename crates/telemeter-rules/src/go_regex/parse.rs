@@ -1,10 +1,17 @@
-//! The parser of regular expressions: accepts what Go's `regexp/syntax` accepts with its Perl flags, and nothing else.
+//! The parser of regular expressions: accepts the syntax that Go's `regexp/syntax` accepts with its Perl flags, and
+//! nothing else.
+//!
+//! The limits are not all those of Go. Nodes nest at most [`MAX_HEIGHT`] (200) deep, in Go 1,000; there, a capturing
+//! group counts as a node, and here no group does. At most [`MAX_OPEN_GROUPS`] groups are open at once, which Go does
+//! not limit. Repetition counts have Go's limit, [`MAX_REPEAT`]. The size of the compiled program is limited where it is
+//! compiled ([`MAX_PROGRAM_BYTES`](super::MAX_PROGRAM_BYTES)).
 
 mod class;
 
 use super::node::RegexNode;
 
-/// How deep the nodes of an expression may nest.
+/// How deep the nodes of an expression may nest: repetitions, sequences and alternations. Two levels are kept for the
+/// sequence and the alternation that may enclose the others. Go allows 1,000.
 pub(crate) const MAX_HEIGHT: u32 = 200;
 /// How many groups may be open at once.
 const MAX_OPEN_GROUPS: usize = 1000;
@@ -22,7 +29,7 @@ pub(super) fn parse(text: &str) -> Result<RegexNode, RegexProblem> {
         open: Vec::new(),
         frame: OpenGroup::default(),
     }
-    .expression()
+    .parse_all()
 }
 
 #[derive(Clone, Copy, Default)]
@@ -93,7 +100,8 @@ pub(super) struct RegexParser<'a> {
 }
 
 impl RegexParser<'_> {
-    fn expression(mut self) -> Result<RegexNode, RegexProblem> {
+    /// Parses the rest of the pattern to its end.
+    fn parse_all(mut self) -> Result<RegexNode, RegexProblem> {
         let mut repeated = false;
         while let Some(char) = self.next() {
             let after_repeat = std::mem::take(&mut repeated);
@@ -120,17 +128,17 @@ impl RegexParser<'_> {
                         '+' => (1, None),
                         _ => (0, Some(1)),
                     };
-                    self.repeat(min, max, after_repeat)?;
+                    self.push_repetition(min, max, after_repeat)?;
                     repeated = true;
                 }
                 '{' => match self.bounds()? {
                     Some((min, max)) => {
-                        self.repeat(min, max, after_repeat)?;
+                        self.push_repetition(min, max, after_repeat)?;
                         repeated = true;
                     }
                     None => self.literal('{')?,
                 },
-                '\\' => self.backslash()?,
+                '\\' => self.parse_backslash()?,
                 char => self.literal(char)?,
             }
         }
@@ -223,7 +231,11 @@ impl RegexParser<'_> {
         self.push_built(inner.finish())
     }
 
-    fn repeat(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), RegexProblem> {
+    /// Replaces the last node of the open group with its repetition, after the operator was read; a `?` that makes it
+    /// lazy is read, too. `max` is `None` where there is no limit. Returns an error where nothing is there to repeat,
+    /// where `after_repeat` says that the last node is a repetition with its operator just before, and for nested
+    /// counts whose product is over [`MAX_REPEAT`].
+    fn push_repetition(&mut self, min: u32, max: Option<u32>, after_repeat: bool) -> Result<(), RegexProblem> {
         // Greedy and lazy repetitions match the same values.
         self.skip("?");
         if after_repeat {
@@ -276,7 +288,9 @@ impl RegexParser<'_> {
         Ok(Some((min, max)))
     }
 
-    fn backslash(&mut self) -> Result<(), RegexProblem> {
+    /// Parses what follows a backslash outside of a class: an anchor, a word boundary, quoted text up to `\E` or to the
+    /// end, a class such as `\d`, or an escaped character.
+    fn parse_backslash(&mut self) -> Result<(), RegexProblem> {
         let start = self.rest;
         match self.next() {
             Some('A') => self.push(RegexNode::TextStart),
@@ -318,7 +332,7 @@ impl RegexParser<'_> {
                 }
                 Ok(code)
             }
-            'x' => self.hexadecimal(),
+            'x' => self.parse_hexadecimal(),
             'a' => Ok(0x07),
             'f' => Ok(0x0c),
             'n' => Ok(0x0a),
@@ -330,7 +344,9 @@ impl RegexParser<'_> {
         }
     }
 
-    fn hexadecimal(&mut self) -> Result<u32, RegexProblem> {
+    /// Parses the digits after `\x`: two, or any number in braces. Returns an error for other text, and for a number
+    /// over the last code point.
+    fn parse_hexadecimal(&mut self) -> Result<u32, RegexProblem> {
         let bad = || Err(r"\x needs two hexadecimal digits, or some in braces".to_owned());
         let digits = if self.skip("{") {
             let Some((digits, rest)) = self.rest.split_once('}') else { return bad() };

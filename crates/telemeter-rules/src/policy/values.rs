@@ -139,6 +139,8 @@ fn restrict(listed: &mut Option<BTreeSet<String>>, values: Vec<String>) {
 }
 
 impl ValueCondition {
+    /// Whether certainly every value that passes this condition passes the other one; false also where that cannot be
+    /// told.
     fn implies(&self, other: &Self) -> bool {
         match (self.negative, other.negative) {
             (false, false) => self.form.is_within(&other.form),

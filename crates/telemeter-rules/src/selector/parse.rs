@@ -15,7 +15,7 @@ pub(super) fn parse(rule: &str) -> Result<Vec<Matcher>, Error> {
     if rule.len() > MAX_RULE_BYTES {
         return Err(Error::RuleTooLong { bytes: rule.len(), limit_bytes: MAX_RULE_BYTES });
     }
-    SelectorParser { rule, at: 0 }.selector()
+    SelectorParser { rule, at: 0 }.parse_selector()
 }
 
 struct SelectorParser<'a> {
@@ -25,7 +25,9 @@ struct SelectorParser<'a> {
 }
 
 impl<'a> SelectorParser<'a> {
-    fn selector(mut self) -> Result<Vec<Matcher>, Error> {
+    /// Parses the whole text: a metric name, matchers in braces, or both. Returns an error for a keyword as name, and
+    /// for any text after the selector.
+    fn parse_selector(mut self) -> Result<Vec<Matcher>, Error> {
         let mut matchers = Vec::new();
         self.skip_space();
         let name = self.word(true);

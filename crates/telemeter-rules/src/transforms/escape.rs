@@ -73,27 +73,28 @@ impl Transform for EscapeNames {
         let Some(escaping) = self.escaping else { return Ok(Verdict::Keep) };
         let previous = &mut *self.previous.borrow_mut();
         if series.labels().iter().all(is_known) {
-            let hash = previous.hash(series.labels());
+            let hash = previous.hash_labels(series.labels());
             previous.add(hash, hash, series.labels(), None)?;
             return Ok(Verdict::Keep);
         }
         let originals = &*arena.text().alloc_slice_copy(series.labels());
         let labels = series.labels_mut();
         for label in labels.iter_mut() {
-            *label = escape(*label, escaping, arena);
+            *label = escape_label(*label, escaping, arena);
         }
         labels.sort_unstable_by(|one, other| one.name.cmp(other.name));
         if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(labels_become_one(originals, pair[0].name, escaping));
         }
-        let (hash, original) = (previous.hash(labels), previous.hash(originals));
+        let (hash, original) = (previous.hash_labels(labels), previous.hash_labels(originals));
         previous.add(hash, original, series.labels(), Some(originals))?;
         Ok(Verdict::Keep)
     }
 }
 
 impl EscapedSeries {
-    fn hash(&self, labels: &[Label<'_>]) -> u64 {
+    /// The hash of all names and values, in their order, with the seed of this request.
+    fn hash_labels(&self, labels: &[Label<'_>]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for label in labels {
             for text in [label.name, label.value] {
@@ -144,7 +145,9 @@ fn is_known(label: &Label<'_>) -> bool {
     is_known_name(label.name, NameKind::Label)
 }
 
-fn escape<'a>(label: Label<'a>, escaping: Escaping, arena: &'a Arena) -> Label<'a> {
+/// Escapes the value of `__name__`, or the name of any other label, into the arena. A name that needs no escaping is
+/// returned as it is.
+fn escape_label<'a>(label: Label<'a>, escaping: Escaping, arena: &'a Arena) -> Label<'a> {
     if is_known(&label) {
         return label;
     }

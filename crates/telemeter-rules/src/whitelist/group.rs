@@ -30,6 +30,9 @@ struct LabelIndex {
 }
 
 impl RuleGroup {
+    /// Builds the group of the rules in `members`, which are indices into `rules`. Where one of them has no further
+    /// condition, the others are left out, since every series passes. More than [`MAX_LISTED`] rules are indexed by the
+    /// label that narrows them down most.
     pub(super) fn build(rules: &[CompiledRule], members: &[u32]) -> Self {
         let rule = |id: u32| &rules[id as usize];
         if members.iter().any(|&id| rule(id).name.is_empty() && rule(id).rest.is_empty()) {

@@ -16,6 +16,7 @@ struct TrieNode {
 }
 
 impl Trie {
+    /// Adds a key with its slot, and replaces the slot of a key that is there already.
     pub(super) fn insert(&mut self, key: &[u8], slot: u32) {
         if self.nodes.is_empty() {
             self.nodes.push(TrieNode::default());

@@ -22,6 +22,9 @@ const ROWS: usize = 64;
 
 const PARAMETERS: [&str; 8] = ["search", "status", "silent_for", "sort", "order", "limit", "offset", "format"];
 
+/// Responds with the clusters that the query parameters select. They are found at once, and their rows are written
+/// while the client reads: a cluster that is forgotten meanwhile is left out, though the total counts it. An unknown or
+/// malformed parameter is a 400.
 pub(super) async fn clusters(State(view): State<FleetView>, uri: Uri) -> Result<Response, ProblemJson> {
     let query = QueryParameters::of(&uri, &PARAMETERS)?;
     let asked = ClusterQuery {
@@ -85,6 +88,8 @@ impl ListStream {
         &self.view.gateway().fleet.registry.config().labels
     }
 
+    /// The text before the rows: for JSON the counts and the start of the list, for CSV the line with the column names.
+    /// `whole` is false where clusters were evicted from the registry, so that the list may lack some.
     fn head(&self, total: usize, part: ListPart) -> Vec<u8> {
         let whole = self.view.gateway().fleet.registry.evicted() == 0;
         match self.format {

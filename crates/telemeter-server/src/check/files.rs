@@ -14,6 +14,8 @@ use crate::{config::Config, rules::ServerRules, serve::build};
 
 const DAY_MS: i64 = 86_400_000;
 
+/// Adds a step for the keys, for each certificate, for the whitelist, for the token of the internal listener, and for
+/// each CA file that is given. Reads the files only, and connects to nothing.
 pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) {
     keys(config, steps);
     for (flag, tls) in [("--tls-crt", &config.tls), ("--internal-tls-crt", &config.internal_tls)] {
@@ -48,6 +50,7 @@ pub(super) fn check(config: &Config, steps: &mut CheckSteps<'_>) {
     }
 }
 
+/// Adds the step for `--shared-key`: it fails where a key cannot be read, and warns where none is given.
 fn keys(config: &Config, steps: &mut CheckSteps<'_>) {
     let start = Instant::now();
     let files: Vec<_> = config.shared_keys.iter().map(|file| file.display().to_string()).collect();
@@ -63,6 +66,8 @@ fn keys(config: &Config, steps: &mut CheckSteps<'_>) {
     steps.add(step.took_since(start));
 }
 
+/// The step for one certificate and its key, of the flag `flag`. It fails where they cannot be loaded or the
+/// certificate has expired, and warns where it expires soon ([`EXPIRES_SOON`]).
 fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
     let (start, tried) = (Instant::now(), format!("{flag} {}", files.cert_file.display()));
     let tls = match ListenerTls::load(&files.cert_file, &files.key_file) {
@@ -90,6 +95,8 @@ fn certificate(flag: &str, files: &CertificateFiles, now_ms: i64) -> CheckStep {
     step.took_since(start)
 }
 
+/// Adds the step for the whitelist, from the flag and the file together. It fails where a rule is malformed, and warns
+/// where there are no rules, or duplicates.
 fn whitelist(config: &Config, steps: &mut CheckSteps<'_>) {
     let start = Instant::now();
     let tried = match &config.rules.whitelist_file {

@@ -86,8 +86,10 @@ impl<'n, T: Transform> CountDropped<'n, T> {
         Self { names: Some(names), ..self }
     }
 
+    /// Counts a dropped series under its metric name. A request counts at most [`MAX_OF_A_REQUEST`] changes of the
+    /// name, and nothing after them: series of one name come one after the other, as a rule.
     #[cold]
-    fn count(&self, names: &DroppedNames, name: &str) {
+    fn count_drop(&self, names: &DroppedNames, name: &str) {
         let (last, counter) = &mut *self.last.borrow_mut();
         if last != name {
             if self.counted.get() == MAX_OF_A_REQUEST {
@@ -112,7 +114,7 @@ impl<T: Transform> Transform for CountDropped<'_, T> {
         if verdict == Verdict::Drop
             && let Some(names) = self.names
         {
-            self.count(names, series.view().name());
+            self.count_drop(names, series.view().name());
         }
         Ok(verdict)
     }

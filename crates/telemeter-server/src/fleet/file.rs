@@ -49,14 +49,14 @@ impl FleetFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failure(&error)),
         }
-        write(&path, registry).map_err(|error| failure(&format_args!("it cannot be written: {error}")))?;
+        write_file(&path, registry).map_err(|error| failure(&format_args!("it cannot be written: {error}")))?;
         Ok(Self { path, failed: AtomicBool::new(false) })
     }
 
     /// Writes the registry. The old file stays until the new one is complete on the disk.
     pub fn save(&self, registry: &Registry) {
         let file = self.path.display();
-        match write(&self.path, registry) {
+        match write_file(&self.path, registry) {
             Ok(()) => {
                 if self.failed.swap(false, Ordering::Relaxed) {
                     tracing::info!(%file, "the file of the fleet can be written again");
@@ -71,7 +71,9 @@ impl FleetFile {
     }
 }
 
-fn write(path: &Path, registry: &Registry) -> io::Result<()> {
+/// Writes the registry to `path` with the suffix `new`, syncs it to the disk and renames it. An error leaves the file
+/// at `path` as it was, and removes the new one.
+fn write_file(path: &Path, registry: &Registry) -> io::Result<()> {
     let temporary = with_suffix(path, "new");
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, create(&temporary)?);
     let written =

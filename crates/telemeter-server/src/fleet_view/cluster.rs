@@ -96,11 +96,13 @@ impl FleetView {
                 requests_under_way: gateway.concurrency.open_requests(id),
                 limit_concurrent: gateway.concurrency.limit(),
             },
-            alerts: self.alerts(id, now_ms),
+            alerts: self.firing_alerts(id, now_ms),
         })
     }
 
-    fn alerts(&self, id: &str, now_ms: i64) -> Option<Vec<FiringAlert>> {
+    /// The firing alerts of a cluster, from its series `alerts` and `ALERTS` in the recent store, at most 1000. `None`
+    /// where there is no recent store, or it does not know the cluster.
+    fn firing_alerts(&self, id: &str, now_ms: i64) -> Option<Vec<FiringAlert>> {
         let store = self.gateway().recent_store.as_ref()?;
         let value = |labels: &[(String, String)], name: &str| {
             labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone()).unwrap_or_default()

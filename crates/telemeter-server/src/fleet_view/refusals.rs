@@ -113,7 +113,9 @@ struct RegistryRefusal<'e> {
 }
 
 impl RefusalCollector<'_> {
-    fn add(&mut self, entry: &RegistryRefusal<'_>) {
+    /// Adds an entry, if the query finds it, to the totals of its reason and to the rows. The reason of the query only
+    /// applies to the rows, so that the totals show every reason.
+    fn add_entry(&mut self, entry: &RegistryRefusal<'_>) {
         let query = self.query;
         let is_found = |search: &str| {
             entry.cluster.to_lowercase().contains(search)
@@ -175,7 +177,7 @@ impl FleetView {
         let mut found = RefusalCollector { query, search, since_ms, rows: Vec::new(), reasons: Default::default() };
         registry.for_each(|cluster| {
             for one in cluster.refusals() {
-                found.add(&RegistryRefusal {
+                found.add_entry(&RegistryRefusal {
                     cluster: cluster.id(),
                     is_verified: true,
                     peer: cluster.peer(),
@@ -189,7 +191,7 @@ impl FleetView {
             }
         });
         for one in registry.claimed_refusals().list() {
-            found.add(&RegistryRefusal {
+            found.add_entry(&RegistryRefusal {
                 cluster: &one.cluster,
                 is_verified: false,
                 peer: one.peer,

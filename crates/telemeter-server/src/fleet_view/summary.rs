@@ -248,6 +248,7 @@ impl FleetView {
     }
 }
 
+/// A service as the overview shows it. Its state is `ok`, `failing`, or `unknown` before its first answer.
 fn dependency(name: &str, record: AvailabilityRecord) -> Dependency {
     Dependency {
         name: name.to_owned(),
@@ -264,6 +265,8 @@ fn dependency(name: &str, record: AvailabilityRecord) -> Dependency {
     }
 }
 
+/// The certificate of a listener, as a dependency. Its state is `failing` after it expired, `warning` where it expires
+/// soon ([`EXPIRES_SOON`]), and `unknown` where its end cannot be read.
 fn certificate(listener: &str, expires_ms: Option<i64>, now_ms: i64) -> Dependency {
     let soon_ms = i64::try_from(EXPIRES_SOON.as_millis()).unwrap_or(i64::MAX);
     let (state, error) = match expires_ms {

@@ -306,6 +306,9 @@ impl<T> Scheduler<T> {
         self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
     }
 
+    /// Whether a request of a cluster with this standing may be sent now, or how long it waits. While the circuit is
+    /// open, suspects wait where good requests are queued, and quarantined clusters always wait. Taking a probe changes
+    /// the circuit's state.
     fn permission(&mut self, standing: Standing, now: Instant) -> Permission {
         match standing {
             Standing::Good => self.circuit.permission(now),

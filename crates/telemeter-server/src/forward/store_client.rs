@@ -179,6 +179,8 @@ impl StoreClient {
         Ok((answer, sent.lock().take()))
     }
 
+    /// Posts a body in this protocol, with the token if there is one. It is sent once more where the store closed a
+    /// kept connection without an answer. Any status is an answer, and not an error.
     async fn post(
         &self,
         protocol: Protocol,

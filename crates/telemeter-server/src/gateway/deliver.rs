@@ -42,12 +42,15 @@ impl Gateway {
         sender: &Sender,
         write: Write,
     ) -> Result<StatusCode, Error> {
-        let status = self.send(route, cluster, slot, &write).await?;
+        let status = self.send_to_stores(route, cluster, slot, &write).await?;
         self.record_accepted(route, cluster, sender, Some((&write.report, write.series)));
         Ok(status)
     }
 
-    async fn send(
+    /// Sends the message to the store, where one is configured, then commits it to the recent store, and updates the
+    /// metrics of the route. Returns the store's status; without a store, or for a message without series, 200. Nothing
+    /// is committed where the store did not accept the message, or the budget has no memory for it.
+    async fn send_to_stores(
         &self,
         route: ReportRoute,
         cluster: &str,

@@ -35,6 +35,8 @@ struct ConcurrencyEstimate {
 }
 
 impl ConcurrencyEstimate {
+    /// Estimates by trying: reserves memory in a budget of this size until nothing more fits. A request that waits for
+    /// the store holds [`FORWARD_FACTOR`] times the size of its body.
     fn of(memory_limit_bytes: usize, request: RequestSize) -> Self {
         let budget = MemoryBudget::new(memory_limit_bytes);
         let workspaces = Workspaces::new(budget.clone());
@@ -55,6 +57,8 @@ impl ConcurrencyEstimate {
     }
 }
 
+/// The table in Markdown: a row for each pod size and request size. The memory limit is three quarters of the pod's
+/// memory.
 fn table() -> String {
     let mut table = String::from(
         "| memory of the pod | a request | bodies at once | of one cluster | worked on at once | waiting for the store |\n\

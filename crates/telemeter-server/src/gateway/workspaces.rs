@@ -126,13 +126,16 @@ impl Workspaces {
     ) -> Result<T, Error> {
         let bytes = work_bytes(plain_bytes);
         if bytes <= self.large.above_bytes {
-            return self.run(bytes, work);
+            return self.run_reserved(bytes, work);
         }
         let _permit = self.large.acquire(cluster, bytes).await.ok_or(Error::Overloaded)?;
-        self.run(bytes.min(self.large.together_bytes), work)
+        self.run_reserved(bytes.min(self.large.together_bytes), work)
     }
 
-    fn run<T>(&self, bytes: usize, work: impl FnOnce(&mut Workspace) -> Result<T, Error>) -> Result<T, Error> {
+    /// Runs `work` in a workspace with `bytes` reserved. Where these do not fit, the idle workspaces are freed first.
+    /// Afterwards the workspace becomes idle, unless it has grown beyond what large requests may hold together, or the
+    /// budget has no memory for it. Returns [`Error::Overloaded`] where `bytes` do not fit.
+    fn run_reserved<T>(&self, bytes: usize, work: impl FnOnce(&mut Workspace) -> Result<T, Error>) -> Result<T, Error> {
         let idle = self.idle.lock().take();
         let (mut workspace, mut held) = match idle {
             Some((workspace, held)) => (workspace, Some(held)),

@@ -58,7 +58,7 @@ pub(super) fn requests(history: &History, now_ms: i64) -> Chart {
             is_filled: false,
         },
     ];
-    draw(history, now_ms, "Requests a second in the last hour", &lines)
+    draw_chart(history, now_ms, "Requests a second in the last hour", &lines)
 }
 
 /// Draws samples a second, by route.
@@ -77,10 +77,12 @@ pub(super) fn samples(history: &History, now_ms: i64) -> Chart {
             is_filled: true,
         },
     ];
-    draw(history, now_ms, "Samples a second in the last hour", &lines)
+    draw_chart(history, now_ms, "Samples a second in the last hour", &lines)
 }
 
-fn draw(history: &History, now_ms: i64, title: &str, lines: &[ChartLine]) -> Chart {
+/// Draws lines over the last hour, up to `now_ms`: each minute is a step, and a minute without counts is a gap. The top
+/// of the chart is a round number above the highest value. `title` is not escaped.
+fn draw_chart(history: &History, now_ms: i64, title: &str, lines: &[ChartLine]) -> Chart {
     let step_ms = i64::from(history.step_seconds) * 1000;
     let minutes = &history.minutes;
     let values = minutes.iter().flat_map(|minute| lines.iter().map(|line| (line.value)(minute)));

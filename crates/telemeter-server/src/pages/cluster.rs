@@ -232,6 +232,8 @@ fn exchange_mark(one: &ExchangeRow, id: &str, now_ms: i64) -> ExchangeMark {
     }
 }
 
+/// The rows of the limits: the size of the last request, where one was accepted; the rate of uploads, where they are
+/// limited; and the requests at once.
 fn limits(details: &ClusterDetails, now_ms: i64) -> Vec<LimitRow> {
     let (row, limits) = (&details.row, &details.limits);
     let is_upload = row.last_upload >= row.last_receive;

@@ -70,6 +70,7 @@ pub(super) struct StatusWord {
 }
 
 impl StatusWord {
+    /// The word and the colour of the status with this name; those of `Reporting` for an unknown name.
     pub(super) fn of(name: &str) -> Self {
         let status = ClusterStatus::from_name(name).unwrap_or(ClusterStatus::Reporting);
         let (text, state) = match status {
@@ -199,6 +200,7 @@ fn hint(label_names: &[String]) -> String {
     }
 }
 
+/// The links that filter the list by status, each with its number of clusters; the first one is for all.
 fn choices(listing: &Listing, counts: &ClusterCounts) -> Vec<Choice> {
     let chosen = listing.filter("status");
     let all = Choice {

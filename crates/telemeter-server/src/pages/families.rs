@@ -49,6 +49,7 @@ struct FamilyPageRow {
     rule: Option<String>,
 }
 
+/// The columns of the table, each with the direction that it sorts in at the first click.
 fn columns() -> [SortColumn; 3] {
     let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
         sort,

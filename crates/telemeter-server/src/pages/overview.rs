@@ -174,6 +174,7 @@ pub(super) fn dropped_bars<'d>(names: impl Iterator<Item = (&'d str, u64)> + Clo
     bars.collect()
 }
 
+/// The numbers of clusters by status, each with a link to the list of them. A number of 0 has no colour.
 fn numbers(counts: &ClusterCounts) -> [LinkedNumber; 5] {
     let number = |id, text, count: usize, note, link, state| LinkedNumber {
         id,
@@ -206,6 +207,8 @@ fn numbers(counts: &ClusterCounts) -> [LinkedNumber; 5] {
     ]
 }
 
+/// A dependency as its card: the state as a colour and a text. The time of the last error is shown only where the
+/// service answers now.
 fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
     let expires_in = dependency.expires_at.map(|at| (at.0 - now_ms) / 1000);
     let (state, text) = match (dependency.state, expires_in) {
@@ -241,6 +244,8 @@ fn card(dependency: &Dependency, now_ms: i64) -> DependencyCard {
     }
 }
 
+/// A row for each route, with rates per second and totals. A route without numbers is left out; `/authorize` has no
+/// samples.
 fn routes(summary: &FleetSummary) -> Vec<RouteRow> {
     let paths = [("upload", "/upload"), ("receive", "/metrics/v1/receive"), ("authorize", "/authorize")];
     let rows = paths.into_iter().filter_map(|(name, path)| {

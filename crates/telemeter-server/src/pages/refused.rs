@@ -125,6 +125,7 @@ fn refused_page(view: &FleetView, listing: Listing) -> RefusedPage {
     }
 }
 
+/// A reason as its card. Its link selects the reason, or, where it is selected, shows all again.
 fn card(reason: &ReasonRow, listing: &Listing, now_ms: i64) -> ReasonCard {
     let is_chosen = listing.filter("reason") == reason.reason;
     let plural = |count: usize, one: &str, many: &str| match count {

@@ -29,7 +29,7 @@ pub(super) fn of_points(points: &[StoredPoint], from_ms: i64, to_ms: i64) -> Str
         let [low, high, last] = [low, high, *last].map(human::short);
         format!("lowest {low}, highest {high}, last {last}, {}", samples(points.len()))
     };
-    draw(&thin(&finite), low, high, false, &title)
+    draw(&thin_out(&finite), low, high, false, &title)
 }
 
 /// Draws the samples of a cluster by minute, from zero up; those of a cluster that is known for a shorter time are at the right.
@@ -55,7 +55,9 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low <= high { (low, high) } else { (0.0, 0.0) }
 }
 
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// Reduces the points of a line for drawing: of each of [`STRETCHES`] stretches it keeps the lowest and the highest
+/// point, in their order, and it keeps the last point. A short line stays as it is.
+fn thin_out(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= 2 * STRETCHES {
         return points.to_vec();
     }
@@ -155,7 +157,7 @@ mod tests {
     fn many_points_keep_their_extremes() {
         let mut values = vec![1.0; 5000];
         (values[1234], values[4321]) = (-7.0, 9.0);
-        let thinned = thin(&points(&values).iter().map(|point| (point.ms as f64, point.value)).collect::<Vec<_>>());
+        let thinned = thin_out(&points(&values).iter().map(|point| (point.ms as f64, point.value)).collect::<Vec<_>>());
         assert!(thinned.len() <= 2 * STRETCHES + 1);
         assert_eq!(range(thinned.iter().map(|point| point.1)), (-7.0, 9.0));
     }

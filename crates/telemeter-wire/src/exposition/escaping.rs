@@ -97,6 +97,8 @@ struct Range {
 }
 
 impl Range {
+    /// Parses one media range of an `Accept` header. `q` is 1 where it is missing or malformed; only `text/plain`
+    /// without a version, or with 0.0.4, counts as text; an unknown escaping counts as none.
     fn of(range: &str) -> Self {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");

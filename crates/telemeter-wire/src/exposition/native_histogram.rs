@@ -158,6 +158,8 @@ struct BucketSpan {
 }
 
 impl BucketSpan {
+    /// Reads a span from its message, which was checked before. A missing field is 0; of a repeated one, the last
+    /// counts.
     fn read(message: &[u8]) -> Self {
         let mut span = Self { offset: 0, length: 0 };
         for field in fields(message) {
@@ -294,6 +296,7 @@ impl<'a> NativeHistogram<'a> {
         Ok(buckets as u64)
     }
 
+    /// Reads the fields that occur once. A missing field is 0; of a repeated one, the last counts.
     fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for field in fields(self.message) {
@@ -311,6 +314,7 @@ impl<'a> NativeHistogram<'a> {
         totals
     }
 
+    /// The spans of the positive or the negative buckets, in their order.
     fn spans(&self, sign: BucketSign) -> impl Iterator<Item = BucketSpan> + use<'a> {
         let wanted = match sign {
             BucketSign::Negative => 9,

@@ -51,12 +51,14 @@ pub fn decode_part<'a>(
     families: &mut TextFamilies,
 ) -> Result<(), Error> {
     match std::str::from_utf8(part) {
-        Ok(text) => lines(text, limits, set, families),
+        Ok(text) => decode_lines(text, limits, set, families),
         Err(_) => lines_with_other_bytes(part, limits, set, families),
     }
 }
 
-fn lines<'a>(
+/// Decodes the lines of a text into `set`, and their families into `families`. Stops at the first error, which has the
+/// number of its line, counted from the beginning of the body; the series of earlier lines stay in `set`.
+fn decode_lines<'a>(
     text: &'a str,
     limits: &DecodeLimits,
     set: &mut SeriesSet<'a>,
@@ -97,11 +99,11 @@ fn lines_with_other_bytes<'a>(
     let mut text = bumpalo::collections::String::with_capacity_in(part.len(), set.arena().text());
     for line in part.split_inclusive(|byte| *byte == b'\n') {
         if let Err(error) = add_line(line, &mut text) {
-            lines(text.into_bump_str(), limits, set, families)?;
+            decode_lines(text.into_bump_str(), limits, set, families)?;
             return Err(not_utf8::sample(families.lines + 1, line, error.valid_up_to()));
         }
     }
-    lines(text.into_bump_str(), limits, set, families)
+    decode_lines(text.into_bump_str(), limits, set, families)
 }
 
 /// Adds a line to `text`; in a comment, bytes that are not UTF-8 are replaced by question marks.

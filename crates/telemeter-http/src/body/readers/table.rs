@@ -54,7 +54,7 @@ impl WaitingBodies {
     pub(super) fn add_bytes(&mut self, id: Option<u64>, more: usize, arrived_bytes: usize) {
         let Some(read) = id.and_then(|id| self.reads.get_mut(&id)) else { return };
         read.held_bytes += more;
-        read.arrive(arrived_bytes);
+        read.record_arrival(arrived_bytes);
         *self.clients.entry(read.client).or_default() += more;
     }
 
@@ -114,7 +114,10 @@ impl WaitingBodies {
 }
 
 impl BodyRead {
-    fn arrive(&mut self, arrived_bytes: usize) {
+    /// Updates the number of bytes that have arrived in all, and the time of the last of them. Where the speed was
+    /// measured for a while, its measurement begins anew, so that it does not count the time before. Does nothing where
+    /// no bytes are new.
+    fn record_arrival(&mut self, arrived_bytes: usize) {
         if arrived_bytes == self.arrived_bytes {
             return;
         }

@@ -106,6 +106,8 @@ impl Proxies {
 }
 
 impl ProxyServer {
+    /// Parses the URL of a proxy, from the variable with this name. Without a scheme it is `http`, without a port the
+    /// default one of the scheme. An error names the variable, and never contains the value, which may have a password.
     fn parse(variable: &'static str, value: &str) -> Result<Self, String> {
         let value = value.trim();
         let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());

@@ -51,6 +51,8 @@ pub(crate) fn tls(error: &Error) -> &'static str {
     }
 }
 
+/// What to do about a server's certificate that was not accepted, by the reason; for rare reasons, to have another one
+/// issued.
 fn certificate(refusal: &CertificateError) -> &'static str {
     match refusal {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -107,6 +107,8 @@ fn number(byte: u8, bits: u32, of: HpackInteger, keeps: &mut bool) -> BlockState
     }
 }
 
+/// What follows an integer of this meaning. Sets `keeps` where the integer is the index of a name whose field the
+/// header table keeps together with its buffer.
 fn after(value: usize, of: HpackInteger, keeps: &mut bool) -> BlockState {
     match of {
         HpackInteger::Whole => BlockState::Field,

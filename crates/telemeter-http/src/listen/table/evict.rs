@@ -70,6 +70,8 @@ impl EvictionCandidate {
         Self { client, id: record.id, request: None, is_worked_for, last_ms, held }
     }
 
+    /// A request that came through a trusted proxy, on the connection `id`: it can be evicted by itself, and counts for
+    /// the client that the proxy names.
     fn request(id: u64, request: &Arc<Forwarded>) -> Self {
         Self {
             client: Some(request.client),

@@ -86,6 +86,8 @@ impl OpenConnections {
         self.connections.insert(id, OpenConnection { owner, record, at });
     }
 
+    /// Removes a connection from the list of its client, too, and returns its record; `None` where it was removed
+    /// before.
     pub(super) fn remove(&mut self, id: u64) -> Option<Arc<ConnectionRecord>> {
         let OpenConnection { owner, record, at } = self.connections.remove(&id)?;
         if let Some(of_client) = self.clients.get_mut(&owner.client) {

@@ -189,6 +189,9 @@ impl ConnectionRecord {
         !self.established.load(Ordering::Relaxed) && now_ms.saturating_sub(self.opened_ms) > limits.handshake
     }
 
+    /// Whether a deadline of the connection has passed: the way in which to end it, and the reason. `None` before the
+    /// end of the handshake and, unless the peer does not read, while a request or a response is open. A connection
+    /// that is idle after a request ends gracefully, any other one at once.
     pub(super) fn overdue(&self, now_ms: u64, limits: &DeadlinesMs) -> Option<(Ending, CloseReason)> {
         if !self.established.load(Ordering::Relaxed) {
             return None;

@@ -61,6 +61,8 @@ pub(super) fn summary(reader: &mut FieldReader<'_>, wire: WireType, into: &mut D
     })
 }
 
+/// Reads `Metric.histogram`: its count, sum, zero bucket and the presence of spans go into `into`; its classic buckets
+/// are only checked, and native fields are skipped. Several messages of the field are merged.
 pub(super) fn histogram(reader: &mut FieldReader<'_>, wire: WireType, into: &mut Distribution) -> Result<(), Error> {
     expect(wire, WireType::Bytes)?;
     fields(reader.bytes()?, schema::HISTOGRAM, |number, wire, reader| {
@@ -189,14 +191,14 @@ impl<'a> MetricFields<'a> {
                 }
                 let (bound, value) = if summary { pair(reader.bytes()?)? } else { bucket(reader.bytes()?)? };
                 (any, to_infinity) = (true, to_infinity || bound == f64::INFINITY);
-                bounded.push(Some((bound_label, bound)), value, limits, set)?;
+                bounded.push_series(Some((bound_label, bound)), value, limits, set)?;
             }
         }
         if !summary && any && !to_infinity {
-            bounded.push(Some((bound_label, f64::INFINITY)), distribution.count(), limits, set)?;
+            bounded.push_series(Some((bound_label, f64::INFINITY)), distribution.count(), limits, set)?;
         }
-        template(named("_sum")).push(None, distribution.sum, limits, set)?;
-        template(named("_count")).push(None, distribution.count(), limits, set)
+        template(named("_sum")).push_series(None, distribution.sum, limits, set)?;
+        template(named("_count")).push_series(None, distribution.count(), limits, set)
     }
 }
 
@@ -235,7 +237,9 @@ struct SeriesTemplate<'a> {
 }
 
 impl<'a> SeriesTemplate<'a> {
-    fn push(
+    /// Adds one series with the common labels, this name, and, for a bucket or a quantile, the label `bound` with its
+    /// number. Returns an error where a limit on series, labels or memory is reached.
+    fn push_series(
         &self,
         bound: Option<(&'static str, f64)>,
         value: f64,

@@ -61,6 +61,7 @@ impl TextFamilies {
         &mut self.families[at]
     }
 
+    /// The index of the family with exactly this name.
     fn find(&self, name: &str) -> Option<usize> {
         // Mostly it is the family of the previous line.
         let last = self.families.len().checked_sub(1)?;
@@ -87,6 +88,7 @@ impl TextFamilies {
         has_it.then_some(at)
     }
 
+    /// Adds a family without type and help, and returns its index. The name must not have a family yet.
     fn add(&mut self, name: &str) -> usize {
         let (at, start) = (self.families.len(), self.names.len());
         self.names.push_str(name);

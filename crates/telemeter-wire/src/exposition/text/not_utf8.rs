@@ -8,11 +8,12 @@ use crate::{
 
 /// The error for the sample line `line`, of which the byte at `bad` is not UTF-8. Other errors of the line are ignored.
 pub(super) fn sample(number: usize, line: &[u8], bad: usize) -> Error {
-    let (metric, part) = place(line, bad);
+    let (metric, part) = find_part(line, bad);
     Error::not_utf8("text format", Some(number), metric, part)
 }
 
-fn place(line: &[u8], bad: usize) -> (Option<&[u8]>, TextPart) {
+/// The metric name of a sample line, where it has one, and the part of the line that the byte at `bad` belongs to.
+fn find_part(line: &[u8], bad: usize) -> (Option<&[u8]>, TextPart) {
     let mut at = line.iter().take_while(|byte| is_blank(**byte)).count();
     // Bytes that are not UTF-8 count as part of a name.
     let end = skip_while(line, at, |byte| is_name_byte(byte) || byte >= 0x80);

@@ -32,12 +32,15 @@ impl NoProxy {
             if element == "*" {
                 return Self { is_all: true, elements: rules.elements, ..Self::default() };
             }
-            rules.add(&element);
+            rules.add_element(&element);
         }
         rules
     }
 
-    fn add(&mut self, element: &str) {
+    /// Adds one element: a network (`10.0.0.0/8`), an address, a host name that matches its subdomains too, or `.name`
+    /// for subdomains only; the last three may have a port. An element whose port is not a number is ignored, as it
+    /// matches nothing.
+    fn add_element(&mut self, element: &str) {
         if let Some(network) = network(element) {
             self.networks.push(network);
             return;
@@ -109,6 +112,7 @@ fn network(text: &str) -> Option<(IpAddr, u32)> {
     }
 }
 
+/// Whether the first `bits` bits of both addresses are equal. Addresses of different families never are.
 fn contains((network, bits): (IpAddr, u32), address: IpAddr) -> bool {
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
