@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::{Router, extract::Request, routing::get};
 use telemeter_http::client::{Answer, Outbound, OutboundConfig, OutboundError, OutboundRequest, Resolver};
+use telemeter_http::listen::ListenLimits;
+use telemeter_http::tls::ListenerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use support::{SOON, outbound};
+use support::{SOON, Serving, limits, outbound, write_pair};
 
 /// A simple server that passes each connection to `serve`, and counts connections.
 async fn server<A>(serve: impl Fn(TcpStream) -> A + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
@@ -237,6 +240,47 @@ async fn a_connection_is_used_again_or_not_as_it_was_asked_for() {
             assert_eq!(ask(&outbound, &format!("http://{address}/")).await.unwrap().body, "ok");
         }
         assert_eq!(connections.load(Ordering::SeqCst), expected, "keep_alive: {keep_alive}");
+    }
+}
+
+/// The same of HTTP/2, on which several requests could be sent at once; a connection that is not kept is closed.
+#[tokio::test]
+async fn an_http2_connection_is_used_again_or_not_as_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = write_pair(folder.path(), "one");
+    let router = Router::new().route("/", get(async |request: Request| format!("{:?}", request.version())));
+    let patient = ListenLimits { handshake_timeout: SOON, header_timeout: SOON, idle_timeout: 2 * SOON, ..limits() };
+    let serving = Serving::start(router, Some(ListenerTls::load(&cert, &key).unwrap()), patient).await;
+    let target = serving.address;
+    for (keep_alive, one_by_one, at_once) in [(true, 1, 1), (false, 5, 10)] {
+        let closed = Arc::new(AtomicUsize::new(0));
+        let counter = closed.clone();
+        let (address, connections) = server(move |mut stream| {
+            let counter = counter.clone();
+            async move {
+                let mut to = TcpStream::connect(target).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .await;
+        let outbound = outbound(|config| (config.keep_alive, config.ca_file) = (keep_alive, Some(cert.clone())));
+        let url = format!("https://{address}/");
+        for _ in 0..5 {
+            assert_eq!(ask(&outbound, &url).await.unwrap().body, "HTTP/2.0");
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), one_by_one, "keep_alive: {keep_alive}");
+        let answers = futures_util::future::join_all((0..5).map(|_| ask(&outbound, &url))).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.body == "HTTP/2.0")));
+        assert_eq!(connections.load(Ordering::SeqCst), at_once, "keep_alive: {keep_alive}");
+        let all_closed = async {
+            while closed.load(Ordering::SeqCst) < at_once {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if !keep_alive {
+            timeout(SOON, all_closed).await.expect("each is closed after its answer");
+        }
     }
 }
 

@@ -57,9 +57,11 @@ struct Hosts {
 #[derive(Debug)]
 struct Host {
     origin: Arc<Origin>,
-    /// The idle connections of HTTP/1.1, each of which serves one request at a time. The last one used is used next.
+    /// The idle connections of HTTP/1.1, each of which serves one request at a time. The last one used is used next. Where
+    /// connections are not kept, those that no request waited for any more, of either version.
     idle: Vec<(OutboundConnection, Instant)>,
-    /// The connection of HTTP/2, which serves all requests, with the time when it was last used.
+    /// The connection of HTTP/2, which serves all requests, with the time when it was last used; `None` where connections are not
+    /// kept.
     shared: Option<(OutboundConnection, Instant)>,
     waiting: VecDeque<oneshot::Sender<Result<PoolLease, ConnectError>>>,
     /// The number of connections that are being made.
@@ -273,10 +275,13 @@ impl Inner {
         self.sweep_if(sweep);
     }
 
-    /// Gives a connection to the request that has waited longest; where none waits, it becomes idle.
+    /// Gives a connection to the request that has waited longest; where none waits, it becomes idle. A connection of HTTP/2 is
+    /// given to all that wait, unless connections are not kept: then each request has its own.
     fn hand_to_waiter(self: &Arc<Self>, host: &mut Host, mut connection: OutboundConnection, is_reused: bool) {
         let now = Instant::now();
-        if let Some(shared) = connection.share() {
+        if self.keep_alive
+            && let Some(shared) = connection.share()
+        {
             while let Some(waiter) = host.waiting.pop_front() {
                 let Some(connection) = shared.share() else { break };
                 if let Err(Ok(lease)) = waiter.send(Ok(self.lease(connection, &host.origin, true))) {
