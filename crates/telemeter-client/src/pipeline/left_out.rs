@@ -18,8 +18,9 @@ pub struct LeftOut {
     /// server removes duplicates.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates: usize,
-    /// Series that no selector matches, but that are still uploaded: `--match` was not given, or a selector cannot be
-    /// checked.
+    /// No selector matches them, and they are not left out for that, because neither `--match` nor `--match-file` was given.
+    /// They are counted before the other rules: one that such a rule leaves out is counted there as well. 0 where a selector
+    /// cannot be checked, since then no series is compared with the selectors.
     #[serde(skip)]
     pub unrequested_uploaded: usize,
 }
