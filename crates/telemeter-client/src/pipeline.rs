@@ -1,22 +1,23 @@
 //! Turns a scrape into an upload: applies the rules to each series, and encodes and compresses the series that are
 //! left.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
 use bytes::Bytes;
 use telemeter_rules::{StepCounts, canonical::Canonical};
 use telemeter_wire::{
     Arena, DecodeLimits, Error, NativeHistograms, Series, SeriesSet,
-    exposition::{self, ExpositionFormat, TextFamilies},
+    exposition::{self, Escaping, ExpositionFormat, TextFamilies},
     remote_write, snappy,
 };
 
 mod left_out;
+mod reader_names;
 mod rules;
 mod watch;
 mod write_requests;
 
-use self::write_requests::WriteRequests;
+use self::{reader_names::ReaderNames, write_requests::WriteRequests};
 pub(crate) use self::{
     rules::{ClientRules, CycleRules},
     watch::SeriesWatch,
@@ -79,18 +80,24 @@ struct UploadPart {
 }
 
 impl Packed {
-    /// Returns the series in the text format, slice by slice.
-    pub(crate) fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
+    /// Returns the series in the text format, slice by slice, with names outside the first alphabet as `escaping` writes them.
+    pub(crate) fn text(&self, escaping: Escaping) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
         let (body, slices, form) = (self.body.clone(), self.slices.clone(), self.form);
         let (mut start, mut plain, mut families) = (0, Vec::new(), TextFamilies::default());
-        slices.into_iter().map(move |slice| {
+        let names = ReaderNames::of(self, escaping).map(Arc::new);
+        let end = names.clone();
+        let texts = slices.into_iter().map(move |slice| {
             let mut text = Vec::new();
             slice.decode(form, &body[start..slice.end], &mut plain, |set| {
+                if let Some(names) = &names {
+                    names.put_into(set);
+                }
                 exposition::text::encode_part(set, &mut families, &mut text);
             })?;
             start = slice.end;
             Ok(text)
-        })
+        });
+        texts.chain(std::iter::once_with(move || Ok(end.map_or_else(Vec::new, |names| names.note()))))
     }
 
     /// Calls `see` for each series, slice by slice.
@@ -120,7 +127,7 @@ impl UploadPart {
         form: PackedForm,
         body: &[u8],
         plain: &mut Vec<u8>,
-        see: impl FnOnce(&SeriesSet<'_>),
+        see: impl for<'a> FnOnce(&mut SeriesSet<'a>),
     ) -> Result<(), Error> {
         let arena = Arena::new();
         let mut set = SeriesSet::new_in(&arena);
@@ -134,7 +141,7 @@ impl UploadPart {
                 remote_write::decode(plain, &LIMITS, &mut set)?;
             }
         }
-        see(&set);
+        see(&mut set);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use telemeter_http::{client::Outbound, clock::Clock};
-use telemeter_wire::UploadAccepts;
+use telemeter_wire::{UploadAccepts, exposition::Escaping};
 
 use self::collect::PreviewCollector;
 pub(crate) use self::warnings::{labels as label_warnings, series as series_warning};
@@ -217,7 +217,7 @@ impl Preview {
     /// # Errors
     /// None in practice: it decodes what this program encoded.
     pub fn text(&self) -> impl Iterator<Item = Result<Vec<u8>, telemeter_wire::Error>> {
-        self.packed.text()
+        self.packed.text(Escaping::AllowUtf8)
     }
 
     /// Why nothing would be uploaded; `None` where something would. `now_ms` tells the age of the newest sample.

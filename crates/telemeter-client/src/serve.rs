@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::header;
+use http::{HeaderMap, header};
 use prometheus_client::registry::Registry;
 use telemeter_http::{
     clock::Clock,
@@ -17,7 +17,7 @@ use telemeter_http::{
     service_manager::{self, ServiceProgress},
     signals::Signals,
 };
-use telemeter_wire::exposition::TEXT_CONTENT_TYPE;
+use telemeter_wire::exposition::{Escaping, TEXT_CONTENT_TYPE};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, JoinSet},
@@ -206,8 +206,8 @@ impl BoundClient {
 /// the last upload.
 fn internal(reloader: &Reloader, registry: Registry) -> InternalRouter {
     let last = reloader.context.last.clone();
-    let federate = get(move || {
-        let answer = federate(last.load_full());
+    let federate = get(move |headers: HeaderMap| {
+        let answer = federate(last.load_full(), &headers);
         async move { answer }
     });
     let (access, reloader) = (reloader.access.clone(), reloader.clone());
@@ -220,11 +220,15 @@ fn internal(reloader: &Reloader, registry: Registry) -> InternalRouter {
     page::attach(internal, config, context)
 }
 
-/// `GET /federate`: the series of the last upload in the text format, slice by slice.
-fn federate(last: Option<Arc<Packed>>) -> Response {
-    let slices = last.map(|packed| packed.text()).into_iter().flatten();
+/// `GET /federate`: the series of the last upload in the text format, slice by slice; names are escaped as `escaping=` of the
+/// request's `Accept` asks.
+fn federate(last: Option<Arc<Packed>>, request: &HeaderMap) -> Response {
+    let accept: Vec<_> = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let escaping = Escaping::accepted(&accept.join(","));
+    let slices = last.map(|packed| packed.text(escaping)).into_iter().flatten();
     let body = Body::from_stream(futures_util::stream::iter(slices));
-    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
+    let content_type = format!("{TEXT_CONTENT_TYPE}; escaping={}", escaping.as_str());
+    ([(header::CONTENT_TYPE, content_type.as_str()), (header::VARY, "accept")], body).into_response()
 }
 
 /// A listener that serves in a task, which ends when this is dropped.

@@ -14,7 +14,6 @@
 
 mod activity;
 mod cluster;
-mod names;
 mod samples;
 mod select;
 mod shard;

@@ -1,12 +1,14 @@
 //! The exposition formats: the formats of `/federate` responses and of `/upload` bodies.
 
 pub mod delimited;
+mod escaped_names;
 mod escaping;
 mod float;
 pub(crate) mod native_histogram;
 mod pieces;
 pub mod text;
 
+pub use escaped_names::EscapedNames;
 pub use escaping::{Escaping, NameKind, is_known_name};
 pub use float::put_float;
 pub use native_histogram::{BucketSign, HistogramFlaw, HistogramOutline, NativeHistogram, NativeHistograms};

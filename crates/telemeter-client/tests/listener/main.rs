@@ -6,6 +6,7 @@ mod access;
 mod end;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod federate;
 
 use std::{
     sync::{Arc, Mutex},
@@ -127,7 +128,7 @@ async fn it_serves_its_last_upload_its_metrics_and_its_health() {
 
     assert!(!client.cycle().await, "the upload failed");
     let federate = client.get("/federate").await;
-    assert_eq!(federate.headers()["content-type"], TEXT);
+    assert_eq!(federate.headers()["content-type"], format!("{TEXT}; escaping=underscores"));
     let shown = federate.text().await.expect("text");
     assert_eq!(shown, format!("# TYPE up gauge\nup{{_id=\"{ID}\",a=\"1\"}} 1 {NOW_MS}\n"), "what an upload would hold");
 

@@ -7,10 +7,10 @@ use std::{
 
 use telemeter_wire::{
     Label, MetricType, Sample,
-    exposition::{Escaping, NameKind, is_known_name, text},
+    exposition::{EscapedNames, Escaping, NameKind, is_known_name, text},
 };
 
-use super::{LOOKBACK, RecentStore, cluster::StoredSeries, names::Names, samples::StoredPoint};
+use super::{LOOKBACK, RecentStore, cluster::StoredSeries, samples::StoredPoint};
 
 /// The largest piece, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -21,7 +21,7 @@ const BATCH_BYTES: usize = 4 << 20;
 impl RecentStore {
     /// Writes the newest sample of each series for whose labels `matches` returns `true`, in the text format, sorted by
     /// metric name, and calls `emit` with pieces of at most 64 KiB. A series is left out if its newest sample is older than
-    /// [`LOOKBACK`] or is a stale marker. Names are escaped by `escaping` such that different names stay different; a series
+    /// [`LOOKBACK`] or is a stale marker. EscapedNames are escaped by `escaping` such that different names stay different; a series
     /// for which that is impossible is left out, and a comment at the end has the number of these.
     ///
     /// No lock is held during `emit`; a `Break` from it ends the selection. About 4 MiB are in memory at a time, whatever
@@ -81,7 +81,7 @@ impl RecentStore {
         escaping: Escaping,
         is_current: &impl Fn(&StoredSeries) -> bool,
         matches: &impl Fn(&[Label<'_>]) -> bool,
-    ) -> (Vec<SelectedFamily>, Names) {
+    ) -> (Vec<SelectedFamily>, EscapedNames) {
         let mut families = BTreeMap::<String, usize>::new();
         let mut has_utf8_names = false;
         self.each_match(is_current, matches, |labels, name| {
@@ -103,12 +103,12 @@ impl RecentStore {
                 }
             });
         }
-        let names = Names::new(escaping, NameKind::Metric, &families.keys().cloned().collect());
+        let names = EscapedNames::new(escaping, NameKind::Metric, &families.keys().cloned().collect());
         let family = |(name, bytes): (String, usize)| {
             let written = names.written(&name).map(str::to_owned);
             SelectedFamily { name, written, bytes }
         };
-        (families.into_iter().map(family).collect(), Names::new(escaping, NameKind::Label, &labels))
+        (families.into_iter().map(family).collect(), EscapedNames::new(escaping, NameKind::Label, &labels))
     }
 
     /// Calls `visit` with the labels and the metric name of each matching series.
@@ -163,7 +163,7 @@ fn batches(families: &[SelectedFamily]) -> impl Iterator<Item = &[SelectedFamily
 struct FamilyWriter<'f> {
     families: &'f [SelectedFamily],
     /// The escaped label names.
-    labels: &'f Names,
+    labels: &'f EscapedNames,
     /// The text of each family.
     texts: Vec<Vec<u8>>,
     /// Whether the `# TYPE` line of each family was written.
@@ -183,7 +183,7 @@ impl<'f> FamilyWriter<'f> {
     where
         'f: 'l,
     {
-        let (family, names): (_, &'f Names) = (&self.families[at], self.labels);
+        let (family, names): (_, &'f EscapedNames) = (&self.families[at], self.labels);
         for label in &mut *labels {
             let Some(name) = names.written(label.name) else {
                 self.left_out += 1;

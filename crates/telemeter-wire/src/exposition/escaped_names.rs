@@ -10,10 +10,11 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
-use telemeter_wire::exposition::{Escaping, NameKind, is_known_name};
+use super::escaping::{Escaping, NameKind, is_known_name};
 
 /// The escaped forms of a set of names.
-pub(super) struct Names {
+#[derive(Debug)]
+pub struct EscapedNames {
     escaping: Escaping,
     named: NameKind,
     /// The escaped form of each UTF-8 name; `None` where there is none.
@@ -22,10 +23,11 @@ pub(super) struct Names {
     escaped: HashSet<String>,
 }
 
-impl Names {
+impl EscapedNames {
     /// Finds an escaped form for each of `all`, which has to include every name that [`written`](Self::written) is called
     /// with.
-    pub(super) fn new(escaping: Escaping, named: NameKind, all: &BTreeSet<String>) -> Self {
+    #[must_use]
+    pub fn new(escaping: Escaping, named: NameKind, all: &BTreeSet<String>) -> Self {
         let mut names = Self { escaping, named, written: HashMap::new(), escaped: HashSet::new() };
         if escaping == Escaping::AllowUtf8 {
             return names;
@@ -55,7 +57,8 @@ impl Names {
     }
 
     /// The escaped form of `name`; `None` where it has none, and for a name that was not in the set and could be confused.
-    pub(super) fn written<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+    #[must_use]
+    pub fn written<'n>(&'n self, name: &'n str) -> Option<&'n str> {
         if self.escaping == Escaping::AllowUtf8 {
             return Some(name);
         }
@@ -74,7 +77,7 @@ mod tests {
 
     fn written(escaping: Escaping, all: &[&str]) -> Vec<Option<String>> {
         let set = all.iter().map(|name| (*name).to_owned()).collect();
-        let names = Names::new(escaping, NameKind::Label, &set);
+        let names = EscapedNames::new(escaping, NameKind::Label, &set);
         all.iter().map(|name| names.written(name).map(str::to_owned)).collect()
     }
 
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_not_in_the_set_is_not_confused_with_another() {
-        let names = Names::new(Escaping::Underscores, NameKind::Label, &BTreeSet::from(["a.b".to_owned()]));
+        let names = EscapedNames::new(Escaping::Underscores, NameKind::Label, &BTreeSet::from(["a.b".to_owned()]));
         assert_eq!(names.written("a.b"), Some("a_b"));
         assert_eq!(names.written("a_b"), None);
         assert_eq!(names.written("a-b"), None);
@@ -111,7 +114,7 @@ mod tests {
         fn names_stay_apart(all in proptest::collection::btree_set("[a_.-]{0,4}|(U__)?[a_2e.]{0,6}|.{0,2}", 0..12)) {
             for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
                 for named in [NameKind::Metric, NameKind::Label] {
-                    let names = Names::new(escaping, named, &all);
+                    let names = EscapedNames::new(escaping, named, &all);
                     let written: Vec<_> = all.iter().filter_map(|name| names.written(name)).collect();
                     let distinct: BTreeSet<_> = written.iter().collect();
                     prop_assert_eq!(written.len(), distinct.len(), "{:?}", written);
