@@ -114,6 +114,7 @@ fn process(gateway: &Gateway, workspace: &mut Workspace, body: Buffer, cluster: 
     }
     let (report, refused) = apply(gateway, &steps, &mut set, PartialWrite::default(), None, body.len(), cluster)?; // 400
     set.filter_metadata(|family| rules.whitelist().by_name(family) != NameVerdict::Never);
+    rules.escape_families(&mut set);
     // A sender's block may be larger than what it holds: that need not be the store's trouble, too.
     if protocol == Protocol::V1 && remote_write::is_unchanged(&set) && body.len() <= plain.len() {
         let series = set.len();
@@ -178,6 +179,7 @@ fn process_v2(
         gateway.metrics.receive_start_timestamps_dropped.inc_by(contents.start_timestamps);
     }
     let (report, refused) = apply(gateway, &steps, &mut set, partial, Some(&contents), body.len(), cluster)?; // 400
+    rules.escape_families(&mut set);
     let buffers = EncodeBuffers { encoded, layout, encoder, request };
     let (message, series, staged) = gateway.encode(cluster, protocol, &set, buffers);
     Ok((ProcessedBody { write: Write { message, series, report, staged }, refused }, contents))

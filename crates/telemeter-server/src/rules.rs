@@ -1,6 +1,6 @@
 //! The operator's rules, compiled once and swapped whole at a reload.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use telemeter_auth::jwt::Caller;
 use telemeter_rules::{
@@ -85,7 +85,7 @@ impl ServerRules {
             whitelist: Whitelist::new(selectors),
             labels: SetLabels::new(rules.labels.iter().cloned()),
             elide: Elide::new(rules.elide_labels.iter().cloned()),
-            escaping: rules.escaping,
+            escaping: rules.escaping.filter(|escaping| *escaping != Escaping::AllowUtf8),
             changed_labels: rules.labels.iter().map(|(name, _)| name).chain(&rules.elide_labels).cloned().collect(),
         })
     }
@@ -131,6 +131,16 @@ impl ServerRules {
     pub fn changes_label(&self, name: &str) -> bool {
         let is_escaped = self.escaping.is_some() && !is_known_name(name, NameKind::Label);
         is_escaped || self.changed_labels.iter().any(|changed| changed == name)
+    }
+
+    /// Escapes the names of families in metadata as those of series were escaped, once it is settled which go on.
+    pub fn escape_families<'a>(&self, set: &mut SeriesSet<'a>) {
+        let Some(escaping) = self.escaping.filter(|_| set.has_metadata()) else { return };
+        let arena = set.arena();
+        set.rename_families(|family| match escaping.escape(family, NameKind::Metric) {
+            Cow::Borrowed(_) => family,
+            Cow::Owned(escaped) => arena.text().alloc_str(&escaped),
+        });
     }
 
     /// The whitelist.

@@ -11,6 +11,7 @@ use support::{
     receiver_v2::{self, request_of},
 };
 use telemeter_server::config::ForwardProtocol;
+use telemeter_wire::exposition::Escaping;
 
 async fn server(protocol: ForwardProtocol) -> TestServer {
     let server = TestServer::with(|config| {
@@ -166,4 +167,66 @@ async fn without_the_flag() {
             }
         }
     }
+}
+
+/// With `--forward-escaping`, families have the names that their series have.
+#[tokio::test]
+async fn names_of_families_are_escaped_as_those_of_series() {
+    let server = async |protocol, escaping| {
+        let change = |config: &mut telemeter_server::Config| {
+            let forward = config.forward.as_mut().unwrap();
+            (forward.protocol, forward.metadata) = (protocol, true);
+            config.rules.escaping = Some(escaping);
+        };
+        TestServer::with(change).await
+    };
+    let series = ["http.seconds_bucket,_id=c1 1@0", "up,_id=c1 1@0"];
+    let of_1_0 = |entries: &[(i32, &str)]| {
+        let metadata = entries.iter().map(|&(kind, family)| entry(kind, family, "", "")).collect();
+        let timeseries = series.iter().map(|series| body::time_series(series)).collect();
+        body::block(&body::WriteRequest { timeseries, metadata }.encode_to_vec())
+    };
+    let mut of_2_0 = Request::of(&series);
+    of_2_0.timeseries[0].metadata = Some(body_v2::Metadata { kind: 3, help_ref: 0, unit_ref: 0 });
+    let families = |asked: &ReceivedRequest| -> Vec<(i32, String)> {
+        metadata_of(asked).into_iter().map(|entry| (entry.kind, entry.family)).collect()
+    };
+    for (escaping, bucket, seconds, size) in [
+        (Escaping::Underscores, "http_seconds_bucket", "http_seconds", "gr__e"),
+        (Escaping::Dots, "http_dot_seconds__bucket", "http_dot_seconds", "gr____e"),
+        (Escaping::Values, "U__http_2e_seconds__bucket", "U__http_2e_seconds", "U__gr_f6__df_e"),
+    ] {
+        let store = server(ForwardProtocol::V1, escaping).await;
+        let sent = of_1_0(&[(3, "http.seconds"), (2, "up"), (1, "größe")]);
+        assert_eq!(store.send(store.receive_of(CLUSTER, sent)).await.status, 200);
+        let asked = store.store.take();
+        assert_eq!(body::of_block(&asked[0].body)[0].labels[0].value, bucket);
+        let expected = [(3, seconds.to_owned()), (2, "up".to_owned()), (1, size.to_owned())];
+        assert_eq!(families(&asked[0]), expected, "1.0 in, {escaping:?}");
+        assert_eq!(store.receive_v2(CLUSTER, &of_2_0).await.status, 204);
+        assert_eq!(families(&store.store.take()[0]), expected[..1], "2.0 in, {escaping:?}");
+    }
+    // What was encoded as 2.0 and goes as 1.0 after all.
+    let store = server(ForwardProtocol::Auto, Escaping::Values).await;
+    let is_v2 = |asked: &ReceivedRequest| asked.headers["content-type"] == body_v2::CONTENT_TYPE;
+    store.store.says(move |asked| FakeAnswer::of(if is_v2(asked) { 415 } else { 200 }));
+    assert_eq!(store.receive_v2(CLUSTER, &of_2_0).await.status, 204);
+    assert_eq!(families(&store.store.take()[1]), [(3, "U__http_2e_seconds".to_owned())]);
+    // Families that become one: told where they say the same, else neither. Others are told.
+    let store = server(ForwardProtocol::V1, Escaping::Underscores).await;
+    for (other, expected) in [(1, &[(2, "up"), (1, "a_b")][..]), (2, &[(2, "up")])] {
+        let sent = of_1_0(&[(1, "a.b"), (2, "up"), (other, "a_b")]);
+        assert_eq!(store.send(store.receive_of(CLUSTER, sent)).await.status, 200);
+        let expected: Vec<_> = expected.iter().map(|&(kind, family)| (kind, family.to_owned())).collect();
+        assert_eq!(families(&store.store.take()[0]), expected);
+    }
+    // In 2.0, each series has its own.
+    let store = server(ForwardProtocol::V2, Escaping::Underscores).await;
+    store.store.says(receiver_v2::receive);
+    let mut request = Request::of(&["a.b,_id=c1,x=1 1@0", "a_b,_id=c1,x=2 1@0"]);
+    for (series, kind) in request.timeseries.iter_mut().zip([1, 2]) {
+        series.metadata = Some(body_v2::Metadata { kind, help_ref: 0, unit_ref: 0 });
+    }
+    assert_eq!(store.receive_v2(CLUSTER, &request).await.status, 204);
+    assert_eq!(of_series(&store.store.take()[0]).iter().map(|metadata| metadata.0).collect::<Vec<_>>(), [1, 2]);
 }

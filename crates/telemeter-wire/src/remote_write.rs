@@ -7,6 +7,7 @@ mod metadata;
 mod series_writer;
 #[cfg(test)]
 mod tests;
+mod time_order;
 pub mod v2;
 
 use std::ops::Range;
@@ -21,6 +22,7 @@ use crate::{
     series::{Encoded, MetricType, Points, Sample, Series, SeriesSet, decode_sample},
 };
 
+use self::time_order::TimeOrder;
 pub use crate::series::FloatSamples;
 pub use layout::{EncodedSeries, Layout, put_labels, read_labels};
 pub use series_writer::{SeriesWriter, take_out};
@@ -65,7 +67,7 @@ pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<
     decode_keeping(message, false, limits, set)
 }
 
-/// As [`decode`]; with `keep_metadata`, also keeps the metadata. [`SeriesSet::settle_metadata`] decides about the metadata of
+/// As [`decode`]; with `keep_metadata`, also keeps the metadata. [`SeriesSet::filter_metadata`] decides about the metadata of
 /// families without series in the message.
 ///
 /// # Errors
@@ -114,7 +116,8 @@ fn locate_metadata(error: Error, entry: &[u8]) -> Error {
     Error::not_utf8("protobuf", None, metric, TextPart::Named("the metadata"))
 }
 
-/// Decodes one `TimeSeries`. It can be spliced if all labels are at its front and it has no unknown fields.
+/// Decodes one `TimeSeries`. It can be spliced if all labels are at its front, it has no unknown fields, and its samples are in
+/// the order of their times, and its histograms, too; otherwise they are sorted.
 fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesSet<'a>) -> Result<(), Error> {
     limits.check_series(set.len())?;
     let mark = set.mark();
@@ -133,6 +136,7 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     let mut reader = FieldReader::new(&message[front..]);
     let (mut spliced, mut after_labels) = (true, false);
     let (mut samples, mut newest_ms) = (0, None);
+    let (mut sample_order, mut histogram_order) = (TimeOrder::default(), TimeOrder::default());
     while let Some((number, wire)) = reader.field()? {
         match number {
             1 => {
@@ -146,13 +150,17 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
             }
             2 => {
                 expect(wire, WireType::Bytes)?;
-                newest_ms = newest_ms.max(decode_sample(reader.bytes()?)?.timestamp_ms);
+                let time_ms = decode_sample(reader.bytes()?)?.timestamp_ms.unwrap_or_default();
+                sample_order.add(time_ms);
+                newest_ms = newest_ms.max(Some(time_ms));
                 samples += 1;
             }
             3 => schema::check_field(&mut reader, wire, schema::FieldKind::Message(schema::REMOTE_EXEMPLAR))?,
             4 => {
                 expect(wire, WireType::Bytes)?;
-                newest_ms = newest_ms.max(Some(histogram_timestamp(reader.bytes()?)?));
+                let time_ms = histogram_timestamp(reader.bytes()?)?;
+                histogram_order.add(time_ms);
+                newest_ms = newest_ms.max(Some(time_ms));
                 samples += 1;
             }
             _ => {
@@ -164,7 +172,13 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     }
     limits.check_all_labels(set.mark())?;
     set.charge(message.len(), limits)?;
-    let payload = if spliced { &message[front..] } else { known_fields(message, set)? };
+    let is_sorted = sample_order.is_sorted() && histogram_order.is_sorted();
+    spliced &= is_sorted;
+    let payload = match (spliced, is_sorted) {
+        (true, _) => &message[front..],
+        (false, true) => known_fields(message, set)?,
+        (false, false) => set.arena().text().alloc_slice_copy(&time_order::sorted(message)),
+    };
     let whole = spliced.then_some(message);
     let points = Points::Encoded(Encoded { payload, whole, samples, newest_ms });
     set.finish(mark, MetricType::Untyped, points);

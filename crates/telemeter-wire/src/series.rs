@@ -16,10 +16,10 @@ use crate::{
     protobuf,
 };
 
-pub(crate) use self::float_samples::decode_sample;
 pub use self::{
     arena::Arena, change::SeriesMut, float_samples::FloatSamples, metadata::FamilyMetadata, set::SeriesSet,
 };
+pub(crate) use self::{float_samples::decode_sample, metadata::family_of};
 
 /// The label that holds a series' metric name.
 pub const NAME_LABEL: &str = "__name__";

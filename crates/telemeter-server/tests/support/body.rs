@@ -60,7 +60,7 @@ pub(crate) struct Exemplar {
     pub(crate) timestamp: i64,
 }
 
-/// Some fields of a native histogram: of an integer one, of a float one, of one with custom buckets.
+/// A native histogram: an integer one, a float one, or one with custom buckets.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Histogram {
     #[prost(uint64, tag = "1")]
@@ -71,10 +71,26 @@ pub(crate) struct Histogram {
     pub(crate) sum: f64,
     #[prost(sint32, tag = "4")]
     pub(crate) schema: i32,
+    #[prost(double, tag = "5")]
+    pub(crate) zero_threshold: f64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) zero_count: u64,
+    #[prost(double, optional, tag = "7")]
+    pub(crate) zero_count_float: Option<f64>,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) negative_spans: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "9")]
+    pub(crate) negative_deltas: Vec<i64>,
+    #[prost(double, repeated, tag = "10")]
+    pub(crate) negative_counts: Vec<f64>,
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) positive_spans: Vec<BucketSpan>,
     #[prost(sint64, repeated, tag = "12")]
     pub(crate) positive_deltas: Vec<i64>,
     #[prost(double, repeated, tag = "13")]
     pub(crate) positive_counts: Vec<f64>,
+    #[prost(int32, tag = "14")]
+    pub(crate) reset_hint: i32,
     #[prost(int64, tag = "15")]
     pub(crate) timestamp: i64,
     #[prost(double, repeated, tag = "16")]
@@ -82,6 +98,15 @@ pub(crate) struct Histogram {
     /// 2.0 alone has it.
     #[prost(int64, tag = "17")]
     pub(crate) start_timestamp: i64,
+}
+
+/// A run of buckets of a native histogram.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct BucketSpan {
+    #[prost(sint32, tag = "1")]
+    pub(crate) offset: i32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) length: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

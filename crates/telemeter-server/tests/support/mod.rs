@@ -6,8 +6,10 @@ pub(crate) mod body_v2;
 pub(crate) mod fake;
 pub(crate) mod gateway;
 pub(crate) mod log;
+pub(crate) mod receiver_v1;
 pub(crate) mod receiver_v2;
 pub(crate) mod refusal;
+pub(crate) mod stored;
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},

@@ -33,34 +33,28 @@ pub(super) fn decode<'a>(entry: &'a [u8], limits: &DecodeLimits, set: &mut Serie
     set.add_metadata(metadata, limits).map(drop)
 }
 
-/// Appends the metadata of a set: each family once, first the families of series.
+/// Appends the metadata of a set: each family once, first the families of series. An ambiguous name is left out.
 pub(super) fn encode(set: &SeriesSet<'_>, out: &mut Vec<u8>) {
     if !set.has_metadata() {
         return;
     }
     let mut encoded = HashSet::new();
-    for (index, series) in set.iter().enumerate() {
-        let Some(metadata) = set.metadata_of(index) else { continue };
-        let family = metadata.family_of(series.name());
-        if encoded.insert(family) {
-            put(family, metadata, out);
-        }
-    }
-    for metadata in set.metadata_without_series() {
+    let of_series = (0..set.len()).filter(|&index| !set.is_ambiguous(index));
+    for metadata in of_series.filter_map(|index| set.metadata_of(index)).chain(set.metadata_without_series()) {
         if encoded.insert(metadata.family) {
-            put(metadata.family, metadata, out);
+            put(metadata, out);
         }
     }
 }
 
-fn put(family: &str, metadata: &FamilyMetadata<'_>, out: &mut Vec<u8>) {
+fn put(metadata: &FamilyMetadata<'_>, out: &mut Vec<u8>) {
     out.push(ENTRY);
     put_message(out, |out| {
         if metadata.kind != 0 {
             out.push(KIND);
             put_varint(out, u64::from(metadata.kind));
         }
-        for (key, text) in [(FAMILY, family), (HELP, metadata.help), (UNIT, metadata.unit)] {
+        for (key, text) in [(FAMILY, metadata.family), (HELP, metadata.help), (UNIT, metadata.unit)] {
             if !text.is_empty() {
                 put_bytes(out, key, text.as_bytes());
             }

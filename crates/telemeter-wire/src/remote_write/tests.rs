@@ -92,6 +92,38 @@ fn unusual_encodings_are_encoded_again() {
     check(&[label("__name__", "up"), long.to_vec(), sample_at(7), histogram_at(9)].concat(), &plain);
 }
 
+/// "Ordering": of samples and histograms, each in the order of their times; of equal times, as they came.
+#[test]
+fn samples_and_histograms_are_sorted_by_time() {
+    let unknown = vec![key(9, WireType::Varint), 1];
+    let exemplar = |value: &str| field(3, &label("trace_id", value));
+    let equal = |value: u8| field(2, &[key(2, WireType::Varint), 8, key(9, WireType::Varint), value]);
+    let name = label("__name__", "up");
+    let check = |rest: &[Vec<u8>], expected: &[Vec<u8>]| {
+        let out = through(&[std::slice::from_ref(&name), rest].concat().concat(), |set| {
+            let Points::Encoded(encoded) = set.at(0).points else { panic!("not encoded") };
+            assert_eq!((encoded.whole, encoded.newest_ms), (None, Some(9)));
+        });
+        assert_eq!(out, field(1, &[std::slice::from_ref(&name), expected].concat().concat()), "{rest:02x?}");
+    };
+    check(&[sample_at(9), sample_at(7)], &[sample_at(7), sample_at(9)]);
+    check(&[histogram_at(9), histogram_at(7)], &[histogram_at(7), histogram_at(9)]);
+    check(&[sample_at(9), equal(1), equal(2)], &[equal(1), equal(2), sample_at(9)]);
+    check(
+        &[exemplar("b"), sample_at(9), unknown, histogram_at(3), exemplar("a"), sample_at(7)],
+        &[sample_at(7), sample_at(9), exemplar("b"), exemplar("a"), histogram_at(3)],
+    );
+    // Labels behind the samples.
+    check(&[sample_at(9), sample_at(7), label("a", "b")], &[label("a", "b"), sample_at(7), sample_at(9)]);
+    // Both in their order, although not with each other: the series is copied as it came.
+    let in_order = [name.clone(), histogram_at(9), sample_at(3), sample_at(3), sample_at(4)].concat();
+    let out = through(&in_order, |set| {
+        let Points::Encoded(encoded) = set.at(0).points else { panic!("not encoded") };
+        assert_eq!(encoded.whole, Some(&in_order[..]));
+    });
+    assert_eq!(out, field(1, &in_order));
+}
+
 #[test]
 fn metadata_is_counted() {
     let message = [field(3, &field(2, b"up")), field(3, b"")].concat();

@@ -46,7 +46,7 @@ pub(crate) fn check_write_request(message: &[u8], context: &str) {
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
     let ours = remote_write::decode(message, &NO_LIMITS, &mut set);
-    let theirs = WriteRequest::decode(message);
+    let theirs = WriteRequest::decode(message).map(WriteRequest::sorted);
     match (ours, theirs) {
         (Ok(metadata), Ok(mut theirs)) => {
             assert_eq!(metadata.entries, theirs.metadata.len(), "{context}");
@@ -85,7 +85,7 @@ pub(crate) fn check_request(message: &[u8], context: &str) {
     let theirs = Request::decode(message);
     match (ours, theirs) {
         (Ok(contents), Ok(theirs)) => {
-            let expected = theirs.in_1_0().unwrap_or_else(|| panic!("{context}: taken, of {message:02x?}"));
+            let expected = theirs.in_1_0().unwrap_or_else(|| panic!("{context}: taken, of {message:02x?}")).sorted();
             let sum = |of: fn(&messages_v2::Series) -> usize| theirs.timeseries.iter().map(of).sum::<usize>() as u64;
             assert_eq!(contents.samples, sum(|series| series.samples.len()), "{context}");
             assert_eq!(contents.histograms, sum(|series| series.histograms.len()), "{context}");

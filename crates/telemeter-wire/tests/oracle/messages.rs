@@ -10,6 +10,17 @@ pub(crate) struct WriteRequest {
     pub metadata: Vec<MetricMetadata>,
 }
 
+impl WriteRequest {
+    /// As a sender has to send it: samples and histograms of a series in the order of their times.
+    pub(crate) fn sorted(mut self) -> Self {
+        for series in &mut self.timeseries {
+            series.samples.sort_by_key(|sample| sample.timestamp);
+            series.histograms.sort_by_key(|histogram| histogram.timestamp);
+        }
+        self
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]

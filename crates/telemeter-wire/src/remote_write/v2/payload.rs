@@ -5,6 +5,7 @@ use crate::{
     error::Error,
     labels::put_label,
     protobuf::{FieldReader, WireType, key, put_varint},
+    remote_write::time_order,
     series::SeriesSet,
 };
 
@@ -20,11 +21,13 @@ const HISTOGRAM_START: u32 = 17;
 
 impl<'a> Decoder<'_, 'a> {
     /// Encodes the samples, exemplars and histograms of a checked series as 1.0, in the order of 1.0. `created_ms` is the start
-    /// timestamp of the whole series.
+    /// timestamp of the whole series; `is_sorted` is whether samples and histograms are in the order of their times: otherwise they
+    /// are sorted.
     pub(super) fn payload_of_1_0(
         &mut self,
         message: &'a [u8],
         created_ms: i64,
+        is_sorted: bool,
         set: &SeriesSet<'a>,
     ) -> Result<&'a [u8], Error> {
         let (mut out, mut field) = (std::mem::take(&mut self.anew), std::mem::take(&mut self.field));
@@ -47,6 +50,9 @@ impl<'a> Decoder<'_, 'a> {
                 put_varint(&mut out, field.len() as u64);
                 out.extend_from_slice(&field);
             }
+        }
+        if !is_sorted {
+            out = time_order::sorted(&out);
         }
         let payload = set.arena().text().alloc_slice_copy(&out);
         (self.anew, self.field) = (out, field);

@@ -4,8 +4,9 @@ use super::{Contents, Keep};
 use crate::{
     error::{DecodeLimits, Error, ReferenceError},
     protobuf::{FieldReader, WireType, expect},
+    remote_write::time_order::TimeOrder,
     schema,
-    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
+    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet, family_of},
 };
 
 /// The state while the series of one request are decoded.
@@ -17,8 +18,8 @@ pub(super) struct Decoder<'s, 'a> {
     pub index: usize,
     /// The content of the series that were decoded.
     pub contents: Contents,
-    /// The references of the metadata that was kept last, and its number in the set.
-    kept_metadata: Option<([u32; 3], u32)>,
+    /// The references and the family of the metadata that was kept last, and its number in the set.
+    kept_metadata: Option<([u32; 3], &'a str, u32)>,
     /// Buffers for a series that is encoded again, and for one field of it.
     pub(super) anew: Vec<u8>,
     pub(super) field: Vec<u8>,
@@ -31,6 +32,8 @@ struct SeriesContents {
     histograms: u32,
     exemplars: u32,
     newest_ms: Option<i64>,
+    sample_order: TimeOrder,
+    histogram_order: TimeOrder,
     /// The start timestamp of the whole series; 0 means none.
     created_ms: i64,
     /// The references of its metadata to a help and a unit, and its type.
@@ -109,7 +112,11 @@ impl<'s, 'a> Decoder<'s, 'a> {
             return Ok(());
         }
         self.limits.check_all_labels(set.mark())?;
-        let payload = if found.plain { &message[run] } else { self.payload_of_1_0(message, found.created_ms, set)? };
+        let is_sorted = found.sample_order.is_sorted() && found.histogram_order.is_sorted();
+        let payload = match found.plain && is_sorted {
+            true => &message[run],
+            false => self.payload_of_1_0(message, found.created_ms, is_sorted, set)?,
+        };
         set.charge(payload.len(), self.limits)?;
         let samples = found.samples + found.histograms;
         let points = Points::Encoded(Encoded { payload, whole: None, samples, newest_ms: found.newest_ms });
@@ -122,15 +129,17 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
     /// Keeps the metadata of the series that was finished last. Mostly it is that of the one before it.
     fn keep_metadata(&mut self, metadata: [u32; 3], set: &mut SeriesSet<'a>) -> Result<(), Error> {
+        let [help, unit, kind] = metadata;
+        let name = set.len().checked_sub(1).map_or("", |last| set.at(last).name());
+        let family = family_of(name, kind);
         let number = match self.kept_metadata {
-            Some((kept, number)) if kept == metadata => number,
+            Some((kept, of, number)) if kept == metadata && of == family => number,
             _ => {
-                let [help, unit, kind] = metadata;
                 let (help, unit) = (self.symbol(help)?, self.symbol(unit)?);
-                set.add_metadata(FamilyMetadata { family: "", kind, help, unit }, self.limits)?
+                set.add_metadata(FamilyMetadata { family, kind, help, unit }, self.limits)?
             }
         };
-        self.kept_metadata = Some((metadata, number));
+        self.kept_metadata = Some((metadata, family, number));
         set.set_last_metadata(number);
         Ok(())
     }
@@ -223,6 +232,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             }
         }
         found.samples += 1;
+        found.sample_order.add(timestamp_ms);
         found.newest_ms = found.newest_ms.max(Some(timestamp_ms));
         Ok(same)
     }
@@ -244,6 +254,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             }
         }
         found.histograms += 1;
+        found.histogram_order.add(timestamp_ms);
         found.newest_ms = found.newest_ms.max(Some(timestamp_ms));
         found.plain = false;
         Ok(())

@@ -74,6 +74,9 @@ fn a_series_becomes_one_of_1_0() {
         Contents { samples: 2, start_timestamps: 1, ..one },
         &[plain_sample(), plain_sample()],
     );
+    // "Samples and Histogram Samples": in the order of their times.
+    let later = sample(&[double(1, 1.5), varint(2, 8)]);
+    check(&[labels.clone(), later.clone(), plain_sample()], Contents { samples: 2, ..one }, &[plain_sample(), later]);
     // 1.0 has no start timestamps. Zero means none.
     check(
         &[labels.clone(), sample(&[double(1, 1.5), varint(2, 7), varint(3, 5)])],
@@ -89,6 +92,12 @@ fn a_series_becomes_one_of_1_0() {
         &[labels.clone(), field(3, &started)],
         Contents { start_timestamps: 1, ..is_histogram },
         &[field(4, &histogram)],
+    );
+    let earlier = varint(15, 7);
+    check(
+        &[labels.clone(), field(3, &histogram), field(3, &earlier)],
+        Contents { histograms: 2, ..is_histogram },
+        &[field(4, &earlier), field(4, &histogram)],
     );
     let exemplar = [packed(&[5, 6]), double(2, 3.5), varint(3, 8)].concat();
     let of_1_0 =

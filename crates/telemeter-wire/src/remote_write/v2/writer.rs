@@ -261,13 +261,13 @@ impl RequestWriter<'_, '_> {
         }
     }
 
-    /// Appends series with these points: samples and histograms each in a series of their own, sorted by time, and exemplars
-    /// with the first of both. Returns the range of the references of the first series.
+    /// Appends series with these points: samples and histograms each in a series of their own, and exemplars with the first of
+    /// both. Returns the range of the references of the first series.
     fn put_points(&mut self, payload: &[u8], exemplars: &[&[u8]]) -> Range<usize> {
         let keeps_start = self.set.has_start_timestamps();
         let held = Contents::of_payload(payload);
         let is_as_it_is = held.histograms + held.exemplars == 0 && exemplars.is_empty();
-        if is_as_it_is && is_in_order(payload, 2) && is_known(payload, 2, keeps_start) {
+        if is_as_it_is && is_known(payload, 2, keeps_start) {
             self.request.contents.samples += held.samples;
             return self.request.put_series(payload);
         }
@@ -277,7 +277,7 @@ impl RequestWriter<'_, '_> {
                 continue;
             }
             self.request.body.clear();
-            self.put_in_order(payload, number, key, keeps_start);
+            self.put_points_of(payload, number, key, keeps_start);
             if first.is_none() {
                 for payload in std::iter::once(payload).chain(exemplars.iter().copied()) {
                     self.request.put_exemplars(payload);
@@ -292,49 +292,19 @@ impl RequestWriter<'_, '_> {
     }
 
     /// Appends the samples or histograms of a payload to `body`.
-    fn put_in_order(&mut self, payload: &[u8], number: u32, key: u8, keeps_start: bool) {
+    fn put_points_of(&mut self, payload: &[u8], number: u32, key: u8, keeps_start: bool) {
         let RequestBuilder { body, field, .. } = &mut *self.request;
-        let mut put = |message: &[u8]| {
+        for message in messages(payload, number) {
             field.clear();
             put_known(message, number, keeps_start, field);
             put_bytes(body, key, field);
-        };
-        if is_in_order(payload, number) {
-            messages(payload, number).for_each(put);
-            return;
         }
-        let mut timed: Vec<_> = messages(payload, number).map(|message| (time(message, number), message)).collect();
-        timed.sort_by_key(|(time, _)| *time);
-        timed.into_iter().for_each(|(_, message)| put(message));
     }
 }
 
 /// The messages in the fields of this number, in a payload that was checked when it was decoded.
 pub(super) fn messages(payload: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     crate::protobuf::fields(payload).filter(move |(found, _)| *found == number).map(|(_, message)| message)
-}
-
-/// The time of a sample (2) or of a histogram (4), in milliseconds.
-fn time(message: &[u8], number: u32) -> i64 {
-    integer(message, if number == 2 { 2 } else { 15 })
-}
-
-/// The varint in the field of this number; 0 where there is none.
-pub(super) fn integer(message: &[u8], number: u32) -> i64 {
-    let (mut reader, mut value) = (FieldReader::new(message), 0);
-    while let Ok(Some((found, wire))) = reader.field() {
-        match wire {
-            WireType::Varint if found == number => value = reader.varint().unwrap_or_default() as i64,
-            wire if reader.skip(found, wire).is_err() => break,
-            _ => {}
-        }
-    }
-    value
-}
-
-/// Whether the samples (2) or histograms (4) are sorted by time.
-fn is_in_order(payload: &[u8], number: u32) -> bool {
-    messages(payload, number).map(|message| time(message, number)).is_sorted()
 }
 
 /// The number of the last field of a sample or histogram that is kept. In 1.0, higher numbers may have any meaning.

@@ -5,9 +5,10 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{EXEMPLAR, LABELS, RequestBuilder, integer, messages};
+use super::{EXEMPLAR, LABELS, RequestBuilder, messages};
 use crate::{
     protobuf::{FieldReader, WireType, fields, key, put_bytes, put_varint},
+    remote_write::time_order::integer,
     series::{Encoded, Points, SeriesSet},
 };
 

@@ -226,3 +226,69 @@ async fn texts_count_as_often_as_they_are_referenced() {
     check(&answer, 400, [0; 3], "more than the cap");
     assert!(answer.body.contains("over the limit of 1048576 bytes in all labels"), "{answer:?}");
 }
+
+/// "Backward and Forward Compatibility": any sender of 2.x is read, also with fields that 2.0 has not, in each of its messages.
+#[tokio::test]
+async fn any_sender_of_2_x_is_read() {
+    let server = TestServer::new().await;
+    // A field of number 99, with the varint 7; and messages, which are short, as fields.
+    let unknown = [0x98, 0x06, 7];
+    let field = |number: u8, parts: &[&[u8]]| -> Vec<u8> {
+        let message = parts.concat();
+        [&[number << 3 | 2, u8::try_from(message.len()).unwrap()], &message[..]].concat()
+    };
+    let symbols: Vec<u8> =
+        ["", "__name__", "up", "_id", CLUSTER].iter().flat_map(|text| field(4, &[text.as_bytes()])).collect();
+    let value = [&[0x09][..], &1.0_f64.to_le_bytes()].concat();
+    let exemplar_value = [&[0x11][..], &0.5_f64.to_le_bytes()].concat();
+    let series = field(
+        5,
+        &[
+            &field(1, &[&[1, 2, 3, 4]]),
+            &field(2, &[&value, &[0x10, 5], &unknown]),
+            &field(4, &[&exemplar_value, &[0x18, 5], &unknown]),
+            &field(5, &[&[0x08, 2], &unknown]),
+            &unknown,
+        ],
+    );
+    let block = body::block(&[&symbols[..], &series, &unknown].concat());
+    for version in ["2.0.0", "2.1.0", "2.9.3"] {
+        let request = server.receive_of(CLUSTER, block.clone()).header("content-type", body_v2::CONTENT_TYPE);
+        let answer = server.send(request.header("x-prometheus-remote-write-version", version)).await;
+        check(&answer, 204, [1, 0, 1], version);
+        let stored = body::of_block(&server.store.take()[0].body);
+        assert_eq!(stored[0].samples, [body::Sample { value: 1.0, timestamp: 5 }]);
+        assert_eq!(stored[0].exemplars.len(), 1);
+    }
+}
+
+/// "Protobuf Message": labels MUST be provided. "Series Labels": names and values are any UTF-8, and nothing else.
+#[tokio::test]
+async fn labels_are_required_and_utf_8() {
+    let server = TestServer::new().await;
+    let mut request = Request::of(&SERIES);
+    request.timeseries[1].labels_refs.clear();
+    check(&server.receive_v2(CLUSTER, &request).await, 400, [0; 3], "a series without labels");
+    let utf8 = ["http.größe,_id=c1,\u{1f600}=ß 1@0"];
+    check(&server.receive_v2(CLUSTER, &Request::of(&utf8)).await, 204, [1, 0, 0], "UTF-8");
+    assert_eq!(server.stored(), utf8);
+    let mut message = prost::Message::encode_to_vec(&Request::of(&["up,_id=c1,job=abc 1@0"]));
+    let at = message.windows(3).position(|bytes| bytes == b"abc").unwrap();
+    message[at] = 0xff;
+    let answer = server.send(server.receive_v2_of(CLUSTER, body::block(&message))).await;
+    check(&answer, 400, [0; 3], "no UTF-8");
+    assert!(answer.body.contains("UTF-8"), "{answer:?}");
+}
+
+/// "Retries on Partial Writes": a sender may send a request again; it reaches the store as the same one.
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_the_same() {
+    let server = TestServer::new().await;
+    let (request, mut sent) = (Request::of(&SERIES), Vec::new());
+    for (store, status, counts) in [(503, 503, [0; 3]), (500, 503, [0; 3]), (200, 204, [4, 0, 0])] {
+        server.store.answers(FakeAnswer::of(store));
+        check(&server.receive_v2(CLUSTER, &request).await, status, counts, "the store");
+        sent.push(server.store.take().remove(0).body);
+    }
+    assert!(sent.iter().all(|body| *body == sent[0]));
+}
