@@ -42,8 +42,8 @@ pub struct ServerRules {
     labels: SetLabels,
     elide: Elide,
     escaping: Option<Escaping>,
-    /// Names of labels that `labels` or `elide` change: after them a label has another value than the whitelist saw.
-    changed_labels: Vec<String>,
+    /// Names of labels that `labels` changes: after that a label has another value than the whitelist saw.
+    set_labels: Vec<String>,
 }
 
 impl ServerRules {
@@ -86,7 +86,7 @@ impl ServerRules {
             labels: SetLabels::new(rules.labels.iter().cloned()),
             elide: Elide::new(rules.elide_labels.iter().cloned()),
             escaping: rules.escaping.filter(|escaping| *escaping != Escaping::AllowUtf8),
-            changed_labels: rules.labels.iter().map(|(name, _)| name).chain(&rules.elide_labels).cloned().collect(),
+            set_labels: rules.labels.iter().map(|(name, _)| name.clone()).collect(),
         })
     }
 
@@ -130,7 +130,7 @@ impl ServerRules {
     #[must_use]
     pub fn changes_label(&self, name: &str) -> bool {
         let is_escaped = self.escaping.is_some() && !is_known_name(name, NameKind::Label);
-        is_escaped || self.changed_labels.iter().any(|changed| changed == name)
+        is_escaped || self.elide.covers(name) || self.set_labels.iter().any(|set| set == name)
     }
 
     /// Escapes the names of families in metadata as those of series were escaped, once it is settled which go on.

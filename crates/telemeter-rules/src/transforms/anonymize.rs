@@ -8,7 +8,7 @@ use telemeter_wire::{
 };
 
 use crate::{
-    escaped_name::underscored,
+    escaped_name::{underscored, with_originals},
     refusal::Refusal,
     transform::{StepCounts, Transform, Verdict},
 };
@@ -30,13 +30,14 @@ impl Anonymize {
     ///
     /// A name with other characters than letters, digits, `_` and `:` also covers its escaped form: a Prometheus that was
     /// not asked for UTF-8 names writes `http_status` for `http.status`. And a name with underscores also covers every name
-    /// of which it is the escaped form, because the operator may have seen only that form.
+    /// of which it is the escaped form, because the operator may have seen only that form; so does a name that is escaped by
+    /// its values, `U__http_2e_status`.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, salt: &[u8]) -> Self {
         let mut salted = Context::new(&SHA256);
         salted.update(salt);
         let mut all = Vec::new();
-        for name in names {
+        for name in with_originals(names, NameKind::Label) {
             let escaped = underscored(&name);
             if escaped != name && !all.contains(&escaped) {
                 all.push(escaped);
@@ -117,5 +118,14 @@ mod tests {
         let body = "up{\"k8s.pod.name\"=\"x\",\"k8s.pod_name\"=\"x\",k8s_pod_name=\"x\",\"k8s.pod.names\"=\"x\"} 1";
         let (text, _) = through(body, &[&step]).expect("kept");
         assert_eq!((text.matches("\"x\"").count(), text.matches(&step.hash("x")).count()), (1, 3), "{text}");
+    }
+
+    #[test]
+    fn a_name_escaped_by_its_values_stands_for_the_utf8_name() {
+        let step = Anonymize::new(["U__k8s_2e_pod".to_owned()], b"salt");
+        for name in ["k8s.pod", "U__k8s_2e_pod", "k8s_pod"] {
+            assert!(step.covers(name), "{name}");
+        }
+        assert!(!step.covers("k8s.pods"));
     }
 }
