@@ -13,18 +13,11 @@ use telemeter_client::{
     metrics::Metrics,
 };
 use telemeter_http::clock::Clock;
+use telemeter_test_support::golden;
 
 /// The path of a file of the exchange.
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../testdata/exchange", name].iter().collect()
-}
-
-/// The content of a file of the exchange; with `UPDATE=1` it is first replaced by `actual`.
-fn expected(name: &str, actual: &[u8]) -> Vec<u8> {
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path(name), actual).expect("a file that can be written");
-    }
-    std::fs::read(path(name)).expect("a file of the exchange")
 }
 
 #[tokio::test]
@@ -47,9 +40,7 @@ async fn a_scrape_becomes_this_upload() {
 
     let upload = seen(&to, "/upload").await.remove(0);
     let text = uploaded(&upload);
-    assert_eq!(text, String::from_utf8(expected("client-upload.txt", text.as_bytes())).expect("text"));
-    assert!(
-        upload.body == expected("client-upload.snappy-framed", &upload.body),
-        "the bytes of the upload differ, and its text does not: the encoding has changed"
-    );
+    golden::check(path("client-upload.txt"), text);
+    // Where the text is the same and the bytes differ, the encoding has changed.
+    golden::check(path("client-upload.snappy-framed"), &upload.body);
 }

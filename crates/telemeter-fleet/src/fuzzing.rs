@@ -78,17 +78,22 @@ fn seed(clusters: i64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
+
     use super::*;
 
     #[test]
     fn the_properties_hold_for_prefixes_of_the_seeds() {
-        for (_, check, seeds) in targets() {
-            for seed in seeds {
-                (0..seed.len()).step_by(3).for_each(|end| check(&seed[..end]));
-                check(&seed);
-            }
-        }
-        let registry = registry();
-        assert_eq!(snapshot::read(&registry, &mut &seed(3)[..]).ok(), Some(3));
+        check_prefixes(&targets());
+    }
+
+    #[test]
+    fn the_properties_hold_for_damaged_seeds() {
+        check_damaged(&targets());
+    }
+
+    #[test]
+    fn a_seed_is_a_file_of_so_many_clusters() {
+        assert_eq!(snapshot::read(&registry(), &mut &seed(3)[..]).ok(), Some(3));
     }
 }

@@ -109,36 +109,17 @@ const HEADER_SEEDS: [&str; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
 
     use super::*;
 
     #[test]
-    fn seeds_and_what_they_begin_with_hold() {
-        for (_, check, seeds) in targets() {
-            for seed in seeds {
-                (0..=seed.len()).for_each(|end| check(&seed[..end]));
-            }
-        }
+    fn the_properties_hold_for_prefixes_of_the_seeds() {
+        check_prefixes(&targets());
     }
 
-    proptest! {
-        #[test]
-        fn damaged_seeds_hold(
-            target in any::<prop::sample::Index>(),
-            seed in any::<prop::sample::Index>(),
-            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        ) {
-            let targets = targets();
-            let (_, check, seeds) = &targets[target.index(targets.len())];
-            let mut bytes = seeds[seed.index(seeds.len())].clone();
-            for (at, byte) in damage {
-                if !bytes.is_empty() {
-                    let at = at.index(bytes.len());
-                    bytes[at] = byte;
-                }
-            }
-            check(&bytes);
-        }
+    #[test]
+    fn the_properties_hold_for_damaged_seeds() {
+        check_damaged(&targets());
     }
 }

@@ -64,15 +64,22 @@ const SEEDS: [&str; 11] = [
 
 #[cfg(test)]
 mod tests {
+    use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
+
     use super::*;
 
     #[test]
-    fn the_properties_hold_for_all_prefixes_of_the_seeds() {
-        for (_, check, seeds) in targets() {
-            for seed in seeds {
-                (0..=seed.len()).for_each(|end| check(&seed[..end]));
-            }
-        }
+    fn the_properties_hold_for_prefixes_of_the_seeds() {
+        check_prefixes(&targets());
+    }
+
+    #[test]
+    fn the_properties_hold_for_damaged_seeds() {
+        check_damaged(&targets());
+    }
+
+    #[test]
+    fn each_seed_has_rules() {
         let rules = |seed: &str| RuleFile::parse("f", seed.split('\0').next().unwrap_or_default()).rules.len();
         assert_eq!(SEEDS.map(rules), [2, 2, 3, 1, 1, 1, 3, 1, 0, 1, 1]);
     }

@@ -183,16 +183,22 @@ const RULES: [&str; 9] = [
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
 
     use super::*;
 
     #[test]
-    fn the_properties_hold_for_all_prefixes_of_the_seeds() {
-        for (_, check, seeds) in targets() {
-            for seed in seeds {
-                (0..=seed.len()).for_each(|end| check(&seed[..end]));
-            }
-        }
+    fn the_properties_hold_for_prefixes_of_the_seeds() {
+        check_prefixes(&targets());
+    }
+
+    #[test]
+    fn the_properties_hold_for_damaged_seeds() {
+        check_damaged(&targets());
+    }
+
+    #[test]
+    fn the_seeds_are_accepted() {
         assert!(
             EXPRESSIONS.iter().all(|seed| split(seed.as_bytes()).is_some_and(|(one, _)| Pattern::parse(one).is_ok()))
         );

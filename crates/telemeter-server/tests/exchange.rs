@@ -8,6 +8,7 @@ use support::{
     TestServer,
     body::{self, DELIMITED, TimeSeries},
 };
+use telemeter_test_support::golden;
 
 /// The cluster that the client of the exchange belongs to.
 const CLUSTER: &str = "00000000-0000-4000-8000-000000000001";
@@ -17,14 +18,6 @@ const UPLOADED_MS: i64 = 1_795_330_870_734;
 /// A file of the exchange.
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../testdata/exchange", name].iter().collect()
-}
-
-/// The content of a file of the exchange; with `UPDATE=1` it is first replaced by `actual`.
-fn expected(name: &str, actual: &[u8]) -> Vec<u8> {
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path(name), actual).expect("a file that can be written");
-    }
-    std::fs::read(path(name)).expect("a file of the exchange")
 }
 
 /// A line for each series: its labels in the order in which they are sent, then the bits and the time of each sample.
@@ -58,9 +51,7 @@ async fn the_upload_becomes_this_remote_write() {
     let request = server.store.take().remove(0);
     let text = lines(&body::of_block(&request.body));
     assert_eq!(text.lines().count(), 18, "all of the upload but what the whitelist drops");
-    assert_eq!(text, String::from_utf8(expected("server-forward.txt", text.as_bytes())).expect("text"));
-    assert!(
-        request.body == expected("server-forward.snappy-block", &request.body),
-        "the bytes of the remote write differ, and its series do not: the encoding has changed"
-    );
+    golden::check(path("server-forward.txt"), text);
+    // Where the series are the same and the bytes differ, the encoding has changed.
+    golden::check(path("server-forward.snappy-block"), &request.body);
 }

@@ -140,14 +140,17 @@ const SEEDS: [&str; 16] = [
 
 #[cfg(test)]
 mod tests {
+    use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
+
     use super::*;
 
     #[test]
-    fn seeds_and_what_they_begin_with_hold() {
-        for (_, check, seeds) in targets() {
-            for seed in seeds {
-                (0..=seed.len()).for_each(|end| check(&seed[..end]));
-            }
-        }
+    fn the_properties_hold_for_prefixes_of_the_seeds() {
+        check_prefixes(&targets());
+    }
+
+    #[test]
+    fn the_properties_hold_for_damaged_seeds() {
+        check_damaged(&targets());
     }
 }

@@ -21,6 +21,7 @@ use telemeter_server::{
     Config, RunningServer,
     config::{AuthoritySettings, AuthorizationMode, FleetLabel, RecentStoreSettings},
 };
+use telemeter_test_support::golden;
 
 /// 2027-01-15T08:00:00Z.
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -114,13 +115,7 @@ async fn fleet(width: Option<u16>, server: &str, arguments: &[&str]) -> (Result<
 }
 
 fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fleet").join(name);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    let held = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(held, text, "{}: UPDATE=1 rewrites it", path.display());
+    golden::check(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fleet").join(name), text);
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use telemeter_test_support::golden;
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn examples() -> PathBuf {
@@ -53,14 +55,7 @@ fn every_command_of_the_page_prints_what_it_says() {
     }
     rewritten += rest;
     assert!(commands >= 6, "the page shows only {commands} commands");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&page, &rewritten).expect("the page can be written");
-    }
-    let held = fs::read_to_string(&page).expect("the page");
-    assert!(
-        held == rewritten,
-        "docs/policy.md differs from what its commands print: UPDATE=1 rewrites it\n{rewritten}"
-    );
+    golden::check(&page, &rewritten);
 }
 
 /// Compares the output of a command with a file, and checks its exit code.
@@ -68,13 +63,8 @@ fn golden(name: &str, script: &str, code: i32) {
     let run = sh(script);
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert_eq!(run.status.code(), Some(code), "{script}\n{out}{err}");
-    let printed = format!("{out}{err}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/policy/{name}"));
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &printed).expect("the golden file can be written");
-    }
-    let held = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(printed, held, "{script}: UPDATE=1 rewrites it");
+    golden::check(path, format!("{out}{err}"));
 }
 
 #[test]

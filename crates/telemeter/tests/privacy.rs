@@ -6,6 +6,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use axum::{Router, http::header, routing::get};
 use telemeter_http::{clock::Clock, listen};
+use telemeter_test_support::golden;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/privacy.md");
 const SCRAPE: &str = include_str!("golden/preview/scrape.txt");
@@ -56,9 +57,5 @@ async fn what_the_page_shows_is_what_is_printed() {
         commands += 1;
     }
     assert!(commands >= 5, "{commands} commands");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(PAGE, &made).unwrap();
-    } else {
-        assert!(held == made, "docs/privacy.md shows something else: UPDATE=1 rewrites it\n{made}");
-    }
+    golden::check(PAGE, &made);
 }

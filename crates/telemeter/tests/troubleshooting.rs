@@ -9,12 +9,12 @@ mod faults;
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
     process::{Command, Output},
 };
 
 use faults::{FaultStage, SetupFault};
 use regex::Regex;
+use telemeter_test_support::golden;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshooting.md");
 
@@ -200,8 +200,5 @@ async fn the_page_shows_what_is_printed() {
     written.push_str(rest);
     let missing: Vec<_> = printed.keys().filter(|name| !seen.contains(&(**name).to_owned())).collect();
     assert!(missing.is_empty(), "the page does not show {missing:?}");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(PAGE, &written).unwrap();
-    }
-    assert_eq!(written, fs::read_to_string(Path::new(PAGE)).unwrap(), "UPDATE=1 rewrites the page");
+    golden::check(PAGE, &written);
 }

@@ -1,15 +1,15 @@
-use proptest::prelude::*;
+use telemeter_test_support::fuzz_targets::{check_damaged, check_prefixes};
 
 use super::*;
 
 #[test]
-fn seeds_and_what_they_begin_with_hold() {
-    for (_, check, seeds) in targets() {
-        for seed in seeds {
-            (0..=seed.len().min(300)).for_each(|end| check(&seed[..end]));
-            check(&seed);
-        }
-    }
+fn the_properties_hold_for_prefixes_of_the_seeds() {
+    check_prefixes(&targets());
+}
+
+#[test]
+fn the_properties_hold_for_damaged_seeds() {
+    check_damaged(&targets());
 }
 
 /// What fuzzing found: metadata whose help and unit are symbols without text was encoded once, and not again.
@@ -49,24 +49,4 @@ fn most_seeds_are_taken() {
     assert_eq!((contents.samples, contents.exemplars), (1, 1));
     check(snappy::block_seeds(), &|block| crate::snappy::decode_block(block, 1 << 20, &mut Vec::new()).is_ok());
     check(snappy::framed_seeds(), &|stream| crate::snappy::decode_framed(stream, 1 << 20, &mut Vec::new()).is_ok());
-}
-
-proptest! {
-    #[test]
-    fn damaged_seeds_hold(
-        target in any::<prop::sample::Index>(),
-        seed in any::<prop::sample::Index>(),
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-    ) {
-        let targets = targets();
-        let (_, check, seeds) = &targets[target.index(targets.len())];
-        let mut bytes = seeds[seed.index(seeds.len())].clone();
-        for (at, byte) in damage {
-            if !bytes.is_empty() {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-        }
-        check(&bytes);
-    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod lengths;
 mod sources;
 
 use std::{
@@ -41,6 +42,9 @@ const ARROWS: [(&str, &[&str]); 10] = [
 /// The crate that lists every library of the workspace; a dev-dependency of each crate.
 const DEPENDENCIES: &str = "telemeter-dependencies";
 
+/// The crates below `tests/`, which are only dev-dependencies.
+const ONLY_IN_TESTS: [&str; 2] = [DEPENDENCIES, "telemeter-test-support"];
+
 /// Returns the packages of the workspace, as cargo reads their manifests.
 fn packages() -> Vec<serde_json::Value> {
     let metadata = Command::new(env!("CARGO"))
@@ -62,7 +66,7 @@ fn text(value: &serde_json::Value) -> String {
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     packages()
         .iter()
-        .filter(|package| package["name"] != DEPENDENCIES)
+        .filter(|package| !ONLY_IN_TESTS.contains(&&*text(&package["name"])))
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let used = dependencies.filter(|dependency| dependency["kind"] != "dev");
@@ -80,6 +84,8 @@ fn every_arrow_points_down() {
         let siblings = uses[name].iter().map(String::as_str).filter(|used| crates.contains(used));
         let over: Vec<_> = siblings.filter(|used| !allowed.contains(used)).collect();
         assert!(over.is_empty(), "{name} must not use {over:?}");
+        let of_tests = ONLY_IN_TESTS.iter().find(|used| uses[name].contains(**used));
+        assert!(of_tests.is_none(), "{name} must not use {of_tests:?} but in tests");
     }
 }
 

@@ -3,6 +3,7 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use axum::{Router, http::header, routing::get};
 use telemeter_http::listen;
+use telemeter_test_support::golden;
 
 use super::*;
 use crate::{
@@ -66,14 +67,8 @@ fn scrape() -> String {
     fs::read_to_string(format!("{GOLDEN}scrape.txt")).unwrap()
 }
 
-/// Holds a golden file against `text`; `UPDATE=1` writes it.
 fn golden(name: &str, text: &str) {
-    let path = Path::new(GOLDEN).join(name);
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, text).unwrap();
-    }
-    let held = fs::read_to_string(&path).unwrap_or_default();
-    assert!(held == text, "{} differs: UPDATE=1 rewrites it\n{text}", path.display());
+    golden::check(Path::new(GOLDEN).join(name), text);
 }
 
 /// Every run of 13 digits, which is a time, as NOW.

@@ -2,17 +2,13 @@
 
 mod flags_page;
 
+use telemeter_test_support::golden;
+
 use super::*;
 
-/// Holds `path`, below this crate, against `text`; `UPDATE=1` writes it.
+/// Compares a text with the file at `path`, relative to this crate.
 fn golden(path: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    let held = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(held == text, "{} differs from the flags: UPDATE=1 rewrites it", path.display());
+    golden::check(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), text);
 }
 
 /// The help of a command and of its subcommands.
