@@ -13,7 +13,7 @@ mod approvals;
 mod ask;
 mod fair_queue;
 mod fleet_refusal;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub mod mock;
 mod origin;

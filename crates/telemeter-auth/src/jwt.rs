@@ -13,7 +13,7 @@
 //! ```
 
 mod claims;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod keys;
 mod sign;

@@ -8,7 +8,7 @@ pub mod bearer;
 mod bounded;
 pub mod composite_token;
 mod error;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod jwt;

@@ -5,7 +5,7 @@
 mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod metrics;
 mod server;

@@ -9,7 +9,7 @@
 mod answer;
 mod backoff;
 mod challenge;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod provider;
 mod state;

@@ -5,7 +5,7 @@
 //! the samples that were forwarded recently.
 
 mod claimed;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;

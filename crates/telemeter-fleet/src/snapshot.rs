@@ -360,7 +360,7 @@ impl<'a> BlockReader<'a> {
 }
 
 /// Makes all checksums right again, so that the code that decodes the blocks is tested.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn reseal(bytes: &mut [u8]) {
     let mut at = MAGIC.len();
     while let Some((head, behind)) = bytes.get_mut(at..).and_then(|rest| rest.split_first_chunk_mut::<8>()) {

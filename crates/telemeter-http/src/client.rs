@@ -8,7 +8,7 @@ mod early_answer;
 mod error;
 mod excerpt;
 mod exchange;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gunzip;
 mod metrics;

@@ -14,7 +14,7 @@ pub mod date;
 pub mod descriptors;
 pub mod duration;
 pub mod file;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod human;

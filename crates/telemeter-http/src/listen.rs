@@ -7,7 +7,7 @@
 
 mod bind;
 mod connection;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handshake;
 mod handshake_fault;

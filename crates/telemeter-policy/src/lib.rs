@@ -9,7 +9,7 @@ mod check;
 mod diff;
 mod explain;
 mod export;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;

@@ -8,7 +8,7 @@ pub mod deduplicate;
 mod error;
 mod escaped_name;
 mod family;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod go_regex;

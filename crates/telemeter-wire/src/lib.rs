@@ -4,7 +4,7 @@
 
 mod error;
 pub mod exposition;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod labels;

@@ -5,7 +5,7 @@ pub mod commands;
 mod dry_run;
 mod failure;
 pub mod flags;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod logs;

@@ -2,7 +2,7 @@
 //! starts, so that the error of a request that timed out names the step.
 
 mod dial;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handshake;
 mod proxy;

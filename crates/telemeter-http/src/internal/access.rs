@@ -121,7 +121,7 @@ impl Access {
     }
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Access {
     /// The rules of a listener on loopback, without a token.
     pub(crate) fn of_loopback() -> Self {
