@@ -12,6 +12,7 @@ pub(crate) mod relabel;
 pub mod server;
 pub mod shared;
 pub(crate) mod size;
+pub(crate) mod source;
 pub(crate) mod target;
 pub(crate) mod value;
 

@@ -120,13 +120,7 @@ impl ClusterPageRow {
 
 /// The columns that the list can be sorted by; without `sort` it is sorted by status.
 fn columns(first_label: &str) -> [SortColumn; 8] {
-    let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
-        sort,
-        text: text.to_owned(),
-        hint,
-        is_number,
-        largest_first,
-    };
+    let column = SortColumn::new;
     [
         column("id", "Cluster", "The ID that it reports under", false, false),
         column("", "Status", "Silent first, then refused; each the one that reported last first", false, false),

@@ -51,13 +51,7 @@ struct FamilyPageRow {
 
 /// The columns of the table, each with the direction that it sorts in at the first click.
 fn columns() -> [SortColumn; 3] {
-    let column = |sort, text: &str, hint, is_number, largest_first| SortColumn {
-        sort,
-        text: text.to_owned(),
-        hint,
-        is_number,
-        largest_first,
-    };
+    let column = SortColumn::new;
     [
         column("name", "Metric", "The metric name: a family of series", false, false),
         column("clusters", "Clusters", "How many clusters send it", true, true),

@@ -161,6 +161,18 @@ pub(super) struct SortColumn {
     pub(super) largest_first: bool,
 }
 
+impl SortColumn {
+    pub(super) fn new(
+        sort: &'static str,
+        text: &str,
+        hint: &'static str,
+        is_number: bool,
+        largest_first: bool,
+    ) -> Self {
+        Self { sort, text: text.to_owned(), hint, is_number, largest_first }
+    }
+}
+
 /// The heading of such a column.
 pub(super) struct Heading {
     pub(super) text: String,

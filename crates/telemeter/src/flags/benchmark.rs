@@ -13,7 +13,7 @@ use telemeter_client::config::{Credential, DEFAULT_INTERVAL, TargetSettings};
 use super::{
     duration,
     shared::{LogFlags, ModeFlags},
-    target::{self, Urls},
+    target::{self, ServerTokenFlags, ServerUrlFlags, Urls},
     value::{self, FlagError},
 };
 
@@ -21,29 +21,15 @@ use super::{
 #[derive(Parser, Debug)]
 #[command(name = "telemeter-benchmark", version)]
 pub struct BenchmarkFlags {
-    /// The telemeter server to push to; tokens are exchanged at its authorize, metrics pushed to its upload.
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-
-    /// Where metrics are pushed to, if not below --to.
-    #[arg(long, value_name = "URL")]
-    to_upload: Option<String>,
-
-    /// Where the token is exchanged, if not below --to.
-    #[arg(long, value_name = "URL")]
-    to_auth: Option<String>,
+    #[command(flatten)]
+    server: ServerUrlFlags,
 
     /// PEM file with authorities that the server is checked against, beside the system's.
     #[arg(long, value_name = "FILE")]
     to_ca_file: Option<OsString>,
 
-    /// The token that is exchanged at the server.
-    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
-    to_token: Option<Secret>,
-
-    /// File with the token that is exchanged at the server. --to-token goes before it.
-    #[arg(long, value_name = "FILE")]
-    to_token_file: Option<OsString>,
+    #[command(flatten)]
+    token: ServerTokenFlags,
 
     /// File with the metrics to push, in the text format.
     #[arg(long, value_name = "FILE")]
@@ -133,7 +119,7 @@ const MOST_CLUSTERS: u64 = 1_000_000_000;
 impl BenchmarkFlags {
     /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
-        let has_both = target::has_both(&self.to_token, &self.to_token_file);
+        let has_both = target::has_both(&self.token.to_token, &self.token.to_token_file);
         has_both.then(|| "--to-token-file is not read: --to-token goes before it".to_owned()).into_iter().collect()
     }
 
@@ -144,7 +130,7 @@ impl BenchmarkFlags {
     pub fn config(self) -> Result<Config, FlagError> {
         let metrics_file = value::path(self.metrics_file)
             .ok_or(FlagError::Missing("nothing to push: give --metrics-file FILE, in the text format"))?;
-        let Urls { mut authorize, mut upload } = Urls::new(self.to, self.to_auth, self.to_upload)?;
+        let Urls { mut authorize, mut upload } = self.server.urls()?;
         if self.tls {
             for url in [&mut authorize, &mut upload] {
                 url.set_scheme("https").map_err(|()| FlagError::value("--tls", "does not go with these URLs"))?;
@@ -158,7 +144,7 @@ impl BenchmarkFlags {
         let shared_key = value::path(self.shared_key);
         let token = match &shared_key {
             Some(_) => Credential::Value(Secret::from("")),
-            None => target::to_token(self.to_token, self.to_token_file)?,
+            None => self.token.credential()?,
         };
         let tokens = match (shared_key, self.authorize_all) {
             (Some(_), true) => return Err(FlagError::Together("--shared-key and --authorize-all exclude each other")),

@@ -14,7 +14,8 @@ use super::{
     duration, list,
     relabel::{RelabelFlags, SaltFlags},
     shared::{AccessFlags, LogFlags, ModeFlags, TracingFlags},
-    target::{self, Urls},
+    source::SourceFlags,
+    target::{self, ServerTokenFlags, ServerUrlFlags, Urls},
     value::{self, FlagError},
 };
 
@@ -30,17 +31,8 @@ pub struct ClientFlags {
     #[arg(long, value_name = "URL")]
     from: Option<String>,
 
-    /// PEM file with authorities that --from is checked against, beside the system's.
-    #[arg(long, value_name = "FILE")]
-    from_ca_file: Option<OsString>,
-
-    /// The bearer token for --from.
-    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
-    from_token: Option<Secret>,
-
-    /// File with the bearer token for --from. --from-token goes before it.
-    #[arg(long, value_name = "FILE")]
-    from_token_file: Option<OsString>,
+    #[command(flatten)]
+    source: SourceFlags,
 
     /// PEM file with our certificate for --from. Goes with --tls-private-key-file.
     #[arg(long, value_name = "FILE")]
@@ -58,17 +50,8 @@ pub struct ClientFlags {
     #[arg(long, value_name = "ID")]
     id: Option<String>,
 
-    /// The telemeter server to push to; tokens are exchanged at its authorize, metrics pushed to its upload.
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-
-    /// Where metrics are pushed to, if not below --to.
-    #[arg(long, value_name = "URL")]
-    to_upload: Option<String>,
-
-    /// Where the token is exchanged, if not below --to.
-    #[arg(long, value_name = "URL")]
-    to_auth: Option<String>,
+    #[command(flatten)]
+    server: ServerUrlFlags,
 
     /// How series are sent: `upload`, as the telemeter client ever did; `remote-write`, to /metrics/v1/receive below --to, or to --to-receive, with the times that they have, under the composite token of --id and --to-token.
     #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "upload")]
@@ -78,13 +61,8 @@ pub struct ClientFlags {
     #[arg(long, value_name = "URL")]
     to_receive: Option<String>,
 
-    /// The token that is exchanged at the server.
-    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
-    to_token: Option<Secret>,
-
-    /// File with the token that is exchanged at the server. --to-token goes before it.
-    #[arg(long, value_name = "FILE")]
-    to_token_file: Option<OsString>,
+    #[command(flatten)]
+    token: ServerTokenFlags,
 
     /// The time between two reports. 0s: the default.
     #[arg(long, value_name = "DURATION", default_value = "4m30s", value_parser = duration::parse)]
@@ -132,8 +110,8 @@ impl ClientFlags {
     /// Warnings for the log, about flags without the effect that they seem to have.
     pub fn warnings(&self) -> Vec<String> {
         let both = [
-            (&self.from_token, &self.from_token_file, "--from-token"),
-            (&self.to_token, &self.to_token_file, "--to-token"),
+            (&self.source.from_token, &self.source.from_token_file, "--from-token"),
+            (&self.token.to_token, &self.token.to_token_file, "--to-token"),
             (&self.salt.anonymize_salt, &self.salt.anonymize_salt_file, "--anonymize-salt"),
         ]
         .into_iter()
@@ -149,16 +127,17 @@ impl ClientFlags {
     /// As [`Self::config`].
     pub fn scrape_config(mut self) -> Result<Config, FlagError> {
         let has = |flag: &Option<String>| flag.as_ref().is_some_and(|text| !text.trim().is_empty());
-        if ![&self.to, &self.to_auth, &self.to_upload, &self.to_receive].into_iter().any(has) {
-            self.to = Some("http://not-given.invalid/".to_owned());
+        if ![&self.server.to, &self.server.to_auth, &self.server.to_upload, &self.to_receive].into_iter().any(has) {
+            self.server.to = Some("http://not-given.invalid/".to_owned());
         }
-        let is_identified = [&self.to, &self.to_auth].iter().any(|url| url.as_ref().is_some_and(|u| u.contains("id=")));
+        let is_identified =
+            [&self.server.to, &self.server.to_auth].iter().any(|url| url.as_ref().is_some_and(|u| u.contains("id=")));
         if !has(&self.id) && !is_identified {
             self.id = Some("not given".to_owned());
         }
-        let has_token = self.to_token.as_ref().is_some_and(|token| !token.expose().is_empty());
-        if !has_token && self.to_token_file.as_ref().is_none_or(|file| file.is_empty()) {
-            self.to_token = Some(Secret::from("not given"));
+        let has_token = self.token.to_token.as_ref().is_some_and(|token| !token.expose().is_empty());
+        if !has_token && self.token.to_token_file.as_ref().is_none_or(|file| file.is_empty()) {
+            self.token.to_token = Some(Secret::from("not given"));
         }
         self.config()
     }
@@ -171,10 +150,12 @@ impl ClientFlags {
         let from = value::unless_empty(self.from).ok_or(FlagError::Missing(
             "no Prometheus to scrape: give --from URL, for example --from http://localhost:9090",
         ))?;
+        let url = federate(value::http_url("--from", &from)?);
+        let (ca_file, token) = self.source.config()?;
         let from = SourceSettings {
-            url: federate(value::http_url("--from", &from)?),
-            ca_file: value::path(self.from_ca_file),
-            token: target::token("--from-token", self.from_token, self.from_token_file)?,
+            url,
+            ca_file,
+            token,
             identity: value::both(
                 self.tls_cert_file,
                 self.tls_private_key_file,
@@ -188,23 +169,25 @@ impl ClientFlags {
                 if value::unless_empty(self.to_receive).is_some() {
                     return Err(FlagError::Together("--to-receive goes with --protocol remote-write"));
                 }
-                let mut urls = Urls::new(self.to, self.to_auth, self.to_upload)?;
+                let mut urls = self.server.urls()?;
                 let id = identify(&mut urls.authorize, id)?;
                 (urls, None, id)
             }
             ClientProtocol::RemoteWrite => {
-                if value::unless_empty(self.to_auth).is_some() || value::unless_empty(self.to_upload).is_some() {
+                if value::unless_empty(self.server.to_auth).is_some()
+                    || value::unless_empty(self.server.to_upload).is_some()
+                {
                     return Err(FlagError::Together(
                         "--to-auth and --to-upload are for --protocol upload: remote write goes to --to-receive, or below --to",
                     ));
                 }
-                let receive = target::receive(self.to, self.to_receive)?;
+                let receive = target::receive(self.server.to, self.to_receive)?;
                 let id = id.ok_or(FlagError::Missing("no cluster to report for: give --id ID"))?;
                 // Neither is called.
                 (Urls { authorize: receive.clone(), upload: receive.clone() }, Some(receive), id)
             }
         };
-        let token = target::to_token(self.to_token, self.to_token_file)?;
+        let token = self.token.credential()?;
         let to = TargetSettings { authorize, upload, receive, ca_file: value::path(self.to_ca_file), token };
         let match_file = value::path(self.match_file);
         let mut matches = list::selectors(&self.matches);

@@ -2,31 +2,67 @@
 
 use std::ffi::OsString;
 
+use clap::Args;
 use telemeter_auth::Secret;
 use telemeter_client::config::Credential;
 use url::Url;
 
 use super::value::{self, FlagError};
 
+/// Where the server is.
+#[derive(Args, Debug)]
+pub(crate) struct ServerUrlFlags {
+    /// The telemeter server to push to; tokens are exchanged at its authorize, metrics pushed to its upload.
+    #[arg(long, value_name = "URL")]
+    pub(super) to: Option<String>,
+
+    /// Where metrics are pushed to, if not below --to.
+    #[arg(long, value_name = "URL")]
+    pub(super) to_upload: Option<String>,
+
+    /// Where the token is exchanged, if not below --to.
+    #[arg(long, value_name = "URL")]
+    pub(super) to_auth: Option<String>,
+}
+
+impl ServerUrlFlags {
+    /// `--to-auth` and `--to-upload`; where one is not given, `authorize` or `upload` below the path of `--to`.
+    pub(super) fn urls(self) -> Result<Urls, FlagError> {
+        let url = |flag, text| value::unless_empty(text).map(|text| value::http_url(flag, &text)).transpose();
+        let to = url("--to", self.to)?;
+        let below = |name| to.as_ref().map(|to| below(to, name));
+        let authorize = url("--to-auth", self.to_auth)?.or_else(|| below("authorize"));
+        let upload = url("--to-upload", self.to_upload)?.or_else(|| below("upload"));
+        match (authorize, upload) {
+            (Some(authorize), Some(upload)) => Ok(Urls { authorize, upload }),
+            _ => Err(FlagError::Missing("no server to push to: give --to URL, or both --to-auth and --to-upload")),
+        }
+    }
+}
+
+/// The token for the server.
+#[derive(Args, Debug)]
+pub(crate) struct ServerTokenFlags {
+    /// The token that is exchanged at the server.
+    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
+    pub(super) to_token: Option<Secret>,
+
+    /// File with the token that is exchanged at the server. --to-token goes before it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) to_token_file: Option<OsString>,
+}
+
+impl ServerTokenFlags {
+    pub(super) fn credential(self) -> Result<Credential, FlagError> {
+        token("--to-token", self.to_token, self.to_token_file)?
+            .ok_or(FlagError::Missing("no token for the server: give --to-token-file FILE, or --to-token TOKEN"))
+    }
+}
+
 /// The URLs of the exchange of the token and of uploads.
 pub(crate) struct Urls {
     pub(crate) authorize: Url,
     pub(crate) upload: Url,
-}
-
-impl Urls {
-    /// `--to-auth` and `--to-upload`; where one is not given, `authorize` or `upload` below the path of `--to`.
-    pub(crate) fn new(to: Option<String>, auth: Option<String>, upload: Option<String>) -> Result<Self, FlagError> {
-        let url = |flag, text| value::unless_empty(text).map(|text| value::http_url(flag, &text)).transpose();
-        let to = url("--to", to)?;
-        let below = |name| to.as_ref().map(|to| below(to, name));
-        let authorize = url("--to-auth", auth)?.or_else(|| below("authorize"));
-        let upload = url("--to-upload", upload)?.or_else(|| below("upload"));
-        match (authorize, upload) {
-            (Some(authorize), Some(upload)) => Ok(Self { authorize, upload }),
-            _ => Err(FlagError::Missing("no server to push to: give --to URL, or both --to-auth and --to-upload")),
-        }
-    }
 }
 
 /// Where remote write goes: `--to-receive` as it is, else `metrics/v1/receive` below the path of `--to`.
@@ -66,9 +102,4 @@ pub(crate) fn token(
 /// Whether both a value and a file were given, of which only the value is used.
 pub(crate) fn has_both(value: &Option<Secret>, file: &Option<OsString>) -> bool {
     value.as_ref().is_some_and(|secret| !secret.expose().is_empty()) && file.as_ref().is_some_and(|f| !f.is_empty())
-}
-
-pub(crate) fn to_token(value: Option<Secret>, file: Option<OsString>) -> Result<Credential, FlagError> {
-    token("--to-token", value, file)?
-        .ok_or(FlagError::Missing("no token for the server: give --to-token-file FILE, or --to-token TOKEN"))
 }

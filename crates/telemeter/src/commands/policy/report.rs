@@ -1,10 +1,9 @@
 //! `telemeter policy report`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use serde_json::json;
-use telemeter_auth::Secret;
 use telemeter_client::config::Credential;
 use telemeter_http::{
     client::{Outbound, OutboundConfig, OutboundRequest, excerpt},
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     failure::RunFailure,
-    flags::{client::federate, target, value},
+    flags::{client::federate, source::SourceFlags, value},
     output::{Column, OutputFlags, OutputFormat, Printer, Table, TableCell, Tone, human},
 };
 
@@ -32,17 +31,8 @@ pub(super) struct ReportFlags {
     #[arg(long, value_name = "URL")]
     from: Option<String>,
 
-    /// PEM file with authorities that --from is checked against, beside the system's.
-    #[arg(long, value_name = "FILE")]
-    from_ca_file: Option<OsString>,
-
-    /// The bearer token for --from.
-    #[arg(long, value_name = "TOKEN", value_parser = value::token)]
-    from_token: Option<Secret>,
-
-    /// File with the bearer token for --from. --from-token goes before it.
-    #[arg(long, value_name = "FILE")]
-    from_token_file: Option<OsString>,
+    #[command(flatten)]
+    source: SourceFlags,
 
     /// A selector of series to ask --from for. Repeated, once per selector; at least one.
     #[arg(long = "match", value_name = "SELECTOR")]
@@ -95,9 +85,10 @@ async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     }
     let mut url = federate(value::http_url("--from", from)?);
     url.query_pairs_mut().extend_pairs(flags.matches.iter().map(|selector| ("match[]", selector)));
-    let config = OutboundConfig { ca_file: value::path(flags.from_ca_file), ..OutboundConfig::new("policy") };
+    let (ca_file, token) = flags.source.config()?;
+    let config = OutboundConfig { ca_file, ..OutboundConfig::new("policy") };
     let mut request = OutboundRequest::get(url.clone());
-    let token = match target::token("--from-token", flags.from_token, flags.from_token_file)? {
+    let token = match token {
         None => None,
         Some(Credential::Value(token)) => Some(token.expose().to_owned()),
         Some(Credential::File(path)) => Some(file::read_text(&path, file::SMALL)?.trim().to_owned()),
