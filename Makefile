@@ -3,6 +3,8 @@
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 FUZZ_SECONDS ?= 60
+# The tests that `make test-unit` leaves out. Where one is built the other is, too: else each would build the programs again.
+WITH_PROGRAMS = --features telemeter/integration,telemeter/hostile
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -38,18 +40,18 @@ test-unit:
 
 ## The whole way with real programs around it: Prometheus, VictoriaMetrics, memcached, an OIDC provider.
 test-integration:
-	$(CARGO) test --workspace --locked --features telemeter/integration --test integration -- --test-threads=1
+	$(CARGO) test --workspace --locked $(WITH_PROGRAMS) --test integration -- --test-threads=1
 
 ## The real server under attack, in control groups of 256 MiB and of 1 GiB, a minute for each attack: about an hour, and
 ## 20,000 file descriptors. The table is also in target/hostile/report.md.
 test-hostile:
 	$(CARGO) build --release --locked -p telemeter --bin telemeter-server
 	HOSTILE_FORM=full HOSTILE_SERVER="$(CURDIR)/target/release/telemeter-server" \
-		$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
+		$(CARGO) test --workspace --locked $(WITH_PROGRAMS) --test server_under_attack -- --nocapture
 
-## `make test-hostile` with smaller numbers, four seconds each, in 256 MiB.
+## `make test-hostile` with smaller numbers, four seconds each and two at once, in 256 MiB.
 test-hostile-short:
-	$(CARGO) test --workspace --locked --features telemeter/hostile --test server_under_attack -- --nocapture
+	$(CARGO) test --workspace --locked $(WITH_PROGRAMS) --test server_under_attack -- --nocapture
 
 ## The recording rules and alerts below rules/.
 test-rules:
@@ -76,7 +78,7 @@ lint-manifests:
 	scripts/check-manifests
 
 lint-clippy:
-	$(CARGO) clippy --workspace --locked --all-targets --features telemeter/integration,telemeter/hostile -- -D warnings
+	$(CARGO) clippy --workspace --locked --all-targets $(WITH_PROGRAMS) -- -D warnings
 	scripts/fuzz clippy
 
 lint-docs:
