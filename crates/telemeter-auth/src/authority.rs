@@ -280,6 +280,8 @@ impl Inner {
     }
 }
 
+/// Waits for the answer to a question that another request asks. [`Error::AuthorityUnavailable`] where that question
+/// ends without an answer.
 async fn wait_for(mut pending: PendingApproval) -> ApprovalResult {
     match pending.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(result)) => result.clone(),
@@ -299,10 +301,12 @@ impl Drop for OpenQuestion {
     }
 }
 
+/// The duration in whole milliseconds.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The error that the authority is unavailable for this reason, without a time to wait.
 fn unavailable(reason: impl Into<String>) -> Error {
     Error::AuthorityUnavailable { reason: reason.into(), retry_after: None }
 }

@@ -75,6 +75,7 @@ impl<V: Clone> Bounded<V> {
         self.shard(key).lock().entries.remove(key);
     }
 
+    /// The part of the table that holds this key.
     fn shard(&self, key: &Digest) -> &Mutex<BoundedShard<V>> {
         &self.shards[usize::from(key[31]) % self.shards.len()]
     }

@@ -74,8 +74,8 @@ pub fn decode(token: &str) -> Result<CompositeToken, Error> {
     reader.end().map_err(|_| Error::CompositeToken("something follows the JSON object"))?;
 
     let (authorization_token, cluster_id) = fields?;
-    check(&authorization_token, MAX_AUTHORIZATION_TOKEN_BYTES, &AUTHORIZATION_TOKEN)?;
-    check(&cluster_id, MAX_CLUSTER_ID_BYTES, &CLUSTER_ID)?;
+    check_field(&authorization_token, MAX_AUTHORIZATION_TOKEN_BYTES, &AUTHORIZATION_TOKEN)?;
+    check_field(&cluster_id, MAX_CLUSTER_ID_BYTES, &CLUSTER_ID)?;
     Ok(CompositeToken { authorization_token: authorization_token.into(), cluster_id, json })
 }
 
@@ -109,7 +109,9 @@ const CLUSTER_ID: FieldMessage = FieldMessage {
     bad: "cluster_id is too long or holds control characters",
 };
 
-fn check(value: &str, max_bytes: usize, messages: &FieldMessage) -> Result<(), Error> {
+/// Rejects a field that is empty, longer than `max_bytes`, or has control characters, each with its text from
+/// `messages`.
+fn check_field(value: &str, max_bytes: usize, messages: &FieldMessage) -> Result<(), Error> {
     if value.is_empty() {
         return Err(Error::CompositeToken(messages.empty));
     }

@@ -120,13 +120,14 @@ impl TokenSource {
 
     /// The current token and its number.
     async fn current(&self) -> Result<(Secret, u64), Error> {
-        if let Some(current) = self.0.valid() {
+        if let Some(current) = self.0.valid_token() {
             return Ok(current);
         }
         self.renew(RenewalPurpose::Valid).await?;
-        self.0.valid().ok_or_else(|| unavailable("the token ended at once"))
+        self.0.valid_token().ok_or_else(|| unavailable("the token ended at once"))
     }
 
+    /// Gets a new token where `purpose` needs one, in a task of its own: it goes on where the caller stops waiting.
     async fn renew(&self, purpose: RenewalPurpose) -> Result<(), Error> {
         let inner = self.0.clone();
         let renewal = tokio::spawn(async move { inner.renew(purpose).await });
@@ -195,7 +196,7 @@ impl TokenSource {
     /// # Errors
     /// Why there is none, fit for the operator's pages: it holds no secret.
     pub fn status(&self) -> Result<(), String> {
-        if self.0.valid().is_some() {
+        if self.0.valid_token().is_some() {
             return Ok(());
         }
         Err(match &self.0.state.read().failure {
@@ -212,26 +213,30 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn valid(&self) -> Option<(Secret, u64)> {
+    /// The current token and its number; `None` where there is none or it has expired.
+    fn valid_token(&self) -> Option<(Secret, u64)> {
         let now_ms = self.clock.monotonic_ms();
         let state = self.state.read();
         let current = state.current.as_ref().filter(|current| now_ms < current.expires_ms)?;
         Some((current.token.clone(), current.number))
     }
 
+    /// Whether the current token is good enough for the purpose, so that no new one is needed.
     fn is_satisfied(&self, purpose: RenewalPurpose) -> bool {
         match purpose {
-            RenewalPurpose::Valid => self.valid().is_some(),
-            RenewalPurpose::Due => !self.is_due() && self.valid().is_some(),
-            RenewalPurpose::Refused { number } => self.valid().is_some_and(|(_, current)| current != number),
+            RenewalPurpose::Valid => self.valid_token().is_some(),
+            RenewalPurpose::Due => !self.is_due() && self.valid_token().is_some(),
+            RenewalPurpose::Refused { number } => self.valid_token().is_some_and(|(_, current)| current != number),
         }
     }
 
+    /// Whether the token should be renewed now; also where there is none.
     fn is_due(&self) -> bool {
         let now_ms = self.clock.monotonic_ms();
         self.state.read().current.as_ref().is_none_or(|current| now_ms >= current.renew_ms)
     }
 
+    /// The time until the token should be renewed, at most [`MAX_SLEEP`]; zero where there is none.
     fn until_due(&self) -> Duration {
         let now_ms = self.clock.monotonic_ms();
         let renew_ms = self.state.read().current.as_ref().map_or(now_ms, |current| current.renew_ms);
@@ -308,6 +313,7 @@ async fn renew_in_background(source: Weak<Inner>, wake: Arc<Notify>) {
     }
 }
 
+/// The error that the provider of tokens is unavailable for this reason.
 fn unavailable(reason: impl Into<String>) -> Error {
     Error::ProviderUnavailable { reason: reason.into() }
 }

@@ -57,10 +57,12 @@ impl TokenResponse {
     }
 }
 
+/// Serializes the secret itself, which a [`Secret`] otherwise never shows.
 fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
+/// Deserializes a text into a [`Secret`].
 fn hide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     String::deserialize(deserializer).map(Secret::from)
 }

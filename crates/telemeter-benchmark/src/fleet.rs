@@ -76,6 +76,7 @@ impl Arrivals {
         self.clusters + self.clusters.div_ceil(100)
     }
 
+    /// The number of the cluster that sends the upload at `index`; all IDs take turns.
     fn cluster(&self, index: u64) -> u64 {
         index % self.ids()
     }
@@ -186,7 +187,7 @@ async fn send_when_due(shared: Arc<FleetShared>) {
         } else {
             Err(UploadFailure::Timeout)
         };
-        shared.count(due, cluster, ended);
+        shared.count_upload(due, cluster, ended);
     }
 }
 
@@ -243,7 +244,9 @@ impl FleetShared {
         if answer.status.is_success() { Ok(bytes) } else { Err(UploadFailure::Upload(answer.status.as_u16())) }
     }
 
-    fn count(&self, due: Instant, cluster: u64, ended: Result<usize, UploadFailure>) {
+    /// Counts an upload that has ended, as sent with its size in bytes or as failed; its latency is counted from `due`,
+    /// when it should have started. The first few failures are also logged.
+    fn count_upload(&self, due: Instant, cluster: u64, ended: Result<usize, UploadFailure>) {
         let took = due.elapsed();
         match ended {
             Ok(bytes) => {
@@ -285,7 +288,7 @@ impl TokenOrigin {
                 };
                 // A first exchange shows which labels the server requires, and whether it grants tokens at all.
                 let id = id(seed, 0);
-                let first = exchanges.exchange(&id, &mut FleetConnection::new(&exchanges.address)).await;
+                let first = exchanges.request_token(&id, &mut FleetConnection::new(&exchanges.address)).await;
                 let first = first.map_err(|cause| format!("the first token cannot be had: {cause}"))?;
                 let labels = first.labels.into_iter();
                 let labels = labels.map(|(name, value)| (name, Some(value).filter(|value| value.as_bytes() != id)));
@@ -294,6 +297,7 @@ impl TokenOrigin {
         }
     }
 
+    /// A connection for exchanging tokens, not opened yet; `None` where the tokens are made here.
     fn connection(&self) -> Option<FleetConnection<'_>> {
         match self {
             Self::Minted(_) => None,
@@ -303,6 +307,8 @@ impl TokenOrigin {
 }
 
 impl TokenExchanges {
+    /// The access token of the cluster with this index and ID: the kept one where tokens are kept, else one from the
+    /// server, which is then kept where tokens are kept.
     async fn token(
         &self,
         cluster: u64,
@@ -312,14 +318,15 @@ impl TokenExchanges {
         if let Some(token) = self.kept.as_ref().and_then(|kept| kept.lock()[cluster as usize].clone()) {
             return Ok(token.into());
         }
-        let token = self.exchange(id, connection).await?.token.expose().to_owned();
+        let token = self.request_token(id, connection).await?.token.expose().to_owned();
         if let Some(kept) = &self.kept {
             kept.lock()[cluster as usize] = Some(token.clone().into());
         }
         Ok(token)
     }
 
-    async fn exchange(
+    /// Sends the cluster token to `/authorize`, and returns the server's answer. A status other than 200 is a failure.
+    async fn request_token(
         &self,
         id: &GeneratedId,
         connection: &mut FleetConnection<'_>,

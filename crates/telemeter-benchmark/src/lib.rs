@@ -76,6 +76,7 @@ struct BenchmarkMetrics {
 }
 
 impl BenchmarkMetrics {
+    /// Creates the metrics, and adds them to what `/metrics` serves.
     fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("forward_errors", "Uploads that failed", metrics.errors.clone());
@@ -184,6 +185,8 @@ async fn upload_repeatedly(mut cluster: SimulatedClient, shared: RunShared, star
 }
 
 impl RunShared {
+    /// Sends one upload of the cluster, as soon as one of the concurrent uploads is allowed, and counts it in the tally
+    /// and the metrics. The first few failures are also logged.
     async fn upload(&self, cluster: &mut SimulatedClient) -> CycleOutcome {
         let _permit = self.permits.acquire().await;
         match cluster.upload().await {

@@ -174,6 +174,7 @@ impl SimulatedClient {
         }
     }
 
+    /// Sends one upload with this token. The latency that is returned does not include its encoding.
     async fn try_upload(&self, token: &AccessToken) -> Result<AcceptedUpload, UploadError> {
         let body = self.payload.body(&token.labels, self.clock.now_ms());
         let body = body.expect("the payload is what our own encoder wrote");
@@ -212,6 +213,7 @@ impl From<UploadError> for FailedUpload {
     }
 }
 
+/// The kind under which a failed request is counted.
 fn outbound_failure(cause: &OutboundError) -> UploadFailure {
     match cause {
         OutboundError::Timeout(_) | OutboundError::ConnectTimeout(_) => UploadFailure::Timeout,

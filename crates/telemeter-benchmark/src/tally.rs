@@ -140,6 +140,7 @@ impl UploadTally {
         Duration::from_micros(self.micros.value_at_quantile(quantile))
     }
 
+    /// The number for each second of the run; 0 where it has not run yet.
     fn per_second(&self, count: u64) -> f64 {
         let seconds = self.ran.as_secs_f64();
         if seconds > 0.0 { count as f64 / seconds } else { 0.0 }

@@ -49,6 +49,7 @@ impl<W> Handover<W> {
         self.arrived.notify_one();
     }
 
+    /// Waits until a new worker is handed over, and takes it. Of several that came in between, only the newest is kept.
     async fn next(&self) -> W {
         loop {
             self.arrived.notified().await;

@@ -47,12 +47,13 @@ impl Selectors {
         let mut selectors = Self::from_flags(config);
         if let Some(path) = &config.match_file {
             // Problems of `--match` are logged also where the file makes the start fail.
-            let lines = lines(path).inspect_err(|_| selectors.warn_about_problems())?;
+            let lines = read_lines(path).inspect_err(|_| selectors.warn_about_problems())?;
             selectors.all.extend(lines.into_iter().map(|text| SelectorText { flag: "--match-file", text }));
         }
         Ok(selectors)
     }
 
+    /// The selectors of `--match` only; `--match-file` is not read here.
     fn from_flags(config: &Config) -> Self {
         let all = config.matches.iter().cloned().map(|text| SelectorText { flag: "--match", text }).collect();
         Self { all, is_enforced: config.leave_out_unrequested }
@@ -74,6 +75,7 @@ impl Selectors {
         }
     }
 
+    /// Logs a warning for each selector that has a problem.
     fn warn_about_problems(&self) {
         for (flag, _, problem) in self.with_problems() {
             if let Some(problem) = problem {
@@ -131,7 +133,8 @@ fn with_caret(selector: &str, behind: usize) -> String {
     format!("{left}{}^{}{right}", text(&before[cut..]), text(&after[..rest]))
 }
 
-fn lines(path: &Path) -> Result<Vec<String>, FileError> {
+/// The lines of a file, trimmed, without empty lines and those that start with `#`.
+fn read_lines(path: &Path) -> Result<Vec<String>, FileError> {
     let content = file::read_text(path, file::LARGE)?;
     let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())

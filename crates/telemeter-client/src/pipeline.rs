@@ -270,7 +270,7 @@ impl Packing<'_> {
         }
         let mut body = self.body;
         body.shrink_to_fit();
-        Packed { body: body.into(), left_out: LeftOut::of(&self.report), ..self.packed }
+        Packed { body: body.into(), left_out: LeftOut::from_counts(&self.report), ..self.packed }
     }
 }
 

@@ -238,6 +238,8 @@ pub struct Listening {
 }
 
 impl Listening {
+    /// Serves `routes` on the listener in a new task, until the returned value is dropped or [`Listening::end`] is
+    /// called.
     fn start(listener: Listener, routes: InternalRouter) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let limits = ListenLimits { drain_timeout: DRAIN, connections: 100, ..ListenLimits::default() };
@@ -248,6 +250,7 @@ impl Listening {
         Self { stop: Some(stop), task }
     }
 
+    /// Stops the listener; open requests get time to end, at most twice [`DRAIN`].
     async fn end(mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());

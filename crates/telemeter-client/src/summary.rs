@@ -105,20 +105,23 @@ impl<'c> UploadSummary<'c> {
             let known = &mut metric.labels[at];
             let is_new = known.values.len() < settings.max_values && known.values.insert(hasher.hash_one(label.value));
             if is_new && known.finding.is_none() && !known.is_anonymized {
-                settings.check(label, known);
+                settings.check_value(label, known);
             }
         }
     }
 }
 
 impl SummarySettings<'_> {
+    /// An empty summary of a label that was not seen before.
     fn new_label(&self, label: &Label<'_>) -> LabelSummary {
         let is_anonymized = self.anonymize.covers(label.name);
         let name = label.name.into();
         LabelSummary { name, values: HashSet::new(), is_anonymized, finding: None, example: None }
     }
 
-    fn check(&self, label: &Label<'_>, known: &mut LabelSummary) {
+    /// Looks for something sensitive in one value, and stores the finding and the start of the value as an example.
+    /// Labels that the server adds are not checked.
+    fn check_value(&self, label: &Label<'_>, known: &mut LabelSummary) {
         if self.server_labels.iter().any(|server_labels| server_labels == label.name) {
             return;
         }

@@ -105,7 +105,7 @@ impl AccessTokens {
             return Ok(token.clone());
         }
         self.current = None;
-        let token = self.request(now_ms).await?;
+        let token = self.request_token(now_ms).await?;
         Ok(self.current.insert(token).clone())
     }
 
@@ -114,7 +114,13 @@ impl AccessTokens {
         self.current = None;
     }
 
-    async fn request(&self, now_ms: i64) -> Result<AccessToken, TokenError> {
+    /// Exchanges the cluster token for an access token, and counts the status in the metrics; does not change the
+    /// cached one. `now_ms` is the monotonic time, from which the lifetime is counted, less a margin.
+    ///
+    /// # Errors
+    /// [`TokenError`]: the credential cannot be read, the server does not answer or refuses, or its answer is invalid
+    /// or has too long labels.
+    async fn request_token(&self, now_ms: i64) -> Result<AccessToken, TokenError> {
         let mut request = OutboundRequest::post(self.url.clone());
         request.headers_mut().insert(header::AUTHORIZATION, credential::bearer(&self.credential)?);
         request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -124,7 +124,7 @@ impl Worker {
     pub async fn cycle(&mut self) -> Result<CycleReport, CycleError> {
         let metrics = self.context.metrics.clone();
         metrics.federate_requests.inc();
-        let outcome = self.run().await;
+        let outcome = self.scrape_and_send().await;
         self.scraper.release_buffer();
         match &outcome {
             Ok(report) => {
@@ -139,7 +139,9 @@ impl Worker {
         outcome
     }
 
-    async fn run(&mut self) -> Result<CycleReport, CycleError> {
+    /// Scrapes once, applies the rules and sends the series, by upload or by remote write. Only the number of series is
+    /// counted here; [`Worker::cycle`] records whether it succeeded.
+    async fn scrape_and_send(&mut self) -> Result<CycleReport, CycleError> {
         let start = Instant::now();
         let Self { scraper, sender, context } = self;
         let (packed, counts) = match sender {
@@ -168,14 +170,14 @@ async fn upload(
     // The access token comes first: its labels are set on each series while the scrape arrives.
     let token = access_tokens.current().await?;
     let packed = scrape(scraper, &token.labels, token.accepts, context).await?;
-    match send(uploads, &token, &packed).await {
+    match send_upload(uploads, &token, &packed).await {
         Err(UploadError::Unauthorized(refusal)) => {
             tracing::info!(%refusal, "the server no longer accepts its token: asking for another");
             access_tokens.discard();
             let fresh = access_tokens.current().await?;
             let is_same = (&fresh.labels, fresh.accepts) == (&token.labels, token.accepts);
             let packed = if is_same { packed } else { scrape(scraper, &fresh.labels, fresh.accepts, context).await? };
-            let counts = send(uploads, &fresh, &packed).await?;
+            let counts = send_upload(uploads, &fresh, &packed).await?;
             Ok((packed, counts))
         }
         outcome => Ok((packed, outcome?)),
@@ -200,7 +202,13 @@ async fn scrape(
     Ok(packed)
 }
 
-async fn send(uploads: &Uploads, token: &AccessToken, packed: &Packed) -> Result<Option<UploadCounts>, UploadError> {
+/// Uploads the series; `None`, without a request, where none is left. Otherwise the counts that the server answered
+/// with, if it did.
+async fn send_upload(
+    uploads: &Uploads,
+    token: &AccessToken,
+    packed: &Packed,
+) -> Result<Option<UploadCounts>, UploadError> {
     if packed.kept == 0 {
         return Ok(None);
     }

@@ -58,6 +58,8 @@ pub struct ClaimedRefusal {
 }
 
 impl ClaimedRefusals {
+    /// Counts one refusal: in the entry with the same claimed ID, address, route and reason, or in a new one. Where the
+    /// table is full, its oldest sixteenth is removed first.
     pub(crate) fn add(&self, refused: &RefusedRequest<'_>) {
         let RefusedRequest { cluster, route, reason, status, now_ms, peer, .. } = *refused;
         let now_s = seconds(now_ms);

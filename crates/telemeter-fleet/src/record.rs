@@ -65,6 +65,7 @@ impl ClusterRecord {
         }
     }
 
+    /// The time of the last upload or remote write, in seconds since 1970; 0 where there was none.
     pub(crate) fn last_report(&self) -> u32 {
         self.last_upload.max(self.last_receive)
     }
@@ -99,6 +100,7 @@ pub(crate) fn seconds(ms: i64) -> u32 {
     u32::try_from(ms.div_euclid(1000).max(1)).unwrap_or(u32::MAX)
 }
 
+/// The time in milliseconds; `None` for 0, which means never.
 pub(crate) fn milliseconds(seconds: u32) -> Option<i64> {
     (seconds > 0).then_some(i64::from(seconds) * 1000)
 }
@@ -132,6 +134,7 @@ impl ExchangeHistory {
         self.push_raw(u16::from(outcome.code()) << 9 | pack(gap_s));
     }
 
+    /// Appends an exchange in its packed form, in place of the oldest where the history is full.
     pub(crate) fn push_raw(&mut self, packed: u16) {
         self.ring[usize::from(self.next) % EXCHANGES] = packed;
         self.next = (self.next + 1) % EXCHANGES as u8;
@@ -192,6 +195,8 @@ pub(crate) struct RecordedRefusal {
 }
 
 impl RecordedRefusals {
+    /// Counts one refusal, at `now_s` in seconds, in the entry of its route and reason, which is created where there is
+    /// none. The entry becomes the first one.
     pub(crate) fn add(&mut self, route: ReportRoute, reason: Reason, status: u16, now_s: u32) {
         let at = match self.0.iter().position(|known| (known.route, known.reason) == (route, reason)) {
             Some(at) => at,

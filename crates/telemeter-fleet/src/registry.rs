@@ -313,6 +313,7 @@ impl Registry {
         after < before
     }
 
+    /// The part of the registry that holds this cluster.
     fn shard_of(&self, cluster: &str) -> &LockedShard {
         // The shard's table uses the low bits.
         &self.shards[(self.hasher.hash_one(cluster) >> 40) as usize % SHARDS]
@@ -348,6 +349,7 @@ struct NewSymbols {
 }
 
 impl NewSymbols {
+    /// Sets the cluster's user agent and the labels that are new; other labels stay as they are.
     fn store(&self, shard: &mut RegistryShard, slot: u32) {
         shard.record_mut(slot).user_agent = self.user_agent;
         for (known, new) in shard.labels_mut(slot).iter_mut().zip(self.labels) {
@@ -356,6 +358,7 @@ impl NewSymbols {
     }
 }
 
+/// Adds a request to the cluster's history, and sets when and from which address it was last heard.
 fn record_exchange(shard: &mut RegistryShard, slot: u32, outcome: RequestOutcome, peer: IpAddr, now_ms: i64) {
     let now_s = seconds(now_ms);
     let record = shard.record_mut(slot);
@@ -364,6 +367,7 @@ fn record_exchange(shard: &mut RegistryShard, slot: u32, outcome: RequestOutcome
     record.peer = address_bytes(peer);
 }
 
+/// The number, at most the largest of 32 bits.
 fn clamp(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -47,6 +47,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Stores a value and returns its slot.
     fn insert(&mut self, value: T) -> u32 {
         match self.free.pop() {
             Some(slot) => {
@@ -60,12 +61,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Removes the value in a slot, which may then be used again; does nothing where the slot has none.
     fn remove(&mut self, slot: u32) {
         if self.values.get_mut(slot as usize).and_then(Option::take).is_some() {
             self.free.push(slot);
         }
     }
 
+    /// The value in a slot; `None` where the slot has none.
     fn get(&self, slot: u32) -> Option<&T> {
         self.values.get(slot as usize)?.as_ref()
     }
@@ -88,6 +91,7 @@ impl RegistryShard {
         }
     }
 
+    /// The number of clusters.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
@@ -116,7 +120,7 @@ impl RegistryShard {
             Some(uuid) => ClusterKey::Uuid(uuid),
             None => ClusterKey::Name(self.names.insert(id.into())),
         };
-        let slot = self.allocate(ClusterRecord::new(key, now_s));
+        let slot = self.allocate_slot(ClusterRecord::new(key, now_s));
         let hash = self.hasher.hash_one(id);
         let Self { index, blocks, names, hasher, .. } = self;
         index.insert_unique(hash, slot, |slot| {
@@ -126,7 +130,9 @@ impl RegistryShard {
         slot
     }
 
-    fn allocate(&mut self, record: ClusterRecord) -> u32 {
+    /// Stores a record in a free slot, with no fleet label set, and returns the slot; memory for a whole block of
+    /// records is allocated where no slot is free. The record is not linked and not in the index yet.
+    fn allocate_slot(&mut self, record: ClusterRecord) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = self.used;
             self.used += 1;
@@ -141,19 +147,23 @@ impl RegistryShard {
         slot
     }
 
+    /// The record in `slot`, which has to be in use.
     pub(crate) fn record(&self, slot: u32) -> &ClusterRecord {
         &self.blocks[slot as usize / BLOCK][slot as usize % BLOCK]
     }
 
+    /// The record in `slot`, which has to be in use, to be changed.
     pub(crate) fn record_mut(&mut self, slot: u32) -> &mut ClusterRecord {
         &mut self.blocks[slot as usize / BLOCK][slot as usize % BLOCK]
     }
 
+    /// The values of the fleet labels of the record in a slot, in the order of the configuration; 0 means none.
     pub(crate) fn labels(&self, slot: u32) -> &[SymbolId] {
         let first = slot as usize % BLOCK * self.label_count;
         &self.labels[slot as usize / BLOCK][first..first + self.label_count]
     }
 
+    /// The values of the fleet labels of the record in a slot, to be changed.
     pub(crate) fn labels_mut(&mut self, slot: u32) -> &mut [SymbolId] {
         let first = slot as usize % BLOCK * self.label_count;
         &mut self.labels[slot as usize / BLOCK][first..first + self.label_count]
@@ -197,6 +207,7 @@ impl RegistryShard {
         }
     }
 
+    /// Removes the record in a slot that is in use, with its name and its refusals; the slot may then be used again.
     fn remove(&mut self, slot: u32) {
         let record = *self.record(slot);
         let hash = hash_of(&self.hasher, &record, &self.names);
@@ -229,6 +240,7 @@ impl RegistryShard {
         }
     }
 
+    /// Puts a record, which is in no list, at the newest end of the list that is sorted by last use.
     fn link_newest(&mut self, slot: u32) {
         let before = std::mem::replace(&mut self.newest, slot);
         let record = self.record_mut(slot);
@@ -239,6 +251,7 @@ impl RegistryShard {
         }
     }
 
+    /// Takes a record out of the list that is sorted by last use. The record itself still has its old links.
     fn unlink(&mut self, slot: u32) {
         let ClusterRecord { newer, older, .. } = *self.record(slot);
         match newer {

@@ -85,6 +85,8 @@ pub fn read(registry: &Registry, input: &mut impl Read) -> Result<usize, Snapsho
     outcome.map(|()| registry.len())
 }
 
+/// Reads the whole file, block by block, into the registry. After an error, the records that were read before it stay
+/// there.
 fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), SnapshotError> {
     let mut magic = [0; MAGIC.len()];
     read_exact(input, &mut magic).map_err(|error| match error {
@@ -95,11 +97,11 @@ fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), Snapsho
         return Err(SnapshotError::Foreign);
     }
     let mut bytes = Vec::new();
-    next_block(input, &mut bytes)?;
+    read_block(input, &mut bytes)?;
     let mut head = BlockReader(&bytes);
     let translation = Translation::read(&mut head, registry).ok_or(SnapshotError::Damaged)?;
     loop {
-        next_block(input, &mut bytes)?;
+        read_block(input, &mut bytes)?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -107,13 +109,16 @@ fn read_blocks(registry: &Registry, input: &mut impl Read) -> Result<(), Snapsho
     }
 }
 
+/// Writes the length of the bytes, their CRC, and the bytes.
 fn write_block(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(&(bytes.len() as u32).to_le_bytes())?;
     out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
     out.write_all(bytes)
 }
 
-fn next_block(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<(), SnapshotError> {
+/// Reads the next block into `bytes`, whose earlier content is replaced; empty for the block that marks the end.
+/// [`SnapshotError::Damaged`] where it is too long or its CRC is wrong.
+fn read_block(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<(), SnapshotError> {
     let mut head = [0; 8];
     read_exact(input, &mut head)?;
     let mut head = BlockReader(&head);
@@ -127,6 +132,7 @@ fn next_block(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<(), Snapshot
     if crc32c::crc32c(bytes) == crc { Ok(()) } else { Err(SnapshotError::Damaged) }
 }
 
+/// Fills `bytes` from the input; [`SnapshotError::CutOff`] where the input ends before.
 fn read_exact(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), SnapshotError> {
     input.read_exact(bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => SnapshotError::CutOff,
@@ -134,12 +140,14 @@ fn read_exact(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), SnapshotErr
     })
 }
 
+/// Appends the number of names, at most 255, and each name.
 fn write_names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>) {
     let names = names.into_iter();
     out.push(names.len() as u8);
     names.for_each(|name| write_text(out, name));
 }
 
+/// Appends the length of the text, at most 65535 bytes, and the text.
 fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -172,7 +180,7 @@ fn encode(shard: &RegistryShard, symbols: &TextTable, slots: &[u32], out: &mut V
         shard.write_id(record, &mut id);
         write_text(out, &id);
         out.extend_from_slice(&record.peer);
-        for value in fields(record) {
+        for value in number_fields(record) {
             out.extend_from_slice(&value.to_le_bytes());
         }
         out.extend_from_slice(&number(record.user_agent).to_le_bytes());
@@ -197,7 +205,8 @@ fn encode(shard: &RegistryShard, symbols: &TextTable, slots: &[u32], out: &mut V
 
 const FIELDS: usize = 11;
 
-fn fields(record: &ClusterRecord) -> [u32; FIELDS] {
+/// The record's numbers, in the order of the file. [`set_fields`] is the inverse.
+fn number_fields(record: &ClusterRecord) -> [u32; FIELDS] {
     [
         record.first_seen,
         record.last_heard,
@@ -213,6 +222,7 @@ fn fields(record: &ClusterRecord) -> [u32; FIELDS] {
     ]
 }
 
+/// Sets the record's numbers from those of the file; the inverse of [`number_fields`].
 fn set_fields(record: &mut ClusterRecord, values: [u32; FIELDS]) {
     let drift_ms;
     [
@@ -240,6 +250,8 @@ struct Translation {
 }
 
 impl Translation {
+    /// Reads the lists of names at the start of a file, and maps each code of the file to what has this name now.
+    /// `None` where the bytes are invalid.
     fn read(head: &mut BlockReader<'_>, registry: &Registry) -> Option<Self> {
         let routes: Vec<_> = head.names()?.map(ReportRoute::from_name).collect();
         let reasons: Vec<_> = head.names()?.map(Reason::from_name).collect();
@@ -253,10 +265,12 @@ impl Translation {
         Some(Self { outcomes: outcomes.collect(), labels })
     }
 
+    /// The outcome for a code of the file; `None` where this version does not know it.
     fn outcome(&self, code: u8) -> Option<RequestOutcome> {
         self.outcomes.get(usize::from(code)).copied().flatten()
     }
 
+    /// Route and reason for a code of the file; `None` where it is unknown or not a refusal.
     fn refusal(&self, code: u8) -> Option<(ReportRoute, Reason)> {
         match self.outcome(code)? {
             RequestOutcome::Refused(route, reason) => Some((route, reason)),
@@ -275,7 +289,7 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
     };
     for _ in 0..bytes.u32()? {
         let id = bytes.text(MAX_ID_BYTES)?;
-        let peer = bytes.array()?;
+        let peer = bytes.read_array()?;
         let mut values = [0; FIELDS];
         for value in &mut values {
             *value = bytes.u32()?;
@@ -328,24 +342,29 @@ fn decode(registry: &Registry, translation: &Translation, bytes: &[u8]) -> Optio
 struct BlockReader<'a>(&'a [u8]);
 
 impl<'a> BlockReader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    /// The next bytes; `None` where fewer are left.
+    fn read_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*array)
     }
 
+    /// The next byte; `None` at the end.
     fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
+        self.read_array().map(|[byte]| byte)
     }
 
+    /// The next number of 16 bits; `None` where fewer are left.
     fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
+        self.read_array().map(u16::from_le_bytes)
     }
 
+    /// The next number of 32 bits; `None` where fewer are left.
     fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+        self.read_array().map(u32::from_le_bytes)
     }
 
+    /// The next text; `None` where it is incomplete, longer than `max_bytes`, or not UTF-8.
     fn text(&mut self, max_bytes: usize) -> Option<&'a str> {
         let len = usize::from(self.u16()?);
         let (text, rest) = self.0.split_at_checked(len)?;
@@ -353,6 +372,7 @@ impl<'a> BlockReader<'a> {
         std::str::from_utf8(text).ok().filter(|text| text.len() <= max_bytes)
     }
 
+    /// The next list of names; `None` where one of them is invalid.
     fn names(&mut self) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
         let names: Vec<&'a str> = (0..self.u8()?).map(|_| self.text(MAX_ID_BYTES)).collect::<Option<_>>()?;
         Some(names.into_iter())

@@ -338,6 +338,7 @@ impl<'a> ClusterRef<'a> {
     }
 }
 
+/// Whether more than `wait` has passed between `since_ms` and `now_ms`.
 fn is_past(since_ms: i64, wait: Duration, now_ms: i64) -> bool {
     let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     now_ms.saturating_sub(since_ms) > wait_ms

@@ -60,17 +60,19 @@ impl ClientSteps {
 
     /// Calls `read` with the series as the client sends it; `None` where the client drops it.
     pub(crate) fn with_sent<T>(&self, series: &Series<'_, '_>, read: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
-        self.apply(series, &self.upload.steps(&self.drop_invalid, &self.identity), read)
+        self.apply_steps(series, &self.upload.steps(&self.drop_invalid, &self.identity), read)
     }
 
     /// Calls `read` with the series as the server stores it, without elided labels; `None` where the client drops it.
     pub(crate) fn with_stored<T>(&self, series: &Series<'_, '_>, read: impl FnOnce(&Series<'_, '_>) -> T) -> Option<T> {
         let upload = self.upload.steps(&self.drop_invalid, &self.identity);
         let steps: Vec<&dyn Transform> = upload.into_iter().chain([&self.elide as &dyn Transform]).collect();
-        self.apply(series, &steps, read)
+        self.apply_steps(series, &steps, read)
     }
 
-    fn apply<T>(
+    /// Runs `steps` on the series with one made-up sample, and calls `read` with the result; `None` where a step drops
+    /// the series.
+    fn apply_steps<T>(
         &self,
         series: &Series<'_, '_>,
         steps: &[&dyn Transform],

@@ -94,8 +94,10 @@ impl MetricUse<'_> {
         Self { kind, series: 0, labels: BTreeMap::new() }
     }
 
+    /// The report on this metric: its labels with example values, and the questions that its name, its labels and their
+    /// numbers raise. The UUID `cluster_id` is not sensitive.
     fn report(self, name: &str, cluster_id: &str) -> MetricReport {
-        let kind = kind(self.kind);
+        let kind = type_name(self.kind);
         let mut remarks = naming_remarks(name, kind);
         let mut remark = |kind, text| remarks.push(MetricRemark { kind, text });
         let labels: Vec<LabelReport> = self
@@ -152,7 +154,8 @@ fn family<'a>(series: &Series<'_, 'a>) -> &'a str {
     ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }
 
-const fn kind(kind: MetricType) -> &'static str {
+/// The name of the type in the report.
+const fn type_name(kind: MetricType) -> &'static str {
     match kind {
         MetricType::Counter => "counter",
         MetricType::Gauge => "gauge",

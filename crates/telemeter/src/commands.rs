@@ -175,6 +175,7 @@ impl CommandLine {
     }
 }
 
+/// The command with this name; `None` where there is none.
 fn find(entries: &'static [CommandEntry], name: &str) -> Option<&'static CommandEntry> {
     entries.iter().find(|entry| entry.command().get_name() == name)
 }

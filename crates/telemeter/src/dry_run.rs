@@ -30,7 +30,7 @@ pub(crate) async fn server(config: &telemeter_server::Config) -> Result<ExitCode
 /// As [`client`].
 pub(crate) async fn authority(tokens_file: &Path) -> Result<ExitCode, RunFailure> {
     crate::authority::tokens(tokens_file)?;
-    report("authorization-server", 0)
+    print_result("authorization-server", 0)
 }
 
 /// Checks the files of the benchmark.
@@ -75,6 +75,8 @@ pub(crate) async fn quickstart(config: &crate::flags::quickstart::QuickstartConf
     .await
 }
 
+/// Runs all steps, then prints that all is valid, with the number of warnings. The error is the first step that failed;
+/// nothing is printed then.
 async fn run_checks(program: &str, run: impl AsyncFnOnce(&mut CheckSteps<'_>)) -> Result<ExitCode, RunFailure> {
     let mut steps = CheckSteps::new(|_| ());
     run(&mut steps).await;
@@ -82,10 +84,12 @@ async fn run_checks(program: &str, run: impl AsyncFnOnce(&mut CheckSteps<'_>)) -
     if let Some(CheckStep { tried, found, .. }) = steps.iter().find(|step| step.outcome == StepOutcome::Failed) {
         return Err(format!("{tried}: {found}").into());
     }
-    report(program, steps.iter().filter(|step| step.outcome == StepOutcome::Warned).count())
+    print_result(program, steps.iter().filter(|step| step.outcome == StepOutcome::Warned).count())
 }
 
-fn report(program: &str, warnings: usize) -> Result<ExitCode, RunFailure> {
+/// Prints to standard output that flags and files are valid, and how many steps gave a warning. The exit code is 0,
+/// with warnings too.
+fn print_result(program: &str, warnings: usize) -> Result<ExitCode, RunFailure> {
     let with = match warnings {
         0 => String::new(),
         1 => "; 1 of them with a warning, see the command check".to_owned(),

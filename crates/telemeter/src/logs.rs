@@ -113,7 +113,7 @@ pub fn layer<S>(config: Config, clock: Clock, out: impl Write + Send + 'static) 
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let targets = targets(config);
+    let targets = level_filter(config);
     let hint = targets.clone().into_iter().map(|(_, level)| level).fold(LevelFilter::INFO, LevelFilter::max);
     // Spans up to info pass at every level, because lines repeat their request ID. Libraries open many spans of lower levels.
     let filter = FilterFn::new(move |meta: &Metadata<'_>| {
@@ -123,7 +123,10 @@ where
         .with_filter(filter.with_max_level_hint(hint))
 }
 
-fn targets(config: Config) -> Targets {
+/// Which log lines are written, by the module that they come from: those of telemeter from the configured level on,
+/// those of libraries from `warn` on, those of OpenTelemetry only errors. `verbose` adds a line for each HTTP request
+/// and response.
+fn level_filter(config: Config) -> Targets {
     let level = match config.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -155,13 +158,13 @@ where
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let mut visitor = FindRequestId(None);
         attributes.record(&mut visitor);
-        visitor.store(id, &context);
+        visitor.store_in_span(id, &context);
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
         let mut visitor = FindRequestId(None);
         values.record(&mut visitor);
-        visitor.store(id, &context);
+        visitor.store_in_span(id, &context);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -202,6 +205,7 @@ where
     }
 }
 
+/// The name of the level in a log line. `trace` has the name of `debug`.
 fn level_name(level: &tracing::Level) -> &'static str {
     match *level {
         tracing::Level::ERROR => "error",
@@ -215,7 +219,8 @@ fn level_name(level: &tracing::Level) -> &'static str {
 struct FindRequestId(Option<String>);
 
 impl FindRequestId {
-    fn store<S: Subscriber + for<'a> LookupSpan<'a>>(self, id: &span::Id, context: &Context<'_, S>) {
+    /// Stores the request ID in the span where later log lines find it; does nothing where none was found.
+    fn store_in_span<S: Subscriber + for<'a> LookupSpan<'a>>(self, id: &span::Id, context: &Context<'_, S>) {
         if let (Some(found), Some(span)) = (self.0, context.span(id)) {
             span.extensions_mut().replace(SpanRequestId(found));
         }

@@ -189,6 +189,7 @@ impl Printer {
         if self.is_terminal { self.write("\x1b[H\x1b[2J\x1b[3J") } else { Ok(()) }
     }
 
+    /// Writes the text and flushes it.
     fn write(&mut self, text: &str) -> io::Result<()> {
         self.writer.write_all(text.as_bytes())?;
         self.writer.flush()

@@ -141,7 +141,8 @@ async fn run_parts(
         (_, Some(prometheus)) => Some(prometheus.write_url()),
         _ => None,
     };
-    let server = server(config, identity, &authority, forward, [&external_address, &internal_address], &clock).await?;
+    let server =
+        start_server(config, identity, &authority, forward, [&external_address, &internal_address], &clock).await?;
     let external = address::authority(&external_address.address, server.external());
     let internal = address::authority(&internal_address.address, server.internal());
 
@@ -150,7 +151,7 @@ async fn run_parts(
         Some(source) => source.clone(),
         None => SourceSettings::new(Url::parse(&format!("http://{}/federate", builtin_prometheus.local_addr()?))?),
     };
-    let client = client(config, identity, from, &external, &client_address, &clock).await?;
+    let client = bind_client(config, identity, from, &external, &client_address, &clock).await?;
     let bound = client.local_addr().ok_or("the client has no listener")?;
     let client_at = address::authority(&client_address.address, bound);
     if config.from.is_none() {
@@ -205,7 +206,9 @@ const FLEET_LABELS: [&str; 2] =
 /// How often the server writes its own series about clusters to the store.
 const FLEET_METRICS: std::time::Duration = std::time::Duration::from_secs(30);
 
-async fn server(
+/// Starts the quickstart's telemeter-server on the two addresses, with the authority at `authority` (`host:port`). It
+/// has no rate limit, keeps recent samples in memory and, with `forward`, also sends them to that URL.
+async fn start_server(
     config: &QuickstartConfig,
     identity: &IdentityDir,
     authority: &str,
@@ -230,7 +233,9 @@ async fn server(
     Ok(RunningServer::start(settings, clock.clone()).await?)
 }
 
-async fn client(
+/// Sets up the quickstart's telemeter-client, which listens on `address`, scrapes `from` and uploads to `server`
+/// (`host:port`). It does not begin to scrape yet.
+async fn bind_client(
     config: &QuickstartConfig,
     identity: &IdentityDir,
     from: SourceSettings,
@@ -313,6 +318,7 @@ impl Default for QuickstartListeners {
 }
 
 impl QuickstartListeners {
+    /// Serves `router` on the listener in a new task, until [`QuickstartListeners::stop`] is called.
     fn serve(&mut self, listener: listen::Listener, router: axum::Router) {
         let mut stop = self.stop.subscribe();
         let limits = listen::ListenLimits { drain_timeout: DRAIN, connections: 100, ..listen::ListenLimits::default() };
@@ -321,6 +327,7 @@ impl QuickstartListeners {
         }));
     }
 
+    /// Tells all listeners to stop, and waits until they have.
     async fn stop(mut self) {
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
@@ -332,6 +339,7 @@ impl QuickstartListeners {
 struct StopSignal(watch::Receiver<bool>);
 
 impl StopSignal {
+    /// Completes as soon as the quickstart is told to stop; at once where it was told before.
     async fn received(&mut self) {
         // An error means that the task that sends it has ended, after sending.
         let _ = self.0.wait_for(|stop| *stop).await;

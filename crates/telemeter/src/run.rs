@@ -117,6 +117,7 @@ fn run_once(command: ReadyCommand) -> ExitCode {
     })
 }
 
+/// The configuration, and the sending of traces that the flags ask for, which is off where they ask for none.
 fn configure(flags: ProgramFlags) -> Result<(Traces, Config), RunFailure> {
     let (config, tracing) = flags.config()?;
     let traces = tracing.map_or_else(|| Ok(traces::off()), |config| traces::build(&config))?;

@@ -37,7 +37,7 @@ pub(super) fn read(answer: &Answer, question: &AuthorityQuestion, secrets: &[&st
         return Err(Error::AuthorityUnavailable { reason, retry_after: answer.asks_to_wait() });
     }
     match answer.status.as_u16() {
-        200 | 201 => account(&answer.body, question),
+        200 | 201 => account_in(&answer.body, question),
         429 => Err(Error::RateLimited { retry_after: question.kind.retry_after(answer.retry_after()) }),
         status @ 400..=499 => Err(Error::Refused { status, excerpt: body_excerpt() }),
         _ => Err(Error::AuthorityUnavailable {
@@ -47,7 +47,12 @@ pub(super) fn read(answer: &Answer, question: &AuthorityQuestion, secrets: &[&st
     }
 }
 
-fn account(body: &[u8], question: &AuthorityQuestion) -> Result<Arc<str>, Error> {
+/// The account that the body of an approval names.
+///
+/// # Errors
+/// [`Error::AuthorityUnavailable`]: the body is not such JSON, is about another cluster, or names no account or one of
+/// more than [`MAX_ACCOUNT_BYTES`].
+fn account_in(body: &[u8], question: &AuthorityQuestion) -> Result<Arc<str>, Error> {
     let approval: ApprovalBody =
         serde_json::from_slice(body).map_err(|_| unavailable("its answer is not JSON that holds an account"))?;
     if approval.cluster_id.is_some_and(|cluster| cluster != question.cluster) {

@@ -34,6 +34,7 @@ pub(super) struct CachedApproval {
 }
 
 impl CachedApproval {
+    /// The approval for a caller; stale where it is no longer fresh at `now_ms`.
     pub(super) fn approval(&self, now_ms: i64) -> Approval {
         Approval { account: self.account.clone(), is_stale: now_ms >= self.fresh_until_ms }
     }
@@ -121,6 +122,7 @@ impl Approvals {
         self.shard(key).lock().remove(key);
     }
 
+    /// The part of the table that holds the approvals of this cluster.
     fn shard(&self, key: &QuestionKey) -> &Mutex<ApprovalShard> {
         &self.shards[usize::from(key.cluster[31]) % self.shards.len()]
     }

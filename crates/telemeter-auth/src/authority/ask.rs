@@ -34,11 +34,11 @@ impl Inner {
     /// `sent_tokens`, to be removed from what the log shows of the answer.
     async fn send(&self, question: &AuthorityQuestion, sent_tokens: &Mutex<Vec<Secret>>) -> Result<Answer, Error> {
         let Some(source) = &self.token else {
-            return self.post(question, None).await.map_err(|error| unavailable(error.to_string()));
+            return self.post_question(question, None).await.map_err(|error| unavailable(error.to_string()));
         };
         let sent = source.send(|token| async move {
             sent_tokens.lock().push(token.clone());
-            self.post(question, Some(&token)).await
+            self.post_question(question, Some(&token)).await
         });
         sent.await.map_err(|error| match error {
             SendError::NoToken(error) => unavailable(error.to_string()),
@@ -47,7 +47,16 @@ impl Inner {
         })
     }
 
-    async fn post(&self, question: &AuthorityQuestion, token: Option<&Secret>) -> Result<Answer, OutboundError> {
+    /// Posts the question as JSON, with `token` as a bearer token where there is one, and returns the answer whatever its
+    /// status. The request is sent once more where a kept connection turns out to be closed.
+    ///
+    /// # Errors
+    /// The token is not valid in a header, or no answer came within the deadline.
+    async fn post_question(
+        &self,
+        question: &AuthorityQuestion,
+        token: Option<&Secret>,
+    ) -> Result<Answer, OutboundError> {
         let request = || {
             let mut request = OutboundRequest::post(self.config.url.clone());
             let json = header::HeaderValue::from_static("application/json");

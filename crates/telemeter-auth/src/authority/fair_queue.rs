@@ -77,22 +77,26 @@ impl QuestionQueue {
             if !state.evict_for(client, bytes) {
                 return None;
             }
-            WaitingQuestion { queue: self, client, id: state.push(client, bytes, sender) }
+            WaitingQuestion { queue: self, client, id: state.push_waiter(client, bytes, sender) }
         };
         let permit = tokio::time::timeout(wait, receiver).await;
         drop(waiting);
         permit.ok()?.ok()
     }
 
+    /// Counts one more open question of the client, and returns its permit. The caller has checked that the client may
+    /// have one.
     fn permit(self: &Arc<Self>, state: &mut QueueState, client: QuestionClient) -> QuestionPermit {
         state.open += 1;
         state.clients.entry(client).or_default().open += 1;
         QuestionPermit(Some((self.clone(), client)))
     }
 
-    fn release(self: &Arc<Self>, client: QuestionClient) {
+    /// Takes back the permit of a closed question, and gives permits to waiting questions, round-robin by client, until
+    /// no client that waits may have one.
+    fn release_permit(self: &Arc<Self>, client: QuestionClient) {
         let mut state = self.state.lock();
-        state.close(client);
+        state.close_question(client);
         let mut skipped = 0;
         while skipped < state.order.len() {
             let Some(next) = state.order.pop_front() else { return };
@@ -105,22 +109,25 @@ impl QuestionQueue {
             let Some(waiter) = state.pop(next) else { continue };
             let permit = self.permit(&mut state, next);
             if let Err(mut undelivered) = waiter.permit.send(permit) {
-                // Dropping it as it is would call `release`, which locks the state again.
+                // Dropping it as it is would call `release_permit`, which locks the state again.
                 undelivered.0 = None;
-                state.close(next);
+                state.close_question(next);
             }
         }
     }
 }
 
 impl QueueState {
+    /// Whether the client may have one more open question: a permit is free, and the client has fewer than its share,
+    /// or less than half of all permits are used.
     fn can_open(&self, client: QuestionClient, permits: usize) -> bool {
         let min_share = (permits / MIN_SHARE_DIVISOR).max(1);
         let open = self.clients.get(&client).map_or(0, |share| share.open);
         self.open < permits && (open < min_share || self.open < permits / 2)
     }
 
-    fn close(&mut self, client: QuestionClient) {
+    /// Counts one open question of the client less; a client with nothing open and nothing waiting is forgotten.
+    fn close_question(&mut self, client: QuestionClient) {
         self.open -= 1;
         if let Some(share) = self.clients.get_mut(&client) {
             share.open -= 1;
@@ -128,7 +135,8 @@ impl QueueState {
         self.forget_if_idle(client);
     }
 
-    fn push(&mut self, client: QuestionClient, bytes: usize, permit: oneshot::Sender<QuestionPermit>) -> u64 {
+    /// Adds a waiting question as the client's last one, and returns its ID. The caller has checked that there is room.
+    fn push_waiter(&mut self, client: QuestionClient, bytes: usize, permit: oneshot::Sender<QuestionPermit>) -> u64 {
         self.last_id += 1;
         self.waiting += 1;
         self.waiting_bytes += bytes;
@@ -152,7 +160,9 @@ impl QueueState {
         Some(waiter)
     }
 
-    fn remove(&mut self, client: QuestionClient, matches: impl Fn(&Waiter) -> bool) {
+    /// Removes the last waiting question of the client for which `matches` is true; does nothing where there is none. A
+    /// client with nothing open and nothing waiting is forgotten.
+    fn remove_waiter(&mut self, client: QuestionClient, matches: impl Fn(&Waiter) -> bool) {
         let Some(share) = self.clients.get_mut(&client) else { return };
         let Some(at) = share.waiters.iter().rposition(matches) else { return };
         let waiter = share.waiters.remove(at);
@@ -176,11 +186,12 @@ impl QueueState {
             if waiters <= own_waiters + 1 {
                 return false;
             }
-            self.remove(most, |_| true);
+            self.remove_waiter(most, |_| true);
         }
         true
     }
 
+    /// Removes the client's entry where it has no open and no waiting question.
     fn forget_if_idle(&mut self, client: QuestionClient) {
         if self.clients.get(&client).is_some_and(|share| share.open == 0 && share.waiters.is_empty()) {
             self.clients.remove(&client);
@@ -191,7 +202,7 @@ impl QueueState {
 impl Drop for QuestionPermit {
     fn drop(&mut self) {
         if let Some((queue, client)) = self.0.take() {
-            queue.release(client);
+            queue.release_permit(client);
         }
     }
 }
@@ -205,7 +216,7 @@ struct WaitingQuestion<'q> {
 
 impl Drop for WaitingQuestion<'_> {
     fn drop(&mut self) {
-        self.queue.state.lock().remove(self.client, |waiter| waiter.id == self.id);
+        self.queue.state.lock().remove_waiter(self.client, |waiter| waiter.id == self.id);
     }
 }
 

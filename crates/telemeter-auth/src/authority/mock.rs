@@ -44,7 +44,7 @@ pub fn tokens(json: &[u8]) -> Result<Vec<Secret>, Error> {
 pub fn router(tokens: impl IntoIterator<Item = Secret>) -> Router {
     let tokens = tokens.into_iter().map(|token| sha256(token.expose().as_bytes())).collect();
     Router::new()
-        .fallback(answer)
+        .fallback(register)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Arc::new(MockAuthority { tokens, claims: Mutex::default() }))
 }
@@ -76,32 +76,34 @@ struct RefusalBody {
     reason: &'static str,
 }
 
-async fn answer(
+/// Answers a registration as the authority does: 201 for the first one of a token and cluster, then 200, with an
+/// account. A request that is not a POST of JSON with a cluster ID gets 405 or 400, and an unknown token 401.
+async fn register(
     State(authority): State<Arc<MockAuthority>>,
     method: Method,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
     if method != Method::POST {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only POST is accepted.");
+        return refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only POST is accepted.");
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some("application/json") {
-        return refuse(StatusCode::BAD_REQUEST, "InvalidContentType", "Only application/json is accepted.");
+        return refusal(StatusCode::BAD_REQUEST, "InvalidContentType", "Only application/json is accepted.");
     }
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
     };
     let Ok(question) = serde_json::from_slice::<AuthorizeParams>(&body) else {
-        return refuse(StatusCode::BAD_REQUEST, "InvalidBody", "The body is not the JSON of a registration.");
+        return refusal(StatusCode::BAD_REQUEST, "InvalidBody", "The body is not the JSON of a registration.");
     };
     if question.cluster_id.is_empty() {
-        return refuse(StatusCode::BAD_REQUEST, "BadRequest", "No cluster ID provided.");
+        return refusal(StatusCode::BAD_REQUEST, "BadRequest", "No cluster ID provided.");
     }
     let token = sha256(question.authorization_token.as_bytes());
     if !authority.tokens.contains(&token) {
-        return refuse(StatusCode::UNAUTHORIZED, "NotAuthorized", "The provided token is not recognized.");
+        return refusal(StatusCode::UNAUTHORIZED, "NotAuthorized", "The provided token is not recognized.");
     }
     let claim = sha256(&[&token, question.cluster_id.as_bytes()].concat());
     let status = if authority.is_first(claim) { StatusCode::CREATED } else { StatusCode::OK };
@@ -110,7 +112,7 @@ async fn answer(
         authorization_token: &question.authorization_token,
         account_id: account(&question.cluster_id),
     };
-    json(status, &registration)
+    json_answer(status, &registration)
 }
 
 impl MockAuthority {
@@ -121,11 +123,13 @@ impl MockAuthority {
     }
 }
 
-fn refuse(status: StatusCode, name: &'static str, reason: &'static str) -> Response {
-    json(status, &RefusalBody { name, reason })
+/// The answer of a refusal: `name` and `reason` as JSON.
+fn refusal(status: StatusCode, name: &'static str, reason: &'static str) -> Response {
+    json_answer(status, &RefusalBody { name, reason })
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
+/// An answer with this status, and `body` as its JSON.
+fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
     let body = serde_json::to_vec_pretty(body).expect("texts always have a JSON form");
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

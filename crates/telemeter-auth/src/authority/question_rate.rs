@@ -77,6 +77,9 @@ impl QuestionRate {
         Ok(())
     }
 
+    /// Decides on a token after the limit of its cluster and network is reached. A token that was first rejected
+    /// [`RESERVE_AFTER_MS`] ago or earlier is taken from the reserve. Every other one has to wait for `wait`, and an
+    /// unknown one is remembered as rejected.
     fn take_from_reserve(
         &self,
         claim: (ClientNetwork, Digest),
@@ -96,6 +99,7 @@ impl QuestionRate {
         }
     }
 
+    /// Remembers for [`REMEMBERED_MS`] what happened to this token.
     fn remember(&self, key: &QuestionKey, event: RecentToken, now_ms: i64) {
         self.tokens.insert(key.digest, event, now_ms.saturating_add(REMEMBERED_MS), now_ms);
     }
@@ -123,6 +127,11 @@ impl<K: Eq + Hash + Copy> ClientBuckets<K> {
         Self { interval_us, burst_us, state }
     }
 
+    /// Takes one token from the bucket of `key`. Where the table of buckets is full, one other client's bucket is
+    /// removed, which is full again for that client.
+    ///
+    /// # Errors
+    /// How long the caller has to wait, where the bucket is empty; nothing is taken then.
     fn take(&self, key: K, now_ms: i64) -> Result<(), Duration> {
         let now_us = now_ms.saturating_mul(1_000);
         let mut state = self.state.lock();
@@ -141,6 +150,8 @@ impl<K: Eq + Hash + Copy> ClientBuckets<K> {
 }
 
 impl<K: Eq + Hash + Copy> RateState<K> {
+    /// Makes room for one entry. At most every [`SWEEP_EVERY_US`], removes all buckets that are full; where that is not
+    /// enough, removes any one.
     fn evict_one(&mut self, now_us: i64) {
         if now_us.saturating_sub(self.swept_us) >= SWEEP_EVERY_US {
             self.swept_us = now_us;

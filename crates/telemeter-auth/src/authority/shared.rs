@@ -60,6 +60,8 @@ impl SharedCache {
         }
     }
 
+    /// Derives the HMAC key of records from other signing keys. Records under the earlier HMAC key are not found any
+    /// more.
     pub(super) fn replace_keys(&self, keys: &Keys) {
         *self.hmac_key.write() = derive_hmac_key(keys);
     }
@@ -120,12 +122,12 @@ impl SharedCache {
 
     /// Stores an approval for as long as it counts, and `stale` longer.
     pub(super) async fn put_approval(&self, question: &Digest, account: &str, now_unix_ms: i64, stale: Duration) {
-        self.put(SharedRecord::Approval, question, account, now_unix_ms, stale).await;
+        self.write_record(SharedRecord::Approval, question, account, now_unix_ms, stale).await;
     }
 
     /// Stores a refusal for as long as an older approval could be put back, and removes the approval.
     pub(super) async fn put_refusal(&self, question: &Digest, now_unix_ms: i64, stale: Duration) {
-        self.put(SharedRecord::Refusal, question, "", now_unix_ms, stale).await;
+        self.write_record(SharedRecord::Refusal, question, "", now_unix_ms, stale).await;
         self.remove_approval(question).await;
     }
 
@@ -133,18 +135,28 @@ impl SharedCache {
     pub(super) async fn remove_approval(&self, question: &Digest) {
         let key = cache_key(&self.hmac_key.read().clone(), SharedRecord::Approval, question);
         let written = self.memcached.delete(&key).await;
-        self.count(written);
+        self.count_write(written);
     }
 
-    async fn put(&self, record: SharedRecord, question: &Digest, account: &str, at_unix_ms: i64, stale: Duration) {
+    /// Writes an answer of the authority to memcached, to expire `stale` after its usual time. A failure is only
+    /// counted.
+    async fn write_record(
+        &self,
+        record: SharedRecord,
+        question: &Digest,
+        account: &str,
+        at_unix_ms: i64,
+        stale: Duration,
+    ) {
         let hmac_key = self.hmac_key.read().clone();
         let key = cache_key(&hmac_key, record, question);
         let value = encode_value(&hmac_key, &key, account, at_unix_ms);
         let written = self.memcached.set(&key, &value, self.expire.saturating_add(stale)).await;
-        self.count(written);
+        self.count_write(written);
     }
 
-    fn count(&self, written: Result<(), CacheError>) {
+    /// Counts the result of a write in the metrics.
+    fn count_write(&self, written: Result<(), CacheError>) {
         self.metrics.written(match written {
             Ok(()) => WriteResult::Success,
             Err(CacheError::Timeout) => WriteResult::Timeout,
@@ -153,6 +165,7 @@ impl SharedCache {
     }
 }
 
+/// The kind of failure under which a failed read is counted.
 fn read_failure(error: CacheError) -> ReadResult {
     match error {
         CacheError::Timeout => ReadResult::Timeout,
@@ -160,6 +173,7 @@ fn read_failure(error: CacheError) -> ReadResult {
     }
 }
 
+/// The HMAC key of records, derived from the signing key, so that replicas with the same key read each other's records.
 fn derive_hmac_key(keys: &Keys) -> Arc<hmac::Key> {
     Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &*keys.derive("what replicas remember of the authority")))
 }
@@ -186,6 +200,8 @@ fn tag_input(key: &str, body: &[u8]) -> Vec<u8> {
     [b"value ", key.as_bytes(), body].concat()
 }
 
+/// The bytes of a record: version, the time in milliseconds since 1970, the account, and an HMAC over all of it and
+/// `key`.
 pub(super) fn encode_value(hmac_key: &hmac::Key, key: &str, account: &str, at_unix_ms: i64) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEADER_BYTES + account.len() + TAG_BYTES);
     value.push(VERSION);
@@ -196,6 +212,8 @@ pub(super) fn encode_value(hmac_key: &hmac::Key, key: &str, account: &str, at_un
     value
 }
 
+/// Time in milliseconds since 1970 and account of a record; `None` where the HMAC is wrong, the version is another, or
+/// bytes are missing.
 pub(super) fn decode_value<'v>(hmac_key: &hmac::Key, key: &str, value: &'v [u8]) -> Option<(i64, &'v str)> {
     let (body, tag) = value.split_at_checked(value.len().checked_sub(TAG_BYTES)?)?;
     hmac::verify(hmac_key, &tag_input(key, body), tag).ok()?;

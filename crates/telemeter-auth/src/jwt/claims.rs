@@ -102,12 +102,12 @@ impl Caller {
 
     /// The authority's name for the caller.
     pub fn account(&self) -> &str {
-        self.part(0)
+        self.nth_text(0)
     }
 
     /// The labels that its uploads must carry, sorted by name.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        (0..self.ends.len() / 2).map(|label| (self.part(2 * label + 1), self.part(2 * label + 2)))
+        (0..self.ends.len() / 2).map(|label| (self.nth_text(2 * label + 1), self.nth_text(2 * label + 2)))
     }
 
     /// The value of one label: with the partition label's name, the cluster ID.
@@ -120,7 +120,8 @@ impl Caller {
         self.expires_ms
     }
 
-    fn part(&self, index: usize) -> &str {
+    /// The text at this index of those that are joined in `text`.
+    fn nth_text(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.text[start as usize..self.ends[index] as usize]
     }
@@ -163,6 +164,7 @@ enum Audience {
 }
 
 impl Audience {
+    /// Whether one of the audiences is [`AUDIENCE`], which only our own tokens have.
     fn is_from_mock(&self) -> bool {
         match self {
             Self::One(name) => name == AUDIENCE,

@@ -39,7 +39,9 @@ impl Algorithm {
         }
     }
 
-    fn verification(self) -> &'static dyn VerificationAlgorithm {
+    /// The algorithm with which the crypto library verifies such a signature: of ECDSA as two numbers at fixed length,
+    /// of RSA by a key of 2048 to 8192 bits.
+    fn verification_algorithm(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
             Self::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
@@ -112,16 +114,19 @@ impl Keys {
         derived
     }
 
+    /// The first key signs, all of them verify. [`Error::Key`] where there is none.
     fn from_pairs(keys: Vec<KeyPair>) -> Result<Self, Error> {
         let mut keys = keys.into_iter();
         let signer = keys.next().ok_or_else(|| Error::Key("none given".to_owned()))?;
         Ok(Self { signer, others: keys.collect() })
     }
 
+    /// The key that signs new tokens.
     pub(super) fn signer(&self) -> &KeyPair {
         &self.signer
     }
 
+    /// All keys that verify tokens: first the one that signs, then the others in the order of their flags.
     pub(super) fn all(&self) -> impl Iterator<Item = &KeyPair> {
         std::iter::once(&self.signer).chain(&self.others)
     }
@@ -148,6 +153,7 @@ enum PrivateKey {
 }
 
 impl KeyPair {
+    /// Parses a private key in PEM or DER. The error says what is wrong, for example that the key is encrypted.
     fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         match pem_key(bytes)? {
             Some(der) => Self::from_der(&der),
@@ -176,19 +182,24 @@ impl KeyPair {
         Err("no private key of EC P-256, P-384, P-521 or RSA (2048 to 8192 bits) in PKCS#1, PKCS#8 or SEC1")
     }
 
+    /// A key pair from an RSA key, with its public key and the seed of [`Keys::derive`]. The error: the crypto library
+    /// cannot use the key.
     fn rsa(pair: RsaKeyPair) -> Result<Self, &'static str> {
         let document = pair.as_der().map_err(|_| UNUSABLE)?;
         let seed = seed(document.as_ref())?;
-        let public = parsed(Algorithm::Rs256, pair.public_key().as_ref())?;
+        let public = parse_public_key(Algorithm::Rs256, pair.public_key().as_ref())?;
         Ok(Self { algorithm: Algorithm::Rs256, private: PrivateKey::Rsa(pair), public, seed })
     }
 
+    /// A key pair from an ECDSA key, with its public key and the seed of [`Keys::derive`]. The error: the crypto
+    /// library cannot use the key.
     fn ec(algorithm: Algorithm, pair: EcdsaKeyPair) -> Result<Self, &'static str> {
         let seed = seed(pair.to_pkcs8v1().map_err(|_| UNUSABLE)?.as_ref())?;
-        let public = parsed(algorithm, pair.public_key().as_ref())?;
+        let public = parse_public_key(algorithm, pair.public_key().as_ref())?;
         Ok(Self { algorithm, private: PrivateKey::Ec(pair), public, seed })
     }
 
+    /// The signature of `message`, in the form that a JWT has: for ECDSA the two numbers at fixed length, not ASN.1.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let failed = |_| Error::Key("it does not sign".to_owned());
         let random = SystemRandom::new();
@@ -202,6 +213,7 @@ impl KeyPair {
         }
     }
 
+    /// Whether the signature is that of `message` by this key.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verify_sig(message, signature).is_ok()
     }
@@ -209,8 +221,9 @@ impl KeyPair {
 
 const UNUSABLE: &str = "the key is not usable";
 
-fn parsed(algorithm: Algorithm, public: &[u8]) -> Result<ParsedPublicKey, &'static str> {
-    ParsedPublicKey::new(algorithm.verification(), public).map_err(|_| UNUSABLE)
+/// Prepares a public key for the verification of many signatures. The error: the crypto library cannot use it.
+fn parse_public_key(algorithm: Algorithm, public: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    ParsedPublicKey::new(algorithm.verification_algorithm(), public).map_err(|_| UNUSABLE)
 }
 
 /// The HMAC key of [`Keys::derive`]; `private` is the private key in one format, whichever the file had.

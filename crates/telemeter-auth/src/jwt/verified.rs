@@ -38,6 +38,7 @@ impl TokenDigest {
         u64::from(self.digest[0]) << 32 | u64::from(self.digest[1])
     }
 
+    /// Whether the token has expired at `now_ms`.
     fn is_expired(&self, now_ms: i64) -> bool {
         i64::from(self.expires) * 1000 <= now_ms
     }
@@ -77,6 +78,7 @@ impl Verified {
         }
     }
 
+    /// The part of the table that holds this token.
     fn shard(&self, digest: &Digest) -> &Mutex<HashTable<TokenDigest>> {
         &self.shards[usize::from(digest[15]) % self.shards.len()]
     }

@@ -49,6 +49,7 @@ impl TokenVerifier {
         Self::with_capacities(keys, max_tokens, max_tokens.min(MAX_CALLERS))
     }
 
+    /// A verifier that remembers at most so many verified tokens, and so many callers.
     pub(super) fn with_capacities(keys: Arc<Keys>, max_tokens: usize, max_callers: usize) -> Self {
         Self { current: RwLock::new(VerifierState::new(keys, max_tokens, max_callers)), max_tokens, max_callers }
     }
@@ -104,6 +105,7 @@ struct TokenParts<'t> {
 }
 
 impl<'t> TokenParts<'t> {
+    /// Splits a token at its dots, without decoding the parts. A token without two dots is malformed.
     fn split(token: &'t str) -> Result<Self, TokenFault> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed("not three parts"))?;
         let (header, payload) = message.split_once('.').ok_or(TokenFault::Malformed("not three parts"))?;

@@ -27,12 +27,14 @@ pub(super) enum Reply {
 }
 
 impl<'a> Command<'a> {
+    /// The key that the command reads or writes.
     pub(super) fn key(&self) -> &'a str {
         match self {
             Self::Get { key } | Self::Set { key, .. } | Self::Delete { key } => key,
         }
     }
 
+    /// The bytes of the command in memcached's text protocol.
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Get { key } => format!("get {key}\r\n").into_bytes(),
@@ -52,6 +54,7 @@ impl<'a> Command<'a> {
 pub(super) struct MemcachedConnection<S = TcpStream>(BufReader<S>);
 
 impl MemcachedConnection {
+    /// Connects to the server; [`CacheError::Unavailable`] where that fails. There is no timeout here.
     pub(super) async fn open(address: SocketAddr) -> Result<Self, CacheError> {
         let stream = TcpStream::connect(address).await.map_err(|_| CacheError::Unavailable)?;
         let _ = stream.set_nodelay(true);
@@ -60,6 +63,7 @@ impl MemcachedConnection {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
+    /// A connection on a stream that is already open.
     pub(super) fn on_stream(stream: S) -> Self {
         Self(BufReader::with_capacity(2 * 1024, stream))
     }
@@ -67,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
     /// Sends one command and reads its whole answer.
     pub(super) async fn run(&mut self, command: &Command<'_>) -> Result<Reply, CacheError> {
         self.0.get_mut().write_all(&command.encode()).await.map_err(|_| CacheError::Unavailable)?;
-        let line = self.line().await?;
+        let line = self.read_line().await?;
         let reply = match (command, line.as_str()) {
             (Command::Get { .. }, "END") => Reply::Absent,
             (Command::Get { key }, line) => Reply::Value(self.value(key, line).await?),
@@ -88,14 +92,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MemcachedConnection<S> {
         }
         let mut value = vec![0; length + 2];
         self.0.read_exact(&mut value).await.map_err(|_| CacheError::Unavailable)?;
-        if !value.ends_with(b"\r\n") || self.line().await? != "END" {
+        if !value.ends_with(b"\r\n") || self.read_line().await? != "END" {
             return Err(CacheError::Protocol);
         }
         value.truncate(length);
         Ok(value)
     }
 
-    async fn line(&mut self) -> Result<String, CacheError> {
+    /// Reads the next line of an answer, without its end `\r\n`.
+    ///
+    /// # Errors
+    /// [`CacheError::Unavailable`] where the connection is closed; [`CacheError::Protocol`] where the line is longer
+    /// than [`MAX_LINE_BYTES`], has another end, or is not UTF-8.
+    async fn read_line(&mut self) -> Result<String, CacheError> {
         let mut line = Vec::new();
         let read = (&mut self.0).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
         if read.map_err(|_| CacheError::Unavailable)? == 0 {

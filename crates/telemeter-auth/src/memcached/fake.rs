@@ -31,6 +31,7 @@ pub(crate) struct FakeMemcached {
 }
 
 impl FakeMemcached {
+    /// Listens on a free port of 127.0.0.1, and answers each connection in a task of its own.
     pub(crate) async fn start(behaviour: FakeBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
@@ -53,6 +54,8 @@ impl FakeMemcached {
         fake
     }
 
+    /// Answers the commands of one connection until it is closed. The values change even where `behaviour` sends
+    /// another answer.
     async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         let mut stream = BufReader::new(stream);
         loop {

@@ -78,10 +78,12 @@ impl CacheMetrics {
         }
     }
 
+    /// Counts one read with this result.
     pub(crate) fn read(&self, result: ReadResult) {
         self.reads[result as usize].inc();
     }
 
+    /// Counts one write with this result.
     pub(crate) fn written(&self, result: WriteResult) {
         self.writes[result as usize].inc();
     }

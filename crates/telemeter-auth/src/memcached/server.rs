@@ -56,6 +56,9 @@ impl MemcachedServer {
         self.set_addresses(found);
     }
 
+    /// Stores the addresses of a lookup; none means that it failed, and the earlier ones stay. Other addresses drop the
+    /// idle connections and the pause after a failure. The log has a line when lookups begin to fail, and when they
+    /// work again.
     fn set_addresses(&self, mut addresses: Vec<SocketAddr>) {
         addresses.sort();
         addresses.dedup();
@@ -79,8 +82,9 @@ impl MemcachedServer {
         if self.state.lock().unavailable_until.is_some_and(|until| Instant::now() < until) {
             return Err(CacheError::Unavailable);
         }
-        let outcome =
-            tokio::time::timeout(OPERATION_TIMEOUT, self.attempt(command)).await.unwrap_or(Err(CacheError::Timeout));
+        let outcome = tokio::time::timeout(OPERATION_TIMEOUT, self.send_command(command))
+            .await
+            .unwrap_or(Err(CacheError::Timeout));
         if let Err(error @ (CacheError::Timeout | CacheError::Unavailable)) = outcome {
             tracing::debug!(server = %self.name, %error, "memcached: not asked for a second");
             self.state.lock().unavailable_until = Some(Instant::now() + RETRY_AFTER);
@@ -88,7 +92,10 @@ impl MemcachedServer {
         outcome
     }
 
-    async fn attempt(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
+    /// Waits until one more connection may be used, then sends the command on an idle one, or on a new one where there is none.
+    /// An idle connection that turns out to be closed is replaced by a new one, and all other idle ones are dropped. The
+    /// connection is kept for the next command, unless the command failed.
+    async fn send_command(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
         let _permit = self.connections.acquire().await.map_err(|_| CacheError::Unavailable)?;
         let idle = self.state.lock().idle.pop();
         if let Some(mut connection) = idle {
@@ -107,6 +114,7 @@ impl MemcachedServer {
         Ok(reply)
     }
 
+    /// Opens a connection to the first address that accepts one; [`CacheError::Unavailable`] where none does.
     async fn connect(&self) -> Result<MemcachedConnection, CacheError> {
         let addresses = self.state.lock().addresses.clone();
         for address in addresses {

@@ -73,6 +73,8 @@ pub(super) fn status(answer: &Answer, url: &Url, redactor: &ProviderRedactor) ->
     answer.through.iter().fold(status, |status, through| format!("{status} ({through})"))
 }
 
+/// The status of an answer for the log, with the target of a redirect, or with a Content-Type that is neither JSON nor
+/// a form. Secrets are removed by `redactor`.
 fn status_without_proxy(answer: &Answer, url: &Url, redactor: &ProviderRedactor) -> String {
     let number = answer.status.as_u16();
     if answer.status.is_redirection()
@@ -112,6 +114,10 @@ struct AnswerFields {
 }
 
 impl AnswerFields {
+    /// Parses the body as a form where the Content-Type says so and it does not start with `{`; else as JSON.
+    ///
+    /// # Errors
+    /// The body is neither, or a field has the wrong type; the text says which.
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, String> {
         if is_form(&media_type(headers)) && !body.trim_ascii_start().starts_with(b"{") {
             return Ok(Self::from_form(body));
@@ -167,6 +173,7 @@ fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Whether a body of this media type is read as a form. As in Go: `text/plain` is one, too.
 fn is_form(media_type: &str) -> bool {
     matches!(media_type, "application/x-www-form-urlencoded" | "text/plain")
 }

@@ -32,6 +32,7 @@ fn says_invalid_token(field: &[u8]) -> bool {
     false
 }
 
+/// Whether the parameter of a challenge is `error=invalid_token`, with or without quotes.
 fn is_error_invalid_token(parameter: &[u8]) -> bool {
     let Some(equals) = parameter.iter().position(|byte| *byte == b'=') else { return false };
     let (name, value) = (parameter[..equals].trim_ascii(), parameter[equals + 1..].trim_ascii());
@@ -39,6 +40,7 @@ fn is_error_invalid_token(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"error") && value == b"invalid_token"
 }
 
+/// Whether the byte may occur in a `token` of HTTP, such as the name of a scheme.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

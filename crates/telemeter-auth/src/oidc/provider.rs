@@ -56,6 +56,7 @@ enum NoToken {
 }
 
 impl NoToken {
+    /// The text of the failure, without its kind.
     fn reason(self) -> String {
         match self {
             Self::Timeout(reason) | Self::Refused(reason) | Self::Other(reason) => reason,
@@ -119,11 +120,14 @@ impl Provider {
         }
     }
 
+    /// Remembers which method of authentication the endpoint accepted, and returns the token.
     fn record_success(&self, token_endpoint: Url, auth_method: ClientAuthMethod, issued: IssuedToken) -> IssuedToken {
         self.history.lock().auth_method = Some((token_endpoint, auth_method));
         issued
     }
 
+    /// Forgets the token endpoint, so that it is discovered again, and after a refusal also the method of
+    /// authentication; a timeout changes nothing. Returns the text of the failure.
     fn record_failure(&self, failure: NoToken) -> String {
         let mut history = self.history.lock();
         match failure {
@@ -135,13 +139,15 @@ impl Provider {
         failure.reason()
     }
 
+    /// Asks the endpoint for a token, with this method of authentication. An answer with 400, 401 or 403 is a refusal,
+    /// for which another method may work.
     async fn request_token_with(
         &self,
         token_endpoint: &Url,
         auth_method: ClientAuthMethod,
     ) -> Result<IssuedToken, NoToken> {
         let client_secret = self.client_secret.read().clone();
-        let request = || self.credentials(token_endpoint, auth_method, &client_secret).map_err(OutboundError::Setup);
+        let request = || self.token_request(token_endpoint, auth_method, &client_secret).map_err(OutboundError::Setup);
         let answer = self.outbound.send_idempotent(request, MAX_ANSWER_BYTES).await.map_err(|error| {
             let reason = format!("the token endpoint: {error}");
             match error.kind() {
@@ -206,7 +212,9 @@ impl Provider {
         Ok(parsed)
     }
 
-    fn credentials(
+    /// The request for a token by client credentials, not yet sent: a form with the audience, where one is configured.
+    /// `auth_method` decides whether client ID and secret are in the header `Authorization` or in the form.
+    fn token_request(
         &self,
         token_endpoint: &Url,
         auth_method: ClientAuthMethod,

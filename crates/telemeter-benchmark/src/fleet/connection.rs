@@ -53,6 +53,7 @@ impl ServerAddress {
     }
 }
 
+/// The host of the URL, of an IPv6 address without its brackets; empty where there is none.
 fn host_of(url: &Url) -> &str {
     let host = url.host_str().unwrap_or_default();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
@@ -131,7 +132,7 @@ impl<'d> FleetConnection<'d> {
             let fresh = kept.is_none();
             let mut open = match kept {
                 Some(open) => open,
-                None => self.server.open(self.tls.as_ref()).await?,
+                None => self.server.connect(self.tls.as_ref()).await?,
             };
             match open.try_send_request(request).await {
                 Ok(response) => {
@@ -161,7 +162,9 @@ impl<'d> FleetConnection<'d> {
 }
 
 impl ServerAddress {
-    async fn open(&self, tls: Option<&TlsConnector>) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
+    /// Opens a TCP connection to the server, with TLS where the address has it, ready for HTTP/1.1. Each failure is an
+    /// [`UploadFailure::Connection`].
+    async fn connect(&self, tls: Option<&TlsConnector>) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {
         let stream = TcpStream::connect(&self.address).await.map_err(|_| UploadFailure::Connection)?;
         stream.set_nodelay(true).map_err(|_| UploadFailure::Connection)?;
         match (tls, &self.tls) {
@@ -173,6 +176,7 @@ impl ServerAddress {
     }
 }
 
+/// Starts HTTP/1.1 on an open stream, whose connection a task of its own drives.
 async fn start_http(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, UploadFailure> {

@@ -37,7 +37,8 @@ impl PlotLine {
         Self { name, colour, values: values.collect() }
     }
 
-    fn top(&self) -> f64 {
+    /// The largest value; 0 where there is none.
+    fn max_value(&self) -> f64 {
         self.values.iter().flatten().copied().fold(0.0, f64::max)
     }
 }
@@ -75,7 +76,7 @@ pub(super) fn svg(title: &str, asked: f64, seconds: &[Second]) -> String {
     let mut drawn = String::new();
     let mut y = TOP;
     for (heading, lines) in shown {
-        panel(&mut drawn, y, heading, lines, seconds, end);
+        draw_panel(&mut drawn, y, heading, lines, seconds, end);
         y += HEADING + PANEL + AXIS;
     }
     format!(
@@ -88,11 +89,13 @@ pub(super) fn svg(title: &str, asked: f64, seconds: &[Second]) -> String {
     )
 }
 
-fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds: &[Second], end: f64) {
+/// Appends one diagram to `svg`, `top` pixels below the top: heading, legend, both axes, and a line for each of
+/// `lines`. The time axis goes from 0 to `end`, in seconds; a second without a value interrupts its line.
+fn draw_panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds: &[Second], end: f64) {
     let right = WIDTH - RIGHT;
     let (top, bottom) = (top + HEADING, top + HEADING + PANEL);
-    let step = step(lines.iter().map(PlotLine::top).fold(0.0, f64::max));
-    let most = step * (lines.iter().map(PlotLine::top).fold(0.0, f64::max) / step).ceil().max(1.0);
+    let step = step(lines.iter().map(PlotLine::max_value).fold(0.0, f64::max));
+    let most = step * (lines.iter().map(PlotLine::max_value).fold(0.0, f64::max) / step).ceil().max(1.0);
     let x = |at: f64| LEFT + (right - LEFT) * at / end;
     let y = |value: f64| bottom - PANEL * value / most;
 
@@ -117,7 +120,7 @@ fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds:
             y(value),
             LEFT - 8.0,
             y(value) + 4.0,
-            number(value),
+            short_number(value),
         );
     }
     let second = self::step(end * 0.6);
@@ -129,7 +132,7 @@ fn panel(svg: &mut String, top: f64, heading: &str, lines: &[PlotLine], seconds:
             "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}{unit}</text>",
             x(at),
             bottom + 17.0,
-            number(at)
+            short_number(at)
         );
     }
     for line in lines {
@@ -156,11 +159,13 @@ fn step(most: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|&step| step >= rough * 0.999).unwrap_or(rough)
 }
 
-fn number(value: f64) -> String {
+/// The number with at most three decimals, without zeros at the end.
+fn short_number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// The text with `&` and `<` escaped for SVG.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

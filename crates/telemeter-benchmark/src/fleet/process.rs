@@ -24,6 +24,8 @@ impl Usage {
         Self::parse(&file("stat")?, &file("status")?)
     }
 
+    /// The usage in the text of `/proc/PID/stat` and `/proc/PID/status`: CPU time of user and system, and memory.
+    /// `None` where a field is missing.
     fn parse(stat: &str, status: &str) -> Option<Self> {
         // The name of the program may contain spaces and parentheses.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);

@@ -20,7 +20,7 @@ pub(super) struct ProcessWatch {
 impl ProcessWatch {
     /// Measures the server, where its process ID is known, and this process.
     pub(super) fn new(server_pid: Option<u32>) -> Result<Self, String> {
-        let first = usage(server_pid);
+        let first = read_usage(server_pid);
         match server_pid {
             Some(pid) if first[0].is_none() => Err(format!("--server-pid: no process {pid} can be read below /proc")),
             _ => Ok(Self { server_pid, first, last: first }),
@@ -29,7 +29,7 @@ impl ProcessWatch {
 
     /// Returns what the server and the generator have used by now.
     pub(super) fn usage(&mut self) -> [Option<Usage>; 2] {
-        self.last = usage(self.server_pid);
+        self.last = read_usage(self.server_pid);
         self.last
     }
 
@@ -39,7 +39,9 @@ impl ProcessWatch {
     }
 }
 
-fn usage(server_pid: Option<u32>) -> [Option<Usage>; 2] {
+/// The CPU time and memory of the server and of this program. `None` of a server without a known process, or where the
+/// system does not tell.
+fn read_usage(server_pid: Option<u32>) -> [Option<Usage>; 2] {
     [server_pid.and_then(Usage::of), Usage::of(std::process::id())]
 }
 
@@ -130,7 +132,7 @@ impl RunReport {
             std::fs::write(file, text).map_err(|cause| format!("{flag}: {}: {cause}", file.display()))
         };
         if let Some(file) = &fleet.report_json {
-            write("--report-json", file, format!("{:#}\n", self.json(total, watch)))?;
+            write("--report-json", file, format!("{:#}\n", self.report_json(total, watch)))?;
         }
         if let Some(file) = &fleet.report_svg {
             let title = format!(
@@ -146,7 +148,9 @@ impl RunReport {
         Ok(())
     }
 
-    fn json(&self, total: &UploadTally, watch: &ProcessWatch) -> Value {
+    /// The report in JSON: settings, totals, failures by kind, latencies in milliseconds, CPU and memory, and the
+    /// figures of each second. What was not measured of the server or of this program is null.
+    fn report_json(&self, total: &UploadTally, watch: &ProcessWatch) -> Value {
         let [server, own] = watch.cpu();
         let failed: serde_json::Map<_, _> =
             total.failures().iter().map(|(failure, count)| (failure.to_string(), json!(count))).collect();
@@ -183,14 +187,17 @@ impl RunReport {
     }
 }
 
+/// CPU time for each upload, failed ones included, in microseconds.
 fn per_upload(cpu: Duration, total: &UploadTally) -> f64 {
     cpu.as_secs_f64() * 1e6 / (total.total_sent() + total.total_failed()).max(1) as f64
 }
 
+/// The duration in milliseconds.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
+/// The size in MiB.
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

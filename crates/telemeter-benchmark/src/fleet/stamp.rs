@@ -76,7 +76,7 @@ impl UploadTemplate {
         // almost certainly copies a stamp.
         let marks = std::array::from_fn(|index| u8::MAX - index as u8);
         let mut plain = self.plain.clone();
-        self.put(&marks, &mut plain);
+        self.put_stamp(&marks, &mut plain);
         let mut stamps = vec![None; plain.len()];
         for (places, first, len) in [(&self.ids, 0, ID_BYTES), (&self.times, ID_BYTES, TIMESTAMP_BYTES)] {
             for &at in places {
@@ -92,7 +92,7 @@ impl UploadTemplate {
         let mut buffers =
             buffers.unwrap_or_else(|| StampBuffers { plain: self.plain.clone(), snappy: snappy::Encoder::new() });
         let stamp = encode_stamp(id, now_ms);
-        self.put(&stamp, &mut buffers.plain);
+        self.put_stamp(&stamp, &mut buffers.plain);
         let body = if let Some(compressed) = &self.compressed {
             compressed.stamped(&stamp, &buffers.plain)
         } else {
@@ -104,7 +104,8 @@ impl UploadTemplate {
         body.into()
     }
 
-    fn put(&self, stamp: &UploadStamp, plain: &mut [u8]) {
+    /// Overwrites each ID and each time in `plain`, an uncompressed upload, with those of `stamp`.
+    fn put_stamp(&self, stamp: &UploadStamp, plain: &mut [u8]) {
         let (id, time) = stamp.split_at(ID_BYTES);
         for &at in &self.ids {
             plain[at..at + ID_BYTES].copy_from_slice(id);
@@ -115,6 +116,8 @@ impl UploadTemplate {
     }
 }
 
+/// The bytes of an upload that differ from those of the template: the cluster's ID and the time, in milliseconds since
+/// 1970.
 fn encode_stamp(id: &GeneratedId, now_ms: i64) -> UploadStamp {
     let mut stamp = [0; STAMP_BYTES];
     stamp[..ID_BYTES].copy_from_slice(id);
@@ -198,7 +201,7 @@ mod tests {
             // All uploads use the same buffers: no bytes of one stamp may be left in the next upload.
             for (id, now_ms) in stamps {
                 let mut plain = template.plain.clone();
-                template.put(&encode_stamp(&id, now_ms), &mut plain);
+                template.put_stamp(&encode_stamp(&id, now_ms), &mut plain);
                 prop_assert!(opened(&template.body(&id, now_ms)) == plain);
             }
         });

@@ -44,7 +44,7 @@ impl TokenMint {
         let mut mint = Self { keys: Keys::load(&[key_file])?, now_ms, kept: None };
         if let Some(clusters) = again {
             let id = [b'#'; ID_BYTES];
-            mint.kept = Some(SignatureCache::new(&mint.sign(&id)?, &id, clusters));
+            mint.kept = Some(SignatureCache::new(&mint.sign_token(&id)?, &id, clusters));
         }
         Ok(mint)
     }
@@ -54,14 +54,15 @@ impl TokenMint {
         if let Some(token) = self.kept.as_ref().and_then(|kept| kept.token(index, id)) {
             return Ok(token);
         }
-        let token = self.sign(id)?;
+        let token = self.sign_token(id)?;
         if let Some(kept) = &self.kept {
             kept.keep(index, &token);
         }
         Ok(token)
     }
 
-    fn sign(&self, id: &GeneratedId) -> Result<String, Error> {
+    /// Makes a new access token for the cluster with this ID.
+    fn sign_token(&self, id: &GeneratedId) -> Result<String, Error> {
         let id = String::from_utf8_lossy(id).into_owned();
         let labels = BTreeMap::from([(ID_LABEL.to_owned(), id.clone())]);
         Ok(jwt::sign(&self.keys, &Claims::new(id, labels, self.now_ms, LIFETIME))?.expose().to_owned())
@@ -84,11 +85,14 @@ impl SignatureCache {
         }
     }
 
+    /// The bytes in `signatures` that belong to the cluster at this index.
     fn range(&self, index: u64) -> Range<usize> {
         let start = index as usize * self.signature_bytes;
         start..start + self.signature_bytes
     }
 
+    /// The access token, made from the common header and claims and the kept signature; `None` where no signature is
+    /// kept for this index yet.
     fn token(&self, index: u64, id: &GeneratedId) -> Option<String> {
         let mut claims = self.claims.clone();
         for &at in &self.ids {
@@ -101,6 +105,7 @@ impl SignatureCache {
         (signature[0] == b'.').then(|| token + &String::from_utf8_lossy(signature))
     }
 
+    /// Keeps the signature of the cluster's token, with the dot before it.
     fn keep(&self, index: u64, token: &str) {
         let signature = &token.as_bytes()[token.len() - self.signature_bytes..];
         self.signatures.lock()[self.range(index)].copy_from_slice(signature);

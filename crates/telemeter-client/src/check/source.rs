@@ -43,7 +43,7 @@ pub(super) async fn check(config: &Config, outbound: &Outbound, steps: &mut Chec
     let step = match scraped {
         Ok(packed) => scrape_step(tried, &packed, head.as_ref().map(|head| head.content_type.as_str()), config, &clock),
         Err(error) => {
-            let advice = advice(&error);
+            let advice = scrape_advice(&error);
             CheckStep::failed(SCRAPE, tried, error.to_string()).advise(advice)
         }
     };
@@ -96,7 +96,8 @@ fn scrape_step(
     CheckStep::passed(SCRAPE, tried, found)
 }
 
-fn advice(error: &FederateError) -> &'static str {
+/// What to do about a scrape that failed.
+fn scrape_advice(error: &FederateError) -> &'static str {
     match error {
         FederateError::Credential(_) => "see --from-token-file",
         FederateError::Unreachable(error) if error.is_not_http() => "write https:// in --from",

@@ -136,6 +136,7 @@ async fn remote_write(
     step.took_since(start)
 }
 
+/// What to do about a remote write that failed.
 fn advice_for_remote_write(error: &RemoteWriteError) -> &'static str {
     match error {
         RemoteWriteError::Credential(_) => "see --to-token-file",
@@ -182,6 +183,7 @@ async fn uploaded(config: &Config, clock: Clock, tried: String) -> CheckStep {
     }
 }
 
+/// What to do where the server gave no access token.
 fn advice_for_token(error: &TokenError) -> &'static str {
     match error {
         TokenError::Credential(_) => "see --to-token-file",
@@ -201,6 +203,7 @@ fn advice_for_token(error: &TokenError) -> &'static str {
     }
 }
 
+/// What to do about an upload that failed.
 fn advice_for_upload(error: &UploadError) -> &'static str {
     match error {
         UploadError::Unreachable(error) if error.is_not_http() => "write https:// in --to-upload",

@@ -26,7 +26,8 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    pub(super) fn of(report: &StepCounts) -> Self {
+    /// The numbers of series from the counts of one run of the pipeline.
+    pub(super) fn from_counts(report: &StepCounts) -> Self {
         let count = |series: u64| usize::try_from(series).unwrap_or(usize::MAX);
         Self {
             unrequested: count(report.filtered),

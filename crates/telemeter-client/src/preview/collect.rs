@@ -83,6 +83,8 @@ impl<'c> PreviewCollector<'c> {
         Self { selectors, compiled, settings, counts: Mutex::new(counts), hasher: RandomState::new() }
     }
 
+    /// Counts the series that the pipeline has just dropped, if there is one, under the reason that `after` tells: the
+    /// count that is higher than before the series.
     fn count_dropped(counts: &mut SeriesCounts, after: &StepCounts) {
         let Some(Pending { name, before, .. }) = counts.pending.take() else { return };
         let reason = match () {
@@ -94,6 +96,8 @@ impl<'c> PreviewCollector<'c> {
         *counts.left_out.entry(reason).or_default().entry(name).or_default() += 1;
     }
 
+    /// Whether a series with the same labels was uploaded already; remembers these labels. Labels without a value do
+    /// not count.
     fn is_duplicate(&self, counts: &mut SeriesCounts, series: &Series<'_, '_>) -> bool {
         let mut labels: Vec<Label<'_>> =
             series.labels.iter().filter(|label| !label.value.is_empty()).copied().collect();
@@ -143,7 +147,7 @@ impl<'c> PreviewCollector<'c> {
             upload_bytes: packed.body.len(),
             duplicates: counts.duplicates,
         };
-        let uses = selectors.uses(&counts.selector_series);
+        let uses = selectors.selector_uses(&counts.selector_series);
         let left_out = counts.left_out.into_iter().map(|(reason, metrics)| LeftOutMetrics {
             reason,
             series: metrics.values().sum(),
@@ -207,7 +211,9 @@ impl SeriesWatch for PreviewCollector<'_> {
 }
 
 impl Selectors {
-    fn uses(&self, series: &[usize]) -> Vec<SelectorUse> {
+    /// Pairs each selector, and its problem if it has one, with the number of series that it matched; `series` has the
+    /// numbers in the order of the selectors.
+    fn selector_uses(&self, series: &[usize]) -> Vec<SelectorUse> {
         let uses = self.with_problems().zip(series);
         uses.map(|((flag, text, problem), series)| SelectorUse {
             flag,
@@ -220,6 +226,7 @@ impl Selectors {
 }
 
 impl LabelUse {
+    /// The use of a label, from its summary.
     fn of(label: &crate::summary::LabelSummary) -> Self {
         Self { name: label.name.to_string(), values: label.values(), anonymized: label.is_anonymized }
     }

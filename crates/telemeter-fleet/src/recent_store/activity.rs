@@ -75,6 +75,8 @@ impl Activity {
         }
     }
 
+    /// Adds a number of samples to the part of time that contains `ms`; does nothing where that part is not held any
+    /// more or not yet.
     fn add_at(&mut self, ms: i64, samples: f32) {
         let part = ms.div_euclid(self.part_ms);
         if part > self.newest - PARTS as i64 && part <= self.newest {
@@ -113,10 +115,13 @@ impl Activity {
         f64::from(total) * 60_000.0 / (end - from).max(1) as f64
     }
 
+    /// The end of the time over which rates are computed, in milliseconds: the last push, or now where that is more
+    /// than [`GAP_MS`] ago.
     const fn end(&self, now_ms: i64) -> i64 {
         if now_ms - self.last_ms <= GAP_MS { self.last_ms } else { now_ms }
     }
 
+    /// The number of samples in a part of time; 0 for a part that is not held.
     fn sum(&self, part: i64) -> f32 {
         let is_known = part <= self.newest && part > self.newest - PARTS as i64;
         if is_known { self.sums[part.rem_euclid(PARTS as i64) as usize] } else { 0.0 }

@@ -39,6 +39,7 @@ impl StoredSeries {
         self.labels.iter().map(|(name, value)| Label::new(symbols.text(*name), symbols.text(*value)))
     }
 
+    /// The size on the heap, in bytes.
     fn heap_bytes(&self) -> usize {
         self.labels.len() * size_of::<(TextId, TextId)>() + self.samples.heap_bytes()
     }

@@ -39,14 +39,17 @@ impl StoredSamples {
         Self { first: point, last: point, count: 1, tail: Vec::new() }
     }
 
+    /// The number of samples.
     pub(super) const fn len(&self) -> usize {
         self.count as usize
     }
 
+    /// The last sample.
     pub(super) const fn newest(&self) -> StoredPoint {
         self.last
     }
 
+    /// The first sample that is still held.
     pub(super) const fn oldest(&self) -> StoredPoint {
         self.first
     }

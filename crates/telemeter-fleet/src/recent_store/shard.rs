@@ -17,6 +17,7 @@ struct Rank {
 }
 
 impl Rank {
+    /// The rank of the cluster in this slot, at its present size and time of writing.
     fn of(cluster: &StoredCluster, slot: u32) -> Self {
         let digits = (usize::BITS - cluster.bytes().leading_zeros()) as u8;
         Self { digits, written: Reverse(cluster.written), slot }
@@ -47,6 +48,8 @@ pub(super) struct Push<'p> {
 }
 
 impl StoreShard {
+    /// Adds the samples of a push to its cluster, which is created where it is new, and returns how many were added.
+    /// The cluster becomes the last of its size to be evicted.
     pub(super) fn append(&mut self, push: &Push<'_>) -> AppendCounts {
         let slot = self.slot_of(push);
         self.change(slot, |cluster| {
@@ -96,11 +99,13 @@ impl StoreShard {
         result
     }
 
+    /// The slot of the cluster with this ID; `None` for an unknown one.
     fn find(&self, id: &str) -> Option<u32> {
         let has_id = |at: &u32| self.slots[*at as usize].as_ref().is_some_and(|cluster| *cluster.id == *id);
         self.table.find(self.hasher.hash_one(id), has_id).copied()
     }
 
+    /// The cluster with this ID; `None` for an unknown one.
     pub(super) fn cluster(&self, id: &str) -> Option<&StoredCluster> {
         self.slots[self.find(id)? as usize].as_deref()
     }
@@ -111,6 +116,7 @@ impl StoreShard {
         slots.filter_map(|(at, cluster)| cluster.as_deref().map(|cluster| (at, cluster)))
     }
 
+    /// The number of clusters.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
@@ -127,7 +133,7 @@ impl StoreShard {
     pub(super) fn evict(&mut self, hasher: &DefaultHashBuilder) {
         let Some(&Rank { slot, .. }) = self.order.last() else { return };
         if !self.change(slot, |cluster| cluster.shrink(hasher)) {
-            self.remove(slot);
+            self.remove_cluster(slot);
         }
     }
 
@@ -143,7 +149,7 @@ impl StoreShard {
                 cluster.series.is_empty() && cluster.seen_ms < cutoff_ms
             });
             if is_empty {
-                self.remove(at as u32);
+                self.remove_cluster(at as u32);
             }
             if self.slots.is_empty() {
                 return;
@@ -151,7 +157,9 @@ impl StoreShard {
         }
     }
 
-    fn remove(&mut self, at: u32) {
+    /// Removes the cluster in a slot with its samples; does nothing where the slot is free. After the last cluster, the
+    /// memory of the tables is freed too.
+    fn remove_cluster(&mut self, at: u32) {
         let Some(cluster) = self.slots[at as usize].take() else { return };
         let hash = self.hasher.hash_one(&*cluster.id);
         if let Ok(entry) = self.table.find_entry(hash, |slot| *slot == at) {

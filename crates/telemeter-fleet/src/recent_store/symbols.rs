@@ -56,6 +56,7 @@ impl ClusterTexts {
     }
 }
 
+/// The text with this number: all texts are joined in `text`, and `ends` has the end of each.
 fn text_of<'t>(text: &'t str, ends: &[u32], symbol: TextId) -> &'t str {
     let at = symbol as usize;
     let start = at.checked_sub(1).map_or(0, |before| ends[before]);

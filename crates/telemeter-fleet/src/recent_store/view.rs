@@ -173,6 +173,7 @@ impl RecentStore {
         });
     }
 
+    /// Calls `visit` with every cluster, in no order.
     fn for_each_cluster<S>(&self, state: &mut S, visit: impl FnMut(&mut S, &StoredCluster)) {
         let _ = self.walk(state, visit, |_| ControlFlow::Continue(()));
     }
@@ -184,6 +185,7 @@ pub const fn is_reporting(seen_ms: i64, now_ms: i64) -> bool {
     now_ms.saturating_sub(seen_ms) <= super::activity::GAP_MS
 }
 
+/// What is shown of a cluster; rates are those at `now_ms`.
 fn cluster_row(cluster: &StoredCluster, now_ms: i64) -> StoredClusterRow {
     StoredClusterRow {
         id: Arc::clone(&cluster.id),
@@ -196,6 +198,7 @@ fn cluster_row(cluster: &StoredCluster, now_ms: i64) -> StoredClusterRow {
     }
 }
 
+/// What is shown of a series, with all of its samples; the metric's name is not among its labels.
 fn series_row(series: &StoredSeries, symbols: &ClusterTexts) -> SeriesRow {
     let labels = series.labels(symbols).filter(|label| label.name != NAME_LABEL);
     SeriesRow {

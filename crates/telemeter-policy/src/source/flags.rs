@@ -30,11 +30,11 @@ pub(super) fn is_bare_flag(piece: &Piece) -> bool {
 /// Parses all values of these flags; other words are skipped.
 pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     let mut words = ShellWords { piece, at: 0 };
-    while let Some(word) = words.next() {
+    while let Some(word) = words.next_word() {
         if let Some(value) = value_of(&word) {
             found.rule(&value);
         } else if is_bare_flag(&word) {
-            match words.next() {
+            match words.next_word() {
                 Some(value) => found.rule(&value),
                 None => found.faults.push((word.offset(0), format!("{} without a selector behind it", word.text()))),
             }
@@ -50,7 +50,9 @@ struct ShellWords<'p> {
 }
 
 impl ShellWords<'_> {
-    fn next(&mut self) -> Option<Piece> {
+    /// The next word, without its quotes; `None` at the end. Comments and the line breaks behind a backslash are
+    /// skipped. A quote or brace that is not closed ends with the text, braces also with their line.
+    fn next_word(&mut self) -> Option<Piece> {
         let chars = self.piece.chars();
         loop {
             while chars.get(self.at).is_some_and(|char| char.is_whitespace()) {
@@ -134,6 +136,7 @@ fn position(chars: &[char], from: usize, expected: char) -> usize {
     chars[from..].iter().position(|char| *char == expected).map_or(chars.len(), |at| from + at)
 }
 
+/// Whether the text or the line ends at this position.
 fn ends_line(chars: &[char], at: usize) -> bool {
     matches!(chars.get(at..), None | Some([] | ['\n', ..] | ['\r', '\n', ..]))
 }

@@ -33,6 +33,7 @@ impl Piece {
         Self { chars: self.chars[start..end].to_vec(), offsets: self.offsets[start..=end].to_vec() }
     }
 
+    /// The characters of the piece.
     pub(super) fn chars(&self) -> &[char] {
         &self.chars
     }
@@ -47,10 +48,12 @@ impl Piece {
         self.offsets[position.min(self.chars.len())]
     }
 
+    /// Whether the piece has no character.
     pub(super) fn is_empty(&self) -> bool {
         self.chars.is_empty()
     }
 
+    /// Whether the piece begins with this text.
     pub(super) fn starts_with(&self, text: &str) -> bool {
         let mut chars = self.chars.iter();
         text.chars().all(|expected| chars.next() == Some(&expected))

@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 4;
 /// Parses all rules of a document; it is a fault if there are none.
 pub(super) fn read(piece: &Piece, found: &mut SourceParts) {
     let before = found.rules.len() + found.faults.len();
-    document(piece, 0, found);
+    read_document(piece, 0, found);
     if found.rules.len() + found.faults.len() == before {
         let problem =
             "no rules in this YAML: neither a list below matches, match[] or whitelist, nor --match or --whitelist";
@@ -29,7 +29,9 @@ enum YamlFrame {
     Map { key: Option<String> },
 }
 
-fn document(piece: &Piece, depth: usize, found: &mut SourceParts) {
+/// Parses the rules of one YAML document; `depth` is the number of documents around it. Rules and faults are added to
+/// `found`; invalid YAML is a fault that ends this document.
+fn read_document(piece: &Piece, depth: usize, found: &mut SourceParts) {
     let text = piece.text();
     let mut frames: Vec<YamlFrame> = Vec::new();
     for event in Parser::new_from_str(&text) {
@@ -124,7 +126,7 @@ fn block(key: &str, scalar: &Piece, depth: usize, found: &mut SourceParts) {
             .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':')))
     };
     if depth < MAX_DEPTH && text.lines().any(has_key) {
-        document(scalar, depth + 1, found);
+        read_document(scalar, depth + 1, found);
     } else if text.lines().any(flags::has_flag) {
         flags::read(scalar, found);
     } else if [".txt", ".list", ".rules"].iter().any(|end| key.ends_with(end)) {

@@ -75,6 +75,7 @@ impl RunOnce for ServerCheck {
     }
 }
 
+/// The options of a check; a timeout below one second counts as one second.
 fn options(send: bool, offline: bool, timeout: Duration) -> CheckOptions {
     CheckOptions { send, offline, timeout: timeout.max(Duration::from_secs(1)) }
 }
@@ -121,12 +122,13 @@ async fn report(
     printed?;
     let code = check::exit_code(&steps);
     match format {
-        OutputFormat::Table => printer.line(&last(&steps, code))?,
-        OutputFormat::Json | OutputFormat::Csv => printer.print(format, &table(&steps))?,
+        OutputFormat::Table => printer.line(&last_line(&steps, code))?,
+        OutputFormat::Json | OutputFormat::Csv => printer.print(format, &steps_table(&steps))?,
     }
     Ok(ExitCode::from(code))
 }
 
+/// The word that stands for an outcome, and the colour in which it is printed.
 fn outcome_word(outcome: StepOutcome) -> (&'static str, Tone) {
     match outcome {
         StepOutcome::Passed => ("ok", Tone::Good),
@@ -147,7 +149,9 @@ fn line(printer: &Printer, step: &CheckStep) -> String {
     format!("{word} {stage:<11} {}{took}: {}{advice}", human::safe(&step.tried), human::safe(&step.found))
 }
 
-fn last(steps: &[CheckStep], code: u8) -> String {
+/// The line below the table: the first step that failed and the exit code, or that all steps work and how many of them
+/// gave a warning. Skipped steps are not mentioned.
+fn last_line(steps: &[CheckStep], code: u8) -> String {
     let of = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
     match steps.iter().find(|step| step.outcome == StepOutcome::Failed) {
         Some(step) => format!("The first step that failed is {}: exit code {code}.", step.stage.name),
@@ -158,7 +162,9 @@ fn last(steps: &[CheckStep], code: u8) -> String {
     }
 }
 
-fn table(steps: &[CheckStep]) -> Table {
+/// All steps as a table for JSON and CSV, one row for each, with its duration in seconds. A step without advice has an
+/// empty value.
+fn steps_table(steps: &[CheckStep]) -> Table {
     let mut table = Table::new([
         Column::text("outcome"),
         Column::text("stage"),
@@ -197,8 +203,8 @@ mod tests {
         );
         let step = CheckStep::passed(CheckStage::FLAGS, "the flags", "understood");
         assert_eq!(line(&printer, &step), "ok        flags       the flags: understood");
-        assert_eq!(last(std::slice::from_ref(&step), 0), "All steps work.");
+        assert_eq!(last_line(std::slice::from_ref(&step), 0), "All steps work.");
         let failed = CheckStep::failed(CheckStage::CLOCK, "", "");
-        assert_eq!(last(&[step, failed], 16), "The first step that failed is clock: exit code 16.");
+        assert_eq!(last_line(&[step, failed], 16), "The first step that failed is clock: exit code 16.");
     }
 }

@@ -32,6 +32,8 @@ enum ProgramName {
 }
 
 impl ProgramName {
+    /// The definition of this program's command line, from which the completion script is generated. Only `telemeter`
+    /// and `telemeter-client` have subcommands.
     fn command(self) -> Command {
         super::command(
             match self {
@@ -57,6 +59,7 @@ impl RunOnce for Completions {
     }
 }
 
+/// The completion script of a program for a shell.
 fn script(shell: Shell, program: ProgramName) -> String {
     let mut command = program.command();
     let name = command.get_name().to_owned();

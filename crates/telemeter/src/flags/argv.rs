@@ -25,7 +25,7 @@ pub(super) fn trimmed(command: &Command, argv: impl IntoIterator<Item = OsString
         if std::mem::take(&mut next_is_secret) {
             return argument;
         }
-        let text = trim(&argument);
+        let text = trim_blanks(&argument);
         let Some(flag) = text.as_bytes().strip_prefix(b"--") else { return text.to_owned() };
         let Some(at) = flag.iter().position(|byte| *byte == b'=') else {
             next_is_secret = is_secret(flag);
@@ -35,13 +35,14 @@ pub(super) fn trimmed(command: &Command, argv: impl IntoIterator<Item = OsString
         if is_secret(name) {
             return argument;
         }
-        let parts = [OsStr::new("--"), OsStr::from_bytes(name), OsStr::new("="), trim(OsStr::from_bytes(value))];
+        let parts = [OsStr::new("--"), OsStr::from_bytes(name), OsStr::new("="), trim_blanks(OsStr::from_bytes(value))];
         parts.into_iter().collect()
     });
     program.into_iter().chain(arguments).collect()
 }
 
-fn trim(text: &OsStr) -> &OsStr {
+/// Removes white space at both ends; of a text that is not UTF-8, only ASCII white space.
+fn trim_blanks(text: &OsStr) -> &OsStr {
     text.to_str().map_or_else(|| OsStr::from_bytes(text.as_bytes().trim_ascii()), |text| OsStr::new(text.trim()))
 }
 

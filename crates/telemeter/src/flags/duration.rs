@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let unit = unit_nanos(&after[..end]).ok_or(DurationError::Malformed)?;
         rest = &after[end..];
-        nanos += number(whole)?.saturating_mul(unit) + part(fraction, unit);
+        nanos += parse_digits(whole)?.saturating_mul(unit) + part(fraction, unit);
         if nanos > MAX_NANOS {
             return Err(DurationError::TooLong);
         }
@@ -61,7 +61,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-fn number(digits: &str) -> Result<u128, DurationError> {
+/// The value of the digits, 0 where there are none; an error where it does not fit into 64 bits.
+fn parse_digits(digits: &str) -> Result<u128, DurationError> {
     if digits.is_empty() {
         return Ok(0);
     }
@@ -79,6 +80,7 @@ fn part(digits: &str, unit: u128) -> u128 {
     nanos * unit / scale
 }
 
+/// The length of a unit in nanoseconds; `None` where there is no such unit.
 fn unit_nanos(unit: &str) -> Option<u128> {
     Some(match unit {
         "ns" => 1,

@@ -74,6 +74,7 @@ pub(crate) fn receive(to: Option<String>, receive: Option<String>) -> Result<Url
     ))
 }
 
+/// The URL with `/name` appended to its path.
 fn below(to: &Url, name: &str) -> Url {
     let mut url = to.clone();
     url.set_path(&format!("{}/{name}", to.path().trim_end_matches('/')));

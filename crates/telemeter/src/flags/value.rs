@@ -25,6 +25,7 @@ pub enum FlagError {
 }
 
 impl FlagError {
+    /// The error that the value of `flag` has this problem.
     pub(crate) fn value(flag: &'static str, problem: impl fmt::Display) -> Self {
         Self::Value { flag, problem: problem.to_string() }
     }

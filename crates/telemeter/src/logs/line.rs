@@ -29,7 +29,7 @@ impl LineWriter {
 
     /// Adds a text.
     pub(super) fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
+        self.write_key(key);
         match self.format {
             LogFormat::Logfmt | LogFormat::Text if !value.is_empty() && !value.contains(needs_quotes) => {
                 self.text.push_str(value)
@@ -40,24 +40,26 @@ impl LineWriter {
 
     /// Adds a number or a boolean, which needs no quotes.
     pub(super) fn bare(&mut self, key: &str, value: impl Display) {
-        self.key(key);
+        self.write_key(key);
         let _ = write!(self.text, "{value}");
     }
 
     /// The whole line, with its newline.
     pub(super) fn finish(mut self, rest: Self) -> String {
         if !rest.text.is_empty() {
-            self.separate();
+            self.write_separator();
             self.text.push_str(&rest.text);
         }
         self.text.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
         self.text
     }
 
-    fn key(&mut self, key: &str) {
+    /// Writes a separator, unless this is the first key, then the key and `=` or `:`. In logfmt, `_` replaces each
+    /// character of the key that needs quotes.
+    fn write_key(&mut self, key: &str) {
         // A field whose name is a keyword of Rust: `r#type`.
         let key = key.strip_prefix("r#").unwrap_or(key);
-        self.separate();
+        self.write_separator();
         match self.format {
             LogFormat::Logfmt | LogFormat::Text => {
                 self.text.extend(key.chars().map(|c| if needs_quotes(c) { '_' } else { c }));
@@ -70,13 +72,15 @@ impl LineWriter {
         }
     }
 
-    fn separate(&mut self) {
+    /// Writes a comma or a blank, unless nothing is written yet.
+    fn write_separator(&mut self) {
         if !self.text.is_empty() && self.text != "{" {
             self.text.push(if self.format == LogFormat::Json { ',' } else { ' ' });
         }
     }
 }
 
+/// Whether a logfmt value with this character has to be in quotes.
 fn needs_quotes(c: char) -> bool {
     matches!(c, '=' | '"' | '\\') || c.is_whitespace() || must_escape(c)
 }

@@ -17,16 +17,18 @@ const CAUSES: [&str; 2] = ["error", "cause"];
 pub(super) fn of_event(unix_ms: i64, level: &tracing::Level, event: &Event<'_>) -> String {
     let mut parts = LineParts::default();
     event.record(&mut parts);
-    line(unix_ms, level, &parts)
+    format_line(unix_ms, level, &parts)
 }
 
 /// The line that is written in place of `lines` dropped ones.
 pub(super) fn dropped(unix_ms: i64, lines: u64) -> String {
     let message = format!("{lines} lines of the log were dropped here: it was read too slowly");
-    line(unix_ms, &tracing::Level::WARN, &LineParts { message, ..LineParts::default() })
+    format_line(unix_ms, &tracing::Level::WARN, &LineParts { message, ..LineParts::default() })
 }
 
-fn line(unix_ms: i64, level: &tracing::Level, parts: &LineParts) -> String {
+/// The line, with its newline: the time of day, the level (none for `info`), the message, the cause, then the other
+/// fields in brackets. Control characters are escaped.
+fn format_line(unix_ms: i64, level: &tracing::Level, parts: &LineParts) -> String {
     let word = match *level {
         tracing::Level::ERROR => "error: ",
         tracing::Level::WARN => "warning: ",
@@ -54,7 +56,9 @@ struct LineParts {
 }
 
 impl LineParts {
-    fn add(&mut self, field: &Field, value: impl fmt::Display) {
+    /// Appends a field to the part of the line that it belongs to: the message, the cause, or the other fields, each as
+    /// its name and value.
+    fn add_field(&mut self, field: &Field, value: impl fmt::Display) {
         let name = field.name();
         if name == "message" {
             let _ = write!(self.message, "{value}");
@@ -69,14 +73,14 @@ impl LineParts {
 
 impl Visit for LineParts {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
+        self.add_field(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format_args!("{value:?}"));
+        self.add_field(field, format_args!("{value:?}"));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.add(field, crate::failure::describe(value));
+        self.add_field(field, crate::failure::describe(value));
     }
 }

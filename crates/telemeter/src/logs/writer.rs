@@ -93,6 +93,8 @@ impl Write for LogWriter {
     }
 }
 
+/// Writes all lines that arrive to `out`, many at once, until writing fails. Where lines were dropped, writes the line
+/// that `notice` makes of their number. After a failure, no line is written any more.
 fn write_out(shared: &Inner, mut out: impl Write, notice: impl Fn(u64) -> String) {
     let mut batch = Vec::new();
     loop {

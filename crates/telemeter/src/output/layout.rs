@@ -23,8 +23,8 @@ pub(super) fn table(table: &Table, width: Option<u16>, colour: bool) -> String {
         grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     let shown_cells =
-        |row: &[TableCell]| shown.iter().map(|at| cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
-    grid.set_header(shown.iter().map(|at| heading(&table.columns[*at])).collect::<Vec<_>>());
+        |row: &[TableCell]| shown.iter().map(|at| value_cell(&table.columns[*at], &row[*at])).collect::<Vec<_>>();
+    grid.set_header(shown.iter().map(|at| heading_cell(&table.columns[*at])).collect::<Vec<_>>());
     for row in &table.rows {
         grid.add_row(shown_cells(row));
     }
@@ -59,12 +59,14 @@ fn fitting_columns(table: &Table, width: Option<u16>) -> Vec<usize> {
     kept
 }
 
-fn heading(column: &Column) -> Cell {
-    aligned(column, Cell::new(human::safe(&column.name).to_uppercase())).add_attribute(Attribute::Bold)
+/// The column's name in capitals and bold, aligned as its values are.
+fn heading_cell(column: &Column) -> Cell {
+    align_cell(column, Cell::new(human::safe(&column.name).to_uppercase())).add_attribute(Attribute::Bold)
 }
 
-fn cell(column: &Column, value: &TableCell) -> Cell {
-    let cell = aligned(column, Cell::new(value.shown()));
+/// The value as a cell of the table, in the colour of its tone.
+fn value_cell(column: &Column, value: &TableCell) -> Cell {
+    let cell = align_cell(column, Cell::new(value.shown()));
     match value.tone {
         Tone::Plain => cell,
         Tone::Good => cell.fg(Color::DarkGreen),
@@ -74,6 +76,7 @@ fn cell(column: &Column, value: &TableCell) -> Cell {
     }
 }
 
-fn aligned(column: &Column, cell: Cell) -> Cell {
+/// Aligns the cell: numbers to the right, other values to the left.
+fn align_cell(column: &Column, cell: Cell) -> Cell {
     cell.set_alignment(if column.is_number { CellAlignment::Right } else { CellAlignment::Left })
 }

@@ -80,6 +80,7 @@ enum Content {
 }
 
 impl TableCell {
+    /// A cell with this content, in the normal colour.
     fn of(content: Content) -> Self {
         Self { content, tone: Tone::Plain }
     }
@@ -145,6 +146,7 @@ impl TableCell {
         }
     }
 
+    /// The value in JSON: a time as an RFC 3339 text; `null` for an empty cell and for a number that is infinite or NaN.
     fn json(&self) -> Json {
         let number = |value: f64| Number::from_f64(value).map_or(Json::Null, Json::Number);
         match &self.content {
@@ -156,6 +158,7 @@ impl TableCell {
         }
     }
 
+    /// The value as a CSV field; empty where the JSON value is `null`.
     fn csv(&self) -> String {
         match self.json() {
             Json::Null => String::new(),
@@ -195,9 +198,10 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// The rows as an array of JSON objects, whose keys are the names of the columns.
     pub(super) fn json(&self) -> Json {
         let object = |row: &Vec<TableCell>| {
-            let fields = self.columns.iter().zip(row).map(|(column, value)| (key(&column.name), value.json()));
+            let fields = self.columns.iter().zip(row).map(|(column, value)| (field_name(&column.name), value.json()));
             Json::Object(fields.collect::<Map<_, _>>())
         };
         Json::Array(self.rows.iter().map(object).collect())
@@ -205,7 +209,7 @@ impl Table {
 
     /// A header line, then [`Self::csv_rows`].
     pub(super) fn csv(&self) -> String {
-        let head: Vec<_> = self.columns.iter().map(|column| field(&key(&column.name))).collect();
+        let head: Vec<_> = self.columns.iter().map(|column| field(&field_name(&column.name))).collect();
         format!("{}\n{}", head.join(","), self.csv_rows())
     }
 
@@ -216,7 +220,8 @@ impl Table {
     }
 }
 
-fn key(name: &str) -> String {
+/// The name of a column in JSON and CSV: blanks become `_`.
+fn field_name(name: &str) -> String {
     name.replace(' ', "_")
 }
 

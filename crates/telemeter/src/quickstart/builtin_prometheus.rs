@@ -59,8 +59,10 @@ struct BuiltinPrometheus {
     clock: Clock,
 }
 
+/// Answers `GET /federate`: scrapes all programs, one after the other, and returns the selected series as text. A
+/// program that cannot be scraped has `up` 0; an invalid selector is answered with 400.
 async fn federate(State(builtin_prometheus): State<Arc<BuiltinPrometheus>>, RawQuery(query): RawQuery) -> Response {
-    let selectors = match selectors(query.as_deref().unwrap_or_default()) {
+    let selectors = match parse_selectors(query.as_deref().unwrap_or_default()) {
         Ok(selectors) => selectors,
         Err(reason) => return (StatusCode::BAD_REQUEST, reason + "\n").into_response(),
     };
@@ -72,7 +74,9 @@ async fn federate(State(builtin_prometheus): State<Arc<BuiltinPrometheus>>, RawQ
     ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], body).into_response()
 }
 
-fn selectors(query: &str) -> Result<Vec<Selector>, String> {
+/// The selectors of the parameters `match[]`, at most [`MAX_SELECTORS`] of them. The error is the text for the caller:
+/// a selector is invalid, or there is none.
+fn parse_selectors(query: &str) -> Result<Vec<Selector>, String> {
     let asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]").take(MAX_SELECTORS);
     let selectors: Vec<_> = asked
         .map(|(_, text)| Selector::parse(&text).map_err(|error| format!("match[]: {error}")))
@@ -147,7 +151,7 @@ mod tests {
         let (one, two) = (program("one"), program("two"));
         let metrics = "# TYPE b counter\nb 1\n# TYPE a histogram\na_bucket{le=\"+Inf\"} 2\na_sum 3\na_count 2\n";
         let scraped = [(&one, Some(Bytes::from(metrics))), (&two, None)];
-        let text = expose(&scraped, &selectors(query).unwrap(), 5000);
+        let text = expose(&scraped, &parse_selectors(query).unwrap(), 5000);
         assert_eq!(String::from_utf8(text).unwrap(), expected, "{query}");
     }
 
@@ -176,14 +180,15 @@ mod tests {
     #[test]
     fn metrics_that_cannot_be_read_are_down() {
         let one = program("one");
-        let text = expose(&[(&one, Some(Bytes::from("a 1\na oops\n")))], &selectors("match[]=%7B%7D").unwrap(), 1);
+        let text =
+            expose(&[(&one, Some(Bytes::from("a 1\na oops\n")))], &parse_selectors("match[]=%7B%7D").unwrap(), 1);
         assert_eq!(String::from_utf8(text).unwrap(), "# TYPE up gauge\nup{instance=\"here:1\",job=\"one\"} 0 1\n");
     }
 
     #[test]
     fn a_query_names_selectors() {
         for wrong in ["", "match=up", "match[]=%7B"] {
-            assert!(selectors(wrong).is_err(), "{wrong}");
+            assert!(parse_selectors(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -115,7 +115,7 @@ impl DemoFleet {
         let (server, mut tasks) = (Arc::new(server), JoinSet::new());
         let apart = interval / u32::try_from(self.clusters.len().max(1)).unwrap_or(u32::MAX);
         for (index, cluster) in (0_u32..).zip(self.clusters) {
-            tasks.spawn(cluster.report(server.clone(), apart * index, interval));
+            tasks.spawn(cluster.report_repeatedly(server.clone(), apart * index, interval));
         }
         Ok(tasks)
     }
@@ -130,7 +130,9 @@ struct ReportTarget {
 }
 
 impl SimulatedCluster {
-    async fn report(self, server: Arc<ReportTarget>, wait: Duration, interval: Duration) {
+    /// Waits for `wait`, then uploads every `interval`, until the task is dropped. A cluster that falls silent stops by
+    /// itself after [`GOOD_REPORTS`] uploads. Failures are only logged.
+    async fn report_repeatedly(self, server: Arc<ReportTarget>, wait: Duration, interval: Duration) {
         sleep(wait).await;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +169,7 @@ impl SimulatedCluster {
         Ok(())
     }
 
+    /// Exchanges the cluster's token for an access token; `None` where the answer has none, as a refusal.
     async fn authorize(&self, server: &ReportTarget) -> Result<Option<Secret>, OutboundError> {
         let mut url = server.authorize.clone();
         url.query_pairs_mut().append_pair("id", &self.id);
@@ -181,17 +184,21 @@ impl SimulatedCluster {
         const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
         let behaviour = if number < GOOD_REPORTS { Behaviour::Reports } else { self.behaviour };
         match behaviour {
-            Behaviour::OtherIdentity => (TEXT, self.metrics("de300000-0000-4000-8000-ffffffffffff", now_ms, number)),
-            Behaviour::OldSamples => (TEXT, self.metrics(&self.id, now_ms - TOO_OLD.as_millis() as i64, number)),
+            Behaviour::OtherIdentity => {
+                (TEXT, self.metrics_text("de300000-0000-4000-8000-ffffffffffff", now_ms, number))
+            }
+            Behaviour::OldSamples => (TEXT, self.metrics_text(&self.id, now_ms - TOO_OLD.as_millis() as i64, number)),
             Behaviour::NoMetrics => (TEXT, "<html><body>502 Bad Gateway</body></html>\n".to_owned()),
             Behaviour::OtherFormat => (HeaderValue::from_static("application/json"), "{}".to_owned()),
             Behaviour::Reports | Behaviour::FallsSilent | Behaviour::UnknownToken => {
-                (TEXT, self.metrics(&self.id, now_ms, number))
+                (TEXT, self.metrics_text(&self.id, now_ms, number))
             }
         }
     }
 
-    fn metrics(&self, id: &str, now_ms: i64, number: u64) -> String {
+    /// The cluster's metrics in the text format, with the label `_id` set to `id` and the timestamp `now_ms`. `number`
+    /// is the number of earlier reports, from which a counter is made.
+    fn metrics_text(&self, id: &str, now_ms: i64, number: u64) -> String {
         let Self { version, provider, .. } = self;
         let mut text = String::new();
         let mut series = |name: &str, labels: &str, value: u64| {

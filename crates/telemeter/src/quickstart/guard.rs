@@ -128,7 +128,7 @@ fn send(pid: u32, signal: Signal) {
 
 /// Runs the guard until its program or the quickstart has ended.
 pub(crate) fn run() -> ExitCode {
-    let ended = Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(watch()));
+    let ended = Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(run_program()));
     ended.unwrap_or_else(|error| {
         // It goes to the log of the program, which the quickstart shows.
         let _ = writeln!(io::stderr(), "{error}");
@@ -136,13 +136,16 @@ pub(crate) fn run() -> ExitCode {
     })
 }
 
-async fn watch() -> io::Result<ExitCode> {
+/// Reads the command line from standard input and starts the program; then waits until the program ends, the quickstart
+/// ends, or a signal arrives. In the last two cases the program gets SIGTERM and, after [`END`], SIGKILL. Returns the
+/// program's exit code where it ended by itself; 128 and the number of a signal that ended it.
+async fn run_program() -> io::Result<ExitCode> {
     let mut signals = Signals::catch_including_quit()?;
     let words = read_words(&mut io::stdin())?;
     let [lock_file, program, arguments @ ..] = &words[..] else {
         return Err(io::Error::other("this is a part of telemeter quickstart, which starts it by itself"));
     };
-    let mut child = spawn(Path::new(lock_file), program, arguments)?;
+    let mut child = start_program(Path::new(lock_file), program, arguments)?;
     // A thread, which the end of the process ends: a read cannot be broken off.
     let (sender, gone) = oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -167,7 +170,12 @@ async fn watch() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn spawn(lock_file: &Path, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
+/// Locks `lock_file`, starts the program with it as its standard input, and writes the program's process ID into it.
+/// The program has the lock until it ends.
+///
+/// # Errors
+/// Another process has the lock, or the program cannot be started.
+fn start_program(lock_file: &Path, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
     let named = |path: &Path, error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
     let attempt = lock::attempt(lock_file).map_err(|error| named(lock_file, error))?;
     let LockResult::Locked(mut lock) = attempt else {
@@ -216,10 +224,10 @@ mod tests {
         let file = directory.path().join("lock");
         for script in ["exec sleep 60", "trap '' TERM; exec sleep 60"] {
             let arguments = ["-c".into(), script.into()];
-            let mut child = spawn(&file, OsStr::new("sh"), &arguments).unwrap();
+            let mut child = start_program(&file, OsStr::new("sh"), &arguments).unwrap();
             let held = wait_until_free(&file, Duration::from_millis(100)).await;
             assert_eq!(held, Some(child.id()), "{script}");
-            let error = spawn(&file, OsStr::new("sh"), &arguments).unwrap_err().to_string();
+            let error = start_program(&file, OsStr::new("sh"), &arguments).unwrap_err().to_string();
             assert!(error.ends_with("lock: another one holds the lock"), "{error}");
             end_program(&file).await;
             assert!(!child.wait().await.unwrap().success(), "{script}");

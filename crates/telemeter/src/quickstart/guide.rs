@@ -51,11 +51,11 @@ impl fmt::Display for Guide {
         if !self.notes.is_empty() {
             writeln!(f)?;
         }
-        self.parts(f)?;
+        self.write_parts(f)?;
         writeln!(f, "\nOpen http://{}/ in a browser. In another shell, try:\n", self.internal)?;
-        self.commands(f)?;
+        self.write_commands(f)?;
         writeln!(f, "A Prometheus of your own reports as this cluster with this in its prometheus.yml:\n")?;
-        self.remote_write(f)?;
+        self.write_remote_write(f)?;
         writeln!(f, "\nCtrl-C ends it all. The first report comes within a few seconds, then one every {}:\n", {
             duration(self.interval)
         })
@@ -63,7 +63,8 @@ impl fmt::Display for Guide {
 }
 
 impl Guide {
-    fn parts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes a line for each part that runs: its name, its address and what it does.
+    fn write_parts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut part = |name: &str, address: &str, does: &str| {
             writeln!(f, "  {}", format!("{name:NAME$}{address:ADDRESS$} {does}").trim_end())
         };
@@ -101,7 +102,9 @@ impl Guide {
         }
     }
 
-    fn commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the shell commands to try, each below a comment on what it shows. Those on refused and silent clusters
+    /// are written only with simulated clusters, the query only with a prometheus that was started.
+    fn write_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cluster, token, external, internal, client, .. } = self;
         let mut command = |about: &str, line: &str| writeln!(f, "  # {about}\n  {line}\n");
         command(
@@ -129,7 +132,8 @@ impl Guide {
         Ok(())
     }
 
-    fn remote_write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the part of a `prometheus.yml` with which another Prometheus sends to this server as the same cluster.
+    fn write_remote_write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut yaml = String::new();
         writeln!(yaml, "remote_write:")?;
         writeln!(yaml, "  - url: http://{}/metrics/v1/receive", self.external)?;

@@ -60,9 +60,9 @@ impl IdentityDir {
         let lock = lock(&path)?;
         let key_file = path.join("key.pem");
         read_or_create(&key_file, key)?;
-        let token = read_or_create(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
-        let salt = read_or_create(&path.join("salt"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<24>()?)))?;
-        let cluster = read_or_create(&path.join("cluster-id"), || Ok(uuid(random()?)))?;
+        let token = read_or_create(&path.join("token"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random_bytes::<24>()?)))?;
+        let salt = read_or_create(&path.join("salt"), || Ok(BASE64_URL_SAFE_NO_PAD.encode(random_bytes::<24>()?)))?;
+        let cluster = read_or_create(&path.join("cluster-id"), || Ok(uuid(random_bytes()?)))?;
         if !cluster.chars().all(|c| c.is_ascii_graphic()) || !token.chars().all(|c| c.is_ascii_graphic()) {
             return Err(format!("{}: cluster-id and token must be one word each", path.display()).into());
         }
@@ -147,7 +147,8 @@ fn key() -> Result<String, RunFailure> {
     Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n")))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RunFailure> {
+/// Random bytes from the system, for secrets and the cluster ID.
+fn random_bytes<const N: usize>() -> Result<[u8; N], RunFailure> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| "the system has no randomness to give")?;
     Ok(bytes)

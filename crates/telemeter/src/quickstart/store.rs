@@ -68,6 +68,7 @@ pub(super) async fn wait_for_leftover(directory: &Path) -> Result<(), RunFailure
     .into())
 }
 
+/// The file that a running prometheus with this directory has locked.
 fn lock_file(directory: &Path) -> PathBuf {
     directory.join("prometheus.lock")
 }
@@ -83,9 +84,10 @@ impl Prometheus {
         }
     }
 
+    /// Starts a prometheus on this port, and waits until it is ready. One that does not become ready is stopped.
     async fn start_on(port: u16, program: &Path, directory: &Path) -> Result<Self, NotReady> {
         let log = directory.join("prometheus.log");
-        let guard = spawn(program, directory, &log, port).await;
+        let guard = start_guarded(program, directory, &log, port).await;
         let guard = guard.map_err(|error| NotReady::Other(format!("{}: {error}", program.display())))?;
         let url = Url::parse(&format!("http://localhost:{port}/")).expect("a port makes a URL");
         let mut prometheus = Self { url, program: program.to_owned(), log, guard };
@@ -98,6 +100,8 @@ impl Prometheus {
         }
     }
 
+    /// Waits until the prometheus answers that it is ready, at most [`START`]. The error says whether it has ended,
+    /// with the last line of its log.
     async fn wait_until_ready(&mut self) -> Result<(), NotReady> {
         let setup = |error: telemeter_http::client::OutboundError| NotReady::Other(error.to_string());
         let settings = OutboundConfig { timeout: Duration::from_secs(2), ..OutboundConfig::new("prometheus") };
@@ -152,7 +156,9 @@ enum NotReady {
     Other(String),
 }
 
-async fn spawn(program: &Path, directory: &Path, log: &Path, port: u16) -> io::Result<ChildGuard> {
+/// Writes a configuration without scraping into `directory`, and starts the prometheus under a guard. It accepts remote
+/// write on `localhost:port` and keeps its data in `directory`; its output replaces the file `log`.
+async fn start_guarded(program: &Path, directory: &Path, log: &Path, port: u16) -> io::Result<ChildGuard> {
     let config = directory.join("prometheus.yml");
     fs::write(&config, "# Nothing is scraped: the server writes here.\nglobal: {}\n")?;
     let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;

@@ -32,59 +32,63 @@ pub(super) fn preview(preview: &Preview, printer: &mut Printer) -> io::Result<()
         printer.line(&printer.toned(Tone::Heading, &heading))?;
     }
     for metric in &preview.metrics {
-        printer.line(&row(&human::safe(&metric.name), &count(metric.series), &count(metric.bytes)))?;
+        printer.line(&row(&human::safe(&metric.name), &count_text(metric.series), &count_text(metric.bytes)))?;
         details(metric, preview, printer)?;
     }
-    totals(preview, printer)?;
+    print_totals(preview, printer)?;
     let none: Vec<_> = preview.selectors.iter().filter(|selector| selector.series == 0).collect();
     if !none.is_empty() {
-        heading("Selectors that matched nothing", printer)?;
+        print_heading("Selectors that matched nothing", printer)?;
         for selector in none.iter().take(MAX_UNMATCHED) {
             paragraph(&format!("{} {}", selector.flag, selector.selector), 2, printer)?;
         }
         if let Some(more @ 1..) = none.len().checked_sub(MAX_UNMATCHED) {
-            paragraph(&format!("and {} more; -o json has them all", count(more)), 2, printer)?;
+            paragraph(&format!("and {} more; -o json has them all", count_text(more)), 2, printer)?;
         }
     }
     if !preview.left_out.is_empty() {
-        heading("Left out", printer)?;
+        print_heading("Left out", printer)?;
         for left_out in &preview.left_out {
-            paragraph(&reason(left_out), 2, printer)?;
+            paragraph(&left_out_text(left_out), 2, printer)?;
         }
     }
-    warnings(&preview.warnings, printer)
+    print_warnings(&preview.warnings, printer)
 }
 
 /// Prints the changes since an earlier preview.
 pub(super) fn diff(earlier: &Path, diff: &Diff, now: &Preview, printer: &mut Printer) -> io::Result<()> {
     let earlier = human::safe(&earlier.display().to_string());
     if diff.is_empty() {
-        printer.line(&format!("Nothing changed since {earlier}: {} metrics.", count(diff.unchanged)))?;
-        return warnings(&now.warnings, printer);
+        printer.line(&format!("Nothing changed since {earlier}: {} metrics.", count_text(diff.unchanged)))?;
+        return print_warnings(&now.warnings, printer);
     }
     printer.line(&format!("What changed since {earlier}:"))?;
     if !diff.new.is_empty() {
-        heading("New", printer)?;
+        print_heading("New", printer)?;
         for metric in &diff.new {
             let labels: Vec<_> = metric.labels.iter().map(label).collect();
             let labels = if labels.is_empty() { String::new() } else { format!("; labels: {}", labels.join(", ")) };
-            paragraph(&format!("{}: {}{labels}", metric.name, series(metric.series)), 2, printer)?;
+            paragraph(&format!("{}: {}{labels}", metric.name, series_count(metric.series)), 2, printer)?;
         }
     }
     if !diff.gone.is_empty() {
-        heading("Gone", printer)?;
+        print_heading("Gone", printer)?;
         for (name, had) in &diff.gone {
-            paragraph(&format!("{name}: it had {}", series(*had)), 2, printer)?;
+            paragraph(&format!("{name}: it had {}", series_count(*had)), 2, printer)?;
         }
     }
     if !diff.changed.is_empty() {
-        heading("Changed", printer)?;
+        print_heading("Changed", printer)?;
         for change in &diff.changed {
-            paragraph(&format!("{}: {}", change.name, changes(change).join("; ")), 2, printer)?;
+            paragraph(&format!("{}: {}", change.name, change_texts(change).join("; ")), 2, printer)?;
         }
     }
-    printer.line(&format!("\n{} of {} metrics are as they were.", count(diff.unchanged), count(now.metrics.len())))?;
-    warnings(&now.warnings, printer)
+    printer.line(&format!(
+        "\n{} of {} metrics are as they were.",
+        count_text(diff.unchanged),
+        count_text(now.metrics.len())
+    ))?;
+    print_warnings(&now.warnings, printer)
 }
 
 /// Prints the lines below the row of a metric.
@@ -115,24 +119,26 @@ fn details(metric: &PreviewMetric, preview: &Preview, printer: &mut Printer) -> 
     paragraph(&format!("labels: {}", labels.join(", ")), 2, printer)
 }
 
-fn totals(preview: &Preview, printer: &mut Printer) -> io::Result<()> {
+/// Prints the sums below the list of metrics: what is uploaded, and how large the scrape is, also as a percentage of
+/// `--limit-bytes`. A sentence names the labels that are added to every series, where there are any.
+fn print_totals(preview: &Preview, printer: &mut Printer) -> io::Result<()> {
     let totals = &preview.totals;
     let size = |bytes: usize| human::bytes(bytes as u64);
     printer.line(&format!(
         "{}{}, {}: {} as text, {} as it is uploaded.",
         if preview.metrics.is_empty() { "" } else { "\n" },
         plural(totals.metrics, "metric"),
-        series(totals.series),
+        series_count(totals.series),
         size(totals.bytes),
         size(totals.upload_bytes),
     ))?;
     let percent = 100.0 * totals.scraped_bytes as f64 / totals.limit_bytes.max(1) as f64;
     printer.line(&format!(
         "The scrape: {}, {}, {} % of --limit-bytes ({}).",
-        series(totals.scraped_series),
+        series_count(totals.scraped_series),
         size(totals.scraped_bytes),
         human::number(percent),
-        count(totals.limit_bytes),
+        count_text(totals.limit_bytes),
     ))?;
     let added = preview.added_labels.iter().map(|label| format!("{}={:?}", label.name, label.value));
     let added: Vec<_> = added.collect();
@@ -144,11 +150,13 @@ fn totals(preview: &Preview, printer: &mut Printer) -> io::Result<()> {
     paragraph(&format!("Every series also gets {}{more}.", added.join(", ")), 0, printer)
 }
 
-fn warnings(warnings: &[Warning], printer: &mut Printer) -> io::Result<()> {
+/// Prints each warning with the first few metrics that it is about and with its advice; `No warnings.` where there are
+/// none. If a warning is about a label, the last line names the flag that allows the label.
+fn print_warnings(warnings: &[Warning], printer: &mut Printer) -> io::Result<()> {
     if warnings.is_empty() {
         return printer.line("\nNo warnings.");
     }
-    heading("Warnings", printer)?;
+    print_heading("Warnings", printer)?;
     for warning in warnings {
         let metrics = if warning.metrics.len() < 2 && warning.label.is_none() {
             String::new()
@@ -167,20 +175,23 @@ fn warnings(warnings: &[Warning], printer: &mut Printer) -> io::Result<()> {
     Ok(())
 }
 
-fn heading(text: &str, printer: &mut Printer) -> io::Result<()> {
+/// Prints a blank line, then `text` and a colon, highlighted.
+fn print_heading(text: &str, printer: &mut Printer) -> io::Result<()> {
     let text = printer.toned(Tone::Heading, &format!("{text}:"));
     printer.line(&format!("\n{text}"))
 }
 
-fn reason(left_out: &LeftOutMetrics) -> String {
+/// The text on the series that are left out for one reason: their number, the reason, and the first few of their
+/// metrics, those with the most series first.
+fn left_out_text(left_out: &LeftOutMetrics) -> String {
     let mut metrics: Vec<_> = left_out.metrics.iter().collect();
     metrics.sort_by_key(|(name, series)| (std::cmp::Reverse(**series), *name));
     let names = names(metrics.into_iter().map(|(name, series)| match (name.as_str(), series) {
         ("", _) => "without a name".to_owned(),
         (name, 1) => name.to_owned(),
-        (name, series) => format!("{name} ({})", count(*series)),
+        (name, series) => format!("{name} ({})", count_text(*series)),
     }));
-    format!("{} {}: {names}", series(left_out.series), left_out.reason.as_str())
+    format!("{} {}: {names}", series_count(left_out.series), left_out.reason.as_str())
 }
 
 /// The first few, and how many more.
@@ -189,16 +200,18 @@ fn names(names: impl Iterator<Item = String>) -> String {
     let more = names.len().saturating_sub(MAX_METRICS);
     names.truncate(MAX_METRICS);
     let listed = names.join(", ");
-    if more > 0 { format!("{listed} and {} more", count(more)) } else { listed }
+    if more > 0 { format!("{listed} and {} more", count_text(more)) } else { listed }
 }
 
 /// `instance 3`, or `instance 3 hashed`.
 fn label(label: &LabelUse) -> String {
     let hashed = if label.anonymized { format!("{NO_BREAK_SPACE}hashed") } else { String::new() };
-    format!("{}{NO_BREAK_SPACE}{}{hashed}", label.name, count(label.values))
+    format!("{}{NO_BREAK_SPACE}{}{hashed}", label.name, count_text(label.values))
 }
 
-fn changes(change: &MetricChange) -> Vec<String> {
+/// What changed about one metric, a phrase for each change: its number of series, and labels that are new, gone,
+/// hashed, no longer hashed, or have another number of values. Empty where nothing changed.
+fn change_texts(change: &MetricChange) -> Vec<String> {
     let MetricChange {
         series: [old, now],
         new_labels,
@@ -210,12 +223,12 @@ fn changes(change: &MetricChange) -> Vec<String> {
     } = change;
     let mut words = Vec::new();
     if old != now {
-        words.push(format!("{}, before {}", series(*now), count(*old)));
+        words.push(format!("{}, before {}", series_count(*now), count_text(*old)));
     }
     words.extend(new_labels.iter().map(|new| {
         let hashed = if new.anonymized { ", hashed" } else { "" };
         let plural = if new.values == 1 { "" } else { "s" };
-        format!("label {} is new ({} value{plural}{hashed})", new.name, count(new.values))
+        format!("label {} is new ({} value{plural}{hashed})", new.name, count_text(new.values))
     }));
     words.extend(gone_labels.iter().map(|name| format!("label {name} is gone")));
     words.extend(no_longer_anonymized.iter().map(|name| format!("label {name} leaves in clear, before hashed")));
@@ -262,14 +275,17 @@ fn wrapped(text: &str, indent: usize) -> String {
     lines + &line
 }
 
-fn count(number: usize) -> String {
+/// The number as people read it, with separators between thousands.
+fn count_text(number: usize) -> String {
     human::count(number as u64)
 }
 
-fn series(number: usize) -> String {
-    format!("{} series", count(number))
+/// `1,234 series`.
+fn series_count(number: usize) -> String {
+    format!("{} series", count_text(number))
 }
 
+/// `1 metric`, `1,234 metrics`: the number and `word`, with an `s` unless the number is one.
 fn plural(number: usize, word: &str) -> String {
-    format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
+    format!("{} {word}{}", count_text(number), if number == 1 { "" } else { "s" })
 }

@@ -125,12 +125,12 @@ impl FleetApi {
     pub(super) async fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ApiError> {
         let mut list: Option<Value> = None;
         loop {
-            let offset = list.as_ref().map_or(0, items);
+            let offset = list.as_ref().map_or(0, item_count);
             let paging = [("limit", PAGE_ITEMS.to_string()), ("offset", offset.to_string())];
             let query: Vec<_> = query.iter().cloned().chain(paging).collect();
             let mut page = self.get(&[path], &query).await?;
             let total = page["total"].as_u64().ok_or_else(|| self.foreign("its list has no total"))?;
-            let added = items(&page);
+            let added = item_count(&page);
             let list = match list.as_mut() {
                 None => list.insert(page),
                 Some(list) => {
@@ -140,7 +140,7 @@ impl FleetApi {
                     list
                 }
             };
-            if added == 0 || items(list) >= total {
+            if added == 0 || item_count(list) >= total {
                 return Ok(list.take());
             }
         }
@@ -175,11 +175,14 @@ impl FleetApi {
             answer.headers.get(header::CONTENT_TYPE).is_some_and(|is| is.as_bytes().starts_with(b"application/json"));
         match serde_json::from_slice::<Value>(&answer.body).ok().filter(|_| is_json) {
             Some(json) if answer.status == StatusCode::OK => Ok(json),
-            json => Err(self.refused(&answer, json.as_ref(), url.path())),
+            json => Err(self.refusal_error(&answer, json.as_ref(), url.path())),
         }
     }
 
-    fn refused(&self, answer: &Answer, json: Option<&Value>, path: &str) -> ApiError {
+    /// The error for an answer that is not JSON with status 200. `json` is the parsed body, `None` where it is not
+    /// JSON. The status 401, the status 421 and the need for HTTPS come first, then the text in the field `error`;
+    /// without one, 404 means that the server has no API.
+    fn refusal_error(&self, answer: &Answer, json: Option<&Value>, path: &str) -> ApiError {
         let server = self.name();
         let reason = json.and_then(|json| json["error"].as_str());
         match (answer.status, reason) {
@@ -203,11 +206,13 @@ impl FleetApi {
         }
     }
 
+    /// The error for an answer that does not come from a telemeter-server, with the reason `problem`.
     pub(super) fn foreign(&self, problem: &str) -> ApiError {
         ApiError::Foreign { server: self.name(), problem: problem.to_owned() }
     }
 }
 
-fn items(list: &Value) -> u64 {
+/// The number of elements in the field `items`; 0 where that is not an array.
+fn item_count(list: &Value) -> u64 {
     list["items"].as_array().map_or(0, |items| items.len() as u64)
 }

@@ -118,10 +118,13 @@ fn every_field(items: &[ClusterJson], now: Moment) -> Table {
     table
 }
 
+/// The names of all fleet labels that at least one of the clusters has, sorted.
 fn label_names(items: &[ClusterJson]) -> BTreeSet<String> {
     items.iter().flat_map(|cluster| cluster.labels.keys().cloned()).collect()
 }
 
+/// Asks the server for one cluster and prints it with everything that is known of it. JSON is printed as the server
+/// sent it.
 pub(super) async fn print_one(
     api: &FleetApi,
     id: &str,
@@ -139,6 +142,8 @@ pub(super) async fn print_one(
     Ok(())
 }
 
+/// Prints one cluster as text: its status and facts, then tables of its refusals, firing alerts and recent requests,
+/// each only where there are any.
 fn print_for_people(one: &OneCluster, now: Moment, printer: &mut Printer) -> Result<(), RunFailure> {
     let cluster = &one.cluster;
     let status = printer.toned(tone(&cluster.status), &human::safe(&cluster.status));

@@ -9,6 +9,8 @@ use crate::{
     output::{Column, OutputFormat, Printer, Table, TableCell, human},
 };
 
+/// Asks the server for its metrics and prints them, those with the most series first; with `search`, only those whose
+/// name contains it. JSON is printed as the server sent it.
 pub(super) async fn print(
     api: &FleetApi,
     search: Option<String>,
@@ -27,6 +29,8 @@ pub(super) async fn print(
     Ok(())
 }
 
+/// Prints the metrics as tables: those that pass, then those that the whitelist drops, then the rules that nothing
+/// matched. Empty tables are left out; a sentence says why there are no metrics.
 fn print_for_people(metrics: &MetricsJson, printer: &mut Printer) -> Result<(), RunFailure> {
     if metrics.items.is_empty() {
         printer.line(if metrics.whole {

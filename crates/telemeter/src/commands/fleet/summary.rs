@@ -9,6 +9,7 @@ use crate::{
     output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
 };
 
+/// Asks the server for its summary and prints it. JSON is printed as the server sent it.
 pub(super) async fn print(api: &FleetApi, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
     let (json, summary) = api.summary().await?;
     match format {
@@ -19,6 +20,8 @@ pub(super) async fn print(api: &FleetApi, format: OutputFormat, printer: &mut Pr
     Ok(())
 }
 
+/// Prints the summary as text: head, refusals by reason, routes, dependencies; then a hint at the command that lists
+/// the silent or refused clusters, where there are any.
 fn print_for_people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer) -> Result<(), RunFailure> {
     print_head(api, summary, printer)?;
     printer.line("")?;
@@ -34,9 +37,9 @@ fn print_for_people(api: &FleetApi, summary: &SummaryJson, printer: &mut Printer
         printer.print(OutputFormat::Table, &table)?;
         printer.line("")?;
     }
-    printer.print(OutputFormat::Table, &routes(summary))?;
+    printer.print(OutputFormat::Table, &routes_table(summary))?;
     printer.line("")?;
-    printer.print(OutputFormat::Table, &dependencies(summary))?;
+    printer.print(OutputFormat::Table, &dependencies_table(summary))?;
     let hints = [("silent", summary.clusters.silent), ("refused", summary.clusters.refused)];
     let hints: Vec<_> = hints.iter().filter(|(_, count)| *count > 0).collect();
     if !hints.is_empty() {
@@ -87,7 +90,9 @@ pub(super) fn clusters(count: u64) -> String {
     format!("{} cluster{}", human::count(count), if count == 1 { "" } else { "s" })
 }
 
-fn routes(summary: &SummaryJson) -> Table {
+/// A row for each route: how many requests were accepted and refused, in total and per second. A rate of refusals above
+/// zero is printed in the colour of warnings.
+fn routes_table(summary: &SummaryJson) -> Table {
     let mut table = Table::new([
         Column::text("route"),
         Column::number("accepted"),
@@ -108,7 +113,9 @@ fn routes(summary: &SummaryJson) -> Table {
     table
 }
 
-fn dependencies(summary: &SummaryJson) -> Table {
+/// A row for each service that the server depends on: its state, since when, the latency in seconds and the last error.
+/// An unknown latency or error is empty.
+fn dependencies_table(summary: &SummaryJson) -> Table {
     let mut table = Table::new([
         Column::text("depends on"),
         Column::text("state"),

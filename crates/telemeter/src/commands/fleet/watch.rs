@@ -30,6 +30,7 @@ struct WatchSample {
     refusals: Vec<RefusalJson>,
 }
 
+/// Watches the fleet until SIGINT or SIGTERM, which end it without an error. `interval` is raised to [`MIN_INTERVAL`].
 pub(super) async fn run(
     api: &FleetApi,
     interval: Duration,
@@ -38,13 +39,18 @@ pub(super) async fn run(
 ) -> Result<(), RunFailure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
-        ended = repeat(api, interval.max(MIN_INTERVAL), format, printer) => ended,
+        ended = print_repeatedly(api, interval.max(MIN_INTERVAL), format, printer) => ended,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }
 }
 
-async fn repeat(
+/// Asks the server every `interval`, and prints the answer, without end. With the table format on a terminal, the
+/// screen is redrawn; else only what changed is printed.
+///
+/// # Errors
+/// The first request fails, or the output does. Where a later request fails, this is printed and the loop goes on.
+async fn print_repeatedly(
     api: &FleetApi,
     interval: Duration,
     format: OutputFormat,
@@ -56,8 +62,8 @@ async fn repeat(
     let mut changes = ReportedClusters::default();
     loop {
         match &sample {
-            Ok(sample) if redraws => draw(api, sample, printer)?,
-            Ok(sample) => changes.print(sample, format, printer)?,
+            Ok(sample) if redraws => draw_screen(api, sample, printer)?,
+            Ok(sample) => changes.print_changes(sample, format, printer)?,
             Err(error) if redraws => {
                 printer.clear()?;
                 printer.line(&human::safe(&ApiError::to_string(error)))?;
@@ -69,6 +75,8 @@ async fn repeat(
     }
 }
 
+/// Asks the server for the summary, the silent and the refused clusters, and the refusals of the last
+/// [`REFUSALS_WITHIN`], with one request for each.
 async fn take_sample(api: &FleetApi) -> Result<WatchSample, ApiError> {
     let (_, summary) = api.summary().await?;
     let list = async |status: &str| -> Result<Vec<ClusterJson>, ApiError> {
@@ -81,7 +89,9 @@ async fn take_sample(api: &FleetApi) -> Result<WatchSample, ApiError> {
     Ok(WatchSample { summary, silent, refused, refusals })
 }
 
-fn draw(api: &FleetApi, sample: &WatchSample, printer: &mut Printer) -> Result<(), RunFailure> {
+/// Clears the screen, then prints the head of the summary, the silent clusters and the recent refusals, at most
+/// [`MAX_ROWS`] of each.
+fn draw_screen(api: &FleetApi, sample: &WatchSample, printer: &mut Printer) -> Result<(), RunFailure> {
     let now = sample.summary.now;
     printer.clear()?;
     summary::print_head(api, &sample.summary, printer)?;
@@ -102,6 +112,7 @@ fn draw(api: &FleetApi, sample: &WatchSample, printer: &mut Printer) -> Result<(
     Ok(())
 }
 
+/// The first [`MAX_ROWS`] items, or all where there are fewer.
 fn first<T>(items: &[T]) -> &[T] {
     &items[..items.len().min(MAX_ROWS)]
 }
@@ -118,7 +129,14 @@ struct ReportedClusters {
 }
 
 impl ReportedClusters {
-    fn print(&mut self, sample: &WatchSample, format: OutputFormat, printer: &mut Printer) -> Result<(), RunFailure> {
+    /// Prints a line for each cluster that became silent or refused since the last sample, or that reports again; then
+    /// remembers this sample for the next call.
+    fn print_changes(
+        &mut self,
+        sample: &WatchSample,
+        format: OutputFormat,
+        printer: &mut Printer,
+    ) -> Result<(), RunFailure> {
         let now = sample.summary.now;
         self.failing = false;
         let (mut current, mut changes) = (BTreeMap::new(), Vec::new());
@@ -134,7 +152,7 @@ impl ReportedClusters {
         changes.extend(over.map(|id| (id.clone(), "reporting", None)));
         self.known = current;
         for (id, status, why) in changes {
-            self.line(&id, status, why.as_deref(), now, format, printer)?;
+            self.print_change(&id, status, why.as_deref(), now, format, printer)?;
         }
         Ok(())
     }
@@ -152,7 +170,9 @@ impl ReportedClusters {
         Ok(())
     }
 
-    fn line(
+    /// Prints one change of a cluster: a line of text, or a row of CSV or JSON. The header of CSV comes only before the
+    /// first row.
+    fn print_change(
         &mut self,
         id: &str,
         status: &str,
@@ -175,6 +195,8 @@ impl ReportedClusters {
     }
 }
 
+/// Why a cluster has this status: for `silent`, when it last reported; else its last refusal. `None` where no refusal
+/// is known.
 fn status_reason(cluster: &ClusterJson, status: &str, now: Moment) -> Option<String> {
     if status == "silent" {
         return Some(match cluster.last_report {

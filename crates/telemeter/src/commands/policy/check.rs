@@ -29,6 +29,11 @@ pub(super) struct CheckFlags {
     output: OutputFlags,
 }
 
+/// Checks the files, and prints each problem and a summary of each file. The exit code is 1 where there is an error, or
+/// where there is a warning and `--fail-on-warning` is given.
+///
+/// # Errors
+/// A file cannot be read, or standard input is given more than once.
 pub(super) fn run(flags: &CheckFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     if flags.files.iter().filter(|path| input::is_stdin(path)).count() > 1 {
         return Err("- (standard input) is given more than once".into());
@@ -44,7 +49,7 @@ pub(super) fn run(flags: &CheckFlags, printer: &mut Printer) -> Result<ExitCode,
                 printer.line(&summary(file, remarks.iter().filter(|remark| remark.file == index)))?;
             }
         }
-        format => printer.print(format, &table(&files, &remarks))?,
+        format => printer.print(format, &remarks_table(&files, &remarks))?,
     }
     let least = if flags.fail_on_warning { Severity::Warning } else { Severity::Error };
     let fails = remarks.iter().any(|remark| remark.severity >= least);
@@ -65,7 +70,9 @@ fn summary<'a>(file: &RuleFile, remarks: impl Iterator<Item = &'a Remark>) -> St
     format!("{}: {}", human::safe(&file.name), parts.join(", "))
 }
 
-fn table(files: &[RuleFile], remarks: &[Remark]) -> Table {
+/// The problems as a table for JSON and CSV, one row for each, with its position and the line of the file that it is
+/// in.
+fn remarks_table(files: &[RuleFile], remarks: &[Remark]) -> Table {
     let mut table = Table::new([
         Column::text("file"),
         Column::number("line"),

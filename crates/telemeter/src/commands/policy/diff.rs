@@ -36,6 +36,11 @@ pub(super) struct DiffFlags {
     output: OutputFlags,
 }
 
+/// Prints what the client sends and the server drops. Compares by given metrics, or by the rules alone where there are
+/// none. The exit code is 1 where a file has an invalid rule, or where something is dropped and `--fail` is given.
+///
+/// # Errors
+/// A file cannot be read, a flag is invalid, or standard input is given more than once.
 pub(super) fn run(flags: DiffFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let paths = [flags.client.as_path(), flags.server.as_path()];
     let rules_on_stdin = paths.iter().any(|path| input::is_stdin(path));
@@ -69,7 +74,7 @@ fn series(
 ) -> Result<bool, RunFailure> {
     let found = by_series(client, server, body, changes)?;
     if format != OutputFormat::Table {
-        printer.print(format, &table(client, server, &found.unused))?;
+        printer.print(format, &unused_table(client, server, &found.unused))?;
         return Ok(!found.unused.is_empty());
     }
     for lost in &found.unused {
@@ -77,12 +82,12 @@ fn series(
         let of = if lost.series > 1 { format!(", one of {}", counted(lost.series, "series")) } else { String::new() };
         printer.line(&format!("{word}  {}{of}", human::safe(&lost.example)))?;
         if let Some(rule) = lost.sent_by {
-            detail(printer, &format!("let out by {}", rule_text(client, rule)))?;
+            print_detail(printer, &format!("let out by {}", rule_text(client, rule)))?;
         }
         if let Some(rule) = lost.nearest {
-            detail(printer, &format!("nearest {}", rule_text(server, rule)))?;
+            print_detail(printer, &format!("nearest {}", rule_text(server, rule)))?;
         }
-        detail(printer, &lost.reason)?;
+        print_detail(printer, &lost.reason)?;
     }
     let number = |number: usize| human::count(number as u64);
     printer.line(&format!(
@@ -94,7 +99,9 @@ fn series(
     Ok(!found.unused.is_empty())
 }
 
-fn table(client: &RuleFile, server: &RuleFile, lost: &[UnusedSeries]) -> Table {
+/// The series that the server drops as a table for JSON and CSV, a row for each metric, with the rule of the client
+/// that sends it and the server's nearest rule. A rule that is not known is empty.
+fn unused_table(client: &RuleFile, server: &RuleFile, lost: &[UnusedSeries]) -> Table {
     let mut table = Table::new([
         Column::text("metric"),
         Column::number("series"),
@@ -148,9 +155,9 @@ fn rules(
         let word = printer.toned(line.tone, &format!("{:<9}", line.word));
         printer.line(&format!("{word}  {}", human::safe(&line.rule)))?;
         for rule in &line.rules {
-            detail(printer, &format!("nearest {rule}"))?;
+            print_detail(printer, &format!("nearest {rule}"))?;
         }
-        detail(printer, &line.reason)?;
+        print_detail(printer, &line.reason)?;
     }
     let count = |word: &str| lines.iter().filter(|line| line.word == word).count();
     let all = found.rules.len() - count(SOME) - count(NOTHING);
@@ -207,6 +214,7 @@ fn by_rule(client: &RuleFile, server: &RuleFile, found: &RuleDifference) -> Vec<
     taken.chain(unreached).collect()
 }
 
-fn detail(printer: &mut Printer, text: &str) -> Result<(), RunFailure> {
+/// Prints a line below a rule or a series, indented.
+fn print_detail(printer: &mut Printer, text: &str) -> Result<(), RunFailure> {
     Ok(printer.line(&format!("           {}", human::safe(text)))?)
 }

@@ -43,6 +43,12 @@ pub(super) struct ExplainFlags {
     output: OutputFlags,
 }
 
+/// Prints for each series whether the rules keep it, and by which rule or why not. Of many series in a row with the
+/// same explanation, only the first are printed, unless `--all` is given. The exit code is 1 where a rule is invalid,
+/// or where a series is dropped and `--fail` is given.
+///
+/// # Errors
+/// The rules or the metrics are not given or cannot be read, or a flag is invalid.
 pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     input::one_stdin(&[&flags.file], flags.metrics.as_deref())?;
     let changes = flags.changes.changes()?;
@@ -58,7 +64,7 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
                 // One more series takes as much space as the line that says so.
                 let few = if flags.all || alike.len() <= SHOWN_ALIKE + 1 { alike.len() } else { SHOWN_ALIKE };
                 for series in &alike[..few] {
-                    print(printer, &rules, series)?;
+                    print_series(printer, &rules, series)?;
                 }
                 if let Some(more) = alike.len().checked_sub(few).filter(|more| *more > 0) {
                     printer.line(&format!("         and {} more like it", human::count(more as u64)))?;
@@ -75,7 +81,7 @@ pub(super) fn run(flags: ExplainFlags, printer: &mut Printer) -> Result<ExitCode
                 printer.line(note)?;
             }
         }
-        format => printer.print(format, &table(&rules, shown))?,
+        format => printer.print(format, &series_table(&rules, shown))?,
     }
     Ok(if flags.fail && dropped > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -91,7 +97,9 @@ fn is_alike(one: &SeriesExplanation, next: &SeriesExplanation) -> bool {
     explanation(one) == explanation(next)
 }
 
-fn print(printer: &mut Printer, rules: &RuleFile, series: &SeriesExplanation) -> Result<(), RunFailure> {
+/// Prints one series: whether it is kept or dropped, by which rule, and its new name and labels where the client's
+/// flags change them. For a dropped one: the nearest rule, where there is one, and the reason.
+fn print_series(printer: &mut Printer, rules: &RuleFile, series: &SeriesExplanation) -> Result<(), RunFailure> {
     let safe = human::safe;
     let rule = series.rule.map(|rule| rule_text(rules, rule));
     match &series.becomes {
@@ -121,7 +129,9 @@ pub(super) fn rule_text(rules: &RuleFile, rule: usize) -> String {
     rules.rules.get(rule).map_or_else(String::new, |rule| format!("{} {}", rules.at(rule.position), rule.text))
 }
 
-fn table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e SeriesExplanation>) -> Table {
+/// The series as a table for JSON and CSV, a row for each. A missing rule, an empty reason, and the new labels of a
+/// dropped series are empty.
+fn series_table<'e>(rules: &RuleFile, explained: impl Iterator<Item = &'e SeriesExplanation>) -> Table {
     let columns = ["decision", "series", "becomes", "rule", "reason"].map(Column::text);
     let mut table = Table::new(columns);
     let given = |text: Option<String>| text.map_or_else(TableCell::none, TableCell::text);

@@ -25,6 +25,8 @@ pub(super) struct ExportFlags {
     changes: ChangeFlags,
 }
 
+/// Prints the rules as YAML of `write_relabel_configs`. Where relabelling cannot have the same effect, prints only the
+/// reasons, as comments, and the exit code is 1; the same where a rule is invalid.
 pub(super) fn run(flags: ExportFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let ExportFlags { file, write_relabel: _, changes } = flags;
     let changes = changes.changes()?;

@@ -16,7 +16,7 @@ pub(super) const METRICS_BYTES: usize = 256 << 20;
 /// A file of rules; `-` is standard input.
 pub(super) fn rules(path: &Path) -> Result<RuleFile, RunFailure> {
     if is_stdin(path) {
-        let text = String::from_utf8(stdin(file::LARGE)?).map_err(|_| "standard input is not text in UTF-8")?;
+        let text = String::from_utf8(read_stdin(file::LARGE)?).map_err(|_| "standard input is not text in UTF-8")?;
         return Ok(RuleFile::parse("-", &text));
     }
     Ok(RuleFile::parse(&path.display().to_string(), &file::read_text(path, file::LARGE)?))
@@ -26,10 +26,10 @@ pub(super) fn rules(path: &Path) -> Result<RuleFile, RunFailure> {
 pub(super) fn metrics(path: Option<&Path>) -> Result<Option<Vec<u8>>, RunFailure> {
     match path {
         Some(path) if !is_stdin(path) => Ok(Some(file::read(path, METRICS_BYTES)?)),
-        Some(_) => Ok(Some(stdin(METRICS_BYTES)?)),
+        Some(_) => Ok(Some(read_stdin(METRICS_BYTES)?)),
         None if io::stdin().is_terminal() => Ok(None),
         None => {
-            let body = stdin(METRICS_BYTES)?;
+            let body = read_stdin(METRICS_BYTES)?;
             Ok((!body.is_empty()).then_some(body))
         }
     }
@@ -59,11 +59,13 @@ pub(super) fn one_stdin(rules: &[&Path], metrics: Option<&Path>) -> Result<(), R
     Ok(())
 }
 
+/// Whether the path is `-`, which means standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn stdin(cap_bytes: usize) -> Result<Vec<u8>, RunFailure> {
+/// Reads standard input to its end; more than `cap_bytes` is an error.
+fn read_stdin(cap_bytes: usize) -> Result<Vec<u8>, RunFailure> {
     let mut bytes = Vec::new();
     io::stdin().lock().take(cap_bytes as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > cap_bytes {

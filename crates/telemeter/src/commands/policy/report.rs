@@ -50,6 +50,9 @@ pub(super) struct ReportFlags {
     output: OutputFlags,
 }
 
+/// Prints each metric with its labels and the questions for its author. The metrics come from the Prometheus of
+/// `--from`, or else from the file or standard input. The exit code is 1 where there is a question and `--fail` is
+/// given.
 pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<ExitCode, RunFailure> {
     let (id, fail, format) = (flags.id.clone(), flags.fail, flags.output.format);
     let body = match value::unless_empty(flags.from.clone()) {
@@ -60,7 +63,7 @@ pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<Exi
     match format {
         OutputFormat::Table => {
             for metric in &metrics {
-                print(printer, metric)?;
+                print_metric(printer, metric)?;
             }
             let series: usize = metrics.iter().map(|metric| metric.series).sum();
             let remarks: usize = metrics.iter().map(|metric| metric.remarks.len()).sum();
@@ -106,7 +109,9 @@ async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     Ok(answer.body.to_vec())
 }
 
-fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), RunFailure> {
+/// Prints one metric: its type and number of series, a table of its labels where there are any, its questions, and a
+/// blank line.
+fn print_metric(printer: &mut Printer, metric: &MetricReport) -> Result<(), RunFailure> {
     let name = printer.toned(Tone::Heading, &human::safe(&metric.name));
     printer.line(&format!("{name}: {}, {}", metric.kind, counted(metric.series, "series")))?;
     let mut table = Table::new([
@@ -136,6 +141,7 @@ fn print(printer: &mut Printer, metric: &MetricReport) -> Result<(), RunFailure>
     Ok(())
 }
 
+/// One metric of the report as JSON, with its labels and questions.
 fn as_json(metric: &MetricReport) -> serde_json::Value {
     let labels = metric.labels.iter().map(|label| {
         json!({

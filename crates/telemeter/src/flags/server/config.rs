@@ -61,7 +61,7 @@ impl ServerFlags {
                 "no place to put metrics: give --forward-url (the store), or --recent-store 2h to keep them in memory for a demo",
             ));
         }
-        let tenant = tenant(self.tenant_id)?;
+        let tenant = tenant_id(self.tenant_id)?;
         let metrics = Some(self.fleet_metrics).filter(|every| !every.is_zero());
         if metrics.is_some() && forward.is_none() {
             return Err(FlagError::Together("--fleet-metrics goes with --forward-url: it sends series to the store"));
@@ -99,8 +99,8 @@ impl ServerFlags {
             },
             partial_writes: self.partial_writes,
             log_tenant: self.tenant_key.as_deref() == Some(CLUSTER_ID),
-            oidc: oidc(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
-            memcached: memcached(&self.memcached, self.memcached_expire, self.memcached_interval)?,
+            oidc: oidc_config(self.oidc_issuer, self.client_id, self.client_secret, self.oidc_audience)?,
+            memcached: memcached_settings(&self.memcached, self.memcached_expire, self.memcached_interval)?,
             ratelimit: Some(self.ratelimit).filter(|every| !every.is_zero()),
             forward: forward.map(|url| ForwardSettings {
                 url,
@@ -176,6 +176,8 @@ fn fleet_labels(texts: &[String], partition_label: &str) -> Result<Vec<FleetLabe
     Ok(labels)
 }
 
+/// How tokens are authorized: by the authority at the URL `authorize`, or, with `any`, by nobody. Exactly one of them
+/// has to be given. `stale` is how long an approval is used after it has expired while the authority is unavailable.
 fn authorization_mode(authorize: Option<String>, stale: Duration, any: bool) -> Result<AuthorizationMode, FlagError> {
     match (authorize, any) {
         (Some(text), false) => {
@@ -189,7 +191,12 @@ fn authorization_mode(authorize: Option<String>, stale: Duration, any: bool) -> 
     }
 }
 
-fn oidc(
+/// The settings of OpenID Connect; `None` where none of the flags has a value. An empty value counts as none.
+///
+/// # Errors
+/// Issuer, ID and secret are not all given, an audience is given without them, or the issuer is not an `http` or
+/// `https` URL without a user and a password.
+fn oidc_config(
     issuer: Option<String>,
     id: Option<String>,
     secret: Option<Secret>,
@@ -211,7 +218,9 @@ fn oidc(
     }
 }
 
-fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<MemcachedSettings>, FlagError> {
+/// The settings of memcached; `None` where there are no servers. `expire` and `interval` are in seconds; an interval of
+/// 0 means that names are not looked up again.
+fn memcached_settings(servers: &[String], expire: u32, interval: u32) -> Result<Option<MemcachedSettings>, FlagError> {
     let servers = list::servers("--memcached", servers)?;
     Ok((!servers.is_empty()).then(|| MemcachedSettings {
         servers,
@@ -220,12 +229,14 @@ fn memcached(servers: &[String], expire: u32, interval: u32) -> Result<Option<Me
     }))
 }
 
+/// Parses the networks of `--trusted-proxies`, each an address or a CIDR; the error names the flag and the problem.
 fn trusted_proxies(networks: &[String]) -> Result<TrustedProxies, FlagError> {
     let network = |text: &str| text.parse::<Cidr>().map_err(|problem| format!("which {problem}"));
     Ok(list::parse_with_check("--trusted-proxies", networks, network)?.into())
 }
 
-fn tenant(text: String) -> Result<Option<String>, FlagError> {
+/// The tenant; `None` where the text is empty. A character that no header can hold is an error.
+fn tenant_id(text: String) -> Result<Option<String>, FlagError> {
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(FlagError::value("--tenant-id", "cannot stand in a header: printable ASCII only"));
     }
