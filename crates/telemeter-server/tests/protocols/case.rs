@@ -27,11 +27,11 @@ pub(crate) const TWO: &[usize] = &[TWO_TO_1, TWO_TO_2];
 pub(crate) struct Row {
     pub(crate) part: &'static str,
     pub(crate) cells: [&'static str; 6],
-    pub(crate) cases: Vec<Case>,
+    pub(crate) cases: Vec<CellCase>,
 }
 
 /// One request for some columns.
-pub(crate) struct Case {
+pub(crate) struct CellCase {
     pub(crate) columns: &'static [usize],
     sent: Sent,
     expected: Result<Vec<String>, &'static str>,
@@ -56,9 +56,9 @@ pub(crate) enum Sent {
 }
 
 /// A case in which the store gets these lines, as `stored` writes them.
-pub(crate) fn case(columns: &'static [usize], sent: impl Into<Sent>, expected: &[&str]) -> Case {
+pub(crate) fn case(columns: &'static [usize], sent: impl Into<Sent>, expected: &[&str]) -> CellCase {
     let expected = Ok(expected.iter().map(|&line| line.to_owned()).collect());
-    Case {
+    CellCase {
         columns,
         sent: sent.into(),
         expected,
@@ -70,12 +70,12 @@ pub(crate) fn case(columns: &'static [usize], sent: impl Into<Sent>, expected: &
 }
 
 /// A case that is refused with 400, and with this text.
-pub(crate) fn refused(columns: &'static [usize], sent: impl Into<Sent>, reason: &'static str) -> Case {
-    Case { expected: Err(reason), ..case(columns, sent, &[]) }
+pub(crate) fn refused(columns: &'static [usize], sent: impl Into<Sent>, reason: &'static str) -> CellCase {
+    CellCase { expected: Err(reason), ..case(columns, sent, &[]) }
 }
 
 /// Cases of all columns, in which the store gets these lines.
-pub(crate) fn everywhere(series: &[TimeSeries], expected: &[&str]) -> Vec<Case> {
+pub(crate) fn everywhere(series: &[TimeSeries], expected: &[&str]) -> Vec<CellCase> {
     let families = series.iter().map(family).collect::<Vec<_>>();
     let mut cases = vec![case(UPLOAD, text(series), expected), case(UPLOAD, &families[..], expected)];
     cases.extend(remote(series, expected));
@@ -83,11 +83,11 @@ pub(crate) fn everywhere(series: &[TimeSeries], expected: &[&str]) -> Vec<Case> 
 }
 
 /// Cases of all columns of remote write, in which the store gets these lines.
-pub(crate) fn remote(series: &[TimeSeries], expected: &[&str]) -> Vec<Case> {
+pub(crate) fn remote(series: &[TimeSeries], expected: &[&str]) -> Vec<CellCase> {
     vec![case(ONE, series, expected), case(TWO, request(series), expected)]
 }
 
-impl Case {
+impl CellCase {
     /// What the counter has to count, of one request.
     pub(crate) fn counts(self, counted: &'static [(&'static str, f64)]) -> Self {
         Self { counted, ..self }

@@ -4,7 +4,7 @@
 use prost::Message as _;
 
 use crate::{
-    case::{Case, Row, Sent, UNKNOWN, UPLOAD, case, metric, refused, remote, series},
+    case::{CellCase, Row, Sent, UNKNOWN, UPLOAD, case, metric, refused, remote, series},
     messages::{
         Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, Quantile, Span, Summary,
         Timestamp,
@@ -34,7 +34,7 @@ fn of_histogram(histogram: Histogram) -> Metric {
     Metric { histogram: Some(histogram), ..metric("_id=c1") }
 }
 
-fn upload(families: &[MetricFamily], expected: &[&str]) -> Case {
+fn upload(families: &[MetricFamily], expected: &[&str]) -> CellCase {
     case(UPLOAD, families, expected)
 }
 
@@ -236,7 +236,7 @@ fn classic() -> Row {
 }
 
 /// A native histogram and a sample of one series: the newest is sent.
-pub(crate) fn with_a_sample() -> Vec<Case> {
+pub(crate) fn with_a_sample() -> Vec<CellCase> {
     let sample = |offset: i64| {
         let gauge = Some(Gauge { value: Some(1.0) });
         family("x", UNTYPED, Metric { untyped: gauge, timestamp_ms: Some(NOW_MS + offset), ..metric("_id=c1") })
@@ -255,7 +255,7 @@ fn created() -> Timestamp {
 }
 
 /// A counter, a classic and a native histogram, each with exemplars; text has none.
-pub(crate) fn with_exemplars() -> Vec<Case> {
+pub(crate) fn with_exemplars() -> Vec<CellCase> {
     let counter = Counter { value: Some(1.0), exemplar: Some(exemplar()), created_timestamp: None };
     let with = |bucket: Bucket| Bucket { exemplar: Some(exemplar()), ..bucket };
     let classic = Histogram { bucket: buckets().into_iter().map(with).collect(), ..classic_histogram() };
@@ -268,7 +268,7 @@ pub(crate) fn with_exemplars() -> Vec<Case> {
 }
 
 /// A counter, a summary, a classic and a native histogram, each with its start.
-pub(crate) fn with_start_timestamps() -> Vec<Case> {
+pub(crate) fn with_start_timestamps() -> Vec<CellCase> {
     let created_timestamp = Some(created());
     let counter = Counter { value: Some(1.0), exemplar: None, created_timestamp };
     let summary = Summary { created_timestamp, ..summary() };
@@ -284,14 +284,14 @@ pub(crate) fn with_start_timestamps() -> Vec<Case> {
 }
 
 /// A gauge with a help and a unit.
-pub(crate) fn with_help() -> Case {
+pub(crate) fn with_help() -> CellCase {
     let gauge = Metric { gauge: Some(Gauge { value: Some(1.0) }), ..metric("_id=c1") };
     let (help, unit) = (Some("Up.".to_owned()), Some("s".to_owned()));
     upload(&[MetricFamily { help, unit, ..family("up", GAUGE, gauge) }], &["up,_id=c1 1@0"])
 }
 
 /// A gauge with an unknown field in its metric, and one in its family.
-pub(crate) fn with_an_unknown_field() -> Case {
+pub(crate) fn with_an_unknown_field() -> CellCase {
     let gauge = Metric { gauge: Some(Gauge { value: Some(1.0) }), ..metric("_id=c1") };
     let mut message = MetricFamily { metric: Vec::new(), ..family("up", GAUGE, Metric::default()) }.encode_to_vec();
     let metric = [&gauge.encode_to_vec()[..], &UNKNOWN].concat();

@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use crate::{
     case::{
-        Case, ONE, ONE_TO_1, ONE_TO_2, Row, Sent, TWO, TWO_TO_1, TWO_TO_2, UNKNOWN, UPLOAD, case, everywhere, refused,
-        remote, request, series,
+        CellCase, ONE, ONE_TO_1, ONE_TO_2, Row, Sent, TWO, TWO_TO_1, TWO_TO_2, UNKNOWN, UPLOAD, case, everywhere,
+        refused, remote, request, series,
     },
     support::{
         NOW_MS,
@@ -252,11 +252,11 @@ fn metadata() -> [Row; 3] {
         [case(UPLOAD, text, &["up,_id=c1 1@0"]), crate::histograms::with_help()]
     };
     let counted: &[(&str, f64)] = &[(METADATA_REQUESTS, 1.0)];
-    let mut without: Vec<Case> = upload().into();
+    let mut without: Vec<CellCase> = upload().into();
     without.push(case(ONE, one(&of), &plain).counts(counted));
     without.push(case(ONE, one(&[]), &[]).counts(counted));
     without.push(case(TWO, two(&of), &plain).counts(counted));
-    let mut with: Vec<Case> = upload().into();
+    let mut with: Vec<CellCase> = upload().into();
     with.push(case(&[ONE_TO_1], one(&of), &with_entries));
     with.push(case(&[ONE_TO_1], one(&[]), &with_entries[3..]));
     with.push(case(&[ONE_TO_2], one(&of), &at_series));
@@ -281,7 +281,7 @@ fn metadata() -> [Row; 3] {
                 "kept: an entry for each family",
                 "kept",
             ],
-            cases: with.into_iter().map(Case::keeping_metadata).collect(),
+            cases: with.into_iter().map(CellCase::keeping_metadata).collect(),
         },
         Row {
             part: "a series with metadata alone",
