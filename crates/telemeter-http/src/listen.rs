@@ -12,9 +12,12 @@ pub(crate) mod fuzzing;
 mod handshake;
 mod handshake_fault;
 mod header_table;
+mod http1;
 mod metrics;
 mod peers;
 mod proxied;
+mod respond;
+mod served;
 mod stream;
 mod table;
 
@@ -29,10 +32,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::connection::{HttpServer, Phase};
+use self::connection::HttpServer;
 pub use self::metrics::ConnectionMetrics;
 pub use self::peers::{Cidr, ClientNetwork, TrustedProxies};
+use self::served::Phase;
 use self::table::ConnectionTable;
+pub use self::table::connection_bytes;
 use crate::budget::MemoryBudget;
 use crate::tls::ListenerTls;
 

@@ -45,7 +45,7 @@ use crate::{
 /// How long new requests are still answered with 503 at shutdown, before connections are closed.
 const GRACE: Duration = Duration::from_millis(500);
 /// The most connections of callers at once; fewer where there are fewer file descriptors.
-const EXTERNAL_CONNECTIONS: usize = 20_000;
+pub(crate) const EXTERNAL_CONNECTIONS: usize = 20_000;
 /// The most connections to the internal listener at once.
 const INTERNAL_CONNECTIONS: usize = 64;
 

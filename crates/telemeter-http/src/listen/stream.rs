@@ -7,12 +7,21 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::header_table::HeaderTable;
 use super::table::{FIRST_BUFFER_BYTES, Reporter};
 
+/// A stream that can be waited for without a buffer to read into.
+pub(super) trait PollReadable {
+    /// Resolves when there is something to read: bytes, the end, or an error. It may resolve too early.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
 /// A stream that counts the bytes that are read and written.
 pub(super) struct CountedStream<S> {
+    /// Bytes that HTTP read and did not parse before it released its buffers: they are read again before others.
+    unread: Bytes,
     stream: S,
     reporter: Reporter,
     reads: ReadSizes,
@@ -49,7 +58,14 @@ impl ReadSizes {
 
 impl<S> CountedStream<S> {
     pub(super) fn new(stream: S, reporter: Reporter) -> Self {
-        Self { stream, reporter, reads: ReadSizes::First, header_table: None, has_ended: false }
+        Self { unread: Bytes::new(), stream, reporter, reads: ReadSizes::First, header_table: None, has_ended: false }
+    }
+
+    /// The stream as it is before the next request, without a buffer of HTTP; `unread` are bytes that HTTP did not parse.
+    pub(super) fn with_unread(self, unread: Bytes) -> Self {
+        // Even where they are none, `Bytes` keep the buffer that they were in.
+        let unread = if unread.is_empty() { Bytes::new() } else { unread };
+        Self { unread, ..Self::new(self.stream, self.reporter) }
     }
 
     /// The stream of an HTTP/2 connection, which also counts the header table.
@@ -83,8 +99,18 @@ impl<S> CountedStream<S> {
     }
 }
 
+impl<S: PollReadable> PollReadable for CountedStream<S> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() { self.stream.poll_readable(context) } else { Poll::Ready(Ok(())) }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(unread) = take(&mut self.unread, into.remaining()) {
+            into.put_slice(&unread);
+            return Poll::Ready(self.record_read(&unread));
+        }
         let before = into.filled().len();
         self.reads = self.reads.next(into.remaining(), &self.reporter);
         if self.reads == ReadSizes::Little && into.remaining() > ReadSizes::LITTLE_BYTES {
@@ -143,6 +169,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     }
 }
 
+/// Takes at most `max` bytes from the front of `bytes`, whose memory is freed with the last of them.
+fn take(bytes: &mut Bytes, max: usize) -> Option<Bytes> {
+    if bytes.len() > max {
+        return Some(bytes.split_to(max));
+    }
+    Some(std::mem::take(bytes)).filter(|taken| !taken.is_empty())
+}
+
 const UNREAD: &str = "no memory for answers that are not read";
 
 fn no_memory(why: &'static str) -> io::Error {
@@ -184,6 +218,8 @@ impl Socket {
             }
             self.held.advance(written);
         }
+        // Its memory is not needed any more.
+        self.held = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 
@@ -204,13 +240,31 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_held(context))?;
-        if self.first.is_empty() {
+        let Some(first) = take(&mut self.first, into.remaining()) else {
             return Pin::new(&mut self.stream).poll_read(context, into);
-        }
-        let bytes = self.first.len().min(into.remaining());
-        into.put_slice(&self.first[..bytes]);
-        self.first.advance(bytes);
+        };
+        into.put_slice(&first);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl PollReadable for Socket {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context))?;
+        if self.first.is_empty() { self.stream.poll_read_ready(context) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+/// Bytes that TLS has received and decrypted are read before its socket is waited for.
+impl PollReadable for TlsStream<Socket> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_readable(context)
+    }
+}
+
+impl<S: PollReadable> PollReadable for Box<S> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(context)
     }
 }
 

@@ -99,14 +99,30 @@ pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<
 
 /// Makes a TLS connection for HTTP/2 from another address of this machine.
 pub(crate) async fn shake(serving: &Serving, from: &str, cert: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_tls(serving, from, cert, b"h2").await
+}
+
+/// Makes a TLS connection for this protocol.
+pub(crate) async fn connect_tls(
+    serving: &Serving,
+    from: &str,
+    cert: &Path,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(client_tls(cert, protocol));
+    connector.connect(name, connect_from(from, serving.address).await?).await
+}
+
+/// The configuration of a TLS client that trusts the certificate and speaks the protocol.
+pub(crate) fn client_tls(cert: &Path, protocol: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, connect_from(from, serving.address).await?).await
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
 }
 
 /// Builds an HTTP/2 frame.

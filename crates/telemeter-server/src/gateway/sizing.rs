@@ -1,14 +1,17 @@
-//! How many requests fit into a memory limit: the table of `docs/operations.md`, from the numbers that requests are held to.
+//! How many requests and connections fit into a memory limit: the tables of `docs/operations.md`, from the numbers that they
+//! are held to.
 
 use telemeter_http::{
     body::Readers,
     budget::{MemoryBudget, MemoryShare, Reservation},
+    listen::connection_bytes,
 };
 
 use super::{
     FORWARD_FACTOR,
     workspaces::{Workspaces, work_bytes},
 };
+use crate::serve::EXTERNAL_CONNECTIONS;
 
 /// A remote write as Prometheus sends it by default, of 2,000 samples, and a large one: its body, and what it holds
 /// decompressed.
@@ -79,12 +82,32 @@ fn table() -> String {
     table
 }
 
+/// How many connections are at most open at once.
+fn connections_table() -> String {
+    let mut table = String::from(
+        "| memory of the pod | connections with requests | the same with TLS | idle connections | the same with TLS |\n\
+         |---|---|---|---|---|\n",
+    );
+    for pod_mib in PODS_MIB {
+        let budget = MemoryBudget::new((pod_mib << 20) / 4 * 3);
+        let fitting = |tls, is_idle| {
+            (budget.capacity_bytes(MemoryShare::Connections) / connection_bytes(tls, is_idle)).min(EXTERNAL_CONNECTIONS)
+        };
+        let [open, open_tls, idle, idle_tls] =
+            [(false, false), (true, false), (false, true), (true, true)].map(|(tls, is_idle)| fitting(tls, is_idle));
+        table += &format!("| {pod_mib} MiB | {open} | {open_tls} | {idle} | {idle_tls} |\n");
+    }
+    table
+}
+
 #[test]
-fn the_page_for_operators_has_exactly_this_table() {
+fn the_page_for_operators_has_exactly_these_tables() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
     let page = std::fs::read_to_string(path).expect("docs/operations.md");
-    let (_, section) = page.split_once("<a id=\"sizing\"></a>").expect("the section");
-    let rows: Vec<&str> = section.lines().skip_while(|line| !line.starts_with('|')).collect();
-    let rows: Vec<&str> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(rows.join("\n") + "\n", table(), "docs/operations.md, Sizing");
+    for (id, expected) in [("sizing", table()), ("connections", connections_table())] {
+        let (_, section) = page.split_once(&format!("<a id=\"{id}\"></a>")).expect("the section");
+        let rows: Vec<&str> = section.lines().skip_while(|line| !line.starts_with('|')).collect();
+        let rows: Vec<&str> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.join("\n") + "\n", expected, "docs/operations.md, {id}");
+    }
 }

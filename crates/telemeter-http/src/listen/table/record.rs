@@ -16,6 +16,10 @@ use crate::budget::{MemoryBudget, MemoryShare};
 /// read.
 const MIN_WRITE_RATE: u64 = 512;
 
+/// The time after which an idle connection is asked to release its buffers: so long that a connection whose requests follow
+/// each other closely keeps them.
+pub(super) const IDLE_BUFFERS_MS: u64 = 1000;
+
 /// The deadlines of a connection, in milliseconds.
 pub(super) struct DeadlinesMs {
     pub(super) handshake: u64,
@@ -33,6 +37,22 @@ pub(in crate::listen) enum Ending {
     Graceful,
     /// The connection is closed at once.
     Now,
+}
+
+/// What the table asks of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::listen) enum Instruction {
+    End(Ending),
+    /// To release the buffers that it holds while it is idle.
+    ReleaseBuffers,
+}
+
+/// Whether an idle connection holds buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BufferState {
+    Held,
+    AskedFor,
+    Released,
 }
 
 /// The state of one connection, in atomics, so that its tasks and the task that checks deadlines share it.
@@ -61,8 +81,14 @@ pub(super) struct ConnectionRecord {
     pub(super) working: AtomicU32,
     /// The number of those requests whose handler waits for more of the body.
     pub(super) waiting: AtomicU32,
+    /// The number of requests whose body was not read to its end. Those that are given up stay in this count.
+    pub(super) unread_bodies: AtomicU32,
     /// The number of responses that the connection has not taken in full.
     pub(super) answers: AtomicU32,
+    /// The part of the first bytes of [`HeldBytes`] that the connection releases while it is idle.
+    pub(super) buffer_bytes: usize,
+    /// The [`BufferState`], as a number.
+    buffers: AtomicU8,
     pub(super) held: Mutex<HeldBytes>,
     /// The [`Ending`] that was asked for, as a number.
     pub(super) ending: AtomicU8,
@@ -123,15 +149,15 @@ pub(super) struct HeldBytes {
     /// The part of `connection_bytes` that counts responses which wait to be written.
     pub(super) unwritten_bytes: usize,
     pub(super) long_header: bool,
-    /// Whether its read buffer may be large, for as long as the connection is open: HTTP/1 keeps a buffer that has
-    /// grown.
-    pub(super) large_buffer: bool,
+    /// The part of `connection_bytes` that counts a large read buffer, which HTTP/1 keeps once it has grown.
+    pub(super) large_buffer_bytes: usize,
     /// Whether the connection is being closed, and all its bytes were released.
     pub(super) gone: bool,
 }
 
 impl ConnectionRecord {
-    pub(super) fn new(id: u64, now_ms: u64, bytes: usize) -> Self {
+    /// The record of a new connection, which holds `bytes`, and `idle_bytes` of them while it is idle.
+    pub(super) fn new(id: u64, now_ms: u64, bytes: usize, idle_bytes: usize) -> Self {
         Self {
             id,
             http2: AtomicBool::new(false),
@@ -147,7 +173,10 @@ impl ConnectionRecord {
             unread: Stall::default(),
             working: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            unread_bodies: AtomicU32::new(0),
             answers: AtomicU32::new(0),
+            buffer_bytes: bytes - idle_bytes,
+            buffers: AtomicU8::new(BufferState::Held as u8),
             held: Mutex::new(HeldBytes { connection_bytes: bytes, ..HeldBytes::default() }),
             ending: AtomicU8::new(Ending::No as u8),
             ending_ms: AtomicU64::new(0),
@@ -182,6 +211,54 @@ impl ConnectionRecord {
             self.end.notify_one();
         }
         is_new
+    }
+
+    /// Whether HTTP/1 waits for the next request: it has received nothing of it, and is done with all requests before it.
+    fn is_idle(&self) -> bool {
+        let none_of = |count: &AtomicU32| count.load(Ordering::Relaxed) == 0;
+        self.established.load(Ordering::Relaxed)
+            && !self.http2.load(Ordering::Relaxed)
+            && self.header_ms.load(Ordering::Relaxed) == 0
+            && [&self.working, &self.unread_bodies, &self.answers].into_iter().all(none_of)
+            && !self.blocked.is_on()
+    }
+
+    /// Asks a connection that has been idle for a while to release its buffers.
+    pub(super) fn ask_for_buffers(&self, now_ms: u64) {
+        let is_long = || now_ms.saturating_sub(self.last_progress_ms()) > IDLE_BUFFERS_MS;
+        if self.buffers.load(Ordering::Relaxed) == BufferState::Held as u8
+            && is_long()
+            && self.is_idle()
+            && self.change_buffers(BufferState::Held, BufferState::AskedFor)
+        {
+            self.end.notify_one();
+        }
+    }
+
+    /// Whether the connection was asked to release its buffers since the last call.
+    pub(super) fn take_buffer_request(&self) -> bool {
+        self.change_buffers(BufferState::AskedFor, BufferState::Held)
+    }
+
+    fn change_buffers(&self, from: BufferState, to: BufferState) -> bool {
+        self.buffers.compare_exchange(from as u8, to as u8, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Releases the bytes of its buffers, where it is idle; returns whether it is.
+    pub(super) fn release_buffers(&self, budget: &MemoryBudget) -> bool {
+        let mut held = self.held.lock();
+        if held.gone || !self.is_idle() || !self.change_buffers(BufferState::Held, BufferState::Released) {
+            return false;
+        }
+        let bytes = self.buffer_bytes + std::mem::take(&mut held.large_buffer_bytes);
+        held.connection_bytes -= bytes;
+        budget.release(MemoryShare::Connections, bytes);
+        true
+    }
+
+    /// Records that its buffers, whose bytes are reserved again, are held.
+    pub(super) fn has_buffers(&self) {
+        self.change_buffers(BufferState::Released, BufferState::Held);
     }
 
     /// Whether the handshake was not done in time.

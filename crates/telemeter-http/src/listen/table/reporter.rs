@@ -8,8 +8,9 @@ use super::forwarded::Forwarded;
 use super::record::{ConnectionRecord, HeldBytes};
 use super::{ClientNetwork, ConnectionTable};
 use crate::budget::MemoryShare;
-use crate::listen::connection::BUFFER_BYTES as MAX_READ_BYTES;
 
+/// The most that HTTP/1 reads at once, and the most that it keeps of responses before it writes.
+pub(in crate::listen) const MAX_READ_BYTES: usize = 64 << 10;
 /// The first size of each connection's read buffer.
 pub(in crate::listen) const FIRST_BUFFER_BYTES: usize = 8 << 10;
 /// The bytes of a request's headers that fit into the first read buffer.
@@ -62,13 +63,33 @@ impl Reporter {
     /// smaller pieces.
     pub(in crate::listen) fn may_read_much(&self) -> bool {
         let (mut held, budget) = (self.record.held.lock(), &self.table.budget);
-        if held.large_buffer || self.record.http2.load(Ordering::Relaxed) {
+        if held.large_buffer_bytes > 0 || self.record.http2.load(Ordering::Relaxed) {
             return true;
         }
         let part = budget.capacity_bytes(MemoryShare::Connections) / LARGE_BUFFER_PART;
         let has_room = budget.used_bytes(MemoryShare::Connections).saturating_add(LARGE_BUFFER_BYTES) <= part;
-        held.large_buffer = has_room && held.add_connection(budget, LARGE_BUFFER_BYTES);
-        held.large_buffer
+        let fits = has_room && held.add_connection(budget, LARGE_BUFFER_BYTES);
+        if fits {
+            held.large_buffer_bytes = LARGE_BUFFER_BYTES;
+        }
+        fits
+    }
+
+    /// Releases the bytes of the buffers, where the connection is idle; returns whether it is. The connection then has to
+    /// free its buffers.
+    pub(in crate::listen) fn release_buffers(&self) -> bool {
+        self.record.release_buffers(&self.table.budget)
+    }
+
+    /// Reserves the bytes of the buffers again. Returns false where there is no memory for them.
+    pub(in crate::listen) fn reserve_buffers(&self) -> bool {
+        let bytes = self.record.buffer_bytes;
+        let charge = |held: &mut HeldBytes| held.add_connection(&self.table.budget, bytes);
+        let fits = self.charged(None, MemoryShare::Connections, bytes, charge);
+        if fits {
+            self.record.has_buffers();
+        }
+        fits
     }
 
     pub(in crate::listen) fn wrote(&self, bytes: usize) {
@@ -215,10 +236,12 @@ impl Drop for RequestCharge {
 pub(in crate::listen) struct HandlerWork(Option<RequestCharge>);
 
 impl HandlerWork {
-    /// The handle with which the request's body reports that its handler waits for it.
+    /// The handle with which the request's body reports that its handler waits for it, and that it was read to its end.
     pub(in crate::listen) fn waiting(&self) -> Option<BodyWait> {
         let charge = self.0.as_ref()?;
-        Some(BodyWait { reporter: charge.reporter.clone(), forwarded: charge.forwarded.clone(), waits: false })
+        charge.reporter.record.unread_bodies.fetch_add(1, Ordering::Relaxed);
+        let (reporter, forwarded) = (charge.reporter.clone(), charge.forwarded.clone());
+        Some(BodyWait { reporter, forwarded, waits: false, is_read: false })
     }
 
     /// Resolves when the request is evicted, which happens only to requests on a connection of a trusted proxy.
@@ -260,6 +283,7 @@ pub(in crate::listen) struct BodyWait {
     reporter: Reporter,
     forwarded: Option<Arc<Forwarded>>,
     waits: bool,
+    is_read: bool,
 }
 
 impl BodyWait {
@@ -280,6 +304,15 @@ impl BodyWait {
             true => waiting.fetch_add(1, Ordering::Relaxed),
             false => waiting.fetch_sub(1, Ordering::Relaxed),
         };
+    }
+}
+
+impl BodyWait {
+    /// Records that the body was read to its end.
+    pub(in crate::listen) fn ended(&mut self) {
+        if !std::mem::replace(&mut self.is_read, true) {
+            self.reporter.record.unread_bodies.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

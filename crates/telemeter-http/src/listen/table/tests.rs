@@ -3,6 +3,7 @@ use super::reporter::{HandlerWork, LARGE_BUFFER_BYTES, LONG_HEADER_BYTES, REQUES
 use super::*;
 
 mod balancer;
+mod idle;
 
 fn table(change: impl FnOnce(&mut ListenLimits)) -> (Arc<ConnectionTable>, MemoryBudget) {
     let mut limits = ListenLimits { budget: MemoryBudget::new(10 << 20), ..ListenLimits::default() };
