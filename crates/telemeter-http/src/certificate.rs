@@ -143,7 +143,8 @@ impl Validity {
         self.not_after_ms.saturating_sub(now_ms).div_euclid(86_400_000)
     }
 
-    /// The problem with it now, as a text that follows "the certificate".
+    /// The problem with it now, as a text that follows "the certificate"; `None` where it is valid and does not expire
+    /// soon ([`EXPIRES_SOON`]).
     pub(crate) fn flaw(self, now_ms: i64) -> Option<String> {
         if now_ms < self.not_before_ms {
             return Some(format!("is not valid yet: it is valid from {}", date(self.not_before_ms)));

@@ -250,7 +250,9 @@ pub fn offset_ms(date_ms: i64, before_ms: i64, after_ms: i64) -> i64 {
     }
 }
 
-/// Compares our clock with others, each with its name and the milliseconds that it is ahead of ours.
+/// Compares our clock with others, each with its name and the milliseconds that it is ahead of ours. A difference over
+/// one minute is a warning, one over ten minutes a failure; where no other clock is known, the step is skipped. The
+/// advice is to set our clock where all others differ from it in the same direction, else to set the other one.
 pub fn clock(others: &[(&str, Result<i64, String>)]) -> CheckStep {
     let tried =
         format!("this clock against {}", others.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "));

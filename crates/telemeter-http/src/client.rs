@@ -343,6 +343,8 @@ impl Answer {
     }
 }
 
+/// The status as text, in brackets with a redirect that was not followed, the proxy that the response came through, and
+/// the login that the proxy did not accept.
 fn status_words(status: StatusCode, redirect: Option<&str>, through: Option<&str>) -> String {
     let mut remarks = Vec::new();
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && through.is_some() {
@@ -356,6 +358,9 @@ fn status_words(status: StatusCode, redirect: Option<&str>, through: Option<&str
     }
 }
 
+/// The wait that `Retry-After` asks for, as a number of seconds or as a date, up to [`MAX_RETRY_AFTER`]. A date is
+/// compared with that of the response, or with `now_ms` where the response has none. `None` without the header, or
+/// where it is malformed.
 fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let date_ms = |name| {
         let text = headers.get(name)?.to_str().ok()?;

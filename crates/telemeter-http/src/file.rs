@@ -133,6 +133,7 @@ impl fmt::Display for Description {
     }
 }
 
+/// Reads a file of at most `cap_bytes`, without the byte-order mark at its start.
 fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     let mut content = read_bytes(path, cap_bytes)?;
     if content.starts_with(BYTE_ORDER_MARK) {
@@ -141,7 +142,8 @@ fn bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     Ok(content)
 }
 
-/// Reads a whole file, with its byte-order mark.
+/// Reads a whole file, with its byte-order mark; empty for the null device. Returns an error for anything but a regular
+/// file, for one over `cap_bytes`, and for UTF-16.
 fn read_bytes(path: &Path, cap_bytes: usize) -> Result<Vec<u8>, FileProblem> {
     // The type is checked before the file is opened, since opening a pipe waits for its other end.
     let found = fs::metadata(path).map_err(FileProblem::Unreadable)?;

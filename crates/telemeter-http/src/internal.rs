@@ -35,7 +35,8 @@ pub struct InternalRouter {
 type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl InternalRouter {
-    /// Starts with `/healthz`, `/healthz/ready`, `/metrics` and `/debug/pprof/`.
+    /// Starts with `/healthz`, `/healthz/ready`, `/metrics`, `/debug/pprof/` and the CPU profile. The heap profile is a
+    /// 501 until it is added.
     pub fn new(health: &Health, exposition: Exposition) -> Self {
         let metrics = get(move |headers: HeaderMap| {
             let answer = exposition.answer(&headers);

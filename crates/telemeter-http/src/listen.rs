@@ -259,7 +259,8 @@ fn refuse(stream: &TcpStream, tls: bool) {
     }
 }
 
-/// Accepts the next connection, and skips connections that were closed before they were accepted.
+/// Accepts the next connection, and skips connections that were closed before they were accepted. Returns any other
+/// error, such as that of a process without free file descriptors.
 async fn next(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
         match socket.accept().await {

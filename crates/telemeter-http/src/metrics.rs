@@ -153,7 +153,8 @@ impl Exposition {
         Ok(text.into_bytes())
     }
 
-    /// Responds to a scrape, in the format that its `Accept` prefers.
+    /// Responds to a scrape, in the format that its `Accept` prefers, and counts it. Where a metric cannot be encoded,
+    /// it is a 500.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         self.0.in_flight.inc();
         let format = MetricsFormat::accepted(headers);

@@ -66,6 +66,8 @@ impl ListenerTls {
         Self::load_at(files, Clock::system())
     }
 
+    /// Reads the certificates and makes the TLS configuration, with session tickets of a new secret. Returns an error
+    /// where a file is unreadable or wrong, or the system has no random bytes.
     fn load_at(files: Vec<CertificateFiles>, clock: Clock) -> Result<Self, TlsError> {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.cipher_suites.sort_by_key(|suite| !costs_least(*suite));

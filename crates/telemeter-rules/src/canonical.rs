@@ -120,6 +120,8 @@ impl<'a> NameKey<'a> {
         Self { text, front: text.as_bytes().first_chunk::<2>().map_or(0, |front| u16::from_be_bytes(*front)) }
     }
 
+    /// Whether this name sorts before the other one, by its bytes. Mostly the first bytes, which are compared as one
+    /// number, decide.
     #[inline]
     fn is_before(self, other: Self) -> bool {
         match self.front.cmp(&other.front) {
@@ -195,7 +197,8 @@ impl SortMoves {
     }
 }
 
-/// Sorts the labels by name, and remembers the moves.
+/// Sorts the labels by name, and remembers the moves unless there are more than [`MAX_REMEMBERED`] labels. Returns an
+/// error for a name that two labels have.
 #[cold]
 fn sort(series: &mut SeriesMut<'_, '_>, remembered: &mut RememberedMoves) -> Result<LabelForm, Refusal> {
     series.reorder_if(|labels| {

@@ -75,6 +75,8 @@ fn id_in(form: &[u8]) -> Option<String> {
     url::form_urlencoded::parse(form).find(|(name, _)| name == "id").map(|(_, value)| value.into_owned())
 }
 
+/// Returns the ID, or an error where it is missing, empty, longer than [`MAX_CLUSTER_ID_BYTES`], or has a control
+/// character.
 fn check_id(id: Option<String>) -> Result<String, Error> {
     match id {
         None => Err(Error::Form(MISSING)),

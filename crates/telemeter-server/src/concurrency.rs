@@ -41,7 +41,7 @@ impl Concurrency {
         self.shards[cluster as usize % SHARDS].lock().get(&cluster).copied().unwrap_or(0)
     }
 
-    /// Counts one more request of a cluster; `None` where it has as many as it may have.
+    /// Counts one more request of a cluster, until the permit is dropped; `None` where it has as many as it may have.
     #[must_use]
     pub fn acquire(&self, cluster: &str) -> Option<RequestPermit<'_>> {
         let cluster = self.keys.hash_one(cluster);

@@ -32,6 +32,9 @@ pub async fn explain(State((gateway, route)): State<(Gateway, ReportRoute)>, req
     response
 }
 
+/// Runs the handler, and replaces the response where it has an error: records the refusal in the registry, and writes
+/// the error's text with the request ID as the body. A panic is a 500. `WWW-Authenticate` is added where the
+/// credentials are missing, malformed or not valid.
 async fn explain_error(gateway: &Gateway, route: ReportRoute, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied();
     let sender = Sender::of(&request);

@@ -61,6 +61,7 @@ impl RefusalCounters {
         self.0[route as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The routes and reasons with at least one refusal, and their numbers.
     fn list(&self) -> impl Iterator<Item = (ReportRoute, Reason, u64)> {
         ReportRoute::ALL.into_iter().flat_map(move |route| {
             Reason::ALL.into_iter().filter_map(move |reason| {
@@ -162,7 +163,8 @@ impl Fleet {
         });
     }
 
-    /// Records a request that did not succeed, and writes its line of the log.
+    /// Records a request that did not succeed: in the registry, in the rates and in the counters. Writes its line of
+    /// the log, unless too many lines were written for this reason.
     pub fn record_refused(&self, route: ReportRoute, sender: &Sender, refused: &RequestError, now_ms: i64) {
         let StatusRow { status, reason, level, .. } = refused.error.row();
         let status = status.as_u16();
@@ -218,6 +220,7 @@ impl Fleet {
     }
 }
 
+/// Logs how many refusals had no line of their own; nothing where there are none.
 fn log_left_out(reason: Reason, more: u64) {
     if more > 0 {
         tracing::warn!(

@@ -68,6 +68,7 @@ pub struct Metrics {
 pub struct ReceivedSeries([Counter; ReportRoute::ALL.len()]);
 
 impl ReceivedSeries {
+    /// Makes the counters of both routes, starting at 0, and registers them.
     fn register(registry: &mut Registry) -> Self {
         let (family, mut counters) = (Family::<RouteLabel, Counter>::default(), Self::default());
         for route in [ReportRoute::Upload, ReportRoute::Receive] {
@@ -308,7 +309,8 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request that did not succeed.
+    /// Counts a request that did not succeed by route and reason; one of remote write also in the counters of too large
+    /// bodies, and of missing and incorrect labels.
     pub fn record_refused(&self, route: ReportRoute, error: &Error) {
         let labels = RefusedLabels { handler: route.name(), reason: error.reason().name() };
         self.refused.get_or_create(&labels).inc();

@@ -122,7 +122,8 @@ impl RateLimit {
         slot_ms.filter(|slot_ms| *slot_ms > now_ms && *slot_ms <= now_ms.saturating_add(self.period_ms))
     }
 
-    /// Forgets the slots that have come up by `now_ms`, and frees their memory.
+    /// Forgets the slots that have come up by `now_ms`, and frees their memory where a shard uses only a small part of
+    /// it.
     pub fn sweep(&self, now_ms: i64) {
         for shard in &self.shards {
             let mut shard = shard.lock();

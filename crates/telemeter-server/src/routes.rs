@@ -25,7 +25,8 @@ use crate::{
 /// The paths that the external listener serves.
 pub const EXTERNAL: [&str; 6] = ["/", "/authorize", "/healthz", "/healthz/ready", "/metrics/v1/receive", "/upload"];
 
-/// The router of the external listener.
+/// The router of the external listener. Its three routes only accept POST; errors on them are explained, and their
+/// requests counted and logged.
 pub fn external(gateway: Gateway, health: &Health, http: &HttpMetrics) -> Router {
     // The layers that every route has, innermost first: errors are explained, requests are counted and logged.
     let shared = |route: ReportRoute, handler: MethodRouter<Gateway>| {

@@ -221,7 +221,8 @@ impl RunningServer {
         self.internal
     }
 
-    /// Reads keys, certificates, trusted roots and rules again.
+    /// Reads the rules, keys, certificates, token and trusted roots again. All or nothing: what can be wrong is read
+    /// before anything is swapped.
     ///
     /// # Errors
     /// What is wrong; in that case nothing has changed.
@@ -229,7 +230,8 @@ impl RunningServer {
         self.files.clone().reload_apart().await
     }
 
-    /// Drains the server: it is not ready any more, finishes the requests in flight, and saves the registry.
+    /// Drains the server: it is not ready any more, answers new requests with 503 for a moment, finishes the requests
+    /// in flight, and saves the registry.
     pub async fn stop(mut self) {
         self.health.drain();
         self.files.gateway.draining.store(true, Ordering::Relaxed);
@@ -288,6 +290,8 @@ impl ReloadableFiles {
     }
 }
 
+/// Binds an address, and loads its certificates. Without files, the listener speaks plain HTTP, and the second value is
+/// `None`.
 async fn bind(address: &str, files: &[CertificateFiles]) -> Result<(Listener, Option<ListenerTls>), ServerStartError> {
     let listener = listen::bind(address).await.map_err(|error| ServerStartError(error.to_string()))?;
     if files.is_empty() {

@@ -116,6 +116,8 @@ impl Encoding {
         }
     }
 
+    /// The encoding that `Content-Encoding` names: identity without it. Returns an error for an encoding other than
+    /// `snappy` (framed) and `identity`, and for a repeated header.
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         match single_value(headers, &header::CONTENT_ENCODING)?.unwrap_or("").trim() {
             "" | "identity" => Ok(Self::Identity),
@@ -134,7 +136,8 @@ struct UploadJob<'j> {
     now_ms: i64,
 }
 
-/// One pass over the body: decompress, decode, apply the rules, encode.
+/// One pass over the body: decompress, decode, apply the rules, encode. The counts are recorded even where the rules
+/// refuse it.
 fn process(
     gateway: &Gateway,
     workspace: &mut Workspace,

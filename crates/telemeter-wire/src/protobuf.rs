@@ -67,7 +67,8 @@ impl<'a> FieldReader<'a> {
         self.rest
     }
 
-    /// The next field's number and wire type; `None` at the end of the message.
+    /// The next field's number and wire type; `None` at the end of the message. Returns an error for the number 0 and
+    /// for an unknown type.
     #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, WireType)>, Error> {
         let Some(&first) = self.rest.first() else { return Ok(None) };
@@ -109,6 +110,8 @@ impl<'a> FieldReader<'a> {
         }
     }
 
+    /// Reads a varint of any length up to ten bytes. Returns an error where it does not end, or is over 64 bits;
+    /// nothing is read then.
     fn long_varint(&mut self) -> Result<u64, Error> {
         let mut value = 0_u64;
         for (index, &byte) in self.rest.iter().take(10).enumerate() {
@@ -142,6 +145,7 @@ impl<'a> FieldReader<'a> {
         Ok(f64::from_bits(u64::from_le_bytes(self.fixed()?)))
     }
 
+    /// Reads `N` bytes of a number. Returns an error, and reads nothing, where fewer are left.
     #[inline]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let Some((bytes, rest)) = self.rest.split_first_chunk::<N>() else {
@@ -156,6 +160,8 @@ impl<'a> FieldReader<'a> {
         self.skip_nested(number, wire, 0)
     }
 
+    /// Skips the value of a field; for a group, all fields up to the end of the same number. Returns an error where
+    /// groups nest deeper than [`MAX_GROUP_DEPTH`].
     fn skip_nested(&mut self, number: u32, wire: WireType, depth: u32) -> Result<(), Error> {
         match wire {
             WireType::Varint => self.varint().map(drop),

@@ -20,7 +20,7 @@ pub(crate) enum FieldKind {
     Message(&'static [(u32, FieldKind)]),
 }
 
-/// Checks one message against its schema.
+/// Checks one message against its schema; fields that the schema does not have are skipped.
 pub(crate) fn check(message: &[u8], schema: &'static [(u32, FieldKind)]) -> Result<(), Error> {
     let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {

@@ -135,6 +135,7 @@ fn decompress(block: &[u8], out: &mut [u8]) -> Result<(), Error> {
     if len == out.len() { Ok(()) } else { Err(Error::Snappy("the block is shorter than it says")) }
 }
 
+/// Sets the length; bytes that are added are zero, and those that stay are not written.
 fn set_len(out: &mut Vec<u8>, len: usize) {
     if out.len() < len {
         out.resize(len, 0);

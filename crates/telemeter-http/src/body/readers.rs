@@ -184,7 +184,9 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Reserves `more` bytes; `arrived_bytes` have arrived in all.
+    /// Reserves `more` bytes; `arrived_bytes` have arrived in all. Where these do not fit, bodies of others are evicted
+    /// first. Returns an error where that is not enough, where the client would hold more than its share, and where
+    /// this body was evicted.
     fn reserve(&mut self, more: usize, arrived_bytes: usize) -> Result<(), BodyError> {
         let Inner { budget, table, .. } = self.shared;
         if more == 0 && self.id.is_none() {
@@ -223,7 +225,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Registers the body in the table, since it has to wait for bytes.
+    /// Registers the body in the table, since it has to wait for bytes; from then on it may be evicted. Returns an
+    /// error where it was.
     fn wait(&mut self, context: &Context<'_>) -> Result<(), BodyError> {
         let mut table = self.shared.table.lock();
         match self.id {

@@ -54,7 +54,7 @@ impl Signature {
     }
 }
 
-/// The host names and addresses that a certificate is for.
+/// The host names and addresses that a certificate is for; empty where it has none or cannot be parsed.
 pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let presented = || {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
@@ -113,7 +113,8 @@ impl<'d> DerReader<'d> {
     }
 }
 
-/// A name on one line, without control characters.
+/// A name on one line, without control characters and cut to [`MAX_SHOWN_CHARS`]. Attributes other than [`ATTRIBUTES`]
+/// are left out. `None` where the name is malformed.
 fn printable(name: &[u8]) -> Option<String> {
     let (mut name, mut text) = (DerReader(name), String::new());
     while !name.0.is_empty() {

@@ -61,7 +61,7 @@ impl Origin {
         }
     }
 
-    /// The same, where the path is not direct.
+    /// The text of [`path`](Self::path) where it leads through a proxy; `None` where it is direct.
     pub(super) fn through(&self) -> Option<String> {
         self.proxy.is_some().then(|| self.path())
     }
@@ -96,6 +96,7 @@ impl ConnectProgress {
         Self { step: Mutex::default(), steps: Some(Mutex::default()) }
     }
 
+    /// Sets the step that is under way, and adds it to the record of steps, where one is kept.
     fn set(&self, stage: ConnectStage, step: impl Into<String>) {
         let tried = step.into();
         if let Some(steps) = &self.steps {
@@ -189,7 +190,8 @@ impl Connector {
         }
     }
 
-    /// Makes a connection, within `connect_timeout` for all steps.
+    /// Makes a connection, within `connect_timeout` for all steps. The error of a timeout names the step that was under
+    /// way.
     pub(super) async fn connect(
         &self,
         origin: &Origin,
@@ -227,7 +229,8 @@ impl Connector {
         start_http(stream, is_h2).await
     }
 
-    /// Connects to the proxy, and lets it open a connection to the origin where this is needed.
+    /// Connects to the proxy. A SOCKS proxy, and any proxy of an `https` origin, is asked for a tunnel to the origin;
+    /// for an `http` origin, an HTTP proxy gets the requests themselves.
     async fn through(
         &self,
         proxy: &ProxyServer,
@@ -258,7 +261,7 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Does a TLS handshake within its own deadline; also returns whether HTTP/2 was agreed on.
+    /// Does a TLS handshake within its own deadline, and measures it; also returns whether HTTP/2 was agreed on.
     async fn secure(
         &self,
         tls: &TlsSettings,

@@ -58,7 +58,7 @@ impl OutboundError {
         }
     }
 
-    /// Appends a text on what led to the call that failed.
+    /// Appends a text on what led to the call that failed; `TooLarge` has no text, and stays as it is.
     pub(super) fn with_context(self, context: &str) -> Self {
         let with = |text: String| format!("{text}; {context}");
         match self {

@@ -118,7 +118,8 @@ impl Outbound {
         }
     }
 
-    /// Adds the headers that every request has.
+    /// Adds the headers that every request has: the login of its URL, the `User-Agent` unless it has one, and
+    /// `Accept-Encoding` where gzip is configured.
     fn complete(&self, request: &mut OutboundRequest) {
         request.authorize_from_url();
         let headers = &mut request.headers;

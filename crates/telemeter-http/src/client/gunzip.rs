@@ -78,6 +78,8 @@ impl Gunzip {
         self.output(outcome)
     }
 
+    /// Takes the output that was decompressed since the last call; an error of the decoder is [`GunzipError::TooLarge`]
+    /// where the cap stopped it.
     fn output(&mut self, outcome: io::Result<()>) -> Result<Bytes, GunzipError> {
         let output = self.decoder.get_mut();
         match outcome {

@@ -106,7 +106,8 @@ impl OpenAnswer {
         }
     }
 
-    /// Receives the next bytes of the connection. At the end of the body the connection goes back to the pool.
+    /// Receives the next bytes of the connection; `None` at the end of the body, when the connection goes back to the
+    /// pool. Returns an error after the deadline, and where the response breaks off.
     async fn frame(&mut self) -> Result<Option<Bytes>, OutboundError> {
         loop {
             match timeout_at(self.deadline, self.body.frame()).await {
@@ -147,6 +148,7 @@ impl OpenAnswer {
         OutboundError::TooLarge { cap_bytes: self.cap_bytes, target: bare_url(&self.url) }
     }
 
+    /// The error of the call for an error of its decompression.
     fn gunzip_failed(&self, error: GunzipError) -> OutboundError {
         match error {
             GunzipError::TooLarge => self.too_large(),

@@ -16,6 +16,8 @@ pub(super) struct RequestLogFields {
 }
 
 impl RequestLogFields {
+    /// The parts of a request that are logged: of its URL without user, password and query, and with the values of
+    /// secret headers redacted.
     pub(super) fn of(request: &OutboundRequest) -> Self {
         Self {
             method: request.method().to_string(),
@@ -72,6 +74,8 @@ pub(super) fn headers(headers: &HeaderMap) -> String {
     text
 }
 
+/// Whether the value of a header is redacted: it is marked as sensitive, its name is that of a secret, or it is a URL,
+/// which may contain one.
 fn secret(name: &HeaderName, value: &HeaderValue) -> bool {
     const WORDS: [&str; 8] = ["auth", "cookie", "token", "secret", "password", "key", "credential", "signature"];
     // A location may contain a token in its query, or a password before its host.

@@ -19,7 +19,8 @@ const MAX_REQUESTS: usize = 10;
 const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
 impl Outbound {
-    /// Sends a request, and follows its redirects.
+    /// Sends a request, and follows its redirects, with at most [`MAX_REQUESTS`] requests within one deadline. Headers
+    /// with credentials are removed before the first request to a target that may not see them.
     pub(super) async fn follow(
         &self,
         mut request: OutboundRequest,
@@ -51,7 +52,8 @@ impl Outbound {
     }
 }
 
-/// The target of a response that is a redirect to follow.
+/// The target of a response that is a redirect to follow; `None` for any other response, and without a `Location`.
+/// Returns an error for a target that is no URL of http or https.
 fn next(opened: &OpenAnswer) -> Result<Option<Url>, OutboundError> {
     if !matches!(opened.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);

@@ -126,7 +126,7 @@ pub(super) fn basic(user: &str, password: &str) -> HeaderValue {
     value
 }
 
-/// Decodes each `%xx` of a part of a URL.
+/// Decodes each `%xx` of a part of a URL; any other `%` stays.
 pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
     while let Some(&byte) = bytes.get(at) {

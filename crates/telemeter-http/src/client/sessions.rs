@@ -53,7 +53,8 @@ struct Checked {
 }
 
 impl Sessions {
-    /// The sessions of this origin; empty where the origin is new.
+    /// The sessions of this origin; empty where the origin is new. The oldest origin is forgotten where there are
+    /// [`MAX_ORIGINS`].
     pub(super) fn of(&self, host: &str, port: u16) -> Arc<OriginSessions> {
         let mut origins = self.origins.lock();
         if let Some((_, _, known)) = origins.iter().find(|(known, at, _)| known == host && *at == port) {
@@ -69,7 +70,8 @@ impl Sessions {
 }
 
 impl OriginSessions {
-    /// Records a handshake; returns whether it resumed a session.
+    /// Records a handshake; returns whether it resumed a session. A full handshake has checked the certificate, so its
+    /// time is recorded: sessions are resumed for a while from then on.
     pub(super) fn established(&self, kind: Option<HandshakeKind>, certificate: Option<&CertificateDer<'_>>) -> bool {
         if kind == Some(HandshakeKind::Resumed) {
             return true;

@@ -218,6 +218,7 @@ fn refused(alert: AlertDescription) -> String {
     }
 }
 
+/// The names that a certificate has, as the end of a sentence.
 fn names(presented: &[String]) -> String {
     let names = bare_names(presented);
     if names.is_empty() {

@@ -30,6 +30,8 @@ impl RequestId {
         std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
     }
 
+    /// Takes over the ID that the caller sent. `None` where it is empty, longer than [`MAX_BYTES`], or has characters
+    /// other than letters, digits, `.`, `_` and `-`.
     fn from_header(theirs: &[u8]) -> Option<Self> {
         let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if theirs.is_empty() || theirs.len() > MAX_BYTES || !theirs.iter().all(harmless) {

@@ -143,6 +143,8 @@ impl TokenRenewal {
 }
 
 impl AccessRules {
+    /// Whether the listener responds to this host name. A listener with restricted names responds to the allowed ones
+    /// and to loopback, and to any address where the request came through a proxy (`X-Forwarded-For`).
     fn answers_to(&self, host: &Authority, headers: &HeaderMap) -> bool {
         if !self.restricted {
             return true;
@@ -166,7 +168,8 @@ fn is_healthz(path: &str) -> bool {
     path == "/healthz" || path == "/healthz/ready"
 }
 
-/// The host that a request is addressed to; `None` in HTTP/1.0 without a `Host`, which browsers do not speak.
+/// The host that a request is addressed to; `None` in HTTP/1.0 without a `Host`, which browsers do not speak. Returns
+/// an error for several or a malformed `Host`.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, ()> {
     if let Some(authority) = uri.authority() {
         return Ok(Some(authority.clone()));
@@ -197,6 +200,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
 }
 
+/// Reads the token from its file, without white space at both ends. Returns an error for an unreadable, too large or
+/// empty file.
 fn read_token(path: &std::path::Path) -> Result<AccessSecret, String> {
     let content = file::read(path, MAX_TOKEN_BYTES).map_err(|error| format!("--internal-token-file: {error}"))?;
     let token = content.trim_ascii().to_vec();

@@ -22,6 +22,7 @@ static CPU: Mutex<()> = Mutex::const_new(());
 /// A directory in memory, which every container has.
 const SHARED_MEMORY: &str = "/dev/shm";
 
+/// The page that links to the profiles.
 pub(super) async fn index() -> Html<&'static str> {
     Html(
         "<!DOCTYPE html><title>Profiles</title><h1>Profiles</h1><ul>\

@@ -53,7 +53,8 @@ fn loopback(port: u16) -> io::Result<Vec<TcpListener>> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-/// Binds the first address of a name on which it is possible to listen.
+/// Looks up a name, and binds the first of its addresses on which it is possible to listen. Returns the last error
+/// where there is none.
 async fn named(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in lookup_host((host, port)).await? {
@@ -65,6 +66,7 @@ async fn named(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     Err(last)
 }
 
+/// Binds one socket and listens. Returns an error of kind `AddrInUse` where another socket listens on the port.
 fn listen_on(address: impl Into<SocketAddr>) -> io::Result<TcpListener> {
     let address = address.into();
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

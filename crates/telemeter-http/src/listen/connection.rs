@@ -108,7 +108,8 @@ impl HttpServer {
         }
     }
 
-    /// Reads the client that a trusted proxy names, then does the TLS handshake. `None` where one of the two failed.
+    /// Reads the client that a trusted proxy names, which then takes the place of the peer, and does the TLS handshake
+    /// where the listener has TLS. `None` where one of the two failed, which is logged.
     async fn established(
         &self,
         mut stream: TcpStream,

@@ -88,7 +88,8 @@ impl HeaderTable {
         }
     }
 
-    /// Parses received bytes.
+    /// Parses received bytes, and counts those, and the frames that keep their buffer. Does nothing once no field is
+    /// kept any more.
     pub(super) fn receive(&mut self, mut bytes: &[u8]) {
         self.received_bytes = self.received_bytes.saturating_add(bytes.len());
         while !self.is_gone && !bytes.is_empty() {

@@ -71,6 +71,8 @@ fn parse(bytes: &[u8]) -> ForwardedHeader {
     ForwardedHeader::Absent
 }
 
+/// Parses a header of version 1, a line of text. A line that has not ended is `Partial` up to [`MAX_LINE_BYTES`], and
+/// `Malformed` beyond. `UNKNOWN` names no client.
 fn version_1(bytes: &[u8]) -> ForwardedHeader {
     let Some(end) = bytes.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n') else {
         return if bytes.len() < MAX_LINE_BYTES { ForwardedHeader::Partial } else { ForwardedHeader::Malformed };
@@ -95,7 +97,8 @@ fn version_1(bytes: &[u8]) -> ForwardedHeader {
     }
 }
 
-/// Parses version 2; `bytes` hold at least the fixed part.
+/// Parses version 2; `bytes` hold at least the fixed part. A connection of the proxy itself, and one without TCP
+/// addresses, names no client.
 fn version_2(bytes: &[u8]) -> ForwardedHeader {
     let (command, family) = (bytes[12], bytes[13]);
     let added = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));

@@ -89,6 +89,8 @@ impl<S> CountedStream<S> {
         if fits { Ok(()) } else { Err(no_memory("no memory for the header")) }
     }
 
+    /// Reports the outcome of a write, and passes it on. Bytes that were written are counted; where the peer does not
+    /// take them, they are charged to the memory budget, and the write fails if there is no memory for them.
     fn report<T>(&self, written: Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) -> Poll<io::Result<T>> {
         match &written {
             Poll::Ready(Ok(written)) => self.reporter.wrote(bytes(written)),

@@ -125,6 +125,8 @@ impl ConnectionTable {
         admitted
     }
 
+    /// Reserves memory for a connection and adds it. Where the cap or the share is used up, connections of other
+    /// clients are evicted first; `None` where that does not free enough.
     fn try_admit(self: &Arc<Self>, owner: Owner, tls: bool) -> Option<AdmittedConnection> {
         let bytes = connection_bytes(tls, false);
         let mut open = self.open.lock();
@@ -205,8 +207,8 @@ impl ConnectionTable {
         Duration::from_millis((shortest / 8).max(5)).min(MAX_PERIOD)
     }
 
-    /// Sets the clock to the current time, closes each connection that is past a deadline, and asks each that is idle to
-    /// release its buffers.
+    /// Sets the clock to the current time, asks each connection that is past a deadline to end, and each that is idle to
+    /// release its buffers. An ended one is logged and counted once, by its reason.
     pub(super) fn sweep(&self) {
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         self.now_ms.store(now_ms, Ordering::Relaxed);

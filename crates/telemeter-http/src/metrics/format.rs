@@ -40,7 +40,8 @@ impl MetricsFormat {
     }
 }
 
-/// The format for one media range of an `Accept`, with its quality.
+/// The format for one media range of an `Accept`, with its quality, which is 1 by default; `None` where it is not a
+/// format of ours or malformed.
 fn accepted_format(range: &str) -> Option<(f32, MetricsFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?;

@@ -65,6 +65,8 @@ fn families<'a>(mut text: &'a str, mut each: impl FnMut(ExpositionItem<'a>)) {
     }
 }
 
+/// Splits off the first family of a text after its `# HELP `: its name, its help, its type, and the rest with its
+/// samples. `None` where the text does not begin in this form.
 fn family(text: &str) -> Option<(&str, &str, &str, &str)> {
     let (name, rest) = text.split_once(' ')?;
     let marker = format!("\n# TYPE {name} ");
@@ -110,7 +112,7 @@ fn labels_end(line: &str) -> usize {
     line.len()
 }
 
-/// The start, the end and the value of the label `le`.
+/// The start, the end and the value of the label `le`; `None` where there is none, or it is not a number.
 fn le(labels: &str) -> Option<(usize, usize, f64)> {
     let (mut quoted, mut escape) = (false, false);
     for (at, byte) in labels.bytes().enumerate() {

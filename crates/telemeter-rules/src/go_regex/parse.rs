@@ -72,6 +72,8 @@ struct OpenGroup {
 }
 
 impl OpenGroup {
+    /// Ends the alternative that is being parsed, and begins the next one. An empty alternative matches the empty
+    /// string.
     fn end_alternative(&mut self) {
         let mut sequence = std::mem::take(&mut self.sequence);
         let built = match sequence.len() {
@@ -82,6 +84,7 @@ impl OpenGroup {
         self.alternatives.push(built);
     }
 
+    /// Ends the last alternative and returns the node of the group: an alternation, or its only alternative.
     fn finish(mut self) -> MeasuredNode {
         self.end_alternative();
         if self.alternatives.len() == 1 {
@@ -148,6 +151,7 @@ impl RegexParser<'_> {
         Ok(self.frame.finish().node)
     }
 
+    /// Reads one character; `None` at the end.
     pub(super) fn next(&mut self) -> Option<char> {
         let char = self.rest.chars().next()?;
         self.rest = &self.rest[char.len_utf8()..];
@@ -163,6 +167,7 @@ impl RegexParser<'_> {
         self.push_built(MeasuredNode::leaf(node))
     }
 
+    /// Adds a node to the alternative that is being parsed. Returns an error where it nests too deep ([`MAX_HEIGHT`]).
     fn push_built(&mut self, built: MeasuredNode) -> Result<(), RegexProblem> {
         // Two more: for the sequence and the alternation that may enclose it.
         if built.height + 2 > MAX_HEIGHT {
@@ -172,12 +177,16 @@ impl RegexParser<'_> {
         Ok(())
     }
 
+    /// Adds a node for one character, in any case where the flag `i` is set.
     fn literal(&mut self, char: char) -> Result<(), RegexProblem> {
         // Only characters that have a case are folded: the others can still be compared directly.
         let fold = self.flags.fold && (char.is_ascii_alphabetic() || !char.is_ascii());
         self.push(RegexNode::Literal { char, fold })
     }
 
+    /// Parses what follows `(`: a name, flags, or nothing. A group begins, except for flags alone (`(?i)`), which hold
+    /// until the end of the group around them. Returns an error for a malformed name or flag, and for more than
+    /// [`MAX_OPEN_GROUPS`] open groups.
     fn open_group(&mut self) -> Result<(), RegexProblem> {
         let flags_outside = self.flags;
         if self.skip("?P<") || self.skip("?<") {
@@ -224,6 +233,8 @@ impl RegexParser<'_> {
         }
     }
 
+    /// Ends the group and adds its node to the group around it, whose flags hold again. Returns an error where no group
+    /// is open.
     fn close_group(&mut self) -> Result<(), RegexProblem> {
         let Some(outer) = self.open.pop() else { return Err("unexpected )".to_owned()) };
         let inner = std::mem::replace(&mut self.frame, outer);

@@ -141,7 +141,8 @@ fn covering(
     Some(all)
 }
 
-/// The finding about an expression that is only a value or a list of names.
+/// The finding about an expression that is only a value or, for the metric name, a list of names; `None` for any other
+/// matcher.
 fn plain(matcher: &Matcher) -> Option<RuleFinding> {
     if !matches!(matcher.op(), Op::Matches | Op::NotMatches) {
         return None;

@@ -90,7 +90,7 @@ impl<'r> NearestRules<'r> {
     }
 }
 
-/// The metric names that a rule lists, or their common prefix.
+/// The metric names that a rule lists, or their common prefix; empty where the rule requires neither.
 fn names(selector: &Selector) -> Vec<RuleName> {
     if let Some(names) = NormalizedSelector::of(selector).names() {
         return names.iter().map(|name| RuleName { text: name.clone(), is_prefix: false }).collect();
@@ -102,7 +102,8 @@ fn names(selector: &Selector) -> Vec<RuleName> {
     }
 }
 
-/// The first rule with the least edit distance to `name`, where that is at most a fourth of the rule's name.
+/// The first rule with the least edit distance to `name`; `None` where that is over a fourth of the rule's name for
+/// every rule.
 fn most_similar(rules: &[Vec<RuleName>], name: &str) -> Option<usize> {
     let changes = |other: &RuleName| {
         let length = other.text.chars().count();

@@ -151,6 +151,7 @@ impl ValueCondition {
         }
     }
 
+    /// Whether certainly no value passes both conditions; false also where that cannot be told.
     fn is_disjoint(&self, other: &Self) -> bool {
         match (self.negative, other.negative) {
             (false, false) => self.form.is_disjoint(&other.form),
@@ -166,6 +167,7 @@ impl ValueCondition {
 }
 
 impl ConditionForm {
+    /// Whether certainly every value of this form has the other form, too; false also where that cannot be told.
     fn is_within(&self, other: &Self) -> bool {
         if self == other {
             return true;
@@ -193,6 +195,8 @@ impl ConditionForm {
         }
     }
 
+    /// Whether certainly no value has both forms: the beginnings or the ends that they require exclude each other.
+    /// False also where that cannot be told.
     fn is_disjoint(&self, other: &Self) -> bool {
         let exclude_each_other = |own: &[String], others: &[String], contains: fn(&str, &str) -> bool| {
             all_of(own, |one| all_of(others, |other| !contains(one, other) && !contains(other, one)))

@@ -63,6 +63,7 @@ impl<'a> SelectorParser<'a> {
         Ok(())
     }
 
+    /// Parses one matcher, or, in quotes and without an operator, the metric name.
     fn matcher(&mut self) -> Result<Matcher, Error> {
         let quoted = self.rest().starts_with(['"', '\'', '`']);
         let start = self.at;
@@ -137,6 +138,7 @@ impl<'a> SelectorParser<'a> {
         Ok(text)
     }
 
+    /// An error at this position: the text that was expected, and the first characters that are there instead.
     fn expected(&self, what: &str) -> Error {
         let mut rest = self.rest().chars();
         let found = match rest.next() {

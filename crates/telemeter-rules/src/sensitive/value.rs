@@ -152,6 +152,8 @@ fn of_word(word: &str, own: &str) -> Option<ValueKind> {
         .or_else(|| pieces().any(is_host_name).then_some(ValueKind::HostName))
 }
 
+/// The kind of sensitive value that a piece of text is; `None` where it is none. The cluster's own UUID, and one that
+/// is all zeros, is none.
 fn of_piece(piece: &str, own: &str) -> Option<ValueKind> {
     match uuid(piece) {
         // The digits of the cluster's own UUID are not taken for another ID either.
@@ -182,6 +184,7 @@ fn is_url(word: &str) -> bool {
     scheme.is_some_and(|scheme| scheme.starts_with(|first: char| first.is_ascii_alphabetic())) && !rest.is_empty()
 }
 
+/// Whether the word is an email address, by its form: a local part, `@`, and a domain with at least one dot.
 fn is_email(word: &str) -> bool {
     let word = word.trim_matches(['[', ']', '.', ':']);
     let Some((local, domain)) = word.rsplit_once('@') else { return false };
@@ -274,6 +277,8 @@ const fn is_sensitive_ipv4(address: Ipv4Addr) -> bool {
     !address.is_loopback() && !address.is_unspecified()
 }
 
+/// Whether a run of letters and digits has only hexadecimal digits and is long: [`LONG_HEX`] where it has letters and
+/// digits, else [`LONG_PLAIN_HEX`].
 fn has_long_hex(piece: &str) -> bool {
     piece.split(|char: char| !char.is_alphanumeric()).any(|run| {
         let digits = run.bytes().filter(u8::is_ascii_digit).count();
@@ -322,6 +327,7 @@ fn is_host_name(piece: &str) -> bool {
     TOP_DOMAINS.into_iter().any(is) || COUNTRIES.split(' ').any(is)
 }
 
+/// Whether the parts of a host name between its dots have a valid form and length (RFC 1035, 2.3.4, and `_`).
 fn labels_are_valid(host: &str) -> bool {
     host.len() <= 253
         && host.split('.').all(|label| {

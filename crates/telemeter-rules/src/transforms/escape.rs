@@ -157,6 +157,7 @@ fn escape_label<'a>(label: Label<'a>, escaping: Escaping, arena: &'a Arena) -> L
     Label { name: arena.text().alloc_str(&escaping.escape(label.name, NameKind::Label)), ..label }
 }
 
+/// The refusal of a series of which two labels get the same name `name`; it names both as they came.
 #[cold]
 fn labels_become_one(originals: &[Label<'_>], name: &str, escaping: Escaping) -> Refusal {
     let becomes = |label: &&Label<'_>| {

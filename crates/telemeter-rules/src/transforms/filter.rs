@@ -44,6 +44,8 @@ impl<'w> Filter<'w> {
         Self { is_reserved, ..self }
     }
 
+    /// The verdict of the whitelist on a metric name; [`NameVerdict::Never`] for a reserved one. It is kept for the
+    /// next series of the same family.
     fn by_name(&self, name: &str) -> NameVerdict {
         let family = &mut *self.family.borrow_mut();
         if family.name.begins_family(name) {

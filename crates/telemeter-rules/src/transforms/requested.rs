@@ -133,6 +133,7 @@ impl FilterRequested<'_> {
         }
     }
 
+    /// The verdict of the requested selectors on a metric name. It is kept for the next series of the same family.
     fn by_name(&self, name: &str) -> NameVerdict {
         let family = &mut *self.family.borrow_mut();
         if family.name.begins_family(name) {

@@ -59,6 +59,7 @@ enum ListFormat {
 }
 
 impl ListFormat {
+    /// The format with this name; `None` for any other.
     fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -152,6 +153,8 @@ const COLUMNS: [&str; 18] = [
     "refused_total",
 ];
 
+/// Appends a row of the CSV: a cell for each column, and one for each configured label. An absent value is an empty
+/// cell.
 fn put_row(out: &mut Vec<u8>, row: &ClusterRow, label_names: &[String]) {
     let text = |value: Option<String>| value.unwrap_or_default();
     let last_refusal = row.last_refusal.as_ref().map(|last| format!("{} {} {}", last.at, last.route, last.reason));

@@ -51,6 +51,7 @@ impl QueryParameters {
         known(text).map(Some).ok_or_else(|| format!("{name} cannot be {text:?}"))
     }
 
+    /// Whether `order` is `desc`; false without it. Any other value than `asc` and `desc` is an error.
     pub(super) fn is_descending(&self) -> Result<bool, String> {
         let known = |name: &str| match name {
             "asc" => Some(false),

@@ -131,6 +131,7 @@ impl Error {
     }
 }
 
+/// The row for an error of `telemeter-auth`.
 fn auth_row(error: &AuthError) -> StatusRow {
     const LIMITED: ErrorText = Fixed("too many requests for this cluster; try again later");
     const UNKNOWN: ErrorText = Fixed("who is calling cannot be found out now; try again later");
@@ -160,6 +161,7 @@ fn auth_row(error: &AuthError) -> StatusRow {
     }
 }
 
+/// The text of the response where the authority refused with this status.
 fn authority_refused(status: u16) -> ErrorText {
     match status {
         401 => Fixed("the authority does not know this token"),
@@ -170,6 +172,7 @@ fn authority_refused(status: u16) -> ErrorText {
     }
 }
 
+/// The row for a body that could not be read.
 fn body_row(error: &BodyError) -> StatusRow {
     // A caller that sends slowly may have a slow network: what it sends is not wrong.
     const LATE: ErrorText = Fixed("the body did not arrive in time; try again");
@@ -184,6 +187,7 @@ fn body_row(error: &BodyError) -> StatusRow {
     }
 }
 
+/// The row for bytes that could not be decoded.
 fn wire_row(error: &WireError) -> StatusRow {
     match error {
         WireError::TooLong { .. } => row(STATUS_413, INFO, NEVER, Reason::TooLarge, Own),

@@ -25,7 +25,8 @@ const MAX_NAME_BYTES: usize = 128;
 pub struct DroppedNames(RwLock<HashMap<Box<str>, Arc<AtomicU64>>>);
 
 impl DroppedNames {
-    /// The counter of a name; makes one where there is none.
+    /// The counter of a name, which is cut to [`MAX_NAME_BYTES`]; makes one where there is none. Where there are
+    /// [`MAX_NAMES`] already, half of them are forgotten first, those with the lowest counts.
     fn counter(&self, name: &str) -> Arc<AtomicU64> {
         let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
         if let Some(count) = self.0.read().get(name) {

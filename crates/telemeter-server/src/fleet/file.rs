@@ -53,7 +53,8 @@ impl FleetFile {
         Ok(Self { path, failed: AtomicBool::new(false) })
     }
 
-    /// Writes the registry. The old file stays until the new one is complete on the disk.
+    /// Writes the registry. The old file stays until the new one is complete on the disk. A failure is logged, and not
+    /// again until the file could be written.
     pub fn save(&self, registry: &Registry) {
         let file = self.path.display();
         match write_file(&self.path, registry) {

@@ -154,6 +154,7 @@ impl RequestTotals {
         self.combine(more, u64::saturating_add)
     }
 
+    /// Applies `with` to each pair of totals, route by route.
     fn combine(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
         let each = |a: [u64; ROUTES], b: [u64; ROUTES]| std::array::from_fn(|at| with(a[at], b[at]));
         Self {

@@ -27,7 +27,8 @@ const CLUSTERS_A_REQUEST: usize = 500;
 /// The cluster ID of these requests in the forward: no cluster has the empty ID.
 const SENDER: &str = "";
 
-/// Sends what is known of the clusters that were heard from, every `every`, until the server stops.
+/// Sends what is known of the clusters that were heard from, every `every`, until the server stops. The outcome of each
+/// request is counted; what the store does not take is not sent again, and logged once until it takes the next.
 pub async fn send_fleet(
     gateway: Gateway,
     forward: Forward,
@@ -92,7 +93,8 @@ fn heard_within(gateway: &Gateway, within: Duration) -> Vec<String> {
     ids
 }
 
-/// Encodes the series that `put` adds; `None` where there are none.
+/// Encodes the series that `put` adds, after the operator's rules; `None` where there are none. Returns an error where
+/// the rules refuse them.
 fn encode(
     gateway: &Gateway,
     put: impl for<'a> FnOnce(&'a Arena, &mut SeriesSet<'a>),
@@ -119,6 +121,8 @@ fn encode(
     }
 }
 
+/// Adds the series of these clusters, with the time of now. A cluster that is forgotten meanwhile is left out; so are
+/// labels without a value.
 fn put_clusters<'a>(gateway: &Gateway, ids: &[String], replica: &str, arena: &'a Arena, set: &mut SeriesSet<'a>) {
     let keep = |text: &str| -> &'a str { arena.text().alloc_str(text) };
     let config = gateway.fleet.registry.config();
@@ -165,6 +169,7 @@ fn put_cluster<'a>(cluster: &ClusterView, put: &mut impl FnMut(&'static str, Met
     }
 }
 
+/// Adds a counter for each route and reason that refused callers who were not verified.
 fn put_unverified<'a>(gateway: &Gateway, replica: &str, arena: &'a Arena, set: &mut SeriesSet<'a>) {
     let replica = arena.text().alloc_str(replica);
     for (route, reason, count) in gateway.fleet.unverified_refusals() {

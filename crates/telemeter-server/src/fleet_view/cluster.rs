@@ -120,6 +120,7 @@ impl FleetView {
     }
 }
 
+/// One request of a cluster, with its outcome as text: `accepted`, or the reason of the refusal.
 fn exchange_row(at_ms: i64, outcome: RequestOutcome) -> ExchangeRow {
     let (route, outcome) = match outcome {
         RequestOutcome::Accepted(route) => (route, "accepted"),

@@ -152,7 +152,8 @@ struct SortKey {
 }
 
 impl FleetView {
-    /// Finds the IDs of a part of the list, in its order, and how many there are in all.
+    /// Finds the IDs of a part of the list, in its order, and how many there are in all. The counts by status are those
+    /// of all clusters that the search finds, whatever the other filters are.
     #[must_use]
     pub fn find_clusters(&self, query: &ClusterQuery, part: ListPart) -> FoundClusters {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());
@@ -198,7 +199,7 @@ impl FleetView {
         Listed { total: found.total, offset: part.offset, whole: self.is_whole(), items }
     }
 
-    /// One cluster, as the list shows it.
+    /// One cluster, as the list shows it; `None` where it is not known.
     #[must_use]
     pub fn cluster_row(&self, id: &str) -> Option<ClusterRow> {
         let (fleet, now_ms) = (&self.gateway().fleet, self.now_ms());

@@ -116,6 +116,9 @@ impl MetricCounter<'_> {
         name == self.name
     }
 
+    /// Counts one series of a cluster: for the cluster, for the first rule that allows it, and for each label other
+    /// than the name. Of a label, the first [`EXAMPLES`] different values are kept as examples, cut to
+    /// [`EXAMPLE_BYTES`]. All series of a cluster have to be counted one after the other.
     fn count_labels(&mut self, cluster: &str, labels: &[Label<'_>]) {
         match self.clusters.last_mut() {
             Some(last) if last.id == cluster => last.series += 1,

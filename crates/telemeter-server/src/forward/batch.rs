@@ -73,7 +73,8 @@ pub(super) fn start_batches(inner: &Arc<Inner>, standing: Standing) {
     tokio::spawn(run_batches(inner.clone(), standing));
 }
 
-/// Sends batches of clusters of one standing until none of their requests waits.
+/// Sends batches of clusters of one standing until none of their requests waits. For good clusters it first waits for
+/// more requests, up to `linger` or until a batch is full. Requests past their deadline get their answer.
 async fn run_batches(inner: Arc<Inner>, standing: Standing) {
     loop {
         if standing == Standing::Good && !inner.config.linger.is_zero() {
@@ -103,7 +104,8 @@ async fn run_batches(inner: Arc<Inner>, standing: Standing) {
     }
 }
 
-/// A new span for the batch, linked to the spans of its callers. The store gets no trace context of a caller.
+/// A new span for the batch, linked to the spans of its callers. The store gets no trace context of a caller, and a
+/// batch is not part of their traces.
 fn span(batch: &[WaitingRequest<WaitingCaller>]) -> tracing::Span {
     let span = tracing::info_span!(
         target: UNTRACED,

@@ -77,7 +77,9 @@ impl Circuit {
         self.open.take().is_some_and(|open| open.failed_probes >= PROBES_BEFORE_GIVING_UP)
     }
 
-    /// Records that a request failed. Returns true where all waiting requests must fail too.
+    /// Records that a request failed. The circuit opens after [`MAX_FAILURES`] in a row; each failed probe doubles the
+    /// pause before the next one, up to [`LONGEST_PAUSE`]. Returns true where all waiting requests must fail too, after
+    /// [`PROBES_BEFORE_GIVING_UP`] failed probes.
     pub(super) fn failed(&mut self, is_probe: bool, now: Instant) -> bool {
         self.failures = self.failures.saturating_add(1);
         match &mut self.open {

@@ -62,6 +62,8 @@ impl Joiner {
         }
     }
 
+    /// Joins messages into one body of remote write 1.0. Compressed messages of 1.0 are joined as they are; those of
+    /// 2.0 are encoded again. A single message of 1.0 is returned as it came.
     fn join_v1<'m>(
         &self,
         messages: impl ExactSizeIterator<Item = &'m WriteMessage> + Clone,
@@ -88,6 +90,8 @@ impl Joiner {
         Ok(joined.freeze())
     }
 
+    /// Joins messages into one body of remote write 2.0, and counts what it contains. Messages of 1.0 are decoded and
+    /// encoded again. A single message of 2.0 is only compressed.
     fn join_v2<'m>(
         &self,
         messages: impl ExactSizeIterator<Item = &'m WriteMessage>,
@@ -120,7 +124,8 @@ impl Joiner {
         Ok((block.freeze(), *workspace.request.contents()))
     }
 
-    /// Encodes a request of 2.0 as a snappy block of 1.0.
+    /// Encodes a request of 2.0 as a snappy block of 1.0. Start timestamps, which 1.0 does not have, are dropped and
+    /// counted.
     fn encode_v1(&self, request: &[u8], workspace: &mut JoinWorkspace) -> Result<Vec<u8>, WireError> {
         let JoinWorkspace { encoded, arena, encoder, .. } = workspace;
         let mut set = SeriesSet::new_in(arena);
@@ -136,6 +141,8 @@ impl Joiner {
         Ok(block)
     }
 
+    /// Runs `work` in a workspace that is kept for reuse, or in a new one. Afterwards the workspace is kept unless
+    /// [`KEPT_WORKSPACES`] are kept already, or it holds more than [`MAX_KEPT_BYTES`].
     fn with_workspace<T>(&self, work: impl FnOnce(&mut JoinWorkspace) -> T) -> T {
         let mut workspace = self.workspaces.lock().pop().unwrap_or_default();
         let answer = work(&mut workspace);

@@ -49,7 +49,8 @@ impl Negotiation {
         Self::new(mode, Clock::system(), Metrics::register(&mut Registry::default()))
     }
 
-    /// The version that the store gets now.
+    /// The version that the store gets now. With `auto`, 1.0 for as long as a fallback to it lasts; its end is logged
+    /// and set in the metric.
     pub(super) fn protocol(&self) -> Protocol {
         match self.mode {
             ForwardProtocol::V1 => Protocol::V1,

@@ -49,7 +49,7 @@ impl ClusterSuspicion {
 }
 
 impl Quarantine {
-    /// The standing of a cluster.
+    /// The standing of a cluster; a suspicion or a quarantine whose time has ended is removed.
     pub(super) fn standing(&mut self, cluster: u64, now: Instant) -> Standing {
         if self.clusters.is_empty() {
             return Standing::Good;
@@ -135,7 +135,8 @@ impl Quarantine {
         standing.unwrap_or(Standing::Good)
     }
 
-    /// Puts a cluster into quarantine.
+    /// Puts a cluster into quarantine, anew where it is there already. Where [`MAX_QUARANTINED`] clusters are, the one
+    /// whose time ends first leaves.
     pub(super) fn insert(&mut self, cluster: u64, now: Instant) {
         self.remove(cluster);
         if self.quarantined >= MAX_QUARANTINED {

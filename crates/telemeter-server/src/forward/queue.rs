@@ -215,6 +215,7 @@ impl<T> ForwardQueue<T> {
         }
     }
 
+    /// Removes the waiting requests for which `is_taken` is true, from all flows, and appends them to `taken`.
     fn take_if(&mut self, mut is_taken: impl FnMut(&WaitingRequest<T>) -> bool, taken: &mut Vec<WaitingRequest<T>>) {
         for index in 0..self.flows.len() {
             let (mut before, mut at) = (NONE, self.flows[index].head);
@@ -234,7 +235,8 @@ impl<T> ForwardQueue<T> {
         self.by_cluster.find(cluster, |flow| self.flows[*flow as usize].cluster == cluster).copied()
     }
 
-    /// Stores a request that is in no list yet. Returns the index of its flow and the index of its entry.
+    /// Stores a request that is in no list yet, counts it, and lets its flow join a ring. Returns the index of its flow
+    /// and the index of its entry; the caller links the entry.
     fn insert(&mut self, request: WaitingRequest<T>, standing: Standing) -> (u32, u32) {
         let cluster = request.cluster;
         let flow = match self.find(cluster) {
@@ -264,6 +266,8 @@ impl<T> ForwardQueue<T> {
         (flow, at)
     }
 
+    /// Adds an empty flow for a cluster that has none, in a free slot where there is one, and returns its index. It
+    /// joins a ring with its first request.
     fn new_flow(&mut self, cluster: u64, standing: Standing) -> u32 {
         let flow =
             Flow { cluster, standing, head: NONE, tail: NONE, held_bytes: 0, credit: TURN_BYTES, in_ring: [false; 3] };
@@ -282,6 +286,8 @@ impl<T> ForwardQueue<T> {
         at
     }
 
+    /// Gives a flow another standing: its waiting requests are counted under that and, where it has any, it joins the
+    /// ring of that standing. It also stays in the ring of the old one until its turn there.
     fn move_flow(&mut self, index: u32, standing: Standing) {
         let flow = &mut self.flows[index as usize];
         let before = std::mem::replace(&mut flow.standing, standing);
@@ -303,6 +309,7 @@ impl<T> ForwardQueue<T> {
         }
     }
 
+    /// Adds the flow to the end of the ring of its standing, with new credit, unless it is in that ring already.
     fn join_ring(&mut self, index: u32) {
         let flow = &mut self.flows[index as usize];
         let ring = flow.standing as usize;
@@ -312,7 +319,7 @@ impl<T> ForwardQueue<T> {
         }
     }
 
-    /// Removes the flow at the front of a ring from this ring.
+    /// Removes the flow at the front of a ring from this ring. A flow without requests, and in no other ring, is freed.
     fn leave_ring(&mut self, index: u32, ring: usize) {
         self.rings[ring].pop_front();
         let flow = &mut self.flows[index as usize];
@@ -330,7 +337,8 @@ impl<T> ForwardQueue<T> {
         self.unlink(flow, NONE, self.flows[flow as usize].head)
     }
 
-    /// Removes the entry `at`, which follows `before`, from the list of its flow.
+    /// Removes the entry `at`, which follows `before` ([`NONE`] for the first), from the list of its flow, and frees
+    /// it.
     fn unlink(&mut self, flow: u32, before: u32, at: u32) -> WaitingRequest<T> {
         let entry = &mut self.entries[at as usize];
         let next = std::mem::replace(&mut entry.next, NONE);

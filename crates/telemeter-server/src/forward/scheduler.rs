@@ -167,7 +167,8 @@ impl<T> Scheduler<T> {
         self.queue.totals(standing).requests > 0 && !std::mem::replace(&mut self.is_running[standing as usize], true)
     }
 
-    /// Returns the next step for the clusters of this standing.
+    /// Returns the next step for the clusters of this standing. Requests past their deadline are moved to the expired
+    /// ones. A probe and quarantined clusters are sent unbatched; a probe that is taken must be settled.
     pub(super) fn next(&mut self, standing: Standing, max_bytes: usize, now: Instant) -> NextStep<T> {
         if self.swept.is_none_or(|swept| now >= swept + BETWEEN_SWEEPS) {
             self.expire(now);
@@ -231,6 +232,9 @@ impl<T> Scheduler<T> {
         settled
     }
 
+    /// Applies the outcome of a batch to the standings of its clusters and to the circuit, and returns which requests
+    /// are done and which wait again. A batch that was refused or failed is split, unless it has one request; the
+    /// cluster of a single refused request is put into quarantine.
     fn settle_batch(
         &mut self,
         attempt: BatchAttempt,
@@ -333,7 +337,8 @@ impl<T> Scheduler<T> {
         NextStep::Idle
     }
 
-    /// Makes the requests of a failed batch wait again, to be sent in smaller batches.
+    /// Makes the requests of a failed batch wait again, to be sent in smaller batches, in random order; their clusters
+    /// become suspects. Those for which no time is left are returned as late.
     fn split(&mut self, mut batch: Vec<WaitingRequest<T>>, now: Instant) -> SettledBatch<T> {
         let mut settled = SettledBatch { is_split: true, ..SettledBatch::done(Vec::new()) };
         let limit = batch.len().div_ceil(PARTS);
@@ -348,7 +353,8 @@ impl<T> Scheduler<T> {
         settled
     }
 
-    /// Takes all waiting requests, so that they fail now: the store accepts no data of any cluster.
+    /// Takes all waiting requests into `done`, so that they fail now: the store accepts no data of any cluster. For
+    /// quarantined clusters, it takes theirs only; else suspects are cleared too.
     fn give_up(&mut self, standing: Standing, done: &mut Vec<WaitingRequest<T>>) {
         if standing == Standing::Quarantined {
             self.queue.take_all(Standing::Quarantined, done);

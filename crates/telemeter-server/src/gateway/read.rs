@@ -22,7 +22,8 @@ impl Gateway {
     /// Reads a whole body of at most `cap_bytes`, from a cluster whose credentials were accepted.
     ///
     /// # Errors
-    /// [`Error::Body`]; [`BodyError::NoRoom`](telemeter_http::body::BodyError::NoRoom) where too much is being read already.
+    /// [`Error::Body`]; [`BodyError::NoMemory`](telemeter_http::body::BodyError::NoMemory) where too much is being
+    /// read already.
     pub async fn read_body(&self, request: Request, cluster: &str, cap_bytes: usize) -> Result<Buffer, Error> {
         let pace = BodyPace { deadline: BODY_DEADLINE, min_bytes_per_second: self.min_body_rate, grace: BODY_GRACE };
         let client = self.workspaces.readers.client(cluster);

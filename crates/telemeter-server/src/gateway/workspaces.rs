@@ -51,6 +51,8 @@ impl IdleWorkspaces {
         Some((workspace, held))
     }
 
+    /// Keeps an idle workspace with its reservation, unless too many, or too many bytes, are kept already; then both
+    /// are dropped.
     fn put(&mut self, workspace: Workspace, held: Reservation) {
         let bytes = self.bytes + held.bytes();
         if self.workspaces.len() < KEPT_WORKSPACES && bytes <= KEPT_WORKSPACE_BYTES {
@@ -85,6 +87,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// The capacity of all its buffers, in bytes.
     fn held_bytes(&self) -> usize {
         self.arena.held_bytes()
             + self.plain.capacity()

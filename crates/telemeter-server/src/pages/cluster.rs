@@ -137,6 +137,7 @@ pub(super) async fn cluster(State(pages): State<Pages>, Path(id): Path<String>, 
     pages.view.read(read).await
 }
 
+/// The page for an ID that the registry does not know: why that may be, and the refusals of callers that claimed it.
 fn unknown_cluster(view: &FleetView, id: String) -> UnknownCluster {
     let query = RefusalQuery { cluster: Some(id.clone()), ..RefusalQuery::default() };
     let claims = view.refusals(&query, ListPart { offset: 0, limit: 20 });
@@ -164,6 +165,7 @@ impl Claim {
     }
 }
 
+/// The page of a cluster; `section` is its series, where they were asked for.
 fn cluster_page(
     view: &FleetView,
     details: ClusterDetails,
@@ -220,6 +222,7 @@ fn meaning(reason: &str) -> &'static str {
     Reason::from_name(reason).map_or("", |reason| explain(reason).meaning)
 }
 
+/// A request of the cluster as a mark of the timeline; a refused one links to the refusals for its reason.
 fn exchange_mark(one: &ExchangeRow, id: &str, now_ms: i64) -> ExchangeMark {
     let is_accepted = one.outcome == "accepted";
     ExchangeMark {

@@ -139,6 +139,8 @@ pub(super) async fn clusters(State(pages): State<Pages>, uri: Uri) -> Response {
     page(StatusCode::OK, &pages.view.read(move |view| clusters_page(view, listing)).await)
 }
 
+/// The page with the clusters that the listing selects. A status or an order that does not exist is ignored, and left
+/// out of the links.
 fn clusters_page(view: &FleetView, listing: Listing) -> Clusters {
     let now_ms = view.now_ms();
     let label_names = &view.gateway().fleet.registry.config().labels;

@@ -65,6 +65,8 @@ pub(super) async fn families(State(pages): State<Pages>, uri: Uri) -> Response {
     page(StatusCode::OK, &pages.view.read(move |view| families_page(view, listing)).await)
 }
 
+/// The page with the metrics that the listing selects, the rules without series, and at most [`DROPPED`] names that the
+/// whitelist drops. An unknown order sorts by name.
 fn families_page(view: &FleetView, listing: Listing) -> FamiliesPage {
     let sort = match listing.sort.as_str() {
         "clusters" => MetricSort::Clusters,

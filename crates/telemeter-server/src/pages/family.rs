@@ -65,6 +65,7 @@ pub(super) async fn family(State(pages): State<Pages>, Path(name): Path<String>)
     page(if family.is_known { StatusCode::OK } else { StatusCode::NOT_FOUND }, &family)
 }
 
+/// The page of one metric. A name that nobody sends has a page, too: it says which rules would allow it.
 fn family_page(view: &FleetView, name: &str) -> FamilyPage {
     let details = view.metric_or_empty(name);
     let is_known = details.is_known();

@@ -90,7 +90,8 @@ fn body(pieces: mpsc::Receiver<Bytes>, is_whole: Arc<AtomicBool>) -> Body {
     }))
 }
 
-/// The selectors of a query, or what is wrong with it.
+/// The selectors of a query, or what is wrong with it: none, more than [`SELECTORS`], one over [`SELECTOR_BYTES`], or a
+/// malformed one.
 fn selectors(query: &str) -> Result<Vec<Selector>, String> {
     let mut selectors = Vec::new();
     for (_, text) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "match[]") {
@@ -108,6 +109,7 @@ fn selectors(query: &str) -> Result<Vec<Selector>, String> {
     Ok(selectors)
 }
 
+/// A response in plain text with one line, which no cache keeps. Line breaks in the reason become spaces.
 fn refuse(status: StatusCode, reason: &str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -126,6 +126,7 @@ pub(super) async fn overview(State(pages): State<Pages>) -> Response {
     page(StatusCode::OK, &pages.view.read(page_of).await)
 }
 
+/// The page of a summary, with at most [`ROWS`] refusals and dropped names.
 fn overview_page(frame: PageFrame, summary: &FleetSummary, requests: Chart, samples: Chart) -> Overview {
     let (now_ms, started_ms) = (summary.now.0, summary.started_at.0);
     let most = summary.refusals.first().map_or(0, |one| one.count);
@@ -163,6 +164,7 @@ fn width(count: u64, most: u64) -> u64 {
     (u128::from(count) * 100).div_ceil(u128::from(most.max(1))).min(100) as u64
 }
 
+/// The bars for metrics that were dropped; the longest is that of the highest number.
 pub(super) fn dropped_bars<'d>(names: impl Iterator<Item = (&'d str, u64)> + Clone) -> Vec<DroppedBar> {
     let most = names.clone().map(|(_, count)| count).max().unwrap_or(0);
     let bars = names.map(|(name, count)| DroppedBar {
@@ -265,6 +267,7 @@ fn routes(summary: &FleetSummary) -> Vec<RouteRow> {
     rows.collect()
 }
 
+/// The size of the recent store, and the part of its memory that is used.
 fn recent_store_line(store: &RecentStoreSummary) -> RecentStoreLine {
     let share = store.bytes as f64 / store.max_bytes.max(1) as f64;
     RecentStoreLine {

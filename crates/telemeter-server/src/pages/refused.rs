@@ -81,6 +81,8 @@ pub(super) async fn refused(State(pages): State<Pages>, uri: Uri) -> Response {
     page(StatusCode::OK, &pages.view.read(move |view| refused_page(view, listing)).await)
 }
 
+/// The page with the refusals that the listing selects. A filter with a value that does not exist is ignored, and left
+/// out of the links.
 fn refused_page(view: &FleetView, listing: Listing) -> RefusedPage {
     let now_ms = view.now_ms();
     let reason = Reason::from_name(listing.filter("reason"));

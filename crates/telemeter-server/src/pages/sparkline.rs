@@ -13,7 +13,7 @@ const MARGIN: f64 = 3.0;
 /// A line is divided into so many stretches, of which each keeps its lowest and its highest point.
 const STRETCHES: usize = 60;
 
-/// Draws the values of a series between two times.
+/// Draws the values of a series between two times; values that are not finite are left out.
 pub(super) fn of_points(points: &[StoredPoint], from_ms: i64, to_ms: i64) -> String {
     let span = to_ms.saturating_sub(from_ms).max(1) as f64;
     let finite: Vec<(f64, f64)> = points
@@ -77,7 +77,8 @@ fn thin_out(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     kept
 }
 
-/// `points` lie between 0 and 1 from left to right, and between `low` and `high`.
+/// Draws a line. `points` lie between 0 and 1 from left to right, and between `low` and `high`; where both are equal,
+/// in the middle. `title` is not escaped.
 fn draw(points: &[(f64, f64)], low: f64, high: f64, is_filled: bool, title: &str) -> String {
     let at = |(x, value): (f64, f64)| {
         // Halved first: the difference of two finite floats need not be finite.

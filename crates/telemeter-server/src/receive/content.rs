@@ -25,6 +25,8 @@ impl Protocol {
         Ok(protocol)
     }
 
+    /// The protocol that a `Content-Type` names: 1.0 without `proto`. Returns an error for another media type or
+    /// message.
     fn of_content_type(content_type: &str) -> Result<Self, Error> {
         let mut parts = content_type.split(';').map(str::trim);
         if !parts.next().is_some_and(|media| media.eq_ignore_ascii_case(MEDIA_TYPE)) {

@@ -22,7 +22,7 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 /// How often a certificate that expires soon is logged.
 const WARN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Removes what has expired, every minute.
+/// Removes what has expired in the rate limit and in the recent store, every [`SWEEP`], until the server stops.
 pub(super) async fn sweep(gateway: Gateway, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -74,7 +74,8 @@ pub(super) async fn maintain_fleet(
     }
 }
 
-/// Makes the server ready only while there is a token for the store.
+/// Makes the server ready only while there is a token for the store, and records the availability of the provider;
+/// until the server stops.
 pub(super) async fn watch_provider(
     gateway: Gateway,
     token: TokenSource,

@@ -34,7 +34,8 @@ use crate::{
 /// About how many bytes the program takes without requests.
 const PROGRAM_BYTES: usize = 24 << 20;
 
-/// The budget of all memory that callers can make us hold; logs it.
+/// The budget of all memory that callers can make us hold; logs it, and warns where the limit is less than the program
+/// may need. Without `--memory-limit`, the limit is 75 % of that of the cgroup, or 1 GiB.
 pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryBudget {
     let (bytes, source) = match config.limits.memory_bytes {
         Some(bytes) => (bytes, budget::LimitSource::Flag),
@@ -57,7 +58,8 @@ pub(super) fn memory_budget(config: &Config, registry: &mut Registry) -> MemoryB
     budget
 }
 
-/// Makes the gateway and its outbound clients, whose trusted roots are read again at a reload.
+/// Makes the gateway and its outbound clients, whose trusted roots are read again at a reload. Without `--shared-key`
+/// it generates a key. Returns an error where a file is unreadable or wrong.
 pub(crate) fn gateway(
     config: &Config,
     clock: &Clock,
@@ -140,7 +142,8 @@ struct Outbounds<'a> {
 }
 
 impl Outbounds<'_> {
-    /// Makes a client for calls that are counted under this name.
+    /// Makes a client for calls that are counted under this name, and keeps it for reloads. Warns where calls to
+    /// `scheme` need trusted roots and there are none.
     fn add(&mut self, name: &'static str, timeout: Duration, scheme: &str) -> Result<Outbound, String> {
         let settings = outbound_settings(self.config, name, timeout);
         let settings = OutboundConfig { handshakes: self.metrics.handshakes(), ..settings };
@@ -177,6 +180,8 @@ pub(crate) fn outbound_settings(config: &Config, name: &'static str, timeout: Du
     }
 }
 
+/// The source of the access tokens for the store, from the OIDC provider. Adds the client `oauth` to the outbound
+/// clients; fails where that cannot be set up.
 fn token_source(oidc: &config::Oidc, clock: &Clock, outbounds: &mut Outbounds<'_>) -> Result<TokenSource, String> {
     let settings = OidcConfig {
         issuer: oidc.issuer.clone(),

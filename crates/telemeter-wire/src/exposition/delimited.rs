@@ -56,7 +56,8 @@ pub fn decode_with<'a>(
     Ok(())
 }
 
-/// Adds to a [`NOT_UTF8`] error which text of a family, outside of its metrics, is not UTF-8.
+/// Adds to a [`NOT_UTF8`] error which text of a family, outside of its metrics, is not UTF-8; other errors stay as they
+/// are.
 #[cold]
 fn locate(error: Error, family: &[u8]) -> Error {
     if error != NOT_UTF8 {
@@ -79,7 +80,8 @@ struct FamilyHeader<'a> {
 }
 
 impl<'a> FamilyHeader<'a> {
-    /// Finds the name and the type of a `MetricFamily`, which may also follow its metrics.
+    /// Finds the name and the type of a `MetricFamily`, which may also follow its metrics. The metrics are not decoded.
+    /// Returns an error for malformed bytes and for an unknown type.
     fn of(message: &'a [u8], native: NativeHistograms) -> Result<Self, Error> {
         // As in the schema, the default type is counter.
         let (mut name, mut kind) = (None, 0);
@@ -106,6 +108,7 @@ impl<'a> FamilyHeader<'a> {
     }
 }
 
+/// The type for its number in the protobuf enum `MetricType`. Returns an error for an unknown number.
 fn metric_type(number: i32) -> Result<MetricType, Error> {
     Ok(match number {
         0 => MetricType::Counter,
@@ -135,6 +138,8 @@ struct MetricFields<'a> {
     message: &'a [u8],
 }
 
+/// Decodes one metric and adds its series: one, or several for a summary or a classic histogram. Returns an error for
+/// malformed bytes, and where a limit is reached.
 fn decode_metric<'a>(
     message: &'a [u8],
     family: &FamilyHeader<'a>,
@@ -259,7 +264,8 @@ fn fields<'a>(
 }
 
 impl<'a> MetricFields<'a> {
-    /// Creates series from the decoded fields; the labels since `mark` are those of the metric.
+    /// Creates series from the decoded fields; the labels since `mark` are those of the metric. A metric without a
+    /// value of the family's type, or with values of other types too, becomes one series without points.
     fn finish(
         &self,
         mark: usize,

@@ -76,6 +76,8 @@ impl<'b> Pieces<'b> {
         Ok(())
     }
 
+    /// Decodes the complete lines in the buffer and removes them. Where several families are complete, the last one
+    /// stays, so that it is not divided; a single one is divided between two lines.
     fn cut_text(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let Some(last_line) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let lines = &self.buffer[..=last_line];
@@ -85,6 +87,8 @@ impl<'b> Pieces<'b> {
         Ok(())
     }
 
+    /// Decodes the complete messages in the buffer and removes them. A message longer than a piece is decoded in parts
+    /// as its bytes come.
     fn cut_delimited(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         loop {
             if self.family.is_some() && !self.cut_family(decode)? {
@@ -114,6 +118,7 @@ impl<'b> Pieces<'b> {
     }
 
     /// Passes on the metrics of the family that have arrived, as a family of their own. Whether the family has ended.
+    /// Returns an error where its name or type comes after its metrics.
     fn cut_family(&mut self, decode: &mut impl FnMut(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
         let Some(family) = &mut self.family else { return Ok(true) };
         let here = &self.buffer[..family.left.min(self.buffer.len())];

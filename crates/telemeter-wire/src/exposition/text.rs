@@ -88,7 +88,8 @@ fn decode_lines<'a>(
     Ok(())
 }
 
-/// As [`lines`], for a part that is not UTF-8 as a whole. As in Go, a comment may have any bytes.
+/// As [`decode_lines`], for a part that is not UTF-8 as a whole. As in Go, a comment may have any bytes; in any other
+/// line, bytes that are not UTF-8 are an error.
 #[cold]
 fn lines_with_other_bytes<'a>(
     part: &'a [u8],
@@ -166,7 +167,7 @@ fn plain_name(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(text.len()))
 }
 
-/// A line `name{label="value",...} value [timestamp]`.
+/// Parses a line `name{label="value",...} value [timestamp]` and adds its series.
 fn sample<'a>(
     line: &'a str,
     run: &mut Run<'a>,

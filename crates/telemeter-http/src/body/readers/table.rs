@@ -58,6 +58,8 @@ impl WaitingBodies {
         *self.clients.entry(read.client).or_default() += more;
     }
 
+    /// Subtracts bytes from those that the client holds, and forgets a client that holds none. The memory budget does
+    /// not change.
     pub(super) fn release_bytes(&mut self, client: BodyClient, bytes: usize) {
         if let Some(of_client) = self.clients.get_mut(&client) {
             *of_client -= bytes;

@@ -22,7 +22,8 @@ const MAX_ADDRESSES: usize = 16;
 /// As in Go, the idle time before the first keep-alive probe, and the interval between probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Connects to a host by TCP; `host` is as in a URL.
+/// Connects to a host by TCP; `host` is as in a URL. A name is looked up first, and its addresses of both families are
+/// tried in turn. The connection gets TCP keepalive, and sends without delay.
 pub(super) async fn dial(
     resolver: &Resolver,
     host: &str,
@@ -78,7 +79,9 @@ fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// Tries the addresses, and returns the first connection that succeeds.
+/// Tries the addresses in their order, and returns the first connection that succeeds. The next attempt starts when the
+/// last one failed, or after [`NEXT_ADDRESS_AFTER`], while the earlier ones go on. Where all fail, the error has the
+/// failures of all.
 async fn connect_to_first(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let attempt = |address| async move { (address, TcpStream::connect(address).await) };
     let failed =

@@ -13,7 +13,8 @@ use crate::client::words::advice;
 /// The cap on the headers of a proxy's response.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Asks an HTTP proxy to connect to `host`, which is as in a URL.
+/// Asks an HTTP proxy to connect to `host`, which is as in a URL. Any status but 2xx is an error, and so are headers of
+/// over [`MAX_HEAD_BYTES`]. Bytes after the headers stay unread, since they come from the origin.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &str,
@@ -53,7 +54,8 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Asks a SOCKS 5 proxy to connect to `host`, which is as in a URL. The proxy looks up the name.
+/// Asks a SOCKS 5 proxy to connect to `host`, which is as in a URL. The proxy looks up the name. Returns an error where
+/// the proxy does not accept the login, or refuses to connect.
 pub(super) async fn socks5<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &str,

@@ -43,6 +43,8 @@ enum Holder {
 }
 
 impl Holder {
+    /// The holder of a connection's memory: its owner, or, for a trusted proxy, the only client that it forwards for,
+    /// or several.
     fn of(owner: Owner, held: &HeldBytes) -> Self {
         match held.only_client() {
             _ if !owner.proxy => Self::Client(owner.client),
@@ -91,6 +93,7 @@ impl EvictionGoal {
         }
     }
 
+    /// The position of this kind of goal in lists that have an entry for each kind.
     const fn index(self) -> usize {
         match self {
             Self::Connections(_) => 0,
@@ -99,7 +102,8 @@ impl EvictionGoal {
         }
     }
 
-    /// Adds the connection, or the requests on it, that an eviction may close.
+    /// Adds the connection, or the requests on it, that an eviction may close. A connection that holds nothing of what
+    /// is needed, or that several clients share, is not added.
     fn candidates(self, owner: Owner, record: &ConnectionRecord, into: &mut Vec<EvictionCandidate>) {
         let held = record.held.lock();
         if let Self::RequestBytes(_) = self {

@@ -193,6 +193,8 @@ impl ConnectionRecord {
         self.working.load(Ordering::Relaxed) > self.waiting.load(Ordering::Relaxed)
     }
 
+    /// The time of the last progress: of a request that began or ended, or of the last byte. For HTTP/2 without open
+    /// requests, bytes do not count.
     pub(super) fn last_progress_ms(&self) -> u64 {
         let request = self.request_ms.load(Ordering::Relaxed).max(self.opened_ms);
         // The responses to our pings arrive on every HTTP/2 connection, so the time of the last byte does not show
@@ -323,6 +325,8 @@ impl HeldBytes {
         true
     }
 
+    /// Reserves more bytes for the connection itself. Returns false, without a change, where they do not fit or the
+    /// connection is being closed.
     pub(super) fn add_connection(&mut self, budget: &MemoryBudget, bytes: usize) -> bool {
         let fits = !self.gone && budget.acquire(MemoryShare::Connections, bytes);
         if fits {

@@ -38,7 +38,8 @@ pub(in crate::listen) struct Reporter {
 }
 
 impl Reporter {
-    /// Records received bytes. Returns false where there is no memory for the headers that they belong to.
+    /// Records received bytes as the last activity and, in HTTP/1 while no request is processed, as bytes of a header;
+    /// a header that is longer than the first buffer is charged. Returns false where there is no memory for it.
     pub(in crate::listen) fn read(&self, bytes: usize) -> bool {
         let (record, now_ms) = (&self.record, self.table.now_ms());
         record.last_ms.store(now_ms, Ordering::Relaxed);
@@ -178,7 +179,8 @@ impl Reporter {
         self.record.request_ms.store(self.table.now_ms(), Ordering::Relaxed);
     }
 
-    /// Reserves memory with `charge`; where it does not fit, others are evicted and `charge` is called again.
+    /// Reserves memory with `charge`; where it does not fit, others are evicted and `charge` is called again. Returns
+    /// false where it still does not fit, or the connection is being closed.
     fn charged(
         &self,
         forwarded: Option<ClientNetwork>,

@@ -19,7 +19,8 @@ const CATEGORIES: [&str; 36] = [
 ];
 
 impl RegexParser<'_> {
-    /// Parses a class, of which the `[` was read.
+    /// Parses a class, of which the `[` was read, up to its `]`. Returns an error where it is not closed, has an
+    /// unknown class in it, or a range whose end is before its start.
     pub(super) fn class(&mut self) -> Result<RegexNode, RegexProblem> {
         let negated = self.skip("^");
         let mut items = String::new();
@@ -85,7 +86,8 @@ impl RegexParser<'_> {
         Ok(Some(item.to_owned()))
     }
 
-    /// Parses `L`, `{Greek}` or `{^Greek}`, of which the `\p` was read.
+    /// Parses `L`, `{Greek}` or `{^Greek}`, of which the `\p` was read. Returns an error for a name that is neither a
+    /// category nor a script.
     fn property(&mut self, mut negated: bool) -> Result<String, RegexProblem> {
         let rest = self.rest;
         let mut name = match self.next() {
@@ -118,7 +120,8 @@ impl RegexParser<'_> {
         Ok(item)
     }
 
-    /// Parses `[:alpha:]` or `[:^alpha:]` and appends it to `items`; `false`, and nothing read, where neither comes next.
+    /// Parses `[:alpha:]` or `[:^alpha:]` and appends it to `items`; `false`, and nothing read, where neither comes
+    /// next. Returns an error for an unknown name.
     fn posix(&mut self, items: &mut String) -> Result<bool, RegexProblem> {
         let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
             return Ok(false);
@@ -133,6 +136,8 @@ impl RegexParser<'_> {
         Ok(true)
     }
 
+    /// Reads one character of a class, as it is or as an escape, and returns its code point. Returns an error at the
+    /// end of the text.
     fn class_char(&mut self) -> Result<u32, RegexProblem> {
         match self.next() {
             Some('\\') => self.escape(),

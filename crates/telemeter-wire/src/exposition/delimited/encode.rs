@@ -71,6 +71,7 @@ const fn is_native(series: &Series<'_, '_>) -> bool {
     matches!(series.points, Points::Histogram(_))
 }
 
+/// Writes a metric with one value. A type that has no message for one value is written as untyped.
 #[inline]
 fn put_sample(series: &Series<'_, '_>, sample: Sample, out: &mut Vec<u8>) {
     put_metric(series, sample.timestamp_ms, out, |out| {

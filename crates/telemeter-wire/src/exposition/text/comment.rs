@@ -50,7 +50,7 @@ pub(crate) fn heads_family(line: &[u8]) -> bool {
     behind.and_then(|behind| behind.first()).is_some_and(|byte| is_blank(*byte))
 }
 
-/// The type with this name, in lower or upper case; `name` is all of the rest of the line.
+/// The type with this name, in lower or upper case; `name` is all of the rest of the line. `None` for an unknown type.
 fn kind(name: &str) -> Option<MetricType> {
     const KINDS: [(&str, MetricType); 7] = [
         ("counter", MetricType::Counter),

@@ -32,7 +32,7 @@ pub fn encode_part(set: &SeriesSet<'_>, families: &mut TextFamilies, out: &mut V
     }
 }
 
-/// Appends a `# TYPE` line.
+/// Appends a `# TYPE` line. Any type but counter and gauge is written as untyped.
 pub fn put_type(name: &str, kind: MetricType, out: &mut Vec<u8>) {
     out.extend_from_slice(b"# TYPE ");
     put_name(name, out);
@@ -113,6 +113,7 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_name_byte)
 }
 
+/// Writes a name, in quotes where the format requires these.
 fn put_name(name: &str, out: &mut Vec<u8>) {
     if is_plain_name(name) {
         out.extend_from_slice(name.as_bytes());
@@ -121,6 +122,7 @@ fn put_name(name: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes a value in quotes, with `"`, `\` and line feeds escaped.
 fn put_quoted(value: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = value.as_bytes();

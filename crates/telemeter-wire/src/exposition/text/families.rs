@@ -72,7 +72,7 @@ impl TextFamilies {
         self.index.find(hash, |at| self.families[*at].hash == hash && self.name(*at) == name).copied()
     }
 
-    /// The summary or histogram of which a series of this name is a part.
+    /// The summary or histogram of which a series of this name is a part; `None` where there is no such family.
     fn find_whole(&self, name: &str) -> Option<usize> {
         let (whole, is_bucket) = match name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count")) {
             Some(whole) => (whole, false),

@@ -95,7 +95,8 @@ impl NoProxy {
     }
 }
 
-/// Parses a network, such as `10.0.0.0/8` or `2001:db8::/32`, into its address and the length of its prefix.
+/// Parses a network, such as `10.0.0.0/8` or `2001:db8::/32`, into its address and the length of its prefix; `None` for
+/// any other text.
 fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
