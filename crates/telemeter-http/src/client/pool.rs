@@ -108,9 +108,8 @@ impl Pool {
         Err(if error.is_timeout { OutboundError::ConnectTimeout(text) } else { OutboundError::Connect(text) })
     }
 
-    /// Gets a connection on which no request was sent before. Idle HTTP/1.1 connections are closed, since the peer has
-    /// just closed one that was as old. An HTTP/2 connection detects by itself that the peer closed it, so it is used
-    /// again.
+    /// Gets a connection on which no request was sent. Idle HTTP/1.1 connections are closed, since the peer closed one
+    /// that was as old. HTTP/2 detects by itself that the peer closed it, so its connection is used again.
     pub(super) async fn lease_new(&self, url: &Url, wait: Duration) -> Result<PoolLease, OutboundError> {
         for _ in 0..=MAX_IDLE {
             let lease = self.lease(url, wait).await?;
