@@ -232,8 +232,9 @@ impl Authority {
         }
     }
 
-    /// Asks a question, or joins the same question where it is under way. A task of its own asks it, so it goes on when its
-    /// first caller disconnects.
+    /// Asks a question, or joins the same question where it is under way. A task of its own asks it, so it goes on when
+    /// its first caller disconnects. Where a limit forbids another question, the answer is there at once: the cached
+    /// approval, as a stale one, or the error of the limit.
     fn ask_or_join(&self, question: AuthorityQuestion, purpose: Purpose) -> PendingApproval {
         let digest = question.key.digest;
         let mut pending = self.0.pending.lock();

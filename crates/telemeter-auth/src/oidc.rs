@@ -243,7 +243,9 @@ impl Inner {
         Duration::from_millis(u64::try_from(renew_ms.saturating_sub(now_ms)).unwrap_or(0)).min(MAX_SLEEP)
     }
 
-    /// Requests a token, unless another renewal satisfied this purpose meanwhile, or failed a moment ago.
+    /// Requests a token and stores it; one renewal at a time. Does nothing where another renewal satisfied this purpose
+    /// meanwhile. Returns the last error, without a request, where a renewal failed a moment ago or the provider's
+    /// `Retry-After` is not over.
     async fn renew(&self, purpose: RenewalPurpose) -> Result<(), Error> {
         let _one_at_a_time = self.renewal.lock().await;
         if self.is_satisfied(purpose) {

@@ -170,7 +170,8 @@ pub(super) async fn run(
     }
 }
 
-/// Sends uploads as they become due, over one connection.
+/// Sends uploads as they become due, over one connection, until none is left. An upload that is late by [`DEADLINE`] is
+/// not sent, and one that takes longer is given up; both count as timeouts.
 async fn send_when_due(shared: Arc<FleetShared>) {
     let (mut upload, mut authorize) = (FleetConnection::new(&shared.address), shared.source.connection());
     loop {

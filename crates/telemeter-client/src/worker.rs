@@ -160,7 +160,9 @@ impl Worker {
     }
 }
 
-/// Scrapes and uploads; requests another access token where the server no longer accepts the current one.
+/// Gets an access token, scrapes and uploads. Where the server no longer accepts the token, requests another one and
+/// uploads once more; scrapes again for it only if the labels that it requires, or the formats that the server accepts,
+/// are others.
 async fn upload(
     scraper: &mut Scraper,
     access_tokens: &mut AccessTokens,

@@ -40,7 +40,9 @@ enum CacheAnswer {
 }
 
 impl Inner {
-    /// Answers a question through `sender`, which may happen before this returns; returns what to write to memcached.
+    /// Answers a question through `sender`, and returns what to write to memcached. A question of remote write is
+    /// answered at once from an approval in memcached; the authority is then asked only if a refresh is due, while this
+    /// goes on. Any other question waits for the authority.
     pub(super) async fn resolve(
         &self,
         question: &AuthorityQuestion,
@@ -189,7 +191,9 @@ impl Inner {
         }
     }
 
-    /// What memcached holds, with the wall-clock times in it converted to times on this process's monotonic clock.
+    /// What memcached holds, with the wall-clock times in it converted to times on this process's monotonic clock. An
+    /// approval that is no newer than a refusal known here or there counts as refused; one that has expired or has a
+    /// time in the future counts as none, as does everything where memcached is not configured.
     async fn look_up_shared(&self, question: &AuthorityQuestion) -> CacheAnswer {
         let Some(shared) = &self.shared else { return CacheAnswer::None };
         let digest = &question.key.digest;

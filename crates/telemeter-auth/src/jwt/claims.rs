@@ -173,7 +173,10 @@ impl Audience {
     }
 }
 
-/// Reads the payload of a token with a verified signature, and checks its times.
+/// Reads the payload of a token with a verified signature, and checks issuer, audience and times, with some leeway.
+///
+/// # Errors
+/// [`BadToken`] with the fault. Only an expired token's error also has its caller.
 pub(super) fn read(payload: &[u8], now_ms: i64) -> Result<Caller, BadToken> {
     let read: ReadClaims =
         serde_json::from_slice(payload).map_err(|_| TokenFault::Malformed("the claims are not readable"))?;

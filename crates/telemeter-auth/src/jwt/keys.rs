@@ -162,7 +162,8 @@ impl KeyPair {
         }
     }
 
-    /// Tries the formats in Go's order.
+    /// Parses a private key in DER, trying the formats in Go's order: RSA in PKCS#1 and PKCS#8, then EC by curve. The
+    /// error says that an RSA key is too short, or lists the formats.
     fn from_der(der: &[u8]) -> Result<Self, &'static str> {
         let rsa =
             RsaKeyPair::from_der(der).or_else(|pkcs1| RsaKeyPair::from_pkcs8(der).map_err(|pkcs8| (pkcs1, pkcs8)));

@@ -58,7 +58,8 @@ impl Verified {
         shard.find(token.hash(), |other| other.digest == token.digest).is_some_and(|token| !token.is_expired(now_ms))
     }
 
-    /// Adds a verified token, until it expires.
+    /// Adds a verified token, until it expires; does nothing with an expired one, or where the table has no capacity.
+    /// Where the part of the table is full of tokens that are valid, half of these are forgotten.
     pub(super) fn insert(&self, digest: &Digest, expires_ms: i64, now_ms: i64) {
         let token = TokenDigest::new(digest, expires_ms);
         if self.per_shard == 0 || token.is_expired(now_ms) {

@@ -113,7 +113,8 @@ impl<'t> TokenParts<'t> {
     }
 }
 
-/// Verifies the signature and reads the claims, without the cache.
+/// Verifies the signature by the keys of the header's algorithm, and reads the claims; does not use the cache. A header
+/// with `crit` is malformed, and an algorithm that no key has is a fault of its own.
 fn check(keys: &Keys, token: &str, now_ms: i64) -> Result<Caller, BadToken> {
     let TokenParts { header, payload, signature, message } = TokenParts::split(token)?;
     let header: JwtHeader =

@@ -59,7 +59,9 @@ pub(super) enum TokenRefusal {
 }
 
 impl TokenState {
-    /// Decides on a 401 to the token of this number.
+    /// Decides on a 401 to the token of this number. Only [`TokenRefusal::Renew`] changes something: the current token
+    /// is then refused and due. A 401 to an older token, to the first token after a refusal, or soon after the last
+    /// renewal does not cause another renewal.
     pub(super) fn on_refusal(&mut self, number: u64, now_ms: i64) -> TokenRefusal {
         let Some(current) = &mut self.current else { return TokenRefusal::Renewing };
         if current.number != number {

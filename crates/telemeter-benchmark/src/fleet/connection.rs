@@ -107,7 +107,8 @@ impl<'d> FleetConnection<'d> {
         Self { server, tls: server.tls.as_ref().map(FleetTls::connector), open: None }
     }
 
-    /// Sends a `POST` request. If its future is dropped, the connection is closed.
+    /// Sends a `POST` request on the open connection, or on a new one where there is none or the server has closed it.
+    /// If its future is dropped, the connection is closed. An answer that is too long is an [`UploadFailure::Other`].
     pub(super) async fn post(
         &mut self,
         target: &Uri,

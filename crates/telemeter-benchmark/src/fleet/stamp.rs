@@ -86,7 +86,8 @@ impl UploadTemplate {
         self.compressed = Compressed::new(&plain, &stamps);
     }
 
-    /// Returns the upload of the cluster `id` at `now_ms`, as a framed snappy stream.
+    /// Returns the upload of the cluster `id` at `now_ms`, as a framed snappy stream: the compressed template with a
+    /// new stamp, or, where there is none, compressed anew.
     pub(super) fn body(&self, id: &GeneratedId, now_ms: i64) -> Bytes {
         let buffers = self.buffers.lock().pop();
         let mut buffers =

@@ -152,7 +152,8 @@ fn advice_for_remote_write(error: &RemoteWriteError) -> &'static str {
     }
 }
 
-/// Runs a whole cycle, as the client does.
+/// Runs a whole cycle, as the client does, with a real upload. The step fails where the cycle does, and is a warning
+/// where nothing was left to upload or the server kept nothing.
 async fn uploaded(config: &Config, clock: Clock, tried: String) -> CheckStep {
     let cycle = match Worker::new(config, clock, Metrics::default()) {
         Ok(mut worker) => worker.cycle().await.map_err(|error| error.to_string()),

@@ -42,9 +42,9 @@ impl ReaderNames {
         let (mut metrics, mut labels) = (BTreeSet::new(), BTreeSet::new());
         visit(&mut |series| {
             for label in series.labels {
-                add(label.name, &mut labels);
+                add_name(label.name, &mut labels);
             }
-            add(series.name(), &mut metrics);
+            add_name(series.name(), &mut metrics);
         });
         Some(Self {
             escaping,
@@ -90,7 +90,8 @@ impl ReaderNames {
     }
 }
 
-fn add(name: &str, names: &mut BTreeSet<String>) {
+/// Adds the name to the set; copies it only where the set does not have it yet.
+fn add_name(name: &str, names: &mut BTreeSet<String>) {
     if !names.contains(name) {
         names.insert(name.to_owned());
     }

@@ -88,7 +88,8 @@ fn holds_rules(frame: &YamlFrame, depth: usize) -> bool {
     }
 }
 
-/// Parses one scalar, which may be a key.
+/// Adds the rule that one scalar holds, if it does: as an element of a list of rules, as the value of a flag or of a
+/// key with rules, or in a block. A scalar that is a key adds nothing.
 fn one(scalar: &Piece, frames: &mut [YamlFrame], depth: usize, found: &mut SourceParts) {
     let nesting = frames.len();
     let Some(frame) = frames.last_mut() else { return };
@@ -114,7 +115,8 @@ fn one(scalar: &Piece, frames: &mut [YamlFrame], depth: usize, found: &mut Sourc
     }
 }
 
-/// Parses a file in a `ConfigMap`, or any other value of several lines.
+/// Parses the value of any other key: nested YAML, flags, or one rule a line, for which the key has to end as the name
+/// of such a file. A value of one line, whose key is not the name of a file, is skipped.
 fn block(key: &str, scalar: &Piece, depth: usize, found: &mut SourceParts) {
     let text = scalar.text();
     if !text.trim_end().contains('\n') && !key.contains('.') {

@@ -53,6 +53,7 @@ pub(crate) struct ServerTokenFlags {
 }
 
 impl ServerTokenFlags {
+    /// The token of the server, from `--to-token` or `--to-token-file`; an error where neither is given.
     pub(super) fn credential(self) -> Result<Credential, FlagError> {
         token("--to-token", self.to_token, self.to_token_file)?
             .ok_or(FlagError::Missing("no token for the server: give --to-token-file FILE, or --to-token TOKEN"))

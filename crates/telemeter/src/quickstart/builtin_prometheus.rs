@@ -85,7 +85,7 @@ fn parse_selectors(query: &str) -> Result<Vec<Selector>, String> {
 }
 
 impl BuiltinPrometheus {
-    /// The metrics of a program; `None` where it does not answer with any.
+    /// The metrics of a program; `None` where it does not answer with any, which is logged.
     async fn scrape(&self, program: &ScrapedProgram) -> Option<Bytes> {
         let mut request = OutboundRequest::get(program.metrics.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));

@@ -179,7 +179,8 @@ impl SimulatedCluster {
         Ok(json["token"].as_str().map(Secret::from))
     }
 
-    /// The body of a report, and its Content-Type.
+    /// The body of a report, and its Content-Type. After [`GOOD_REPORTS`] good reports, it has the fault of the
+    /// cluster's behaviour.
     fn body(&self, now_ms: i64, number: u64) -> (HeaderValue, String) {
         const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
         let behaviour = if number < GOOD_REPORTS { Behaviour::Reports } else { self.behaviour };

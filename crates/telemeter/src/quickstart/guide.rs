@@ -146,7 +146,8 @@ impl Guide {
     }
 }
 
-/// The line of a cycle.
+/// The line that the quickstart prints after a cycle: what was scraped and stored, or the error, what to do, and when
+/// the next try is.
 pub(super) fn cycle(outcome: &Result<telemeter_client::CycleReport, CycleError>, store: &GuideStore) -> String {
     match outcome {
         Ok(report) if report.kept == 0 => {

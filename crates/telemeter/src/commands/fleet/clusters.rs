@@ -13,7 +13,8 @@ use crate::{
     output::{Column, OutputFormat, Printer, Table, TableCell, Tone, human},
 };
 
-/// Prints the silent clusters. Returns whether there are any.
+/// Prints the clusters that are silent, for at least `silent_for` where it is given; in a table, a sentence says that
+/// there are none, or that the list is not complete. Returns whether there are any.
 pub(super) async fn print_silent(
     api: &FleetApi,
     silent_for: Option<Duration>,

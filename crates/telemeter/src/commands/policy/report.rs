@@ -81,7 +81,8 @@ pub(super) async fn run(flags: ReportFlags, printer: &mut Printer) -> Result<Exi
     Ok(if fail && asks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Scrapes the series that the selectors select.
+/// Scrapes the series that the selectors select, with the token of `--from-token` or of its file, and returns the body.
+/// No selector, and an answer that is not a success, are errors.
 async fn scrape(from: &str, flags: ReportFlags) -> Result<Vec<u8>, RunFailure> {
     if flags.matches.is_empty() {
         return Err("--from needs to know what to ask for: give --match SELECTOR".into());
