@@ -219,7 +219,7 @@ async fn sweep(table: Arc<ConnectionTable>) {
 
 /// Accepts the connections of a socket, for ever, and starts a task for each. One that the table does not admit is
 /// answered with a 503, if it is plaintext, and closed. After an error, other connections are closed to free file
-/// descriptors, and the loop pauses for 10 ms, doubled with each error in a row, up to 1 s.
+/// descriptors, and the loop pauses for 10 ms, twice as long with each error in a row, up to 1 s.
 async fn accept(
     socket: TcpListener,
     server: Arc<HttpServer>,
