@@ -146,7 +146,7 @@ impl Deduplicator {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use telemeter_wire::{Arena, DecodeLimits, Encoded, Label, MetricType, remote_write};
+    use telemeter_wire::{Arena, DecodeLimits, Encoded, Label, MetricType, SentLabels, remote_write};
 
     use super::*;
 
@@ -177,7 +177,9 @@ mod tests {
         assert_eq!(again, message, "as 2.0, the same is sent");
         let placed: Vec<_> = layout.series(&out).map(|placed| (placed.labels, placed.samples().next())).collect();
         let decoded = set.iter().map(|series| {
-            let Points::Encoded(Encoded { payload, whole: Some(whole), .. }) = series.points else { panic!("spliced") };
+            let Points::Encoded(Encoded { payload, sent: SentLabels::Message(whole), .. }) = series.points else {
+                panic!("spliced")
+            };
             (&whole[..whole.len() - payload.len()], series.samples().next())
         });
         assert_eq!(placed, decoded.collect::<Vec<_>>(), "the layout has the position of each series");

@@ -163,6 +163,13 @@ pub(crate) fn label_len(label: Label<'_>) -> usize {
     2 + varint_len(name as u64) + name + varint_len(value as u64) + value
 }
 
+/// The length of the field that [`put_label`] appends.
+#[inline]
+fn field_len(label: Label<'_>) -> usize {
+    let len = label_len(label);
+    1 + varint_len(len as u64) + len
+}
+
 /// Appends a label as field 1 of a message.
 #[inline]
 pub(crate) fn put_label(out: &mut Vec<u8>, label: Label<'_>) {
@@ -244,6 +251,39 @@ pub(crate) fn put_sent_labels(out: &mut Vec<u8>, labels: &[Label<'_>], source: &
         }
     }
     out.extend_from_slice(&source[run]);
+}
+
+/// As [`put_labels`], for series that share their texts because they came with symbols. `before` are the labels of the series
+/// that was encoded last, and the offset of their fields in `out`: labels with the same texts are copied from there, neighbours
+/// in one run.
+///
+/// The idea: series of a family differ in a label or two. Equal symbols are one text at one address, so that labels are compared
+/// without their bytes.
+///
+/// An example: after `{__name__="up", job="a", pod="b"}`, of 14, 9 and 9 bytes, the series `{__name__="up", job="c", pod="b"}` is
+/// a copy of the bytes 0 to 14, then `job="c"`, then a copy of the bytes 23 to 32.
+///
+/// Why it is sound: two texts that are borrowed at the same time from one address, and are of one length, are the same text. The
+/// offsets follow from the labels before, since each is encoded there by [`put_label`]. Equal texts at other addresses are encoded
+/// again.
+#[inline]
+pub(crate) fn put_shared_labels(out: &mut Vec<u8>, labels: &[Label<'_>], (before, at): (&[Label<'_>], usize)) {
+    let is_same = |one: &str, other: &str| std::ptr::eq(one, other);
+    let mut run = at..at;
+    let mut before = before.iter();
+    for &label in labels {
+        let other = before.next();
+        let len = other.map_or(0, |&other| field_len(other));
+        match other {
+            Some(other) if is_same(other.name, label.name) && is_same(other.value, label.value) => run.end += len,
+            _ => {
+                out.extend_from_within(run.clone());
+                put_label(out, label);
+                run = run.end + len..run.end + len;
+            }
+        }
+    }
+    out.extend_from_within(run);
 }
 
 #[cfg(test)]

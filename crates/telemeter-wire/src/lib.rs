@@ -18,6 +18,6 @@ mod upload_counts;
 
 pub use error::{DecodeLimits, Error, NotUtf8, ReferenceError, excerpt};
 pub use exposition::{HistogramFlaw, NativeHistogram, NativeHistograms};
-pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, Series, SeriesMut, SeriesSet};
+pub use series::{Arena, Encoded, Label, MetricType, Points, Sample, SentLabels, Series, SeriesMut, SeriesSet};
 pub use upload_accepts::{UPLOAD_ACCEPTS_HEADER, UploadAccepts};
 pub use upload_counts::{UPLOAD_COUNTS_HEADER, UploadCounts};

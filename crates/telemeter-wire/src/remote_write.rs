@@ -19,7 +19,7 @@ use crate::{
         FieldReader, NOT_UTF8, TIMESTAMP_LEN, WireType, expect, key, put_bytes, put_message, timestamp, varint_len,
     },
     schema,
-    series::{Encoded, MetricType, Points, Sample, Series, SeriesSet, decode_sample},
+    series::{Encoded, MetricType, Points, Sample, SentLabels, Series, SeriesSet, decode_sample},
 };
 
 use self::time_order::TimeOrder;
@@ -127,8 +127,8 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
     {
         limits.check_all_labels(set.mark())?;
         set.charge(message.len(), limits)?;
-        let (payload, whole) = (&message[run.len()..], Some(message));
-        let points = Points::Encoded(Encoded { payload, whole, samples: 1, newest_ms: Some(timestamp_ms) });
+        let (payload, sent) = (&message[run.len()..], SentLabels::Message(message));
+        let points = Points::Encoded(Encoded { payload, sent, samples: 1, newest_ms: Some(timestamp_ms) });
         set.finish(mark, MetricType::Untyped, points);
         return Ok(());
     }
@@ -179,8 +179,8 @@ fn decode_series<'a>(message: &'a [u8], limits: &DecodeLimits, set: &mut SeriesS
         (false, true) => known_fields(message, set)?,
         (false, false) => set.arena().text().alloc_slice_copy(&time_order::sorted(message)),
     };
-    let whole = spliced.then_some(message);
-    let points = Points::Encoded(Encoded { payload, whole, samples, newest_ms });
+    let sent = if spliced { SentLabels::Message(message) } else { SentLabels::Changed };
+    let points = Points::Encoded(Encoded { payload, sent, samples, newest_ms });
     set.finish(mark, MetricType::Untyped, points);
     Ok(())
 }
@@ -261,7 +261,9 @@ pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
     // Spliced series are disjoint parts of the message, in their order. If they are together as long as the message, they are
     // all of it.
     let field_len = |series: Series<'_, '_>| match series.points {
-        Points::Encoded(Encoded { whole: Some(whole), .. }) => Some(1 + varint_len(whole.len() as u64) + whole.len()),
+        Points::Encoded(Encoded { sent: SentLabels::Message(whole), .. }) => {
+            Some(1 + varint_len(whole.len() as u64) + whole.len())
+        }
         _ => None,
     };
     set.iter().map(field_len).sum::<Option<usize>>() == Some(set.source().len())
@@ -271,12 +273,16 @@ pub fn is_unchanged(set: &SeriesSet<'_>) -> bool {
 pub struct Writer<'w, 'a> {
     set: &'w SeriesSet<'a>,
     out: &'w mut Vec<u8>,
+    /// Whether series share their texts, because they came with symbols.
+    shares_texts: bool,
+    /// The index of the series that was encoded last, and the begin of its labels in the output.
+    previous: Option<(usize, usize)>,
 }
 
 impl<'w, 'a> Writer<'w, 'a> {
     /// A writer that appends to `out`.
     pub fn new(set: &'w SeriesSet<'a>, out: &'w mut Vec<u8>) -> Self {
-        Self { set, out }
+        Self { set, out, shares_texts: !set.symbols().is_empty(), previous: None }
     }
 
     /// All bytes of the output, including those before the first series.
@@ -290,8 +296,8 @@ impl<'w, 'a> Writer<'w, 'a> {
     /// have the same labels, in the same order, exactly if these bytes are the same.
     #[inline]
     pub fn put(&mut self, index: usize, points: Points<'_>) -> Range<usize> {
-        let Self { set, out } = self;
-        if let Points::Encoded(Encoded { whole: Some(whole), payload, .. }) = points {
+        let Self { set, out, shares_texts, previous } = self;
+        if let Points::Encoded(Encoded { sent: SentLabels::Message(whole), payload, .. }) = points {
             put_bytes(out, TIMESERIES, whole);
             return out.len() - whole.len()..out.len() - payload.len();
         }
@@ -299,7 +305,10 @@ impl<'w, 'a> Writer<'w, 'a> {
         let (message, len) = put_message(out, |out| {
             let from = out.len();
             let Series { labels, kind, .. } = set.at(index);
-            if set.is_as_sent(index) {
+            if *shares_texts {
+                let before = previous.map_or((&[][..], 0), |(index, at)| (set.at(index).labels, at));
+                labels::put_shared_labels(out, labels, before);
+            } else if set.is_as_sent(index) {
                 labels::put_sent_labels(out, labels, set.source());
             } else {
                 labels::put_labels(out, labels, set.source());
@@ -315,6 +324,7 @@ impl<'w, 'a> Writer<'w, 'a> {
             }
             len
         });
+        *previous = Some((index, message.start));
         message.start..message.start + len
     }
 }

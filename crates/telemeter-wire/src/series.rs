@@ -101,12 +101,23 @@ impl Points<'_> {
 pub struct Encoded<'a> {
     /// All fields of the message but the labels.
     pub payload: &'a [u8],
-    /// The whole message, labels included; `None` once a label of the series was changed.
-    pub whole: Option<&'a [u8]>,
+    /// Its labels in the encoding in which they came.
+    pub sent: SentLabels<'a>,
     /// The number of samples and histograms.
     pub samples: u32,
     /// The newest time of the samples and histograms, in milliseconds since 1970; `None` where there are none.
     pub newest_ms: Option<i64>,
+}
+
+/// The labels of a remote-write series in the encoding in which they came, to be copied where they are unchanged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SentLabels<'a> {
+    /// Of 1.0: the whole message of the series, labels included.
+    Message(&'a [u8]),
+    /// Of 2.0: the packed references of all labels to the [symbols](SeriesSet::symbols) of the set.
+    References(&'a [u8]),
+    /// Unknown, or a label of the series was changed.
+    Changed,
 }
 
 /// One series of a set, to be read.

@@ -8,7 +8,7 @@ mod staging;
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use proptest::prelude::*;
-use telemeter_wire::{Arena, Encoded, Label, MetricType, Points, Sample, SeriesSet, exposition::Escaping};
+use telemeter_wire::{Arena, Encoded, Label, MetricType, Points, Sample, SentLabels, SeriesSet, exposition::Escaping};
 
 use self::selection::selected_under;
 use super::*;
@@ -61,7 +61,7 @@ fn late_samples_and_native_histograms_are_counted_and_not_kept() {
     assert_eq!(again, AppendCounts { series: 1, samples: 0, late: 1, histograms: 0 });
     let arena = Arena::new();
     let mut set = SeriesSet::new_in(&arena);
-    let histogram = Encoded { payload: &[0x22, 0], whole: None, samples: 1, newest_ms: Some(NOW_MS) };
+    let histogram = Encoded { payload: &[0x22, 0], sent: SentLabels::Changed, samples: 1, newest_ms: Some(NOW_MS) };
     set.push(&[Label::new("__name__", "native")], MetricType::Untyped, Points::Encoded(histogram));
     assert_eq!(store.append("c", &set, NOW_MS), AppendCounts { series: 0, samples: 0, late: 0, histograms: 1 });
     let detail = store.cluster("c", NOW_MS, everything, 0..10).unwrap();

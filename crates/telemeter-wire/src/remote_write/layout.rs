@@ -7,7 +7,7 @@ use crate::{
     error::{DecodeLimits, Error},
     labels,
     protobuf::{FieldReader, TIMESTAMP_LEN, WireType, timestamp, varint_len},
-    series::{Encoded, Label, MetricType, Points, Sample, SeriesSet},
+    series::{Encoded, Label, MetricType, Points, Sample, SentLabels, SeriesSet},
 };
 
 /// The positions of the series of one message, in their order. One value serves many messages: its buffer is used again.
@@ -94,7 +94,9 @@ impl Layout {
         self.clear();
         let mut from = 0;
         for series in set.iter() {
-            let Points::Encoded(Encoded { payload, whole: Some(whole), .. }) = series.points else { continue };
+            let Points::Encoded(Encoded { payload, sent: SentLabels::Message(whole), .. }) = series.points else {
+                continue;
+            };
             from += 1 + varint_len(whole.len() as u64);
             let end = from + whole.len();
             self.push(from..end - payload.len(), end, series.kind);

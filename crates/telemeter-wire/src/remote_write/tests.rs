@@ -52,7 +52,7 @@ fn an_unchanged_series_is_spliced() {
     .concat();
     let out = through(&series, |set| {
         let Points::Encoded(encoded) = set.at(0).points else { panic!("not encoded") };
-        assert_eq!(encoded.whole, Some(&series[..]));
+        assert_eq!(encoded.sent, SentLabels::Message(&series[..]));
         assert_eq!((encoded.samples, encoded.newest_ms), (2, Some(9)));
         let samples: Vec<_> = set.at(0).samples().collect();
         assert_eq!(samples, [Sample { value: 1.5, timestamp_ms: Some(7) }]);
@@ -102,7 +102,7 @@ fn samples_and_histograms_are_sorted_by_time() {
     let check = |rest: &[Vec<u8>], expected: &[Vec<u8>]| {
         let out = through(&[std::slice::from_ref(&name), rest].concat().concat(), |set| {
             let Points::Encoded(encoded) = set.at(0).points else { panic!("not encoded") };
-            assert_eq!((encoded.whole, encoded.newest_ms), (None, Some(9)));
+            assert_eq!((encoded.sent, encoded.newest_ms), (SentLabels::Changed, Some(9)));
         });
         assert_eq!(out, field(1, &[std::slice::from_ref(&name), expected].concat().concat()), "{rest:02x?}");
     };
@@ -119,7 +119,7 @@ fn samples_and_histograms_are_sorted_by_time() {
     let in_order = [name.clone(), histogram_at(9), sample_at(3), sample_at(3), sample_at(4)].concat();
     let out = through(&in_order, |set| {
         let Points::Encoded(encoded) = set.at(0).points else { panic!("not encoded") };
-        assert_eq!(encoded.whole, Some(&in_order[..]));
+        assert_eq!(encoded.sent, SentLabels::Message(&in_order[..]));
     });
     assert_eq!(out, field(1, &in_order));
 }

@@ -87,19 +87,23 @@ pub fn decode_keeping<'a>(
     // Labels of 2.0 are not fields that could be copied from the message.
     set.set_source(&[]);
     set.set_start_timestamps(keep.start_timestamps);
-    let arena = set.arena();
-    let mut symbols = arena.take_symbols();
-    let decoded = read_symbols(message, limits, &mut symbols).and_then(|()| {
-        let mut decoder = series::Decoder::new(&symbols, keep, limits);
+    // A set has the symbols of one request: the references of another one would mean other texts.
+    let is_first = set.is_empty() && set.symbols().is_empty();
+    let mut symbols = if is_first { set.take_symbols() } else { Vec::new() };
+    let decoded = read_symbols(message, limits, &mut symbols).and_then(|longest| {
+        let mut decoder = series::Decoder::new(&symbols, longest, is_first, keep, limits);
         read_series(message, &mut decoder, set, refused)?;
         Ok(decoder.contents)
     });
-    arena.keep_symbols(symbols);
+    if is_first {
+        set.set_symbols(symbols);
+    }
     decoded
 }
 
-/// Decodes the table of symbols, whose entries may be anywhere in the message.
-fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<&'a str>) -> Result<(), Error> {
+/// Decodes the table of symbols, whose entries may be anywhere in the message. Returns the length of the longest one.
+fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<&'a str>) -> Result<usize, Error> {
+    let mut longest = 0;
     let mut reader = FieldReader::new(message);
     while let Some((number, wire)) = reader.field()? {
         if number != 4 {
@@ -112,12 +116,13 @@ fn read_symbols<'a>(message: &'a [u8], limits: &DecodeLimits, symbols: &mut Vec<
             return Err(Error::Limit { what: "symbols", limit: limits.symbols });
         }
         symbols.push(utf8(symbol).map_err(|error| locate(error, symbols.len(), symbol))?);
+        longest = longest.max(symbol.len());
     }
     match symbols.first() {
-        Some(&"") => Ok(()),
+        Some(&"") => Ok(longest),
         Some(first) => Err(Error::Reference(ReferenceError::FirstSymbol { symbol: excerpt(first.as_bytes()) })),
         // A message of 1.0 is decoded as one without symbols and series.
-        None if message.is_empty() => Ok(()),
+        None if message.is_empty() => Ok(longest),
         None => Err(Error::Reference(ReferenceError::NoSymbols)),
     }
 }

@@ -12,7 +12,6 @@ use crate::exposition::text::families::TextFamilies;
 pub struct Arena {
     text: Bump,
     pub(super) spare: RefCell<SpareVectors>,
-    symbols: RefCell<Vec<&'static str>>,
     families: RefCell<TextFamilies>,
 }
 
@@ -21,6 +20,7 @@ pub(super) struct SpareVectors {
     pub(super) labels: Vec<Label<'static>>,
     pub(super) series: Vec<SeriesEntry<'static>>,
     pub(super) metadata: Vec<MetadataEntry<'static>>,
+    pub(super) symbols: Vec<&'static str>,
 }
 
 impl Arena {
@@ -50,25 +50,16 @@ impl Arena {
         *self.families.borrow_mut() = families;
     }
 
-    /// An empty vector for the symbols of a remote write 2.0 request; to be returned by [`keep_symbols`](Self::keep_symbols).
-    pub(crate) fn take_symbols<'a>(&self) -> Vec<&'a str> {
-        recycle(std::mem::take(&mut *self.symbols.borrow_mut()))
-    }
-
-    pub(crate) fn keep_symbols(&self, symbols: Vec<&str>) {
-        *self.symbols.borrow_mut() = recycle(symbols);
-    }
-
     /// The size of all its memory in bytes, used or not.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let spare = self.spare.borrow();
         self.text.allocated_bytes()
             + self.families.borrow().held_bytes()
-            + self.symbols.borrow().capacity() * size_of::<&str>()
             + spare.labels.capacity() * size_of::<Label<'_>>()
             + spare.series.capacity() * size_of::<SeriesEntry<'_>>()
             + spare.metadata.capacity() * size_of::<MetadataEntry<'_>>()
+            + spare.symbols.capacity() * size_of::<&str>()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Changes to one series of a set, in place.
 
-use super::{Label, Points, Series, entry::SeriesEntry};
+use super::{Label, Points, SentLabels, Series, entry::SeriesEntry};
 
 /// One series of a set, to be changed.
 pub struct SeriesMut<'s, 'a> {
@@ -93,7 +93,7 @@ impl<'a> SeriesMut<'_, 'a> {
     /// Records that the labels are no longer those of the message, so that the message is not copied as a whole.
     fn mark_changed(&mut self) {
         if let Points::Encoded(encoded) = &mut self.entry.points {
-            encoded.whole = None;
+            encoded.sent = SentLabels::Changed;
         }
     }
 }

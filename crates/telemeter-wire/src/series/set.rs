@@ -18,6 +18,7 @@ pub struct SeriesSet<'a> {
     labels: Vec<Label<'a>>,
     pub(super) series: Vec<SeriesEntry<'a>>,
     pub(super) metadata: Vec<MetadataEntry<'a>>,
+    symbols: Vec<&'a str>,
 }
 
 impl<'a> SeriesSet<'a> {
@@ -25,8 +26,9 @@ impl<'a> SeriesSet<'a> {
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
         let spare = std::mem::take(&mut *arena.spare.borrow_mut());
-        let (labels, series, metadata) = (recycle(spare.labels), recycle(spare.series), recycle(spare.metadata));
-        Self { arena, source: &[], text_bytes: 0, has_start_timestamps: false, labels, series, metadata }
+        let (labels, series) = (recycle(spare.labels), recycle(spare.series));
+        let (metadata, symbols) = (recycle(spare.metadata), recycle(spare.symbols));
+        Self { arena, source: &[], text_bytes: 0, has_start_timestamps: false, labels, series, metadata, symbols }
     }
 
     /// The protobuf message that was decoded last: its unchanged labels are copied from there when they are encoded. Empty
@@ -53,6 +55,23 @@ impl<'a> SeriesSet<'a> {
     /// Sets [`has_start_timestamps`](Self::has_start_timestamps).
     pub(crate) fn set_start_timestamps(&mut self, has_start_timestamps: bool) {
         self.has_start_timestamps = has_start_timestamps;
+    }
+
+    /// The symbols of the 2.0 request that was decoded into the set, to which
+    /// [`SentLabels::References`](super::SentLabels::References) refer. Empty where there is none.
+    #[must_use]
+    pub fn symbols(&self) -> &[&'a str] {
+        &self.symbols
+    }
+
+    /// Takes the symbols out, and leaves none.
+    pub(crate) fn take_symbols(&mut self) -> Vec<&'a str> {
+        std::mem::take(&mut self.symbols)
+    }
+
+    /// Sets the [`symbols`](Self::symbols).
+    pub(crate) fn set_symbols(&mut self, symbols: Vec<&'a str>) {
+        self.symbols = symbols;
     }
 
     /// Sets the message that is being decoded, which is the [`source`](Self::source) of labels.
@@ -187,6 +206,7 @@ impl Drop for SeriesSet<'_> {
         let labels = recycle(std::mem::take(&mut self.labels));
         let series = recycle(std::mem::take(&mut self.series));
         let metadata = recycle(std::mem::take(&mut self.metadata));
-        *self.arena.spare.borrow_mut() = SpareVectors { labels, series, metadata };
+        let symbols = recycle(std::mem::take(&mut self.symbols));
+        *self.arena.spare.borrow_mut() = SpareVectors { labels, series, metadata, symbols };
     }
 }

@@ -172,3 +172,87 @@ fn series_can_be_taken_out_again() {
     assert_eq!((builder.len(), builder.contents().samples), (2, 2));
     assert!(builder.held_bytes() > 0);
 }
+
+/// Decodes a request into a set, after the series that it has.
+fn add_decoded<'a>(message: &'a [u8], set: &mut SeriesSet<'a>) {
+    decode(message, &DecodeLimits::default(), set).expect("a request");
+}
+
+/// The series of a set as they are written in 2.0 and decoded again, and the texts that the request holds.
+fn sent_on(set: &SeriesSet<'_>) -> (Vec<String>, Vec<String>) {
+    let mut builder = RequestBuilder::default();
+    builder.clear();
+    builder.add(set);
+    let message = written(&builder);
+    let (arena, mut symbols) = (Arena::new(), Vec::new());
+    let mut again = SeriesSet::new_in(&arena);
+    decode(&message, &DecodeLimits::default(), &mut again).expect("a request");
+    symbols.extend(again.symbols().iter().map(|symbol| (*symbol).to_owned()));
+    let in_v1 = |set: &SeriesSet<'_>| {
+        let mut message = Vec::new();
+        remote_write::encode(set, &mut message);
+        message
+    };
+    assert_eq!(in_v1(&again), in_v1(set), "the same in 1.0");
+    (again.iter().map(|series| format!("{:?}", series.labels)).collect(), symbols)
+}
+
+#[test]
+fn references_are_translated_and_texts_of_dropped_series_are_not_sent() {
+    // The sender has one symbol twice, and one that it does not refer to.
+    let symbols = ["", "__name__", "up", "job", "a", "secret", "a", "unused", "down"];
+    let series = |references: &[u8]| [field(1, references), sample(1.5, 7)].concat();
+    let message = request(&symbols, &[series(&[1, 2, 3, 5]), series(&[1, 8, 3, 4]), series(&[1, 2, 3, 6])]);
+    let (arena, mut expected) = (Arena::new(), Vec::new());
+    let mut set = SeriesSet::new_in(&arena);
+    add_decoded(&message, &mut set);
+    set.retain_mut(|series| series.view().label("job") != Some("secret"));
+    expected.extend(set.iter().map(|series| format!("{:?}", series.labels)));
+    let texts = ["", "__name__", "down", "job", "a", "up"].map(str::to_owned);
+    assert_eq!(sent_on(&set), (expected, texts.to_vec()));
+}
+
+#[test]
+fn changed_labels_are_sent_as_they_are_now() {
+    let series = |references: &[u8]| [field(1, references), sample(1.5, 7)].concat();
+    let message = request(&SYMBOLS, &[series(&REFERENCES), series(&REFERENCES), series(&[1, 2, 1, 3])]);
+    let arena = Arena::new();
+    for change in 0..4 {
+        let mut set = SeriesSet::new_in(&arena);
+        add_decoded(&message, &mut set);
+        let mut index = 0;
+        set.retain_mut(|series| {
+            index += 1;
+            match change {
+                _ if index != 2 => {}
+                0 => series.labels_mut()[1].value = "b",
+                1 => series.push_label(Label::new("pod", "b")),
+                2 => series.retain_labels(|label| label.name != "job"),
+                _ => series
+                    .reorder_if(|labels| {
+                        labels.reverse();
+                        Some(())
+                    })
+                    .expect("reordered"),
+            }
+            true
+        });
+        let expected: Vec<_> = set.iter().map(|series| format!("{:?}", series.labels)).collect();
+        assert_ne!(expected[0], expected[1], "{change}");
+        assert_eq!(sent_on(&set).0, expected, "{change}");
+    }
+}
+
+#[test]
+fn a_set_of_two_requests_has_the_labels_of_both() {
+    let series = [field(1, &REFERENCES), sample(1.5, 7)].concat();
+    let one = request(&SYMBOLS, std::slice::from_ref(&series));
+    let other = request(&["", "__name__", "down", "pod", "b"], &[series]);
+    let arena = Arena::new();
+    let mut set = SeriesSet::new_in(&arena);
+    add_decoded(&one, &mut set);
+    add_decoded(&other, &mut set);
+    let expected: Vec<_> = set.iter().map(|series| format!("{:?}", series.labels)).collect();
+    assert!(expected[0].contains("job") && expected[1].contains("pod"));
+    assert_eq!(sent_on(&set).0, expected);
+}

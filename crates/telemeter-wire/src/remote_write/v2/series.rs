@@ -4,14 +4,18 @@ use super::{Contents, Keep};
 use crate::{
     error::{DecodeLimits, Error, ReferenceError},
     protobuf::{FieldReader, WireType, expect},
-    remote_write::time_order::TimeOrder,
+    remote_write::{plain_sample, time_order::TimeOrder},
     schema,
-    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet, family_of},
+    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SentLabels, SeriesSet, family_of},
 };
 
 /// The state while the series of one request are decoded.
 pub(super) struct Decoder<'s, 'a> {
     symbols: &'s [&'a str],
+    /// Whether the set has these symbols, so that references to them can be kept.
+    keeps_references: bool,
+    /// Whether no symbol is longer than a label's name or value may be.
+    are_short: bool,
     pub(super) keep: Keep,
     limits: &'s DecodeLimits,
     /// The index of the series that is being decoded.
@@ -42,10 +46,28 @@ struct SeriesContents {
     plain: bool,
 }
 
+impl SeriesContents {
+    #[inline]
+    fn add_sample(&mut self, timestamp_ms: i64) {
+        self.samples += 1;
+        self.sample_order.add(timestamp_ms);
+        self.newest_ms = self.newest_ms.max(Some(timestamp_ms));
+    }
+}
+
 impl<'s, 'a> Decoder<'s, 'a> {
-    pub(super) fn new(symbols: &'s [&'a str], keep: Keep, limits: &'s DecodeLimits) -> Self {
+    /// `longest` is the length of the longest symbol; with `keeps_references`, the set has these symbols.
+    pub(super) fn new(
+        symbols: &'s [&'a str],
+        longest: usize,
+        keeps_references: bool,
+        keep: Keep,
+        limits: &'s DecodeLimits,
+    ) -> Self {
         Self {
             symbols,
+            keeps_references,
+            are_short: longest <= limits.label_name_bytes.min(limits.label_value_bytes),
             keep,
             limits,
             index: 0,
@@ -62,15 +84,26 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let mark = set.mark();
         let (mut found, mut run, mut pending) =
             (SeriesContents { plain: true, ..SeriesContents::default() }, 0..0, None);
+        let mut sent = SentLabels::Changed;
         let mut reader = FieldReader::new(message);
         loop {
             let at = message.len() - reader.remaining();
             let Some((number, wire)) = reader.field()? else { break };
             match number {
-                1 => self.labels(&mut reader, wire, mark, &mut pending, set)?,
+                1 if wire == WireType::Bytes && set.mark() == mark && pending.is_none() => {
+                    let packed = reader.bytes()?;
+                    pending = self.packed_labels(packed, mark, set)?;
+                    sent = if self.keeps_references { SentLabels::References(packed) } else { SentLabels::Changed };
+                }
+                1 => {
+                    self.labels(&mut reader, wire, mark, &mut pending, set)?;
+                    sent = SentLabels::Changed;
+                }
                 2 => {
                     expect(wire, WireType::Bytes)?;
-                    found.plain &= self.sample(reader.bytes()?, &mut found)? && (run.is_empty() || run.end == at);
+                    let sample = reader.bytes()?;
+                    let field = &message[at..message.len() - reader.remaining()];
+                    found.plain &= self.sample(field, sample, &mut found)? && (run.is_empty() || run.end == at);
                     let start = if run.is_empty() { at } else { run.start };
                     run = start..message.len() - reader.remaining();
                 }
@@ -119,7 +152,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         };
         set.charge(payload.len(), self.limits)?;
         let samples = found.samples + found.histograms;
-        let points = Points::Encoded(Encoded { payload, whole: None, samples, newest_ms: found.newest_ms });
+        let points = Points::Encoded(Encoded { payload, sent, samples, newest_ms: found.newest_ms });
         set.finish(mark, MetricType::Untyped, points);
         match found.metadata {
             Some(metadata) if self.keep.metadata && metadata != [0; 3] => self.keep_metadata(metadata, set),
@@ -144,8 +177,32 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(())
     }
 
-    /// Decodes the labels of the series.
+    /// Decodes the first field of labels, in which an encoder writes all of them. Returns a name without a value.
     #[inline]
+    fn packed_labels(&self, packed: &[u8], mark: usize, set: &mut SeriesSet<'a>) -> Result<Option<&'a str>, Error> {
+        let (mut packed, mut pending, mut bytes, mut count) = (FieldReader::new(packed), None, 0, 0);
+        while packed.remaining() > 0 {
+            let name = self.symbol(packed.varint()? as u32)?;
+            if packed.remaining() == 0 {
+                pending = Some(name);
+                break;
+            }
+            let label = Label::new(name, self.symbol(packed.varint()? as u32)?);
+            count += 1;
+            self.limits.check_labels(count)?;
+            bytes += label.name.len() + label.value.len();
+            set.push_label(label);
+        }
+        if !self.are_short {
+            let mut labels = set.pushed(mark).iter();
+            labels.try_for_each(|label| self.limits.check_label(label.name.as_bytes(), label.value.as_bytes()))?;
+        }
+        set.charge(bytes, self.limits)?;
+        Ok(pending)
+    }
+
+    /// Decodes the labels of the series, of which some were in another field.
+    #[cold]
     fn labels(
         &self,
         reader: &mut FieldReader<'a>,
@@ -206,9 +263,13 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Error::Reference(error(self.index))
     }
 
-    /// Decodes a sample; whether its bytes can be kept as they are.
+    /// Decodes a sample, which is `message` in its field; whether its bytes can be kept as they are.
     #[inline]
-    fn sample(&mut self, message: &[u8], found: &mut SeriesContents) -> Result<bool, Error> {
+    fn sample(&mut self, field: &[u8], message: &[u8], found: &mut SeriesContents) -> Result<bool, Error> {
+        if let Some((timestamp_ms, [])) = plain_sample(field) {
+            found.add_sample(timestamp_ms);
+            return Ok(true);
+        }
         let (mut reader, mut timestamp_ms, mut same) = (FieldReader::new(message), 0, true);
         while let Some((number, wire)) = reader.field()? {
             match number {
@@ -231,9 +292,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 }
             }
         }
-        found.samples += 1;
-        found.sample_order.add(timestamp_ms);
-        found.newest_ms = found.newest_ms.max(Some(timestamp_ms));
+        found.add_sample(timestamp_ms);
         Ok(same)
     }
 

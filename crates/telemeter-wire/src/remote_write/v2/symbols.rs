@@ -21,6 +21,8 @@ pub(super) struct SymbolTable {
     hasher: DefaultHashBuilder,
     len: u32,
     recent: Vec<Recent>,
+    /// The number of the addresses' generation: those of earlier ones are no longer valid.
+    generation: u32,
 }
 
 /// The position of a symbol in the fields. 32 bits are enough: requests are capped far below 4 GiB.
@@ -39,6 +41,7 @@ struct Recent {
     address: usize,
     bytes: usize,
     reference: u32,
+    generation: u32,
 }
 
 impl SymbolTable {
@@ -54,7 +57,10 @@ impl SymbolTable {
 
     /// Clears the cache of addresses, because other texts may have the same addresses from now on.
     pub(super) fn forget_addresses(&mut self) {
-        self.recent.clear();
+        match self.generation.checked_add(1) {
+            Some(next) => self.generation = next,
+            None => (self.generation, self.recent) = (1, Vec::new()),
+        }
         self.recent.resize(RECENT, Recent::default());
     }
 
@@ -73,11 +79,15 @@ impl SymbolTable {
         let (address, bytes) = (text.as_ptr().addr(), text.len());
         let place = (address ^ address >> 10) % RECENT;
         match self.recent.get(place) {
-            Some(recent) if recent.address == address && recent.bytes == bytes => recent.reference,
+            Some(recent)
+                if recent.address == address && recent.bytes == bytes && recent.generation == self.generation =>
+            {
+                recent.reference
+            }
             _ => {
                 let reference = self.find_or_add(text);
                 if let Some(recent) = self.recent.get_mut(place) {
-                    *recent = Recent { address, bytes, reference };
+                    *recent = Recent { address, bytes, reference, generation: self.generation };
                 }
                 reference
             }

@@ -4,15 +4,16 @@
 //! [`Keep`](super::Keep)). Samples and histograms have the same bytes in both versions; labels and exemplars become references.
 
 mod exemplars;
+mod references;
 
 use std::ops::Range;
 
-use self::exemplars::Orphans;
+use self::{exemplars::Orphans, references::UNKNOWN};
 use super::{Contents, symbols::SymbolTable};
 use crate::{
     protobuf::{FieldReader, WireType, key, put_bytes, put_varint, varint_len},
     remote_write::{SeriesWriter, plain_sample, put_sample},
-    series::{Encoded, FamilyMetadata, Label, MetricType, Points, SeriesSet},
+    series::{Encoded, FamilyMetadata, MetricType, Points, SeriesSet},
 };
 
 /// The keys of a series in a request, and of the fields of a series.
@@ -44,7 +45,7 @@ pub struct RequestBuilder {
     pub(super) packed_exemplar: Vec<u8>,
     /// The metadata of the series that is being encoded, as a field; mostly empty.
     pub(super) metadata: Vec<u8>,
-    /// The references in this request of the symbols of the request that is being added.
+    /// The references in this request of the symbols of the request or set that is being added.
     pub(super) map: Vec<u32>,
 }
 
@@ -110,8 +111,10 @@ impl RequestBuilder {
 
     /// A writer that adds series of `set`, one by one.
     pub fn writer<'w, 'a>(&'w mut self, set: &'w SeriesSet<'a>) -> RequestWriter<'w, 'a> {
-        // Texts of another set may have had the same addresses.
+        // Another set has other symbols, and other texts may have had the same addresses.
         self.symbols.forget_addresses();
+        self.map.clear();
+        self.map.resize(set.symbols().len(), UNKNOWN);
         RequestWriter { set, request: self, previous: None }
     }
 
@@ -232,31 +235,6 @@ impl RequestWriter<'_, '_> {
             Points::Encoded(Encoded { payload, .. }) => {
                 self.put_label_references(index);
                 Some(self.put_points(payload, exemplars))
-            }
-        }
-    }
-
-    /// Encodes the references to the labels of a series into `packed`. Most labels are the same as those of the previous series,
-    /// whose references are used again.
-    #[inline]
-    fn put_label_references(&mut self, index: usize) {
-        self.request.set_metadata(self.set.metadata_of(index));
-        let RequestBuilder { symbols, references, packed, .. } = &mut *self.request;
-        let before: &[Label<'_>] = self.previous.map_or(&[], |previous| self.set.at(previous).labels);
-        let labels = self.set.at(index).labels;
-        self.previous = Some(index);
-        packed.clear();
-        references.resize(2 * labels.len(), 0);
-        for (at, (label, pair)) in labels.iter().zip(references.as_chunks_mut::<2>().0).enumerate() {
-            let (before, [name, value]) = (before.get(at), pair);
-            for (text, before, reference) in [
-                (label.name, before.map(|before| before.name), name),
-                (label.value, before.map(|before| before.value), value),
-            ] {
-                if before != Some(text) {
-                    *reference = symbols.reference(text);
-                }
-                put_varint(packed, u64::from(*reference));
             }
         }
     }
