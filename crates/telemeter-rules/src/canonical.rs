@@ -91,16 +91,18 @@ impl LabelForm {
     /// out of order.
     #[inline]
     fn of(labels: &[Label<'_>]) -> Self {
-        let (mut before, mut form) = (NameKey::new(""), Self::Canonical);
+        // The first name is not compared with an empty one: on a CPU with AVX-512, where `memcmp` reads under a mask, a comparison of
+        // no bytes at the address of `""`, where nothing is, cost more than all others of the series together.
+        let (mut before, mut form) = (None, Self::Canonical);
         for label in labels {
             let name = NameKey::new(label.name);
-            if !before.is_before(name) {
+            if before.map_or(label.name.is_empty(), |before: NameKey<'_>| !before.is_before(name)) {
                 return Self::Unsorted;
             }
             if label.value.is_empty() {
                 form = Self::WithEmpty;
             }
-            before = name;
+            before = Some(name);
         }
         form
     }
@@ -252,6 +254,8 @@ mod tests {
         check(&[("B", "2"), ("__name__", "up"), ("a", "")], Ok("up{B=\"2\"}"));
         check(&[("__name__", "up"), ("a", "1"), ("a", "1")], Err(Refusal::DuplicateLabel { label: "a".into() }));
         check(&[("__name__", "up"), ("", "1")], Ok("up"));
+        check(&[("", "1"), ("__name__", "up")], Ok("up"));
+        check(&[("", "1")], Err(Refusal::NoName));
         check(
             &[("__name__", "up"), ("a", "1"), ("b", "1"), ("a", "2")],
             Err(Refusal::DuplicateLabel { label: "a".into() }),
