@@ -363,11 +363,9 @@ fn series_of_metric(family: &MetricFamily, metric: &Metric) -> Vec<Flat> {
         3 => metric.untyped.and_then(|untyped| untyped.value),
         2 => {
             let Some(summary) = &metric.summary else { return absent() };
-            let mut all: Vec<_> = summary
-                .quantile
-                .iter()
-                .map(|quantile| flat("", Some(("quantile", quantile.quantile())), quantile.value()))
-                .collect();
+            let quantiles = summary.quantile.iter();
+            let mut all: Vec<_> =
+                quantiles.map(|one| flat("", Some(("quantile", one.quantile())), one.value())).collect();
             all.push(flat("_sum", None, summary.sample_sum()));
             all.push(flat("_count", None, summary.sample_count() as f64));
             return all;
@@ -379,14 +377,11 @@ fn series_of_metric(family: &MetricFamily, metric: &Metric) -> Vec<Flat> {
                 return vec![Flat { labels: labels("", None), kind, sample: None, histogram }];
             }
             let count = histogram.sample_count_float.unwrap_or(histogram.sample_count() as f64);
-            let mut all: Vec<_> = histogram
-                .bucket
-                .iter()
-                .map(|bucket| {
-                    let count = bucket.cumulative_count_float.unwrap_or(bucket.cumulative_count() as f64);
-                    flat("_bucket", Some(("le", bucket.upper_bound())), count)
-                })
-                .collect();
+            let buckets = histogram.bucket.iter().map(|bucket| {
+                let count = bucket.cumulative_count_float.unwrap_or(bucket.cumulative_count() as f64);
+                flat("_bucket", Some(("le", bucket.upper_bound())), count)
+            });
+            let mut all: Vec<_> = buckets.collect();
             if !all.is_empty() && histogram.bucket.iter().all(|bucket| bucket.upper_bound() != f64::INFINITY) {
                 all.push(flat("_bucket", Some(("le", f64::INFINITY)), count));
             }
