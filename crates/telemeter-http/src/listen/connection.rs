@@ -137,6 +137,8 @@ impl HttpServer {
         Some((peer, ServedStream::Tls(Box::new(stream))))
     }
 
+    /// Serves HTTP/2 until the peer ends the connection, or the table or the listener asks for its end: after the
+    /// open requests, or at once.
     async fn http2(&self, stream: Box<TlsStream<Socket>>, mut served: ServedConnection<'_>) {
         let (peer, reporter) = (served.peer(), served.reporter());
         let service = {

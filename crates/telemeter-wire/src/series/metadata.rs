@@ -109,7 +109,7 @@ impl<'a> SeriesSet<'a> {
     }
 
     /// Gives the families other names, as their series got. Where families with different metadata get one name, that name is
-    /// [ambiguous](Self::is_ambiguous); only metadata counts that is forwarded.
+    /// ambiguous; only metadata counts that is forwarded.
     pub fn rename_families(&mut self, rename: impl Fn(&'a str) -> &'a str) {
         let mut is_sent: Vec<bool> = self.metadata.iter().map(|entry| entry.is_allowed).collect();
         for series in &self.series {
