@@ -91,7 +91,7 @@ fuzz:
 	ORACLE_MESSAGES=100000 ORACLE_MUTATIONS=1000000 $(CARGO) test --release --locked -p telemeter-wire --test oracle
 	PROPTEST_CASES=20000 $(CARGO) test --release --locked -p telemeter-wire -p telemeter-rules -p telemeter-auth
 
-## Each fuzz target for 20 seconds, with the same random numbers each time: a change makes it fail, not chance.
+## Each fuzz target for at most 20 seconds, with the same inputs each time: a change makes it fail, not chance.
 fuzz-short:
 	FUZZ_SEED=1 scripts/fuzz run 20
 
