@@ -24,14 +24,14 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A listener with or without TLS whose connections may be idle for long.
-struct Listening {
+struct IdleListener {
     serving: Serving,
     budget: MemoryBudget,
     cert: Option<PathBuf>,
     _folder: tempfile::TempDir,
 }
 
-impl Listening {
+impl IdleListener {
     async fn start(tls: bool, change: impl FnOnce(&mut ListenLimits)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = write_pair(folder.path(), "one");
@@ -96,9 +96,9 @@ async fn answered(stream: &mut (impl AsyncRead + Unpin), expected: &str) {
 #[tokio::test]
 async fn requests_go_on_after_the_buffers_were_released() {
     for tls in [false, true] {
-        let listening = Listening::start(tls, |_| ()).await;
-        let mut stream = listening.connect().await;
-        listening.buffers_are_released().await;
+        let listener = IdleListener::start(tls, |_| ()).await;
+        let mut stream = listener.connect().await;
+        listener.buffers_are_released().await;
         for (request, expected) in [
             (GET.to_vec(), "hello"),
             (upload("/read", 10), "10 bytes, true"),
@@ -107,11 +107,11 @@ async fn requests_go_on_after_the_buffers_were_released() {
         ] {
             stream.write_all(&request).await.unwrap();
             answered(&mut stream, expected).await;
-            listening.buffers_are_released().await;
+            listener.buffers_are_released().await;
         }
         drop(stream);
         let start = Instant::now();
-        while listening.used_bytes() > 0 {
+        while listener.used_bytes() > 0 {
             assert!(start.elapsed() < SOON, "the end of an idle connection is noticed");
             sleep(Duration::from_millis(10)).await;
         }
@@ -121,12 +121,12 @@ async fn requests_go_on_after_the_buffers_were_released() {
 #[tokio::test]
 async fn bytes_that_come_one_by_one_are_not_lost() {
     for tls in [false, true] {
-        let listening = Listening::start(tls, |_| ()).await;
-        let mut stream = listening.connect().await;
+        let listener = IdleListener::start(tls, |_| ()).await;
+        let mut stream = listener.connect().await;
         stream.write_all(GET).await.unwrap();
         answered(&mut stream, "hello").await;
         for _ in 0..2 {
-            listening.buffers_are_released().await;
+            listener.buffers_are_released().await;
             let request = upload("/read", 3);
             for byte in request.chunks(1) {
                 stream.write_all(byte).await.unwrap();
@@ -142,8 +142,8 @@ async fn bytes_that_come_one_by_one_are_not_lost() {
 /// seems to be idle.
 #[tokio::test]
 async fn half_a_request_that_came_with_the_one_before_is_not_lost() {
-    let listening = Listening::start(false, |_| ()).await;
-    let mut stream = listening.connect().await;
+    let listener = IdleListener::start(false, |_| ()).await;
+    let mut stream = listener.connect().await;
     let (half, rest) = GET.split_at(10);
     stream.write_all(&[&upload("/read", 5), half].concat()).await.unwrap();
     answered(&mut stream, "5 bytes, true").await;
@@ -154,8 +154,8 @@ async fn half_a_request_that_came_with_the_one_before_is_not_lost() {
 
 #[tokio::test]
 async fn a_connection_whose_body_was_not_read_ends_as_before() {
-    let listening = Listening::start(false, |_| ()).await;
-    let mut stream = listening.connect().await;
+    let listener = IdleListener::start(false, |_| ()).await;
+    let mut stream = listener.connect().await;
     let request = upload("/ignore", 100_000);
     stream.write_all(&request[..200]).await.unwrap();
     let mut answer = String::new();
@@ -166,19 +166,19 @@ async fn a_connection_whose_body_was_not_read_ends_as_before() {
 #[tokio::test]
 async fn an_idle_connection_ends_at_shutdown_and_at_its_deadline() {
     for tls in [false, true] {
-        let mut listening = Listening::start(tls, |_| ()).await;
-        let mut stream = listening.connect().await;
-        listening.buffers_are_released().await;
-        listening.serving.begin_stop();
+        let mut listener = IdleListener::start(tls, |_| ()).await;
+        let mut stream = listener.connect().await;
+        listener.buffers_are_released().await;
+        listener.serving.begin_stop();
         // With TLS, the end without a farewell would be an error.
         assert_eq!(timeout(SOON, stream.read(&mut [0])).await.expect("it is closed").unwrap(), 0);
-        listening.serving.stopped().await;
+        listener.serving.stopped().await;
 
-        let listening = Listening::start(tls, |limits| limits.idle_timeout = Duration::from_secs(3)).await;
-        let mut stream = listening.connect().await;
+        let listener = IdleListener::start(tls, |limits| limits.idle_timeout = Duration::from_secs(3)).await;
+        let mut stream = listener.connect().await;
         stream.write_all(GET).await.unwrap();
         answered(&mut stream, "hello").await;
-        listening.buffers_are_released().await;
+        listener.buffers_are_released().await;
         assert_eq!(timeout(SOON, stream.read(&mut [0])).await.expect("it is closed").unwrap(), 0);
     }
 }
