@@ -3,7 +3,7 @@
 //! the expected answer, and the p99 may be at most twice the p99 without the attack.
 //!
 //! `make test-hostile` runs it with the numbers with which the faults were found; `make test` runs a short form with
-//! smaller numbers, several scenarios at once, each with a server of its own. All numbers are limited, and all connections use loopback. Attackers, honest callers, authority and
+//! smaller numbers. All numbers are limited, and all connections use loopback. Attackers, honest callers, authority and
 //! store are in this process, the attackers on threads of low priority: so the server is measured, and not a lack of
 //! CPU cores.
 //!
@@ -13,7 +13,6 @@
 //! | `HOSTILE_SECONDS` | how long each attack lasts; by default 60, or 4 |
 //! | `HOSTILE_LIMITS_MIB` | the limits, by default `256,1024`, or `256` |
 //! | `HOSTILE_SERVER` | the binary, by default the one that was built with this test |
-//! | `HOSTILE_AT_ONCE` | how many scenarios run at once, by default 1, or 2 |
 //! | `HOSTILE_ONLY` | only scenarios with this text in their name are run, even those that are known to fail |
 
 #![allow(clippy::disallowed_methods, reason = "bodies are read with a cap, and times are the real ones")]
@@ -35,11 +34,7 @@ use std::{
     env,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -66,7 +61,6 @@ struct HostileSettings {
     duration: Duration,
     limits: Vec<u64>,
     binary: PathBuf,
-    at_once: usize,
     only: Option<String>,
 }
 
@@ -77,15 +71,12 @@ impl HostileSettings {
         let seconds = of("HOSTILE_SECONDS").map(|text| text.parse().expect("HOSTILE_SECONDS is a number"));
         let limits = of("HOSTILE_LIMITS_MIB").unwrap_or_else(|| if full { "256,1024" } else { "256" }.to_owned());
         let mib = |text: &str| text.trim().parse::<u64>().expect("HOSTILE_LIMITS_MIB are numbers") << 20;
-        let at_once = of("HOSTILE_AT_ONCE").map(|text| text.parse().expect("HOSTILE_AT_ONCE is a number"));
-        let at_once = at_once.unwrap_or(if full { 1 } else { 2 });
         Self {
             full,
-            max_connections: telemeter_http::descriptors::raise_limit().saturating_sub(KEPT_DESCRIPTORS) / at_once,
+            max_connections: telemeter_http::descriptors::raise_limit().saturating_sub(KEPT_DESCRIPTORS),
             duration: Duration::from_secs(seconds.unwrap_or(if full { 60 } else { 4 })),
             limits: limits.split(',').map(mib).collect(),
             binary: of("HOSTILE_SERVER").map_or_else(|| env!("CARGO_BIN_EXE_telemeter-server").into(), PathBuf::from),
-            at_once,
             only: of("HOSTILE_ONLY"),
         }
     }
@@ -125,21 +116,25 @@ impl Runtimes {
 #[test]
 fn honest_callers_are_served_whatever_others_do() {
     let settings = HostileSettings::read();
-    let (mut wanted, mut not_run) = (Vec::new(), Vec::new());
+    let runtimes = Runtimes::new();
+    let (mut rows, mut not_run) = (Vec::new(), Vec::new());
     for limit_bytes in &settings.limits {
         for scenario in scenario::all() {
             match (&settings.only, scenario.not_yet()) {
-                (Some(only), _) if !scenario.name.contains(only) => {}
-                (None, Some(reason)) => not_run.push((scenario.name, reason)),
-                _ => wanted.push((scenario, *limit_bytes)),
+                (Some(only), _) if !scenario.name.contains(only) => continue,
+                (None, Some(reason)) => {
+                    not_run.push((scenario.name, reason));
+                    continue;
+                }
+                _ => {}
             }
-        }
-    }
-    let mut rows = run_at_once(&settings, &wanted);
-    // Other scenarios, or another program on this machine, can slow down all callers for a while.
-    for (row, (scenario, limit_bytes)) in rows.iter_mut().zip(&wanted) {
-        if row.is_slow_alone() {
-            *row = run(&Runtimes::new(), &settings, scenario, *limit_bytes);
+            let mut row = runtimes.run(&settings, &scenario, *limit_bytes);
+            // Another program on this machine can slow down all callers for a while, but hardly twice in a row.
+            if row.is_slow_alone() {
+                row = runtimes.run(&settings, &scenario, *limit_bytes);
+            }
+            println!("{}", report::markdown(std::slice::from_ref(&row), &[]));
+            rows.push(row);
         }
     }
     not_run.dedup();
@@ -156,35 +151,11 @@ fn honest_callers_are_served_whatever_others_do() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Runs all scenarios, as many at once as the settings say, and returns their results in the same order.
-fn run_at_once(settings: &HostileSettings, wanted: &[(Scenario, u64)]) -> Vec<ScenarioRow> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let runtimes = Runtimes::new();
-        let mut rows = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some((scenario, limit_bytes)) = wanted.get(number) else { return rows };
-            rows.push((number, run(&runtimes, settings, scenario, *limit_bytes)));
-        }
-    };
-    let mut rows: Vec<(usize, ScenarioRow)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..settings.at_once).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("each scenario has a result")).collect()
-    });
-    rows.sort_by_key(|(number, _)| *number);
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// Runs one scenario, and prints its row.
-#[expect(clippy::print_stdout, reason = "a part of a test")]
-fn run(runtimes: &Runtimes, settings: &HostileSettings, scenario: &Scenario, limit_bytes: u64) -> ScenarioRow {
-    let row = runtimes.measured.block_on(runtimes.attacked(settings, scenario, limit_bytes));
-    println!("{}", report::markdown(std::slice::from_ref(&row), &[]));
-    row
-}
-
 impl Runtimes {
+    fn run(&self, settings: &HostileSettings, scenario: &Scenario, limit_bytes: u64) -> ScenarioRow {
+        self.measured.block_on(self.attacked(settings, scenario, limit_bytes))
+    }
+
     async fn attacked(&self, settings: &HostileSettings, scenario: &Scenario, limit_bytes: u64) -> ScenarioRow {
         let folder = tempfile::tempdir().expect("a folder");
         let (authority, authority_address) = OneTokenAuthority::start().await;
@@ -271,7 +242,7 @@ impl Runtimes {
     }
 }
 
-/// The first word of a fault that is only about time, as a busy machine can cause it.
+/// The first word of a fault that is only about latency.
 const SLOW: &str = "slow";
 
 impl ScenarioRow {

@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::timeout};
 use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 
 use super::{AttackContext, AttackTally, Faults, hold, hold_unencrypted};
-use crate::{SLOW, call::SERVER_NAME};
+use crate::call::SERVER_NAME;
 
 /// Connections that send nothing.
 pub(crate) async fn silent(arena: Arc<AttackContext>) -> Faults {
@@ -84,8 +84,7 @@ pub(crate) async fn pipelining(arena: Arc<AttackContext>) -> Faults {
                     Err(_full) => {}
                 }
             }
-            (stuck.elapsed() >= PATIENCE)
-                .then(|| format!("{SLOW}: a connection that reads nothing is open after {PATIENCE:?}"))
+            (stuck.elapsed() >= PATIENCE).then(|| format!("a connection that reads nothing is open after {PATIENCE:?}"))
         });
     }
     connections.join_all().await.into_iter().flatten().take(3).collect()
