@@ -9,7 +9,7 @@ pub type FuzzTarget = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
 /// How many prefixes of one seed are checked, at most.
 const MAX_PREFIXES: usize = 300;
 
-/// Checks that the properties hold for each seed and for its prefixes: for all of a short seed, else for [`MAX_PREFIXES`] at
+/// Checks that the properties hold for each seed and for its prefixes: for all of a short seed, else for 300 prefixes at
 /// equal distances.
 ///
 /// # Panics
