@@ -75,10 +75,11 @@ impl ClaimedRefusals {
             let mut times: Vec<u32> = entries.values().map(|entry| entry.last_s).collect();
             let (_, limit, _) = times.select_nth_unstable(MAX / 16);
             let limit = *limit;
-            let mut excess = MAX / 16;
+            // All that are older than the limit, and as many of its own second as complete the sixteenth.
+            let mut of_limit = MAX / 16 - times.iter().filter(|last_s| **last_s < limit).count();
             entries.retain(|_, entry| {
-                let is_removed = entry.last_s <= limit && excess > 0;
-                excess -= usize::from(is_removed);
+                let is_removed = entry.last_s < limit || entry.last_s == limit && of_limit > 0;
+                of_limit -= usize::from(is_removed && entry.last_s == limit);
                 !is_removed
             });
         }
@@ -134,5 +135,20 @@ mod tests {
         assert!(claimed.list().len() <= MAX);
         assert!(claimed.list().iter().any(|one| one.cluster == "flood 9999"));
         assert!(claimed.list().iter().all(|one| one.cluster != "a"), "the oldest was removed");
+    }
+
+    #[test]
+    fn the_oldest_are_removed_first_also_where_most_are_of_one_second() {
+        let claimed = ClaimedRefusals::default();
+        let add = |cluster: &str, now_ms| {
+            let (route, reason, peer) = (ReportRoute::Upload, Reason::Token, "192.0.2.1".parse().unwrap());
+            claimed.add(&RefusedRequest { cluster, route, reason, status: 401, now_ms, peer, user_agent: "" });
+        };
+        (0..10).for_each(|number| add(&format!("old {number}"), 1_000_000 + number * 1000));
+        (10..MAX).for_each(|number| add(&format!("flood {number}"), 2_000_000));
+        add("last", 2_000_000);
+        let list = claimed.list();
+        assert_eq!(list.len(), MAX - MAX / 16 + 1);
+        assert!(list.iter().all(|one| !one.cluster.starts_with("old")) && list.iter().any(|one| one.cluster == "last"));
     }
 }
